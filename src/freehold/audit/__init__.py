@@ -1,0 +1,1 @@
+"""Audit: who did what by command, and why."""

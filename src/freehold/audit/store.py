@@ -1,0 +1,33 @@
+"""The audit port: who did what by command, and why. Pattern: imports the foundation and the ports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from freehold.database import UnitOfWork
+
+__all__ = ["AuditEntry", "AuditStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An action of a person: `actor` is the operating system's user, `subject` an id, `reason` what they gave."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    reason: str
+
+
+class AuditStore(Protocol):
+    """Where actions are recorded: the database they changed, in the same transaction."""
+
+    async def add(self, unit: UnitOfWork, entry: AuditEntry) -> None:
+        """Record an action."""
+
+    async def find(self, subject: str | None, limit: int) -> Sequence[AuditEntry]:
+        """Actions, newest first."""

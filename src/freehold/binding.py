@@ -1,0 +1,104 @@
+"""What an adapter package offers, and how it is found: entry points by URL scheme. Runtime: the composition root.
+
+This is the only place that loads adapters. Each entry point in the group `freehold.adapters` names an object with
+`schemes`
+and one or both of `database` and `broker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from freehold.audit.store import AuditStore
+from freehold.broker import Broker, BrokerOptions
+from freehold.clock import Clock
+from freehold.database import Database, DatabaseOptions
+from freehold.deadletters.store import DeadLetterStore
+from freehold.errors import ConfigurationError
+from freehold.http.store import IdempotencyStore
+from freehold.inbox.store import InboxStore
+from freehold.leases.store import LeaseStore
+from freehold.migrations import Migration
+from freehold.outbox.store import OutboxStore
+from freehold.saga.store import SagaStore
+from freehold.schedule.store import ScheduleStore
+
+__all__ = ["BrokerAdapter", "DatabaseAdapter", "Stores", "open_broker", "open_stores"]
+
+_GROUP = "freehold.adapters"
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """A service's database with the store of each pattern on it."""
+
+    database: Database
+    outbox: OutboxStore
+    inbox: InboxStore
+    dead_letters: DeadLetterStore
+    schedule: ScheduleStore
+    sagas: SagaStore
+    leases: LeaseStore
+    idempotency: IdempotencyStore
+    audit: AuditStore
+
+
+@runtime_checkable
+class DatabaseAdapter(Protocol):
+    """An adapter of a database engine. `database_schemes` are URL schemes up to the first `+`."""
+
+    database_schemes: Sequence[str]
+
+    def stores(
+        self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
+    ) -> Stores:
+        """Make the stores without connecting; `migrations` are the service's own. A clock given replaces the database's
+        own time (tests). Raises `ConfigurationError`, `MissingDriver`.
+        """
+
+
+@runtime_checkable
+class BrokerAdapter(Protocol):
+    """An adapter of a broker."""
+
+    broker_schemes: Sequence[str]
+
+    def broker(self, url: str, options: BrokerOptions, clock: Clock | None = None) -> Broker:
+        """Make the broker without connecting. Raises `ConfigurationError`, `MissingDriver`."""
+
+
+def open_stores(
+    url: str, options: DatabaseOptions | None = None, migrations: Sequence[Migration] = (), clock: Clock | None = None
+) -> Stores:
+    """Make the stores for a database URL (`sqlite:///orders.db`, `postgresql://…`), not connected yet."""
+    scheme = _scheme(url)
+    for adapter in _adapters():
+        if isinstance(adapter, DatabaseAdapter) and scheme in adapter.database_schemes:
+            return adapter.stores(url, options or DatabaseOptions(), migrations, clock)
+    raise ConfigurationError(f"no adapter for a database of scheme '{scheme}'", hint="sqlite or postgresql")
+
+
+def open_broker(url: str, options: BrokerOptions | None = None, clock: Clock | None = None) -> Broker:
+    """Make the broker for a URL (`embedded:///broker.db`, `nats://…`, `memory://`), not connected yet."""
+    scheme = _scheme(url)
+    for adapter in _adapters():
+        if isinstance(adapter, BrokerAdapter) and scheme in adapter.broker_schemes:
+            return adapter.broker(url, options or BrokerOptions(), clock)
+    raise ConfigurationError(f"no adapter for a broker of scheme '{scheme}'", hint="embedded, nats or memory")
+
+
+def _scheme(url: str) -> str:
+    scheme = urlsplit(url).scheme.partition("+")[0]
+    if not scheme:
+        raise ConfigurationError(
+            "a URL without a scheme", hint="write sqlite:///file.db or postgresql://user@host/name"
+        )
+    return scheme
+
+
+def _adapters() -> Sequence[object]:
+    return [entry.load() for entry in entry_points(group=_GROUP)]

@@ -1,0 +1,194 @@
+"""The broker port: a partitioned, durable log of messages with consumer groups. Port: imports the foundation only.
+
+Semantics, for every adapter (the conformance suite proves them):
+
+- **publish** stores each message or says why not. Within one call, messages of one (topic, key) are stored in the order
+  given; where one of them is not stored, none after it of that key is. `Stored` means the broker has confirmed it as
+  durably as the adapter's `Features` say. A message may be stored twice when a confirmation was lost (at least once).
+- **topics** need no declaration by the publisher, and keep messages for groups that have not come yet, within
+retention.
+- A **group** sees every message of its topics at least once. Its members share the partitions; a (topic, key) is
+always in
+  the same partition, one member holds a partition at a time, and its messages come in order. When a member dies or
+  pauses, another takes over from the last acknowledged message; the late one's acknowledgements have no effect.
+- **fetch** hands out a batch of one partition and none of that partition again until the batch is settled, so batches
+of
+  different partitions may be worked on side by side. Acknowledging moves the group's position past a prefix of the
+  batch.
+- `Delivery.attempt` counts how often the message was handed out, as far as the broker knows; it is counted before
+  handing out, so that a message that kills its consumer is recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+from uuid import UUID
+
+from freehold.database import Finding
+from freehold.errors import FreeholdError
+
+__all__ = [
+    "Batch",
+    "Broker",
+    "BrokerFeatures",
+    "BrokerOptions",
+    "Consumer",
+    "Delivery",
+    "Outgoing",
+    "PublishFailed",
+    "PublishOutcome",
+    "Stored",
+    "Subscription",
+    "TopicLag",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFeatures:
+    """What a broker guarantees, as data.
+
+    redelivery_horizon_seconds  how long after publishing a message may still come (again); the inbox must remember
+    longer.
+    confirm_survives            what a confirmed message survives: the death of the process, or loss of power as well.
+    """
+
+    technology: str
+    emulation: bool
+    durable: bool
+    several_processes: bool
+    confirm_survives: Literal["nothing", "process-kill", "power-loss"]
+    message_bytes_max: int
+    redelivery_horizon_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """How a broker is opened. `prefix` keeps several systems on one broker apart. `partitions` is fixed at first
+    use."""
+
+    prefix: str = "freehold"
+    partitions: int = 8
+    connect_timeout_seconds: float = 5.0
+    retention_seconds: float = 7 * 86400.0
+    lease_seconds: float = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to store: `document` is the encoded envelope, which adapters never look into."""
+
+    id: UUID
+    topic: str
+    key: str
+    document: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The broker confirmed the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFailed:
+    """The message was not confirmed. `error` is `MessageRejected` (never will be), or `Unavailable` (try again)."""
+
+    error: FreeholdError
+
+
+PublishOutcome = Stored | PublishFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a group wants: its stable name, the topics, and where it begins when it is new."""
+
+    group: str
+    topics: frozenset[str]
+    start: Literal["earliest", "latest"] = "earliest"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message handed out. `position` names its place for people and logs."""
+
+    document: bytes = field(repr=False)
+    attempt: int
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLag:
+    """What a group has not acknowledged of a topic yet; `oldest_seconds` is None where the broker cannot tell."""
+
+    group: str
+    topic: str
+    pending: int
+    oldest_seconds: float | None
+
+
+class Batch(Protocol):
+    """Deliveries of one partition, in order."""
+
+    @property
+    def topic(self) -> str:
+        """The topic they come from."""
+
+    @property
+    def partition(self) -> int:
+        """The partition they come from."""
+
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """At least one."""
+
+    async def settle(self, acknowledged: int) -> None:
+        """Acknowledge the first `acknowledged` deliveries and give the partition back; the rest comes again.
+
+        Raises `LeaseLost` when another member took the partition over (nothing is acknowledged then), `Unavailable`
+        when
+        the broker cannot be reached (the batch comes again). Exactly one call for each batch.
+        """
+
+
+class Consumer(Protocol):
+    """A member of a group. Used by many tasks at once."""
+
+    async def fetch(self, limit: int, wait_seconds: float) -> Batch | None:
+        """Return the next batch of at most `limit` messages, or None when none came in time. Raises `Unavailable`."""
+
+    async def close(self) -> None:
+        """Leave the group at once: others take over without waiting for the lease to run out. Idempotent."""
+
+
+class Broker(Protocol):
+    """A messaging system. Safe to share between tasks; opened once per process and event loop."""
+
+    @property
+    def features(self) -> BrokerFeatures:
+        """What it guarantees."""
+
+    async def open(self) -> None:
+        """Connect and make what is needed. Raises `Unavailable`, `ConfigurationError`. Idempotent."""
+
+    async def close(self) -> None:
+        """Close; consumers are closed first. Idempotent."""
+
+    async def ping(self, timeout_seconds: float) -> None:
+        """Return when the broker answers. Raises `Unavailable`, within the time limit."""
+
+    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+        """Store messages; the outcomes stand in the order of the messages. Never raises for a single message.
+
+        Raises `Unavailable` when nothing could be tried. Cancelled: what was stored is not known.
+        """
+
+    async def subscribe(self, subscription: Subscription) -> Consumer:
+        """Join a group. Raises `Unavailable`, `ConfigurationError`."""
+
+    async def lag(self, group: str) -> Sequence[TopicLag]:
+        """What the group still has before it, by topic."""
+
+    async def examine(self) -> list[Finding]:
+        """Check version and settings that a guarantee needs; for `doctor`."""

@@ -1,0 +1,89 @@
+"""Time as a dependency: wall clock, monotonic clock, waiting, and the hybrid logical clock. Foundation: stdlib only.
+
+Nothing in Freehold asks the operating system for the time but `SystemClock`; tests inject their own `Clock`.
+The hybrid logical clock follows Kulkarni et al., "Logical Physical Clocks" (2014): a stamp is 48 bits of milliseconds
+and 16 bits of counter in one integer, so that stamps compare as integers and fit a signed 64-bit column until 2248.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+__all__ = ["Clock", "HybridLogicalClock", "SystemClock", "stamp_time"]
+
+_COUNTER_BITS = 16
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> datetime:
+        """Return the wall-clock time, aware, in UTC. May jump; never used to decide an order."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back; only differences have a meaning."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this long by this clock; cancellable."""
+
+
+class SystemClock:
+    """The clock of the operating system."""
+
+    def now(self) -> datetime:
+        """Return the wall-clock time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return the monotonic clock in seconds."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait `seconds`."""
+        await asyncio.sleep(max(0.0, seconds))
+
+
+class HybridLogicalClock:
+    """Stamps that are greater than every stamp this process has given or seen, and close to wall-clock time.
+
+    Thread-safe. `observe` refuses a stamp that is further ahead than `drift_seconds_max`, so that one broken clock
+    cannot drag all others into the future.
+    """
+
+    def __init__(self, clock: Clock, *, drift_seconds_max: float = 3600.0) -> None:
+        self._clock = clock
+        self._drift_ms_max = int(drift_seconds_max * 1000)
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def tick(self) -> int:
+        """Return a new stamp for something that happens here now: sending, committing."""
+        physical = self._physical_ms() << _COUNTER_BITS
+        with self._lock:
+            self._last = max(self._last + 1, physical)
+            return self._last
+
+    def observe(self, stamp: int) -> bool:
+        """Note a stamp that arrived; later ticks are greater. False, and ignored, where it is too far ahead."""
+        if (stamp >> _COUNTER_BITS) > self._physical_ms() + self._drift_ms_max:
+            return False
+        with self._lock:
+            self._last = max(self._last, stamp)
+            return True
+
+    def last(self) -> int:
+        """Return the greatest stamp given or seen."""
+        with self._lock:
+            return self._last
+
+    def _physical_ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+
+def stamp_time(stamp: int) -> datetime:
+    """Return the wall-clock part of a stamp."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=stamp >> _COUNTER_BITS)

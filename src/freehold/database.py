@@ -1,0 +1,123 @@
+"""The database port: one service's own database and its unit of work. Port: imports the foundation only.
+
+A pattern's store takes a `UnitOfWork` wherever its write belongs to the business transaction, and none where the
+write is
+a transaction of its own (relays, pruning). Adapters live in `freehold.adapters`; the first part of the URL's scheme
+finds them.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from freehold.errors import FreeholdError
+
+__all__ = ["Database", "DatabaseFeatures", "DatabaseOptions", "Finding", "UnitOfWork"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFeatures:
+    """What an engine guarantees, as data: the conformance suites and the docs read it.
+
+    technology          name for people, "PostgreSQL".
+    emulation           true where it stands in for a real system.
+    durable             a commit survives kill -9 of every process.
+    concurrent_writers  several transactions write at once (SQLite has one writer at a time).
+    several_processes   may be shared by processes.
+    """
+
+    technology: str
+    emulation: bool
+    durable: bool
+    concurrent_writers: bool
+    several_processes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """How a database is opened; every wait has a limit.
+
+    `partitions` divides the outbox between relays; it is written into the database when its tables are made and read
+    from
+    there afterwards, so that all instances agree.
+    """
+
+    pool_size: int = 8
+    pool_timeout_seconds: float = 10.0
+    connect_timeout_seconds: float = 5.0
+    statement_timeout_seconds: float = 15.0
+    lock_timeout_seconds: float = 5.0
+    partitions: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One observation of `freehold doctor`: `ok` false asks for the `remedy`."""
+
+    subject: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+class UnitOfWork(Protocol):
+    """A transaction in progress on the service's database.
+
+    `native` is what the user writes with: a SQLAlchemy `AsyncConnection` by default, or the user's own session or
+    connection where it was enlisted. `owned` is false for an enlisted one: Freehold never commits or rolls it back.
+    """
+
+    @property
+    def native(self) -> Any:
+        """The connection the user writes with."""
+
+    @property
+    def owned(self) -> bool:
+        """Whether Freehold ends the transaction."""
+
+
+class Database(Protocol):
+    """One service's database: opened once, shared by everything in the process that serves this service."""
+
+    @property
+    def features(self) -> DatabaseFeatures:
+        """What the engine guarantees."""
+
+    async def open(self) -> None:
+        """Connect, check that the version is served. Raises `Unavailable`, `ConfigurationError`. Idempotent."""
+
+    async def close(self) -> None:
+        """Give back every connection. Idempotent."""
+
+    async def ping(self, timeout_seconds: float) -> None:
+        """Return when the database answers a query. Raises `Unavailable`, within the time limit."""
+
+    def begin(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Open a transaction: commits when the block ends, rolls back when it raises or is cancelled.
+
+        Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
+        `diagnose` makes of it. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is not known.
+        """
+
+    def enlist(self, native: object) -> UnitOfWork:
+        """Wrap a transaction of the user's own (SQLAlchemy `AsyncSession` or `AsyncConnection`, asyncpg connection,
+        psycopg `AsyncConnection`). Raises `ConfigurationError` for anything else, and where no transaction is open and
+        the driver would commit each statement by itself.
+        """
+
+    def diagnose(self, error: BaseException) -> FreeholdError | None:
+        """Translate an exception of the driver: `Unavailable` (try later), `ConcurrencyConflict` (try again),
+        `DatabaseError` (it will not mend), or None where it does not come from the database. The text holds no values.
+        """
+
+    async def upgrade(self) -> list[str]:
+        """Apply Freehold's own migrations that are missing; returns their names. Safe from several processes at
+        once."""
+
+    async def pending(self) -> list[str]:
+        """Names of the migrations that `upgrade` would apply."""
+
+    async def examine(self) -> list[Finding]:
+        """Check server version and settings that a guarantee needs; for `doctor`."""

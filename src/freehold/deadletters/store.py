@@ -1,0 +1,103 @@
+"""The dead-letter port: messages that could not be handled or sent, with all that is needed to understand and replay
+them.
+
+Pattern: imports the foundation and the ports. The original document is never changed: an edit is kept beside it. A
+replay
+makes a new message, linked to the original by causation id, for the one consumer that failed (inbound: among its
+deferred
+messages, due at once; outbound: in the outbox). A letter can be replayed once; if the replay fails, it is a letter of
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from freehold.database import UnitOfWork
+
+__all__ = ["DeadLetter", "DeadLetterFilter", "DeadLetterStatus", "DeadLetterStore", "Direction"]
+
+
+class Direction(StrEnum):
+    """Which way the message was going."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+class DeadLetterStatus(StrEnum):
+    """What became of it."""
+
+    DEAD = "dead"
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up.
+
+    reason      a word to group by: `unknown-type`, `bad-body`, `attempts-exhausted`, `not-retried`,
+    `killed-consumer`, `refused`.
+    error_type  the exception's class name; `detail` is its text, free of content.
+    document    the envelope as it arrived, maybe unreadable; `edited` replaces it at the next replay.
+    """
+
+    id: UUID
+    direction: Direction
+    consumer: str
+    topic: str
+    key: str
+    message_id: UUID | None
+    type: str
+    reason: str
+    error_type: str
+    detail: str
+    attempts: int
+    failed_at: datetime
+    status: DeadLetterStatus
+    document: bytes = field(repr=False)
+    edited: bytes | None = field(default=None, repr=False)
+    replayed_as: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which letters; None stands for any. `limit` bounds every answer."""
+
+    status: DeadLetterStatus | None = DeadLetterStatus.DEAD
+    consumer: str | None = None
+    type: str | None = None
+    reason: str | None = None
+    limit: int = 100
+
+
+class DeadLetterStore(Protocol):
+    """Where dead letters are kept: the service's own database."""
+
+    async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
+        """Keep a letter, in the transaction that ends the message's way."""
+
+    async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
+        """Letters, newest first."""
+
+    async def get(self, unit: UnitOfWork, letter_id: UUID) -> DeadLetter:
+        """One letter, locked until the transaction ends. Raises `NotFound`."""
+
+    async def edit(self, unit: UnitOfWork, letter_id: UUID, document: bytes) -> None:
+        """Keep another document to be replayed; the original stays. Raises `NotFound`, `ConcurrencyConflict` (not
+        dead)."""
+
+    async def mark(self, unit: UnitOfWork, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None) -> None:
+        """End a letter. Raises `NotFound`, `ConcurrencyConflict` where it has already ended."""
+
+    async def count(self) -> dict[str, int]:
+        """Dead letters by reason."""
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete replayed and dropped letters older than this; dead ones stay until somebody decides."""

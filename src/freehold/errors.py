@@ -1,0 +1,98 @@
+"""Typed errors of Freehold. Foundation: imports the standard library only.
+
+Every error says what happened, carries a `hint` that says what to do, and keeps its cause (`raise ... from`). No error
+text holds a payload, a secret or personal data: name the message id, the type, the key of a setting, never its value.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokerError",
+    "CodecError",
+    "ConcurrencyConflict",
+    "ConfigurationError",
+    "DatabaseError",
+    "DeclarationError",
+    "DuplicateMessage",
+    "FreeholdError",
+    "LeaseLost",
+    "MessageRejected",
+    "MissingDriver",
+    "NotFound",
+    "OperationTimeout",
+    "Unavailable",
+    "UnknownMessage",
+]
+
+
+class FreeholdError(Exception):
+    """Base of every error that Freehold raises. `hint` says what to do about it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigurationError(FreeholdError):
+    """A setting is missing, malformed, or contradicts another; raised before any work begins."""
+
+
+class DeclarationError(FreeholdError):
+    """A message, handler, service or saga is declared wrongly; raised where it is declared."""
+
+
+class MissingDriver(ConfigurationError):
+    """An optional driver is not installed; the hint holds the exact install line."""
+
+    def __init__(self, driver: str, *, extra: str) -> None:
+        super().__init__(f"the driver '{driver}' is not installed", hint=f'pip install "freehold[{extra}]"')
+        self.driver = driver
+        self.extra = extra
+
+
+class Unavailable(FreeholdError):
+    """A database or broker cannot be reached just now; the same call may succeed later."""
+
+
+class OperationTimeout(Unavailable):
+    """A wait reached its time limit; whether the operation took effect is not known."""
+
+
+class DatabaseError(FreeholdError):
+    """A database refused an operation for a reason that trying again will not mend."""
+
+
+class ConcurrencyConflict(FreeholdError):
+    """Somebody else changed the same thing first (version predicate, serialisation failure, deadlock); try again."""
+
+
+class LeaseLost(FreeholdError):
+    """The lease was taken over by another instance; whatever the holder did under it must be given up."""
+
+
+class DuplicateMessage(FreeholdError):
+    """The message was already handled by this consumer; its effect exists and must not be repeated."""
+
+
+class BrokerError(FreeholdError):
+    """The broker refused an operation for a reason that trying again will not mend."""
+
+
+class MessageRejected(BrokerError):
+    """The broker will never take this message (too large, unroutable, not permitted)."""
+
+
+class CodecError(FreeholdError):
+    """A message body or envelope cannot be read or written; the text names the place, never the content."""
+
+
+class UnknownMessage(CodecError):
+    """The type or version of a message is not declared in this process."""
+
+
+class NotFound(FreeholdError):
+    """What was asked for does not exist (any more)."""

@@ -1,0 +1,1 @@
+"""FastAPI integration: lifespan, transaction dependency, Idempotency-Key, problem+json, health."""

@@ -1,0 +1,38 @@
+"""The port behind the Idempotency-Key header and behind audited actions. Runtime: imports the foundation and the
+ports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from freehold.database import UnitOfWork
+
+__all__ = ["IdempotencyStore", "StoredAnswer"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """What was answered to a request. `fingerprint` is a digest of method, path and body."""
+
+    fingerprint: str
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)
+
+
+class IdempotencyStore(Protocol):
+    """Where answers are kept by key: the service's own database, in the transaction that has the effect."""
+
+    async def claim(self, unit: UnitOfWork, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+        """Reserve the key in this transaction: None where it is new. A concurrent holder is waited for (lock time
+        limit).
+
+        Returns the stored answer otherwise, whose fingerprint the caller compares.
+        """
+
+    async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
+        """Keep the answer, in the same transaction."""
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete answers that are older than this."""

@@ -1,0 +1,137 @@
+"""The inbox port: receipts of handled messages, and messages deferred to a later try. Pattern: imports foundation and
+ports.
+
+A receipt is written in the handler's own transaction, before the handler runs: its key blocks a concurrent attempt
+until
+this one has ended, and a rolled-back attempt leaves none. All attempts of one request share a key
+(`Envelope.receipt_key`);
+the answer is kept with the receipt and given again. A compensation that comes before its action (`Envelope.bars`)
+claims
+the action's receipt, so that the action is never carried out afterwards.
+
+A message that failed is deferred: kept here, with its attempt counted, while the broker's position moves on. Later
+messages
+of its (consumer, topic, key) queue up behind it, so that one failing key holds up itself alone and order is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from freehold.database import UnitOfWork
+
+__all__ = ["Arrival", "DeferredMessage", "DeferredStats", "InboxStore", "Receipt", "ReceiptStatus"]
+
+
+class ReceiptStatus(StrEnum):
+    """What the inbox says of an arrival."""
+
+    FRESH = "fresh"
+    """Not handled yet; the receipt is now in this transaction: handle it."""
+    DUPLICATE = "duplicate"
+    """Handled before; `Receipt.answer` holds what was answered."""
+    BARRED = "barred"
+    """Its compensation came first; do not handle it, answer that it is barred."""
+    EMPTY = "empty"
+    """A compensation whose action was never handled: there is nothing to undo, and the action is barred from now on."""
+    BLOCKED = "blocked"
+    """An earlier message of its key is deferred: defer it behind that one. No receipt was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What the inbox needs to know of a message. `deferred_position` is set when it comes from the deferred ones."""
+
+    receipt_key: str
+    topic: str
+    key: str
+    bars: str | None = None
+    deferred_position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The inbox's word on an arrival."""
+
+    status: ReceiptStatus
+    answer: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeferredMessage:
+    """A message kept for a later try. `attempts` counts tries begun; it guards every write that ends a try."""
+
+    position: int
+    consumer: str
+    topic: str
+    key: str
+    receipt_key: str
+    document: bytes = field(repr=False)
+    attempts: int
+    due_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeferredStats:
+    """How much is deferred, and for how long."""
+
+    pending: int
+    keys: int
+    oldest_seconds: float
+
+
+class InboxStore(Protocol):
+    """Where receipts and deferred messages are kept: the service's own database."""
+
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+        """Write receipts in the transaction and say of each arrival, in order, what it is. One or two round trips.
+
+        A key twice in one call: the second is a duplicate. An arrival whose (topic, key) has a deferred message (for
+        one that
+        comes from there: an earlier one) is `BLOCKED`, and so is every later one of its key in the call.
+        """
+
+    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+        """Keep what was answered, by receipt key, in the same transaction."""
+
+    async def defer(
+        self,
+        unit: UnitOfWork,
+        consumer: str,
+        arrival: Arrival,
+        document: bytes,
+        *,
+        attempts: int,
+        delay_seconds: float,
+        reason: str,
+    ) -> None:
+        """Queue a message behind all deferred ones of its key."""
+
+    async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
+        """Begin a try of deferred messages that are due and first of their key: counts the attempt, and hides the key
+        from
+        other instances for `visibility_seconds`, in a transaction of its own, before any handling.
+        """
+
+    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+        """Delete a claimed message in the handler's transaction. False: the claim is stale, roll back."""
+
+    async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
+        """Give a claimed message its next time. False: the claim is stale."""
+
+    async def next_due_seconds(self, consumer: str) -> float | None:
+        """Seconds until a deferred message is due (0 when one is), None when nothing is deferred."""
+
+    async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
+        """Deferred messages, oldest first; for people."""
+
+    async def stats(self) -> DeferredStats:
+        """How much is deferred."""
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete receipts that are older than the window, `limit` at most; returns how many."""

@@ -1,0 +1,1 @@
+"""Leases: who works on what, fenced by tokens, shared fairly between instances."""

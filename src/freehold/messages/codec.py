@@ -1,0 +1,150 @@
+"""JSON codec of bodies and envelopes (msgspec). Imports the foundation only.
+
+An envelope travels as one JSON document in CloudEvents' structured mode, its body embedded unparsed: writing and
+reading
+the envelope never looks into the body. A body that does not fit its class is a `CodecError` that names the path and the
+expected type, never the content.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from freehold.errors import CodecError
+from freehold.messages.declaration import MessageKind, MessageType
+from freehold.messages.envelope import Envelope
+
+__all__ = ["BODY_BYTES_MAX", "decode_body", "decode_envelope", "encode_body", "encode_envelope"]
+
+BODY_BYTES_MAX: Final = 512 * 1024
+"""Bodies above this belong in a store of their own, with the message carrying the place."""
+
+_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order=None)
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+class _Wire(msgspec.Struct, omit_defaults=True):
+    """CloudEvents attributes, in their names on the wire."""
+
+    id: UUID
+    source: str
+    type: str
+    time: datetime
+    schemaversion: int
+    kind: str
+    topic: str
+    partitionkey: str
+    hlc: str
+    correlationid: UUID
+    data: msgspec.Raw
+    specversion: str = ""
+    datacontenttype: str = "application/json"
+    causationid: UUID | None = None
+    subject: str | None = None
+    traceparent: str | None = None
+    replyto: str | None = None
+    idempotencykey: str | None = None
+    bars: str | None = None
+    headers: dict[str, str] = {}
+
+
+_wire_decoder = msgspec.json.Decoder(_Wire)
+
+
+def encode_body(message: object) -> bytes:
+    """Return the message as JSON. Raises `CodecError` for a value that cannot travel or a body too large."""
+    try:
+        body = _encoder.encode(message)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CodecError(f"{type(message).__name__} cannot be encoded: {_without_content(error)}") from None
+    if len(body) > BODY_BYTES_MAX:
+        raise CodecError(
+            f"{type(message).__name__} is {len(body)} bytes, more than {BODY_BYTES_MAX}",
+            hint="store the payload and send a reference to it",
+        )
+    return body
+
+
+def decode_body(body: bytes, declared: MessageType) -> Any:
+    """Return the message of its class. Raises `CodecError` that names the place; unknown fields are passed over."""
+    decoder = _decoders.get(declared.cls)
+    if decoder is None:
+        decoder = _decoders[declared.cls] = msgspec.json.Decoder(declared.cls)
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CodecError(
+            f"the body of '{declared.name}' version {declared.version} does not fit {declared.cls.__name__}:"
+            f" {_without_content(error)}"
+        ) from None
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Return the CloudEvents document of an envelope."""
+    return _encoder.encode(
+        _Wire(
+            specversion="1.0",
+            id=envelope.id,
+            source=envelope.source,
+            type=envelope.type,
+            time=envelope.time,
+            schemaversion=envelope.version,
+            kind=envelope.kind.value,
+            topic=envelope.topic,
+            partitionkey=envelope.key,
+            hlc=str(envelope.hlc),
+            correlationid=envelope.correlation_id,
+            causationid=envelope.causation_id,
+            subject=envelope.subject,
+            traceparent=envelope.trace_parent,
+            replyto=envelope.reply_to,
+            idempotencykey=envelope.idempotency_key,
+            bars=envelope.bars,
+            headers=dict(envelope.headers),
+            data=msgspec.Raw(envelope.body),
+        )
+    )
+
+
+def decode_envelope(document: bytes) -> Envelope:
+    """Read a CloudEvents document. Raises `CodecError` where it is none, or lacks an attribute."""
+    try:
+        wire = _wire_decoder.decode(document)
+        kind, hlc = MessageKind(wire.kind), int(wire.hlc)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CodecError(f"not an envelope: {_without_content(error)}") from None
+    return Envelope(
+        id=wire.id,
+        type=wire.type,
+        version=wire.schemaversion,
+        kind=kind,
+        source=wire.source,
+        topic=wire.topic,
+        key=wire.partitionkey,
+        time=wire.time,
+        hlc=hlc,
+        correlation_id=wire.correlationid,
+        causation_id=wire.causationid,
+        subject=wire.subject,
+        trace_parent=wire.traceparent,
+        reply_to=wire.replyto,
+        idempotency_key=wire.idempotencykey,
+        bars=wire.bars,
+        headers=wire.headers,
+        body=bytes(wire.data),
+    )
+
+
+def _without_content(error: Exception) -> str:
+    """The error's text with quoted content removed: a value may be personal data, a JSON path is not."""
+    text = str(error)
+    path = text.rpartition(" - at `")
+    if path[1]:
+        return f"{_QUOTED.sub('…', path[0])} at {path[2].rstrip('`')}"
+    return _QUOTED.sub("…", text)

@@ -1,0 +1,159 @@
+"""Declaring events and commands: a stable name and version on a frozen, typed class.
+
+Imports the standard library, msgspec and the foundation. `@event` and `@command` make the class a frozen, slotted
+dataclass, check every field's type against the codec at once, and enter it in the registry of the process. The name's
+first part is the service that owns the message: `orders.order-placed` is published by `orders`, and
+`inventory.reserve-stock` is handled by `inventory`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar, dataclass_transform
+
+import msgspec
+
+from freehold.errors import DeclarationError, UnknownMessage
+
+__all__ = ["MessageKind", "MessageType", "Registry", "command", "event", "message_type", "registry"]
+
+T = TypeVar("T")
+_NAME = re.compile(r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$")
+_ATTRIBUTE = "__freehold_message__"
+
+
+class MessageKind(StrEnum):
+    """What a message is: a fact, or a request to one service, or the answer to a request."""
+
+    EVENT = "event"
+    COMMAND = "command"
+    REPLY = "reply"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageType:
+    """What is known of a declared message class. `key` names the field whose value is the partition key."""
+
+    name: str
+    version: int
+    kind: MessageKind
+    cls: type[Any]
+    key: str | None
+
+    @property
+    def service(self) -> str:
+        """The service that owns the message."""
+        return self.name.partition(".")[0]
+
+    @property
+    def topic(self) -> str:
+        """Where it travels: `orders.events`, `inventory.commands`."""
+        return f"{self.service}.{'events' if self.kind is MessageKind.EVENT else 'commands'}"
+
+    def partition_key(self, message: object) -> str | None:
+        """The value of the key field as text, or None where the message asks for no order."""
+        return None if self.key is None else str(getattr(message, self.key))
+
+
+class Registry:
+    """The message classes declared in this process, by name and version."""
+
+    def __init__(self) -> None:
+        self._types: dict[tuple[str, int], MessageType] = {}
+
+    def add(self, declared: MessageType) -> None:
+        """Enter a type. Raises `DeclarationError` where name and version belong to another class."""
+        known = self._types.get((declared.name, declared.version))
+        if known is not None and _path(known.cls) != _path(declared.cls):
+            raise DeclarationError(
+                f"'{declared.name}' version {declared.version} is declared by {_path(known.cls)} and
+                {_path(declared.cls)}",
+                hint="give one of them another name, or the next version",
+            )
+        self._types[declared.name, declared.version] = declared
+
+    def find(self, name: str, version: int) -> MessageType:
+        """Return the type. Raises `UnknownMessage` with the versions that are known."""
+        try:
+            return self._types[name, version]
+        except KeyError:
+            versions = sorted(v for n, v in self._types if n == name)
+            known = f"known versions: {', '.join(map(str, versions))}" if versions else "no version of it is known here"
+            raise UnknownMessage(
+                f"message type '{name}' version {version} is not declared in this process ({known})",
+                hint="import the module that declares it, or add an upcaster",
+            ) from None
+
+    def __iter__(self) -> Iterator[MessageType]:
+        """Iterate over all declared types."""
+        return iter(tuple(self._types.values()))
+
+
+registry = Registry()
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=False)
+def event(name: str, *, version: int = 1, key: str | None = None) -> Callable[[type[T]], type[T]]:
+    """Declare a fact. `key` names the field whose equal values keep their order on the way."""
+    return _declare(name, version, key, MessageKind.EVENT)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=False)
+def command(name: str, *, version: int = 1, key: str | None = None) -> Callable[[type[T]], type[T]]:
+    """Declare a request to the service that the name begins with."""
+    return _declare(name, version, key, MessageKind.COMMAND)
+
+
+def message_type(message: object) -> MessageType:
+    """Return what was declared for a message class or an instance of one. Raises `DeclarationError` for another
+    class."""
+    cls = message if isinstance(message, type) else type(message)
+    declared = cls.__dict__.get(_ATTRIBUTE)
+    if not isinstance(declared, MessageType):
+        raise DeclarationError(
+            f"{_path(cls)} is not a message", hint='decorate it with @event("service.name", version=1) or @command(...)'
+        )
+    return declared
+
+
+def _declare(name: str, version: int, key: str | None, kind: MessageKind) -> Callable[[type[T]], type[T]]:
+    if not _NAME.match(name):
+        raise DeclarationError(
+            f"'{name}' is not a message name", hint="write 'service.what-happened': lower case, parts joined by dots"
+        )
+    if version < 1:
+        raise DeclarationError(f"'{name}': version must be 1 or more, not {version}")
+
+    def decorate(cls: type[T]) -> type[T]:
+        made: type[T] = cls if dataclasses.is_dataclass(cls) else dataclass(frozen=True, slots=True)(cls)
+        fields = {field.name for field in dataclasses.fields(made)}  # type: ignore[arg-type] # it is one by now
+        if key is not None and key not in fields:
+            raise DeclarationError(f"{_path(cls)}: key field '{key}' does not exist", hint=f"fields: {sorted(fields)}")
+        _check_codec(made)
+        declared = MessageType(name=name, version=version, kind=kind, cls=made, key=key)
+        setattr(made, _ATTRIBUTE, declared)
+        registry.add(declared)
+        return made
+
+    return decorate
+
+
+def _check_codec(cls: type[Any]) -> None:
+    if not cls.__dataclass_params__.frozen:
+        raise DeclarationError(f"{_path(cls)} must be frozen", hint="use a plain class, or @dataclass(frozen=True)")
+    try:
+        decoder = msgspec.json.Decoder(cls)
+    except (TypeError, NameError) as error:
+        # A class declared inside a function cannot resolve its neighbours' names; the codec will try again on use.
+        if isinstance(error, NameError):
+            return
+        raise DeclarationError(f"{_path(cls)} has a field that cannot travel: {error}") from error
+    del decoder
+
+
+def _path(cls: type[Any]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

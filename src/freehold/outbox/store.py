@@ -1,0 +1,70 @@
+"""The outbox port. Pattern: imports the foundation and the ports.
+
+Invariants: a message is staged in the business transaction and becomes visible with its commit. Rows of one key lie in
+one partition, `stable_hash(key) % partitions`, in the order of commit: the adapter makes sure that for equal keys the
+position is drawn and committed one transaction after the other (a key's transactions wait for each other from staging
+to
+commit; staging happens right before commit, keys are locked in a fixed order). A row leaves only through `remove`, with
+the lease token of its partition, after the broker confirmed it, or as a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from freehold.broker import Outgoing
+from freehold.database import UnitOfWork
+
+__all__ = ["OutboxStats", "OutboxStore", "StagedMessage"]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedMessage:
+    """A row of the outbox. `position` orders the rows; `attempts` counts publications that were refused."""
+
+    position: int
+    partition: int
+    message: Outgoing
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStats:
+    """How much waits. `oldest_seconds` is 0 when nothing does; it is the figure to alarm on."""
+
+    pending: int
+    blocked_keys: int
+    oldest_seconds: float
+
+
+class OutboxStore(Protocol):
+    """Where messages wait for the relay: the service's own database."""
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the rows are divided into; fixed when the table was made."""
+
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
+        """Add messages in this order to the business transaction. One round trip for any number."""
+
+    async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
+        """Return the oldest rows of the partitions leased (partition to token), in order of position, `limit` at most.
+
+        Keys that are blocked by a postponed row are left out whole until its time has come.
+        """
+
+    async def remove(self, leases: Mapping[int, int], messages: Collection[StagedMessage]) -> int:
+        """Delete confirmed rows. Rows of a partition whose token is stale stay; returns how many were deleted."""
+
+    async def postpone(
+        self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
+    ) -> bool:
+        """Block the row's key for `delay_seconds`, count the attempt. False where the token is stale."""
+
+    async def bury(self, leases: Mapping[int, int], message: StagedMessage, reason: str) -> bool:
+        """Move a row that the broker will never take to the dead letters, in one transaction. False: stale token."""
+
+    async def stats(self) -> OutboxStats:
+        """How much waits, and for how long."""

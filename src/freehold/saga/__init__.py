@@ -1,0 +1,1 @@
+"""Orchestrated sagas: declared steps with compensations, run as a persisted state machine."""

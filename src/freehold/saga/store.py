@@ -1,0 +1,114 @@
+"""The saga port: instances of orchestrated sagas and their journal. Pattern: imports the foundation and the ports.
+
+One row an instance, written with a version predicate: of two that advance it at once, one wins and the other must
+give up
+what it was about to do. The row carries the time at which the instance wants attention next (`due`): timers are
+durable,
+cost no write of their own, and are cancelled by the next save. The journal is append-only and is what people see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from freehold.database import UnitOfWork
+
+__all__ = ["JournalEntry", "SagaFilter", "SagaRecord", "SagaStatus", "SagaStore"]
+
+
+class SagaStatus(StrEnum):
+    """Where an instance is. The last three are terminal; `needs-attention` waits for a person."""
+
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    NEEDS_ATTENTION = "needs-attention"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRecord:
+    """An instance as it is stored.
+
+    definition, definition_version  which class it runs by; kept until its end, whatever is deployed since.
+    key            partition key of its commands and replies, and what people look it up by (an order id).
+    status         see `SagaStatus`; `failure` is the reason for which it is compensating, if any.
+    document       steps and user state, JSON as bytes; only the engine reads it.
+    version        goes up by one with each save.
+    due_seconds    from now by the database's clock, when it wants attention though nothing arrives; None: it waits
+    for a message.
+    """
+
+    id: UUID
+    definition: str
+    definition_version: int
+    key: str
+    correlation_id: UUID
+    status: SagaStatus
+    version: int
+    document: bytes = field(repr=False)
+    failure: str | None = None
+    due_seconds: float | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One thing that happened to an instance: `what` is a word, `detail` free text without personal data."""
+
+    at: datetime
+    step: str
+    what: str
+    attempt: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SagaFilter:
+    """Which instances; None stands for any."""
+
+    definition: str | None = None
+    status: SagaStatus | None = None
+    key: str | None = None
+    limit: int = 100
+
+
+class SagaStore(Protocol):
+    """Where sagas are kept: the database of the service that directs them."""
+
+    async def create(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
+        """Store a new instance (version 1). False: an instance of this id exists, nothing was written."""
+
+    async def load(self, unit: UnitOfWork, saga_id: UUID) -> SagaRecord:
+        """Return an instance, locked until the transaction ends. Raises `NotFound`."""
+
+    async def save(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
+        """Store the next state: `record.version` is the version it was loaded with; stored as that plus one.
+
+        Raises `ConcurrencyConflict` where somebody else saved first. One round trip, the journal included.
+        """
+
+    async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:
+        """Return instances that are due, locked until the transaction ends; those locked by others are passed over."""
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until an instance is due (0 when one is), None when none has a timer."""
+
+    async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
+        """Instances, newest first."""
+
+    async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
+        """What happened to an instance, oldest first."""
+
+    async def count(self) -> dict[tuple[str, SagaStatus], int]:
+        """Instances by definition and status."""
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete terminal instances and their journals that ended before this; returns how many."""

@@ -1,0 +1,1 @@
+"""Scheduled messages: durable, cancellable, moved to the outbox when due."""

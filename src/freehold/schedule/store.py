@@ -1,0 +1,47 @@
+"""The scheduler port: messages to be sent later, durable and cancellable. Pattern: imports the foundation and the
+ports.
+
+A scheduled message moves to the outbox in one transaction when it is due, by any instance, once. Time is the database's
+own where it has one (PostgreSQL), so that instances with differing clocks agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from freehold.broker import Outgoing
+from freehold.database import UnitOfWork
+
+__all__ = ["ScheduleStore", "ScheduledMessage"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledMessage:
+    """A message with the time it is due. `name` groups and finds it, e.g. the message type."""
+
+    message: Outgoing
+    name: str
+    due_at: datetime
+
+
+class ScheduleStore(Protocol):
+    """Where scheduled messages wait: the service's own database."""
+
+    async def add(self, unit: UnitOfWork, message: Outgoing, name: str, delay_seconds: float) -> None:
+        """Schedule in the business transaction; the message's id is the handle to cancel it by."""
+
+    async def cancel(self, unit: UnitOfWork, message_id: UUID) -> bool:
+        """Take it back in the business transaction. False: it is on its way, or was never there."""
+
+    async def move_due(self, limit: int) -> int:
+        """Move due messages to the outbox in one transaction, oldest first; returns how many."""
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until the next is due (0 when one is), None when none waits."""
+
+    async def find(self, name: str | None, limit: int) -> Sequence[ScheduledMessage]:
+        """Scheduled messages, next first; for people."""

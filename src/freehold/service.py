@@ -1,0 +1,110 @@
+"""Declaring a service: its name, handlers, sagas and migrations, without any connection.
+
+Runtime: imports the foundation and the patterns. What is declared is checked when it is declared.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from freehold.errors import DeclarationError
+from freehold.messages import MessageKind, MessageType, message_type
+from freehold.migrations import Migration
+from freehold.policy import Retry
+from freehold.transaction import Transaction
+
+if TYPE_CHECKING:
+    from freehold.saga.definition import Saga
+
+__all__ = ["Handler", "HandlerFunction", "Service"]
+
+M = TypeVar("M")
+HandlerFunction = Callable[[Any, Transaction], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function that handles one type of message, and how its failures are treated."""
+
+    message: MessageType
+    function: HandlerFunction
+    retry: Retry
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people: module and function."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+
+@dataclass(slots=True)
+class Service:
+    """A name, one database, handlers. Import it, decorate functions with it; a `freehold.runtime` runs it.
+
+    `retry` is the policy for handlers that name none. `migrations` are the service's own tables; they are applied after
+    Freehold's.
+    """
+
+    name: str
+    migrations: Sequence[Migration] = ()
+    retry: Retry = field(default_factory=Retry)
+    handlers: dict[MessageType, Handler] = field(default_factory=dict, init=False)
+    sagas: dict[tuple[str, int], type[Saga[Any]]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a name that could not be part of a topic, a setting and a file name."""
+        if not self.name.replace("-", "").isalnum() or not self.name[:1].isalpha() or self.name != self.name.lower():
+            raise DeclarationError(f"'{self.name}' is not a service name", hint="lower-case letters, digits and '-'")
+
+    def handles(
+        self, message: type[M], *, retry: Retry | None = None
+    ) -> Callable[[Callable[[M, Transaction], Awaitable[Any]]], Callable[[M, Transaction], Awaitable[Any]]]:
+        """Make a function the handler of a command of this service or of an event of any service.
+
+        It runs in a transaction together with its receipt: its effect happens once. For a command, what it returns is
+        the
+        answer: a declared or plain dataclass, None, or `Rejected`. Raising `Rejected` rolls back and answers; any other
+        exception rolls back and is retried by the policy, then becomes a dead letter.
+        """
+        declared = message_type(message)
+
+        def decorate(
+            function: Callable[[M, Transaction], Awaitable[Any]],
+        ) -> Callable[[M, Transaction], Awaitable[Any]]:
+            self._check(declared, function)
+            self.handlers[declared] = Handler(message=declared, function=function, retry=retry or self.retry)
+            return function
+
+        return decorate
+
+    def directs(self, saga: type[Saga[Any]]) -> type[Saga[Any]]:
+        """Make this service the one that runs a saga; older versions stay declared for instances in flight."""
+        key = (saga.definition().name, saga.definition().version)
+        if key in self.sagas and self.sagas[key] is not saga:
+            raise DeclarationError(f"saga '{key[0]}' version {key[1]} is declared twice", hint="raise the version")
+        self.sagas[key] = saga
+        return saga
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Every topic that this service has to read."""
+        wanted = {handler.message.topic for handler in self.handlers.values()}
+        return frozenset(wanted | ({f"{self.name}.replies"} if self.sagas else set()))
+
+    def _check(self, declared: MessageType, function: Callable[..., Any]) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise DeclarationError(f"{function.__qualname__} handles '{declared.name}' and must be async")
+        if len(inspect.signature(function).parameters) != 2:
+            raise DeclarationError(f"{function.__qualname__} must take two arguments", hint="(message, tx)")
+        if declared in self.handlers:
+            raise DeclarationError(
+                f"'{declared.name}' is handled by {self.handlers[declared].name} already",
+                hint="one service handles a message once; call both from one handler",
+            )
+        if declared.kind is MessageKind.COMMAND and declared.service != self.name:
+            raise DeclarationError(
+                f"'{declared.name}' is a command to '{declared.service}', and this is '{self.name}'",
+                hint="commands have one handler, in the service that owns them; publish an event for others",
+            )
