@@ -1,0 +1,102 @@
+"""The account a server runs as, and places that this account can reach. May import the standard library.
+
+PostgreSQL refuses to run as root. Where we are root it runs as `postgres` or `nobody`, which cannot enter a directory
+below one that only root may enter (a clone in root's home): data and binaries then live in a place of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold_shop.servers.process import ServerUnavailable
+
+__all__ = ["Account", "own", "reachable_copy", "reachable_directory", "unprivileged_account"]
+
+_FALLBACK_ROOT = Path("/var/tmp")  # noqa: S108 - every directory made here is checked to be ours before it is used
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of this machine. `switch` tells whether a child must change to it."""
+
+    uid: int
+    gid: int
+    switch: bool
+
+
+def unprivileged_account() -> Account:
+    """Return who a server that refuses root runs as: ourselves, or for root `postgres`, or else `nobody`."""
+    if os.geteuid() != 0:
+        return Account(os.geteuid(), os.getegid(), switch=False)
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(entry.pw_uid, entry.pw_gid, switch=True)
+    raise ServerUnavailable("no account for PostgreSQL, which refuses root", hint="adduser --system postgres")
+
+
+def own(path: Path, account: Account, mode: int) -> None:
+    """Give `path` to the account with these permissions."""
+    path.chmod(mode)
+    if account.switch:
+        os.chown(path, account.uid, account.gid)
+
+
+def reachable_directory(wanted: Path, account: Account) -> Path:
+    """Make the directory where the account can enter it, and return where that is.
+
+    It is `wanted` itself, or a directory of our own whose name is derived from it: a later start finds it again.
+    """
+    wanted.mkdir(parents=True, exist_ok=True)
+    if _can_enter(wanted.parent, account):
+        own(wanted, account, 0o700)
+        return wanted
+    digest = hashlib.sha256(os.fsencode(wanted.resolve())).hexdigest()[:16]
+    place = _FALLBACK_ROOT / f"freehold-{os.getuid()}-{digest}"
+    _make_private(place, account)
+    return place
+
+
+def reachable_copy(tree: Path, account: Account) -> Path:
+    """Return `tree`, or a copy of it that the account can enter, made once for each version."""
+    if _can_enter(tree, account):
+        return tree
+    digest = hashlib.sha256(os.fsencode(tree.resolve()) + str(tree.stat().st_mtime_ns).encode()).hexdigest()[:16]
+    place = _FALLBACK_ROOT / f"freehold-{os.getuid()}-binaries-{digest}"
+    _make_private(place, Account(os.getuid(), os.getgid(), switch=False), mode=0o755)
+    copy = place / tree.name
+    if not copy.exists():
+        partial = place / f"{tree.name}.{os.getpid()}"
+        shutil.copytree(tree, partial, ignore=shutil.ignore_patterns("include"))
+        partial.rename(copy)
+    return copy
+
+
+def _make_private(place: Path, account: Account, mode: int = 0o700) -> None:
+    place.mkdir(mode=mode, exist_ok=True)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.getuid(), account.uid}:
+        raise ServerUnavailable(f"{place} belongs to somebody else", hint="remove it, or choose another directory")
+    own(place, account, mode)
+
+
+def _can_enter(directory: Path, account: Account) -> bool:
+    if not account.switch:
+        return True
+    return all(_may_search(part.stat(), account) for part in (directory.resolve(), *directory.resolve().parents))
+
+
+def _may_search(found: os.stat_result, account: Account) -> bool:
+    if found.st_uid == account.uid:
+        return bool(found.st_mode & stat.S_IXUSR)
+    if found.st_gid == account.gid:
+        return bool(found.st_mode & stat.S_IXGRP)
+    return bool(found.st_mode & stat.S_IXOTH)

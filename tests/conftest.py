@@ -1,0 +1,123 @@
+"""Fixtures for tests against real servers.
+
+Each kind of server is started once in a session, when the first test asks for it. Where it cannot be had the test is
+left out and the end of the run says so; with REQUIRE_SERVERS=1 it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from freehold_shop.servers import RunningServer, ServerUnavailable, start_nats, start_postgres
+
+_LEFT_OUT = "left out: "
+
+
+@pytest.fixture(scope="session")
+def servers_directory() -> Iterator[Path]:
+    """A directory that servers running as another user can enter; removed at the end of the session."""
+    directory = Path(tempfile.mkdtemp(prefix="freehold-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_directory: Path) -> Iterator[RunningServer]:
+    """The session's PostgreSQL. Do not stop or kill it: that is what `disposable_postgres` is for."""
+    yield from _running(start_postgres, servers_directory / "postgres")
+
+
+@pytest.fixture(scope="session")
+def nats_server(servers_directory: Path) -> Iterator[RunningServer]:
+    """The session's NATS with JetStream. Do not stop or kill it: that is what `disposable_nats` is for."""
+    yield from _running(start_nats, servers_directory / "nats")
+
+
+@pytest.fixture
+def disposable_postgres(servers_directory: Path) -> Iterator[RunningServer]:
+    """A PostgreSQL of the test's own, which it may kill, pause and start again."""
+    yield from _running(start_postgres, servers_directory / f"postgres-{uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def disposable_nats(servers_directory: Path) -> Iterator[RunningServer]:
+    """A NATS of the test's own, which it may kill, pause and start again."""
+    yield from _running(start_nats, servers_directory / f"nats-{uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def postgres_url(postgres_server: RunningServer) -> Iterator[str]:
+    """The URL of a fresh, empty database, as superuser; it is dropped after the test with all that hangs on it."""
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield postgres_server.url.rpartition("/")[0] + f"/{name}"
+    _drop_database(postgres_server.url, name)
+
+
+@pytest.fixture
+def nats_url(nats_server: RunningServer) -> str:
+    """The URL of the session's NATS, shared by all tests: name what you make there after `nats_prefix`."""
+    return nats_server.url
+
+
+@pytest.fixture
+def nats_prefix() -> str:
+    """A prefix for streams, subjects and consumers that no other test uses; letters and digits only."""
+    return f"t{uuid4().hex[:12]}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was left out for want of a server."""
+    left_out: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if _LEFT_OUT in reason:
+            left_out.setdefault(reason.partition(_LEFT_OUT)[2], []).append(report.nodeid)
+    if not left_out:
+        return
+    terminalreporter.section("LEFT OUT FOR WANT OF A SERVER", sep="!", red=True, bold=True)
+    for reason, tests in left_out.items():
+        terminalreporter.write_line(f"{len(tests)} tests: {reason}", red=True)
+        for test in tests:
+            terminalreporter.write_line(f"  {test}")
+
+
+def _running(start: Callable[[Path], RunningServer], directory: Path) -> Iterator[RunningServer]:
+    try:
+        server = start(directory)
+    except ServerUnavailable as error:
+        if os.environ.get("REQUIRE_SERVERS") == "1":
+            pytest.fail(f"REQUIRE_SERVERS=1, but {error}", pytrace=False)
+        pytest.skip(_LEFT_OUT + str(error))
+    yield server
+    server.stop()
+    shutil.rmtree(server.directory, ignore_errors=True)
+
+
+def _drop_database(server_url: str, name: str) -> None:
+    """Drop the database although prepared transactions, replication slots or open connections would forbid it."""
+    with psycopg.connect(make_conninfo(server_url, dbname=name), autocommit=True) as inside:
+        for (gid,) in inside.execute(
+            "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+        ).fetchall():
+            inside.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+    with psycopg.connect(server_url, autocommit=True) as outside:
+        outside.execute(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = %s AND active", (name,)
+        )
+        outside.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s", (name,)
+        )
+        outside.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,0 +1,103 @@
+"""The starters of real servers: they come back after a crash with their data, and leave nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import nats
+import psutil
+import psycopg
+import pytest
+
+from freehold_shop.servers import RunningServer, ServerUnavailable, start_nats
+
+pytestmark = pytest.mark.servers
+
+
+def test_postgres_is_set_up_for_what_the_guarantees_need(postgres_url: str) -> None:
+    expected = {
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "wal_level": "logical",
+        "max_prepared_transactions": "64",
+        "listen_addresses": "127.0.0.1",
+    }
+    with psycopg.connect(postgres_url) as connection:
+        found = {name: connection.execute(f"SHOW {name}").fetchone() for name in expected}
+    assert found == {name: (value,) for name, value in expected.items()}
+
+
+def test_postgres_lets_nobody_in_without_the_password(postgres_server: RunningServer) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(f"postgresql://freehold:wrong@127.0.0.1:{postgres_server.port}/postgres")
+
+
+def test_each_test_has_an_empty_database_of_its_own(postgres_url: str, postgres_server: RunningServer) -> None:
+    assert postgres_url != postgres_server.url
+    with psycopg.connect(postgres_url) as connection:
+        tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+    assert tables == (0,)
+
+
+def test_committed_rows_survive_a_killed_postgres(disposable_postgres: RunningServer) -> None:
+    url, first_pid = disposable_postgres.url, disposable_postgres.pid
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    disposable_postgres.kill()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url)
+    disposable_postgres.start()
+    assert (disposable_postgres.url, disposable_postgres.pid != first_pid) == (url, True)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+
+
+async def test_acknowledged_messages_survive_a_killed_nats(disposable_nats: RunningServer) -> None:
+    client = await nats.connect(disposable_nats.url)
+    await client.jetstream().add_stream(name="kept", subjects=["kept"])
+    await client.jetstream().publish("kept", b"one")
+    await client.close()
+    disposable_nats.kill()
+    disposable_nats.start()
+    client = await nats.connect(disposable_nats.url)
+    found = await client.jetstream().stream_info("kept")
+    await client.close()
+    assert found.state.messages == 1
+
+
+def test_a_second_server_on_the_same_data_is_refused(
+    disposable_nats: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold_shop.servers.process.START_LIMIT_SECONDS", 0.2)
+    with pytest.raises(ServerUnavailable, match="another server still runs"):
+        start_nats(disposable_nats.directory)
+
+
+def test_a_stop_is_clean_and_can_be_repeated(disposable_postgres: RunningServer) -> None:
+    disposable_postgres.stop()
+    disposable_postgres.stop()
+    assert not disposable_postgres.running
+    assert "database system is shut down" in (disposable_postgres.directory / "server.log").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_a_server_dies_with_the_process_that_started_it(nats_server: RunningServer, tmp_path: Path) -> None:
+    program = textwrap.dedent(f"""
+        from pathlib import Path
+        from freehold_shop.servers import start_nats
+        print(start_nats(Path({str(tmp_path)!r})).pid, flush=True)
+        input()
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        server = psutil.Process(int(starter.stdout.readline()))
+        starter.send_signal(signal.SIGKILL)
+        starter.wait(timeout=10)
+    _, alive = psutil.wait_procs([server], timeout=10)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
