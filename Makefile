@@ -1,0 +1,61 @@
+# Everything a checkout needs, from python3, make and a compiler on. `make help` lists the targets.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+PYTHON := .venv/bin/python
+# Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
+ARGS :=
+
+.PHONY: help setup shop test servers lint bench docs requirements clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.stamp-dev ## make .venv with everything for running, testing and linting
+
+shop: .venv/.stamp-base ## set everything up and run the reference shop
+	.venv/bin/shop run $(ARGS)
+
+test: .venv/.stamp-servers ## set everything up, servers included, and run the tests
+	$(PYTHON) -m pytest $(ARGS)
+
+servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are
+	@exec $(PYTHON) -m freehold_shop.servers .freehold/servers
+
+lint: .venv/.stamp-dev ## check style, types and import rules
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+bench: .venv/.stamp-servers ## run the benchmarks
+	@if [ -f benchmarks/__main__.py ]; then exec $(PYTHON) -m benchmarks $(ARGS); else echo "there are no benchmarks yet"; fi
+
+docs: .venv/.stamp-docs ## build the documentation into site/
+	.venv/bin/zensical build --clean --strict
+
+requirements: ## compile the hashed requirement files anew; ARGS=--upgrade for newer versions
+	PATH="$(CURDIR)/.tools/uv/bin:$$PATH" scripts/compile-requirements $(ARGS)
+
+clean: ## remove what was built and cached; data in .freehold stay
+	rm -rf .venv .tools site dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src shop tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+projects := pyproject.toml shop/pyproject.toml requirements/tools.txt scripts/setup
+
+.venv/.stamp-base: requirements/base.txt $(projects)
+	scripts/setup base
+	@touch $@
+
+.venv/.stamp-dev: requirements/dev.txt .venv/.stamp-base
+	scripts/setup dev
+	@touch $@
+
+.venv/.stamp-docs: requirements/docs.txt .venv/.stamp-base
+	scripts/setup docs
+	@touch $@
+
+.venv/.stamp-servers: scripts/get-servers .venv/.stamp-dev
+	scripts/get-servers
+	@touch $@
