@@ -66,7 +66,8 @@ class BrokerFeatures:
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
     """How a broker is opened. `prefix` keeps several systems on one broker apart. `partitions` is fixed at first
-    use."""
+    use.
+    """
 
     prefix: str = "freehold"
     partitions: int = 8

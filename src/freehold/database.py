@@ -114,7 +114,8 @@ class Database(Protocol):
 
     async def upgrade(self) -> list[str]:
         """Apply Freehold's own migrations that are missing; returns their names. Safe from several processes at
-        once."""
+        once.
+        """
 
     async def pending(self) -> list[str]:
         """Names of the migrations that `upgrade` would apply."""

@@ -91,7 +91,8 @@ class DeadLetterStore(Protocol):
 
     async def edit(self, unit: UnitOfWork, letter_id: UUID, document: bytes) -> None:
         """Keep another document to be replayed; the original stays. Raises `NotFound`, `ConcurrencyConflict` (not
-        dead)."""
+        dead).
+        """
 
     async def mark(self, unit: UnitOfWork, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None) -> None:
         """End a letter. Raises `NotFound`, `ConcurrencyConflict` where it has already ended."""

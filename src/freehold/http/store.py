@@ -1,5 +1,6 @@
 """The port behind the Idempotency-Key header and behind audited actions. Runtime: imports the foundation and the
-ports."""
+ports.
+"""
 
 from __future__ import annotations
 

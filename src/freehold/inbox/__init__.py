@@ -1,2 +1,3 @@
 """Idempotent inbox: receipts in the handler's transaction, deferral of what failed, and the consumer that drives
-handlers."""
+handlers.
+"""

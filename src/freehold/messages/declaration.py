@@ -70,8 +70,8 @@ class Registry:
         known = self._types.get((declared.name, declared.version))
         if known is not None and _path(known.cls) != _path(declared.cls):
             raise DeclarationError(
-                f"'{declared.name}' version {declared.version} is declared by {_path(known.cls)} and
-                {_path(declared.cls)}",
+                f"'{declared.name}' version {declared.version} is declared twice:"
+                f" by {_path(known.cls)} and by {_path(declared.cls)}",
                 hint="give one of them another name, or the next version",
             )
         self._types[declared.name, declared.version] = declared
@@ -110,7 +110,8 @@ def command(name: str, *, version: int = 1, key: str | None = None) -> Callable[
 
 def message_type(message: object) -> MessageType:
     """Return what was declared for a message class or an instance of one. Raises `DeclarationError` for another
-    class."""
+    class.
+    """
     cls = message if isinstance(message, type) else type(message)
     declared = cls.__dict__.get(_ATTRIBUTE)
     if not isinstance(declared, MessageType):

@@ -1,0 +1,49 @@
+"""What the SQL stores write through: a connection in a transaction, whichever driver it belongs to.
+
+Imports the ports. Statements use numbered placeholders (`$1`); every implementation takes them as they are or
+rewrites them
+once (SQLite's `?1`). Implementations: SQLAlchemy's and aiosqlite's, asyncpg's, psycopg's. They begin and end nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from freehold.database import Database, UnitOfWork
+
+__all__ = ["Row", "SqlConnection", "SqlDatabase", "SqlUnit"]
+
+Row = Sequence[Any]
+
+
+class SqlConnection(Protocol):
+    """Runs statements in the order of the calls, each one round trip."""
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; returns the number of rows it touched."""
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
+        """Run a statement (also DML with RETURNING); returns its rows."""
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run a statement for each row of parameters, in order, pipelined where the driver can."""
+
+
+class SqlUnit(UnitOfWork, Protocol):
+    """A unit of work on an SQL database."""
+
+    @property
+    def sql(self) -> SqlConnection:
+        """The same transaction as `native`, without its layers."""
+
+
+class SqlDatabase(Database, Protocol):
+    """An SQL database. Stores get one at construction."""
+
+    def begin(self) -> AbstractAsyncContextManager[SqlUnit]:
+        """As `Database.begin`, with the SQL side of it."""
+
+    def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
+        """A connection on which each statement commits by itself: relays, claims, statistics. Errors are diagnosed."""
