@@ -27,7 +27,7 @@ lint: .venv/.stamp-dev ## check style, types and import rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/lint-imports --no-cache
+	.venv/bin/lint-imports --no-cache --no-logo
 
 bench: .venv/.stamp-servers ## run the benchmarks
 	@if [ -f benchmarks/__main__.py ]; then exec $(PYTHON) -m benchmarks $(ARGS); else echo "there are no benchmarks yet"; fi
