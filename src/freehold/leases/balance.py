@@ -1,0 +1,93 @@
+"""Who should hold which lease: a pure decision that members make each for themselves. Imports the standard library.
+
+Every member sees the same leases and comes to the same quotas, so nobody leads. Time enters as `since`: when the
+deciding member, by its own monotonic clock, last saw a sign of life. Wrong decisions cost a take-over too many, never
+safety: that is the token's part.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ["BalancePolicy", "Decision", "Holding", "Sightings"]
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding(Generic[K]):
+    """A lease as observed: `owner` is empty where nobody holds it, `since` is the holder's last sign of life."""
+
+    name: K
+    owner: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[K]):
+    """What the deciding member should try to take, and what it should give back."""
+
+    take: tuple[K, ...]
+    give_back: tuple[K, ...]
+
+
+class Sightings(Generic[K]):
+    """Remembers since when each thing looks as it does, by the observer's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._seen: dict[K, tuple[Hashable, float]] = {}
+
+    def observe(self, looks: Mapping[K, Hashable], now: float) -> Mapping[K, float]:
+        """Note how all things look now; return since when each looks like this. What is not named is forgotten."""
+        fresh: dict[K, tuple[Hashable, float]] = {}
+        for name, look in looks.items():
+            before = self._seen.get(name)
+            fresh[name] = before if before is not None and before[0] == look else (look, now)
+        self._seen = fresh
+        return {name: since for name, (_, since) in fresh.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class BalancePolicy:
+    """Shares leases evenly between the live members: each gets the floor of the share, or one more.
+
+    The extra ones stay with those who hold most already, so that a balanced state moves nothing. A holder without a
+    sign of life for `lease_seconds` counts as dead: its leases may be taken and it has no share.
+    """
+
+    lease_seconds: float
+
+    def alive(self, since: float, now: float) -> bool:
+        """Whether a sign of life at `since` still counts."""
+        return now - since < self.lease_seconds
+
+    def decide(self, leases: Sequence[Holding[K]], members: Mapping[str, float], owner: str, now: float) -> Decision[K]:
+        """Decide for `owner`. `members` maps each member known to its last sign of life; `owner` itself counts as
+        alive.
+        """
+        held = [lease for lease in leases if lease.owner and (lease.owner == owner or self.alive(lease.since, now))]
+        live = {owner, *(lease.owner for lease in held)}
+        live.update(name for name, since in members.items() if self.alive(since, now))
+        quota = self._quotas(len(leases), live, Counter(lease.owner for lease in held))[owner]
+        mine = [lease.name for lease in held if lease.owner == owner]
+        if len(mine) > quota:
+            return Decision(take=(), give_back=tuple(mine[quota:]))
+        taken = {lease.name for lease in held}
+        free = [lease.name for lease in leases if lease.name not in taken]
+        return Decision(take=tuple(self._spread(free, owner, live)[: quota - len(mine)]), give_back=())
+
+    @staticmethod
+    def _quotas(leases: int, live: Iterable[str], held: Mapping[str, int]) -> Mapping[str, int]:
+        ranked = sorted(live, key=lambda name: (-held.get(name, 0), name))
+        share, extra = divmod(leases, len(ranked))
+        return {name: share + (rank < extra) for rank, name in enumerate(ranked)}
+
+    @staticmethod
+    def _spread(free: Sequence[K], owner: str, live: Iterable[str]) -> Sequence[K]:
+        """Begin at a place of one's own, so that members who take at the same time seldom want the same lease."""
+        ranked = sorted(live)
+        start = len(free) * ranked.index(owner) // len(ranked)
+        return [*free[start:], *free[:start]]

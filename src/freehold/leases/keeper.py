@@ -1,0 +1,163 @@
+"""Keeps a member's fair share of a set of leases. Pattern: imports the foundation and its own package.
+
+A member is a lease too (`<prefix>member/<owner>`), so that one `list` shows who lives and one `renew` keeps all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+
+from freehold.clock import Clock
+from freehold.leases.balance import BalancePolicy, Decision, Holding, Sightings
+from freehold.leases.store import LeaseRecord, LeaseStore
+from freehold.lifecycle import Runner
+
+__all__ = ["LeaseKeeper"]
+
+_log = logging.getLogger("freehold.leases")
+_FORGET_AFTER_LEASES = 10.0
+
+
+class LeaseKeeper(Runner):
+    """Joins, renews every third of `lease_seconds`, takes and gives back until the leases are shared evenly.
+
+    `tokens` maps each lease held now to its token; read it anew before each use. A lease leaves `tokens` at the latest
+    when it could not be renewed for `lease_seconds`. `on_change` is called, in the loop's thread, whenever `tokens`
+    changes. `before_give_back` is awaited after names have left `tokens` and before others may take them: finish there
+    what is under way. Stopping gives everything back at once.
+    """
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        prefix: str,
+        names: Collection[str],
+        owner: str,
+        lease_seconds: float,
+        clock: Clock | None = None,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        before_give_back: Callable[[Collection[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(f"leases {prefix}", clock=clock)
+        self.owner = owner
+        self._store = store
+        self._prefix = prefix
+        self._names = tuple(sorted(names))
+        self._member = f"{prefix}member/{owner}"
+        self._lease_seconds = lease_seconds
+        self._policy = BalancePolicy(lease_seconds)
+        self._sightings: Sightings[str] = Sightings()
+        self._on_change = on_change
+        self._before_give_back = before_give_back
+        self._member_token: int | None = None
+        self._renewed_at = 0.0
+        self._tokens: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """The leases held now, each with its token; an immutable picture."""
+        if self._tokens and self.clock.monotonic() - self._renewed_at >= self._lease_seconds:
+            return MappingProxyType({})
+        return self._tokens
+
+    async def run(self) -> None:
+        """Keep the share until stopped, then give it back."""
+        try:
+            await self._store.ensure([*self._names, self._member])
+            while not self.stopping:
+                await self._round()
+                self.healthy()
+                await self.wait(self._lease_seconds / 3)
+        finally:
+            if self.stopping:
+                await self._leave()
+
+    async def _round(self) -> None:
+        await self._renew()
+        records = {record.name: record for record in await self._store.list(self._prefix)}
+        now = self.clock.monotonic()
+        looks = {name: (record.owner, record.token, record.beat) for name, record in records.items()}
+        since = self._sightings.observe(looks, now)
+        if self._member_token is None:
+            await self._join(records.get(self._member))
+        decision = self._decide(records, since, now)
+        await self._give_back(decision.give_back)
+        await self._take([records[name] for name in decision.take])
+        await self._forget_dead(records, since, now)
+
+    async def _renew(self) -> None:
+        tokens = dict(self._tokens)
+        if self._member_token is not None:
+            tokens[self._member] = self._member_token
+        if not tokens:
+            return
+        begun = self.clock.monotonic()
+        kept = await self._store.renew(self.owner, tokens)
+        self._renewed_at = begun
+        if self._member not in kept:
+            self._member_token = None
+        self._hold({name: token for name, token in self._tokens.items() if name in kept})
+
+    async def _join(self, seen: LeaseRecord | None) -> None:
+        if seen is None:
+            await self._store.ensure([*self._names, self._member])
+            return
+        taken = await self._store.take(seen, self.owner)
+        self._member_token = taken.token if taken is not None else None
+
+    def _decide(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> Decision[str]:
+        leases = [
+            Holding(name=name, owner=self._holder(records[name]), since=since[name])
+            for name in self._names
+            if name in records
+        ]
+        start = len(self._prefix) + len("member/")
+        members = {
+            name[start:]: since[name] for name, record in records.items() if self._is_member(name) and record.owner
+        }
+        return self._policy.decide(leases, members, self.owner, now)
+
+    def _holder(self, record: LeaseRecord) -> str:
+        """An own lease whose token is not known here (an owner's name used again) is as good as free."""
+        if record.owner == self.owner and self._tokens.get(record.name) != record.token:
+            return ""
+        return record.owner
+
+    async def _take(self, wanted: Sequence[LeaseRecord]) -> None:
+        for seen in wanted:
+            begun = self.clock.monotonic()
+            taken = await self._store.take(seen, self.owner)
+            if taken is not None:
+                if not self._tokens:
+                    self._renewed_at = begun
+                self._hold({**self._tokens, taken.name: taken.token})
+
+    async def _give_back(self, names: Collection[str]) -> None:
+        tokens = {name: self._tokens[name] for name in names if name in self._tokens}
+        if not tokens:
+            return
+        self._hold({name: token for name, token in self._tokens.items() if name not in tokens})
+        if self._before_give_back is not None:
+            await self._before_give_back(tuple(tokens))
+        await self._store.give_back(self.owner, tokens)
+
+    async def _forget_dead(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> None:
+        limit = _FORGET_AFTER_LEASES * self._lease_seconds
+        dead = [name for name in records if self._is_member(name) and now - since[name] >= limit]
+        if dead:
+            await self._store.forget(dead)
+
+    async def _leave(self) -> None:
+        await self._give_back(tuple(self._tokens))
+        await self._store.forget([self._member])
+
+    def _is_member(self, name: str) -> bool:
+        return name.startswith(f"{self._prefix}member/")
+
+    def _hold(self, tokens: Mapping[str, int]) -> None:
+        if tokens != self._tokens:
+            self._tokens = MappingProxyType(dict(tokens))
+            self._on_change()
