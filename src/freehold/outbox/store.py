@@ -17,7 +17,15 @@ from typing import Protocol
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
 
-__all__ = ["OutboxStats", "OutboxStore", "StagedMessage"]
+__all__ = ["LEASE_PREFIX", "OutboxStats", "OutboxStore", "StagedMessage", "lease_name"]
+
+LEASE_PREFIX = "outbox/"
+"""What the names of the leases on outbox partitions begin with."""
+
+
+def lease_name(partition: int) -> str:
+    """The lease whose token guards what is done to the rows of a partition."""
+    return f"{LEASE_PREFIX}{partition}"
 
 
 @dataclass(frozen=True, slots=True)
