@@ -1,0 +1,1 @@
+"""The gateway service: the one address for clients, composing what the services own."""

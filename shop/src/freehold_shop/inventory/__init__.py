@@ -1,0 +1,1 @@
+"""The inventory service: stock, reservations that expire, and the ledger of every movement."""

@@ -1,0 +1,38 @@
+"""Money: whole pence (minor units) and a currency. Imports the standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["CurrencyMismatch", "Money"]
+
+
+class CurrencyMismatch(ValueError):
+    """Amounts of two currencies cannot be added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount: `pence` is a whole number of minor units, `currency` an ISO 4217 code. Never a float."""
+
+    pence: int
+    currency: str = "GBP"
+
+    def __add__(self, other: Money) -> Money:
+        """The sum. Raises `CurrencyMismatch`."""
+        return Money(self.pence + self._same(other).pence, self.currency)
+
+    def __sub__(self, other: Money) -> Money:
+        """The difference. Raises `CurrencyMismatch`."""
+        return Money(self.pence - self._same(other).pence, self.currency)
+
+    def _same(self, other: Money) -> Money:
+        if other.currency != self.currency:
+            raise CurrencyMismatch(f"{self.currency} and {other.currency} do not add up")
+        return other
+
+    @classmethod
+    def total(cls, amounts: Iterable[Money], currency: str) -> Money:
+        """The sum of amounts of one currency; nothing where there are none."""
+        return sum(amounts, cls(0, currency))

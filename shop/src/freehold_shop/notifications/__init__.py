@@ -1,0 +1,1 @@
+"""The notifications service: e-mails to customers."""

@@ -1,0 +1,17 @@
+"""Commands to notifications. Imports the messages of Freehold and money; the only module others may import."""
+
+from __future__ import annotations
+
+from freehold.messages import command
+from freehold_shop.money import Money
+
+__all__ = ["SendConfirmation"]
+
+
+@command("notifications.send-confirmation", version=1, key="order_id")
+class SendConfirmation:
+    """Tell the customer by e-mail that the order is confirmed; once for an order."""
+
+    order_id: str
+    customer_id: str
+    amount: Money

@@ -1,0 +1,1 @@
+"""The payments service: holds, captures and refunds at the payment provider."""

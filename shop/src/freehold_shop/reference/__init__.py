@@ -1,0 +1,1 @@
+"""The reference service: countries and currencies that all services copy."""

@@ -1,0 +1,25 @@
+"""What the reference service publishes. Imports the messages of Freehold only; the only module others may import."""
+
+from __future__ import annotations
+
+from freehold.messages import event
+
+__all__ = ["CountryDefined", "CurrencyDefined"]
+
+
+@event("reference.country-defined", version=1, key="code")
+class CountryDefined:
+    """A country exists, by this name, with this currency. Everything a copy needs is in the event."""
+
+    code: str
+    name: str
+    currency: str
+
+
+@event("reference.currency-defined", version=1, key="code")
+class CurrencyDefined:
+    """A currency exists; amounts in minor units have `minor_digits` decimals."""
+
+    code: str
+    name: str
+    minor_digits: int

@@ -1,0 +1,1 @@
+"""The users service: customers and their addresses."""
