@@ -22,7 +22,7 @@ _SYNC_ALWAYS_SINCE = (2, 10)
 
 
 def find_nats_server() -> Path:
-    """Return the `nats-server` program, on PATH or beside our Python; raises `ServerUnavailable` where there is none."""
+    """Return the `nats-server` program, on PATH or beside our Python; raises `ServerUnavailable` without one."""
     for candidate in (shutil.which("nats-server"), Path(sys.prefix, "bin", "nats-server"), "/usr/sbin/nats-server"):
         if candidate is not None and Path(candidate).exists():
             return Path(candidate)
