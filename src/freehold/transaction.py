@@ -101,6 +101,7 @@ class _Staged:
     scheduled: list[tuple[Outgoing, str, float]] = field(default_factory=list)
     staged_any: bool = False
     scheduled_any: bool = False
+    after_commit: set[Callable[[], None]] = field(default_factory=set)
 
 
 class Transaction:
@@ -212,9 +213,17 @@ class Transaction:
                 await self._post.schedule.add(self.unit, message, name, delay_seconds)
             self._staged.scheduled_any = True
 
+    def after_commit(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or an
+        enlisted transaction whose owner calls no `notify`, leaves it out.
+        """
+        self._staged.after_commit.add(wake)
+
     def notify(self) -> None:
-        """Wake relay and scheduler; to be called once the commit has happened."""
+        """Wake relay, scheduler and whoever asked `after_commit`; to be called once the commit has happened."""
         if self._staged.staged_any:
             self._post.on_staged()
         if self._staged.scheduled_any:
             self._post.on_scheduled()
+        for wake in self._staged.after_commit:
+            wake()
