@@ -57,19 +57,20 @@ def disposable_nats(servers_directory: Path) -> Iterator[RunningServer]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: RunningServer) -> Iterator[str]:
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a fresh, empty database, as superuser; it is dropped after the test with all that hangs on it."""
+    server_url = _running_elsewhere("FREEHOLD_TEST_POSTGRES") or request.getfixturevalue("postgres_server").url
     name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+    with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield postgres_server.url.rpartition("/")[0] + f"/{name}"
-    _drop_database(postgres_server.url, name)
+    yield server_url.rpartition("/")[0] + f"/{name}"
+    _drop_database(server_url, name)
 
 
 @pytest.fixture
-def nats_url(nats_server: RunningServer) -> str:
+def nats_url(request: pytest.FixtureRequest) -> str:
     """The URL of the session's NATS, shared by all tests: name what you make there after `nats_prefix`."""
-    return nats_server.url
+    return _running_elsewhere("FREEHOLD_TEST_NATS") or str(request.getfixturevalue("nats_server").url)
 
 
 @pytest.fixture
@@ -92,6 +93,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{len(tests)} tests: {reason}", red=True)
         for test in tests:
             terminalreporter.write_line(f"  {test}")
+
+
+def _running_elsewhere(variable: str) -> str:
+    """The URL of a server that `make servers` printed, for those who would rather not wait for one each time."""
+    return os.environ.get(variable, "")
 
 
 def _running(start: Callable[[Path], RunningServer], directory: Path) -> Iterator[RunningServer]:
