@@ -1,0 +1,74 @@
+"""PostgreSQL's way of writing statements: native types, arrays for lists, the server's own time.
+
+Imports the base of the SQL adapters. `statement_timestamp()` rather than `now()`: it moves on within a transaction, and
+rather than `clock_timestamp()`: it is stable, so that an index on a time can be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from freehold.adapters.sql.dialect import Dialect
+
+__all__ = ["PostgresDialect"]
+
+
+class PostgresDialect(Dialect):
+    """PostgreSQL 13 and later."""
+
+    name: ClassVar[str] = "postgresql"
+    lock_rows: ClassVar[str] = "FOR UPDATE"
+    lock_free_rows: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
+
+    def uuid(self, value: UUID | None) -> object:
+        """As it is."""
+        return value
+
+    def read_uuid(self, raw: Any) -> UUID:
+        """A UUID of the standard library: drivers have subclasses of their own."""
+        return UUID(int=raw.int)
+
+    def time(self, value: datetime | None) -> object:
+        """As it is."""
+        return value
+
+    def read_time(self, raw: Any) -> datetime:
+        """In UTC: a driver may give the session's time zone."""
+        time: datetime = raw
+        return time.astimezone(UTC)
+
+    def now(self) -> object:
+        """None, so that the server's time is taken, or the clock's."""
+        return None if self.clock is None else self.clock.now()
+
+    def now_sql(self, number: int) -> str:
+        """The server's time, where no clock was given."""
+        return f"coalesce(${number}::timestamptz, statement_timestamp())"
+
+    def later_sql(self, time: str, number: int) -> str:
+        """An interval is added."""
+        return f"({time} + ${number}::float8 * interval '1 second')"
+
+    def seconds_sql(self, later: str, earlier: str) -> str:
+        """The interval between, in seconds."""
+        return f"extract(epoch FROM {later} - {earlier})::float8"
+
+    def list_value(self, values: Iterable[str | int | UUID]) -> object:
+        """An array."""
+        return list(values)
+
+    def in_sql(self, number: int, type: str) -> str:
+        """Any element of the array."""
+        return f"= ANY(${number}::{type}[])"
+
+    def relation_sql(self, number: int, columns: str) -> str:
+        """Columns of a JSON array of objects; the alias is put behind by the caller, its columns stand here."""
+        names = ", ".join(column.split()[0] for column in columns.split(","))
+        return f"(SELECT {names} FROM jsonb_to_recordset(${number}::jsonb) AS given({columns}))"
+
+    def typed(self, number: int, type: str) -> str:
+        """With a cast."""
+        return f"${number}::{type}"

@@ -1,0 +1,1 @@
+"""SQLite: one file a service, the embedded default."""

@@ -1,0 +1,83 @@
+"""SQLite's way of writing statements: UUIDs are text, times are integer microseconds since 1970, lists are JSON.
+
+Imports the base of the SQL adapters. SQLite has no time of its own that is better than the process's, so the clock is
+bound as a parameter; and no row locks, since a transaction that writes holds the only write lock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from freehold.adapters.sql.dialect import Dialect
+from freehold.clock import Clock, SystemClock
+
+__all__ = ["SqliteDialect"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class SqliteDialect(Dialect):
+    """SQLite 3.35 and later."""
+
+    name: ClassVar[str] = "sqlite"
+    lock_rows: ClassVar[str] = ""
+    lock_free_rows: ClassVar[str] = ""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self._time: Clock = clock or SystemClock()
+
+    def uuid(self, value: UUID | None) -> object:
+        """Canonical text."""
+        return None if value is None else str(value)
+
+    def read_uuid(self, raw: Any) -> UUID:
+        """From text."""
+        return UUID(raw)
+
+    def time(self, value: datetime | None) -> object:
+        """Microseconds since 1970."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def read_time(self, raw: Any) -> datetime:
+        """From microseconds since 1970."""
+        return _EPOCH + timedelta(microseconds=raw)
+
+    def now(self) -> object:
+        """The clock's time."""
+        return self.time(self._time.now())
+
+    def now_sql(self, number: int) -> str:
+        """The parameter itself."""
+        return f"${number}"
+
+    def later_sql(self, time: str, number: int) -> str:
+        """Microseconds are added."""
+        return f"({time} + CAST(${number} * 1000000 AS INTEGER))"
+
+    def seconds_sql(self, later: str, earlier: str) -> str:
+        """Microseconds are subtracted."""
+        return f"(({later} - {earlier}) / 1000000.0)"
+
+    def list_value(self, values: Iterable[str | int | UUID]) -> object:
+        """A JSON array."""
+        return json.dumps([str(value) if isinstance(value, UUID) else value for value in values])
+
+    def in_sql(self, number: int, type: str) -> str:
+        """A subquery over the JSON array."""
+        return f"IN (SELECT value FROM json_each(${number}))"
+
+    def relation_sql(self, number: int, columns: str) -> str:
+        """A subquery over a JSON array of objects."""
+        names = [column.split()[0] for column in columns.split(",")]
+        selected = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in names)
+        return f"(SELECT {selected} FROM json_each(${number}))"
+
+    def typed(self, number: int, type: str) -> str:
+        """SQLite takes values as they come."""
+        return f"${number}"

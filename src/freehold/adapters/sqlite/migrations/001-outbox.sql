@@ -1,0 +1,14 @@
+-- Rows are emptied by the relay. AUTOINCREMENT: a position is never used again, also after the table ran empty.
+CREATE TABLE freehold_outbox (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    partition INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    document BLOB NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    blocked_until INTEGER,
+    reason TEXT,
+    staged_at INTEGER NOT NULL
+);
+CREATE INDEX freehold_outbox_blocked ON freehold_outbox (key, blocked_until) WHERE blocked_until IS NOT NULL;
