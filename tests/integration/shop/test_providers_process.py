@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from freehold_shop.providers import Held, OrderTotals, ProviderConflict, ProvidersClient, ProviderUnavailable
+from freehold_shop.providers import (
+    DeclineRules,
+    Held,
+    OrderTotals,
+    ProviderConflict,
+    ProvidersClient,
+    ProviderUnavailable,
+)
 from freehold_shop.providers.book import Book
-from freehold_shop.providers.errors import LedgerDamaged
+from freehold_shop.providers.errors import LedgerDamaged, LedgerWriteFailed
 from freehold_shop.providers.ledger import Ledger
+from freehold_shop.providers.wire import HoldRequest
 
 END_SECONDS = 20
 
@@ -136,6 +147,27 @@ def test_damage_elsewhere_is_refused(tmp_path: Path, damage: bytes) -> None:
     ledger = Ledger(path)
     with pytest.raises(LedgerDamaged, match="line 1"):
         Book(ledger, lambda: pytest.fail("nothing is written"))
+    ledger.close()
+
+
+async def test_an_effect_that_cannot_be_written_did_not_happen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def write_half_then_fail(file: int, data: bytes) -> int:
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, "no space left")
+        return write(file, data[:-50])
+
+    ledger = Ledger(tmp_path / "ledger.ndjson")
+    book = Book(ledger, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    request = HoldRequest("order", "17850", 100, "GBP")
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write_half_then_fail)
+        with pytest.raises(LedgerWriteFailed):
+            book.hold(request, "key", DeclineRules())
+    assert (ledger.path.read_bytes(), book.summary(0, 10).orders) == (b"", [])
+    book.hold(request, "key", DeclineRules())
+    assert ledger.entry(1).order_id == "order"
     ledger.close()
 
 

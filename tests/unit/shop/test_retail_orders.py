@@ -165,13 +165,19 @@ def test_an_unbalanced_quote_costs_its_own_line_only(tmp_path: Path) -> None:
     assert [rejected.line_number for rejected in reading.rejected] == [3, 6]
 
 
+def test_two_unbalanced_quotes_do_not_swallow_the_rows_between(tmp_path: Path) -> None:
+    reading = read(tmp_path, row("1", description='"OPEN'), row("2"), row("3", description='CLOSE"'))
+    assert reading.refs == ["2", "3"]
+    assert [rejected.line_number for rejected in reading.rejected] == [2]
+
+
 def test_an_open_quote_does_not_swallow_lines_that_are_no_rows(tmp_path: Path) -> None:
     reading = read(tmp_path, row("1", '"A'), *[b"filler"] * 6, row("2"))
     assert reading.refs == ["2"]
     assert reading.reasons == ["broken-line"] * 7
 
 
-@pytest.mark.parametrize("length", [LINE_BYTES_MAX + 1, LINE_BYTES_MAX + 2, 3 * LINE_BYTES_MAX, 100_000])
+@pytest.mark.parametrize("length", [LINE_BYTES_MAX + 1, LINE_BYTES_MAX + 2, 2 * LINE_BYTES_MAX + 1, 100_000])
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
 def test_an_overlong_line_is_one_rejected_row_in_parts(tmp_path: Path, length: int, ending: bytes) -> None:
     line = GOOD + b"\r" * (length - len(GOOD) - 1) + b"x"

@@ -27,8 +27,14 @@ _fields = st.tuples(
     st.sampled_from([b"17850.0", b"9", b""]),
     st.sampled_from([b"France", b"", b"\xc3\x89ire"]),
 )
+_good = st.builds(
+    lambda invoice, stock, quantity: b"%s,%s,x,%s,2010-12-01 08:26:00,2.55,17850.0,France" % (invoice, stock, quantity),
+    st.sampled_from([b"1", b"2"]),
+    st.sampled_from([b"A", b"B"]),
+    st.sampled_from([b"1", b"5", b"2.0"]),
+)
 _overlong = st.builds(lambda piece, times: piece * times, st.binary(min_size=10, max_size=20), st.integers(800, 2_000))
-_rows = st.one_of(_fields.map(b",".join), st.binary(max_size=60), _overlong)
+_rows = st.one_of(_good, _fields.map(b",".join), st.binary(max_size=60), _overlong)
 _files = st.lists(st.tuples(_rows, st.sampled_from([b"\n", b"\r\n"])), max_size=25).map(
     lambda rows: b"".join(content + ending for content, ending in rows)
 )
