@@ -13,12 +13,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from freehold.database import UnitOfWork
 
-__all__ = ["JournalEntry", "SagaFilter", "SagaRecord", "SagaStatus", "SagaStore"]
+__all__ = [
+    "JOURNAL_DETAIL_CHARACTERS_MAX",
+    "TERMINAL_STATUSES",
+    "JournalEntry",
+    "SagaFilter",
+    "SagaRecord",
+    "SagaStatus",
+    "SagaStore",
+]
+
+JOURNAL_DETAIL_CHARACTERS_MAX: Final = 500
+"""A longer detail of a journal entry is cut off by the store."""
 
 
 class SagaStatus(StrEnum):
@@ -30,6 +41,10 @@ class SagaStatus(StrEnum):
     COMPLETED = "completed"
     COMPENSATED = "compensated"
     ABANDONED = "abandoned"
+
+
+TERMINAL_STATUSES: Final = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.ABANDONED})
+"""Those that an instance never leaves; it is pruned some time after."""
 
 
 @dataclass(frozen=True, slots=True)
