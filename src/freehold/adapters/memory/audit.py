@@ -1,0 +1,31 @@
+"""The audit trail in memory. Adapter: imports the audit port and the memory database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.adapters.memory.database import MemoryDatabase
+from freehold.adapters.memory.state import Table, memory_unit
+from freehold.audit.store import AuditEntry, AuditStore
+from freehold.database import UnitOfWork
+
+__all__ = ["MemoryAuditStore"]
+
+_AUDIT: Final[Table[int, AuditEntry]] = Table("audit")
+
+
+class MemoryAuditStore(AuditStore):
+    """Entries in the order of writing."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def add(self, unit: UnitOfWork, entry: AuditEntry) -> None:
+        """Record an action."""
+        memory_unit(unit).rows(_AUDIT).put(memory_unit(unit).draw(), entry)
+
+    async def find(self, subject: str | None, limit: int) -> Sequence[AuditEntry]:
+        """Actions, newest first."""
+        entries = sorted(self._database.committed(_AUDIT).items(), key=lambda item: (item[1].at, item[0]), reverse=True)
+        return [entry for _, entry in entries if subject is None or entry.subject == subject][:limit]

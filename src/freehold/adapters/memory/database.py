@@ -1,0 +1,156 @@
+"""The database in memory: the reference for tests, with real transactions. Adapter: imports the ports.
+
+Writers take turns; a transaction that waits longer than the lock's time limit is told so. Databases of one name in one
+process share their data for as long as one of them exists, so that several instances of a service can be tested; a
+database without a name is alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+from freehold.adapters.memory.state import MemoryData, MemoryStore, MemoryUnit, Table
+from freehold.clock import Clock, SystemClock
+from freehold.database import Database, DatabaseFeatures, DatabaseOptions, Finding
+from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.migrations import Migration
+
+__all__ = ["FEATURES", "MemoryDatabase"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+FEATURES: Final = DatabaseFeatures(
+    technology="memory", emulation=True, durable=False, concurrent_writers=False, several_processes=False
+)
+_OWN_STEP: Final = "001-memory"
+_named: WeakValueDictionary[str, MemoryData] = WeakValueDictionary()
+
+
+class MemoryDatabase(Database):
+    """One service's database, in this process. `clock` gives the time of everything kept in it."""
+
+    def __init__(
+        self,
+        url: str = "memory://",
+        options: DatabaseOptions | None = None,
+        migrations: Sequence[Migration] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "memory":
+            raise ConfigurationError(f"'{parts.scheme}' is not a memory database", hint="write memory://name")
+        name = parts.netloc + parts.path
+        self.clock: Clock = clock or SystemClock()
+        self._data = _named.setdefault(name, MemoryData()) if name else MemoryData()
+        self._options = options or DatabaseOptions()
+        self._steps = (_OWN_STEP, *(migration.name for migration in migrations))
+        self._is_open = False
+
+    @property
+    def features(self) -> DatabaseFeatures:
+        """What the engine guarantees."""
+        return FEATURES
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the outbox has: what the first upgrade of this name said."""
+        return self._data.partitions or self._options.partitions
+
+    async def open(self) -> None:
+        """Allow transactions."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Refuse transactions from now on; those in progress end by themselves."""
+        self._is_open = False
+
+    async def ping(self, timeout_seconds: float) -> None:
+        """Return at once where the database is open. Raises `Unavailable`."""
+        self._check_open()
+
+    def begin(self) -> AbstractAsyncContextManager[MemoryUnit]:
+        """Open a transaction; it waits for the one in progress, at most for the lock's time limit."""
+        return self._transaction(owned=True)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[MemoryStore]:
+        """A transaction of the user's own, to be enlisted: commits when the block ends, rolls back when it raises."""
+        async with self._transaction(owned=False) as unit:
+            yield unit.native
+
+    def enlist(self, native: object) -> MemoryUnit:
+        """Join a transaction that was opened with `session`."""
+        if not isinstance(native, MemoryStore) or native.unit.ended or not native.unit.belongs_to(self._data):
+            raise ConfigurationError(
+                f"a {type(native).__name__} is no open transaction of this database",
+                hint="enlist what `async with database.session() as native` gives, inside its block",
+            )
+        return native.unit
+
+    def diagnose(self, error: BaseException) -> FreeholdError | None:
+        """There is no driver, so nothing comes from one: what goes wrong here is raised as a typed error at once."""
+        return None
+
+    async def upgrade(self) -> list[str]:
+        """Fix the number of partitions, and record the names of the steps; there are no tables to make."""
+        missing = await self.pending()
+        self._data.migrations.extend(missing)
+        self._data.partitions = self.partitions
+        return missing
+
+    async def pending(self) -> list[str]:
+        """Names that `upgrade` would record."""
+        return [step for step in self._steps if step not in self._data.migrations]
+
+    async def examine(self) -> list[Finding]:
+        """Say that nothing here outlives the process."""
+        return [
+            Finding(
+                subject="memory database",
+                ok=True,
+                detail="data is in this process's memory, for tests; it is gone when the process ends",
+            )
+        ]
+
+    def committed(self, table: Table[K, V]) -> Mapping[K, V]:
+        """What everybody sees of a table now. Raises `Unavailable` where the database is not open."""
+        self._check_open()
+        return self._data.committed(table)
+
+    def now(self) -> datetime:
+        """The database's time."""
+        return self.clock.now()
+
+    def later(self, seconds: float) -> datetime:
+        """The database's time, so many seconds from now; negative for the past."""
+        return self.clock.now() + timedelta(seconds=seconds)
+
+    @asynccontextmanager
+    async def _transaction(self, *, owned: bool) -> AsyncIterator[MemoryUnit]:
+        self._check_open()
+        try:
+            async with asyncio.timeout(self._options.lock_timeout_seconds):
+                await self._data.writer.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the transaction in progress did not end within {self._options.lock_timeout_seconds} s",
+                hint="open no transaction inside another one of the same database",
+            ) from error
+        unit = MemoryUnit(self._data, owned=owned)
+        try:
+            yield unit
+            unit.commit()
+        finally:
+            unit.roll_back()
+            self._data.writer.release()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise Unavailable("the database is not open", hint="await database.open() first")

@@ -1,0 +1,104 @@
+"""Dead letters in memory. Adapter: imports the dead-letter port and the memory database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from freehold.adapters.memory.database import MemoryDatabase
+from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
+from freehold.database import UnitOfWork
+from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore
+from freehold.errors import ConcurrencyConflict, NotFound
+
+__all__ = ["MemoryDeadLetterStore", "keep_letter"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    letter: DeadLetter
+    ended_at: datetime | None = None
+
+
+_LETTERS: Final[Table[UUID, _Kept]] = Table("dead_letter")
+
+
+class MemoryDeadLetterStore(DeadLetterStore):
+    """Letters by id."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
+        """Keep a letter."""
+        keep_letter(memory_unit(unit), letter)
+
+    async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
+        """Letters, newest first."""
+        letters = [kept.letter for kept in self._database.committed(_LETTERS).values() if _fits(kept.letter, wanted)]
+        letters.sort(key=lambda letter: (letter.failed_at, letter.id), reverse=True)
+        return letters[: wanted.limit]
+
+    async def get(self, unit: UnitOfWork, letter_id: UUID) -> DeadLetter:
+        """One letter; there is one writer at a time, so it is locked."""
+        return _kept(memory_unit(unit), letter_id).letter
+
+    async def edit(self, unit: UnitOfWork, letter_id: UUID, document: bytes) -> None:
+        """Keep another document."""
+        kept = _dead(memory_unit(unit), letter_id)
+        memory_unit(unit).rows(_LETTERS).put(letter_id, replace(kept, letter=replace(kept.letter, edited=document)))
+
+    async def mark(self, unit: UnitOfWork, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None) -> None:
+        """End a letter."""
+        kept = _dead(memory_unit(unit), letter_id)
+        ended = replace(kept.letter, status=status, replayed_as=replayed_as)
+        memory_unit(unit).rows(_LETTERS).put(letter_id, _Kept(letter=ended, ended_at=self._database.now()))
+
+    async def count(self) -> dict[str, int]:
+        """Dead letters by reason."""
+        letters = (kept.letter for kept in self._database.committed(_LETTERS).values())
+        return dict(Counter(letter.reason for letter in letters if letter.status is DeadLetterStatus.DEAD))
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete letters that ended long ago."""
+        before = self._database.later(-older_than_seconds)
+        async with self._database.begin() as unit:
+            rows = unit.rows(_LETTERS)
+            old = [key for key, kept in rows.items() if kept.ended_at is not None and kept.ended_at < before]
+            return sum(rows.remove(key) for key in old[:limit])
+
+
+def keep_letter(unit: MemoryUnit, letter: DeadLetter) -> None:
+    """Add a letter to a transaction; the outbox does so too."""
+    unit.rows(_LETTERS).put(letter.id, _Kept(letter))
+
+
+def _fits(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
+    pairs = (
+        (wanted.status, letter.status),
+        (wanted.consumer, letter.consumer),
+        (wanted.type, letter.type),
+        (wanted.reason, letter.reason),
+    )
+    return all(want is None or want == has for want, has in pairs)
+
+
+def _kept(unit: MemoryUnit, letter_id: UUID) -> _Kept:
+    kept = unit.rows(_LETTERS).get(letter_id)
+    if kept is None:
+        raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
+    return kept
+
+
+def _dead(unit: MemoryUnit, letter_id: UUID) -> _Kept:
+    kept = _kept(unit, letter_id)
+    if kept.letter.status is not DeadLetterStatus.DEAD:
+        raise ConcurrencyConflict(
+            f"dead letter {letter_id} was {kept.letter.status.value} already",
+            hint="a letter is replayed or dropped once",
+        )
+    return kept

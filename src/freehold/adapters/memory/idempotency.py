@@ -1,0 +1,61 @@
+"""Answers by Idempotency-Key in memory. Adapter: imports the idempotency port and the memory database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from freehold.adapters.memory.database import MemoryDatabase
+from freehold.adapters.memory.state import Table, memory_unit
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.http.store import IdempotencyStore, StoredAnswer
+
+__all__ = ["MemoryIdempotencyStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    claimed_at: datetime
+    answer: StoredAnswer | None = None
+
+
+_CLAIMS: Final[Table[tuple[str, str], _Claim]] = Table("idempotency")
+
+
+class MemoryIdempotencyStore(IdempotencyStore):
+    """Claims and answers by scope and key."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def claim(self, unit: UnitOfWork, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+        """Reserve the key; a concurrent holder was waited for when the transaction began."""
+        rows = memory_unit(unit).rows(_CLAIMS)
+        claimed = rows.get((scope, key))
+        if claimed is None:
+            rows.put((scope, key), _Claim(self._database.now()))
+            return None
+        if claimed.answer is None:
+            raise ConcurrencyConflict(
+                "this idempotency key was claimed and never answered",
+                hint="complete a claim in the transaction that made it",
+            )
+        return claimed.answer
+
+    async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
+        """Keep the answer."""
+        rows = memory_unit(unit).rows(_CLAIMS)
+        claimed = rows.get((scope, key))
+        if claimed is None:
+            raise NotFound("this idempotency key was not claimed", hint="claim it first, in the same transaction")
+        rows.put((scope, key), _Claim(claimed.claimed_at, answer))
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete old answers."""
+        before = self._database.later(-older_than_seconds)
+        async with self._database.begin() as unit:
+            rows = unit.rows(_CLAIMS)
+            old = [key for key, claimed in rows.items() if claimed.claimed_at < before]
+            return sum(rows.remove(key) for key in old[:limit])

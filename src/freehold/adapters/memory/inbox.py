@@ -1,0 +1,161 @@
+"""Receipts and deferred messages in memory. Adapter: imports the inbox port and the memory database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from freehold.adapters.memory.database import MemoryDatabase
+from freehold.adapters.memory.state import Table, memory_unit
+from freehold.database import UnitOfWork
+from freehold.errors import NotFound
+from freehold.inbox.receipts import StoredReceipt, judge, open_places, receipt_keys
+from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
+
+__all__ = ["MemoryInboxStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _ReceiptRow:
+    stored: StoredReceipt
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _DeferredRow:
+    message: DeferredMessage
+    deferred_at: datetime
+
+
+_RECEIPTS: Final[Table[tuple[str, str], _ReceiptRow]] = Table("inbox")
+_DEFERRED: Final[Table[int, _DeferredRow]] = Table("deferred")
+
+
+class MemoryInboxStore(InboxStore):
+    """Receipts by consumer and key, deferred messages by position."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+        """Write receipts in the transaction."""
+        receipts = memory_unit(unit).rows(_RECEIPTS)
+        heads = _heads(row.message for row in memory_unit(unit).rows(_DEFERRED).values())
+        positions = {place: head.position for place, head in heads.items()}
+        found = {key: receipts.get((consumer, key)) for key in receipt_keys(arrivals)}
+        stored = {key: row.stored for key, row in found.items() if row is not None}
+        places = open_places(arrivals, lambda topic, key: positions.get((consumer, topic, key)))
+        verdict = judge(arrivals, places, stored)
+        now = self._database.now()
+        for key, barred in verdict.written.items():
+            receipts.put((consumer, key), _ReceiptRow(StoredReceipt(barred=barred), received_at=now))
+        return verdict.receipts
+
+    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+        """Keep answers with their receipts."""
+        receipts = memory_unit(unit).rows(_RECEIPTS)
+        for key, answer in answers.items():
+            row = receipts.get((consumer, key))
+            if row is None:
+                raise NotFound(f"'{consumer}' has no receipt to keep an answer with", hint="receive it first")
+            receipts.put((consumer, key), replace(row, stored=replace(row.stored, answer=answer)))
+
+    async def defer(
+        self,
+        unit: UnitOfWork,
+        consumer: str,
+        arrival: Arrival,
+        document: bytes,
+        *,
+        attempts: int,
+        delay_seconds: float,
+        reason: str,
+    ) -> None:
+        """Queue a message."""
+        position = memory_unit(unit).draw()
+        message = DeferredMessage(
+            position=position,
+            consumer=consumer,
+            topic=arrival.topic,
+            key=arrival.key,
+            receipt_key=arrival.receipt_key,
+            document=document,
+            attempts=attempts,
+            due_at=self._database.later(delay_seconds),
+            reason=reason,
+        )
+        memory_unit(unit).rows(_DEFERRED).put(position, _DeferredRow(message, deferred_at=self._database.now()))
+
+    async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
+        """Count an attempt of each message that is due and first of its key."""
+        async with self._database.begin() as unit:
+            rows = unit.rows(_DEFERRED)
+            heads = _heads(row.message for row in rows.values() if row.message.consumer == consumer)
+            due = [head for head in heads.values() if head.due_at <= self._database.now()]
+            due.sort(key=lambda message: (message.due_at, message.position))
+            until = self._database.later(visibility_seconds)
+            claimed = [replace(message, attempts=message.attempts + 1, due_at=until) for message in due[:limit]]
+            for message in claimed:
+                row = rows.get(message.position)
+                if row is not None:
+                    rows.put(message.position, replace(row, message=message))
+            return claimed
+
+    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+        """Delete a claimed message."""
+        rows = memory_unit(unit).rows(_DEFERRED)
+        return _is_current(rows.get(message.position), message) and rows.remove(message.position)
+
+    async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
+        """Give a claimed message its next time."""
+        async with self._database.begin() as unit:
+            rows = unit.rows(_DEFERRED)
+            row = rows.get(message.position)
+            if row is None or not _is_current(row, message):
+                return False
+            later = replace(row.message, due_at=self._database.later(delay_seconds), reason=reason)
+            rows.put(message.position, replace(row, message=later))
+            return True
+
+    async def next_due_seconds(self, consumer: str) -> float | None:
+        """Seconds until the first message of some key is due."""
+        rows = self._database.committed(_DEFERRED).values()
+        heads = _heads(row.message for row in rows if row.message.consumer == consumer)
+        soonest = min((head.due_at for head in heads.values()), default=None)
+        return None if soonest is None else max(0.0, (soonest - self._database.now()).total_seconds())
+
+    async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
+        """Deferred messages, oldest first."""
+        messages = [row.message for row in self._database.committed(_DEFERRED).values()]
+        messages.sort(key=lambda message: message.position)
+        return [message for message in messages if consumer is None or message.consumer == consumer][:limit]
+
+    async def stats(self) -> DeferredStats:
+        """How much is deferred."""
+        rows = self._database.committed(_DEFERRED).values()
+        ages = [(self._database.now() - row.deferred_at).total_seconds() for row in rows]
+        return DeferredStats(
+            pending=len(rows), keys=len(_heads(row.message for row in rows)), oldest_seconds=max(ages, default=0.0)
+        )
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete old receipts, oldest first."""
+        before = self._database.later(-older_than_seconds)
+        async with self._database.begin() as unit:
+            receipts = unit.rows(_RECEIPTS)
+            old = sorted((row.received_at, key) for key, row in receipts.items() if row.received_at < before)
+            return sum(receipts.remove(key) for _, key in old[:limit])
+
+
+def _heads(messages: Iterable[DeferredMessage]) -> dict[tuple[str, str, str], DeferredMessage]:
+    """The earliest message of each consumer, topic and key."""
+    heads: dict[tuple[str, str, str], DeferredMessage] = {}
+    for message in sorted(messages, key=lambda message: message.position):
+        heads.setdefault((message.consumer, message.topic, message.key), message)
+    return heads
+
+
+def _is_current(row: _DeferredRow | None, message: DeferredMessage) -> bool:
+    return row is not None and row.message.attempts == message.attempts

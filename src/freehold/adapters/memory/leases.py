@@ -1,0 +1,70 @@
+"""Leases in memory. Adapter: imports the lease port and the memory database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from freehold.adapters.memory.database import MemoryDatabase
+from freehold.adapters.memory.state import Table
+from freehold.leases.store import LeaseRecord, LeaseStore
+
+__all__ = ["LEASES", "MemoryLeaseStore"]
+
+LEASES: Final[Table[str, LeaseRecord]] = Table("lease")
+
+
+class MemoryLeaseStore(LeaseStore):
+    """Leases by name."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def ensure(self, names: Iterable[str]) -> None:
+        """Make the leases that do not exist."""
+        async with self._database.begin() as unit:
+            rows = unit.rows(LEASES)
+            for name in names:
+                if rows.get(name) is None:
+                    rows.put(name, LeaseRecord(name=name, owner="", token=0, beat=0))
+
+    async def list(self, prefix: str) -> Sequence[LeaseRecord]:
+        """Leases by the beginning of their names, ordered by name."""
+        rows = self._database.committed(LEASES)
+        return [rows[name] for name in sorted(rows) if name.startswith(prefix)]
+
+    async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+        """Compare and set."""
+        async with self._database.begin() as unit:
+            rows = unit.rows(LEASES)
+            if rows.get(seen.name) != seen:
+                return None
+            taken = LeaseRecord(name=seen.name, owner=owner, token=seen.token + 1, beat=seen.beat)
+            rows.put(seen.name, taken)
+            return taken
+
+    async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
+        """Move the beat of what is still held."""
+        async with self._database.begin() as unit:
+            rows = unit.rows(LEASES)
+            held = {name: row for name in tokens if (row := rows.get(name)) is not None}
+            kept = {name for name, row in held.items() if row.owner == owner and row.token == tokens[name]}
+            for name in kept:
+                rows.put(name, replace(held[name], beat=held[name].beat + 1))
+            return kept
+
+    async def give_back(self, owner: str, tokens: Mapping[str, int]) -> None:
+        """Clear the owner of what is still held."""
+        async with self._database.begin() as unit:
+            rows = unit.rows(LEASES)
+            for name, token in tokens.items():
+                row = rows.get(name)
+                if row is not None and row.owner == owner and row.token == token:
+                    rows.put(name, replace(row, owner=""))
+
+    async def forget(self, names: Iterable[str]) -> None:
+        """Delete leases."""
+        async with self._database.begin() as unit:
+            for name in names:
+                unit.rows(LEASES).remove(name)

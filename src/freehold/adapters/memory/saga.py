@@ -1,0 +1,146 @@
+"""Sagas and their journal in memory. Adapter: imports the saga port and the memory database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from freehold.adapters.memory.database import MemoryDatabase
+from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.saga.store import (
+    JOURNAL_DETAIL_CHARACTERS_MAX,
+    TERMINAL_STATUSES,
+    JournalEntry,
+    SagaFilter,
+    SagaRecord,
+    SagaStatus,
+    SagaStore,
+)
+
+__all__ = ["MemorySagaStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _SagaRow:
+    record: SagaRecord
+    created_at: datetime
+    updated_at: datetime
+    due_at: datetime | None
+
+
+_SAGAS: Final[Table[UUID, _SagaRow]] = Table("saga")
+_JOURNAL: Final[Table[UUID, tuple[JournalEntry, ...]]] = Table("saga_journal")
+
+
+class MemorySagaStore(SagaStore):
+    """Instances and journals by id."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def create(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
+        """Store a new instance."""
+        rows = memory_unit(unit).rows(_SAGAS)
+        if rows.get(record.id) is not None:
+            return False
+        now = self._database.now()
+        rows.put(record.id, self._row(replace(record, version=1), now))
+        _append(memory_unit(unit), record.id, entries)
+        return True
+
+    async def load(self, unit: UnitOfWork, saga_id: UUID) -> SagaRecord:
+        """An instance; there is one writer at a time, so it is locked."""
+        row = memory_unit(unit).rows(_SAGAS).get(saga_id)
+        if row is None:
+            raise NotFound(f"there is no saga {saga_id}", hint="it may have been pruned after its end")
+        return self._record(row)
+
+    async def save(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
+        """Store the next state."""
+        rows = memory_unit(unit).rows(_SAGAS)
+        row = rows.get(record.id)
+        if row is None or row.record.version != record.version:
+            raise ConcurrencyConflict(
+                f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide anew"
+            )
+        kept = replace(
+            row.record,
+            status=record.status,
+            version=record.version + 1,
+            document=record.document,
+            failure=record.failure,
+            due_seconds=record.due_seconds,
+        )
+        rows.put(record.id, self._row(kept, row.created_at))
+        _append(memory_unit(unit), record.id, entries)
+
+    async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:
+        """Instances that are due."""
+        now = self._database.now()
+        due = [(row.due_at, row) for row in memory_unit(unit).rows(_SAGAS).values() if row.due_at is not None]
+        due.sort(key=lambda pair: (pair[0], pair[1].record.id))
+        return [self._record(row) for at, row in due if at <= now][:limit]
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until an instance is due."""
+        rows = self._database.committed(_SAGAS).values()
+        soonest = min((row.due_at for row in rows if row.due_at is not None), default=None)
+        return None if soonest is None else self._seconds_until(soonest)
+
+    async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
+        """Instances, newest first."""
+        rows = [row for row in self._database.committed(_SAGAS).values() if _fits(row.record, wanted)]
+        rows.sort(key=lambda row: (row.created_at, row.record.id), reverse=True)
+        return [self._record(row) for row in rows[: wanted.limit]]
+
+    async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
+        """What happened to an instance."""
+        return self._database.committed(_JOURNAL).get(saga_id, ())
+
+    async def count(self) -> dict[tuple[str, SagaStatus], int]:
+        """Instances by definition and status."""
+        rows = self._database.committed(_SAGAS).values()
+        return dict(Counter((row.record.definition, row.record.status) for row in rows))
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete instances that ended long ago, with their journals."""
+        before = self._database.later(-older_than_seconds)
+        async with self._database.begin() as unit:
+            rows = unit.rows(_SAGAS)
+            old = [
+                saga_id
+                for saga_id, row in rows.items()
+                if row.record.status in TERMINAL_STATUSES and row.updated_at < before
+            ]
+            for saga_id in old[:limit]:
+                rows.remove(saga_id)
+                unit.rows(_JOURNAL).remove(saga_id)
+            return len(old[:limit])
+
+    def _row(self, record: SagaRecord, created_at: datetime) -> _SagaRow:
+        due_at = None if record.due_seconds is None else self._database.later(record.due_seconds)
+        return _SagaRow(record=record, created_at=created_at, updated_at=self._database.now(), due_at=due_at)
+
+    def _record(self, row: _SagaRow) -> SagaRecord:
+        due_seconds = None if row.due_at is None else self._seconds_until(row.due_at)
+        return replace(row.record, due_seconds=due_seconds, created_at=row.created_at, updated_at=row.updated_at)
+
+    def _seconds_until(self, at: datetime) -> float:
+        return max(0.0, (at - self._database.now()).total_seconds())
+
+
+def _append(unit: MemoryUnit, saga_id: UUID, entries: Sequence[JournalEntry]) -> None:
+    bounded = tuple(replace(entry, detail=entry.detail[:JOURNAL_DETAIL_CHARACTERS_MAX]) for entry in entries)
+    journal = unit.rows(_JOURNAL)
+    journal.put(saga_id, (journal.get(saga_id) or ()) + bounded)
+
+
+def _fits(record: SagaRecord, wanted: SagaFilter) -> bool:
+    pairs = ((wanted.definition, record.definition), (wanted.status, record.status), (wanted.key, record.key))
+    return all(want is None or want == has for want, has in pairs)

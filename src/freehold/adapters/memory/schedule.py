@@ -1,0 +1,59 @@
+"""Scheduled messages in memory. Adapter: imports the scheduler port and the memory database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from freehold.adapters.memory.database import MemoryDatabase
+from freehold.adapters.memory.outbox import stage_messages
+from freehold.adapters.memory.state import Table, memory_unit
+from freehold.broker import Outgoing
+from freehold.database import UnitOfWork
+from freehold.schedule.store import ScheduledMessage, ScheduleStore
+
+__all__ = ["MemoryScheduleStore"]
+
+_SCHEDULE: Final[Table[UUID, ScheduledMessage]] = Table("schedule")
+
+
+class MemoryScheduleStore(ScheduleStore):
+    """Scheduled messages by id."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def add(self, unit: UnitOfWork, message: Outgoing, name: str, delay_seconds: float) -> None:
+        """Schedule in the transaction."""
+        row = ScheduledMessage(message=message, name=name, due_at=self._database.later(delay_seconds))
+        memory_unit(unit).rows(_SCHEDULE).put(message.id, row)
+
+    async def cancel(self, unit: UnitOfWork, message_id: UUID) -> bool:
+        """Take it back."""
+        return memory_unit(unit).rows(_SCHEDULE).remove(message_id)
+
+    async def move_due(self, limit: int) -> int:
+        """Move due messages to the outbox."""
+        async with self._database.begin() as unit:
+            rows = unit.rows(_SCHEDULE)
+            due = [row for row in _ordered(rows.values()) if row.due_at <= self._database.now()][:limit]
+            stage_messages(self._database, unit, [row.message for row in due])
+            for row in due:
+                rows.remove(row.message.id)
+            return len(due)
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until the next is due."""
+        rows = self._database.committed(_SCHEDULE).values()
+        soonest = min((row.due_at for row in rows), default=None)
+        return None if soonest is None else max(0.0, (soonest - self._database.now()).total_seconds())
+
+    async def find(self, name: str | None, limit: int) -> Sequence[ScheduledMessage]:
+        """Scheduled messages, next first."""
+        rows = [row for row in self._database.committed(_SCHEDULE).values() if name is None or row.name == name]
+        return _ordered(rows)[:limit]
+
+
+def _ordered(rows: Sequence[ScheduledMessage]) -> list[ScheduledMessage]:
+    return sorted(rows, key=lambda row: (row.due_at, row.message.id))

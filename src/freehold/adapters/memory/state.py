@@ -1,0 +1,187 @@
+"""What a memory database keeps, and a transaction's view of it. Adapter: imports the ports.
+
+Rows are immutable and lie in plain dictionaries. A transaction puts its changes beside them and lays them over the
+committed rows when it reads; the commit applies them in one step between two awaits, and a rollback forgets them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from itertools import count
+from types import MappingProxyType
+from typing import Any, Final, Generic, TypeVar, cast
+
+from freehold.database import UnitOfWork
+from freehold.errors import ConfigurationError, DatabaseError
+
+__all__ = ["MemoryData", "MemoryStore", "MemoryUnit", "Rows", "Table", "memory_unit"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+_DELETED: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[K, V]):
+    """A table by name; the type parameters are those of its keys and rows."""
+
+    name: str
+
+
+@dataclass(slots=True, weakref_slot=True)
+class MemoryData:
+    """What all databases of one name share: committed rows, one writer at a time, a sequence without gaps to mind."""
+
+    tables: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    writer: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sequence: Iterator[int] = field(default_factory=lambda: count(1))
+    migrations: list[str] = field(default_factory=list)
+    partitions: int | None = None
+
+    def committed(self, table: Table[K, V]) -> Mapping[K, V]:
+        """The committed rows of a table, as they are now."""
+        return MappingProxyType(self.tables.setdefault(table.name, {}))
+
+
+class Rows(Generic[K, V]):
+    """A table as one transaction sees it."""
+
+    def __init__(self, committed: Mapping[K, V]) -> None:
+        self._committed = committed
+        self._changes: dict[K, object] = {}
+
+    def get(self, key: K) -> V | None:
+        """The row of a key, or None."""
+        changed = self._changes.get(key, self._committed.get(key))
+        return None if changed is _DELETED else cast("V | None", changed)
+
+    def put(self, key: K, row: V) -> None:
+        """Insert or replace a row."""
+        self._changes[key] = row
+
+    def remove(self, key: K) -> bool:
+        """Delete a row. False where there was none."""
+        found = self.get(key) is not None
+        if found:
+            self._changes[key] = _DELETED
+        return found
+
+    def items(self) -> list[tuple[K, V]]:
+        """All rows with their keys, in no promised order."""
+        kept = [(key, row) for key, row in self._committed.items() if key not in self._changes]
+        changed = [(key, cast("V", row)) for key, row in self._changes.items() if row is not _DELETED]
+        return kept + changed
+
+    def values(self) -> list[V]:
+        """All rows, in no promised order."""
+        return [row for _, row in self.items()]
+
+    def apply(self, target: dict[K, V]) -> None:
+        """Make the changes those of everybody."""
+        for key, row in self._changes.items():
+            if row is _DELETED:
+                target.pop(key, None)
+            else:
+                target[key] = cast("V", row)
+
+
+_BUSINESS: Final[Table[Any, Any]] = Table("business")
+
+
+class MemoryUnit(UnitOfWork):
+    """A transaction in progress on a memory database."""
+
+    def __init__(self, data: MemoryData, *, owned: bool = True) -> None:
+        self._data = data
+        self._rows: dict[str, Rows[Any, Any]] = {}
+        self._ended = False
+        self._owned = owned
+        self._native = MemoryStore(self)
+
+    @property
+    def native(self) -> MemoryStore:
+        """A dictionary for the user's own rows, in this transaction."""
+        return self._native
+
+    @property
+    def owned(self) -> bool:
+        """Whether Freehold ends the transaction."""
+        return self._owned
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was committed or rolled back."""
+        return self._ended
+
+    def belongs_to(self, data: MemoryData) -> bool:
+        """Whether this is a transaction on that database."""
+        return self._data is data
+
+    def draw(self) -> int:
+        """The next number of the database's sequence; not taken back by a rollback."""
+        return next(self._data.sequence)
+
+    def rows(self, table: Table[K, V]) -> Rows[K, V]:
+        """A table as this transaction sees it. Raises `DatabaseError` when the transaction has ended."""
+        if self._ended:
+            raise DatabaseError("the transaction has ended", hint="use it inside its `async with` block only")
+        if table.name not in self._rows:
+            self._rows[table.name] = Rows(self._data.committed(table))
+        return self._rows[table.name]
+
+    def commit(self) -> None:
+        """Apply every change at once, and end."""
+        if not self._ended:
+            for name, rows in self._rows.items():
+                rows.apply(self._data.tables.setdefault(name, {}))
+        self._ended = True
+
+    def roll_back(self) -> None:
+        """Forget every change, and end. Nothing happens where it has ended already."""
+        self._ended = True
+
+
+class MemoryStore(MutableMapping[Any, Any]):
+    """What users of a memory database write with: a dictionary that belongs to a transaction.
+
+    Values are copied in and out, so that a rollback also forgets what was changed inside of them.
+    """
+
+    def __init__(self, unit: MemoryUnit) -> None:
+        self._unit = unit
+
+    @property
+    def unit(self) -> MemoryUnit:
+        """The transaction that it belongs to."""
+        return self._unit
+
+    def __getitem__(self, key: Any) -> Any:
+        found = self._unit.rows(_BUSINESS).get(key)
+        if found is None:
+            raise KeyError(key)
+        return copy.deepcopy(found[0])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._unit.rows(_BUSINESS).put(key, (copy.deepcopy(value),))
+
+    def __delitem__(self, key: Any) -> None:
+        if not self._unit.rows(_BUSINESS).remove(key):
+            raise KeyError(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([key for key, _ in self._unit.rows(_BUSINESS).items()])
+
+    def __len__(self) -> int:
+        return len(self._unit.rows(_BUSINESS).items())
+
+
+def memory_unit(unit: UnitOfWork) -> MemoryUnit:
+    """The memory side of a unit of work. Raises `ConfigurationError` for one of another database."""
+    if not isinstance(unit, MemoryUnit):
+        raise ConfigurationError(
+            f"a {type(unit).__name__} was given to a store in memory", hint="use the stores of the same database"
+        )
+    return unit
