@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from freehold.errors import DeclarationError
+from freehold.inbox.handler import Handler, HandlerFunction
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.migrations import Migration
 from freehold.policy import Retry
@@ -22,21 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Handler", "HandlerFunction", "Service"]
 
 M = TypeVar("M")
-HandlerFunction = Callable[[Any, Transaction], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Handler:
-    """A function that handles one type of message, and how its failures are treated."""
-
-    message: MessageType
-    function: HandlerFunction
-    retry: Retry
-
-    @property
-    def name(self) -> str:
-        """Where it is, for people: module and function."""
-        return f"{self.function.__module__}.{self.function.__qualname__}"
 
 
 @dataclass(slots=True)
@@ -59,14 +45,15 @@ class Service:
             raise DeclarationError(f"'{self.name}' is not a service name", hint="lower-case letters, digits and '-'")
 
     def handles(
-        self, message: type[M], *, retry: Retry | None = None
+        self, message: type[M], *, retry: Retry | None = None, timeout_seconds: float | None = None
     ) -> Callable[[Callable[[M, Transaction], Awaitable[Any]]], Callable[[M, Transaction], Awaitable[Any]]]:
         """Make a function the handler of a command of this service or of an event of any service.
 
         It runs in a transaction together with its receipt: its effect happens once. For a command, what it returns is
         the
         answer: a declared or plain dataclass, None, or `Rejected`. Raising `Rejected` rolls back and answers; any other
-        exception rolls back and is retried by the policy, then becomes a dead letter.
+        exception rolls back and is retried by the policy, then becomes a dead letter. `timeout_seconds` bounds one run;
+        without it the service's setting does.
         """
         declared = message_type(message)
 
@@ -74,7 +61,7 @@ class Service:
             function: Callable[[M, Transaction], Awaitable[Any]],
         ) -> Callable[[M, Transaction], Awaitable[Any]]:
             self._check(declared, function)
-            self.handlers[declared] = Handler(message=declared, function=function, retry=retry or self.retry)
+            self.handlers[declared] = Handler(declared, function, retry or self.retry, timeout_seconds)
             return function
 
         return decorate

@@ -44,12 +44,12 @@ REPLY_TYPE: Final = "freehold.reply"
 REPLY_VERSION: Final = 1
 
 
-class Rejected(FreeholdError):  # noqa: N818 - a word of the field: a request is rejected
+class Rejected(FreeholdError):
     """A refusal for a business reason (out of stock, card declined): an answer, not a failure, and never retried.
 
-    Returned by a handler, its effects are kept and the refusal is answered. Raised, they are rolled back, and the receipt
-    and the answer are committed on their own. `code` is a stable word for programs, `detail` is for people; both travel
-    in the reply, so neither holds personal data.
+    Returned by a handler, its effects are kept and the refusal is answered. Raised, they are rolled back, and the
+    receipt and the answer are committed on their own. `code` is a stable word for programs, `detail` is for people;
+    both travel in the reply, so neither holds personal data.
     """
 
     __slots__ = ("_code", "_detail")

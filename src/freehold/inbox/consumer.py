@@ -1,0 +1,173 @@
+"""The loop that brings messages from the broker to the handlers. Pattern: imports the foundation, the ports, its
+package.
+
+A batch is handled in one transaction and acknowledged after its commit. Where that fails, its messages are handled one
+by one. A message that was handed out before is never batched: if it kills its consumer again, it is known which one it
+was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from freehold.broker import Batch, Broker, Consumer, Subscription
+from freehold.errors import FreeholdError, LeaseLost, Unavailable
+from freehold.inbox.attempts import Attempts, Stopping
+from freehold.inbox.dispatch import Counters, Dispatcher, HandlerFailed
+from freehold.inbox.reading import MessageReader, Work
+from freehold.lifecycle import Runner
+from freehold.policy import Retry, RetryAfter
+
+__all__ = ["ConsumerRunner"]
+
+_log = logging.getLogger("freehold.inbox")
+_BROKER_OUTAGE = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=2.0)
+
+
+class ConsumerRunner(Runner):
+    """Reads the topics of a service as one member of its group, with several batches of different partitions at once.
+
+    `batch_limit` bounds what one transaction handles. A message handed out more than `killed_attempts_max` times
+    without an end is taken for one that kills its consumer, and becomes a dead letter.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        reader: MessageReader,
+        broker: Broker,
+        topics: frozenset[str],
+        *,
+        workers: int = 4,
+        batch_limit: int = 64,
+        killed_attempts_max: int = 5,
+        fetch_wait_seconds: float = 5.0,
+    ) -> None:
+        super().__init__(f"consumer {dispatcher.consumer}", clock=dispatcher.post.clock)
+        self._dispatcher = dispatcher
+        self._reader = reader
+        self._broker = broker
+        self._subscription = Subscription(group=dispatcher.consumer, topics=topics)
+        self._workers = workers
+        self._batch_limit = batch_limit
+        self._killed_attempts_max = killed_attempts_max
+        self._fetch_wait_seconds = fetch_wait_seconds
+        self._attempts = Attempts(dispatcher, self._stop)
+
+    @property
+    def counters(self) -> Counters:
+        """What was done since the start."""
+        return self._dispatcher.counters
+
+    async def run(self) -> None:
+        """Be a member of the group until stopped."""
+        consumer = await self._broker.subscribe(self._subscription)
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for number in range(self._workers):
+                    workers.create_task(self._work(consumer), name=f"{self.name} {number}")
+        finally:
+            with contextlib.suppress(FreeholdError):
+                await consumer.close()
+
+    async def _work(self, consumer: Consumer) -> None:
+        outages = 0
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            while not self.stopping:
+                try:
+                    batch = await self._fetch(consumer, stopped)
+                except Unavailable as error:
+                    outages += 1
+                    self.last_error = error
+                    await self._pause(outages)
+                    continue
+                outages = 0
+                if batch is not None:
+                    await self._take(batch)
+                self.healthy()
+        finally:
+            stopped.cancel()
+
+    async def _fetch(self, consumer: Consumer, stopped: asyncio.Task[Any]) -> Batch | None:
+        """Fetch, but for a stop: a fetch is given up then, and what it took is given back by leaving the group."""
+        fetching = asyncio.create_task(self._consume(consumer))
+        try:
+            await asyncio.wait([fetching, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not fetching.done():
+                fetching.cancel()
+                await asyncio.wait({fetching})
+        return None if fetching.cancelled() else fetching.result()
+
+    async def _consume(self, consumer: Consumer) -> Batch | None:
+        return await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
+
+    async def _take(self, batch: Batch) -> None:
+        """Handle a batch and settle it, as far as it came."""
+        done = 0
+        try:
+            done = await self._handle(batch)
+        finally:
+            try:
+                await batch.settle(done)
+            except (LeaseLost, Unavailable) as error:
+                # Whoever has the partition now is handed the same messages; the receipts tell that they were handled.
+                _log.info(
+                    "%s: %s partition %d comes again (%s)", self.name, batch.topic, batch.partition, error.message
+                )
+
+    async def _handle(self, batch: Batch) -> int:
+        """Return how many deliveries, from the first on, have come to an end."""
+        works = [
+            self._reader.read(each.document, topic=batch.topic, position=each.position, attempt=each.attempt)
+            for each in batch.deliveries
+        ]
+        again = next((n for n, each in enumerate(batch.deliveries) if each.attempt <= 1), len(works))
+        done = 0
+        try:
+            suspicious = True
+            for work in works[:again]:
+                if work is not None:
+                    suspicious = await self._isolated(work, suspicious=suspicious)
+                done += 1
+            await self._together([work for work in works[again:] if work is not None])
+            done = len(works)
+        except Stopping:
+            _log.info("%s: stopped while the database was away", self.name)
+        return done
+
+    async def _isolated(self, work: Work, *, suspicious: bool) -> bool:
+        """Handle a message that was handed out before; returns whether the next may be the one that kills.
+
+        The messages before the one that kills have receipts from an earlier round, and it has none: the first without
+        one is it, and the others of the batch are innocent, however often they were handed out with it.
+        """
+        if suspicious and work.attempt > self._killed_attempts_max:
+            return not await self._attempts.condemn(work)
+        await self._attempts.alone(work)
+        return suspicious
+
+    async def _together(self, works: Sequence[Work]) -> None:
+        if not works:
+            return
+        try:
+            await self._attempts.hold(lambda: self._dispatcher.handle(works))
+        except Stopping:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is found out one by one
+            if len(works) == 1:
+                await self._attempts.alone(works[0], error=self._attempts.cause(error))
+                return
+            name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
+            _log.info("%s: %d messages are handled one by one after %s", self.name, len(works), name)
+            for work in works:
+                await self._attempts.alone(work)
+
+    async def _pause(self, outages: int) -> None:
+        decision = _BROKER_OUTAGE.decide(min(outages, 64))
+        await self.wait(decision.delay_seconds if isinstance(decision, RetryAfter) else 2.0)

@@ -1,0 +1,39 @@
+"""A declared handler: the function, the message it takes, how its failures are treated. Pattern: imports the foundation
+and the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from freehold.messages import Envelope, MessageType
+from freehold.policy import Retry
+from freehold.transaction import Transaction
+
+__all__ = ["Handler", "HandlerFunction", "ReplyHandler"]
+
+HandlerFunction = Callable[[Any, Transaction], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function that handles one type of message. `timeout_seconds` None stands for the service's setting."""
+
+    message: MessageType
+    function: HandlerFunction
+    retry: Retry
+    timeout_seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people: module and function."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+
+class ReplyHandler(Protocol):
+    """Who takes the replies to this service's requests: the saga engine."""
+
+    async def on_reply(self, envelope: Envelope, tx: Transaction) -> None:
+        """Take a reply, in the transaction of its receipt. A late or repeated one is no error."""

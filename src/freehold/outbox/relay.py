@@ -1,0 +1,160 @@
+"""The loop that moves staged messages to the broker. Pattern: imports the foundation, the ports, its own package.
+
+Order: each round fetches the oldest rows of the partitions whose leases are held, publishes them in one call (which
+keeps the order of each key), and removes what the broker confirmed, naming the lease tokens. A relay that lost a lease
+removes nothing; what it published comes twice, in order, and receipts absorb it. One round ends before the next begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from freehold.broker import Broker, PublishFailed, PublishOutcome, Stored
+from freehold.clock import Clock
+from freehold.errors import LeaseLost, MessageRejected, Unavailable
+from freehold.lifecycle import Runner
+from freehold.outbox.store import OutboxStore, StagedMessage
+from freehold.policy import Retry, RetryAfter
+
+__all__ = ["RelayCounters", "RelayRunner"]
+
+_log = logging.getLogger("freehold.outbox")
+_OUTAGE = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=2.0)
+_REFUSED = Retry(attempts=3, delay_seconds=0.5, delay_seconds_max=5.0)
+
+
+@dataclass(slots=True)
+class RelayCounters:
+    """What a relay has done since it started; read by health checks and metrics."""
+
+    published: int = 0
+    refused: int = 0
+    buried: int = 0
+    rounds: int = 0
+    last_error: str = ""
+
+
+class RelayRunner(Runner):
+    """Publishes the outbox of one service. Any number of instances share the work by leases.
+
+    `held` returns the leases held just now, partition to token. `wake` after a commit that staged something makes it
+    immediate; `poll_seconds` is for what other processes staged.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        outbox: OutboxStore,
+        broker: Broker,
+        held: Callable[[], Mapping[int, int]],
+        *,
+        clock: Clock | None = None,
+        limit: int = 200,
+        poll_seconds: float = 1.0,
+        publish_timeout_seconds: float = 10.0,
+        refused: Retry = _REFUSED,
+    ) -> None:
+        super().__init__(f"relay {service}", clock=clock)
+        self.counters = RelayCounters()
+        self._outbox = outbox
+        self._broker = broker
+        self._held = held
+        self._limit = limit
+        self._poll_seconds = poll_seconds
+        self._publish_timeout_seconds = publish_timeout_seconds
+        self._refused = refused
+        self._outages = 0
+        self._round_lock = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Move messages until stopped."""
+        while not self.stopping:
+            async with self._round_lock:
+                moved = await self._round()
+            if self._outages:
+                decision = _OUTAGE.decide(min(self._outages, 64))
+                await self.wait(
+                    decision.delay_seconds if isinstance(decision, RetryAfter) else _OUTAGE.delay_seconds_max
+                )
+                continue
+            self.healthy()
+            if not moved:
+                await self.wait(self._poll_seconds)
+
+    async def finish_round(self, partitions: Collection[str] = ()) -> None:
+        """Return when no round is under way: for whoever gives leases back."""
+        async with self._round_lock:
+            return
+
+    async def _round(self) -> bool:
+        leases = self._held()
+        rows = await self._outbox.fetch(leases, self._limit) if leases else ()
+        if not rows:
+            return False
+        self.counters.rounds += 1
+        try:
+            outcomes = await self._broker.publish([row.message for row in rows], self._publish_timeout_seconds)
+        except Unavailable as error:
+            self._note_outage(error)
+            return False
+        await self._remove_stored(leases, rows, outcomes)
+        return await self._treat_failures(leases, rows, outcomes)
+
+    async def _remove_stored(
+        self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]
+    ) -> None:
+        stored = [row for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Stored)]
+        if not stored:
+            return
+        removed = await self._outbox.remove(leases, stored)
+        self.counters.published += len(stored)
+        if removed < len(stored):
+            _log.info("%s: %d rows belong to another relay now", self.name, len(stored) - removed)
+
+    async def _treat_failures(
+        self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]
+    ) -> bool:
+        """Postpone or bury what was refused; returns whether another round is worth while at once.
+
+        Only the first failure of a key tells anything: the broker stores nothing of a key after one that failed.
+        """
+        failed: set[tuple[str, str]] = set()
+        outage: Unavailable | None = None
+        for row, outcome in zip(rows, outcomes, strict=True):
+            place = (row.message.topic, row.message.key)
+            if not isinstance(outcome, PublishFailed) or place in failed:
+                continue
+            failed.add(place)
+            if isinstance(outcome.error, MessageRejected):
+                await self._refuse(leases, row, outcome.error)
+            else:
+                outage = outcome.error if isinstance(outcome.error, Unavailable) else Unavailable(outcome.error.message)
+        if outage is not None:
+            self._note_outage(outage)
+            return False
+        self._outages = 0
+        return True
+
+    async def _refuse(self, leases: Mapping[int, int], row: StagedMessage, error: MessageRejected) -> None:
+        """The broker does not want this one: its key alone waits, and after some attempts goes on without it."""
+        self.counters.refused += 1
+        self.counters.last_error = type(error).__name__
+        decision = self._refused.decide(row.attempts + 1, error)
+        try:
+            if isinstance(decision, RetryAfter):
+                await self._outbox.postpone(leases, row, decision.delay_seconds, error.message)
+            elif await self._outbox.bury(leases, row, error.message):
+                self.counters.buried += 1
+                _log.warning("%s: message %s was refused for good: dead letter", self.name, row.message.id)
+        except LeaseLost:
+            _log.info("%s: a refused row belongs to another relay now", self.name)
+
+    def _note_outage(self, error: Unavailable) -> None:
+        self._outages += 1
+        self.last_error = error
+        self.counters.last_error = type(error).__name__
+        if self._outages == 1:
+            _log.warning("%s: the broker is away, messages wait (%s)", self.name, error.message)
