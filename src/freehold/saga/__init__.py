@@ -1,1 +1,24 @@
-"""Orchestrated sagas: declared steps with compensations, run as a persisted state machine."""
+"""Orchestrated sagas: declared steps with compensations, run as a persisted state machine.
+
+`definition.py` and `steps.py` are what people write; `machine.py` holds the protocol and the reasons for it; `engine.py`
+and `runner.py` carry it out; `store.py` is the port.
+"""
+
+from freehold.saga.definition import Saga, SagaDefinition
+from freehold.saga.engine import SagaEngine, UnknownSaga
+from freehold.saga.instance import DecisionRefused
+from freehold.saga.runner import SagaRunner
+from freehold.saga.steps import CallContext, call, local, step
+
+__all__ = [
+    "CallContext",
+    "DecisionRefused",
+    "Saga",
+    "SagaDefinition",
+    "SagaEngine",
+    "SagaRunner",
+    "UnknownSaga",
+    "call",
+    "local",
+    "step",
+]

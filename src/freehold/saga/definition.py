@@ -1,0 +1,138 @@
+"""Sagas as people declare them: a class whose attributes are steps, checked when the class is made.
+
+Pattern: imports the foundation and the transaction.
+
+    class Checkout(Saga[CheckoutState], name="orders.checkout", version=1, key="order_id"):
+        reserve = step(ReserveStock, undo=ReleaseStock, timeout_seconds=5)
+        hold = step(HoldPayment, undo=VoidHold, after=reserve)
+        capture = step(CapturePayment, pivot=True, after=hold)
+        confirm = local(confirm_order, after=capture)
+        notify = step(SendConfirmation, optional=True, after=confirm)
+        on_compensated = cancel_order
+
+An instance keeps the name and version it began with. To change the steps, declare a new class with the next version
+and keep the old one (`service.directs(CheckoutV1)`) until its instances have ended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+from freehold.errors import DeclarationError
+from freehold.saga.checks import check_graph, check_state, check_steps
+from freehold.saga.steps import LocalFunction, StepDefinition
+
+__all__ = ["Saga", "SagaDefinition"]
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class SagaDefinition:
+    """A checked declaration. `steps` are in an order in which each stands after its predecessors.
+
+    key               field of the state: what people find the instance by, and the partition key of its commands
+                      where a command names none of its own.
+    deadline_seconds  after which the whole saga is given up and compensated, unless its pivot has begun.
+    """
+
+    name: str
+    version: int
+    key: str
+    state_type: type[Any]
+    steps: tuple[StepDefinition, ...]
+    deadline_seconds: float | None = None
+    on_completed: LocalFunction | None = None
+    on_compensated: LocalFunction | None = None
+
+    @cached_property
+    def by_name(self) -> Mapping[str, StepDefinition]:
+        """The steps by name."""
+        return {step.name: step for step in self.steps}
+
+    @cached_property
+    def pivot(self) -> StepDefinition | None:
+        """The step after which there is no way back."""
+        return next((step for step in self.steps if step.pivot), None)
+
+
+class Saga(Generic[S]):
+    """Base of declared sagas; `S` is the state, a frozen dataclass. Never instantiated: the class is the declaration.
+
+    `on_completed` and `on_compensated` run in the transaction in which the instance ends.
+    """
+
+    on_completed: ClassVar[LocalFunction | None] = None
+    on_compensated: ClassVar[LocalFunction | None] = None
+    _definition: ClassVar[SagaDefinition | None] = None
+
+    def __init_subclass__(
+        cls, *, name: str, version: int = 1, key: str, deadline_seconds: float | None = None, **kwargs: Any
+    ) -> None:
+        """Read and check the declaration. Raises `DeclarationError`."""
+        super().__init_subclass__(**kwargs)
+        if "." not in name or name != name.lower() or version < 1:
+            raise DeclarationError(
+                f"saga {cls.__qualname__}: name '{name}' version {version}",
+                hint='write name="orders.checkout", version=1: lower case, the service first',
+            )
+        state_type = _state_type(cls)
+        check_state(name, state_type, key)
+        steps = check_graph(name, _named_steps(cls))
+        check_steps(name, state_type, steps)
+        cls._definition = SagaDefinition(
+            name=name,
+            version=version,
+            key=key,
+            state_type=state_type,
+            steps=steps,
+            deadline_seconds=deadline_seconds,
+            on_completed=_hook(cls, "on_completed"),
+            on_compensated=_hook(cls, "on_compensated"),
+        )
+
+    @classmethod
+    def definition(cls) -> SagaDefinition:
+        """What was declared."""
+        if cls._definition is None:
+            raise DeclarationError("Saga itself declares nothing", hint="derive a class from Saga[YourState]")
+        return cls._definition
+
+
+def _state_type(cls: type[Any]) -> type[Any]:
+    for base in cls.__dict__.get("__orig_bases__", ()):
+        if get_origin(base) is Saga and isinstance(get_args(base)[0], type):
+            state_type: type[Any] = get_args(base)[0]
+            return state_type
+    raise DeclarationError(f"saga {cls.__qualname__} names no state", hint="class Checkout(Saga[CheckoutState], ...)")
+
+
+def _named_steps(cls: type[Any]) -> list[StepDefinition]:
+    """Give each step the name of its attribute, and replace references by names."""
+    declared = {name: value for name, value in cls.__dict__.items() if isinstance(value, StepDefinition)}
+    names: dict[int, str] = {}
+    for name, value in declared.items():
+        if id(value) in names:
+            raise DeclarationError(f"steps '{names[id(value)]}' and '{name}' of {cls.__qualname__} are one object")
+        names[id(value)] = name
+    return [
+        dataclasses.replace(
+            value,
+            name=name,
+            predecessors=tuple(
+                entry if isinstance(entry, str) else names.get(id(entry), "a step of another saga")
+                for entry in value.after
+            ),
+        )
+        for name, value in declared.items()
+    ]
+
+
+def _hook(cls: type[Any], name: str) -> LocalFunction | None:
+    found = cls.__dict__.get(name)
+    hook: LocalFunction | None = found.__func__ if isinstance(found, staticmethod) else found
+    return hook

@@ -1,0 +1,141 @@
+"""Instances as bytes: the `document` of a saga's row, JSON, versioned. Pattern: imports the codec and plain data.
+
+What the row has in columns of its own (definition, key, failure) is not repeated. Fields that hold their default are
+left out. A document of a format that this release does not know is refused, never guessed at.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from freehold.errors import CodecError
+from freehold.saga.definition import SagaDefinition
+from freehold.saga.instance import Awaiting, Instance, Phase, StepProgress
+from freehold.saga.store import SagaRecord, SagaStatus
+
+__all__ = ["DOCUMENT_FORMAT", "read_instance", "read_progress", "write_record"]
+
+DOCUMENT_FORMAT: Final = 1
+"""Goes up when the layout changes; readers of the next format read this one too."""
+
+
+class _Step(msgspec.Struct, omit_defaults=True):
+    phase: Phase = Phase.WAITING
+    awaiting: Awaiting = Awaiting.NOTHING
+    attempt: int = 0
+    tries: int = 0
+    round_start: int = 0
+    action_round: int = 0
+    undo_round: int = 0
+    until: datetime | None = None
+    rejected: bool = False
+
+
+class _Document(msgspec.Struct, omit_defaults=True):
+    format: int
+    mode: SagaStatus
+    state: msgspec.Raw
+    steps: dict[str, _Step]
+    deadline: datetime | None = None
+    due: datetime | None = None
+    trouble: int = 0
+
+
+_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
+_decoder = msgspec.json.Decoder(_Document)
+_FIELDS: Final = _Step.__struct_fields__
+
+
+def write_record(instance: Instance, version: int, now: datetime) -> SagaRecord:
+    """Return the row of an instance. `version` is the one it was loaded with, 1 for a new one.
+
+    Raises `CodecError` for a state that cannot be stored.
+    """
+    try:
+        document = _encoder.encode(
+            _Document(
+                format=DOCUMENT_FORMAT,
+                mode=instance.mode,
+                state=msgspec.Raw(_encoder.encode(instance.state)),
+                steps={
+                    name: _Step(**{field: getattr(progress, field) for field in _FIELDS})
+                    for name, progress in instance.steps.items()
+                },
+                deadline=instance.deadline,
+                due=instance.due,
+                trouble=instance.trouble,
+            )
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CodecError(f"the state of saga {instance.id} cannot be stored: {type(error).__name__}") from None
+    return SagaRecord(
+        id=instance.id,
+        definition=instance.definition,
+        definition_version=instance.definition_version,
+        key=instance.key,
+        correlation_id=instance.correlation_id,
+        status=instance.status,
+        version=version,
+        document=document,
+        failure=instance.failure,
+        due_seconds=None if instance.due is None else max(0.0, (instance.due - now).total_seconds()),
+    )
+
+
+def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:
+    """Return the instance of a row. Raises `CodecError` where it does not fit the definition."""
+    document = _read(record)
+    if document.steps.keys() != definition.by_name.keys():
+        raise CodecError(
+            f"saga {record.id} was begun with other steps than '{definition.name}' version {definition.version} has",
+            hint="give the changed saga the next version, and keep the old class until its instances have ended",
+        )
+    try:
+        state: Any = msgspec.json.decode(document.state, type=definition.state_type)
+    except (msgspec.MsgspecError, NameError) as error:
+        raise CodecError(
+            f"the state of saga {record.id} does not fit {definition.state_type.__name__}: {type(error).__name__}",
+            hint="give new fields a default, or give the changed saga the next version",
+        ) from None
+    return Instance(
+        id=record.id,
+        definition=record.definition,
+        definition_version=record.definition_version,
+        key=record.key,
+        correlation_id=record.correlation_id,
+        mode=document.mode,
+        state=state,
+        steps=_progress(document),
+        failure=record.failure,
+        deadline=document.deadline,
+        due=document.due,
+        trouble=document.trouble,
+    )
+
+
+def read_progress(record: SagaRecord) -> dict[str, StepProgress]:
+    """Return the steps of a row without knowing its definition: for people."""
+    return _progress(_read(record))
+
+
+def _read(record: SagaRecord) -> _Document:
+    try:
+        document = _decoder.decode(record.document)
+    except msgspec.MsgspecError as error:
+        raise CodecError(f"the document of saga {record.id} cannot be read: {type(error).__name__}") from None
+    if document.format != DOCUMENT_FORMAT:
+        raise CodecError(
+            f"the document of saga {record.id} has format {document.format}, and this release knows {DOCUMENT_FORMAT}",
+            hint="run the release that wrote it, or a later one",
+        )
+    return document
+
+
+def _progress(document: _Document) -> dict[str, StepProgress]:
+    return {
+        name: StepProgress(**{field: getattr(step, field) for field in _FIELDS})
+        for name, step in document.steps.items()
+    }

@@ -1,0 +1,329 @@
+"""The saga engine: carries the machine's decisions into the service's database and outbox. Pattern.
+
+Imports the inbox' words for answers and the transaction. Everything here happens in a transaction that the caller ends:
+the business transaction that starts a saga, the consumer's for a reply, the runner's for a timer, the console's for a
+decision. For a reply it is three round trips: load and lock, save with the journal, and the staging of what is sent.
+Calls are not made here: they are left to `SagaRunner`, which is woken after the commit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from freehold.clock import Clock
+from freehold.database import Finding
+from freehold.errors import CodecError, FreeholdError, NotFound
+from freehold.ids import new_id
+from freehold.inbox.outcome import (
+    HEADER_ATTEMPT,
+    HEADER_DIRECTION,
+    HEADER_OUTCOME,
+    HEADER_SAGA,
+    HEADER_STEP,
+    Rejected,
+)
+from freehold.messages import Envelope
+from freehold.policy import Retry, RetryAfter
+from freehold.saga.definition import Saga, SagaDefinition
+from freehold.saga.document import read_instance, write_record
+from freehold.saga.instance import (
+    CallEnded,
+    Decided,
+    Decision,
+    Effect,
+    Input,
+    Instance,
+    LocalEnded,
+    Outcome,
+    Replied,
+    RunCall,
+    RunHook,
+    RunLocal,
+    SendCommand,
+    Started,
+    TimerDue,
+)
+from freehold.saga.machine import advance, begin
+from freehold.saga.merging import make_command
+from freehold.saga.steps import Direction
+from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
+from freehold.transaction import Post, Transaction
+
+__all__ = ["PendingCall", "SagaEngine", "UnknownSaga"]
+
+_log = logging.getLogger("freehold.saga")
+_TROUBLE = Retry(attempts=2**31, delay_seconds=0.5, delay_seconds_max=60.0)
+_ATTENTION = "freehold saga list --status needs-attention"
+_UNKNOWN_RECHECK_SECONDS = 30.0
+"""An instance whose definition is not declared here is left alone for so long, for a process that has it."""
+
+
+class UnknownSaga(FreeholdError):
+    """The definition of an instance in flight is not declared in this process; the instance was left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call whose intention is committed: to be carried out, once, by who committed it."""
+
+    saga_id: UUID
+    definition: SagaDefinition
+    state: Any
+    effect: RunCall
+
+
+@dataclass(frozen=True, slots=True)
+class _Turned:
+    instance: Instance
+    entries: list[JournalEntry]
+    calls: list[RunCall]
+
+
+class SagaEngine:
+    """Starts sagas and takes what happens to them, each in the transaction given.
+
+    sagas    the definitions by name and version, as in `Service.sagas`; also old versions with instances in flight.
+    on_due   called after the commit of a transaction that leaves something due at once; `SagaRunner` sets it.
+    """
+
+    def __init__(
+        self, sagas: Mapping[tuple[str, int], type[Saga[Any]]], store: SagaStore, post: Post, clock: Clock | None = None
+    ) -> None:
+        self.store = store
+        self.post = post
+        self.clock: Clock = clock or post.clock
+        self.on_due: Callable[[], None] = lambda: None
+        self._definitions = {key: saga.definition() for key, saga in sagas.items()}
+
+    async def start(
+        self, tx: Transaction, saga: type[Saga[Any]], state: object, *, saga_id: UUID | None = None
+    ) -> UUID:
+        """Begin a saga with the commit of this transaction; returns its id. A second start with the same `saga_id`
+        changes nothing. Raises `UnknownSaga` where this service does not direct it.
+        """
+        definition = self._definition(saga.definition().name, saga.definition().version)
+        saga_id = saga_id or new_id()
+        correlation_id = tx.cause.correlation_id if tx.cause is not None else saga_id
+        instance = begin(definition, state, saga_id, correlation_id, self.clock.now())
+        first = advance(definition, instance, Started(), self.clock.now())
+        record = write_record(first.instance, 1, self.clock.now())
+        if not await self.store.create(tx.unit, record, first.entries):
+            return saga_id
+        turned = _Turned(first.instance, [], [])
+        turned = await self._carry_out(tx, definition, turned, first.effects)
+        if any(isinstance(effect, RunLocal | RunHook) for effect in first.effects):
+            await self._save(tx, record, turned)
+        self._wake(tx, turned.instance)
+        return saga_id
+
+    async def on_reply(self, envelope: Envelope, tx: Transaction) -> None:
+        """Take a reply in the consumer's transaction. A reply to an instance that is gone (pruned), and a late or
+        duplicate one, change nothing. Raises `UnknownSaga`, and `CodecError` for a reply that cannot be read.
+        """
+        saga_id, reply = _read_reply(envelope)
+        try:
+            record = await self.store.load(tx.unit, saga_id)
+        except NotFound:
+            _log.info("reply %s is for saga %s, which does not exist any more", envelope.id, saga_id)
+            return
+        await self._apply(tx, record, reply)
+
+    async def on_call_ended(self, tx: Transaction, saga_id: UUID, ended: CallEnded) -> None:
+        """Record how a call ended."""
+        await self._apply(tx, await self.store.load(tx.unit, saga_id), ended)
+
+    async def on_due_record(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
+        """Take the timer of an instance that `claim_due` returned in this transaction.
+
+        Returns the calls that the caller has to carry out after the commit. An instance whose definition is unknown, or
+        does not fit it, is put off, and otherwise left alone.
+        """
+        try:
+            definition = self._definition(record.definition, record.definition_version)
+            instance = read_instance(record, definition)
+        except (UnknownSaga, CodecError) as error:
+            _log.warning("saga %s is left alone: %s", record.id, error)
+            put_off = dataclasses.replace(record, due_seconds=_UNKNOWN_RECHECK_SECONDS)
+            await self.store.save(tx.unit, put_off, ())
+            return ()
+        turned = await self._turn(tx, record, definition, instance, TimerDue())
+        return [PendingCall(record.id, definition, turned.instance.state, effect) for effect in turned.calls]
+
+    async def on_trouble(self, tx: Transaction, saga_id: UUID, error: BaseException) -> None:
+        """Put off an instance whose timer could not be taken (a local function raises), with a growing delay; after
+        some times a person is called, and it is tried on.
+        """
+        record = await self.store.load(tx.unit, saga_id)
+        instance = read_instance(record, self._definition(record.definition, record.definition_version))
+        if instance.ended:
+            return
+        trouble = instance.trouble + 1
+        now = self.clock.now()
+        decision = _TROUBLE.decide(trouble)
+        delay_seconds = decision.delay_seconds if isinstance(decision, RetryAfter) else 60.0
+        entry = JournalEntry(at=now, step="", what="trouble", attempt=trouble, detail=type(error).__name__)
+        changed = write_record(dataclasses.replace(instance, trouble=trouble), record.version, now)
+        await self.store.save(tx.unit, dataclasses.replace(changed, due_seconds=delay_seconds), [entry])
+
+    async def retry(self, tx: Transaction, saga_id: UUID, *, step: str | None = None, reason: str = "") -> None:
+        """Repeat what waits for a person, or for its backoff. Raises `NotFound`, `DecisionRefused`, like all
+        decisions.
+        """
+        await self._decide(tx, saga_id, Decided(Decision.RETRY, step, reason))
+
+    async def skip(self, tx: Transaction, saga_id: UUID, *, step: str | None = None, reason: str = "") -> None:
+        """Take a step that waits for a person as settled by hand, and go on."""
+        await self._decide(tx, saga_id, Decided(Decision.SKIP, step, reason))
+
+    async def compensate(self, tx: Transaction, saga_id: UUID, *, reason: str = "") -> None:
+        """Turn round, as long as the pivot has not begun; repeat failed compensations, where it has turned already."""
+        await self._decide(tx, saga_id, Decided(Decision.COMPENSATE, None, reason))
+
+    async def abandon(self, tx: Transaction, saga_id: UUID, *, reason: str = "") -> None:
+        """End it as it stands: nothing more is sent, nothing is undone."""
+        await self._decide(tx, saga_id, Decided(Decision.ABANDON, None, reason))
+
+    async def findings(self) -> Sequence[Finding]:
+        """For `doctor`: instances in flight whose definition is not declared here, and instances that wait for a
+        person.
+        """
+        found: list[Finding] = []
+        unknown: dict[tuple[str, int], int] = {}
+        for status in (SagaStatus.RUNNING, SagaStatus.COMPENSATING, SagaStatus.NEEDS_ATTENTION):
+            records = await self.store.find(SagaFilter(status=status, limit=1000))
+            for record in records:
+                key = (record.definition, record.definition_version)
+                if key not in self._definitions:
+                    unknown[key] = unknown.get(key, 0) + 1
+            if status is SagaStatus.NEEDS_ATTENTION and records:
+                detail = f"{len(records)} instances wait for a person"
+                found.append(Finding("sagas", ok=False, detail=detail, remedy=_ATTENTION))
+        for (name, version), number in unknown.items():
+            detail = f"{number} instances in flight of '{name}' version {version}, which is not declared here"
+            found.append(Finding("sagas", ok=False, detail=detail, remedy="declare that version until they have ended"))
+        return found or [Finding("sagas", ok=True, detail="every instance in flight has its definition")]
+
+    async def _decide(self, tx: Transaction, saga_id: UUID, decided: Decided) -> None:
+        await self._apply(tx, await self.store.load(tx.unit, saga_id), decided)
+
+    async def _apply(self, tx: Transaction, record: SagaRecord, arrived: Input) -> None:
+        definition = self._definition(record.definition, record.definition_version)
+        await self._turn(tx, record, definition, read_instance(record, definition), arrived)
+
+    async def _turn(
+        self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance, arrived: Input
+    ) -> _Turned:
+        first = advance(definition, instance, arrived, self.clock.now())
+        turned = _Turned(first.instance, list(first.entries), [])
+        turned = await self._carry_out(tx, definition, turned, first.effects)
+        await self._save(tx, record, turned)
+        self._wake(tx, turned.instance)
+        return turned
+
+    async def _carry_out(
+        self, tx: Transaction, definition: SagaDefinition, turned: _Turned, effects: Sequence[Effect]
+    ) -> _Turned:
+        """Stage commands and run local functions, whose outcome may bring more effects."""
+        queue = list(effects)
+        while queue:
+            effect = queue.pop(0)
+            match effect:
+                case SendCommand():
+                    self._send(tx, definition, turned.instance, effect)
+                case RunCall():
+                    turned.calls.append(effect)
+                case RunLocal():
+                    ended = await _run_local(tx, definition, turned.instance, effect)
+                    step = advance(definition, turned.instance, ended, self.clock.now())
+                    turned = _Turned(step.instance, [*turned.entries, *step.entries], turned.calls)
+                    queue.extend(step.effects)
+                case RunHook():
+                    state = await _run_hook(tx, definition, turned.instance, effect)
+                    turned = dataclasses.replace(turned, instance=dataclasses.replace(turned.instance, state=state))
+        return turned
+
+    def _send(self, tx: Transaction, definition: SagaDefinition, instance: Instance, effect: SendCommand) -> None:
+        command = make_command(definition.by_name[effect.step], effect.direction, instance.state)
+        envelope = self.post.envelope(
+            command,
+            cause=tx.cause,
+            correlation_id=instance.correlation_id,
+            headers={
+                HEADER_SAGA: str(instance.id),
+                HEADER_STEP: effect.step,
+                HEADER_ATTEMPT: str(effect.attempt),
+                HEADER_DIRECTION: effect.direction.value,
+            },
+        )
+        key = instance.key if envelope.key == str(envelope.id) else envelope.key
+        tx.stage(
+            dataclasses.replace(
+                envelope,
+                key=key,
+                reply_to=f"{self.post.service}.replies",
+                idempotency_key=effect.idempotency_key,
+                bars=effect.bars,
+            )
+        )
+
+    async def _save(self, tx: Transaction, record: SagaRecord, turned: _Turned) -> None:
+        await self.store.save(tx.unit, write_record(turned.instance, record.version, self.clock.now()), turned.entries)
+
+    def _wake(self, tx: Transaction, instance: Instance) -> None:
+        """The runner idles until the next time it knows of; tell it of an earlier one."""
+        if instance.due is not None and (instance.due - self.clock.now()).total_seconds() < 1.0:
+            tx.after_commit(self.on_due)
+
+    def _definition(self, name: str, version: int) -> SagaDefinition:
+        found = self._definitions.get((name, version))
+        if found is None:
+            raise UnknownSaga(
+                f"saga '{name}' version {version} is not declared in this process",
+                hint="keep service.directs(...) of a version until its instances have ended",
+            )
+        return found
+
+
+def _read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
+    headers = envelope.headers
+    try:
+        outcome = Outcome(headers[HEADER_OUTCOME])
+        code = ""
+        if outcome is Outcome.REJECTED:
+            code = msgspec.json.decode(envelope.body, type=dict[str, Any]).get("code") or outcome.value
+        reply = Replied(
+            step=headers[HEADER_STEP],
+            direction=Direction(headers[HEADER_DIRECTION]),
+            attempt=int(headers[HEADER_ATTEMPT]),
+            outcome=outcome,
+            body=envelope.body,
+            code=str(code),
+        )
+        return UUID(headers[HEADER_SAGA]), reply
+    except (KeyError, ValueError, msgspec.MsgspecError) as error:
+        raise CodecError(f"reply {envelope.id} cannot be read: {type(error).__name__}") from None
+
+
+async def _run_local(tx: Transaction, definition: SagaDefinition, instance: Instance, effect: RunLocal) -> LocalEnded:
+    step = definition.by_name[effect.step]
+    function = step.action if effect.direction is Direction.ACTION else step.undo
+    try:
+        state = await function(instance.state, tx)
+    except Rejected as refusal:
+        return LocalEnded(effect.step, effect.direction, instance.state, refusal.code)
+    return LocalEnded(effect.step, effect.direction, instance.state if state is None else state)
+
+
+async def _run_hook(tx: Transaction, definition: SagaDefinition, instance: Instance, effect: RunHook) -> Any:
+    hook = definition.on_completed if effect.status is SagaStatus.COMPLETED else definition.on_compensated
+    if hook is None:
+        return instance.state
+    state = await hook(instance.state, tx)
+    return instance.state if state is None else state

@@ -1,0 +1,268 @@
+"""What the saga machine works on: the instance, what may come in, and what must go out. Pattern: plain data, no I/O.
+
+Everything is frozen: `machine.advance` returns a new instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from freehold.errors import FreeholdError
+from freehold.ids import derive_id
+from freehold.saga.steps import Direction
+from freehold.saga.store import SagaStatus
+
+__all__ = [
+    "Awaiting",
+    "CallEnded",
+    "Decided",
+    "Decision",
+    "DecisionRefused",
+    "Effect",
+    "Input",
+    "Instance",
+    "LocalEnded",
+    "Outcome",
+    "Phase",
+    "Replied",
+    "RunCall",
+    "RunHook",
+    "RunLocal",
+    "SendCommand",
+    "Started",
+    "StepProgress",
+    "TimerDue",
+    "request_key",
+]
+
+
+class DecisionRefused(FreeholdError):
+    """A person's decision does not fit where the instance is; nothing was changed."""
+
+
+class Phase(StrEnum):
+    """Where a step is."""
+
+    WAITING = "waiting"
+    """Not begun; nothing of it has left."""
+    ACTING = "acting"
+    """Its intention is on record; it may have happened."""
+    DONE = "done"
+    REFUSED = "refused"
+    """It has not happened and never will."""
+    DOUBTFUL = "doubtful"
+    """Given up without an answer: it may have happened, so it is undone like one that did."""
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    SKIPPED = "skipped"
+    """A person took care of it."""
+
+
+class Awaiting(StrEnum):
+    """What a step that is acting or being undone waits for."""
+
+    NOTHING = ""
+    ANSWER = "answer"
+    BACKOFF = "backoff"
+    CALLER = "caller"
+    """A runner that carries the call out."""
+    LOCAL = "local"
+    """The engine, within the same transaction; never stored."""
+    PERSON = "person"
+
+
+class Outcome(StrEnum):
+    """How a request ended; all but `failed` travel in `freehold-outcome`."""
+
+    DONE = "done"
+    REJECTED = "rejected"
+    BARRED = "barred"
+    EMPTY = "empty"
+    FAILED = "failed"
+    """A call raised: whether it took effect is not known."""
+
+
+class Decision(StrEnum):
+    """What a person can decide."""
+
+    RETRY = "retry"
+    COMPENSATE = "compensate"
+    SKIP = "skip"
+    ABANDON = "abandon"
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """How far a step is.
+
+    attempt       of the present half (action or undo), counted from 1 and never down; guards what ends an attempt.
+    tries         attempts since the policy began anew; a person's retry resets it.
+    round_start   first attempt of the present round; answers to older ones are void.
+    action_round  rounds of the action: a new one, with a new idempotency key, begins where a person repeats what was
+                  definitely rejected; the same for undo_round.
+    until         when the awaited answer is overdue, or the backoff ends.
+    rejected      a person is awaited because of a definite refusal.
+    """
+
+    phase: Phase = Phase.WAITING
+    awaiting: Awaiting = Awaiting.NOTHING
+    attempt: int = 0
+    tries: int = 0
+    round_start: int = 0
+    action_round: int = 0
+    undo_round: int = 0
+    until: datetime | None = None
+    rejected: bool = False
+
+    @property
+    def direction(self) -> Direction:
+        """The half that `attempt` counts."""
+        return Direction.UNDO if self.phase in {Phase.UNDOING, Phase.UNDONE} else Direction.ACTION
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A saga in progress. `mode` is its status as far as the machine is concerned, never `needs-attention`, which is
+    what `status` adds where a step waits for a person or saving failed too often (`trouble`).
+    """
+
+    id: UUID
+    definition: str
+    definition_version: int
+    key: str
+    correlation_id: UUID
+    mode: SagaStatus
+    state: Any = field(repr=False)
+    steps: Mapping[str, StepProgress]
+    failure: str | None = None
+    deadline: datetime | None = None
+    due: datetime | None = None
+    trouble: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached its one terminal status."""
+        return self.mode in {SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.ABANDONED}
+
+    @property
+    def status(self) -> SagaStatus:
+        """What people see."""
+        if not self.ended and (
+            self.trouble >= TROUBLE_MAX or any(p.awaiting is Awaiting.PERSON for p in self.steps.values())
+        ):
+            return SagaStatus.NEEDS_ATTENTION
+        return self.mode
+
+
+TROUBLE_MAX = 8
+"""Failed attempts to save an instance (a local function that raises) after which a person is called; it goes on
+trying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The instance begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """An answer to a command. Any answer but one of the awaited round is a journalled no-op."""
+
+    step: str
+    direction: Direction
+    attempt: int
+    outcome: Outcome
+    body: bytes = field(default=b"{}", repr=False)
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call returned or raised. `error` decides with the policy whether it is tried again."""
+
+    step: str
+    direction: Direction
+    attempt: int
+    outcome: Outcome
+    body: bytes = field(default=b"{}", repr=False)
+    code: str = ""
+    error: BaseException | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEnded:
+    """A local function returned (`state`), or raised `Rejected` (`code`)."""
+
+    step: str
+    direction: Direction
+    state: Any = field(default=None, repr=False)
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerDue:
+    """The stored `due` has passed by the database's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A person decides; `step` narrows it to one."""
+
+    decision: Decision
+    step: str | None = None
+    reason: str = ""
+
+
+Input = Started | Replied | CallEnded | LocalEnded | TimerDue | Decided
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommand:
+    """Stage the command in the transaction that saves the instance."""
+
+    step: str
+    direction: Direction
+    attempt: int
+    idempotency_key: str
+    bars: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunCall:
+    """Carry out the call after the transaction that saves the instance; report it with `CallEnded`."""
+
+    step: str
+    direction: Direction
+    attempt: int
+    idempotency_key: str
+    action_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLocal:
+    """Run the local function in the transaction that saves the instance; report it with `LocalEnded` at once."""
+
+    step: str
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run the hook of this terminal status in the transaction that saves the instance."""
+
+    status: SagaStatus
+
+
+Effect = SendCommand | RunCall | RunLocal | RunHook
+
+
+def request_key(saga_id: UUID, step: str, direction: Direction, round_number: int) -> str:
+    """The idempotency key of all attempts of one round of half a step."""
+    if round_number == 0:
+        return str(derive_id(saga_id, step, direction.value))
+    return str(derive_id(saga_id, step, direction.value, round_number))

@@ -1,0 +1,61 @@
+"""Between a saga's state and its messages: commands made from it, replies merged into it. Pattern: codec only."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+import msgspec
+
+from freehold.errors import CodecError
+from freehold.saga.steps import Direction, StepDefinition
+
+__all__ = ["make_command", "merge_reply"]
+
+
+def make_command(step: StepDefinition, direction: Direction, state: Any) -> Any:
+    """Return the command of half a step: `make(state)`, or its class filled with the state's fields of the same
+    names.
+    """
+    undo = direction is Direction.UNDO
+    make = step.make_undo if undo else step.make
+    if make is not None:
+        return make(state)
+    cls = step.undo if undo else step.action
+    return cls(**{name: getattr(state, name) for name in _fields(cls) if hasattr(state, name)})
+
+
+def merge_reply(step: StepDefinition, state: Any, body: bytes) -> Any:
+    """Return the state with the reply in it. Raises `CodecError` where the reply does not fit; its text holds no
+    values.
+    """
+    if body in {b"", b"{}", b"null"}:
+        return state
+    try:
+        if step.merge is not None:
+            return step.merge(state, msgspec.json.decode(body, type=step.reply or dict[str, Any]))
+        reply = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        cls: Any = type(state)
+        types = _types(cls)
+        shared = {name: msgspec.json.decode(raw, type=types[name]) for name, raw in reply.items() if name in types}
+    except msgspec.MsgspecError as error:
+        raise CodecError(
+            f"the reply to step '{step.name}' does not fit {type(state).__name__}: {type(error).__name__}"
+        ) from None
+    return dataclasses.replace(state, **shared) if shared else state
+
+
+@lru_cache(maxsize=512)
+def _fields(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
+@lru_cache(maxsize=512)
+def _types(cls: Any) -> dict[str, Any]:
+    """Types of the fields; Any for a class declared inside a function, whose names cannot be resolved."""
+    try:
+        hints = get_type_hints(cls)
+    except NameError:
+        hints = {}
+    return {field.name: hints.get(field.name, Any) for field in dataclasses.fields(cls)}
