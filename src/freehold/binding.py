@@ -7,7 +7,7 @@ and one or both of `database` and `broker`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
@@ -18,7 +18,7 @@ from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock
 from freehold.database import Database, DatabaseOptions
 from freehold.deadletters.store import DeadLetterStore
-from freehold.errors import ConfigurationError
+from freehold.errors import ConfigurationError, MissingDriver
 from freehold.http.store import IdempotencyStore
 from freehold.inbox.store import InboxStore
 from freehold.leases.store import LeaseStore
@@ -30,6 +30,7 @@ from freehold.schedule.store import ScheduleStore
 __all__ = ["BrokerAdapter", "DatabaseAdapter", "Stores", "open_broker", "open_stores"]
 
 _GROUP = "freehold.adapters"
+_EXTRAS = {"postgresql": "postgres", "nats": "nats"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def open_stores(
 ) -> Stores:
     """Make the stores for a database URL (`sqlite:///orders.db`, `postgresql://…`), not connected yet."""
     scheme = _scheme(url)
-    for adapter in _adapters():
+    for adapter in _adapters(scheme):
         if isinstance(adapter, DatabaseAdapter) and scheme in adapter.database_schemes:
             return adapter.stores(url, options or DatabaseOptions(), migrations, clock)
     raise ConfigurationError(f"no adapter for a database of scheme '{scheme}'", hint="sqlite or postgresql")
@@ -85,7 +86,7 @@ def open_stores(
 def open_broker(url: str, options: BrokerOptions | None = None, clock: Clock | None = None) -> Broker:
     """Make the broker for a URL (`embedded:///broker.db`, `nats://…`, `memory://`), not connected yet."""
     scheme = _scheme(url)
-    for adapter in _adapters():
+    for adapter in _adapters(scheme):
         if isinstance(adapter, BrokerAdapter) and scheme in adapter.broker_schemes:
             return adapter.broker(url, options or BrokerOptions(), clock)
     raise ConfigurationError(f"no adapter for a broker of scheme '{scheme}'", hint="embedded, nats or memory")
@@ -100,5 +101,15 @@ def _scheme(url: str) -> str:
     return scheme
 
 
-def _adapters() -> Sequence[object]:
-    return [entry.load() for entry in entry_points(group=_GROUP)]
+def _adapters(scheme: str) -> Iterator[object]:
+    """The adapters that can be loaded, the one named like the scheme first: most often no other is imported at all.
+
+    An adapter of another name whose driver is missing is none of this call's business.
+    """
+    entries = sorted(entry_points(group=_GROUP), key=lambda entry: (entry.name != scheme, entry.name))
+    for entry in entries:
+        try:
+            yield entry.load()
+        except ImportError as error:
+            if entry.name == scheme:
+                raise MissingDriver(error.name or entry.name, extra=_EXTRAS.get(entry.name, "all")) from error

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from freehold.broker import Outgoing
@@ -25,7 +25,7 @@ from freehold.messages import Envelope, MessageKind, encode_body, encode_envelop
 from freehold.outbox.store import OutboxStore
 from freehold.schedule.store import ScheduleStore
 
-__all__ = ["Post", "Transaction", "current_trace_parent", "outgoing"]
+__all__ = ["Post", "SagaStarter", "Transaction", "current_trace_parent", "outgoing"]
 
 current_trace_parent: ContextVar[str | None] = ContextVar("freehold_trace_parent", default=None)
 """W3C `traceparent` of what is going on in this task; the HTTP integration and the consumer set it."""
@@ -34,6 +34,13 @@ current_trace_parent: ContextVar[str | None] = ContextVar("freehold_trace_parent
 def outgoing(envelope: Envelope) -> Outgoing:
     """Encode an envelope for the outbox or the broker."""
     return Outgoing(id=envelope.id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))
+
+
+class SagaStarter(Protocol):
+    """What begins a saga in a transaction; the saga engine gives it to the services that direct sagas."""
+
+    async def __call__(self, tx: Transaction, saga: type[Any], state: Any, *, saga_id: UUID | None = None) -> UUID:
+        """Begin an instance with the commit of `tx`; returns its id. An id given makes it happen once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class Post:
     hlc: HybridLogicalClock
     on_staged: Callable[[], None] = field(default=lambda: None)
     on_scheduled: Callable[[], None] = field(default=lambda: None)
+    start_saga: SagaStarter | None = None
 
     def envelope(
         self,
@@ -108,19 +116,26 @@ class Transaction:
     """A unit of work on the service's database. Publish, send and schedule take effect with its commit, or not at all.
 
     `connection` is the native connection (SQLAlchemy `AsyncConnection` by default). `cause` is the message being
-    handled;
-    messages sent here inherit its correlation id and name it as their cause.
+    handled; messages sent here inherit its correlation id and name it as their cause. Where there is no cause,
+    `correlation_id` is that of what goes on, an HTTP request for one.
     """
 
-    __slots__ = ("_post", "_staged", "cause", "unit")
+    __slots__ = ("_post", "_staged", "cause", "correlation_id", "unit")
 
     def __init__(
-        self, post: Post, unit: UnitOfWork, cause: Envelope | None = None, staged: _Staged | None = None
+        self,
+        post: Post,
+        unit: UnitOfWork,
+        cause: Envelope | None = None,
+        staged: _Staged | None = None,
+        *,
+        correlation_id: UUID | None = None,
     ) -> None:
         self._post = post
         self._staged = staged if staged is not None else _Staged()
         self.unit = unit
         self.cause = cause
+        self.correlation_id = cause.correlation_id if cause is not None else correlation_id
 
     @property
     def connection(self) -> Any:
@@ -151,7 +166,7 @@ class Transaction:
                 f"'{declared.name}' belongs to '{declared.service}', and this is '{self._post.service}'",
                 hint="publish an event of this service's own",
             )
-        envelope = self._post.envelope(event, cause=self.cause, key=key, subject=subject, headers=headers)
+        envelope = self._envelope(event, key=key, subject=subject, headers=headers)
         self.stage(envelope)
         return envelope.id
 
@@ -167,7 +182,7 @@ class Transaction:
         declared = message_type(command)
         if declared.kind is not MessageKind.COMMAND:
             raise DeclarationError(f"'{declared.name}' is an {declared.kind.value}", hint="use publish for events")
-        envelope = self._post.envelope(command, cause=self.cause, key=key, subject=subject, headers=headers)
+        envelope = self._envelope(command, key=key, subject=subject, headers=headers)
         self.stage(envelope)
         return envelope.id
 
@@ -175,7 +190,7 @@ class Transaction:
         """Have a message sent `delay_seconds` after the commit; returns the id that `cancel` takes. Durable."""
         if delay_seconds < 0:
             raise DeclarationError(f"delay_seconds must not be negative, and is {delay_seconds}")
-        envelope = self._post.envelope(message, cause=self.cause, key=key)
+        envelope = self._envelope(message, key=key)
         self._staged.scheduled.append((outgoing(envelope), envelope.type, delay_seconds))
         return envelope.id
 
@@ -199,7 +214,33 @@ class Transaction:
 
     def envelope(self, message: object, **overrides: Any) -> Envelope:
         """Make an envelope caused by this transaction's message, with fields replaced; stage it with `stage`."""
-        return replace(self._post.envelope(message, cause=self.cause), **overrides)
+        return replace(self._envelope(message), **overrides)
+
+    async def start(self, saga: type[Any], state: Any, *, saga_id: UUID | None = None) -> UUID:
+        """Begin a saga that this service directs, with the commit; returns its id. The same id begins it once.
+
+        Raises `DeclarationError` where this service directs no saga.
+        """
+        if self._post.start_saga is None:
+            raise DeclarationError(f"'{self._post.service}' directs no saga", hint="declare it with @service.directs")
+        return await self._post.start_saga(self, saga, state, saga_id=saga_id)
+
+    def _envelope(
+        self,
+        message: object,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Envelope:
+        return self._post.envelope(
+            message,
+            cause=self.cause,
+            key=key,
+            subject=subject,
+            headers=headers,
+            correlation_id=self.correlation_id,
+        )
 
     async def flush(self) -> None:
         """Write what was staged so far. Called before the commit; repeat calls write only what is new."""
@@ -214,8 +255,8 @@ class Transaction:
             self._staged.scheduled_any = True
 
     def after_commit(self, wake: Callable[[], None]) -> None:
-        """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or an
-        enlisted transaction whose owner calls no `notify`, leaves it out.
+        """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or
+        an enlisted transaction whose owner calls no `notify`, leaves it out.
         """
         self._staged.after_commit.add(wake)
 

@@ -1,0 +1,46 @@
+"""What a running service tells about itself. Runtime: imports the foundation and the ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from freehold.broker import TopicLag
+from freehold.inbox.store import DeferredStats
+from freehold.lifecycle import RunnerState
+from freehold.outbox.store import OutboxStats
+
+__all__ = ["Health", "Readiness", "RunnerHealth"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerHealth:
+    """A loop's state; `last_error` is the name of an error's class, empty where none happened."""
+
+    state: RunnerState
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether requests may come. `problems` by what does not answer: `database`, `broker`, `draining`."""
+
+    ready: bool
+    problems: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a service is: its loops by name, and what waits in its tables and before its group."""
+
+    service: str
+    runners: Mapping[str, RunnerHealth]
+    outbox: OutboxStats
+    deferred: DeferredStats
+    dead_letters: Mapping[str, int]
+    lag: Sequence[TopicLag]
+
+    @property
+    def ok(self) -> bool:
+        """True where every loop runs."""
+        return all(each.state is RunnerState.RUNNING for each in self.runners.values())

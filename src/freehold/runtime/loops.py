@@ -1,0 +1,157 @@
+"""Makes the loops of a service by role. Runtime: the composition root of the patterns.
+
+`relay` publishes the outbox, `consumer` brings messages to handlers, `deferred` tries failed ones again, `schedule`
+sends what is due, `sagas` advances what has timers and calls, `prune` deletes what is old.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from freehold.binding import Stores
+from freehold.broker import Broker
+from freehold.ids import new_id
+from freehold.inbox.consumer import ConsumerRunner
+from freehold.inbox.deferral import DeferredRunner
+from freehold.inbox.dispatch import Dispatcher
+from freehold.inbox.reading import MessageReader
+from freehold.leases.keeper import LeaseKeeper
+from freehold.lifecycle import Runner
+from freehold.outbox.relay import RelayRunner
+from freehold.runtime.prune import PruneRunner
+from freehold.runtime.sagas import SagaWiring
+from freehold.schedule.runner import ScheduleRunner
+from freehold.service import Service
+from freehold.settings import Settings
+from freehold.transaction import Post
+
+__all__ = ["ROLES", "Loops", "relay_loops"]
+
+ROLES: Final = ("relay", "consumer", "deferred", "schedule", "sagas", "prune")
+_PREFIX = "outbox/"
+_VISIBILITY_MARGIN_SECONDS = 30.0
+
+
+def relay_loops(post: Post, stores: Stores, broker: Broker, settings: Settings) -> list[Runner]:
+    """The relay with the keeper of its leases; needs an open database."""
+    names = {f"{_PREFIX}{partition}": partition for partition in range(stores.outbox.partitions)}
+    relay = RelayRunner(
+        post.service,
+        stores.outbox,
+        broker,
+        lambda: {names[name]: token for name, token in keeper.tokens.items()},
+        clock=post.clock,
+        poll_seconds=settings.poll_seconds,
+    )
+    keeper = LeaseKeeper(
+        stores.leases,
+        _PREFIX,
+        tuple(names),
+        f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}",
+        settings.lease_seconds,
+        post.clock,
+        on_change=relay.wake,
+        before_give_back=relay.finish_round,
+    )
+    return [keeper, relay]
+
+
+@dataclass(slots=True)
+class Loops:
+    """The loops of one service that run in this process, by role; each role can be stopped and started again."""
+
+    service: Service
+    settings: Settings
+    stores: Stores
+    broker: Broker
+    post: Post
+    sagas: SagaWiring
+    running: dict[str, list[Runner]] = field(default_factory=dict)
+
+    def wake(self, role: str) -> None:
+        """End the idle wait of a role's loops; nothing where it does not run here."""
+        for runner in self.running.get(role, ()):
+            runner.wake()
+
+    async def start(self, role: str) -> None:
+        """Start a role; nothing where it runs already."""
+        if role in self.running:
+            return
+        started: list[Runner] = []
+        self.running[role] = started
+        for runner in self._make(role):
+            await runner.start()
+            started.append(runner)
+
+    async def stop(self, role: str, drain_seconds: float) -> None:
+        """Stop a role, in the reverse order of starting; nothing where it does not run."""
+        for runner in reversed(self.running.pop(role, [])):
+            await runner.stop(drain_seconds)
+
+    def all(self) -> Sequence[Runner]:
+        """Every loop that runs here."""
+        return [runner for runners in self.running.values() for runner in runners]
+
+    def _make(self, role: str) -> list[Runner]:
+        makers: dict[str, Callable[[], list[Runner]]] = {
+            "relay": lambda: relay_loops(self.post, self.stores, self.broker, self.settings),
+            "consumer": self._consumer,
+            "deferred": self._deferred,
+            "schedule": self._schedule,
+            "sagas": self.sagas.loops,
+            "prune": lambda: [PruneRunner(self.stores, self.settings, clock=self.post.clock)],
+        }
+        return makers[role]()
+
+    def _dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self.post,
+            self.stores.inbox,
+            self.stores.dead_letters,
+            consumer=self.service.name,
+            handler_timeout_seconds=self.settings.handler_timeout_seconds,
+            on_deferred=lambda: self.wake("deferred"),
+        )
+
+    def _reader(self) -> MessageReader:
+        return MessageReader(self.service.handlers.values(), self.sagas.replies)
+
+    def _consumer(self) -> list[Runner]:
+        if not self.service.topics:
+            return []
+        return [
+            ConsumerRunner(
+                self._dispatcher(),
+                self._reader(),
+                self.broker,
+                self.service.topics,
+                workers=self.settings.workers,
+                batch_limit=self.settings.batch_limit,
+                killed_attempts_max=self.settings.killed_attempts_max,
+            )
+        ]
+
+    def _deferred(self) -> list[Runner]:
+        if not self.service.topics:
+            return []
+        limits = [each.timeout_seconds or 0.0 for each in self.service.handlers.values()]
+        longest_seconds = max([self.settings.handler_timeout_seconds, *limits])
+        return [
+            DeferredRunner(
+                self._dispatcher(),
+                self._reader(),
+                visibility_seconds=longest_seconds + _VISIBILITY_MARGIN_SECONDS,
+                killed_attempts_max=self.settings.killed_attempts_max,
+            )
+        ]
+
+    def _schedule(self) -> list[Runner]:
+        return [
+            ScheduleRunner(
+                self.post.service, self.stores.schedule, on_moved=lambda: self.wake("relay"), clock=self.post.clock
+            )
+        ]

@@ -1,0 +1,57 @@
+"""The loop that keeps Freehold's tables bounded. Runtime: imports the foundation, the stores, the settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from freehold.binding import Stores
+from freehold.clock import Clock
+from freehold.lifecycle import Runner
+from freehold.settings import Settings
+
+__all__ = ["PruneRunner"]
+
+_log = logging.getLogger("freehold.prune")
+_CHUNK = 1000
+_CHUNKS_MAX = 50
+_BETWEEN_CHUNKS_SECONDS = 0.02
+
+Prune = Callable[[float, int], Awaitable[int]]
+
+
+class PruneRunner(Runner):
+    """Deletes what is past its retention, in chunks with a breath between them, every `prune_interval_seconds`.
+
+    Any number of instances may run it: deleting twice is no harm.
+    """
+
+    def __init__(self, stores: Stores, settings: Settings, *, clock: Clock | None = None) -> None:
+        super().__init__(f"prune {settings.service}", clock=clock)
+        self.deleted: dict[str, int] = {}
+        self._interval_seconds = settings.prune_interval_seconds
+        self._targets: Mapping[str, tuple[Prune, float]] = {
+            "inbox": (stores.inbox.prune, settings.dedup_window_seconds),
+            "dead-letters": (stores.dead_letters.prune, settings.dead_letter_retention_seconds),
+            "sagas": (stores.sagas.prune, settings.saga_retention_seconds),
+            "idempotency": (stores.idempotency.prune, settings.idempotency_retention_seconds),
+        }
+
+    async def run(self) -> None:
+        """Prune until stopped."""
+        while not self.stopping:
+            await self.wait(self._interval_seconds)
+            for name, (prune, older_than_seconds) in self._targets.items():
+                await self._prune(name, prune, older_than_seconds)
+            self.healthy()
+
+    async def _prune(self, name: str, prune: Prune, older_than_seconds: float) -> None:
+        for _ in range(_CHUNKS_MAX):
+            if self.stopping:
+                return
+            deleted = await prune(older_than_seconds, _CHUNK)
+            self.deleted[name] = self.deleted.get(name, 0) + deleted
+            if deleted < _CHUNK:
+                return
+            await self.wait(_BETWEEN_CHUNKS_SECONDS)
+        _log.info("%s: more than %d rows of %s are past their time", self.name, _CHUNK * _CHUNKS_MAX, name)

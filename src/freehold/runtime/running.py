@@ -1,0 +1,210 @@
+"""A service at work: its database and broker opened, its loops running, transactions for whoever calls. Runtime.
+
+To be made and entered in the process and event loop that runs it: after a fork, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Self, TypeVar
+from uuid import UUID
+
+from freehold.binding import Stores, open_broker, open_stores
+from freehold.broker import Broker
+from freehold.clock import Clock, HybridLogicalClock, SystemClock
+from freehold.errors import ConcurrencyConflict, ConfigurationError, FreeholdError
+from freehold.messages import Envelope
+from freehold.policy import Retry, RetryAfter
+from freehold.runtime.checks import check_windows
+from freehold.runtime.health import Health, Readiness, RunnerHealth
+from freehold.runtime.loops import ROLES, Loops
+from freehold.runtime.sagas import wire_sagas
+from freehold.service import Service
+from freehold.settings import Settings
+from freehold.transaction import Post, Transaction
+
+__all__ = ["RunningService"]
+
+T = TypeVar("T")
+_CONFLICTS = Retry(attempts=5, delay_seconds=0.01, delay_seconds_max=0.5)
+
+
+class RunningService:
+    """`async with RunningService(service) as running:` opens everything, starts the loops, and drains at the end.
+
+    `settings` are loaded by the service's name where none are given. A `broker` that is given is opened but not closed:
+    services of one process share one. `roles` names the loops that run here (all of `ROLES` without it; none: only
+    transactions). `clock` replaces the system's, and the database's, in tests.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings | None = None,
+        *,
+        broker: Broker | None = None,
+        roles: Collection[str] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.service = service
+        self.settings = settings or Settings.load(service.name)
+        self.roles = _checked(ROLES if roles is None else roles)
+        self.draining = False
+        self.started = False
+        self._owns_broker = broker is None
+        self.broker = broker or open_broker(self.settings.broker, self.settings.broker_options, clock)
+        self.stores: Stores = open_stores(
+            self.settings.database, self.settings.database_options, service.migrations, clock
+        )
+        wall = clock or SystemClock()
+        self.post = Post(
+            service=service.name,
+            database=self.stores.database,
+            outbox=self.stores.outbox,
+            schedule=self.stores.schedule,
+            clock=wall,
+            hlc=HybridLogicalClock(wall),
+            on_staged=lambda: self.loops.wake("relay"),
+            on_scheduled=lambda: self.loops.wake("schedule"),
+            start_saga=self._start_saga if service.sagas else None,
+        )
+        self._sagas = wire_sagas(service, self.post, self.stores)
+        self.loops = Loops(service, self.settings, self.stores, self.broker, self.post, self._sagas)
+
+    async def start(self) -> None:
+        """Open, check, and start the loops. Raises `Unavailable`, `ConfigurationError`; nothing is left open then."""
+        try:
+            await self.stores.database.open()
+            await self._prepare_schema()
+            await self.broker.open()
+            check_windows(self.settings, self.broker.features)
+            for role in self.roles:
+                await self.loops.start(role)
+        except BaseException:
+            await self.stop(0.0)
+            raise
+        self.started = True
+
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Finish what is held, publish what that staged, close. Idempotent."""
+        self.draining = True
+        drain_seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
+        others = [role for role in self.loops.running if role != "relay"]
+        await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in others))
+        await self.loops.stop("relay", drain_seconds)
+        if self._owns_broker:
+            await self.broker.close()
+        await self.stores.database.close()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop, draining."""
+        await self.stop()
+
+    def transaction(
+        self, *, cause: Envelope | None = None, correlation_id: UUID | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction on the service's database: commits with what was published in it, or takes all of it back.
+
+        Raises what `Database.begin` does, `ConcurrencyConflict` among it: `transact` repeats the work then.
+        """
+        return self._transaction(cause, correlation_id)
+
+    async def transact(
+        self, work: Callable[[Transaction], Awaitable[T]], *, retry: Retry = _CONFLICTS, cause: Envelope | None = None
+    ) -> T:
+        """Do `work` in a transaction, and again from the start where somebody else changed the same thing first."""
+        attempt = 1
+        while True:
+            try:
+                async with self.transaction(cause=cause) as tx:
+                    return await work(tx)
+            except ConcurrencyConflict as error:
+                decision = retry.decide(attempt, error)
+                if not isinstance(decision, RetryAfter):
+                    raise
+                attempt += 1
+                await self.post.clock.sleep(decision.delay_seconds)
+
+    async def pause(self, role: str) -> None:
+        """Stop the loops of a role, here only; other processes take the work over. Idempotent."""
+        _checked([role])
+        await self.loops.stop(role, self.settings.drain_seconds)
+
+    async def resume(self, role: str) -> None:
+        """Start the loops of a paused role again. Idempotent."""
+        _checked([role])
+        await self.loops.start(role)
+
+    async def readiness(self, timeout_seconds: float = 2.0) -> Readiness:
+        """Say whether database and broker answer within the time limit, and no stop is under way."""
+        problems: dict[str, str] = {}
+        if self.draining or not self.started:
+            problems["draining" if self.draining else "starting"] = "no new work is taken"
+        for name, ping in (("database", self.stores.database.ping), ("broker", self.broker.ping)):
+            try:
+                await ping(timeout_seconds)
+            except FreeholdError as error:
+                problems[name] = type(error).__name__
+        return Readiness(ready=not problems, problems=problems)
+
+    async def health(self) -> Health:
+        """Say how the loops are and what waits. Raises `Unavailable` where the database or the broker does not say."""
+        outbox, deferred, dead, lag = await asyncio.gather(
+            self.stores.outbox.stats(),
+            self.stores.inbox.stats(),
+            self.stores.dead_letters.count(),
+            self.broker.lag(self.service.name) if self.service.topics else _nothing(),
+        )
+        runners = {
+            runner.name: RunnerHealth(runner.state, type(runner.last_error).__name__ if runner.last_error else "")
+            for runner in self.loops.all()
+        }
+        return Health(self.service.name, runners, outbox, deferred, dead, lag)
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, cause: Envelope | None, correlation_id: UUID | None) -> AsyncIterator[Transaction]:
+        async with self.stores.database.begin() as unit:
+            tx = Transaction(self.post, unit, cause, correlation_id=correlation_id)
+            yield tx
+            await tx.flush()
+        tx.notify()
+
+    async def _prepare_schema(self) -> None:
+        if self.settings.upgrade:
+            await self.stores.database.upgrade()
+            return
+        pending = await self.stores.database.pending()
+        if pending:
+            raise ConfigurationError(
+                f"service '{self.service.name}': {len(pending)} migrations are missing, the first is '{pending[0]}'",
+                hint="freehold db upgrade, or upgrade = true",
+            )
+
+    async def _start_saga(
+        self, tx: Transaction, saga: type[object], state: object, *, saga_id: UUID | None = None
+    ) -> UUID:
+        if self._sagas.start is None:
+            raise ConfigurationError(f"service '{self.service.name}' directs no saga")
+        return await self._sagas.start(tx, saga, state, saga_id=saga_id)
+
+
+async def _nothing() -> tuple[()]:
+    return ()
+
+
+def _checked(roles: Collection[str]) -> tuple[str, ...]:
+    unknown = sorted(set(roles) - set(ROLES))
+    if unknown:
+        raise ConfigurationError(f"no role is called '{unknown[0]}'", hint=f"roles: {', '.join(ROLES)}")
+    return tuple(role for role in ROLES if role in roles)

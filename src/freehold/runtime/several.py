@@ -1,0 +1,98 @@
+"""Several services in one process, on one broker connection; and running until told to end. Runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from freehold.binding import open_broker
+from freehold.broker import Broker, BrokerOptions
+from freehold.clock import Clock
+from freehold.runtime.running import RunningService
+from freehold.service import Service
+from freehold.settings import Settings
+
+__all__ = ["Runtime", "run"]
+
+
+class Runtime:
+    """`async with Runtime(orders, payments) as runtime:` runs services side by side; `runtime["orders"]` is one of
+    them.
+
+    Services whose settings name the same broker share one connection. Where one fails to start, all are stopped.
+    """
+
+    def __init__(
+        self,
+        *services: Service,
+        settings: Mapping[str, Settings] | None = None,
+        roles: Collection[str] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._brokers: dict[tuple[str, BrokerOptions], Broker] = {}
+        self._clock = clock
+        self.services: dict[str, RunningService] = {}
+        self._stack = AsyncExitStack()
+        for service in services:
+            wanted = (settings or {}).get(service.name) or Settings.load(service.name)
+            broker = self._broker(wanted)
+            self.services[service.name] = RunningService(service, wanted, broker=broker, roles=roles, clock=clock)
+
+    def __getitem__(self, name: str) -> RunningService:
+        """The running service of that name."""
+        return self.services[name]
+
+    def __iter__(self) -> Iterator[RunningService]:
+        """The running services, in the order given."""
+        return iter(self.services.values())
+
+    async def __aenter__(self) -> Self:
+        """Start all of them, together."""
+        async with AsyncExitStack() as stack:
+            for broker in self._brokers.values():
+                await broker.open()
+                stack.push_async_callback(broker.close)
+            for running in self:
+                stack.push_async_callback(running.stop)
+            outcomes = await asyncio.gather(*(running.start() for running in self), return_exceptions=True)
+            for failed in (outcome for outcome in outcomes if outcome is not None):
+                raise failed
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop all of them, together, then close the brokers."""
+        await asyncio.gather(*(running.stop() for running in self))
+        await self._stack.aclose()
+
+    def _broker(self, settings: Settings) -> Broker:
+        place = (settings.broker, settings.broker_options)
+        if place not in self._brokers:
+            self._brokers[place] = open_broker(settings.broker, settings.broker_options, self._clock)
+        return self._brokers[place]
+
+
+async def run(
+    *services: Service,
+    settings: Mapping[str, Settings] | None = None,
+    roles: Collection[str] | None = None,
+    until: asyncio.Event | None = None,
+    on_ready: Callable[[Runtime], None] = lambda _: None,
+) -> None:
+    """Run services until SIGTERM, SIGINT or `until`; then drain. `on_ready` is called once all have started."""
+    end = until or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as handlers:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end.set)
+            handlers.callback(loop.remove_signal_handler, number)
+        async with Runtime(*services, settings=settings, roles=roles) as runtime:
+            on_ready(runtime)
+            await end.wait()

@@ -1,0 +1,166 @@
+"""Settings of a service, from the environment and `freehold.toml`. Runtime: imports the foundation and the ports.
+
+The environment wins over the file, and in the file `[services.<name>]` wins over `[defaults]`. An error names the key
+and the place where it stands, never its value: URLs hold passwords.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_type_hints
+
+from freehold.broker import BrokerOptions
+from freehold.database import DatabaseOptions
+from freehold.errors import ConfigurationError
+
+__all__ = ["SETTINGS_FILE", "Settings"]
+
+T = TypeVar("T")
+SETTINGS_FILE = "freehold.toml"
+_DAY_SECONDS = 86400.0
+_OPTIONS: dict[str, type[Any]] = {"database_options": DatabaseOptions, "broker_options": BrokerOptions}
+_TOP_LEVEL = frozenset({"broker", "defaults", "services"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a service runs with. Every field is a key of the file and `FREEHOLD_<SERVICE>_<FIELD>` of the environment.
+
+    database, broker          URLs. Without them: SQLite files and the embedded broker below `./.freehold/data`.
+    database_options, broker_options  tables in the file; `FREEHOLD_<SERVICE>_DATABASE_OPTIONS_POOL_SIZE` in the
+    environment.
+    workers                   batches of different partitions that are handled side by side.
+    batch_limit               messages that one transaction handles.
+    handler_timeout_seconds   for handlers that name no limit of their own.
+    killed_attempts_max       how often a message is handed out without an end before it is given up.
+    lease_seconds             after how long without a beat a relay's work is taken over.
+    dedup_window_seconds      how long receipts are kept; not below what can bring a message again.
+    replay_horizon_seconds    how long after its failure a dead letter may be replayed.
+    upgrade                   apply missing migrations at start; otherwise they are an error.
+    """
+
+    service: str
+    database: str = field(repr=False)
+    broker: str = field(repr=False)
+    database_options: DatabaseOptions = field(default_factory=DatabaseOptions)
+    broker_options: BrokerOptions = field(default_factory=BrokerOptions)
+    workers: int = 4
+    batch_limit: int = 64
+    handler_timeout_seconds: float = 30.0
+    killed_attempts_max: int = 5
+    lease_seconds: float = 6.0
+    poll_seconds: float = 1.0
+    drain_seconds: float = 10.0
+    dedup_window_seconds: float = 8 * _DAY_SECONDS
+    replay_horizon_seconds: float = 7 * _DAY_SECONDS
+    dead_letter_retention_seconds: float = 30 * _DAY_SECONDS
+    saga_retention_seconds: float = 30 * _DAY_SECONDS
+    idempotency_retention_seconds: float = _DAY_SECONDS
+    prune_interval_seconds: float = 60.0
+    upgrade: bool = True
+
+    @classmethod
+    def load(
+        cls, service: str, *, environ: Mapping[str, str] | None = None, file: Path | None = None, **overrides: Any
+    ) -> Self:
+        """Read the settings of one service; `overrides` win over everything.
+
+        `file` is `FREEHOLD_SETTINGS` or `freehold.toml` in the working directory, and need not exist. Raises
+        `ConfigurationError`.
+        """
+        environ = os.environ if environ is None else environ
+        path = file or Path(environ.get("FREEHOLD_SETTINGS", SETTINGS_FILE))
+        found = _from_file(path, service)
+        found = _merge(found, _from_environment(environ, service))
+        for name, options in _OPTIONS.items():
+            found[name] = _build(options, found.get(name, {}), f"{name} of service '{service}'")
+        values = _build_values(cls, found, f"service '{service}'")
+        values.setdefault("database", f"sqlite:///./.freehold/data/{service}.db")
+        values.setdefault("broker", "embedded:///./.freehold/data/broker.db")
+        return cls(**{**values, **overrides, "service": service})
+
+
+def _from_file(path: Path, service: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {type(error).__name__}", hint="is it valid TOML?") from error
+    unknown = sorted(set(document) - _TOP_LEVEL)
+    if unknown:
+        raise ConfigurationError(
+            f"{path}: unknown key '{unknown[0]}'", hint=f"known at the top: {', '.join(sorted(_TOP_LEVEL))}"
+        )
+    services = _table(document.get("services", {}), f"{path}: services")
+    found: dict[str, Any] = {"broker": document["broker"]} if "broker" in document else {}
+    found = _merge(found, _table(document.get("defaults", {}), f"{path}: defaults"))
+    return _merge(found, _table(services.get(service, {}), f"{path}: services.{service}"))
+
+
+def _from_environment(environ: Mapping[str, str], service: str) -> dict[str, Any]:
+    """Look for the names that are known, and no others: `FREEHOLD_ORDERS_ARCHIVE_…` belongs to another service."""
+    prefix = f"FREEHOLD_{service.upper().replace('-', '_')}_"
+    found: dict[str, Any] = {}
+    if environ.get("FREEHOLD_BROKER"):
+        found["broker"] = environ["FREEHOLD_BROKER"]
+    if environ.get("FREEHOLD_BROKER_PREFIX"):
+        found["broker_options"] = {"prefix": environ["FREEHOLD_BROKER_PREFIX"]}
+    for each in dataclasses.fields(Settings):
+        if each.name in _OPTIONS:
+            for option in dataclasses.fields(_OPTIONS[each.name]):
+                value = environ.get(f"{prefix}{each.name}_{option.name}".upper())
+                if value:
+                    found.setdefault(each.name, {})[option.name] = value
+        elif each.name != "service" and environ.get(prefix + each.name.upper()):
+            found[each.name] = environ[prefix + each.name.upper()]
+    return found
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _build(cls: type[T], found: object, place: str) -> T:
+    return cls(**_build_values(cls, _table(found, place), place))
+
+
+def _build_values(cls: type[Any], found: Mapping[str, Any], place: str) -> dict[str, Any]:
+    kinds = get_type_hints(cls)
+    known = {each.name for each in dataclasses.fields(cls)} - {"service"}
+    unknown = sorted(set(found) - known)
+    if unknown:
+        raise ConfigurationError(f"{place}: unknown setting '{unknown[0]}'", hint=f"known: {', '.join(sorted(known))}")
+    return {key: _convert(value, kinds[key], f"{place}: '{key}'") for key, value in found.items()}
+
+
+def _convert(value: object, kind: Any, place: str) -> object:
+    if isinstance(value, str) and kind is bool:
+        if value.lower() in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
+            return value.lower() in {"1", "true", "yes", "on"}
+        raise ConfigurationError(f"{place} must be true or false")
+    if isinstance(value, str) and kind in {int, float}:
+        try:
+            return kind(value)
+        except ValueError:
+            raise ConfigurationError(f"{place} must be a number") from None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigurationError(f"{place} must be {kind.__name__}, and is {type(value).__name__}")
+    return value
+
+
+def _table(value: object, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{place} must be a table")
+    return value
