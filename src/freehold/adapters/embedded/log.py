@@ -1,0 +1,200 @@
+"""The log as SQL: messages, progress and members. Adapter: imports the leases pattern and its package."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from freehold.adapters.embedded.lanes import ReadLane, WriteLane
+from freehold.adapters.embedded.wake import REGROUP, Bell
+from freehold.broker import Subscription
+from freehold.leases.log import Entry, GroupView, Place, PlaceRecord
+
+__all__ = ["EmbeddedLog", "Rings", "owners_of", "places_of"]
+
+_NEW_GROUP_SQL = """
+INSERT INTO progress (group_name, topic, part, owner, token, position, attempts)
+SELECT :group, :topic, :part, '', 1,
+       CASE WHEN :latest THEN coalesce((SELECT max(seq) FROM message WHERE topic = :topic AND part = :part), 0)
+            ELSE 0 END, 0
+WHERE true ON CONFLICT DO NOTHING
+"""
+_BEAT_SQL = """
+INSERT INTO member (group_name, id, beat) VALUES (?, ?, 1)
+ON CONFLICT (group_name, id) DO UPDATE SET beat = beat + 1
+"""
+_SAVE_SQL = """
+UPDATE progress SET owner = ?, token = token + 1, position = ?, attempts = ?
+WHERE group_name = ? AND topic = ? AND part = ? AND token = ?
+"""
+# By row number and not by index: what is new lies at the end of the table.
+_HEADS_SQL = "SELECT topic, part, max(seq) FROM message NOT INDEXED WHERE seq > ? GROUP BY topic, part"
+_HEAD_SQL = "SELECT max(seq) FROM message WHERE topic = ? AND part = ?"
+_READ_SQL = "SELECT seq, document FROM message WHERE topic = ? AND part = ? AND seq > ? ORDER BY seq LIMIT ?"
+
+
+class Rings:
+    """Who is to be woken once the transaction in progress is committed. Used in the writing thread only."""
+
+    def __init__(self) -> None:
+        self._names: dict[bytes, set[str]] = {}
+
+    def add(self, what: bytes, names: Iterable[str]) -> None:
+        """Note whom to wake for what."""
+        self._names.setdefault(what, set()).update(names)
+
+    def take(self) -> Mapping[bytes, set[str]]:
+        """Return what was noted and begin anew."""
+        noted, self._names = self._names, {}
+        return noted
+
+
+def places_of(topics: Iterable[str], partitions: int) -> Sequence[Place]:
+    """Every place of some topics."""
+    return [Place(topic, number) for topic in sorted(topics) for number in range(partitions)]
+
+
+class EmbeddedLog:
+    """The log as one member sees it; see `freehold.leases.log.GroupLog`.
+
+    `scope` makes the stored name of a topic or group: the broker's prefix belongs to it.
+    """
+
+    def __init__(
+        self,
+        read: ReadLane,
+        write: WriteLane,
+        rings: Rings,
+        bell: Bell,
+        *,
+        subscription: Subscription,
+        partitions: int,
+        scope: Callable[[str], str],
+    ) -> None:
+        self._read = read
+        self._write = write
+        self._rings = rings
+        self._bell = bell
+        self._group = scope(subscription.group)
+        self._latest = subscription.start == "latest"
+        self._places = places_of(subscription.topics, partitions)
+        self._stored = {place: scope(place.topic) for place in self._places}
+        self._by_stored = {(self._stored[place], place.partition): place for place in self._places}
+        self._member = ""
+        self._on_messages: Callable[[], None] = lambda: None
+        self._on_group: Callable[[], None] = lambda: None
+        self._heads: dict[Place, int] = {}
+        self._seen = 0
+
+    def listen(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
+        """Note whom to call."""
+        self._on_messages, self._on_group = on_messages, on_group
+
+    async def join(self, member: str) -> None:
+        """Make what is missing, beat, and listen."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                _NEW_GROUP_SQL,
+                [
+                    {"group": self._group, "topic": stored, "part": place.partition, "latest": self._latest}
+                    for place, stored in self._stored.items()
+                ],
+            )
+            connection.execute(_BEAT_SQL, (self._group, member))
+
+        await self._write.run(work)
+        if not self._member:
+            self._member = member
+            self._bell.open(member, self._on_messages, self._on_group)
+            self._seen = await self._read.run(
+                lambda connection: connection.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0]
+            )
+
+    async def beat(self, member: str) -> None:
+        """Give a sign of life."""
+        await self._write.run(lambda connection: connection.execute(_BEAT_SQL, (self._group, member)))
+
+    async def forget(self, member: str) -> None:
+        """Remove a member."""
+        sql = "DELETE FROM member WHERE group_name = ? AND id = ?"
+        await self._write.run(lambda connection: connection.execute(sql, (self._group, member)))
+
+    async def observe(self) -> GroupView:
+        """Read records and beats."""
+
+        def work(connection: sqlite3.Connection) -> GroupView:
+            records = [
+                PlaceRecord(place=place, owner=owner, token=token, position=position, attempts=attempts)
+                for topic, part, owner, token, position, attempts in connection.execute(
+                    "SELECT topic, part, owner, token, position, attempts FROM progress WHERE group_name = ?"
+                    " ORDER BY topic, part",
+                    (self._group,),
+                )
+                if (place := self._by_stored.get((topic, part))) is not None
+            ]
+            beats = connection.execute("SELECT id, beat FROM member WHERE group_name = ?", (self._group,))
+            return GroupView(records, dict(beats.fetchall()))
+
+        return await self._read.run(work)
+
+    async def save(self, seen: PlaceRecord, *, owner: str, position: int, attempts: int) -> PlaceRecord | None:
+        """Change a record that is still as seen."""
+        values = (owner, position, attempts, self._group, self._stored[seen.place], seen.place.partition, seen.token)
+        saved = await self._write.run(lambda connection: connection.execute(_SAVE_SQL, values).rowcount)
+        if not saved:
+            return None
+        return replace(seen, owner=owner, token=seen.token + 1, position=position, attempts=attempts)
+
+    async def announce(self) -> None:
+        """Wake the other members of the group."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            members = connection.execute("SELECT id FROM member WHERE group_name = ?", (self._group,)).fetchall()
+            self._rings.add(REGROUP, {member for (member,) in members} - {self._member})
+
+        await self._write.run(work)
+
+    async def follow(self, place: Place, after: int) -> None:
+        """Watch a place."""
+        values = (self._stored[place], place.partition)
+        head = await self._read.run(lambda connection: connection.execute(_HEAD_SQL, values).fetchone()[0])
+        self._heads[place] = max(self._heads.get(place, 0), head or 0)
+
+    async def unfollow(self, place: Place) -> None:
+        """Stop watching a place."""
+        self._heads.pop(place, None)
+
+    def has_news(self, place: Place, after: int) -> bool:
+        """Whether something lies behind a position."""
+        return self._heads.get(place, 0) > after
+
+    async def refresh(self) -> None:
+        """Look for news."""
+        seen = self._seen
+        rows = await self._read.run(lambda connection: connection.execute(_HEADS_SQL, (seen,)).fetchall())
+        for topic, part, head in rows:
+            self._seen = max(self._seen, head)
+            place = self._by_stored.get((topic, part))
+            if place is not None:
+                self._heads[place] = max(self._heads.get(place, 0), head)
+
+    async def read(self, place: Place, after: int, limit: int) -> Sequence[Entry]:
+        """Read what follows a position."""
+        values = (self._stored[place], place.partition, after, limit)
+        rows = await self._read.run(lambda connection: connection.execute(_READ_SQL, values).fetchall())
+        if not rows:
+            # What was known of has been pruned.
+            self._heads.pop(place, None)
+        return [Entry(number, document) for number, document in rows]
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._bell.close()
+
+
+def owners_of(connection: sqlite3.Connection, touched: Iterable[tuple[str, int]]) -> set[str]:
+    """The members that hold these places, in all groups."""
+    sql = "SELECT owner FROM progress WHERE topic = ? AND part = ? AND owner <> ''"
+    return {owner for place in touched for (owner,) in connection.execute(sql, place)}

@@ -1,0 +1,104 @@
+"""Waking consumers in other processes: one datagram to a Unix socket. A hint; polling is the fall-back.
+
+Adapter: standard library only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+__all__ = ["MESSAGES", "REGROUP", "Bell", "Ringer", "wake_directory"]
+
+MESSAGES: Final = b"m"
+REGROUP: Final = b"g"
+
+# The kernel takes 108 bytes on Linux and 104 on macOS, with the final zero; a member's name has 36.
+_PATH_BYTES_MAX: Final = 103
+_NAME_BYTES: Final = 37
+
+
+def wake_directory(file: Path) -> Path:
+    """Where the sockets of a broker's file are: beside it, or, where that path is too long, in the temporary one."""
+    beside = file.with_name(file.name + ".wake")
+    if len(os.fsencode(beside)) + _NAME_BYTES <= _PATH_BYTES_MAX:
+        return beside
+    digest = hashlib.blake2b(os.fsencode(file), digest_size=8).hexdigest()
+    return Path(tempfile.gettempdir()) / f"freehold-{os.getuid()}-{digest}"
+
+
+class Bell:
+    """A member's socket. Where it cannot be made, the member polls."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path: Path | None = None
+        self._socket: socket.socket | None = None
+
+    def open(self, name: str, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
+        """Listen as `name`; the callbacks run in the running loop."""
+        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bell.setblocking(False)
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._directory.stat().st_uid != os.getuid():
+                raise PermissionError(errno.EPERM, "the directory belongs to somebody else")
+            bell.bind(str(self._directory / name))
+        except OSError:
+            bell.close()
+            return
+        self._path, self._socket = self._directory / name, bell
+        asyncio.get_running_loop().add_reader(bell, self._ring, on_messages, on_group)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _ring(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
+        heard: set[bytes] = set()
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            while self._socket is not None:
+                heard.add(self._socket.recv(1))
+        if MESSAGES in heard:
+            on_messages()
+        if REGROUP in heard:
+            on_group()
+
+
+class Ringer:
+    """Sends to bells; never waits and never fails. Used by one thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def ring(self, names: Iterable[str], what: bytes) -> None:
+        """Send one byte to each; a socket that nobody listens at any more is removed."""
+        for name in names:
+            path = self._directory / name
+            try:
+                self._socket.sendto(what, str(path))
+            except ConnectionRefusedError:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            except OSError:
+                # Not there, or its buffer is full of rings already.
+                continue
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()

@@ -1,0 +1,178 @@
+"""Keeps a group member alive and its share of places fair. Pattern: imports the foundation and its own package."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from freehold.clock import Clock
+from freehold.errors import Unavailable
+from freehold.leases.balance import BalancePolicy, Holding, Sightings
+from freehold.leases.log import GroupLog, GroupView, Place, PlaceRecord
+from freehold.leases.progress import Hold, Holds
+from freehold.lifecycle import Runner
+
+__all__ = ["GroupKeeper"]
+
+_FORGET_AFTER_LEASES = 10.0
+_RETRY_SECONDS = 0.5
+
+
+class GroupKeeper(Runner):
+    """Beats every third of `lease_seconds`, finds out what was lost, takes and gives back; writes into `holds`."""
+
+    def __init__(
+        self,
+        log: GroupLog,
+        holds: Holds,
+        member: str,
+        lease_seconds: float,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
+        super().__init__("group member", clock=clock)
+        self._log = log
+        self._holds = holds
+        self._member = member
+        self._lease_seconds = lease_seconds
+        self._policy = BalancePolicy(lease_seconds)
+        self._on_change = on_change
+        self._beats: Sightings[str] = Sightings()
+        self._tokens: Sightings[Place] = Sightings()
+        self._checked_at = -math.inf
+        self._frozen = False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the leases were looked at within `lease_seconds`; else others may hold them by now."""
+        return self._frozen or self.clock.monotonic() - self._checked_at < self._lease_seconds
+
+    async def run(self) -> None:
+        """Keep on until stopped; a broker that cannot be reached is asked again soon."""
+        while not self.stopping:
+            try:
+                await self.round()
+                self.healthy()
+                await self.wait(self._lease_seconds / 3)
+            except Unavailable as error:
+                self.last_error = error
+                await self.wait(min(_RETRY_SECONDS, self._lease_seconds / 3))
+
+    async def round(self) -> None:
+        """Beat, look, decide, act. Raises `Unavailable`."""
+        begun = self.clock.monotonic()
+        await self._log.beat(self._member)
+        known = self._holds.records
+        view = await self._log.observe()
+        now = self.clock.monotonic()
+        await self._reconcile(view, known)
+        self._checked_at = begun
+        since = self._beats.observe(view.beats, now)
+        moved = self._tokens.observe({record.place: record.token for record in view.records}, now)
+        leases = [
+            Holding(name=record.place, owner=self._holder(record), since=self._alive_since(record, since, moved))
+            for record in view.records
+        ]
+        decision = self._policy.decide(leases, since, self._member, now)
+        records = {record.place: record for record in view.records}
+        await self._release([hold for place in decision.give_back if (hold := self._holds.get(place)) is not None])
+        await self._take([records[place] for place in decision.take])
+        self._stay([*decision.give_back])
+        await self._forget_dead(since, now)
+        self._on_change()
+
+    async def give_back(self, hold: Hold) -> None:
+        """Let others have a place, with the count of what was handed out of it. Raises `Unavailable`."""
+        self._holds.drop(hold)
+        await self._log.unfollow(hold.record.place)
+        await self._log.save(hold.record, owner="", position=hold.record.position, attempts=hold.tries)
+        await self._log.announce()
+
+    async def lose(self, hold: Hold) -> None:
+        """Note that another member has the place."""
+        self._holds.drop(hold)
+        await self._log.unfollow(hold.record.place)
+        self.wake()
+
+    async def freeze(self) -> None:
+        """Stop beating without giving anything back."""
+        self._frozen = True
+        await self.stop(drain_seconds=0.0)
+
+    async def leave(self) -> None:
+        """Give everything back and leave the group."""
+        await self.stop(drain_seconds=1.0)
+        holds = list(self._holds)
+        for hold in holds:
+            self._holds.drop(hold)
+        await asyncio.gather(
+            *(
+                self._log.save(hold.record, owner="", position=hold.record.position, attempts=hold.tries)
+                for hold in holds
+            )
+        )
+        await self._log.forget(self._member)
+        await self._log.announce()
+
+    async def _reconcile(self, view: GroupView, known: Mapping[Place, PlaceRecord]) -> None:
+        """Compare with what is held. A hold whose record changed while the view was read is newer than the view."""
+        for record in view.records:
+            hold = self._holds.get(record.place)
+            if hold is None:
+                # Taken by a change whose confirmation was lost, and not given back since the view was asked for.
+                if record.owner == self._member and record.place not in known:
+                    await self._hold(record)
+            elif record.token < hold.record.token or known.get(record.place) != hold.record:
+                continue
+            elif record.owner != self._member:
+                await self.lose(hold)
+            elif hold.unsure and not hold.busy:
+                await self._log.unfollow(record.place)
+                self._holds.drop(hold)
+                adopted = await self._hold(record)
+                adopted.tries = max(record.attempts, hold.tries if record.position == hold.record.position else 0)
+
+    def _holder(self, record: PlaceRecord) -> str:
+        hold = self._holds.get(record.place)
+        if hold is not None:
+            return self._member
+        return "" if record.owner == self._member else record.owner
+
+    def _alive_since(self, record: PlaceRecord, since: Mapping[str, float], moved: Mapping[Place, float]) -> float:
+        """A holder lives if it beats or its record moves; one that is no member any more has left."""
+        if record.owner not in since:
+            return -math.inf
+        return max(since[record.owner], moved[record.place])
+
+    async def _take(self, wanted: Sequence[PlaceRecord]) -> None:
+        await asyncio.gather(*(self._take_one(seen) for seen in wanted))
+
+    async def _take_one(self, seen: PlaceRecord) -> None:
+        # A holder that did not give back may have handed out without having written it: presume once.
+        attempts = max(seen.attempts, 1) if seen.owner else seen.attempts
+        taken = await self._log.save(seen, owner=self._member, position=seen.position, attempts=attempts)
+        if taken is not None:
+            await self._hold(taken)
+
+    async def _hold(self, record: PlaceRecord) -> Hold:
+        hold = self._holds.add(record)
+        await self._log.follow(record.place, record.position)
+        return hold
+
+    async def _release(self, holds: Sequence[Hold]) -> None:
+        for hold in holds:
+            if hold.busy:
+                hold.leaving = True
+            elif not hold.unsure:
+                await self.give_back(hold)
+
+    def _stay(self, leaving: Sequence[Place]) -> None:
+        """What was to leave and is needed here again, stays."""
+        for hold in self._holds:
+            hold.leaving = hold.leaving and hold.record.place in leaving
+
+    async def _forget_dead(self, since: Mapping[str, float], now: float) -> None:
+        for member, seen in since.items():
+            if member != self._member and now - seen >= _FORGET_AFTER_LEASES * self._lease_seconds:
+                await self._log.forget(member)
