@@ -1,0 +1,1 @@
+"""The command `shop`. May import everything of the shop; each command is loaded when it is called."""

@@ -1,0 +1,126 @@
+"""The state directory of a run: what runs where (`state.json`), and how to reach its data (`secrets.json`, 0600).
+
+Both are replaced atomically, so a reader sees a whole file. Imports msgspec and the plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from freehold_shop.supervisor.errors import ShopNotRunning
+from freehold_shop.supervisor.plan import Checkout, Profile
+
+__all__ = ["ProcessState", "RunningProcess", "Secrets", "ShopState", "process_lives", "read_secrets", "read_state"]
+
+STATE_FILE = "state.json"
+SECRETS_FILE = "secrets.json"
+
+
+class ProcessState(StrEnum):
+    """Where a service's process is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    WAITING = "waiting"
+    """It died, and is started again after a pause."""
+
+
+class RunningProcess(msgspec.Struct, frozen=True):
+    """One process of a service (`all` where a single process runs them all). `pid` is 0 while it waits."""
+
+    service: str
+    instance: int
+    pid: int
+    state: ProcessState
+    restarts: int = 0
+
+
+class ShopState(msgspec.Struct, frozen=True):
+    """What the supervisor tells about itself. No secrets in here."""
+
+    pid: int
+    profile: Profile
+    checkout: Checkout
+    single_process: bool
+    ready: bool
+    urls: dict[str, str]
+    control: str
+    started_at: float
+    processes: list[RunningProcess]
+    provider_pid: int = 0
+    servers: dict[str, int] = {}
+    faults: list[str] = []
+
+    def pids(self) -> dict[str, tuple[int, ...]]:
+        """The living processes by service, in the order of their instances."""
+        found: dict[str, tuple[int, ...]] = {}
+        for process in self.processes:
+            found[process.service] = found.get(process.service, ()) + ((process.pid,) if process.pid else ())
+        return found
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """URLs with passwords in them. Never printed, never logged."""
+
+    databases: dict[str, str]
+    broker: str
+
+
+def write_state(directory: Path, state: ShopState) -> None:
+    """Replace `state.json`."""
+    _replace(directory / STATE_FILE, msgspec.json.format(msgspec.json.encode(state), indent=1), 0o644)
+
+
+def write_secrets(directory: Path, secrets: Secrets) -> None:
+    """Replace `secrets.json`; only its owner can read it."""
+    _replace(directory / SECRETS_FILE, msgspec.json.encode(secrets), 0o600)
+
+
+def read_state(directory: Path) -> ShopState:
+    """What the last supervisor wrote; it may have died since. Raises `ShopNotRunning` where there is nothing."""
+    try:
+        return msgspec.json.decode((directory / STATE_FILE).read_bytes(), type=ShopState)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ShopNotRunning(f"no shop runs on {directory}", hint="start one with: shop run") from error
+
+
+def read_secrets(directory: Path) -> Secrets:
+    """The URLs of databases and broker. Raises `ShopNotRunning` where there are none."""
+    try:
+        return msgspec.json.decode((directory / SECRETS_FILE).read_bytes(), type=Secrets)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ShopNotRunning(f"no shop runs on {directory}", hint="start one with: shop run") from error
+
+
+def process_lives(pid: int) -> bool:
+    """Whether a process of this id exists and is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        if Path("/proc/self").exists():
+            return False
+    else:
+        return status.rpartition(")")[2].split()[0] not in {"Z", "X"}
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    # mkstemp makes the file 0600: there is no moment in which others could read a secret.
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        os.fchmod(descriptor, mode)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
