@@ -22,6 +22,8 @@ class PostgresDialect(Dialect):
     name: ClassVar[str] = "postgresql"
     lock_rows: ClassVar[str] = "FOR UPDATE"
     lock_free_rows: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
+    time_type: ClassVar[str] = "timestamptz"
+    table_exists_sql: ClassVar[str] = "SELECT to_regclass($1) IS NOT NULL"
 
     def uuid(self, value: UUID | None) -> object:
         """As it is."""

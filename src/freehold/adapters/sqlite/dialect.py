@@ -27,6 +27,8 @@ class SqliteDialect(Dialect):
     name: ClassVar[str] = "sqlite"
     lock_rows: ClassVar[str] = ""
     lock_free_rows: ClassVar[str] = ""
+    time_type: ClassVar[str] = "INTEGER"
+    table_exists_sql: ClassVar[str] = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)"
 
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(clock)

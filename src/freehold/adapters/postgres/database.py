@@ -1,0 +1,143 @@
+"""The `Database` port on PostgreSQL: asyncpg behind SQLAlchemy's pool. Imports the base of the SQL adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from freehold.adapters.postgres.connection import (
+    AsyncpgConnection,
+    PooledAsyncpg,
+    PsycopgConnection,
+    StatementTransactions,
+)
+from freehold.adapters.postgres.dialect import PostgresDialect
+from freehold.adapters.postgres.errors import diagnose
+from freehold.adapters.postgres.examine import examine
+from freehold.adapters.postgres.url import parse_url
+from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.engine import EngineDatabase
+from freehold.adapters.sql.enlist import enlist_alchemy
+from freehold.adapters.sql.migrations import packaged_migrations
+from freehold.adapters.sql.pool import ForeignUnit, PooledConnection
+from freehold.clock import Clock
+from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
+from freehold.errors import ConfigurationError, FreeholdError
+from freehold.ids import stable_hash
+from freehold.migrations import Migration
+
+__all__ = ["FEATURES", "PostgresDatabase"]
+
+FEATURES: Final = DatabaseFeatures(
+    technology="PostgreSQL", emulation=False, durable=True, concurrent_writers=True, several_processes=True
+)
+_VERSION_MIN: Final = 13
+_MIGRATION_LOCK: Final = stable_hash("freehold.migrations")
+_MIGRATION_SECONDS: Final = 600
+_RECYCLE_SECONDS: Final = 1800
+
+
+class PostgresDatabase(EngineDatabase):
+    """One service's PostgreSQL database. Keeps nothing in a session: a transaction-pooling proxy may stand between."""
+
+    def __init__(
+        self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
+    ) -> None:
+        super().__init__(
+            PostgresDialect(clock),
+            options,
+            packaged_migrations("freehold.adapters.postgres.migrations", "postgresql"),
+            migrations,
+        )
+        self._url, self._arguments = parse_url(url)
+
+    @property
+    def features(self) -> DatabaseFeatures:
+        """What PostgreSQL guarantees, with `synchronous_commit` and `fsync` on: `examine` looks at them."""
+        return FEATURES
+
+    def enlist(self, native: object) -> UnitOfWork:
+        """Join a transaction of SQLAlchemy, asyncpg or psycopg."""
+        joined = enlist_alchemy(native, "postgresql", diagnose, _in_transaction)
+        if joined is not None:
+            return joined
+        if isinstance(native, asyncpg.Connection) or _is_pooled_asyncpg(native):
+            connection = cast("asyncpg.Connection[Any]", native)
+            if not connection.is_in_transaction():
+                raise ConfigurationError(
+                    "the asyncpg connection is in no transaction", hint="async with connection.transaction(): ..."
+                )
+            return ForeignUnit(native, AsyncpgConnection(connection, self.options))
+        if _home(native) == "psycopg" and hasattr(native, "autocommit"):
+            if native.autocommit and not _in_transaction(native):
+                raise ConfigurationError(
+                    "the psycopg connection is in autocommit mode and in no transaction",
+                    hint="async with connection.transaction(): ...",
+                )
+            return ForeignUnit(native, PsycopgConnection(native))
+        raise ConfigurationError(
+            f"a {type(native).__name__} cannot be joined",
+            hint="a SQLAlchemy AsyncSession or AsyncConnection, an asyncpg connection, or a psycopg AsyncConnection",
+        )
+
+    def diagnose(self, error: BaseException) -> FreeholdError | None:
+        """Translate errors of asyncpg, psycopg, and SQLAlchemy over either."""
+        return diagnose(error)
+
+    async def examine(self) -> list[Finding]:
+        """Look at the server's version and settings."""
+        async with self.direct() as sql:
+            return await examine(sql)
+
+    async def lock_migrations(self, sql: SqlConnection) -> None:
+        """Take the advisory lock; DDL waits no longer than others do, but may run longer."""
+        await sql.execute(f"SET LOCAL statement_timeout = {_MIGRATION_SECONDS * 1000}")
+        await sql.execute(f"SET LOCAL lock_timeout = {_MIGRATION_SECONDS * 1000}")
+        await sql.fetch("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
+        await sql.execute(f"SET LOCAL lock_timeout = {round(self.options.lock_timeout_seconds * 1000)}")
+
+    def _create_engine(self) -> AsyncEngine:
+        return create_async_engine(
+            self._url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=self.options.pool_size,
+            max_overflow=0,
+            pool_timeout=self.options.pool_timeout_seconds,
+            pool_recycle=_RECYCLE_SECONDS,
+            pool_reset_on_return=None,
+            hide_parameters=True,
+            connect_args={**self._arguments, "timeout": self.options.connect_timeout_seconds},
+        )
+
+    def _pooled(self, driver: object) -> PooledConnection:
+        return PooledAsyncpg(cast("asyncpg.Connection[Any]", driver), self.options)
+
+    def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
+        if self._arguments["statement_cache_size"] == 0 and isinstance(sql, PooledAsyncpg):
+            return StatementTransactions(sql)
+        return sql
+
+    async def _check_server(self, sql: SqlConnection) -> None:
+        number = int((await sql.fetch("SELECT current_setting('server_version_num')::integer"))[0][0])
+        if number < _VERSION_MIN * 10_000:
+            raise ConfigurationError(
+                f"PostgreSQL {number // 10_000} is older than {_VERSION_MIN}", hint="upgrade the server"
+            )
+
+
+def _home(native: object) -> str:
+    return type(native).__module__.partition(".")[0]
+
+
+def _is_pooled_asyncpg(native: object) -> bool:
+    """A connection out of asyncpg's own pool is a proxy that has the connection's methods."""
+    return _home(native) == "asyncpg" and hasattr(native, "is_in_transaction")
+
+
+def _in_transaction(driver: Any) -> bool:
+    if hasattr(driver, "is_in_transaction"):
+        return bool(driver.is_in_transaction())
+    return int(driver.info.transaction_status) != 0

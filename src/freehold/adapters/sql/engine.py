@@ -1,0 +1,209 @@
+"""The `Database` port on a SQLAlchemy engine: pool, unit of work, direct statements, migrations.
+
+Imports the ports and its siblings. An engine's package adds how it connects, what a driver connection is, how foreign
+transactions are joined, and what its errors mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.migrations import Ledger
+from freehold.adapters.sql.pool import OwnUnit, PooledConnection, uninterrupted
+from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
+from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
+from freehold.migrations import Migration
+
+__all__ = ["EngineDatabase"]
+
+
+class EngineDatabase(ABC):
+    """One service's database behind a bounded pool. Belongs to the event loop in which it was opened."""
+
+    def __init__(
+        self, dialect: Dialect, options: DatabaseOptions, own: Sequence[Migration], service: Sequence[Migration]
+    ) -> None:
+        self.dialect = dialect
+        self.options = options
+        self._ledger = Ledger(self, dialect, own, service)
+        self._engine: AsyncEngine | None = None
+        self._partitions = options.partitions
+
+    @property
+    @abstractmethod
+    def features(self) -> DatabaseFeatures:
+        """As the port says."""
+
+    @abstractmethod
+    def enlist(self, native: object) -> UnitOfWork:
+        """As the port says."""
+
+    @abstractmethod
+    def diagnose(self, error: BaseException) -> FreeholdError | None:
+        """As the port says."""
+
+    @abstractmethod
+    async def examine(self) -> list[Finding]:
+        """As the port says."""
+
+    @abstractmethod
+    def _create_engine(self) -> AsyncEngine:
+        """Make the engine without connecting; autocommit, bounded pool."""
+
+    @abstractmethod
+    def _pooled(self, driver: object) -> PooledConnection:
+        """Wrap a driver connection of the pool."""
+
+    @abstractmethod
+    async def _check_server(self, sql: SqlConnection) -> None:
+        """Look at the server once, when opening. Raises `ConfigurationError` where it cannot be served."""
+
+    @abstractmethod
+    async def lock_migrations(self, sql: SqlConnection) -> None:
+        """Keep other processes from migrating until the transaction ends."""
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the outbox has."""
+        return self._partitions
+
+    async def open(self) -> None:
+        """Connect, check the version, read how many partitions there are."""
+        if self._engine is not None:
+            return
+        self._engine = self._create_engine()
+        try:
+            async with self.direct() as sql:
+                await self._check_server(sql)
+            await self._read_partitions()
+        except BaseException:
+            await uninterrupted(self.close())
+            raise
+
+    async def close(self) -> None:
+        """Give back every connection."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.dispose()
+
+    async def ping(self, timeout_seconds: float) -> None:
+        """Ask for one row."""
+        try:
+            async with asyncio.timeout(timeout_seconds), self.direct() as sql:
+                await sql.fetch("SELECT 1")
+        except TimeoutError as error:
+            raise OperationTimeout(f"the database did not answer within {timeout_seconds} s") from error
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[OwnUnit]:
+        """Open a transaction: what `Database.begin` says."""
+        async with self._writing():
+            unit = await self._begin()
+            try:
+                yield unit
+            except BaseException as error:
+                await uninterrupted(self._roll_back(unit))
+                known = self.diagnose(error)
+                if known is None or known is error:
+                    raise
+                raise known from error
+            else:
+                await uninterrupted(self._commit(unit))
+
+    @asynccontextmanager
+    async def direct(self) -> AsyncIterator[SqlConnection]:
+        """A connection on which each statement commits by itself."""
+        unit = await self._check_out()
+        try:
+            yield self._autocommitting(unit.sql)
+        finally:
+            await uninterrupted(unit.give_back())
+
+    async def upgrade(self) -> list[str]:
+        """Apply what is missing, Freehold's own and the service's after it."""
+        applied = await self._ledger.upgrade(self.options.partitions)
+        await self._read_partitions()
+        return applied
+
+    async def pending(self) -> list[str]:
+        """Names of what `upgrade` would apply."""
+        return await self._ledger.pending()
+
+    def _writing(self) -> AbstractAsyncContextManager[None]:
+        """What a transaction waits for before it takes a connection; engines with one writer queue here."""
+        return nullcontext()
+
+    def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
+        """What `direct` hands out for a connection."""
+        return sql
+
+    async def _read_partitions(self) -> None:
+        stored = await self._ledger.partitions()
+        self._partitions = self.options.partitions if stored is None else stored
+
+    async def _check_out(self) -> OwnUnit:
+        """Take a connection from the pool; those that died there are replaced."""
+        if self._engine is None:
+            raise ConfigurationError("the database is not open", hint="await database.open() first")
+        for _ in range(self.options.pool_size + 1):
+            unit = await self._connect(self._engine)
+            if not unit.sql.broken:
+                return unit
+            await uninterrupted(unit.give_back())
+        raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
+
+    async def _connect(self, engine: AsyncEngine) -> OwnUnit:
+        try:
+            native: AsyncConnection = await engine.connect()
+            raw = await native.get_raw_connection()
+        except PoolTimeout as error:
+            raise Unavailable(
+                f"no connection became free within {self.options.pool_timeout_seconds} s",
+                hint="raise pool_size, or look for transactions that stay open",
+            ) from error
+        except (OSError, TimeoutError) as error:
+            raise Unavailable(f"no connection to the database ({type(error).__name__})") from error
+        except Exception as error:
+            known = self.diagnose(error)
+            if known is None:
+                raise
+            raise known from error
+        return OwnUnit(native, self._pooled(raw.driver_connection))
+
+    async def _begin(self) -> OwnUnit:
+        """Begin on a connection that lives: BEGIN has no effect, so it may be tried again on another."""
+        for _ in range(self.options.pool_size + 1):
+            unit = await self._check_out()
+            try:
+                await unit.sql.begin()
+            except BaseException as error:
+                lost = unit.sql.broken and isinstance(error, Unavailable) and not isinstance(error, OperationTimeout)
+                await uninterrupted(self._roll_back(unit))
+                if not lost:
+                    raise
+            else:
+                return unit
+        raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
+
+    async def _commit(self, unit: OwnUnit) -> None:
+        try:
+            await unit.sql.commit()
+        except BaseException:
+            await unit.sql.rollback()
+            raise
+        finally:
+            await unit.give_back()
+
+    async def _roll_back(self, unit: OwnUnit) -> None:
+        try:
+            await unit.sql.rollback()
+        finally:
+            await unit.give_back()

@@ -1,0 +1,160 @@
+"""Applying migrations: a ledger in the database, exclusive against other processes. Imports the foundation, the ports.
+
+Freehold's own steps come first, then the service's. Each is applied in a transaction of its own together with its row
+in `freehold_migration`, under a lock that the transaction holds to its end: of two processes one applies, the other
+finds the row. A step that was applied and has changed since is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import pairwise
+from typing import Protocol
+
+from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.errors import ConfigurationError
+from freehold.migrations import Migration
+
+__all__ = ["Ledger", "MigratedDatabase", "packaged_migrations"]
+
+_OWN, _SERVICE = "freehold", "service"
+
+
+class MigratedDatabase(SqlDatabase, Protocol):
+    """A database that can keep other processes from migrating."""
+
+    async def lock_migrations(self, sql: SqlConnection) -> None:
+        """Wait for the lock on migrations, and hold it until the transaction ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    owner: str
+    name: str
+    digest: str
+    statements: Sequence[str]
+
+    @property
+    def label(self) -> str:
+        return f"{self.owner}/{self.name}"
+
+
+def packaged_migrations(package: str, dialect: str) -> list[Migration]:
+    """Read the `.sql` files of a package, in order of name. A statement ends with `;` at the end of a line."""
+    found = [entry for entry in files(package).iterdir() if entry.name.endswith(".sql")]
+    return [
+        Migration(entry.name.removesuffix(".sql"), {dialect: _statements(entry.read_text(encoding="utf-8"))})
+        for entry in sorted(found, key=lambda entry: entry.name)
+    ]
+
+
+class Ledger:
+    """What was applied to a database, and what is missing."""
+
+    def __init__(
+        self, database: MigratedDatabase, dialect: Dialect, own: Sequence[Migration], service: Sequence[Migration]
+    ) -> None:
+        self._database = database
+        self._dialect = dialect
+        self._steps = [*self._planned(_OWN, own), *self._planned(_SERVICE, service)]
+
+    async def pending(self) -> list[str]:
+        """Labels (`owner/name`) of the steps that are missing."""
+        async with self._database.direct() as sql:
+            applied = await self._applied(sql)
+        return [step.label for step in self._missing(applied)]
+
+    async def partitions(self) -> int | None:
+        """How many partitions were written down, None before the first upgrade."""
+        async with self._database.direct() as sql:
+            if not await self._exists(sql, "freehold_meta"):
+                return None
+            rows = await sql.fetch("SELECT value FROM freehold_meta WHERE name = 'partitions'")
+        return int(rows[0][0]) if rows else None
+
+    async def upgrade(self, partitions: int) -> list[str]:
+        """Apply what is missing; returns the labels of what this call applied."""
+        if not await self.pending() and await self.partitions() is not None:
+            return []
+        async with self._database.begin() as unit:
+            await self._database.lock_migrations(unit.sql)
+            await self._prepare(unit.sql, partitions)
+            missing = self._missing(await self._applied(unit.sql))
+        return [step.label for step in missing if await self._apply(step)]
+
+    async def _apply(self, step: _Step) -> bool:
+        async with self._database.begin() as unit:
+            await self._database.lock_migrations(unit.sql)
+            if not self._missing(await self._applied(unit.sql), step):
+                return False
+            for statement in step.statements:
+                await unit.sql.execute(statement)
+            await unit.sql.execute(
+                "INSERT INTO freehold_migration (owner, name, digest, applied_at)"
+                f" VALUES ($1, $2, $3, {self._dialect.now_sql(4)})",
+                (step.owner, step.name, step.digest, self._dialect.now()),
+            )
+        return True
+
+    async def _prepare(self, sql: SqlConnection, partitions: int) -> None:
+        time = self._dialect.time_type
+        await sql.execute(
+            "CREATE TABLE IF NOT EXISTS freehold_migration (owner text NOT NULL, name text NOT NULL,"
+            f" digest text NOT NULL, applied_at {time} NOT NULL, PRIMARY KEY (owner, name))"
+        )
+        await sql.execute(
+            "CREATE TABLE IF NOT EXISTS freehold_meta (name text NOT NULL PRIMARY KEY, value text NOT NULL)"
+        )
+        await sql.execute(
+            "INSERT INTO freehold_meta (name, value) VALUES ('partitions', $1) ON CONFLICT DO NOTHING",
+            (str(partitions),),
+        )
+
+    async def _applied(self, sql: SqlConnection) -> Mapping[tuple[str, str], str]:
+        if not await self._exists(sql, "freehold_migration"):
+            return {}
+        rows = await sql.fetch("SELECT owner, name, digest FROM freehold_migration")
+        return {(owner, name): digest for owner, name, digest in rows}
+
+    async def _exists(self, sql: SqlConnection, table: str) -> bool:
+        return bool((await sql.fetch(self._dialect.table_exists_sql, (table,)))[0][0])
+
+    def _missing(self, applied: Mapping[tuple[str, str], str], only: _Step | None = None) -> list[_Step]:
+        missing = []
+        for step in self._steps if only is None else [only]:
+            digest = applied.get((step.owner, step.name))
+            if digest is None:
+                missing.append(step)
+            elif digest != step.digest:
+                raise ConfigurationError(
+                    f"the migration {step.label} was changed after it had been applied",
+                    hint="restore it as it was, and put the change into a new migration",
+                )
+        return missing
+
+    def _planned(self, owner: str, migrations: Sequence[Migration]) -> list[_Step]:
+        steps = [self._step(owner, migration) for migration in sorted(migrations, key=lambda each: each.name)]
+        for earlier, later in pairwise(steps):
+            if earlier.name == later.name:
+                raise ConfigurationError(
+                    f"two migrations are named {later.label}", hint="give one of them a new number"
+                )
+        return steps
+
+    def _step(self, owner: str, migration: Migration) -> _Step:
+        name = self._dialect.name
+        try:
+            return _Step(owner, migration.name, migration.digest(name), tuple(migration.for_dialect(name)))
+        except KeyError as error:
+            raise ConfigurationError(
+                f"the migration {owner}/{migration.name} has no statements for {name}",
+                hint=f'add them under "{name}", or under "" for every engine',
+            ) from error
+
+
+def _statements(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--")]
+    return [part.strip() for part in ("\n".join(lines) + "\n").split(";\n") if part.strip()]

@@ -1,0 +1,134 @@
+"""Statements on SQLite through aiosqlite: each is one hop to the connection's thread. Imports the SQL base, the driver.
+
+A statement that runs too long is interrupted. One that was cancelled ends in its thread before the next begins, so a
+rollback that follows is never overtaken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+import aiosqlite
+
+from freehold.adapters.sql.connection import Row
+from freehold.adapters.sql.enlist import question_marks
+from freehold.adapters.sql.pool import PooledConnection
+from freehold.adapters.sqlite.errors import diagnose
+from freehold.database import DatabaseOptions
+from freehold.errors import ConcurrencyConflict, DatabaseError, OperationTimeout, Unavailable
+
+__all__ = ["AiosqliteConnection", "PooledAiosqlite", "QueuedWrites"]
+
+T = TypeVar("T")
+
+
+class AiosqliteConnection:
+    """A user's aiosqlite connection, in their transaction."""
+
+    def __init__(self, driver: aiosqlite.Connection, options: DatabaseOptions) -> None:
+        self._driver = driver
+        self._seconds = options.statement_timeout_seconds
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; returns the number of rows it touched."""
+        cursor = await self._run(self._driver.execute(question_marks(sql), parameters))
+        return max(0, cursor.rowcount)
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
+        """Run a statement; returns its rows."""
+        return list(await self._run(self._driver.execute_fetchall(question_marks(sql), parameters)))
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run a statement for each row of parameters, in one hop."""
+        await self._run(self._driver.executemany(question_marks(sql), rows))
+
+    async def _run(self, work: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await work
+        except TimeoutError as error:
+            await self._driver.interrupt()
+            raise OperationTimeout("a statement ran longer than statement_timeout_seconds") from error
+        except (sqlite3.Error, ValueError) as error:
+            raise diagnose(error) or DatabaseError(f"aiosqlite failed: {type(error).__name__}") from error
+
+
+class PooledAiosqlite(AiosqliteConnection):
+    """A connection of our own pool."""
+
+    def __init__(self, driver: aiosqlite.Connection, options: DatabaseOptions) -> None:
+        super().__init__(driver, options)
+        self._lock_seconds = options.lock_timeout_seconds
+        self._suspect = False
+
+    @property
+    def broken(self) -> bool:
+        """Closed, or left in a transaction."""
+        return self._suspect or self._in_transaction(closed=True)
+
+    async def begin(self) -> None:
+        """Take the write lock at once: a transaction that reads first could not take it later without a conflict."""
+        try:
+            await self.execute("BEGIN IMMEDIATE")
+        except ConcurrencyConflict as error:
+            raise Unavailable(
+                f"another process held the write lock longer than {self._lock_seconds} s",
+                hint="keep transactions short; raise lock_timeout_seconds",
+            ) from error
+
+    async def commit(self) -> None:
+        """COMMIT, and see that there is something to commit."""
+        if not self._in_transaction():
+            raise DatabaseError(
+                "the transaction was ended inside its block", hint="leave commit and rollback to the block's end"
+            )
+        await self.execute("COMMIT")
+
+    async def rollback(self) -> None:
+        """ROLLBACK, after whatever still runs in the connection's thread."""
+        try:
+            await self._driver.rollback()
+        except (sqlite3.Error, ValueError):
+            self._suspect = True
+
+    async def abort(self) -> None:
+        """Interrupt what runs; the pool closes the connection, which rolls back."""
+        try:
+            await self._driver.interrupt()
+        except ValueError:
+            self._suspect = True
+
+    def _in_transaction(self, *, closed: bool = False) -> bool:
+        try:
+            return self._driver.in_transaction
+        except ValueError:
+            return closed
+
+
+class QueuedWrites:
+    """Direct statements that wait for the process's own writers in order, before they compete for SQLite's lock."""
+
+    def __init__(self, pooled: PooledConnection, writing: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        self._pooled = pooled
+        self._writing = writing
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement that writes; returns the number of rows it touched."""
+        async with self._writing():
+            return await self._pooled.execute(sql, parameters)
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
+        """Run a statement; one that begins with SELECT reads, and waits for nobody."""
+        if sql.startswith("SELECT"):
+            return await self._pooled.fetch(sql, parameters)
+        async with self._writing():
+            return await self._pooled.fetch(sql, parameters)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run a statement for each row of parameters."""
+        async with self._writing():
+            await self._pooled.execute_many(sql, rows)

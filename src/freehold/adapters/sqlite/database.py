@@ -1,0 +1,183 @@
+"""The `Database` port on SQLite: aiosqlite behind SQLAlchemy's pool. Imports the base of the SQL adapters.
+
+WAL, so that readers and the writer do not wait for each other; `synchronous=FULL`, so that a commit survives loss of
+power (`?synchronous=normal` in the URL gives that up for speed; a killed process loses nothing either way). Writers of
+one process queue in order of arrival before they compete for SQLite's lock, whose waiting is not fair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+
+import aiosqlite
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.engine import EngineDatabase
+from freehold.adapters.sql.enlist import enlist_alchemy
+from freehold.adapters.sql.migrations import packaged_migrations
+from freehold.adapters.sql.pool import ForeignUnit, PooledConnection
+from freehold.adapters.sqlite.connection import AiosqliteConnection, PooledAiosqlite, QueuedWrites
+from freehold.adapters.sqlite.dialect import SqliteDialect
+from freehold.adapters.sqlite.errors import diagnose
+from freehold.adapters.sqlite.examine import examine
+from freehold.clock import Clock
+from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
+from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.migrations import Migration
+
+__all__ = ["FEATURES", "SqliteDatabase"]
+
+FEATURES: Final = DatabaseFeatures(
+    technology="SQLite", emulation=False, durable=True, concurrent_writers=False, several_processes=True
+)
+_VERSION_MIN: Final = (3, 35, 0)
+_SYNCHRONOUS: Final = {"full", "normal", "extra"}
+
+
+class SqliteDatabase(EngineDatabase):
+    """One service's SQLite file."""
+
+    def __init__(
+        self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
+    ) -> None:
+        super().__init__(
+            SqliteDialect(clock),
+            options,
+            packaged_migrations("freehold.adapters.sqlite.migrations", "sqlite"),
+            migrations,
+        )
+        self._url, self._synchronous = _parse(url)
+        self._writer: asyncio.Lock | None = None
+
+    @property
+    def features(self) -> DatabaseFeatures:
+        """What SQLite guarantees."""
+        return FEATURES
+
+    def enlist(self, native: object) -> UnitOfWork:
+        """Join a transaction of SQLAlchemy or aiosqlite."""
+        joined = enlist_alchemy(native, "sqlite", diagnose, _in_transaction)
+        if joined is not None:
+            return joined
+        if isinstance(native, aiosqlite.Connection):
+            if native.isolation_level is None and not native.in_transaction:
+                raise ConfigurationError(
+                    "the aiosqlite connection is in autocommit mode and in no transaction", hint="execute BEGIN first"
+                )
+            return ForeignUnit(native, AiosqliteConnection(native, self.options))
+        raise ConfigurationError(
+            f"a {type(native).__name__} cannot be joined",
+            hint="an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of aiosqlite",
+        )
+
+    def diagnose(self, error: BaseException) -> FreeholdError | None:
+        """Translate errors of sqlite3, aiosqlite, and SQLAlchemy over them."""
+        return diagnose(error)
+
+    async def examine(self) -> list[Finding]:
+        """Look at SQLite's version and settings."""
+        async with self.direct() as sql:
+            return await examine(sql)
+
+    async def open(self) -> None:
+        """Make the file where there is none, and turn to WAL."""
+        self._check_directory()
+        self._writer = self._writer or asyncio.Lock()
+        await super().open()
+
+    def _check_directory(self) -> None:
+        directory = Path(self._url.database or "").absolute().parent
+        if not directory.is_dir():
+            raise ConfigurationError(f"the directory '{directory}' does not exist", hint="make it, or change the URL")
+
+    async def lock_migrations(self, sql: SqlConnection) -> None:
+        """Nothing to do: the transaction is the only one that writes."""
+
+    def _create_engine(self) -> AsyncEngine:
+        engine = create_async_engine(
+            self._url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=self.options.pool_size,
+            max_overflow=0,
+            pool_timeout=self.options.pool_timeout_seconds,
+            pool_reset_on_return=None,
+            hide_parameters=True,
+            connect_args={"timeout": self.options.lock_timeout_seconds},
+        )
+        event.listen(engine.sync_engine, "connect", self._set_up)
+        return engine
+
+    def _set_up(self, connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for setting in (f"synchronous = {self._synchronous}", "foreign_keys = ON", "journal_size_limit = 67108864"):
+            cursor.execute(f"PRAGMA {setting}")
+        cursor.close()
+
+    def _pooled(self, driver: object) -> PooledConnection:
+        return PooledAiosqlite(cast("aiosqlite.Connection", driver), self.options)
+
+    def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
+        return QueuedWrites(sql, self._writing)
+
+    def _writing(self) -> AbstractAsyncContextManager[None]:
+        return self._queue()
+
+    @asynccontextmanager
+    async def _queue(self) -> AsyncIterator[None]:
+        if self._writer is None:
+            raise ConfigurationError("the database is not open", hint="await database.open() first")
+        seconds = self.options.lock_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._writer.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"another transaction of this process held the write lock longer than {seconds} s",
+                hint="keep transactions short, and begin none within another",
+            ) from error
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    async def _check_server(self, sql: SqlConnection) -> None:
+        if sqlite3.sqlite_version_info < _VERSION_MIN:
+            raise ConfigurationError(
+                f"SQLite {sqlite3.sqlite_version} is older than {'.'.join(map(str, _VERSION_MIN))}",
+                hint="use a Python that is linked against a newer one",
+            )
+        mode = (await sql.fetch("PRAGMA journal_mode = WAL"))[0][0]
+        if mode != "wal":
+            raise ConfigurationError(
+                f"the file system does not permit WAL (journal_mode is '{mode}')", hint="put the file on a local disk"
+            )
+
+
+def _parse(text: str) -> tuple[URL, str]:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ConfigurationError("the SQLite URL cannot be read", hint="sqlite:///orders.db") from None
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise ConfigurationError("the SQLite URL names no file", hint="sqlite:///orders.db, or memory:// for tests")
+    if unknown := sorted(set(url.query) - {"synchronous"}):
+        raise ConfigurationError(
+            f"the SQLite URL has parameters that are not known: {', '.join(unknown)}", hint="known is synchronous"
+        )
+    synchronous = str(url.query.get("synchronous", "full")).lower()
+    if synchronous not in _SYNCHRONOUS:
+        raise ConfigurationError("synchronous in the SQLite URL is not known", hint="full, extra or normal")
+    return url.set(drivername="sqlite+aiosqlite", query={}), synchronous
+
+
+def _in_transaction(driver: Any) -> bool:
+    return bool(driver.in_transaction)
