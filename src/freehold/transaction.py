@@ -90,10 +90,12 @@ class Post:
         )
 
     @asynccontextmanager
-    async def transaction(self, cause: Envelope | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(
+        self, cause: Envelope | None = None, *, correlation_id: UUID | None = None
+    ) -> AsyncIterator[Transaction]:
         """Open a transaction of our own: commits at the end with everything staged, rolls back on any exception."""
         async with self.database.begin() as unit:
-            transaction = Transaction(self, unit, cause)
+            transaction = Transaction(self, unit, cause, correlation_id=correlation_id)
             yield transaction
             await transaction.flush()
         transaction.notify()

@@ -118,7 +118,7 @@ class Loops:
         )
 
     def _reader(self) -> MessageReader:
-        return MessageReader(self.service.handlers.values(), self.sagas.replies)
+        return MessageReader(self.service.handlers.values(), self.sagas.engine)
 
     def _consumer(self) -> list[Runner]:
         if not self.service.topics:

@@ -6,23 +6,23 @@ To be made and entered in the process and event loop that runs it: after a fork,
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from freehold.binding import Stores, open_broker, open_stores
 from freehold.broker import Broker
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
-from freehold.errors import ConcurrencyConflict, ConfigurationError, FreeholdError
+from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError
 from freehold.messages import Envelope
 from freehold.policy import Retry, RetryAfter
 from freehold.runtime.checks import check_windows
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.loops import ROLES, Loops
 from freehold.runtime.sagas import wire_sagas
+from freehold.saga import SagaEngine
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Post, Transaction
@@ -111,6 +111,13 @@ class RunningService:
         """Stop, draining."""
         await self.stop()
 
+    @property
+    def sagas(self) -> SagaEngine:
+        """The engine of the sagas that this service directs: people's decisions. Raises `DeclarationError` for none."""
+        if self._sagas.engine is None:
+            raise DeclarationError(f"'{self.service.name}' directs no saga", hint="declare it with service.directs")
+        return self._sagas.engine
+
     def transaction(
         self, *, cause: Envelope | None = None, correlation_id: UUID | None = None
     ) -> AbstractAsyncContextManager[Transaction]:
@@ -118,7 +125,7 @@ class RunningService:
 
         Raises what `Database.begin` does, `ConcurrencyConflict` among it: `transact` repeats the work then.
         """
-        return self._transaction(cause, correlation_id)
+        return self.post.transaction(cause, correlation_id=correlation_id)
 
     async def transact(
         self, work: Callable[[Transaction], Awaitable[T]], *, retry: Retry = _CONFLICTS, cause: Envelope | None = None
@@ -172,14 +179,6 @@ class RunningService:
         }
         return Health(self.service.name, runners, outbox, deferred, dead, lag)
 
-    @contextlib.asynccontextmanager
-    async def _transaction(self, cause: Envelope | None, correlation_id: UUID | None) -> AsyncIterator[Transaction]:
-        async with self.stores.database.begin() as unit:
-            tx = Transaction(self.post, unit, cause, correlation_id=correlation_id)
-            yield tx
-            await tx.flush()
-        tx.notify()
-
     async def _prepare_schema(self) -> None:
         if self.settings.upgrade:
             await self.stores.database.upgrade()
@@ -192,11 +191,9 @@ class RunningService:
             )
 
     async def _start_saga(
-        self, tx: Transaction, saga: type[object], state: object, *, saga_id: UUID | None = None
+        self, tx: Transaction, saga: type[Any], state: object, *, saga_id: UUID | None = None
     ) -> UUID:
-        if self._sagas.start is None:
-            raise ConfigurationError(f"service '{self.service.name}' directs no saga")
-        return await self._sagas.start(tx, saga, state, saga_id=saga_id)
+        return await self.sagas.start(tx, saga, state, saga_id=saga_id)
 
 
 async def _nothing() -> tuple[()]:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from freehold.binding import Stores
-from freehold.inbox.handler import ReplyHandler
 from freehold.lifecycle import Runner
+from freehold.saga import SagaEngine, SagaRunner
 from freehold.service import Service
-from freehold.transaction import Post, SagaStarter
+from freehold.transaction import Post
 
 __all__ = ["NO_SAGAS", "SagaWiring", "wire_sagas"]
 
@@ -18,14 +18,16 @@ __all__ = ["NO_SAGAS", "SagaWiring", "wire_sagas"]
 class SagaWiring:
     """What the other loops need of the saga engine; all of it is missing in a service that directs no saga."""
 
-    replies: ReplyHandler | None
-    start: SagaStarter | None
+    engine: SagaEngine | None
     loops: Callable[[], list[Runner]]
 
 
-NO_SAGAS = SagaWiring(replies=None, start=None, loops=list)
+NO_SAGAS = SagaWiring(engine=None, loops=list)
 
 
 def wire_sagas(service: Service, post: Post, stores: Stores) -> SagaWiring:
     """Make the engine for the sagas that a service directs."""
-    return NO_SAGAS
+    if not service.sagas:
+        return NO_SAGAS
+    engine = SagaEngine(service.sagas, stores.sagas, post)
+    return SagaWiring(engine=engine, loops=lambda: [SagaRunner(engine, post)])

@@ -110,7 +110,7 @@ class SagaEngine:
         """
         definition = self._definition(saga.definition().name, saga.definition().version)
         saga_id = saga_id or new_id()
-        correlation_id = tx.cause.correlation_id if tx.cause is not None else saga_id
+        correlation_id = tx.correlation_id or saga_id
         instance = begin(definition, state, saga_id, correlation_id, self.clock.now())
         first = advance(definition, instance, Started(), self.clock.now())
         record = write_record(first.instance, 1, self.clock.now())
