@@ -90,10 +90,15 @@ class WorkingCopy:
             self._settle_back()
 
     def go_back(self, failure: str) -> None:
-        """Turn round. What is on its way may have happened; a running call is waited for, as nothing bars it."""
+        """Turn round. What is on its way may have happened; a running call is waited for, as nothing bars it.
+
+        A state with a field `failure` is told the reason, so that `on_compensated` knows it.
+        """
         if self.mode is not SagaStatus.RUNNING:
             return
         self.mode, self.failure = SagaStatus.COMPENSATING, failure
+        if "failure" in getattr(self.state, "__dataclass_fields__", ()):
+            self.state = replace(self.state, failure=failure)
         self.note("", "compensating", detail=failure)
         for name, progress in self.steps.items():
             if progress.phase is not Phase.ACTING:
