@@ -29,7 +29,7 @@ V = TypeVar("V")
 FEATURES: Final = DatabaseFeatures(
     technology="memory", emulation=True, durable=False, concurrent_writers=False, several_processes=False
 )
-_OWN_STEP: Final = "001-memory"
+_OWN_STEP: Final = "freehold/001-memory"
 _named: WeakValueDictionary[str, MemoryData] = WeakValueDictionary()
 
 
@@ -50,7 +50,7 @@ class MemoryDatabase(Database):
         self.clock: Clock = clock or SystemClock()
         self._data = _named.setdefault(name, MemoryData()) if name else MemoryData()
         self._options = options or DatabaseOptions()
-        self._steps = (_OWN_STEP, *(migration.name for migration in migrations))
+        self._steps = (_OWN_STEP, *(f"service/{migration.name}" for migration in migrations))
         self._is_open = False
 
     @property
@@ -72,7 +72,7 @@ class MemoryDatabase(Database):
         self._is_open = False
 
     async def ping(self, timeout_seconds: float) -> None:
-        """Return at once where the database is open. Raises `Unavailable`."""
+        """Return at once where the database is open. Raises `ConfigurationError`."""
         self._check_open()
 
     def begin(self) -> AbstractAsyncContextManager[MemoryUnit]:
@@ -120,7 +120,7 @@ class MemoryDatabase(Database):
         ]
 
     def committed(self, table: Table[K, V]) -> Mapping[K, V]:
-        """What everybody sees of a table now. Raises `Unavailable` where the database is not open."""
+        """What everybody sees of a table now. Raises `ConfigurationError` where the database is not open."""
         self._check_open()
         return self._data.committed(table)
 
@@ -153,4 +153,4 @@ class MemoryDatabase(Database):
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise Unavailable("the database is not open", hint="await database.open() first")
+            raise ConfigurationError("the database is not open", hint="await database.open() first")

@@ -1,0 +1,90 @@
+"""Receipts on PostgreSQL: written and judged in one round trip. Adapter: imports the base of the SQL adapters.
+
+One statement finds the arrivals that no deferred message blocks and writes their receipts, in order of key, so that two
+batches with the same receipts wait for each other and never in a circle. Where a key is being handled by somebody else,
+it waits for their end. Only for keys that were there already a second statement reads what became of them; in
+READ COMMITTED it sees what was committed while the first one waited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from freehold.adapters.sql.connection import SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.inbox import SqlInboxStore
+from freehold.adapters.sql.store import sql_of
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict
+from freehold.inbox.receipts import StoredReceipt, judge, receipt_keys
+from freehold.inbox.store import Arrival, Receipt
+
+__all__ = ["PostgresInboxStore"]
+
+_ARRIVAL: Final = "place integer, receipt_key text, topic text, key text, bars text, deferred_position bigint"
+_ANSWER: Final = """
+UPDATE freehold_inbox AS i SET answer = a.answer
+FROM unnest($2::text[], $3::bytea[]) AS a (receipt_key, answer)
+WHERE i.consumer = $1 AND i.receipt_key = a.receipt_key"""
+_STORED: Final = """
+SELECT receipt_key, barred, answer FROM freehold_inbox WHERE consumer = $1 AND receipt_key = ANY($2::text[])"""
+
+
+class PostgresInboxStore(SqlInboxStore):
+    """Receipts with the fewest round trips."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        self._write = f"""
+WITH arrival AS MATERIALIZED (
+    SELECT * FROM {dialect.relation_sql(2, _ARRIVAL)} AS given
+), blocked AS MATERIALIZED (
+    SELECT a.topic, a.key, min(a.place) AS place FROM arrival AS a
+    WHERE EXISTS (SELECT FROM freehold_deferred AS d WHERE d.consumer = $1 AND d.topic = a.topic AND d.key = a.key
+                  AND (a.deferred_position IS NULL OR d.position < a.deferred_position))
+    GROUP BY a.topic, a.key
+), open AS MATERIALIZED (
+    SELECT a.place, a.receipt_key, a.bars FROM arrival AS a LEFT JOIN blocked AS b USING (topic, key)
+    WHERE b.place IS NULL OR a.place < b.place
+), wanted AS (
+    SELECT receipt_key, false AS barred, 2 * place AS rank FROM open
+    UNION ALL SELECT bars, true, 2 * place + 1 FROM open WHERE bars IS NOT NULL
+), written AS (
+    INSERT INTO freehold_inbox (consumer, receipt_key, barred, received_at)
+    SELECT DISTINCT ON (receipt_key COLLATE "C") $1, receipt_key, barred, {dialect.now_sql(3)} FROM wanted
+    ORDER BY receipt_key COLLATE "C", rank
+    ON CONFLICT DO NOTHING RETURNING receipt_key
+)
+SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
+
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+        """Write receipts; a second round trip only where some were there before."""
+        sql = sql_of(unit)
+        given = self._dialect.relation_value([_row(place, arrival) for place, arrival in enumerate(arrivals)])
+        rows = await sql.fetch(self._write, (consumer, given, self._dialect.now()))
+        places = frozenset(place for place, _ in rows if place is not None)
+        written = {key for _, key in rows if key is not None}
+        known = set(receipt_keys([arrivals[place] for place in places])) - written
+        stored = {
+            key: StoredReceipt(barred=barred, answer=None if answer is None else bytes(answer))
+            for key, barred, answer in (await sql.fetch(_STORED, (consumer, sorted(known))) if known else ())
+        }
+        if known - stored.keys():
+            raise ConcurrencyConflict("receipts were pruned while they were read", hint="receive the batch again")
+        return judge(arrivals, places, stored).receipts
+
+    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+        """Keep answers, all in one statement."""
+        await sql_of(unit).execute(_ANSWER, (consumer, list(answers), list(answers.values())))
+
+
+def _row(place: int, arrival: Arrival) -> Mapping[str, str | int | None]:
+    return {
+        "place": place,
+        "receipt_key": arrival.receipt_key,
+        "topic": arrival.topic,
+        "key": arrival.key,
+        "bars": arrival.bars,
+        "deferred_position": arrival.deferred_position,
+    }

@@ -1,0 +1,32 @@
+"""The audit trail on an SQL database. Base of the SQL engines: imports its siblings and the audit port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.audit.store import AuditEntry, AuditStore
+from freehold.database import UnitOfWork
+
+__all__ = ["SqlAuditStore"]
+
+
+class SqlAuditStore(SqlStore, AuditStore):
+    """Entries in the order of writing."""
+
+    async def add(self, unit: UnitOfWork, entry: AuditEntry) -> None:
+        """Record an action."""
+        await sql_of(unit).execute(
+            "INSERT INTO freehold_audit (at, actor, action, subject, reason) VALUES ($1, $2, $3, $4, $5)",
+            (self._dialect.time(entry.at), entry.actor, entry.action, entry.subject, entry.reason),
+        )
+
+    async def find(self, subject: str | None, limit: int) -> Sequence[AuditEntry]:
+        """Actions, newest first."""
+        where = "" if subject is None else "WHERE subject = $2"
+        parameters = (limit,) if subject is None else (limit, subject)
+        statement = f"""
+SELECT at, actor, action, subject, reason FROM freehold_audit {where} ORDER BY at DESC, ordinal DESC LIMIT $1"""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(statement, parameters)
+        return [AuditEntry(self._dialect.read_time(at), *texts) for at, *texts in rows]

@@ -1,0 +1,128 @@
+"""Dead letters on an SQL database. Base of the SQL engines: imports its siblings and the dead-letter port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from freehold.adapters.sql.connection import Row, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.database import UnitOfWork
+from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore, Direction
+from freehold.errors import ConcurrencyConflict, NotFound
+
+__all__ = ["SqlDeadLetterStore"]
+
+_DETAIL_CHARACTERS_MAX: Final = 4000
+_COLUMNS: Final = (
+    "id, direction, consumer, topic, key, message_id, type, reason, error_type, detail, attempts, failed_at, status,"
+    " document, edited, replayed_as"
+)
+_ADD: Final = f"""
+INSERT INTO freehold_dead_letter ({_COLUMNS})
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"""
+
+
+class SqlDeadLetterStore(SqlStore, DeadLetterStore):
+    """Letters by id."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        self._get = f"SELECT {_COLUMNS} FROM freehold_dead_letter WHERE id = $1 {dialect.lock_rows}"
+        self._mark = f"""
+UPDATE freehold_dead_letter SET status = $2, replayed_as = $3, ended_at = {now} WHERE id = $4 AND status = 'dead'"""
+        self._prune = f"""
+WITH old AS MATERIALIZED (
+    SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
+    ORDER BY ended_at LIMIT $3 {dialect.lock_free_rows}
+)
+DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old)"""
+
+    async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
+        """Keep a letter."""
+        dialect = self._dialect
+        place = (letter.direction.value, letter.consumer, letter.topic, letter.key, dialect.uuid(letter.message_id))
+        failure = (letter.type, letter.reason, letter.error_type, storable(letter.detail, _DETAIL_CHARACTERS_MAX))
+        end = (letter.status.value, letter.document, letter.edited, dialect.uuid(letter.replayed_as))
+        parameters = (dialect.uuid(letter.id), *place, *failure, letter.attempts, dialect.time(letter.failed_at), *end)
+        await sql_of(unit).execute(_ADD, parameters)
+
+    async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
+        """Letters, newest first."""
+        status = None if wanted.status is None else wanted.status.value
+        columns = {"status": status, "consumer": wanted.consumer, "type": wanted.type, "reason": wanted.reason}
+        given = {column: value for column, value in columns.items() if value is not None}
+        conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=2)]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                f"SELECT {_COLUMNS} FROM freehold_dead_letter {where} ORDER BY failed_at DESC, id DESC LIMIT $1",
+                (wanted.limit, *given.values()),
+            )
+        return [self._letter(row) for row in rows]
+
+    async def get(self, unit: UnitOfWork, letter_id: UUID) -> DeadLetter:
+        """One letter, locked."""
+        rows = await sql_of(unit).fetch(self._get, (self._dialect.uuid(letter_id),))
+        if not rows:
+            raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
+        return self._letter(rows[0])
+
+    async def edit(self, unit: UnitOfWork, letter_id: UUID, document: bytes) -> None:
+        """Keep another document."""
+        changed = await sql_of(unit).execute(
+            "UPDATE freehold_dead_letter SET edited = $2 WHERE id = $1 AND status = 'dead'",
+            (self._dialect.uuid(letter_id), document),
+        )
+        if not changed:
+            await self._refuse(unit, letter_id)
+
+    async def mark(self, unit: UnitOfWork, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None) -> None:
+        """End a letter."""
+        dialect = self._dialect
+        parameters = (dialect.now(), status.value, dialect.uuid(replayed_as), dialect.uuid(letter_id))
+        if not await sql_of(unit).execute(self._mark, parameters):
+            await self._refuse(unit, letter_id)
+
+    async def count(self) -> dict[str, int]:
+        """Dead letters by reason."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                "SELECT reason, count(*) FROM freehold_dead_letter WHERE status = 'dead' GROUP BY reason"
+            )
+        return {str(reason): int(number) for reason, number in rows}
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete letters that ended long ago."""
+        async with self._database.direct() as sql:
+            return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
+
+    async def _refuse(self, unit: UnitOfWork, letter_id: UUID) -> None:
+        letter = await self.get(unit, letter_id)
+        raise ConcurrencyConflict(
+            f"dead letter {letter_id} was {letter.status.value} already", hint="a letter is replayed or dropped once"
+        )
+
+    def _letter(self, row: Row) -> DeadLetter:
+        dialect = self._dialect
+        return DeadLetter(
+            id=dialect.read_uuid(row[0]),
+            direction=Direction(row[1]),
+            consumer=row[2],
+            topic=row[3],
+            key=row[4],
+            message_id=None if row[5] is None else dialect.read_uuid(row[5]),
+            type=row[6],
+            reason=row[7],
+            error_type=row[8],
+            detail=row[9],
+            attempts=row[10],
+            failed_at=dialect.read_time(row[11]),
+            status=DeadLetterStatus(row[12]),
+            document=bytes(row[13]),
+            edited=None if row[14] is None else bytes(row[14]),
+            replayed_as=None if row[15] is None else dialect.read_uuid(row[15]),
+        )

@@ -1,0 +1,71 @@
+"""Answers by Idempotency-Key on an SQL database. Base of the SQL engines: imports its siblings and the port.
+
+The claim is a row, written before the effect: a second request with the key waits at the unique index until the first
+one's transaction has ended, and then finds its answer, or, after a rollback, claims the key itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.http.store import IdempotencyStore, StoredAnswer
+
+__all__ = ["SqlIdempotencyStore"]
+
+_READ: Final = "SELECT fingerprint, status, content_type, body FROM freehold_idempotency WHERE scope = $1 AND key = $2"
+_COMPLETE: Final = """
+UPDATE freehold_idempotency SET fingerprint = $3, status = $4, content_type = $5, body = $6
+WHERE scope = $1 AND key = $2"""
+
+
+class SqlIdempotencyStore(SqlStore, IdempotencyStore):
+    """Claims and answers by scope and key."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        self._claim = f"""
+INSERT INTO freehold_idempotency (claimed_at, scope, key, fingerprint) VALUES ({now}, $2, $3, $4)
+ON CONFLICT DO NOTHING"""
+        self._prune = f"""
+WITH old AS MATERIALIZED (
+    SELECT scope, key FROM freehold_idempotency WHERE claimed_at < {dialect.later_sql(now, 2)}
+    ORDER BY claimed_at LIMIT $3 {dialect.lock_free_rows}
+)
+DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM old)"""
+
+    async def claim(self, unit: UnitOfWork, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+        """Reserve the key, or read the answer that is there."""
+        sql = sql_of(unit)
+        if await sql.execute(self._claim, (self._dialect.now(), scope, key, fingerprint)):
+            return None
+        return await self._read(sql, scope, key)
+
+    async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
+        """Keep the answer."""
+        parameters = (scope, key, answer.fingerprint, answer.status, answer.content_type, answer.body)
+        if not await sql_of(unit).execute(_COMPLETE, parameters):
+            raise NotFound("this idempotency key was not claimed", hint="claim it first, in the same transaction")
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete old answers."""
+        async with self._database.direct() as sql:
+            return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
+
+    @staticmethod
+    async def _read(sql: SqlConnection, scope: str, key: str) -> StoredAnswer:
+        rows = await sql.fetch(_READ, (scope, key))
+        if not rows:
+            raise ConcurrencyConflict("the answer was pruned while it was read", hint="send the request again")
+        fingerprint, status, content_type, body = rows[0]
+        if status is None:
+            raise ConcurrencyConflict(
+                "this idempotency key was claimed and never answered",
+                hint="complete a claim in the transaction that made it",
+            )
+        return StoredAnswer(fingerprint=fingerprint, status=status, content_type=content_type, body=bytes(body))

@@ -1,0 +1,148 @@
+"""Receipts and deferred messages on an SQL database. Base of the SQL engines: imports its siblings and the inbox port.
+
+How receipts are written differs between the engines (see each one's `inbox`); the rest is here. A receipt blocks others
+by the unique index: whoever writes the same key waits until this transaction has ended.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from freehold.adapters.sql.connection import Row, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.database import UnitOfWork
+from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
+
+__all__ = ["SqlInboxStore"]
+
+_REASON_CHARACTERS_MAX: Final = 500
+_COLUMNS: Final = "position, consumer, topic, key, receipt_key, document, attempts, due_at, reason"
+_IS_HEAD: Final = (
+    "NOT EXISTS (SELECT 1 FROM freehold_deferred AS e WHERE e.consumer = d.consumer AND e.topic = d.topic"
+    " AND e.key = d.key AND e.position < d.position)"
+)
+
+
+class SqlInboxStore(SqlStore, InboxStore):
+    """Receipts by consumer and key, deferred messages by position."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        self._defer = f"""
+INSERT INTO freehold_deferred (deferred_at, due_at, consumer, topic, key, receipt_key, document, attempts, reason)
+VALUES ({now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9)"""
+        self._claim = f"""
+WITH head AS MATERIALIZED (
+    SELECT d.position FROM freehold_deferred AS d
+    WHERE d.consumer = $3 AND d.due_at <= {now} AND {_IS_HEAD}
+    ORDER BY d.due_at, d.position LIMIT $4 {dialect.lock_free_rows}
+)
+UPDATE freehold_deferred SET attempts = attempts + 1, due_at = {dialect.later_sql(now, 2)}
+WHERE position IN (SELECT position FROM head)
+RETURNING {_COLUMNS}"""
+        self._postpone = f"""
+UPDATE freehold_deferred SET due_at = {dialect.later_sql(now, 2)}, reason = $3 WHERE position = $4 AND attempts = $5"""
+        self._next_due = f"""
+SELECT {dialect.seconds_sql("min(d.due_at)", now)} FROM freehold_deferred AS d WHERE d.consumer = $2 AND {_IS_HEAD}"""
+        self._stats = f"""
+SELECT coalesce(sum(k.pending), 0), count(*), {dialect.seconds_sql(now, "min(k.oldest)")}
+FROM (SELECT count(*) AS pending, min(deferred_at) AS oldest FROM freehold_deferred GROUP BY consumer, topic, key) AS k
+"""
+        self._prune = f"""
+WITH old AS MATERIALIZED (
+    SELECT consumer, receipt_key FROM freehold_inbox WHERE received_at < {dialect.later_sql(now, 2)}
+    ORDER BY received_at LIMIT $3 {dialect.lock_free_rows}
+)
+DELETE FROM freehold_inbox WHERE (consumer, receipt_key) IN (SELECT consumer, receipt_key FROM old)"""
+
+    @abstractmethod
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+        """As the port says."""
+
+    @abstractmethod
+    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+        """As the port says."""
+
+    async def defer(
+        self,
+        unit: UnitOfWork,
+        consumer: str,
+        arrival: Arrival,
+        document: bytes,
+        *,
+        attempts: int,
+        delay_seconds: float,
+        reason: str,
+    ) -> None:
+        """Queue a message; positions are drawn in the order of the calls."""
+        message = (consumer, arrival.topic, arrival.key, arrival.receipt_key, document, attempts)
+        await sql_of(unit).execute(
+            self._defer, (self._dialect.now(), delay_seconds, *message, storable(reason, _REASON_CHARACTERS_MAX))
+        )
+
+    async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
+        """Count an attempt of each message that is due and first of its key; one statement, which commits by itself."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(self._claim, (self._dialect.now(), visibility_seconds, consumer, limit))
+        return sorted((self._message(row) for row in rows), key=lambda message: message.position)
+
+    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+        """Delete a claimed message, if the claim still is the latest."""
+        deleted = await sql_of(unit).execute(
+            "DELETE FROM freehold_deferred WHERE position = $1 AND attempts = $2", (message.position, message.attempts)
+        )
+        return deleted == 1
+
+    async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
+        """Give a claimed message its next time, if the claim still is the latest."""
+        bounded = storable(reason, _REASON_CHARACTERS_MAX)
+        parameters = (self._dialect.now(), delay_seconds, bounded, message.position, message.attempts)
+        async with self._database.direct() as sql:
+            return await sql.execute(self._postpone, parameters) == 1
+
+    async def next_due_seconds(self, consumer: str) -> float | None:
+        """Seconds until the first message of some key is due."""
+        async with self._database.direct() as sql:
+            ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(), consumer))
+        return None if seconds is None else max(0.0, float(seconds))
+
+    async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
+        """Deferred messages, oldest first."""
+        where = "" if consumer is None else "WHERE consumer = $2"
+        parameters = (limit,) if consumer is None else (limit, consumer)
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                f"SELECT {_COLUMNS} FROM freehold_deferred {where} ORDER BY position LIMIT $1", parameters
+            )
+        return [self._message(row) for row in rows]
+
+    async def stats(self) -> DeferredStats:
+        """How much is deferred."""
+        async with self._database.direct() as sql:
+            ((pending, keys, oldest),) = await sql.fetch(self._stats, (self._dialect.now(),))
+        return DeferredStats(pending=int(pending), keys=keys, oldest_seconds=max(0.0, float(oldest or 0.0)))
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete old receipts, oldest first; those that others delete just now are passed over."""
+        async with self._database.direct() as sql:
+            return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
+
+    def _message(self, row: Row) -> DeferredMessage:
+        position, consumer, topic, key, receipt_key, document, attempts, due_at, reason = row
+        due: datetime = self._dialect.read_time(due_at)
+        return DeferredMessage(
+            position=position,
+            consumer=consumer,
+            topic=topic,
+            key=key,
+            receipt_key=receipt_key,
+            document=bytes(document),
+            attempts=attempts,
+            due_at=due,
+            reason=reason,
+        )

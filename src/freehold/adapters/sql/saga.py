@@ -1,0 +1,177 @@
+"""Sagas and their journal on an SQL database. Base of the SQL engines: imports its siblings and the saga port.
+
+How a row and its journal are written at once differs between the engines (see each one's `saga`); the rest is here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.saga.store import (
+    JOURNAL_DETAIL_CHARACTERS_MAX,
+    TERMINAL_STATUSES,
+    JournalEntry,
+    SagaFilter,
+    SagaRecord,
+    SagaStatus,
+    SagaStore,
+)
+
+__all__ = ["ENTRY_COLUMNS", "SqlSagaStore"]
+
+ENTRY_COLUMNS: Final = "place integer, at timestamptz, step text, what text, attempt integer, detail text"
+"""The columns of journal entries, as a relation of the dialect."""
+_ENDED: Final = ", ".join(f"'{status.value}'" for status in sorted(TERMINAL_STATUSES))
+_FAILURE_CHARACTERS_MAX: Final = 2000
+
+
+class SqlSagaStore(SqlStore, SagaStore):
+    """Instances by id, guarded by their version."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        self._create = f"""
+INSERT INTO freehold_saga (created_at, updated_at, due_at, status, document, failure, id,
+                           definition, definition_version, key, correlation_id, version)
+VALUES ({now}, {now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, 1)
+ON CONFLICT (id) DO NOTHING"""
+        self._save = f"""
+UPDATE freehold_saga SET updated_at = {now}, due_at = {dialect.later_sql(now, 2)}, status = $3, document = $4,
+                         failure = $5, version = version + 1
+WHERE id = $6 AND version = $7"""
+        self._select = f"""
+SELECT id, definition, definition_version, key, correlation_id, status, version, document, failure,
+       {dialect.seconds_sql("due_at", now)}, created_at, updated_at
+FROM freehold_saga"""
+        self._due = f"{self._select} WHERE due_at <= {now} ORDER BY due_at, id LIMIT $2 {dialect.lock_free_rows}"
+        self._next_due = f"SELECT {dialect.seconds_sql('min(due_at)', now)} FROM freehold_saga WHERE due_at IS NOT NULL"
+        self._old = f"""
+SELECT id FROM freehold_saga WHERE status IN ({_ENDED}) AND updated_at < {dialect.later_sql(now, 2)}
+ORDER BY updated_at LIMIT $3 {dialect.lock_free_rows}"""
+
+    @abstractmethod
+    async def _write(
+        self, sql: SqlConnection, statement: str, parameters: Sequence[object], saga_id: object, entries: str
+    ) -> bool:
+        """Run `statement`, and if it wrote its row append `entries` (a relation) to the journal. False: it did not."""
+
+    async def create(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
+        """Store a new instance; a concurrent creation of the same one is waited for."""
+        identity = (record.definition, record.definition_version, record.key, self._dialect.uuid(record.correlation_id))
+        return await self._write(
+            sql_of(unit),
+            self._create,
+            (*self._state(record), *identity),
+            self._dialect.uuid(record.id),
+            self._relation(entries),
+        )
+
+    async def load(self, unit: UnitOfWork, saga_id: UUID) -> SagaRecord:
+        """An instance, locked."""
+        statement = f"{self._select} WHERE id = $2 {self._dialect.lock_rows}"
+        rows = await sql_of(unit).fetch(statement, (self._dialect.now(), self._dialect.uuid(saga_id)))
+        if not rows:
+            raise NotFound(f"there is no saga {saga_id}", hint="it may have been pruned after its end")
+        return self._record(rows[0])
+
+    async def save(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
+        """Store the next state."""
+        parameters = (*self._state(record), record.version)
+        saga_id = self._dialect.uuid(record.id)
+        if not await self._write(sql_of(unit), self._save, parameters, saga_id, self._relation(entries)):
+            raise ConcurrencyConflict(
+                f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide anew"
+            )
+
+    async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:
+        """Instances that are due and nobody else's just now."""
+        return [self._record(row) for row in await sql_of(unit).fetch(self._due, (self._dialect.now(), limit))]
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until an instance is due."""
+        async with self._database.direct() as sql:
+            ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(),))
+        return None if seconds is None else max(0.0, float(seconds))
+
+    async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
+        """Instances, newest first."""
+        status = None if wanted.status is None else wanted.status.value
+        columns = {"definition": wanted.definition, "status": status, "key": wanted.key}
+        given = {column: value for column, value in columns.items() if value is not None}
+        conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=3)]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                f"{self._select} {where} ORDER BY created_at DESC, id DESC LIMIT $2",
+                (self._dialect.now(), wanted.limit, *given.values()),
+            )
+        return [self._record(row) for row in rows]
+
+    async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
+        """What happened to an instance."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                "SELECT at, step, what, attempt, detail FROM freehold_saga_journal WHERE saga_id = $1 ORDER BY ordinal",
+                (self._dialect.uuid(saga_id),),
+            )
+        return [JournalEntry(self._dialect.read_time(at), *rest) for at, *rest in rows]
+
+    async def count(self) -> dict[tuple[str, SagaStatus], int]:
+        """Instances by definition and status."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch("SELECT definition, status, count(*) FROM freehold_saga GROUP BY definition, status")
+        return {(definition, SagaStatus(status)): number for definition, status, number in rows}
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete instances that ended long ago, with their journals, in one transaction."""
+        ids = self._dialect.in_sql(1, "uuid")
+        async with self._database.begin() as unit:
+            rows = await unit.sql.fetch(self._old, (self._dialect.now(), -older_than_seconds, limit))
+            old = self._dialect.list_value([self._dialect.read_uuid(saga_id) for (saga_id,) in rows])
+            await unit.sql.execute(f"DELETE FROM freehold_saga_journal WHERE saga_id {ids}", (old,))
+            return await unit.sql.execute(f"DELETE FROM freehold_saga WHERE id {ids}", (old,))
+
+    def _state(self, record: SagaRecord) -> tuple[object, ...]:
+        failure = None if record.failure is None else storable(record.failure, _FAILURE_CHARACTERS_MAX)
+        state = (record.due_seconds, record.status.value, record.document, failure)
+        return (self._dialect.now(), *state, self._dialect.uuid(record.id))
+
+    def _relation(self, entries: Sequence[JournalEntry]) -> str:
+        return self._dialect.relation_value([self._entry(place, entry) for place, entry in enumerate(entries)])
+
+    def _entry(self, place: int, entry: JournalEntry) -> Mapping[str, str | int | None]:
+        at = self._dialect.time(entry.at)
+        return {
+            "place": place,
+            "at": at if isinstance(at, int) else entry.at.isoformat(),
+            "step": entry.step,
+            "what": entry.what,
+            "attempt": entry.attempt,
+            "detail": storable(entry.detail, JOURNAL_DETAIL_CHARACTERS_MAX),
+        }
+
+    def _record(self, row: Row) -> SagaRecord:
+        dialect = self._dialect
+        return SagaRecord(
+            id=dialect.read_uuid(row[0]),
+            definition=row[1],
+            definition_version=row[2],
+            key=row[3],
+            correlation_id=dialect.read_uuid(row[4]),
+            status=SagaStatus(row[5]),
+            version=row[6],
+            document=bytes(row[7]),
+            failure=row[8],
+            due_seconds=None if row[9] is None else max(0.0, float(row[9])),
+            created_at=dialect.read_time(row[10]),
+            updated_at=dialect.read_time(row[11]),
+        )

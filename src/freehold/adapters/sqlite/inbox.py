@@ -1,0 +1,62 @@
+"""Receipts on SQLite: read, judged and written by the one writer. Adapter: imports the base of the SQL adapters.
+
+The transaction holds the write lock from its beginning, so nothing changes between reading and writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from freehold.adapters.sql.connection import SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.inbox import SqlInboxStore
+from freehold.adapters.sql.store import sql_of
+from freehold.database import UnitOfWork
+from freehold.inbox.receipts import StoredReceipt, judge, open_places, receipt_keys
+from freehold.inbox.store import Arrival, Receipt
+
+__all__ = ["SqliteInboxStore"]
+
+
+class SqliteInboxStore(SqlInboxStore):
+    """Receipts in two statements: one reads, one writes."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        self._read = f"""
+SELECT d.topic, d.key, min(d.position), NULL, NULL, NULL
+FROM {dialect.relation_sql(2, "topic text, key text")} AS a
+JOIN freehold_deferred AS d ON d.consumer = $1 AND d.topic = a.topic AND d.key = a.key
+GROUP BY d.topic, d.key
+UNION ALL
+SELECT NULL, NULL, NULL, receipt_key, barred, answer
+FROM freehold_inbox WHERE consumer = $1 AND receipt_key {dialect.in_sql(3, "text")}"""
+        self._write = f"""
+INSERT INTO freehold_inbox (consumer, receipt_key, barred, received_at)
+SELECT $1, w.receipt_key, w.barred, {dialect.now_sql(3)}
+FROM {dialect.relation_sql(2, "receipt_key text, barred integer")} AS w"""
+
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+        """Write the receipts that are missing."""
+        sql = sql_of(unit)
+        keys: list[Mapping[str, str | int | None]] = [
+            {"topic": topic, "key": key} for topic, key in {(arrival.topic, arrival.key) for arrival in arrivals}
+        ]
+        parameters = (consumer, self._dialect.relation_value(keys), self._dialect.list_value(receipt_keys(arrivals)))
+        rows = await sql.fetch(self._read, parameters)
+        first = {(row[0], row[1]): int(row[2]) for row in rows if row[2] is not None}
+        stored = {row[3]: StoredReceipt(barred=bool(row[4]), answer=row[5]) for row in rows if row[3] is not None}
+        verdict = judge(arrivals, open_places(arrivals, lambda topic, key: first.get((topic, key))), stored)
+        if verdict.written:
+            written: list[Mapping[str, str | int | None]] = [
+                {"receipt_key": key, "barred": int(barred)} for key, barred in verdict.written.items()
+            ]
+            await sql.execute(self._write, (consumer, self._dialect.relation_value(written), self._dialect.now()))
+        return verdict.receipts
+
+    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+        """Keep answers with their receipts."""
+        await sql_of(unit).execute_many(
+            "UPDATE freehold_inbox SET answer = $3 WHERE consumer = $1 AND receipt_key = $2",
+            [(consumer, key, answer) for key, answer in answers.items()],
+        )
