@@ -1,0 +1,127 @@
+"""What the suites of a database's stores need from an adapter: instances on the same data, and a clock that obeys.
+
+An adapter binds a suite by a test class with a `harness` fixture that yields a `StoresHarness`:
+
+    class TestInbox(InboxStoreConformance):
+        @pytest.fixture
+        async def harness(self, tmp_path: Path) -> AsyncIterator[StoresHarness]:
+            async with StoresHarness.on(f"sqlite:///{tmp_path}/test.db") as harness:
+                yield harness
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from freehold.binding import Stores, open_stores
+from freehold.clock import Clock
+from freehold.database import DatabaseFeatures, DatabaseOptions
+from freehold.migrations import Migration
+
+__all__ = ["ManualClock", "StoresHarness", "has_to_wait"]
+
+_BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_BLOCKED_SECONDS: Final = 0.2
+
+
+class ManualClock(Clock):
+    """A clock that moves only when it is told to."""
+
+    def __init__(self, start: datetime = _BEGINNING) -> None:
+        self._now = start
+        self._seconds = 0.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        """The time that was set."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """The seconds that it was moved by."""
+        return self._seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until it was moved so far."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._seconds + seconds, future))
+        if seconds <= 0:
+            future.set_result(None)
+        await future
+
+    def advance(self, seconds: float) -> None:
+        """Move on, and wake who waited for it."""
+        self._now += timedelta(seconds=seconds)
+        self._seconds += seconds
+        for due, future in self._sleepers:
+            if due <= self._seconds and not future.done():
+                future.set_result(None)
+        self._sleepers = [(due, future) for due, future in self._sleepers if not future.done()]
+
+
+StoresFactory = Callable[[DatabaseOptions, Sequence[Migration], Clock], Stores]
+
+
+class StoresHarness:
+    """Instances of a service on one database. `first` is there from the beginning, with all tables made."""
+
+    def __init__(self, make: StoresFactory, options: DatabaseOptions, migrations: Sequence[Migration]) -> None:
+        self.clock = ManualClock()
+        self._make = make
+        self._options = options
+        self._migrations = migrations
+        self._opened: list[Stores] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def on(
+        cls,
+        url: str,
+        make: StoresFactory | None = None,
+        *,
+        options: DatabaseOptions | None = None,
+        migrations: Sequence[Migration] = (),
+    ) -> AsyncIterator[StoresHarness]:
+        """A harness on an empty database; its instances are closed at the end."""
+        harness = cls(
+            make or (lambda options, migrations, clock: open_stores(url, options, migrations, clock)),
+            options or DatabaseOptions(pool_timeout_seconds=5.0),
+            migrations,
+        )
+        try:
+            await harness.instance()
+            await harness.first.database.upgrade()
+            yield harness
+        finally:
+            await harness.close()
+
+    @property
+    def first(self) -> Stores:
+        """The instance that was there from the beginning."""
+        return self._opened[0]
+
+    @property
+    def features(self) -> DatabaseFeatures:
+        """What the engine guarantees."""
+        return self.first.database.features
+
+    async def instance(self) -> Stores:
+        """Another instance of the service on the same data, as another process would open it."""
+        stores = self._make(self._options, self._migrations, self.clock)
+        await stores.database.open()
+        self._opened.append(stores)
+        return stores
+
+    async def close(self) -> None:
+        """Close every instance."""
+        while self._opened:
+            await self._opened.pop().database.close()
+
+
+async def has_to_wait(work: asyncio.Task[Any]) -> bool:
+    """Whether this is not done within a short time: a wait that must not end yet. The work goes on."""
+    done, _ = await asyncio.wait({work}, timeout=_BLOCKED_SECONDS)
+    return not done
