@@ -23,11 +23,11 @@ from freehold.inbox.store import Arrival, Receipt
 __all__ = ["PostgresInboxStore"]
 
 _ARRIVAL: Final = "place integer, receipt_key text, topic text, key text, bars text, deferred_position bigint"
-_ANSWER: Final = """
+_ANSWER: Final = """\
 UPDATE freehold_inbox AS i SET answer = a.answer
 FROM unnest($2::text[], $3::bytea[]) AS a (receipt_key, answer)
 WHERE i.consumer = $1 AND i.receipt_key = a.receipt_key"""
-_STORED: Final = """
+_STORED: Final = """\
 SELECT receipt_key, barred, answer FROM freehold_inbox WHERE consumer = $1 AND receipt_key = ANY($2::text[])"""
 
 
@@ -36,7 +36,7 @@ class PostgresInboxStore(SqlInboxStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        self._write = f"""
+        self._write = f"""\
 WITH arrival AS MATERIALIZED (
     SELECT * FROM {dialect.relation_sql(2, _ARRIVAL)} AS given
 ), blocked AS MATERIALIZED (

@@ -17,7 +17,7 @@ class PostgresSagaStore(SqlSagaStore):
         self, sql: SqlConnection, statement: str, parameters: Sequence[object], saga_id: object, entries: str
     ) -> bool:
         rows = await sql.fetch(
-            f"""
+            f"""\
 WITH written AS ({statement} RETURNING id), journalled AS (
     INSERT INTO freehold_saga_journal (saga_id, at, step, what, attempt, detail)
     SELECT written.id, e.at, e.step, e.what, e.attempt, e.detail

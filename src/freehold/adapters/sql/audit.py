@@ -25,7 +25,7 @@ class SqlAuditStore(SqlStore, AuditStore):
         """Actions, newest first."""
         where = "" if subject is None else "WHERE subject = $2"
         parameters = (limit,) if subject is None else (limit, subject)
-        statement = f"""
+        statement = f"""\
 SELECT at, actor, action, subject, reason FROM freehold_audit {where} ORDER BY at DESC, ordinal DESC LIMIT $1"""
         async with self._database.direct() as sql:
             rows = await sql.fetch(statement, parameters)

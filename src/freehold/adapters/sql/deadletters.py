@@ -20,7 +20,7 @@ _COLUMNS: Final = (
     "id, direction, consumer, topic, key, message_id, type, reason, error_type, detail, attempts, failed_at, status,"
     " document, edited, replayed_as"
 )
-_ADD: Final = f"""
+_ADD: Final = f"""\
 INSERT INTO freehold_dead_letter ({_COLUMNS})
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"""
 
@@ -32,9 +32,9 @@ class SqlDeadLetterStore(SqlStore, DeadLetterStore):
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
         self._get = f"SELECT {_COLUMNS} FROM freehold_dead_letter WHERE id = $1 {dialect.lock_rows}"
-        self._mark = f"""
+        self._mark = f"""\
 UPDATE freehold_dead_letter SET status = $2, replayed_as = $3, ended_at = {now} WHERE id = $4 AND status = 'dead'"""
-        self._prune = f"""
+        self._prune = f"""\
 WITH old AS MATERIALIZED (
     SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
     ORDER BY ended_at LIMIT $3 {dialect.lock_free_rows}

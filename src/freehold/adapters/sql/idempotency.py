@@ -18,7 +18,7 @@ from freehold.http.store import IdempotencyStore, StoredAnswer
 __all__ = ["SqlIdempotencyStore"]
 
 _READ: Final = "SELECT fingerprint, status, content_type, body FROM freehold_idempotency WHERE scope = $1 AND key = $2"
-_COMPLETE: Final = """
+_COMPLETE: Final = """\
 UPDATE freehold_idempotency SET fingerprint = $3, status = $4, content_type = $5, body = $6
 WHERE scope = $1 AND key = $2"""
 
@@ -29,10 +29,10 @@ class SqlIdempotencyStore(SqlStore, IdempotencyStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._claim = f"""
+        self._claim = f"""\
 INSERT INTO freehold_idempotency (claimed_at, scope, key, fingerprint) VALUES ({now}, $2, $3, $4)
 ON CONFLICT DO NOTHING"""
-        self._prune = f"""
+        self._prune = f"""\
 WITH old AS MATERIALIZED (
     SELECT scope, key FROM freehold_idempotency WHERE claimed_at < {dialect.later_sql(now, 2)}
     ORDER BY claimed_at LIMIT $3 {dialect.lock_free_rows}

@@ -33,10 +33,10 @@ class SqlInboxStore(SqlStore, InboxStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._defer = f"""
+        self._defer = f"""\
 INSERT INTO freehold_deferred (deferred_at, due_at, consumer, topic, key, receipt_key, document, attempts, reason)
 VALUES ({now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9)"""
-        self._claim = f"""
+        self._claim = f"""\
 WITH head AS MATERIALIZED (
     SELECT d.position FROM freehold_deferred AS d
     WHERE d.consumer = $3 AND d.due_at <= {now} AND {_IS_HEAD}
@@ -45,15 +45,15 @@ WITH head AS MATERIALIZED (
 UPDATE freehold_deferred SET attempts = attempts + 1, due_at = {dialect.later_sql(now, 2)}
 WHERE position IN (SELECT position FROM head)
 RETURNING {_COLUMNS}"""
-        self._postpone = f"""
+        self._postpone = f"""\
 UPDATE freehold_deferred SET due_at = {dialect.later_sql(now, 2)}, reason = $3 WHERE position = $4 AND attempts = $5"""
-        self._next_due = f"""
+        self._next_due = f"""\
 SELECT {dialect.seconds_sql("min(d.due_at)", now)} FROM freehold_deferred AS d WHERE d.consumer = $2 AND {_IS_HEAD}"""
-        self._stats = f"""
+        self._stats = f"""\
 SELECT coalesce(sum(k.pending), 0), count(*), {dialect.seconds_sql(now, "min(k.oldest)")}
 FROM (SELECT count(*) AS pending, min(deferred_at) AS oldest FROM freehold_deferred GROUP BY consumer, topic, key) AS k
 """
-        self._prune = f"""
+        self._prune = f"""\
 WITH old AS MATERIALIZED (
     SELECT consumer, receipt_key FROM freehold_inbox WHERE received_at < {dialect.later_sql(now, 2)}
     ORDER BY received_at LIMIT $3 {dialect.lock_free_rows}

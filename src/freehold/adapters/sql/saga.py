@@ -39,22 +39,22 @@ class SqlSagaStore(SqlStore, SagaStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._create = f"""
+        self._create = f"""\
 INSERT INTO freehold_saga (created_at, updated_at, due_at, status, document, failure, id,
                            definition, definition_version, key, correlation_id, version)
 VALUES ({now}, {now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, 1)
 ON CONFLICT (id) DO NOTHING"""
-        self._save = f"""
+        self._save = f"""\
 UPDATE freehold_saga SET updated_at = {now}, due_at = {dialect.later_sql(now, 2)}, status = $3, document = $4,
                          failure = $5, version = version + 1
 WHERE id = $6 AND version = $7"""
-        self._select = f"""
+        self._select = f"""\
 SELECT id, definition, definition_version, key, correlation_id, status, version, document, failure,
        {dialect.seconds_sql("due_at", now)}, created_at, updated_at
 FROM freehold_saga"""
         self._due = f"{self._select} WHERE due_at <= {now} ORDER BY due_at, id LIMIT $2 {dialect.lock_free_rows}"
         self._next_due = f"SELECT {dialect.seconds_sql('min(due_at)', now)} FROM freehold_saga WHERE due_at IS NOT NULL"
-        self._old = f"""
+        self._old = f"""\
 SELECT id FROM freehold_saga WHERE status IN ({_ENDED}) AND updated_at < {dialect.later_sql(now, 2)}
 ORDER BY updated_at LIMIT $3 {dialect.lock_free_rows}"""
 

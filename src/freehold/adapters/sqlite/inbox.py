@@ -23,7 +23,7 @@ class SqliteInboxStore(SqlInboxStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        self._read = f"""
+        self._read = f"""\
 SELECT d.topic, d.key, min(d.position), NULL, NULL, NULL
 FROM {dialect.relation_sql(2, "topic text, key text")} AS a
 JOIN freehold_deferred AS d ON d.consumer = $1 AND d.topic = a.topic AND d.key = a.key
@@ -31,7 +31,7 @@ GROUP BY d.topic, d.key
 UNION ALL
 SELECT NULL, NULL, NULL, receipt_key, barred, answer
 FROM freehold_inbox WHERE consumer = $1 AND receipt_key {dialect.in_sql(3, "text")}"""
-        self._write = f"""
+        self._write = f"""\
 INSERT INTO freehold_inbox (consumer, receipt_key, barred, received_at)
 SELECT $1, w.receipt_key, w.barred, {dialect.now_sql(3)}
 FROM {dialect.relation_sql(2, "receipt_key text, barred integer")} AS w"""
