@@ -1,7 +1,8 @@
 """Events of orders. Imports the messages of Freehold and money; the only module others may import.
 
 `checkout` says who carries the order on: in `saga` the orders service directs the others by commands, in
-`choreographed` they react to events. Who subscribes to `OrderPlaced` or `OrderConfirmed` looks at it to know whether to act.
+`choreographed` they react to events. Who subscribes to `OrderPlaced` or `OrderConfirmed` looks at it to
+know whether to act.
 """
 
 from __future__ import annotations

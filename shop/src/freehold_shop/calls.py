@@ -1,0 +1,124 @@
+"""HTTP calls between the shop's services and to the providers: keep-alive, a time limit on each, typed failures.
+
+One set of connections for an event loop, made at the first call and shared by all services that run in it. Imports
+aiohttp, the providers' client, settings and Freehold's errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import msgspec
+
+from freehold.errors import Unavailable
+from freehold_shop.providers.client import ProvidersClient
+from freehold_shop.settings import settings
+
+__all__ = ["Answer", "ServiceUnavailable", "call", "close_calls", "fetch", "providers"]
+
+T = TypeVar("T")
+CONNECTIONS_MAX = 256
+
+
+class ServiceUnavailable(Unavailable):
+    """Another service of the shop did not answer in time, or answered that it cannot serve now."""
+
+    def __init__(self, service: str, reason: str) -> None:
+        super().__init__(f"the service '{service}' is not available: {reason}", hint="try again later")
+        self.service = service
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service answered, body undecoded."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Connections:
+    session: aiohttp.ClientSession
+    providers: ProvidersClient
+
+
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connections] = WeakKeyDictionary()
+
+
+async def call(
+    service: str,
+    method: str,
+    path: str,
+    *,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_seconds: float | None = None,
+) -> Answer:
+    """Send one request and return the answer, whatever its status. Raises `ServiceUnavailable` where none came."""
+    connections = await _connections()
+    limit = aiohttp.ClientTimeout(total=timeout_seconds or settings().call_timeout_seconds)
+    sent = {**(headers or {}), **({"content-type": "application/json"} if body is not None else {})}
+    url = settings().urls[service] + path
+    try:
+        async with connections.session.request(method, url, data=body, headers=sent, timeout=limit) as response:
+            content = await response.read()
+            return Answer(response.status, response.content_type, content, response.headers)
+    except TimeoutError as error:
+        raise ServiceUnavailable(service, "no answer in time") from error
+    except aiohttp.ClientError as error:
+        raise ServiceUnavailable(service, "cannot be reached") from error
+
+
+async def fetch(service: str, path: str, kind: type[T], *, query: object = None) -> T | None:
+    """Read something of another service: GET, or POST of `query` where it is given. None where it does not exist.
+
+    Raises `ServiceUnavailable` for every other status, and for an answer that is not a `kind`.
+    """
+    body = None if query is None else msgspec.json.encode(query)
+    answer = await call(service, "GET" if body is None else "POST", path, body=body)
+    if answer.status == 404:
+        return None
+    if answer.status != 200:
+        raise ServiceUnavailable(service, f"it answered {answer.status}")
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ServiceUnavailable(service, "its answer cannot be read") from error
+
+
+async def providers() -> ProvidersClient:
+    """The client of the payment and e-mail providers."""
+    return (await _connections()).providers
+
+
+async def close_calls() -> None:
+    """Close the connections of this event loop; the next call opens new ones."""
+    connections = _by_loop.pop(asyncio.get_running_loop(), None)
+    if connections is not None:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(connections.session.close)
+            stack.push_async_exit(connections.providers)
+
+
+async def _connections() -> _Connections:
+    loop = asyncio.get_running_loop()
+    known = _by_loop.get(loop)
+    if known is None:
+        client = ProvidersClient(
+            settings().urls["providers"], timeout_seconds=settings().provider_timeout_seconds, connections_max=64
+        )
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX), cookie_jar=aiohttp.DummyCookieJar()
+        )
+        known = _by_loop[loop] = _Connections(session, client)
+        await client.__aenter__()
+    return known

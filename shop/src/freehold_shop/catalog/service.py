@@ -1,0 +1,66 @@
+"""The catalog: products and their prices, published for whoever wants a copy. Imports Freehold and its own modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import update
+
+from freehold.service import Service
+from freehold.transaction import Transaction
+from freehold_shop.catalog.contracts import ProductChanged, ProductListed
+from freehold_shop.catalog.tables import MIGRATIONS, product
+from freehold_shop.money import Money
+from freehold_shop.upsert import insert_into
+
+__all__ = ["ProductData", "catalog", "change_product", "list_products"]
+
+catalog = Service("catalog", migrations=MIGRATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductData:
+    """What a product is and costs."""
+
+    sku: str
+    description: str
+    price_pence: int
+    currency: str
+
+
+async def list_products(tx: Transaction, wanted: Sequence[ProductData]) -> int:
+    """List the products that are not there yet, and publish them; returns how many. The others stay as they are."""
+    if not wanted:
+        return 0
+    by_sku = {each.sku: each for each in wanted}
+    listed = await tx.connection.execute(
+        insert_into(product, tx.connection).on_conflict_do_nothing().returning(product.c.sku),
+        [{**asdict(by_sku[sku]), "revision": 1} for sku in sorted(by_sku)],
+    )
+    new_skus = list(listed.scalars())
+    for sku in new_skus:
+        new = by_sku[sku]
+        tx.publish(ProductListed(sku, new.description, Money(new.price_pence, new.currency), revision=1))
+    return len(new_skus)
+
+
+async def change_product(tx: Transaction, wanted: ProductData) -> bool:
+    """Write how the product is from now on, and publish it. False: there is no such product."""
+    changed = await tx.connection.execute(
+        update(product)
+        .where(product.c.sku == wanted.sku)
+        .values(
+            description=wanted.description,
+            price_pence=wanted.price_pence,
+            currency=wanted.currency,
+            revision=product.c.revision + 1,
+        )
+        .returning(product.c.revision)
+    )
+    revision = changed.scalar_one_or_none()
+    if revision is None:
+        return False
+    price = Money(wanted.price_pence, wanted.currency)
+    tx.publish(ProductChanged(wanted.sku, wanted.description, price, revision))
+    return True

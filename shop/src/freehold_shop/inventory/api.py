@@ -1,0 +1,74 @@
+"""The HTTP API of the inventory. Imports FastAPI and its own modules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from freehold.runtime.running import RunningService
+from freehold_shop.fields import Body, Identity, Quantity, Sku
+from freehold_shop.inventory import reservations
+from freehold_shop.inventory.contracts import StockLine, StockReceived
+from freehold_shop.problems import not_found
+from freehold_shop.reading import places, read, read_one
+
+__all__ = ["routes"]
+
+_STOCK = ("sku", "on_hand", "reserved")
+_RESERVATION = ("order_id", "status", "changed_at_ms")
+
+
+class Pieces(Body):
+    """So many pieces of a product."""
+
+    sku: Sku
+    quantity: Quantity
+
+
+class Receipt(Body):
+    """A delivery. It is put on the shelf once, however often it is sent."""
+
+    receipt_ref: Identity
+    lines: Annotated[list[Pieces], Field(min_length=1, max_length=5_000)]
+
+
+class Wanted(Body):
+    """Which products."""
+
+    skus: Annotated[list[Sku], Field(max_length=5_000)]
+
+
+def routes(running: RunningService) -> APIRouter:
+    """The API on a running service."""
+    router = APIRouter()
+
+    @router.post("/stock/receipts")
+    async def receive(body: Receipt) -> dict[str, bool]:
+        lines = tuple(StockLine(each.sku, each.quantity) for each in body.lines)
+        async with running.transaction() as tx:
+            received = await reservations.receive(tx, body.receipt_ref, lines)
+            if received:
+                tx.publish(StockReceived(body.receipt_ref, lines))
+        return {"received": received}
+
+    @router.post("/stock/query")
+    async def show_many(body: Wanted) -> list[dict[str, Any]]:
+        return await read(running, _STOCK, f"FROM stock WHERE sku IN ({places(body.skus)})", body.skus)
+
+    @router.get("/stock/{sku:path}")
+    async def show_one(sku: str) -> Any:
+        found = await read_one(running, _STOCK, "FROM stock WHERE sku = $1", [sku])
+        if found is None:
+            raise not_found("product")
+        return found
+
+    @router.get("/reservations/{order_id}")
+    async def show_reservation(order_id: str) -> Any:
+        found = await read_one(running, _RESERVATION, "FROM reservation WHERE order_id = $1", [order_id])
+        if found is None:
+            raise not_found("reservation")
+        return found
+
+    return router

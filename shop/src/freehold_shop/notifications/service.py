@@ -1,0 +1,66 @@
+"""Notifications: e-mails to customers, at the wish of an orchestrated checkout and at events.
+
+The provider has the effect once for a key, so a repetition after a crash writes no second e-mail. Imports Freehold,
+its own modules and the contracts of orders.
+"""
+
+from __future__ import annotations
+
+from freehold.policy import Retry
+from freehold.service import Service
+from freehold.transaction import Transaction
+from freehold_shop.calls import providers
+from freehold_shop.moments import moment_ms
+from freehold_shop.notifications.contracts import SendConfirmation
+from freehold_shop.notifications.tables import MIGRATIONS, notification
+from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderConfirmed
+from freehold_shop.providers.errors import ProviderRefused
+from freehold_shop.upsert import insert_into
+
+__all__ = ["notifications"]
+
+CONFIRMATION = "order-confirmed"
+CANCELLATION = "order-cancelled"
+
+notifications = Service(
+    "notifications",
+    migrations=MIGRATIONS,
+    retry=Retry(attempts=70, delay_seconds=0.2, delay_seconds_max=15.0, never=(ProviderRefused,)),
+)
+
+
+@notifications.handles(SendConfirmation)
+async def send_confirmation(command: SendConfirmation, tx: Transaction) -> None:
+    """Orchestrated: the saga asks for the e-mail."""
+    await _send(tx, command.order_id, command.customer_id, CONFIRMATION)
+
+
+@notifications.handles(OrderConfirmed)
+async def tell_of_confirmation(event: OrderConfirmed, tx: Transaction) -> None:
+    """Choreographed: a confirmed order is told to the customer."""
+    if event.checkout is CheckoutMode.CHOREOGRAPHED:
+        await _send(tx, event.order_id, event.customer_id, CONFIRMATION)
+
+
+@notifications.handles(OrderCancelled)
+async def tell_of_cancellation(event: OrderCancelled, tx: Transaction) -> None:
+    """A cancelled order is told to the customer, in both kinds of checkout."""
+    await _send(tx, event.order_id, event.customer_id, CANCELLATION)
+
+
+async def _send(tx: Transaction, order_id: str, customer_id: str, template: str) -> None:
+    client = await providers()
+    sent = await client.send_email(
+        to_ref=customer_id, template=template, order_id=order_id, idempotency_key=f"{template}/{order_id}"
+    )
+    await tx.connection.execute(
+        insert_into(notification, tx.connection)
+        .values(
+            order_id=order_id,
+            template=template,
+            customer_id=customer_id,
+            email_id=sent.email_id,
+            sent_at_ms=moment_ms(tx),
+        )
+        .on_conflict_do_nothing()
+    )

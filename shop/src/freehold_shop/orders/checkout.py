@@ -1,0 +1,68 @@
+"""The orchestrated checkout: the saga that carries an order from placed to confirmed, or back to nothing.
+
+The patience of its steps is longer than the faults that the shop is made to survive, and ends before inventory's hold
+does. What is held is committed by inventory when it hears of the confirmation. Imports Freehold and the contracts of others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freehold.policy import Retry
+from freehold.saga.definition import Saga
+from freehold.saga.steps import local, step
+from freehold.transaction import Transaction
+from freehold_shop.inventory.contracts import ReleaseStock, ReserveStock, StockLine
+from freehold_shop.money import Money
+from freehold_shop.notifications.contracts import SendConfirmation
+from freehold_shop.orders import placing
+from freehold_shop.payments.contracts import CapturePayment, HoldPayment, VoidHold
+from freehold_shop.shipping.contracts import CancelShipment, CreateShipment
+
+__all__ = ["Checkout", "CheckoutState"]
+
+_PATIENT = Retry(attempts=12, delay_seconds=0.5, delay_seconds_max=20.0)
+_STUBBORN = Retry(attempts=60, delay_seconds=0.5, delay_seconds_max=30.0)
+_WAIT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutState:
+    """What the checkout knows. `failure` is the reason for which it goes back."""
+
+    order_id: str
+    customer_id: str
+    amount: Money
+    lines: tuple[StockLine, ...]
+    failure: str | None = None
+
+
+async def confirm_order(state: CheckoutState, tx: Transaction) -> None:
+    """Everything is held and paid."""
+    await placing.confirm(tx, state.order_id)
+
+
+async def cancel_order(state: CheckoutState, tx: Transaction) -> None:
+    """Everything was given back."""
+    await placing.cancel(tx, state.order_id, state.failure or "cancelled")
+
+
+class Checkout(Saga[CheckoutState], name="orders.checkout", version=1, key="order_id"):
+    """Reserve, hold, ship; capture is the point of no return; then confirm, and tell the customer if possible."""
+
+    reserve = step(ReserveStock, undo=ReleaseStock, timeout_seconds=_WAIT_SECONDS, retry=_PATIENT, undo_retry=_STUBBORN)
+    hold = step(
+        HoldPayment, undo=VoidHold, after=reserve, timeout_seconds=_WAIT_SECONDS, retry=_PATIENT, undo_retry=_STUBBORN
+    )
+    ship = step(
+        CreateShipment,
+        undo=CancelShipment,
+        after=hold,
+        timeout_seconds=_WAIT_SECONDS,
+        retry=_PATIENT,
+        undo_retry=_STUBBORN,
+    )
+    capture = step(CapturePayment, pivot=True, after=ship, timeout_seconds=_WAIT_SECONDS, retry=_STUBBORN)
+    confirm = local(confirm_order, after=capture)
+    notify = step(SendConfirmation, optional=True, after=confirm, timeout_seconds=_WAIT_SECONDS)
+    on_compensated = cancel_order

@@ -1,0 +1,97 @@
+"""Orders: directs the orchestrated checkout, and ends the choreographed one, whose steps others take by themselves.
+
+Imports Freehold, its own modules and the contracts of others.
+"""
+
+from __future__ import annotations
+
+from freehold.service import Service
+from freehold.transaction import Transaction
+from freehold_shop.copies import keep_country, keep_customer
+from freehold_shop.inventory.contracts import (
+    InventoryReservationFailed,
+    ReservationExpired,
+    StockCommitRefused,
+    StockReturned,
+)
+from freehold_shop.orders import placing, returning
+from freehold_shop.orders.checkout import Checkout
+from freehold_shop.orders.contracts import CheckoutMode
+from freehold_shop.orders.tables import MIGRATIONS, country_copy, customer_copy
+from freehold_shop.payments.contracts import PaymentCaptured, PaymentDeclined, PaymentRefunded
+from freehold_shop.reference.contracts import CountryDefined
+from freehold_shop.shipping.contracts import ShipmentFailed
+from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
+
+__all__ = ["orders"]
+
+orders = Service("orders", migrations=MIGRATIONS)
+orders.directs(Checkout)
+
+RESERVATION_EXPIRED = "reservation-expired"
+
+
+@orders.handles(CustomerRegistered)
+async def copy_customer(event: CustomerRegistered, tx: Transaction) -> None:
+    """Keep a copy of the customer."""
+    await keep_customer(tx.connection, customer_copy, event)
+
+
+@orders.handles(UserUpdated)
+async def update_customer(event: UserUpdated, tx: Transaction) -> None:
+    """Keep the copy as the customer is now."""
+    await keep_customer(tx.connection, customer_copy, event)
+
+
+@orders.handles(CountryDefined)
+async def copy_country(event: CountryDefined, tx: Transaction) -> None:
+    """Keep a copy of the country."""
+    await keep_country(tx.connection, country_copy, event)
+
+
+@orders.handles(PaymentCaptured)
+async def confirm_paid_order(event: PaymentCaptured, tx: Transaction) -> None:
+    """Choreographed: the last step is done. For an order that was cancelled meanwhile payments gives the money back."""
+    await placing.confirm(tx, event.order_id)
+
+
+@orders.handles(InventoryReservationFailed)
+async def cancel_without_goods(event: InventoryReservationFailed, tx: Transaction) -> None:
+    """Choreographed: there are not enough goods."""
+    await placing.cancel(tx, event.order_id, event.reason)
+
+
+@orders.handles(PaymentDeclined)
+async def cancel_without_money(event: PaymentDeclined, tx: Transaction) -> None:
+    """Choreographed: there is no money."""
+    await placing.cancel(tx, event.order_id, event.reason)
+
+
+@orders.handles(ShipmentFailed)
+async def cancel_without_parcel(event: ShipmentFailed, tx: Transaction) -> None:
+    """Choreographed: there is no way to the customer."""
+    await placing.cancel(tx, event.order_id, event.reason)
+
+
+@orders.handles(ReservationExpired)
+async def cancel_stuck_order(event: ReservationExpired, tx: Transaction) -> None:
+    """Choreographed: something is stuck, so the order ends here. A saga has its own time limits."""
+    await placing.cancel(tx, event.order_id, RESERVATION_EXPIRED, only=CheckoutMode.CHOREOGRAPHED)
+
+
+@orders.handles(StockCommitRefused)
+async def cancel_confirmed_order(event: StockCommitRefused, tx: Transaction) -> None:
+    """The order was confirmed too late, and its goods are gone. Payments and shipping give back at the cancellation."""
+    await placing.cancel(tx, event.order_id, RESERVATION_EXPIRED, confirmed_too=True)
+
+
+@orders.handles(PaymentRefunded)
+async def note_refund(event: PaymentRefunded, tx: Transaction) -> None:
+    """A part of a return was refunded."""
+    await returning.note_refunded(tx, event.order_id, event.return_ref)
+
+
+@orders.handles(StockReturned)
+async def note_restock(event: StockReturned, tx: Transaction) -> None:
+    """A part of a return is on the shelf."""
+    await returning.note_restocked(tx, event.order_id, event.return_ref)

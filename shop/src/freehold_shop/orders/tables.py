@@ -1,0 +1,96 @@
+"""Tables of the orders' database. Imports SQLAlchemy, Freehold's migrations and the copies."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, MetaData, Table, Text
+
+from freehold.migrations import Migration
+from freehold_shop.copies import COUNTRY_COPY_DDL, CUSTOMER_COPY_DDL, country_copy_table, customer_copy_table
+
+__all__ = ["MIGRATIONS", "country_copy", "customer_copy", "metadata", "order_return", "orders", "return_request"]
+
+metadata = MetaData()
+
+customer_copy = customer_copy_table(metadata)
+country_copy = country_copy_table(metadata)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("order_id", Text, primary_key=True),
+    Column("customer_id", Text),
+    Column("status", Text),
+    Column("reason", Text),  # why it was cancelled
+    Column("checkout", Text),
+    Column("currency", Text),
+    Column("total_pence", BigInteger),
+    Column("lines", Text),  # JSON: [[sku, quantity, price_pence, returned], …]
+    Column("placed_at_ms", BigInteger),  # the business's time: when the customer ordered
+    Column("created_at_ms", BigInteger),  # when this service took the order
+    Column("ended_at_ms", BigInteger),  # when it was confirmed or cancelled
+)
+
+return_request = Table(
+    "return_request",
+    metadata,
+    Column("return_ref", Text, primary_key=True),
+    Column("customer_id", Text),
+    Column("unmatched", Text),  # JSON: [[sku, quantity], …]
+    Column("requested_at_ms", BigInteger),
+)
+
+order_return = Table(
+    "order_return",
+    metadata,
+    Column("return_ref", Text, primary_key=True),
+    Column("order_id", Text, primary_key=True),
+    Column("lines", Text),  # JSON, as in orders; the last number is 0
+    Column("currency", Text),
+    Column("refund_pence", BigInteger),
+    Column("refunded", Boolean),
+    Column("restocked", Boolean),
+)
+
+MIGRATIONS = (
+    Migration(
+        "001-orders",
+        {
+            "": (
+                CUSTOMER_COPY_DDL,
+                COUNTRY_COPY_DDL,
+                """CREATE TABLE orders (
+                    order_id TEXT PRIMARY KEY,
+                    customer_id TEXT NOT NULL,
+                    status TEXT NOT NULL,
+                    reason TEXT,
+                    checkout TEXT NOT NULL,
+                    currency TEXT NOT NULL,
+                    total_pence BIGINT NOT NULL CHECK (total_pence > 0),
+                    lines TEXT NOT NULL,
+                    placed_at_ms BIGINT NOT NULL,
+                    created_at_ms BIGINT NOT NULL,
+                    ended_at_ms BIGINT
+                )""",
+                "CREATE INDEX orders_of_customer ON orders (customer_id, placed_at_ms)",
+                "CREATE INDEX orders_by_status ON orders (status, reason)",
+                """CREATE TABLE return_request (
+                    return_ref TEXT PRIMARY KEY,
+                    customer_id TEXT NOT NULL,
+                    unmatched TEXT NOT NULL,
+                    requested_at_ms BIGINT NOT NULL
+                )""",
+                """CREATE TABLE order_return (
+                    return_ref TEXT NOT NULL,
+                    order_id TEXT NOT NULL,
+                    lines TEXT NOT NULL,
+                    currency TEXT NOT NULL,
+                    refund_pence BIGINT NOT NULL CHECK (refund_pence > 0),
+                    refunded BOOLEAN NOT NULL,
+                    restocked BOOLEAN NOT NULL,
+                    PRIMARY KEY (return_ref, order_id)
+                )""",
+                "CREATE INDEX order_return_of_order ON order_return (order_id)",
+            )
+        },
+    ),
+)

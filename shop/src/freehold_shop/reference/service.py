@@ -1,0 +1,39 @@
+"""The reference service: publishes the countries and currencies that it does not know yet, when it starts.
+
+Imports Freehold, the country data and its own modules.
+"""
+
+from __future__ import annotations
+
+from freehold.runtime.running import RunningService
+from freehold.service import Service
+from freehold.transaction import Transaction
+from freehold_shop.reference.contracts import CountryDefined, CurrencyDefined
+from freehold_shop.reference.tables import MIGRATIONS, country, currency
+from freehold_shop.retail.countries import COUNTRIES, CURRENCIES
+from freehold_shop.upsert import insert_into
+
+__all__ = ["define_all", "reference", "seed"]
+
+reference = Service("reference", migrations=MIGRATIONS)
+
+
+async def seed(running: RunningService) -> None:
+    """Define what is missing; nothing at every later start, and with several instances once."""
+    await running.transact(define_all)
+
+
+async def define_all(tx: Transaction) -> None:
+    """Write and publish the countries and currencies that are not there."""
+    currencies = [{"code": each.code, "name": each.name, "minor_digits": each.minor_digits} for each in CURRENCIES]
+    defined = await tx.connection.execute(
+        insert_into(currency, tx.connection).on_conflict_do_nothing().returning(*currency.c), currencies
+    )
+    for row in defined:
+        tx.publish(CurrencyDefined(row.code, row.name, row.minor_digits))
+    countries = [{"code": each.code, "name": each.name, "currency": each.currency} for each in COUNTRIES]
+    defined = await tx.connection.execute(
+        insert_into(country, tx.connection).on_conflict_do_nothing().returning(*country.c), countries
+    )
+    for row in defined:
+        tx.publish(CountryDefined(row.code, row.name, row.currency))

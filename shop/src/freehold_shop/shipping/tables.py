@@ -1,0 +1,46 @@
+"""Tables of shipping's database. Imports SQLAlchemy, Freehold's migrations and the copies."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text
+
+from freehold.migrations import Migration
+from freehold_shop.copies import CUSTOMER_COPY_DDL, customer_copy_table
+
+__all__ = ["MIGRATIONS", "customer_copy", "metadata", "shipment"]
+
+metadata = MetaData()
+
+customer_copy = customer_copy_table(metadata)
+
+shipment = Table(
+    "shipment",
+    metadata,
+    Column("order_id", Text, primary_key=True),
+    Column("shipment_id", Text),
+    Column("customer_id", Text),
+    Column("status", Text),
+    Column("country", Text),
+    Column("address", Text),
+    Column("changed_at_ms", BigInteger),
+)
+
+MIGRATIONS = (
+    Migration(
+        "001-shipping",
+        {
+            "": (
+                CUSTOMER_COPY_DDL,
+                """CREATE TABLE shipment (
+                    order_id TEXT PRIMARY KEY,
+                    shipment_id TEXT NOT NULL UNIQUE,
+                    customer_id TEXT NOT NULL,
+                    status TEXT NOT NULL,
+                    country TEXT NOT NULL,
+                    address TEXT NOT NULL,
+                    changed_at_ms BIGINT NOT NULL
+                )""",
+            )
+        },
+    ),
+)

@@ -1,0 +1,97 @@
+"""The HTTP API of users. A country that is not in the local copy yet is asked of the reference service.
+
+Imports FastAPI, the shop's calls and its own modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from freehold.runtime.running import RunningService
+from freehold_shop.calls import fetch
+from freehold_shop.copies import keep_country
+from freehold_shop.fields import Body, CountryCode, Identity, Text
+from freehold_shop.problems import Problem, not_found
+from freehold_shop.reading import read, read_one
+from freehold_shop.reference.contracts import CountryDefined
+from freehold_shop.users.customers import CustomerData, change, register
+from freehold_shop.users.tables import country_copy
+
+__all__ = ["routes"]
+
+_CUSTOMER = ("customer_id", "name", "email", "country", "address", "revision")
+
+
+class Person(Body):
+    """What a customer tells of themselves."""
+
+    name: Text
+    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
+    country: CountryCode
+    address: Text = ""
+
+    def data(self, customer_id: str) -> CustomerData:
+        """As the service takes it."""
+        return CustomerData(customer_id, self.name, self.email, self.country, self.address)
+
+
+class NewCustomer(Person):
+    """A customer to register."""
+
+    customer_id: Identity
+
+
+class ManyCustomers(Body):
+    """Customers to register where they are not there yet."""
+
+    customers: Annotated[list[NewCustomer], Field(max_length=5_000)]
+
+
+def routes(running: RunningService) -> APIRouter:
+    """The API on a running service."""
+    router = APIRouter()
+
+    @router.post("/customers/bulk")
+    async def register_many(body: ManyCustomers) -> dict[str, int]:
+        await _check_countries(running, {each.country for each in body.customers})
+        wanted = [each.data(each.customer_id) for each in body.customers]
+        registered = await running.transact(lambda tx: register(tx, wanted))
+        return {"registered": len(registered), "known": len(wanted) - len(registered)}
+
+    @router.post("/customers", status_code=201)
+    async def register_one(body: NewCustomer, response: Response) -> dict[str, str]:
+        await _check_countries(running, {body.country})
+        registered = await running.transact(lambda tx: register(tx, [body.data(body.customer_id)]))
+        if not registered:
+            response.status_code = 200
+        return {"customer_id": body.customer_id}
+
+    @router.put("/customers/{customer_id}")
+    async def change_one(customer_id: str, body: Person) -> dict[str, str]:
+        await _check_countries(running, {body.country})
+        if not await running.transact(lambda tx: change(tx, body.data(customer_id))):
+            raise not_found("customer")
+        return {"customer_id": customer_id}
+
+    @router.get("/customers/{customer_id}")
+    async def show_one(customer_id: str) -> Any:
+        found = await read_one(running, _CUSTOMER, "FROM customer WHERE customer_id = $1", [customer_id])
+        if found is None:
+            raise not_found("customer")
+        return found
+
+    return router
+
+
+async def _check_countries(running: RunningService, codes: Iterable[str]) -> None:
+    known = {row["code"] for row in await read(running, ("code",), "FROM country_copy")}
+    for code in sorted(set(codes) - known):
+        country = await fetch("reference", f"/countries/{code}", CountryDefined)
+        if country is None:
+            raise Problem(422, "unknown-country", f"reference knows no country {code}")
+        async with running.transaction() as tx:
+            await keep_country(tx.connection, country_copy, country)

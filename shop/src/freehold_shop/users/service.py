@@ -1,0 +1,22 @@
+"""The users service: owns the customers, and copies the countries that it checks them against.
+
+Imports Freehold, its own modules and the contracts of reference.
+"""
+
+from __future__ import annotations
+
+from freehold.service import Service
+from freehold.transaction import Transaction
+from freehold_shop.copies import keep_country
+from freehold_shop.reference.contracts import CountryDefined
+from freehold_shop.users.tables import MIGRATIONS, country_copy
+
+__all__ = ["users"]
+
+users = Service("users", migrations=MIGRATIONS)
+
+
+@users.handles(CountryDefined)
+async def copy_country(event: CountryDefined, tx: Transaction) -> None:
+    """Keep a copy of the country."""
+    await keep_country(tx.connection, country_copy, event)
