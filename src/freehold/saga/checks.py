@@ -132,7 +132,11 @@ def _check_undo(where: str, step: StepDefinition, steps: Sequence[StepDefinition
 
 def _check_function(where: str, function: object) -> None:
     if not inspect.iscoroutinefunction(function):
-        raise DeclarationError(f"{where}: needs an async function, and has {function!r}")
+        shadowed = isinstance(function, StepDefinition)
+        raise DeclarationError(
+            f"{where}: needs an async function, and has a {type(function).__name__}",
+            hint="a step above has the function's name; rename one of them" if shadowed else "async def",
+        )
     if len(inspect.signature(function).parameters) != 2:
         raise DeclarationError(
             f"{where}: {function.__qualname__} must take two arguments",

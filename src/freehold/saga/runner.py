@@ -1,15 +1,17 @@
 """The loop that takes the timers of sagas and makes their calls. Pattern: imports the engine and the lifecycle.
 
-A round claims instances that are due and saves them in one transaction, which makes the calls' intention durable; then it
-makes the calls, outside of any transaction, each within its step's time limit, and records each outcome in a transaction
-of its own, guarded by the attempt and the row's version: who comes too late changes nothing. Whoever dies in between
-leaves a row whose `due` brings it to another instance, after the time limit. Any number of runners share the work.
+A round claims instances that are due and saves them in one transaction, which makes the calls' intention durable; then
+it makes the calls, outside of any transaction, each within its step's time limit, and records each outcome in a
+transaction of its own, guarded by the attempt and the row's version: who comes too late changes nothing. Whoever dies
+in between leaves a row whose `due` brings it to another instance, after the time limit. Any number of runners share
+the work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -97,6 +99,7 @@ class SagaRunner(Runner):
         taken = 0
         for _ in range(self._batch):
             claimed: SagaRecord | None = None
+            calls: Sequence[PendingCall] = ()
             try:
                 async with self._post.transaction() as tx:
                     for claimed in await self._engine.store.claim_due(tx.unit, 1):
@@ -121,7 +124,7 @@ class SagaRunner(Runner):
         async with self._post.transaction() as tx:
             await self._engine.on_trouble(tx, record.id, error)
 
-    def _begin(self, calls: list[PendingCall]) -> None:
+    def _begin(self, calls: Sequence[PendingCall]) -> None:
         for pending in calls:
             task = asyncio.create_task(self._call(pending), name=f"{self.name}:{pending.effect.step}")
             self._calls.add(task)

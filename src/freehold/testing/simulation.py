@@ -1,0 +1,244 @@
+"""One run of a saga against simulated participants, every choice made by the caller. Testing: imports the saga pattern.
+
+The instance goes through its stored form between any two inputs, as it does when another process takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from freehold.messages import encode_body
+from freehold.saga.definition import SagaDefinition
+from freehold.saga.document import read_instance, write_record
+from freehold.saga.instance import (
+    Awaiting,
+    CallEnded,
+    Decided,
+    Decision,
+    Input,
+    Instance,
+    LocalEnded,
+    Outcome,
+    Replied,
+    RunCall,
+    RunHook,
+    RunLocal,
+    SendCommand,
+    Started,
+    TimerDue,
+)
+from freehold.saga.machine import advance, begin
+from freehold.saga.merging import make_command
+from freehold.saga.steps import Direction
+from freehold.saga.store import JournalEntry, SagaStatus
+from freehold.testing.participants import Participants, Request, SagaViolation
+
+__all__ = ["Choose", "Fate", "SagaRun"]
+
+Choose = Callable[[str, Sequence[str]], str]
+"""`(about, options)`: which option; the first one is that nothing goes wrong."""
+
+_INPUTS_MAX: Final = 2000
+_BEGIN: Final = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Fate(StrEnum):
+    """What becomes of an attempt."""
+
+    WELL = "well"
+    REFUSED = "refused"
+    """A business refusal (of this key: it stays refused)."""
+    UNHEARD = "unheard"
+    """The request is under way until the end: no attempt of this half arrives before the instance has ended."""
+    UNANSWERED = "unanswered"
+    """It takes effect, and no answer to this half arrives before the instance has ended."""
+    SLOW = "slow"
+    """It takes effect, and the answer comes after the next timer."""
+    LATE = "late"
+    """The request arrives after the next timer."""
+    DOUBLED = "doubled"
+    """The answer comes twice, the second time after the end."""
+    RAISED = "raised"
+    """A call that raises, having had its effect."""
+
+
+_COMMAND_FATES: Final = (
+    Fate.WELL,
+    Fate.REFUSED,
+    Fate.UNHEARD,
+    Fate.UNANSWERED,
+    Fate.SLOW,
+    Fate.LATE,
+    Fate.DOUBLED,
+)
+_CALL_FATES: Final = (*_COMMAND_FATES, Fate.RAISED)
+_HELD: Final = frozenset({Fate.UNHEARD, Fate.UNANSWERED})
+
+
+@dataclass(slots=True)
+class _Held:
+    """Something on its way: a request, or the answer to one where `outcome` is set."""
+
+    request: Request
+    outcome: Outcome | None = None
+
+
+class SagaRun:
+    """One life of an instance. `run` returns its terminal status, or raises `SagaViolation`."""
+
+    def __init__(
+        self,
+        definition: SagaDefinition,
+        state: Any,
+        choose: Choose,
+        replies: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._definition = definition
+        self._choose = choose
+        self._replies = {name: msgspec.json.encode(reply) for name, reply in (replies or {}).items()}
+        self._now = _BEGIN
+        self._instance = begin(definition, state, UUID(int=1), UUID(int=1), self._now)
+        self._ready: list[_Held] = []
+        self._after_timer: list[_Held] = []
+        self._after_end: list[_Held] = []
+        self._fates: dict[tuple[str, Direction], Fate] = {}
+        self._inputs = 0
+        self.participants = Participants(definition)
+        self.entries: list[JournalEntry] = []
+
+    @property
+    def instance(self) -> Instance:
+        """The instance as it is now."""
+        return self._instance
+
+    def run(self) -> SagaStatus:
+        """Live until the end, then let everything arrive that is still under way, and check what is left."""
+        self._take(Started())
+        while not self._instance.ended:
+            self._go_on()
+        ended = self._instance.mode
+        self._ready += self._after_timer + self._after_end
+        self._after_timer, self._after_end = [], []
+        while self._ready:
+            self._deliver(self._ready.pop(0), fate=Fate.WELL)
+            if self._instance.mode is not ended:
+                raise SagaViolation(f"ended as {ended.value}, and then as {self._instance.mode.value}")
+        self._check(ended)
+        return ended
+
+    def _go_on(self) -> None:
+        if self._ready:
+            order = [str(number) for number in range(len(self._ready))]
+            self._deliver(self._ready.pop(int(self._choose("order", order)) if len(order) > 1 else 0))
+        elif self._instance.due is not None:
+            self._now = max(self._now, self._instance.due)
+            self._take(TimerDue())
+            self._ready += self._after_timer
+            self._after_timer = []
+        elif any(progress.awaiting is Awaiting.PERSON for progress in self._instance.steps.values()):
+            self._fates.clear()  # what was down is repaired before a person repeats it
+            self._take(Decided(Decision.RETRY))
+        else:
+            raise SagaViolation(f"nothing will ever happen again, and the instance is {self._instance.mode.value}")
+
+    def _deliver(self, held: _Held, fate: Fate | None = None) -> None:
+        if held.outcome is not None:
+            self._take(self._answer(held.request, held.outcome))
+            return
+        request = held.request
+        fate = fate or self._fate_of(request)
+        if fate in {Fate.UNHEARD, Fate.LATE}:
+            (self._after_end if fate is Fate.UNHEARD else self._after_timer).append(held)
+            return
+        outcome = self.participants.handle(request, refuse=fate is Fate.REFUSED)
+        answer = _Held(request, outcome)
+        match fate:
+            case Fate.UNANSWERED:
+                self._after_end.append(answer)
+            case Fate.SLOW:
+                self._after_timer.append(answer)
+            case Fate.RAISED:
+                self._take(self._answer(request, Outcome.FAILED))
+            case Fate.DOUBLED:
+                self._after_end.append(answer)
+                self._take(self._answer(request, outcome))
+            case _:
+                self._take(self._answer(request, outcome))
+
+    def _fate_of(self, request: Request) -> Fate:
+        """A half that is held back stays so; every other attempt has a fate of its own."""
+        half = (request.step, request.direction)
+        if half not in self._fates or self._fates[half] not in _HELD:
+            fates = _CALL_FATES if isinstance(request, RunCall) else _COMMAND_FATES
+            about = f"{request.step} {request.direction.value} {request.attempt}"
+            self._fates[half] = Fate(self._choose(about, [fate.value for fate in fates]))
+        return self._fates[half]
+
+    def _answer(self, request: Request, outcome: Outcome) -> Replied | CallEnded:
+        body = b"{}"
+        if outcome is Outcome.DONE and request.direction is Direction.ACTION:
+            body = self._replies.get(request.step, b"{}")
+        code = "refused" if outcome is Outcome.REJECTED else ""
+        if isinstance(request, SendCommand):
+            return Replied(request.step, request.direction, request.attempt, outcome, body, code)
+        error = ConnectionError() if outcome is Outcome.FAILED else None
+        return CallEnded(request.step, request.direction, request.attempt, outcome, body, code, error)
+
+    def _take(self, arrived: Input) -> None:
+        """Advance, as the engine does: local functions at once, everything else put under way."""
+        self._inputs += 1
+        if self._inputs > _INPUTS_MAX:
+            raise SagaViolation(f"no end after {_INPUTS_MAX} inputs")
+        before = self._instance
+        turn = advance(self._definition, before, arrived, self._now)
+        self._instance = turn.instance
+        self.entries.extend(turn.entries)
+        if before.ended and (turn.effects or turn.instance != before):
+            raise SagaViolation("an instance that had ended did something")
+        for effect in turn.effects:
+            match effect:
+                case SendCommand() | RunCall():
+                    self._put_under_way(effect)
+                case RunLocal():
+                    self._run_local(effect)
+                case RunHook():
+                    pass
+        self._reload()
+
+    def _put_under_way(self, request: Request) -> None:
+        self.participants.check_no_way_back(request)
+        step = self._definition.by_name[request.step]
+        if isinstance(request, SendCommand):
+            encode_body(make_command(step, request.direction, self._instance.state))
+        self._ready.append(_Held(request))
+
+    def _run_local(self, effect: RunLocal) -> None:
+        about = f"{effect.step} {effect.direction.value}"
+        fate = self._choose(about, [Fate.WELL.value, Fate.REFUSED.value])
+        if fate == Fate.REFUSED.value:
+            self._take(LocalEnded(effect.step, effect.direction, self._instance.state, "refused"))
+            return
+        self.participants.act_locally(effect.step, effect.direction)
+        self._take(LocalEnded(effect.step, effect.direction, self._instance.state))
+
+    def _reload(self) -> None:
+        """Forget everything that is not stored, as a crash does."""
+        record = write_record(self._instance, 1, self._now)
+        self._instance = replace(read_instance(record, self._definition))
+        self._now += timedelta(milliseconds=1)
+
+    def _check(self, ended: SagaStatus) -> None:
+        effects = self.participants.effects
+        for step in self._definition.steps:
+            count = effects.get(step.name, 0)
+            if ended is SagaStatus.COMPLETED and not step.optional and count != 1:
+                raise SagaViolation(f"completed, and '{step.name}' took effect {count} times")
+            if ended is SagaStatus.COMPENSATED and count and (step.undo is not None or step.pivot):
+                raise SagaViolation(f"compensated, and the effect of '{step.name}' is still there")

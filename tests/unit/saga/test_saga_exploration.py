@@ -1,0 +1,110 @@
+"""Every failure of every step, for sagas of several shapes; and proof that the exploration can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.saga.shapes import ORDER, REPLIES, SHAPES, Calling, Checkout, Parallel
+
+from freehold.saga import Saga, working
+from freehold.saga.instance import Awaiting, Phase
+from freehold.saga.machine import _Turn
+from freehold.saga.steps import Direction, StepDefinition
+from freehold.saga.store import SagaStatus
+from freehold.testing.participants import Participants, SagaViolation
+from freehold.testing.saga import explore
+from freehold.testing.simulation import SagaRun
+
+_settle_back = working.WorkingCopy._settle_back
+ENDS = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
+
+
+def test_the_checkout_ends_well_whichever_two_things_fail() -> None:
+    report = explore(Checkout, ORDER, replies=REPLIES, faults_max=2)
+    assert report.runs > 300
+    assert set(report.statuses) == ENDS
+
+
+@pytest.mark.parametrize("saga", [Parallel, Calling])
+def test_parallel_steps_and_calls_end_well_whichever_thing_fails(saga: type[Saga[Any]]) -> None:
+    report = explore(saga, ORDER, replies=REPLIES, faults_max=1)
+    assert set(report.statuses) == ENDS
+
+
+@pytest.mark.parametrize("saga", SHAPES)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_mixture_of_failures_ends_well(saga: type[Saga[Any]], data: st.DataObject) -> None:
+    drawn = 0
+
+    def choose(about: str, options: Any) -> str:
+        nonlocal drawn
+        drawn += 1
+        if drawn > 60:
+            return str(options[0])
+        return str(data.draw(st.sampled_from(options), label=about))
+
+    run = SagaRun(saga.definition(), ORDER, choose, REPLIES)
+    assert run.run() in ENDS
+
+
+def _forgets_doubt(turn: Any) -> None:
+    """A planted fault: what timed out is taken for not having happened."""
+    for name, progress in turn.steps.items():
+        if progress.phase is Phase.DOUBTFUL:
+            turn.set(name, phase=Phase.REFUSED)
+    _settle_back(turn)
+
+
+def _ignores_order(turn: Any) -> None:
+    for step in turn.definition.steps:
+        if step.undo is not None and turn.steps[step.name].phase in {Phase.DONE, Phase.DOUBTFUL}:
+            turn._begin(step, Direction.UNDO)
+    if all(turn._settled(step.name) for step in turn.definition.steps):
+        turn._end(SagaStatus.COMPENSATED)
+
+
+def _pivot_is_no_pivot(turn: Any, step: StepDefinition, reason: str, *, rejected: bool = False) -> None:
+    turn.set(step.name, phase=Phase.DOUBTFUL, awaiting=Awaiting.NOTHING, until=None)
+    turn.go_back(reason)
+
+
+def _fresh_key(*parts: object) -> str:
+    return str(object())
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "fault"),
+    [
+        (working.WorkingCopy, "_settle_back", _forgets_doubt),
+        (working.WorkingCopy, "_settle_back", _ignores_order),
+        (_Turn, "_call_person", _pivot_is_no_pivot),
+        (working, "request_key", _fresh_key),
+        (_Turn, "_is_awaited", lambda *_: True),
+    ],
+)
+def test_the_exploration_finds_planted_faults(
+    target: object, name: str, fault: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, name, fault)
+    with pytest.raises(SagaViolation):
+        explore(Checkout, ORDER, replies=REPLIES, faults_max=2)
+
+
+def test_the_exploration_notices_participants_without_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the bar an action that arrives after its undo stays: the invariants see it."""
+    real = Participants.handle
+
+    def forgetful(self: Participants, request: Any, *, refuse: bool = False) -> Any:
+        outcome = real(self, request, refuse=refuse)
+        if outcome.value == "empty":
+            self._answers.pop(request.bars)
+        return outcome
+
+    monkeypatch.setattr(Participants, "handle", forgetful)
+    with pytest.raises(SagaViolation, match=r"unheard|late"):
+        explore(Checkout, ORDER, replies=REPLIES, faults_max=1)
