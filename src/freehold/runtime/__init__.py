@@ -1,8 +1,21 @@
 """The runtime: a service put together from settings and adapters, with its loops."""
 
 from freehold.runtime.health import Health, Readiness, RunnerHealth
+from freehold.runtime.letters import DeadLetterActions
 from freehold.runtime.loops import ROLES
 from freehold.runtime.running import RunningService
 from freehold.runtime.several import Runtime, run
+from freehold.runtime.standalone import Inbox, Outbox
 
-__all__ = ["ROLES", "Health", "Readiness", "RunnerHealth", "RunningService", "Runtime", "run"]
+__all__ = [
+    "ROLES",
+    "DeadLetterActions",
+    "Health",
+    "Inbox",
+    "Outbox",
+    "Readiness",
+    "RunnerHealth",
+    "RunningService",
+    "Runtime",
+    "run",
+]

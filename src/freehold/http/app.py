@@ -1,0 +1,99 @@
+"""A service's HTTP API with FastAPI: lifespan, transactions, health. Runtime: imports the runtime, FastAPI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from freehold.errors import ConfigurationError
+from freehold.http.context import RequestContext
+from freehold.http.middleware import TransactionMiddleware
+from freehold.http.problems import install_problems
+from freehold.runtime import RunningService
+from freehold.service import Service
+from freehold.settings import Settings
+from freehold.transaction import Transaction
+
+__all__ = ["Tx", "create_app", "install", "lifespan", "running_service", "transaction"]
+
+_READY_TIMEOUT_SECONDS = 2.0
+
+
+async def transaction(request: Request) -> Transaction:
+    """The dependency that gives an endpoint its transaction: committed before the answer is sent if that is below 400,
+    rolled back otherwise. Asked for twice in one request it is the same one.
+    """
+    return await _context(request).transaction()
+
+
+Tx = Annotated[Transaction, Depends(transaction)]
+"""`async def place(order: Order, tx: Tx)`: an endpoint with a transaction."""
+
+
+def running_service(request: Request) -> RunningService:
+    """The dependency that gives an endpoint the service it runs in."""
+    return _context(request).running
+
+
+def create_app(target: Service | RunningService, settings: Settings | None = None, **options: Any) -> FastAPI:
+    """Make an application that runs a service, or stands before one that runs; `options` are FastAPI's."""
+    app = FastAPI(lifespan=lifespan(target, settings), title=_name(target), **options)
+    install(app)
+    return app
+
+
+def lifespan(
+    target: Service | RunningService, settings: Settings | None = None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """The lifespan of an application that runs a service: `FastAPI(lifespan=lifespan(orders))`, with `install(app)`.
+
+    A `RunningService` that was started elsewhere is used as it is, and not stopped.
+    """
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        running = target if isinstance(target, RunningService) else RunningService(target, settings)
+        app.state.freehold = running
+        if running.started:
+            yield
+            return
+        async with running:
+            yield
+
+    return life
+
+
+def install(app: FastAPI) -> None:
+    """Add transactions, idempotency keys, problems, /healthz and /readyz to an application."""
+    app.add_middleware(TransactionMiddleware)
+    install_problems(app)
+    app.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/readyz", _readyz, methods=["GET"], include_in_schema=False)
+
+
+async def _healthz() -> dict[str, str]:
+    """The process lives; nothing is asked of anybody else."""
+    return {"status": "ok"}
+
+
+async def _readyz(request: Request) -> JSONResponse:
+    readiness = await running_service(request).readiness(_READY_TIMEOUT_SECONDS)
+    content = {"status": "ready" if readiness.ready else "not-ready", "problems": dict(readiness.problems)}
+    return JSONResponse(content, 200 if readiness.ready else 503)
+
+
+def _context(request: Request) -> RequestContext:
+    context = request.scope.get("freehold")
+    if not isinstance(context, RequestContext):
+        raise ConfigurationError(
+            "no service runs behind this application", hint="install(app) and FastAPI(lifespan=lifespan(service))"
+        )
+    return context
+
+
+def _name(target: Service | RunningService) -> str:
+    return target.service.name if isinstance(target, RunningService) else target.name

@@ -1,0 +1,76 @@
+"""What belongs to one request: transaction, correlation id, trace. Runtime: imports the foundation and the runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from uuid import UUID
+
+from freehold.ids import new_id
+from freehold.runtime import RunningService
+from freehold.transaction import Transaction
+
+__all__ = ["CORRELATION_HEADER", "RequestContext"]
+
+CORRELATION_HEADER = "x-correlation-id"
+_TRACE_PARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+
+
+class _TakenBack(Exception):
+    """Ends a transaction's block without its commit."""
+
+
+class RequestContext:
+    """One request's share of a running service. The transaction is opened when it is first asked for."""
+
+    def __init__(self, running: RunningService, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        found = {name: value for name, value in headers if name in _WANTED}
+        self.running = running
+        self.correlation_id = _uuid(found.get(CORRELATION_HEADER.encode(), b"")) or new_id()
+        self.idempotency_key = found.get(b"idempotency-key", b"").decode("latin-1")
+        self.trace_parent = _trace_parent(found.get(b"traceparent", b""), self.correlation_id)
+        self._block: AbstractAsyncContextManager[Transaction] | None = None
+        self._transaction: Transaction | None = None
+
+    async def transaction(self) -> Transaction:
+        """The transaction of this request. Raises `Unavailable`."""
+        if self._transaction is None:
+            block = self.running.transaction(correlation_id=self.correlation_id)
+            self._transaction = await block.__aenter__()
+            self._block = block
+        return self._transaction
+
+    async def commit(self) -> None:
+        """Commit, where a transaction was opened. Raises what the commit does; it is rolled back then."""
+        block, self._block = self._block, None
+        if block is not None:
+            await block.__aexit__(None, None, None)
+
+    async def roll_back(self) -> None:
+        """Roll back, where a transaction is open."""
+        block, self._block = self._block, None
+        if block is not None:
+            error = _TakenBack()
+            with contextlib.suppress(_TakenBack):
+                await block.__aexit__(_TakenBack, error, None)
+
+
+_WANTED = frozenset({CORRELATION_HEADER.encode(), b"idempotency-key", b"traceparent"})
+
+
+def _uuid(value: bytes) -> UUID | None:
+    try:
+        return UUID(value.decode("ascii"))
+    except ValueError:
+        return None
+
+
+def _trace_parent(value: bytes, correlation_id: UUID) -> str:
+    """Go on with the caller's trace, or begin one that is found by the correlation id."""
+    text = value.decode("latin-1")
+    if _TRACE_PARENT.match(text):
+        return text
+    return f"00-{correlation_id.hex}-{os.urandom(8).hex()}-00"

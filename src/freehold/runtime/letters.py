@@ -1,0 +1,133 @@
+"""What people do with dead letters: look, edit, replay, drop. Runtime: imports the stores of the patterns.
+
+Every action is one transaction with its audit row. A replay is a new message, caused by the original, for the one
+consumer that failed (inbound) or for the broker (outbound). A request keeps its idempotency key: if it was handled
+after all, or its compensation came meanwhile, the replay has no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from freehold.audit.store import AuditEntry
+from freehold.binding import Stores
+from freehold.clock import Clock, HybridLogicalClock, SystemClock
+from freehold.database import UnitOfWork
+from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.errors import CodecError, ConcurrencyConflict, UnknownMessage
+from freehold.ids import new_id
+from freehold.inbox.store import Arrival
+from freehold.messages import Envelope, decode_body, decode_envelope, encode_envelope, registry
+from freehold.settings import Settings
+from freehold.transaction import outgoing
+
+__all__ = ["DeadLetterActions"]
+
+
+class DeadLetterActions:
+    """Actions on the dead letters of one service's database; needs nothing but the database to be open.
+
+    `actor` is who acts, `reason` what they say about it.
+    """
+
+    def __init__(self, stores: Stores, settings: Settings, clock: Clock | None = None) -> None:
+        self._stores = stores
+        self._clock: Clock = clock or SystemClock()
+        self._hlc = HybridLogicalClock(self._clock)
+        self._replay_horizon_seconds = settings.replay_horizon_seconds
+
+    async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
+        """Letters, newest first."""
+        return await self._stores.dead_letters.find(wanted)
+
+    async def get(self, letter_id: UUID) -> DeadLetter:
+        """One letter. Raises `NotFound`."""
+        async with self._stores.database.begin() as unit:
+            return await self._stores.dead_letters.get(unit, letter_id)
+
+    async def edit(self, letter_id: UUID, body: bytes, *, actor: str, reason: str) -> None:
+        """Have another body replayed; the original stays as it is.
+
+        Raises `NotFound`, `ConcurrencyConflict` (it has ended), `CodecError` where the body does not fit its type, and
+        where the envelope itself is unreadable: such a letter can only be dropped.
+        """
+        async with self._stores.database.begin() as unit:
+            letter = await self._stores.dead_letters.get(unit, letter_id)
+            envelope = replace(_envelope(letter), body=body)
+            _check_body(envelope)
+            await self._stores.dead_letters.edit(unit, letter_id, encode_envelope(envelope))
+            await self._note(unit, letter_id, "dead-letter.edit", actor, reason)
+
+    async def replay(self, letter_id: UUID, *, actor: str, reason: str, late: bool = False) -> UUID:
+        """Bring the message, or its edited form, on its way again; returns the id of the new message.
+
+        Raises `NotFound`, `ConcurrencyConflict` where the letter has ended, or is older than `replay_horizon_seconds`:
+        receipts that would tell a second effect may be gone by then. `late` says that this is known and wanted.
+        """
+        async with self._stores.database.begin() as unit:
+            letter = await self._stores.dead_letters.get(unit, letter_id)
+            self._check_age(letter, late=late)
+            original = _envelope(letter)
+            again = replace(
+                original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick()
+            )
+            await self._send(unit, letter, again)
+            await self._stores.dead_letters.mark(unit, letter_id, DeadLetterStatus.REPLAYED, again.id)
+            await self._note(unit, letter_id, "dead-letter.replay", actor, reason)
+        return again.id
+
+    async def drop(self, letter_id: UUID, *, actor: str, reason: str) -> None:
+        """Give the message up for good. Raises `NotFound`, `ConcurrencyConflict` where the letter has ended."""
+        async with self._stores.database.begin() as unit:
+            await self._stores.dead_letters.mark(unit, letter_id, DeadLetterStatus.DROPPED, None)
+            await self._note(unit, letter_id, "dead-letter.drop", actor, reason)
+
+    async def _send(self, unit: UnitOfWork, letter: DeadLetter, again: Envelope) -> None:
+        if letter.direction is Direction.OUTBOUND:
+            await self._stores.outbox.stage(unit, [outgoing(again)])
+            return
+        arrival = Arrival(receipt_key=again.receipt_key, topic=again.topic, key=again.key, bars=again.bars)
+        await self._stores.inbox.defer(
+            unit,
+            letter.consumer,
+            arrival,
+            encode_envelope(again),
+            attempts=0,
+            delay_seconds=0.0,
+            reason="replayed dead letter",
+        )
+
+    def _check_age(self, letter: DeadLetter, *, late: bool) -> None:
+        age_seconds = (self._clock.now() - letter.failed_at).total_seconds()
+        if letter.status is DeadLetterStatus.DEAD and age_seconds > self._replay_horizon_seconds and not late:
+            raise ConcurrencyConflict(
+                f"dead letter {letter.id} is {age_seconds / 86400:.1f} days old, more than replay_horizon_seconds",
+                hint="make sure that its effect does not exist, then replay it as a late one",
+            )
+
+    async def _note(self, unit: UnitOfWork, letter_id: UUID, action: str, actor: str, reason: str) -> None:
+        entry = AuditEntry(at=self._clock.now(), actor=actor, action=action, subject=str(letter_id), reason=reason)
+        await self._stores.audit.add(unit, entry)
+
+
+def _envelope(letter: DeadLetter) -> Envelope:
+    try:
+        return decode_envelope(letter.edited or letter.document)
+    except CodecError as error:
+        raise CodecError(
+            f"dead letter {letter.id} holds no readable envelope: {error.message}",
+            hint="it can only be dropped; have the sender send it again",
+        ) from None
+
+
+def _check_body(envelope: Envelope) -> None:
+    """Of a type that is not declared here (the command line without the services' modules) JSON is all there is to
+    know.
+    """
+    try:
+        declared = registry.find(envelope.type, envelope.version)
+    except UnknownMessage:
+        return
+    decode_body(envelope.body, declared)

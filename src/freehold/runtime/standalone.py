@@ -1,0 +1,152 @@
+"""The outbox and the inbox alone, in code that has its own sessions and transactions. Runtime.
+
+Nothing here ever commits or rolls back for the user: what is written joins their transaction, and shares its fate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from freehold.binding import open_stores
+from freehold.clock import Clock
+from freehold.database import DatabaseOptions
+from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.runtime.running import RunningService
+from freehold.service import Service
+from freehold.settings import Settings
+from freehold.transaction import Transaction
+
+__all__ = ["Inbox", "Outbox"]
+
+
+class Outbox:
+    """The transactional outbox for existing code. `async with Outbox("orders", database, broker) as outbox:` runs its
+    relay.
+
+    The methods take the user's own SQLAlchemy `AsyncSession` or `AsyncConnection`, asyncpg connection or psycopg
+    `AsyncConnection`, with a transaction open, and write one row into it. The relay is woken by SQLAlchemy's commit,
+    and otherwise looks once a second. With `relay=False` another process publishes.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        database: str,
+        broker: str,
+        *,
+        relay: bool = True,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> None:
+        self._running = RunningService(
+            Service(service),
+            Settings.load(service, environ={}, database=database, broker=broker, **settings),
+            roles=("relay", "schedule", "prune") if relay else (),
+            clock=clock,
+        )
+
+    @property
+    def running(self) -> RunningService:
+        """The service behind it: health, stores."""
+        return self._running
+
+    async def __aenter__(self) -> Self:
+        """Make the tables where they are missing, and start the relay."""
+        await self._running.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the relay."""
+        await self._running.stop()
+
+    async def publish(
+        self,
+        session: object,
+        event: object,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> UUID:
+        """Publish an event with the user's commit; returns its id. Raises `DeclarationError`, `ConfigurationError`."""
+        tx = self._running.post.enlist(session)
+        message_id = tx.publish(event, key=key, subject=subject, headers=headers)
+        await _write(tx, session)
+        return message_id
+
+    async def send(
+        self,
+        session: object,
+        command: object,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> UUID:
+        """Send a command with the user's commit; returns its id."""
+        tx = self._running.post.enlist(session)
+        message_id = tx.send(command, key=key, subject=subject, headers=headers)
+        await _write(tx, session)
+        return message_id
+
+    async def schedule(self, session: object, message: object, *, delay_seconds: float, key: str | None = None) -> UUID:
+        """Have a message sent `delay_seconds` after the user's commit; returns the id that `cancel` takes."""
+        tx = self._running.post.enlist(session)
+        message_id = tx.schedule(message, delay_seconds=delay_seconds, key=key)
+        await _write(tx, session)
+        return message_id
+
+    async def cancel(self, session: object, message_id: UUID) -> bool:
+        """Take a scheduled message back with the user's commit. False: it is on its way already."""
+        return await self._running.post.enlist(session).cancel(message_id)
+
+
+class Inbox:
+    """The idempotent inbox for existing code: `if await inbox.first_time(session, message_id): ...`.
+
+    The receipt joins the user's transaction: if that is rolled back, the message was not handled.
+    """
+
+    def __init__(self, consumer: str, database: str, *, options: DatabaseOptions | None = None) -> None:
+        self._consumer = consumer
+        self._stores = open_stores(database, options)
+
+    async def __aenter__(self) -> Self:
+        """Make the tables where they are missing."""
+        await self._stores.database.open()
+        await self._stores.database.upgrade()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self._stores.database.close()
+
+    async def first_time(self, session: object, message_id: UUID | str) -> bool:
+        """Write the receipt of a message; False where there is one already. A concurrent holder is waited for."""
+        unit = self._stores.database.enlist(session)
+        arrival = Arrival(receipt_key=str(message_id), topic="", key=str(message_id))
+        receipts = await self._stores.inbox.receive(unit, self._consumer, [arrival])
+        return receipts[0].status is ReceiptStatus.FRESH
+
+    async def prune(self, older_than_seconds: float, *, limit: int = 1000) -> int:
+        """Delete receipts older than this, `limit` at most; returns how many. Call it now and then."""
+        return await self._stores.inbox.prune(older_than_seconds, limit)
+
+
+async def _write(tx: Transaction, session: object) -> None:
+    """Stage, and have the relay woken by the commit where SQLAlchemy tells of it. A wake too many does no harm."""
+    await tx.flush()
+    if isinstance(session, AsyncSession):
+        sqlalchemy_event.listen(session.sync_session, "after_commit", lambda _session: tx.notify(), once=True)
+    elif isinstance(session, AsyncConnection) and session.sync_connection is not None:
+        sqlalchemy_event.listen(session.sync_connection, "commit", lambda _connection: tx.notify(), once=True)
