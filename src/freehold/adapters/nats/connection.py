@@ -1,0 +1,162 @@
+"""One connection to NATS, and its errors in our words. Adapter: imports the driver.
+
+Nothing is sent while the connection is down: what a caller was told to be unavailable must not arrive later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from freehold.errors import BrokerError, OperationTimeout, Unavailable
+
+__all__ = ["ApiError", "NatsConnection", "encode", "raise_error", "translated"]
+
+# A fraction of a second serves the driver well, though it declares whole ones.
+_RECONNECT_WAIT_SECONDS: Final[Any] = 0.2
+_PING_SECONDS: Final = 2
+_PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
+_HINT: Final = "is nats-server running, with JetStream (-js)?"
+
+
+class ApiError(BrokerError):
+    """JetStream answered with an error; `number` is its err_code."""
+
+    def __init__(self, number: int, description: str) -> None:
+        super().__init__(f"NATS refused: {description} ({number})")
+        self.number = number
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise the driver's errors as ours."""
+    try:
+        yield
+    except (TimeoutError, nats.errors.TimeoutError) as error:
+        raise OperationTimeout("NATS did not answer in time", hint=_HINT) from error
+    except (nats.errors.Error, OSError) as error:
+        raise Unavailable(f"NATS cannot be reached ({type(error).__name__})", hint=_HINT) from error
+
+
+class NatsConnection:
+    """A connection that comes back by itself. `on_reconnected` callbacks run each time it did."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._servers = [part if "://" in part else f"nats://{part}" for part in url.split(",")]
+        self._timeout_seconds = timeout_seconds
+        self._client = Client()
+        self.on_reconnected: list[Callable[[], None]] = []
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as is known."""
+        return bool(self._client.is_connected)
+
+    @property
+    def message_bytes_max(self) -> int:
+        """The largest payload that the server takes."""
+        return int(self._client.max_payload)
+
+    @property
+    def server_version(self) -> str:
+        """The version that the server told."""
+        return str(self._client.connected_server_version)
+
+    async def open(self) -> None:
+        """Connect. Raises `Unavailable` in bounded time."""
+        with translated():
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    await self._client.connect(
+                        self._servers,
+                        connect_timeout=max(1, int(self._timeout_seconds)),
+                        reconnect_time_wait=_RECONNECT_WAIT_SECONDS,
+                        max_reconnect_attempts=-1,
+                        ping_interval=_PING_SECONDS,
+                        max_outstanding_pings=2,
+                        error_cb=_ignore,
+                        reconnected_cb=self._reconnected,
+                    )
+            except BaseException:
+                await self._abandon()
+                raise
+
+    async def close(self) -> None:
+        """Close. Never raises."""
+        await self._abandon()
+
+    async def publish(
+        self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Send without waiting for an answer. Raises `Unavailable`."""
+        self.check()
+        with translated():
+            await self._client.publish(subject, payload, reply=reply, headers=headers)
+
+    async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Have a callback called for each message."""
+        self.check()
+        with translated():
+            return await self._client.subscribe(
+                subject, cb=callback, pending_msgs_limit=-1, pending_bytes_limit=_PENDING_BYTES_MAX
+            )
+
+    async def ask(
+        self, subject: str, question: Mapping[str, Any] | None = None, timeout_seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Ask JetStream's API (`subject` without `$JS.API.`). Raises `ApiError`, `Unavailable`."""
+        message = await self.request(f"$JS.API.{subject}", encode(question or {}), timeout_seconds)
+        answer: dict[str, Any] = json.loads(message.data)
+        raise_error(answer)
+        return answer
+
+    async def request(self, subject: str, payload: bytes, timeout_seconds: float | None = None) -> Msg:
+        """Ask and wait. Raises `Unavailable`."""
+        self.check()
+        with translated():
+            return await self._client.request(subject, payload, timeout=timeout_seconds or self._timeout_seconds)
+
+    def inbox(self) -> str:
+        """Return a subject prefix of our own for answers."""
+        return str(self._client.new_inbox())
+
+    def check(self) -> None:
+        """Raise `Unavailable` where the connection is down."""
+        if not self.connected:
+            raise Unavailable("NATS is not connected", hint=_HINT)
+
+    async def _reconnected(self) -> None:
+        for callback in self.on_reconnected:
+            callback()
+
+    async def _abandon(self) -> None:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._client.close()
+
+
+def encode(value: Mapping[str, Any]) -> bytes:
+    """Encode a request or record."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def raise_error(answer: Mapping[str, Any]) -> None:
+    """Raise what JetStream answered, if it is an error: `Unavailable` for those that pass."""
+    error = answer.get("error")
+    if error is None:
+        return
+    if error.get("code") in {408, 429, 503}:
+        raise Unavailable(f"NATS: {error.get('description')}", hint="wait, or give JetStream more room")
+    raise ApiError(int(error.get("err_code", 0)), str(error.get("description")))
+
+
+async def _ignore(_error: Exception) -> None:
+    """Connection errors show where they matter: in the calls that fail."""

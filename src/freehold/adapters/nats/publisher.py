@@ -1,0 +1,116 @@
+"""Publishing to JetStream with many confirmations under way. Adapter: imports its package.
+
+One subscription takes all confirmations; each call waits once for all of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from freehold.adapters.nats.connection import ApiError, NatsConnection, raise_error
+from freehold.errors import FreeholdError, OperationTimeout, Unavailable
+
+__all__ = ["Publication", "Publisher"]
+
+_UNCONFIRMED = "NATS did not confirm in time"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What is to be stored under a subject."""
+
+    subject: str
+    payload: bytes = field(repr=False)
+    headers: dict[str, str] | None = None
+
+
+class _Round:
+    """The confirmations that one call waits for."""
+
+    def __init__(self, size: int) -> None:
+        self.results: list[Mapping[str, Any] | FreeholdError | None] = [None] * size
+        self.missing = size
+        self.done = asyncio.Event()
+
+    def answer(self, index: int, result: Mapping[str, Any] | FreeholdError) -> None:
+        if self.results[index] is None:
+            self.results[index] = result
+            self.missing -= 1
+            if not self.missing:
+                self.done.set()
+
+    def end(self, error: FreeholdError) -> None:
+        for index in range(len(self.results)):
+            self.answer(index, error)
+
+
+class Publisher:
+    """Stores publications and returns JetStream's confirmations."""
+
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
+        self._inbox = ""
+        self._number = 0
+        self._waiting: dict[str, tuple[_Round, int]] = {}
+
+    async def open(self) -> None:
+        """Listen for confirmations."""
+        self._inbox = self._connection.inbox()
+        await self._connection.subscribe(f"{self._inbox}.*", self._answered)
+
+    async def publish(
+        self, publications: Sequence[Publication], timeout_seconds: float
+    ) -> Sequence[Mapping[str, Any] | FreeholdError]:
+        """Send all at once and wait for all; each gets a confirmation, or an error (`Unavailable`, `ApiError`)."""
+        round_ = _Round(len(publications))
+        tokens: list[str] = []
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_seconds):
+                    await self._send(publications, round_, tokens)
+                    await round_.done.wait()
+        except Unavailable as error:
+            round_.end(error)
+        finally:
+            for token in tokens:
+                self._waiting.pop(token, None)
+        missing = OperationTimeout(_UNCONFIRMED, hint="whether it was stored is not known; publish it again")
+        return [result if result is not None else missing for result in round_.results]
+
+    async def publish_one(self, publication: Publication, timeout_seconds: float) -> Mapping[str, Any]:
+        """Store one. Raises `Unavailable`, `ApiError`."""
+        (result,) = await self.publish([publication], timeout_seconds)
+        if isinstance(result, FreeholdError):
+            raise result
+        return result
+
+    async def _send(self, publications: Sequence[Publication], round_: _Round, tokens: list[str]) -> None:
+        for index, publication in enumerate(publications):
+            self._number += 1
+            token = f"{self._inbox}.{self._number}"
+            self._waiting[token] = (round_, index)
+            tokens.append(token)
+            await self._connection.publish(publication.subject, publication.payload, token, publication.headers)
+
+    async def _answered(self, message: Msg) -> None:
+        waiting = self._waiting.pop(message.subject, None)
+        if waiting is None:
+            return
+        round_, index = waiting
+        if message.headers:
+            round_.answer(index, Unavailable("no stream takes this message", hint="is JetStream enabled?"))
+            return
+        answer = json.loads(message.data)
+        try:
+            raise_error(answer)
+        except (ApiError, Unavailable) as error:
+            round_.answer(index, error)
+        else:
+            round_.answer(index, answer)
