@@ -1,1 +1,61 @@
-"""PostgreSQL."""
+"""PostgreSQL.
+
+Nothing is imported before a database is asked for: the driver is an extra (`freehold[postgres]`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from freehold.clock import Clock
+from freehold.database import DatabaseOptions
+from freehold.errors import MissingDriver
+from freehold.migrations import Migration
+
+if TYPE_CHECKING:
+    from freehold.binding import Stores
+
+__all__ = ["PostgresAdapter", "adapter"]
+
+
+class PostgresAdapter:
+    """Makes the stores of a `postgresql://` URL."""
+
+    database_schemes: Sequence[str] = ("postgresql",)
+
+    def stores(
+        self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
+    ) -> Stores:
+        """Make the stores without connecting. Raises `ConfigurationError`, `MissingDriver`."""
+        if find_spec("asyncpg") is None:
+            raise MissingDriver("asyncpg", extra="postgres")
+        from freehold.adapters.postgres.database import PostgresDatabase
+        from freehold.adapters.postgres.inbox import PostgresInboxStore
+        from freehold.adapters.postgres.outbox import PostgresOutboxStore
+        from freehold.adapters.postgres.saga import PostgresSagaStore
+        from freehold.adapters.sql.audit import SqlAuditStore
+        from freehold.adapters.sql.deadletters import SqlDeadLetterStore
+        from freehold.adapters.sql.idempotency import SqlIdempotencyStore
+        from freehold.adapters.sql.leases import SqlLeaseStore
+        from freehold.adapters.sql.schedule import SqlScheduleStore
+        from freehold.binding import Stores
+
+        database = PostgresDatabase(url, options, migrations, clock)
+        dialect = database.dialect
+        outbox = PostgresOutboxStore(database, dialect)
+        return Stores(
+            database=database,
+            outbox=outbox,
+            inbox=PostgresInboxStore(database, dialect),
+            dead_letters=SqlDeadLetterStore(database, dialect),
+            schedule=SqlScheduleStore(database, dialect, outbox),
+            sagas=PostgresSagaStore(database, dialect),
+            leases=SqlLeaseStore(database, dialect),
+            idempotency=SqlIdempotencyStore(database, dialect),
+            audit=SqlAuditStore(database, dialect),
+        )
+
+
+adapter: Final = PostgresAdapter()

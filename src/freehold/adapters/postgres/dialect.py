@@ -23,6 +23,7 @@ class PostgresDialect(Dialect):
     lock_rows: ClassVar[str] = "FOR UPDATE"
     lock_free_rows: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
     time_type: ClassVar[str] = "timestamptz"
+    alone_sql: ClassVar[str] = "SELECT pg_try_advisory_xact_lock($1)"
     table_exists_sql: ClassVar[str] = "SELECT to_regclass($1) IS NOT NULL"
 
     def uuid(self, value: UUID | None) -> object:

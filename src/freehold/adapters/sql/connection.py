@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from freehold.database import Database, UnitOfWork
-from freehold.errors import ConfigurationError
 
-__all__ = ["Row", "SqlConnection", "SqlDatabase", "SqlUnit", "sql_of"]
+__all__ = ["Row", "SqlConnection", "SqlDatabase", "SqlUnit"]
 
 Row = Sequence[Any]
 
@@ -55,14 +54,3 @@ class SqlDatabase(Database, Protocol):
 
         A claim that must outlive what comes after it is a single statement here, or a `begin` of its own.
         """
-
-
-def sql_of(unit: UnitOfWork) -> SqlConnection:
-    """The SQL side of a unit of work. Raises `ConfigurationError` for one of another kind of database."""
-    sql = getattr(unit, "sql", None)
-    if sql is None:
-        raise ConfigurationError(
-            f"a unit of work of {type(unit).__name__} was given to an SQL store",
-            hint="a transaction and the stores used in it must be of the same database",
-        )
-    return cast("SqlConnection", sql)

@@ -35,6 +35,8 @@ class Dialect(ABC):
     """The type of a column that holds a time."""
     table_exists_sql: ClassVar[str]
     """A statement that says whether the table named by `$1` exists."""
+    alone_sql: ClassVar[str]
+    """A statement that says whether this transaction is the only one that holds the lock numbered `$1`; never waits."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock

@@ -123,7 +123,7 @@ class QueuedWrites:
 
     async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
         """Run a statement; one that begins with SELECT reads, and waits for nobody."""
-        if sql.startswith("SELECT"):
+        if sql.lstrip().startswith("SELECT"):
             return await self._pooled.fetch(sql, parameters)
         async with self._writing():
             return await self._pooled.fetch(sql, parameters)

@@ -1,0 +1,84 @@
+"""Scheduled messages on an SQL database. Base of the SQL engines: imports its siblings and the ports.
+
+One instance moves at a time (`Dialect.alone_sql`), and those that come meanwhile move nothing: of two that moved side
+by side, the one with the later message of a key could commit first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from freehold.adapters.sql.connection import Row, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.broker import Outgoing
+from freehold.database import UnitOfWork
+from freehold.ids import stable_hash
+from freehold.outbox.store import OutboxStore
+from freehold.schedule.store import ScheduledMessage, ScheduleStore
+
+__all__ = ["SqlScheduleStore"]
+
+_MOVER = stable_hash("freehold.schedule")
+
+
+class SqlScheduleStore(SqlStore, ScheduleStore):
+    """Messages by the time they are due. Those that are due go through `outbox`, in the same transaction."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect, outbox: OutboxStore) -> None:
+        super().__init__(database, dialect)
+        self._outbox = outbox
+        now = dialect.now_sql(1)
+        self._add = f"""
+INSERT INTO freehold_schedule (due_at, id, name, topic, key, document)
+VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
+        self._take = f"""
+DELETE FROM freehold_schedule WHERE id IN (
+    SELECT id FROM freehold_schedule WHERE due_at <= {now} ORDER BY due_at, position LIMIT $2 {dialect.lock_free_rows}
+)
+RETURNING due_at, position, id, topic, key, document"""
+        self._next_due = f"SELECT {dialect.seconds_sql('min(due_at)', now)} FROM freehold_schedule"
+
+    async def add(self, unit: UnitOfWork, message: Outgoing, name: str, delay_seconds: float) -> None:
+        """Insert."""
+        parameters = (self._dialect.uuid(message.id), name, message.topic, message.key, message.document)
+        await sql_of(unit).execute(self._add, (self._dialect.now(), delay_seconds, *parameters))
+
+    async def cancel(self, unit: UnitOfWork, message_id: UUID) -> bool:
+        """Delete; waits for a move that is under way, and then says False."""
+        count = await sql_of(unit).execute(
+            "DELETE FROM freehold_schedule WHERE id = $1", (self._dialect.uuid(message_id),)
+        )
+        return count == 1
+
+    async def move_due(self, limit: int) -> int:
+        """Take what is due, oldest first, and stage it; nothing where another instance is about it."""
+        async with self._database.begin() as unit:
+            if not (await unit.sql.fetch(self._dialect.alone_sql, (_MOVER,)))[0][0]:
+                return 0
+            rows = await unit.sql.fetch(self._take, (self._dialect.now(), limit))
+            ordered = sorted(rows, key=lambda row: (row[0], row[1]))
+            await self._outbox.stage(unit, [self._outgoing(row[2:]) for row in ordered])
+        return len(rows)
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until the next is due."""
+        async with self._database.direct() as sql:
+            ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(),))
+        return None if seconds is None else max(0.0, float(seconds))
+
+    async def find(self, name: str | None, limit: int) -> Sequence[ScheduledMessage]:
+        """Scheduled messages, next first."""
+        where, parameters = ("", (limit,)) if name is None else ("WHERE name = $2", (limit, name))
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                "SELECT id, topic, key, document, name, due_at FROM freehold_schedule"
+                f" {where} ORDER BY due_at, position LIMIT $1",
+                parameters,
+            )
+        return [ScheduledMessage(self._outgoing(row[:4]), row[4], self._dialect.read_time(row[5])) for row in rows]
+
+    def _outgoing(self, row: Row) -> Outgoing:
+        message_id, topic, key, document = row
+        return Outgoing(self._dialect.read_uuid(message_id), topic, key, bytes(document))

@@ -1,0 +1,71 @@
+"""The outbox on SQLite: one writer at a time, so positions are drawn in the order of commit. Imports the SQL base.
+
+Rows are read in order of position, which is the order in the file; `+partition` keeps the planner from anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
+from freehold.adapters.sql.store import sql_of
+from freehold.broker import Outgoing
+from freehold.database import UnitOfWork
+from freehold.outbox.store import StagedMessage
+
+__all__ = ["SqliteOutboxStore"]
+
+
+class SqliteOutboxStore(SqlOutboxStore):
+    """Rows by position."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        held = (
+            f"SELECT g.partition FROM {dialect.relation_sql(1, 'partition integer, token bigint, name text')} AS g"
+            " JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token"
+        )
+        self._fetch = f"""
+SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, o.attempts
+FROM freehold_outbox AS o
+WHERE +o.partition IN ({held})
+    AND NOT EXISTS (SELECT 1 FROM freehold_outbox AS b WHERE b.key = o.key AND b.blocked_until > $2)
+ORDER BY o.position LIMIT $3"""
+        self._remove_sql = f"""
+DELETE FROM freehold_outbox WHERE position {dialect.in_sql(2, "bigint")} AND +partition IN ({held})"""
+        self._postpone = f"""
+UPDATE freehold_outbox SET blocked_until = {dialect.later_sql("$2", 3)}, attempts = attempts + 1, reason = $4
+WHERE position = $5 AND +partition IN ({held})"""
+
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
+        """Insert, in one hop to the connection's thread."""
+        now = self._dialect.now()
+        rows = [
+            (self._partition(each.key), self._dialect.uuid(each.id), each.topic, each.key, each.document, now)
+            for each in messages
+        ]
+        if rows:
+            await sql_of(unit).execute_many(
+                "INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)"
+                " VALUES ($1, $2, $3, $4, $5, $6)",
+                rows,
+            )
+
+    async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
+        """The oldest rows of the partitions leased."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(self._fetch, (self._leases(leases), self._dialect.now(), limit))
+        return [self._staged(row) for row in rows]
+
+    async def postpone(
+        self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
+    ) -> bool:
+        """Block the row's key, in one statement."""
+        rest = (self._dialect.now(), delay_seconds, reason[:REASON_CHARACTERS_MAX], message.position)
+        async with self._database.direct() as sql:
+            return await sql.execute(self._postpone, (self._leases(leases), *rest)) == 1
+
+    async def _remove(self, sql: SqlConnection, leases: str, positions: Collection[int]) -> int:
+        return await sql.execute(self._remove_sql, (leases, self._dialect.list_value(positions)))
