@@ -31,6 +31,8 @@ __all__ = ["SagaRunner"]
 
 _log = logging.getLogger("freehold.saga")
 _RECORD: Final = Retry(attempts=6, delay_seconds=0.05, delay_seconds_max=1.0)
+_TAKEN_BY_OTHERS_SECONDS: Final = 0.05
+"""Idle time when what is due is locked by another instance just now."""
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 
 
@@ -64,10 +66,12 @@ class SagaRunner(Runner):
         """Take what is due until stopped; then wait for the calls under way. Cancelled, they are cancelled too."""
         try:
             while not self.stopping:
-                taken = await self.take_due()
+                idle_seconds = await self._idle_seconds()
+                if idle_seconds <= 0 and await self.take_due() == 0:
+                    idle_seconds = _TAKEN_BY_OTHERS_SECONDS
                 self.healthy()
-                if taken == 0:
-                    await self.wait(await self._idle_seconds())
+                if idle_seconds > 0:
+                    await self.wait(idle_seconds)
             if self._calls:
                 await asyncio.wait(self._calls)
         finally:

@@ -1,0 +1,50 @@
+"""An instance as people see it: its journal as text lines, or as a Mermaid sequence diagram. Pattern: plain data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.saga.store import JournalEntry, SagaRecord
+
+__all__ = ["sequence", "timeline"]
+
+_ASKS: Final = frozenset({"requested", "undo-requested"})
+_UNSAFE: Final = re.compile(r"[^\w .,:'/-]")
+
+
+def timeline(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
+    """Return a heading and a line for each entry, with seconds since the first."""
+    failure = f" because of '{record.failure}'" if record.failure else ""
+    lines = [
+        f"{record.definition} version {record.definition_version}, {record.key}: {record.status.value}{failure}",
+        f"saga {record.id}, correlation {record.correlation_id}",
+    ]
+    width = max((len(entry.step) for entry in entries), default=0)
+    for entry in entries:
+        seconds = (entry.at - entries[0].at).total_seconds()
+        attempt = f" #{entry.attempt}" if entry.attempt else ""
+        detail = f"  {entry.detail}" if entry.detail else ""
+        lines.append(f"{seconds:+10.3f} s  {entry.step:<{width}}  {entry.what}{attempt}{detail}")
+    return "\n".join(lines) + "\n"
+
+
+def sequence(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
+    """Return a Mermaid sequence diagram: what the saga asked of each step, and what came back."""
+    lines = ["sequenceDiagram", f"    participant saga as {_safe(record.definition)} {_safe(record.key)}"]
+    for entry in entries:
+        attempt = f" #{entry.attempt}" if entry.attempt else ""
+        text = _safe(f"{entry.what}{attempt} {entry.detail}".strip())
+        if not entry.step:
+            lines.append(f"    Note over saga: {text}")
+        elif entry.what in _ASKS:
+            lines.append(f"    saga->>{_safe(entry.step)}: {text}")
+        else:
+            lines.append(f"    {_safe(entry.step)}-->>saga: {text}")
+    return "\n".join(lines) + "\n"
+
+
+def _safe(text: str) -> str:
+    """Details are free text: nothing of them may be read as Mermaid."""
+    return _UNSAFE.sub(" ", text).replace("\n", " ")
