@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
-from freehold.runtime.running import RunningService
+from freehold.runtime import RunningService
 
 __all__ = ["places", "read", "read_one"]
 

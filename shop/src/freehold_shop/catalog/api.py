@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from freehold.runtime.running import RunningService
+from freehold.http import Tx
+from freehold.runtime import RunningService
 from freehold_shop.catalog.service import ProductData, change_product, list_products
 from freehold_shop.fields import Body, CurrencyCode, PricePence, Sku, Text
 from freehold_shop.problems import not_found
@@ -53,9 +54,9 @@ def routes(running: RunningService) -> APIRouter:
     router = APIRouter()
 
     @router.post("/products/bulk")
-    async def list_many(body: ManyProducts) -> dict[str, int]:
+    async def list_many(body: ManyProducts, tx: Tx) -> dict[str, int]:
         wanted = [each.data(each.sku) for each in body.products]
-        listed = await running.transact(lambda tx: list_products(tx, wanted))
+        listed = await list_products(tx, wanted)
         return {"listed": listed, "known": len(wanted) - listed}
 
     @router.post("/products/query")
@@ -63,8 +64,8 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _PRODUCT, f"FROM product WHERE sku IN ({places(body.skus)})", body.skus)
 
     @router.put("/products/{sku:path}")
-    async def change_one(sku: str, body: Description) -> dict[str, str]:
-        if not await running.transact(lambda tx: change_product(tx, body.data(sku))):
+    async def change_one(sku: str, body: Description, tx: Tx) -> dict[str, str]:
+        if not await change_product(tx, body.data(sku)):
             raise not_found("product")
         return {"sku": sku}
 

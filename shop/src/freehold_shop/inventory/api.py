@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from freehold.runtime.running import RunningService
+from freehold.http import Tx
+from freehold.runtime import RunningService
 from freehold_shop.fields import Body, Identity, Quantity, Sku
 from freehold_shop.inventory import reservations
 from freehold_shop.inventory.contracts import StockLine, StockReceived
@@ -45,12 +46,11 @@ def routes(running: RunningService) -> APIRouter:
     router = APIRouter()
 
     @router.post("/stock/receipts")
-    async def receive(body: Receipt) -> dict[str, bool]:
+    async def receive(body: Receipt, tx: Tx) -> dict[str, bool]:
         lines = tuple(StockLine(each.sku, each.quantity) for each in body.lines)
-        async with running.transaction() as tx:
-            received = await reservations.receive(tx, body.receipt_ref, lines)
-            if received:
-                tx.publish(StockReceived(body.receipt_ref, lines))
+        received = await reservations.receive(tx, body.receipt_ref, lines)
+        if received:
+            tx.publish(StockReceived(body.receipt_ref, lines))
         return {"received": received}
 
     @router.post("/stock/query")

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from freehold.runtime.running import RunningService
+from freehold.runtime import RunningService
 from freehold_shop.reading import read
 
 __all__ = ["routes"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from freehold.runtime.running import RunningService
+from freehold.runtime import RunningService
 from freehold_shop.problems import not_found
 from freehold_shop.reading import read, read_one
 

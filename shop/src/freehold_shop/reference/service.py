@@ -5,7 +5,7 @@ Imports Freehold, the country data and its own modules.
 
 from __future__ import annotations
 
-from freehold.runtime.running import RunningService
+from freehold.runtime import RunningService
 from freehold.service import Service
 from freehold.transaction import Transaction
 from freehold_shop.reference.contracts import CountryDefined, CurrencyDefined

@@ -5,18 +5,20 @@ Imports FastAPI, the shop's calls and its own modules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from pydantic import Field
+from sqlalchemy import select
 
-from freehold.runtime.running import RunningService
+from freehold.http import Tx
+from freehold.runtime import RunningService
+from freehold.transaction import Transaction
 from freehold_shop.calls import fetch
 from freehold_shop.copies import keep_country
 from freehold_shop.fields import Body, CountryCode, Identity, Text
 from freehold_shop.problems import Problem, not_found
-from freehold_shop.reading import read, read_one
+from freehold_shop.reading import read_one
 from freehold_shop.reference.contracts import CountryDefined
 from freehold_shop.users.customers import CustomerData, change, register
 from freehold_shop.users.tables import country_copy
@@ -56,24 +58,24 @@ def routes(running: RunningService) -> APIRouter:
     router = APIRouter()
 
     @router.post("/customers/bulk")
-    async def register_many(body: ManyCustomers) -> dict[str, int]:
-        await _check_countries(running, {each.country for each in body.customers})
+    async def register_many(body: ManyCustomers, tx: Tx) -> dict[str, int]:
+        await _check_countries(tx, {each.country for each in body.customers})
         wanted = [each.data(each.customer_id) for each in body.customers]
-        registered = await running.transact(lambda tx: register(tx, wanted))
+        registered = await register(tx, wanted)
         return {"registered": len(registered), "known": len(wanted) - len(registered)}
 
     @router.post("/customers", status_code=201)
-    async def register_one(body: NewCustomer, response: Response) -> dict[str, str]:
-        await _check_countries(running, {body.country})
-        registered = await running.transact(lambda tx: register(tx, [body.data(body.customer_id)]))
+    async def register_one(body: NewCustomer, response: Response, tx: Tx) -> dict[str, str]:
+        await _check_countries(tx, {body.country})
+        registered = await register(tx, [body.data(body.customer_id)])
         if not registered:
             response.status_code = 200
         return {"customer_id": body.customer_id}
 
     @router.put("/customers/{customer_id}")
-    async def change_one(customer_id: str, body: Person) -> dict[str, str]:
-        await _check_countries(running, {body.country})
-        if not await running.transact(lambda tx: change(tx, body.data(customer_id))):
+    async def change_one(customer_id: str, body: Person, tx: Tx) -> dict[str, str]:
+        await _check_countries(tx, {body.country})
+        if not await change(tx, body.data(customer_id)):
             raise not_found("customer")
         return {"customer_id": customer_id}
 
@@ -87,11 +89,10 @@ def routes(running: RunningService) -> APIRouter:
     return router
 
 
-async def _check_countries(running: RunningService, codes: Iterable[str]) -> None:
-    known = {row["code"] for row in await read(running, ("code",), "FROM country_copy")}
-    for code in sorted(set(codes) - known):
+async def _check_countries(tx: Transaction, codes: set[str]) -> None:
+    missing = codes - set((await tx.connection.execute(select(country_copy.c.code))).scalars())
+    for code in sorted(missing):
         country = await fetch("reference", f"/countries/{code}", CountryDefined)
         if country is None:
             raise Problem(422, "unknown-country", f"reference knows no country {code}")
-        async with running.transaction() as tx:
-            await keep_country(tx.connection, country_copy, country)
+        await keep_country(tx.connection, country_copy, country)

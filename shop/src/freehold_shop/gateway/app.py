@@ -1,0 +1,36 @@
+"""The gateway as an application. It owns nothing: it has no database and no messages. Imports FastAPI and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from freehold_shop.calls import close_calls
+from freehold_shop.gateway import details, forwarding, intake
+from freehold_shop.problems import answer_problems
+
+__all__ = ["create_gateway"]
+
+
+def create_gateway() -> FastAPI:
+    """Make the application; the services are found by `settings().urls`."""
+    app = FastAPI(title="gateway", lifespan=_lifespan)
+    answer_problems(app)
+    app.add_api_route("/healthz", _alive, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/readyz", _alive, methods=["GET"], include_in_schema=False)
+    for part in (intake, details, forwarding):
+        app.include_router(part.routes())
+    return app
+
+
+async def _alive() -> dict[str, str]:
+    """Ready when it runs: with services down it still answers in part."""
+    return {"status": "ok"}
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await close_calls()

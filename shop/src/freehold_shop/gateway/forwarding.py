@@ -1,0 +1,71 @@
+"""Requests that one service answers alone: passed on as they come, answered as it answers.
+
+Imports FastAPI and the shop's calls.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+
+from freehold.ids import new_id
+from freehold_shop.calls import call
+
+__all__ = ["FORWARD_SECONDS", "passed_headers", "routes"]
+
+FORWARD_SECONDS = 15.0
+_PASSED_ON = ("x-correlation-id", "traceparent", "idempotency-key")
+_GIVEN_BACK = ("x-correlation-id", "traceparent", "idempotency-replayed", "retry-after")
+
+_ROUTES = (
+    ("POST", "/orders", "orders"),
+    ("GET", "/orders", "orders"),
+    ("GET", "/orders/summary", "orders"),
+    ("POST", "/orders/query", "orders"),
+    ("GET", "/orders/{order_id}", "orders"),
+    ("POST", "/returns", "orders"),
+    ("GET", "/returns/{return_ref}", "orders"),
+    ("POST", "/customers", "users"),
+    ("PUT", "/customers/{customer_id}", "users"),
+    ("GET", "/customers/{customer_id}", "users"),
+    ("GET", "/products/{sku:path}", "catalog"),
+    ("PUT", "/products/{sku:path}", "catalog"),
+    ("GET", "/stock/{sku:path}", "inventory"),
+    ("POST", "/stock/receipts", "inventory"),
+    ("GET", "/countries", "reference"),
+    ("GET", "/currencies", "reference"),
+)
+
+
+def routes() -> APIRouter:
+    """The routes that are passed on."""
+    router = APIRouter()
+    for method, path, service in _ROUTES:
+        _add(router, method, path, service)
+    return router
+
+
+def passed_headers(request: Request) -> dict[str, str]:
+    """What goes along with every call that a request leads to; a correlation id is given to a request without one."""
+    headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+    headers.setdefault("x-correlation-id", str(new_id()))
+    return headers
+
+
+def _add(router: APIRouter, method: str, path: str, service: str) -> None:
+    async def forward(request: Request) -> Response:
+        query = f"?{request.url.query}" if request.url.query else ""
+        body = await request.body() if method != "GET" else None
+        answer = await call(
+            service,
+            method,
+            quote(request.url.path) + query,
+            body=body,
+            headers=passed_headers(request),
+            timeout_seconds=FORWARD_SECONDS,
+        )
+        kept = {name: answer.headers[name] for name in _GIVEN_BACK if name in answer.headers}
+        return Response(answer.body, answer.status, kept, media_type=answer.content_type)
+
+    router.add_api_route(path, forward, methods=[method], name=f"{service}: {method} {path}")

@@ -1,0 +1,70 @@
+"""Taking in products, customers and stock together, for whoever streams orders from a file: one request for many.
+
+Each service takes its share in one transaction, side by side, and what it has already it leaves alone: the same request
+may be sent again. Imports FastAPI and the shop's calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from freehold_shop.calls import ServiceUnavailable, call
+from freehold_shop.gateway.forwarding import passed_headers
+from freehold_shop.problems import Problem
+
+__all__ = ["INTAKE_SECONDS", "Intake", "routes"]
+
+INTAKE_SECONDS = 30.0
+
+
+class Intake(msgspec.Struct, forbid_unknown_fields=True):
+    """The shares, passed on without a look into them; the services check them."""
+
+    products: msgspec.Raw | None = None
+    customers: msgspec.Raw | None = None
+    stock: msgspec.Raw | None = None
+
+
+def routes() -> APIRouter:
+    """The intake."""
+    router = APIRouter()
+
+    @router.post("/intake")
+    async def take_in(request: Request) -> Response:
+        try:
+            intake = msgspec.json.decode(await request.body(), type=Intake)
+        except msgspec.MsgspecError:
+            raise Problem(422, "not-an-intake", "products, customers and stock are what can be taken in") from None
+        headers = {name: text for name, text in passed_headers(request).items() if name != "idempotency-key"}
+        shares = {
+            "products": ("catalog", "/products/bulk", _wrapped("products", intake.products)),
+            "customers": ("users", "/customers/bulk", _wrapped("customers", intake.customers)),
+            "stock": ("inventory", "/stock/receipts", bytes(intake.stock) if intake.stock is not None else None),
+        }
+        wanted = {name: share for name, share in shares.items() if share[2] is not None}
+        results = await asyncio.gather(*(_pass_on(*share, headers) for share in wanted.values()))
+        answers = dict(zip(wanted, results, strict=True))
+        status = max((status for status, _ in answers.values()), default=200)
+        content = {name: body for name, (_, body) in answers.items()}
+        return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+    return router
+
+
+def _wrapped(name: str, share: msgspec.Raw | None) -> bytes | None:
+    return None if share is None else b'{"%s":%s}' % (name.encode(), bytes(share))
+
+
+async def _pass_on(service: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
+    """The answer as (status, document); an unavailable service is a 503 like any other answer."""
+    try:
+        answer = await call(service, "POST", path, body=body, headers=headers, timeout_seconds=INTAKE_SECONDS)
+        return answer.status, msgspec.json.decode(answer.body)
+    except ServiceUnavailable as error:
+        return 503, {"status": 503, "code": f"{service}-unavailable", "detail": error.reason}
+    except msgspec.MsgspecError:
+        return 502, {"status": 502, "code": f"{service}-unreadable"}

@@ -1,0 +1,121 @@
+"""What the API of orders answers to questions. Imports FastAPI, the shop's reading and its own modules."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.http import Tx
+from freehold.runtime import RunningService
+from freehold_shop.fields import Body, Identity
+from freehold_shop.orders.domain import OrderStatus, sold_lines
+from freehold_shop.orders.tables import order_return, return_request
+from freehold_shop.problems import not_found
+from freehold_shop.reading import places, read, read_one
+
+__all__ = ["return_document", "routes"]
+
+_HEAD = (
+    "order_id",
+    "customer_id",
+    "status",
+    "reason",
+    "checkout",
+    "currency",
+    "total_pence",
+    "placed_at_ms",
+    "created_at_ms",
+    "ended_at_ms",
+)
+
+
+class Wanted(Body):
+    """Which orders."""
+
+    order_ids: Annotated[list[Identity], Field(max_length=5_000)]
+
+
+def routes(running: RunningService) -> APIRouter:
+    """The reading API on a running service."""
+    router = APIRouter()
+
+    @router.get("/orders")
+    async def list_orders(
+        customer_id: str | None = None,
+        status: OrderStatus | None = None,
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    ) -> list[dict[str, Any]]:
+        wanted = {"customer_id": customer_id, "status": status.value if status else None}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        conditions = " AND ".join(f"{name} = ${number}" for number, name in enumerate(given, 1)) or "1 = 1"
+        rest = f"FROM orders WHERE {conditions} ORDER BY placed_at_ms DESC LIMIT {limit:d}"
+        return await read(running, _HEAD, rest, list(given.values()))
+
+    @router.get("/orders/summary")
+    async def summarise() -> list[dict[str, Any]]:
+        rest = "FROM (SELECT status, reason, count(*) AS number FROM orders GROUP BY status, reason) AS summary"
+        return await read(running, ("status", "reason", "number"), rest)
+
+    @router.post("/orders/query")
+    async def show_many(body: Wanted) -> list[dict[str, Any]]:
+        return await read(running, _HEAD, f"FROM orders WHERE order_id IN ({places(body.order_ids)})", body.order_ids)
+
+    @router.get("/orders/{order_id}")
+    async def show_order(order_id: str) -> dict[str, Any]:
+        row = await read_one(running, (*_HEAD, "lines"), "FROM orders WHERE order_id = $1", [order_id])
+        if row is None:
+            raise not_found("order")
+        return {**row, "lines": [_line(document) for document in json.loads(row["lines"])]}
+
+    @router.get("/returns/{return_ref}")
+    async def show_return(return_ref: str, tx: Tx) -> dict[str, Any]:
+        return await return_document(tx.connection, return_ref)
+
+    return router
+
+
+async def return_document(connection: AsyncConnection, return_ref: str) -> dict[str, Any]:
+    """A return as people see it. Raises `Problem` where there is none."""
+    found = await connection.execute(select(return_request).where(return_request.c.return_ref == return_ref))
+    request = found.one_or_none()
+    if request is None:
+        raise not_found("return")
+    rows = await connection.execute(select(order_return).where(order_return.c.return_ref == return_ref))
+    parts = list(rows)
+    unmatched = [{"sku": sku, "quantity": quantity} for sku, quantity in json.loads(request.unmatched)]
+    return {
+        "return_ref": return_ref,
+        "customer_id": request.customer_id,
+        "status": _status([(part.refunded, part.restocked) for part in parts]),
+        "refund_pence": sum(part.refund_pence for part in parts),
+        "parts": [
+            {
+                "order_id": part.order_id,
+                "refund_pence": part.refund_pence,
+                "currency": part.currency,
+                "lines": [
+                    {"sku": line.sku, "quantity": line.quantity, "price_pence": line.price_pence}
+                    for line in sold_lines(part.lines)
+                ],
+            }
+            for part in parts
+        ],
+        "unmatched": unmatched,
+    }
+
+
+def _status(parts: list[tuple[bool, bool]]) -> str:
+    """`completed` when all parts are refunded and restocked, else what all of them have behind them."""
+    refunded, restocked = all(part[0] for part in parts), all(part[1] for part in parts)
+    if refunded and restocked:
+        return "completed"
+    return "refunded" if refunded else "restocked" if restocked else "requested"
+
+
+def _line(document: list[Any]) -> dict[str, Any]:
+    return dict(zip(("sku", "quantity", "price_pence", "returned"), document, strict=True))
