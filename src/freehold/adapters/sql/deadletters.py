@@ -39,7 +39,7 @@ WITH old AS MATERIALIZED (
     SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
     ORDER BY ended_at LIMIT $3 {dialect.lock_free_rows}
 )
-DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old)"""
+DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old) RETURNING 1"""
 
     async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
         """Keep a letter."""
@@ -98,7 +98,7 @@ DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old)"""
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete letters that ended long ago."""
         async with self._database.direct() as sql:
-            return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
+            return len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit)))
 
     async def _refuse(self, unit: UnitOfWork, letter_id: UUID) -> None:
         letter = await self.get(unit, letter_id)

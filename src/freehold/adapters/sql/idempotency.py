@@ -37,7 +37,7 @@ WITH old AS MATERIALIZED (
     SELECT scope, key FROM freehold_idempotency WHERE claimed_at < {dialect.later_sql(now, 2)}
     ORDER BY claimed_at LIMIT $3 {dialect.lock_free_rows}
 )
-DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM old)"""
+DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM old) RETURNING 1"""
 
     async def claim(self, unit: UnitOfWork, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
         """Reserve the key, or read the answer that is there."""
@@ -55,7 +55,7 @@ DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM o
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old answers."""
         async with self._database.direct() as sql:
-            return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
+            return len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit)))
 
     @staticmethod
     async def _read(sql: SqlConnection, scope: str, key: str) -> StoredAnswer:

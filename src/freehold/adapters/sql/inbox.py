@@ -58,7 +58,7 @@ WITH old AS MATERIALIZED (
     SELECT consumer, receipt_key FROM freehold_inbox WHERE received_at < {dialect.later_sql(now, 2)}
     ORDER BY received_at LIMIT $3 {dialect.lock_free_rows}
 )
-DELETE FROM freehold_inbox WHERE (consumer, receipt_key) IN (SELECT consumer, receipt_key FROM old)"""
+DELETE FROM freehold_inbox WHERE (consumer, receipt_key) IN (SELECT consumer, receipt_key FROM old) RETURNING 1"""
 
     @abstractmethod
     async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
@@ -130,7 +130,7 @@ DELETE FROM freehold_inbox WHERE (consumer, receipt_key) IN (SELECT consumer, re
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old receipts, oldest first; those that others delete just now are passed over."""
         async with self._database.direct() as sql:
-            return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
+            return len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit)))
 
     def _message(self, row: Row) -> DeferredMessage:
         position, consumer, topic, key, receipt_key, document, attempts, due_at, reason = row

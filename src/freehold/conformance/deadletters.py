@@ -1,0 +1,166 @@
+"""The suite of the dead letters. Needs pytest and pytest-asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.ids import new_id
+
+__all__ = ["DeadLetterStoreConformance"]
+
+
+class _GivenUp(Exception):
+    """Ends a transaction with a rollback."""
+
+
+def letter(
+    harness: StoresHarness, *, consumer: str = "orders", type: str = "a.b", reason: str = "bad-body"
+) -> DeadLetter:
+    """A letter of now."""
+    return DeadLetter(
+        id=new_id(),
+        direction=Direction.INBOUND,
+        consumer=consumer,
+        topic="orders.commands",
+        key="kéy",
+        message_id=new_id(),
+        type=type,
+        reason=reason,
+        error_type="CodecError",
+        detail="does not fit at $.lines",
+        attempts=3,
+        failed_at=harness.clock.now(),
+        status=DeadLetterStatus.DEAD,
+        document=b'\x00\xff{"not": json',
+    )
+
+
+async def add(stores: Stores, *letters: DeadLetter) -> None:
+    """Keep letters in a transaction of their own."""
+    async with stores.database.begin() as unit:
+        for one in letters:
+            await stores.dead_letters.add(unit, one)
+
+
+async def mark(stores: Stores, kept: DeadLetter, status: DeadLetterStatus) -> None:
+    """End a letter in a transaction of its own."""
+    async with stores.database.begin() as unit:
+        await stores.dead_letters.mark(unit, kept.id, status, None)
+
+
+class DeadLetterStoreConformance:
+    """Everything that a store of dead letters must do. Bind it with a `harness` fixture."""
+
+    async def test_a_letter_comes_back_as_it_was(self, harness: StoresHarness) -> None:
+        """Bytes that are no text included; unknown ids stay unknown."""
+        kept = letter(harness)
+        unreadable = replace(letter(harness), message_id=None, direction=Direction.OUTBOUND, type="")
+        await add(harness.first, kept, unreadable)
+        async with harness.first.database.begin() as unit:
+            assert await harness.first.dead_letters.get(unit, kept.id) == kept
+            assert await harness.first.dead_letters.get(unit, unreadable.id) == unreadable
+            with pytest.raises(NotFound):
+                await harness.first.dead_letters.get(unit, new_id())
+
+    async def test_a_letter_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
+        """What ends the message's way keeps the letter, or neither happens."""
+        stores = harness.first
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                await stores.dead_letters.add(unit, letter(harness))
+                raise _GivenUp
+        assert list(await stores.dead_letters.find(DeadLetterFilter(status=None))) == []
+
+    async def test_letters_are_found_newest_first(self, harness: StoresHarness) -> None:
+        """By every part of the filter, and no more than asked for."""
+        kept = []
+        for consumer, name, reason in (("a", "x", "r"), ("b", "x", "r"), ("a", "y", "r"), ("a", "x", "s")):
+            kept.append(letter(harness, consumer=consumer, type=name, reason=reason))
+            harness.clock.advance(1)
+        await add(harness.first, *kept)
+        newest = kept[::-1]
+
+        async def find(**wanted: Any) -> list[DeadLetter]:
+            return list(await harness.first.dead_letters.find(replace(DeadLetterFilter(), **wanted)))
+
+        assert await find() == newest
+        assert await find(limit=2) == newest[:2]
+        assert await find(consumer="a") == [newest[0], newest[1], newest[3]]
+        assert await find(consumer="a", type="x") == [newest[0], newest[3]]
+        assert await find(consumer="a", type="x", reason="r") == [newest[3]]
+        assert await find(status=DeadLetterStatus.DROPPED) == []
+
+    async def test_an_edit_keeps_the_original(self, harness: StoresHarness) -> None:
+        """The replacement lies beside it; the last one counts."""
+        stores, kept = harness.first, letter(harness)
+        await add(stores, kept)
+        async with stores.database.begin() as unit:
+            await stores.dead_letters.edit(unit, kept.id, b"first")
+            await stores.dead_letters.edit(unit, kept.id, b"\x00second")
+            with pytest.raises(NotFound):
+                await stores.dead_letters.edit(unit, new_id(), b"nothing")
+        assert list(await stores.dead_letters.find(DeadLetterFilter())) == [replace(kept, edited=b"\x00second")]
+
+    async def test_a_letter_ends_once(self, harness: StoresHarness) -> None:
+        """What was replayed or dropped is neither edited nor ended again."""
+        stores, kept, replay = harness.first, letter(harness), new_id()
+        await add(stores, kept)
+        async with stores.database.begin() as unit:
+            await stores.dead_letters.mark(unit, kept.id, DeadLetterStatus.REPLAYED, replay)
+        for status in (DeadLetterStatus.REPLAYED, DeadLetterStatus.DROPPED):
+            with pytest.raises(ConcurrencyConflict):
+                await mark(stores, kept, status)
+        with pytest.raises(ConcurrencyConflict):
+            async with stores.database.begin() as unit:
+                await stores.dead_letters.edit(unit, kept.id, b"late")
+        with pytest.raises(NotFound):
+            await mark(stores, letter(harness), DeadLetterStatus.DROPPED)
+        found = await stores.dead_letters.find(DeadLetterFilter(status=DeadLetterStatus.REPLAYED))
+        assert list(found) == [replace(kept, status=DeadLetterStatus.REPLAYED, replayed_as=replay)]
+
+    async def test_two_people_cannot_replay_the_same_letter(self, harness: StoresHarness) -> None:
+        """Reading a letter to end it locks it: the second one waits, and sees that it has ended."""
+        stores, other, kept = harness.first, await harness.instance(), letter(harness)
+        await add(stores, kept)
+
+        async def look() -> DeadLetterStatus:
+            async with other.database.begin() as unit:
+                return (await other.dead_letters.get(unit, kept.id)).status
+
+        async with stores.database.begin() as unit:
+            await stores.dead_letters.get(unit, kept.id)
+            second = asyncio.create_task(look())
+            assert await has_to_wait(second)
+            await stores.dead_letters.mark(unit, kept.id, DeadLetterStatus.DROPPED, None)
+        assert await second is DeadLetterStatus.DROPPED
+
+    async def test_dead_ones_are_counted_by_reason(self, harness: StoresHarness) -> None:
+        """What has ended is no longer counted."""
+        letters = [letter(harness, reason=reason) for reason in ("bad-body", "bad-body", "refused", "refused")]
+        await add(harness.first, *letters)
+        await mark(harness.first, letters[0], DeadLetterStatus.DROPPED)
+        assert await harness.first.dead_letters.count() == {"bad-body": 1, "refused": 2}
+
+    async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:
+        """The age counts from the end; a dead letter waits for a person, however old."""
+        stores = harness.first
+        letters = [replace(letter(harness), failed_at=harness.clock.now() - timedelta(days=90)) for _ in range(5)]
+        await add(stores, *letters)
+        for one in letters[:3]:
+            await mark(stores, one, DeadLetterStatus.DROPPED)
+        assert await stores.dead_letters.prune(60, limit=100) == 0
+        harness.clock.advance(61)
+        await mark(stores, letters[3], DeadLetterStatus.DROPPED)
+        assert await stores.dead_letters.prune(60, limit=2) == 2
+        assert await stores.dead_letters.prune(60, limit=2) == 1
+        left = await stores.dead_letters.find(DeadLetterFilter(status=None))
+        assert {one.id for one in left} == {letters[3].id, letters[4].id}

@@ -1,0 +1,227 @@
+"""The suite of the inbox, second part: messages deferred to a later try. Needs pytest and pytest-asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.inbox.store import Arrival, DeferredMessage, ReceiptStatus
+
+__all__ = ["DeferredMessagesConformance"]
+
+FRESH, DUPLICATE, BARRED, EMPTY, BLOCKED = ReceiptStatus
+_CONSUMER = "orders"
+
+
+class _GivenUp(Exception):
+    """Ends a transaction with a rollback."""
+
+
+def message(receipt_key: str, key: str = "k", position: int | None = None) -> Arrival:
+    """An arrival of a partition key."""
+    return Arrival(receipt_key=receipt_key, topic="orders.commands", key=key, deferred_position=position)
+
+
+async def defer(
+    stores: Stores, arrival: Arrival, *, delay_seconds: float = 0.0, attempts: int = 1, consumer: str = _CONSUMER
+) -> None:
+    """Defer in a transaction of its own."""
+    async with stores.database.begin() as unit:
+        document = b"\x00" + arrival.receipt_key.encode()
+        await stores.inbox.defer(
+            unit, consumer, arrival, document, attempts=attempts, delay_seconds=delay_seconds, reason="Failed"
+        )
+
+
+async def claim(stores: Stores, *, limit: int = 10, visibility_seconds: float = 60.0) -> list[DeferredMessage]:
+    """Claim what is due."""
+    return list(await stores.inbox.claim_due(_CONSUMER, limit, visibility_seconds))
+
+
+async def claim_one(stores: Stores) -> DeferredMessage:
+    """Claim the only message that is due."""
+    (claimed,) = await claim(stores)
+    return claimed
+
+
+async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiptStatus]:
+    """What the inbox says of arrivals, received in a transaction of its own."""
+    async with stores.database.begin() as unit:
+        return [receipt.status for receipt in await stores.inbox.receive(unit, consumer, arrivals)]
+
+
+async def finish(stores: Stores, claimed: DeferredMessage) -> bool:
+    """Finish a try in a transaction of its own."""
+    async with stores.database.begin() as unit:
+        return await stores.inbox.finish(unit, claimed)
+
+
+class DeferredMessagesConformance:
+    """What an inbox does with messages that failed."""
+
+    async def test_a_deferred_message_blocks_its_key_alone(self, harness: StoresHarness) -> None:
+        """Later ones of the key are blocked and leave no receipt; other keys, topics and consumers go on."""
+        stores = harness.first
+        await defer(stores, message("1"))
+        elsewhere = Arrival(receipt_key="5", topic="orders.events", key="k")
+        assert await words(stores, message("2"), message("3", "other"), message("4"), elsewhere) == [
+            BLOCKED,
+            FRESH,
+            BLOCKED,
+            FRESH,
+        ]
+        assert await words(stores, message("2"), consumer="billing") == [FRESH]
+        await finish(stores, await claim_one(stores))
+        assert await words(stores, message("2"), message("4")) == [FRESH, FRESH]
+
+    async def test_a_blocked_arrival_leaves_nothing_behind(self, harness: StoresHarness) -> None:
+        """A blocked compensation does not bar its action yet: both wait their turn."""
+        stores = harness.first
+        await defer(stores, message("act"))
+        undo = Arrival(receipt_key="undo", topic="orders.commands", key="k", bars="act")
+        assert await words(stores, undo) == [BLOCKED]
+        claimed = await claim_one(stores)
+        assert await words(stores, message("act", position=claimed.position)) == [FRESH]
+
+    async def test_a_try_comes_first_of_its_key(self, harness: StoresHarness) -> None:
+        """What comes from the deferred ones is blocked by an earlier one only."""
+        stores = harness.first
+        await defer(stores, message("1"))
+        await defer(stores, message("2"))
+        first, second = await stores.inbox.deferred(_CONSUMER, 10)
+        assert await words(stores, message("2", position=second.position)) == [BLOCKED]
+        assert await words(stores, message("1", position=first.position)) == [FRESH]
+
+    async def test_a_claim_tells_everything_of_the_message(self, harness: StoresHarness) -> None:
+        """The document as it came, the attempt counted, hidden for as long as was asked."""
+        stores = harness.first
+        await defer(stores, message("1", "kéy"), attempts=2)
+        claimed = await claim_one(stores)
+        assert claimed.document == b"\x001"
+        assert (claimed.consumer, claimed.topic, claimed.key) == (_CONSUMER, "orders.commands", "kéy")
+        assert (claimed.receipt_key, claimed.attempts, claimed.reason) == ("1", 3, "Failed")
+        assert claimed.due_at == harness.clock.now() + timedelta(seconds=60)
+
+    async def test_a_try_is_counted_before_it_begins(self, harness: StoresHarness) -> None:
+        """A message that kills its process is recognised: each try that began is counted, though none ended."""
+        await defer(harness.first, message("poison"), attempts=1)
+        for attempts in (2, 3, 4):
+            killed = await harness.instance()
+            assert (await claim_one(killed)).attempts == attempts
+            harness.clock.advance(61)
+
+    async def test_only_the_first_of_a_key_is_claimed(self, harness: StoresHarness) -> None:
+        """Order within a key is kept; keys do not wait for each other."""
+        stores = harness.first
+        for receipt_key, key in (("1", "a"), ("2", "a"), ("3", "b")):
+            await defer(stores, message(receipt_key, key))
+        first = await claim(stores)
+        assert [one.receipt_key for one in first] == ["1", "3"]
+        assert await claim(stores) == []
+        assert await finish(stores, first[0])
+        assert [one.receipt_key for one in await claim(stores)] == ["2"]
+
+    async def test_a_message_waits_until_it_is_due(self, harness: StoresHarness) -> None:
+        """By the database's time; the first of a key that is not due holds up the due ones behind it."""
+        stores = harness.first
+        assert await stores.inbox.next_due_seconds(_CONSUMER) is None
+        await defer(stores, message("1"), delay_seconds=30)
+        await defer(stores, message("2"))
+        assert await stores.inbox.next_due_seconds(_CONSUMER) == pytest.approx(30)
+        assert await stores.inbox.next_due_seconds("billing") is None
+        assert await claim(stores) == []
+        harness.clock.advance(31)
+        assert await stores.inbox.next_due_seconds(_CONSUMER) == 0
+        assert (await claim_one(stores)).receipt_key == "1"
+
+    async def test_a_claim_is_limited(self, harness: StoresHarness) -> None:
+        """The longest due come first."""
+        for number in range(4):
+            await defer(harness.first, message(str(number), str(number)), delay_seconds=number)
+        harness.clock.advance(10)
+        claimed = [await claim(harness.first, limit=3), await claim(harness.first, limit=3)]
+        assert [[one.receipt_key for one in some] for some in claimed] == [["0", "1", "2"], ["3"]]
+
+    async def test_two_instances_never_claim_the_same_message(self, harness: StoresHarness) -> None:
+        """Claims at the same time share the messages."""
+        for number in range(20):
+            await defer(harness.first, message(str(number), str(number)))
+        instances = [harness.first, await harness.instance(), await harness.instance()]
+        claims = await asyncio.gather(*(claim(stores, limit=7) for stores in instances))
+        claimed = [one.receipt_key for some in claims for one in some]
+        assert len(claimed) == len(set(claimed))
+        while more := await claim(harness.first, limit=7):
+            claimed += [one.receipt_key for one in more]
+        assert sorted(claimed) == sorted(str(number) for number in range(20))
+
+    async def test_a_stale_claim_ends_nothing(self, harness: StoresHarness) -> None:
+        """A try that took too long was taken over: neither its end nor its next time is written."""
+        stores, other = harness.first, await harness.instance()
+        await defer(stores, message("1"))
+        slow = await claim_one(stores)
+        harness.clock.advance(61)
+        current = await claim_one(other)
+        assert not await finish(stores, slow)
+        assert not await stores.inbox.postpone(slow, 5, "Late")
+        assert await finish(other, current)
+        assert not await finish(other, current)
+        assert not await other.inbox.postpone(current, 5, "Late")
+
+    async def test_finishing_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
+        """A try that is rolled back is not over."""
+        stores = harness.first
+        await defer(stores, message("1"))
+        claimed = await claim_one(stores)
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                assert await stores.inbox.finish(unit, claimed)
+                raise _GivenUp
+        assert await stores.inbox.postpone(claimed, 5, "Again")
+        (waiting,) = await stores.inbox.deferred(None, 10)
+        assert (waiting.reason, waiting.attempts) == ("Again", 2)
+        assert waiting.due_at == harness.clock.now() + timedelta(seconds=5)
+
+    async def test_a_message_being_finished_is_not_claimed(self, harness: StoresHarness) -> None:
+        """A claim passes over what another transaction ends just now, or waits for its end."""
+        stores, other = harness.first, await harness.instance()
+        await defer(stores, message("1"))
+        claimed = await claim_one(stores)
+        harness.clock.advance(61)
+        async with stores.database.begin() as unit:
+            assert await stores.inbox.finish(unit, claimed)
+            attempt = asyncio.create_task(claim(other))
+            await has_to_wait(attempt)
+        assert await attempt == []
+
+    async def test_deferring_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
+        """A rollback defers nothing, and what is deferred shows at once within its transaction."""
+        stores = harness.first
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                await stores.inbox.defer(
+                    unit, _CONSUMER, message("1"), b"1", attempts=1, delay_seconds=0, reason="Failed"
+                )
+                (receipt,) = await stores.inbox.receive(unit, _CONSUMER, [message("2")])
+                assert receipt.status is BLOCKED
+                raise _GivenUp
+        assert await words(stores, message("2")) == [FRESH]
+
+    async def test_people_see_what_is_deferred(self, harness: StoresHarness) -> None:
+        """Oldest first, by consumer, with the age to alarm on."""
+        stores = harness.first
+        empty = await stores.inbox.stats()
+        assert (empty.pending, empty.keys, empty.oldest_seconds) == (0, 0, 0.0)
+        await defer(stores, message("1", "a"), delay_seconds=500)
+        harness.clock.advance(40)
+        await defer(stores, message("2", "a"))
+        await defer(stores, message("3", "b"), consumer="billing")
+        stats = await stores.inbox.stats()
+        assert (stats.pending, stats.keys) == (3, 2)
+        assert stats.oldest_seconds == pytest.approx(40)
+        assert [one.receipt_key for one in await stores.inbox.deferred(None, 10)] == ["1", "2", "3"]
+        assert [one.receipt_key for one in await stores.inbox.deferred(None, 2)] == ["1", "2"]
+        assert [one.receipt_key for one in await stores.inbox.deferred("billing", 10)] == ["3"]

@@ -1,0 +1,105 @@
+"""The suite of the answers by Idempotency-Key. Needs pytest and pytest-asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.http.store import StoredAnswer
+
+__all__ = ["IdempotencyStoreConformance"]
+
+_ANSWER = StoredAnswer(fingerprint="f", status=201, content_type="application/json", body=b'\x00{"id": 1}')
+
+
+class _GivenUp(Exception):
+    """Ends a transaction with a rollback."""
+
+
+async def claim(stores: Stores, key: str, scope: str = "orders") -> StoredAnswer | None:
+    """Claim and, where it is new, answer in one transaction."""
+    async with stores.database.begin() as unit:
+        found = await stores.idempotency.claim(unit, scope, key, "f")
+        if found is None:
+            await stores.idempotency.complete(unit, scope, key, _ANSWER)
+        return found
+
+
+class IdempotencyStoreConformance:
+    """Everything that a store of answers must do. Bind it with a `harness` fixture."""
+
+    async def test_the_same_key_gives_the_same_answer(self, harness: StoresHarness) -> None:
+        """Also for another instance; another key or scope is new."""
+        assert await claim(harness.first, "a") is None
+        assert await claim(await harness.instance(), "a") == _ANSWER
+        assert await claim(harness.first, "b") is None
+        assert await claim(harness.first, "a", scope="payments") is None
+
+    async def test_another_body_is_recognised(self, harness: StoresHarness) -> None:
+        """The stored fingerprint is that of the first request, for the caller to compare."""
+        await claim(harness.first, "a")
+        async with harness.first.database.begin() as unit:
+            found = await harness.first.idempotency.claim(unit, "orders", "a", "other")
+        assert found is not None
+        assert found.fingerprint == "f"
+
+    async def test_a_key_is_claimed_in_the_transaction_of_its_effect(self, harness: StoresHarness) -> None:
+        """A request that fails leaves no claim, so it may be sent again."""
+        with pytest.raises(_GivenUp):
+            async with harness.first.database.begin() as unit:
+                assert await harness.first.idempotency.claim(unit, "orders", "a", "f") is None
+                raise _GivenUp
+        assert await claim(harness.first, "a") is None
+
+    async def test_a_concurrent_request_waits_for_the_answer(self, harness: StoresHarness) -> None:
+        """The same request twice at once has its effect once."""
+        stores, other = harness.first, await harness.instance()
+        async with stores.database.begin() as unit:
+            assert await stores.idempotency.claim(unit, "orders", "a", "f") is None
+            second = asyncio.create_task(claim(other, "a"))
+            assert await has_to_wait(second)
+            await stores.idempotency.complete(unit, "orders", "a", _ANSWER)
+        assert await second == _ANSWER
+
+    async def test_a_concurrent_request_takes_over_after_a_rollback(self, harness: StoresHarness) -> None:
+        """The first one failed: the second one has the effect."""
+        stores, other = harness.first, await harness.instance()
+        second: asyncio.Task[StoredAnswer | None] | None = None
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                await stores.idempotency.claim(unit, "orders", "a", "f")
+                second = asyncio.create_task(claim(other, "a"))
+                assert await has_to_wait(second)
+                raise _GivenUp
+        assert second is not None
+        assert await second is None
+        assert await claim(stores, "a") == _ANSWER
+
+    async def test_a_claim_that_was_never_answered_is_an_error(self, harness: StoresHarness) -> None:
+        """Its effect may exist: it is neither new, nor is there anything to answer."""
+        async with harness.first.database.begin() as unit:
+            await harness.first.idempotency.claim(unit, "orders", "a", "f")
+        with pytest.raises(ConcurrencyConflict):
+            await claim(harness.first, "a")
+
+    async def test_only_a_claimed_key_is_answered(self, harness: StoresHarness) -> None:
+        """An answer without a claim would protect nothing."""
+        with pytest.raises(NotFound):
+            async with harness.first.database.begin() as unit:
+                await harness.first.idempotency.complete(unit, "orders", "a", _ANSWER)
+
+    async def test_old_answers_are_pruned(self, harness: StoresHarness) -> None:
+        """After the window, in bounded portions."""
+        for number in range(3):
+            await claim(harness.first, str(number))
+        harness.clock.advance(61)
+        await claim(harness.first, "young")
+        assert await harness.first.idempotency.prune(62, limit=10) == 0
+        assert await harness.first.idempotency.prune(60, limit=2) == 2
+        assert await harness.first.idempotency.prune(60, limit=2) == 1
+        assert await claim(harness.first, "young") == _ANSWER
+        assert await claim(harness.first, "0") is None

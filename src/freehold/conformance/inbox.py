@@ -1,0 +1,195 @@
+"""The suite of the inbox: receipts here, deferred messages in `deferred`. Needs pytest and pytest-asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.conformance.deferred import DeferredMessagesConformance
+from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.inbox.store import Arrival, Receipt, ReceiptStatus
+
+__all__ = ["InboxStoreConformance", "ReceiptsConformance"]
+
+FRESH, DUPLICATE, BARRED, EMPTY, BLOCKED = ReceiptStatus
+_CONSUMER = "orders"
+
+
+class _GivenUp(Exception):
+    """Ends a transaction with a rollback."""
+
+
+def arrival(key: str, *, bars: str | None = None, partition_key: str = "k") -> Arrival:
+    """An arrival with a receipt key."""
+    return Arrival(receipt_key=key, topic="orders.commands", key=partition_key, bars=bars)
+
+
+async def receive(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> Sequence[Receipt]:
+    """Receive in a transaction of its own."""
+    async with stores.database.begin() as unit:
+        return await stores.inbox.receive(unit, consumer, arrivals)
+
+
+async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiptStatus]:
+    """What the inbox says of arrivals, received in a transaction of its own."""
+    return [receipt.status for receipt in await receive(stores, *arrivals, consumer=consumer)]
+
+
+class ReceiptsConformance:
+    """What an inbox says of arrivals."""
+
+    async def test_a_message_is_fresh_once(self, harness: StoresHarness) -> None:
+        """The second arrival is a duplicate, in another transaction and for another instance."""
+        assert await words(harness.first, arrival("a"), arrival("b")) == [FRESH, FRESH]
+        assert await words(await harness.instance(), arrival("b"), arrival("c"), arrival("a")) == [
+            DUPLICATE,
+            FRESH,
+            DUPLICATE,
+        ]
+
+    async def test_an_empty_call_says_nothing(self, harness: StoresHarness) -> None:
+        """No arrivals, no receipts, no answers."""
+        assert await words(harness.first) == []
+        async with harness.first.database.begin() as unit:
+            await harness.first.inbox.answer(unit, _CONSUMER, {})
+
+    async def test_a_key_twice_in_one_call_is_a_duplicate(self, harness: StoresHarness) -> None:
+        """A redelivery may come in the same batch as the original."""
+        assert await words(harness.first, arrival("a"), arrival("b"), arrival("a")) == [FRESH, FRESH, DUPLICATE]
+
+    async def test_a_rolled_back_attempt_leaves_no_receipt(self, harness: StoresHarness) -> None:
+        """The message comes again and is handled then."""
+        stores = harness.first
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                assert (await stores.inbox.receive(unit, _CONSUMER, [arrival("a")]))[0].status is FRESH
+                raise _GivenUp
+        assert await words(stores, arrival("a")) == [FRESH]
+
+    async def test_two_consumers_of_one_message_do_not_shadow_each_other(self, harness: StoresHarness) -> None:
+        """An id that somebody else has handled, or that happens to be used twice, drops nobody's message."""
+        assert await words(harness.first, arrival("a")) == [FRESH]
+        assert await words(harness.first, arrival("a"), consumer="billing") == [FRESH]
+
+    async def test_the_answer_is_given_again(self, harness: StoresHarness) -> None:
+        """Answers are kept with their receipts, in the same transaction."""
+        stores = harness.first
+        async with stores.database.begin() as unit:
+            await stores.inbox.receive(unit, _CONSUMER, [arrival("a"), arrival("b"), arrival("c")])
+            await stores.inbox.answer(unit, _CONSUMER, {"a": b"\x00one", "c": b"three"})
+        answers = [receipt.answer for receipt in await receive(stores, arrival("c"), arrival("b"), arrival("a"))]
+        assert answers == [b"three", None, b"\x00one"]
+
+    async def test_a_concurrent_duplicate_waits_and_gets_the_answer(self, harness: StoresHarness) -> None:
+        """Two instances are given the same request at once: one handles it, the other repeats the answer."""
+        stores, other = harness.first, await harness.instance()
+        async with stores.database.begin() as unit:
+            await stores.inbox.receive(unit, _CONSUMER, [arrival("a")])
+            late = asyncio.create_task(receive(other, arrival("a")))
+            assert await has_to_wait(late)
+            await stores.inbox.answer(unit, _CONSUMER, {"a": b"done"})
+        assert list(await late) == [Receipt(DUPLICATE, b"done")]
+
+    async def test_a_concurrent_duplicate_is_fresh_after_a_rollback(self, harness: StoresHarness) -> None:
+        """The first one gave up: the second one handles it."""
+        stores, other = harness.first, await harness.instance()
+        late: asyncio.Task[list[ReceiptStatus]] | None = None
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                await stores.inbox.receive(unit, _CONSUMER, [arrival("a")])
+                late = asyncio.create_task(words(other, arrival("a"), arrival("b")))
+                assert await has_to_wait(late)
+                raise _GivenUp
+        assert late is not None
+        assert await late == [FRESH, FRESH]
+
+    async def test_overlapping_batches_do_not_lock_each_other_out(self, harness: StoresHarness) -> None:
+        """Batches that hold the same keys in opposite orders end, and each key is fresh for exactly one."""
+        instances = [harness.first, await harness.instance()]
+        keys = [arrival(f"m{number:02}") for number in range(40)]
+        for turn in range(5):
+            batch = [arrival(f"{turn}-{one.receipt_key}") for one in keys]
+            forth, back = await asyncio.gather(
+                words(instances[0], *batch), words(instances[1], *reversed(batch)), return_exceptions=False
+            )
+            assert [one is FRESH for one in forth] == [one is DUPLICATE for one in reversed(back)]
+
+    async def test_a_compensation_of_a_handled_action_is_fresh(self, harness: StoresHarness) -> None:
+        """There is something to undo, once."""
+        assert await words(harness.first, arrival("act")) == [FRESH]
+        assert await words(harness.first, arrival("undo", bars="act")) == [FRESH]
+        assert await words(harness.first, arrival("undo", bars="act"), arrival("act")) == [DUPLICATE, DUPLICATE]
+
+    async def test_a_compensation_before_its_action_bars_it(self, harness: StoresHarness) -> None:
+        """Nothing to undo, and the action that comes late is not carried out, however often it comes."""
+        stores = harness.first
+        assert await words(stores, arrival("undo", bars="act")) == [EMPTY]
+        assert await words(stores, arrival("act")) == [BARRED]
+        assert await words(stores, arrival("act"), arrival("undo", bars="act")) == [BARRED, DUPLICATE]
+        assert await words(stores, arrival("undo again", bars="act")) == [EMPTY]
+
+    async def test_a_barred_action_keeps_its_answer(self, harness: StoresHarness) -> None:
+        """What was answered to a barred action is kept like any answer."""
+        stores = harness.first
+        await receive(stores, arrival("undo", bars="act"))
+        async with stores.database.begin() as unit:
+            await stores.inbox.receive(unit, _CONSUMER, [arrival("act")])
+            await stores.inbox.answer(unit, _CONSUMER, {"act": b"barred"})
+        assert list(await receive(stores, arrival("act"))) == [Receipt(BARRED, b"barred")]
+
+    async def test_action_and_compensation_in_one_call_count_in_their_order(self, harness: StoresHarness) -> None:
+        """The action first: both are handled; the compensation first: the action is barred."""
+        assert await words(harness.first, arrival("act"), arrival("undo", bars="act")) == [FRESH, FRESH]
+        assert await words(harness.first, arrival("a-undo", bars="z-act"), arrival("z-act")) == [EMPTY, BARRED]
+        assert await words(harness.first, arrival("z-undo", bars="a-act"), arrival("a-act")) == [EMPTY, BARRED]
+
+    async def test_a_compensation_waits_for_its_action_in_progress(self, harness: StoresHarness) -> None:
+        """An action that is being handled ends first; what was committed is there to be undone."""
+        stores, other = harness.first, await harness.instance()
+        async with stores.database.begin() as unit:
+            await stores.inbox.receive(unit, _CONSUMER, [arrival("act")])
+            undo = asyncio.create_task(words(other, arrival("undo", bars="act")))
+            assert await has_to_wait(undo)
+        assert await undo == [FRESH]
+
+    async def test_a_compensation_bars_an_action_that_was_rolled_back(self, harness: StoresHarness) -> None:
+        """The action failed while its compensation waited: it must not be tried again."""
+        stores, other = harness.first, await harness.instance()
+        undo: asyncio.Task[list[ReceiptStatus]] | None = None
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                await stores.inbox.receive(unit, _CONSUMER, [arrival("act")])
+                undo = asyncio.create_task(words(other, arrival("undo", bars="act")))
+                assert await has_to_wait(undo)
+                raise _GivenUp
+        assert undo is not None
+        assert await undo == [EMPTY]
+        assert await words(stores, arrival("act")) == [BARRED]
+
+    async def test_a_receipt_within_the_window_is_never_pruned(self, harness: StoresHarness) -> None:
+        """A redelivery or a replayed dead letter within the window stays a duplicate; afterwards, receipts go."""
+        stores = harness.first
+        await receive(stores, *(arrival(f"old {number}") for number in range(5)))
+        harness.clock.advance(600)
+        await receive(stores, arrival("young"))
+        assert await stores.inbox.prune(601, limit=100) == 0
+        assert await words(stores, arrival("old 0"), arrival("young")) == [DUPLICATE, DUPLICATE]
+        harness.clock.advance(2)
+        assert await stores.inbox.prune(601, limit=3) == 3
+        assert await stores.inbox.prune(601, limit=3) == 2
+        assert await stores.inbox.prune(601, limit=3) == 0
+        assert await words(stores, arrival("young")) == [DUPLICATE]
+
+    async def test_any_text_is_a_key(self, harness: StoresHarness) -> None:
+        """Keys come from others: quotes, other scripts and long ones are keys like any."""
+        keys = ['"', "'; --", "ключ", "鍵\n\t\\", "k" * 500, " ", "$1"]
+        arrivals = [arrival(key, partition_key=key) for key in keys]
+        assert await words(harness.first, *arrivals) == [FRESH] * len(keys)
+        assert await words(harness.first, *arrivals) == [DUPLICATE] * len(keys)
+
+
+class InboxStoreConformance(ReceiptsConformance, DeferredMessagesConformance):
+    """Everything that an inbox store must do. Bind it with a `harness` fixture."""

@@ -1,0 +1,33 @@
+"""Where the suites of a database's stores run: mix one of these into a test class, before the suite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from freehold.conformance.harness import StoresHarness
+
+
+class OnMemory:
+    @pytest.fixture
+    async def harness(self) -> AsyncIterator[StoresHarness]:
+        async with StoresHarness.on(f"memory://{uuid4().hex}") as harness:
+            yield harness
+
+
+class OnSqlite:
+    @pytest.fixture
+    async def harness(self, tmp_path: Path) -> AsyncIterator[StoresHarness]:
+        async with StoresHarness.on(f"sqlite:///{tmp_path}/service.db") as harness:
+            yield harness
+
+
+@pytest.mark.servers
+class OnPostgres:
+    @pytest.fixture
+    async def harness(self, postgres_url: str) -> AsyncIterator[StoresHarness]:
+        async with StoresHarness.on(postgres_url) as harness:
+            yield harness

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.audit import AuditStoreConformance
+
+
+class TestAuditStoreOnSqlite(OnSqlite, AuditStoreConformance):
+    pass
+
+
+class TestAuditStoreOnPostgres(OnPostgres, AuditStoreConformance):
+    pass

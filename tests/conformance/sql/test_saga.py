@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.saga import SagaStoreConformance
+
+
+class TestSagaStoreOnSqlite(OnSqlite, SagaStoreConformance):
+    pass
+
+
+class TestSagaStoreOnPostgres(OnPostgres, SagaStoreConformance):
+    pass
