@@ -31,7 +31,7 @@ def check_state(saga: str, state_type: type[Any], key: str) -> None:
     if key not in {field.name for field in dataclasses.fields(state_type)}:
         raise DeclarationError(f"saga '{saga}': key '{key}' is no field of {state_type.__qualname__}")
     try:
-        msgspec.json.Decoder(state_type)
+        msgspec.json.schema(state_type)  # refuses what the decoder would take as an opaque type
     except NameError:
         return  # a class declared inside a function; the codec resolves it on use or says so
     except TypeError as error:

@@ -1,0 +1,136 @@
+"""A saga engine on a real database, with a clock of the test's and an outbox that shows what was staged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from freehold.binding import Stores, open_stores
+from freehold.broker import Outgoing
+from freehold.clock import HybridLogicalClock
+from freehold.database import UnitOfWork
+from freehold.ids import new_id
+from freehold.messages import Envelope, MessageKind, decode_envelope
+from freehold.saga import Saga, SagaEngine, SagaRunner
+from freehold.saga.store import SagaRecord
+from freehold.transaction import Post
+
+
+class TestClock:
+    """Goes on when told."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self._now = datetime(2024, 5, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._now.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+@dataclass(slots=True)
+class ShownOutbox:
+    """Keeps what is staged, in place of the table: it is staged last, right before the commit."""
+
+    staged: list[Envelope] = field(default_factory=list)
+    fail: bool = False
+
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
+        if self.fail:
+            raise ConnectionError
+        self.staged += [decode_envelope(message.document) for message in messages]
+
+
+@dataclass(slots=True)
+class Bench:
+    engine: SagaEngine
+    post: Post
+    stores: Stores
+    clock: TestClock
+    outbox: ShownOutbox
+
+    async def start(self, saga: type[Saga[Any]], state: object, saga_id: UUID | None = None) -> UUID:
+        async with self.post.transaction() as tx:
+            return await self.engine.start(tx, saga, state, saga_id=saga_id)
+
+    async def answer(self, request: Envelope, outcome: str = "done", body: Mapping[str, Any] | None = None) -> None:
+        reply = reply_to(request, outcome, body)
+        async with self.post.transaction(reply) as tx:
+            await self.engine.on_reply(reply, tx)
+
+    def sent(self, name: str) -> list[Envelope]:
+        return [envelope for envelope in self.outbox.staged if envelope.type == name]
+
+    async def record(self, saga_id: UUID) -> SagaRecord:
+        async with self.stores.database.begin() as unit:
+            return await self.stores.sagas.load(unit, saga_id)
+
+    async def words(self, saga_id: UUID) -> list[str]:
+        return [f"{entry.step}:{entry.what}".strip(":") for entry in await self.stores.sagas.journal(saga_id)]
+
+    def runner(self) -> SagaRunner:
+        return SagaRunner(self.engine, self.post)
+
+    def engine_for(self, *sagas: type[Saga[Any]]) -> SagaEngine:
+        """Another process' engine on the same database."""
+        return SagaEngine(by_name(*sagas), self.stores.sagas, self.post, self.clock)
+
+
+def by_name(*sagas: type[Saga[Any]]) -> dict[tuple[str, int], type[Saga[Any]]]:
+    return {(saga.definition().name, saga.definition().version): saga for saga in sagas}
+
+
+def reply_to(request: Envelope, outcome: str = "done", body: Mapping[str, Any] | None = None) -> Envelope:
+    """The reply that the consumer of the other service makes."""
+    return Envelope(
+        id=new_id(),
+        type="freehold.reply",
+        version=1,
+        kind=MessageKind.REPLY,
+        source="other",
+        topic=request.reply_to or "",
+        key=request.key,
+        time=request.time,
+        hlc=request.hlc,
+        correlation_id=request.correlation_id,
+        causation_id=request.id,
+        headers={**request.headers, "freehold-outcome": outcome},
+        body=msgspec.json.encode(body or {}),
+    )
+
+
+@asynccontextmanager
+async def bench(url: str, *sagas: type[Saga[Any]]) -> AsyncIterator[Bench]:
+    clock = TestClock()
+    stores = open_stores(url, clock=clock)
+    await stores.database.open()
+    await stores.database.upgrade()
+    outbox = ShownOutbox()
+    post = Post(
+        service="orders",
+        database=stores.database,
+        outbox=outbox,  # type: ignore[arg-type] # the transaction uses `stage` alone
+        schedule=stores.schedule,
+        clock=clock,
+        hlc=HybridLogicalClock(clock),
+    )
+    try:
+        yield Bench(SagaEngine(by_name(*sagas), stores.sagas, post, clock), post, stores, clock, outbox)
+    finally:
+        await stores.database.close()
