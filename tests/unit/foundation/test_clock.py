@@ -1,0 +1,62 @@
+"""The hybrid logical clock: always greater than what it has seen, never dragged into the future."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freehold.clock import HybridLogicalClock, stamp_time
+
+
+class StillClock:
+    """A clock whose wall-clock time is set by the test, also backwards."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@given(st.lists(st.one_of(st.integers(-5_000, 5_000), st.just("tick")), max_size=50))
+def test_ticks_increase_whatever_the_wall_clock_does(steps: list[int | str]) -> None:
+    wall = StillClock()
+    clock = HybridLogicalClock(wall)
+    given_out = [clock.tick()]
+    for step in steps:
+        if isinstance(step, int):
+            wall.time += timedelta(milliseconds=step)
+        given_out.append(clock.tick())
+    assert given_out == sorted(set(given_out))
+
+
+@given(st.integers(-3_000_000, 3_000_000))
+def test_a_tick_is_greater_than_every_stamp_observed(ahead_ms: int) -> None:
+    wall = StillClock()
+    clock = HybridLogicalClock(wall)
+    other = (int(wall.time.timestamp() * 1000) + ahead_ms) << 16
+    assert clock.observe(other)
+    assert clock.tick() > other
+
+
+def test_a_stamp_from_a_broken_clock_is_ignored() -> None:
+    wall = StillClock()
+    clock = HybridLogicalClock(wall, drift_seconds_max=60)
+    far = (int(wall.time.timestamp() * 1000) + 61_000) << 16
+    assert not clock.observe(far)
+    assert clock.tick() < far
+
+
+def test_a_stamp_tells_its_time_and_fits_a_signed_column() -> None:
+    wall = StillClock()
+    stamp = HybridLogicalClock(wall).tick()
+    assert stamp_time(stamp) == wall.time
+    assert stamp < 2**63

@@ -1,0 +1,178 @@
+"""Messages travel unchanged, and what does not fit says where, never what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freehold.errors import CodecError, DeclarationError, UnknownMessage
+from freehold.messages import (
+    Envelope,
+    MessageKind,
+    command,
+    decode_body,
+    decode_envelope,
+    encode_body,
+    encode_envelope,
+    event,
+    message_type,
+    registry,
+)
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class Line:
+    product: str
+    price: Decimal
+
+
+@event("codec.everything", version=2, key="id")
+class Everything:
+    id: UUID
+    at: datetime
+    total: Decimal
+    colour: Colour
+    lines: tuple[Line, ...]
+    names: dict[str, int]
+    note: str | None = None
+
+
+_texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)))
+_decimals = st.decimals(allow_nan=False, allow_infinity=False)
+_everything = st.builds(
+    Everything,
+    id=st.uuids(),
+    at=st.datetimes(timezones=st.just(UTC)),
+    total=_decimals,
+    colour=st.sampled_from(Colour),
+    lines=st.lists(st.builds(Line, product=_texts, price=_decimals), max_size=4).map(tuple),
+    names=st.dictionaries(_texts, st.integers(-(2**63), 2**63 - 1), max_size=3),
+    note=st.none() | _texts,
+)
+
+
+@given(_everything)
+def test_a_message_comes_back_as_it_was(message: Everything) -> None:
+    assert decode_body(encode_body(message), message_type(Everything)) == message
+
+
+_envelopes = st.builds(
+    Envelope,
+    id=st.uuids(),
+    type=_texts.filter(bool),
+    version=st.integers(1, 99),
+    kind=st.sampled_from(MessageKind),
+    source=_texts,
+    topic=_texts,
+    key=_texts,
+    time=st.datetimes(timezones=st.just(UTC)),
+    hlc=st.integers(0, 2**63 - 1),
+    correlation_id=st.uuids(),
+    body=_everything.map(encode_body),
+    causation_id=st.none() | st.uuids(),
+    subject=st.none() | _texts,
+    trace_parent=st.none() | _texts,
+    reply_to=st.none() | _texts,
+    idempotency_key=st.none() | _texts,
+    bars=st.none() | _texts,
+    headers=st.dictionaries(_texts, _texts, max_size=3),
+)
+
+
+@given(_envelopes)
+def test_an_envelope_comes_back_as_it_was(envelope: Envelope) -> None:
+    assert decode_envelope(encode_envelope(envelope)) == envelope
+
+
+@given(_envelopes)
+def test_an_envelope_is_a_cloud_event(envelope: Envelope) -> None:
+    document = json.loads(encode_envelope(envelope))
+    assert document["specversion"] == "1.0"
+    assert {"id", "source", "type", "time", "data"} <= set(document)
+    assert all(name.isalnum() and name == name.lower() for name in document)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_envelope_or_a_codec_error(document: bytes) -> None:
+    with pytest.raises(CodecError):
+        decode_envelope(document)
+
+
+def test_a_body_that_does_not_fit_names_the_place_and_not_the_content() -> None:
+    body = encode_body({"id": str(uuid4()), "at": "secret-moment"})
+    with pytest.raises(CodecError, match=r"codec\.everything.*at `?\$?") as caught:
+        decode_body(body, message_type(Everything))
+    assert "secret-moment" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_an_enum_value_is_not_quoted() -> None:
+    good = Everything(uuid4(), datetime.now(UTC), Decimal(1), Colour.RED, (), {})
+    body = encode_body(good).replace(b'"red"', b'"4111-1111"')
+    with pytest.raises(CodecError) as caught:
+        decode_body(body, message_type(Everything))
+    assert "4111" not in str(caught.value)
+
+
+def test_unknown_fields_are_passed_over() -> None:
+    good = Everything(uuid4(), datetime.now(UTC), Decimal(1), Colour.RED, (), {})
+    body = encode_body(good)[:-1] + b',"later":1}'
+    assert decode_body(body, message_type(Everything)) == good
+
+
+def test_a_body_too_large_is_refused() -> None:
+    good = Everything(uuid4(), datetime.now(UTC), Decimal(1), Colour.RED, (), {})
+    with pytest.raises(CodecError, match="bytes, more than"):
+        encode_body(replace(good, note="x" * 600_000))
+
+
+def test_an_unknown_version_tells_the_known_ones() -> None:
+    with pytest.raises(UnknownMessage, match="known versions: 2"):
+        registry.find("codec.everything", 7)
+
+
+def test_declarations_are_checked_when_they_are_made() -> None:
+    with pytest.raises(DeclarationError, match="not a message name"):
+        event("Orders.Placed")
+    with pytest.raises(DeclarationError, match="key field 'nothing'"):
+
+        @event("codec.no-key", key="nothing")
+        class NoKey:
+            name: str
+
+    with pytest.raises(DeclarationError, match="cannot travel"):
+
+        @command("codec.no-type")
+        class NoType:
+            thing: complex | bytes | str
+
+    with pytest.raises(DeclarationError, match="declared twice"):
+
+        @event("codec.everything", version=2)
+        class Other:
+            name: str
+
+    with pytest.raises(DeclarationError, match="is not a message"):
+        message_type(Line)
+
+
+def test_a_message_is_frozen_and_knows_its_way() -> None:
+    declared = message_type(Everything)
+    assert (declared.service, declared.topic) == ("codec", "codec.events")
+    good = Everything(uuid4(), datetime.now(UTC), Decimal(1), Colour.RED, (), {})
+    assert declared.partition_key(good) == str(good.id)
+    with pytest.raises(AttributeError):
+        good.note = "changed"

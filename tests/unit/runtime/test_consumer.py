@@ -1,0 +1,291 @@
+"""The way of a message into a service: once, in order, isolated where it fails, parked where it cannot be handled."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from freehold import Rejected, Retry, RunningService, Service, Transaction
+from freehold.deadletters.store import DeadLetterFilter
+from freehold.errors import ConcurrencyConflict, Unavailable
+from freehold.inbox.outcome import HEADER_OUTCOME
+from freehold.messages import MessageKind, decode_body, message_type
+from freehold.transaction import outgoing
+from tests.unit.runtime.trial import (
+    Answered,
+    Happened,
+    Request,
+    envelope_of,
+    eventually,
+    memory_broker,
+    put,
+    read_topic,
+    running,
+)
+
+FAST = Retry(attempts=3, delay_seconds=0.01, delay_seconds_max=0.02)
+
+
+async def test_a_message_that_comes_twice_is_handled_once() -> None:
+    service, broker, seen = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Happened)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        seen.append(event.number)
+
+    first, last = envelope_of(Happened("a", 1)), envelope_of(Happened("a", 2))
+    async with running(service, broker):
+        await put(broker, first, first)
+        await put(broker, first, last)
+        await eventually(lambda: 2 in seen)
+    assert seen == [1, 2]
+
+
+async def test_messages_of_a_key_come_in_order_also_around_a_failing_one() -> None:
+    service, broker, seen = Service("trial"), memory_broker(), list[tuple[str, int]]()
+    failures = {("a", 3): 2}
+
+    @service.handles(Happened, retry=FAST)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        place = (event.key, event.number)
+        if failures.get(place, 0):
+            failures[place] -= 1
+            raise ValueError("planned")
+        seen.append(place)
+
+    async with running(service, broker):
+        for number in range(8):
+            await put(broker, *(envelope_of(Happened(key, number)) for key in "abc"))
+        await eventually(lambda: len(set(seen)) == 24)
+    committed = [place for n, place in enumerate(seen) if place not in seen[n + 1 :]]
+    for key in "abc":
+        assert [number for found, number in committed if found == key] == list(range(8))
+
+
+async def test_a_poison_message_parks_its_key_alone_and_then_itself() -> None:
+    service, broker, seen = Service("trial"), memory_broker(), list[tuple[str, int]]()
+
+    @service.handles(Happened, retry=FAST)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        if (event.key, event.number) == ("poison", 0):
+            raise ValueError("a value that must not be told: 4711")
+        seen.append((event.key, event.number))
+
+    async with running(service, broker) as started:
+        await put(broker, *(envelope_of(Happened(key, n)) for n in range(3) for key in ("poison", "good")))
+        await eventually(lambda: {("poison", 1), ("poison", 2), ("good", 2)} <= set(seen))
+        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
+    assert (letter.reason, letter.error_type, letter.attempts) == ("attempts-exhausted", "ValueError", 3)
+    assert "4711" not in letter.detail
+    assert "handle" in letter.detail
+
+
+async def test_what_cannot_be_read_is_a_dead_letter_with_a_reason() -> None:
+    service, broker, seen = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Happened)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        seen.append(event.number)
+
+    async with running(service, broker) as started:
+        await put(broker, envelope_of(Happened("a", 1), version=9))
+        await put(broker, envelope_of(Happened("a", 2), body=b'{"key":"a","number":"secret"}'))
+        await put(broker, envelope_of(Request("a", 3)), envelope_of(Happened("a", 4), type="elsewhere.other"))
+        no_envelope = replace(outgoing(envelope_of(Happened("a", 5))), document=b"not json")
+        await broker.publish([no_envelope], 5.0)
+        await put(broker, envelope_of(Happened("a", 6)))
+        await eventually(lambda: seen == [6])
+        letters = await started.stores.dead_letters.find(DeadLetterFilter())
+    assert sorted(letter.reason for letter in letters) == ["bad-body", "unknown-type", "unreadable"]
+    assert all("secret" not in letter.detail for letter in letters)
+
+
+async def test_a_handler_that_kills_its_process_is_given_up() -> None:
+    """The broker hands the batch out again and again; the counts tell, and only the culprit is given up."""
+    service, broker, seen = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Happened)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        if event.number == 1 and service is dying:
+            raise asyncio.CancelledError  # as near to a kill as a test in one process comes
+        seen.append(event.number)
+
+    dying = service
+    await put(broker, *(envelope_of(Happened("a", number)) for number in range(3)))
+    for _ in range(8):
+        async with running(service, broker, database="memory://killed") as started:
+            await asyncio.sleep(0.05)
+            await started.stop(0.0)
+        if 2 in seen:
+            break
+    assert 2 in seen
+    async with running(service, broker, database="memory://killed") as started:
+        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
+    assert letter.reason == "killed-consumer"
+
+
+async def test_an_absent_database_holds_messages_up_and_counts_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    service, broker, seen = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Happened, retry=Retry(attempts=1))
+    async def handle(event: Happened, tx: Transaction) -> None:
+        seen.append(event.number)
+
+    async with running(service, broker) as started:
+        database = type(started.stores.database)
+        with monkeypatch.context() as absence:
+            absence.setattr(database, "begin", _absent)
+            absence.setattr(database, "ping", _absent)
+            await put(broker, envelope_of(Happened("a", 1)))
+            await asyncio.sleep(0.3)
+            assert seen == []
+        await eventually(lambda: seen == [1])
+        assert await started.stores.dead_letters.count() == {}
+        assert (await started.stores.inbox.stats()).pending == 0
+
+
+def _absent(*_: object) -> None:
+    raise Unavailable("planned")
+
+
+async def test_an_unavailable_other_service_is_the_handlers_failure() -> None:
+    service, broker, tries = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Happened, retry=FAST)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        tries.append(event.number)
+        raise Unavailable("the weather service is away")
+
+    async with running(service, broker) as started:
+        await put(broker, envelope_of(Happened("a", 1)))
+        await eventually(lambda: len(tries) == 3)
+        await _count(started, {"attempts-exhausted": 1})
+
+
+async def test_a_conflict_is_tried_again_at_once_and_counts_for_nothing() -> None:
+    service, broker, tries = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Happened, retry=Retry(attempts=1))
+    async def handle(event: Happened, tx: Transaction) -> None:
+        tries.append(event.number)
+        if len(tries) < 4:
+            raise ConcurrencyConflict("planned")
+
+    async with running(service, broker) as started:
+        await put(broker, envelope_of(Happened("a", 1)))
+        await eventually(lambda: len(tries) == 4)
+        await asyncio.sleep(0.05)
+        assert await started.stores.dead_letters.count() == {}
+        assert (await started.stores.inbox.stats()).pending == 0
+
+
+async def test_a_handler_without_end_is_cancelled_and_retried() -> None:
+    service, broker, tries = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Happened, retry=FAST, timeout_seconds=0.03)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        tries.append(event.number)
+        if len(tries) < 2:
+            await asyncio.Event().wait()
+
+    async with running(service, broker) as started:
+        await put(broker, envelope_of(Happened("a", 1)))
+        await eventually(lambda: len(tries) == 2)
+        assert await started.stores.dead_letters.count() == {}
+
+
+async def test_a_request_is_answered_once_and_again_to_a_duplicate() -> None:
+    service, broker, tries = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Request)
+    async def handle(request: Request, tx: Transaction) -> Answered | Rejected | None:
+        tries.append(request.number)
+        if request.number == 1:
+            raise Rejected("out-of-stock", "none left")
+        return Answered(7) if request.number == 2 else None
+
+    saga = {"freehold-saga": str(uuid4()), "freehold-attempt": "1", "other": "x"}
+    requests = [
+        envelope_of(Request("k", n), reply_to="asker.replies", idempotency_key=f"key-{n}", headers=saga)
+        for n in range(1, 4)
+    ]
+    again = replace(requests[1], id=uuid4(), headers={**saga, "freehold-attempt": "2"})
+    async with running(service, broker):
+        await put(broker, *requests)
+        replies = await read_topic(broker, "asker.replies", 3)
+        await put(broker, again)
+        repeated = (await read_topic(broker, "asker.replies", 4))[3]
+    assert [reply.headers[HEADER_OUTCOME] for reply in replies] == ["rejected", "done", "done"]
+    assert [reply.body for reply in replies] == [b'{"code":"out-of-stock","detail":"none left"}', b'{"number":7}',
+    b"{}"] assert {(reply.kind, reply.key) for reply in replies} == {(MessageKind.REPLY, "k")} assert "other" not in
+    replies[0].headers assert (repeated.body, repeated.causation_id) == (replies[1].body, again.id) assert
+    repeated.headers["freehold-attempt"] == "2" assert repeated.id != replies[1].id assert tries.count(2) <= 2
+
+
+async def test_a_compensation_before_its_action_bars_it() -> None:
+    service, broker, tries = Service("trial"), memory_broker(), list[int]()
+
+    @service.handles(Request)
+    async def handle(request: Request, tx: Transaction) -> None:
+        tries.append(request.number)
+
+    undo = envelope_of(Request("k", 2), reply_to="asker.replies", idempotency_key="undo", bars="action")
+    action = envelope_of(Request("k", 1), reply_to="asker.replies", idempotency_key="action")
+    async with running(service, broker):
+        await put(broker, undo, action)
+        replies = await read_topic(broker, "asker.replies", 2)
+    assert [reply.headers[HEADER_OUTCOME] for reply in replies] == ["empty", "barred"]
+    assert tries == []
+
+
+async def test_a_request_that_died_can_still_be_undone_and_is_then_barred_for_ever() -> None:
+    service, broker = Service("trial"), memory_broker()
+
+    @service.handles(Request, retry=Retry(attempts=1))
+    async def handle(request: Request, tx: Transaction) -> None:
+        raise ValueError("planned")
+
+    action = envelope_of(Request("k", 1), reply_to="asker.replies", idempotency_key="action")
+    undo = envelope_of(Request("k", 2), reply_to="asker.replies", idempotency_key="undo", bars="action")
+    async with running(service, broker) as started:
+        await put(broker, action)
+        await _count(started, {"attempts-exhausted": 1})
+        await put(broker, action)
+        await put(broker, undo)
+        (reply,) = await read_topic(broker, "asker.replies", 1)
+        assert reply.headers[HEADER_OUTCOME] == "empty"
+        await _count(started, {"attempts-exhausted": 1})
+
+
+async def test_what_a_handler_sends_is_caused_by_its_message() -> None:
+    service, broker = Service("trial"), memory_broker()
+
+    @service.handles(Happened)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        tx.send(Request(event.key, event.number))
+
+    @service.handles(Request)
+    async def ignore(request: Request, tx: Transaction) -> None:
+        return None
+
+    causes = [envelope_of(Happened(f"k{n}", n), trace_parent=f"trace-{n}") for n in range(5)]
+    async with running(service, broker):
+        await put(broker, *causes)
+        sent = await read_topic(broker, "trial.commands", 5)
+    for envelope in sent:
+        number = int(envelope.key[1:])
+        assert decode_body(envelope.body, message_type(Request)).number == number
+        cause = causes[number]
+        assert (envelope.causation_id, envelope.correlation_id) == (cause.id, cause.correlation_id)
+        assert envelope.trace_parent == cause.trace_parent
+        assert envelope.hlc > cause.hlc
+
+
+async def _count(started: RunningService, wanted: dict[str, int]) -> None:
+    async with asyncio.timeout(5):
+        while await started.stores.dead_letters.count() != wanted:
+            await asyncio.sleep(0.01)
+
