@@ -16,7 +16,17 @@ import msgspec
 from freehold_shop.supervisor.errors import ShopNotRunning
 from freehold_shop.supervisor.plan import Checkout, Profile
 
-__all__ = ["ProcessState", "RunningProcess", "Secrets", "ShopState", "process_lives", "read_secrets", "read_state"]
+__all__ = [
+    "ProcessState",
+    "RunningProcess",
+    "Secrets",
+    "ShopState",
+    "process_lives",
+    "read_secrets",
+    "read_state",
+    "write_secrets",
+    "write_state",
+]
 
 STATE_FILE = "state.json"
 SECRETS_FILE = "secrets.json"
@@ -99,7 +109,9 @@ def read_secrets(directory: Path) -> Secrets:
 
 
 def process_lives(pid: int) -> bool:
-    """Whether a process of this id exists and is no zombie."""
+    """Whether a process of this id exists and is no zombie; never for 0, which says that it was stopped."""
+    if pid == 0:
+        return False
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,0 +1,98 @@
+"""Which faults are on, and until when. Imports the definition of a fault and the control wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from freehold.errors import ConfigurationError, FreeholdError
+from freehold_shop.faults.fault import Fault, Site
+from freehold_shop.supervisor.control import FaultState
+
+__all__ = ["FaultBoard"]
+
+SECONDS_MAX = 86_400.0
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class FaultBoard:
+    """Begins and ends faults on a site. `now` is a monotonic clock in seconds."""
+
+    site: Site
+    faults: Mapping[str, Fault]
+    now: Callable[[], float]
+    _until: dict[str, float | None] = field(default_factory=dict)
+
+    def states(self) -> list[FaultState]:
+        """Every fault, and whether it is on."""
+        return [self._state(fault) for fault in self.faults.values()]
+
+    def on(self) -> list[str]:
+        """The names of the faults that are on."""
+        return list(self._until)
+
+    def begin(self, name: str | None, seconds: float | None) -> list[FaultState]:
+        """Begin a fault, or give one that is on another end. Raises what the fault does, `ConfigurationError`."""
+        fault = self._find(name)
+        if seconds is not None and not 0 < seconds <= SECONDS_MAX:
+            raise ConfigurationError("a fault lasts more than 0 seconds and at most a day")
+        if seconds is not None and not fault.lasting:
+            raise ConfigurationError(f"{fault.name} is over in a moment", hint="leave the duration out")
+        if fault.name not in self._until:
+            fault.begin(self.site)
+        if fault.lasting:
+            self._until[fault.name] = None if seconds is None else self.now() + seconds
+        return [self._state(fault)]
+
+    def heal(self, name: str | None) -> list[FaultState]:
+        """End one fault, or all that are on; returns those that ended. The first that cannot be ended is raised."""
+        names = self.on() if name is None else [self._find(name).name]
+        healed: list[FaultState] = []
+        refused: FreeholdError | None = None
+        for each in names:
+            try:
+                healed += self._end(each)
+            except FreeholdError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        return healed
+
+    def next_end(self) -> float | None:
+        """When the next fault ends by itself, by `now`."""
+        return min((until for until in self._until.values() if until is not None), default=None)
+
+    def end_due(self) -> list[str]:
+        """End what has lasted long enough; what cannot be ended just now is tried again a second later."""
+        due = [name for name, until in self._until.items() if until is not None and until <= self.now()]
+        ended: list[str] = []
+        for name in due:
+            try:
+                ended += [state.name for state in self._end(name)]
+            except FreeholdError:
+                self._until[name] = self.now() + _RETRY_SECONDS
+        return ended
+
+    def _end(self, name: str) -> list[FaultState]:
+        fault = self.faults[name]
+        if fault.end is None or name not in self._until:
+            return []
+        fault.end(self.site)
+        del self._until[name]
+        return [self._state(fault)]
+
+    def _find(self, name: str | None) -> Fault:
+        if name is None or name not in self.faults:
+            raise ConfigurationError(f"there is no fault '{name}'", hint="shop faults lists them")
+        return self.faults[name]
+
+    def _state(self, fault: Fault) -> FaultState:
+        until = self._until.get(fault.name)
+        return FaultState(
+            name=fault.name,
+            on=fault.name in self._until,
+            description=fault.description,
+            lasting=fault.lasting,
+            seconds_left=None if until is None else max(0.0, until - self.now()),
+        )

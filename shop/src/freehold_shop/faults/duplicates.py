@@ -1,0 +1,78 @@
+"""A broker that publishes some messages twice while a switch is on. Imports the broker port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from freehold.broker import Broker, BrokerFeatures, Consumer, Outgoing, PublishOutcome, Subscription, TopicLag
+from freehold.database import Finding
+
+__all__ = ["DuplicatingBroker", "Switch"]
+
+EVERY = 10
+
+
+@dataclass(slots=True)
+class Switch:
+    """On or off; read at each publishing."""
+
+    on: bool = False
+
+
+class DuplicatingBroker:
+    """Passes everything on to another broker, and every tenth message two times over.
+
+    The copies come after their batch, so that a copy is also older than what stands before it, as a relay's that was
+    cut off before its confirmation.
+    """
+
+    def __init__(self, broker: Broker, switch: Switch) -> None:
+        self._broker = broker
+        self._switch = switch
+        self._count = 0
+
+    @property
+    def features(self) -> BrokerFeatures:
+        """What the other broker guarantees."""
+        return self._broker.features
+
+    async def open(self) -> None:
+        """Open the other broker."""
+        await self._broker.open()
+
+    async def close(self) -> None:
+        """Close the other broker."""
+        await self._broker.close()
+
+    async def ping(self, timeout_seconds: float) -> None:
+        """Ask the other broker."""
+        await self._broker.ping(timeout_seconds)
+
+    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+        """Publish; the outcomes are those of the originals."""
+        outcomes = await self._broker.publish(messages, timeout_seconds)
+        copies = self._chosen(messages) if self._switch.on else []
+        if copies:
+            await self._broker.publish(copies, timeout_seconds)
+        return outcomes
+
+    async def subscribe(self, subscription: Subscription) -> Consumer:
+        """Join a group of the other broker."""
+        return await self._broker.subscribe(subscription)
+
+    async def lag(self, group: str) -> Sequence[TopicLag]:
+        """Ask the other broker."""
+        return await self._broker.lag(group)
+
+    async def examine(self) -> list[Finding]:
+        """Examine the other broker."""
+        return await self._broker.examine()
+
+    def _chosen(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        chosen: list[Outgoing] = []
+        for message in messages:
+            self._count += 1
+            if self._count % EVERY == 0:
+                chosen.append(message)
+        return chosen

@@ -1,0 +1,68 @@
+"""`python -m freehold_shop.supervisor`: prepare the ground, load everything once, fork a process for each service.
+
+What is loaded before the fork is shared by all processes. Prints one line, the reason, where the shop cannot start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold_shop.supervisor.kernel import die_with_parent, hold_lock
+from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile, parse_instances
+
+__all__ = ["main"]
+
+_ORPHANS_SECONDS = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 2 wrong usage, 3 something cannot be reached."""
+    options = _parser().parse_args(arguments)
+    if options.parent:
+        die_with_parent(options.parent, signal.SIGTERM)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        plan = Plan(
+            options.state.absolute(),
+            profile=Profile(options.profile),
+            checkout=Checkout(options.checkout),
+            single_process=options.single_process,
+            usual_ports=options.usual_ports,
+            instances=parse_instances(options.instances),
+        )
+        plan.state_directory.mkdir(parents=True, exist_ok=True)
+        lock = hold_lock(plan.state_directory, _ORPHANS_SECONDS)
+        if lock is None:
+            raise ConfigurationError(
+                f"another supervisor holds {plan.state_directory}", hint="stop it, or choose another with --state"
+            )
+        # Only now: loading everything takes a second that a refusal need not wait for.
+        from freehold_shop.supervisor.assemble import run_shop
+
+        run_shop(plan)
+    except FreeholdError as error:
+        sys.stderr.write(f"{error}\n")
+        return 3 if isinstance(error, Unavailable) else 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m freehold_shop.supervisor", description=__doc__)
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="where everything of this run is kept")
+    parser.add_argument("--profile", choices=[each.value for each in Profile], default=Profile.EMBEDDED.value)
+    parser.add_argument("--checkout", choices=[each.value for each in Checkout], default=Checkout.SAGA.value)
+    parser.add_argument("--single-process", action="store_true", help="all services in one process")
+    parser.add_argument("--usual-ports", action="store_true", help="8000 and up, as far as they are free")
+    parser.add_argument("--instances", action="append", default=[], metavar="SERVICE=N")
+    parser.add_argument("--parent", type=int, default=0, help="end when this process, our parent, ends")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

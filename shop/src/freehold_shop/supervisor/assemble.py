@@ -1,0 +1,177 @@
+"""Puts a supervisor together: ground, ports, children, faults; runs it, and stops everything whatever happens.
+
+Importing it loads all that the services need, before the fork. Imports the whole shop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import entry_points
+from urllib.parse import urlsplit
+
+import uvloop
+
+from freehold.errors import FreeholdError, Unavailable
+from freehold.settings import Settings
+from freehold_shop.assembly import SERVICES
+from freehold_shop.faults.board import FaultBoard
+from freehold_shop.faults.catalogue import catalogue
+from freehold_shop.providers.__main__ import serve as serve_providers
+from freehold_shop.settings import DEFAULT_PORTS, ShopSettings, configure
+from freehold_shop.supervisor.children import Child
+from freehold_shop.supervisor.desk import Desk
+from freehold_shop.supervisor.embedded import EmbeddedGround
+from freehold_shop.supervisor.errors import ShopNotRunning
+from freehold_shop.supervisor.ground import Ground
+from freehold_shop.supervisor.kernel import listen, reserve, wait_for_port
+from freehold_shop.supervisor.onservers import ServersGround
+from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, Profile
+from freehold_shop.supervisor.serving import Seat, serve
+from freehold_shop.supervisor.site import ShopSite
+from freehold_shop.supervisor.state import Secrets, ShopState, read_state, write_secrets, write_state
+from freehold_shop.supervisor.watch import Watch, catch_signals
+from freehold_shop.supervisor.wishes import Wishes
+
+__all__ = ["run_shop"]
+
+_PROVIDER_SECONDS = 15.0
+# PostgreSQL permits 300 connections; some are left for verify, for people, and for the superuser.
+_CONNECTIONS_MAX = 220
+_POOL_MAX = 8
+
+
+def run_shop(plan: Plan) -> None:
+    """Run the shop until a signal asks to stop. Raises `Unavailable`, `ConfigurationError`; nothing is left running."""
+    signals, asked = catch_signals()
+    (plan.state_directory / "logs").mkdir(exist_ok=True)
+    ports = _Ports(plan)
+    ground = _ground(plan)
+    with contextlib.ExitStack() as stack:
+        stack.callback(ground.stop)
+        ground.prepare([name for name in SERVICE_NAMES if name in SERVICES])
+        write_secrets(plan.state_directory, Secrets(dict(ground.databases), ground.broker))
+        configure(ShopSettings(urls=ports.urls, checkout=plan.checkout.value))
+        _load_adapters()
+        gc.collect()
+        gc.freeze()
+        settings = _settings(plan, ground)
+        provider = _provider(plan, ports)
+        children = _children(plan, ports, settings)
+        site = ShopSite(
+            provider_url=ports.urls["providers"],
+            ground=ground,
+            children=children,
+            poisoned=[message for each in SERVICES.values() for message in each.service.handlers],
+            broker_settings=next(iter(settings.values())),
+            log=plan.state_directory / "logs" / "faults.log",
+        )
+        board = FaultBoard(site, catalogue(SERVICE_NAMES), time.monotonic)
+        desk = Desk(plan.state_directory, board)
+        started_at = time.time()
+
+        def write(*, stopped: bool = False) -> None:
+            _write(watch, plan, ports.urls, started_at=started_at, stopped=stopped)
+
+        watch = Watch(children, provider, ground, site, board, desk, signals, asked, write)
+        stack.callback(write, stopped=True)
+        stack.callback(watch.stop)
+        provider.start(Wishes())
+        if not wait_for_port(ports.provider, provider.pid, _PROVIDER_SECONDS):
+            raise Unavailable("the providers' double did not start", hint=f"see {provider.log}")
+        watch.run()
+
+
+class _Ports:
+    """A listening socket for each service, and a port kept for the provider; the same as last time where possible."""
+
+    def __init__(self, plan: Plan) -> None:
+        before: Mapping[str, str] = {}
+        with contextlib.suppress(ShopNotRunning):
+            before = read_state(plan.state_directory).urls
+
+        def wanted(name: str) -> tuple[int, ...]:
+            usual = (DEFAULT_PORTS[name],) if plan.usual_ports else ()
+            return usual + ((urlsplit(before[name]).port or 0,) if name in before else ())
+
+        self.listeners = {name: listen(wanted(name)) for name in SERVICE_NAMES}
+        self._kept = reserve(wanted("providers"))
+        self.provider: int = self._kept.getsockname()[1]
+        ports = {name: listener.getsockname()[1] for name, listener in self.listeners.items()}
+        self.urls = {name: f"http://127.0.0.1:{port}" for name, port in {**ports, "providers": self.provider}.items()}
+
+
+def _ground(plan: Plan) -> Ground:
+    match plan.profile:
+        case Profile.EMBEDDED:
+            return EmbeddedGround(plan.state_directory)
+        case Profile.SERVERS:
+            return ServersGround(plan.state_directory)
+
+
+def _load_adapters() -> None:
+    """Import every adapter that is installed, as opening a URL would; those whose driver is missing are left out."""
+    for entry in entry_points(group="freehold.adapters"):
+        with contextlib.suppress(ImportError, FreeholdError):
+            entry.load()
+
+
+def _settings(plan: Plan, ground: Ground) -> dict[str, Settings]:
+    """Each service's settings, with a pool so small that all of them together find room on one server."""
+    processes = sum(plan.instances.get(name, 1) for name in SERVICES)
+    pool_size = max(2, min(_POOL_MAX, _CONNECTIONS_MAX // processes))
+    settings: dict[str, Settings] = {}
+    for name in SERVICES:
+        loaded = Settings.load(name, database=ground.databases[name], broker=ground.broker)
+        options = replace(loaded.database_options, pool_size=min(pool_size, loaded.database_options.pool_size))
+        settings[name] = replace(loaded, database_options=options)
+    return settings
+
+
+def _children(plan: Plan, ports: _Ports, settings: Mapping[str, Settings]) -> list[Child]:
+    def child(name: str, instance: int, services: Sequence[str]) -> Child:
+        seats = [Seat(each, ports.listeners[each], settings.get(each)) for each in services]
+        log = plan.state_directory / "logs" / f"{name}-{instance}.log"
+        return Child(name, instance, services, log, lambda supervisor: _serve(seats, supervisor))
+
+    if plan.single_process:
+        return [child("all", 0, SERVICE_NAMES)]
+    return [child(name, number, [name]) for name in SERVICE_NAMES for number in range(plan.instances.get(name, 1))]
+
+
+def _serve(seats: Sequence[Seat], supervisor: socket.socket) -> int:
+    uvloop.run(serve(seats, supervisor))
+    return 0
+
+
+def _provider(plan: Plan, ports: _Ports) -> Child:
+    ledger = plan.state_directory / "ledger.ndjson"
+
+    def work(_supervisor: socket.socket) -> int:
+        uvloop.run(serve_providers("127.0.0.1", ports.provider, ledger))
+        return 0
+
+    return Child("providers", 0, ["providers"], plan.state_directory / "logs" / "providers.log", work)
+
+
+def _write(watch: Watch, plan: Plan, urls: Mapping[str, str], *, started_at: float, stopped: bool) -> None:
+    state = ShopState(
+        pid=0 if stopped else os.getpid(),
+        profile=plan.profile,
+        checkout=plan.checkout,
+        single_process=plan.single_process,
+        ready=watch.ready and not stopped,
+        urls=dict(urls),
+        control=str(watch.desk.path),
+        started_at=started_at,
+        processes=[] if stopped else [child.described() for child in watch.children],
+        provider_pid=0 if stopped else watch.provider.pid,
+        servers={} if stopped else dict(watch.ground.pids()),
+        faults=[] if stopped else watch.board.on(),
+    )
+    write_state(plan.state_directory, state)

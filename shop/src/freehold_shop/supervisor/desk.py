@@ -1,0 +1,77 @@
+"""The supervisor's side of the control socket. Imports the control wire and the board of faults."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from freehold.errors import FreeholdError
+from freehold_shop.faults.board import FaultBoard
+from freehold_shop.supervisor.control import LINE_BYTES_MAX, Answer, Request
+
+__all__ = ["Desk"]
+
+_CLIENT_SECONDS = 2.0
+# A path must fit into the 108 bytes of a sockaddr_un.
+_PATH_BYTES_MAX = 100
+
+
+class Desk:
+    """Answers one request of each client, at once; a client that dawdles is left after two seconds."""
+
+    def __init__(self, directory: Path, board: FaultBoard) -> None:
+        self._board = board
+        path = directory / "control.sock"
+        if len(os.fsencode(path)) > _PATH_BYTES_MAX:
+            path = Path(tempfile.mkdtemp(prefix="freehold-")) / "control.sock"
+        path.unlink(missing_ok=True)
+        self.path = path
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            self.listener.bind(str(path))
+        finally:
+            os.umask(before)
+        self.listener.listen(16)
+        self.listener.setblocking(False)
+
+    def serve_one(self) -> None:
+        """Take the next client, read what he asks, and answer."""
+        try:
+            client, _ = self.listener.accept()
+        except OSError:
+            return
+        with client, contextlib.suppress(OSError):
+            client.settimeout(_CLIENT_SECONDS)
+            line = b""
+            while not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX:
+                content = client.recv(LINE_BYTES_MAX)
+                if not content:
+                    return
+                line += content
+            client.sendall(msgspec.json.encode(self._answer(line)) + b"\n")
+
+    def close(self) -> None:
+        """Take no more clients."""
+        self.listener.close()
+        self.path.unlink(missing_ok=True)
+
+    def _answer(self, line: bytes) -> Answer:
+        try:
+            request = msgspec.json.decode(line, type=Request)
+            match request.do:
+                case "faults":
+                    return Answer(self._board.states())
+                case "break":
+                    return Answer(self._board.begin(request.fault, request.seconds))
+                case "heal":
+                    return Answer(self._board.heal(request.fault))
+        except msgspec.MsgspecError:
+            return Answer(error="the request cannot be read")
+        except FreeholdError as error:
+            return Answer(error=error.message, hint=error.hint)

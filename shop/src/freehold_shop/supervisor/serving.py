@@ -1,0 +1,140 @@
+"""The life of a service's process: its services and their HTTP, until SIGTERM; then what is held is finished.
+
+Imports the runtime, uvicorn, and the shop's assembly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI
+
+from freehold.binding import open_broker
+from freehold.broker import Broker
+from freehold.errors import FreeholdError
+from freehold.runtime import RunningService
+from freehold.settings import Settings
+from freehold_shop.assembly import create_app, run_service
+from freehold_shop.calls import close_calls
+from freehold_shop.faults.duplicates import DuplicatingBroker, Switch
+from freehold_shop.supervisor.wishes import Lines, Ready, Wishes, encode_line
+
+__all__ = ["Seat", "serve"]
+
+_log = logging.getLogger("freehold_shop.supervisor")
+_HTTP_DRAIN_SECONDS = 5
+_READY_POLL_SECONDS = 0.05
+_RECEIVE_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a service sits: its socket, which listens already, and its settings (none for one without a database)."""
+
+    service: str
+    listener: socket.socket
+    settings: Settings | None
+
+
+async def serve(seats: Sequence[Seat], supervisor: socket.socket) -> None:
+    """Run the services of these seats. Raises what stops them from starting."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    switch = Switch()
+    async with _running(seats, switch) as services:
+        servers = [_Server(_config(seat, services)) for seat in seats]
+        async with asyncio.TaskGroup() as tasks:
+            for seat, server in zip(seats, servers, strict=True):
+                tasks.create_task(server.serve(sockets=[seat.listener]))
+            obeying = tasks.create_task(_obey(supervisor, services, switch))
+            await _until_ready(services, servers, stop)
+            if not stop.is_set():
+                await loop.sock_sendall(supervisor, encode_line(Ready()))
+            await stop.wait()
+            obeying.cancel()
+            for server in servers:
+                server.should_exit = True
+    await close_calls()
+
+
+@contextlib.asynccontextmanager
+async def _running(seats: Sequence[Seat], switch: Switch) -> AsyncIterator[Mapping[str, RunningService]]:
+    """The services of the seats, on one broker connection."""
+    settings = {seat.service: seat.settings for seat in seats if seat.settings is not None}
+    async with contextlib.AsyncExitStack() as stack:
+        services: dict[str, RunningService] = {}
+        brokers: dict[str, Broker] = {}
+        for name, chosen in settings.items():
+            if chosen.broker not in brokers:
+                broker = DuplicatingBroker(open_broker(chosen.broker, chosen.broker_options), switch)
+                await broker.open()
+                stack.push_async_callback(broker.close)
+                brokers[chosen.broker] = broker
+            services[name] = run_service(name, chosen, brokers[chosen.broker])
+        for running in services.values():
+            stack.push_async_callback(running.stop)
+        outcomes = await asyncio.gather(*(running.start() for running in services.values()), return_exceptions=True)
+        for failed in (outcome for outcome in outcomes if outcome is not None):
+            raise failed
+        stack.push_async_callback(_stop_together, list(services.values()))
+        yield services
+
+
+async def _stop_together(services: Sequence[RunningService]) -> None:
+    await asyncio.gather(*(running.stop() for running in services))
+
+
+def _config(seat: Seat, services: Mapping[str, RunningService]) -> uvicorn.Config:
+    app: FastAPI = create_app(seat.service, services.get(seat.service))
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=_HTTP_DRAIN_SECONDS
+    )
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us; it would otherwise take them for itself alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def _until_ready(
+    services: Mapping[str, RunningService], servers: Sequence[uvicorn.Server], stop: asyncio.Event
+) -> None:
+    while not stop.is_set():
+        if any(server.should_exit and not server.started for server in servers):
+            raise RuntimeError("an application did not start")
+        answers = [await running.readiness() for running in services.values()]
+        if all(server.started for server in servers) and all(answer.ready for answer in answers):
+            return
+        await asyncio.sleep(_READY_POLL_SECONDS)
+
+
+async def _obey(supervisor: socket.socket, services: Mapping[str, RunningService], switch: Switch) -> None:
+    """Do what the supervisor wishes, for as long as it lives."""
+    loop = asyncio.get_running_loop()
+    lines = Lines()
+    while content := await loop.sock_recv(supervisor, _RECEIVE_BYTES):
+        for line in lines.feed(content):
+            wishes = msgspec.json.decode(line, type=Wishes)
+            switch.on = wishes.duplicates
+            for name, running in services.items():
+                await _set_relay(running, stopped=name in wishes.relays_stopped)
+
+
+async def _set_relay(running: RunningService, *, stopped: bool) -> None:
+    try:
+        await (running.pause("relay") if stopped else running.resume("relay"))
+    except FreeholdError as error:
+        _log.warning("the relay of %s stays as it is: %s", running.service.name, type(error).__name__)
