@@ -72,11 +72,16 @@ class SagaRunner(Runner):
                 self.healthy()
                 if idle_seconds > 0:
                     await self.wait(idle_seconds)
-            if self._calls:
-                await asyncio.wait(self._calls)
-        finally:
+            await self.finish_calls()
+        except asyncio.CancelledError:
             for task in self._calls:
                 task.cancel()
+            await self.finish_calls()
+            raise
+
+    async def finish_calls(self) -> None:
+        """Wait until the calls under way have been recorded."""
+        await asyncio.gather(*self._calls, return_exceptions=True)
 
     async def take_due(self) -> int:
         """One round; returns how many instances were due. Calls go on in tasks of their own."""
