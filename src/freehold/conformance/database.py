@@ -1,0 +1,115 @@
+"""The suite of the database port. Bind it with a `harness` fixture, see `freehold.conformance.harness`.
+
+What a transaction did is read back through the outbox, which every database has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.conformance.harness import StoresHarness
+from freehold.conformance.outbox import outgoing
+from freehold.errors import ConfigurationError, Unavailable
+
+__all__ = ["DatabaseConformance"]
+
+
+async def _pending(stores: Stores) -> int:
+    return (await stores.outbox.stats()).pending
+
+
+class DatabaseConformance:
+    """What every database does."""
+
+    async def test_the_block_commits(self, harness: StoresHarness) -> None:
+        """What was written is there for another instance, and Freehold owned the transaction."""
+        async with harness.first.database.begin() as unit:
+            assert unit.owned
+            await harness.first.outbox.stage(unit, [outgoing("k")])
+        assert await _pending(await harness.instance()) == 1
+
+    async def test_an_exception_comes_through_as_it_is(self, harness: StoresHarness) -> None:
+        """And rolls back; the connection is as good as new."""
+        stores = harness.first
+        error = LookupError("the user's own")
+        for _ in range(20):
+            with pytest.raises(LookupError) as caught:
+                async with stores.database.begin() as unit:
+                    await stores.outbox.stage(unit, [outgoing("k")])
+                    raise error
+            assert caught.value is error
+        assert await _pending(stores) == 0
+
+    async def test_cancellations_leave_no_connection_behind(self, harness: StoresHarness) -> None:
+        """At whatever point they come: more often than there are connections."""
+        stores = harness.first
+
+        async def work() -> None:
+            async with stores.database.begin() as unit:
+                await stores.outbox.stage(unit, [outgoing("k")])
+                await asyncio.Event().wait()
+
+        for turn in range(30):
+            task = asyncio.create_task(work())
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        async with asyncio.timeout(10), stores.database.begin() as unit:
+            await stores.outbox.stage(unit, [outgoing("k")])
+        assert await _pending(stores) == 1
+
+    async def test_a_transaction_that_cannot_begin_says_so_in_time(self, harness: StoresHarness) -> None:
+        """Unavailable, after the time limit of pool or lock; and goes on when one has ended."""
+        stores = harness.first
+        async with AsyncExitStack() as held:
+            with pytest.raises(Unavailable):
+                async with asyncio.timeout(30):
+                    for _ in range(50):
+                        await held.enter_async_context(stores.database.begin())
+        async with stores.database.begin() as unit:
+            await stores.outbox.stage(unit, [outgoing("k")])
+
+    async def test_upgrade_is_done_once(self, harness: StoresHarness) -> None:
+        """A second time, and from another instance, there is nothing to do."""
+        other = await harness.instance()
+        assert await harness.first.database.pending() == []
+        assert await harness.first.database.upgrade() == []
+        assert await other.database.upgrade() == []
+
+    async def test_ping_and_open_and_close_may_be_repeated(self, harness: StoresHarness) -> None:
+        """What is closed may be opened again."""
+        database = (await harness.instance()).database
+        await database.ping(5)
+        await database.open()
+        await database.close()
+        await database.close()
+        with pytest.raises(ConfigurationError):
+            async with database.begin():
+                pass
+        await database.open()
+        await database.ping(5)
+
+    async def test_what_cannot_be_joined_is_refused(self, harness: StoresHarness) -> None:
+        """With an error that says what can."""
+        with pytest.raises(ConfigurationError):
+            harness.first.database.enlist(object())
+
+    async def test_errors_of_others_are_not_diagnosed(self, harness: StoresHarness) -> None:
+        """None, for what does not come from the database."""
+        for error in (ValueError("x"), OSError("x"), TimeoutError("x"), KeyError("x")):
+            assert harness.first.database.diagnose(error) is None
+
+    async def test_examine_finds_no_fault_without_a_remedy(self, harness: StoresHarness) -> None:
+        """Every finding has a subject and a detail; one that is not ok says what to do."""
+        findings = await harness.first.database.examine()
+        assert findings
+        for finding in findings:
+            assert finding.subject
+            assert finding.detail
+            assert finding.ok or finding.remedy

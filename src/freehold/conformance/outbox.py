@@ -1,0 +1,265 @@
+"""The suite of the outbox port. Bind it with a `harness` fixture, see `freehold.conformance.harness`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.broker import Outgoing
+from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.deadletters.store import DeadLetterFilter, Direction
+from freehold.ids import new_id, stable_hash
+from freehold.outbox.store import LEASE_PREFIX, StagedMessage, lease_name
+
+__all__ = ["OutboxStoreConformance", "outgoing", "take_partitions"]
+
+_LIMIT: Final = 1000
+
+
+def outgoing(key: str, document: bytes = b"{}", topic: str = "orders.events") -> Outgoing:
+    """A message to stage."""
+    return Outgoing(id=new_id(), topic=topic, key=key, document=document)
+
+
+async def take_partitions(stores: Stores, owner: str = "relay") -> dict[int, int]:
+    """Take the leases of all partitions, also from whoever has them; returns partition to token."""
+    await stores.leases.ensure(lease_name(partition) for partition in range(stores.outbox.partitions))
+    taken: dict[int, int] = {}
+    for seen in await stores.leases.list(LEASE_PREFIX):
+        lease = await stores.leases.take(seen, owner)
+        assert lease is not None
+        taken[int(lease.name.removeprefix(LEASE_PREFIX))] = lease.token
+    return taken
+
+
+async def _stage(stores: Stores, *messages: Outgoing) -> None:
+    async with stores.database.begin() as unit:
+        await stores.outbox.stage(unit, messages)
+
+
+def _documents(rows: Sequence[StagedMessage]) -> list[bytes]:
+    return [row.message.document for row in rows]
+
+
+class OutboxStoreConformance:
+    """What every outbox does."""
+
+    async def test_what_is_staged_appears_with_the_commit(self, harness: StoresHarness) -> None:
+        """Not before, and as it was given."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        message = outgoing("ä'$1;--", b"\x00\xff%(p1)s ?1")
+        async with stores.database.begin() as unit:
+            await stores.outbox.stage(unit, [message])
+            assert await stores.outbox.fetch(leases, _LIMIT) == []
+        (row,) = await stores.outbox.fetch(leases, _LIMIT)
+        assert row.message == message
+        assert row.attempts == 0
+        assert row.partition == stable_hash(message.key) % stores.outbox.partitions
+
+    async def test_a_rollback_leaves_nothing(self, harness: StoresHarness) -> None:
+        """Raised out of the block: the message is gone with the rest."""
+        stores = harness.first
+        with pytest.raises(ZeroDivisionError):
+            async with stores.database.begin() as unit:
+                await stores.outbox.stage(unit, [outgoing("k")])
+                _ = 1 / 0
+        assert (await stores.outbox.stats()).pending == 0
+
+    async def test_a_cancellation_leaves_nothing(self, harness: StoresHarness) -> None:
+        """Cancelled inside the block: rolled back, and the database goes on."""
+        stores = harness.first
+        staged = asyncio.Event()
+
+        async def work() -> None:
+            async with stores.database.begin() as unit:
+                await stores.outbox.stage(unit, [outgoing("k")])
+                staged.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(work())
+        await asyncio.wait_for(staged.wait(), 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await stores.outbox.stats()).pending == 0
+        await _stage(stores, outgoing("k"))
+        assert (await stores.outbox.stats()).pending == 1
+
+    async def test_many_messages_keep_the_order_given(self, harness: StoresHarness) -> None:
+        """Over all keys of one call, and over calls in one transaction."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        messages = [outgoing(f"key-{number % 7}", str(number).encode()) for number in range(300)]
+        async with stores.database.begin() as unit:
+            await stores.outbox.stage(unit, messages[:200])
+            await stores.outbox.stage(unit, [])
+            await stores.outbox.stage(unit, messages[200:])
+        rows = await stores.outbox.fetch(leases, _LIMIT)
+        assert _documents(rows) == [message.document for message in messages]
+        assert [row.position for row in rows] == sorted({row.position for row in rows})
+        assert _documents(await stores.outbox.fetch(leases, 10)) == _documents(rows)[:10]
+
+    async def test_transactions_of_one_key_wait_for_each_other(self, harness: StoresHarness) -> None:
+        """From staging to commit: whoever stages second has the greater position, and commits second."""
+        stores, other = harness.first, await harness.instance()
+        leases = await take_partitions(stores)
+        async with stores.database.begin() as unit:
+            await stores.outbox.stage(unit, [outgoing("k", b"first")])
+            second = asyncio.create_task(_stage(other, outgoing("k", b"second")))
+            assert await has_to_wait(second)
+            assert await stores.outbox.fetch(leases, _LIMIT) == []
+        await asyncio.wait_for(second, 5)
+        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"first", b"second"]
+
+    async def test_transactions_of_other_keys_do_not_wait(self, harness: StoresHarness) -> None:
+        """Where the engine has several writers."""
+        if not harness.features.concurrent_writers:
+            pytest.skip("feature: concurrent_writers")
+        stores = harness.first
+        leases = await take_partitions(stores)
+        async with stores.database.begin() as unit:
+            await stores.outbox.stage(unit, [outgoing("slow", b"slow")])
+            await asyncio.wait_for(_stage(stores, outgoing("quick", b"quick")), 2)
+            assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"quick"]
+        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"slow", b"quick"]
+
+    async def test_keys_in_any_order_cause_no_deadlock(self, harness: StoresHarness) -> None:
+        """Each transaction has the same keys in an order of its own."""
+        stores = harness.first
+        keys = [f"key-{number}" for number in range(6)]
+
+        async def work(turn: int) -> None:
+            rotated = keys[turn % 6 :] + keys[: turn % 6]
+            await _stage(stores, *(outgoing(key) for key in (rotated if turn % 2 else rotated[::-1])))
+
+        async with asyncio.TaskGroup() as group:
+            for turn in range(24):
+                group.create_task(work(turn))
+        assert (await stores.outbox.stats()).pending == 24 * 6
+
+    async def test_a_reader_never_sees_a_key_go_back(self, harness: StoresHarness) -> None:
+        """While several write to few keys, no row appears below one that was seen of its key."""
+        stores, other = harness.first, await harness.instance()
+        leases = await take_partitions(stores)
+        highest: dict[str, int] = defaultdict(int)
+        seen: set[int] = set()
+
+        async def look() -> None:
+            for row in await stores.outbox.fetch(leases, _LIMIT):
+                if row.position not in seen:
+                    assert row.position > highest[row.message.key]
+                    highest[row.message.key] = row.position
+                    seen.add(row.position)
+
+        async def write(writer: Stores, turn: int) -> None:
+            for number in range(8):
+                await _stage(writer, outgoing(f"key-{(turn + number) % 3}"), outgoing(f"key-{number % 3}"))
+
+        writers = [asyncio.create_task(write(other if turn % 2 else stores, turn)) for turn in range(6)]
+        while (await asyncio.wait(writers, timeout=0.001))[1]:
+            await look()
+        await asyncio.gather(*writers)
+        await look()
+        assert len(seen) == 6 * 8 * 2
+
+    async def test_remove_deletes_what_was_confirmed(self, harness: StoresHarness) -> None:
+        """Those rows and no others; a second time it deletes none."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await _stage(stores, *(outgoing(f"key-{number}", str(number).encode()) for number in range(5)))
+        rows = await stores.outbox.fetch(leases, _LIMIT)
+        assert await stores.outbox.remove(leases, []) == 0
+        assert await stores.outbox.remove(leases, rows[1:3]) == 2
+        assert await stores.outbox.remove(leases, rows[1:3]) == 0
+        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"0", b"3", b"4"]
+
+    async def test_a_stale_token_changes_nothing(self, harness: StoresHarness) -> None:
+        """A relay whose leases were taken over can neither read, remove, postpone nor bury."""
+        stores, other = harness.first, await harness.instance()
+        stale = await take_partitions(stores, "paused")
+        await _stage(stores, outgoing("k"))
+        rows = await stores.outbox.fetch(stale, _LIMIT)
+        fresh = await take_partitions(other, "successor")
+        assert await stores.outbox.remove(stale, rows) == 0
+        assert not await stores.outbox.postpone(stale, rows[0], 60, "refused")
+        assert not await stores.outbox.bury(stale, rows[0], "refused")
+        assert await stores.outbox.fetch(stale, _LIMIT) == []
+        assert await other.outbox.fetch(fresh, _LIMIT) == rows
+        assert await stores.dead_letters.find(DeadLetterFilter()) == []
+
+    async def test_leases_guard_their_own_partition_only(self, harness: StoresHarness) -> None:
+        """Rows of a partition that is not leased are neither handed out nor removed."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await _stage(stores, *(outgoing(f"key-{number}") for number in range(40)))
+        rows = await stores.outbox.fetch(leases, _LIMIT)
+        partition = rows[0].partition
+        some: Mapping[int, int] = {partition: leases[partition]}
+        of_it = [row for row in rows if row.partition == partition]
+        assert await stores.outbox.fetch(some, _LIMIT) == of_it
+        assert await stores.outbox.remove(some, rows) == len(of_it)
+        assert (await stores.outbox.stats()).pending == len(rows) - len(of_it)
+        assert await stores.outbox.fetch({}, _LIMIT) == []
+
+    async def test_a_postponed_row_blocks_its_key_alone(self, harness: StoresHarness) -> None:
+        """All rows of the key wait, also later ones; others go on; then it comes again, counted."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await _stage(stores, outgoing("bad", b"b1"), outgoing("bad", b"b2"), outgoing("good", b"g1"))
+        rows = await stores.outbox.fetch(leases, _LIMIT)
+        assert await stores.outbox.postpone(leases, rows[0], 30, "refused")
+        await _stage(stores, outgoing("bad", b"b3"), outgoing("good", b"g2"))
+        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"g1", b"g2"]
+        assert (await stores.outbox.stats()).blocked_keys == 1
+        harness.clock.advance(31)
+        again = await stores.outbox.fetch(leases, _LIMIT)
+        assert _documents(again) == [b"b1", b"b2", b"g1", b"b3", b"g2"]
+        assert [row.attempts for row in again] == [1, 0, 0, 0, 0]
+        assert (await stores.outbox.stats()).blocked_keys == 0
+
+    async def test_a_buried_row_becomes_a_dead_letter(self, harness: StoresHarness) -> None:
+        """With its document, in one transaction; its key goes on."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await _stage(stores, outgoing("k", b"never"), outgoing("k", b"next"))
+        (row, _) = await stores.outbox.fetch(leases, _LIMIT)
+        assert await stores.outbox.bury(leases, row, "too large")
+        assert not await stores.outbox.bury(leases, row, "too large")
+        (letter,) = await stores.dead_letters.find(DeadLetterFilter())
+        assert letter.direction is Direction.OUTBOUND
+        assert letter.document == b"never"
+        assert letter.message_id == row.message.id
+        assert letter.topic == row.message.topic
+        assert letter.detail == "too large"
+        assert letter.attempts == 1
+        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"next"]
+
+    async def test_stats_tell_how_much_and_how_long(self, harness: StoresHarness) -> None:
+        """The age is that of the oldest row, 0 where there is none."""
+        stores = harness.first
+        assert (await stores.outbox.stats()).oldest_seconds == 0
+        await _stage(stores, outgoing("k"))
+        harness.clock.advance(90)
+        await _stage(stores, outgoing("l"))
+        stats = await stores.outbox.stats()
+        assert stats.pending == 2
+        assert stats.oldest_seconds == pytest.approx(90, abs=1)
+
+    async def test_another_instance_finds_the_same_rows(self, harness: StoresHarness) -> None:
+        """After a restart nothing is lost, and positions go on upwards."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await _stage(stores, outgoing("k", b"1"))
+        (before,) = await stores.outbox.fetch(leases, _LIMIT)
+        assert await stores.outbox.remove(leases, [before]) == 1
+        other = await harness.instance()
+        await _stage(other, outgoing("k", b"2"))
+        (after,) = await stores.outbox.fetch(leases, _LIMIT)
+        assert after.position > before.position
+        assert other.outbox.partitions == stores.outbox.partitions

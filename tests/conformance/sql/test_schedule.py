@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.schedule import ScheduleStoreConformance
+
+
+class TestScheduleStoreOnSqlite(OnSqlite, ScheduleStoreConformance):
+    pass
+
+
+class TestScheduleStoreOnPostgres(OnPostgres, ScheduleStoreConformance):
+    pass
