@@ -27,5 +27,6 @@ class MemoryAuditStore(AuditStore):
 
     async def find(self, subject: str | None, limit: int) -> Sequence[AuditEntry]:
         """Actions, newest first."""
-        entries = sorted(self._database.committed(_AUDIT).items(), key=lambda item: (item[1].at, item[0]), reverse=True)
+        rows = await self._database.read(_AUDIT)
+        entries = sorted(rows.items(), key=lambda item: (item[1].at, item[0]), reverse=True)
         return [entry for _, entry in entries if subject is None or entry.subject == subject][:limit]

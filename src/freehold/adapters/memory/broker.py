@@ -24,7 +24,7 @@ from freehold.clock import Clock
 from freehold.database import Finding
 from freehold.errors import MessageRejected, Unavailable
 from freehold.ids import stable_hash
-from freehold.leases.log import Entry, GroupView, Place, PlaceRecord
+from freehold.leases.log import Entry, GroupView, Member, Place, PlaceRecord
 from freehold.leases.member import GroupMember
 
 __all__ = ["MemoryBroker"]
@@ -43,7 +43,7 @@ class _Line:
 @dataclass(slots=True)
 class _Group:
     records: dict[Place, PlaceRecord] = field(default_factory=dict)
-    beats: dict[str, int] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
     logs: list[_MemoryLog] = field(default_factory=list)
 
 
@@ -198,15 +198,17 @@ class _MemoryLog:
 
     async def beat(self, member: str) -> None:
         self._broker.check()
-        self._group.beats[member] = self._group.beats.get(member, 0) + 1
+        before = self._group.members.get(member)
+        beat = before.beat + 1 if before is not None else 1
+        self._group.members[member] = Member(beat, self._subscription.topics)
 
     async def forget(self, member: str) -> None:
-        self._group.beats.pop(member, None)
+        self._group.members.pop(member, None)
 
     async def observe(self) -> GroupView:
         self._broker.check()
         places = self._broker.places(self._subscription.topics)
-        return GroupView([self._group.records[place] for place in places], dict(self._group.beats))
+        return GroupView([self._group.records[place] for place in places], dict(self._group.members))
 
     async def save(self, seen: PlaceRecord, *, owner: str, position: int, attempts: int) -> PlaceRecord | None:
         self._broker.check()

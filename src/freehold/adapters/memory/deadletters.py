@@ -39,7 +39,7 @@ class MemoryDeadLetterStore(DeadLetterStore):
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
-        letters = [kept.letter for kept in self._database.committed(_LETTERS).values() if _fits(kept.letter, wanted)]
+        letters = [kept.letter for kept in (await self._database.read(_LETTERS)).values() if _fits(kept.letter, wanted)]
         letters.sort(key=lambda letter: (letter.failed_at, letter.id), reverse=True)
         return letters[: wanted.limit]
 
@@ -60,7 +60,7 @@ class MemoryDeadLetterStore(DeadLetterStore):
 
     async def count(self) -> dict[str, int]:
         """Dead letters by reason."""
-        letters = (kept.letter for kept in self._database.committed(_LETTERS).values())
+        letters = (kept.letter for kept in (await self._database.read(_LETTERS)).values())
         return dict(Counter(letter.reason for letter in letters if letter.status is DeadLetterStatus.DEAD))
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:

@@ -121,20 +121,20 @@ class MemoryInboxStore(InboxStore):
 
     async def next_due_seconds(self, consumer: str) -> float | None:
         """Seconds until the first message of some key is due."""
-        rows = self._database.committed(_DEFERRED).values()
+        rows = (await self._database.read(_DEFERRED)).values()
         heads = _heads(row.message for row in rows if row.message.consumer == consumer)
         soonest = min((head.due_at for head in heads.values()), default=None)
         return None if soonest is None else max(0.0, (soonest - self._database.now()).total_seconds())
 
     async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
         """Deferred messages, oldest first."""
-        messages = [row.message for row in self._database.committed(_DEFERRED).values()]
+        messages = [row.message for row in (await self._database.read(_DEFERRED)).values()]
         messages.sort(key=lambda message: message.position)
         return [message for message in messages if consumer is None or message.consumer == consumer][:limit]
 
     async def stats(self) -> DeferredStats:
         """How much is deferred."""
-        rows = self._database.committed(_DEFERRED).values()
+        rows = (await self._database.read(_DEFERRED)).values()
         ages = [(self._database.now() - row.deferred_at).total_seconds() for row in rows]
         return DeferredStats(
             pending=len(rows), keys=len(_heads(row.message for row in rows)), oldest_seconds=max(ages, default=0.0)

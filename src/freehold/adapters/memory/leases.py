@@ -31,7 +31,7 @@ class MemoryLeaseStore(LeaseStore):
 
     async def list(self, prefix: str) -> Sequence[LeaseRecord]:
         """Leases by the beginning of their names, ordered by name."""
-        rows = self._database.committed(LEASES)
+        rows = await self._database.read(LEASES)
         return [rows[name] for name in sorted(rows) if name.startswith(prefix)]
 
     async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:

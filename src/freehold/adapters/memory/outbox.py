@@ -18,6 +18,7 @@ from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, Direction
 from freehold.ids import new_id, stable_hash
+from freehold.leases.store import LeaseRecord
 from freehold.outbox.store import OutboxStats, OutboxStore, StagedMessage, lease_name
 
 __all__ = ["MemoryOutboxStore", "stage_messages"]
@@ -51,8 +52,9 @@ class MemoryOutboxStore(OutboxStore):
     async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
         """The oldest rows of partitions leased, without the keys that are blocked."""
         now = self._database.now()
-        held = {partition for partition, token in leases.items() if self._is_held(partition, token)}
-        rows = sorted(self._database.committed(_OUTBOX).values(), key=lambda row: row.staged.position)
+        records = await self._database.read(LEASES)
+        held = {partition for partition in leases if _is_valid(records.get(lease_name(partition)), leases, partition)}
+        rows = sorted((await self._database.read(_OUTBOX)).values(), key=lambda row: row.staged.position)
         blocked = {row.staged.message.key for row in rows if _is_blocked(row, now)}
         ready = [row.staged for row in rows if row.staged.partition in held and row.staged.message.key not in blocked]
         return ready[:limit]
@@ -91,16 +93,12 @@ class MemoryOutboxStore(OutboxStore):
     async def stats(self) -> OutboxStats:
         """How much waits."""
         now = self._database.now()
-        rows = self._database.committed(_OUTBOX).values()
+        rows = (await self._database.read(_OUTBOX)).values()
         return OutboxStats(
             pending=len(rows),
             blocked_keys=len({row.staged.message.key for row in rows if _is_blocked(row, now)}),
             oldest_seconds=max(((now - row.staged_at).total_seconds() for row in rows), default=0.0),
         )
-
-    def _is_held(self, partition: int, token: int) -> bool:
-        lease = self._database.committed(LEASES).get(lease_name(partition))
-        return lease is not None and lease.token == token
 
 
 def stage_messages(database: MemoryDatabase, unit: MemoryUnit, messages: Sequence[Outgoing]) -> None:
@@ -114,7 +112,10 @@ def stage_messages(database: MemoryDatabase, unit: MemoryUnit, messages: Sequenc
 
 
 def _holds(unit: MemoryUnit, leases: Mapping[int, int], partition: int) -> bool:
-    lease = unit.rows(LEASES).get(lease_name(partition))
+    return _is_valid(unit.rows(LEASES).get(lease_name(partition)), leases, partition)
+
+
+def _is_valid(lease: LeaseRecord | None, leases: Mapping[int, int], partition: int) -> bool:
     return lease is not None and lease.token == leases.get(partition)
 
 

@@ -89,23 +89,23 @@ class MemorySagaStore(SagaStore):
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until an instance is due."""
-        rows = self._database.committed(_SAGAS).values()
+        rows = (await self._database.read(_SAGAS)).values()
         soonest = min((row.due_at for row in rows if row.due_at is not None), default=None)
         return None if soonest is None else self._seconds_until(soonest)
 
     async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
         """Instances, newest first."""
-        rows = [row for row in self._database.committed(_SAGAS).values() if _fits(row.record, wanted)]
+        rows = [row for row in (await self._database.read(_SAGAS)).values() if _fits(row.record, wanted)]
         rows.sort(key=lambda row: (row.created_at, row.record.id), reverse=True)
         return [self._record(row) for row in rows[: wanted.limit]]
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
         """What happened to an instance."""
-        return self._database.committed(_JOURNAL).get(saga_id, ())
+        return (await self._database.read(_JOURNAL)).get(saga_id, ())
 
     async def count(self) -> dict[tuple[str, SagaStatus], int]:
         """Instances by definition and status."""
-        rows = self._database.committed(_SAGAS).values()
+        rows = (await self._database.read(_SAGAS)).values()
         return dict(Counter((row.record.definition, row.record.status) for row in rows))
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:

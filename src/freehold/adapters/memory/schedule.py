@@ -45,13 +45,13 @@ class MemoryScheduleStore(ScheduleStore):
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until the next is due."""
-        rows = self._database.committed(_SCHEDULE).values()
+        rows = (await self._database.read(_SCHEDULE)).values()
         soonest = min((row.due_at for row in rows), default=None)
         return None if soonest is None else max(0.0, (soonest - self._database.now()).total_seconds())
 
     async def find(self, name: str | None, limit: int) -> Sequence[ScheduledMessage]:
         """Scheduled messages, next first."""
-        rows = [row for row in self._database.committed(_SCHEDULE).values() if name is None or row.name == name]
+        rows = [row for row in (await self._database.read(_SCHEDULE)).values() if name is None or row.name == name]
         return _ordered(rows)[:limit]
 
 
