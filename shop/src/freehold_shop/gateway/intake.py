@@ -19,14 +19,15 @@ from freehold_shop.problems import Problem
 __all__ = ["INTAKE_SECONDS", "Intake", "routes"]
 
 INTAKE_SECONDS = 30.0
+_NOTHING = msgspec.Raw(b"")  # msgspec knows no optional Raw
 
 
 class Intake(msgspec.Struct, forbid_unknown_fields=True):
     """The shares, passed on without a look into them; the services check them."""
 
-    products: msgspec.Raw | None = None
-    customers: msgspec.Raw | None = None
-    stock: msgspec.Raw | None = None
+    products: msgspec.Raw = _NOTHING
+    customers: msgspec.Raw = _NOTHING
+    stock: msgspec.Raw = _NOTHING
 
 
 def routes() -> APIRouter:
@@ -43,7 +44,7 @@ def routes() -> APIRouter:
         shares = {
             "products": ("catalog", "/products/bulk", _wrapped("products", intake.products)),
             "customers": ("users", "/customers/bulk", _wrapped("customers", intake.customers)),
-            "stock": ("inventory", "/stock/receipts", bytes(intake.stock) if intake.stock is not None else None),
+            "stock": ("inventory", "/stock/receipts", bytes(intake.stock) or None),
         }
         wanted = {name: share for name, share in shares.items() if share[2] is not None}
         results = await asyncio.gather(*(_pass_on(*share, headers) for share in wanted.values()))
@@ -55,8 +56,8 @@ def routes() -> APIRouter:
     return router
 
 
-def _wrapped(name: str, share: msgspec.Raw | None) -> bytes | None:
-    return None if share is None else b'{"%s":%s}' % (name.encode(), bytes(share))
+def _wrapped(name: str, share: msgspec.Raw) -> bytes | None:
+    return None if not bytes(share) else b'{"%s":%s}' % (name.encode(), bytes(share))
 
 
 async def _pass_on(service: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
