@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from freehold.errors import ConfigurationError
 from freehold_shop.supervisor.errors import ControlRefused, ShopNotRunning
 from freehold_shop.supervisor.state import ShopState
 
@@ -39,15 +40,18 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`error` empty means done."""
+    """`error` empty means done. `usage` says that the request was wrong, rather than impossible just now."""
 
     faults: list[FaultState] = []
     error: str = ""
     hint: str = ""
+    usage: bool = False
 
 
 async def ask(state: ShopState, request: Request, *, timeout_seconds: float = ANSWER_SECONDS) -> Answer:
-    """Send a request. Raises `ShopNotRunning` where nobody answers in time, `ControlRefused` where it is refused."""
+    """Send a request. Raises `ShopNotRunning` where nobody answers in time, `ControlRefused` where it cannot be done
+    now, `ConfigurationError` where it is wrong.
+    """
     try:
         async with asyncio.timeout(timeout_seconds):
             reader, writer = await asyncio.open_unix_connection(state.control, limit=LINE_BYTES_MAX)
@@ -60,6 +64,8 @@ async def ask(state: ShopState, request: Request, *, timeout_seconds: float = AN
         answer = msgspec.json.decode(line, type=Answer)
     except (OSError, TimeoutError, ValueError) as error:
         raise ShopNotRunning("the supervisor does not answer", hint="start the shop again: shop run") from error
+    if answer.error and answer.usage:
+        raise ConfigurationError(answer.error, hint=answer.hint)
     if answer.error:
         raise ControlRefused(answer.error, hint=answer.hint)
     return answer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.errors import FreeholdError
+from freehold.errors import ConfigurationError, FreeholdError
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.supervisor.control import LINE_BYTES_MAX, Answer, Request
 
@@ -72,6 +72,6 @@ class Desk:
                 case "heal":
                     return Answer(self._board.heal(request.fault))
         except msgspec.MsgspecError:
-            return Answer(error="the request cannot be read")
+            return Answer(error="the request cannot be read", usage=True)
         except FreeholdError as error:
-            return Answer(error=error.message, hint=error.hint)
+            return Answer(error=error.message, hint=error.hint, usage=isinstance(error, ConfigurationError))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.errors import ConfigurationError, Unavailable
 
 __all__ = ["ControlRefused", "ShopAlreadyRuns", "ShopDidNotStart", "ShopNotRunning"]
 
@@ -26,5 +26,5 @@ class ShopDidNotStart(Unavailable):
     """The shop was not ready in time, or a part of it could not be started; the logs say why."""
 
 
-class ControlRefused(FreeholdError):
-    """The supervisor understood the request and will not do it."""
+class ControlRefused(Unavailable):
+    """The supervisor understood the request and cannot do it now."""

@@ -1,0 +1,39 @@
+"""What commands have in common: the options, and JSON on standard output. Imports click and msgspec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+__all__ = ["json_option", "print_json", "state_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Written out here so that a command that only attaches need not import the supervisor's plan.
+_DEFAULT_STATE = ".freehold/shop"
+
+
+def state_option(command: F) -> F:
+    """`--state DIR`: where the run keeps everything."""
+    return click.option(
+        "--state",
+        "state",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(_DEFAULT_STATE),
+        show_default=True,
+        help="Directory that the run keeps its databases, logs and sockets in.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """`--json`: one document on standard output, all else on standard error."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")(command)
+
+
+def print_json(document: object) -> None:
+    """Print one document."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())

@@ -1,0 +1,98 @@
+"""Keeps orders coming to a running shop, through its gateway like any customer. Imports aiohttp and the sample data."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from freehold.ids import new_id
+from freehold_shop.cli.sample import intake, order, receipt
+
+__all__ = ["OrderStream", "StreamCounts"]
+
+_REQUEST_SECONDS = 10.0
+_RETRY_SECONDS = 0.5
+_UNDER_WAY_MAX = 200
+_ORDERS_PER_RECEIPT = 1_000
+
+
+@dataclass(slots=True)
+class StreamCounts:
+    """What became of the requests. `failed` ones had no answer, or one that says to come later."""
+
+    placed: int = 0
+    failed: int = 0
+
+
+class OrderStream:
+    """Places so many orders per second until cancelled. A shop that does not answer is asked on and on."""
+
+    def __init__(self, gateway_url: str, orders_per_second: float, *, source: random.Random | None = None) -> None:
+        self.counts = StreamCounts()
+        self._url = gateway_url
+        self._interval_seconds = 1.0 / orders_per_second
+        self._source = source or random.Random()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Fill the shop with sample goods, then place orders; cancelled, those under way are given up."""
+        timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
+        async with aiohttp.ClientSession(self._url, timeout=timeout) as session:
+            await self._insist(session, "/intake", intake(f"sample-{new_id()}"))
+            try:
+                await self._place_all(session)
+            finally:
+                for task in self._under_way:
+                    task.cancel()
+                await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _place_all(self, session: aiohttp.ClientSession) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        number = 0
+        while True:
+            number += 1
+            if number % _ORDERS_PER_RECEIPT == 0:
+                self._begin(self._insist(session, "/stock/receipts", receipt(f"sample-{new_id()}")))
+            if len(self._under_way) < _UNDER_WAY_MAX:
+                self._begin(self._place(session))
+            # By the clock rather than by pauses: slow answers do not thin out the stream.
+            due = max(due + self._interval_seconds * self._source.uniform(0.5, 1.5), loop.time() - 1.0)
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _place(self, session: aiohttp.ClientSession) -> None:
+        headers = {"Idempotency-Key": str(new_id())}
+        if await self._post(session, "/orders", order(self._source), headers):
+            self.counts.placed += 1
+        else:
+            self.counts.failed += 1
+
+    async def _insist(self, session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> None:
+        """Send until it is accepted; the shop takes the same delivery once."""
+        while True:
+            if await self._post(session, path, body):
+                return
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _post(
+        self,
+        session: aiohttp.ClientSession,
+        path: str,
+        body: dict[str, Any],
+        headers: dict[str, str] | None = None,
+    ) -> bool:
+        try:
+            async with session.post(path, json=body, headers=headers) as response:
+                await response.read()
+                return response.status < 300
+        except (aiohttp.ClientError, TimeoutError):
+            return False
