@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from freehold.clock import Clock
 from freehold.errors import Unavailable
-from freehold.leases.balance import BalancePolicy, Holding, Sightings
+from freehold.leases.balance import BalancePolicy, Decision, Holding, Sightings
 from freehold.leases.log import GroupLog, GroupView, Place, PlaceRecord
 from freehold.leases.progress import Hold, Holds
 from freehold.lifecycle import Runner
@@ -42,6 +42,7 @@ class GroupKeeper(Runner):
         self._tokens: Sightings[Place] = Sightings()
         self._checked_at = -math.inf
         self._frozen = False
+        self._departing: set[Place] = set()
 
     @property
     def fresh(self) -> bool:
@@ -64,29 +65,33 @@ class GroupKeeper(Runner):
         begun = self.clock.monotonic()
         await self._log.beat(self._member)
         known = self._holds.records
+        departing = set(self._departing)
         view = await self._log.observe()
         now = self.clock.monotonic()
-        await self._reconcile(view, known)
+        await self._reconcile(view, known, departing | self._departing)
         self._checked_at = begun
-        since = self._beats.observe(view.beats, now)
-        moved = self._tokens.observe({record.place: record.token for record in view.records}, now)
-        leases = [
-            Holding(name=record.place, owner=self._holder(record), since=self._alive_since(record, since, moved))
-            for record in view.records
-        ]
-        decision = self._policy.decide(leases, since, self._member, now)
+        # An owner that is not among the members for once may only have been missed: absence counts like silence.
+        looks: dict[str, int | None] = {record.owner: None for record in view.records}
+        looks.update((name, member.beat) for name, member in view.members.items())
+        since = self._beats.observe(looks, now)
+        decision = self._decide(view, since, now)
         records = {record.place: record for record in view.records}
         await self._release([hold for place in decision.give_back if (hold := self._holds.get(place)) is not None])
         await self._take([records[place] for place in decision.take])
-        self._stay([*decision.give_back])
-        await self._forget_dead(since, now)
+        self._stay(decision.give_back)
+        await self._forget_dead({name: since[name] for name in view.members}, now)
         self._on_change()
 
     async def give_back(self, hold: Hold) -> None:
         """Let others have a place, with the count of what was handed out of it. Raises `Unavailable`."""
+        place = hold.record.place
         self._holds.drop(hold)
-        await self._log.unfollow(hold.record.place)
-        await self._log.save(hold.record, owner="", position=hold.record.position, attempts=hold.tries)
+        self._departing.add(place)
+        try:
+            await self._log.unfollow(place)
+            await self._log.save(hold.record, owner="", position=hold.record.position, attempts=hold.tries)
+        finally:
+            self._departing.discard(place)
         await self._log.announce()
 
     async def lose(self, hold: Hold) -> None:
@@ -115,13 +120,15 @@ class GroupKeeper(Runner):
         await self._log.forget(self._member)
         await self._log.announce()
 
-    async def _reconcile(self, view: GroupView, known: Mapping[Place, PlaceRecord]) -> None:
+    async def _reconcile(
+        self, view: GroupView, known: Mapping[Place, PlaceRecord], departing: Collection[Place]
+    ) -> None:
         """Compare with what is held. A hold whose record changed while the view was read is newer than the view."""
         for record in view.records:
             hold = self._holds.get(record.place)
             if hold is None:
-                # Taken by a change whose confirmation was lost, and not given back since the view was asked for.
-                if record.owner == self._member and record.place not in known:
+                # Taken, or kept, by a change whose confirmation was lost; not what is being given back just now.
+                if record.owner == self._member and record.place not in known and record.place not in departing:
                     await self._hold(record)
             elif record.token < hold.record.token or known.get(record.place) != hold.record:
                 continue
@@ -133,17 +140,29 @@ class GroupKeeper(Runner):
                 adopted = await self._hold(record)
                 adopted.tries = max(record.attempts, hold.tries if record.position == hold.record.position else 0)
 
+    def _decide(self, view: GroupView, since: Mapping[str, float], now: float) -> Decision[Place]:
+        """Share each topic between those who want it: members of different versions may want different ones."""
+        moved = self._tokens.observe({record.place: record.token for record in view.records}, now)
+        leases: dict[str, list[Holding[Place]]] = {}
+        for record in view.records:
+            # A holder lives if it beats or its record moves.
+            alive = max(since[record.owner], moved[record.place])
+            holding = Holding(name=record.place, owner=self._holder(record), since=alive)
+            leases.setdefault(record.place.topic, []).append(holding)
+        take: list[Place] = []
+        give_back: list[Place] = []
+        for topic, places in leases.items():
+            members = {name: since[name] for name, member in view.members.items() if topic in member.topics}
+            decision = self._policy.decide(places, members, self._member, now)
+            take.extend(decision.take)
+            give_back.extend(decision.give_back)
+        return Decision(take=tuple(take), give_back=tuple(give_back))
+
     def _holder(self, record: PlaceRecord) -> str:
         hold = self._holds.get(record.place)
         if hold is not None:
             return self._member
         return "" if record.owner == self._member else record.owner
-
-    def _alive_since(self, record: PlaceRecord, since: Mapping[str, float], moved: Mapping[Place, float]) -> float:
-        """A holder lives if it beats or its record moves; one that is no member any more has left."""
-        if record.owner not in since:
-            return -math.inf
-        return max(since[record.owner], moved[record.place])
 
     async def _take(self, wanted: Sequence[PlaceRecord]) -> None:
         await asyncio.gather(*(self._take_one(seen) for seen in wanted))

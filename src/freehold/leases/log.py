@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-__all__ = ["Entry", "GroupLog", "GroupView", "Place", "PlaceRecord"]
+__all__ = ["Entry", "GroupLog", "GroupView", "Member", "Place", "PlaceRecord"]
 
 
 class Place(NamedTuple):
@@ -46,11 +46,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A member's last sign of life, a number that changes with each, and the topics it wants."""
+
+    beat: int
+    topics: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class GroupView:
-    """What a group looks like: a record for each place, and each member's beat."""
+    """What a group looks like: the records of the places that the viewer wants, and all members."""
 
     records: Sequence[PlaceRecord]
-    beats: Mapping[str, int]
+    members: Mapping[str, Member]
 
 
 class GroupLog(Protocol):

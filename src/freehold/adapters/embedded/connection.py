@@ -42,6 +42,7 @@ _SCHEMA: Final = (
         group_name TEXT NOT NULL,
         id TEXT NOT NULL,
         beat INTEGER NOT NULL,
+        topics TEXT NOT NULL,
         PRIMARY KEY (group_name, id)
     ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS setting (

@@ -9,7 +9,7 @@ from dataclasses import replace
 from freehold.adapters.embedded.lanes import ReadLane, WriteLane
 from freehold.adapters.embedded.wake import REGROUP, Bell
 from freehold.broker import Subscription
-from freehold.leases.log import Entry, GroupView, Place, PlaceRecord
+from freehold.leases.log import Entry, GroupView, Member, Place, PlaceRecord
 
 __all__ = ["EmbeddedLog", "Rings", "owners_of", "places_of"]
 
@@ -21,7 +21,7 @@ SELECT :group, :topic, :part, '', 1,
 WHERE true ON CONFLICT DO NOTHING
 """
 _BEAT_SQL = """
-INSERT INTO member (group_name, id, beat) VALUES (?, ?, 1)
+INSERT INTO member (group_name, id, beat, topics) VALUES (?, ?, 1, ?)
 ON CONFLICT (group_name, id) DO UPDATE SET beat = beat + 1
 """
 _SAVE_SQL = """
@@ -77,6 +77,7 @@ class EmbeddedLog:
         self._rings = rings
         self._bell = bell
         self._group = scope(subscription.group)
+        self._topics = "\n".join(sorted(subscription.topics))
         self._latest = subscription.start == "latest"
         self._places = places_of(subscription.topics, partitions)
         self._stored = {place: scope(place.topic) for place in self._places}
@@ -102,7 +103,7 @@ class EmbeddedLog:
                     for place, stored in self._stored.items()
                 ],
             )
-            connection.execute(_BEAT_SQL, (self._group, member))
+            connection.execute(_BEAT_SQL, (self._group, member, self._topics))
 
         await self._write.run(work)
         if not self._member:
@@ -114,7 +115,8 @@ class EmbeddedLog:
 
     async def beat(self, member: str) -> None:
         """Give a sign of life."""
-        await self._write.run(lambda connection: connection.execute(_BEAT_SQL, (self._group, member)))
+        values = (self._group, member, self._topics)
+        await self._write.run(lambda connection: connection.execute(_BEAT_SQL, values))
 
     async def forget(self, member: str) -> None:
         """Remove a member."""
@@ -134,8 +136,9 @@ class EmbeddedLog:
                 )
                 if (place := self._by_stored.get((topic, part))) is not None
             ]
-            beats = connection.execute("SELECT id, beat FROM member WHERE group_name = ?", (self._group,))
-            return GroupView(records, dict(beats.fetchall()))
+            rows = connection.execute("SELECT id, beat, topics FROM member WHERE group_name = ?", (self._group,))
+            members = {name: Member(beat, frozenset(topics.split("\n"))) for name, beat, topics in rows}
+            return GroupView(records, members)
 
         return await self._read.run(work)
 

@@ -17,7 +17,7 @@ from freehold.adapters.nats.publisher import Publication, Publisher
 from freehold.adapters.nats.snapshot import snapshot
 from freehold.broker import Subscription
 from freehold.errors import FreeholdError, Unavailable
-from freehold.leases.log import Entry, GroupView, Place, PlaceRecord
+from freehold.leases.log import Entry, GroupView, Member, Place, PlaceRecord
 
 __all__ = ["NatsLog", "read_record"]
 
@@ -52,6 +52,7 @@ class NatsLog:
         self._follower = follower
         self._names = names
         self._group = subscription.group
+        self._topics = sorted(subscription.topics)
         self._latest = subscription.start == "latest"
         self._places = frozenset(places)
         self._timeout_seconds = timeout_seconds
@@ -85,7 +86,7 @@ class NatsLog:
 
     async def beat(self, member: str) -> None:
         """Give a sign of life."""
-        beat = Publication(self._names.member(self._group, member), b"{}")
+        beat = Publication(self._names.member(self._group, member), encode({"topics": self._topics}))
         await self._publisher.publish_one(beat, self._timeout_seconds)
 
     async def forget(self, member: str) -> None:
@@ -97,15 +98,15 @@ class NatsLog:
         """Read records and beats."""
         subject = f"{self._names.group(self._group)}.>"
         records: list[PlaceRecord] = []
-        beats: dict[str, int] = {}
+        members: dict[str, Member] = {}
         for number, message in await snapshot(self._connection, self._names.bucket, subject, self._timeout_seconds):
             member = self._names.read_member(self._group, message.subject)
             place = self._names.read_place(self._group, message.subject)
             if member is not None:
-                beats[member] = number
+                members[member] = Member(number, frozenset(json.loads(message.data)["topics"]))
             elif place in self._places:
                 records.append(read_record(place, message, number))
-        return GroupView(sorted(records, key=lambda record: record.place), beats)
+        return GroupView(sorted(records, key=lambda record: record.place), members)
 
     async def save(self, seen: PlaceRecord, *, owner: str, position: int, attempts: int) -> PlaceRecord | None:
         """Change a record that is still as seen."""

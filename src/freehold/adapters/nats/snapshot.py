@@ -16,12 +16,31 @@ from freehold.ids import new_id
 __all__ = ["snapshot"]
 
 _INACTIVE_SECONDS: Final = 10.0
+_ATTEMPTS: Final = 4
 
 
 async def snapshot(
     connection: NatsConnection, stream: str, subject: str, timeout_seconds: float
 ) -> Sequence[tuple[int, Msg]]:
-    """Return (number in the stream, message) for each subject that matches. Raises `Unavailable`."""
+    """Return (number in the stream, message) for each subject that matches. Raises `Unavailable`.
+
+    A message that is replaced while it is read may be missed; then it is read again.
+    """
+    found: dict[str, tuple[int, Msg]] = {}
+    for _ in range(_ATTEMPTS):
+        expected, messages = await _read(connection, stream, subject, timeout_seconds)
+        for number, message in messages:
+            known = found.get(message.subject)
+            if known is None or known[0] < number:
+                found[message.subject] = (number, message)
+        if len(found) >= expected:
+            break
+    return list(found.values())
+
+
+async def _read(
+    connection: NatsConnection, stream: str, subject: str, timeout_seconds: float
+) -> tuple[int, Sequence[tuple[int, Msg]]]:
     name = f"snapshot-{new_id()}"
     config = {
         "name": name,
@@ -40,7 +59,8 @@ async def snapshot(
         raise Unavailable("NATS cannot read the groups' records", hint=error.message) from error
     pending = int(made["num_pending"])
     try:
-        return await _collect(connection, stream, name, pending, timeout_seconds) if pending else []
+        found = await _collect(connection, stream, name, pending, timeout_seconds) if pending else []
+        return pending, found
     finally:
         with contextlib.suppress(Unavailable):
             await connection.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")

@@ -1,0 +1,271 @@
+"""The conformance suite of the broker port. Imports the broker port; bind it with a `harness` fixture.
+
+class TestMyBroker(BrokerConformance):
+    @pytest.fixture
+    async def harness(self) -> AsyncIterator[BrokerHarness]: ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+
+from freehold.broker import Outgoing, PublishFailed, Stored, Subscription
+from freehold.conformance.broker_faults import BrokerFaultsConformance
+from freehold.conformance.broker_harness import (
+    TOPIC,
+    BrokerHarness,
+    collect,
+    eventually,
+    fetch,
+    messages,
+    needs,
+    numbers,
+    opened,
+    publish,
+    read,
+    subscribe,
+)
+from freehold.conformance.broker_members import BrokerMembersConformance
+from freehold.errors import BrokerError, MessageRejected, Unavailable
+from freehold.ids import new_id
+
+__all__ = ["BrokerConformance"]
+
+_KEYS = [f"key-{number}" for number in range(10)]
+
+
+class BrokerConformance(BrokerMembersConformance, BrokerFaultsConformance):
+    """Everything that `freehold.broker` promises."""
+
+    async def test_messages_of_a_key_come_in_the_order_published(self, harness: BrokerHarness) -> None:
+        """Within one call and over several."""
+        async with opened(harness) as broker:
+            await publish(broker, messages(_KEYS, 100))
+            await publish(broker, messages(_KEYS, 100, first=100))
+            seen = await collect(await subscribe(broker), 200, limit=7)
+            for index, key in enumerate(_KEYS):
+                assert numbers(seen, key) == list(range(index, 200, 10))
+
+    async def test_a_key_is_always_in_the_same_partition(self, harness: BrokerHarness) -> None:
+        """And different keys are spread."""
+        async with opened(harness) as broker:
+            await publish(broker, messages(_KEYS, 50))
+            consumer = await subscribe(broker)
+            places: dict[str, set[int]] = {}
+            seen = 0
+            while seen < 50:
+                batch = await fetch(consumer)
+                assert batch.topic == TOPIC
+                for document in read(batch):
+                    places.setdefault(document.rpartition(":")[0], set()).add(batch.partition)
+                seen += len(batch.deliveries)
+                await batch.settle(len(batch.deliveries))
+            assert [len(found) for found in places.values()] == [1] * len(_KEYS)
+            assert len(set.union(*places.values())) > 1
+
+    async def test_a_failure_stops_the_successors_of_its_key_only(self, harness: BrokerHarness) -> None:
+        """What is too large is rejected for good; what follows it in its key was not tried."""
+        huge = b"x" * (harness.features.message_bytes_max + 1)
+        async with opened(harness) as broker:
+            outgoing = [
+                *messages(["bad"], 1),
+                Outgoing(id=new_id(), topic=TOPIC, key="bad", document=huge),
+                *messages(["good"], 1),
+                *messages(["bad"], 1, first=2),
+                *messages(["good"], 1, first=1),
+            ]
+            outcomes = await broker.publish(outgoing, 10.0)
+            kinds = [outcome.error if isinstance(outcome, PublishFailed) else outcome for outcome in outcomes]
+            assert [type(kind) for kind in kinds] == [Stored, MessageRejected, Stored, Unavailable, Stored]
+            seen = await collect(await subscribe(broker), 3)
+            assert sorted(seen) == ["bad:0", "good:0", "good:1"]
+
+    async def test_a_message_of_the_largest_size_passes(self, harness: BrokerHarness) -> None:
+        """The limit that the features name is true."""
+        async with opened(harness) as broker:
+            document = b"x" * broker.features.message_bytes_max
+            await publish(broker, [Outgoing(id=new_id(), topic=TOPIC, key="key", document=document)])
+            batch = await fetch(await subscribe(broker))
+            assert batch.deliveries[0].document == document
+
+    async def test_publishing_nothing_is_nothing(self, harness: BrokerHarness) -> None:
+        """An empty call has no outcomes."""
+        async with opened(harness) as broker:
+            assert list(await broker.publish([], 5.0)) == []
+
+    async def test_groups_are_independent(self, harness: BrokerHarness) -> None:
+        """Each sees everything; one that does not acknowledge holds up nobody."""
+        async with opened(harness) as broker:
+            stuck, lively = await subscribe(broker, "stuck"), await subscribe(broker, "lively")
+            await publish(broker, messages(["key"], 10))
+            held = await fetch(stuck, limit=1)
+            assert len(await collect(lively, 10)) == 10
+            await held.settle(0)
+            assert len(await collect(stuck, 10)) == 10
+
+    async def test_a_later_group_begins_where_it_says(self, harness: BrokerHarness) -> None:
+        """Messages wait for groups that have not come yet; `latest` begins behind them."""
+        async with opened(harness) as broker:
+            await publish(broker, messages(_KEYS, 20))
+            early = await subscribe(broker, "early")
+            assert len(await collect(early, 20)) == 20
+            assert len(await collect(await subscribe(broker, "later"), 20)) == 20
+            newest = await subscribe(broker, "newest", start="latest")
+            assert await newest.fetch(10, 0.3) is None
+            await publish(broker, messages(["key"], 1, first=77))
+            assert await collect(newest, 1) == ["key:77"]
+
+    async def test_a_group_goes_on_where_it_was(self, harness: BrokerHarness) -> None:
+        """`start` counts for new groups only."""
+        async with opened(harness) as broker:
+            first = await subscribe(broker)
+            await publish(broker, messages(["key"], 2))
+            assert await collect(first, 2) == ["key:0", "key:1"]
+            await first.close()
+            await publish(broker, messages(["key"], 2, first=2))
+            again = await subscribe(broker, start="latest")
+            assert await collect(again, 2) == ["key:2", "key:3"]
+
+    @pytest.mark.parametrize("acknowledged", [0, 1, 3])
+    async def test_settling_a_prefix_lets_the_rest_come_again_in_order(
+        self, harness: BrokerHarness, acknowledged: int
+    ) -> None:
+        """And what comes again is counted."""
+        async with opened(harness) as broker:
+            await publish(broker, messages(["key"], 4))
+            consumer = await subscribe(broker)
+            batch = await fetch(consumer)
+            while read(batch)[-1] != "key:3":
+                await batch.settle(len(batch.deliveries))
+                batch = await fetch(consumer)
+            kept = min(acknowledged, len(batch.deliveries))
+            rest = read(batch)[kept:]
+            await batch.settle(kept)
+            if rest:
+                again = await fetch(consumer)
+                assert read(again) == rest
+                assert {delivery.attempt for delivery in again.deliveries} == {2}
+                await again.settle(0)
+                assert {delivery.attempt for delivery in (await fetch(consumer)).deliveries} == {3}
+            else:
+                assert await consumer.fetch(10, 0.2) is None
+
+    async def test_a_batch_is_settled_once_and_within_its_length(self, harness: BrokerHarness) -> None:
+        """A mistake of the caller is told, not carried out."""
+        async with opened(harness) as broker:
+            await publish(broker, messages(["key"], 1))
+            batch = await fetch(await subscribe(broker))
+            with pytest.raises(BrokerError):
+                await batch.settle(2)
+            await batch.settle(1)
+            with pytest.raises(BrokerError):
+                await batch.settle(1)
+
+    async def test_a_partition_is_handed_out_once_and_others_beside_it(self, harness: BrokerHarness) -> None:
+        """Batches of different partitions are worked on side by side."""
+        async with opened(harness) as broker:
+            await publish(broker, messages(_KEYS, 40))
+            consumer = await subscribe(broker)
+            out = [await fetch(consumer, limit=1)]
+            while (batch := await consumer.fetch(1, 0.3)) is not None:
+                out.append(batch)
+            places = [batch.partition for batch in out]
+            assert len(places) == len(set(places)) > 1
+            await out[0].settle(1)
+            assert (await fetch(consumer, limit=1)).partition == places[0]
+
+    async def test_fetch_waits_as_long_as_told_and_wakes_at_once(self, harness: BrokerHarness) -> None:
+        """Two brokers, as two processes would have: a waiting consumer is woken, it does not poll."""
+        async with opened(harness) as one, opened(harness) as two:
+            consumer = await subscribe(one)
+            begun = time.monotonic()
+            assert await consumer.fetch(10, 0.3) is None
+            assert 0.25 < time.monotonic() - begun < 2.0
+            delays = []
+            for number in range(5):
+                waiting = asyncio.create_task(fetch(consumer))
+                await asyncio.sleep(0.05)
+                begun = time.monotonic()
+                await publish(two, messages(["key"], 1, first=number))
+                batch = await waiting
+                delays.append(time.monotonic() - begun)
+                await batch.settle(1)
+            assert min(delays) < 0.1
+
+    async def test_retention_is_bounded(self, harness: BrokerHarness) -> None:
+        """A group that comes after the retention finds nothing, and the features say how long that is."""
+        options = replace(harness.options, retention_seconds=1.0, prefix=f"{harness.options.prefix}r")
+        async with opened(harness, options) as broker:
+            assert broker.features.redelivery_horizon_seconds == 1.0
+            await publish(broker, messages(["key"], 5))
+            number = 0
+
+            async def forgotten() -> bool:
+                nonlocal number
+                number += 1
+                await publish(broker, messages(["other"], 1, first=number))
+                consumer = await subscribe(broker, f"group-{number}")
+                seen = await collect(consumer, 1)
+                while (batch := await consumer.fetch(100, 0.05)) is not None:
+                    seen.extend(read(batch))
+                    await batch.settle(len(batch.deliveries))
+                await consumer.close()
+                return not numbers(seen, "key")
+
+            await eventually(forgotten)
+
+    async def test_prefixes_keep_systems_apart(self, harness: BrokerHarness) -> None:
+        """The same topic and group under another prefix is another one."""
+        options = replace(harness.options, prefix=f"{harness.options.prefix}other")
+        async with opened(harness) as one, opened(harness, options) as two:
+            await publish(one, messages(["key"], 1))
+            assert await (await subscribe(two)).fetch(10, 0.3) is None
+
+    async def test_the_number_of_partitions_is_fixed_at_first_use(self, harness: BrokerHarness) -> None:
+        """Whoever comes with another number takes the first one: keys must not change their partition."""
+        needs(harness, "durable")
+        async with opened(harness) as broker:
+            await publish(broker, messages(["key"], 1))
+        async with opened(harness, replace(harness.options, partitions=harness.options.partitions + 5)) as broker:
+            await publish(broker, messages(["key"], 1, first=1))
+            consumer = await subscribe(broker)
+            assert await collect(consumer, 2) == ["key:0", "key:1"]
+
+    async def test_lag_counts_what_is_not_acknowledged(self, harness: BrokerHarness) -> None:
+        """By topic, for a group that exists."""
+        async with opened(harness) as broker:
+            consumer = await subscribe(broker)
+            await publish(broker, messages(_KEYS, 30))
+            (before,) = await broker.lag("readers")
+            assert (before.group, before.topic, before.pending) == ("readers", TOPIC, 30)
+            assert before.oldest_seconds is None or 0 <= before.oldest_seconds < 30
+            await collect(consumer, 30)
+            (after,) = await broker.lag("readers")
+            assert (after.pending, after.oldest_seconds or 0.0) == (0, 0.0)
+            assert list(await broker.lag("nobody")) == []
+
+    async def test_it_answers_and_finds_nothing_wrong(self, harness: BrokerHarness) -> None:
+        """`ping`, `examine`, and opening and closing twice."""
+        broker = harness.broker()
+        await broker.open()
+        await broker.open()
+        await broker.ping(5.0)
+        findings = await broker.examine()
+        assert findings
+        assert [finding.subject for finding in findings if not finding.ok] == []
+        await broker.close()
+        await broker.close()
+
+    async def test_one_group_reads_several_topics(self, harness: BrokerHarness) -> None:
+        """Each with its own partitions."""
+        topics = ["conformance.a", "conformance.b-c", "conformance.d_e"]
+        async with opened(harness) as broker:
+            consumer = await broker.subscribe(Subscription(group="readers", topics=frozenset(topics)))
+            for topic in topics:
+                await publish(broker, messages([topic], 5, topic=topic))
+            seen = await collect(consumer, 15)
+            assert {topic: numbers(seen, topic) for topic in topics} == {topic: [0, 1, 2, 3, 4] for topic in topics}

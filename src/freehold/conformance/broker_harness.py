@@ -1,0 +1,193 @@
+"""What a broker's adapter gives the conformance suite, and what the tests are made of. Imports the broker port only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import pytest
+
+from freehold.broker import (
+    Batch,
+    Broker,
+    BrokerFeatures,
+    BrokerOptions,
+    Consumer,
+    Outgoing,
+    PublishFailed,
+    Stored,
+    Subscription,
+)
+from freehold.errors import FreeholdError, LeaseLost, Unavailable
+from freehold.ids import new_id
+
+__all__ = [
+    "TOPIC",
+    "BrokerHarness",
+    "collect",
+    "confirmed",
+    "eventually",
+    "fetch",
+    "first_times",
+    "key_of",
+    "members_until",
+    "messages",
+    "needs",
+    "numbers",
+    "opened",
+    "publish",
+    "read",
+    "subscribe",
+]
+
+TOPIC = "conformance.events"
+_LIMIT_SECONDS = 20.0
+
+
+class BrokerHarness(Protocol):
+    """A system to test on, empty at first."""
+
+    @property
+    def features(self) -> BrokerFeatures:
+        """What the broker claims; a test that needs more is skipped by name."""
+
+    @property
+    def options(self) -> BrokerOptions:
+        """The options that `broker` opens with: few partitions, short leases."""
+
+    @property
+    def url(self) -> str:
+        """Where other processes find the same system; used where `features.several_processes`."""
+
+    def broker(self, options: BrokerOptions | None = None) -> Broker:
+        """A broker on this system, not open yet, as another process would have it."""
+
+    async def pause(self, consumer: Consumer) -> None:
+        """Make a consumer give no more signs of life, as if its process were frozen."""
+
+    async def interrupt(self) -> None:
+        """Make the system unreachable, as hard as it gets: kill the server, lock the file."""
+
+    async def restore(self) -> None:
+        """End the interruption."""
+
+
+def needs(harness: BrokerHarness, feature: str) -> None:
+    """Skip the test where the broker does not claim a feature."""
+    if not getattr(harness.features, feature):
+        pytest.skip(f"{harness.features.technology} has not: {feature}")
+
+
+@asynccontextmanager
+async def opened(harness: BrokerHarness, options: BrokerOptions | None = None) -> AsyncIterator[Broker]:
+    """Open a broker for the length of a block."""
+    broker = harness.broker(options)
+    await broker.open()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+def subscribe(broker: Broker, group: str = "readers", start: Any = "earliest", topic: str = TOPIC) -> Any:
+    """Join a group on the suite's topic."""
+    return broker.subscribe(Subscription(group=group, topics=frozenset({topic}), start=start))
+
+
+def messages(keys: Sequence[str], count: int, first: int = 0, topic: str = TOPIC) -> Sequence[Outgoing]:
+    """Make messages `key:number`, numbers rising, keys taking turns."""
+    return [
+        Outgoing(id=new_id(), topic=topic, key=key, document=f"{key}:{number}".encode())
+        for number in range(first, first + count)
+        for key in [keys[number % len(keys)]]
+    ]
+
+
+async def publish(broker: Broker, outgoing: Sequence[Outgoing]) -> None:
+    """Publish and see all of it confirmed."""
+    outcomes = await broker.publish(outgoing, 10.0)
+    assert [type(outcome) for outcome in outcomes] == [Stored] * len(outgoing)
+
+
+async def fetch(consumer: Consumer, limit: int = 100, wait_seconds: float = _LIMIT_SECONDS) -> Batch:
+    """Fetch a batch that must come."""
+    batch = await consumer.fetch(limit, wait_seconds)
+    assert batch is not None, "nothing came in time"
+    assert len(batch.deliveries) in range(1, limit + 1)
+    return batch
+
+
+def read(batch: Batch) -> list[str]:
+    """The documents of a batch."""
+    return [delivery.document.decode() for delivery in batch.deliveries]
+
+
+async def collect(consumer: Consumer, count: int, limit: int = 100) -> list[str]:
+    """Fetch and acknowledge until `count` different documents came; a lease lost on a slow machine is no failure."""
+    seen: list[str] = []
+    deadline = time.monotonic() + _LIMIT_SECONDS
+    while len(set(seen)) < count:
+        batch = await fetch(consumer, limit, max(0.0, deadline - time.monotonic()))
+        seen.extend(read(batch))
+        try:
+            await batch.settle(len(batch.deliveries))
+        except LeaseLost:
+            continue
+    return first_times(seen)
+
+
+async def members_until(consumer: Consumer, seen: list[str], enough: Callable[[], bool], limit: int = 10) -> None:
+    """Work as a member until enough was seen by all together, or the consumer is closed."""
+    while not enough():
+        try:
+            batch = await consumer.fetch(limit, 0.2)
+            if batch is not None:
+                seen.extend(read(batch))
+                await batch.settle(len(batch.deliveries))
+        except LeaseLost:
+            continue
+        except Unavailable:
+            await asyncio.sleep(0.05)
+        except FreeholdError:
+            return
+
+
+async def eventually(check: Callable[[], Any], limit_seconds: float = _LIMIT_SECONDS) -> Any:
+    """Ask an asynchronous question until its answer is true, and return it."""
+    deadline = time.monotonic() + limit_seconds
+    while True:
+        answer = await check()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, "it did not become true in time"
+        await asyncio.sleep(0.02)
+
+
+def first_times(documents: Sequence[str]) -> list[str]:
+    """Documents without what came again."""
+    return list(dict.fromkeys(documents))
+
+
+def key_of(document: str) -> str:
+    """The key that a document names."""
+    return document.rpartition(":")[0]
+
+
+def numbers(documents: Sequence[str], key: str) -> list[int]:
+    """The numbers of a key's documents, in order."""
+    return [int(document.rpartition(":")[2]) for document in documents if key_of(document) == key]
+
+
+async def confirmed(broker: Broker, outgoing: Sequence[Outgoing], timeout_seconds: float) -> list[bool]:
+    """Publish and tell what was confirmed; everything else must be `Unavailable`."""
+    try:
+        outcomes = await broker.publish(outgoing, timeout_seconds)
+    except Unavailable:
+        return [False] * len(outgoing)
+    for outcome in outcomes:
+        if isinstance(outcome, PublishFailed):
+            assert isinstance(outcome.error, Unavailable)
+    return [isinstance(outcome, Stored) for outcome in outcomes]

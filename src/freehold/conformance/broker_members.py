@@ -1,0 +1,163 @@
+"""Conformance of brokers: members of a group, leases, take-overs. Imports the broker port."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from freehold.conformance.broker_harness import (
+    BrokerHarness,
+    collect,
+    eventually,
+    fetch,
+    first_times,
+    members_until,
+    messages,
+    numbers,
+    opened,
+    publish,
+    read,
+    subscribe,
+)
+from freehold.errors import LeaseLost
+
+__all__ = ["BrokerMembersConformance"]
+
+_KEYS = [f"key-{number}" for number in range(12)]
+
+
+class BrokerMembersConformance:
+    """How members share a group's work."""
+
+    async def test_two_members_share_the_partitions(self, harness: BrokerHarness) -> None:
+        """Each has work of its own, and a partition has one holder."""
+        async with opened(harness) as one, opened(harness) as two:
+            first, second = await subscribe(one), await subscribe(two)
+            number = 0
+
+            async def both_work() -> bool:
+                nonlocal number
+                seen: dict[int, set[int]] = {0: set(), 1: set()}
+                await publish(one, messages(_KEYS, 24, first=number))
+                number += 24
+                for index, member in enumerate((first, second)):
+                    while (batch := await member.fetch(100, 0.1)) is not None:
+                        seen[index].add(batch.partition)
+                        await batch.settle(len(batch.deliveries))
+                return bool(seen[0]) and bool(seen[1]) and not seen[0] & seen[1]
+
+            await eventually(both_work)
+
+    async def test_order_of_a_key_holds_while_members_join_and_leave(self, harness: BrokerHarness) -> None:
+        """What is seen of a key for the first time is seen in order, without gaps, whoever sees it."""
+        count = 600
+        seen: list[str] = []
+        # Long leases: a slow machine must not look like a dead member here.
+        options = replace(harness.options, lease_seconds=10.0)
+        async with opened(harness, options) as broker, asyncio.TaskGroup() as tasks:
+
+            def enough() -> bool:
+                return len(set(seen)) == count
+
+            steady = await subscribe(broker)
+            tasks.create_task(members_until(steady, seen, enough))
+            for turn in range(6):
+                await publish(broker, messages(_KEYS, 100, first=turn * 100))
+                guest = await subscribe(broker)
+                work = tasks.create_task(members_until(guest, seen, enough))
+                await eventually(partial(_reached, seen, turn * 100 + 20))
+                await guest.close()
+                await work
+        for key in _KEYS:
+            found = numbers(first_times(seen), key)
+            assert found == sorted(found)
+        assert len(set(seen)) == count
+
+    async def test_a_paused_member_is_replaced_and_its_late_settle_has_no_effect(self, harness: BrokerHarness) -> None:
+        """The successor begins at the last acknowledged message, and the zombie cannot move the position."""
+        async with opened(harness) as one, opened(harness) as two:
+            first = await subscribe(one)
+            await publish(one, messages(["key"], 5))
+            late = await fetch(first)
+            assert [delivery.attempt for delivery in late.deliveries] == [1] * len(late.deliveries)
+            await harness.pause(first)
+            second = await subscribe(two)
+            again = await fetch(second, limit=2)
+            assert read(again) == ["key:0", "key:1"]
+            assert [delivery.attempt for delivery in again.deliveries] == [2, 2]
+            with pytest.raises(LeaseLost):
+                await late.settle(len(late.deliveries))
+            await again.settle(1)
+            assert await collect(second, 4) == ["key:1", "key:2", "key:3", "key:4"]
+
+    async def test_a_zombie_that_settles_before_anybody_noticed_still_loses_nothing(
+        self, harness: BrokerHarness
+    ) -> None:
+        """A member that wakes up before it was replaced simply goes on: the position is moved once."""
+        async with opened(harness) as broker:
+            first = await subscribe(broker)
+            await publish(broker, messages(["key"], 3))
+            batch = await fetch(first)
+            await harness.pause(first)
+            await batch.settle(len(batch.deliveries))
+            rest = 3 - len(batch.deliveries)
+            second = await subscribe(broker)
+            await publish(broker, messages(["key"], 1, first=3))
+            assert (await collect(second, rest + 1))[-1] == "key:3"
+
+    async def test_a_live_member_keeps_its_batch_for_longer_than_the_lease(self, harness: BrokerHarness) -> None:
+        """Slow work is no reason to take it away."""
+        async with opened(harness) as one, opened(harness) as two:
+            first = await subscribe(one)
+            await publish(one, messages(["key"], 1))
+            slow = await fetch(first)
+            second = await subscribe(two)
+            assert await second.fetch(10, harness.options.lease_seconds * 2) is None
+            await slow.settle(1)
+            assert await second.fetch(10, 0.3) is None
+
+    async def test_closing_gives_the_partitions_back_at_once(self, harness: BrokerHarness) -> None:
+        """Others do not wait for the lease: it is a minute here. What was handed out and not settled comes again."""
+        options = replace(harness.options, lease_seconds=60.0)
+        async with opened(harness, options) as one, opened(harness, options) as two:
+            first = await subscribe(one)
+            await publish(one, messages(_KEYS, 24))
+            held = await fetch(first, limit=1)
+            second = await subscribe(two)
+            await first.close()
+            await first.close()
+            assert len(await collect(second, 24)) == 24
+            with pytest.raises(LeaseLost):
+                await held.settle(1)
+
+    async def test_a_new_member_gets_its_share_at_once(self, harness: BrokerHarness) -> None:
+        """Joining does not wait for a lease to run out either; a batch that is out is settled first."""
+        options = replace(harness.options, lease_seconds=60.0)
+        async with opened(harness, options) as one, opened(harness, options) as two:
+            first = await subscribe(one)
+            await publish(one, messages(_KEYS, 24))
+            out = []
+            while (batch := await first.fetch(100, 0.3)) is not None:
+                out.append(batch)
+            second = await subscribe(two)
+            for batch in out:
+                await batch.settle(0)
+            assert (await fetch(second, wait_seconds=5.0)).deliveries
+
+    async def test_what_stops_being_subscribed_to_is_left_to_others(self, harness: BrokerHarness) -> None:
+        """Members of a group may want different topics, as while a new version is rolled out."""
+        async with opened(harness) as one, opened(harness) as two:
+            both = await subscribe(one)
+            other = await subscribe(two, topic="conformance.others")
+            await publish(one, [*messages(["key"], 2), *messages(["key"], 2, topic="conformance.others")])
+            assert await collect(both, 2) == ["key:0", "key:1"]
+            batch = await fetch(other)
+            assert (batch.topic, read(batch)[0]) == ("conformance.others", "key:0")
+            assert read(batch) == ["key:0", "key:1"][: len(batch.deliveries)]
+
+
+async def _reached(seen: list[str], count: int) -> bool:
+    return len(set(seen)) >= count
