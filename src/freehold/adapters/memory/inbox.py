@@ -101,7 +101,7 @@ class MemoryInboxStore(InboxStore):
                 row = rows.get(message.position)
                 if row is not None:
                     rows.put(message.position, replace(row, message=message))
-            return claimed
+            return sorted(claimed, key=lambda message: message.position)
 
     async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
         """Delete a claimed message."""
