@@ -1,0 +1,196 @@
+"""The shop's gateway as replay uses it: typed calls that are repeated until they are answered.
+
+A gateway that is restarting, a service behind it that is down, a fault that is on: all that is waited for. Repeating is
+safe, because each order and return carries its reference as idempotency key. Imports aiohttp, msgspec and the patience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from freehold.errors import FreeholdError
+from freehold_shop.replay.patience import Patience
+
+__all__ = ["Gateway", "OrderState", "Part", "Refused", "ReturnState", "ShopRefused"]
+
+_CALL_SECONDS = 35.0
+_TEMPORARY = frozenset({408, 425, 429})
+_FINAL_CONFLICT = "order-exists"
+
+
+class ShopRefused(FreeholdError):
+    """The shop will not take what every replay has to bring in: there is something wrong with one of the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The shop will never take this order or return; `reason` is its word for why."""
+
+    reason: str
+
+
+class OrderState(msgspec.Struct, frozen=True):
+    """How an order stands. `ended_at_ms` is None until it has ended."""
+
+    order_id: str
+    status: str
+    reason: str | None = None
+    ended_at_ms: int | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """So many pieces of a product."""
+
+    sku: str
+    quantity: int
+
+
+class ReturnState(msgspec.Struct, frozen=True):
+    """How a return stands; `unmatched` was never sold to the customer."""
+
+    return_ref: str
+    status: str
+    unmatched: tuple[Part, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything was refunded and is on the shelf."""
+        return self.status == "completed"
+
+
+class _Problem(msgspec.Struct):
+    code: str = ""
+    detail: str = ""
+
+
+_states = msgspec.json.Decoder(list[OrderState])
+_return_states = msgspec.json.Decoder(ReturnState)
+_problems = msgspec.json.Decoder(_Problem)
+
+
+class Gateway:
+    """Use it as `async with`. `locate` says where the gateway is; it is asked again after a connection failed.
+
+    Every call raises `OutOfPatience` where the shop could not be brought to answer for too long.
+    """
+
+    def __init__(self, locate: Callable[[], str], patience: Patience, *, connections_max: int) -> None:
+        self._locate = locate
+        self._patience = patience
+        self._connections_max = connections_max
+        self._url = locate()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=_CALL_SECONDS),
+            connector=aiohttp.TCPConnector(limit=self._connections_max),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def take_in(self, intake: Any) -> None:
+        """Bring in products, customers and stock. Raises `ShopRefused`."""
+        status, body = await self._persist("POST", "/intake", intake)
+        if status >= 400:
+            codes = sorted({str(each.get("code") or each.get("status")) for each in _problem_shares(body)})
+            raise ShopRefused(
+                f"the shop refused products, customers or stock: {', '.join(codes) or status}",
+                hint="is the shop of the same version?",
+            )
+
+    async def place(self, reference: str, order: Any) -> Refused | None:
+        """Place an order; None: it is placed."""
+        status, body = await self._persist("POST", "/orders", order, key=reference)
+        return _refused(status, body) if status >= 400 else None
+
+    async def request_return(self, reference: str, wanted: Any) -> ReturnState | Refused:
+        """Send goods back. An order in flight that they may be from is waited for."""
+        status, body = await self._persist("POST", "/returns", wanted, key=reference)
+        return _refused(status, body) if status >= 400 else _return_states.decode(body)
+
+    async def order_states(self, order_ids: Sequence[str]) -> list[OrderState]:
+        """How these orders stand, in any order; what is not there is left out."""
+        status, body = await self._persist("POST", "/orders/query", {"order_ids": order_ids})
+        if status >= 400:
+            raise ShopRefused(f"the shop does not say how orders stand ({status})")
+        return _states.decode(body)
+
+    async def return_state(self, reference: str) -> ReturnState:
+        """How a return stands."""
+        status, body = await self._persist("GET", f"/returns/{reference}")
+        if status >= 400:
+            raise ShopRefused(f"the shop does not say how a return stands ({status})")
+        return _return_states.decode(body)
+
+    async def _persist(self, method: str, path: str, document: Any = None, key: str | None = None) -> tuple[int, bytes]:
+        """Ask until there is an answer that stays."""
+        content = None if document is None else msgspec.json.encode(document, enc_hook=_encode)
+        headers = {"content-type": "application/json"} if content is not None else {}
+        if key is not None:
+            headers["idempotency-key"] = key
+        attempt = 0
+        while True:
+            attempt += 1
+            status, body = await self._ask(method, path, content, headers)
+            if status and not _is_temporary(status, body):
+                if key is not None:
+                    self._patience.progress()
+                return status, body
+            await self._patience.wait(attempt)
+
+    async def _ask(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Ask once; status 0 where no answer came."""
+        if self._session is None:
+            raise RuntimeError("use the gateway inside `async with`")
+        try:
+            async with self._session.request(method, self._url + path, data=content, headers=headers) as response:
+                return response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            self._url = self._locate()
+            return 0, b""
+
+
+def _is_temporary(status: int, body: bytes) -> bool:
+    if status >= 500 or status in _TEMPORARY:
+        return True
+    return status == 409 and _problem(body).code != _FINAL_CONFLICT
+
+
+def _refused(status: int, body: bytes) -> Refused:
+    return Refused(_problem(body).code or f"refused-{status}")
+
+
+def _problem(body: bytes) -> _Problem:
+    try:
+        return _problems.decode(body)
+    except msgspec.MsgspecError:
+        return _Problem()
+
+
+def _problem_shares(body: bytes) -> list[dict[str, Any]]:
+    try:
+        shares = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return []
+    return [share for share in shares.values() if isinstance(share, dict) and share.get("status", 200) != 200]
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)

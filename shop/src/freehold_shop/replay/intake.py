@@ -1,0 +1,97 @@
+"""What has to be in the shop before orders can be placed: products, customers, and enough goods on the shelf.
+
+Of what was brought in already a bounded number is remembered; bringing something in again changes nothing. Imports the
+retail model and Freehold's ids.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from freehold.ids import derive_id
+from freehold_shop.replay.feed import Order
+from freehold_shop.retail import Sale, SaleLine
+from freehold_shop.retail.countries import DATA_CURRENCY, country_by_name
+
+__all__ = ["REMEMBERED_MAX", "Intake", "order_lines"]
+
+REMEMBERED_MAX = 50_000
+UNSPECIFIED_COUNTRY_CODE = "ZZ"
+
+
+class Intake:
+    """Makes the intake of each chunk of orders."""
+
+    def __init__(self) -> None:
+        self._skus = _Remembered(REMEMBERED_MAX)
+        self._customers = _Remembered(REMEMBERED_MAX)
+
+    def of(self, orders: Sequence[Order]) -> dict[str, Any]:
+        """What these orders need and the shop may not have. Empty where they need nothing.
+
+        The delivery's reference follows from the orders in it, so that it is received once however often it is sent,
+        in another run of the same files too.
+        """
+        lines = [line for order in orders for line in order.lines]
+        products = [_product(line) for line in lines if self._skus.is_new(line.stock_code)]
+        customers = [_customer(order) for order in orders if self._customers.is_new(order.customer_ref)]
+        pieces: Counter[str] = Counter()
+        sales = [order for order in orders if isinstance(order, Sale)]
+        for sale in sales:
+            for line in sale.lines:
+                pieces[line.stock_code] += line.quantity
+        intake: dict[str, Any] = {}
+        if products:
+            intake["products"] = products
+        if customers:
+            intake["customers"] = customers
+        if pieces:
+            reference = derive_id("replay-stock", *(sale.order_ref for sale in sales))
+            wanted = [{"sku": sku, "quantity": quantity} for sku, quantity in pieces.items()]
+            intake["stock"] = {"receipt_ref": str(reference), "lines": wanted}
+        return intake
+
+
+class _Remembered:
+    """The most recent keys, up to a bound."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._keys: OrderedDict[str, None] = OrderedDict()
+
+    def is_new(self, key: str) -> bool:
+        if key in self._keys:
+            self._keys.move_to_end(key)
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._bound:
+            self._keys.popitem(last=False)
+        return True
+
+
+def order_lines(lines: Iterable[SaleLine]) -> list[dict[str, Any]]:
+    """Lines as an order has them."""
+    return [{"sku": line.stock_code, "quantity": line.quantity, "price_pence": line.unit_price_pence} for line in lines]
+
+
+def _product(line: SaleLine) -> dict[str, Any]:
+    return {
+        "sku": line.stock_code,
+        "description": line.description,
+        "price_pence": line.unit_price_pence,
+        "currency": DATA_CURRENCY,
+    }
+
+
+def _customer(order: Order) -> dict[str, Any]:
+    """The file knows a number and a country; the rest is made up from them, and belongs to nobody."""
+    country = country_by_name(order.country)
+    return {
+        "customer_id": order.customer_ref,
+        "name": f"Customer {order.customer_ref}",
+        "email": f"customer-{order.customer_ref}@example.com",
+        "country": country.code if country is not None else UNSPECIFIED_COUNTRY_CODE,
+        "address": f"{order.customer_ref} Example Street, {order.country}",
+    }

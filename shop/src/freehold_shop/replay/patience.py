@@ -1,0 +1,46 @@
+"""How long a shop that does not move is waited for. Imports Freehold's clock and errors."""
+
+from __future__ import annotations
+
+import random
+
+from freehold.clock import Clock
+from freehold.errors import Unavailable
+
+__all__ = ["OutOfPatience", "Patience"]
+
+_DELAY_SECONDS = 0.1
+_DELAY_SECONDS_MAX = 2.0
+
+
+class OutOfPatience(Unavailable):
+    """Nothing has moved for too long: the shop is down, or it is stuck."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the shop has not moved for {seconds:g} s", hint="is it running, and is a fault on? see: shop faults"
+        )
+
+
+class Patience:
+    """Shared by everything that waits for the shop: any progress anywhere gives all of it new patience."""
+
+    def __init__(self, clock: Clock, limit_seconds: float) -> None:
+        self._clock = clock
+        self._limit_seconds = limit_seconds
+        self._moved_at = clock.monotonic()
+
+    def progress(self) -> None:
+        """Something moved."""
+        self._moved_at = self._clock.monotonic()
+
+    def check(self) -> None:
+        """Raise `OutOfPatience` where nothing has moved for the limit."""
+        if self._clock.monotonic() - self._moved_at > self._limit_seconds:
+            raise OutOfPatience(self._limit_seconds)
+
+    async def wait(self, attempt: int) -> None:
+        """Wait before the next attempt, longer with each, with jitter. Raises `OutOfPatience`."""
+        self.check()
+        delay_seconds = min(_DELAY_SECONDS * 2 ** min(attempt - 1, 10), _DELAY_SECONDS_MAX)
+        await self._clock.sleep(delay_seconds * random.uniform(0.5, 1.0))

@@ -1,0 +1,89 @@
+"""The messages that the broker still has, without taking any from its groups. Imports readers, NATS.
+
+What the embedded broker keeps is read from its file in one snapshot; a JetStream stream is read through an ordered
+consumer, which acknowledges nothing and is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from freehold.broker import BrokerOptions
+from freehold.errors import ConfigurationError, MissingDriver, Unavailable
+from freehold_shop.verify.messages import load_messages
+from freehold_shop.verify.readers import PAGE_ROWS, Reader, open_reader
+from freehold_shop.verify.scratch import Scratch
+
+__all__ = ["load_broker"]
+
+_LIMIT_SECONDS = 10.0
+_PREFIX = BrokerOptions().prefix
+
+
+async def load_broker(scratch: Scratch, url: str, prefix: str = _PREFIX) -> None:
+    """Load the broker's messages, and how far its memory goes back. Raises `Unavailable`, `ConfigurationError`."""
+    match urlsplit(url).scheme:
+        case "embedded":
+            await asyncio.to_thread(_load_embedded, scratch, url)
+        case "nats":
+            await _load_nats(scratch, url, prefix)
+        case scheme:
+            raise ConfigurationError(f"a broker of scheme '{scheme}' cannot be verified", hint="embedded or nats")
+
+
+def _load_embedded(scratch: Scratch, url: str) -> None:
+    with open_reader(url) as reader:
+        load_messages(scratch, _documents(reader))
+        first, at_ms = next(
+            reader.rows(
+                "SELECT coalesce(min(seq), 1), CAST(coalesce(min(stored_at), 0) * 1000 AS INTEGER) FROM message"
+            )
+        )
+    _note_span(scratch, first, at_ms)
+
+
+def _documents(reader: Reader) -> Iterator[bytes]:
+    for (document,) in reader.rows("SELECT document FROM message ORDER BY seq"):
+        yield bytes(document)
+
+
+async def _load_nats(scratch: Scratch, url: str, prefix: str) -> None:
+    try:
+        import nats
+    except ImportError as error:
+        raise MissingDriver("nats-py", extra="nats") from error
+    try:
+        client = await nats.connect(url.split(","), connect_timeout=5, max_reconnect_attempts=3)
+    except (OSError, nats.errors.Error) as error:
+        raise Unavailable("NATS cannot be reached", hint="is nats-server running?") from error
+    try:
+        await _read_stream(scratch, client.jetstream(), prefix)
+    except (TimeoutError, nats.errors.Error) as error:
+        raise Unavailable("NATS did not hand out its messages", hint="is JetStream working?") from error
+    finally:
+        await client.close()
+
+
+async def _read_stream(scratch: Scratch, stream: Any, prefix: str) -> None:
+    state = (await stream.stream_info(prefix)).state
+    subscription = await stream.subscribe(f"{prefix}.log.>", stream=prefix, ordered_consumer=True)
+    page: list[bytes] = []
+    first_at_ms, left = 0, state.messages
+    while left:
+        message = await subscription.next_msg(timeout=_LIMIT_SECONDS)
+        if not first_at_ms:
+            first_at_ms = int(message.metadata.timestamp.timestamp() * 1000)
+        page.append(message.data)
+        left = message.metadata.num_pending
+        if len(page) == PAGE_ROWS or not left:
+            await asyncio.to_thread(load_messages, scratch, tuple(page))
+            page.clear()
+    await subscription.unsubscribe()
+    _note_span(scratch, state.first_seq or 1, first_at_ms)
+
+
+def _note_span(scratch: Scratch, first: int, first_at_ms: int) -> None:
+    scratch.load("INSERT INTO broker_span VALUES (?, ?)", [(first_at_ms, int(first <= 1))])

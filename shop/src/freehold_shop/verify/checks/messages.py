@@ -1,0 +1,94 @@
+"""Messages: what was decided was published, what was published was handled once by everybody who wants it, and nothing
+is left lying. Imports scratch and model.
+
+The broker forgets what is old or has been handled by all; what it still has is compared message by message.
+"""
+
+from __future__ import annotations
+
+from freehold_shop.verify.model import Check
+from freehold_shop.verify.scratch import Scratch
+
+__all__ = ["MESSAGE_CHECKS"]
+
+# While the shop is at work, what was sent a moment ago may still be on its way.
+_OLD_ENOUGH = "(moment.quiet = 1 OR {0} < moment.now_ms - 10000)"
+
+
+def messages_handled_once(scratch: Scratch) -> Check:
+    """Every message on the broker has exactly one receipt in each service that subscribes to its type."""
+    return scratch.check(
+        "messages-handled-once",
+        f"each of {scratch.value('SELECT count(DISTINCT id) FROM message')} messages on the broker has one receipt in"
+        " each service that subscribes to it",
+        f"""SELECT message.id, message.type || ' in ' || subscription.service
+                || CASE WHEN copies IS NULL THEN ' has no receipt' ELSE ' has ' || copies || ' receipts' END
+            FROM message JOIN moment
+            JOIN subscription ON subscription.topic = message.topic
+                AND (subscription.type = message.type OR (subscription.type = '*' AND message.kind = 'reply'))
+            LEFT JOIN receipt ON receipt.service = subscription.service AND receipt.receipt_key = message.receipt_key
+            WHERE coalesce(copies, 0) <> 1 AND {_OLD_ENOUGH.format("message.at_ms")}""",
+    )
+
+
+def order_events_published(scratch: Scratch) -> Check:
+    """Each order was told to the others when it was placed and when it ended, as far as the broker's memory goes."""
+    return scratch.check(
+        "order-events-published",
+        "each order's placing and end are on the broker" + scratch.memory_words(),
+        """WITH wanted AS (
+                SELECT order_id, placed_at_ms AS at_ms, 'orders.order-placed' AS type FROM customer_order
+                UNION ALL SELECT order_id, changed_at_ms,
+                    CASE status WHEN 'cancelled' THEN 'orders.order-cancelled' ELSE 'orders.order-confirmed' END
+                FROM customer_order WHERE settled = 1)
+            SELECT order_id, 'no ' || wanted.type FROM wanted, broker_span, moment
+            WHERE (broker_span.complete = 1 OR wanted.at_ms > broker_span.first_at_ms)
+            AND (moment.quiet = 1 OR wanted.at_ms < moment.now_ms - 10000)
+            AND NOT EXISTS (SELECT 1 FROM message WHERE message.key = order_id AND message.type = wanted.type)""",
+    )
+
+
+def outboxes_drained(scratch: Scratch) -> Check:
+    """Nothing waits to be published."""
+    return _nothing_waits(scratch, "outboxes-drained", "outbox", "every outbox is empty")
+
+
+def nothing_deferred(scratch: Scratch) -> Check:
+    """No message waits for another try."""
+    return _nothing_waits(scratch, "nothing-deferred", "deferred", "no message waits for another try")
+
+
+def no_dead_letters(scratch: Scratch) -> Check:
+    """No message was given up."""
+    return _nothing_waits(scratch, "no-dead-letters", "dead-letter", "no message was given up")
+
+
+def no_leftover_timers(scratch: Scratch) -> Check:
+    """No timer runs for an order that has ended."""
+    return scratch.check(
+        "no-leftover-timers",
+        "no scheduled message is left for an order that has ended",
+        """SELECT waiting.key, service || ' ' || detail FROM waiting
+            JOIN customer_order ON customer_order.order_id = waiting.key
+            WHERE place = 'timer' AND settled = 1""",
+    )
+
+
+def _nothing_waits(scratch: Scratch, name: str, place: str, holds: str) -> Check:
+    return scratch.check(
+        name,
+        holds,
+        f"""SELECT id, service || coalesce(' ' || detail, '') FROM waiting, moment
+            WHERE place = :place AND (place = 'dead-letter' OR {_OLD_ENOUGH.format("since_ms")})""",
+        {"place": place},
+    )
+
+
+MESSAGE_CHECKS = (
+    messages_handled_once,
+    order_events_published,
+    outboxes_drained,
+    nothing_deferred,
+    no_dead_letters,
+    no_leftover_timers,
+)

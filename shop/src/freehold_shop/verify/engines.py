@@ -1,0 +1,36 @@
+"""What is left behind in the databases: prepared and idle transactions, locks. Imports readers and scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from freehold_shop.verify.readers import can_write, open_reader
+from freehold_shop.verify.scratch import Scratch
+
+__all__ = ["IDLE_SECONDS_MAX", "load_engine_findings"]
+
+IDLE_SECONDS_MAX = 60
+_PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+_IDLE = f"""SELECT pid, CAST(extract(epoch FROM clock_timestamp() - state_change) AS bigint) FROM pg_stat_activity
+    WHERE datname = current_database() AND state LIKE 'idle in transaction%'
+    AND state_change < clock_timestamp() - interval '{IDLE_SECONDS_MAX} seconds'"""
+
+
+def load_engine_findings(scratch: Scratch, databases: Mapping[str, str]) -> None:
+    """Look at every database; what is found is something wrong."""
+    scratch.load("INSERT INTO engine_finding VALUES (?, ?)", _findings(databases))
+
+
+def _findings(databases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for service, url in databases.items():
+        if not urlsplit(url).scheme.startswith("postgresql"):
+            problem = can_write(url)
+            if problem is not None:
+                yield service, problem
+            continue
+        with open_reader(url) as reader:
+            for (gid,) in reader.rows(_PREPARED):
+                yield service, f"transaction {gid} is prepared and neither committed nor rolled back"
+            for pid, seconds in reader.rows(_IDLE):
+                yield service, f"process {pid} idles in a transaction for {seconds} s"

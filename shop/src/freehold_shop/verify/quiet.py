@@ -1,0 +1,82 @@
+"""Whether the shop has come to rest: nothing waits, nothing is on its way. Imports readers and Freehold's broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from freehold.binding import open_broker
+from freehold.broker import Broker
+from freehold.clock import Clock
+from freehold_shop.verify.readers import open_reader
+
+__all__ = ["Quietness", "wait_until_quiet"]
+
+_POLL_SECONDS = 0.25
+_QUIET_POLLS = 2
+
+# Each gives one number. What waits for a person moves no more, and does not keep the shop from being quiet.
+_BACKLOG: Mapping[str, str] = {
+    "outbox messages": "SELECT count(*) FROM freehold_outbox",
+    "deferred messages": "SELECT count(*) FROM freehold_deferred",
+    "sagas": "SELECT count(*) FROM freehold_saga WHERE status IN ('running', 'compensating')",
+}
+_ORDERS_BACKLOG: Mapping[str, str] = {
+    "orders": "SELECT count(*) FROM orders WHERE status = 'placed'",
+    "returns": "SELECT count(*) FROM order_return WHERE NOT (refunded AND restocked)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quietness:
+    """`quiet`, or what still moves: how many of what."""
+
+    quiet: bool
+    moving: Mapping[str, int]
+
+    @property
+    def words(self) -> str:
+        """What still moves, for people."""
+        return ", ".join(f"{count} {what}" for what, count in self.moving.items())
+
+
+async def wait_until_quiet(
+    databases: Mapping[str, str], broker_url: str, clock: Clock, wait_seconds: float
+) -> Quietness:
+    """Return once nothing moves, or when the time is over. Raises `Unavailable`."""
+    deadline = clock.monotonic() + wait_seconds
+    broker = open_broker(broker_url)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(broker.close)
+        await broker.open()
+        quiet_polls = 0
+        while True:
+            moving = await _moving(databases, broker)
+            quiet_polls = 0 if moving else quiet_polls + 1
+            if quiet_polls == _QUIET_POLLS or (moving and clock.monotonic() >= deadline):
+                return Quietness(quiet=not moving, moving=moving)
+            await clock.sleep(_POLL_SECONDS)
+
+
+async def _moving(databases: Mapping[str, str], broker: Broker) -> Mapping[str, int]:
+    moving = await asyncio.to_thread(_backlog, databases)
+    if not moving:
+        moving["messages"] = await _unread(databases, broker)
+    return +moving
+
+
+async def _unread(services: Iterable[str], broker: Broker) -> int:
+    return sum([lag.pending for service in services for lag in await broker.lag(service)])
+
+
+def _backlog(databases: Mapping[str, str]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for service, url in databases.items():
+        queries = {**_BACKLOG, **_ORDERS_BACKLOG} if service == "orders" else _BACKLOG
+        with open_reader(url) as reader:
+            for what, query in queries.items():
+                found[what] += next(reader.rows(query))[0]
+    return +found

@@ -1,0 +1,139 @@
+"""Reading a service's database without being able to change it, in one snapshot, a few rows at a time.
+
+SQLite is opened with `mode=ro`, PostgreSQL in a read-only repeatable-read transaction with a cursor on the server.
+Imports the drivers and Freehold's errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+import psycopg
+
+from freehold.errors import ConfigurationError, Unavailable
+
+__all__ = ["PAGE_ROWS", "Reader", "can_write", "open_reader", "postgres_dsn", "sqlite_path"]
+
+PAGE_ROWS = 2_000
+_CONNECT_LIMIT_SECONDS = 5
+_LOCK_LIMIT_SECONDS = 5.0
+
+
+class Reader(Protocol):
+    """One snapshot of one database."""
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+
+    def rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query that takes no parameters, in pages of `PAGE_ROWS`."""
+
+    def ms(self, column: str) -> str:
+        """The expression that gives a time column of Freehold's tables in milliseconds since 1970."""
+
+
+@contextlib.contextmanager
+def open_reader(url: str) -> Iterator[Reader]:
+    """Open a snapshot of the database of a Freehold URL. Raises `Unavailable`, `ConfigurationError`."""
+    scheme = urlsplit(url).scheme.partition("+")[0]
+    match scheme:
+        case "sqlite" | "embedded":
+            with _sqlite(sqlite_path(url)) as reader:
+                yield reader
+        case "postgresql":
+            with _postgres(postgres_dsn(url)) as reader:
+                yield reader
+        case _:
+            raise ConfigurationError(f"a database of scheme '{scheme}' cannot be verified", hint="sqlite or postgresql")
+
+
+def can_write(url: str) -> str | None:
+    """Take and give back the write lock of an SQLite database; what is wrong where it cannot be had in time."""
+    connection = sqlite3.connect(sqlite_path(url), timeout=_LOCK_LIMIT_SECONDS, isolation_level=None)
+    with contextlib.closing(connection):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return f"no write lock within {_LOCK_LIMIT_SECONDS:g} s"
+    return None
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of an `sqlite:///…` or `embedded:///…` URL: three slashes and a path, four where it is absolute."""
+    return Path(unquote(urlsplit(url).path.removeprefix("/")))
+
+
+def postgres_dsn(url: str) -> str:
+    """The URL as libpq takes it."""
+    return "postgresql" + url[url.index("://") :]
+
+
+@contextlib.contextmanager
+def _sqlite(path: Path) -> Iterator[Reader]:
+    if not path.is_file():
+        raise Unavailable(f"there is no database {path.name}", hint=f"looked for it in {path.parent}")
+    address = f"file:{quote(str(path.resolve()))}?mode=ro"
+    try:
+        connection = sqlite3.connect(
+            address, uri=True, timeout=_LOCK_LIMIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.OperationalError as error:
+        raise Unavailable(f"the database {path.name} cannot be opened", hint=str(path)) from error
+    with contextlib.closing(connection):
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+        yield _SqliteReader(connection)
+
+
+@contextlib.contextmanager
+def _postgres(dsn: str) -> Iterator[Reader]:
+    try:
+        connection = psycopg.connect(dsn, connect_timeout=_CONNECT_LIMIT_SECONDS)
+    except psycopg.OperationalError as error:
+        raise Unavailable("a PostgreSQL database cannot be reached", hint=f"as {urlsplit(dsn).username}") from error
+    with contextlib.closing(connection):
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        yield _PostgresReader(connection)
+
+
+class _SqliteReader:
+    dialect = "sqlite"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """See `Reader`."""
+        cursor = self._connection.execute(query)
+        while page := cursor.fetchmany(PAGE_ROWS):
+            yield from page
+
+    def ms(self, column: str) -> str:
+        """See `Reader`."""
+        return f"{column} / 1000"
+
+
+class _PostgresReader:
+    dialect = "postgresql"
+
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self._connection = connection
+
+    def rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """See `Reader`."""
+        with self._connection.cursor(name="verify") as cursor:
+            cursor.itersize = PAGE_ROWS
+            cursor.execute(query.encode())
+            yield from cursor
+
+    def ms(self, column: str) -> str:
+        """See `Reader`."""
+        return f"CAST(extract(epoch FROM {column}) * 1000 AS bigint)"

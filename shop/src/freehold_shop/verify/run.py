@@ -1,0 +1,97 @@
+"""The whole verification: wait until the shop is quiet, read everything, compare. Imports all of this package.
+
+What orders say is read last, and compared is only what had ended before the reading began, so that a shop at work can
+be verified too: whatever another service has for an order is there already when the order is read. What still differs
+for a moment then (a copy on its way) has to differ every time it is looked at before it counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from freehold.clock import Clock, SystemClock
+from freehold_shop.assembly import SERVICES
+from freehold_shop.providers.client import ProvidersClient
+from freehold_shop.verify import loading
+from freehold_shop.verify.broker import load_broker
+from freehold_shop.verify.checks import ALL_CHECKS
+from freehold_shop.verify.engines import load_engine_findings
+from freehold_shop.verify.messages import load_framework, load_subscriptions
+from freehold_shop.verify.model import Verification
+from freehold_shop.verify.quiet import Quietness, wait_until_quiet
+from freehold_shop.verify.readers import open_reader
+from freehold_shop.verify.schema import SCHEMA
+from freehold_shop.verify.scratch import Scratch
+
+__all__ = ["LOOKS_MAX", "Target", "Verified", "verify"]
+
+LOOKS_MAX = 3
+SETTLING_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The shop to verify. `databases` are URLs by service; they and `broker_url` hold secrets."""
+
+    databases: Mapping[str, str]
+    broker_url: str
+    provider_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found, and whether the shop was at rest meanwhile."""
+
+    verification: Verification
+    quietness: Quietness
+
+
+async def verify(target: Target, *, wait_seconds: float = 30.0, clock: Clock | None = None) -> Verified:
+    """Verify a shop that runs, waiting `wait_seconds` at most until it is quiet. Raises `Unavailable`."""
+    clock = clock or SystemClock()
+    looks = 0
+    while True:
+        quietness = await wait_until_quiet(
+            target.databases, target.broker_url, clock, wait_seconds if looks == 0 else 0.0
+        )
+        verification = await _look(target, clock, quietness)
+        looks += 1
+        if verification.ok or quietness.quiet or looks == LOOKS_MAX:
+            return Verified(verification, quietness)
+        await clock.sleep(SETTLING_SECONDS)
+
+
+async def _look(target: Target, clock: Clock, quietness: Quietness) -> Verification:
+    now_ms = int(clock.now().timestamp() * 1000)
+    settled_before_ms = None if quietness.quiet else now_ms - int(SETTLING_SECONDS * 1000)
+    with Scratch() as scratch:
+        scratch.script(SCHEMA)
+        scratch.load("INSERT INTO moment VALUES (?, ?)", [(now_ms, int(quietness.quiet))])
+        load_subscriptions(scratch, {name: each.service for name, each in SERVICES.items()})
+        await load_broker(scratch, target.broker_url)
+        async with ProvidersClient(target.provider_url) as provider:
+            await loading.load_ledger(scratch, provider.summary_pages())
+        await asyncio.to_thread(_load_services, scratch, target.databases, settled_before_ms)
+        checks = await asyncio.to_thread(lambda: tuple(check(scratch) for check in ALL_CHECKS))
+    return Verification.of(checks)
+
+
+def _load_services(scratch: Scratch, databases: Mapping[str, str], settled_before_ms: int | None) -> None:
+    own = {
+        "payments": loading.load_payments,
+        "inventory": loading.load_inventory,
+        "shipping": loading.load_shipping,
+        "notifications": loading.load_notifications,
+    }
+    for service in sorted(databases, key=lambda name: name == "orders"):
+        with open_reader(databases[service]) as reader:
+            load_framework(scratch, service, reader)
+            loading.load_sources(scratch, service, reader)
+            loading.load_copies(scratch, service, reader)
+            if service in own:
+                own[service](scratch, reader)
+            if service == "orders":
+                loading.load_orders(scratch, reader, settled_before_ms)
+    load_engine_findings(scratch, databases)
