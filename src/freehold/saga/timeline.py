@@ -34,8 +34,8 @@ def sequence(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
     """Return a Mermaid sequence diagram: what the saga asked of each step, and what came back."""
     lines = ["sequenceDiagram", f"    participant saga as {_safe(record.definition)} {_safe(record.key)}"]
     for entry in entries:
-        attempt = f" #{entry.attempt}" if entry.attempt else ""
-        text = _safe(f"{entry.what}{attempt} {entry.detail}".strip())
+        attempt = f", attempt {entry.attempt}" if entry.attempt else ""
+        text = _safe(f"{entry.what}{attempt}, {entry.detail}".removesuffix(", "))
         if not entry.step:
             lines.append(f"    Note over saga: {text}")
         elif entry.what in _ASKS:
