@@ -1,0 +1,182 @@
+"""The keeper over a store in memory and a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from freehold.errors import Unavailable
+from freehold.leases.keeper import LeaseKeeper
+from freehold.leases.store import LeaseRecord
+
+NAMES = [f"outbox/{number}" for number in range(8)]
+
+
+class _Clock:
+    """Time that stands still until `move`."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+        self._moved = asyncio.Condition()
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.time, UTC)
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.time + seconds
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.time >= until)
+
+    async def move(self, seconds: float, *, steps: int = 1) -> None:
+        for _ in range(steps):
+            async with self._moved:
+                self.time += seconds
+                self._moved.notify_all()
+            for _ in range(30):
+                await asyncio.sleep(0)
+
+
+class _Store:
+    def __init__(self) -> None:
+        self.records: dict[str, LeaseRecord] = {}
+        self.reachable = True
+        self.calls = 0
+
+    async def ensure(self, names: Iterable[str]) -> None:
+        self._check()
+        for name in names:
+            self.records.setdefault(name, LeaseRecord(name=name, owner="", token=0, beat=0))
+
+    async def list(self, prefix: str) -> Sequence[LeaseRecord]:
+        self._check()
+        return [self.records[name] for name in sorted(self.records) if name.startswith(prefix)]
+
+    async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+        self._check()
+        if self.records.get(seen.name) != seen:
+            return None
+        self.records[seen.name] = replace(seen, owner=owner, token=seen.token + 1)
+        return self.records[seen.name]
+
+    async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
+        self._check()
+        held = {
+            name
+            for name, token in tokens.items()
+            if (record := self.records.get(name)) is not None and (record.owner, record.token) == (owner, token)
+        }
+        for name in held:
+            self.records[name] = replace(self.records[name], beat=self.records[name].beat + 1)
+        return held
+
+    async def give_back(self, owner: str, tokens: Mapping[str, int]) -> None:
+        self._check()
+        for name, token in tokens.items():
+            if (self.records[name].owner, self.records[name].token) == (owner, token):
+                self.records[name] = replace(self.records[name], owner="")
+
+    async def forget(self, names: Iterable[str]) -> None:
+        self._check()
+        for name in names:
+            self.records.pop(name, None)
+
+    def _check(self) -> None:
+        self.calls += 1
+        if not self.reachable:
+            raise Unavailable("the store is away")
+
+
+def _keeper(store: _Store, clock: _Clock, owner: str) -> LeaseKeeper:
+    return LeaseKeeper(store, "outbox/", NAMES, owner, 6.0, clock)
+
+
+async def test_one_member_holds_everything_and_gives_it_back_when_it_stops() -> None:
+    store, clock = _Store(), _Clock()
+    keeper = _keeper(store, clock, "one")
+    await keeper.start()
+    await clock.move(2.0)
+    assert sorted(keeper.tokens) == NAMES
+    await keeper.stop()
+    assert dict(keeper.tokens) == {}
+    assert {record.owner for record in store.records.values()} == {""}
+    assert sorted(store.records) == NAMES
+
+
+async def test_two_share_and_a_dead_ones_leases_are_taken_after_the_lease_with_higher_tokens() -> None:
+    store, clock = _Store(), _Clock()
+    one, two = _keeper(store, clock, "one"), _keeper(store, clock, "two")
+    await one.start()
+    await clock.move(2.0)
+    await two.start()
+    await clock.move(2.0, steps=3)
+    assert (len(one.tokens), len(two.tokens)) == (4, 4)
+    assert not set(one.tokens) & set(two.tokens)
+    before = dict(two.tokens)
+    assert two._task is not None
+    two._task.cancel()
+    await clock.move(2.0, steps=2)
+    assert len(one.tokens) == 4
+    await clock.move(2.0, steps=3)
+    assert sorted(one.tokens) == NAMES
+    assert all(one.tokens[name] > token for name, token in before.items())
+    await clock.move(2.0, steps=40)
+    assert "outbox/member/two" not in store.records
+    await one.stop()
+
+
+async def test_what_cannot_be_renewed_is_not_held_for_longer_than_the_lease() -> None:
+    store, clock = _Store(), _Clock()
+    keeper = _keeper(store, clock, "one")
+    await keeper.start()
+    await clock.move(2.0)
+    store.reachable = False
+    await clock.move(2.0, steps=4)
+    assert dict(keeper.tokens) == {}
+    await keeper.stop(0.1)
+
+
+async def test_before_a_lease_is_given_back_its_work_is_finished() -> None:
+    store, clock = _Store(), _Clock()
+    finished: list[str] = []
+
+    async def finish(names: Iterable[str]) -> None:
+        assert all(store.records[name].owner == "one" for name in names)
+        assert not set(names) & set(one.tokens)
+        finished.extend(names)
+
+    changes: list[int] = []
+    one = LeaseKeeper(
+        store,
+        "outbox/",
+        NAMES,
+        "one",
+        6.0,
+        clock,
+        on_change=lambda: changes.append(len(one.tokens)),
+        before_give_back=finish,
+    )
+    two = _keeper(store, clock, "two")
+    await one.start()
+    await clock.move(2.0)
+    await two.start()
+    await clock.move(2.0, steps=3)
+    assert len(finished) == 4
+    assert changes[-1] == 4
+    await one.stop()
+    await two.stop()
+
+
+async def test_idling_costs_two_statements_a_round() -> None:
+    store, clock = _Store(), _Clock()
+    keeper = _keeper(store, clock, "one")
+    await keeper.start()
+    await clock.move(2.0, steps=2)
+    before = store.calls
+    await clock.move(2.0, steps=10)
+    assert store.calls - before == 20
+    await keeper.stop()
