@@ -10,6 +10,7 @@ import pytest
 from freehold.binding import Stores
 from freehold.conformance.deferred import DeferredMessagesConformance
 from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.errors import ConcurrencyConflict
 from freehold.inbox.store import Arrival, Receipt, ReceiptStatus
 
 __all__ = ["InboxStoreConformance", "ReceiptsConformance"]
@@ -116,6 +117,25 @@ class ReceiptsConformance:
                 words(instances[0], *batch), words(instances[1], *reversed(batch)), return_exceptions=False
             )
             assert [one is FRESH for one in forth] == [one is DUPLICATE for one in reversed(back)]
+
+    async def test_a_circle_of_transactions_is_a_conflict(self, harness: StoresHarness) -> None:
+        """Transactions that receive in several calls may wait in a circle: one is told to try again, one goes on."""
+        if not harness.features.concurrent_writers:
+            pytest.skip("feature: concurrent_writers")
+        instances = [harness.first, await harness.instance()]
+        both = asyncio.Barrier(2)
+
+        async def cross(stores: Stores, *keys: str) -> None:
+            async with stores.database.begin() as unit:
+                for key in keys:
+                    await stores.inbox.receive(unit, _CONSUMER, [arrival(key)])
+                    if key == keys[0]:
+                        await both.wait()
+
+        outcomes = await asyncio.gather(
+            cross(instances[0], "a", "b"), cross(instances[1], "b", "a"), return_exceptions=True
+        )
+        assert {type(outcome) for outcome in outcomes} == {ConcurrencyConflict, type(None)}
 
     async def test_a_compensation_of_a_handled_action_is_fresh(self, harness: StoresHarness) -> None:
         """There is something to undo, once."""

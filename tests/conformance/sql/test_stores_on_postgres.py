@@ -1,0 +1,269 @@
+"""What the stores promise of PostgreSQL beyond their ports: round trips, indexes, other drivers, the server's time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from freehold.adapters.sql.connection import Row, SqlConnection, SqlUnit
+from freehold.audit.store import AuditEntry
+from freehold.binding import Stores, open_stores
+from freehold.database import UnitOfWork
+from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.http.store import StoredAnswer
+from freehold.ids import new_id
+from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus
+
+pytestmark = pytest.mark.servers
+FRESH, DUPLICATE, BARRED, EMPTY, BLOCKED = ReceiptStatus
+
+
+@pytest.fixture
+async def stores(postgres_url: str) -> AsyncIterator[Stores]:
+    """On the server's own time: no clock is given."""
+    stores = open_stores(postgres_url)
+    await stores.database.open()
+    await stores.database.upgrade()
+    yield stores
+    await stores.database.close()
+
+
+@dataclass
+class Counted:
+    """A unit of work that keeps the statements that were sent."""
+
+    unit: SqlUnit
+    statements: list[str]
+
+    @property
+    def native(self) -> Any:
+        return self.unit.native
+
+    @property
+    def owned(self) -> bool:
+        return self.unit.owned
+
+    @property
+    def sql(self) -> SqlConnection:
+        return self
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        self.statements.append(sql)
+        return await self.unit.sql.execute(sql, parameters)
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
+        self.statements.append(sql)
+        return await self.unit.sql.fetch(sql, parameters)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        self.statements.append(sql)
+        await self.unit.sql.execute_many(sql, rows)
+
+
+@asynccontextmanager
+async def counted(stores: Stores) -> AsyncIterator[Counted]:
+    async with stores.database.begin() as unit:
+        yield Counted(unit, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlUnit
+
+
+def arrivals(*numbers: int) -> list[Arrival]:
+    return [Arrival(str(number), "orders.commands", f"key {number % 7}") for number in numbers]
+
+
+def saga() -> SagaRecord:
+    return SagaRecord(
+        id=new_id(),
+        definition="checkout",
+        definition_version=1,
+        key="order",
+        correlation_id=new_id(),
+        status=SagaStatus.RUNNING,
+        version=1,
+        document=b"{}",
+        due_seconds=0.0,
+    )
+
+
+def letter() -> DeadLetter:
+    return DeadLetter(
+        id=new_id(),
+        direction=Direction.INBOUND,
+        consumer="orders",
+        topic="orders.commands",
+        key="k",
+        message_id=None,
+        type="a.b",
+        reason="bad-body",
+        error_type="CodecError",
+        detail="a NUL that a text may not hold: \x00",
+        attempts=1,
+        failed_at=datetime.now(UTC),
+        status=DeadLetterStatus.DEAD,
+        document=b"\x00",
+    )
+
+
+async def test_a_fresh_batch_takes_one_round_trip_and_a_known_one_two(stores: Stores) -> None:
+    async with counted(stores) as unit:
+        receipts = await stores.inbox.receive(unit, "orders", arrivals(*range(100)))
+        assert {receipt.status for receipt in receipts} == {FRESH}
+        assert len(unit.statements) == 1
+        await stores.inbox.answer(unit, "orders", {str(number): b"a" for number in range(100)})
+        assert len(unit.statements) == 2
+    async with counted(stores) as unit:
+        receipts = await stores.inbox.receive(unit, "orders", arrivals(*range(50, 150)))
+        assert [receipt.status for receipt in receipts] == [DUPLICATE] * 50 + [FRESH] * 50
+        assert len(unit.statements) == 2
+
+
+async def test_a_saga_and_its_journal_take_one_round_trip(stores: Stores) -> None:
+    entries = [JournalEntry(datetime.now(UTC), "reserve", "sent", number) for number in range(5)]
+    record = saga()
+    async with counted(stores) as unit:
+        assert await stores.sagas.create(unit, record, entries)
+        await stores.sagas.save(unit, record, entries)
+        assert len(unit.statements) == 2
+    assert [entry.attempt for entry in await stores.sagas.journal(record.id)] == [0, 1, 2, 3, 4] * 2
+
+
+async def write_everything(stores: Stores, unit: UnitOfWork) -> SagaRecord:
+    """Each write that belongs to a business transaction."""
+    record, entry = saga(), JournalEntry(datetime.now(UTC), "reserve", "sent", 1, "détail")
+    receipts = await stores.inbox.receive(
+        unit, "orders", [*arrivals(1, 2), replace(arrivals(3)[0], bars="9"), *arrivals(9)]
+    )
+    assert [receipt.status for receipt in receipts] == [FRESH, FRESH, EMPTY, BARRED]
+    await stores.inbox.answer(unit, "orders", {"1": b"\x00one", "3": b"three"})
+    await stores.inbox.defer(unit, "orders", arrivals(4)[0], b"\x00d", attempts=1, delay_seconds=0.0, reason="NUL \x00")
+    await stores.dead_letters.add(unit, letter())
+    assert await stores.sagas.create(unit, record, [entry])
+    await stores.sagas.save(unit, replace(record, due_seconds=None), [replace(entry, detail="\x00")])
+    assert (await stores.sagas.load(unit, record.id)).version == 2
+    assert await stores.idempotency.claim(unit, "orders", "k", "f") is None
+    await stores.idempotency.complete(unit, "orders", "k", StoredAnswer("f", 200, "text/plain", b"\x00"))
+    await stores.audit.add(unit, AuditEntry(datetime.now(UTC), "ada", "dlq drop", "1", "because"))
+    return record
+
+
+async def assert_everything(stores: Stores, record: SagaRecord) -> None:
+    async with stores.database.begin() as unit:
+        receipts = await stores.inbox.receive(unit, "orders", arrivals(1, 2, 9, 4))
+        assert [receipt.status for receipt in receipts] == [DUPLICATE, DUPLICATE, BARRED, BLOCKED]
+        assert receipts[0].answer == b"\x00one"
+        found = await stores.idempotency.claim(unit, "orders", "k", "f")
+        assert found == StoredAnswer("f", 200, "text/plain", b"\x00")
+    (deferred,) = await stores.inbox.deferred(None, 10)
+    assert deferred.document == b"\x00d"
+    assert [one.document for one in await stores.dead_letters.find(DeadLetterFilter())] == [b"\x00"]
+    assert [one.version for one in await stores.sagas.find(SagaFilter())] == [2]
+    assert len(await stores.sagas.journal(record.id)) == 2
+    assert len(await stores.audit.find("1", 10)) == 1
+
+
+@pytest.mark.parametrize("driver", ["own", "asyncpg", "psycopg", "sqlalchemy"])
+async def test_every_driver_writes_the_same(stores: Stores, postgres_url: str, driver: str) -> None:
+    match driver:
+        case "asyncpg":
+            connection = await asyncpg.connect(postgres_url)
+            async with connection.transaction():
+                record = await write_everything(stores, stores.database.enlist(connection))
+            await connection.close()
+        case "psycopg":
+            async with await psycopg.AsyncConnection.connect(postgres_url) as own:
+                record = await write_everything(stores, stores.database.enlist(own))
+        case "sqlalchemy":
+            async with stores.database.begin() as unit:
+                assert isinstance(unit.native, AsyncConnection)
+                async with AsyncSession(bind=unit.native) as session, session.begin():
+                    record = await write_everything(stores, stores.database.enlist(session))
+        case _:
+            async with stores.database.begin() as unit:
+                record = await write_everything(stores, unit)
+    await assert_everything(stores, record)
+
+
+async def test_the_servers_time_rules_where_no_clock_is_given(stores: Stores) -> None:
+    async with stores.database.begin() as unit:
+        await stores.inbox.defer(unit, "o", arrivals(1)[0], b"", attempts=1, delay_seconds=0.0, reason="")
+        await stores.inbox.defer(unit, "o", arrivals(2)[0], b"", attempts=1, delay_seconds=600.0, reason="")
+        assert await stores.sagas.create(unit, saga(), [])
+    assert [one.receipt_key for one in await stores.inbox.claim_due("o", 10, 900.0)] == ["1"]
+    seconds = await stores.inbox.next_due_seconds("o")
+    assert seconds == pytest.approx(600.0, abs=60.0)
+    assert await stores.sagas.next_due_seconds() == 0.0
+    async with stores.database.begin() as unit:
+        assert len(await stores.sagas.claim_due(unit, 10)) == 1
+    assert await stores.inbox.prune(60.0, 10) == 0
+
+
+@pytest.fixture
+async def planner(stores: Stores, postgres_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection that scans a table whole only where no index serves."""
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("SET enable_seqscan = off")
+    yield connection
+    await connection.close()
+
+
+async def test_every_statement_has_its_index(
+    stores: Stores, planner: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: dict[str, Sequence[object]] = {}
+    unit_type = await _type_of_connection(stores)
+    for name in ("execute", "fetch"):
+        original = getattr(unit_type, name)
+
+        async def spy(self: Any, sql: str, parameters: Sequence[object] = (), _original: Any = original) -> Any:
+            sent[sql] = parameters
+            return await _original(self, sql, parameters)
+
+        monkeypatch.setattr(unit_type, name, spy)
+    await _every_call(stores)
+    assert len(sent) > 30
+    whole: list[str] = []
+    for sql, parameters in sent.items():
+        if re.match(r"\s*(SELECT|WITH|UPDATE|DELETE)", sql) and "freehold_" in sql:
+            plan = "\n".join(row[0] for row in await planner.fetch("EXPLAIN " + sql, *parameters))
+            whole += [f"{table}: {sql}" for table in re.findall(r"Seq Scan on (\w+)", plan) if table in _LARGE]
+    assert whole == []
+
+
+_LARGE = {"freehold_inbox", "freehold_dead_letter", "freehold_saga", "freehold_saga_journal", "freehold_idempotency"}
+
+
+async def _type_of_connection(stores: Stores) -> type:
+    async with stores.database.begin() as unit:
+        return type(unit.sql)  # type: ignore[attr-defined] # the port does not tell that it is an SqlUnit
+
+
+async def _every_call(stores: Stores) -> None:
+    kept = letter()
+    async with stores.database.begin() as unit:
+        record = await write_everything(stores, unit)
+        await stores.dead_letters.add(unit, kept)
+        await stores.dead_letters.get(unit, kept.id)
+        await stores.dead_letters.edit(unit, kept.id, b"e")
+        await stores.dead_letters.mark(unit, kept.id, DeadLetterStatus.DROPPED, None)
+        await stores.sagas.claim_due(unit, 1)
+    await assert_everything(stores, record)
+    for wanted in (DeadLetterFilter(), DeadLetterFilter(status=None), DeadLetterFilter(consumer="a", type="b")):
+        await stores.dead_letters.find(wanted)
+    for sought in (SagaFilter(), SagaFilter(key="k"), SagaFilter(definition="d", status=SagaStatus.RUNNING)):
+        await stores.sagas.find(sought)
+    await stores.dead_letters.count()
+    for store in (stores.inbox, stores.dead_letters, stores.sagas, stores.idempotency):
+        await store.prune(60.0, 10)
+    await stores.sagas.next_due_seconds()
+    (claimed,) = await stores.inbox.claim_due("orders", 1, 60.0)
+    await stores.inbox.postpone(claimed, 1.0, "later")
+    await stores.inbox.next_due_seconds("orders")
