@@ -1,7 +1,9 @@
 """The orchestrated checkout: the saga that carries an order from placed to confirmed, or back to nothing.
 
 The patience of its steps is longer than the faults that the shop is made to survive, and ends before inventory's
-hold does. What is held is committed by inventory when it hears of the confirmation. Imports Freehold and the contracts of others.
+hold does. What is held is committed by inventory when it hears of the confirmation.
+
+Imports Freehold and the contracts of others.
 """
 
 from __future__ import annotations
