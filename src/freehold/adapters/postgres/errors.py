@@ -44,6 +44,9 @@ def diagnose(error: BaseException) -> FreeholdError | None:
         state = getattr(link, "sqlstate", None)
         if isinstance(state, str):
             return _by_state(state, link)
+        if isinstance(link, asyncpg.InternalClientError):
+            # The server's farewell to an idle connection leaves asyncpg in the middle of a message it did not ask for.
+            return Unavailable("the connection to PostgreSQL is unusable", hint="try again")
         if isinstance(link, asyncpg.InterfaceError):
             return _by_interface(link)
     return _by_module(error)

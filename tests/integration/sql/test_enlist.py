@@ -1,0 +1,194 @@
+"""Staging in a transaction that belongs to the user, by every driver: it ends as the user ends it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import asyncpg
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from freehold.binding import Stores, open_stores
+from freehold.conformance.outbox import outgoing
+from freehold.errors import ConfigurationError, DatabaseError
+
+Opener = Callable[[str], AbstractAsyncContextManager[tuple[Any, Callable[[], Any], Callable[[], Any]]]]
+"""Gives what is enlisted, and the user's commit and rollback."""
+
+
+def _over(driver: str, url: str) -> str:
+    return sa.make_url(url).set(drivername=driver).render_as_string(hide_password=False)
+
+
+def session_over(driver: str) -> Opener:
+    @asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[tuple[Any, Callable[[], Any], Callable[[], Any]]]:
+        engine = create_async_engine(_over(driver, url))
+        async with AsyncSession(engine) as session:
+            yield session, session.commit, session.rollback
+        await engine.dispose()
+
+    return opened
+
+
+def connection_over(driver: str) -> Opener:
+    @asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[tuple[Any, Callable[[], Any], Callable[[], Any]]]:
+        engine = create_async_engine(_over(driver, url))
+        async with engine.connect() as connection:
+            yield connection, connection.commit, connection.rollback
+        await engine.dispose()
+
+    return opened
+
+
+@asynccontextmanager
+async def raw_asyncpg(url: str) -> AsyncIterator[tuple[Any, Callable[[], Any], Callable[[], Any]]]:
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection, transaction.commit, transaction.rollback
+    await connection.close()
+
+
+@asynccontextmanager
+async def pooled_asyncpg(url: str) -> AsyncIterator[tuple[Any, Callable[[], Any], Callable[[], Any]]]:
+    async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool, pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        yield connection, transaction.commit, transaction.rollback
+
+
+@asynccontextmanager
+async def raw_psycopg(url: str) -> AsyncIterator[tuple[Any, Callable[[], Any], Callable[[], Any]]]:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        yield connection, connection.commit, connection.rollback
+
+
+@asynccontextmanager
+async def raw_aiosqlite(url: str) -> AsyncIterator[tuple[Any, Callable[[], Any], Callable[[], Any]]]:
+    async with aiosqlite.connect(url.removeprefix("sqlite:///")) as connection:
+        yield connection, connection.commit, connection.rollback
+
+
+POSTGRES: dict[str, Opener] = {
+    "session over asyncpg": session_over("postgresql+asyncpg"),
+    "session over psycopg": session_over("postgresql+psycopg"),
+    "connection over asyncpg": connection_over("postgresql+asyncpg"),
+    "connection over psycopg": connection_over("postgresql+psycopg"),
+    "asyncpg": raw_asyncpg,
+    "asyncpg out of its pool": pooled_asyncpg,
+    "psycopg": raw_psycopg,
+}
+SQLITE: dict[str, Opener] = {
+    "session over aiosqlite": session_over("sqlite+aiosqlite"),
+    "connection over aiosqlite": connection_over("sqlite+aiosqlite"),
+    "aiosqlite": raw_aiosqlite,
+}
+
+
+@pytest.fixture
+async def on_postgres(postgres_url: str) -> AsyncIterator[tuple[str, Stores]]:
+    stores = open_stores(postgres_url)
+    await stores.database.open()
+    await stores.database.upgrade()
+    yield postgres_url, stores
+    await stores.database.close()
+
+
+@pytest.fixture
+async def on_sqlite(tmp_path: Path) -> AsyncIterator[tuple[str, Stores]]:
+    url = f"sqlite:///{tmp_path}/service.db"
+    stores = open_stores(url)
+    await stores.database.open()
+    await stores.database.upgrade()
+    yield url, stores
+    await stores.database.close()
+
+
+async def check(stores: Stores, url: str, opener: Opener) -> None:
+    async with opener(url) as (native, commit, rollback):
+        unit = stores.database.enlist(native)
+        assert not unit.owned
+        assert unit.native is native
+        await stores.outbox.stage(unit, [outgoing("k", b"\x00\xff"), outgoing("l")])
+        assert (await stores.outbox.stats()).pending == 0
+        await rollback()
+    assert (await stores.outbox.stats()).pending == 0
+    async with opener(url) as (native, commit, _):
+        unit = stores.database.enlist(native)
+        kept, message = outgoing("k", b"\x00\xff"), outgoing("k")
+        await stores.outbox.stage(unit, [kept])
+        await stores.schedule.add(unit, message, "n", 0)
+        assert await stores.schedule.cancel(unit, message.id)
+        await stores.schedule.add(unit, message, "n", 0)
+        await commit()
+    assert (await stores.outbox.stats()).pending == 1
+    assert [each.message for each in await stores.schedule.find(None, 9)] == [message]
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("how", POSTGRES)
+async def test_postgres(on_postgres: tuple[str, Stores], how: str) -> None:
+    await check(on_postgres[1], on_postgres[0], POSTGRES[how])
+
+
+@pytest.mark.parametrize("how", SQLITE)
+async def test_sqlite(on_sqlite: tuple[str, Stores], how: str) -> None:
+    await check(on_sqlite[1], on_sqlite[0], SQLITE[how])
+
+
+@pytest.mark.servers
+async def test_what_would_commit_by_itself_is_refused(on_postgres: tuple[str, Stores]) -> None:
+    url, stores = on_postgres
+    connection = await asyncpg.connect(url)
+    with pytest.raises(ConfigurationError, match="no transaction"):
+        stores.database.enlist(connection)
+    await connection.close()
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as autocommitting:
+        with pytest.raises(ConfigurationError, match="autocommit"):
+            stores.database.enlist(autocommitting)
+        async with autocommitting.transaction():
+            await stores.outbox.stage(stores.database.enlist(autocommitting), [outgoing("k")])
+    for driver in ("postgresql+asyncpg", "postgresql+psycopg"):
+        engine = create_async_engine(_over(driver, url), isolation_level="AUTOCOMMIT")
+        async with engine.connect() as alchemy:
+            with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+                stores.database.enlist(alchemy)
+        async with AsyncSession(engine) as session:
+            with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+                await stores.outbox.stage(stores.database.enlist(session), [outgoing("k")])
+        await engine.dispose()
+    assert (await stores.outbox.stats()).pending == 1
+
+
+@pytest.mark.servers
+async def test_a_session_on_another_engine_is_refused(on_postgres: tuple[str, Stores], tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/other.db")
+    async with AsyncSession(engine) as session:
+        with pytest.raises(ConfigurationError, match="sqlite"):
+            await on_postgres[1].outbox.stage(on_postgres[1].database.enlist(session), [outgoing("k")])
+    await engine.dispose()
+
+
+async def test_the_own_connection_can_be_joined_again(on_sqlite: tuple[str, Stores]) -> None:
+    _, stores = on_sqlite
+    async with stores.database.begin() as unit:
+        await stores.outbox.stage(stores.database.enlist(unit.native), [outgoing("k")])
+    assert (await stores.outbox.stats()).pending == 1
+
+
+async def test_ending_our_transaction_inside_its_block_is_an_error(on_sqlite: tuple[str, Stores]) -> None:
+    _, stores = on_sqlite
+    with pytest.raises(DatabaseError, match="ended inside"):
+        async with stores.database.begin() as unit:
+            await unit.native.exec_driver_sql("SELECT 1")
+            await unit.native.commit()
+    async with stores.database.begin() as unit:
+        await stores.outbox.stage(unit, [outgoing("k")])
