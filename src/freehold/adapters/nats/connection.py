@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -83,6 +83,8 @@ class NatsConnection:
                         ping_interval=_PING_SECONDS,
                         max_outstanding_pings=2,
                         error_cb=_ignore,
+                        # `Names` makes the subjects, and checks what comes from outside.
+                        skip_subject_validation=True,
                         reconnected_cb=self._reconnected,
                     )
             except BaseException:
@@ -101,6 +103,15 @@ class NatsConnection:
         with translated():
             await self._client.publish(subject, payload, reply=reply, headers=headers)
 
+    async def publish_all(self, publications: Iterable[tuple[str, bytes, str, dict[str, str] | None]]) -> None:
+        """Send many (subject, payload, reply, headers) without waiting for answers. Raises `Unavailable`."""
+        with translated():
+            for subject, payload, reply, headers in publications:
+                if not self._client.is_connected:
+                    break
+                await self._client.publish(subject, payload, reply=reply, headers=headers)
+        self.check()
+
     async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """Have a callback called for each message."""
         self.check()
@@ -114,7 +125,7 @@ class NatsConnection:
     ) -> dict[str, Any]:
         """Ask JetStream's API (`subject` without `$JS.API.`). Raises `ApiError`, `Unavailable`."""
         message = await self.request(f"$JS.API.{subject}", encode(question or {}), timeout_seconds)
-        answer: dict[str, Any] = json.loads(message.data)
+        answer: dict[str, Any] = msgspec.json.decode(message.data)
         raise_error(answer)
         return answer
 
@@ -145,7 +156,7 @@ class NatsConnection:
 
 def encode(value: Mapping[str, Any]) -> bytes:
     """Encode a request or record."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return msgspec.json.encode(value)
 
 
 def raise_error(answer: Mapping[str, Any]) -> None:

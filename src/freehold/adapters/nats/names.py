@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from freehold.errors import ConfigurationError
@@ -81,6 +82,7 @@ class Names:
         return subject.removeprefix(start) if subject.startswith(start) else None
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def dotted(topic: str) -> str:
         """Return a topic that may be part of a subject."""
         if not _DOTTED.fullmatch(topic):

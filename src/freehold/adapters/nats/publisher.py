@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from nats.aio.msg import Msg
 
 from freehold.adapters.nats.connection import ApiError, NatsConnection, raise_error
@@ -92,12 +92,15 @@ class Publisher:
         return result
 
     async def _send(self, publications: Sequence[Publication], round_: _Round, tokens: list[str]) -> None:
-        for index, publication in enumerate(publications):
+        for index in range(len(publications)):
             self._number += 1
             token = f"{self._inbox}.{self._number}"
             self._waiting[token] = (round_, index)
             tokens.append(token)
-            await self._connection.publish(publication.subject, publication.payload, token, publication.headers)
+        await self._connection.publish_all(
+            (publication.subject, publication.payload, token, publication.headers)
+            for publication, token in zip(publications, tokens, strict=True)
+        )
 
     async def _answered(self, message: Msg) -> None:
         waiting = self._waiting.pop(message.subject, None)
@@ -107,7 +110,7 @@ class Publisher:
         if message.headers:
             round_.answer(index, Unavailable("no stream takes this message", hint="is JetStream enabled?"))
             return
-        answer = json.loads(message.data)
+        answer = msgspec.json.decode(message.data)
         try:
             raise_error(answer)
         except (ApiError, Unavailable) as error:

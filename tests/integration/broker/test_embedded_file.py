@@ -1,0 +1,121 @@
+"""What is particular to the broker in a file: its bounds, its sockets, its threads."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from freehold.adapters.embedded import adapter
+from freehold.adapters.embedded.wake import REGROUP, Bell, Ringer, wake_directory
+from freehold.broker import BrokerOptions, Outgoing, Subscription
+from freehold.conformance.broker_harness import collect, eventually, messages, publish
+from freehold.errors import BrokerError, ConfigurationError, Unavailable
+
+OPTIONS = BrokerOptions(partitions=2, lease_seconds=1.5, connect_timeout_seconds=1.0)
+
+
+def _count(path: Path, topic: str = "") -> int:
+    with sqlite3.connect(path) as connection:
+        found: int = connection.execute("SELECT count(*) FROM message WHERE topic LIKE ?", (f"%{topic}",)).fetchone()[0]
+    return found
+
+
+async def test_above_the_number_to_keep_only_what_somebody_needs_stays(tmp_path: Path) -> None:
+    path = tmp_path / "broker.db"
+    broker = adapter.broker(f"embedded:///{path}?keep=20", OPTIONS)
+    await broker.open()
+    slow = await broker.subscribe(Subscription("slow", frozenset({"conformance.events"})))
+    fast = await broker.subscribe(Subscription("fast", frozenset({"conformance.events"})))
+    await publish(broker, messages(["a", "b"], 100))
+    await collect(fast, 100)
+    await publish(broker, messages(["unread"], 1, topic="nobody.reads"))
+    assert _count(path) == 101
+    assert len(await collect(slow, 100)) == 100
+
+    async def pruned() -> bool:
+        await publish(broker, messages(["unread"], 1, topic="nobody.reads"))
+        return _count(path, "conformance.events") == 0
+
+    await eventually(pruned)
+    assert _count(path, "nobody.reads") > 1
+    await broker.close()
+
+
+async def test_many_writes_at_once_share_commits(tmp_path: Path) -> None:
+    broker = adapter.broker(f"embedded:///{tmp_path}/broker.db", OPTIONS)
+    await broker.open()
+    await asyncio.gather(*(publish(broker, messages([f"k{number}"], 1)) for number in range(200)))
+    consumer = await broker.subscribe(Subscription("g", frozenset({"conformance.events"})))
+    assert len(await collect(consumer, 200)) == 200
+    await broker.close()
+    with pytest.raises(Unavailable):
+        await broker.publish(messages(["k"], 1), 1.0)
+
+
+async def test_a_path_too_long_for_a_socket_still_wakes(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    directory = wake_directory(deep / "broker.db")
+    assert len(str(directory)) < 60
+    heard = asyncio.Event()
+    bell, ringer = Bell(directory), Ringer(directory)
+    bell.open("m" * 36, lambda: None, heard.set)
+    ringer.ring(["m" * 36], REGROUP)
+    await asyncio.wait_for(heard.wait(), 5.0)
+    bell.close()
+    ringer.close()
+    directory.rmdir()
+
+
+async def test_a_socket_that_nobody_listens_at_is_removed(tmp_path: Path) -> None:
+    dead = tmp_path / "dead"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(dead))
+    listener.close()
+    ringer = Ringer(tmp_path)
+    ringer.ring(["dead", "never-there"], REGROUP)
+    ringer.close()
+    assert not dead.exists()
+
+
+async def test_without_sockets_it_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ringer, "ring", lambda *_: None)
+    broker = adapter.broker(f"embedded:///{tmp_path}/broker.db", OPTIONS)
+    await broker.open()
+    consumer = await broker.subscribe(Subscription("g", frozenset({"conformance.events"})))
+    waiting = asyncio.create_task(collect(consumer, 1))
+    await asyncio.sleep(0.05)
+    await publish(broker, messages(["k"], 1))
+    assert await waiting == ["k:0"]
+    await broker.close()
+
+
+async def test_a_file_that_is_no_broker_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broker.db"
+    path.write_bytes(b"this is no database at all, but a text of some length" * 50)
+    with pytest.raises((BrokerError, ConfigurationError)):
+        await adapter.broker(f"embedded:///{path}", OPTIONS).open()
+
+
+@pytest.mark.parametrize("url", ["embedded://", "embedded:///", "embedded:///a.db?sync=full", "embedded://host/a.db"])
+def test_a_url_that_cannot_be_meant_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="embedded:///relative"):
+        adapter.broker(url, OPTIONS)
+
+
+async def test_a_full_disk_is_unavailable_and_passes(tmp_path: Path) -> None:
+    broker = adapter.broker(f"embedded:///{tmp_path}/broker.db", OPTIONS)
+    await broker.open()
+    _, write = broker._lanes()
+    pages = await write.run(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+    await write.run(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 2}"))
+    big = [Outgoing(id=each.id, topic=each.topic, key=each.key, document=b"x" * 50_000) for each in messages(["k"], 3)]
+    with pytest.raises(Unavailable, match="SQLITE_FULL"):
+        await broker.publish(big, 2.0)
+    await publish(broker, messages(["k"], 1))
+    await broker.close()
+    assert _count(tmp_path / "broker.db") == 1
