@@ -38,6 +38,9 @@ def parse_url(text: str) -> tuple[URL, dict[str, Any]]:
     if not size.isdigit():
         raise ConfigurationError("statement_cache_size in the PostgreSQL URL is not a number")
     arguments: dict[str, Any] = {"statement_cache_size": int(size), "prepared_statement_cache_size": int(size)}
+    if int(size) == 0:
+        # What a proxy cannot keep apart by name must have none: two clients would both prepare `__asyncpg_stmt_1__`.
+        arguments["prepared_statement_name_func"] = str
     if "sslmode" in query:
         arguments["ssl"] = query["sslmode"]
     if "application_name" in query:
