@@ -12,6 +12,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -82,6 +83,7 @@ class PendingCall:
 @dataclass(frozen=True, slots=True)
 class _Turned:
     instance: Instance
+    now: datetime
     entries: list[JournalEntry]
     calls: list[RunCall]
 
@@ -111,16 +113,16 @@ class SagaEngine:
         definition = self._definition(saga.definition().name, saga.definition().version)
         saga_id = saga_id or new_id()
         correlation_id = tx.correlation_id or saga_id
-        instance = begin(definition, state, saga_id, correlation_id, self.clock.now())
-        first = advance(definition, instance, Started(), self.clock.now())
-        record = write_record(first.instance, 1, self.clock.now())
+        now = self.clock.now()
+        instance = begin(definition, state, saga_id, correlation_id, now)
+        first = advance(definition, instance, Started(), now)
+        record = write_record(first.instance, 1, now)
         if not await self.store.create(tx.unit, record, first.entries):
             return saga_id
-        turned = _Turned(first.instance, [], [])
-        turned = await self._carry_out(tx, definition, turned, first.effects)
-        if any(isinstance(effect, RunLocal | RunHook) for effect in first.effects):
+        turned = await self._carry_out(tx, definition, _Turned(first.instance, now, [], []), first.effects)
+        if any(isinstance(effect, RunLocal) for effect in first.effects):
             await self._save(tx, record, turned)
-        self._wake(tx, turned.instance)
+        self._wake(tx, turned)
         return saga_id
 
     async def on_reply(self, envelope: Envelope, tx: Transaction) -> None:
@@ -220,12 +222,22 @@ class SagaEngine:
     async def _turn(
         self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance, arrived: Input
     ) -> _Turned:
-        first = advance(definition, instance, arrived, self.clock.now())
-        turned = _Turned(first.instance, list(first.entries), [])
+        now = self._saga_time(record, instance)
+        first = advance(definition, instance, arrived, now)
+        turned = _Turned(first.instance, now, list(first.entries), [])
         turned = await self._carry_out(tx, definition, turned, first.effects)
         await self._save(tx, record, turned)
-        self._wake(tx, turned.instance)
+        self._wake(tx, turned)
         return turned
+
+    def _saga_time(self, record: SagaRecord, instance: Instance) -> datetime:
+        """Now, on the time line of the instance's timers: what is left of `due` is told by the database's clock.
+
+        So processes whose clocks differ agree, and an outage does not let everything time out at once.
+        """
+        if instance.due is None or record.due_seconds is None:
+            return self.clock.now()
+        return instance.due - timedelta(seconds=record.due_seconds)
 
     async def _carry_out(
         self, tx: Transaction, definition: SagaDefinition, turned: _Turned, effects: Sequence[Effect]
@@ -241,8 +253,8 @@ class SagaEngine:
                     turned.calls.append(effect)
                 case RunLocal():
                     ended = await _run_local(tx, definition, turned.instance, effect)
-                    step = advance(definition, turned.instance, ended, self.clock.now())
-                    turned = _Turned(step.instance, [*turned.entries, *step.entries], turned.calls)
+                    step = advance(definition, turned.instance, ended, turned.now)
+                    turned = _Turned(step.instance, turned.now, [*turned.entries, *step.entries], turned.calls)
                     queue.extend(step.effects)
                 case RunHook():
                     state = await _run_hook(tx, definition, turned.instance, effect)
@@ -274,11 +286,15 @@ class SagaEngine:
         )
 
     async def _save(self, tx: Transaction, record: SagaRecord, turned: _Turned) -> None:
-        await self.store.save(tx.unit, write_record(turned.instance, record.version, self.clock.now()), turned.entries)
+        """Save with the journal, whose times are for people: the wall clock's."""
+        wall = self.clock.now()
+        entries = [dataclasses.replace(entry, at=wall) for entry in turned.entries]
+        await self.store.save(tx.unit, write_record(turned.instance, record.version, turned.now), entries)
 
-    def _wake(self, tx: Transaction, instance: Instance) -> None:
+    def _wake(self, tx: Transaction, turned: _Turned) -> None:
         """The runner idles until the next time it knows of; tell it of an earlier one."""
-        if instance.due is not None and (instance.due - self.clock.now()).total_seconds() < 1.0:
+        due = turned.instance.due
+        if due is not None and (due - turned.now).total_seconds() < 1.0:
             tx.after_commit(self.on_due)
 
     def _definition(self, name: str, version: int) -> SagaDefinition:

@@ -23,8 +23,9 @@ The protocol, and why nothing is lost, doubled or left half done
    like others.
 7. *Late, duplicate and void answers* are journalled and change nothing. The one terminal status is never left.
 8. *Time* is data: `until` of each step, `due` of the instance as the earliest of them. The store wakes the instance by
-   its own clock; the machine then takes `due` to be reached even if this process' clock is behind. Timers are cancelled
-   by the next save. A timer that fires early or twice finds nothing overdue and changes nothing.
+   its own clock, and `now` is told on the instance's time line (`due` less what the store says is left of it), so that
+   clocks of processes are never compared. Timers are cancelled by the next save. A timer that fires early or twice
+   finds nothing overdue and changes nothing.
 """
 
 from __future__ import annotations

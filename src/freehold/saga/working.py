@@ -167,21 +167,21 @@ class WorkingCopy:
 
     def _settle_forward(self) -> None:
         for step in self.definition.steps:
-            if self._has_local_open():
-                return  # one at a time: the next may not begin where this one is rejected
             waiting = self.steps[step.name].phase is Phase.WAITING
             if waiting and all(self._passed(name) for name in step.predecessors):
                 self._begin(step, Direction.ACTION)
+                if step.kind is StepKind.LOCAL:
+                    return  # one at a time: the next may not begin where this one is rejected
         if all(self._passed(step.name) for step in self.definition.steps):
             self._end(SagaStatus.COMPLETED)
 
     def _settle_back(self) -> None:
         for step in reversed(self.definition.steps):
-            if self._has_local_open():
-                return
             to_undo = step.undo is not None and self.steps[step.name].phase in {Phase.DONE, Phase.DOUBTFUL}
             if to_undo and all(self._settled(name) for name in step.descendants):
                 self._begin(step, Direction.UNDO)
+                if step.kind is StepKind.LOCAL:
+                    return
         if all(self._settled(step.name) for step in self.definition.steps):
             self._end(SagaStatus.COMPENSATED)
 
@@ -194,9 +194,6 @@ class WorkingCopy:
         phase = self.steps[name].phase
         has_undo = self.definition.by_name[name].undo is not None
         return phase in _NO_EFFECT or (not has_undo and phase in {Phase.DONE, Phase.DOUBTFUL})
-
-    def _has_local_open(self) -> bool:
-        return any(progress.awaiting is Awaiting.LOCAL for progress in self.steps.values())
 
     def _end(self, status: SagaStatus) -> None:
         self.mode = status

@@ -8,11 +8,11 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
-from tests.integration.saga.bench import Bench, bench, reply_to
+from tests.integration.saga.bench import Bench, TestClock, bench, by_name, reply_to
 from tests.unit.saga.shapes import ORDER, Capture, Checkout, Hold, Order, Parallel, Release, Reserve, Void
 
 from freehold.errors import CodecError
-from freehold.saga import DecisionRefused, Saga, UnknownSaga, local, step
+from freehold.saga import DecisionRefused, Saga, SagaEngine, UnknownSaga, local, step
 from freehold.saga.instance import request_key
 from freehold.saga.steps import Direction
 from freehold.saga.store import SagaStatus
@@ -68,6 +68,21 @@ async def test_a_start_that_rolls_back_leaves_nothing(at: Bench) -> None:
         await at.start(Checkout, ORDER, saga_id)
     at.outbox.fail = False
     assert list(await at.stores.sagas.journal(saga_id)) == []
+
+
+async def test_a_process_whose_clock_is_an_hour_ahead_lets_no_timer_fire_early(at: Bench) -> None:
+    """What is left of a timer is told by the database's clock; no process compares its own with another's."""
+    saga_id = await at.start(Parallel, ORDER)
+    reserve, _ = at.outbox.staged
+    ahead = TestClock()
+    ahead.advance(3600)
+    at.engine = SagaEngine(by_name(Parallel), at.stores.sagas, at.post, ahead)
+    await at.answer(reserve)
+    assert (await at.record(saga_id)).due_seconds == pytest.approx(30, abs=0.1)
+    assert await at.runner().take_due() == 0
+    at.clock.advance(30.5)
+    assert await at.runner().take_due() == 1
+    assert "hold:failed" in await at.words(saga_id)
 
 
 async def test_a_second_start_with_the_same_id_changes_nothing(at: Bench) -> None:

@@ -36,7 +36,7 @@ def test_parallel_steps_and_calls_end_well_whichever_thing_fails(saga: type[Saga
 
 
 @pytest.mark.parametrize("saga", SHAPES)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_mixture_of_failures_ends_well(saga: type[Saga[Any]], data: st.DataObject) -> None:
     drawn = 0
