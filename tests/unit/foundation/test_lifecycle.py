@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -36,9 +37,9 @@ class Counting(Runner):
             await self.wait(60)
 
 
-async def _until(condition: object, seconds: float = 5.0) -> None:
+async def _until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # type: ignore[operator] # a lambda of the test
+        while not condition():  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.005)
 
 

@@ -7,13 +7,6 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-
-from freehold import Rejected, Retry, RunningService, Service, Transaction
-from freehold.deadletters.store import DeadLetterFilter
-from freehold.errors import ConcurrencyConflict, Unavailable
-from freehold.inbox.outcome import HEADER_OUTCOME
-from freehold.messages import MessageKind, decode_body, message_type
-from freehold.transaction import outgoing
 from tests.unit.runtime.trial import (
     Answered,
     Happened,
@@ -25,6 +18,13 @@ from tests.unit.runtime.trial import (
     read_topic,
     running,
 )
+
+from freehold import Rejected, Retry, RunningService, Service, Transaction
+from freehold.deadletters.store import DeadLetterFilter
+from freehold.errors import ConcurrencyConflict, Unavailable
+from freehold.inbox.outcome import HEADER_OUTCOME
+from freehold.messages import MessageKind, decode_body, message_type
+from freehold.transaction import outgoing
 
 FAST = Retry(attempts=3, delay_seconds=0.01, delay_seconds_max=0.02)
 
@@ -219,10 +219,14 @@ async def test_a_request_is_answered_once_and_again_to_a_duplicate() -> None:
         await put(broker, again)
         repeated = (await read_topic(broker, "asker.replies", 4))[3]
     assert [reply.headers[HEADER_OUTCOME] for reply in replies] == ["rejected", "done", "done"]
-    assert [reply.body for reply in replies] == [b'{"code":"out-of-stock","detail":"none left"}', b'{"number":7}',
-    b"{}"] assert {(reply.kind, reply.key) for reply in replies} == {(MessageKind.REPLY, "k")} assert "other" not in
-    replies[0].headers assert (repeated.body, repeated.causation_id) == (replies[1].body, again.id) assert
-    repeated.headers["freehold-attempt"] == "2" assert repeated.id != replies[1].id assert tries.count(2) <= 2
+    refusal = b'{"code":"out-of-stock","detail":"none left"}'
+    assert [reply.body for reply in replies] == [refusal, b'{"number":7}', b"{}"]
+    assert {(reply.kind, reply.key) for reply in replies} == {(MessageKind.REPLY, "k")}
+    assert "other" not in replies[0].headers
+    assert (repeated.body, repeated.causation_id) == (replies[1].body, again.id)
+    assert repeated.headers["freehold-attempt"] == "2"
+    assert repeated.id != replies[1].id
+    assert tries.count(2) <= 2
 
 
 async def test_a_compensation_before_its_action_bars_it() -> None:
@@ -286,6 +290,5 @@ async def test_what_a_handler_sends_is_caused_by_its_message() -> None:
 
 async def _count(started: RunningService, wanted: dict[str, int]) -> None:
     async with asyncio.timeout(5):
-        while await started.stores.dead_letters.count() != wanted:
+        while await started.stores.dead_letters.count() != wanted:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.01)
-

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from freehold import CodecError, ConcurrencyConflict, NotFound, Retry, RunningSe
 from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus
 from freehold.runtime import DeadLetterActions
 
-BY = {"actor": "ann", "reason": "fixed"}
+BY: dict[str, Any] = {"actor": "ann", "reason": "fixed"}
 
 
 def _service(seen: list[tuple[int, UUID | None]]) -> Service:
@@ -77,7 +78,7 @@ async def test_a_replayed_request_whose_effect_exists_by_now_has_no_second_one()
         await eventually(lambda: len(seen) == 2)
         await DeadLetterActions(started.stores, started.settings).replay(letter.id, **BY)
         async with asyncio.timeout(5):
-            while (await started.stores.inbox.stats()).pending:
+            while (await started.stores.inbox.stats()).pending:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.01)
     assert seen == [(0, None), (2, None)]
 
@@ -103,7 +104,7 @@ async def test_a_letter_that_outlived_the_receipts_asks_for_a_second_thought() -
         def __init__(self, started: RunningService) -> None:
             self._clock = started.post.clock
 
-        def now(self):  # type: ignore[no-untyped-def] # as the clock's
+        def now(self) -> datetime:
             return self._clock.now() + timedelta(days=8)
 
         def monotonic(self) -> float:

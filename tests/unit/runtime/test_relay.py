@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tests.unit.runtime.trial import Request, eventually, memory_broker, read_topic, running, settings_for
+
 from freehold import RunningService, Service
 from freehold.broker import Outgoing, PublishFailed, PublishOutcome, Stored
 from freehold.deadletters.store import DeadLetterFilter, Direction
 from freehold.errors import MessageRejected, Unavailable
+from freehold.leases.keeper import LeaseKeeper
 from freehold.outbox.relay import RelayRunner
 from freehold.policy import Retry
-from tests.unit.runtime.trial import Request, eventually, memory_broker, read_topic, running, settings_for
 
 
 @dataclass
@@ -75,7 +77,7 @@ async def _pending(started: RunningService) -> int:
 
 async def _empty(started: RunningService) -> None:
     async with asyncio.timeout(5):
-        while await _pending(started):
+        while await _pending(started):  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.005)
 
 
@@ -121,8 +123,10 @@ async def test_a_refused_message_blocks_its_key_alone_and_ends_as_a_dead_letter(
 async def test_a_commit_wakes_the_relay_long_before_it_polls() -> None:
     broker = memory_broker()
     async with running(Service("trial"), broker, poll_seconds=30.0) as started:
-        await eventually(lambda: bool(started.loops.running["relay"][0].tokens))  # type: ignore[attr-defined] # the
-        keeper async with started.transaction() as tx:
+        keeper = started.loops.running["relay"][0]
+        assert isinstance(keeper, LeaseKeeper)
+        await eventually(lambda: bool(keeper.tokens))
+        async with started.transaction() as tx:
             tx.send(Request("a", 1))
         assert len(await read_topic(broker, "trial.commands", 1, seconds=3)) == 1
 
@@ -138,4 +142,3 @@ async def test_a_rollback_publishes_nothing() -> None:
         except ValueError:
             pass
         assert await _pending(started) == 0
-

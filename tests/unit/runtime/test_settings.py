@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,8 +52,9 @@ def test_the_environment_wins_over_the_service_and_that_over_the_defaults(tmp_pa
     settings = Settings.load("order-desk", environ=environ, file=path)
     assert (settings.workers, settings.batch_limit, settings.handler_timeout_seconds) == (2, 30, 5.0)
     assert (settings.database_options.pool_size, settings.database_options.lock_timeout_seconds) == (9, 1.0)
-    assert (settings.database, settings.broker, settings.broker_options.prefix) == ("postgresql://two", "nats://three",
-    "p") assert not settings.upgrade
+    assert (settings.database, settings.broker) == ("postgresql://two", "nats://three")
+    assert settings.broker_options.prefix == "p"
+    assert not settings.upgrade
 
 
 @pytest.mark.parametrize(
@@ -80,10 +82,16 @@ def test_urls_are_not_shown() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"dedup_window_seconds": 3600.0}, {"replay_horizon_seconds": 1e9}])
-def test_receipts_that_do_not_outlive_messages_are_refused(changes: dict[str, float]) -> None:
-    features = BrokerFeatures("test", emulation=True, durable=True, several_processes=True,
-                              confirm_survives="process-kill", message_bytes_max=1, redelivery_horizon_seconds=7200.0)
-                              # fmt: skip
+def test_receipts_that_do_not_outlive_messages_are_refused(changes: dict[str, Any]) -> None:
+    features = BrokerFeatures(
+        "test",
+        emulation=True,
+        durable=True,
+        several_processes=True,
+        confirm_survives="process-kill",
+        message_bytes_max=1,
+        redelivery_horizon_seconds=7200.0,
+    )
     check_windows(Settings.load("orders", environ={}), features)
     with pytest.raises(ConfigurationError, match="dedup_window_seconds"):
         check_windows(Settings.load("orders", environ={}, **changes), features)

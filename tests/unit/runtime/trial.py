@@ -105,5 +105,5 @@ async def read_topic(broker: MemoryBroker, topic: str, wanted: int, seconds: flo
 async def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.005)

@@ -1,0 +1,141 @@
+"""The HTTP integration: transactions that end before the answer, keys that answer once, problems that tell no secrets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import httpx
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel
+from tests.unit.runtime.trial import Request, memory_broker, read_topic, settings_for
+
+from freehold import NotFound, Rejected, RunningService, Service, Unavailable
+from freehold.adapters.memory.broker import MemoryBroker
+from freehold.http import Tx, create_app
+
+
+class Order(BaseModel):
+    key: str
+    number: int
+
+
+def _routes(app: FastAPI) -> None:
+    @app.post("/orders", status_code=201)
+    async def place(order: Order, tx: Tx) -> dict[str, str]:
+        message_id = tx.send(Request(order.key, order.number))
+        if order.number == 1:
+            raise HTTPException(402, "no credit")
+        if order.number == 2:
+            raise Rejected("out-of-stock", "none left")
+        if order.number == 3:
+            raise ValueError("a secret: 4711")
+        if order.number == 4:
+            raise Unavailable("the database at 10.0.0.1 is away")
+        if order.number == 5:
+            raise NotFound("no such product")
+        return {"id": str(message_id)}
+
+    @app.get("/plain")
+    async def plain() -> dict[str, str]:
+        return {"plain": "yes"}
+
+
+@asynccontextmanager
+async def _client() -> AsyncIterator[tuple[httpx.AsyncClient, RunningService, MemoryBroker]]:
+    broker = memory_broker()
+    async with RunningService(Service("trial"), settings_for("trial"), broker=broker) as running:
+        app = create_app(running)
+        _routes(app)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://t") as client,
+        ):
+            yield client, running, broker
+
+
+async def test_an_answer_below_400_comes_after_the_commit() -> None:
+    async with _client() as (client, _, broker):
+        correlation = uuid4()
+        answer = await client.post(
+            "/orders", json={"key": "a", "number": 9}, headers={"X-Correlation-Id": str(correlation)}
+        )
+        assert (answer.status_code, answer.headers["x-correlation-id"]) == (201, str(correlation))
+        (sent,) = await read_topic(broker, "trial.commands", 1)
+        assert (str(sent.id), sent.correlation_id) == (answer.json()["id"], correlation)
+        assert sent.trace_parent == answer.headers["traceparent"]
+
+
+async def test_every_other_answer_takes_everything_back_and_tells_no_secret() -> None:
+    async with _client() as (client, running, _):
+        expected = {1: 402, 2: 409, 3: 500, 4: 503, 5: 404}
+        for number, status in expected.items():
+            answer = await client.post("/orders", json={"key": "a", "number": number})
+            assert answer.status_code == status
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["status"] == status
+            assert "4711" not in answer.text
+            assert "10.0.0.1" not in answer.text
+        assert (await running.stores.outbox.stats()).pending == 0
+        refused = await client.post("/orders", json={"key": "a", "number": 2})
+        assert (refused.json()["code"], refused.json()["detail"]) == ("out-of-stock", "none left")
+
+
+async def test_a_request_that_does_not_fit_names_the_field_and_not_its_value() -> None:
+    async with _client() as (client, _, _):
+        answer = await client.post("/orders", json={"key": "a", "number": "s3cret"})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["at"] == ["body", "number"]
+        assert "s3cret" not in answer.text
+
+
+async def test_the_same_key_and_body_give_the_same_answer_and_one_effect() -> None:
+    async with _client() as (client, _, broker):
+        headers = {"Idempotency-Key": "once"}
+        order = {"key": "a", "number": 9}
+        first = await client.post("/orders", json=order, headers=headers)
+        again = await client.post("/orders", json=order, headers=headers)
+        assert (again.status_code, again.json()) == (first.status_code, first.json())
+        assert "idempotency-replayed" not in first.headers
+        assert again.headers["idempotency-replayed"] == "true"
+        other = await client.post("/orders", json={**order, "number": 10}, headers=headers)
+        assert other.status_code == 422
+        await client.post("/orders", json={"key": "b", "number": 1})
+        await client.post("/orders", json={"key": "b", "number": 8})
+        assert sorted(each.key for each in await read_topic(broker, "trial.commands", 2)) == ["a", "b"]
+
+
+async def test_a_failed_request_does_not_use_its_key_up() -> None:
+    async with _client() as (client, _, _):
+        headers = {"Idempotency-Key": "once"}
+        failed = await client.post("/orders", json={"key": "a", "number": 1}, headers=headers)
+        again = await client.post("/orders", json={"key": "a", "number": 9}, headers=headers)
+        assert (failed.status_code, again.status_code) == (402, 201)
+
+
+async def test_concurrent_requests_of_one_key_have_one_effect() -> None:
+    async with _client() as (client, _, broker):
+        order = {"key": "a", "number": 9}
+        answers = await asyncio.gather(
+            *(client.post("/orders", json=order, headers={"Idempotency-Key": "once"}) for _ in range(8))
+        )
+        assert {answer.status_code for answer in answers} <= {201, 409, 503}
+        assert len({answer.text for answer in answers if answer.status_code == 201}) == 1
+        await client.post("/orders", json={"key": "b", "number": 8})
+        assert sorted(each.key for each in await read_topic(broker, "trial.commands", 2)) == ["a", "b"]
+
+
+async def test_readiness_tells_what_is_missing_and_health_asks_nobody() -> None:
+    async with _client() as (client, running, broker):
+        assert (await client.get("/readyz")).status_code == 200
+        broker.interrupt()
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["problems"]) == (503, {"broker": "Unavailable"})
+        broker.restore()
+        running.draining = True
+        assert (await client.get("/readyz")).json()["problems"].keys() == {"draining"}
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/plain")).json() == {"plain": "yes"}
