@@ -151,6 +151,7 @@ class Gateway:
                 if key is not None:
                     self._patience.progress()
                 return status, body
+            self._patience.trouble(f"{method} {path} was answered {status}" if status else "the gateway did not answer")
             await self._patience.wait(attempt)
 
     async def _ask(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:

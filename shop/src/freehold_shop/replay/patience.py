@@ -16,9 +16,10 @@ _DELAY_SECONDS_MAX = 2.0
 class OutOfPatience(Unavailable):
     """Nothing has moved for too long: the shop is down, or it is stuck."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, last_trouble: str) -> None:
         super().__init__(
-            f"the shop has not moved for {seconds:g} s", hint="is it running, and is a fault on? see: shop faults"
+            f"the shop has not moved for {seconds:g} s" + (f"; {last_trouble}" if last_trouble else ""),
+            hint="is it running, and is a fault on? see: shop faults, and its logs",
         )
 
 
@@ -29,6 +30,11 @@ class Patience:
         self._clock = clock
         self._limit_seconds = limit_seconds
         self._moved_at = clock.monotonic()
+        self._last_trouble = ""
+
+    def trouble(self, what: str) -> None:
+        """Note what went wrong last, to be told when patience has run out."""
+        self._last_trouble = what
 
     def progress(self) -> None:
         """Something moved."""
@@ -37,7 +43,7 @@ class Patience:
     def check(self) -> None:
         """Raise `OutOfPatience` where nothing has moved for the limit."""
         if self._clock.monotonic() - self._moved_at > self._limit_seconds:
-            raise OutOfPatience(self._limit_seconds)
+            raise OutOfPatience(self._limit_seconds, self._last_trouble)
 
     async def wait(self, attempt: int) -> None:
         """Wait before the next attempt, longer with each, with jitter. Raises `OutOfPatience`."""

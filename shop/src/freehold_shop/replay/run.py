@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from freehold.clock import Clock
 from freehold_shop.replay.customers import Customers, Turn
@@ -85,29 +84,33 @@ class Replay:
                         await self.gateway.take_in(needed)
                     for order in chunk:
                         await self._unfinished.acquire()
-                        group.create_task(await self._begin(order, tracker))
+                        await self._begin(order, tracker, group)
             except RetailInputError as error:
                 self.input_error = error
 
-    async def _begin(self, order: Order, tracker: Tracker) -> Coroutine[Any, Any, None]:
-        """Take the order's place in its customer's line, in the order of the file; what is returned does the rest."""
+    async def _begin(self, order: Order, tracker: Tracker, group: asyncio.TaskGroup) -> None:
+        """Take the order's place in its customer's line, in the order of the file; a task does the rest."""
+        self.patience.progress()
         if isinstance(order, Sale):
             await self.pace.turn()
             turn = self._customers.sale(order.customer_ref)
-            return self._carry(turn, self._sell(order, turn, tracker))
-        turn = self._customers.return_(order.customer_ref)
-        return self._carry(turn, self._take_back(order, turn, tracker))
+        else:
+            turn = self._customers.return_(order.customer_ref)
+        group.create_task(self._carry(order, turn, tracker))
 
-    async def _carry(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
+    async def _carry(self, order: Order, turn: Turn, tracker: Tracker) -> None:
         try:
-            await work
+            await turn.wait()
+            if isinstance(order, Sale):
+                await self._sell(order, tracker)
+            else:
+                await self._take_back(order, turn, tracker)
         finally:
             turn.done()
             self._unfinished.release()
             self.on_progress()
 
-    async def _sell(self, sale: Sale, turn: Turn, tracker: Tracker) -> None:
-        await turn.wait()
+    async def _sell(self, sale: Sale, tracker: Tracker) -> None:
         document = {
             "order_id": sale.order_ref,
             "customer_id": sale.customer_ref,
@@ -132,7 +135,6 @@ class Replay:
             self.tally.confirmed += 1
 
     async def _take_back(self, wanted: ReturnOrder, turn: Turn, tracker: Tracker) -> None:
-        await turn.wait()
         pieces: Counter[str] = Counter()
         for line in wanted.lines:
             pieces[line.stock_code] += line.quantity

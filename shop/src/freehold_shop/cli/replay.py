@@ -1,0 +1,122 @@
+"""`shop replay`: put real orders through the shop. Imports click, the replay and the shop's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+
+from freehold.errors import FreeholdError, Unavailable
+from freehold_shop.replay import session
+from freehold_shop.replay.display import ProgressBar, print_outcome
+from freehold_shop.replay.session import Outcome, Wanted
+from freehold_shop.retail import RetailInputError
+from freehold_shop.supervisor.plan import parse_instances
+
+__all__ = ["exit_code_of", "replay"]
+
+RATE_MAX = 1_000_000.0
+
+
+def _rate(_ctx: click.Context, _param: click.Parameter, value: str) -> float | None:
+    """Orders a second; None for `max`, which is no limit."""
+    if value == "max":
+        return None
+    try:
+        rate = float(value)
+    except ValueError:
+        rate = 0.0
+    if not 0.0 < rate <= RATE_MAX:
+        raise click.BadParameter("orders a second, above 0, or max")
+    return rate
+
+
+@click.command("replay")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("--rate", callback=_rate, default="max", show_default=True, metavar="N|max", help="Orders a second.")
+@click.option("--checkout", type=click.Choice(["saga", "choreographed"]), help="How orders are carried on.")
+@click.option("--profile", type=click.Choice(["embedded", "servers"]), help="What a shop that is started runs on.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
+@click.option("--rejects", type=click.Path(path_type=Path), help="Where rejected rows go.  [default: beside the state]")
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="The state directory of the shop.")
+@click.option(
+    "--instances", multiple=True, metavar="SERVICE=N", help="Processes of a service of a shop that is started."
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=1.0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a shop that does not move is waited for.",
+)
+def replay(
+    *,
+    files: tuple[Path, ...],
+    rate: float | None,
+    checkout: str | None,
+    profile: str | None,
+    as_json: bool,
+    rejects: Path | None,
+    state: Path | None,
+    instances: tuple[str, ...],
+    patience: float,
+) -> None:
+    """Put the orders of retail FILEs through the shop, and verify that nothing got lost.
+
+    The running shop is used, or one is started for the purpose. A line of a FILE is an invoice line, an invoice is an
+    order, an invoice that begins with C is a return. Rows that cannot be part of an order are counted by reason and
+    written to the rejects file. Ends with 0 where every order reached an end and the verification holds.
+    """
+    try:
+        wanted = Wanted(
+            files=files,
+            state_directory=state,
+            profile=profile,
+            checkout=checkout,
+            rate_per_second=rate,
+            rejects=rejects,
+            instances=parse_instances(instances),
+            patience_seconds=patience,
+        )
+        with ProgressBar(files) as bar:
+            outcome = asyncio.run(
+                session.replay(
+                    wanted, on_shop=lambda _shop: bar.began(), on_progress=bar.moved, on_verify=bar.verifying
+                )
+            )
+    except FreeholdError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(exit_code_of(error))
+    _tell(outcome, as_json=as_json)
+    sys.exit(_exit_code(outcome))
+
+
+def exit_code_of(error: FreeholdError) -> int:
+    """3 for what cannot be reached, 2 for bad usage and input."""
+    return 3 if isinstance(error, Unavailable) else 2
+
+
+def _tell(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(outcome.summary), indent=2))
+        if outcome.rows_rejected:
+            click.echo(f"{outcome.rows_rejected} rows rejected, see {outcome.rejects}", err=True)
+    else:
+        print_outcome(Console(highlight=False), outcome)
+    if outcome.error is not None:
+        click.echo(f"error: {outcome.error}", err=True)
+
+
+def _exit_code(outcome: Outcome) -> int:
+    match outcome.error:
+        case RetailInputError():
+            return 2
+        case Unavailable():
+            return 3 if not outcome.summary.verify.checks else 1
+        case _:
+            return 0 if outcome.summary.ok else 1
