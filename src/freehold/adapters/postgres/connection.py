@@ -76,6 +76,10 @@ class PooledAsyncpg(AsyncpgConnection):
         """Closed, left in a transaction, or silent at its last call."""
         return self._suspect or self._driver.is_closed() or self._driver.is_in_transaction()
 
+    def allow(self, seconds: float) -> None:
+        """Give this use of the connection another time limit: migrations run longer than business transactions."""
+        self._seconds = seconds + _GRACE_SECONDS
+
     async def begin(self) -> None:
         """BEGIN and the time limits, in one round trip."""
         try:

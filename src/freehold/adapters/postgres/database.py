@@ -94,6 +94,8 @@ class PostgresDatabase(EngineDatabase):
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Take the advisory lock; DDL waits no longer than others do, but may run longer."""
+        if isinstance(sql, PooledAsyncpg):
+            sql.allow(_MIGRATION_SECONDS)
         await sql.execute(f"SET LOCAL statement_timeout = {_MIGRATION_SECONDS * 1000}")
         await sql.execute(f"SET LOCAL lock_timeout = {_MIGRATION_SECONDS * 1000}")
         await sql.fetch("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
