@@ -94,11 +94,17 @@ async def _keep_going(shop: Shop, orders_per_second: float, notes: Console) -> N
         if notes.is_terminal:
             tasks.append(group.create_task(_summarise(shop, figures)))
             tasks.append(group.create_task(_show(shop, figures, stream, notes)))
-        while shop.is_alive():
-            await asyncio.sleep(_STATUS_SECONDS)
+        await _until_ended(shop)
         for task in tasks:
             task.cancel()
     raise ShopNotRunning("the supervisor has ended", hint=f"see {shop.state_directory / 'logs'}")
+
+
+async def _until_ended(shop: Shop) -> None:
+    while True:
+        if not shop.is_alive():
+            return
+        await asyncio.sleep(_STATUS_SECONDS)
 
 
 async def _show(shop: Shop, figures: Figures, stream: OrderStream | None, notes: Console) -> None:

@@ -27,7 +27,7 @@ from freehold_shop.supervisor.state import Secrets, ShopState, process_lives, re
 
 __all__ = ["FaultState", "Shop", "attach", "running_shop", "start_shop"]
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 

@@ -1,0 +1,110 @@
+"""Customers of a running shop, for tests: they place orders and wait for their end, always with a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+import aiohttp
+
+from freehold.ids import new_id
+from freehold_shop.cli.sample import CUSTOMERS, PRODUCTS, intake, order
+from freehold_shop.supervisor.client import Shop
+
+ENDED = {"confirmed", "cancelled"}
+_SOURCE = random.Random(7)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float, what: str) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def get(url: str, seconds: float = 5.0) -> tuple[int, Any]:
+    """GET; status 0 where no answer came."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds)) as session,
+            session.get(url) as response,
+        ):
+            return response.status, await response.json()
+    except (aiohttp.ClientError, TimeoutError):
+        return 0, None
+
+
+async def post(url: str, body: object, seconds: float = 15.0, key: str | None = None) -> tuple[int, Any]:
+    """POST; status 0 where no answer came."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds)) as session,
+            session.post(url, json=body, headers={"Idempotency-Key": key} if key else None) as response,
+        ):
+            return response.status, await response.json()
+    except (aiohttp.ClientError, TimeoutError):
+        return 0, None
+
+
+async def fill(shop: Shop) -> None:
+    """Have the sample's products, customers and stock taken in."""
+    wanted = intake(f"sample-{new_id()}")
+
+    async def taken_in() -> bool:
+        return (await post(f"{shop.gateway_url}/intake", wanted))[0] == 200
+
+    await until(taken_in, 20, "the intake is accepted")
+
+
+async def place(shop: Shop) -> str:
+    """Place an order of things that are not scarce; it is repeated with the same key until it is accepted."""
+    wanted = order(_SOURCE)
+    wanted["lines"] = [{"sku": PRODUCTS[0].sku, "quantity": 1, "price_pence": PRODUCTS[0].price_pence}]
+    key = str(new_id())
+    found: list[str] = []
+
+    async def accepted() -> bool:
+        status, answer = await post(f"{shop.gateway_url}/orders", wanted, key=key)
+        if status in {200, 201}:
+            found.append(answer["order_id"])
+        return bool(found)
+
+    await until(accepted, 20, "an order is accepted")
+    return found[0]
+
+
+async def ended(shop: Shop, order_ids: Collection[str], seconds: float = 30.0) -> set[str]:
+    """Wait until all of these orders have ended, and return their statuses."""
+    statuses: dict[str, str] = {}
+
+    async def all_ended() -> bool:
+        status, answer = await post(f"{shop.gateway_url}/orders/query", {"order_ids": sorted(order_ids)})
+        if status == 200:
+            statuses.update({each["order_id"]: each["status"] for each in answer})
+        return len(statuses) == len(order_ids) and set(statuses.values()) <= ENDED
+
+    await until(all_ended, seconds, f"{len(order_ids)} orders have ended")
+    return set(statuses.values())
+
+
+async def others_serve(shop: Shop, *, without: str) -> None:
+    """Every other service answers requests that need its own database, and no more than that."""
+    paths = {
+        "users": f"/customers/{CUSTOMERS[0]['customer_id']}",
+        "reference": "/countries",
+        "catalog": f"/products/{PRODUCTS[0].sku}",
+        "inventory": f"/stock/{PRODUCTS[0].sku}",
+        "orders": "/orders?limit=1",
+    }
+    for service, path in paths.items():
+        if service != without:
+            status, _ = await get(f"{shop.gateway_url}{path}")
+            assert status == 200, f"{service} answers {status}"
+    for service in ("payments", "shipping", "notifications"):
+        if service != without:
+            status, _ = await get(f"{shop.urls[service]}/healthz")
+            assert status == 200, f"{service} answers {status}"
