@@ -67,7 +67,7 @@ async def reserve(tx: Transaction, order_id: str, wanted: Sequence[StockLine]) -
     document = lines_document(lines)
     statements = line_statements(tx.connection.dialect.name)
     rows = await tx.connection.execute(statements.available, {"lines": document})
-    short = shortages(lines, dict(rows.tuples().all()))
+    short = shortages(lines, {row[0]: row[1] for row in rows})
     if short:
         await tx.cancel(expiry_id)
         await _set_status(tx, order_id, ReservationStatus.REFUSED)
@@ -88,7 +88,7 @@ async def commit(tx: Transaction, order_id: str) -> bool:
         return late is not None and late.status == ReservationStatus.COMMITTED
     statements = line_statements(tx.connection.dialect.name)
     rows = await tx.connection.execute(statements.available, {"lines": late.lines})
-    if shortages(lines_of(late.lines), dict(rows.tuples().all())):
+    if shortages(lines_of(late.lines), {row[0]: row[1] for row in rows}):
         await _set_status(tx, order_id, ReservationStatus.LOST)
         return False
     await _set_status(tx, order_id, ReservationStatus.COMMITTED)

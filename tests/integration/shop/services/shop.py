@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Shop:
         answer = await self.clients["users"].post("/customers", json=body)
         assert answer.status_code in {200, 201}, answer.text
         for copy in ("orders", "shipping"):
-            await until(lambda name=copy: self.has_copy(name, customer_id))
+            await until(partial(self.has_copy, copy, customer_id))
 
     async def has_copy(self, service: str, customer_id: str) -> bool:
         return bool(await self.rows(service, "SELECT 1 FROM customer_copy WHERE customer_id = $1", customer_id))

@@ -1,6 +1,7 @@
-"""An order on its way through all services, directed by a saga and choreographed: the same outcome for the same order."""
+"""An order on its way through all services, by saga and choreographed: the same outcome for the same order."""
 
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ async def test_whatever_refuses_everything_taken_is_given_back(tmp_path: Path, c
         await until(lambda: _is(stock_of(shop, "A"), (10, 0)))
         await until(lambda: _payment_is(shop, "o3", "voided"))
         for order_id in reasons:
-            await until(lambda order_id=order_id: _has_notification(shop, order_id, "order-cancelled"))
+            await until(partial(_has_notification, shop, order_id, "order-cancelled"))
 
 
 @BOTH
