@@ -18,13 +18,13 @@ from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
 
-__all__ = ["SETTINGS_FILE", "Settings"]
+__all__ = ["SETTINGS_FILE", "Settings", "project_modules"]
 
 T = TypeVar("T")
 SETTINGS_FILE = "freehold.toml"
 _DAY_SECONDS = 86400.0
 _OPTIONS: dict[str, type[Any]] = {"database_options": DatabaseOptions, "broker_options": BrokerOptions}
-_TOP_LEVEL = frozenset({"broker", "defaults", "services"})
+_TOP_LEVEL = frozenset({"broker", "defaults", "project", "services"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Settings:
         `ConfigurationError`.
         """
         environ = os.environ if environ is None else environ
-        path = file or Path(environ.get("FREEHOLD_SETTINGS", SETTINGS_FILE))
+        path = file or _path(environ)
         found = _from_file(path, service)
         found = _merge(found, _from_environment(environ, service))
         for name, options in _OPTIONS.items():
@@ -85,7 +85,23 @@ class Settings:
         return cls(**{**values, **overrides, "service": service})
 
 
-def _from_file(path: Path, service: str) -> dict[str, Any]:
+def project_modules(*, environ: Mapping[str, str] | None = None, file: Path | None = None) -> list[str]:
+    """Return the modules that declare the project's services: `[project] modules = ["shop.orders"]` in the file.
+
+    Raises `ConfigurationError`.
+    """
+    path = file or _path(os.environ if environ is None else environ)
+    modules = _table(_document(path).get("project", {}), f"{path}: project").get("modules", [])
+    if not isinstance(modules, list) or not all(isinstance(each, str) for each in modules):
+        raise ConfigurationError(f"{path}: project.modules must be a list of module names")
+    return modules
+
+
+def _path(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("FREEHOLD_SETTINGS", SETTINGS_FILE))
+
+
+def _document(path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -97,6 +113,11 @@ def _from_file(path: Path, service: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path}: unknown key '{unknown[0]}'", hint=f"known at the top: {', '.join(sorted(_TOP_LEVEL))}"
         )
+    return document
+
+
+def _from_file(path: Path, service: str) -> dict[str, Any]:
+    document = _document(path)
     services = _table(document.get("services", {}), f"{path}: services")
     found: dict[str, Any] = {"broker": document["broker"]} if "broker" in document else {}
     found = _merge(found, _table(document.get("defaults", {}), f"{path}: defaults"))

@@ -41,7 +41,8 @@ class RelayRunner(Runner):
     """Publishes the outbox of one service. Any number of instances share the work by leases.
 
     `held` returns the leases held just now, partition to token. `wake` after a commit that staged something makes it
-    immediate; `poll_seconds` is for what other processes staged.
+    immediate; `poll_seconds` is for what other processes staged. A round that did not fill `limit` is followed by
+    `linger_seconds`, so that busy services move many messages with each pair of writes; the first one never waits.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class RelayRunner(Runner):
         clock: Clock | None = None,
         limit: int = 200,
         poll_seconds: float = 1.0,
+        linger_seconds: float = 0.01,
         publish_timeout_seconds: float = 10.0,
         refused: Retry = _REFUSED,
     ) -> None:
@@ -64,6 +66,7 @@ class RelayRunner(Runner):
         self._held = held
         self._limit = limit
         self._poll_seconds = poll_seconds
+        self._linger_seconds = linger_seconds
         self._publish_timeout_seconds = publish_timeout_seconds
         self._refused = refused
         self._outages = 0
@@ -83,25 +86,27 @@ class RelayRunner(Runner):
             self.healthy()
             if not moved:
                 await self.wait(self._poll_seconds)
+            elif moved < self._limit:
+                await self.clock.sleep(self._linger_seconds)
 
     async def finish_round(self, partitions: Collection[str] = ()) -> None:
         """Return when no round is under way: for whoever gives leases back."""
         async with self._round_lock:
             return
 
-    async def _round(self) -> bool:
+    async def _round(self) -> int:
         leases = self._held()
         rows = await self._outbox.fetch(leases, self._limit) if leases else ()
         if not rows:
-            return False
+            return 0
         self.counters.rounds += 1
         try:
             outcomes = await self._broker.publish([row.message for row in rows], self._publish_timeout_seconds)
         except Unavailable as error:
             self._note_outage(error)
-            return False
+            return 0
         await self._remove_stored(leases, rows, outcomes)
-        return await self._treat_failures(leases, rows, outcomes)
+        return len(rows) if await self._treat_failures(leases, rows, outcomes) else 0
 
     async def _remove_stored(
         self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]

@@ -145,6 +145,7 @@ class Loops:
                 self._dispatcher(),
                 self._reader(),
                 visibility_seconds=longest_seconds + _VISIBILITY_MARGIN_SECONDS,
+                poll_seconds=2 * self.settings.poll_seconds,
                 killed_attempts_max=self.settings.killed_attempts_max,
             )
         ]

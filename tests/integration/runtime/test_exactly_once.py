@@ -20,6 +20,7 @@ from freehold.deadletters.store import DeadLetterFilter
 from freehold.ids import new_id
 from freehold.messages import decode_envelope
 from freehold.runtime import DeadLetterActions
+from freehold_shop.servers import RunningServer
 
 _KEYS = [f"k{n}" for n in range(8)]
 
@@ -156,7 +157,7 @@ async def test_a_poison_message_parks_its_key_alone_and_can_be_replayed(place: P
         await _publish(source, range(2), [*_KEYS, "poison"])
         await _wait_for(running, 16)
         async with asyncio.timeout(15):
-            while len(letters := await running.stores.dead_letters.find(DeadLetterFilter())) < 2:
+            while len(letters := await running.stores.dead_letters.find(DeadLetterFilter())) < 2:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.05)
         assert {letter.reason for letter in letters} == {"attempts-exhausted"}
         actions = DeadLetterActions(running.stores, running.settings)
@@ -169,7 +170,9 @@ async def test_a_poison_message_parks_its_key_alone_and_can_be_replayed(place: P
 
 
 @pytest.mark.servers
-async def test_a_broker_that_was_away_is_caught_up_with(postgres_url: str, tmp_path: Path, disposable_nats) -> None:  # type: ignore[no-untyped-def]
+async def test_a_broker_that_was_away_is_caught_up_with(
+    postgres_url: str, tmp_path: Path, disposable_nats: RunningServer
+) -> None:
     place = Place(f"sqlite:///{tmp_path}/source.db", postgres_url, disposable_nats.url, f"p{new_id().hex[:8]}")
     async with _worker(place) as running, _source(place) as source:
         await _publish(source, range(5))
@@ -183,5 +186,5 @@ async def test_a_broker_that_was_away_is_caught_up_with(postgres_url: str, tmp_p
 
 async def _drained(running: RunningService) -> None:
     async with asyncio.timeout(20):
-        while (await running.stores.outbox.stats()).pending:
+        while (await running.stores.outbox.stats()).pending:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.05)

@@ -31,8 +31,9 @@ class Counted:
 _TABLES = {
     "sqlite": ["CREATE TABLE effect (position INTEGER PRIMARY KEY, key TEXT NOT NULL, number INTEGER NOT NULL)"],
     "postgresql": [
-        "CREATE TABLE effect (position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
-        " key text NOT NULL, number integer NOT NULL)"
+        """CREATE TABLE effect (
+            position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text NOT NULL, number integer NOT NULL
+        )"""
     ],
 }
 worker = Service("worker", migrations=[Migration("100-effect", _TABLES)], retry=Retry(attempts=4, delay_seconds=0.05))

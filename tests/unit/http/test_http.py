@@ -1,4 +1,4 @@
-"""The HTTP integration: transactions that end before the answer, keys that answer once, problems that tell no secrets."""
+"""The HTTP integration: transactions end before the answer, keys answer once, problems tell no secrets."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import pytest
 from freehold import ConfigurationError, Settings
 from freehold.broker import BrokerFeatures
 from freehold.runtime.checks import check_windows
+from freehold.settings import project_modules
 
 
 def _file(directory: Path, text: str) -> Path:
@@ -95,3 +96,10 @@ def test_receipts_that_do_not_outlive_messages_are_refused(changes: dict[str, An
     check_windows(Settings.load("orders", environ={}), features)
     with pytest.raises(ConfigurationError, match="dedup_window_seconds"):
         check_windows(Settings.load("orders", environ={}, **changes), features)
+
+
+def test_a_project_names_the_modules_that_declare_its_services(tmp_path: Path) -> None:
+    assert project_modules(file=tmp_path / "none.toml") == []
+    assert project_modules(file=_file(tmp_path, "[project]\nmodules = ['shop.orders']")) == ["shop.orders"]
+    with pytest.raises(ConfigurationError, match=r"project\.modules must be a list"):
+        project_modules(file=_file(tmp_path, "[project]\nmodules = 's3cret'"))
