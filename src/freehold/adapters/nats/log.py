@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from nats.aio.msg import Msg
@@ -67,22 +67,25 @@ class NatsLog:
 
     async def join(self, member: str) -> None:
         """Make what is missing, beat, and listen."""
+        await self._make_records(self._places)
+        await self.beat(member)
+        if not self._member:
+            self._member = member
+            await self._follower.open(self._on_messages)
+            self._wakes = await self._connection.subscribe(self._names.wake(self._group), self._woken)
+
+    async def _make_records(self, places: Iterable[Place]) -> None:
         position = 0
         if self._latest:
             info = await self._connection.ask(f"STREAM.INFO.{self._names.log}")
             position = int(info["state"]["last_seq"])
         first = [
             Publication(self._names.place(self._group, place), self._encode("", position, 0), {_EXPECTED: "0"})
-            for place in sorted(self._places)
+            for place in sorted(places)
         ]
         for result in await self._publisher.publish(first, self._timeout_seconds):
             if isinstance(result, FreeholdError) and not _is_conflict(result):
                 raise result
-        await self.beat(member)
-        if not self._member:
-            self._member = member
-            await self._follower.open(self._on_messages)
-            self._wakes = await self._connection.subscribe(self._names.wake(self._group), self._woken)
 
     async def beat(self, member: str) -> None:
         """Give a sign of life."""
@@ -106,6 +109,10 @@ class NatsLog:
                 members[member] = Member(number, frozenset(json.loads(message.data)["topics"]))
             elif place in self._places:
                 records.append(read_record(place, message, number))
+        missing = self._places - {record.place for record in records}
+        if missing:
+            # Somebody emptied the bucket: without records the group would stand still.
+            await self._make_records(missing)
         return GroupView(sorted(records, key=lambda record: record.place), members)
 
     async def save(self, seen: PlaceRecord, *, owner: str, position: int, attempts: int) -> PlaceRecord | None:
