@@ -7,9 +7,10 @@ contracts of users and reference.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select
+from sqlalchemy import BigInteger, Column, MetaData, Select, Table, Text, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold_shop.reference.contracts import CountryDefined
@@ -96,7 +97,12 @@ async def keep_customer(connection: AsyncConnection, table: Table, facts: Custom
 
 async def find_customer_copy(connection: AsyncConnection, table: Table, customer_id: str) -> Any | None:
     """The copy as a row, or None."""
-    return (await connection.execute(select(table).where(table.c.customer_id == customer_id))).one_or_none()
+    return (await connection.execute(_find(table), {"wanted_customer_id": customer_id})).one_or_none()
+
+
+@cache
+def _find(table: Table) -> Select[Any]:
+    return select(table).where(table.c.customer_id == bindparam("wanted_customer_id"))
 
 
 async def keep_country(connection: AsyncConnection, table: Table, event: CountryDefined) -> None:

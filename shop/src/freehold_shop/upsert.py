@@ -1,15 +1,18 @@
 """`INSERT … ON CONFLICT` on both engines: SQLAlchemy has one construct for each dialect, with the same methods.
 
-Imports SQLAlchemy only.
+Statements that are run for every message are made once. Imports SQLAlchemy only.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Table
+from collections.abc import Mapping
+from functools import cache
+
+from sqlalchemy import Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["Insert", "insert_for", "insert_into"]
+__all__ = ["Insert", "claim_row", "insert_for", "insert_into"]
 
 Insert = sqlite.Insert | postgresql.Insert
 
@@ -22,3 +25,14 @@ def insert_into(table: Table, connection: AsyncConnection) -> Insert:
 def insert_for(table: Table, dialect: str) -> Insert:
     """As `insert_into`, for a dialect by name."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+async def claim_row(connection: AsyncConnection, table: Table, row: Mapping[str, object]) -> bool:
+    """Insert a row unless one of its primary key exists; false: it does. A concurrent insert is waited for."""
+    claimed = await connection.execute(_claim(table, connection.dialect.name), dict(row))
+    return claimed.first() is not None
+
+
+@cache
+def _claim(table: Table, dialect: str) -> Executable:
+    return insert_for(table, dialect).on_conflict_do_nothing().returning(*table.primary_key)

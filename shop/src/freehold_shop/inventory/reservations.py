@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.inbox.outcome import Rejected
@@ -36,9 +36,18 @@ from freehold_shop.inventory.statements import line_statements
 from freehold_shop.inventory.tables import reservation, stock_receipt
 from freehold_shop.moments import moment_ms
 from freehold_shop.settings import settings
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import claim_row
 
 __all__ = ["ReturnTooEarly", "commit", "expire", "receive", "release", "reserve", "take_back"]
+
+_LEAVE_HELD = (
+    update(reservation)
+    .where(
+        reservation.c.order_id == bindparam("wanted_order_id"),
+        reservation.c.status == literal(ReservationStatus.HELD.value),
+    )
+    .returning(reservation.c.lines, reservation.c.expiry_id)
+)
 
 
 class ReturnTooEarly(Exception):
@@ -49,19 +58,18 @@ async def reserve(tx: Transaction, order_id: str, wanted: Sequence[StockLine]) -
     """Hold all lines or none. None: they are held. A second time for the same order changes nothing."""
     lines = merge_lines(wanted)
     expiry_id = tx.schedule(ExpireReservation(order_id), delay_seconds=settings().hold_seconds)
-    claimed = await tx.connection.execute(
-        insert_into(reservation, tx.connection)
-        .values(
-            order_id=order_id,
-            status=ReservationStatus.HELD.value,
-            lines=lines_document(lines),
-            expiry_id=str(expiry_id),
-            changed_at_ms=moment_ms(tx),
-        )
-        .on_conflict_do_nothing()
-        .returning(reservation.c.order_id)
+    claimed = await claim_row(
+        tx.connection,
+        reservation,
+        {
+            "order_id": order_id,
+            "status": ReservationStatus.HELD.value,
+            "lines": lines_document(lines),
+            "expiry_id": str(expiry_id),
+            "changed_at_ms": moment_ms(tx),
+        },
     )
-    if claimed.first() is None:
+    if not claimed:
         await tx.cancel(expiry_id)
         return await _repeat(tx.connection, order_id)
     document = lines_document(lines)
@@ -128,13 +136,14 @@ async def take_back(tx: Transaction, order_id: str, return_ref: str, lines: Sequ
 
 async def receive(tx: Transaction, receipt_ref: str, lines: Sequence[StockLine]) -> bool:
     """Put a delivery on the shelf, once for a reference. False: it was received before."""
-    claimed = await tx.connection.execute(
-        insert_into(stock_receipt, tx.connection)
-        .values(receipt_ref=receipt_ref)
-        .on_conflict_do_nothing()
-        .returning(stock_receipt.c.receipt_ref)
+    claimed = await claim_row(
+        tx.connection,
+        stock_receipt,
+        {
+            "receipt_ref": receipt_ref,
+        },
     )
-    if claimed.first() is None:
+    if not claimed:
         return False
     document = lines_document(merge_lines(lines))
     statements = line_statements(tx.connection.dialect.name)
@@ -148,10 +157,7 @@ async def _leave_held(
 ) -> Any | None:
     """Move a held reservation on; its row (lines, expiry_id), or None where it is not held any more."""
     found = await tx.connection.execute(
-        update(reservation)
-        .where(reservation.c.order_id == order_id, reservation.c.status == ReservationStatus.HELD.value)
-        .values(status=status.value, changed_at_ms=moment_ms(tx))
-        .returning(reservation.c.lines, reservation.c.expiry_id)
+        _LEAVE_HELD, {"wanted_order_id": order_id, "status": status.value, "changed_at_ms": moment_ms(tx)}
     )
     row = found.one_or_none()
     if row is not None and cancel_timer and row.expiry_id is not None:

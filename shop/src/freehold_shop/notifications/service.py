@@ -15,7 +15,7 @@ from freehold_shop.notifications.contracts import SendConfirmation
 from freehold_shop.notifications.tables import MIGRATIONS, notification
 from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderConfirmed
 from freehold_shop.providers.errors import ProviderRefused
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import claim_row
 
 __all__ = ["notifications"]
 
@@ -53,14 +53,14 @@ async def _send(tx: Transaction, order_id: str, customer_id: str, template: str)
     sent = await client.send_email(
         to_ref=customer_id, template=template, order_id=order_id, idempotency_key=f"{template}/{order_id}"
     )
-    await tx.connection.execute(
-        insert_into(notification, tx.connection)
-        .values(
-            order_id=order_id,
-            template=template,
-            customer_id=customer_id,
-            email_id=sent.email_id,
-            sent_at_ms=moment_ms(tx),
-        )
-        .on_conflict_do_nothing()
+    await claim_row(
+        tx.connection,
+        notification,
+        {
+            "order_id": order_id,
+            "template": template,
+            "customer_id": customer_id,
+            "email_id": sent.email_id,
+            "sent_at_ms": moment_ms(tx),
+        },
     )

@@ -5,11 +5,10 @@ Imports the shop's calls and copies, and the tables.
 
 from __future__ import annotations
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold_shop.calls import fetch
-from freehold_shop.copies import keep_customer
+from freehold_shop.copies import find_customer_copy, keep_customer
 from freehold_shop.orders.tables import customer_copy
 from freehold_shop.problems import Problem
 from freehold_shop.users.contracts import CustomerRegistered
@@ -22,10 +21,7 @@ async def ensure_customer(connection: AsyncConnection, customer_id: str) -> None
 
     Raises `Problem` for a customer that does not exist, `ServiceUnavailable` where users cannot be asked just now.
     """
-    known = await connection.execute(
-        select(customer_copy.c.customer_id).where(customer_copy.c.customer_id == customer_id)
-    )
-    if known.first() is not None:
+    if await find_customer_copy(connection, customer_copy, customer_id) is not None:
         return
     customer = await fetch("users", f"/customers/{customer_id}", CustomerRegistered)
     if customer is None:

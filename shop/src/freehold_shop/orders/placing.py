@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from freehold.transaction import Transaction
 from freehold_shop.moments import now_ms
@@ -17,9 +17,19 @@ from freehold_shop.money import Money
 from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
 from freehold_shop.orders.domain import OrderStatus, lines_document, sold_lines, total_of
 from freehold_shop.orders.tables import orders
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import claim_row
 
 __all__ = ["NewOrder", "OrderExists", "cancel", "confirm", "place"]
+
+_END = (
+    update(orders)
+    .where(
+        orders.c.order_id == bindparam("wanted_order_id"),
+        orders.c.status.in_(bindparam("standing", expanding=True)),
+        orders.c.checkout.in_(bindparam("modes", expanding=True)),
+    )
+    .returning(orders.c.customer_id, orders.c.checkout, orders.c.currency, orders.c.total_pence)
+)
 
 
 class OrderExists(Exception):
@@ -49,23 +59,22 @@ async def place(tx: Transaction, order: NewOrder) -> bool:
     Raises `OrderExists` where the id belongs to an order with other content.
     """
     now = now_ms()
-    placed = await tx.connection.execute(
-        insert_into(orders, tx.connection)
-        .values(
-            order_id=order.order_id,
-            customer_id=order.customer_id,
-            status=OrderStatus.PLACED.value,
-            checkout=order.checkout.value,
-            currency=order.currency,
-            total_pence=order.total.pence,
-            lines=lines_document(order.lines),
-            placed_at_ms=order.placed_at_ms if order.placed_at_ms is not None else now,
-            created_at_ms=now,
-        )
-        .on_conflict_do_nothing()
-        .returning(orders.c.order_id)
+    placed = await claim_row(
+        tx.connection,
+        orders,
+        {
+            "order_id": order.order_id,
+            "customer_id": order.customer_id,
+            "status": OrderStatus.PLACED.value,
+            "checkout": order.checkout.value,
+            "currency": order.currency,
+            "total_pence": order.total.pence,
+            "lines": lines_document(order.lines),
+            "placed_at_ms": order.placed_at_ms if order.placed_at_ms is not None else now,
+            "created_at_ms": now,
+        },
     )
-    if placed.first() is None:
+    if not placed:
         await _check_same(tx, order)
         return False
     tx.publish(OrderPlaced(order.order_id, order.customer_id, order.checkout, order.total, order.lines))
@@ -106,14 +115,16 @@ async def _end(
     reason: str | None = None,
     only: CheckoutMode | None = None,
 ) -> Any | None:
-    wanted = [orders.c.order_id == order_id, orders.c.status.in_([each.value for each in standing])]
-    if only is not None:
-        wanted.append(orders.c.checkout == only.value)
     ended = await tx.connection.execute(
-        update(orders)
-        .where(*wanted)
-        .values(status=status.value, reason=reason, ended_at_ms=now_ms())
-        .returning(orders.c.customer_id, orders.c.checkout, orders.c.currency, orders.c.total_pence)
+        _END,
+        {
+            "wanted_order_id": order_id,
+            "standing": [each.value for each in standing],
+            "modes": [each.value for each in CheckoutMode if only in {None, each}],
+            "status": status.value,
+            "reason": reason,
+            "ended_at_ms": now_ms(),
+        },
     )
     return ended.one_or_none()
 

@@ -29,7 +29,7 @@ from freehold_shop.orders.domain import (
 )
 from freehold_shop.orders.tables import order_return, orders, return_request
 from freehold_shop.payments.contracts import RefundPayment
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import claim_row
 
 __all__ = ["NewReturn", "OrderInFlight", "ReturnWithoutSale", "note_refunded", "note_restocked", "request_return"]
 
@@ -59,13 +59,17 @@ async def request_return(tx: Transaction, wanted: NewReturn) -> bool:
 
     Raises `OrderInFlight`, `ReturnWithoutSale`; nothing is kept then.
     """
-    claimed = await tx.connection.execute(
-        insert_into(return_request, tx.connection)
-        .values(return_ref=wanted.return_ref, customer_id=wanted.customer_id, unmatched="[]", requested_at_ms=now_ms())
-        .on_conflict_do_nothing()
-        .returning(return_request.c.return_ref)
+    claimed = await claim_row(
+        tx.connection,
+        return_request,
+        {
+            "return_ref": wanted.return_ref,
+            "customer_id": wanted.customer_id,
+            "unmatched": "[]",
+            "requested_at_ms": now_ms(),
+        },
     )
-    if claimed.first() is None:
+    if not claimed:
         return False
     matching = match_return(wanted.lines, await _past_orders(tx, wanted))
     if not matching.accepted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from freehold.errors import ConcurrencyConflict
 from freehold.inbox.outcome import Rejected
@@ -29,9 +29,12 @@ from freehold_shop.payments.domain import (
 )
 from freehold_shop.payments.tables import payment, refund
 from freehold_shop.providers.wire import Declined, Held
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import claim_row
 
 __all__ = ["capture", "give_back", "hold", "refund_part", "void"]
+
+_LOCK = select(payment).where(payment.c.order_id == bindparam("wanted_order_id")).with_for_update()
+_WRITE = update(payment).where(payment.c.order_id == bindparam("wanted_order_id"))
 
 
 async def hold(tx: Transaction, order_id: str, customer_id: str, amount: Money) -> PaymentHeld | Rejected:
@@ -130,33 +133,29 @@ async def _refund(tx: Transaction, row: Any, return_ref: str, amount_pence: int)
 
 async def _claim(tx: Transaction, order_id: str, customer_id: str, amount: Money, status: PaymentStatus) -> bool:
     """Make the row, unless there is one. A concurrent transaction that makes it is waited for."""
-    claimed = await tx.connection.execute(
-        insert_into(payment, tx.connection)
-        .values(
-            order_id=order_id,
-            customer_id=customer_id,
-            status=status.value,
-            currency=amount.currency,
-            amount_pence=amount.pence,
-            captured_pence=0,
-            refunded_pence=0,
-            changed_at_ms=moment_ms(tx),
-        )
-        .on_conflict_do_nothing()
-        .returning(payment.c.order_id)
+    return await claim_row(
+        tx.connection,
+        payment,
+        {
+            "order_id": order_id,
+            "customer_id": customer_id,
+            "status": status.value,
+            "currency": amount.currency,
+            "amount_pence": amount.pence,
+            "captured_pence": 0,
+            "refunded_pence": 0,
+            "changed_at_ms": moment_ms(tx),
+        },
     )
-    return claimed.first() is not None
 
 
 async def _locked(tx: Transaction, order_id: str) -> Any | None:
-    found = await tx.connection.execute(select(payment).where(payment.c.order_id == order_id).with_for_update())
+    found = await tx.connection.execute(_LOCK, {"wanted_order_id": order_id})
     return found.one_or_none()
 
 
 async def _write(tx: Transaction, order_id: str, **values: object) -> None:
-    await tx.connection.execute(
-        update(payment).where(payment.c.order_id == order_id).values(changed_at_ms=moment_ms(tx), **values)
-    )
+    await tx.connection.execute(_WRITE, {"wanted_order_id": order_id, "changed_at_ms": moment_ms(tx), **values})
 
 
 def _repeat_hold(row: Any) -> PaymentHeld | Rejected:

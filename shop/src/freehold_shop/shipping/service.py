@@ -21,7 +21,7 @@ from freehold_shop.payments.contracts import PaymentHeld
 from freehold_shop.shipping.contracts import CancelShipment, CreateShipment, ShipmentCreated, ShipmentFailed
 from freehold_shop.shipping.domain import UNDELIVERABLE, ShipmentStatus, is_deliverable
 from freehold_shop.shipping.tables import MIGRATIONS, customer_copy, shipment
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import claim_row, insert_into
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
 __all__ = ["AddressNotHereYet", "shipping"]
@@ -95,10 +95,7 @@ async def _create(tx: Transaction, order_id: str, customer_id: str) -> ShipmentC
     deliverable = is_deliverable(customer.country, customer.address)
     status = ShipmentStatus.CREATED if deliverable else ShipmentStatus.FAILED
     row = _row(tx, order_id, customer_id, status, country=customer.country, address=customer.address)
-    created = await tx.connection.execute(
-        insert_into(shipment, tx.connection).values(**row).on_conflict_do_nothing().returning(shipment.c.order_id)
-    )
-    if created.first() is None:
+    if not await claim_row(tx.connection, shipment, row):
         found = await tx.connection.execute(select(shipment.c.status).where(shipment.c.order_id == order_id))
         status = ShipmentStatus(found.scalar_one())
     match status:
