@@ -1,0 +1,170 @@
+"""Parts of the operations that need no running shop: pauses, durations, copies, poison, the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from freehold.binding import open_broker
+from freehold.broker import Broker, Outgoing, Stored, Subscription
+from freehold.errors import CodecError, ConfigurationError, Unavailable
+from freehold.ids import new_id
+from freehold.inbox.reading import MessageReader
+from freehold_shop.faults.board import FaultBoard
+from freehold_shop.faults.catalogue import catalogue
+from freehold_shop.faults.duplicates import DuplicatingBroker, Switch
+from freehold_shop.faults.poison import publish_poison
+from freehold_shop.inventory.service import inventory
+from freehold_shop.supervisor.children import restart_delay_seconds
+from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, parse_instances
+
+
+class RecordingSite:
+    """Notes what faults do; `refuses` makes it fail."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[object, ...]] = []
+        self.refuses = False
+
+    def payments_rule(self, rule: str, *, on: bool) -> None:
+        self._note("rule", rule, on)
+
+    def crash(self, service: str) -> None:
+        self._note("crash", service)
+
+    def broker_outage(self, *, on: bool) -> None:
+        self._note("broker", on)
+
+    def database_outage(self, service: str, *, on: bool) -> None:
+        self._note("database", service, on)
+
+    def stop_relays(self, service: str, *, on: bool) -> None:
+        self._note("relays", service, on)
+
+    def duplicate_messages(self, *, on: bool) -> None:
+        self._note("duplicates", on)
+
+    def poison(self) -> None:
+        self._note("poison")
+
+    def _note(self, *what: object) -> None:
+        if self.refuses:
+            raise Unavailable("not now")
+        self.done.append(what)
+
+
+class Board:
+    """A board with a clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.site = RecordingSite()
+        self.time = 0.0
+        self.board = FaultBoard(self.site, catalogue(SERVICE_NAMES), lambda: self.time)
+
+
+def test_every_lasting_fault_undoes_what_it_did() -> None:
+    for name, fault in catalogue(SERVICE_NAMES).items():
+        fixture = Board()
+        fixture.board.begin(name, None)
+        assert fixture.board.on() == ([name] if fault.lasting else [])
+        fixture.board.heal(None)
+        assert fixture.board.on() == []
+        if fault.lasting:
+            begun, ended = fixture.site.done
+            assert (begun[:-1], begun[-1], ended[-1]) == (ended[:-1], True, False)
+
+
+def test_a_fault_ends_when_its_time_is_over_and_not_before() -> None:
+    fixture = Board()
+    fixture.board.begin("payments-down", 5.0)
+    fixture.time = 4.9
+    assert fixture.board.end_due() == []
+    fixture.time = 5.0
+    assert fixture.board.end_due() == ["payments-down"]
+    assert fixture.board.on() == []
+
+
+def test_beginning_again_changes_the_duration_alone() -> None:
+    fixture = Board()
+    fixture.board.begin("broker-down", 5.0)
+    fixture.board.begin("broker-down", None)
+    assert (fixture.site.done, fixture.board.next_end()) == ([("broker", True)], None)
+
+
+def test_a_fault_that_cannot_be_ended_stays_on_and_is_tried_again() -> None:
+    fixture = Board()
+    fixture.board.begin("broker-down", 5.0)
+    fixture.site.refuses = True
+    fixture.time = 6.0
+    assert fixture.board.end_due() == []
+    with pytest.raises(Unavailable):
+        fixture.board.heal(None)
+    assert fixture.board.on() == ["broker-down"]
+    fixture.site.refuses = False
+    fixture.time = 8.0
+    assert fixture.board.end_due() == ["broker-down"]
+
+
+def test_a_process_that_dies_again_and_again_is_started_ever_more_slowly() -> None:
+    assert [restart_delay_seconds(failures) for failures in (1, 2, 3, 4)] == [0.0, 0.1, 0.2, 0.4]
+    assert restart_delay_seconds(1_000) == 5.0
+
+
+@pytest.mark.parametrize("text", ["orders", "orders=", "orders=two", "orders=-1", "=", "orders=1e3"])
+def test_instances_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="how many"):
+        parse_instances([text])
+
+
+@pytest.mark.parametrize(
+    ("instances", "single_process"),
+    [({"orders": 0}, False), ({"orders": 9}, False), ({"x": 1}, False), ({"orders": 2}, True)],
+)
+def test_a_plan_that_cannot_run_is_refused(instances: dict[str, int], single_process: bool, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        Plan(tmp_path, instances=instances, single_process=single_process)
+
+
+async def test_every_tenth_message_is_published_twice_while_the_switch_is_on() -> None:
+    broker, switch = open_broker("memory://"), Switch(on=True)
+    duplicating = DuplicatingBroker(broker, switch)
+    await duplicating.open()
+    try:
+        documents = [str(number).encode() for number in range(20)]
+        messages = [Outgoing(id=new_id(), topic="t.events", key="k", document=each) for each in documents]
+        assert all(isinstance(each, Stored) for each in await duplicating.publish(messages, 5.0))
+        assert await read_all(duplicating, "t.events") == [*documents, b"9", b"19"]
+        switch.on = False
+        await duplicating.publish(messages[:10], 5.0)
+    finally:
+        await duplicating.close()
+
+
+async def test_poison_is_unreadable_to_the_service_that_gets_it() -> None:
+    broker = open_broker("memory://")
+    await broker.open()
+    try:
+        count = await publish_poison(broker, inventory.handlers)
+        documents = [each for topic in sorted(inventory.topics) for each in await read_all(broker, topic)]
+    finally:
+        await broker.close()
+    assert count == len(documents) >= len(inventory.handlers) + 2
+    reader = MessageReader(inventory.handlers.values())
+    for number, document in enumerate(documents):
+        work = reader.read(document, topic="t", position=str(number))
+        assert work is not None
+        assert work.defect is not None
+        assert isinstance(work.defect.error, CodecError)
+
+
+async def read_all(broker: Broker, topic: str) -> list[bytes]:
+    consumer = await broker.subscribe(Subscription(group=f"g{new_id()}", topics=frozenset({topic})))
+    found: list[bytes] = []
+    try:
+        while (batch := await consumer.fetch(100, 0.3)) is not None:
+            found += [delivery.document for delivery in batch.deliveries]
+            await batch.settle(len(batch.deliveries))
+    finally:
+        await consumer.close()
+    return found
