@@ -22,6 +22,7 @@ from pathlib import Path
 
 from freehold_shop.supervisor import control
 from freehold_shop.supervisor.errors import ShopAlreadyRuns, ShopDidNotStart, ShopNotRunning
+from freehold_shop.supervisor.kernel import is_locked
 from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile
 from freehold_shop.supervisor.state import Secrets, ShopState, process_lives, read_secrets, read_state
 
@@ -125,7 +126,7 @@ class Shop:
 def attach(state_directory: Path = DEFAULT_STATE) -> Shop:
     """The shop that runs on this state directory. Raises `ShopNotRunning`."""
     state = read_state(state_directory)
-    if not process_lives(state.pid):
+    if not _runs(state_directory, state.pid):
         raise ShopNotRunning(f"no shop runs on {state_directory} any more", hint="start one with: shop run")
     return _shop(state_directory, state, read_secrets(state_directory))
 
@@ -215,8 +216,13 @@ def _spawn(plan: Plan, directory: Path) -> subprocess.Popen[bytes]:
 def _refuse_second(directory: Path) -> None:
     with contextlib.suppress(ShopNotRunning):
         state = read_state(directory)
-        if process_lives(state.pid):
+        if _runs(directory, state.pid):
             raise ShopAlreadyRuns(str(directory), state.pid)
+
+
+def _runs(directory: Path, pid: int) -> bool:
+    """The process lives and the directory is locked: the number alone may belong to somebody else by now."""
+    return process_lives(pid) and is_locked(directory)
 
 
 def _is_ready(directory: Path, pid: int) -> bool:

@@ -1,0 +1,96 @@
+"""`shop` as people type it: exit codes, JSON on standard output, ctrl-c."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.shop.ops.customers import get, until
+
+from freehold_shop.supervisor.client import Shop
+from freehold_shop.supervisor.state import process_lives, read_state
+
+pytestmark = pytest.mark.timeout(120)
+COMMAND = [sys.executable, "-m", "freehold_shop.cli.main"]
+
+
+def shop_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def typed_run(state_directory: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """`shop run` in a session of its own, and the document it prints when it is ready."""
+    command = [*COMMAND, "run", "--json", "--state", str(state_directory), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            text = ""
+            while not text.endswith("\n}\n"):
+                line = process.stdout.readline()
+                assert line, "it ended before it was ready"
+                text += line
+            yield process, json.loads(text)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def test_faults_are_listed_begun_and_ended(shop: Shop) -> None:
+    place = ("--state", str(shop.state_directory))
+    begun = shop_command("break", "payments-slow", *place, "--json")
+    assert (begun.returncode, json.loads(begun.stdout)["faults"][0]["on"]) == (0, True)
+    listed = shop_command("faults", *place)
+    assert "payments-slow" in listed.stdout
+    assert "on" in listed.stdout
+    healed = shop_command("heal", *place, "--json")
+    assert [each["name"] for each in json.loads(healed.stdout)["faults"]] == ["payments-slow"]
+
+
+def test_wrong_usage_is_2(shop: Shop) -> None:
+    place = ("--state", str(shop.state_directory))
+    for arguments in (("break", "thunder", *place), ("run", *place), ("run", "--instances", "orders"), ("dance",)):
+        answer = shop_command(*arguments)
+        assert (answer.returncode, answer.stdout) == (2, ""), arguments
+        assert answer.stderr
+    assert str(shop.supervisor_pid) in shop_command("run", *place).stderr
+
+
+def test_a_shop_that_does_not_run_is_3(tmp_path: Path) -> None:
+    answer = shop_command("faults", "--state", str(tmp_path), "--json")
+    assert (answer.returncode, answer.stdout) == (3, "")
+    assert "shop run" in answer.stderr
+
+
+async def test_orders_keep_coming_until_ctrl_c(state_directory: Path) -> None:
+    with typed_run(state_directory, "--orders-per-second", "10") as (process, document):
+        url = document["urls"]["gateway"]
+
+        async def some_confirmed() -> bool:
+            status, rows = await get(f"{url}/orders/summary")
+            return status == 200 and sum(row["number"] for row in rows if row["status"] == "confirmed") >= 5
+
+        await until(some_confirmed, 40, "five orders are confirmed")
+        pids = [document["pid"], *(pid for pids in read_state(state_directory).pids().values() for pid in pids)]
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+    assert not any(process_lives(pid) for pid in pids)
+
+
+async def test_the_shop_ends_when_the_command_is_killed(state_directory: Path) -> None:
+    with typed_run(state_directory, "--orders-per-second", "0") as (process, document):
+        process.kill()
+        process.wait(5)
+
+        async def ended() -> bool:
+            return not process_lives(document["pid"])
+
+        await until(ended, 20, "the supervisor has ended")
