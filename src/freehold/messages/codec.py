@@ -19,14 +19,18 @@ from freehold.errors import CodecError
 from freehold.messages.declaration import MessageKind, MessageType
 from freehold.messages.envelope import Envelope
 
-__all__ = ["BODY_BYTES_MAX", "decode_body", "decode_envelope", "encode_body", "encode_envelope"]
+__all__ = ["ATTRIBUTE_BYTES_MAX", "BODY_BYTES_MAX", "decode_body", "decode_envelope", "encode_body", "encode_envelope"]
 
 BODY_BYTES_MAX: Final = 512 * 1024
 """Bodies above this belong in a store of their own, with the message carrying the place."""
 
+ATTRIBUTE_BYTES_MAX: Final = 512
+"""Bound of each text attribute, in UTF-8: databases index by them, and an index entry has a limit."""
+
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order=None)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class _Wire(msgspec.Struct, omit_defaults=True):
@@ -86,7 +90,8 @@ def decode_body(body: bytes, declared: MessageType) -> Any:
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
-    """Return the CloudEvents document of an envelope."""
+    """Return the CloudEvents document of an envelope. Raises `CodecError` for an attribute that cannot be stored."""
+    _check_attributes(envelope)
     return _encoder.encode(
         _Wire(
             specversion="1.0",
@@ -113,13 +118,13 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 
 def decode_envelope(document: bytes) -> Envelope:
-    """Read a CloudEvents document. Raises `CodecError` where it is none, or lacks an attribute."""
+    """Read a CloudEvents document. Raises `CodecError` where it is none, or an attribute is missing or unstorable."""
     try:
         wire = _wire_decoder.decode(document)
         kind, hlc = MessageKind(wire.kind), int(wire.hlc)
     except (msgspec.MsgspecError, ValueError) as error:
         raise CodecError(f"not an envelope: {_without_content(error)}") from None
-    return Envelope(
+    envelope = Envelope(
         id=wire.id,
         type=wire.type,
         version=wire.schemaversion,
@@ -139,6 +144,37 @@ def decode_envelope(document: bytes) -> Envelope:
         headers=wire.headers,
         body=bytes(wire.data),
     )
+    _check_attributes(envelope)
+    return envelope
+
+
+def _check_attributes(envelope: Envelope) -> None:
+    """Refuse texts that some database or broker cannot keep: what arrives so must end as a dead letter at once, for
+    no try of storing it would ever succeed.
+    """
+    required = {"type": envelope.type, "source": envelope.source, "topic": envelope.topic, "partitionkey": envelope.key}
+    optional = {
+        "subject": envelope.subject,
+        "traceparent": envelope.trace_parent,
+        "replyto": envelope.reply_to,
+        "idempotencykey": envelope.idempotency_key,
+        "bars": envelope.bars,
+    }
+    for name, text in required.items():
+        if not text:
+            raise CodecError(f"the envelope's attribute '{name}' is empty")
+    for name, given in (required | optional).items():
+        _check_text(name, given or "", ATTRIBUTE_BYTES_MAX)
+    for header, text in envelope.headers.items():
+        _check_text("headers", header, ATTRIBUTE_BYTES_MAX)
+        _check_text("headers", text, BODY_BYTES_MAX)
+
+
+def _check_text(name: str, text: str, bytes_max: int) -> None:
+    if _CONTROL.search(text):
+        raise CodecError(f"the envelope's attribute '{name}' holds a control character", hint="send printable text")
+    if len(text) > bytes_max or len(text.encode()) > bytes_max:
+        raise CodecError(f"the envelope's attribute '{name}' is longer than {bytes_max} bytes", hint="send a digest")
 
 
 def _without_content(error: Exception) -> str:

@@ -69,26 +69,28 @@ def test_a_message_comes_back_as_it_was(message: Everything) -> None:
     assert decode_body(encode_body(message), message_type(Everything)) == message
 
 
+_attributes = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1)
+_optional = st.none() | _attributes
 _envelopes = st.builds(
     Envelope,
     id=st.uuids(),
-    type=_texts.filter(bool),
+    type=_attributes,
     version=st.integers(1, 99),
     kind=st.sampled_from(MessageKind),
-    source=_texts,
-    topic=_texts,
-    key=_texts,
+    source=_attributes,
+    topic=_attributes,
+    key=_attributes,
     time=st.datetimes(timezones=st.just(UTC)),
     hlc=st.integers(0, 2**63 - 1),
     correlation_id=st.uuids(),
     body=_everything.map(encode_body),
     causation_id=st.none() | st.uuids(),
-    subject=st.none() | _texts,
-    trace_parent=st.none() | _texts,
-    reply_to=st.none() | _texts,
-    idempotency_key=st.none() | _texts,
-    bars=st.none() | _texts,
-    headers=st.dictionaries(_texts, _texts, max_size=3),
+    subject=_optional,
+    trace_parent=_optional,
+    reply_to=_optional,
+    idempotency_key=_optional,
+    bars=_optional,
+    headers=st.dictionaries(_attributes, _attributes, max_size=3),
 )
 
 
@@ -103,6 +105,50 @@ def test_an_envelope_is_a_cloud_event(envelope: Envelope) -> None:
     assert document["specversion"] == "1.0"
     assert {"id", "source", "type", "time", "data"} <= set(document)
     assert all(name.isalnum() and name == name.lower() for name in document)
+
+
+_TEXTS = ("type", "source", "topic", "key", "subject", "trace_parent", "reply_to", "idempotency_key", "bars")
+
+
+@pytest.mark.parametrize("name", _TEXTS)
+@pytest.mark.parametrize("text", ["a\x00b", "a\nb", "\x7f", "x" * 513, "\N{SNOWMAN}" * 171, "\ud800"])
+def test_an_attribute_that_no_database_keeps_is_neither_sent_nor_taken(name: str, text: str) -> None:
+    good = _plain_envelope()
+    with pytest.raises(CodecError):
+        encode_envelope(replace(good, **{name: text}))  # type: ignore[arg-type] # a text attribute by its name
+    wire = {"key": "partitionkey", "trace_parent": "traceparent"}.get(name, name.replace("_", ""))
+    document = json.loads(encode_envelope(good)) | {wire: text}
+    with pytest.raises(CodecError) as caught:
+        decode_envelope(json.dumps(document).encode())
+    assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize("headers", [{"a\x00": "b"}, {"a": "b\x00"}])
+def test_headers_hold_no_control_characters(headers: dict[str, str]) -> None:
+    with pytest.raises(CodecError):
+        encode_envelope(replace(_plain_envelope(), headers=headers))
+
+
+@pytest.mark.parametrize("name", ["type", "source", "topic", "key"])
+def test_an_attribute_that_every_message_needs_is_not_empty(name: str) -> None:
+    with pytest.raises(CodecError, match="empty"):
+        encode_envelope(replace(_plain_envelope(), **{name: ""}))  # type: ignore[arg-type] # as above
+
+
+def _plain_envelope() -> Envelope:
+    return Envelope(
+        id=uuid4(),
+        type="codec.everything",
+        version=2,
+        kind=MessageKind.EVENT,
+        source="codec",
+        topic="codec.events",
+        key="k",
+        time=datetime.now(UTC),
+        hlc=1,
+        correlation_id=uuid4(),
+        body=b"{}",
+    )
 
 
 @given(st.binary(max_size=200))

@@ -220,6 +220,11 @@ class NatsBroker:
             error: FreeholdError = Unavailable("a message before it with the same key was not stored")
         elif len(message.document) > self._message_bytes_max:
             error = self._too_large(message)
+        elif not self._names.carries(message.topic):
+            # The topic may come from a request's `reply_to`: one message is refused, not the whole call.
+            error = MessageRejected(
+                f"message {message.id} has a topic that cannot be a subject", hint="letters, digits, '-', '_' and dots"
+            )
         else:
             return False
         failed.add(key)

@@ -82,6 +82,11 @@ class Names:
         return subject.removeprefix(start) if subject.startswith(start) else None
 
     @staticmethod
+    def carries(topic: str) -> bool:
+        """Whether a topic may be part of a subject."""
+        return _DOTTED.fullmatch(topic) is not None
+
+    @staticmethod
     @lru_cache(maxsize=1024)
     def dotted(topic: str) -> str:
         """Return a topic that may be part of a subject."""
