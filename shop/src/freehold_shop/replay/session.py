@@ -20,7 +20,7 @@ from freehold_shop.replay.pacing import Pace
 from freehold_shop.replay.patience import Patience
 from freehold_shop.replay.run import SENDING_MAX, Replay
 from freehold_shop.replay.summary import Summary
-from freehold_shop.retail import RejectsWriter
+from freehold_shop.retail import RejectsWriter, read_orders
 from freehold_shop.supervisor.client import Shop, attach, running_shop
 from freehold_shop.supervisor.errors import ShopNotRunning
 from freehold_shop.supervisor.plan import DEFAULT_STATE
@@ -78,6 +78,7 @@ async def replay(
     Raises `RetailInputError` (before anything is placed), `ConfigurationError`, `Unavailable` where there is no shop.
     """
     clock = clock or SystemClock()
+    _check(wanted.files)
     directory, fresh = _state_directory(wanted)
     path = wanted.rejects or directory.with_name(f"{directory.name}.rejects.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +137,11 @@ async def _verify(shop: Shop, wanted: Wanted, run: Replay) -> tuple[Verification
     except FreeholdError as error:
         return Verification(ok=False, checks=()), early or error
     return verified.verification, early
+
+
+def _check(files: Sequence[Path]) -> None:
+    """Look at the headers before anything is made or started. Raises `RetailInputError`."""
+    read_orders(files, on_reject=lambda _rejected: None)
 
 
 class _Locate:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from freehold.broker import BrokerOptions
 from freehold.errors import ConfigurationError, MissingDriver, Unavailable
 from freehold_shop.verify.messages import load_messages
 from freehold_shop.verify.readers import PAGE_ROWS, Reader, open_reader
@@ -20,10 +19,9 @@ from freehold_shop.verify.scratch import Scratch
 __all__ = ["load_broker"]
 
 _LIMIT_SECONDS = 10.0
-_PREFIX = BrokerOptions().prefix
 
 
-async def load_broker(scratch: Scratch, url: str, prefix: str = _PREFIX) -> None:
+async def load_broker(scratch: Scratch, url: str, prefix: str) -> None:
     """Load the broker's messages, and how far its memory goes back. Raises `Unavailable`, `ConfigurationError`."""
     match urlsplit(url).scheme:
         case "embedded":

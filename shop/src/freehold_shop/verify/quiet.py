@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from freehold.binding import open_broker
 from freehold.broker import Broker
 from freehold.clock import Clock
 from freehold_shop.verify.readers import open_reader
@@ -44,11 +43,10 @@ class Quietness:
 
 
 async def wait_until_quiet(
-    databases: Mapping[str, str], broker_url: str, clock: Clock, wait_seconds: float
+    databases: Mapping[str, str], broker: Broker, clock: Clock, wait_seconds: float
 ) -> Quietness:
-    """Return once nothing moves, or when the time is over. Raises `Unavailable`."""
+    """Return once nothing moves, or when the time is over. The broker is opened and closed. Raises `Unavailable`."""
     deadline = clock.monotonic() + wait_seconds
-    broker = open_broker(broker_url)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(broker.close)
         await broker.open()

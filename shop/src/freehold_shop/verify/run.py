@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from freehold.binding import open_broker
+from freehold.broker import BrokerOptions
 from freehold.clock import Clock, SystemClock
+from freehold.settings import Settings
 from freehold_shop.assembly import SERVICES
 from freehold_shop.providers.client import ProvidersClient
 from freehold_shop.verify import loading
@@ -33,11 +36,14 @@ SETTLING_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The shop to verify. `databases` are URLs by service; they and `broker_url` hold secrets."""
+    """The shop to verify. `databases` are URLs by service; they and `broker_url` hold secrets. The broker's prefix is
+    that of the settings, as for the services themselves.
+    """
 
     databases: Mapping[str, str]
     broker_url: str
     provider_url: str
+    broker_options: BrokerOptions = field(default_factory=lambda: Settings.load("orders").broker_options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,10 @@ async def verify(target: Target, *, wait_seconds: float = 30.0, clock: Clock | N
     looks = 0
     while True:
         quietness = await wait_until_quiet(
-            target.databases, target.broker_url, clock, wait_seconds if looks == 0 else 0.0
+            target.databases,
+            open_broker(target.broker_url, target.broker_options),
+            clock,
+            wait_seconds if looks == 0 else 0.0,
         )
         verification = await _look(target, clock, quietness)
         looks += 1
@@ -70,7 +79,7 @@ async def _look(target: Target, clock: Clock, quietness: Quietness) -> Verificat
         scratch.script(SCHEMA)
         scratch.load("INSERT INTO moment VALUES (?, ?)", [(now_ms, int(quietness.quiet))])
         load_subscriptions(scratch, {name: each.service for name, each in SERVICES.items()})
-        await load_broker(scratch, target.broker_url)
+        await load_broker(scratch, target.broker_url, target.broker_options.prefix)
         async with ProvidersClient(target.provider_url) as provider:
             await loading.load_ledger(scratch, provider.summary_pages())
         await asyncio.to_thread(_load_services, scratch, target.databases, settled_before_ms)

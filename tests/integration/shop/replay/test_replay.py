@@ -1,0 +1,169 @@
+"""Replays end to end: real processes, both checkouts, kills in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from tests.integration.shop.replay.sample import SAMPLE, write_many, write_sample
+from tests.integration.shop.replay.sampling import replay_sample
+
+from freehold_shop.replay.run import Replay
+from freehold_shop.replay.session import Outcome, Wanted, replay
+from freehold_shop.retail import read_rejects
+from freehold_shop.supervisor.client import Shop, running_shop
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+START_SECONDS = 120.0
+PATIENCE_SECONDS = 90.0
+MANY = 120
+
+
+def _check_sample(outcome: Outcome) -> None:
+    summary = outcome.summary
+    assert [check for check in summary.verify.checks if not check.ok] == []
+    assert summary.ok
+    assert outcome.error is None
+    assert summary.rows_read == SAMPLE.rows_read
+    assert summary.rows_rejected == SAMPLE.rows_rejected
+    assert summary.orders_placed == SAMPLE.orders_placed
+    assert summary.confirmed == SAMPLE.confirmed
+    assert summary.cancelled == SAMPLE.cancelled
+    assert summary.returned == SAMPLE.returned
+    assert summary.latency_seconds.p99 is not None
+
+
+@pytest.mark.parametrize("checkout", ["saga", "choreographed"])
+async def test_the_same_orders_come_to_the_same_with_both_checkouts(checkout: str, tmp_path: Path) -> None:
+    async with running_shop(checkout=checkout, state_directory=tmp_path / "shop", ready_seconds=START_SECONDS) as shop:
+        outcome = await replay_sample(shop, tmp_path, checkout)
+        _check_sample(outcome)
+        raw = {rejected.raw.split(b",")[0] for rejected in read_rejects(outcome.rejects)}
+        assert raw == {b"600200", b"600201", b"600202", b"600203", b"C600101", b"C600102"}
+        again = await replay_sample(shop, tmp_path, checkout)
+        assert again.summary.verify.ok, "a second replay of the same file doubles nothing"
+        assert again.summary.confirmed == SAMPLE.confirmed
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("checkout", ["saga", "choreographed"])
+async def test_on_servers(checkout: str, tmp_path: Path) -> None:
+    pytest.importorskip("nats")
+    async with running_shop(
+        profile="servers", checkout=checkout, state_directory=tmp_path / "shop", ready_seconds=START_SECONDS
+    ) as shop:
+        _check_sample(await replay_sample(shop, tmp_path, checkout))
+
+
+class _Killer:
+    """Kills at given numbers of placed orders."""
+
+    def __init__(self, shop: Shop, kills: dict[int, str]) -> None:
+        self._shop = shop
+        self._kills = dict(kills)
+        self.killed: list[int] = []
+
+    def __call__(self, run: Replay) -> None:
+        for at in [at for at in self._kills if run.tally.orders_placed >= at]:
+            service = self._kills.pop(at)
+            self.killed += self._shop.kill_all() if service == "all" else self._shop.kill(service)
+
+
+@pytest.mark.parametrize("checkout", ["saga", "choreographed"])
+async def test_kill_in_the_middle_loses_and_doubles_nothing(checkout: str, tmp_path: Path) -> None:
+    file = write_many(tmp_path / "many.csv", MANY)
+    async with running_shop(checkout=checkout, state_directory=tmp_path / "shop", ready_seconds=START_SECONDS) as shop:
+        kills = {10: "orders", 30: "inventory", 50: "payments", 65: "shipping", 80: "gateway", 100: "all"}
+        killer = _Killer(shop, kills)
+        wanted = Wanted([file], shop.state_directory, patience_seconds=PATIENCE_SECONDS)
+        outcome = await replay(wanted, on_progress=killer)
+    assert len(killer.killed) >= len(kills) - 1 + 9
+    assert [check for check in outcome.summary.verify.checks if not check.ok] == []
+    assert outcome.summary.ok
+    assert outcome.summary.confirmed == MANY
+    assert outcome.summary.returned == MANY // 5
+
+
+async def test_everything_dies_at_once_and_goes_on_in_the_same_directory(tmp_path: Path) -> None:
+    file = write_many(tmp_path / "many.csv", MANY)
+    state = tmp_path / "shop"
+    async with running_shop(state_directory=state, ready_seconds=START_SECONDS) as shop:
+        replaying = await asyncio.create_subprocess_exec(
+            *(
+                sys.executable,
+                "-m",
+                "freehold_shop.cli.main",
+                "replay",
+                str(file),
+                "--state",
+                str(state),
+                "--rate",
+                "20",
+            ),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        await _until_some_are_placed(shop)
+        os.kill(shop.supervisor_pid, signal.SIGKILL)
+        shop.kill_all()
+        replaying.kill()
+        await replaying.wait()
+    completing = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "freehold_shop.cli.main", "replay", str(file), "--state", str(state), "--json"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await completing.communicate()
+    summary = json.loads(printed)
+    assert completing.returncode == 0, summary
+    assert summary["confirmed"] == MANY
+    assert summary["in_flight"] == 0
+    assert summary["verify"]["ok"]
+
+
+async def _until_some_are_placed(shop: Shop) -> None:
+    import aiohttp
+
+    async with asyncio.timeout(60.0), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(shop.gateway_url + "/orders/summary") as response:
+                if response.status == 200 and sum(row["number"] for row in await response.json()) >= MANY // 4:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def _command(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "freehold_shop.cli.main", "replay", *arguments),
+        cwd=cwd,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, complained = await process.communicate()
+    return process.returncode or 0, printed.decode(), complained.decode()
+
+
+async def test_bad_input_is_told_and_ends_with_2(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("a,b\n1,2\n", encoding="utf-8")
+    code, printed, complained = await _command(str(wrong), "--json", cwd=tmp_path)
+    assert (code, printed) == (2, "")
+    assert "header" in complained
+    code, printed, complained = await _command("nowhere.csv", cwd=tmp_path)
+    assert (code, printed) == (2, "")
+    assert "nowhere.csv" in complained
+    assert list(tmp_path.glob(".freehold/*")) == [], "nothing was started for it"
+
+
+async def test_a_shop_is_started_for_the_purpose_and_cleared_away(tmp_path: Path) -> None:
+    file = write_sample(tmp_path / "sample.csv")
+    code, printed, complained = await _command(str(file), "--json", "--rejects", "r.csv", cwd=tmp_path)
+    summary = json.loads(printed)
+    assert code == 0, complained
+    assert summary["confirmed"] == SAMPLE.confirmed + 1, "nobody is declined here"
+    assert summary["files"] == 1
+    assert "r.csv" in complained
+    assert list(tmp_path.glob(".freehold/replay-*")) == []

@@ -1,0 +1,266 @@
+"""Every check can fail: one damage each, and exactly the checks that it concerns see it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.integration.shop.verify.conftest import LEDGER, FinishedShop
+
+from freehold_shop.providers.wire import EntryKind, LedgerEntry
+from freehold_shop.verify.checks import ALL_CHECKS
+
+pytestmark = [pytest.mark.timeout(240)]
+
+SOLD = "(SELECT order_id FROM orders WHERE status = 'confirmed' LIMIT 1)"
+CONFIRMED_PAYMENT = "(SELECT order_id FROM payment WHERE status = 'captured' AND refunded_pence = 0 LIMIT 1)"
+CANCELLED = "600005"
+FIRST = "600000"
+
+
+async def _failing(shop: FinishedShop) -> set[str]:
+    return {check.name for check in (await shop.verify()).checks if not check.ok}
+
+
+async def test_a_finished_shop_holds(shop: FinishedShop) -> None:
+    verification = await shop.verify()
+    assert [check for check in verification.checks if not check.ok] == []
+    assert verification.ok
+    assert len(verification.checks) == len(ALL_CHECKS)
+    assert len({check.name for check in verification.checks}) == len(ALL_CHECKS)
+
+
+DAMAGES = [
+    pytest.param(
+        "orders",
+        "UPDATE order_return SET refund_pence = refund_pence + 1 WHERE return_ref = 'C600100'",
+        {"money-per-order", "money-in-total"},
+        id="refund-promised-and-not-given",
+    ),
+    pytest.param(
+        "payments",
+        f"UPDATE payment SET captured_pence = captured_pence - 1 WHERE order_id = {CONFIRMED_PAYMENT}",
+        {"payments-agree-with-provider"},
+        id="payment-written-down-wrongly",
+    ),
+    pytest.param(
+        "orders",
+        f"UPDATE orders SET lines = json_set(lines, '$[0][2]', 1) WHERE order_id = {SOLD}",
+        {"prices-add-up"},
+        id="price-of-a-line-changed",
+    ),
+    pytest.param(
+        "inventory",
+        "UPDATE stock SET reserved = on_hand + 1 WHERE sku = 'SKU0'",
+        {"stock-never-negative", "stock-conserved", "reserved-is-held"},
+        id="oversold",
+    ),
+    pytest.param(
+        "inventory",
+        "UPDATE stock SET on_hand = on_hand + 1 WHERE sku = 'SKU0'",
+        {"stock-conserved"},
+        id="a-piece-out-of-nowhere",
+    ),
+    pytest.param(
+        "inventory",
+        f"DELETE FROM stock_movement WHERE reason = 'committed' AND reference = '{FIRST}' AND sku = 'SKU0'",
+        {"stock-conserved", "goods-left-once", "right-products-left"},
+        id="goods-that-left-unwritten",
+    ),
+    pytest.param(
+        "inventory",
+        "DELETE FROM stock_movement WHERE reason = 'returned' AND reference LIKE 'C600100/%'",
+        {"stock-conserved", "goods-came-back-once"},
+        id="goods-that-came-back-unwritten",
+    ),
+    pytest.param(
+        "inventory",
+        "UPDATE stock_movement SET sku = CASE sku WHEN 'SKU0' THEN 'SKU1' ELSE 'SKU0' END"
+        f" WHERE reason = 'committed' AND reference = '{FIRST}' AND sku = 'SKU0'",
+        {"stock-conserved", "right-products-left"},
+        id="the-wrong-product-left",
+    ),
+    pytest.param(
+        "orders",
+        "INSERT INTO freehold_idempotency (scope, key, fingerprint, status, content_type, body, claimed_at)"
+        """ VALUES ('orders:http', 'lost', 'x', 201, 'application/json',
+            CAST('{"order_id":"lost","total_pence":1,"currency":"GBP"}' AS BLOB), 0)""",
+        {"no-lost-orders"},
+        id="promised-order-lost",
+    ),
+    pytest.param(
+        "shipping",
+        "INSERT INTO shipment VALUES ('phantom', 'phantom', '10', 'created', 'FR', 'somewhere', 0)",
+        {"no-phantom-orders"},
+        id="phantom-parcel",
+    ),
+    pytest.param(
+        "payments",
+        "INSERT INTO payment (order_id, customer_id, status, currency, amount_pence, changed_at_ms)"
+        " VALUES ('phantom', '10', 'declined', 'GBP', 1, 0)",
+        {"no-phantom-orders"},
+        id="phantom-payment",
+    ),
+    pytest.param(
+        "shipping",
+        f"DELETE FROM shipment WHERE order_id = '{FIRST}'",
+        {"sold-orders-complete"},
+        id="sold-without-a-parcel",
+    ),
+    pytest.param(
+        "shipping",
+        "INSERT INTO shipment (order_id, shipment_id, customer_id, status, country, address, changed_at_ms)"
+        f" VALUES ('{CANCELLED}', 'x', '13', 'created', 'FR', 'somewhere', 0)"
+        " ON CONFLICT (order_id) DO UPDATE SET status = 'created'",
+        {"cancelled-orders-hold-nothing"},
+        id="cancelled-with-a-parcel",
+    ),
+    pytest.param(
+        "orders",
+        f"DELETE FROM freehold_saga WHERE key = '{FIRST}'",
+        {"one-saga-an-order"},
+        id="order-without-a-saga",
+    ),
+    pytest.param(
+        "orders",
+        f"UPDATE freehold_saga SET status = 'needs-attention' WHERE key = '{FIRST}'",
+        {"sagas-ended"},
+        id="saga-waits-for-a-person",
+    ),
+    pytest.param(
+        "orders",
+        f"UPDATE freehold_saga SET status = 'compensated' WHERE key = '{FIRST}'",
+        {"sagas-agree-with-orders"},
+        id="saga-went-back-for-a-sold-order",
+    ),
+    pytest.param(
+        "inventory",
+        "DELETE FROM freehold_inbox WHERE receipt_key ="
+        " (SELECT receipt_key FROM freehold_inbox WHERE consumer = 'inventory' LIMIT 1)",
+        {"messages-handled-once"},
+        id="receipt-missing",
+    ),
+    pytest.param(
+        "broker",
+        f"""DELETE FROM message WHERE json_extract(document, '$.type') = 'orders.order-placed'
+            AND json_extract(document, '$.partitionkey') = '{FIRST}'""",
+        {"order-events-published"},
+        id="order-never-told",
+    ),
+    pytest.param(
+        "catalog",
+        "INSERT INTO freehold_dead_letter (id, direction, consumer, topic, key, type, reason, error_type, detail,"
+        " attempts, failed_at, document)"
+        " VALUES ('d', 'inbound', 'catalog', 't', 'k', 'x.y', 'bad-body', 'E', '', 1, 0, x'00')",
+        {"no-dead-letters"},
+        id="dead-letter",
+    ),
+    pytest.param(
+        "inventory",
+        "INSERT INTO freehold_schedule (id, name, topic, key, document, due_at)"
+        f" VALUES ('t', 'inventory.expire-reservation', 'inventory.commands', '{FIRST}', x'00', 9e15)",
+        {"no-leftover-timers"},
+        id="timer-of-a-finished-order",
+    ),
+    pytest.param(
+        "shipping",
+        "UPDATE customer_copy SET address = 'elsewhere' WHERE customer_id = '10'",
+        {"customer-copies-agree"},
+        id="customer-copy-differs",
+    ),
+    pytest.param(
+        "orders",
+        "DELETE FROM customer_copy WHERE customer_id = '10'",
+        {"customer-copies-agree"},
+        id="customer-copy-missing",
+    ),
+    pytest.param(
+        "users",
+        "UPDATE country_copy SET currency = 'XXX' WHERE code = 'FR'",
+        {"country-copies-agree"},
+        id="country-copy-differs",
+    ),
+]
+
+
+@pytest.mark.parametrize(("database", "statement", "failing"), DAMAGES)
+async def test_damage_is_seen(shop: FinishedShop, database: str, statement: str, failing: set[str]) -> None:
+    shop.damage(database, statement)
+    assert await _failing(shop) == failing
+
+
+async def test_messages_that_wait_are_seen(shop: FinishedShop) -> None:
+    shop.damage(
+        "catalog",
+        "INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)"
+        " VALUES (0, 'o', 'catalog.events', 'k', x'00', 0)",
+    )
+    shop.damage(
+        "payments",
+        "INSERT INTO freehold_deferred (consumer, topic, key, receipt_key, document, attempts, due_at, deferred_at,"
+        " reason) VALUES ('payments', 't', 'k', 'r', x'00', 1, 0, 0, 'failed')",
+    )
+    verified = await shop.look()
+    assert verified.quietness.moving == {"outbox messages": 1, "deferred messages": 1}
+    failing = {check.name for check in verified.verification.checks if not check.ok}
+    assert failing == {"outboxes-drained", "nothing-deferred"}
+
+
+async def test_an_order_that_hangs_is_seen(shop: FinishedShop) -> None:
+    shop.damage(
+        "orders",
+        f"UPDATE orders SET status = 'placed', ended_at_ms = NULL, created_at_ms = 1 WHERE order_id = '{FIRST}'",
+    )
+    verified = await shop.look()
+    failing = {check.name for check in verified.verification.checks if not check.ok}
+    assert "every-order-ended" in failing
+
+
+async def test_a_hold_that_was_forgotten_is_seen(shop: FinishedShop) -> None:
+    _append(shop.directory / LEDGER, "hold", FIRST, 700, hold_id="h-extra")
+    assert await _failing(shop) == {"holds-only-in-flight"}
+
+
+async def test_a_capture_for_nothing_is_seen(shop: FinishedShop) -> None:
+    _append(shop.directory / LEDGER, "hold", "nobody", 700, hold_id="h-extra")
+    _append(shop.directory / LEDGER, "capture", "nobody", 700, hold_id="h-extra", capture_id="c-extra")
+    assert await _failing(shop) == {"money-in-total", "no-phantom-orders"}
+
+
+async def test_a_database_that_cannot_be_written_to_is_seen(
+    shop: FinishedShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold_shop.verify.readers._LOCK_LIMIT_SECONDS", 0.1)
+    holder = sqlite3.connect(shop.file("users"), isolation_level=None)
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+        assert await _failing(shop) == {"no-hanging-transactions"}
+    finally:
+        holder.close()
+
+
+async def test_verifying_changes_nothing(shop: FinishedShop) -> None:
+    names = [file.stem for file in Path(shop.directory / "data").glob("*.db") if file.stem != "broker"]
+    before = {name: shop.file(name).read_bytes() for name in names}
+    await shop.verify()
+    assert {name: shop.file(name).read_bytes() for name in names} == before
+
+
+def _append(ledger: Path, kind: str, order_id: str, amount_pence: int, **ids: str) -> None:
+    lines = ledger.read_bytes().splitlines()
+    last = msgspec.json.decode(lines[-1], type=LedgerEntry)
+    entry = LedgerEntry(
+        sequence=last.sequence + 1,
+        at=last.at,
+        kind=EntryKind(kind),
+        order_id=order_id,
+        idempotency_key=f"{kind}-extra-{order_id}",
+        request_digest="x",
+        amount_pence=amount_pence,
+        currency="GBP",
+        **ids,
+    )
+    with ledger.open("ab") as stream:
+        stream.write(msgspec.json.encode(entry) + b"\n")
