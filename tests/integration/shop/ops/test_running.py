@@ -17,7 +17,7 @@ from freehold_shop.supervisor.errors import ShopAlreadyRuns, ShopDidNotStart, Sh
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan
 from freehold_shop.supervisor.state import process_lives
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 
 def family(shop: Shop) -> list[int]:
