@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from freehold.adapters.nats.connection import ApiError, NatsConnection
 from freehold.adapters.nats.follow import Follower
+from freehold.adapters.nats.identity import count_strangers
 from freehold.adapters.nats.lag import read_lag
 from freehold.adapters.nats.log import NatsLog
 from freehold.adapters.nats.names import Names
@@ -157,6 +158,7 @@ class NatsBroker:
         version = tuple(int(number) for number in re.findall(r"\d+", connection.server_version)[:2])
         info = await connection.ask(f"STREAM.INFO.{self._names.log}")
         config = info["config"]
+        strangers = await count_strangers(connection, self._names, self._options.connect_timeout_seconds)
         return [
             Finding(
                 "broker version",
@@ -169,6 +171,12 @@ class NatsBroker:
                 ok=config["storage"] == "file",
                 detail=f"storage={config['storage']}, replicas={config.get('num_replicas', 1)}",
                 remedy="let Freehold make the stream, or make it with file storage",
+            ),
+            Finding(
+                "broker log",
+                ok=not strangers,
+                detail=f"made {info['created']}; {strangers} positions belong to another log",
+                remedy="the stream was made anew: each group reads from the earliest message as soon as it runs",
             ),
             Finding(
                 "broker confirmation",

@@ -15,6 +15,7 @@ from typing import Any, Final
 from nats.aio.msg import Msg
 
 from freehold.adapters.nats.connection import ApiError, NatsConnection, encode
+from freehold.adapters.nats.identity import read_identity
 from freehold.adapters.nats.names import Names
 from freehold.clock import Clock
 from freehold.errors import Unavailable
@@ -49,13 +50,17 @@ class _Follow:
 
 
 class Follower:
-    """Keeps what comes for the places followed, a bounded number each."""
+    """Keeps what comes for the places followed, a bounded number each.
+
+    `made_at` tells which log the positions given belong to; another one is not followed.
+    """
 
     def __init__(self, connection: NatsConnection, names: Names, member: str, clock: Clock) -> None:
         self._connection = connection
         self._names = names
         self._member = member
         self._clock = clock
+        self.made_at = ""
         self._inbox = ""
         self._made = 0
         self._follows: dict[Place, _Follow] = {}
@@ -145,6 +150,10 @@ class Follower:
             )
         except ApiError as error:
             raise Unavailable("NATS cannot follow a partition", hint="is the stream there?") from error
+        # Asked after the consumer was made: it belongs to this log, or to one that is gone and took it along.
+        identity = await read_identity(self._connection, self._names)
+        if identity.made_at != self.made_at or identity.last < start:
+            raise Unavailable("the log is another one than that of the position", hint="it is looked at again soon")
         follow.consumer, follow.sequence, follow.credit, follow.broken = name, 0, 0, False
         await self._ask(follow)
 

@@ -11,6 +11,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from freehold.adapters.nats.connection import ApiError, NatsConnection, encode
+from freehold.adapters.nats.identity import LogIdentity, read_identity
 from freehold.adapters.nats.log import read_record
 from freehold.adapters.nats.names import Names
 from freehold.adapters.nats.snapshot import snapshot
@@ -28,7 +29,10 @@ async def read_lag(
 ) -> Sequence[TopicLag]:
     """Count what lies behind each position, by topic. Raises `Unavailable`."""
     records = await snapshot(connection, names.bucket, f"{names.group(group)}.place.>", timeout_seconds)
-    found = await asyncio.gather(*(_behind(connection, names, group, message, clock) for _, message in records))
+    identity = await read_identity(connection, names)
+    found = await asyncio.gather(
+        *(_behind(connection, names, group, message, identity, clock) for _, message in records)
+    )
     topics: dict[str, tuple[int, float]] = {}
     for topic, pending, age in found:
         before = topics.get(topic, (0, 0.0))
@@ -40,12 +44,12 @@ async def read_lag(
 
 
 async def _behind(
-    connection: NatsConnection, names: Names, group: str, message: Msg, clock: Clock
+    connection: NatsConnection, names: Names, group: str, message: Msg, identity: LogIdentity, clock: Clock
 ) -> tuple[str, int, float]:
     place = names.read_place(group, message.subject)
     if place is None:
         return "", 0, 0.0
-    position = read_record(place, message, 0).position
+    position = read_record(place, message, 0).position if identity.knows(message) else 0
     pending = await _count(connection, names, place, position)
     age = await _oldest(connection, names, place, position, clock) if pending else 0.0
     return place.topic, pending, age

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from nats.aio.msg import Msg
 
 from freehold.adapters.nats.connection import ApiError, NatsConnection, encode
 from freehold.adapters.nats.follow import Follower
+from freehold.adapters.nats.identity import read_identity
 from freehold.adapters.nats.names import Names
 from freehold.adapters.nats.publisher import Publication, Publisher
 from freehold.adapters.nats.snapshot import snapshot
@@ -21,6 +23,7 @@ from freehold.leases.log import Entry, GroupView, Member, Place, PlaceRecord
 
 __all__ = ["NatsLog", "read_record"]
 
+_log = logging.getLogger("freehold.nats")
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _WRONG_LAST_SEQUENCE: Final = 10071
 
@@ -57,6 +60,7 @@ class NatsLog:
         self._places = frozenset(places)
         self._timeout_seconds = timeout_seconds
         self._member = ""
+        self._made_at = ""
         self._wakes: Any = None
         self._on_messages: Callable[[], None] = lambda: None
         self._on_group: Callable[[], None] = lambda: None
@@ -75,12 +79,10 @@ class NatsLog:
             self._wakes = await self._connection.subscribe(self._names.wake(self._group), self._woken)
 
     async def _make_records(self, places: Iterable[Place]) -> None:
-        position = 0
-        if self._latest:
-            info = await self._connection.ask(f"STREAM.INFO.{self._names.log}")
-            position = int(info["state"]["last_seq"])
+        identity = await read_identity(self._connection, self._names)
+        record = _encode("", identity.last if self._latest else 0, 0, identity.made_at)
         first = [
-            Publication(self._names.place(self._group, place), self._encode("", position, 0), {_EXPECTED: "0"})
+            Publication(self._names.place(self._group, place), record, {_EXPECTED: "0"})
             for place in sorted(places)
         ]
         for result in await self._publisher.publish(first, self._timeout_seconds):
@@ -98,28 +100,55 @@ class NatsLog:
         await self._connection.ask(f"STREAM.PURGE.{self._names.bucket}", {"filter": subject})
 
     async def observe(self) -> GroupView:
-        """Read records and beats."""
+        """Read records and beats. Records of a log that is gone are begun anew first."""
         subject = f"{self._names.group(self._group)}.>"
         records: list[PlaceRecord] = []
         members: dict[str, Member] = {}
-        for number, message in await snapshot(self._connection, self._names.bucket, subject, self._timeout_seconds):
+        stale: list[tuple[Place, int]] = []
+        found = await snapshot(self._connection, self._names.bucket, subject, self._timeout_seconds)
+        # Read after the records: no position among them was saved later than this.
+        identity = await read_identity(self._connection, self._names)
+        for number, message in found:
             member = self._names.read_member(self._group, message.subject)
             place = self._names.read_place(self._group, message.subject)
             if member is not None:
                 members[member] = Member(number, frozenset(json.loads(message.data)["topics"]))
             elif place in self._places:
                 records.append(read_record(place, message, number))
+                if not identity.knows(message):
+                    stale.append((place, number))
+        if stale:
+            await self._begin_anew(stale, identity.made_at)
+            return await self.observe()
+        # Not before every record is one of this log: a batch that is settled just now must not carry an old number over.
+        self._made_at = self._follower.made_at = identity.made_at
         missing = self._places - {record.place for record in records}
         if missing:
             # Somebody emptied the bucket: without records the group would stand still.
             await self._make_records(missing)
         return GroupView(sorted(records, key=lambda record: record.place), members)
 
+    async def _begin_anew(self, stale: Sequence[tuple[Place, int]], made_at: str) -> None:
+        """Forget positions that were numbers of another log: in this one they would pass over what nobody has seen."""
+        resets = [
+            Publication(self._names.place(self._group, place), _encode("", 0, 0, made_at), {_EXPECTED: str(number)})
+            for place, number in stale
+        ]
+        for result in await self._publisher.publish(resets, self._timeout_seconds):
+            if isinstance(result, FreeholdError) and not _is_conflict(result):
+                raise Unavailable("NATS did not take a group's record", hint=result.message) from result
+        _log.warning(
+            "group %s: the stream %s was made anew or rewound: %d partitions are read again from the earliest message",
+            self._group,
+            self._names.log,
+            len(stale),
+        )
+
     async def save(self, seen: PlaceRecord, *, owner: str, position: int, attempts: int) -> PlaceRecord | None:
         """Change a record that is still as seen."""
         change = Publication(
             self._names.place(self._group, seen.place),
-            self._encode(owner, position, attempts),
+            _encode(owner, position, attempts, self._made_at),
             {_EXPECTED: str(seen.token)},
         )
         try:
@@ -167,9 +196,9 @@ class NatsLog:
         if message.data != self._member.encode():
             self._on_group()
 
-    @staticmethod
-    def _encode(owner: str, position: int, attempts: int) -> bytes:
-        return encode({"owner": owner, "position": position, "attempts": attempts})
+
+def _encode(owner: str, position: int, attempts: int, made_at: str) -> bytes:
+    return encode({"owner": owner, "position": position, "attempts": attempts, "log": made_at})
 
 
 def _is_conflict(result: Mapping[str, Any] | FreeholdError) -> bool:
