@@ -82,8 +82,7 @@ class NatsLog:
         identity = await read_identity(self._connection, self._names)
         record = _encode("", identity.last if self._latest else 0, 0, identity.made_at)
         first = [
-            Publication(self._names.place(self._group, place), record, {_EXPECTED: "0"})
-            for place in sorted(places)
+            Publication(self._names.place(self._group, place), record, {_EXPECTED: "0"}) for place in sorted(places)
         ]
         for result in await self._publisher.publish(first, self._timeout_seconds):
             if isinstance(result, FreeholdError) and not _is_conflict(result):
@@ -120,7 +119,7 @@ class NatsLog:
         if stale:
             await self._begin_anew(stale, identity.made_at)
             return await self.observe()
-        # Not before every record is one of this log: a batch that is settled just now must not carry an old number over.
+        # Not before every record is one of this log: what is settled just now must not carry an old number over.
         self._made_at = self._follower.made_at = identity.made_at
         missing = self._places - {record.place for record in records}
         if missing:
