@@ -110,6 +110,7 @@ class PostgresDatabase(EngineDatabase):
             pool_timeout=self.options.pool_timeout_seconds,
             pool_recycle=_RECYCLE_SECONDS,
             pool_reset_on_return=None,
+            skip_autocommit_rollback=True,
             hide_parameters=True,
             connect_args={**self._arguments, "timeout": self.options.connect_timeout_seconds},
         )

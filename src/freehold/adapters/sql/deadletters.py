@@ -56,11 +56,16 @@ DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old) RETURNING 1"""
         columns = {"status": status, "consumer": wanted.consumer, "type": wanted.type, "reason": wanted.reason}
         given = {column: value for column, value in columns.items() if value is not None}
         conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=2)]
+        parameters: list[object] = [wanted.limit, *given.values()]
+        if wanted.after is not None:
+            failed_at, letter_id = wanted.after
+            conditions.append(f"(failed_at, id) < (${len(parameters) + 1}, ${len(parameters) + 2})")
+            parameters += [self._dialect.time(failed_at), self._dialect.uuid(letter_id)]
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         async with self._database.direct() as sql:
             rows = await sql.fetch(
                 f"SELECT {_COLUMNS} FROM freehold_dead_letter {where} ORDER BY failed_at DESC, id DESC LIMIT $1",
-                (wanted.limit, *given.values()),
+                parameters,
             )
         return [self._letter(row) for row in rows]
 

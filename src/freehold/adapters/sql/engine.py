@@ -7,17 +7,18 @@ transactions are joined, and what its errors mean.
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.dialect import Dialect
 from freehold.adapters.sql.migrations import Ledger
 from freehold.adapters.sql.pool import OwnUnit, PooledConnection, uninterrupted
+from freehold.adapters.sql.units import Units
 from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
 from freehold.migrations import Migration
@@ -35,6 +36,7 @@ class EngineDatabase(ABC):
         self.options = options
         self._ledger = Ledger(self, dialect, own, service)
         self._engine: AsyncEngine | None = None
+        self._units: Units | None = None
         self._partitions = options.partitions
 
     @property
@@ -80,6 +82,7 @@ class EngineDatabase(ABC):
         if self._engine is not None:
             return
         self._engine = self._create_engine()
+        self._units = Units(self._connect, self.options.pool_size, self.options.pool_timeout_seconds)
         try:
             async with self.direct() as sql:
                 await self._check_server(sql)
@@ -91,6 +94,9 @@ class EngineDatabase(ABC):
     async def close(self) -> None:
         """Give back every connection."""
         engine, self._engine = self._engine, None
+        units, self._units = self._units, None
+        if units is not None:
+            await units.close()
         if engine is not None:
             await engine.dispose()
 
@@ -125,7 +131,7 @@ class EngineDatabase(ABC):
         try:
             yield self._autocommitting(unit.sql)
         finally:
-            await uninterrupted(unit.give_back())
+            await uninterrupted(self._give(unit))
 
     async def upgrade(self) -> list[str]:
         """Apply what is missing, Freehold's own and the service's after it."""
@@ -150,25 +156,23 @@ class EngineDatabase(ABC):
         self._partitions = self.options.partitions if stored is None else stored
 
     async def _check_out(self) -> OwnUnit:
-        """Take a connection from the pool; those that died there are replaced."""
+        """Take a connection; those that died are replaced."""
+        if self._units is None:
+            raise ConfigurationError("the database is not open", hint="await database.open() first")
+        return await self._units.take()
+
+    async def _give(self, unit: OwnUnit) -> None:
+        if self._units is None:
+            await unit.give_back()
+        else:
+            await self._units.give(unit)
+
+    async def _connect(self) -> OwnUnit:
         if self._engine is None:
             raise ConfigurationError("the database is not open", hint="await database.open() first")
-        for _ in range(self.options.pool_size + 1):
-            unit = await self._connect(self._engine)
-            if not unit.sql.broken:
-                return unit
-            await uninterrupted(unit.give_back())
-        raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
-
-    async def _connect(self, engine: AsyncEngine) -> OwnUnit:
         try:
-            native: AsyncConnection = await engine.connect()
+            native: AsyncConnection = await self._engine.connect()
             raw = await native.get_raw_connection()
-        except PoolTimeout as error:
-            raise Unavailable(
-                f"no connection became free within {self.options.pool_timeout_seconds} s",
-                hint="raise pool_size, or look for transactions that stay open",
-            ) from error
         except (OSError, TimeoutError) as error:
             raise Unavailable(f"no connection to the database ({type(error).__name__})") from error
         except Exception as error:
@@ -176,7 +180,7 @@ class EngineDatabase(ABC):
             if known is None:
                 raise
             raise known from error
-        return OwnUnit(native, self._pooled(raw.driver_connection))
+        return OwnUnit(native, self._pooled(raw.driver_connection), time.monotonic())
 
     async def _begin(self) -> OwnUnit:
         """Begin on a connection that lives: BEGIN has no effect, so it may be tried again on another."""
@@ -200,10 +204,10 @@ class EngineDatabase(ABC):
             await unit.sql.rollback()
             raise
         finally:
-            await unit.give_back()
+            await self._give(unit)
 
     async def _roll_back(self, unit: OwnUnit) -> None:
         try:
             await unit.sql.rollback()
         finally:
-            await unit.give_back()
+            await self._give(unit)

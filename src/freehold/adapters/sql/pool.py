@@ -42,10 +42,11 @@ class PooledConnection(SqlConnection, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OwnUnit:
-    """A unit of work that Freehold ends."""
+    """A unit of work that Freehold ends. `since` is when it was connected, by the monotonic clock."""
 
     native: AsyncConnection
     sql: PooledConnection
+    since: float
     owned: bool = True
 
     async def give_back(self) -> None:

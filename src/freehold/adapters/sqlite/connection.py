@@ -1,7 +1,8 @@
-"""Statements on SQLite through aiosqlite: each is one hop to the connection's thread. Imports the SQL base, the driver.
+"""Statements on SQLite through aiosqlite. Imports the SQL base, the driver.
 
-A statement that runs too long is interrupted. One that was cancelled ends in its thread before the next begins, so a
-rollback that follows is never overtaken.
+Each is one hop to the connection's thread, but those of our own transactions: they run where the caller is, between a
+BEGIN and a COMMIT that hop (see `inline`). A statement that runs too long is interrupted. One that was cancelled ends
+in its thread before the next begins, so a rollback that follows is never overtaken.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from freehold.adapters.sql.connection import Row
 from freehold.adapters.sql.enlist import question_marks
 from freehold.adapters.sql.pool import PooledConnection
 from freehold.adapters.sqlite.errors import diagnose
+from freehold.adapters.sqlite.inline import InlineConnection
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, DatabaseError, OperationTimeout, Unavailable
 
@@ -48,6 +50,8 @@ class AiosqliteConnection:
 
     async def _run(self, work: Awaitable[T]) -> T:
         try:
+            if isinstance(self._driver, InlineConnection) and self._driver.inline:
+                return await work
             async with asyncio.timeout(self._seconds):
                 return await work
         except TimeoutError as error:
@@ -60,8 +64,9 @@ class AiosqliteConnection:
 class PooledAiosqlite(AiosqliteConnection):
     """A connection of our own pool."""
 
-    def __init__(self, driver: aiosqlite.Connection, options: DatabaseOptions) -> None:
+    def __init__(self, driver: InlineConnection, options: DatabaseOptions) -> None:
         super().__init__(driver, options)
+        self._inline = driver
         self._lock_seconds = options.lock_timeout_seconds
         self._suspect = False
 
@@ -74,6 +79,7 @@ class PooledAiosqlite(AiosqliteConnection):
         """Take the write lock at once: a transaction that reads first could not take it later without a conflict."""
         try:
             await self.execute("BEGIN IMMEDIATE")
+            self._inline.inline = True
         except ConcurrencyConflict as error:
             raise Unavailable(
                 f"another process held the write lock longer than {self._lock_seconds} s",
@@ -82,6 +88,7 @@ class PooledAiosqlite(AiosqliteConnection):
 
     async def commit(self) -> None:
         """COMMIT, and see that there is something to commit."""
+        self._inline.inline = False
         if not self._in_transaction():
             raise DatabaseError(
                 "the transaction was ended inside its block", hint="leave commit and rollback to the block's end"
@@ -90,6 +97,7 @@ class PooledAiosqlite(AiosqliteConnection):
 
     async def rollback(self) -> None:
         """ROLLBACK, after whatever still runs in the connection's thread."""
+        self._inline.inline = False
         try:
             await self._driver.rollback()
         except (sqlite3.Error, ValueError):

@@ -29,6 +29,7 @@ from freehold.adapters.sqlite.connection import AiosqliteConnection, PooledAiosq
 from freehold.adapters.sqlite.dialect import SqliteDialect
 from freehold.adapters.sqlite.errors import diagnose
 from freehold.adapters.sqlite.examine import examine
+from freehold.adapters.sqlite.inline import InlineConnection, connect
 from freehold.clock import Clock
 from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
@@ -110,11 +111,19 @@ class SqliteDatabase(EngineDatabase):
             max_overflow=0,
             pool_timeout=self.options.pool_timeout_seconds,
             pool_reset_on_return=None,
+            skip_autocommit_rollback=True,
             hide_parameters=True,
-            connect_args={"timeout": self.options.lock_timeout_seconds},
+            async_creator=self._connect_file,
         )
         event.listen(engine.sync_engine, "connect", self._set_up)
         return engine
+
+    async def _connect_file(self) -> InlineConnection:
+        return await connect(
+            self._url.database or "",
+            lock_timeout_seconds=self.options.lock_timeout_seconds,
+            statement_timeout_seconds=self.options.statement_timeout_seconds,
+        )
 
     def _set_up(self, connection: Any, _record: object) -> None:
         cursor = connection.cursor()
@@ -123,7 +132,7 @@ class SqliteDatabase(EngineDatabase):
         cursor.close()
 
     def _pooled(self, driver: object) -> PooledConnection:
-        return PooledAiosqlite(cast("aiosqlite.Connection", driver), self.options)
+        return PooledAiosqlite(cast("InlineConnection", driver), self.options)
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
         return QueuedWrites(sql, self._writing)

@@ -1,0 +1,86 @@
+"""Connections kept ready between transactions: bounded, the latest used first. Imports its siblings.
+
+SQLAlchemy's pool makes and recycles connections. Checking one out and in for every transaction costs as much as a
+statement, so those in use stay checked out here, and go back to SQLAlchemy only when they are old or no longer clean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from freehold.adapters.sql.pool import OwnUnit, uninterrupted
+from freehold.errors import Unavailable
+
+__all__ = ["Units"]
+
+_KEPT_SECONDS_MAX: Final = 600.0
+
+
+class Units:
+    """Units of work that nobody uses just now, and how many are in use. `connect` makes one more."""
+
+    def __init__(self, connect: Callable[[], Awaitable[OwnUnit]], size: int, timeout_seconds: float) -> None:
+        self._connect = connect
+        self._size = size
+        self._timeout_seconds = timeout_seconds
+        self._places = asyncio.Semaphore(size)
+        self._idle: list[OwnUnit] = []
+
+    async def take(self) -> OwnUnit:
+        """Return a unit that seems alive. Raises `Unavailable` when none becomes free in time."""
+        await self._take_place()
+        try:
+            while self._idle:
+                unit = self._idle.pop()
+                if _is_clean(unit):
+                    return unit
+                await uninterrupted(unit.give_back())
+            for _ in range(self._size + 1):
+                unit = await self._connect()
+                if not unit.sql.broken:
+                    return unit
+                await uninterrupted(unit.give_back())
+        except BaseException:
+            self._places.release()
+            raise
+        self._places.release()
+        raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
+
+    async def give(self, unit: OwnUnit) -> None:
+        """Take a unit back. What the user's side of it left open is ended."""
+        try:
+            if unit.native.in_transaction() and not unit.native.closed:
+                await unit.native.rollback()
+            if _is_clean(unit):
+                self._idle.append(unit)
+            else:
+                await unit.give_back()
+        finally:
+            self._places.release()
+
+    async def close(self) -> None:
+        """Give the idle ones back to SQLAlchemy."""
+        idle, self._idle = self._idle, []
+        for unit in idle:
+            await unit.give_back()
+
+    async def _take_place(self) -> None:
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"no connection became free within {self._timeout_seconds} s",
+                hint="raise pool_size, or look for transactions that stay open",
+            ) from error
+
+
+def _is_clean(unit: OwnUnit) -> bool:
+    old = time.monotonic() - unit.since > _KEPT_SECONDS_MAX
+    return not (old or unit.sql.broken or unit.native.closed or unit.native.invalidated)
