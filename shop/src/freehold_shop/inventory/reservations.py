@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, literal, select, update
+from sqlalchemy import bindparam, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.inbox.outcome import Rejected
@@ -50,12 +50,16 @@ _LEAVE_HELD = (
 )
 
 
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('inventory.stock', 0))")
+
+
 class ReturnTooEarly(Exception):
     """Goods came back before the order's confirmation was handled here; it is on its way, so try again."""
 
 
 async def reserve(tx: Transaction, order_id: str, wanted: Sequence[StockLine]) -> Rejected | None:
     """Hold all lines or none. None: they are held. A second time for the same order changes nothing."""
+    await _take_turn(tx)
     lines = merge_lines(wanted)
     expiry_id = tx.schedule(ExpireReservation(order_id), delay_seconds=settings().hold_seconds)
     claimed = await claim_row(
@@ -86,6 +90,7 @@ async def reserve(tx: Transaction, order_id: str, wanted: Sequence[StockLine]) -
 
 async def commit(tx: Transaction, order_id: str) -> bool:
     """Take what is held off the shelf. Where the hold has expired, take it from free stock; False: that is gone."""
+    await _take_turn(tx)
     row = await _leave_held(tx, order_id, ReservationStatus.COMMITTED)
     if row is not None:
         await _move(tx, COMMIT, row.lines, order_id)
@@ -106,6 +111,7 @@ async def commit(tx: Transaction, order_id: str) -> bool:
 
 async def release(tx: Transaction, order_id: str) -> bool:
     """Give back what is held. False: nothing is."""
+    await _take_turn(tx)
     row = await _leave_held(tx, order_id, ReservationStatus.RELEASED)
     if row is None:
         return False
@@ -115,6 +121,7 @@ async def release(tx: Transaction, order_id: str) -> bool:
 
 async def expire(tx: Transaction, order_id: str) -> bool:
     """Give back what was held too long. False: it was committed or released in time."""
+    await _take_turn(tx)
     row = await _leave_held(tx, order_id, ReservationStatus.EXPIRED, cancel_timer=False)
     if row is None:
         return False
@@ -124,6 +131,7 @@ async def expire(tx: Transaction, order_id: str) -> bool:
 
 async def take_back(tx: Transaction, order_id: str, return_ref: str, lines: Sequence[StockLine]) -> None:
     """Put returned goods of an order on the shelf. Raises `ReturnTooEarly` where they have not left it yet."""
+    await _take_turn(tx)
     found = await tx.connection.execute(select(reservation.c.status).where(reservation.c.order_id == order_id))
     match found.scalar_one_or_none():
         case ReservationStatus.COMMITTED.value:
@@ -136,6 +144,7 @@ async def take_back(tx: Transaction, order_id: str, return_ref: str, lines: Sequ
 
 async def receive(tx: Transaction, receipt_ref: str, lines: Sequence[StockLine]) -> bool:
     """Put a delivery on the shelf, once for a reference. False: it was received before."""
+    await _take_turn(tx)
     claimed = await claim_row(
         tx.connection,
         stock_receipt,
@@ -150,6 +159,16 @@ async def receive(tx: Transaction, receipt_ref: str, lines: Sequence[StockLine])
     await tx.connection.execute(statements.receive, {"lines": document})
     await _record(tx, RECEIVE, document, receipt_ref)
     return True
+
+
+async def _take_turn(tx: Transaction) -> None:
+    """Wait for other transactions that move stock to end.
+
+    One transaction handles a batch of orders, and most orders have some popular product: side by side they would wait
+    for each other's rows in a circle. SQLite has one writer at a time anyway.
+    """
+    if tx.connection.dialect.name == "postgresql":
+        await tx.connection.execute(_TAKE_TURN)
 
 
 async def _leave_held(
