@@ -99,6 +99,22 @@ class DeadLetterStoreConformance:
         assert await find(consumer="a", type="x", reason="r") == [newest[3]]
         assert await find(status=DeadLetterStatus.DROPPED) == []
 
+    async def test_pages_follow_one_another(self, harness: StoresHarness) -> None:
+        """Letters of one moment included, and none of those that came since the first page."""
+        kept = [letter(harness) for _ in range(4)]
+        harness.clock.advance(1)
+        kept.append(letter(harness))
+        await add(harness.first, *kept)
+        newest = sorted(kept, key=lambda each: (each.failed_at, each.id), reverse=True)
+        wanted = DeadLetterFilter(consumer="orders", limit=2)
+        found: list[DeadLetter] = []
+        while page := await harness.first.dead_letters.find(wanted):
+            found += page
+            wanted = replace(wanted, after=(page[-1].failed_at, page[-1].id))
+            harness.clock.advance(1)
+            await add(harness.first, letter(harness))
+        assert found == newest
+
     async def test_an_edit_keeps_the_original(self, harness: StoresHarness) -> None:
         """The replacement lies beside it; the last one counts."""
         stores, kept = harness.first, letter(harness)

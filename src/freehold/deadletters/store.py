@@ -68,13 +68,17 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which letters; None stands for any. `limit` bounds every answer."""
+    """Which letters; None stands for any. `limit` bounds every answer.
+
+    after  the time and id of the last letter of the page before: what follows it, which is older.
+    """
 
     status: DeadLetterStatus | None = DeadLetterStatus.DEAD
     consumer: str | None = None
     type: str | None = None
     reason: str | None = None
     limit: int = 100
+    after: tuple[datetime, UUID] | None = None
 
 
 class DeadLetterStore(Protocol):

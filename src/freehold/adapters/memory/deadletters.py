@@ -84,7 +84,8 @@ def _fits(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
         (wanted.type, letter.type),
         (wanted.reason, letter.reason),
     )
-    return all(want is None or want == has for want, has in pairs)
+    follows = wanted.after is None or (letter.failed_at, letter.id) < wanted.after
+    return follows and all(want is None or want == has for want, has in pairs)
 
 
 def _kept(unit: MemoryUnit, letter_id: UUID) -> _Kept:
