@@ -1,35 +1,41 @@
 """Freehold: your services own their data; Freehold keeps it right between them.
 
 What a service needs is here; ports, stores and adapters are in the packages of their own names, HTTP in
-`freehold.http`.
+`freehold.http`. A name is imported when it is first used, so that a program that needs one does not wait for all.
 """
 
-from freehold.errors import (
-    BrokerError,
-    CodecError,
-    ConcurrencyConflict,
-    ConfigurationError,
-    DatabaseError,
-    DeclarationError,
-    DuplicateMessage,
-    FreeholdError,
-    LeaseLost,
-    MessageRejected,
-    MissingDriver,
-    NotFound,
-    OperationTimeout,
-    Unavailable,
-    UnknownMessage,
-)
-from freehold.inbox.outcome import Rejected
-from freehold.messages import Envelope, command, event
-from freehold.migrations import Migration
-from freehold.policy import Retry
-from freehold.runtime import Inbox, Outbox, RunningService, Runtime, run
-from freehold.saga import CallContext, Saga, call, local, step
-from freehold.service import Service
-from freehold.settings import Settings
-from freehold.transaction import Transaction
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from freehold.errors import (
+        BrokerError,
+        CodecError,
+        ConcurrencyConflict,
+        ConfigurationError,
+        DatabaseError,
+        DeclarationError,
+        DuplicateMessage,
+        FreeholdError,
+        LeaseLost,
+        MessageRejected,
+        MissingDriver,
+        NotFound,
+        OperationTimeout,
+        Unavailable,
+        UnknownMessage,
+    )
+    from freehold.inbox.outcome import Rejected
+    from freehold.messages import Envelope, command, event
+    from freehold.migrations import Migration
+    from freehold.policy import Retry
+    from freehold.runtime import Inbox, Outbox, RunningService, Runtime, run
+    from freehold.saga import CallContext, Saga, call, local, step
+    from freehold.service import Service
+    from freehold.settings import Settings
+    from freehold.transaction import Transaction
 
 __all__ = [
     "BrokerError",
@@ -70,3 +76,47 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+_HOMES: Final = {
+    "freehold.errors": (
+        "BrokerError",
+        "CodecError",
+        "ConcurrencyConflict",
+        "ConfigurationError",
+        "DatabaseError",
+        "DeclarationError",
+        "DuplicateMessage",
+        "FreeholdError",
+        "LeaseLost",
+        "MessageRejected",
+        "MissingDriver",
+        "NotFound",
+        "OperationTimeout",
+        "Unavailable",
+        "UnknownMessage",
+    ),
+    "freehold.inbox.outcome": ("Rejected",),
+    "freehold.messages": ("Envelope", "command", "event"),
+    "freehold.migrations": ("Migration",),
+    "freehold.policy": ("Retry",),
+    "freehold.runtime": ("Inbox", "Outbox", "RunningService", "Runtime", "run"),
+    "freehold.saga": ("CallContext", "Saga", "call", "local", "step"),
+    "freehold.service": ("Service",),
+    "freehold.settings": ("Settings",),
+    "freehold.transaction": ("Transaction",),
+}
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+if not TYPE_CHECKING:
+    # Hidden from the type checker, which would otherwise believe that every name exists.
+
+    def __getattr__(name: str) -> object:
+        """Import a public name from its home."""
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'freehold' has no attribute '{name}'")
+        value = getattr(import_module(_HOME_OF[name]), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        """All names, imported or not."""
+        return sorted({*globals(), *__all__})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,12 +19,14 @@ from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
 
-__all__ = ["SETTINGS_FILE", "Settings", "project_modules"]
+__all__ = ["DEFAULT_DIRECTORY", "SETTINGS_FILE", "Settings", "configured_services", "project_modules"]
 
 T = TypeVar("T")
 SETTINGS_FILE = "freehold.toml"
+DEFAULT_DIRECTORY = ".freehold/data"
 _DAY_SECONDS = 86400.0
 _OPTIONS: dict[str, type[Any]] = {"database_options": DatabaseOptions, "broker_options": BrokerOptions}
+_NAMES_DATABASE = re.compile(r"FREEHOLD_[A-Z0-9_]+_DATABASE").fullmatch
 _TOP_LEVEL = frozenset({"broker", "defaults", "project", "services"})
 
 
@@ -80,8 +83,8 @@ class Settings:
         for name, options in _OPTIONS.items():
             found[name] = _build(options, found.get(name, {}), f"{name} of service '{service}'")
         values = _build_values(cls, found, f"service '{service}'")
-        values.setdefault("database", f"sqlite:///./.freehold/data/{service}.db")
-        values.setdefault("broker", "embedded:///./.freehold/data/broker.db")
+        values.setdefault("database", f"sqlite:///./{DEFAULT_DIRECTORY}/{service}.db")
+        values.setdefault("broker", f"embedded:///./{DEFAULT_DIRECTORY}/broker.db")
         return cls(**{**values, **overrides, "service": service})
 
 
@@ -95,6 +98,17 @@ def project_modules(*, environ: Mapping[str, str] | None = None, file: Path | No
     if not isinstance(modules, list) or not all(isinstance(each, str) for each in modules):
         raise ConfigurationError(f"{path}: project.modules must be a list of module names")
     return modules
+
+
+def configured_services(*, environ: Mapping[str, str] | None = None, file: Path | None = None) -> set[str]:
+    """Return the services that have a place of their own: `[services.<name>]` in the file, or
+    `FREEHOLD_<NAME>_DATABASE` in the environment. Raises `ConfigurationError`.
+    """
+    environ = os.environ if environ is None else environ
+    path = file or _path(environ)
+    named = {key.removeprefix("FREEHOLD_").removesuffix("_DATABASE") for key in environ if _NAMES_DATABASE(key)}
+    found = {name.lower().replace("_", "-") for name in named}
+    return found | set(_table(_document(path).get("services", {}), f"{path}: services"))
 
 
 def _path(environ: Mapping[str, str]) -> Path:

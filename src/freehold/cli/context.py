@@ -1,65 +1,31 @@
-"""What every command needs: the project's services, their settings and open stores. Face: imports the runtime, lazily.
+"""What every command works on: the project's services, their settings and open stores. Face: imports lazily.
 
 Services are found in the modules named by `--app`, `FREEHOLD_APP` (separated by blanks) or `[project] modules` of
-`freehold.toml`: every module-level `Service`, and those in a module-level mapping or sequence. A command can name a
-service that no module declares; it then works on its database alone, without handlers and sagas.
+`freehold.toml`: every module-level `Service`, those in a module-level mapping or sequence, and those in the `service`
+of such a value. A command can also name a service that no module declares but the settings do; it then works on its
+database alone, without handlers and sagas.
 """
 
 from __future__ import annotations
 
-import asyncio
-import getpass
 import importlib
-import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cached_property, wraps
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from traceback import extract_tb
+from typing import TYPE_CHECKING
 
-import click
+from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 
 if TYPE_CHECKING:
     from freehold.binding import Stores
     from freehold.service import Service
     from freehold.settings import Settings
 
-__all__ = ["Project", "ServiceAccess", "acting", "actor", "asynchronous", "json_option", "service_option"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-service_option = click.option(
-    "--service", "-s", "names", multiple=True, metavar="NAME", help="Only this service; may be repeated."
-)
-
-
-def acting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of what changes something: a reason, which is recorded, and `--yes` for what cannot be undone."""
-    return click.option("--reason", required=True, help="Why; recorded in the audit table.")(command)
-
-
-def actor() -> str:
-    """Who acts, for the audit table."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
-
-
-def asynchronous(
-    function: Callable[Concatenate[Project, P], Coroutine[Any, Any, R]],
-) -> Callable[P, R]:
-    """Run an async command to its end; its first argument is the project."""
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        project = click.get_current_context().find_object(Project)
-        if project is None:
-            raise click.UsageError("the command runs outside the command line")
-        return asyncio.run(function(project, *args, **kwargs))
-
-    return run
+__all__ = ["Opened", "Project", "ServiceAccess"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +42,28 @@ class ServiceAccess:
         return self.service.name
 
 
+@dataclass(slots=True)
+class Opened:
+    """The services that could be opened, and why others could not, by name."""
+
+    services: list[ServiceAccess] = field(default_factory=list)
+    failed: dict[str, FreeholdError] = field(default_factory=dict)
+
+    @property
+    def code(self) -> int:
+        """Exit code of a command that did what it could: 3 where a service was not reached, 1 for other failures."""
+        if any(isinstance(error, Unavailable) for error in self.failed.values()):
+            return 3
+        return 1 if self.failed else 0
+
+    def as_document(self) -> dict[str, dict[str, str]]:
+        """What failed, for JSON: empty where all is well."""
+        return {
+            name: {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+            for name, error in self.failed.items()
+        }
+
+
 class Project:
     """The services that a command works on."""
 
@@ -85,65 +73,120 @@ class Project:
     @cached_property
     def services(self) -> Mapping[str, Service]:
         """Declared services by name. Raises `ConfigurationError` for a module that cannot be imported."""
-        from freehold.errors import ConfigurationError
+        from freehold.settings import project_modules
 
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         found: dict[str, Service] = {}
-        for name in self._apps or _modules_in_file():
-            try:
-                module = importlib.import_module(name)
-            except ImportError as error:
-                raise ConfigurationError(
-                    f"module '{name}' cannot be imported ({type(error).__name__})",
-                    hint="--app takes a module as in `import`, found from the working directory",
-                ) from error
-            found.update((service.name, service) for service in _services_of(module))
+        for name in self._apps or project_modules():
+            found.update((service.name, service) for service in _services_of(_imported(name)))
         return found
 
-    def select(self, names: Iterable[str]) -> list[Service]:
-        """The services named, or all declared ones. Raises `ConfigurationError` where there is none."""
-        from freehold.errors import ConfigurationError
-        from freehold.service import Service
+    def select(self, names: Iterable[str], *, declared: bool = False) -> list[Service]:
+        """The services named, or all that are known. Raises `ConfigurationError` where there is none.
 
-        wanted = list(names)
-        if wanted:
-            return [self.services.get(name) or Service(name) for name in wanted]
-        if not self.services:
-            raise ConfigurationError(
-                "no service is known", hint="name one with --service, or the module that declares them with --app"
-            )
-        return [self.services[name] for name in sorted(self.services)]
+        With `declared`, only services that a module declares count.
+        """
+        from freehold.service import Service
+        from freehold.settings import configured_services
+
+        known = set(self.services) | (set() if declared else configured_services())
+        wanted = sorted(set(names)) or sorted(self.services or known)
+        for name in wanted:
+            if name not in known:
+                raise ConfigurationError(f"no service '{name}' is known", hint=_hint(known, declared=declared))
+        if not wanted:
+            raise ConfigurationError("no service is known", hint=_hint(known, declared=declared))
+        return [self.services.get(name) or Service(name) for name in wanted]
 
     @asynccontextmanager
-    async def open(self, names: Iterable[str]) -> AsyncIterator[list[ServiceAccess]]:
-        """Open the databases of the services selected, and nothing else: no broker, no loops, no migrations."""
-        from freehold.binding import open_stores
-        from freehold.errors import ConfigurationError
-        from freehold.settings import Settings
+    async def open(self, names: Iterable[str], *, migrated: bool = True) -> AsyncIterator[Opened]:
+        """Open the databases of the services selected, and nothing else: no broker, no loops, no migrations.
 
-        opened: list[ServiceAccess] = []
+        Those that cannot be opened are told on standard error and stand in `Opened.failed`; where it is all of them,
+        the first error is raised. With `migrated`, a database that lacks migrations is such a failure.
+        """
+        import asyncio
+
+        from freehold.cli.output import note
+
+        services = self.select(names)
+        opened = Opened()
         try:
-            for service in self.select(names):
-                settings = Settings.load(service.name)
-                stores = open_stores(settings.database, settings.database_options, service.migrations)
-                await stores.database.open()
-                opened.append(ServiceAccess(service, settings, stores))
-                pending = await stores.database.pending()
-                if pending:
-                    raise ConfigurationError(
-                        f"the database of '{service.name}' lacks {len(pending)} migrations", hint="freehold db upgrade"
-                    )
+            outcomes = await asyncio.gather(*(_open(service, opened, migrated=migrated) for service in services))
+            for service, error in zip(services, outcomes, strict=True):
+                if error is not None:
+                    opened.failed[service.name] = error
+            if len(opened.failed) == len(services):
+                raise next(iter(opened.failed.values()))
+            for name, error in opened.failed.items():
+                note(f"{name} is left out: {error}")
+            opened.services.sort(key=lambda access: access.name)
             yield opened
         finally:
-            for access in opened:
+            for access in opened.services:
                 await access.stores.database.close()
 
 
-def _modules_in_file() -> list[str]:
-    from freehold.settings import project_modules
+async def _open(service: Service, opened: Opened, *, migrated: bool) -> FreeholdError | None:
+    from freehold.binding import open_stores
+    from freehold.settings import Settings
 
-    return project_modules()
+    try:
+        settings = Settings.load(service.name)
+        stores = open_stores(settings.database, settings.database_options, service.migrations)
+        await stores.database.open()
+    except FreeholdError as error:
+        return error
+    try:
+        pending = await stores.database.pending() if migrated else []
+        if pending:
+            raise ConfigurationError(
+                f"the database of '{service.name}' lacks {len(pending)} migrations", hint="freehold db upgrade"
+            )
+    except FreeholdError as error:
+        await stores.database.close()
+        return error
+    except BaseException:
+        await stores.database.close()
+        raise
+    opened.services.append(ServiceAccess(service, settings, stores))
+    return None
+
+
+def _imported(name: str) -> object:
+    """Import a module of the user's. What it raises is told by its place: its text could hold anything."""
+    try:
+        return importlib.import_module(name)
+    except FreeholdError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigurationError(
+                f"there is no module '{name}'",
+                hint="--app takes a module as in `import`, found from the working directory",
+            ) from error
+        raise _broken(name, error, f": there is no module '{error.name}'") from error
+    except Exception as error:
+        raise _broken(name, error, "") from error
+
+
+def _broken(name: str, error: Exception, detail: str) -> ConfigurationError:
+    frames = extract_tb(error.__traceback__)
+    place = f", in {frames[-1].filename} line {frames[-1].lineno}" if frames else ""
+    if isinstance(error, SyntaxError):
+        place = f", in {error.filename} line {error.lineno}"
+    return ConfigurationError(
+        f"module '{name}' cannot be imported: {type(error).__name__}{detail}{place}",
+        hint=f'see it whole with: python -c "import {name}"',
+    )
+
+
+def _hint(known: set[str], *, declared: bool) -> str:
+    if known:
+        return f"known: {', '.join(sorted(known))}"
+    configured = "" if declared else ", or give it a [services.<name>] table in freehold.toml"
+    return f"name the module that declares it with --app{configured}"
 
 
 def _services_of(module: object) -> Iterator[Service]:

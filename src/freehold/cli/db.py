@@ -1,13 +1,17 @@
-"""`freehold db`: Freehold's and the services' own migrations. Face."""
+"""`freehold db`: Freehold's own and the services' migrations. Face."""
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import click
 
-from freehold.binding import open_stores
-from freehold.cli.context import Project, asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, table
-from freehold.settings import Settings
+from freehold.cli.context import Opened, Project
+from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, note, table
+from freehold.errors import FreeholdError
+from freehold.settings import DEFAULT_DIRECTORY
 
 __all__ = ["command"]
 
@@ -22,14 +26,9 @@ def command() -> None:
 @json_option
 @asynchronous
 async def upgrade(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Bring each database to the newest schema."""
-    applied = dict(await _each(project, names, apply=True))
-    if as_json:
-        answer_json({"applied": applied})
-    else:
-        rows = [(name, step) for name, steps in applied.items() for step in steps]
-        table("Applied", ("service", "migration"), rows, empty="every database is up to date")
-    return 0
+    """Bring each database to the newest schema; one that fails does not keep the others."""
+    await asyncio.to_thread(Path(DEFAULT_DIRECTORY).mkdir, parents=True, exist_ok=True)
+    return await _each(project, names, apply=True, as_json=as_json)
 
 
 @command.command(help="List the migrations that are missing; exit code 1 where there are some.")
@@ -38,23 +37,29 @@ async def upgrade(project: Project, names: tuple[str, ...], *, as_json: bool) ->
 @asynchronous
 async def status(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
     """Say what `upgrade` would do."""
-    pending = dict(await _each(project, names, apply=False))
+    return await _each(project, names, apply=False, as_json=as_json)
+
+
+async def _each(project: Project, names: tuple[str, ...], *, apply: bool, as_json: bool) -> int:
+    answers: dict[str, list[str]] = {}
+    async with project.open(names, migrated=False) as opened:
+        for access in opened.services:
+            database = access.stores.database
+            try:
+                answers[access.name] = await (database.upgrade() if apply else database.pending())
+            except FreeholdError as error:
+                opened.failed[access.name] = error
+                note(f"{access.name}: {error}")
+    _answer(answers, opened, apply=apply, as_json=as_json)
+    missing = not apply and any(answers.values())
+    return opened.code or (1 if missing else 0)
+
+
+def _answer(answers: dict[str, list[str]], opened: Opened, *, apply: bool, as_json: bool) -> None:
+    title = "applied" if apply else "pending"
     if as_json:
-        answer_json({"pending": pending})
-    else:
-        rows = [(name, step) for name, steps in pending.items() for step in steps]
-        table("Pending", ("service", "migration"), rows, empty="every database is up to date")
-    return 1 if any(pending.values()) else 0
-
-
-async def _each(project: Project, names: tuple[str, ...], *, apply: bool) -> list[tuple[str, list[str]]]:
-    answers: list[tuple[str, list[str]]] = []
-    for service in project.select(names):
-        settings = Settings.load(service.name)
-        database = open_stores(settings.database, settings.database_options, service.migrations).database
-        await database.open()
-        try:
-            answers.append((service.name, await (database.upgrade() if apply else database.pending())))
-        finally:
-            await database.close()
-    return answers
+        answer_json({title: answers, "failed": opened.as_document()})
+        return
+    rows = [(name, step) for name, steps in answers.items() for step in steps]
+    empty = "every database is up to date" if answers else "nothing could be done"
+    table(title.capitalize(), ("service", "migration"), rows, empty=empty)

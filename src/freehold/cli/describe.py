@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from freehold.cli.context import Project, asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, console, table
+from freehold.cli.context import Project
+from freehold.cli.flow import flowchart
+from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, line, table
 from freehold.messages import MessageKind, MessageType, registry
-from freehold.saga.steps import StepKind
+from freehold.saga.steps import Direction
 from freehold.service import Service
 
 __all__ = ["command"]
@@ -23,9 +25,13 @@ __all__ = ["command"]
 @asynchronous
 async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool, as_json: bool) -> int:
     """Show what is declared."""
-    services = project.select(names)
+    services = project.select(names, declared=True)
     if as_mermaid:
-        click.echo(_flowchart(services), nl=False)
+        chart = flowchart(services)
+        if as_json:
+            answer_json({"mermaid": chart})
+        else:
+            click.echo(chart, nl=False)
         return 0
     described = [_describe(service) for service in services]
     if as_json:
@@ -37,19 +43,41 @@ async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool,
 
 
 def _describe(service: Service) -> dict[str, Any]:
-    handled = sorted(service.handlers.values(), key=lambda handler: handler.message.name)
+    handled = sorted(service.handlers.values(), key=lambda each: (each.message.name, each.message.version))
     owned = sorted((each for each in registry if each.service == service.name), key=lambda each: each.name)
     return {
         "name": service.name,
-        "topics": sorted(service.topics),
         "publishes": [_message(each) for each in owned if each.kind is MessageKind.EVENT],
-        "accepts": [_message(each) for each in owned if each.kind is MessageKind.COMMAND],
-        "handlers": [
-            {**_message(each.message), "function": each.name, "attempts": each.retry.attempts} for each in handled
+        "accepts": [
+            {**_message(each), "handled": each in service.handlers}
+            for each in owned
+            if each.kind is MessageKind.COMMAND
         ],
-        "sagas": [_saga(saga) for saga in service.sagas.values()],
+        "subscriptions": _subscriptions(service),
+        "handlers": [
+            {
+                **_message(each.message),
+                "topic": each.message.topic,
+                "function": each.name,
+                "attempts": each.retry.attempts,
+                "timeout_seconds": each.timeout_seconds,
+            }
+            for each in handled
+        ],
+        "sagas": [_saga(saga) for _, saga in sorted(service.sagas.items())],
         "migrations": [each.name for each in service.migrations],
     }
+
+
+def _subscriptions(service: Service) -> list[dict[str, Any]]:
+    """What is read of each topic; `types` is empty for answers to the service's sagas."""
+    types: dict[str, list[str]] = {topic: [] for topic in sorted(service.topics)}
+    for message in service.handlers:
+        types[message.topic].append(f"{message.name} {message.version}")
+    return [
+        {"topic": topic, "group": service.name, "types": sorted(names), "answers": topic == f"{service.name}.replies"}
+        for topic, names in types.items()
+    ]
 
 
 def _message(declared: MessageType) -> dict[str, Any]:
@@ -74,6 +102,7 @@ def _saga(saga: Any) -> dict[str, Any]:
             "pivot": step.pivot,
             "optional": step.optional,
             "timeout_seconds": step.timeout_seconds,
+            "attempts": step.policy(Direction.ACTION).attempts,
         }
         for step in definition.steps
     ]
@@ -81,53 +110,27 @@ def _saga(saga: Any) -> dict[str, Any]:
 
 
 def _print(described: Mapping[str, Any]) -> None:
-    console.print(described["name"], style="bold", end="")
-    console.print(f"  reads {', '.join(described['topics']) or 'nothing'}", markup=False)
+    line(described["name"], style="bold")
+    for subscription in described["subscriptions"]:
+        what = "answers to its sagas" if subscription["answers"] else ", ".join(subscription["types"])
+        line(f"  reads {subscription['topic']}: {what}")
     for title in ("publishes", "accepts"):
-        rows = [(each["type"], each["version"], each["key"]) for each in described[title]]
-        if rows:
-            table(f"  {title}", ("  type", "version", "key"), [(f"  {a}", b, c) for a, b, c in rows], empty="nothing")
-    rows = [
-        (f"  {each['type']}", each["version"], each["attempts"], each["function"]) for each in described["handlers"]
-    ]
+        for each in described[title]:
+            key = f", in order by {each['key']}" if each["key"] else ""
+            unhandled = "" if each.get("handled", True) else "; no handler is declared"
+            line(f"  {title} {each['type']} {each['version']}{key}{unhandled}")
+    rows = [(each["type"], each["version"], each["attempts"], each["function"]) for each in described["handlers"]]
     if rows:
-        table("  handles", ("  type", "version", "attempts", "function"), rows, empty="nothing")
+        table("  Handlers", ("type", "version", "attempts", "function"), rows, empty="none", least=("function",))
     for saga in described["sagas"]:
-        console.print(f"  directs {saga['name']} version {saga['version']}", markup=False)
+        line(f"  directs {saga['name']} version {saga['version']}")
         for step in saga["steps"]:
-            marks = ", ".join(mark for mark in ("pivot", "optional") if step[mark])
-            after = f" after {', '.join(step['after'])}" if step["after"] else ""
-            undo = f", undone by {step['undo']}" if step["undo"] else ""
-            console.print(f"    {step['name']}: {step['action']}{after}{undo} {marks and f'({marks})'}", markup=False)
-    console.print()
+            line(f"    {_step(step)}")
+    line()
 
 
-def _flowchart(services: Sequence[Service]) -> str:
-    """Who sends what to whom: events from their owner to each subscriber, commands from sagas to their owner."""
-    lines = ["flowchart LR"]
-    lines += [f"    {_node(service.name)}[{service.name}]" for service in services]
-    for service in services:
-        for handler in sorted(service.handlers.values(), key=lambda each: each.message.name):
-            message = handler.message
-            if message.kind is MessageKind.EVENT and message.service != service.name:
-                short = message.name.partition(".")[2]
-                lines.append(f"    {_node(message.service)} -- {short} --> {_node(service.name)}")
-        for saga in service.sagas.values():
-            lines += _requests(service, saga)
-    return "\n".join(lines) + "\n"
-
-
-def _requests(service: Service, saga: Any) -> list[str]:
-    from freehold.messages import message_type
-
-    lines = []
-    for step in saga.definition().steps:
-        if step.kind is StepKind.COMMAND:
-            declared = message_type(step.action)
-            short = declared.name.partition(".")[2]
-            lines.append(f"    {_node(service.name)} -. {short} .-> {_node(declared.service)}")
-    return lines
-
-
-def _node(name: str) -> str:
-    return name.replace("-", "_")
+def _step(step: Mapping[str, Any]) -> str:
+    after = f" after {', '.join(step['after'])}" if step["after"] else ""
+    undo = f", undone by {step['undo']}" if step["undo"] else ""
+    marks = [mark for mark in ("pivot", "optional") if step[mark]]
+    return f"{step['name']}: {step['action']}{after}{undo}" + (f" ({', '.join(marks)})" if marks else "")

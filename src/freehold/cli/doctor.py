@@ -1,15 +1,23 @@
-"""`freehold doctor`: everything a guarantee needs, checked, with the remedy. Face."""
+"""`freehold doctor`: everything a guarantee needs, checked, with the remedy. Face.
+
+A thing that cannot be examined, a setting that is wrong among them, is a finding as well: the other things are examined
+all the same.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import click
 
-from freehold.binding import open_broker, open_stores
-from freehold.broker import Broker, BrokerOptions
-from freehold.cli.context import Project, asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, console
+from freehold.binding import Stores, open_broker, open_stores
+from freehold.broker import BrokerOptions
+from freehold.cli.context import Project
+from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, duration, line
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.database import Finding
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
@@ -21,13 +29,15 @@ from freehold.transaction import Post
 
 __all__ = ["command"]
 
+_LATE_SECONDS = 60.0
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Report:
     """What was found about one thing. `reached` is false where it did not answer."""
 
     place: str
-    findings: tuple[Finding, ...]
+    findings: list[Finding] = field(default_factory=list)
     reached: bool = True
 
 
@@ -38,18 +48,20 @@ class _Report:
 async def command(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
     """Exit code 0 all well, 1 something to remedy, 3 something cannot be reached."""
     reports: list[_Report] = []
-    brokers: dict[tuple[str, BrokerOptions], Broker] = {}
+    working: list[tuple[Service, Settings]] = []
     for service in project.select(names):
-        settings = Settings.load(service.name)
-        reports.append(await _examine_database(service, settings))
-        place = (settings.broker, settings.broker_options)
-        if place not in brokers:
-            brokers[place] = open_broker(settings.broker, settings.broker_options)
-            reports.append(await _examine_broker(brokers[place], settings))
+        try:
+            working.append((service, Settings.load(service.name)))
+        except ConfigurationError as error:
+            reports.append(_Report(f"settings of {service.name}", [_bad("settings", error)]))
+    brokers: dict[tuple[str, BrokerOptions], list[Settings]] = {}
+    for _, settings in working:
+        brokers.setdefault((settings.broker, settings.broker_options), []).append(settings)
+    reports += await asyncio.gather(*(_examine_database(*each) for each in working))
+    reports += await asyncio.gather(*(_examine_broker(users) for users in brokers.values()))
     unwell = [finding for report in reports for finding in report.findings if not finding.ok]
     if as_json:
-        found = [{"place": each.place, "reached": each.reached, "findings": list(each.findings)} for each in reports]
-        answer_json({"ok": not unwell, "reports": found})
+        answer_json({"ok": not unwell, "reports": reports})
     else:
         _print(reports)
     if any(not report.reached for report in reports):
@@ -57,78 +69,91 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
     return 1 if unwell else 0
 
 
+@asynccontextmanager
+async def _reporting(report: _Report) -> AsyncIterator[None]:
+    """What goes wrong inside becomes a finding."""
+    try:
+        yield
+    except Unavailable as error:
+        report.reached = False
+        report.findings.append(_bad("connection", error))
+    except FreeholdError as error:
+        report.findings.append(_bad("configuration" if isinstance(error, ConfigurationError) else "state", error))
+
+
 async def _examine_database(service: Service, settings: Settings) -> _Report:
-    place = f"database of {service.name}"
-    stores = open_stores(settings.database, settings.database_options, service.migrations)
-    try:
-        await stores.database.open()
-        findings = list(await stores.database.examine())
-        pending = await stores.database.pending()
-        detail = f"{len(pending)} are missing" if pending else "all are applied"
-        findings.append(Finding("migrations", ok=not pending, detail=detail, remedy="freehold db upgrade"))
-        if not pending:
-            findings += await _examine_contents(service, settings)
-    except Unavailable as error:
-        return _Report(place, (_bad(error),), reached=False)
-    except FreeholdError as error:
-        return _Report(place, (_bad(error),))
-    finally:
-        await stores.database.close()
-    return _Report(place, tuple(findings))
-
-
-async def _examine_contents(service: Service, settings: Settings) -> list[Finding]:
-    """What waits for a person: dead letters, sagas."""
-    stores = open_stores(settings.database, settings.database_options, service.migrations)
-    await stores.database.open()
-    try:
-        dead = sum((await stores.dead_letters.count()).values())
-        remedy = "freehold dlq list"
-        found = [Finding("dead letters", ok=not dead, detail=f"{dead} wait for a person", remedy=remedy)]
-        outbox = await stores.outbox.stats()
-        late = outbox.oldest_seconds > 60
-        detail = f"{outbox.pending} wait, the oldest for {outbox.oldest_seconds:.0f} s"
-        found.append(Finding("outbox", ok=not late, detail=detail, remedy="is a relay running, and the broker up?"))
-        if service.sagas:
-            clock = SystemClock()
-            post = Post(service.name, stores.database, stores.outbox, stores.schedule, clock, HybridLogicalClock(clock))
-            found += await SagaEngine(service.sagas, stores.sagas, post).findings()
-        return found
-    finally:
-        await stores.database.close()
-
-
-async def _examine_broker(broker: Broker, settings: Settings) -> _Report:
-    place = f"broker ({broker.features.technology})"
-    try:
-        await broker.open()
-        findings = list(await broker.examine())
-        windows = f"receipts are kept for {settings.dedup_window_seconds / 86400:g} days"
+    report = _Report(f"database of {service.name}")
+    async with _reporting(report):
+        stores = open_stores(settings.database, settings.database_options, service.migrations)
         try:
-            check_windows(settings, broker.features)
-        except ConfigurationError as error:
-            findings.append(Finding("dedup window", ok=False, detail=error.message, remedy=error.hint))
-        else:
-            findings.append(Finding("dedup window", ok=True, detail=windows))
-    except Unavailable as error:
-        return _Report(place, (_bad(error),), reached=False)
-    except FreeholdError as error:
-        return _Report(place, (_bad(error),))
-    finally:
-        await broker.close()
-    return _Report(place, tuple(findings))
+            await stores.database.open()
+            report.findings += await stores.database.examine()
+            pending = await stores.database.pending()
+            detail = f"{len(pending)} are missing, the first is {pending[0]}" if pending else "all are applied"
+            remedy = f"freehold db upgrade --service {service.name}" if pending else ""
+            report.findings.append(Finding("migrations", ok=not pending, detail=detail, remedy=remedy))
+            if not pending:
+                report.findings += await _examine_contents(service, stores)
+        finally:
+            await stores.database.close()
+    return report
 
 
-def _bad(error: FreeholdError) -> Finding:
-    return Finding("connection", ok=False, detail=error.message, remedy=error.hint)
+async def _examine_contents(service: Service, stores: Stores) -> list[Finding]:
+    """What stands still, or waits for a person."""
+    dead = sum((await stores.dead_letters.count()).values())
+    outbox = await stores.outbox.stats()
+    late = bool(outbox.pending) and outbox.oldest_seconds > _LATE_SECONDS
+    waiting = f"{outbox.pending} wait, the oldest for {duration(outbox.oldest_seconds)}"
+    found = [
+        Finding("outbox", ok=not late, detail=waiting if outbox.pending else "empty",
+                remedy="is a relay running (freehold ps), and the broker up?" if late else ""),
+        Finding("dead letters", ok=not dead, detail=f"{dead} wait for a person" if dead else "none",
+                remedy=f"freehold dlq list --service {service.name}" if dead else ""),
+    ]  # fmt: skip
+    if service.sagas:
+        clock = SystemClock()
+        post = Post(service.name, stores.database, stores.outbox, stores.schedule, clock, HybridLogicalClock(clock))
+        found += await SagaEngine(service.sagas, stores.sagas, post).findings()
+    return found
+
+
+async def _examine_broker(users: list[Settings]) -> _Report:
+    """Examine a broker for the services that use it: the windows are settings of each."""
+    settings = users[0]
+    report = _Report(f"broker of {', '.join(each.service for each in users)}")
+    async with _reporting(report):
+        broker = open_broker(settings.broker, settings.broker_options)
+        try:
+            await broker.open()
+            report.findings.append(Finding("broker", ok=True, detail=broker.features.technology))
+            report.findings += await broker.examine()
+            for each in users:
+                try:
+                    check_windows(each, broker.features)
+                except ConfigurationError as error:
+                    report.findings.append(_bad("dedup window", error))
+            if all(finding.ok for finding in report.findings):
+                kept = duration(min(each.dedup_window_seconds for each in users))
+                again = duration(broker.features.redelivery_horizon_seconds)
+                detail = f"receipts are kept for {kept}, messages come again for {again}"
+                report.findings.append(Finding("dedup window", ok=True, detail=detail))
+        finally:
+            await broker.close()
+    return report
+
+
+def _bad(subject: str, error: FreeholdError) -> Finding:
+    return Finding(subject, ok=False, detail=error.message, remedy=error.hint)
 
 
 def _print(reports: list[_Report]) -> None:
     for report in reports:
-        console.print(report.place, style="bold")
+        line(report.place, style="bold")
         for finding in report.findings:
-            mark, style = ("ok", "green") if finding.ok else ("!!", "bold red")
-            console.print(f"  {mark} ", style=style, end="")
-            console.print(f"{finding.subject}: {finding.detail}", markup=False)
-            if not finding.ok and finding.remedy:
-                console.print(f"     remedy: {finding.remedy}", markup=False)
+            mark, style = ("ok", "") if finding.ok else ("!!", "bold red")
+            line(f"  {mark} {finding.subject}: {finding.detail}", style=style)
+            if finding.remedy:
+                line(f"     {'advice' if finding.ok else 'remedy'}: {finding.remedy}")
+    bad = sum(not finding.ok for report in reports for finding in report.findings)
+    line(f"{bad} to remedy" if bad else "all well", style="bold red" if bad else "bold green")

@@ -7,12 +7,21 @@ Standard output holds the answer and nothing else (with `--json`, one document);
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 
 import click
 
 from freehold.cli.context import Project
+from freehold.errors import (
+    CodecError,
+    ConfigurationError,
+    DeclarationError,
+    FreeholdError,
+    NotFound,
+    Unavailable,
+)
 
 __all__ = ["cli", "main"]
 
@@ -20,6 +29,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "describe": ("freehold.cli.describe", "Show services, messages, handlers, subscriptions and sagas."),
     "doctor": ("freehold.cli.doctor", "Check settings, connections and what the guarantees need of servers."),
     "run": ("freehold.cli.run", "Run services, or some of their loops, until ctrl-c."),
+    "ps": ("freehold.cli.ps", "Show who relays, and what waits: unsent, unread, deferred, dead, stuck."),
     "db": ("freehold.cli.db", "Show and apply schema migrations."),
     "outbox": ("freehold.cli.outbox", "Show what waits to be published."),
     "dlq": ("freehold.cli.dlq", "List, show, edit, replay and drop dead letters."),
@@ -58,6 +68,7 @@ class _LazyGroup(click.Group):
     metavar="MODULE",
     help="Module that declares services; may be repeated. Default: [project] modules in freehold.toml.",
 )
+@click.version_option(package_name="freehold", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, apps: tuple[str, ...]) -> None:
     """Your services own their data; this shows and repairs what is between them."""
@@ -66,33 +77,47 @@ def cli(ctx: click.Context, apps: tuple[str, ...]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(_exit_code(arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_exit_code(given))
 
 
-def _exit_code(arguments: Sequence[str] | None) -> int:
+def _exit_code(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
     try:
-        result = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        result = cli.main(args=arguments, prog_name="freehold", standalone_mode=False)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
         error.show()
-        return error.exit_code
+        if as_json:
+            _answer("usage", error.format_message(), "")
+        return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except Exception as error:  # noqa: BLE001 - what is not ours is raised again there
-        return _complain(error)
+    except FreeholdError as error:
+        _complain(type(error).__name__, error.message, error.hint, as_json=as_json)
+        return _code_of(error)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        _complain(type(error).__name__, f"{error.strerror or type(error).__name__}{place}", "", as_json=as_json)
+        return 3 if isinstance(error, (ConnectionError, TimeoutError)) else 2
     return result if isinstance(result, int) else 0
 
 
-def _complain(error: Exception) -> int:
-    """Say what is wrong and what to do about it; raises what is no error of ours."""
-    from freehold.errors import CodecError, ConfigurationError, DeclarationError, FreeholdError, NotFound, Unavailable
+def _complain(kind: str, message: str, hint: str, *, as_json: bool) -> None:
+    """Say what is wrong and what to do about it; for programs in a document of its own."""
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint:  {hint}", err=True)
+    if as_json:
+        _answer(kind, message, hint)
 
-    if not isinstance(error, FreeholdError):
-        raise error
-    click.echo(f"error: {error.message}", err=True)
-    if error.hint:
-        click.echo(f"hint:  {error.hint}", err=True)
+
+def _answer(kind: str, message: str, hint: str) -> None:
+    click.echo(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}, indent=2))
+
+
+def _code_of(error: FreeholdError) -> int:
     match error:
         case ConfigurationError() | DeclarationError() | NotFound() | CodecError():
             return 2

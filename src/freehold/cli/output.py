@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["answer_json", "console", "duration", "note", "table", "to_plain"]
+__all__ = ["ago", "answer_json", "document_of", "duration", "line", "note", "table", "to_plain", "until"]
 
-console = Console(highlight=False)
-_errors = Console(stderr=True, highlight=False)
+_GAP: Final = 2
+_NARROWEST: Final = 14
+_PIPE_WIDTH: Final = 10_000
+"""What is no terminal has no width: nothing is folded on its way to `grep`."""
 
 
 def answer_json(document: object) -> None:
@@ -28,23 +32,39 @@ def answer_json(document: object) -> None:
     sys.stdout.write(encoded.decode() + "\n")
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Show rows under a title, or say that there is nothing."""
-    shown = [tuple(_cell(value) for value in row) for row in rows]
-    if not shown:
-        console.print(f"{title}: {empty}", markup=False)
-        return
-    made = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    for row in shown:
-        made.add_row(*row)
-    console.print(made)
+def line(text: str = "", *, style: str = "") -> None:
+    """Write a line of the answer; long ones are wrapped by the terminal alone, so that they can be copied."""
+    _console().print(Text(text, style=style), soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Say something beside the answer, on standard error."""
-    _errors.print(text, markup=False)
+    Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, least: Sequence[str] = ()
+) -> None:
+    """Show rows under a title, or say that there is nothing.
+
+    least  columns to leave out, the first one first, where the terminal is too narrow for all.
+    """
+    values = [tuple(row) for row in rows]
+    if not values:
+        line(f"{title}: {empty}")
+        return
+    console = _console()
+    made = {name: _Column(name, [row[number] for row in values]) for number, name in enumerate(columns)}
+    hidden = []
+    for name in least:
+        if _least_width(made.values()) <= console.width:
+            break
+        if name in made:
+            hidden.append(name)
+            del made[name]
+    console.print(_drawn(title, list(made.values()), len(values)))
+    if hidden:
+        note(f"left out for want of width: {', '.join(hidden)}")
 
 
 def duration(seconds: float | None) -> str:
@@ -57,14 +77,25 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 86400:.1f} d"
 
 
+def ago(at: datetime | None) -> str:
+    """How long ago something was, as a table shows it."""
+    return "-" if at is None else f"{duration(max(0.0, (datetime.now(UTC) - at).total_seconds()))} ago"
+
+
+def until(at: datetime) -> str:
+    """How long it is till then, as a table shows it."""
+    seconds = (at - datetime.now(UTC)).total_seconds()
+    return f"in {duration(seconds)}" if seconds > 0 else "now"
+
+
 def to_plain(value: Any) -> Any:
     """What JSON can hold: dataclasses as objects, bytes as text, everything else as msgspec has it."""
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, (str, int, float, bool, type(None), datetime, UUID)) and not isinstance(value, Enum):
-        return value
+        return value.decode(errors="backslashreplace")
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, (str, int, float, bool, type(None), datetime, UUID)):
+        return value
     if isinstance(value, dict):
         return {str(key): to_plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -73,9 +104,63 @@ def to_plain(value: Any) -> Any:
     return {name: to_plain(getattr(value, name)) for name in fields} if fields else str(value)
 
 
+def document_of(content: bytes | None) -> object:
+    """A JSON document as what it says; one that cannot be read as text, with its bytes escaped."""
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return content.decode(errors="backslashreplace")
+
+
+class _Column:
+    """A column with the width it wants. Ids, times and numbers are never folded."""
+
+    def __init__(self, name: str, values: Sequence[object]) -> None:
+        self.name = name
+        self.cells = [_cell(value) for value in values]
+        self.number = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+        self.rigid = self.number or all(isinstance(value, (UUID, datetime)) for value in values)
+        self.width = max(cell_len(text) for text in (name, *self.cells))
+
+    @property
+    def least(self) -> int:
+        """How narrow it may become."""
+        return self.width if self.rigid else min(self.width, _NARROWEST)
+
+
+def _least_width(columns: Iterable[_Column]) -> int:
+    widths = [column.least for column in columns]
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _drawn(title: str, columns: Sequence[_Column], rows: int) -> Table:
+    drawn = Table(title=Text(title), title_justify="left", box=None, header_style="bold", pad_edge=False)
+    drawn.padding = (0, _GAP, 0, 0)
+    for column in columns:
+        drawn.add_column(
+            Text(column.name),
+            overflow="fold",
+            no_wrap=column.rigid,
+            min_width=column.least,
+            justify="right" if column.number else "left",
+        )
+    for number in range(rows):
+        drawn.add_row(*(Text(column.cells[number]) for column in columns))
+    return drawn
+
+
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Enum):
         return str(value.value)
     return "-" if value is None or value == "" else str(value)
+
+
+def _console() -> Console:
+    """Made for each answer: standard output may have been replaced since the last."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)

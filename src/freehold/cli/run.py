@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
-from freehold.cli.context import Project, asynchronous, service_option
-from freehold.cli.output import note
+from freehold.cli.context import Project
+from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, note
 from freehold.runtime import ROLES, Runtime, run
 
 __all__ = ["command"]
@@ -16,13 +19,18 @@ __all__ = ["command"]
 )
 @service_option
 @click.option("--role", "roles", multiple=True, type=click.Choice(sorted(ROLES)), help="Only these loops.")
+@json_option
 @asynchronous
-async def command(project: Project, names: tuple[str, ...], roles: tuple[str, ...]) -> int:
-    """Run until SIGTERM or SIGINT, then drain."""
+async def command(project: Project, names: tuple[str, ...], roles: tuple[str, ...], *, as_json: bool) -> int:
+    """Run until SIGTERM or SIGINT, then drain. The JSON document is written once all have started."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def ready(runtime: Runtime) -> None:
-        started = ", ".join(each.service.name for each in runtime)
-        note(f"running {started}: {', '.join(roles or sorted(ROLES))}; ctrl-c drains and stops")
+        started = [each.service.name for each in runtime]
+        chosen = [role for role in ROLES if not roles or role in roles]
+        note(f"running {', '.join(started)}: {', '.join(chosen)}; ctrl-c drains and stops")
+        if as_json:
+            answer_json({"running": started, "roles": chosen})
 
     await run(*project.select(names), roles=roles or None, on_ready=ready)
     return 0

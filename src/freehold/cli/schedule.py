@@ -8,8 +8,17 @@ from uuid import UUID
 import click
 
 from freehold.audit.store import AuditEntry
-from freehold.cli.context import Project, acting, actor, asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, note, table
+from freehold.cli.context import Project
+from freehold.cli.options import (
+    acting,
+    actor,
+    asynchronous,
+    destroying,
+    json_option,
+    limit_option,
+    service_option,
+)
+from freehold.cli.output import answer_json, note, table, until
 
 __all__ = ["command"]
 
@@ -22,41 +31,52 @@ def command() -> None:
 @command.command("list", help="Scheduled messages, the next one first.")
 @service_option
 @click.option("--type", "name", metavar="NAME", help="Only messages of this type.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@limit_option(100)
 @json_option
 @asynchronous
 async def list_(project: Project, names: tuple[str, ...], name: str | None, limit: int, *, as_json: bool) -> int:
     """Say what is due when."""
-    rows = []
-    async with project.open(names) as services:
-        for access in services:
-            for each in await access.stores.schedule.find(name, limit):
-                rows.append((access.name, each.message.id, each.name, each.message.key, each.due_at))
-    columns = ("service", "id", "type", "key", "due_at")
+    rows: list[tuple[str, UUID, str, str, datetime]] = []
+    async with project.open(names) as opened:
+        for access in opened.services:
+            rows += [
+                (access.name, each.message.id, each.name, each.message.key, each.due_at)
+                for each in await access.stores.schedule.find(name, limit)
+            ]
+    rows.sort(key=lambda row: row[-1])
     if as_json:
-        answer_json({"scheduled": [dict(zip(columns, row, strict=True)) for row in rows]})
+        columns = ("service", "id", "type", "key", "due_at")
+        scheduled = [dict(zip(columns, row, strict=True)) for row in rows]
+        answer_json({"scheduled": scheduled, "failed": opened.as_document()})
     else:
-        table("Scheduled", columns, rows, empty="nothing is scheduled")
-    return 0
+        shown = [(*row[:-1], until(row[-1])) for row in rows]
+        columns = ("service", "id", "type", "key", "due")
+        table("Scheduled", columns, shown, empty="nothing is scheduled", least=("service", "key"))
+    return opened.code
 
 
-@command.command(help="Take a scheduled message back; exit code 1 where it is on its way already.")
+@command.command(help="Take a scheduled message back; exit code 1 where it is on its way. Asks, or takes --yes.")
 @click.argument("message_id", type=click.UUID)
-@click.option("--service", "-s", "name", required=True, metavar="NAME")
+@service_option
 @acting
 @json_option
+@destroying(lambda given: f"Take {given['message_id']} back for good?")
 @asynchronous
-async def cancel(project: Project, message_id: UUID, name: str, reason: str, *, as_json: bool) -> int:
+async def cancel(project: Project, message_id: UUID, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Cancel, with an audit row in the same transaction."""
-    async with project.open([name]) as services:
-        stores = services[0].stores
-        async with stores.database.begin() as unit:
-            cancelled = await stores.schedule.cancel(unit, message_id)
-            if cancelled:
-                entry = AuditEntry(datetime.now(UTC), actor(), "schedule.cancel", str(message_id), reason)
-                await stores.audit.add(unit, entry)
+    cancelled = None
+    async with project.open(names) as opened:
+        for access in opened.services:
+            async with access.stores.database.begin() as unit:
+                if await access.stores.schedule.cancel(unit, message_id):
+                    entry = AuditEntry(datetime.now(UTC), actor(), "schedule.cancel", str(message_id), reason)
+                    await access.stores.audit.add(unit, entry)
+                    cancelled = access.name
     if as_json:
-        answer_json({"cancelled": cancelled})
+        document = {"cancelled": cancelled is not None, "service": cancelled, "failed": opened.as_document()}
+        answer_json(document)
+    elif cancelled:
+        note(f"{cancelled}: cancelled")
     else:
-        note("cancelled" if cancelled else "not there (any more): it is on its way, or was never scheduled")
-    return 0 if cancelled else 1
+        note("not there (any more): it is on its way, or was never scheduled")
+    return 0 if cancelled else (opened.code or 1)

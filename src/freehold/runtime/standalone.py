@@ -10,9 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import event as sqlalchemy_event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-
 from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.database import DatabaseOptions
@@ -145,6 +142,10 @@ class Inbox:
 
 async def _write(tx: Transaction, session: object) -> None:
     """Stage, and have the relay woken by the commit where SQLAlchemy tells of it. A wake too many does no harm."""
+    # Imported here: it takes long, and most programs that import the runtime never come to this.
+    from sqlalchemy import event as sqlalchemy_event
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
     await tx.flush()
     if isinstance(session, AsyncSession):
         sqlalchemy_event.listen(session.sync_session, "after_commit", lambda _session: tx.notify(), once=True)

@@ -34,7 +34,7 @@ from freehold_shop.supervisor.onservers import ServersGround
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, Profile
 from freehold_shop.supervisor.serving import Seat, serve
 from freehold_shop.supervisor.site import ShopSite
-from freehold_shop.supervisor.state import Secrets, ShopState, read_state, write_secrets, write_state
+from freehold_shop.supervisor.state import Secrets, ShopState, read_state, write_secrets, write_settings, write_state
 from freehold_shop.supervisor.watch import Watch, catch_signals
 from freehold_shop.supervisor.wishes import Wishes
 
@@ -55,7 +55,9 @@ def run_shop(plan: Plan) -> None:
     with contextlib.ExitStack() as stack:
         stack.callback(ground.stop)
         ground.prepare([name for name in SERVICE_NAMES if name in SERVICES])
-        write_secrets(plan.state_directory, Secrets(dict(ground.databases), ground.broker))
+        secrets = Secrets(dict(ground.databases), ground.broker)
+        write_secrets(plan.state_directory, secrets)
+        write_settings(plan.state_directory, secrets)
         configure(ShopSettings(urls=ports.urls, checkout=plan.checkout.value))
         _load_adapters()
         gc.collect()

@@ -1,6 +1,7 @@
 """The state directory of a run: what runs where (`state.json`), and how to reach its data (`secrets.json`, 0600).
 
-Both are replaced atomically, so a reader sees a whole file. Imports msgspec and the plan.
+`freehold.toml` (0600) says the latter once more, for the command `freehold`. Each is replaced atomically, so a reader
+sees a whole file. Imports msgspec and the plan.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ __all__ = [
     "read_secrets",
     "read_state",
     "write_secrets",
+    "write_settings",
     "write_state",
 ]
 
 STATE_FILE = "state.json"
 SECRETS_FILE = "secrets.json"
+SETTINGS_FILE = "freehold.toml"
 
 
 class ProcessState(StrEnum):
@@ -92,6 +95,14 @@ def write_secrets(directory: Path, secrets: Secrets) -> None:
     _replace(directory / SECRETS_FILE, msgspec.json.encode(secrets), 0o600)
 
 
+def write_settings(directory: Path, secrets: Secrets) -> None:
+    """Replace `freehold.toml`: with `FREEHOLD_SETTINGS` naming it, `freehold dlq list` and the like see the shop."""
+    lines = [f"broker = {_quoted(secrets.broker)}", "", "[project]", 'modules = ["freehold_shop.assembly"]']
+    for service, url in sorted(secrets.databases.items()):
+        lines += ["", f"[services.{service}]", f"database = {_quoted(url)}"]
+    _replace(directory / SETTINGS_FILE, ("\n".join(lines) + "\n").encode(), 0o600)
+
+
 def read_state(directory: Path) -> ShopState:
     """What the last supervisor wrote; it may have died since. Raises `ShopNotRunning` where there is nothing."""
     try:
@@ -123,6 +134,11 @@ def process_lives(pid: int) -> bool:
         os.kill(pid, 0)
         return True
     return False
+
+
+def _quoted(text: str) -> str:
+    """A string as TOML has it; what JSON escapes, TOML reads."""
+    return msgspec.json.encode(text).decode()
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:

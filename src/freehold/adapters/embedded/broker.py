@@ -167,7 +167,7 @@ class EmbeddedBroker:
                 "broker journal",
                 ok=mode == "wal",
                 detail=f"journal_mode={mode}",
-                remedy="keep the file on a local disk: network file systems cannot share it",
+                remedy="" if mode == "wal" else "keep the file on a local disk: network file systems cannot share it",
             ),
             Finding(
                 "broker confirmation",

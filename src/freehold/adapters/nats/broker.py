@@ -164,13 +164,15 @@ class NatsBroker:
                 "broker version",
                 ok=version >= _OLDEST_VERSION,
                 detail=f"nats-server {connection.server_version}",
-                remedy="nats-server 2.9 or newer",
+                remedy="" if version >= _OLDEST_VERSION else "nats-server 2.9 or newer",
             ),
             Finding(
                 "broker storage",
                 ok=config["storage"] == "file",
                 detail=f"storage={config['storage']}, replicas={config.get('num_replicas', 1)}",
-                remedy="let Freehold make the stream, or make it with file storage",
+                remedy=""
+                if config["storage"] == "file"
+                else "let Freehold make the stream, or make it with file storage",
             ),
             Finding(
                 "broker log",

@@ -1,0 +1,69 @@
+"""`freehold dlq edit`: another body for a dead letter, checked before it is kept. Face."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO
+from uuid import UUID
+
+import click
+import msgspec
+
+from freehold.cli.context import Project
+from freehold.cli.dlq.group import command, holding
+from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, note
+from freehold.deadletters.store import DeadLetter
+from freehold.errors import CodecError
+from freehold.messages import decode_envelope
+from freehold.runtime.letters import DeadLetterActions
+
+__all__ = ["edit"]
+
+
+@command.command(help="Have another body replayed: --body FILE or -, or without it in $EDITOR. The original stays.")
+@click.argument("letter_id", type=click.UUID)
+@click.option("--body", type=click.File("rb"), help="JSON; - is standard input.")
+@service_option
+@acting
+@json_option
+@asynchronous
+async def edit(
+    project: Project, letter_id: UUID, body: IO[bytes] | None, names: tuple[str, ...], reason: str, *, as_json: bool
+) -> int:
+    """Edit the body; it is checked against its type where that is declared here."""
+    async with holding(project, names, letter_id) as (access, letter):
+        actions = DeadLetterActions(access.stores, access.settings)
+        raw = body.read() if body is not None else _in_editor(letter)
+        if raw is not None:
+            await actions.edit(letter_id, _compact(raw), actor=actor(), reason=reason)
+    if as_json:
+        answer_json({"service": access.name, "id": letter_id, "edited": raw is not None})
+    else:
+        note("nothing was changed" if raw is None else f"{letter_id}: edited; replay it to send it")
+    return 0
+
+
+def _compact(raw: bytes) -> bytes:
+    try:
+        msgspec.json.decode(raw)
+        return msgspec.json.format(raw, indent=-1)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise CodecError("the new body is not JSON", hint="write one JSON document") from None
+
+
+def _in_editor(letter: DeadLetter) -> bytes | None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("give the new body with --body FILE, or - for standard input")
+    try:
+        body = decode_envelope(letter.edited or letter.document).body
+    except CodecError as error:
+        raise CodecError(
+            f"dead letter {letter.id} holds no readable envelope", hint="it can only be dropped"
+        ) from error
+    try:
+        shown = msgspec.json.format(body, indent=2).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        shown = body.decode(errors="replace")
+    changed = click.edit(shown, extension=".json")
+    return None if changed is None else changed.encode()

@@ -1,0 +1,56 @@
+"""What the commands on dead letters share: their group, the filters, finding the service that holds a letter. Face."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import click
+
+from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.deadletters.store import DeadLetter
+from freehold.errors import NotFound, Unavailable
+from freehold.runtime.letters import DeadLetterActions
+
+__all__ = ["command", "filters", "holding", "owner"]
+
+
+@click.group("dlq", help="List, show, edit, replay and drop dead letters.")
+def command() -> None:
+    """Hold the subcommands."""
+
+
+def filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that choose letters by what they are."""
+    options = (
+        click.option("--type", "type_", metavar="NAME", help="Only messages of this type."),
+        click.option("--why", metavar="REASON", help="Only letters with this reason, as `list` shows it."),
+        click.option("--consumer", metavar="NAME", help="Only letters of this consumer."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+async def owner(opened: Opened, letter_id: UUID) -> tuple[ServiceAccess, DeadLetter]:
+    """The service that holds a letter. Raises `NotFound`; `Unavailable` where a service that could not be asked may."""
+    for access in opened.services:
+        try:
+            return access, await DeadLetterActions(access.stores, access.settings).get(letter_id)
+        except NotFound:
+            continue
+    where = ", ".join(access.name for access in opened.services)
+    if opened.failed:
+        raise Unavailable(f"{where}: no dead letter {letter_id}; {', '.join(opened.failed)} could not be asked")
+    raise NotFound(f"there is no dead letter {letter_id} in {where}", hint="freehold dlq list --status any")
+
+
+@asynccontextmanager
+async def holding(
+    project: Project, names: tuple[str, ...], letter_id: UUID
+) -> AsyncIterator[tuple[ServiceAccess, DeadLetter]]:
+    """Open the services, and give the letter with the one that holds it."""
+    async with project.open(names) as opened:
+        yield await owner(opened, letter_id)

@@ -1,0 +1,138 @@
+"""`freehold ps`: who relays, and what waits, service by service. Face.
+
+Leases carry no time: that a relay lives is seen by its beat moving. So they are looked at twice, half a lease apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from freehold.binding import open_broker
+from freehold.broker import Broker, BrokerOptions, TopicLag
+from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, duration, note, table
+from freehold.errors import FreeholdError
+from freehold.inbox.store import DeferredStats
+from freehold.leases.store import LeaseRecord
+from freehold.outbox.store import LEASE_PREFIX, OutboxStats
+from freehold.saga.store import SagaStatus
+
+__all__ = ["command"]
+
+_MEMBERS = f"{LEASE_PREFIX}member/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Relay:
+    """A relay by its name, which is host, process id and a number; `alive` where its beat moved."""
+
+    name: str
+    alive: bool
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A service. `lag` is None where the broker could not be asked."""
+
+    service: str
+    relays: Sequence[_Relay]
+    partitions: int
+    outbox: OutboxStats
+    deferred: DeferredStats
+    dead_letters: int
+    sagas: dict[str, int]
+    lag: Sequence[TopicLag] | None
+
+
+@click.command("ps", help="Show who relays, and what waits: unsent, unread, deferred, dead, stuck.")
+@service_option
+@json_option
+@asynchronous
+async def command(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
+    """Show each service."""
+    async with project.open(names) as opened:
+        lags = await _lags(opened)
+        rows = await asyncio.gather(*(_look(access, lags.get(access.name)) for access in opened.services))
+    if as_json:
+        answer_json({"services": list(rows), "failed": opened.as_document()})
+    else:
+        _print(rows)
+    return opened.code
+
+
+async def _look(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> _Row:
+    stores = access.stores
+    before = await stores.leases.list(LEASE_PREFIX)
+    await asyncio.sleep(access.settings.lease_seconds / 2)
+    after = await stores.leases.list(LEASE_PREFIX)
+    sagas: dict[str, int] = {}
+    for (_, status), number in (await stores.sagas.count()).items():
+        sagas[status.value] = sagas.get(status.value, 0) + number
+    return _Row(
+        service=access.name,
+        relays=_relays(before, after),
+        partitions=stores.outbox.partitions,
+        outbox=await stores.outbox.stats(),
+        deferred=await stores.inbox.stats(),
+        dead_letters=sum((await stores.dead_letters.count()).values()),
+        sagas=sagas,
+        lag=lag,
+    )
+
+
+def _relays(before: Sequence[LeaseRecord], after: Sequence[LeaseRecord]) -> list[_Relay]:
+    seen = {each.name: (each.token, each.beat) for each in before}
+    members = [each for each in after if each.name.startswith(_MEMBERS) and each.owner]
+    return [
+        _Relay(
+            name=member.owner,
+            alive=seen.get(member.name) != (member.token, member.beat),
+            partitions=sum(each.owner == member.owner and not each.name.startswith(_MEMBERS) for each in after),
+        )
+        for member in members
+    ]
+
+
+async def _lags(opened: Opened) -> dict[str, Sequence[TopicLag]]:
+    """What each service has not read yet. A broker that does not answer leaves its services out, and is told."""
+    found: dict[str, Sequence[TopicLag]] = {}
+    places: dict[tuple[str, BrokerOptions], list[ServiceAccess]] = {}
+    for access in opened.services:
+        places.setdefault((access.settings.broker, access.settings.broker_options), []).append(access)
+    for (url, options), users in places.items():
+        broker: Broker | None = None
+        try:
+            broker = open_broker(url, options)
+            await broker.open()
+            for access in users:
+                found[access.name] = await broker.lag(access.name)
+        except FreeholdError as error:
+            name = f"broker of {', '.join(access.name for access in users)}"
+            opened.failed[name] = error
+            note(f"{name}: {error}")
+        finally:
+            if broker is not None:
+                await broker.close()
+    return found
+
+
+def _print(rows: Sequence[_Row]) -> None:
+    columns = ("service", "relays", "unsent", "oldest", "unread", "deferred", "dead", "sagas", "stuck sagas")
+    shown = []
+    for row in rows:
+        alive = [relay for relay in row.relays if relay.alive]
+        held = sum(relay.partitions for relay in alive)
+        unread = "?" if row.lag is None else sum(each.pending for each in row.lag)
+        going = row.sagas.get(SagaStatus.RUNNING, 0) + row.sagas.get(SagaStatus.COMPENSATING, 0)
+        stuck = row.sagas.get(SagaStatus.NEEDS_ATTENTION, 0)
+        relays = f"{len(alive)} ({held}/{row.partitions})" if alive else "none"
+        oldest = duration(row.outbox.oldest_seconds) if row.outbox.pending else "-"
+        counts = (row.deferred.pending, row.dead_letters, going, stuck)
+        shown.append((row.service, relays, row.outbox.pending, oldest, unread, *counts))
+    table("Services", columns, shown, empty="none")

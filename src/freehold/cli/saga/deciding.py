@@ -1,0 +1,134 @@
+"""`freehold saga retry`, `skip`, `compensate` and `abandon`: what a person decides. Face.
+
+A decision goes through the engine in one transaction with its audit row, so the definition must be declared here.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from freehold.audit.store import AuditEntry
+from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.output import answer_json, note
+from freehold.cli.saga.group import command, find
+from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.errors import ConfigurationError
+from freehold.saga import SagaEngine
+from freehold.saga.instance import Decision
+from freehold.saga.store import SagaRecord
+from freehold.transaction import Post, Transaction
+
+__all__ = ["abandon", "compensate", "retry", "skip"]
+
+
+@command.command(help="Repeat what waits for a person, or for its backoff.")
+@click.argument("which")
+@service_option
+@click.option("--step", metavar="NAME", help="Only this step.")
+@acting
+@json_option
+@asynchronous
+async def retry(
+    project: Project, which: str, names: tuple[str, ...], step: str | None, reason: str, *, as_json: bool
+) -> int:
+    """Decide to try again."""
+    return await _decide(project, names, which, Decision.RETRY, reason, step=step, as_json=as_json)
+
+
+@command.command(help="Take a step that waits for a person as settled by hand, and go on. Asks, or takes --yes.")
+@click.argument("which")
+@service_option
+@click.option("--step", metavar="NAME", help="Which; needed where several wait.")
+@acting
+@json_option
+@destroying(lambda given: f"Take {given['step'] or 'the step'} of {given['which']} as settled, without asking for it?")
+@asynchronous
+async def skip(
+    project: Project, which: str, names: tuple[str, ...], step: str | None, reason: str, *, as_json: bool
+) -> int:
+    """Decide that a step is done."""
+    return await _decide(project, names, which, Decision.SKIP, reason, step=step, as_json=as_json)
+
+
+@command.command(help="Turn an instance round, or repeat its failed compensations. Asks, or takes --yes.")
+@click.argument("which")
+@service_option
+@acting
+@json_option
+@destroying(lambda given: f"Undo every step of {given['which']}?")
+@asynchronous
+async def compensate(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Decide to undo."""
+    return await _decide(project, names, which, Decision.COMPENSATE, reason, as_json=as_json)
+
+
+@command.command(help="End an instance as it stands: nothing more is sent, nothing is undone. Asks, or takes --yes.")
+@click.argument("which")
+@service_option
+@acting
+@json_option
+@destroying(lambda given: f"Leave {given['which']} as it stands, for good?")
+@asynchronous
+async def abandon(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Decide to leave it."""
+    return await _decide(project, names, which, Decision.ABANDON, reason, as_json=as_json)
+
+
+async def _decide(
+    project: Project,
+    names: tuple[str, ...],
+    which: str,
+    decision: Decision,
+    reason: str,
+    *,
+    step: str | None = None,
+    as_json: bool,
+) -> int:
+    async with project.open(names) as opened:
+        access, record = await find(opened, which)
+        if not access.service.sagas:
+            raise ConfigurationError(
+                f"the sagas of '{access.name}' are not declared here", hint="name the module that does with --app"
+            )
+        post, engine = _engine(access)
+        async with post.transaction() as tx:
+            await _take(engine, tx, record, decision, step, reason)
+            entry = AuditEntry(datetime.now(UTC), actor(), f"saga.{decision.value}", str(record.id), reason)
+            await access.stores.audit.add(tx.unit, entry)
+        async with access.stores.database.begin() as unit:
+            now = await access.stores.sagas.load(unit, record.id)
+    if as_json:
+        answer_json({"service": access.name, "id": record.id, "decision": decision, "status": now.status})
+    else:
+        note(f"{record.definition} {record.key}: {decision.value}; it is {now.status.value} now")
+    return 0
+
+
+async def _take(
+    engine: SagaEngine, tx: Transaction, record: SagaRecord, decision: Decision, step: str | None, reason: str
+) -> None:
+    match decision:
+        case Decision.RETRY:
+            await engine.retry(tx, record.id, step=step, reason=reason)
+        case Decision.SKIP:
+            await engine.skip(tx, record.id, step=step, reason=reason)
+        case Decision.COMPENSATE:
+            await engine.compensate(tx, record.id, reason=reason)
+        case Decision.ABANDON:
+            await engine.abandon(tx, record.id, reason=reason)
+
+
+def _engine(access: ServiceAccess) -> tuple[Post, SagaEngine]:
+    clock = SystemClock()
+    post = Post(
+        service=access.name,
+        database=access.stores.database,
+        outbox=access.stores.outbox,
+        schedule=access.stores.schedule,
+        clock=clock,
+        hlc=HybridLogicalClock(clock),
+    )
+    return post, SagaEngine(access.service.sagas, access.stores.sagas, post)

@@ -1,0 +1,111 @@
+"""`freehold saga list`, `show` and `diagram`. Face."""
+
+from __future__ import annotations
+
+import click
+
+from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.options import asynchronous, json_option, limit_option, service_option
+from freehold.cli.output import ago, answer_json, line, table
+from freehold.cli.saga.group import command, find
+from freehold.errors import NotFound
+from freehold.saga.diagram import mermaid
+from freehold.saga.store import SagaFilter, SagaRecord, SagaStatus
+from freehold.saga.timeline import sequence, timeline
+
+__all__ = ["diagram", "list_", "show"]
+
+
+@command.command("list", help="Instances, the newest first.")
+@service_option
+@click.option("--status", type=click.Choice([each.value for each in SagaStatus]))
+@click.option("--definition", metavar="NAME", help="Only instances of this saga.")
+@click.option("--key", metavar="KEY", help="Only instances of this key, an order's id for example.")
+@limit_option(50)
+@json_option
+@asynchronous
+async def list_(
+    project: Project,
+    names: tuple[str, ...],
+    status: str | None,
+    definition: str | None,
+    key: str | None,
+    limit: int,
+    *,
+    as_json: bool,
+) -> int:
+    """List instances."""
+    wanted = SagaFilter(definition=definition, status=SagaStatus(status) if status else None, key=key, limit=limit)
+    found: list[tuple[ServiceAccess, SagaRecord]] = []
+    async with project.open(names) as opened:
+        for access in opened.services:
+            found += [(access, record) for record in await access.stores.sagas.find(wanted)]
+    if as_json:
+        answer_json({"sagas": [_document(*each) for each in found], "failed": opened.as_document()})
+    else:
+        columns = ("service", "id", "saga", "key", "status", "failure", "changed")
+        rows = [
+            (access.name, each.id, each.definition, each.key, each.status, each.failure, ago(each.updated_at))
+            for access, each in found
+        ]
+        table("Sagas", columns, rows, empty="none", least=("service", "saga", "changed", "failure"))
+    return opened.code
+
+
+@command.command(help="The story of one instance, by its id or its key.")
+@click.argument("which")
+@service_option
+@click.option("--mermaid", "as_mermaid", is_flag=True, help="As a Mermaid sequence diagram.")
+@json_option
+@asynchronous
+async def show(project: Project, which: str, names: tuple[str, ...], *, as_mermaid: bool, as_json: bool) -> int:
+    """Show the journal."""
+    async with project.open(names) as opened:
+        access, record = await find(opened, which)
+        entries = await access.stores.sagas.journal(record.id)
+    if as_json:
+        story = {"mermaid": sequence(record, entries)} if as_mermaid else {}
+        answer_json({**_document(access, record), "journal": list(entries), **story})
+    elif as_mermaid:
+        click.echo(sequence(record, entries), nl=False)
+    else:
+        line(timeline(record, entries).rstrip("\n"))
+    return 0
+
+
+@command.command(help="A declared saga as a Mermaid state diagram.")
+@click.argument("definition")
+@json_option
+@asynchronous
+async def diagram(project: Project, definition: str, *, as_json: bool) -> int:
+    """Draw the newest version."""
+    found = {
+        (saga.definition().name, saga.definition().version): saga.definition()
+        for service in project.services.values()
+        for saga in service.sagas.values()
+    }
+    versions = [version for name, version in found if name == definition]
+    if not versions:
+        known = ", ".join(sorted({name for name, _ in found})) or "none"
+        raise NotFound(f"no saga '{definition}' is declared", hint=f"declared: {known}")
+    drawn = mermaid(found[definition, max(versions)])
+    if as_json:
+        answer_json({"definition": definition, "version": max(versions), "mermaid": drawn})
+    else:
+        click.echo(drawn, nl=False)
+    return 0
+
+
+def _document(access: ServiceAccess, record: SagaRecord) -> dict[str, object]:
+    return {
+        "service": access.name,
+        "id": record.id,
+        "definition": record.definition,
+        "version": record.definition_version,
+        "key": record.key,
+        "correlation_id": record.correlation_id,
+        "status": record.status,
+        "failure": record.failure,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
