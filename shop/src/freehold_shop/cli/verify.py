@@ -15,8 +15,8 @@ from freehold_shop.cli.replay import exit_code_of
 from freehold_shop.replay.display import print_checks
 from freehold_shop.supervisor.client import attach
 from freehold_shop.supervisor.plan import DEFAULT_STATE
-from freehold_shop.verify import Target
-from freehold_shop.verify import verify as verify_shop
+from freehold_shop.verify.run import Target
+from freehold_shop.verify.run import verify as verify_shop
 
 __all__ = ["verify"]
 

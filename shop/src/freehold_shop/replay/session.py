@@ -25,7 +25,7 @@ from freehold_shop.supervisor.client import Shop, attach, running_shop
 from freehold_shop.supervisor.errors import ShopNotRunning
 from freehold_shop.supervisor.plan import DEFAULT_STATE
 from freehold_shop.supervisor.state import read_state
-from freehold_shop.verify import Target, Verification, verify
+from freehold_shop.verify.model import Verification
 
 __all__ = ["Outcome", "Wanted", "replay"]
 
@@ -130,6 +130,8 @@ async def _run(
 
 async def _verify(shop: Shop, wanted: Wanted, run: Replay) -> tuple[Verification, FreeholdError | None]:
     """The verification, also after a run that ended early; one that cannot be made is not ok."""
+    from freehold_shop.verify.run import Target, verify  # imports every service: not before it is needed
+
     early = run.input_error or run.out_of_patience
     try:
         target = Target(shop.databases, shop.broker_url, shop.provider_url)

@@ -21,7 +21,8 @@ from freehold_shop.providers.ledger import Ledger
 from freehold_shop.providers.server import create_app
 from freehold_shop.supervisor.client import running_shop
 from freehold_shop.supervisor.plan import SERVICE_NAMES
-from freehold_shop.verify import Target, Verification, Verified, verify
+from freehold_shop.verify.model import Verification
+from freehold_shop.verify.run import Target, Verified, verify
 
 START_SECONDS = 120.0
 LEDGER = "ledger.ndjson"
