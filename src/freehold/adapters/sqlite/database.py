@@ -97,6 +97,9 @@ class SqliteDatabase(EngineDatabase):
 
     def _check_directory(self) -> None:
         directory = Path(self._url.database or "").absolute().parent
+        if ".freehold" in directory.parts:
+            # Freehold's own place, where settings name no URL; somebody else's directory may be a mistyped one.
+            directory.mkdir(parents=True, exist_ok=True)
         if not directory.is_dir():
             raise ConfigurationError(f"the directory '{directory}' does not exist", hint="make it, or change the URL")
 
