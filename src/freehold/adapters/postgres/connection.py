@@ -1,8 +1,8 @@
 """Statements on PostgreSQL through asyncpg and psycopg. Imports the base of the SQL adapters and the drivers.
 
-Time limits: the server's `statement_timeout` and `lock_timeout` are set with `SET LOCAL` in the round trip that carries
-BEGIN (a transaction-pooling proxy keeps no session settings); each call has a limit of its own above them, for
-connections that are dead without either side knowing.
+Time limits: the server's `statement_timeout` and `lock_timeout` are settings of the session. A transaction-pooling proxy
+keeps none: behind it they are set with `SET LOCAL` in the round trip that carries BEGIN. Each call has a limit of its
+own above them, for connections that are dead without either side knowing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,18 @@ from freehold.adapters.sql.connection import Row
 from freehold.database import DatabaseOptions
 from freehold.errors import DatabaseError, FreeholdError, OperationTimeout, Unavailable
 
-__all__ = ["AsyncpgConnection", "PooledAsyncpg", "PsycopgConnection", "StatementTransactions"]
+__all__ = ["AsyncpgConnection", "PooledAsyncpg", "PsycopgConnection", "StatementTransactions", "time_limits"]
 
 _GRACE_SECONDS = 3.0
 _ROLLBACK_SECONDS = 3.0
+
+
+def time_limits(options: DatabaseOptions) -> dict[str, str]:
+    """The server's own limits, in milliseconds, by the names of its settings."""
+    return {
+        "statement_timeout": str(round(options.statement_timeout_seconds * 1000)),
+        "lock_timeout": str(round(options.lock_timeout_seconds * 1000)),
+    }
 
 
 class AsyncpgConnection:
@@ -61,13 +69,10 @@ class AsyncpgConnection:
 class PooledAsyncpg(AsyncpgConnection):
     """A connection of our own pool."""
 
-    def __init__(self, driver: asyncpg.Connection[Any], options: DatabaseOptions) -> None:
+    def __init__(self, driver: asyncpg.Connection[Any], options: DatabaseOptions, *, proxied: bool) -> None:
         super().__init__(driver, options)
-        self._begin = (
-            "BEGIN ISOLATION LEVEL READ COMMITTED;"
-            f" SET LOCAL statement_timeout = {round(options.statement_timeout_seconds * 1000)};"
-            f" SET LOCAL lock_timeout = {round(options.lock_timeout_seconds * 1000)}"
-        )
+        limits = "; ".join(f"SET LOCAL {name} = {value}" for name, value in time_limits(options).items())
+        self._begin = "BEGIN ISOLATION LEVEL READ COMMITTED" + (f"; {limits}" if proxied else "")
         self._begin_seconds = options.connect_timeout_seconds
         self._suspect = False
 

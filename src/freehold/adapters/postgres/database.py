@@ -13,6 +13,7 @@ from freehold.adapters.postgres.connection import (
     PooledAsyncpg,
     PsycopgConnection,
     StatementTransactions,
+    time_limits,
 )
 from freehold.adapters.postgres.dialect import PostgresDialect
 from freehold.adapters.postgres.errors import diagnose
@@ -112,14 +113,25 @@ class PostgresDatabase(EngineDatabase):
             pool_reset_on_return=None,
             skip_autocommit_rollback=True,
             hide_parameters=True,
-            connect_args={**self._arguments, "timeout": self.options.connect_timeout_seconds},
+            connect_args=self._connect_arguments(),
         )
 
+    def _connect_arguments(self) -> dict[str, Any]:
+        arguments = {**self._arguments, "timeout": self.options.connect_timeout_seconds}
+        if not self._proxied:
+            arguments["server_settings"] = {**arguments.get("server_settings", {}), **time_limits(self.options)}
+        return arguments
+
+    @property
+    def _proxied(self) -> bool:
+        """Without prepared statements, as behind a transaction-pooling proxy, nothing is expected of the session."""
+        return bool(self._arguments["statement_cache_size"] == 0)
+
     def _pooled(self, driver: object) -> PooledConnection:
-        return PooledAsyncpg(cast("asyncpg.Connection[Any]", driver), self.options)
+        return PooledAsyncpg(cast("asyncpg.Connection[Any]", driver), self.options, proxied=self._proxied)
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
-        if self._arguments["statement_cache_size"] == 0 and isinstance(sql, PooledAsyncpg):
+        if self._proxied and isinstance(sql, PooledAsyncpg):
             return StatementTransactions(sql)
         return sql
 
