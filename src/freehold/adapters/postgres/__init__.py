@@ -35,11 +35,11 @@ class PostgresAdapter:
         from freehold.adapters.postgres.inbox import PostgresInboxStore
         from freehold.adapters.postgres.outbox import PostgresOutboxStore
         from freehold.adapters.postgres.saga import PostgresSagaStore
+        from freehold.adapters.postgres.schedule import PostgresScheduleStore
         from freehold.adapters.sql.audit import SqlAuditStore
         from freehold.adapters.sql.deadletters import SqlDeadLetterStore
         from freehold.adapters.sql.idempotency import SqlIdempotencyStore
         from freehold.adapters.sql.leases import SqlLeaseStore
-        from freehold.adapters.sql.schedule import SqlScheduleStore
         from freehold.binding import Stores
 
         database = PostgresDatabase(url, options, migrations, clock)
@@ -50,7 +50,7 @@ class PostgresAdapter:
             outbox=outbox,
             inbox=PostgresInboxStore(database, dialect),
             dead_letters=SqlDeadLetterStore(database, dialect),
-            schedule=SqlScheduleStore(database, dialect, outbox),
+            schedule=PostgresScheduleStore(database, dialect, outbox),
             sagas=PostgresSagaStore(database, dialect),
             leases=SqlLeaseStore(database, dialect),
             idempotency=SqlIdempotencyStore(database, dialect),

@@ -13,7 +13,7 @@ from typing import Final
 
 from freehold.adapters.sql.connection import SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.inbox import SqlInboxStore
+from freehold.adapters.sql.inbox import DEFERRED_COLUMNS, SqlInboxStore
 from freehold.adapters.sql.store import sql_of
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict
@@ -36,14 +36,14 @@ class PostgresInboxStore(SqlInboxStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        self._claim = f"SELECT {DEFERRED_COLUMNS} FROM freehold_deferred_claim($3, {now}, $2::float8, $4::integer)"
+        self._next_due = f"SELECT {dialect.seconds_sql('freehold_deferred_next_due($2)', now)}"
         self._write = f"""\
 WITH arrival AS MATERIALIZED (
     SELECT * FROM {dialect.relation_sql(2, _ARRIVAL)} AS given
 ), blocked AS MATERIALIZED (
-    SELECT a.topic, a.key, min(a.place) AS place FROM arrival AS a
-    WHERE EXISTS (SELECT FROM freehold_deferred AS d WHERE d.consumer = $1 AND d.topic = a.topic AND d.key = a.key
-                  AND (a.deferred_position IS NULL OR d.position < a.deferred_position))
-    GROUP BY a.topic, a.key
+    SELECT topic, key, place FROM freehold_deferred_blocking($1, $2::jsonb)
 ), open AS MATERIALIZED (
     SELECT a.place, a.receipt_key, a.bars FROM arrival AS a LEFT JOIN blocked AS b USING (topic, key)
     WHERE b.place IS NULL OR a.place < b.place

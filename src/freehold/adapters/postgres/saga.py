@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
 from freehold.adapters.sql.saga import ENTRY_COLUMNS, SqlSagaStore
 
 __all__ = ["PostgresSagaStore"]
@@ -12,6 +13,12 @@ __all__ = ["PostgresSagaStore"]
 
 class PostgresSagaStore(SqlSagaStore):
     """The journal is appended by the statement that writes the row, from what it returns."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        self._due = f"{self._select_from(f'freehold_saga_take({now}, $2::integer)')} ORDER BY due_at, id"
+        self._next_due = f"SELECT {dialect.seconds_sql('freehold_saga_next_due()', now)}"
 
     async def _write(
         self, sql: SqlConnection, statement: str, parameters: Sequence[object], saga_id: object, entries: str

@@ -17,10 +17,10 @@ from freehold.adapters.sql.store import SqlStore, sql_of, storable
 from freehold.database import UnitOfWork
 from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
 
-__all__ = ["SqlInboxStore"]
+__all__ = ["DEFERRED_COLUMNS", "SqlInboxStore"]
 
 _REASON_CHARACTERS_MAX: Final = 500
-_COLUMNS: Final = "position, consumer, topic, key, receipt_key, document, attempts, due_at, reason"
+DEFERRED_COLUMNS: Final = "position, consumer, topic, key, receipt_key, document, attempts, due_at, reason"
 _IS_HEAD: Final = (
     "NOT EXISTS (SELECT 1 FROM freehold_deferred AS e WHERE e.consumer = d.consumer AND e.topic = d.topic"
     " AND e.key = d.key AND e.position < d.position)"
@@ -44,7 +44,7 @@ WITH head AS MATERIALIZED (
 )
 UPDATE freehold_deferred SET attempts = attempts + 1, due_at = {dialect.later_sql(now, 2)}
 WHERE position IN (SELECT position FROM head)
-RETURNING {_COLUMNS}"""
+RETURNING {DEFERRED_COLUMNS}"""
         self._postpone = f"""\
 UPDATE freehold_deferred SET due_at = {dialect.later_sql(now, 2)}, reason = $3 WHERE position = $4 AND attempts = $5"""
         self._next_due = f"""\
@@ -117,7 +117,7 @@ DELETE FROM freehold_inbox WHERE (consumer, receipt_key) IN (SELECT consumer, re
         parameters = (limit,) if consumer is None else (limit, consumer)
         async with self._database.direct() as sql:
             rows = await sql.fetch(
-                f"SELECT {_COLUMNS} FROM freehold_deferred {where} ORDER BY position LIMIT $1", parameters
+                f"SELECT {DEFERRED_COLUMNS} FROM freehold_deferred {where} ORDER BY position LIMIT $1", parameters
             )
         return [self._message(row) for row in rows]
 

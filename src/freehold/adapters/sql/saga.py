@@ -48,15 +48,19 @@ ON CONFLICT (id) DO NOTHING"""
 UPDATE freehold_saga SET updated_at = {now}, due_at = {dialect.later_sql(now, 2)}, status = $3, document = $4,
                          failure = $5, version = version + 1
 WHERE id = $6 AND version = $7"""
-        self._select = f"""\
-SELECT id, definition, definition_version, key, correlation_id, status, version, document, failure,
-       {dialect.seconds_sql("due_at", now)}, created_at, updated_at
-FROM freehold_saga"""
+        self._select = self._select_from("freehold_saga")
         self._due = f"{self._select} WHERE due_at <= {now} ORDER BY due_at, id LIMIT $2 {dialect.lock_free_rows}"
         self._next_due = f"SELECT {dialect.seconds_sql('min(due_at)', now)} FROM freehold_saga WHERE due_at IS NOT NULL"
         self._old = f"""\
 SELECT id FROM freehold_saga WHERE status IN ({_ENDED}) AND updated_at < {dialect.later_sql(now, 2)}
 ORDER BY updated_at LIMIT $3 {dialect.lock_free_rows}"""
+
+    def _select_from(self, source: str) -> str:
+        """The columns that `_record` reads, from the table or what has its shape; `$1` is the time."""
+        return f"""\
+SELECT id, definition, definition_version, key, correlation_id, status, version, document, failure,
+       {self._dialect.seconds_sql("due_at", self._dialect.now_sql(1))}, created_at, updated_at
+FROM {source}"""
 
     @abstractmethod
     async def _write(

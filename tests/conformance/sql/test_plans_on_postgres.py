@@ -1,0 +1,83 @@
+"""A backlog that came after the plans were made: what is due is found as quickly as in a table that was always full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from freehold.binding import Stores, open_stores
+from freehold.database import DatabaseOptions
+from freehold.inbox.store import Arrival, ReceiptStatus
+
+pytestmark = pytest.mark.servers
+_TABLES = ("freehold_deferred", "freehold_schedule", "freehold_saga")
+_ROWS = 30_000
+_FILL = (
+    (
+        "INSERT INTO freehold_deferred (consumer, topic, key, receipt_key, document, attempts, due_at, deferred_at,"
+        " reason) SELECT 'shop', 't.events', 'k' || i % 15000, 'r' || i, '', 0, now() + interval '1 hour', now(), ''"
+        " FROM generate_series(1, $1) AS i"
+    ),
+    (
+        "INSERT INTO freehold_schedule (id, name, topic, key, document, due_at)"
+        " SELECT gen_random_uuid(), 'n', 't.events', 'k' || i, '', now() + interval '1 hour'"
+        " FROM generate_series(1, $1) AS i"
+    ),
+    (
+        "INSERT INTO freehold_saga (id, definition, definition_version, key, correlation_id, status, version, document,"
+        " due_at, created_at, updated_at) SELECT gen_random_uuid(), 'd', 1, 'k', gen_random_uuid(), 'running', 1, '',"
+        " now() + interval '1 hour', now(), now() FROM generate_series(1, $1) AS i"
+    ),
+)
+# Wrong plans take many seconds, right ones milliseconds: the limit is far from both, also on a busy machine.
+_SECONDS_MAX = 1.5
+
+
+@pytest.fixture
+async def stores(postgres_url: str) -> AsyncIterator[Stores]:
+    """One connection, so that the plans are those of the empty tables."""
+    stores = open_stores(postgres_url, DatabaseOptions(pool_size=1, statement_timeout_seconds=60.0))
+    await stores.database.open()
+    await stores.database.upgrade()
+    yield stores
+    await stores.database.close()
+
+
+async def test_what_is_due_is_found_with_plans_from_empty_tables(stores: Stores, postgres_url: str) -> None:
+    async def blocked() -> object:
+        async with stores.database.begin() as unit:
+            arrivals = [Arrival(f"new{n}", "t.events", f"k{n}") for n in range(64)]
+            return [receipt.status for receipt in await stores.inbox.receive(unit, "shop", arrivals)]
+
+    async def sagas() -> object:
+        async with stores.database.begin() as unit:
+            return await stores.sagas.claim_due(unit, 50)
+
+    questions: list[Callable[[], Awaitable[object]]] = [
+        lambda: stores.inbox.claim_due("shop", 16, 60.0),
+        lambda: stores.inbox.next_due_seconds("shop"),
+        blocked,
+        lambda: stores.schedule.move_due(200),
+        stores.schedule.next_due_seconds,
+        sagas,
+        stores.sagas.next_due_seconds,
+    ]
+    operator = await asyncpg.connect(postgres_url)
+    for table in _TABLES:
+        await operator.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        await operator.execute(f"VACUUM ANALYZE {table}")
+    for _ in range(7):
+        for question in questions:
+            await question()
+    for fill in _FILL:
+        await operator.execute(fill, _ROWS)
+    await operator.close()
+    for question in questions:
+        begun = time.monotonic()
+        answer = await question()
+        assert time.monotonic() - begun < _SECONDS_MAX
+        if question is blocked:
+            assert answer == [ReceiptStatus.BLOCKED] * 64
