@@ -62,6 +62,7 @@ class GroupMember:
         self._keeper = GroupKeeper(log, self._holds, self.id, lease_seconds, clock, self._news_came)
         self._news = asyncio.Event()
         self._stale = True
+        self._refreshed_at = -math.inf
         self._closed = False
         log.listen(self._messages_came, self._keeper.wake)
 
@@ -190,6 +191,7 @@ class GroupMember:
             hold.tried_to = math.inf
 
     async def _refresh(self) -> None:
+        self._refreshed_at = asyncio.get_running_loop().time()
         try:
             await self._log.refresh()
         except BaseException:
@@ -201,7 +203,8 @@ class GroupMember:
         done, _ = await asyncio.wait({waiter}, timeout=seconds)
         if not done:
             waiter.cancel()
-            self._stale = True
+            # Many tasks fetch at once, and one look is enough for all of them.
+            self._stale = self._stale or asyncio.get_running_loop().time() - self._refreshed_at >= _POLL_SECONDS
 
     def _messages_came(self) -> None:
         self._stale = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
+from weakref import WeakSet
 from typing import Any, Self
 from uuid import UUID
 
@@ -47,6 +48,7 @@ class Outbox:
             roles=("relay", "schedule", "prune") if relay else (),
             clock=clock,
         )
+        self._listening: WeakSet[Any] = WeakSet()
 
     @property
     def running(self) -> RunningService:
@@ -76,7 +78,7 @@ class Outbox:
         """Publish an event with the user's commit; returns its id. Raises `DeclarationError`, `ConfigurationError`."""
         tx = self._running.post.enlist(session)
         message_id = tx.publish(event, key=key, subject=subject, headers=headers)
-        await _write(tx, session)
+        await self._write(tx, session)
         return message_id
 
     async def send(
@@ -91,19 +93,41 @@ class Outbox:
         """Send a command with the user's commit; returns its id."""
         tx = self._running.post.enlist(session)
         message_id = tx.send(command, key=key, subject=subject, headers=headers)
-        await _write(tx, session)
+        await self._write(tx, session)
         return message_id
 
     async def schedule(self, session: object, message: object, *, delay_seconds: float, key: str | None = None) -> UUID:
         """Have a message sent `delay_seconds` after the user's commit; returns the id that `cancel` takes."""
         tx = self._running.post.enlist(session)
         message_id = tx.schedule(message, delay_seconds=delay_seconds, key=key)
-        await _write(tx, session)
+        await self._write(tx, session)
         return message_id
 
     async def cancel(self, session: object, message_id: UUID) -> bool:
         """Take a scheduled message back with the user's commit. False: it is on its way already."""
         return await self._running.post.enlist(session).cancel(message_id)
+
+    async def _write(self, tx: Transaction, session: object) -> None:
+        """Stage, and have the loops woken by the commit where SQLAlchemy tells of it.
+
+        One listener for the life of a session or connection: they may live as long as the process. A wake too many
+        does no harm.
+        """
+        await tx.flush()
+        if isinstance(session, AsyncSession):
+            target: Any = session.sync_session
+            name = "after_commit"
+        elif isinstance(session, AsyncConnection) and session.sync_connection is not None:
+            target, name = session.sync_connection, "commit"
+        else:
+            return
+        if target not in self._listening:
+            self._listening.add(target)
+            sqlalchemy_event.listen(target, name, lambda _target: self._wake())
+
+    def _wake(self) -> None:
+        self._running.post.on_staged()
+        self._running.post.on_scheduled()
 
 
 class Inbox:
@@ -138,16 +162,3 @@ class Inbox:
     async def prune(self, older_than_seconds: float, *, limit: int = 1000) -> int:
         """Delete receipts older than this, `limit` at most; returns how many. Call it now and then."""
         return await self._stores.inbox.prune(older_than_seconds, limit)
-
-
-async def _write(tx: Transaction, session: object) -> None:
-    """Stage, and have the relay woken by the commit where SQLAlchemy tells of it. A wake too many does no harm."""
-    # Imported here: it takes long, and most programs that import the runtime never come to this.
-    from sqlalchemy import event as sqlalchemy_event
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-
-    await tx.flush()
-    if isinstance(session, AsyncSession):
-        sqlalchemy_event.listen(session.sync_session, "after_commit", lambda _session: tx.notify(), once=True)
-    elif isinstance(session, AsyncConnection) and session.sync_connection is not None:
-        sqlalchemy_event.listen(session.sync_connection, "commit", lambda _connection: tx.notify(), once=True)
