@@ -1,0 +1,156 @@
+"""Known bugs are planted, and the check of the invariants finds each of them; without a bug it finds nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults.scenario import breaches
+
+from freehold.adapters.sql.saga import SqlSagaStore
+from freehold.adapters.sqlite.inbox import SqliteInboxStore
+from freehold.adapters.sqlite.outbox import SqliteOutboxStore
+from freehold.binding import Stores, open_stores
+from freehold.broker import Batch
+from freehold.clock import SystemClock
+from freehold.conformance.outbox import outgoing, take_partitions
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, LeaseLost
+from freehold.ids import new_id
+from freehold.inbox.consumer import ConsumerRunner
+from freehold.inbox.store import Arrival, Receipt, ReceiptStatus
+from freehold.outbox.relay import RelayRunner
+from freehold.outbox.store import LEASE_PREFIX
+from freehold.saga.store import JournalEntry, SagaRecord, SagaStatus
+
+
+async def test_the_system_as_it_is_breaks_nothing(tmp_path: Path) -> None:
+    assert await breaches(tmp_path) == []
+
+
+async def test_acknowledging_before_the_commit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def take(self: ConsumerRunner, batch: Batch) -> None:
+        with contextlib.suppress(LeaseLost):
+            await batch.settle(len(batch.deliveries))
+        await self._handle(batch)
+
+    monkeypatch.setattr(ConsumerRunner, "_take", take)
+    assert any(breach.endswith("lost") for breach in await breaches(tmp_path))
+
+
+async def test_removing_rows_before_the_confirmation_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def round_(self: RelayRunner) -> int:
+        leases = self._held()
+        rows = await self._outbox.fetch(leases, 200) if leases else ()
+        await self._outbox.remove(leases, rows)
+        await self._broker.publish([row.message for row in rows], 5.0)
+        return len(rows)
+
+    monkeypatch.setattr(RelayRunner, "_round", round_)
+    # Nobody is to die of a message that may be lost.
+    assert any(breach.endswith("lost") for breach in await breaches(tmp_path, deadly=()))
+
+
+async def test_dropping_the_receipts_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def receive(
+        self: SqliteInboxStore, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]
+    ) -> Sequence[Receipt]:
+        return [Receipt(ReceiptStatus.FRESH) for _ in arrivals]
+
+    monkeypatch.setattr(SqliteInboxStore, "receive", receive)
+    assert any(breach.endswith("doubled") for breach in await breaches(tmp_path))
+
+
+@pytest.fixture
+async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
+    stores = open_stores(f"sqlite:///{tmp_path}/service.db")
+    await stores.database.open()
+    await stores.database.upgrade()
+    yield stores
+    await stores.database.close()
+
+
+async def _changes_of_a_relay_without_its_lease(stores: Stores) -> list[str]:
+    """A relay is frozen after it fetched; another one takes over; the first goes on."""
+    async with stores.database.begin() as unit:
+        await stores.outbox.stage(unit, [outgoing("k"), outgoing("k")])
+    late = await take_partitions(stores)
+    rows = await stores.outbox.fetch(late, 10)
+    for seen in await stores.leases.list(LEASE_PREFIX):
+        await stores.leases.take(seen, "another")
+    found = []
+    if await stores.outbox.fetch(late, 10):
+        found.append("fetched")
+    if await stores.outbox.postpone(late, rows[0], 60.0, "late"):
+        found.append("postponed")
+    if await stores.outbox.bury(late, rows[0], "late"):
+        found.append("buried")
+    if await stores.outbox.remove(late, rows[1:]):
+        found.append("removed")
+    return found
+
+
+async def test_a_relay_without_its_lease_changes_nothing(stores: Stores) -> None:
+    assert await _changes_of_a_relay_without_its_lease(stores) == []
+
+
+async def test_skipping_the_check_of_the_token_is_found(stores: Stores) -> None:
+    outbox = stores.outbox
+    assert isinstance(outbox, SqliteOutboxStore)
+    for name in ("_fetch", "_remove_sql", "_postpone"):
+        planted = getattr(outbox, name).replace(" AND l.token = g.token", "")
+        assert planted != getattr(outbox, name)
+        setattr(outbox, name, planted)
+    assert await _changes_of_a_relay_without_its_lease(stores) == ["fetched", "postponed", "buried", "removed"]
+
+
+async def _ends_of_a_saga(stores: Stores) -> list[str]:
+    """Two engines decide on the same state of an instance: one completes it, one begins to undo it."""
+    record = _record()
+    async with stores.database.begin() as unit:
+        await stores.sagas.create(unit, record, ())
+    seen = []
+    for _ in range(2):
+        async with stores.database.begin() as unit:
+            seen.append(await stores.sagas.load(unit, record.id))
+    for status, loaded in zip((SagaStatus.COMPLETED, SagaStatus.COMPENSATED), seen, strict=True):
+        entry = JournalEntry(SystemClock().now(), "", status.value, 0, "")
+        with contextlib.suppress(ConcurrencyConflict):
+            async with stores.database.begin() as unit:
+                await stores.sagas.save(unit, replace(loaded, status=status), [entry])
+    return [entry.what for entry in await stores.sagas.journal(record.id)]
+
+
+async def test_a_saga_ends_once(stores: Stores) -> None:
+    assert await _ends_of_a_saga(stores) == ["completed"]
+
+
+async def test_saving_without_the_version_is_found(stores: Stores) -> None:
+    sagas: Any = stores.sagas
+    assert isinstance(sagas, SqlSagaStore)
+    planted = sagas._save.replace(" AND version = $7", " AND $7 >= 0")
+    assert planted != sagas._save
+    sagas._save = planted
+    assert await _ends_of_a_saga(stores) == ["completed", "compensated"]
+
+
+def _record() -> SagaRecord:
+    now = SystemClock().now()
+    return SagaRecord(
+        id=new_id(),
+        definition="orders.checkout",
+        definition_version=1,
+        key="k",
+        correlation_id=new_id(),
+        status=SagaStatus.RUNNING,
+        version=1,
+        document=b"{}",
+        failure=None,
+        due_seconds=None,
+        created_at=now,
+        updated_at=now,
+    )
