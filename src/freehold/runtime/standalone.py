@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from weakref import WeakSet
 from typing import Any, Self
 from uuid import UUID
+from weakref import WeakSet
 
 from freehold.binding import open_stores
 from freehold.clock import Clock
@@ -113,6 +113,10 @@ class Outbox:
         One listener for the life of a session or connection: they may live as long as the process. A wake too many
         does no harm.
         """
+        # Imported here: it takes long, and most programs that import the runtime never come to this.
+        from sqlalchemy import event as sqlalchemy_event
+        from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
         await tx.flush()
         if isinstance(session, AsyncSession):
             target: Any = session.sync_session

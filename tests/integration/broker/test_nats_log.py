@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from freehold.adapters.nats import adapter
-from freehold.adapters.nats.broker import NatsBroker
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.names import Names
-from freehold.broker import BrokerOptions, Outgoing, PublishFailed, Stored
+from freehold.broker import Broker, BrokerOptions, Outgoing, PublishFailed, Stored
 from freehold.conformance.broker_harness import collect, eventually, messages, publish, subscribe
 from freehold.errors import LeaseLost, MessageRejected, Unavailable
 from freehold.ids import new_id
@@ -33,7 +32,7 @@ async def connection(nats_url: str) -> AsyncIterator[NatsConnection]:
     await connection.close()
 
 
-def _broker(url: str, options: BrokerOptions) -> NatsBroker:
+def _broker(url: str, options: BrokerOptions) -> Broker:
     return adapter.broker(url, options)
 
 

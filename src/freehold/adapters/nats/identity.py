@@ -31,7 +31,7 @@ class LogIdentity:
     def knows(self, record: Msg) -> bool:
         """Whether the position in a place's record is one of this log."""
         value = json.loads(record.data)
-        return value.get("log") == self.made_at and value["position"] <= self.last
+        return bool(value.get("log") == self.made_at and value["position"] <= self.last)
 
 
 async def count_strangers(connection: NatsConnection, names: Names, timeout_seconds: float) -> int:
