@@ -93,7 +93,10 @@ def open_broker(url: str, options: BrokerOptions | None = None, clock: Clock | N
 
 
 def _scheme(url: str) -> str:
-    scheme = urlsplit(url).scheme.partition("+")[0]
+    try:
+        scheme = urlsplit(url).scheme.partition("+")[0]
+    except ValueError:
+        raise ConfigurationError("a URL that cannot be read", hint="are its brackets and colons right?") from None
     if not scheme:
         raise ConfigurationError(
             "a URL without a scheme", hint="write sqlite:///file.db or postgresql://user@host/name"

@@ -30,7 +30,7 @@ async def command(project: Project, names: tuple[str, ...], subject: str | None,
                 (access.name, each.at, each.actor, each.action, each.subject, each.reason)
                 for each in await access.stores.audit.find(subject, limit)
             ]
-    rows.sort(key=lambda row: row[1], reverse=True)
+    rows = sorted(rows, key=lambda row: row[1], reverse=True)[:limit]
     if as_json:
         actions = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         answer_json({"actions": actions, "failed": opened.as_document()})

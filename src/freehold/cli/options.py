@@ -34,9 +34,9 @@ def service_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """How many of each service at most."""
+    """`--limit`: how many at most."""
     return click.option(
-        "--limit", default=default, show_default=True, type=click.IntRange(1, 10_000), help="Of each service."
+        "--limit", default=default, show_default=True, type=click.IntRange(1, 10_000), help="No more than so many."
     )
 
 

@@ -43,7 +43,7 @@ async def list_(project: Project, names: tuple[str, ...], name: str | None, limi
                 (access.name, each.message.id, each.name, each.message.key, each.due_at)
                 for each in await access.stores.schedule.find(name, limit)
             ]
-    rows.sort(key=lambda row: row[-1])
+    rows = sorted(rows, key=lambda row: row[-1])[:limit]
     if as_json:
         columns = ("service", "id", "type", "key", "due_at")
         scheduled = [dict(zip(columns, row, strict=True)) for row in rows]

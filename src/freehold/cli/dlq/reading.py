@@ -52,7 +52,7 @@ async def list_(
     async with project.open(names) as opened:
         for access in opened.services:
             found += [(access.name, letter) for letter in await access.stores.dead_letters.find(wanted)]
-    found.sort(key=lambda each: (each[1].failed_at, each[1].id), reverse=True)
+    found = sorted(found, key=lambda each: (each[1].failed_at, each[1].id), reverse=True)[:limit]
     if as_json:
         letters = [{"service": name, **{key: getattr(each, key) for key in _COLUMNS[1:]}} for name, each in found]
         answer_json({"dead_letters": letters, "failed": opened.as_document()})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
 from freehold.cli.context import Project, ServiceAccess
@@ -40,6 +42,7 @@ async def list_(
     async with project.open(names) as opened:
         for access in opened.services:
             found += [(access, record) for record in await access.stores.sagas.find(wanted)]
+    found = sorted(found, key=_begun_at, reverse=True)[:limit]
     if as_json:
         answer_json({"sagas": [_document(*each) for each in found], "failed": opened.as_document()})
     else:
@@ -94,6 +97,10 @@ async def diagram(project: Project, definition: str, *, as_json: bool) -> int:
     else:
         click.echo(drawn, nl=False)
     return 0
+
+
+def _begun_at(found: tuple[ServiceAccess, SagaRecord]) -> datetime:
+    return found[1].created_at or datetime.max.replace(tzinfo=UTC)
 
 
 def _document(access: ServiceAccess, record: SagaRecord) -> dict[str, object]:

@@ -1,0 +1,85 @@
+"""`freehold saga` and `schedule` on real databases: a person decides for sagas that wait for one."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.integration.cli.work import Project, ran, schedule_one, stuck_sagas
+from tests.unit.cli.typing_in import Typed
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def _status(typed: Typed, key: str) -> str:
+    status: str = typed("saga", "show", key, "--json").document["status"]
+    return status
+
+
+def _unsent(typed: Typed) -> int:
+    pending: int = typed("outbox", "-s", "till", "--json").document["services"][0]["outbox"]["pending"]
+    return pending
+
+
+def test_stuck_sagas_are_found_and_their_story_is_told(project: Project, typed: Typed) -> None:
+    ran(stuck_sagas(project, "a", "b"))
+    found = typed("saga", "list", "--status", "needs-attention", "--json").document["sagas"]
+    assert [each["key"] for each in found] == ["b", "a"]
+    assert typed("saga", "list", "--status", "completed", "--json").document["sagas"] == []
+    assert [each["key"] for each in typed("saga", "list", "--key", "a", "--json").document["sagas"]] == ["a"]
+    assert typed("saga", "list", "--definition", "other", "--json").document["sagas"] == []
+    by_id = typed("saga", "show", found[1]["id"], "--json").document
+    assert by_id == typed("saga", "show", "a", "--json").document
+    assert [each["what"] for each in by_id["journal"] if each["step"] == "pick"][-1] == "needs-attention"
+    assert "needs-attention" in typed("saga", "show", "a").out
+    assert typed("saga", "show", "a", "--mermaid").out.startswith("sequenceDiagram")
+    assert typed("saga", "diagram", "till.selling").out.startswith("stateDiagram-v2")
+    absent = typed("saga", "diagram", "till.absent")
+    assert (absent.code, "till.selling" in absent.err) == (2, True)
+    assert typed("saga", "show", uuid4()).code == 2
+    assert typed("doctor", "-s", "till", "--json").code == 1
+    assert "saga list --status needs-attention" in typed("doctor", "-s", "till").out
+
+
+def test_people_decide_and_it_is_written_down(project: Project, typed: Typed) -> None:
+    ran(stuck_sagas(project, "retry", "skip", "compensate", "abandon"))
+    ends = {"retry": "compensating", "skip": "compensated", "compensate": "compensating", "abandon": "abandoned"}
+    for decision, status in ends.items():
+        yes = [] if decision == "retry" else ["--yes"]
+        if yes:
+            assert typed("saga", decision, decision, "--reason", "x").code == 2
+            assert _status(typed, decision) == "needs-attention"
+        answer = typed("saga", decision, decision, "--reason", f"why {decision}", *yes, "--json")
+        assert (answer.code, answer.document["status"]) == (0, status), decision
+        assert _status(typed, decision) == status
+    # Those that ask for the compensation again staged it in the same transaction.
+    assert _unsent(typed) == 2
+    trail: list[Any] = typed("audit", "--json").document["actions"]
+    assert {(each["action"], each["reason"]) for each in trail} == {(f"saga.{d}", f"why {d}") for d in ends}
+    refused = typed("saga", "retry", "abandon", "--reason", "x")
+    assert (refused.code, "Traceback" in refused.err) == (1, False)
+    assert len(typed("audit", "--json").document["actions"]) == 4
+
+
+def test_a_decision_needs_the_definition(project: Project, typed: Typed) -> None:
+    ran(stuck_sagas(project, "a"))
+    project.file.write_text(project.file.read_text().replace("modules = ", "# "))
+    assert typed("saga", "show", "a", "-s", "till").code == 0
+    answer = typed("saga", "retry", "a", "-s", "till", "--reason", "x")
+    assert (answer.code, "--app" in answer.err) == (2, True)
+    assert typed("describe").code == 2
+
+
+def test_a_scheduled_message_is_taken_back_once(project: Project, typed: Typed) -> None:
+    ran(schedule_one(project))
+    (found,) = typed("schedule", "list", "--json").document["scheduled"]
+    assert (found["type"], found["service"], found["key"]) == ("depot.put-back", "till", "later")
+    assert typed("schedule", "list", "--type", "other", "--json").document["scheduled"] == []
+    assert "in 60 min" in typed("schedule", "list").out
+    assert typed("schedule", "cancel", found["id"], "--reason", "x").code == 2
+    cancelled = typed("schedule", "cancel", found["id"], "--reason", "x", "--yes", "--json")
+    assert (cancelled.code, cancelled.document["service"]) == (0, "till")
+    assert typed("schedule", "cancel", found["id"], "--reason", "x", "--yes").code == 1
+    (action,) = typed("audit", "--json").document["actions"]
+    assert (action["action"], action["subject"]) == ("schedule.cancel", found["id"])

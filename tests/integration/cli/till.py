@@ -1,0 +1,66 @@
+"""Services for the command line to work on: a till that directs sales, and a depot that picks goods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freehold import Migration, Retry, Saga, Service, Transaction, command, event, step
+
+TABLE = Migration("001-picked", {"": ["CREATE TABLE picked (sale text NOT NULL)"]})
+till = Service("till")
+depot = Service("depot", migrations=[TABLE])
+seen: list[str] = []
+
+
+@command("depot.pick", key="sale")
+class Pick:
+    sale: str
+
+
+@command("depot.put-back", key="sale")
+class PutBack:
+    sale: str
+
+
+@command("depot.pay", key="sale")
+class Pay:
+    sale: str
+
+
+@event("till.sale-closed", key="sale")
+class SaleClosed:
+    sale: str
+    cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    sale: str
+
+
+@till.directs
+class Selling(Saga[Sale], name="till.selling", key="sale"):
+    pick = step(Pick, undo=PutBack)
+    pay = step(Pay, no_undo=True, after=pick)
+
+
+@depot.handles(Pick)
+async def pick(message: Pick, tx: Transaction) -> None:
+    """Nothing to do."""
+
+
+@depot.handles(PutBack)
+async def put_back(message: PutBack, tx: Transaction) -> None:
+    """Nothing to do."""
+
+
+@depot.handles(SaleClosed, retry=Retry(attempts=1))
+async def sale_closed(message: SaleClosed, tx: Transaction) -> None:
+    if message.cents < 0:
+        raise ValueError("planned")
+    tx.publish(SaleNoted(message.sale))
+
+
+@event("depot.sale-noted", key="sale")
+class SaleNoted:
+    sale: str
