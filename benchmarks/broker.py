@@ -21,7 +21,7 @@ from freehold.broker import Broker, Outgoing, Stored, Subscription
 from freehold.ids import new_id
 from freehold_shop.servers import ServerUnavailable, start_nats
 
-__all__ = ["main"]
+__all__ = ["main", "measure"]
 
 _BATCH = 200
 _DOCUMENT = b"x" * 700
@@ -37,21 +37,22 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     with tempfile.TemporaryDirectory() as directory:
         results = {
-            "memory": asyncio.run(_measure("memory://", seconds, apart=False)),
-            "embedded": asyncio.run(_measure(f"embedded:///{directory}/broker.db", seconds)),
+            "memory": asyncio.run(measure("memory://", seconds, apart=False)),
+            "embedded": asyncio.run(measure(f"embedded:///{directory}/broker.db", seconds)),
             "embedded, synchronous=normal": asyncio.run(
-                _measure(f"embedded:///{directory}/normal.db?synchronous=normal", seconds)
+                measure(f"embedded:///{directory}/normal.db?synchronous=normal", seconds)
             ),
         }
         try:
             with start_nats(Path(directory) / "nats") as server:
-                results["nats"] = asyncio.run(_measure(server.url, seconds))
+                results["nats"] = asyncio.run(measure(server.url, seconds))
         except ServerUnavailable as error:
             print(f"NATS is left out: {error}", file=sys.stderr)
     print(json.dumps(results, indent=2))
 
 
-async def _measure(url: str, seconds: float, *, apart: bool = True) -> dict[str, Any]:
+async def measure(url: str, seconds: float, *, apart: bool = True) -> dict[str, Any]:
+    """Figures of one broker; `apart` measures the way to another process as well."""
     broker = open_broker(url)
     await broker.open()
     consumer = await broker.subscribe(Subscription("bench", frozenset({"bench.events"})))
