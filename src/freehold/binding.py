@@ -1,8 +1,7 @@
 """What an adapter package offers, and how it is found: entry points by URL scheme. Runtime: the composition root.
 
 This is the only place that loads adapters. Each entry point in the group `freehold.adapters` names an object with
-`schemes`
-and one or both of `database` and `broker`.
+`schemes` and one or both of `database` and `broker`.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class BrokerFeatures:
     """What a broker guarantees, as data.
 
     redelivery_horizon_seconds  how long after publishing a message may still come (again); the inbox must remember
-    longer.
+                                longer.
     confirm_survives            what a confirmed message survives: the death of the process, or loss of power as well.
     """
 
@@ -148,8 +148,7 @@ class Batch(Protocol):
         """Acknowledge the first `acknowledged` deliveries and give the partition back; the rest comes again.
 
         Raises `LeaseLost` when another member took the partition over (nothing is acknowledged then), `Unavailable`
-        when
-        the broker cannot be reached (the batch comes again). Exactly one call for each batch.
+        when the broker cannot be reached (the batch comes again). Exactly one call for each batch.
         """
 
 

@@ -1,8 +1,7 @@
 """The database port: one service's own database and its unit of work. Port: imports the foundation only.
 
-A pattern's store takes a `UnitOfWork` wherever its write belongs to the business transaction, and none where the
-write is
-a transaction of its own (relays, pruning). Adapters live in `freehold.adapters`; the first part of the URL's scheme
+A pattern's store takes a `UnitOfWork` wherever its write belongs to the business transaction, and none where the write
+is a transaction of its own (relays, pruning). Adapters live in `freehold.adapters`; the first part of the URL's scheme
 finds them.
 """
 
@@ -40,8 +39,7 @@ class DatabaseOptions:
     """How a database is opened; every wait has a limit.
 
     `partitions` divides the outbox between relays; it is written into the database when its tables are made and read
-    from
-    there afterwards, so that all instances agree.
+    from there afterwards, so that all instances agree.
     """
 
     pool_size: int = 8

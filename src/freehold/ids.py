@@ -20,8 +20,7 @@ def new_id() -> UUID:
     """Return a UUIDv7 (RFC 9562, method 1): unique over processes, increasing within one.
 
     74 random bits separate processes that draw in the same millisecond; the 12-bit counter keeps one process ordered
-    and
-    borrows from the next millisecond when it overflows. A forked child starts a counter of its own.
+    and borrows from the next millisecond when it overflows. A forked child starts a counter of its own.
     """
     global _last_ms, _counter, _owner_pid  # noqa: PLW0603 - one monotonic sequence a process is the point
     with _lock:

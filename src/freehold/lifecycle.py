@@ -2,9 +2,8 @@
 
 Protocol: `start()` spawns the task and returns once `run()` is scheduled; `stop(drain_seconds)` asks `run()` to finish
 what it holds (`self.stopping` becomes true and every `wait` returns at once), waits at most `drain_seconds`, then
-cancels
-and waits for the cancellation to be absorbed. A runner that fails restarts after a backoff and keeps its last error; it
-never dies silently. `stop()` is idempotent, and safe from a cancelled task: the loop is stopped all the same.
+cancels and waits for the cancellation to be absorbed. A runner that fails restarts after a backoff and keeps its last
+error; it never dies silently. `stop()` is idempotent, and safe from a cancelled task: the loop is stopped all the same.
 """
 
 from __future__ import annotations

@@ -50,10 +50,9 @@ class Service:
         """Make a function the handler of a command of this service or of an event of any service.
 
         It runs in a transaction together with its receipt: its effect happens once. For a command, what it returns is
-        the
-        answer: a declared or plain dataclass, None, or `Rejected`. Raising `Rejected` rolls back and answers; any other
-        exception rolls back and is retried by the policy, then becomes a dead letter. `timeout_seconds` bounds one run;
-        without it the service's setting does.
+        the answer: a declared or plain dataclass, None, or `Rejected`. Raising `Rejected` rolls back and answers; any
+        other exception rolls back and is retried by the policy, then becomes a dead letter. `timeout_seconds` bounds
+        one run; without it the service's setting does.
         """
         declared = message_type(message)
 

@@ -36,7 +36,7 @@ class Settings:
 
     database, broker          URLs. Without them: SQLite files and the embedded broker below `./.freehold/data`.
     database_options, broker_options  tables in the file; `FREEHOLD_<SERVICE>_DATABASE_OPTIONS_POOL_SIZE` in the
-    environment.
+                                      environment.
     workers                   batches of different partitions that are handled side by side.
     batch_limit               messages that one transaction handles.
     handler_timeout_seconds   for handlers that name no limit of their own.

@@ -1,9 +1,8 @@
 """The transaction that services work in: the unit of work plus what is published, sent and scheduled with it.
 
 Imports the foundation, the ports, and the stores of outbox and schedule. Messages are collected in memory and written
-in one
-round trip right before the commit (`flush`), which keeps the time short during which a key's transactions wait for each
-other. What was collected is gone with a rollback, like everything else.
+in one round trip right before the commit (`flush`), which keeps the time short during which a key's transactions wait
+for each other. What was collected is gone with a rollback, like everything else.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 them.
 
 Pattern: imports the foundation and the ports. The original document is never changed: an edit is kept beside it. A
-replay
-makes a new message, linked to the original by causation id, for the one consumer that failed (inbound: among its
-deferred
-messages, due at once; outbound: in the outbox). A letter can be replayed once; if the replay fails, it is a letter of
-its own.
+replay makes a new message, linked to the original by causation id, for the one consumer that failed (inbound: among its
+deferred messages, due at once; outbound: in the outbox). A letter can be replayed once; if the replay fails, it is a
+letter of its own.
 """
 
 from __future__ import annotations
@@ -42,8 +40,8 @@ class DeadLetterStatus(StrEnum):
 class DeadLetter:
     """A message that was given up.
 
-    reason      a word to group by: `unknown-type`, `bad-body`, `attempts-exhausted`, `not-retried`,
-    `killed-consumer`, `refused`.
+    reason      a word to group by: `unknown-type`, `bad-body`, `attempts-exhausted`, `not-retried`, `killed-consumer`,
+                `refused`.
     error_type  the exception's class name; `detail` is its text, free of content.
     document    the envelope as it arrived, maybe unreadable; `edited` replaces it at the next replay.
     """

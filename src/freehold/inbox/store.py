@@ -2,16 +2,13 @@
 ports.
 
 A receipt is written in the handler's own transaction, before the handler runs: its key blocks a concurrent attempt
-until
-this one has ended, and a rolled-back attempt leaves none. All attempts of one request share a key
-(`Envelope.receipt_key`);
-the answer is kept with the receipt and given again. A compensation that comes before its action (`Envelope.bars`)
-claims
-the action's receipt, so that the action is never carried out afterwards.
+until this one has ended, and a rolled-back attempt leaves none. All attempts of one request share a key
+(`Envelope.receipt_key`); the answer is kept with the receipt and given again. A compensation that comes before its
+action (`Envelope.bars`) claims the action's receipt, so that the action is never carried out afterwards.
 
 A message that failed is deferred: kept here, with its attempt counted, while the broker's position moves on. Later
-messages
-of its (consumer, topic, key) queue up behind it, so that one failing key holds up itself alone and order is kept.
+messages of its (consumer, topic, key) queue up behind it, so that one failing key holds up itself alone and order is
+kept.
 """
 
 from __future__ import annotations
@@ -92,8 +89,7 @@ class InboxStore(Protocol):
         """Write receipts in the transaction and say of each arrival, in order, what it is. One or two round trips.
 
         A key twice in one call: the second is a duplicate. An arrival whose (topic, key) has a deferred message (for
-        one that
-        comes from there: an earlier one) is `BLOCKED`, and so is every later one of its key in the call.
+        one that comes from there: an earlier one) is `BLOCKED`, and so is every later one of its key in the call.
         """
 
     async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
@@ -114,8 +110,7 @@ class InboxStore(Protocol):
 
     async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
         """Begin a try of deferred messages that are due and first of their key: counts the attempt, and hides the key
-        from
-        other instances for `visibility_seconds`, in a transaction of its own, before any handling.
+        from other instances for `visibility_seconds`, in a transaction of its own, before any handling.
         """
 
     async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:

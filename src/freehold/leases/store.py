@@ -1,10 +1,9 @@
 """The lease port: who may work on what, fenced by a token. Port: imports the foundation only.
 
 Leases carry no time. A holder proves that it lives by moving `beat`; a challenger takes a lease over when, by its own
-monotonic clock, it has seen (token, beat) unchanged for the lease's duration, with a compare-and-set on what it saw.
-So no
-clock of any machine can take a lease away from a live holder for long, or keep a dead one's. Every take-over increases
-`token`; whoever writes under a lease names its token in the same statement, and a stale token writes nothing.
+monotonic clock, it has seen (token, beat) unchanged for the lease's duration, with a compare-and-set on what it saw. So
+no clock of any machine can take a lease away from a live holder for long, or keep a dead one's. Every take-over
+increases `token`; whoever writes under a lease names its token in the same statement, and a stale token writes nothing.
 """
 
 from __future__ import annotations

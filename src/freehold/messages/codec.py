@@ -1,9 +1,8 @@
 """JSON codec of bodies and envelopes (msgspec). Imports the foundation only.
 
 An envelope travels as one JSON document in CloudEvents' structured mode, its body embedded unparsed: writing and
-reading
-the envelope never looks into the body. A body that does not fit its class is a `CodecError` that names the path and the
-expected type, never the content.
+reading the envelope never looks into the body. A body that does not fit its class is a `CodecError` that names the path
+and the expected type, never the content.
 """
 
 from __future__ import annotations

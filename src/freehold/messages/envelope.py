@@ -1,8 +1,8 @@
 """The envelope: CloudEvents 1.0 with Freehold's extension attributes. Imports the foundation only.
 
 Attribute names on the wire are CloudEvents' (lower case, no separators): `partitionkey`, `correlationid`,
-`causationid`,
-`traceparent`, `hlc`, `schemaversion`, and for requests `replyto`, `idempotencykey`, `bars` (see freehold.inbox).
+`causationid`, `traceparent`, `hlc`, `schemaversion`, and for requests `replyto`, `idempotencykey`, `bars` (see
+freehold.inbox).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Envelope:
     source          the service that sent it.
     topic           where it travels, `<service>.events|commands|replies`.
     key             partition key: messages of one topic and key keep their order. Never empty (the id where none is
-    given).
+                    given).
     time            wall-clock time of the sending transaction, UTC; for people, never for decisions.
     hlc             hybrid-logical-clock stamp of the sending commit.
-    correlation_id  the same for everything that follows from one cause; `causation_id` is the message that led to
-    this one.
-    reply_to        topic that the answer goes to; a reply carries the request's `correlation_id` and, in `headers`,
-    its place.
+    correlation_id  the same for everything that follows from one cause; `causation_id` is the message that led to this
+                    one.
+    reply_to        topic that the answer goes to; a reply carries the request's `correlation_id` and, in `headers`, its
+                    place.
     idempotency_key all attempts of one request share it; the receiver's effect and answer happen once per key.
     bars            for a compensation: the idempotency key of the action it undoes, and bars if it was not yet handled.
     headers         further text attributes, lower-case names; carried, never interpreted by adapters.

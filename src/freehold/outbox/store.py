@@ -3,9 +3,8 @@
 Invariants: a message is staged in the business transaction and becomes visible with its commit. Rows of one key lie in
 one partition, `stable_hash(key) % partitions`, in the order of commit: the adapter makes sure that for equal keys the
 position is drawn and committed one transaction after the other (a key's transactions wait for each other from staging
-to
-commit; staging happens right before commit, keys are locked in a fixed order). A row leaves only through `remove`, with
-the lease token of its partition, after the broker confirmed it, or as a dead letter.
+to commit; staging happens right before commit, keys are locked in a fixed order). A row leaves only through `remove`,
+with the lease token of its partition, after the broker confirmed it, or as a dead letter.
 """
 
 from __future__ import annotations

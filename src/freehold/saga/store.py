@@ -1,10 +1,9 @@
 """The saga port: instances of orchestrated sagas and their journal. Pattern: imports the foundation and the ports.
 
-One row an instance, written with a version predicate: of two that advance it at once, one wins and the other must
-give up
-what it was about to do. The row carries the time at which the instance wants attention next (`due`): timers are
-durable,
-cost no write of their own, and are cancelled by the next save. The journal is append-only and is what people see.
+One row an instance, written with a version predicate: of two that advance it at once, one wins and the other must give
+up what it was about to do. The row carries the time at which the instance wants attention next (`due`): timers are
+durable, cost no write of their own, and are cancelled by the next save. The journal is append-only and is what people
+see.
 """
 
 from __future__ import annotations
@@ -56,8 +55,8 @@ class SagaRecord:
     status         see `SagaStatus`; `failure` is the reason for which it is compensating, if any.
     document       steps and user state, JSON as bytes; only the engine reads it.
     version        goes up by one with each save.
-    due_seconds    from now by the database's clock, when it wants attention though nothing arrives; None: it waits
-    for a message.
+    due_seconds    from now by the database's clock, when it wants attention though nothing arrives; None: it waits for
+                   a message.
     """
 
     id: UUID
