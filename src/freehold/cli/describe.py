@@ -112,16 +112,18 @@ def _saga(saga: Any) -> dict[str, Any]:
 def _print(described: Mapping[str, Any]) -> None:
     line(described["name"], style="bold")
     for subscription in described["subscriptions"]:
-        what = "answers to its sagas" if subscription["answers"] else ", ".join(subscription["types"])
-        line(f"  reads {subscription['topic']}: {what}")
+        answers = " for the answers to its sagas" if subscription["answers"] else ""
+        line(f"  reads {subscription['topic']}{answers}")
     for title in ("publishes", "accepts"):
         for each in described[title]:
             key = f", in order by {each['key']}" if each["key"] else ""
             unhandled = "" if each.get("handled", True) else "; no handler is declared"
             line(f"  {title} {each['type']} {each['version']}{key}{unhandled}")
-    rows = [(each["type"], each["version"], each["attempts"], each["function"]) for each in described["handlers"]]
+    rows = [
+        (f"    {each['type']}", each["version"], each["attempts"], each["function"]) for each in described["handlers"]
+    ]
     if rows:
-        table("  Handlers", ("type", "version", "attempts", "function"), rows, empty="none", least=("function",))
+        table("  handles", ("    type", "version", "attempts", "function"), rows, empty="none", least=("function",))
     for saga in described["sagas"]:
         line(f"  directs {saga['name']} version {saga['version']}")
         for step in saga["steps"]:

@@ -9,6 +9,7 @@ import asyncio
 import getpass
 import os
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -19,8 +20,10 @@ from freehold.cli.context import Project
 
 __all__ = ["acting", "actor", "asynchronous", "destroying", "json_option", "limit_option", "service_option"]
 
+_THREAD_SECONDS = 1.0
 P = ParamSpec("P")
 R = TypeVar("R")
+
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--json`: one document on standard output, all else on standard error."""
@@ -87,9 +90,21 @@ def asynchronous(
         project = click.get_current_context().find_object(Project)
         if project is None:
             raise click.UsageError("the command runs outside the command line")
-        return asyncio.run(function(project, *args, **kwargs))
+        return asyncio.run(_to_its_end(function(project, *args, **kwargs)))
 
     return run
+
+
+async def _to_its_end(work: Coroutine[Any, Any, R]) -> R:
+    """Keep the loop until the threads of drivers have ended: one whose connection failed reports to it once more, and
+    would print a traceback if it were gone.
+    """
+    before = set(threading.enumerate())
+    try:
+        return await work
+    finally:
+        made = [each for each in threading.enumerate() if each not in before and not each.name.startswith("asyncio_")]
+        await asyncio.gather(*(asyncio.to_thread(each.join, _THREAD_SECONDS) for each in made))
 
 
 def _given(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

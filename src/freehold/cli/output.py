@@ -21,7 +21,7 @@ from rich.text import Text
 __all__ = ["ago", "answer_json", "document_of", "duration", "line", "note", "table", "to_plain", "until"]
 
 _GAP: Final = 2
-_NARROWEST: Final = 14
+_UNFOLDED: Final = 20
 _PIPE_WIDTH: Final = 10_000
 """What is no terminal has no width: nothing is folded on its way to `grep`."""
 
@@ -126,8 +126,8 @@ class _Column:
 
     @property
     def least(self) -> int:
-        """How narrow it may become."""
-        return self.width if self.rigid else min(self.width, _NARROWEST)
+        """How narrow it may become before others give way: short ones stay whole, long ones are folded once."""
+        return self.width if self.rigid else min(self.width, max(_UNFOLDED, (self.width + 1) // 2))
 
 
 def _least_width(columns: Iterable[_Column]) -> int:
@@ -143,7 +143,7 @@ def _drawn(title: str, columns: Sequence[_Column], rows: int) -> Table:
             Text(column.name),
             overflow="fold",
             no_wrap=column.rigid,
-            min_width=column.least,
+            min_width=column.width if column.rigid else None,
             justify="right" if column.number else "left",
         )
     for number in range(rows):
