@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import asyncpg
+import psycopg
+import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from tests.integration.runtime.workers import Numbered
 
@@ -51,3 +57,66 @@ async def test_a_receipt_in_a_users_session_shares_its_fate(tmp_path: Path) -> N
         async with session.begin():
             assert not await inbox.first_time(session, message_id)
     await engine.dispose()
+
+
+@asynccontextmanager
+async def _asyncpg(url: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+@asynccontextmanager
+async def _psycopg(url: str) -> AsyncIterator[Any]:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _session(url: str) -> AsyncIterator[Any]:
+    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
+    async with AsyncSession(engine) as session:
+        yield session
+    await engine.dispose()
+
+
+class Undone(Exception):
+    pass
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("connect", [_asyncpg, _psycopg, _session])
+async def test_both_share_the_fate_of_a_transaction_on_postgresql(
+    connect: Any, postgres_url: str, tmp_path: Path
+) -> None:
+    message_id = uuid4()
+    async with (
+        Outbox("source", postgres_url, f"embedded:///{tmp_path}/broker.db", poll_seconds=0.2) as outbox,
+        Inbox("reader", postgres_url) as inbox,
+        connect(postgres_url) as mine,
+    ):
+        consumer = await outbox.running.broker.subscribe(Subscription("reader", frozenset({"source.events"})))
+        begin = mine.begin if isinstance(mine, AsyncSession) else mine.transaction
+        with pytest.raises(Undone):
+            async with begin():
+                assert await inbox.first_time(mine, message_id)
+                await outbox.publish(mine, Numbered("taken-back", 1))
+                raise Undone
+        async with begin():
+            assert await inbox.first_time(mine, message_id)
+            await outbox.publish(mine, Numbered("kept", 2))
+        async with begin():
+            assert not await inbox.first_time(mine, message_id)
+            scheduled = await outbox.schedule(mine, Numbered("cancelled", 3), delay_seconds=60.0)
+        async with begin():
+            assert await outbox.cancel(mine, scheduled)
+            await outbox.publish(mine, Numbered("kept", 4))
+        keys: list[str] = []
+        async with asyncio.timeout(30):
+            while len(keys) < 2:
+                batch = await consumer.fetch(10, 1.0)
+                if batch is not None:
+                    keys += [decode_envelope(each.document).key for each in batch.deliveries]
+                    await batch.settle(len(batch.deliveries))
+        assert keys == ["kept", "kept"]
+        assert await outbox.running.stores.schedule.find(None, 10) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,11 +20,13 @@ _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
 @asynccontextmanager
-async def cutting_at_commit(url: sa.URL) -> AsyncIterator[sa.URL]:
+async def cutting_at_commit(url: sa.URL, times: float = math.inf) -> AsyncIterator[sa.URL]:
     """A proxy that passes COMMIT on, waits for the server's answer, and cuts the client off instead of giving it."""
     tasks: set[asyncio.Task[None]] = set()
+    left = times
 
     async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        nonlocal left
         server, to_server = await asyncio.open_connection(url.host, url.port)
         committing = False
 
@@ -36,7 +39,9 @@ async def cutting_at_commit(url: sa.URL) -> AsyncIterator[sa.URL]:
 
         tasks.add(asyncio.create_task(back()))
         while data := await client.read(65536):
-            committing = committing or _COMMIT in data
+            if not committing and left > 0 and _COMMIT in data:
+                committing = True
+                left -= 1
             to_server.write(data)
         to_server.close()
 

@@ -1,0 +1,57 @@
+"""What is past its retention goes, in chunks, and the rest stays."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from tests.unit.runtime.trial import eventually, settings_for
+
+from freehold.binding import open_stores
+from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.runtime.prune import PruneRunner
+
+
+class SteppedClock:
+    """Goes on when told; sleeping takes a moment of nobody's time."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2024, 5, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._now.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0.001)
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
+    clock = SteppedClock()
+    stores = open_stores(f"memory://{uuid4().hex}", clock=clock)
+    await stores.database.open()
+    await stores.database.upgrade()
+    settings = settings_for("trial")
+
+    async def receive(key: str) -> ReceiptStatus:
+        async with stores.database.begin() as unit:
+            return (await stores.inbox.receive(unit, "trial", [Arrival(key, "t.events", key)]))[0].status
+
+    for number in range(1500):
+        assert await receive(f"old {number}") is ReceiptStatus.FRESH
+    clock.advance(settings.dedup_window_seconds - 1.0)
+    assert await receive("young") is ReceiptStatus.FRESH
+    assert await receive("old 7") is ReceiptStatus.DUPLICATE
+    runner = PruneRunner(stores, settings, clock=clock)
+    clock.advance(2.0)
+    await runner.start()
+    await eventually(lambda: runner.deleted.get("inbox", 0) == 1500)
+    await runner.stop()
+    assert await receive("young") is ReceiptStatus.DUPLICATE
+    await stores.database.close()
