@@ -13,13 +13,17 @@ from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError, DatabaseError
 from freehold.migrations import Migration
 
-_PROCESSES = 4
+# Two suffice for a race, and a start of Python takes seconds on a busy machine.
+_PROCESSES = 2
+_LIMIT_SECONDS = 110
 _UPGRADE = """
 import asyncio, sys
 from freehold.binding import open_stores
 async def main():
     stores = open_stores(sys.argv[1])
     await stores.database.open()
+    print("ready", flush=True)
+    sys.stdin.readline()
     print(len(await stores.database.upgrade()))
     await stores.database.close()
 asyncio.run(main())
@@ -36,10 +40,16 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 async def test_several_processes_apply_each_step_once(url: str) -> None:
     processes = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", _UPGRADE, url, stdout=asyncio.subprocess.PIPE)
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _UPGRADE, url, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
         for _ in range(_PROCESSES)
     ]
-    outputs = await asyncio.wait_for(asyncio.gather(*(each.communicate() for each in processes)), 60)
+    async with asyncio.timeout(_LIMIT_SECONDS):
+        for each in processes:
+            assert each.stdout is not None
+            assert await each.stdout.readline() == b"ready\n"
+        outputs = await asyncio.gather(*(each.communicate(b"go\n") for each in processes))
     assert [each.returncode for each in processes] == [0] * _PROCESSES
     stores = open_stores(url)
     await stores.database.open()
