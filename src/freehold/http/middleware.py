@@ -54,10 +54,16 @@ class TransactionMiddleware:
             current_trace_parent.reset(trace)
 
     async def _once(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
-        if len(context.idempotency_key) > _KEY_LENGTH_MAX:
-            await problem(400, f"Idempotency-Key is longer than {_KEY_LENGTH_MAX}")(scope, receive, send)
+        if len(context.idempotency_key) > _KEY_LENGTH_MAX or not context.idempotency_key.isprintable():
+            await problem(400, f"Idempotency-Key is longer than {_KEY_LENGTH_MAX}, or not printable")(
+                scope, receive, send
+            )
             return
-        body = await _read(receive)
+        try:
+            body = await _read(receive)
+        except _CallerGone:
+            # Half a body is not what was asked for, and nobody is there for an answer.
+            return
         if body is None:
             await problem(413, f"with an Idempotency-Key a body has {_BODY_BYTES_MAX} bytes at most")(
                 scope, receive, send
@@ -90,6 +96,10 @@ class TransactionMiddleware:
         await store.complete(tx.unit, where, context.idempotency_key, answer)
         await context.commit()
         return recorded.play
+
+
+class _CallerGone(Exception):
+    """The caller hung up before the body had come whole."""
 
 
 class _CommitFirst:
@@ -155,14 +165,14 @@ def _with_headers(context: RequestContext, send: Send) -> Send:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None where it is too large to be compared with a repetition."""
+    """The whole body; None where it is too large to be compared with a repetition. Raises `_CallerGone`."""
     parts: list[bytes] = []
     size = 0
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            break
+            raise _CallerGone
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > _BODY_BYTES_MAX:

@@ -139,3 +139,34 @@ async def test_readiness_tells_what_is_missing_and_health_asks_nobody() -> None:
         assert (await client.get("/readyz")).json()["problems"].keys() == {"draining"}
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/plain")).json() == {"plain": "yes"}
+
+
+async def test_a_caller_who_hangs_up_in_the_middle_of_a_body_causes_nothing() -> None:
+    async with _client() as (client, _running, _):
+        app = client._transport.app  # type: ignore[attr-defined] # the application under test
+        messages: list[dict[str, object]] = [
+            {"type": "http.request", "body": b'{"key": "k", "number": 9}', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+        answers: list[object] = []
+
+        async def receive() -> dict[str, object]:
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def send(message: object) -> None:
+            answers.append(message)
+
+        headers = [(b"idempotency-key", b"half"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/orders", "raw_path": b"/orders", "query_string": b""}
+        await app({**scope, "headers": headers, "scheme": "http", "server": ("t", 80)}, receive, send)
+        assert answers == []
+        whole = await client.post("/orders", json={"key": "k", "number": 9}, headers={"Idempotency-Key": "half"})
+        assert whole.status_code == 201
+        assert "idempotency-replayed" not in whole.headers
+
+
+async def test_an_idempotency_key_that_no_database_keeps_is_refused() -> None:
+    async with _client() as (client, _, _broker):
+        for key in ("a\x00b", "x" * 256):
+            answer = await client.post("/orders", json={"key": "k", "number": 9}, headers={"Idempotency-Key": key})
+            assert answer.status_code == 400
