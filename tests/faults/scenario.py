@@ -23,7 +23,7 @@ __all__ = ["breaches"]
 _KEYS = ("a", "b", "c")
 _NUMBERS = 8
 _DEADLY = {("a", 2), ("c", 5)}
-_QUIET_SECONDS = 20.0
+_QUIET_SECONDS = 40.0
 _TABLE = {"": ["CREATE TABLE effect (position INTEGER PRIMARY KEY, key TEXT NOT NULL, number INTEGER NOT NULL)"]}
 
 

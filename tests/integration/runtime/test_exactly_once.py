@@ -75,7 +75,7 @@ async def _process(place: Place) -> AsyncIterator[asyncio.subprocess.Process]:
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await process.stdout.readline() == b"ready\n"
         yield process
     finally:
@@ -97,7 +97,7 @@ async def _effects(running: RunningService) -> list[tuple[str, int]]:
         return [(key, number) for key, number in rows]
 
 
-async def _wait_for(running: RunningService, wanted: int, seconds: float = 40.0) -> list[tuple[str, int]]:
+async def _wait_for(running: RunningService, wanted: int, seconds: float = 90.0) -> list[tuple[str, int]]:
     async with asyncio.timeout(seconds):
         while len(found := await _effects(running)) < wanted:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.05)
@@ -156,7 +156,7 @@ async def test_a_poison_message_parks_its_key_alone_and_can_be_replayed(place: P
     async with _worker(place) as running, _source(place) as source:
         await _publish(source, range(2), [*_KEYS, "poison"])
         await _wait_for(running, 16)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(letters := await running.stores.dead_letters.find(DeadLetterFilter())) < 2:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.05)
         assert {letter.reason for letter in letters} == {"attempts-exhausted"}
@@ -185,6 +185,6 @@ async def test_a_broker_that_was_away_is_caught_up_with(
 
 
 async def _drained(running: RunningService) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await running.stores.outbox.stats()).pending:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.05)

@@ -34,7 +34,7 @@ async def test_what_is_published_in_a_users_session_shares_its_fate(tmp_path: Pa
             async with session.begin():
                 await outbox.publish(session, Numbered("kept", 3))
         keys: list[str] = []
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(keys) < 2:
                 batch = await consumer.fetch(10, 1.0)
                 if batch is not None:
@@ -112,7 +112,7 @@ async def test_both_share_the_fate_of_a_transaction_on_postgresql(
             assert await outbox.cancel(mine, scheduled)
             await outbox.publish(mine, Numbered("kept", 4))
         keys: list[str] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(keys) < 2:
                 batch = await consumer.fetch(10, 1.0)
                 if batch is not None:

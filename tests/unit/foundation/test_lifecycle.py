@@ -37,7 +37,7 @@ class Counting(Runner):
             await self.wait(60)
 
 
-async def _until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.005)

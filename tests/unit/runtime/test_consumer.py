@@ -289,6 +289,6 @@ async def test_what_a_handler_sends_is_caused_by_its_message() -> None:
 
 
 async def _count(started: RunningService, wanted: dict[str, int]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await started.stores.dead_letters.count() != wanted:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.01)

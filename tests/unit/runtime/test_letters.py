@@ -37,7 +37,7 @@ def _service(seen: list[tuple[int, UUID | None]]) -> Service:
 
 
 async def _letter(started: RunningService) -> DeadLetter:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             found = await started.stores.dead_letters.find(DeadLetterFilter())
             if found:
@@ -77,7 +77,7 @@ async def test_a_replayed_request_whose_effect_exists_by_now_has_no_second_one()
         await put(broker, second)
         await eventually(lambda: len(seen) == 2)
         await DeadLetterActions(started.stores, started.settings).replay(letter.id, **BY)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await started.stores.inbox.stats()).pending:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.01)
     assert seen == [(0, None), (2, None)]

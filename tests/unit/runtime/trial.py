@@ -88,7 +88,7 @@ async def put(broker: MemoryBroker, *envelopes: Envelope) -> None:
     await broker.publish([outgoing(each) for each in envelopes], 5.0)
 
 
-async def read_topic(broker: MemoryBroker, topic: str, wanted: int, seconds: float = 5.0) -> list[Envelope]:
+async def read_topic(broker: MemoryBroker, topic: str, wanted: int, seconds: float = 30.0) -> list[Envelope]:
     """The first messages of a topic."""
     consumer = await broker.subscribe(Subscription(group=f"reader-{new_id()}", topics=frozenset({topic})))
     found: list[Envelope] = []
@@ -102,7 +102,7 @@ async def read_topic(broker: MemoryBroker, topic: str, wanted: int, seconds: flo
     return found
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - a test looks from outside
