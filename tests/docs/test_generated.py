@@ -48,3 +48,9 @@ def _shown(default: object) -> str:
             return str(int(default))
         case _:
             return str(default)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    settings = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    for path in (ROOT / "docs").rglob("*.md"):
+        assert f'"{path.relative_to(ROOT / "docs")}"' in settings, path
