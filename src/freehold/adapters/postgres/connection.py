@@ -1,8 +1,8 @@
 """Statements on PostgreSQL through asyncpg and psycopg. Imports the base of the SQL adapters and the drivers.
 
-Time limits: the server's `statement_timeout` and `lock_timeout` are settings of the session. A transaction-pooling proxy
-keeps none: behind it they are set with `SET LOCAL` in the round trip that carries BEGIN. Each call has a limit of its
-own above them, for connections that are dead without either side knowing.
+Time limits: the server's `statement_timeout` and `lock_timeout` are settings of the session. A proxy that pools
+transactions keeps none: behind it they are set with `SET LOCAL` in the round trip that carries BEGIN. Each call has a
+limit of its own above them, for connections that are dead without either side knowing.
 """
 
 from __future__ import annotations
