@@ -12,7 +12,9 @@ from tests.docs.blocks import ROOT
 
 from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
+from freehold.saga.diagram import mermaid
 from freehold.settings import Settings
+from freehold_shop.orders.checkout import Checkout
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -54,3 +56,7 @@ def test_every_page_is_in_the_navigation() -> None:
     settings = (ROOT / "zensical.toml").read_text(encoding="utf-8")
     for path in (ROOT / "docs").rglob("*.md"):
         assert f'"{path.relative_to(ROOT / "docs")}"' in settings, path
+
+
+def test_the_diagram_of_the_shops_checkout_is_up_to_date() -> None:
+    assert mermaid(Checkout.definition()) in (ROOT / "docs" / "patterns" / "saga.md").read_text(encoding="utf-8")
