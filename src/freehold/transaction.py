@@ -7,12 +7,12 @@ for each other. What was collected is gone with a rollback, like everything else
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from freehold.broker import Outgoing
@@ -26,6 +26,7 @@ from freehold.schedule.store import ScheduleStore
 
 __all__ = ["Post", "SagaStarter", "Transaction", "current_trace_parent", "outgoing"]
 
+C = TypeVar("C")
 current_trace_parent: ContextVar[str | None] = ContextVar("freehold_trace_parent", default=None)
 """W3C `traceparent` of what is going on in this task; the HTTP integration and the consumer set it."""
 
@@ -111,6 +112,7 @@ class _Staged:
     staged_any: bool = False
     scheduled_any: bool = False
     after_commit: set[Callable[[], None]] = field(default_factory=set)
+    companions: dict[object, tuple[Any, Callable[[Any], Awaitable[None]]]] = field(default_factory=dict)
 
 
 class Transaction:
@@ -245,6 +247,8 @@ class Transaction:
 
     async def flush(self) -> None:
         """Write what was staged so far. Called before the commit; repeat calls write only what is new."""
+        for companion, write in tuple(self._staged.companions.values()):
+            await write(companion)
         if self._staged.outbox:
             messages, self._staged.outbox[:] = tuple(self._staged.outbox), []
             await self._post.outbox.stage(self.unit, messages)
@@ -254,6 +258,16 @@ class Transaction:
             for message, name, delay_seconds in scheduled:
                 await self._post.schedule.add(self.unit, message, name, delay_seconds)
             self._staged.scheduled_any = True
+
+    def companion(self, key: object, make: Callable[[], C], write: Callable[[C], Awaitable[None]]) -> C:
+        """Return what belongs to this transaction under `key`, made at the first call: a pattern's own collection.
+
+        `write` is called with it at each `flush`, before the messages are staged.
+        """
+        if key not in self._staged.companions:
+            self._staged.companions[key] = (make(), write)
+        found: C = self._staged.companions[key][0]
+        return found
 
     def after_commit(self, wake: Callable[[], None]) -> None:
         """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or

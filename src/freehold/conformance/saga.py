@@ -144,6 +144,37 @@ class SagaStoreConformance:
         assert [isinstance(one, ConcurrencyConflict) for one in outcomes].count(True) == len(instances) - 1
         assert (await load(harness.first, new.id)).failure == str(outcomes.index(None))
 
+    async def test_many_are_loaded_and_saved_together(self, harness: StoresHarness) -> None:
+        """With their journals; one that does not exist is passed over."""
+        stores, made = harness.first, [record(due_seconds=5), record(), record()]
+        for new in made:
+            await create(stores, new)
+        at = harness.clock.now()
+        async with stores.database.begin() as unit:
+            found = await stores.sagas.load_many(unit, [*(new.id for new in made), new_id()])
+            assert set(found) == {new.id for new in made}
+            changed = [
+                replace(found[new.id], document=bytes([place]), due_seconds=None, failure="late")
+                for place, new in enumerate(made)
+            ]
+            entries = [JournalEntry(at, "reserve", "requested", 1), JournalEntry(at, "reserve", "done", 1)]
+            await stores.sagas.save_many(unit, [(each, entries) for each in changed])
+        for place, new in enumerate(made):
+            now = await load(stores, new.id)
+            assert (now.version, now.document, now.due_seconds, now.failure) == (2, bytes([place]), None, "late")
+            assert [entry.what for entry in await stores.sagas.journal(new.id)] == ["requested", "done"]
+
+    async def test_one_stale_version_among_many_is_refused(self, harness: StoresHarness) -> None:
+        """Nothing of the transaction is kept."""
+        stores, made = harness.first, [record(), record()]
+        for new in made:
+            await create(stores, new)
+        await save(stores, await load(stores, made[0].id))
+        with pytest.raises(ConcurrencyConflict):
+            async with stores.database.begin() as unit:
+                await stores.sagas.save_many(unit, [(replace(new, document=b"2"), ()) for new in made])
+        assert (await load(stores, made[1].id)).version == 1
+
     async def test_a_loaded_instance_is_locked(self, harness: StoresHarness) -> None:
         """Who loads it at the same time waits, and sees what was saved."""
         stores, other, new = harness.first, await harness.instance(), record()

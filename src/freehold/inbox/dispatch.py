@@ -15,11 +15,12 @@ from typing import Final
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import FreeholdError
 from freehold.ids import new_id
+from freehold.inbox.handler import ReplyHandler
 from freehold.inbox.outcome import OUTCOME_BARRED, OUTCOME_EMPTY
 from freehold.inbox.reading import Work
 from freehold.inbox.replies import make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, Receipt, ReceiptStatus
-from freehold.messages import encode_envelope
+from freehold.messages import MessageKind, encode_envelope
 from freehold.transaction import Post, Transaction, current_trace_parent
 
 __all__ = ["NO_ANSWER", "Counters", "Dispatcher", "Effect", "HandlerFailed", "HandlerTimeout", "StaleClaim"]
@@ -68,6 +69,7 @@ class Dispatcher:
         consumer: str,
         handler_timeout_seconds: float,
         on_deferred: Callable[[], None] = lambda: None,
+        replies: ReplyHandler | None = None,
     ) -> None:
         self.post = post
         self.inbox = inbox
@@ -75,6 +77,7 @@ class Dispatcher:
         self.counters = Counters()
         self.on_deferred = on_deferred
         self._dead_letters = dead_letters
+        self._replies = replies
         self._handler_timeout_seconds = handler_timeout_seconds
 
     async def handle(
@@ -91,6 +94,7 @@ class Dispatcher:
         async with self.post.database.begin() as unit:
             tx = Transaction(self.post, unit)
             receipts = await self.inbox.receive(unit, self.consumer, [work.arrival for work in works])
+            await self._prepare(tx, works, receipts)
             answers: dict[str, bytes] = {}
             for work, receipt in zip(works, receipts, strict=True):
                 await self._one(tx, work, receipt, answers, instead)
@@ -102,6 +106,18 @@ class Dispatcher:
         tx.notify()
         self._count(works, receipts)
         return receipts
+
+    async def _prepare(self, tx: Transaction, works: Sequence[Work], receipts: Sequence[Receipt]) -> None:
+        """Tell the taker of replies which are to come, where there are several."""
+        fresh = [
+            work.envelope
+            for work, receipt in zip(works, receipts, strict=True)
+            if receipt.status is ReceiptStatus.FRESH
+            and work.envelope is not None
+            and work.envelope.kind is MessageKind.REPLY
+        ]
+        if self._replies is not None and len(fresh) > 1:
+            await self._replies.prepare(fresh, tx)
 
     async def _one(
         self, tx: Transaction, work: Work, receipt: Receipt, answers: dict[str, bytes], instead: Effect | None

@@ -4,7 +4,7 @@ and the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +34,9 @@ class Handler:
 
 class ReplyHandler(Protocol):
     """Who takes the replies to this service's requests: the saga engine."""
+
+    async def prepare(self, replies: Sequence[Envelope], tx: Transaction) -> None:
+        """Get ready for `on_reply` with each of these, in this transaction: load together what they need."""
 
     async def on_reply(self, envelope: Envelope, tx: Transaction) -> None:
         """Take a reply, in the transaction of its receipt. A late or repeated one is no error."""

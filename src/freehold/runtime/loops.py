@@ -115,6 +115,7 @@ class Loops:
             consumer=self.service.name,
             handler_timeout_seconds=self.settings.handler_timeout_seconds,
             on_deferred=lambda: self.wake("deferred"),
+            replies=self.sagas.engine,
         )
 
     def _reader(self) -> MessageReader:

@@ -8,6 +8,7 @@ Calls are not made here: they are left to `SagaRunner`, which is woken after the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ from freehold.saga.instance import (
 )
 from freehold.saga.machine import advance, begin
 from freehold.saga.merging import make_command
+from freehold.saga.session import Session
 from freehold.saga.steps import Direction
 from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
 from freehold.transaction import Post, Transaction
@@ -121,9 +123,17 @@ class SagaEngine:
             return saga_id
         turned = await self._carry_out(tx, definition, _Turned(first.instance, now, [], []), first.effects)
         if any(isinstance(effect, RunLocal) for effect in first.effects):
-            await self._save(tx, record, turned)
+            self._save(tx, record, turned)
         self._wake(tx, turned)
         return saga_id
+
+    async def prepare(self, replies: Sequence[Envelope], tx: Transaction) -> None:
+        """Load the instances that a batch of replies is for, in one round trip; `on_reply` follows for each of them."""
+        wanted: set[UUID] = set()
+        for envelope in replies:
+            with contextlib.suppress(KeyError, ValueError):  # on_reply tells what is wrong with such a reply
+                wanted.add(UUID(envelope.headers[HEADER_SAGA]))
+        await self._session(tx).prefetch(wanted)
 
     async def on_reply(self, envelope: Envelope, tx: Transaction) -> None:
         """Take a reply in the consumer's transaction. A reply to an instance that is gone (pruned), and a late or
@@ -131,7 +141,7 @@ class SagaEngine:
         """
         saga_id, reply = _read_reply(envelope)
         try:
-            record = await self.store.load(tx.unit, saga_id)
+            record = await self._session(tx).load(saga_id)
         except NotFound:
             _log.info("reply %s is for saga %s, which does not exist any more", envelope.id, saga_id)
             return
@@ -139,7 +149,7 @@ class SagaEngine:
 
     async def on_call_ended(self, tx: Transaction, saga_id: UUID, ended: CallEnded) -> None:
         """Record how a call ended."""
-        await self._apply(tx, await self.store.load(tx.unit, saga_id), ended)
+        await self._apply(tx, await self._session(tx).load(saga_id), ended)
 
     async def on_due_record(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
         """Take the timer of an instance that `claim_due` returned in this transaction.
@@ -213,7 +223,7 @@ class SagaEngine:
         return found or [Finding("sagas", ok=True, detail="every instance in flight has its definition")]
 
     async def _decide(self, tx: Transaction, saga_id: UUID, decided: Decided) -> None:
-        await self._apply(tx, await self.store.load(tx.unit, saga_id), decided)
+        await self._apply(tx, await self._session(tx).load(saga_id), decided)
 
     async def _apply(self, tx: Transaction, record: SagaRecord, arrived: Input) -> None:
         definition = self._definition(record.definition, record.definition_version)
@@ -226,7 +236,7 @@ class SagaEngine:
         first = advance(definition, instance, arrived, now)
         turned = _Turned(first.instance, now, list(first.entries), [])
         turned = await self._carry_out(tx, definition, turned, first.effects)
-        await self._save(tx, record, turned)
+        self._save(tx, record, turned)
         self._wake(tx, turned)
         return turned
 
@@ -285,11 +295,14 @@ class SagaEngine:
             )
         )
 
-    async def _save(self, tx: Transaction, record: SagaRecord, turned: _Turned) -> None:
-        """Save with the journal, whose times are for people: the wall clock's."""
+    def _save(self, tx: Transaction, record: SagaRecord, turned: _Turned) -> None:
+        """Save at the transaction's flush, with the journal, whose times are for people: the wall clock's."""
         wall = self.clock.now()
         entries = [dataclasses.replace(entry, at=wall) for entry in turned.entries]
-        await self.store.save(tx.unit, write_record(turned.instance, record.version, turned.now), entries)
+        self._session(tx).put(write_record(turned.instance, record.version, turned.now), entries)
+
+    def _session(self, tx: Transaction) -> Session:
+        return tx.companion(self, lambda: Session(self.store, tx.unit), Session.save)
 
     def _wake(self, tx: Transaction, turned: _Turned) -> None:
         """The runner idles until the next time it knows of; tell it of an earlier one."""

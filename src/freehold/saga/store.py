@@ -8,7 +8,7 @@ see.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -103,10 +103,22 @@ class SagaStore(Protocol):
     async def load(self, unit: UnitOfWork, saga_id: UUID) -> SagaRecord:
         """Return an instance, locked until the transaction ends. Raises `NotFound`."""
 
+    async def load_many(self, unit: UnitOfWork, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
+        """Return those of the instances that exist, locked until the transaction ends, in one round trip.
+
+        They are locked in the order of their ids, so that two transactions never wait for each other.
+        """
+
     async def save(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
         """Store the next state: `record.version` is the version it was loaded with; stored as that plus one.
 
         Raises `ConcurrencyConflict` where somebody else saved first. One round trip, the journal included.
+        """
+
+    async def save_many(self, unit: UnitOfWork, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]) -> None:
+        """`save` for several instances, each at most once, in one round trip where the engine can.
+
+        Raises `ConcurrencyConflict` where somebody else saved one of them first; the transaction must not commit then.
         """
 
     async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:

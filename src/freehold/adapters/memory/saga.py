@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -79,6 +79,17 @@ class MemorySagaStore(SagaStore):
         )
         rows.put(record.id, self._row(kept, row.created_at))
         _append(memory_unit(unit), record.id, entries)
+
+    async def load_many(self, unit: UnitOfWork, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
+        """Instances that exist."""
+        rows = memory_unit(unit).rows(_SAGAS)
+        found = {saga_id: rows.get(saga_id) for saga_id in saga_ids}
+        return {saga_id: self._record(row) for saga_id, row in found.items() if row is not None}
+
+    async def save_many(self, unit: UnitOfWork, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]) -> None:
+        """One after the other."""
+        for record, entries in changes:
+            await self.save(unit, record, entries)
 
     async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:
         """Instances that are due."""

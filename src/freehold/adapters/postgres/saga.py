@@ -1,12 +1,15 @@
-"""Sagas on PostgreSQL: the row and its journal in one statement. Adapter: imports the base of the SQL adapters."""
+"""Sagas on PostgreSQL: rows and their journal in one statement. Adapter: imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.saga import ENTRY_COLUMNS, SqlSagaStore
+from freehold.adapters.sql.saga import ENTRY_COLUMNS, SqlSagaStore, conflict
+from freehold.adapters.sql.store import sql_of
+from freehold.database import UnitOfWork
+from freehold.saga.store import JournalEntry, SagaRecord
 
 __all__ = ["PostgresSagaStore"]
 
@@ -18,7 +21,53 @@ class PostgresSagaStore(SqlSagaStore):
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
         self._due = f"{self._select_from(f'freehold_saga_take({now}, $2::integer)')} ORDER BY due_at, id"
+        self._save_many = f"""\
+WITH given AS (
+    SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::float8[], $5::text[], $6::bytea[], $7::text[])
+        AS given (id, version, due_seconds, status, document, failure)
+), written AS (
+    UPDATE freehold_saga AS s
+    SET updated_at = {now}, due_at = {now} + given.due_seconds * interval '1 second', status = given.status,
+        document = given.document, failure = given.failure, version = s.version + 1
+    FROM given WHERE s.id = given.id AND s.version = given.version
+    RETURNING s.id
+), journalled AS (
+    INSERT INTO freehold_saga_journal (saga_id, at, step, what, attempt, detail)
+    SELECT e.saga_id, e.at, e.step, e.what, e.attempt, e.detail
+    FROM {dialect.relation_sql(8, f"saga_id uuid, {ENTRY_COLUMNS}")} AS e
+    WHERE e.saga_id IN (SELECT id FROM written) ORDER BY e.place
+)
+SELECT id FROM written"""
         self._next_due = f"SELECT {dialect.seconds_sql('freehold_saga_next_due()', now)}"
+
+    async def save_many(self, unit: UnitOfWork, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]) -> None:
+        """All rows and all entries of the journal in one round trip."""
+        records = [record for record, _ in changes]
+        columns = (
+            [record.id for record in records],
+            [record.version for record in records],
+            [record.due_seconds for record in records],
+            [record.status.value for record in records],
+            [record.document for record in records],
+            [self._failure(record) for record in records],
+        )
+        written = await sql_of(unit).fetch(
+            self._save_many, (self._dialect.now(), *columns, self._dialect.relation_value(self._entries_of(changes)))
+        )
+        if len(written) < len(records):
+            saved = {row[0] for row in written}
+            raise conflict(next(record for record in records if record.id not in saved))
+
+    def _entries_of(
+        self, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
+    ) -> list[Mapping[str, str | int | None]]:
+        entries: list[Mapping[str, str | int | None]] = []
+        for record, journal in changes:
+            entries += [
+                {"saga_id": str(record.id), **self._entry(place, entry)}
+                for place, entry in enumerate(journal, start=len(entries))
+            ]
+        return entries
 
     async def _write(
         self, sql: SqlConnection, statement: str, parameters: Sequence[object], saga_id: object, entries: str

@@ -6,12 +6,13 @@ differently. Expressions are built from placeholder numbers and allow-listed nam
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
+
+import msgspec
 
 from freehold.clock import Clock
 
@@ -90,7 +91,7 @@ class Dialect(ABC):
 
     def relation_value(self, rows: Sequence[Mapping[str, str | int | None]]) -> str:
         """The parameter that `relation_sql` reads: rows of texts and numbers, no bytes."""
-        return json.dumps(rows, separators=(",", ":"))
+        return msgspec.json.encode(rows).decode()
 
     @abstractmethod
     def typed(self, number: int, type: str) -> str:

@@ -6,7 +6,7 @@ How a row and its journal are written at once differs between the engines (see e
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from freehold.saga.store import (
     SagaStore,
 )
 
-__all__ = ["ENTRY_COLUMNS", "SqlSagaStore"]
+__all__ = ["ENTRY_COLUMNS", "SqlSagaStore", "conflict"]
 
 ENTRY_COLUMNS: Final = "place integer, at timestamptz, step text, what text, attempt integer, detail text"
 """The columns of journal entries, as a relation of the dialect."""
@@ -92,9 +92,20 @@ FROM {source}"""
         parameters = (*self._state(record), record.version)
         saga_id = self._dialect.uuid(record.id)
         if not await self._write(sql_of(unit), self._save, parameters, saga_id, self._relation(entries)):
-            raise ConcurrencyConflict(
-                f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide anew"
-            )
+            raise conflict(record)
+
+    async def load_many(self, unit: UnitOfWork, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
+        """Instances that exist, locked in the order of their ids."""
+        dialect = self._dialect
+        statement = f"{self._select} WHERE id {dialect.in_sql(2, 'uuid')} ORDER BY id {dialect.lock_rows}"
+        rows = await sql_of(unit).fetch(statement, (dialect.now(), dialect.list_value(saga_ids)))
+        records = map(self._record, rows)
+        return {record.id: record for record in records}
+
+    async def save_many(self, unit: UnitOfWork, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]) -> None:
+        """One after the other; PostgreSQL, where each is a round trip, has its own way."""
+        for record, entries in changes:
+            await self.save(unit, record, entries)
 
     async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:
         """Instances that are due and nobody else's just now."""
@@ -145,9 +156,11 @@ FROM {source}"""
             return await unit.sql.execute(f"DELETE FROM freehold_saga WHERE id {ids}", (old,))
 
     def _state(self, record: SagaRecord) -> tuple[object, ...]:
-        failure = None if record.failure is None else storable(record.failure, _FAILURE_CHARACTERS_MAX)
-        state = (record.due_seconds, record.status.value, record.document, failure)
+        state = (record.due_seconds, record.status.value, record.document, self._failure(record))
         return (self._dialect.now(), *state, self._dialect.uuid(record.id))
+
+    def _failure(self, record: SagaRecord) -> str | None:
+        return None if record.failure is None else storable(record.failure, _FAILURE_CHARACTERS_MAX)
 
     def _relation(self, entries: Sequence[JournalEntry]) -> str:
         return self._dialect.relation_value([self._entry(place, entry) for place, entry in enumerate(entries)])
@@ -179,3 +192,10 @@ FROM {source}"""
             created_at=dialect.read_time(row[10]),
             updated_at=dialect.read_time(row[11]),
         )
+
+
+def conflict(record: SagaRecord) -> ConcurrencyConflict:
+    """Somebody else saved the instance first."""
+    return ConcurrencyConflict(
+        f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide anew"
+    )

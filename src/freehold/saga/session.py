@@ -1,0 +1,56 @@
+"""The instances that one transaction works on: loaded together, saved together. Pattern: imports its own port.
+
+A batch of replies is handled in one transaction. Each instance in it is read once and written once, however many
+replies it had, and all of them in one statement each way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from freehold.database import UnitOfWork
+from freehold.saga.store import JournalEntry, SagaRecord, SagaStore
+
+__all__ = ["Session"]
+
+
+class Session:
+    """Records as this transaction sees them. Gone with a rollback, as what it wrote is."""
+
+    def __init__(self, store: SagaStore, unit: UnitOfWork) -> None:
+        self._store = store
+        self._unit = unit
+        self._records: dict[UUID, SagaRecord] = {}
+        self._journal: dict[UUID, list[JournalEntry]] = {}
+
+    async def prefetch(self, saga_ids: Collection[UUID]) -> None:
+        """Load and lock those that are not here yet; one that does not exist is passed over."""
+        missing = set(saga_ids) - set(self._records)
+        if missing:
+            self._records.update(await self._store.load_many(self._unit, missing))
+
+    async def load(self, saga_id: UUID) -> SagaRecord:
+        """Return an instance, locked. Raises `NotFound`."""
+        if saga_id not in self._records:
+            self._records[saga_id] = await self._store.load(self._unit, saga_id)
+        return self._records[saga_id]
+
+    def put(self, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
+        """Have this state and these entries written by the next `save`. `record.version` stays what was loaded."""
+        self._records[record.id] = record
+        self._journal.setdefault(record.id, []).extend(entries)
+
+    async def save(self) -> None:
+        """Write what has changed. Raises `ConcurrencyConflict`."""
+        if not self._journal:
+            return
+        changes = [(self._records[saga_id], entries) for saga_id, entries in sorted(self._journal.items())]
+        self._journal = {}
+        if len(changes) == 1:
+            await self._store.save(self._unit, *changes[0])
+        else:
+            await self._store.save_many(self._unit, changes)
+        for record, _ in changes:
+            self._records[record.id] = replace(record, version=record.version + 1)
