@@ -7,13 +7,32 @@ finds them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from freehold.errors import FreeholdError
 
-__all__ = ["Database", "DatabaseFeatures", "DatabaseOptions", "Finding", "UnitOfWork"]
+__all__ = ["Database", "DatabaseFeatures", "DatabaseOptions", "Finding", "Row", "SqlConnection", "UnitOfWork"]
+
+Row = Sequence[Any]
+
+
+class SqlConnection(Protocol):
+    """A connection of an SQL database in a transaction, whichever driver it belongs to; begins and ends nothing.
+
+    Runs statements in the order of the calls, each one round trip. Placeholders are numbered (`$1`) on every engine.
+    """
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; returns the number of rows it touched."""
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
+        """Run a statement (also DML with RETURNING); returns its rows."""
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run a statement for each row of parameters, in order, pipelined where the driver can."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from freehold.broker import Outgoing
 from freehold.clock import Clock, HybridLogicalClock
-from freehold.database import Database, UnitOfWork
+from freehold.database import Database, SqlConnection, UnitOfWork
 from freehold.errors import DeclarationError
 from freehold.ids import new_id
 from freehold.messages import Envelope, MessageKind, encode_body, encode_envelope, message_type
@@ -144,6 +144,17 @@ class Transaction:
     def connection(self) -> Any:
         """What the service writes its own tables with."""
         return self.unit.native
+
+    @property
+    def sql(self) -> SqlConnection:
+        """The same transaction without SQLAlchemy's layers, for hot paths: statements with `$1` placeholders.
+
+        Raises `DeclarationError` on a database that does not speak SQL.
+        """
+        found: SqlConnection | None = getattr(self.unit, "sql", None)
+        if found is None:
+            raise DeclarationError("this database does not speak SQL", hint="use tx.connection")
+        return found
 
     def for_message(self, cause: Envelope) -> Transaction:
         """The same transaction, seen from the handling of another message (batches)."""

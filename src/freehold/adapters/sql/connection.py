@@ -7,28 +7,12 @@ nothing, and raise what the database's `diagnose` makes of an error. A store is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
-from freehold.database import Database, UnitOfWork
+from freehold.database import Database, Row, SqlConnection, UnitOfWork
 
 __all__ = ["Row", "SqlConnection", "SqlDatabase", "SqlUnit"]
-
-Row = Sequence[Any]
-
-
-class SqlConnection(Protocol):
-    """Runs statements in the order of the calls, each one round trip."""
-
-    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; returns the number of rows it touched."""
-
-    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
-        """Run a statement (also DML with RETURNING); returns its rows."""
-
-    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run a statement for each row of parameters, in order, pipelined where the driver can."""
 
 
 class SqlUnit(UnitOfWork, Protocol):
