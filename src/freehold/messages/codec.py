@@ -151,6 +151,8 @@ def _check_attributes(envelope: Envelope) -> None:
     """Refuse texts that some database or broker cannot keep: what arrives so must end as a dead letter at once, for
     no try of storing it would ever succeed.
     """
+    if _plainly_storable(envelope):
+        return
     required = {"type": envelope.type, "source": envelope.source, "topic": envelope.topic, "partitionkey": envelope.key}
     optional = {
         "subject": envelope.subject,
@@ -167,6 +169,25 @@ def _check_attributes(envelope: Envelope) -> None:
     for header, text in envelope.headers.items():
         _check_text("headers", header, ATTRIBUTE_BYTES_MAX)
         _check_text("headers", text, BODY_BYTES_MAX)
+
+
+def _plainly_storable(envelope: Envelope) -> bool:
+    """Look at all attributes at once: nearly every envelope is short, plain text, and needs no look at each."""
+    texts = (
+        envelope.type,
+        envelope.source,
+        envelope.topic,
+        envelope.key,
+        envelope.subject or "",
+        envelope.trace_parent or "",
+        envelope.reply_to or "",
+        envelope.idempotency_key or "",
+        envelope.bars or "",
+        *envelope.headers,
+        *envelope.headers.values(),
+    )
+    joined = "".join(texts)
+    return all(texts[:4]) and len(joined) <= ATTRIBUTE_BYTES_MAX and joined.isascii() and joined.isprintable()
 
 
 def _check_text(name: str, text: str, bytes_max: int) -> None:
