@@ -30,6 +30,7 @@ def answer_json(document: object) -> None:
     """Write one JSON document to standard output."""
     encoded = msgspec.json.format(msgspec.json.encode(to_plain(document)), indent=2)
     sys.stdout.write(encoded.decode() + "\n")
+    sys.stdout.flush()  # who reads the document of `run` through a pipe must not wait for its end
 
 
 def line(text: str = "", *, style: str = "") -> None:
