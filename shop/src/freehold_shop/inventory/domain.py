@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,9 +23,7 @@ __all__ = [
     "MovementReason",
     "ReservationStatus",
     "lines_document",
-    "lines_of",
     "merge_lines",
-    "shortages",
 ]
 
 INSUFFICIENT_STOCK = "insufficient-stock"
@@ -80,16 +78,6 @@ def merge_lines(lines: Iterable[StockLine]) -> tuple[StockLine, ...]:
     return tuple(StockLine(sku, quantities[sku]) for sku in sorted(quantities))
 
 
-def shortages(lines: Iterable[StockLine], available: Mapping[str, int]) -> tuple[str, ...]:
-    """The products of which there is less than wanted. `lines` has one line a product."""
-    return tuple(line.sku for line in lines if available.get(line.sku, 0) < line.quantity)
-
-
 def lines_document(lines: Iterable[StockLine]) -> str:
     """Lines as the database's statements take them: `[["85123A", 6], …]`."""
     return json.dumps([[line.sku, line.quantity] for line in lines], separators=(",", ":"))
-
-
-def lines_of(document: str) -> tuple[StockLine, ...]:
-    """The lines of a document."""
-    return tuple(StockLine(sku, quantity) for sku, quantity in json.loads(document))

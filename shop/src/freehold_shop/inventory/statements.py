@@ -1,112 +1,138 @@
-"""Statements over all lines of an order at once, whatever their number, for SQLite and PostgreSQL.
+"""The SQL that moves stock, over all lines of an order at once, whatever their number. Imports nothing.
 
-The lines go in as one JSON document, which the database turns into rows. Rows of `stock` are locked ordered by sku, so
-that transactions over the same products wait for each other and never in a circle. Imports SQLAlchemy and the tables.
+The lines go in as one JSON document (`domain.lines_document`), which the database turns into rows. PostgreSQL does in
+one statement what takes SQLite several; those of SQLite run inside this process and cost next to nothing.
+
+Parameters of a movement, in this order: how often a piece counts into `on_hand` and into `reserved`, the reason, the
+reference, and when, in ms.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+__all__ = [
+    "POSTGRES_CLAIM",
+    "POSTGRES_LEAVE_HELD",
+    "POSTGRES_MOVE",
+    "POSTGRES_MOVE_IF_THERE",
+    "POSTGRES_RECEIVE",
+    "POSTGRES_TAKE_TURN",
+    "RECEIPT_CLAIM",
+    "RESERVATION_FIND",
+    "RESERVATION_SET_STATUS",
+    "SQLITE_CLAIM",
+    "SQLITE_COUNT_SHORT",
+    "SQLITE_LEAVE_HELD",
+    "SQLITE_MOVE",
+    "SQLITE_RECEIVE",
+    "SQLITE_RECORD",
+]
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    BindParameter,
-    ColumnElement,
-    Executable,
-    Subquery,
-    Text,
-    bindparam,
-    cast,
-    column,
-    func,
-    insert,
-    literal_column,
-    select,
-    true,
-    update,
+RESERVATION_FIND = "SELECT status, lines FROM reservation WHERE order_id = $1"
+RESERVATION_SET_STATUS = "UPDATE reservation SET status = $2, changed_at_ms = $3 WHERE order_id = $1"
+RECEIPT_CLAIM = "INSERT INTO stock_receipt (receipt_ref) VALUES ($1) ON CONFLICT DO NOTHING"
+
+# One transaction handles a batch of orders, and most orders have some popular product: side by side such transactions
+# would wait for each other's rows in a circle. So whoever moves stock takes the turn first. A statement that takes it
+# by itself sees the database as it was before the wait, so it may depend on nothing but rows that it claims or updates;
+# those PostgreSQL looks at again.
+_TURN = "SELECT 1 AS taken FROM pg_advisory_xact_lock(hashtextextended('inventory.stock', 0))"
+
+POSTGRES_TAKE_TURN = _TURN
+
+POSTGRES_CLAIM = f"""
+WITH turn AS MATERIALIZED ({_TURN})
+INSERT INTO reservation (order_id, status, lines, expiry_id, changed_at_ms)
+SELECT $1::text, $2::text, $3::text, $4::text, $5::bigint FROM turn
+ON CONFLICT DO NOTHING"""
+
+SQLITE_CLAIM = """
+INSERT INTO reservation (order_id, status, lines, expiry_id, changed_at_ms)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING"""
+
+_MOVED = """
+    UPDATE stock SET
+        on_hand = stock.on_hand + line.quantity * {on_hand},
+        reserved = stock.reserved + line.quantity * {reserved}
+    FROM line WHERE stock.sku = line.sku{also}"""
+
+_RECORDED = """
+    INSERT INTO stock_movement (sku, delta_on_hand, delta_reserved, reason, reference, at_ms)
+    SELECT sku, quantity * {on_hand}, quantity * {reserved}, {reason}, {reference}, {at_ms} FROM line"""
+
+_FACTORS = {"on_hand": "$2::bigint", "reserved": "$3::bigint"}
+# PostgreSQL expects a hundred lines of every document, and would rather read all of the stock than look up so many.
+_BY_INDEX = " AND stock.sku = ANY (ARRAY(SELECT sku FROM line))"
+_NOTE = {"reason": "$4::text", "reference": "$5::text", "at_ms": "$6::bigint"}
+
+_POSTGRES_LINE = """
+line AS MATERIALIZED (
+    SELECT value ->> 0 AS sku, (value ->> 1)::bigint AS quantity
+    FROM json_array_elements($1::text::json) AS given (value)
+)"""
+
+POSTGRES_MOVE = f"""
+WITH {_POSTGRES_LINE},
+moved AS ({_MOVED.format(**_FACTORS, also=_BY_INDEX)}
+)
+{_RECORDED.format(**_FACTORS, **_NOTE)}"""
+
+# Only after the turn was taken by an earlier statement: what is free is read here, and nothing else moves it.
+POSTGRES_MOVE_IF_THERE = f"""
+WITH {_POSTGRES_LINE},
+short AS MATERIALIZED (
+    SELECT count(*) AS lines FROM line LEFT JOIN stock ON stock.sku = line.sku{_BY_INDEX}
+    WHERE coalesce(stock.on_hand - stock.reserved, 0) < line.quantity
+),
+moved AS ({_MOVED.format(**_FACTORS, also=_BY_INDEX)} AND (SELECT lines FROM short) = 0
+),
+recorded AS ({_RECORDED.format(**_FACTORS, **_NOTE)} WHERE (SELECT lines FROM short) = 0
+)
+SELECT lines FROM short"""
+
+POSTGRES_LEAVE_HELD = f"""
+WITH turn AS MATERIALIZED ({_TURN}),
+ended AS (
+    UPDATE reservation SET status = $7::text, changed_at_ms = $6::bigint
+    FROM turn WHERE order_id = $1::text AND status = 'held'
+    RETURNING lines, expiry_id
+),
+line AS MATERIALIZED (
+    SELECT value ->> 0 AS sku, (value ->> 1)::bigint AS quantity
+    FROM ended CROSS JOIN LATERAL json_array_elements(ended.lines::json) AS given (value)
+),
+moved AS ({_MOVED.format(**_FACTORS, also=_BY_INDEX)}
+),
+recorded AS ({_RECORDED.format(**_FACTORS, **_NOTE)}
+)
+SELECT expiry_id FROM ended"""
+
+POSTGRES_RECEIVE = f"""
+WITH {_POSTGRES_LINE},
+shelved AS (
+    INSERT INTO stock (sku, on_hand, reserved) SELECT sku, quantity, 0 FROM line
+    ON CONFLICT (sku) DO UPDATE SET on_hand = stock.on_hand + excluded.on_hand
+)
+{_RECORDED.format(**_FACTORS, **_NOTE)}"""
+
+_SQLITE_LINE = "WITH line AS (SELECT value ->> 0 AS sku, value ->> 1 AS quantity FROM json_each($1))"
+
+SQLITE_COUNT_SHORT = f"""
+{_SQLITE_LINE}
+SELECT count(*) FROM line LEFT JOIN stock ON stock.sku = line.sku
+WHERE coalesce(stock.on_hand - stock.reserved, 0) < line.quantity"""
+
+SQLITE_MOVE = f"{_SQLITE_LINE}{_MOVED.format(on_hand='$2', reserved='$3', also='')}"
+
+SQLITE_RECORD = (
+    f"""{_SQLITE_LINE}{_RECORDED.format(on_hand="$2", reserved="$3", reason="$4", reference="$5", at_ms="$6")}"""
 )
 
-from freehold_shop.inventory.tables import stock, stock_movement
-from freehold_shop.upsert import insert_for
+SQLITE_LEAVE_HELD = """
+UPDATE reservation SET status = $2, changed_at_ms = $3 WHERE order_id = $1 AND status = 'held'
+RETURNING lines, expiry_id"""
 
-__all__ = ["LineStatements", "line_statements"]
-
-
-@dataclass(frozen=True, slots=True)
-class LineStatements:
-    """Statements that take `lines`, the document of `domain.lines_document`.
-
-    available  sku and free quantity of the products, locked until the transaction ends.
-    move       add `on_hand` and `reserved` (factors) times the quantity to the stock.
-    receive    put the quantities on the shelf, of new products too.
-    record     write the movement down: factors as in `move`, `reason`, `reference`, `at_ms`.
-    """
-
-    available: Executable
-    move: Executable
-    receive: Executable
-    record: Executable
-
-
-@cache
-def line_statements(dialect: str) -> LineStatements:
-    """The statements for an engine."""
-    lines = _lines(dialect)
-    locked = (
-        select(stock.c.sku, lines.c.quantity)
-        .join(lines, lines.c.sku == stock.c.sku)
-        .order_by(stock.c.sku)
-        .with_for_update(of=stock)
-        .subquery("locked")
-    )
-    on_hand, reserved = _factor("on_hand"), _factor("reserved")
-    received = insert_for(stock, dialect).from_select(
-        ["sku", "on_hand", "reserved"],
-        select(lines.c.sku, lines.c.quantity, literal_column("0")).where(true()).order_by(lines.c.sku),
-    )
-    return LineStatements(
-        available=select(stock.c.sku, stock.c.on_hand - stock.c.reserved)
-        .join(lines, lines.c.sku == stock.c.sku)
-        .order_by(stock.c.sku)
-        .with_for_update(of=stock),
-        move=update(stock)
-        .where(stock.c.sku == locked.c.sku)
-        .values(
-            on_hand=stock.c.on_hand + locked.c.quantity * on_hand,
-            reserved=stock.c.reserved + locked.c.quantity * reserved,
-        ),
-        receive=received.on_conflict_do_update(
-            index_elements=[stock.c.sku], set_={"on_hand": stock.c.on_hand + received.excluded.on_hand}
-        ),
-        record=insert(stock_movement).from_select(
-            ["sku", "delta_on_hand", "delta_reserved", "reason", "reference", "at_ms"],
-            select(
-                lines.c.sku,
-                lines.c.quantity * on_hand,
-                lines.c.quantity * reserved,
-                bindparam("movement_reason", type_=Text),
-                bindparam("movement_reference", type_=Text),
-                bindparam("movement_at_ms", type_=BigInteger),
-            ),
-        ),
-    )
-
-
-def _factor(name: str) -> BindParameter[int]:
-    return bindparam(f"{name}_factor", type_=BigInteger)
-
-
-def _lines(dialect: str) -> Subquery:
-    """The JSON document as rows of (sku, quantity)."""
-    document = bindparam("lines", type_=Text)
-    sku: ColumnElement[str]
-    quantity: ColumnElement[int]
-    if dialect == "postgresql":
-        rows = func.json_array_elements(cast(document, JSON)).table_valued(column("value", JSON), name="line_json")
-        sku, quantity = literal_column("line_json.value ->> 0"), literal_column("(line_json.value ->> 1)::bigint")
-    else:
-        rows = func.json_each(document).table_valued(column("value"), name="line_json")
-        sku, quantity = literal_column("line_json.value ->> 0"), literal_column("line_json.value ->> 1")
-    return select(sku.label("sku"), quantity.label("quantity")).select_from(rows).subquery("line")
+SQLITE_RECEIVE = f"""
+{_SQLITE_LINE}
+INSERT INTO stock (sku, on_hand, reserved) SELECT sku, quantity, 0 FROM line WHERE true
+ON CONFLICT (sku) DO UPDATE SET on_hand = stock.on_hand + excluded.on_hand"""

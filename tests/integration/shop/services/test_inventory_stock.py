@@ -1,12 +1,15 @@
 """Stock on both engines: all lines or none, never below nothing, and every change in the ledger."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from sqlalchemy import func, select
 from tests.integration.shop.services.conftest import Opener
 
 from freehold.inbox.outcome import Rejected
 from freehold.runtime import RunningService
+from freehold.transaction import Transaction
 from freehold_shop.inventory import reservations
 from freehold_shop.inventory.contracts import StockLine
 from freehold_shop.inventory.tables import reservation, stock, stock_movement
@@ -114,6 +117,29 @@ async def test_buyers_at_once_never_get_more_than_there_is(opened: Opener) -> No
             ]
         assert sum(task.result() is None for task in results) == 10
         assert await shelf(running) == {"A": (10, 10), "B": (10, 10), "C": (10, 10)}
+
+
+async def test_holds_that_end_at_once_lose_nothing(opened: Opener) -> None:
+    async with opened("inventory") as running:
+        await receive(running, A=40, B=40, C=40)
+        wanted = [{"A": 1, "B": 2} if number % 3 else {"C": 1, "B": 1, "A": 2} for number in range(20)]
+        for number, lines in enumerate(wanted):
+            assert await reserve(running, f"o{number}", **lines) is None
+        async with asyncio.TaskGroup() as workers:
+            commits = []
+            for number in range(20):
+                other = reservations.release if number % 2 else reservations.expire
+                commits.append(workers.create_task(_end(running, reservations.commit, f"o{number}")))
+                workers.create_task(_end(running, other, f"o{19 - number}"))
+        sold = Counter[str]()
+        for task, lines in zip(commits, wanted, strict=True):
+            sold.update(lines if task.result() else {})
+        assert sum(task.result() for task in commits) > 0
+        assert await shelf(running) == {sku: (40 - sold[sku], 0) for sku in "ABC"}
+
+
+async def _end(running: RunningService, end: Callable[[Transaction, str], Awaitable[bool]], order_id: str) -> bool:
+    return await running.transact(lambda tx: end(tx, order_id))
 
 
 async def test_a_large_order_takes_few_statements_and_a_repeated_one_changes_nothing(opened: Opener) -> None:

@@ -1,0 +1,138 @@
+"""The tables of the inventory, as its rules write them: one way for each engine. Imports the rules and the statements.
+
+Stock is moved by one transaction at a time: on PostgreSQL whoever moves it takes the turn first, SQLite has one writer
+anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from freehold.database import SqlConnection
+from freehold.transaction import Transaction
+from freehold_shop.inventory import statements
+from freehold_shop.inventory.domain import RECEIVE, Movement, ReservationStatus
+from freehold_shop.moments import moment_ms
+
+__all__ = ["Claim", "Ended", "Shelf", "shelf_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A reservation to be made. `lines` is a document of `domain.lines_document`."""
+
+    order_id: str
+    lines: str
+    expiry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A reservation that has just left `held`; `expiry_id` is its timer."""
+
+    expiry_id: str | None
+
+
+class Shelf(Protocol):
+    """Stock and reservations in a transaction. Where nothing else is said, a turn that was taken is presumed."""
+
+    async def take_turn(self) -> None:
+        """Wait for other transactions that move stock to end."""
+
+    async def claim(self, claim: Claim) -> bool:
+        """Take the turn and make a reservation that is `held`, without moving stock. False: the order has one."""
+
+    async def end_hold(self, order_id: str, status: ReservationStatus, movement: Movement) -> Ended | None:
+        """Take the turn and move a held reservation on, and its stock. None: it is not held any more."""
+
+    async def move(self, movement: Movement, lines: str, reference: str) -> None:
+        """Move stock and write it down."""
+
+    async def move_if_there(self, movement: Movement, lines: str, reference: str) -> int:
+        """As `move`, if all lines are free; returns how many are not."""
+
+    async def receive(self, lines: str, reference: str) -> None:
+        """Put a delivery on the shelf, of new products too."""
+
+
+def shelf_of(tx: Transaction) -> Shelf:
+    """The shelf in this transaction, for its engine."""
+    at_ms = moment_ms(tx)
+    return _PostgresShelf(tx.sql, at_ms) if tx.connection.dialect.name == "postgresql" else _SqliteShelf(tx.sql, at_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _PostgresShelf:
+    sql: SqlConnection
+    at_ms: int
+
+    async def take_turn(self) -> None:
+        await self.sql.fetch(statements.POSTGRES_TAKE_TURN)
+
+    async def claim(self, claim: Claim) -> bool:
+        return bool(await self.sql.execute(statements.POSTGRES_CLAIM, _claim_values(claim, self.at_ms)))
+
+    async def end_hold(self, order_id: str, status: ReservationStatus, movement: Movement) -> Ended | None:
+        values = (*_movement_values(order_id, movement, order_id, self.at_ms), status.value)
+        rows = await self.sql.fetch(statements.POSTGRES_LEAVE_HELD, values)
+        if not rows:  # it may have been made while we waited for the turn
+            await self.take_turn()
+            rows = await self.sql.fetch(statements.POSTGRES_LEAVE_HELD, values)
+        return Ended(rows[0][0]) if rows else None
+
+    async def move(self, movement: Movement, lines: str, reference: str) -> None:
+        await self.sql.execute(statements.POSTGRES_MOVE, _movement_values(lines, movement, reference, self.at_ms))
+
+    async def move_if_there(self, movement: Movement, lines: str, reference: str) -> int:
+        rows = await self.sql.fetch(
+            statements.POSTGRES_MOVE_IF_THERE, _movement_values(lines, movement, reference, self.at_ms)
+        )
+        return int(rows[0][0])
+
+    async def receive(self, lines: str, reference: str) -> None:
+        await self.sql.execute(statements.POSTGRES_RECEIVE, _movement_values(lines, RECEIVE, reference, self.at_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class _SqliteShelf:
+    sql: SqlConnection
+    at_ms: int
+
+    async def take_turn(self) -> None:
+        return
+
+    async def claim(self, claim: Claim) -> bool:
+        return bool(await self.sql.execute(statements.SQLITE_CLAIM, _claim_values(claim, self.at_ms)))
+
+    async def end_hold(self, order_id: str, status: ReservationStatus, movement: Movement) -> Ended | None:
+        rows = await self.sql.fetch(statements.SQLITE_LEAVE_HELD, (order_id, status.value, self.at_ms))
+        if not rows:
+            return None
+        lines, expiry_id = rows[0]
+        await self.move(movement, lines, order_id)
+        return Ended(expiry_id)
+
+    async def move(self, movement: Movement, lines: str, reference: str) -> None:
+        values = _movement_values(lines, movement, reference, self.at_ms)
+        await self.sql.execute(statements.SQLITE_MOVE, values[:3])
+        await self.sql.execute(statements.SQLITE_RECORD, values)
+
+    async def move_if_there(self, movement: Movement, lines: str, reference: str) -> int:
+        short = int((await self.sql.fetch(statements.SQLITE_COUNT_SHORT, (lines,)))[0][0])
+        if not short:
+            await self.move(movement, lines, reference)
+        return short
+
+    async def receive(self, lines: str, reference: str) -> None:
+        await self.sql.execute(statements.SQLITE_RECEIVE, (lines,))
+        await self.sql.execute(statements.SQLITE_RECORD, _movement_values(lines, RECEIVE, reference, self.at_ms))
+
+
+def _claim_values(claim: Claim, at_ms: int) -> tuple[object, ...]:
+    return (claim.order_id, ReservationStatus.HELD.value, claim.lines, claim.expiry_id, at_ms)
+
+
+def _movement_values(source: str, movement: Movement, reference: str, at_ms: int) -> tuple[object, ...]:
+    """`source` is where the lines come from: their document, or the order that has them."""
+    return (source, movement.on_hand, movement.reserved, movement.reason.value, reference, at_ms)
