@@ -7,12 +7,12 @@ contracts of users and reference.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, MetaData, Select, Table, Text, bindparam, select
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from freehold.database import SqlConnection
 from freehold_shop.reference.contracts import CountryDefined
 from freehold_shop.upsert import insert_into
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
@@ -20,6 +20,7 @@ from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 __all__ = [
     "COUNTRY_COPY_DDL",
     "CUSTOMER_COPY_DDL",
+    "CustomerCopy",
     "CustomerFacts",
     "country_copy_table",
     "customer_copy_table",
@@ -45,8 +46,25 @@ COUNTRY_COPY_DDL = """CREATE TABLE country_copy (
 )"""
 
 
+_KEEP_CUSTOMER = """
+INSERT INTO customer_copy (customer_id, name, email, country, address, revision)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (customer_id) DO UPDATE SET
+    name = excluded.name, email = excluded.email, country = excluded.country, address = excluded.address,
+    revision = excluded.revision
+WHERE customer_copy.revision < excluded.revision"""
+_FIND_CUSTOMER = "SELECT country, address FROM customer_copy WHERE customer_id = $1"
+
 CustomerFacts = CustomerRegistered | UserUpdated
 """What a copy holds: the events of users; the API's answer has the fields of `CustomerRegistered`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerCopy:
+    """Where a customer is, as far as this service has heard."""
+
+    country: str
+    address: str
 
 
 def customer_copy_table(metadata: MetaData) -> Table:
@@ -74,35 +92,16 @@ def country_copy_table(metadata: MetaData) -> Table:
     )
 
 
-async def keep_customer(connection: AsyncConnection, table: Table, facts: CustomerFacts) -> None:
+async def keep_customer(sql: SqlConnection, facts: CustomerFacts) -> None:
     """Write the copy, unless the one that is there is as new or newer."""
-    statement = insert_into(table, connection)
-    statement = statement.on_conflict_do_update(
-        index_elements=[table.c.customer_id],
-        set_={name: statement.excluded[name] for name in ("name", "email", "country", "address", "revision")},
-        where=table.c.revision < statement.excluded.revision,
-    )
-    await connection.execute(
-        statement,
-        {
-            "customer_id": facts.customer_id,
-            "name": facts.name,
-            "email": facts.email,
-            "country": facts.country,
-            "address": facts.address,
-            "revision": facts.revision,
-        },
-    )
+    values = (facts.customer_id, facts.name, facts.email, facts.country, facts.address, facts.revision)
+    await sql.execute(_KEEP_CUSTOMER, values)
 
 
-async def find_customer_copy(connection: AsyncConnection, table: Table, customer_id: str) -> Any | None:
-    """The copy as a row, or None."""
-    return (await connection.execute(_find(table), {"wanted_customer_id": customer_id})).one_or_none()
-
-
-@cache
-def _find(table: Table) -> Select[Any]:
-    return select(table).where(table.c.customer_id == bindparam("wanted_customer_id"))
+async def find_customer_copy(sql: SqlConnection, customer_id: str) -> CustomerCopy | None:
+    """The copy, or None."""
+    rows = await sql.fetch(_FIND_CUSTOMER, (customer_id,))
+    return CustomerCopy(*rows[0]) if rows else None
 
 
 async def keep_country(connection: AsyncConnection, table: Table, event: CountryDefined) -> None:

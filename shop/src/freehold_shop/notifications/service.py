@@ -12,15 +12,18 @@ from freehold.transaction import Transaction
 from freehold_shop.calls import providers
 from freehold_shop.moments import moment_ms
 from freehold_shop.notifications.contracts import SendConfirmation
-from freehold_shop.notifications.tables import MIGRATIONS, notification
+from freehold_shop.notifications.tables import MIGRATIONS
 from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderConfirmed
 from freehold_shop.providers.errors import ProviderRefused
-from freehold_shop.upsert import claim_row
 
 __all__ = ["notifications"]
 
 CONFIRMATION = "order-confirmed"
 CANCELLATION = "order-cancelled"
+
+_WRITE_DOWN = """
+INSERT INTO notification (order_id, template, customer_id, email_id, sent_at_ms) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING"""
 
 notifications = Service(
     "notifications",
@@ -53,14 +56,4 @@ async def _send(tx: Transaction, order_id: str, customer_id: str, template: str)
     sent = await client.send_email(
         to_ref=customer_id, template=template, order_id=order_id, idempotency_key=f"{template}/{order_id}"
     )
-    await claim_row(
-        tx.connection,
-        notification,
-        {
-            "order_id": order_id,
-            "template": template,
-            "customer_id": customer_id,
-            "email_id": sent.email_id,
-            "sent_at_ms": moment_ms(tx),
-        },
-    )
+    await tx.sql.execute(_WRITE_DOWN, (order_id, template, customer_id, sent.email_id, moment_ms(tx)))

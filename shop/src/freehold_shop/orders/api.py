@@ -87,7 +87,7 @@ def routes(running: RunningService) -> APIRouter:
         body: OrderBody, response: Response, tx: Tx, idempotency_key: IdempotencyKey = None
     ) -> dict[str, Any]:
         order = body.order(idempotency_key)
-        await ensure_customer(tx.connection, order.customer_id)
+        await ensure_customer(tx, order.customer_id)
         try:
             placed = await place(tx, order)
         except OrderExists:

@@ -1,29 +1,27 @@
 """The customers of orders: their local copy, and how it is filled when an event has not come yet.
 
-Imports the shop's calls and copies, and the tables.
+Imports Freehold's transaction, and the shop's calls and copies.
 """
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from freehold.transaction import Transaction
 from freehold_shop.calls import fetch
 from freehold_shop.copies import find_customer_copy, keep_customer
-from freehold_shop.orders.tables import customer_copy
 from freehold_shop.problems import Problem
 from freehold_shop.users.contracts import CustomerRegistered
 
 __all__ = ["ensure_customer"]
 
 
-async def ensure_customer(connection: AsyncConnection, customer_id: str) -> None:
+async def ensure_customer(tx: Transaction, customer_id: str) -> None:
     """Return when there is a copy of the customer. Nobody is called where it is here already.
 
     Raises `Problem` for a customer that does not exist, `ServiceUnavailable` where users cannot be asked just now.
     """
-    if await find_customer_copy(connection, customer_copy, customer_id) is not None:
+    if await find_customer_copy(tx.sql, customer_id) is not None:
         return
     customer = await fetch("users", f"/customers/{customer_id}", CustomerRegistered)
     if customer is None:
         raise Problem(422, "unknown-customer", "the customer has to be registered first")
-    await keep_customer(connection, customer_copy, customer)
+    await keep_customer(tx.sql, customer)

@@ -1,4 +1,4 @@
-"""Placing, confirming and cancelling orders, each in the caller's transaction. Imports the tables and rules.
+"""Placing, confirming and cancelling orders, each in the caller's transaction. Imports the rules.
 
 An order leaves `placed` once, by a conditional update: of confirmation and cancellation one wins, and the other finds
 nothing to do.
@@ -7,29 +7,32 @@ nothing to do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import bindparam, select, update
-
+from freehold.database import Row
 from freehold.transaction import Transaction
 from freehold_shop.moments import now_ms
 from freehold_shop.money import Money
 from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
 from freehold_shop.orders.domain import OrderStatus, lines_document, sold_lines, total_of
-from freehold_shop.orders.tables import orders
-from freehold_shop.upsert import claim_row
 
 __all__ = ["NewOrder", "OrderExists", "cancel", "confirm", "place"]
 
-_END = (
-    update(orders)
-    .where(
-        orders.c.order_id == bindparam("wanted_order_id"),
-        orders.c.status.in_(bindparam("standing", expanding=True)),
-        orders.c.checkout.in_(bindparam("modes", expanding=True)),
-    )
-    .returning(orders.c.customer_id, orders.c.checkout, orders.c.currency, orders.c.total_pence)
+_TAKE = """
+INSERT INTO orders (
+    order_id, customer_id, status, checkout, currency, total_pence, lines, placed_at_ms, created_at_ms
 )
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT DO NOTHING"""
+
+_FIND = "SELECT customer_id, currency, lines FROM orders WHERE order_id = $1"
+
+# An order ends once: $5 whether a confirmed one may, $6 the only kind of checkout, if not any.
+_END = """
+UPDATE orders SET status = $2, reason = $3, ended_at_ms = $4
+WHERE order_id = $1
+    AND (status = 'placed' OR (status = 'confirmed' AND CAST($5 AS BOOLEAN)))
+    AND (CAST($6 AS TEXT) IS NULL OR checkout = CAST($6 AS TEXT))
+RETURNING customer_id, checkout, currency, total_pence"""
 
 
 class OrderExists(Exception):
@@ -59,22 +62,18 @@ async def place(tx: Transaction, order: NewOrder) -> bool:
     Raises `OrderExists` where the id belongs to an order with other content.
     """
     now = now_ms()
-    placed = await claim_row(
-        tx.connection,
-        orders,
-        {
-            "order_id": order.order_id,
-            "customer_id": order.customer_id,
-            "status": OrderStatus.PLACED.value,
-            "checkout": order.checkout.value,
-            "currency": order.currency,
-            "total_pence": order.total.pence,
-            "lines": lines_document(order.lines),
-            "placed_at_ms": order.placed_at_ms if order.placed_at_ms is not None else now,
-            "created_at_ms": now,
-        },
+    values = (
+        order.order_id,
+        order.customer_id,
+        OrderStatus.PLACED.value,
+        order.checkout.value,
+        order.currency,
+        order.total.pence,
+        lines_document(order.lines),
+        order.placed_at_ms if order.placed_at_ms is not None else now,
+        now,
     )
-    if not placed:
+    if not await tx.sql.execute(_TAKE, values):
         await _check_same(tx, order)
         return False
     tx.publish(OrderPlaced(order.order_id, order.customer_id, order.checkout, order.total, order.lines))
@@ -83,11 +82,11 @@ async def place(tx: Transaction, order: NewOrder) -> bool:
 
 async def confirm(tx: Transaction, order_id: str) -> bool:
     """The order is paid and about to leave. False: it is not `placed` any more."""
-    row = await _end(tx, order_id, (OrderStatus.PLACED,), OrderStatus.CONFIRMED)
+    row = await _end(tx, order_id, OrderStatus.CONFIRMED)
     if row is None:
         return False
-    total = Money(row.total_pence, row.currency)
-    tx.publish(OrderConfirmed(order_id, row.customer_id, CheckoutMode(row.checkout), total))
+    customer_id, checkout, currency, total_pence = row
+    tx.publish(OrderConfirmed(order_id, customer_id, CheckoutMode(checkout), Money(total_pence, currency)))
     return True
 
 
@@ -98,40 +97,30 @@ async def cancel(
 
     `only` spares orders of the other kind of checkout. `confirmed_too` is for goods that turn out to be gone.
     """
-    standing = (OrderStatus.PLACED, OrderStatus.CONFIRMED) if confirmed_too else (OrderStatus.PLACED,)
-    row = await _end(tx, order_id, standing, OrderStatus.CANCELLED, reason=reason, only=only)
+    row = await _end(tx, order_id, OrderStatus.CANCELLED, reason=reason, only=only, confirmed_too=confirmed_too)
     if row is None:
         return False
-    tx.publish(OrderCancelled(order_id, row.customer_id, CheckoutMode(row.checkout), reason))
+    customer_id, checkout, _, _ = row
+    tx.publish(OrderCancelled(order_id, customer_id, CheckoutMode(checkout), reason))
     return True
 
 
 async def _end(
     tx: Transaction,
     order_id: str,
-    standing: tuple[OrderStatus, ...],
     status: OrderStatus,
     *,
     reason: str | None = None,
     only: CheckoutMode | None = None,
-) -> Any | None:
-    ended = await tx.connection.execute(
-        _END,
-        {
-            "wanted_order_id": order_id,
-            "standing": [each.value for each in standing],
-            "modes": [each.value for each in CheckoutMode if only in {None, each}],
-            "status": status.value,
-            "reason": reason,
-            "ended_at_ms": now_ms(),
-        },
-    )
-    return ended.one_or_none()
+    confirmed_too: bool = False,
+) -> Row | None:
+    only_kind = only.value if only is not None else None
+    rows = await tx.sql.fetch(_END, (order_id, status.value, reason, now_ms(), confirmed_too, only_kind))
+    return rows[0] if rows else None
 
 
 async def _check_same(tx: Transaction, order: NewOrder) -> None:
-    found = await tx.connection.execute(select(orders).where(orders.c.order_id == order.order_id))
-    row = found.one()
-    lines = tuple(OrderLine(line.sku, line.quantity, line.price_pence) for line in sold_lines(row.lines))
-    if (row.customer_id, row.currency, lines) != (order.customer_id, order.currency, order.lines):
+    customer_id, currency, document = (await tx.sql.fetch(_FIND, (order.order_id,)))[0]
+    lines = tuple(OrderLine(line.sku, line.quantity, line.price_pence) for line in sold_lines(document))
+    if (customer_id, currency, lines) != (order.customer_id, order.currency, order.lines):
         raise OrderExists(order.order_id)

@@ -17,7 +17,7 @@ from freehold_shop.inventory.contracts import (
 from freehold_shop.orders import placing, returning
 from freehold_shop.orders.checkout import Checkout
 from freehold_shop.orders.contracts import CheckoutMode
-from freehold_shop.orders.tables import MIGRATIONS, country_copy, customer_copy
+from freehold_shop.orders.tables import MIGRATIONS, country_copy
 from freehold_shop.payments.contracts import PaymentCaptured, PaymentDeclined, PaymentRefunded
 from freehold_shop.reference.contracts import CountryDefined
 from freehold_shop.shipping.contracts import ShipmentFailed
@@ -34,13 +34,13 @@ RESERVATION_EXPIRED = "reservation-expired"
 @orders.handles(CustomerRegistered)
 async def copy_customer(event: CustomerRegistered, tx: Transaction) -> None:
     """Keep a copy of the customer."""
-    await keep_customer(tx.connection, customer_copy, event)
+    await keep_customer(tx.sql, event)
 
 
 @orders.handles(UserUpdated)
 async def update_customer(event: UserUpdated, tx: Transaction) -> None:
     """Keep the copy as the customer is now."""
-    await keep_customer(tx.connection, customer_copy, event)
+    await keep_customer(tx.sql, event)
 
 
 @orders.handles(CountryDefined)

@@ -1,4 +1,4 @@
-"""Holding, capturing, voiding and refunding, each in the caller's transaction. Imports tables, rules and the provider.
+"""Holding, capturing, voiding and refunding, each in the caller's transaction. Imports rules and the provider.
 
 The row is locked first, then the provider is asked, then the answer is written. When the transaction fails after the
 provider answered, the repetition asks with the same key and gets the same answer, so the row catches up. A provider
@@ -7,9 +7,8 @@ that does not answer raises `ProviderUnavailable`: the message is tried again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
-
-from sqlalchemy import bindparam, insert, select, update
 
 from freehold.errors import ConcurrencyConflict
 from freehold.inbox.outcome import Rejected
@@ -27,20 +26,53 @@ from freehold_shop.payments.domain import (
     refund_key,
     void_key,
 )
-from freehold_shop.payments.tables import payment, refund
 from freehold_shop.providers.wire import Declined, Held
-from freehold_shop.upsert import claim_row
 
 __all__ = ["capture", "give_back", "hold", "refund_part", "void"]
 
-_LOCK = select(payment).where(payment.c.order_id == bindparam("wanted_order_id")).with_for_update()
-_WRITE = update(payment).where(payment.c.order_id == bindparam("wanted_order_id"))
+_FIND = """
+SELECT order_id, customer_id, status, currency, amount_pence, captured_pence, refunded_pence,
+    hold_id, capture_id, reason
+FROM payment WHERE order_id = $1"""
+_LOCK = {"sqlite": _FIND, "postgresql": _FIND + " FOR UPDATE"}
+_CLAIM = """
+INSERT INTO payment (order_id, customer_id, status, currency, amount_pence, changed_at_ms)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT DO NOTHING"""
+_NOTE_HELD = "UPDATE payment SET status = 'held', hold_id = $3, changed_at_ms = $2 WHERE order_id = $1"
+_NOTE_DECLINED = "UPDATE payment SET status = 'declined', reason = $3, changed_at_ms = $2 WHERE order_id = $1"
+_NOTE_VOIDED = "UPDATE payment SET status = 'voided', changed_at_ms = $2 WHERE order_id = $1"
+_NOTE_CAPTURED = """
+UPDATE payment SET status = 'captured', capture_id = $3, captured_pence = $4, changed_at_ms = $2 WHERE order_id = $1"""
+_NOTE_REFUNDED = "UPDATE payment SET refunded_pence = refunded_pence + $3, changed_at_ms = $2 WHERE order_id = $1"
+_FIND_REFUND = "SELECT amount_pence FROM refund WHERE order_id = $1 AND return_ref = $2"
+_KEEP_REFUND = """
+INSERT INTO refund (order_id, return_ref, amount_pence, refund_id, at_ms) VALUES ($1, $2, $3, $4, $5)"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Payment:
+    """A row of `_FIND`. The provider's ids and the reason are None until the status says that there are some."""
+
+    order_id: str
+    customer_id: str
+    status: str
+    currency: str
+    amount_pence: int
+    captured_pence: int
+    refunded_pence: int
+    hold_id: Any
+    capture_id: Any
+    reason: Any
 
 
 async def hold(tx: Transaction, order_id: str, customer_id: str, amount: Money) -> PaymentHeld | Rejected:
     """Reserve the amount with the provider; a decline is an answer. A second time for an order changes nothing."""
     if not await _claim(tx, order_id, customer_id, amount, PaymentStatus.HOLDING):
-        return _repeat_hold(await _locked(tx, order_id))
+        row = await _locked(tx, order_id)
+        if row is None:
+            raise ConcurrencyConflict(f"the payment of order {order_id} was there a moment ago", hint="try again")
+        return _repeat_hold(row)
     client = await providers()
     answer = await client.hold(
         order_id=order_id,
@@ -51,10 +83,10 @@ async def hold(tx: Transaction, order_id: str, customer_id: str, amount: Money) 
     )
     match answer:
         case Held(hold_id=hold_id):
-            await _write(tx, order_id, status=PaymentStatus.HELD.value, hold_id=hold_id)
+            await _note(tx, _NOTE_HELD, order_id, hold_id)
             return PaymentHeld(order_id, customer_id, hold_id, amount)
         case Declined(reason=reason):
-            await _write(tx, order_id, status=PaymentStatus.DECLINED.value, reason=reason)
+            await _note(tx, _NOTE_DECLINED, order_id, reason)
             return Rejected("declined", reason)
 
 
@@ -67,13 +99,7 @@ async def capture(tx: Transaction, order_id: str) -> PaymentCaptured | Rejected:
     if row.status != PaymentStatus.CAPTURED:
         client = await providers()
         captured = await client.capture(row.hold_id, idempotency_key=capture_key(order_id))
-        await _write(
-            tx,
-            order_id,
-            status=PaymentStatus.CAPTURED.value,
-            capture_id=captured.capture_id,
-            captured_pence=captured.amount_pence,
-        )
+        await _note(tx, _NOTE_CAPTURED, order_id, captured.capture_id, captured.amount_pence)
     return PaymentCaptured(order_id, amount)
 
 
@@ -86,7 +112,7 @@ async def give_back(tx: Transaction, order_id: str, customer_id: str) -> None:
     elif row.status == PaymentStatus.HELD:
         client = await providers()
         await client.void(row.hold_id, idempotency_key=void_key(order_id))
-        await _write(tx, order_id, status=PaymentStatus.VOIDED.value)
+        await _note(tx, _NOTE_VOIDED, order_id)
     elif row.status == PaymentStatus.CAPTURED and row.refunded_pence < row.captured_pence:
         await _refund(tx, row, CANCELLATION, row.captured_pence - row.refunded_pence)
 
@@ -97,16 +123,13 @@ async def void(tx: Transaction, order_id: str) -> None:
     if row is not None and row.status == PaymentStatus.HELD:
         client = await providers()
         await client.void(row.hold_id, idempotency_key=void_key(order_id))
-        await _write(tx, order_id, status=PaymentStatus.VOIDED.value)
+        await _note(tx, _NOTE_VOIDED, order_id)
 
 
 async def refund_part(tx: Transaction, order_id: str, return_ref: str, amount: Money) -> bool:
     """Give part of a captured payment back, once for a return. False: that much is not left of it."""
     row = await _locked(tx, order_id)
-    known = await tx.connection.execute(
-        select(refund.c.amount_pence).where(refund.c.order_id == order_id, refund.c.return_ref == return_ref)
-    )
-    if known.first() is not None:
+    if await tx.sql.fetch(_FIND_REFUND, (order_id, return_ref)):
         return True
     if row is None or row.captured_pence - row.refunded_pence < amount.pence:
         return False
@@ -114,51 +137,31 @@ async def refund_part(tx: Transaction, order_id: str, return_ref: str, amount: M
     return True
 
 
-async def _refund(tx: Transaction, row: Any, return_ref: str, amount_pence: int) -> None:
+async def _refund(tx: Transaction, row: _Payment, return_ref: str, amount_pence: int) -> None:
     client = await providers()
     refunded = await client.refund(
         row.capture_id, amount_pence=amount_pence, idempotency_key=refund_key(row.order_id, return_ref)
     )
-    await tx.connection.execute(
-        insert(refund).values(
-            order_id=row.order_id,
-            return_ref=return_ref,
-            amount_pence=amount_pence,
-            refund_id=refunded.refund_id,
-            at_ms=moment_ms(tx),
-        )
-    )
-    await _write(tx, row.order_id, refunded_pence=row.refunded_pence + amount_pence)
+    await tx.sql.execute(_KEEP_REFUND, (row.order_id, return_ref, amount_pence, refunded.refund_id, moment_ms(tx)))
+    await _note(tx, _NOTE_REFUNDED, row.order_id, amount_pence)
 
 
 async def _claim(tx: Transaction, order_id: str, customer_id: str, amount: Money, status: PaymentStatus) -> bool:
     """Make the row, unless there is one. A concurrent transaction that makes it is waited for."""
-    return await claim_row(
-        tx.connection,
-        payment,
-        {
-            "order_id": order_id,
-            "customer_id": customer_id,
-            "status": status.value,
-            "currency": amount.currency,
-            "amount_pence": amount.pence,
-            "captured_pence": 0,
-            "refunded_pence": 0,
-            "changed_at_ms": moment_ms(tx),
-        },
-    )
+    values = (order_id, customer_id, status.value, amount.currency, amount.pence, moment_ms(tx))
+    return bool(await tx.sql.execute(_CLAIM, values))
 
 
-async def _locked(tx: Transaction, order_id: str) -> Any | None:
-    found = await tx.connection.execute(_LOCK, {"wanted_order_id": order_id})
-    return found.one_or_none()
+async def _locked(tx: Transaction, order_id: str) -> _Payment | None:
+    rows = await tx.sql.fetch(_LOCK[tx.connection.dialect.name], (order_id,))
+    return _Payment(*rows[0]) if rows else None
 
 
-async def _write(tx: Transaction, order_id: str, **values: object) -> None:
-    await tx.connection.execute(_WRITE, {"wanted_order_id": order_id, "changed_at_ms": moment_ms(tx), **values})
+async def _note(tx: Transaction, statement: str, order_id: str, *values: object) -> None:
+    await tx.sql.execute(statement, (order_id, moment_ms(tx), *values))
 
 
-def _repeat_hold(row: Any) -> PaymentHeld | Rejected:
+def _repeat_hold(row: _Payment) -> PaymentHeld | Rejected:
     match PaymentStatus(row.status):
         case PaymentStatus.HELD | PaymentStatus.CAPTURED:
             amount = Money(row.amount_pence, row.currency)

@@ -5,26 +5,32 @@ Addresses come from its own copy of the customers. Imports Freehold, its own mod
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import select, update
-
 from freehold.ids import derive_id
 from freehold.inbox.outcome import Rejected
 from freehold.policy import Retry
 from freehold.service import Service
 from freehold.transaction import Transaction
-from freehold_shop.copies import find_customer_copy, keep_customer
+from freehold_shop.copies import CustomerCopy, find_customer_copy, keep_customer
 from freehold_shop.moments import moment_ms
 from freehold_shop.orders.contracts import OrderCancelled
 from freehold_shop.payments.contracts import PaymentHeld
 from freehold_shop.shipping.contracts import CancelShipment, CreateShipment, ShipmentCreated, ShipmentFailed
 from freehold_shop.shipping.domain import UNDELIVERABLE, ShipmentStatus, is_deliverable
-from freehold_shop.shipping.tables import MIGRATIONS, customer_copy, shipment
-from freehold_shop.upsert import claim_row, insert_into
+from freehold_shop.shipping.tables import MIGRATIONS
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
 __all__ = ["AddressNotHereYet", "shipping"]
+
+_INSERT = """
+INSERT INTO shipment (order_id, shipment_id, customer_id, status, country, address, changed_at_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7)"""
+_PREPARE = f"{_INSERT} ON CONFLICT DO NOTHING"
+_FIND_STATUS = "SELECT status FROM shipment WHERE order_id = $1"
+_CANCEL = "UPDATE shipment SET status = 'cancelled', changed_at_ms = $2 WHERE order_id = $1 AND status = 'created'"
+_CANCEL_OR_BAR = f"""{_INSERT}
+ON CONFLICT (order_id) DO UPDATE SET status = 'cancelled', changed_at_ms = excluded.changed_at_ms
+WHERE shipment.status = 'created'"""
+_NOWHERE = CustomerCopy(country="", address="")
 
 shipping = Service(
     "shipping", migrations=MIGRATIONS, retry=Retry(attempts=70, delay_seconds=0.1, delay_seconds_max=15.0)
@@ -38,13 +44,13 @@ class AddressNotHereYet(Exception):
 @shipping.handles(CustomerRegistered)
 async def copy_customer(event: CustomerRegistered, tx: Transaction) -> None:
     """Keep a copy of the customer's address."""
-    await keep_customer(tx.connection, customer_copy, event)
+    await keep_customer(tx.sql, event)
 
 
 @shipping.handles(UserUpdated)
 async def update_customer(event: UserUpdated, tx: Transaction) -> None:
     """Keep the copy as the customer is now. Parcels prepared keep their address."""
-    await keep_customer(tx.connection, customer_copy, event)
+    await keep_customer(tx.sql, event)
 
 
 @shipping.handles(CreateShipment)
@@ -56,11 +62,7 @@ async def create_shipment(command: CreateShipment, tx: Transaction) -> ShipmentC
 @shipping.handles(CancelShipment)
 async def cancel_shipment(command: CancelShipment, tx: Transaction) -> None:
     """Do not send the parcel."""
-    await tx.connection.execute(
-        update(shipment)
-        .where(shipment.c.order_id == command.order_id, shipment.c.status == ShipmentStatus.CREATED.value)
-        .values(status=ShipmentStatus.CANCELLED.value, changed_at_ms=moment_ms(tx))
-    )
+    await tx.sql.execute(_CANCEL, (command.order_id, moment_ms(tx)))
 
 
 @shipping.handles(PaymentHeld)
@@ -76,46 +78,31 @@ async def prepare_when_money_is_held(event: PaymentHeld, tx: Transaction) -> Non
 @shipping.handles(OrderCancelled)
 async def cancel_for_cancelled_order(event: OrderCancelled, tx: Transaction) -> None:
     """No parcel for a cancelled order, in both kinds of checkout, also where the request for it is still to come."""
-    statement = insert_into(shipment, tx.connection).values(
-        **_row(tx, event.order_id, event.customer_id, ShipmentStatus.BARRED)
-    )
-    await tx.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[shipment.c.order_id],
-            set_={"status": ShipmentStatus.CANCELLED.value, "changed_at_ms": moment_ms(tx)},
-            where=shipment.c.status == ShipmentStatus.CREATED.value,
-        )
-    )
+    await tx.sql.execute(_CANCEL_OR_BAR, _values(tx, event.order_id, event.customer_id, ShipmentStatus.BARRED))
 
 
 async def _create(tx: Transaction, order_id: str, customer_id: str) -> ShipmentCreated | Rejected:
-    customer = await find_customer_copy(tx.connection, customer_copy, customer_id)
+    customer = await find_customer_copy(tx.sql, customer_id)
     if customer is None:
         raise AddressNotHereYet(order_id)
     deliverable = is_deliverable(customer.country, customer.address)
     status = ShipmentStatus.CREATED if deliverable else ShipmentStatus.FAILED
-    row = _row(tx, order_id, customer_id, status, country=customer.country, address=customer.address)
-    if not await claim_row(tx.connection, shipment, row):
-        found = await tx.connection.execute(select(shipment.c.status).where(shipment.c.order_id == order_id))
-        status = ShipmentStatus(found.scalar_one())
+    if not await tx.sql.execute(_PREPARE, _values(tx, order_id, customer_id, status, customer)):
+        status = ShipmentStatus((await tx.sql.fetch(_FIND_STATUS, (order_id,)))[0][0])
     match status:
         case ShipmentStatus.CREATED:
-            return ShipmentCreated(order_id, row["shipment_id"])
+            return ShipmentCreated(order_id, _shipment_id(order_id))
         case ShipmentStatus.FAILED:
             return Rejected(UNDELIVERABLE)
         case ShipmentStatus.CANCELLED | ShipmentStatus.BARRED:
             return Rejected("cancelled-before")
 
 
-def _row(
-    tx: Transaction, order_id: str, customer_id: str, status: ShipmentStatus, country: str = "", address: str = ""
-) -> dict[str, Any]:
-    return {
-        "order_id": order_id,
-        "shipment_id": str(derive_id("shipment", order_id)),
-        "customer_id": customer_id,
-        "status": status.value,
-        "country": country,
-        "address": address,
-        "changed_at_ms": moment_ms(tx),
-    }
+def _shipment_id(order_id: str) -> str:
+    return str(derive_id("shipment", order_id))
+
+
+def _values(
+    tx: Transaction, order_id: str, customer_id: str, status: ShipmentStatus, to: CustomerCopy = _NOWHERE
+) -> tuple[object, ...]:
+    return (order_id, _shipment_id(order_id), customer_id, status.value, to.country, to.address, moment_ms(tx))
