@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request, Response
 
 from freehold.ids import new_id
 from freehold_shop.calls import call
+from freehold_shop.direct import DirectRoute
 
 __all__ = ["FORWARD_SECONDS", "passed_headers", "routes"]
 
 FORWARD_SECONDS = 15.0
-_PASSED_ON = ("x-correlation-id", "traceparent", "idempotency-key")
+_PASSED_ON = {name.encode(): name for name in ("x-correlation-id", "traceparent", "idempotency-key")}
 _GIVEN_BACK = ("x-correlation-id", "traceparent", "idempotency-replayed", "retry-after")
 
 _ROUTES = (
@@ -40,7 +41,7 @@ _ROUTES = (
 
 def routes() -> APIRouter:
     """The routes that are passed on."""
-    router = APIRouter()
+    router = APIRouter(route_class=DirectRoute)
     for method, path, service in _ROUTES:
         _add(router, method, path, service)
     return router
@@ -48,24 +49,28 @@ def routes() -> APIRouter:
 
 def passed_headers(request: Request) -> dict[str, str]:
     """What goes along with every call that a request leads to; a correlation id is given to a request without one."""
-    headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-    headers.setdefault("x-correlation-id", str(new_id()))
+    found = {name: value for name, value in request.scope["headers"] if name in _PASSED_ON}
+    headers = {_PASSED_ON[name]: value.decode("latin-1") for name, value in found.items()}
+    if "x-correlation-id" not in headers:
+        headers["x-correlation-id"] = str(new_id())
     return headers
 
 
 def _add(router: APIRouter, method: str, path: str, service: str) -> None:
     async def forward(request: Request) -> Response:
-        query = f"?{request.url.query}" if request.url.query else ""
-        body = await request.body() if method != "GET" else None
+        scope = request.scope
+        query = scope["query_string"]
+        target = quote(scope["path"])
         answer = await call(
             service,
             method,
-            quote(request.url.path) + query,
-            body=body,
+            f"{target}?{query.decode('latin-1')}" if query else target,
+            body=await request.body() if method != "GET" else None,
             headers=passed_headers(request),
             timeout_seconds=FORWARD_SECONDS,
         )
         kept = {name: answer.headers[name] for name in _GIVEN_BACK if name in answer.headers}
-        return Response(answer.body, answer.status, kept, media_type=answer.content_type)
+        kept["content-type"] = answer.content_type
+        return Response(answer.body, answer.status, kept)
 
     router.add_api_route(path, forward, methods=[method], name=f"{service}: {method} {path}")

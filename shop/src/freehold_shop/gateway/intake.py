@@ -13,6 +13,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from freehold_shop.calls import ServiceUnavailable, call
+from freehold_shop.direct import DirectRoute
 from freehold_shop.gateway.forwarding import passed_headers
 from freehold_shop.problems import Problem
 
@@ -32,7 +33,7 @@ class Intake(msgspec.Struct, forbid_unknown_fields=True):
 
 def routes() -> APIRouter:
     """The intake."""
-    router = APIRouter()
+    router = APIRouter(route_class=DirectRoute)
 
     @router.post("/intake")
     async def take_in(request: Request) -> Response:

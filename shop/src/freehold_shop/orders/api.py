@@ -8,13 +8,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
-from pydantic import AwareDatetime, Field
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
-from freehold.http import Tx
+from freehold.http import Tx, transaction
 from freehold.ids import derive_id, new_id
 from freehold.runtime import RunningService
-from freehold_shop.fields import Body, CurrencyCode, Identity, PricePence, Quantity, Sku
+from freehold_shop.direct import DirectRoute, described, json_answer, read_body
+from freehold_shop.fields import Body, Identity, Quantity, Sku
 from freehold_shop.inventory.contracts import StockLine
 from freehold_shop.moments import milliseconds
 from freehold_shop.orders import queries
@@ -29,38 +31,42 @@ from freehold_shop.settings import settings
 
 __all__ = ["routes"]
 
-IdempotencyKey = Annotated[str | None, Header(max_length=255)]
+_NOT_BEHIND = "(?!\n)"  # a `$` of Python's also stands before a last line feed
+_Identity = Annotated[str, msgspec.Meta(pattern=f"^[A-Za-z0-9._-]{{1,64}}${_NOT_BEHIND}")]
+_Number = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
 
-class Line(Body):
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """So many pieces of a product at this price."""
 
-    sku: Sku
-    quantity: Quantity
-    price_pence: PricePence
+    sku: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    quantity: _Number
+    price_pence: _Number
 
 
-class OrderBody(Body):
+class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An order. Without an id it gets one; without a `checkout` the shop's setting says how it is carried on."""
 
-    order_id: Identity | None = None
-    customer_id: Identity
-    currency: CurrencyCode = "GBP"
+    customer_id: _Identity
+    lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=2_000)]
+    order_id: _Identity | None = None
+    currency: Annotated[str, msgspec.Meta(pattern=f"^[A-Z]{{3}}${_NOT_BEHIND}")] = "GBP"
     checkout: CheckoutMode | None = None
-    placed_at: AwareDatetime | None = None
-    lines: Annotated[list[Line], Field(min_length=1, max_length=2_000)]
+    placed_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def order(self, key: str | None) -> NewOrder:
         """As the service takes it."""
-        derived = derive_id("order", key) if key else new_id()
         return NewOrder(
-            order_id=self.order_id or str(derived),
+            order_id=self.order_id or str(derive_id("order", key) if key else new_id()),
             customer_id=self.customer_id,
             checkout=self.checkout or CheckoutMode(settings().checkout),
             currency=self.currency,
-            lines=tuple(OrderLine(each.sku, each.quantity, each.price_pence) for each in self.lines),
+            lines=tuple([OrderLine(each.sku, each.quantity, each.price_pence) for each in self.lines]),
             placed_at_ms=_milliseconds(self.placed_at),
         )
+
+
+_order_bodies = msgspec.json.Decoder(OrderBody)
 
 
 class ReturnedPieces(Body):
@@ -82,23 +88,15 @@ def routes(running: RunningService) -> APIRouter:
     """The API on a running service."""
     router = APIRouter()
 
-    @router.post("/orders", status_code=201)
-    async def place_order(
-        body: OrderBody, response: Response, tx: Tx, idempotency_key: IdempotencyKey = None
-    ) -> dict[str, Any]:
-        order = body.order(idempotency_key)
-        await ensure_customer(tx, order.customer_id)
-        try:
-            placed = await place(tx, order)
-        except OrderExists:
-            raise Problem(409, "order-exists", "another order has this id") from None
-        if not placed:
-            response.status_code = 200
-        elif order.checkout is CheckoutMode.SAGA:
-            pieces = tuple(StockLine(line.sku, line.quantity) for line in order.lines)
-            state = CheckoutState(order.order_id, order.customer_id, order.total, pieces)
-            await tx.start(Checkout, state, saga_id=derive_id("checkout", order.order_id))
-        return {"order_id": order.order_id, "total_pence": order.total.pence, "currency": order.currency}
+    router.add_api_route(
+        "/orders",
+        _place_order,
+        methods=["POST"],
+        name="place_order",
+        status_code=201,
+        route_class_override=DirectRoute,
+        openapi_extra=described(OrderBody),
+    )
 
     @router.post("/returns", status_code=201)
     @router.post("/orders/returns", status_code=201, include_in_schema=False)
@@ -118,6 +116,25 @@ def routes(running: RunningService) -> APIRouter:
 
     router.include_router(queries.routes(running))
     return router
+
+
+async def _place_order(request: Request) -> Response:
+    """Place an order."""
+    body = await read_body(request, _order_bodies)
+    order = body.order(request.headers.get("idempotency-key"))
+    tx = await transaction(request)
+    await ensure_customer(tx, order.customer_id)
+    try:
+        placed = await place(tx, order)
+    except OrderExists:
+        raise Problem(409, "order-exists", "another order has this id") from None
+    total = order.total
+    if placed and order.checkout is CheckoutMode.SAGA:
+        pieces = tuple([StockLine(line.sku, line.quantity) for line in order.lines])
+        state = CheckoutState(order.order_id, order.customer_id, total, pieces)
+        await tx.start(Checkout, state, saga_id=derive_id("checkout", order.order_id))
+    answer = {"order_id": order.order_id, "total_pence": total.pence, "currency": order.currency}
+    return json_answer(answer, 201 if placed else 200)
 
 
 def _milliseconds(moment: datetime | None) -> int | None:

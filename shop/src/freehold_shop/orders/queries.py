@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from pydantic import Field
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.http import Tx
 from freehold.runtime import RunningService
-from freehold_shop.fields import Body, Identity
+from freehold_shop.direct import DirectRoute, described, json_answer, read_body
 from freehold_shop.orders.domain import OrderStatus, sold_lines
 from freehold_shop.orders.tables import order_return, return_request
 from freehold_shop.problems import not_found
@@ -34,15 +34,21 @@ _HEAD = (
 )
 
 
-class Wanted(Body):
+_Identity = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which orders."""
 
-    order_ids: Annotated[list[Identity], Field(max_length=5_000)]
+    order_ids: Annotated[list[_Identity], msgspec.Meta(max_length=5_000)]
+
+
+_wanted = msgspec.json.Decoder(Wanted)
 
 
 def routes(running: RunningService) -> APIRouter:
     """The reading API on a running service."""
-    router = APIRouter()
+    router, query = APIRouter(), APIRouter(route_class=DirectRoute)
 
     @router.get("/orders")
     async def list_orders(
@@ -61,9 +67,12 @@ def routes(running: RunningService) -> APIRouter:
         rest = "FROM (SELECT status, reason, count(*) AS number FROM orders GROUP BY status, reason) AS summary"
         return await read(running, ("status", "reason", "number"), rest)
 
-    @router.post("/orders/query")
-    async def show_many(body: Wanted) -> list[dict[str, Any]]:
-        return await read(running, _HEAD, f"FROM orders WHERE order_id IN ({places(body.order_ids)})", body.order_ids)
+    @query.post("/orders/query", openapi_extra=described(Wanted))
+    async def show_many(request: Request) -> Response:
+        ids = (await read_body(request, _wanted)).order_ids
+        return json_answer(await read(running, _HEAD, f"FROM orders WHERE order_id IN ({places(ids)})", ids))
+
+    router.include_router(query)
 
     @router.get("/orders/{order_id}")
     async def show_order(order_id: str) -> dict[str, Any]:

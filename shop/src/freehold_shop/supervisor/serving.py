@@ -96,7 +96,18 @@ async def _stop_together(services: Sequence[RunningService]) -> None:
 def _config(seat: Seat, services: Mapping[str, RunningService]) -> uvicorn.Config:
     app: FastAPI = create_app(seat.service, services.get(seat.service))
     return uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=_HTTP_DRAIN_SECONDS
+        app,
+        http="httptools",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        # Nobody stands before a service but the gateway, and no answer needs to tell what made it, and when.
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_HTTP_DRAIN_SECONDS,
     )
 
 
