@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +26,9 @@ __all__ = ["TransactionMiddleware"]
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _KEY_LENGTH_MAX: Final = 255
 _BODY_BYTES_MAX: Final = 1024 * 1024
+_CORRELATION: Final = CORRELATION_HEADER.encode()
+_TRACE: Final = b"traceparent"
+_OURS: Final = frozenset({_CORRELATION, _TRACE})
 
 
 class TransactionMiddleware:
@@ -139,7 +141,10 @@ class _Recorded:
         self._messages.append(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.content_type = MutableHeaders(raw=list(message["headers"])).get("content-type", self.content_type)
+            for name, value in message.get("headers", ()):
+                if name == b"content-type":
+                    self.content_type = value.decode("latin-1")
+                    break
         elif message["type"] == "http.response.body":
             self.body += message.get("body", b"")
 
@@ -156,9 +161,10 @@ def _running(scope: MutableMapping[str, Any]) -> RunningService | None:
 def _with_headers(context: RequestContext, send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers[CORRELATION_HEADER] = str(context.correlation_id)
-            headers["traceparent"] = context.trace_parent
+            kept = [header for header in message.get("headers", ()) if header[0] not in _OURS]
+            kept.append((_CORRELATION, str(context.correlation_id).encode("ascii")))
+            kept.append((_TRACE, context.trace_parent.encode("ascii")))
+            message["headers"] = kept
         await send(message)
 
     return sending

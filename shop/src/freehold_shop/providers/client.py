@@ -62,7 +62,9 @@ class ProvidersClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            timeout=self._timeout, connector=aiohttp.TCPConnector(limit=self._connections_max)
+            timeout=self._timeout,
+            connector=aiohttp.TCPConnector(limit=self._connections_max),
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -70,6 +69,7 @@ class _Problem(msgspec.Struct):
     detail: str = ""
 
 
+_encoder = msgspec.json.Encoder()
 _states = msgspec.json.Decoder(list[OrderState])
 _return_states = msgspec.json.Decoder(ReturnState)
 _problems = msgspec.json.Decoder(_Problem)
@@ -139,7 +139,7 @@ class Gateway:
 
     async def _persist(self, method: str, path: str, document: Any = None, key: str | None = None) -> tuple[int, bytes]:
         """Ask until there is an answer that stays."""
-        content = None if document is None else msgspec.json.encode(document, enc_hook=_encode)
+        content = None if document is None else _encoder.encode(document)
         headers = {"content-type": "application/json"} if content is not None else {}
         if key is not None:
             headers["idempotency-key"] = key
@@ -189,9 +189,3 @@ def _problem_shares(body: bytes) -> list[dict[str, Any]]:
     except msgspec.MsgspecError:
         return []
     return [share for share in shares.values() if isinstance(share, dict) and share.get("status", 200) != 200]
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(type(value).__name__)
