@@ -14,6 +14,8 @@ _KILLED: Final = "tests/integration/saga/test_saga_killed.py::"
 _EXPLORED: Final = "tests/unit/saga/test_saga_exploration.py::"
 _HTTP: Final = "tests/unit/http/test_http.py::"
 _SHOP: Final = "tests/integration/shop/ops/"
+_REPLAY: Final = "tests/integration/shop/replay/test_replay.py::"
+_PLANTED: Final = "tests/faults/test_planted.py::"
 _SERVICES: Final = "tests/integration/shop/services/"
 
 WHOLE: Final[dict[str, tuple[str, ...]]] = {
@@ -78,5 +80,20 @@ WHOLE: Final[dict[str, tuple[str, ...]]] = {
     "All services of the shop may be killed at once.": (
         f"{_SHOP}test_running.py::test_all_services_killed_at_once_come_back_and_go_on",
         f"{_SHOP}test_servers_profile.py::test_all_services_killed_at_once_come_back",
+    ),
+    "Orders replayed through both checkouts come to the same, also on servers, and every check of `verify` holds.": (
+        f"{_REPLAY}test_the_same_orders_come_to_the_same_with_both_checkouts",
+        f"{_REPLAY}test_on_servers",
+    ),
+    "A kill in the middle of a replay, of a service or of everything, loses and doubles nothing.": (
+        f"{_REPLAY}test_kill_in_the_middle_loses_and_doubles_nothing",
+        f"{_REPLAY}test_everything_dies_at_once_and_goes_on_in_the_same_directory",
+    ),
+    "Known bugs, planted on purpose, are found by the checks.": (
+        f"{_PLANTED}test_acknowledging_before_the_commit_is_found",
+        f"{_PLANTED}test_removing_rows_before_the_confirmation_is_found",
+        f"{_PLANTED}test_dropping_the_receipts_is_found",
+        f"{_PLANTED}test_skipping_the_check_of_the_token_is_found",
+        f"{_PLANTED}test_saving_without_the_version_is_found",
     ),
 }
