@@ -46,8 +46,11 @@ class FaultBoard:
         return [self._state(fault)]
 
     def heal(self, name: str | None) -> list[FaultState]:
-        """End one fault, or all that are on; returns those that ended. The first that cannot be ended is raised."""
-        names = self.on() if name is None else [self._find(name).name]
+        """End one fault, or all that are on, in the catalogue's order; returns those that ended.
+
+        The first that cannot be ended is raised, after the others were.
+        """
+        names = [each for each in self.faults if each in self._until] if name is None else [self._find(name).name]
         healed: list[FaultState] = []
         refused: FreeholdError | None = None
         for each in names:

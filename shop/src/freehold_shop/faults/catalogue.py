@@ -11,7 +11,8 @@ __all__ = ["catalogue"]
 
 def catalogue(services: Sequence[str]) -> Mapping[str, Fault]:
     """The faults by name, for a shop of these services."""
-    faults = (*_of_payments(), *_of_messages(), *_of_databases(), *(_crash(service) for service in services))
+    lasting = (*_of_payments(), *_of_messages(), *_of_databases(), _poison())
+    faults = (*lasting, *(_crash(service) for service in services))
     return {fault.name: fault for fault in faults}
 
 
@@ -53,11 +54,16 @@ def _of_messages() -> Sequence[Fault]:
             begin=lambda site: site.duplicate_messages(on=True),
             end=lambda site: site.duplicate_messages(on=False),
         ),
-        Fault(
-            "poison-message",
-            "Messages that nobody can read go to every topic, once: they become dead letters and hold up nobody.",
-            begin=lambda site: site.poison(),
-        ),
+    )
+
+
+def _poison() -> Fault:
+    """The last of those that last: to take it back, broker and databases must be there again."""
+    return Fault(
+        "poison-message",
+        "Messages that nobody can read go to every topic: they become dead letters, which healing drops.",
+        begin=lambda site: site.poison(on=True),
+        end=lambda site: site.poison(on=False),
     )
 
 

@@ -30,8 +30,8 @@ class Site(Protocol):
     def duplicate_messages(self, *, on: bool) -> None:
         """Have every tenth message published twice, or no longer."""
 
-    def poison(self) -> None:
-        """Publish messages that nobody can read."""
+    def poison(self, *, on: bool) -> None:
+        """Publish messages that nobody can read, or drop the dead letters that these have become."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from freehold.errors import Unavailable
 from freehold.ids import new_id
 from freehold.messages import Envelope, MessageType, encode_envelope
 
-__all__ = ["poison", "publish_poison"]
+__all__ = ["is_poison", "poison", "publish_poison"]
 
 _PUBLISH_SECONDS = 10.0
+_BODY = b'{"poison": true}'
+_NONSENSE = (b"\xff\xfe\x00 no document", b'{"specversion":"1.0","id":42}')
 
 
 async def poison(broker_url: str, options: BrokerOptions, handled: Iterable[MessageType]) -> int:
@@ -38,10 +40,14 @@ async def publish_poison(broker: Broker, handled: Iterable[MessageType]) -> int:
     return stored
 
 
+def is_poison(document: bytes) -> bool:
+    """Whether a dead letter's document is one of ours."""
+    return document in _NONSENSE or (_BODY in document and b'"source":"poison"' in document)
+
+
 def _nonsense(topic: str) -> Sequence[Outgoing]:
     """Bytes that are no document, and a document that is no envelope."""
-    documents = (b"\xff\xfe\x00 no document", b'{"specversion":"1.0","id":42}')
-    return [Outgoing(id=new_id(), topic=topic, key=f"poison-{new_id()}", document=each) for each in documents]
+    return [Outgoing(id=new_id(), topic=topic, key=f"poison-{new_id()}", document=each) for each in _NONSENSE]
 
 
 def _badly_shaped(declared: MessageType) -> Outgoing:
@@ -58,6 +64,6 @@ def _badly_shaped(declared: MessageType) -> Outgoing:
         time=datetime.now(UTC),
         hlc=0,
         correlation_id=message_id,
-        body=b'{"poison": true}',
+        body=_BODY,
     )
     return Outgoing(id=message_id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))

@@ -70,7 +70,8 @@ def run_shop(plan: Plan) -> None:
             ground=ground,
             children=children,
             poisoned=[message for each in SERVICES.values() for message in each.service.handlers],
-            broker_settings=next(iter(settings.values())),
+            readers=[name for name, each in SERVICES.items() if each.service.topics],
+            settings=settings,
             log=plan.state_directory / "logs" / "faults.log",
         )
         board = FaultBoard(site, catalogue(SERVICE_NAMES), time.monotonic)

@@ -8,7 +8,7 @@ import http.client
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ import msgspec
 from freehold.errors import FreeholdError, Unavailable
 from freehold.messages import MessageType
 from freehold.settings import Settings
+from freehold_shop.faults.antidote import draw_out
 from freehold_shop.faults.poison import poison
 from freehold_shop.providers.wire import DeclineRules, Rules
 from freehold_shop.supervisor.children import Child
@@ -29,7 +30,7 @@ __all__ = ["ShopSite"]
 
 _RULES_SECONDS = 5.0
 _SLOW_SECONDS = 3.0
-_POISON_SECONDS = 20.0
+_APART_SECONDS = 20.0
 
 
 @dataclass(slots=True)
@@ -40,7 +41,8 @@ class ShopSite:
     ground: Ground
     children: Sequence[Child]
     poisoned: Sequence[MessageType]
-    broker_settings: Settings
+    readers: Sequence[str]
+    settings: Mapping[str, Settings]
     log: Path
     wishes: Wishes = field(default_factory=Wishes)
     _rules: set[str] = field(default_factory=set)
@@ -75,10 +77,13 @@ class ShopSite:
         """Wish it of every child."""
         self._wish(Wishes(on, self.wishes.relays_stopped))
 
-    def poison(self) -> None:
-        """Publish from a process of its own: this one has no event loop."""
-        chosen = self.broker_settings
-        _do_apart(lambda: poison(chosen.broker, chosen.broker_options, self.poisoned), self.log)
+    def poison(self, *, on: bool) -> None:
+        """From a process of its own: this one has no event loop. Whoever reads nothing was not poisoned."""
+        chosen = next(iter(self.settings.values()))
+        if on:
+            _do_apart(lambda: poison(chosen.broker, chosen.broker_options, self.poisoned), self.log)
+        else:
+            _do_apart(lambda: draw_out(self.settings, self.readers), self.log)
 
     def _wish(self, wishes: Wishes) -> None:
         self.wishes = wishes
@@ -120,7 +125,7 @@ def _do_apart(work: Callable[[], object], log: Path) -> None:
         return 0
 
     pid = fork(run, log)
-    deadline = time.monotonic() + _POISON_SECONDS
+    deadline = time.monotonic() + _APART_SECONDS
     with contextlib.suppress(ChildProcessError):
         while True:
             found, status = os.waitpid(pid, os.WNOHANG)
@@ -131,4 +136,4 @@ def _do_apart(work: Callable[[], object], log: Path) -> None:
             if time.monotonic() > deadline:
                 send_signal(pid, signal.SIGKILL)
             time.sleep(0.01)
-    raise Unavailable("the messages could not be published", hint=f"see {log}")
+    raise Unavailable("it could not be done just now", hint=f"see {log}")

@@ -45,8 +45,8 @@ class RecordingSite:
     def duplicate_messages(self, *, on: bool) -> None:
         self._note("duplicates", on)
 
-    def poison(self) -> None:
-        self._note("poison")
+    def poison(self, *, on: bool) -> None:
+        self._note("poison", on)
 
     def _note(self, *what: object) -> None:
         if self.refuses:
