@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.database import SqlConnection
@@ -25,7 +25,6 @@ __all__ = [
     "country_copy_table",
     "customer_copy_table",
     "find_customer_copy",
-    "has_country",
     "keep_country",
     "keep_customer",
 ]
@@ -112,8 +111,3 @@ async def keep_country(connection: AsyncConnection, table: Table, event: Country
         set_={"name": statement.excluded.name, "currency": statement.excluded.currency},
     )
     await connection.execute(statement, {"code": event.code, "name": event.name, "currency": event.currency})
-
-
-async def has_country(connection: AsyncConnection, table: Table, code: str) -> bool:
-    """Whether the country is known here."""
-    return (await connection.execute(select(table.c.code).where(table.c.code == code))).first() is not None
