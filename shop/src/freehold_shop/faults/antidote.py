@@ -12,6 +12,7 @@ from typing import Final
 from freehold.binding import open_broker, open_stores
 from freehold.broker import Broker
 from freehold.deadletters.store import DeadLetterFilter
+from freehold.errors import Unavailable
 from freehold.runtime import DeadLetterActions
 from freehold.settings import Settings
 from freehold_shop.faults.poison import is_poison
@@ -26,7 +27,7 @@ _LETTERS_MAX: Final = 10_000
 async def draw_out(settings: Mapping[str, Settings], readers: Iterable[str]) -> int:
     """Wait until every reader has read past the poison, then drop the dead letters that it became; returns how many.
 
-    A reader that never catches up is not waited for longer than some seconds. Raises `Unavailable`.
+    Raises `Unavailable` where a reader does not catch up in time: nothing was dropped, and the fault stays on.
     """
     await _wait_for(settings, set(readers))
     return sum([await _drop(name, each) for name, each in settings.items()])
@@ -41,8 +42,10 @@ async def _wait_for(settings: Mapping[str, Settings], behind: set[str]) -> None:
             while behind:
                 behind -= {group for group in behind if await _has_read_all(broker, group)}
                 await asyncio.sleep(_LOOK_SECONDS)
-    except TimeoutError:
-        return
+    except TimeoutError as error:
+        raise Unavailable(
+            f"still unread by {', '.join(sorted(behind))} after {_READ_SECONDS:g} s", hint="heal again later"
+        ) from error
     finally:
         await broker.close()
 
