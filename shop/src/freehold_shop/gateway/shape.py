@@ -1,0 +1,145 @@
+"""The document of a customer's 360: the same whether it was composed from the services or read from a read model.
+
+Everything that both must agree on is in the parts named by `PARTS`; two documents of one customer are compared part by
+part, field by field. Imports msgspec only.
+
+Lists have one order, so that equal content is an equal document:
+
+orders          newest first: by `placed_at_ms`, greatest first, then by `order_id`; the newest `ORDERS_MAX` at most
+payments        by `order_id`, for the orders listed; an order without a payment (yet) has none
+shipments       by `order_id`, for the orders listed
+notifications   by `order_id`, then by `kind`, for the orders listed
+holds           by `order_id`: reservations that are held now; their lines by `sku`
+
+A part that is not known is None and named in `missing`; a part of which there is nothing is an empty list.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+__all__ = [
+    "ORDERS_MAX",
+    "PARTS",
+    "SENT",
+    "Country",
+    "Customer360",
+    "Hold",
+    "HoldLine",
+    "Missing",
+    "Notification",
+    "Order",
+    "Payment",
+    "Product",
+    "Profile",
+    "Shipment",
+]
+
+ORDERS_MAX: Final = 1_000
+SENT: Final = "sent"
+PARTS: Final = ("profile", "orders", "payments", "shipments", "notifications", "holds")
+"""The parts that composition and read model are compared by; names of countries and products are looked up beside."""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """Who the customer is, as users knows them. `country` is an ISO 3166 code."""
+
+    customer_id: str
+    name: str
+    email: str
+    country: str
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order as orders knows it."""
+
+    order_id: str
+    status: str
+    total_pence: int
+    currency: str
+    placed_at_ms: int
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """The payment of an order as payments knows it."""
+
+    order_id: str
+    status: str
+    amount_pence: int
+    captured_pence: int
+    refunded_pence: int
+
+
+class Shipment(msgspec.Struct, frozen=True):
+    """The parcel of an order as shipping knows it."""
+
+    order_id: str
+    status: str
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """A message to the customer. `kind` is the template's name; `state` is `SENT`: notifications keeps no others."""
+
+    order_id: str
+    kind: str
+    state: str = SENT
+
+
+class HoldLine(msgspec.Struct, frozen=True):
+    """So many pieces of a product that are held."""
+
+    sku: str
+    quantity: int
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Goods that inventory holds for an order that is not confirmed."""
+
+    order_id: str
+    lines: list[HoldLine]
+
+
+class Country(msgspec.Struct, frozen=True):
+    """The country of the profile, from the reference data."""
+
+    code: str
+    name: str
+
+
+class Product(msgspec.Struct, frozen=True):
+    """What a product that is held is called."""
+
+    sku: str
+    description: str
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A part that could not be had: whose it is, and why.
+
+    `reason` is one of `timeout`, `unavailable`, `circuit-open`, `refused`, `budget`, or `depends-on X`, X being a part.
+    """
+
+    part: str
+    service: str
+    reason: str
+
+
+class Customer360(msgspec.Struct, frozen=True):
+    """Everything about a customer. `country` and `products` (by sku) are names for codes in the other parts.
+
+    `stale` names the parts that come from a cache past its time because their service does not answer.
+    """
+
+    customer_id: str
+    profile: Profile | None
+    orders: list[Order] | None
+    payments: list[Payment] | None
+    shipments: list[Shipment] | None
+    notifications: list[Notification] | None
+    holds: list[Hold] | None
+    country: Country | None = None
+    products: list[Product] | None = None
+    missing: list[Missing] = []
+    stale: list[str] = []
