@@ -12,17 +12,21 @@ from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from freehold.aggregate.store import SnapshotStore
 from freehold.audit.store import AuditStore
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock
+from freehold.consistency.store import ProgressStore
 from freehold.database import Database, DatabaseOptions
 from freehold.deadletters.store import DeadLetterStore
 from freehold.errors import ConfigurationError, MissingDriver
+from freehold.eventstore.store import EventStore
 from freehold.http.store import IdempotencyStore
 from freehold.inbox.store import InboxStore
 from freehold.leases.store import LeaseStore
 from freehold.migrations import Migration
 from freehold.outbox.store import OutboxStore
+from freehold.projection.store import CheckpointStore
 from freehold.saga.store import SagaStore
 from freehold.schedule.store import ScheduleStore
 
@@ -45,6 +49,10 @@ class Stores:
     leases: LeaseStore
     idempotency: IdempotencyStore
     audit: AuditStore
+    events: EventStore
+    snapshots: SnapshotStore
+    checkpoints: CheckpointStore
+    progress: ProgressStore
 
 
 @runtime_checkable

@@ -1,13 +1,14 @@
-"""The transaction that services work in: the unit of work plus what is published, sent and scheduled with it.
+"""The transaction that services work in: the unit of work plus what is appended, published, sent and scheduled with it.
 
-Imports the foundation, the ports, and the stores of outbox and schedule. Messages are collected in memory and written
-in one round trip right before the commit (`flush`), which keeps the time short during which a key's transactions wait
-for each other. What was collected is gone with a rollback, like everything else.
+Imports the foundation, the ports, the stores of outbox, schedule and events, and the consistency token. What is
+collected is written in one round trip of each kind right before the commit (`flush`), events first, which keeps the
+time short during which the transactions of a stream or key wait for each other. What was collected is gone with a
+rollback, like everything else.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -17,18 +18,31 @@ from uuid import UUID
 
 from freehold.broker import Outgoing
 from freehold.clock import Clock, HybridLogicalClock
+from freehold.consistency.token import NOTHING, Token, outbox_lane
 from freehold.database import Database, SqlConnection, UnitOfWork
 from freehold.errors import DeclarationError
-from freehold.ids import new_id
-from freehold.messages import Envelope, MessageKind, encode_body, encode_envelope, message_type
+from freehold.eventstore.staging import StagedAppends
+from freehold.eventstore.store import EventStore, Expectation, ExpectedVersion, NewEvent, RecordedEvent
+from freehold.ids import new_id, stable_hash
+from freehold.messages import Envelope, MessageKind, MessageType, encode_body, encode_envelope, message_type
 from freehold.outbox.store import OutboxStore
 from freehold.schedule.store import ScheduleStore
 
-__all__ = ["Post", "SagaStarter", "Transaction", "current_trace_parent", "outgoing"]
+__all__ = [
+    "AfterAppend",
+    "Post",
+    "SagaStarter",
+    "Transaction",
+    "current_token",
+    "current_trace_parent",
+    "outgoing",
+]
 
 C = TypeVar("C")
 current_trace_parent: ContextVar[str | None] = ContextVar("freehold_trace_parent", default=None)
 """W3C `traceparent` of what is going on in this task; the HTTP integration and the consumer set it."""
+current_token: ContextVar[Token] = ContextVar("freehold_token", default=NOTHING)
+"""What the caller of this task has seen: the token that came with an HTTP request."""
 
 
 def outgoing(envelope: Envelope) -> Outgoing:
@@ -43,6 +57,13 @@ class SagaStarter(Protocol):
         """Begin an instance with the commit of `tx`; returns its id. An id given makes it happen once."""
 
 
+class AfterAppend(Protocol):
+    """What is done with events in the transaction that appends them, once their positions are known."""
+
+    async def __call__(self, tx: Transaction, events: Sequence[RecordedEvent]) -> None:
+        """Write what follows from the events at once: inline projections. Raising takes the append back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """What a service writes and sends its messages with: names, clocks, stores. One for each running service."""
@@ -53,8 +74,11 @@ class Post:
     schedule: ScheduleStore
     clock: Clock
     hlc: HybridLogicalClock
+    events: EventStore | None = None
     on_staged: Callable[[], None] = field(default=lambda: None)
     on_scheduled: Callable[[], None] = field(default=lambda: None)
+    on_appended: Callable[[], None] = field(default=lambda: None)
+    after_append: AfterAppend | None = None
     start_saga: SagaStarter | None = None
 
     def envelope(
@@ -66,6 +90,7 @@ class Post:
         subject: str | None = None,
         headers: Mapping[str, str] | None = None,
         correlation_id: UUID | None = None,
+        token: Token = NOTHING,
     ) -> Envelope:
         """Put a declared message into an envelope. Raises `DeclarationError`, `CodecError`."""
         declared = message_type(message)
@@ -86,8 +111,45 @@ class Post:
             subject=subject,
             trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
             headers=dict(headers or {}),
+            token=token.text or None,
             body=encode_body(message),
         )
+
+    def event(
+        self,
+        event: object,
+        *,
+        cause: Envelope | None = None,
+        correlation_id: UUID | None = None,
+        subject_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> NewEvent:
+        """Make an event of this service's own ready to be appended. Raises `DeclarationError`, `CodecError`."""
+        declared = message_type(event)
+        self.check_event(declared)
+        event_id = new_id()
+        return NewEvent(
+            id=event_id,
+            type=declared.name,
+            schema_version=declared.version,
+            data=encode_body(event),
+            correlation_id=correlation_id or (cause.correlation_id if cause else event_id),
+            hlc=self.hlc.tick(),
+            causation_id=cause.id if cause else None,
+            trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
+            subject_key=subject_key,
+            headers=dict(headers or {}),
+        )
+
+    def check_event(self, declared: MessageType) -> None:
+        """Raise `DeclarationError` for what is no event, or an event of another service."""
+        if declared.kind is not MessageKind.EVENT:
+            raise DeclarationError(f"'{declared.name}' is a {declared.kind.value}", hint="use send for commands")
+        if declared.service != self.service:
+            raise DeclarationError(
+                f"'{declared.name}' belongs to '{declared.service}', and this is '{self.service}'",
+                hint="publish an event of this service's own",
+            )
 
     @asynccontextmanager
     async def transaction(
@@ -96,6 +158,7 @@ class Post:
         """Open a transaction of our own: commits at the end with everything staged, rolls back on any exception."""
         async with self.database.begin() as unit:
             transaction = Transaction(self, unit, cause, correlation_id=correlation_id)
+            transaction.observe(current_token.get())
             yield transaction
             await transaction.flush()
         transaction.notify()
@@ -107,8 +170,11 @@ class Post:
 
 @dataclass(slots=True)
 class _Staged:
+    appends: StagedAppends = field(default_factory=StagedAppends)
     outbox: list[Outgoing] = field(default_factory=list)
     scheduled: list[tuple[Outgoing, str, float]] = field(default_factory=list)
+    reached: Token = NOTHING
+    appended_any: bool = False
     staged_any: bool = False
     scheduled_any: bool = False
     after_commit: set[Callable[[], None]] = field(default_factory=set)
@@ -123,7 +189,7 @@ class Transaction:
     `correlation_id` is that of what goes on, an HTTP request for one.
     """
 
-    __slots__ = ("_post", "_staged", "cause", "correlation_id", "unit")
+    __slots__ = ("_post", "_seen", "_staged", "cause", "correlation_id", "unit")
 
     def __init__(
         self,
@@ -139,6 +205,7 @@ class Transaction:
         self.unit = unit
         self.cause = cause
         self.correlation_id = cause.correlation_id if cause is not None else correlation_id
+        self._seen = _seen_by(cause)
 
     @property
     def connection(self) -> Any:
@@ -172,14 +239,7 @@ class Transaction:
 
         Raises `DeclarationError` for a class that is no event or is owned by another service.
         """
-        declared = message_type(event)
-        if declared.kind is not MessageKind.EVENT:
-            raise DeclarationError(f"'{declared.name}' is a {declared.kind.value}", hint="use send for commands")
-        if declared.service != self._post.service:
-            raise DeclarationError(
-                f"'{declared.name}' belongs to '{declared.service}', and this is '{self._post.service}'",
-                hint="publish an event of this service's own",
-            )
+        self._post.check_event(message_type(event))
         envelope = self._envelope(event, key=key, subject=subject, headers=headers)
         self.stage(envelope)
         return envelope.id
@@ -199,6 +259,48 @@ class Transaction:
         envelope = self._envelope(command, key=key, subject=subject, headers=headers)
         self.stage(envelope)
         return envelope.id
+
+    def append(
+        self,
+        stream: str,
+        *events: object,
+        expected: ExpectedVersion = Expectation.ANY,
+        subject_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add events of this service's own to a stream (`category-id`) with the commit. They are kept, not published.
+
+        `expected` is checked when the transaction ends (`flush`), which then raises `ConcurrencyConflict`. Events of
+        several calls for one stream go together; what a later call expects counts those of the earlier ones. Raises
+        `DeclarationError`, `CodecError`, `ConcurrencyConflict` where two calls contradict each other.
+        """
+        made = [
+            self._post.event(
+                event,
+                cause=self.cause,
+                correlation_id=self.correlation_id,
+                subject_key=subject_key,
+                headers=headers,
+            )
+            for event in events
+        ]
+        self._staged.appends.add(stream, made, expected)
+
+    def staged_events(self, stream: str) -> Sequence[NewEvent]:
+        """Events appended to a stream in this transaction that are not written yet: what a read has to add."""
+        return self._staged.appends.of(stream)
+
+    @property
+    def token(self) -> Token:
+        """What this transaction has seen and, once it is flushed, where its own events stand.
+
+        Give it to whoever may read next, after the commit; a rolled-back transaction's is worth nothing.
+        """
+        return self._seen.merged(self._staged.reached)
+
+    def observe(self, token: Token) -> None:
+        """Note what the caller has seen: it goes along with everything that is published from here on."""
+        self._seen = self._seen.merged(token)
 
     def schedule(self, message: object, *, delay_seconds: float, key: str | None = None) -> UUID:
         """Have a message sent `delay_seconds` after the commit; returns the id that `cancel` takes. Durable."""
@@ -254,21 +356,57 @@ class Transaction:
             subject=subject,
             headers=headers,
             correlation_id=self.correlation_id,
+            token=self._seen,
         )
 
     async def flush(self) -> None:
         """Write what was staged so far. Called before the commit; repeat calls write only what is new."""
         for companion, write in tuple(self._staged.companions.values()):
             await write(companion)
+        if self._staged.appends:
+            await self._flush_events(self._events())
         if self._staged.outbox:
             messages, self._staged.outbox[:] = tuple(self._staged.outbox), []
-            await self._post.outbox.stage(self.unit, messages)
+            positions = await self._post.outbox.stage(self.unit, messages)
+            self._reach_lanes(messages, positions)
             self._staged.staged_any = True
         if self._staged.scheduled:
             scheduled, self._staged.scheduled[:] = tuple(self._staged.scheduled), []
             for message, name, delay_seconds in scheduled:
                 await self._post.schedule.add(self.unit, message, name, delay_seconds)
             self._staged.scheduled_any = True
+
+    async def _flush_events(self, store: EventStore) -> None:
+        appends = self._staged.appends.take()
+        appended = await store.append(self.unit, appends)
+        self._staged.appended_any = True
+        head = max(position for each in appended for position in each.positions)
+        self._staged.reached = self._staged.reached.reached(self._post.service, head)
+        if self._post.after_append is not None:
+            now = self._post.clock.now()
+            recorded = [
+                RecordedEvent(position, batch.stream, where.version - len(batch.events) + number, now, event)
+                for batch, where in zip(appends, appended, strict=True)
+                for number, (event, position) in enumerate(zip(batch.events, where.positions, strict=True), 1)
+            ]
+            await self._post.after_append(self, sorted(recorded, key=lambda each: each.position))
+
+    def _reach_lanes(self, messages: Sequence[Outgoing], positions: Sequence[int]) -> None:
+        """Note where this service's events stand; what goes to one service alone is nobody's to wait for."""
+        topic = f"{self._post.service}.events"
+        partitions = self._post.outbox.partitions
+        lanes: dict[str, int] = {}
+        for message, position in zip(messages, positions, strict=True):
+            if message.topic == topic:
+                lane = outbox_lane(self._post.service, stable_hash(message.key) % partitions)
+                lanes[lane] = max(position, lanes.get(lane, 0))
+        if lanes:
+            self._staged.reached = self._staged.reached.merged(Token(lanes))
+
+    def _events(self) -> EventStore:
+        if self._post.events is None:
+            raise DeclarationError("this service's database has no event store", hint="open it with open_stores")
+        return self._post.events
 
     def companion(self, key: object, make: Callable[[], C], write: Callable[[C], Awaitable[None]]) -> C:
         """Return what belongs to this transaction under `key`, made at the first call: a pattern's own collection.
@@ -288,9 +426,21 @@ class Transaction:
 
     def notify(self) -> None:
         """Wake relay, scheduler and whoever asked `after_commit`; to be called once the commit has happened."""
+        if self._staged.appended_any:
+            self._post.on_appended()
         if self._staged.staged_any:
             self._post.on_staged()
         if self._staged.scheduled_any:
             self._post.on_scheduled()
         for wake in self._staged.after_commit:
             wake()
+
+
+def _seen_by(cause: Envelope | None) -> Token:
+    """What a message's handler has seen: what its sender had, and the message itself."""
+    if cause is None:
+        return NOTHING
+    seen = Token.parse(cause.token) if cause.token else NOTHING
+    if cause.lane is not None and cause.position is not None:
+        seen = seen.reached(cause.lane, cause.position)
+    return seen

@@ -54,6 +54,10 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     replyto: str | None = None
     idempotencykey: str | None = None
     bars: str | None = None
+    consistencytoken: str | None = None
+    lane: str | None = None
+    sequence: str | None = None
+    watermark: str | None = None
     headers: dict[str, str] = {}
 
 
@@ -110,6 +114,10 @@ def encode_envelope(envelope: Envelope) -> bytes:
             replyto=envelope.reply_to,
             idempotencykey=envelope.idempotency_key,
             bars=envelope.bars,
+            consistencytoken=envelope.token,
+            lane=envelope.lane,
+            sequence=None if envelope.position is None else str(envelope.position),
+            watermark=None if envelope.watermark is None else str(envelope.watermark),
             headers=dict(envelope.headers),
             data=msgspec.Raw(envelope.body),
         )
@@ -121,6 +129,7 @@ def decode_envelope(document: bytes) -> Envelope:
     try:
         wire = _wire_decoder.decode(document)
         kind, hlc = MessageKind(wire.kind), int(wire.hlc)
+        position, watermark = _number(wire.sequence), _number(wire.watermark)
     except (msgspec.MsgspecError, ValueError) as error:
         raise CodecError(f"not an envelope: {_without_content(error)}") from None
     envelope = Envelope(
@@ -140,11 +149,19 @@ def decode_envelope(document: bytes) -> Envelope:
         reply_to=wire.replyto,
         idempotency_key=wire.idempotencykey,
         bars=wire.bars,
+        token=wire.consistencytoken,
+        lane=wire.lane,
+        position=position,
+        watermark=watermark,
         headers=wire.headers,
         body=bytes(wire.data),
     )
     _check_attributes(envelope)
     return envelope
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def _check_attributes(envelope: Envelope) -> None:

@@ -38,6 +38,10 @@ class Envelope:
                     place.
     idempotency_key all attempts of one request share it; the receiver's effect and answer happen once per key.
     bars            for a compensation: the idempotency key of the action it undoes, and bars if it was not yet handled.
+    token           consistency token of the sending transaction, in its text form; what its own messages reached is in
+                    `lane` and `position`.
+    lane, position, watermark  stamped by the relay: where the message stands in its service's outbox, and the position
+                    through which everything of the lane is on the broker before it or is it itself.
     headers         further text attributes, lower-case names; carried, never interpreted by adapters.
     body            encoded message, JSON as bytes.
     """
@@ -59,6 +63,10 @@ class Envelope:
     reply_to: str | None = None
     idempotency_key: str | None = None
     bars: str | None = None
+    token: str | None = None
+    lane: str | None = None
+    position: int | None = None
+    watermark: int | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
 
     @property

@@ -53,8 +53,10 @@ class OutboxStore(Protocol):
     def partitions(self) -> int:
         """How many partitions the rows are divided into; fixed when the table was made."""
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
-        """Add messages in this order to the business transaction. One round trip for any number."""
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+        """Add messages in this order to the business transaction; returns their positions. One round trip for any
+        number.
+        """
 
     async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
         """Return the oldest rows of the partitions leased (partition to token), in order of position, `limit` at most.

@@ -68,6 +68,7 @@ class RunningService:
             schedule=self.stores.schedule,
             clock=wall,
             hlc=HybridLogicalClock(wall),
+            events=self.stores.events,
             on_staged=lambda: self.loops.wake("relay"),
             on_scheduled=lambda: self.loops.wake("schedule"),
             start_saga=self._start_saga if service.sagas else None,

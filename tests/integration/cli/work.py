@@ -111,8 +111,11 @@ class _ShownOutbox:
     def __init__(self) -> None:
         self._staged: list[Envelope] = []
 
-    async def stage(self, unit: UnitOfWork, messages: list[Outgoing]) -> None:
+    partitions = 8
+
+    async def stage(self, unit: UnitOfWork, messages: list[Outgoing]) -> list[int]:
         self._staged += [decode_envelope(message.document) for message in messages]
+        return [0] * len(messages)
 
     def last(self) -> Envelope:
         return self._staged[-1]

@@ -50,11 +50,13 @@ class ShownOutbox:
 
     staged: list[Envelope] = field(default_factory=list)
     fail: bool = False
+    partitions: int = 8
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
         if self.fail:
             raise ConnectionError
         self.staged += [decode_envelope(message.document) for message in messages]
+        return range(len(self.staged) - len(messages) + 1, len(self.staged) + 1)
 
 
 @dataclass(slots=True)

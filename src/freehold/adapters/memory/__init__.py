@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from freehold.adapters.memory.audit import MemoryAuditStore
+from freehold.adapters.memory.checkpoints import MemoryCheckpointStore
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.deadletters import MemoryDeadLetterStore
+from freehold.adapters.memory.events import MemoryEventStore
 from freehold.adapters.memory.idempotency import MemoryIdempotencyStore
 from freehold.adapters.memory.inbox import MemoryInboxStore
 from freehold.adapters.memory.leases import MemoryLeaseStore
 from freehold.adapters.memory.outbox import MemoryOutboxStore
+from freehold.adapters.memory.progress import MemoryProgressStore
 from freehold.adapters.memory.saga import MemorySagaStore
 from freehold.adapters.memory.schedule import MemoryScheduleStore
+from freehold.adapters.memory.snapshots import MemorySnapshotStore
 from freehold.binding import Stores
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock, SystemClock
@@ -48,6 +52,10 @@ class MemoryAdapter:
             leases=MemoryLeaseStore(database),
             idempotency=MemoryIdempotencyStore(database),
             audit=MemoryAuditStore(database),
+            events=MemoryEventStore(database),
+            snapshots=MemorySnapshotStore(database),
+            checkpoints=MemoryCheckpointStore(database),
+            progress=MemoryProgressStore(database),
         )
 
     def broker(self, url: str, options: BrokerOptions, clock: Clock | None = None) -> Broker:

@@ -45,9 +45,9 @@ class MemoryOutboxStore(OutboxStore):
         """How many partitions there are."""
         return self._database.partitions
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Add messages to the transaction."""
-        stage_messages(self._database, memory_unit(unit), messages)
+        return stage_messages(self._database, memory_unit(unit), messages)
 
     async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
         """The oldest rows of partitions leased, without the keys that are blocked."""
@@ -101,14 +101,17 @@ class MemoryOutboxStore(OutboxStore):
         )
 
 
-def stage_messages(database: MemoryDatabase, unit: MemoryUnit, messages: Sequence[Outgoing]) -> None:
-    """Add messages to the outbox in this order; the scheduler does so too."""
+def stage_messages(database: MemoryDatabase, unit: MemoryUnit, messages: Sequence[Outgoing]) -> list[int]:
+    """Add messages to the outbox in this order; the scheduler does so too. Returns their positions."""
     rows = unit.rows(_OUTBOX)
+    positions: list[int] = []
     for message in messages:
         position = unit.draw()
         partition = stable_hash(message.key) % database.partitions
         staged = StagedMessage(position=position, partition=partition, message=message, attempts=0)
         rows.put(position, _OutboxRow(staged=staged, staged_at=database.now()))
+        positions.append(position)
+    return positions
 
 
 def _holds(unit: MemoryUnit, leases: Mapping[int, int], partition: int) -> bool:

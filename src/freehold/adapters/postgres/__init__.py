@@ -32,14 +32,18 @@ class PostgresAdapter:
         if find_spec("asyncpg") is None:
             raise MissingDriver("asyncpg", extra="postgres")
         from freehold.adapters.postgres.database import PostgresDatabase
+        from freehold.adapters.postgres.events import PostgresEventStore
         from freehold.adapters.postgres.inbox import PostgresInboxStore
         from freehold.adapters.postgres.outbox import PostgresOutboxStore
         from freehold.adapters.postgres.saga import PostgresSagaStore
         from freehold.adapters.postgres.schedule import PostgresScheduleStore
         from freehold.adapters.sql.audit import SqlAuditStore
+        from freehold.adapters.sql.checkpoints import SqlCheckpointStore
         from freehold.adapters.sql.deadletters import SqlDeadLetterStore
         from freehold.adapters.sql.idempotency import SqlIdempotencyStore
         from freehold.adapters.sql.leases import SqlLeaseStore
+        from freehold.adapters.sql.progress import SqlProgressStore
+        from freehold.adapters.sql.snapshots import SqlSnapshotStore
         from freehold.binding import Stores
 
         database = PostgresDatabase(url, options, migrations, clock)
@@ -55,6 +59,10 @@ class PostgresAdapter:
             leases=SqlLeaseStore(database, dialect),
             idempotency=SqlIdempotencyStore(database, dialect),
             audit=SqlAuditStore(database, dialect),
+            events=PostgresEventStore(database, dialect),
+            snapshots=SqlSnapshotStore(database, dialect),
+            checkpoints=SqlCheckpointStore(database, dialect),
+            progress=SqlProgressStore(database, dialect),
         )
 
 

@@ -40,16 +40,17 @@ SELECT m.partition, m.id, m.topic, m.key, m.document, {now}
 FROM gate, unnest($3::integer[], $4::uuid[], $5::text[], $6::text[], $7::bytea[])
     WITH ORDINALITY AS m (partition, id, topic, key, document, ordinal)
 WHERE gate.locks > 0
-ORDER BY m.ordinal"""
+ORDER BY m.ordinal
+RETURNING position"""
         self._fetch = f"SELECT * FROM freehold_outbox_oldest($2::jsonb, {now}, $3::integer)"
         self._postpone = (
             f"SELECT freehold_outbox_postpone($2::jsonb, $3::bigint, {dialect.later_sql(now, 4)}, $5::text)"
         )
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Lock the keys and insert, in one round trip."""
         if not messages:
-            return
+            return ()
         parameters = (
             self._dialect.now(),
             sorted({stable_hash(_LOCK_SPACE + message.key) for message in messages}),
@@ -59,7 +60,7 @@ ORDER BY m.ordinal"""
             [message.key for message in messages],
             [message.document for message in messages],
         )
-        await sql_of(unit).execute(self._stage, parameters)
+        return sorted(row[0] for row in await sql_of(unit).fetch(self._stage, parameters))
 
     async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
         """The oldest rows of the partitions leased."""

@@ -46,7 +46,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         return self._database.partitions
 
     @abstractmethod
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
         """As the port says."""
 
     @abstractmethod

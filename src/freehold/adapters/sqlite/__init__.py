@@ -28,11 +28,15 @@ class SqliteAdapter:
     ) -> Stores:
         """Make the stores without connecting. Raises `ConfigurationError`."""
         from freehold.adapters.sql.audit import SqlAuditStore
+        from freehold.adapters.sql.checkpoints import SqlCheckpointStore
         from freehold.adapters.sql.deadletters import SqlDeadLetterStore
         from freehold.adapters.sql.idempotency import SqlIdempotencyStore
         from freehold.adapters.sql.leases import SqlLeaseStore
+        from freehold.adapters.sql.progress import SqlProgressStore
         from freehold.adapters.sql.schedule import SqlScheduleStore
+        from freehold.adapters.sql.snapshots import SqlSnapshotStore
         from freehold.adapters.sqlite.database import SqliteDatabase
+        from freehold.adapters.sqlite.events import SqliteEventStore
         from freehold.adapters.sqlite.inbox import SqliteInboxStore
         from freehold.adapters.sqlite.outbox import SqliteOutboxStore
         from freehold.adapters.sqlite.saga import SqliteSagaStore
@@ -51,6 +55,10 @@ class SqliteAdapter:
             leases=SqlLeaseStore(database, dialect),
             idempotency=SqlIdempotencyStore(database, dialect),
             audit=SqlAuditStore(database, dialect),
+            events=SqliteEventStore(database, dialect),
+            snapshots=SqlSnapshotStore(database, dialect),
+            checkpoints=SqlCheckpointStore(database, dialect),
+            progress=SqlProgressStore(database, dialect),
         )
 
 

@@ -39,19 +39,23 @@ DELETE FROM freehold_outbox WHERE position {dialect.in_sql(2, "bigint")} AND +pa
 UPDATE freehold_outbox SET blocked_until = {dialect.later_sql("$2", 3)}, attempts = attempts + 1, reason = $4
 WHERE position = $5 AND +partition IN ({held})"""
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> None:
-        """Insert, in one hop to the connection's thread."""
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+        """Insert; the only writer draws positions one after the other."""
         now = self._dialect.now()
         rows = [
             (self._partition(each.key), self._dialect.uuid(each.id), each.topic, each.key, each.document, now)
             for each in messages
         ]
-        if rows:
-            await sql_of(unit).execute_many(
-                "INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)"
-                " VALUES ($1, $2, $3, $4, $5, $6)",
-                rows,
-            )
+        if not rows:
+            return ()
+        sql = sql_of(unit)
+        await sql.execute_many(
+            "INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6)",
+            rows,
+        )
+        last = int((await sql.fetch("SELECT last_insert_rowid()"))[0][0])
+        return range(last - len(rows) + 1, last + 1)
 
     async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
         """The oldest rows of the partitions leased."""

@@ -1,0 +1,1 @@
+"""Aggregates: consistency units whose truth is their stream of events."""

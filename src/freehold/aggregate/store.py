@@ -1,0 +1,45 @@
+"""The snapshot port. Pattern: imports the foundation and the database port.
+
+A snapshot is a cache of a stream's fold, kept apart from the events: losing it costs time, never data. It says which
+state it holds (`kind`, the state's own `schema_version`, and a fingerprint of its shape), so that a reader whose state
+has changed recognises that it no longer fits, and throws it away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from freehold.database import UnitOfWork
+
+__all__ = ["Snapshot", "SnapshotStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state as of a stream's version. `data` is the encoded state."""
+
+    stream: str
+    kind: str
+    version: int
+    schema_version: int
+    fingerprint: str
+    data: bytes = field(repr=False)
+
+
+class SnapshotStore(Protocol):
+    """Where snapshots are kept: the service's own database, the newest of each stream and kind."""
+
+    async def save(self, unit: UnitOfWork, snapshot: Snapshot) -> None:
+        """Keep a snapshot in place of an older one of the same stream and kind; an older one changes nothing, unless
+        the one that is there has another `schema_version` or fingerprint.
+        """
+
+    async def load(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> Snapshot | None:
+        """The snapshot of a stream, None where there is none."""
+
+    async def discard(self, stream: str, kind: str) -> bool:
+        """Throw a snapshot away, in a transaction of its own; False where there was none."""
+
+    async def discard_all(self, kind: str, limit: int) -> int:
+        """Throw snapshots of a kind away, `limit` at most; returns how many."""

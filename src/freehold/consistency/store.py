@@ -1,0 +1,38 @@
+"""The progress port: how far a consumer has come in what others publish. Pattern: imports the foundation, the ports.
+
+A row says: this consumer has handled, deferred or buried everything of this lane through this watermark. It is written
+in the transaction of the batch, so it never runs ahead of the effects. The watermark comes with the messages: the relay
+of the source stamps each with its position in the lane, and with the position through which everything of the lane is
+on the broker before it or is it itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from freehold.database import UnitOfWork
+
+__all__ = ["LaneProgress", "ProgressStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneProgress:
+    """How far a lane has been read. `blocked` says that messages of it were deferred and are not handled yet."""
+
+    lane: str
+    watermark: int
+    updated_at: datetime
+    blocked: bool
+
+
+class ProgressStore(Protocol):
+    """Where it is kept: the consumer's own database."""
+
+    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int]) -> None:
+        """Raise the watermarks of lanes, in one round trip; a lower one changes nothing."""
+
+    async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
+        """How far lanes have been read, all lanes where none are named; a lane not heard of is left out."""

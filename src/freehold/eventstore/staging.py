@@ -1,0 +1,67 @@
+"""Events that a transaction has collected and not written yet. Pattern: imports the foundation and its own port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from freehold.errors import ConcurrencyConflict
+from freehold.eventstore.store import Append, Expectation, ExpectedVersion, NewEvent
+
+__all__ = ["StagedAppends"]
+
+
+@dataclass(slots=True)
+class _Staged:
+    expected: ExpectedVersion
+    events: list[NewEvent] = field(default_factory=list)
+
+
+class StagedAppends:
+    """Appends by stream, in the order in which streams were first named."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, _Staged] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._streams)
+
+    def add(self, stream: str, events: Sequence[NewEvent], expected: ExpectedVersion) -> None:
+        """Add events to what a stream is to get. Raises `ConcurrencyConflict` where the earlier ones rule out what is
+        expected now.
+        """
+        if not events:
+            return
+        staged = self._streams.get(stream)
+        if staged is None:
+            staged = self._streams[stream] = _Staged(expected)
+        else:
+            _check(stream, staged, expected)
+        staged.events.extend(events)
+
+    def of(self, stream: str) -> Sequence[NewEvent]:
+        """What a stream is to get so far."""
+        staged = self._streams.get(stream)
+        return tuple(staged.events) if staged is not None else ()
+
+    def take(self) -> Sequence[Append]:
+        """Everything, to be written now."""
+        taken = [Append(stream, tuple(each.events), each.expected) for stream, each in self._streams.items()]
+        self._streams.clear()
+        return taken
+
+
+def _check(stream: str, staged: _Staged, expected: ExpectedVersion) -> None:
+    match expected, staged.expected:
+        case Expectation.NO_STREAM, _:
+            found = "the transaction has appended to it before"
+        case int(), int(first) if expected != first + len(staged.events):
+            found = f"it will be at {first + len(staged.events)} by then"
+        case int(), Expectation.NO_STREAM if expected != len(staged.events):
+            found = f"it will be at {len(staged.events)} by then"
+        case int(), Expectation.ANY | Expectation.STREAM_EXISTS:
+            staged.expected = expected - len(staged.events)
+            return
+        case _:
+            return
+    raise ConcurrencyConflict(f"stream '{stream}' cannot be at {expected}: {found}", hint="load it again in here")

@@ -1,0 +1,1 @@
+"""Projections: read models that follow the events of the service's own store."""
