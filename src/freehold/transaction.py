@@ -286,6 +286,26 @@ class Transaction:
         ]
         self._staged.appends.add(stream, made, expected)
 
+    def keep(self, stream: str) -> None:
+        """Append the event being handled to a stream of this service, as it came: a copy of others' history, which
+        read models can be built from anew. Raises `DeclarationError` where no event is being handled.
+        """
+        cause = self.cause
+        if cause is None or cause.kind is not MessageKind.EVENT:
+            raise DeclarationError("there is no event to keep", hint="call keep in the handler of an event")
+        kept = NewEvent(
+            id=cause.id,
+            type=cause.type,
+            schema_version=cause.version,
+            data=cause.body,
+            correlation_id=cause.correlation_id,
+            hlc=cause.hlc,
+            causation_id=cause.causation_id,
+            trace_parent=cause.trace_parent,
+            headers=cause.headers,
+        )
+        self._staged.appends.add(stream, [kept], Expectation.ANY)
+
     def staged_events(self, stream: str) -> Sequence[NewEvent]:
         """Events appended to a stream in this transaction that are not written yet: what a read has to add."""
         return self._staged.appends.of(stream)

@@ -1,13 +1,14 @@
 """From a delivered document to work for the dispatcher. Pattern: imports the foundation and its own package.
 
 Reading never raises: a document that is no envelope, a version that nobody declared, a body that does not fit its class
-become work with a `Defect`, which ends as a dead letter with a readable reason.
+become work with a `Defect`, which ends as a dead letter with a readable reason. A version that is not handled, but from
+which upcasters lead to what is, is handled as what they make of it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +16,21 @@ from freehold.errors import CodecError, UnknownMessage
 from freehold.ids import derive_id
 from freehold.inbox.handler import Handler, ReplyHandler
 from freehold.inbox.store import Arrival
-from freehold.messages import Envelope, MessageKind, decode_body, decode_envelope, registry
+from freehold.messages import (
+    Envelope,
+    MessageKind,
+    decode_body,
+    decode_envelope,
+    decode_upcast,
+    registry,
+    upcasters,
+)
 from freehold.policy import Retry
 from freehold.transaction import Transaction
 
 __all__ = ["Defect", "MessageReader", "Work", "dead_arrival"]
 
+_Call = tuple[Handler, object]
 _REPLY_RETRY = Retry(attempts=10)
 
 
@@ -90,10 +100,10 @@ class MessageReader:
         if envelope.kind is MessageKind.REPLY:
             return self._reply(document, envelope, arrival, attempt)
         handler = self._handlers.get((envelope.type, envelope.version))
-        if handler is None and envelope.type not in self._names and envelope.kind is MessageKind.EVENT:
+        if handler is None and self._of_no_interest(envelope):
             return None
         try:
-            message = self._decode(envelope, handler)
+            calls = self._calls(envelope, handler)
         except CodecError as error:
             reason = "unknown-type" if isinstance(error, UnknownMessage) else "bad-body"
             return Work(
@@ -105,7 +115,9 @@ class MessageReader:
                 defect=Defect(reason, error),
                 attempt=attempt,
             )
-        known = self._handlers[envelope.type, envelope.version]
+        if len(calls) != 1:
+            return _several(arrival, document, envelope, calls, attempt)
+        known, message = calls[0]
         return Work(
             arrival=arrival,
             document=document,
@@ -116,16 +128,47 @@ class MessageReader:
             attempt=attempt,
         )
 
-    def _decode(self, envelope: Envelope, handler: Handler | None) -> object:
+    def _calls(self, envelope: Envelope, handler: Handler | None) -> Sequence[_Call]:
+        """Which handlers are to be called with what, in order."""
         if handler is not None:
-            message: object = decode_body(envelope.body, handler.message)
-            return message
-        registry.find(envelope.type, envelope.version)
-        versions = ", ".join(str(version) for name, version in sorted(self._handlers) if name == envelope.type)
+            return ((handler, decode_body(envelope.body, handler.message)),)
+        if self._upcast_here(envelope):
+            unfolded = upcasters.unfold(envelope.type, envelope.version, envelope.body, self._handlers)
+            return [call for place, body in unfolded if (call := self._call_upcast(place, body)) is not None]
+        raise self._unhandled(envelope.type, envelope.version)
+
+    def _call_upcast(self, place: tuple[str, int], body: dict[str, Any]) -> _Call | None:
+        """The call for one result; None for a message that this service never asked for."""
+        handler = self._handlers.get(place)
+        if handler is not None:
+            return handler, decode_upcast(body, handler.message)
+        if place[0] in self._names:
+            raise self._unhandled(*place)
+        return None
+
+    def _of_no_interest(self, envelope: Envelope) -> bool:
+        return (
+            envelope.kind is MessageKind.EVENT and envelope.type not in self._names and not self._upcast_here(envelope)
+        )
+
+    def _upcast_here(self, envelope: Envelope) -> bool:
+        """Whether upcasters lead from it to a handler, or say that a message known here means nothing any more."""
+        if upcasters.find(envelope.type, envelope.version) is None:
+            return False
+        ends = upcasters.ends(envelope.type, envelope.version, self._handlers)
+        return any(end in self._handlers for end in ends) or (not ends and envelope.type in self._names)
+
+    def _unhandled(self, name: str, version: int) -> UnknownMessage:
+        """Why nobody here can take it."""
+        try:
+            registry.find(name, version)
+        except UnknownMessage as error:
+            return error
+        versions = ", ".join(str(each) for named, each in sorted(self._handlers) if named == name)
         known = f"it handles version {versions}" if versions else "it has no handler of that name"
-        raise UnknownMessage(
-            f"this service does not handle '{envelope.type}' version {envelope.version} ({known})",
-            hint="declare a handler for it",
+        return UnknownMessage(
+            f"this service does not handle '{name}' version {version} ({known})",
+            hint="declare a handler for it, or an upcaster from it",
         )
 
     def _reply(self, document: bytes, envelope: Envelope, arrival: Arrival, attempt: int) -> Work | None:
@@ -163,3 +206,26 @@ class MessageReader:
             defect=Defect("unreadable", error),
             attempt=attempt,
         )
+
+
+def _several(arrival: Arrival, document: bytes, envelope: Envelope, calls: Sequence[_Call], attempt: int) -> Work:
+    """Work for a message that became several, or none: all in order in its one transaction, with its one receipt.
+
+    They fail together, so the first one's retry policy holds. Where each handler has a time limit of its own, the sum
+    bounds the whole; otherwise the service's does. A request that became several is answered without a result.
+    """
+
+    async def call(tx: Transaction) -> None:
+        for handler, message in calls:
+            await handler.function(message, tx)
+
+    limits = [handler.timeout_seconds for handler, _ in calls if handler.timeout_seconds is not None]
+    return Work(
+        arrival=arrival,
+        document=document,
+        envelope=envelope,
+        call=call,
+        retry=calls[0][0].retry if calls else _REPLY_RETRY,
+        timeout_seconds=sum(limits) if calls and len(limits) == len(calls) else None,
+        attempt=attempt,
+    )

@@ -1,20 +1,38 @@
-"""Messages: declaring events and commands, the CloudEvents envelope, and its JSON codec."""
+"""Messages: declaring events and commands, upcasting old versions, the CloudEvents envelope, and its JSON codec."""
 
 from freehold.messages.codec import decode_body, decode_envelope, encode_body, encode_envelope
 from freehold.messages.declaration import MessageKind, MessageType, Registry, command, event, message_type, registry
 from freehold.messages.envelope import Envelope
+from freehold.messages.upcasting import (
+    Upcast,
+    Upcaster,
+    Upcasters,
+    check_upcasters,
+    decode_upcast,
+    read_event,
+    upcaster,
+    upcasters,
+)
 
 __all__ = [
     "Envelope",
     "MessageKind",
     "MessageType",
     "Registry",
+    "Upcast",
+    "Upcaster",
+    "Upcasters",
+    "check_upcasters",
     "command",
     "decode_body",
     "decode_envelope",
+    "decode_upcast",
     "encode_body",
     "encode_envelope",
     "event",
     "message_type",
+    "read_event",
     "registry",
+    "upcaster",
+    "upcasters",
 ]

@@ -64,6 +64,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._types: dict[tuple[str, int], MessageType] = {}
+        self.changes = 0
+        """How often a type was entered: whoever keeps what it found here looks again when this has moved."""
 
     def add(self, declared: MessageType) -> None:
         """Enter a type. Raises `DeclarationError` where name and version belong to another class."""
@@ -75,6 +77,7 @@ class Registry:
                 hint="give one of them another name, or the next version",
             )
         self._types[declared.name, declared.version] = declared
+        self.changes += 1
 
     def find(self, name: str, version: int) -> MessageType:
         """Return the type. Raises `UnknownMessage` with the versions that are known."""
