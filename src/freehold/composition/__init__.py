@@ -1,0 +1,53 @@
+"""Answers composed from several services: in parallel, batched, within one time budget, in part where it must be.
+
+`declaration.py` and `sources.py` are what people write, `composer.py` carries it out, `fetch.py` is the port to the
+services and `http.py` its adapter. `breaker.py` decides when to stop calling. Imports the foundation only.
+"""
+
+from freehold.composition.breaker import BreakerPhase, BreakerPolicy
+from freehold.composition.budget import BUDGET_HEADER, Budget, within
+from freehold.composition.cache import Cached, CachePolicy, Freshness, ReferenceCache
+from freehold.composition.caller import BreakerView
+from freehold.composition.composer import Composed, Composer, CompositionFailed, MergeHeaders, Missing
+from freehold.composition.declaration import Composition, Found, Part
+from freehold.composition.fetch import CallFailed, Fetch, Reason, Reply, Request
+from freehold.composition.http import HttpFetch
+from freehold.composition.leaving import ClientLeft, while_connected
+from freehold.composition.loader import Loader
+from freehold.composition.sources import Batch, Read, Reference, Source, batch, grouped_batch
+
+__all__ = [
+    "BUDGET_HEADER",
+    "Batch",
+    "BreakerPhase",
+    "BreakerPolicy",
+    "BreakerView",
+    "Budget",
+    "CachePolicy",
+    "Cached",
+    "CallFailed",
+    "ClientLeft",
+    "Composed",
+    "Composer",
+    "Composition",
+    "CompositionFailed",
+    "Fetch",
+    "Found",
+    "Freshness",
+    "HttpFetch",
+    "Loader",
+    "MergeHeaders",
+    "Missing",
+    "Part",
+    "Read",
+    "Reason",
+    "Reference",
+    "ReferenceCache",
+    "Reply",
+    "Request",
+    "Source",
+    "batch",
+    "grouped_batch",
+    "while_connected",
+    "within",
+]

@@ -1,0 +1,63 @@
+"""One time budget for a whole answer, of which each call gets a share. Imports the foundation only.
+
+The share of a call is passed on in `freehold-budget-ms`, so that who is called can give up when nobody waits any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from freehold.clock import Clock, SystemClock
+
+__all__ = ["BUDGET_HEADER", "Budget", "within"]
+
+BUDGET_HEADER: Final = "freehold-budget-ms"
+_DIGITS_MAX: Final = 9
+T = TypeVar("T")
+
+
+class Budget:
+    """So many seconds from now on, by the clock given."""
+
+    def __init__(self, seconds: float, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self._ends = self.clock.monotonic() + seconds
+
+    @classmethod
+    def from_header(cls, value: str | None, seconds_max: float, clock: Clock | None = None) -> Budget:
+        """The budget that a caller passed on, bounded by one's own; one's own where there is none."""
+        text = (value or "").strip()
+        if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS_MAX:
+            return cls(seconds_max, clock)
+        return cls(min(seconds_max, int(text) / 1000), clock)
+
+    def left_seconds(self) -> float:
+        """What is left; nothing once it is used up, never less."""
+        return max(0.0, self._ends - self.clock.monotonic())
+
+    def share_seconds(self, limit_seconds: float) -> float:
+        """What a call with this limit of its own may take."""
+        return min(limit_seconds, self.left_seconds())
+
+
+async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work within so many seconds by the clock.
+
+    Raises `TimeoutError` when the time is over. The work has ended when this returns, raises or is cancelled.
+    """
+    if seconds <= 0:
+        work.close()
+        raise TimeoutError
+    task = asyncio.ensure_future(work)
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise TimeoutError
+    finally:
+        task.cancel()
+        timer.cancel()
+        await asyncio.gather(task, timer, return_exceptions=True)

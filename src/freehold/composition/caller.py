@@ -1,0 +1,158 @@
+"""Calls to services: within a budget, guarded by a breaker for each service, tried again at most once.
+
+Imports the foundation and the modules of composition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from freehold.clock import Clock
+from freehold.composition.breaker import (
+    Asked,
+    BreakerPhase,
+    BreakerPolicy,
+    BreakerState,
+    Ended,
+    Outcome,
+    Turned,
+)
+from freehold.composition.budget import BUDGET_HEADER, Budget, within
+from freehold.composition.fetch import CallFailed, Fetch, Reason, Reply, Request
+from freehold.errors import DeclarationError, Unavailable
+from freehold.policy import Retry, RetryAfter
+
+__all__ = ["RETRY", "BreakerView", "Caller"]
+
+RETRY: Final = Retry(attempts=2, delay_seconds=0.05, only=(CallFailed,))
+"""Once more after 25 to 50 ms."""
+_TOO_MANY_REQUESTS: Final = 429
+_GATEWAY_TIMEOUT: Final = 504
+_SECONDS_MIN: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerView:
+    """A service's breaker as people see it: calls and failures in the window, and when a probe is let through."""
+
+    phase: BreakerPhase
+    calls: int
+    failures: int
+    retry_after_seconds: float
+
+
+class Caller:
+    """Calls services through `fetch`; remembers of each how it does. One for a process and event loop.
+
+    Raises `DeclarationError` for a retry of more than two attempts: within one budget, more of them only load a service
+    that is in trouble.
+    """
+
+    def __init__(self, fetch: Fetch, clock: Clock, policy: BreakerPolicy, retry: Retry) -> None:
+        if retry.attempts > 2:
+            raise DeclarationError("a call is tried twice at most", hint="use Retry(attempts=2, …) or attempts=1")
+        self._fetch = fetch
+        self._clock = clock
+        self._policy = policy
+        self._retry = retry
+        self._states: dict[str, BreakerState] = {}
+
+    async def call(self, request: Request, budget: Budget) -> Reply:
+        """The reply, with a status below 500. Takes no longer than the request's limit and what is left of the budget.
+
+        Raises `CallFailed` for everything else. Only an answer that came quickly and says that the service cannot, or a
+        connection that failed, is tried again, and not where the service says when to come back.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._attempt(request, budget)
+            except _MayPass as error:
+                decision = self._retry.decide(attempt, error)
+                if not isinstance(decision, RetryAfter) or decision.delay_seconds >= budget.left_seconds():
+                    raise
+                if self._state(request.service).phase is not BreakerPhase.CLOSED:
+                    raise
+            await self._clock.sleep(decision.delay_seconds)
+
+    def breakers(self) -> Mapping[str, BreakerView]:
+        """The breakers of the services that were called so far."""
+        now = self._clock.monotonic()
+        return {
+            service: BreakerView(
+                state.phase, state.counted, state.failed, max(0.0, state.until - now) if state.until else 0.0
+            )
+            for service, state in sorted(self._states.items())
+        }
+
+    async def _attempt(self, request: Request, budget: Budget) -> Reply:
+        service, left_seconds = request.service, budget.left_seconds()
+        share_seconds = min(request.limit_seconds, left_seconds)
+        if share_seconds < _SECONDS_MIN:
+            raise CallFailed(service, Reason.BUDGET, "no time left")
+        permit = self._admit(service)
+        sent = replace(
+            request,
+            limit_seconds=share_seconds,
+            headers={**request.headers, BUDGET_HEADER: str(int(share_seconds * 1000))},
+        )
+        begun, outcome = self._clock.monotonic(), Outcome.ABANDONED
+        try:
+            reply = await within(self._clock, share_seconds, self._fetched(sent))
+            outcome = _outcome(reply)
+        except TimeoutError as error:
+            reason = Reason.TIMEOUT if request.limit_seconds <= left_seconds else Reason.BUDGET
+            raise CallFailed(service, reason, "no answer in time") from error
+        except Unavailable as error:
+            outcome = Outcome.FAILED
+            raise _MayPass(service, Reason.UNAVAILABLE, "it cannot be reached") from error
+        finally:
+            if outcome is Outcome.ABANDONED and self._was_slow(request, begun):
+                outcome = Outcome.FAILED
+            self._report(service, permit, outcome)
+        return _usable(service, reply)
+
+    async def _fetched(self, request: Request) -> Reply:
+        return await self._fetch(request)
+
+    def _was_slow(self, request: Request, begun: float) -> bool:
+        waited_seconds = self._clock.monotonic() - begun
+        return waited_seconds >= min(self._policy.slow_seconds, request.limit_seconds)
+
+    def _state(self, service: str) -> BreakerState:
+        return self._states.get(service) or BreakerState()
+
+    def _admit(self, service: str) -> int:
+        state, answer = self._policy.decide(self._state(service), Asked(), self._clock.monotonic())
+        self._states[service] = state
+        if answer is None or isinstance(answer, Turned):
+            raise CallFailed(service, Reason.CIRCUIT_OPEN, "it failed too often just now")
+        return answer.permit
+
+    def _report(self, service: str, permit: int, outcome: Outcome) -> None:
+        event = Ended(permit, outcome)
+        self._states[service], _ = self._policy.decide(self._state(service), event, self._clock.monotonic())
+
+
+class _MayPass(CallFailed):
+    """A failure that the same call may not meet a moment later."""
+
+
+def _outcome(reply: Reply) -> Outcome:
+    """A service that gave up because of the budget passed on to it has not failed: how long it took decides."""
+    if reply.status == _GATEWAY_TIMEOUT:
+        return Outcome.ABANDONED
+    failed = reply.status >= 500 or reply.status == _TOO_MANY_REQUESTS
+    return Outcome.FAILED if failed else Outcome.SUCCEEDED
+
+
+def _usable(service: str, reply: Reply) -> Reply:
+    if reply.status == _GATEWAY_TIMEOUT:
+        raise CallFailed(service, Reason.TIMEOUT, "it gave up")
+    if reply.status < 500 and reply.status != _TOO_MANY_REQUESTS:
+        return reply
+    kind = CallFailed if "retry-after" in reply.headers or reply.status == _TOO_MANY_REQUESTS else _MayPass
+    raise kind(service, Reason.UNAVAILABLE, f"it answered {reply.status}")

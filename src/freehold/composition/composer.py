@@ -1,0 +1,188 @@
+"""Composes answers: every part as soon as it can be asked for, all within one budget, what is missing by name.
+
+Imports the foundation and the modules of composition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from freehold.clock import Clock, SystemClock
+from freehold.composition.ask import Ask, Desk
+from freehold.composition.breaker import BreakerPolicy
+from freehold.composition.budget import Budget, within
+from freehold.composition.caller import RETRY, BreakerView, Caller
+from freehold.composition.declaration import Composition, Found, Part
+from freehold.composition.fetch import CallFailed, Fetch, Reason
+from freehold.errors import NotFound, Unavailable
+from freehold.policy import Retry
+
+__all__ = ["Composed", "Composer", "CompositionFailed", "MergeHeaders", "Missing"]
+
+G = TypeVar("G")
+T = TypeVar("T")
+MergeHeaders = Callable[[Sequence[Mapping[str, str]]], Mapping[str, str]]
+"""Makes the answer's headers from those of the replies."""
+_BREAKER: Final = BreakerPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A part that could not be had, and why: a `Reason`, or `depends-on` and the part that it would have needed."""
+
+    part: str
+    service: str
+    reason: str
+
+
+class CompositionFailed(Unavailable):
+    """A required part is missing, so there is no answer: which, whose, and why."""
+
+    def __init__(self, composition: str, missing: Missing) -> None:
+        super().__init__(
+            f"'{composition}' cannot be composed: '{missing.part}' of '{missing.service}' is missing, {missing.reason}",
+            hint="try again later",
+        )
+        self.missing = missing
+
+
+class Composed(Generic[G]):
+    """An answer. `missing` and `stale` are in the order of declaration; `headers` are merged from the replies."""
+
+    def __init__(
+        self,
+        values: Mapping[Part[Any], Any],
+        missing: tuple[Missing, ...],
+        stale: tuple[str, ...],
+        headers: Mapping[str, str],
+    ) -> None:
+        self.missing = missing
+        self.stale = stale
+        self.headers = headers
+        self._values = values
+
+    def __getitem__(self, part: Part[T]) -> T | None:
+        """What was found of a part; None where it does not exist, or is missing."""
+        value: T | None = self._values.get(part)
+        return value
+
+
+class Composer:
+    """Composes over services that `fetch` reaches. One for a process and event loop: it knows which service fails.
+
+    Every service has a breaker by the policy `breaker`; a call that failed quickly is tried again by `retry`, once at
+    most. `merge_headers` makes the answer's headers from those of all replies. `close` ends what goes on behind
+    answers.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        *,
+        breaker: BreakerPolicy = _BREAKER,
+        retry: Retry = RETRY,
+        merge_headers: MergeHeaders | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self._caller = Caller(fetch, self.clock, breaker, retry)
+        self._desk = Desk(self._caller, self.clock)
+        self._merge_headers = merge_headers
+
+    async def compose(
+        self,
+        composition: Composition[G],
+        given: G,
+        *,
+        headers: Mapping[str, str] | None = None,
+        budget: Budget | None = None,
+    ) -> Composed[G]:
+        """Compose an answer; `headers` (names in lower case) go along with every call.
+
+        The time is the composition's, or the `budget` given where that is less. No call is under way any more when this
+        returns, raises or is cancelled.
+
+        Raises `CompositionFailed` where a required part is missing, `NotFound` where a part does not exist that must.
+        Both end the other parts at once.
+        """
+        own = Budget(composition.budget_seconds, self.clock)
+        shorter = budget if budget is not None and budget.left_seconds() < own.left_seconds() else own
+        run = _Run(composition, given, self._desk.ask(shorter, headers))
+        await run.all_parts()
+        return run.composed(self._merge_headers)
+
+    def breakers(self) -> Mapping[str, BreakerView]:
+        """How the services do that were called so far."""
+        return self._caller.breakers()
+
+    async def close(self) -> None:
+        """End what goes on behind answers."""
+        await self._desk.close()
+
+
+class _Run(Generic[G]):
+    """One answer being composed."""
+
+    def __init__(self, composition: Composition[G], given: G, ask: Ask) -> None:
+        self._composition = composition
+        self._given = given
+        self._ask = ask
+        self._ended = {part: asyncio.Event() for part in composition.parts}
+        self._values: dict[Part[Any], Any] = {}
+        self._missing: dict[Part[Any], Missing] = {}
+        self._stale: set[str] = set()
+
+    async def all_parts(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in self._composition.parts:
+                    group.create_task(self._part(part), name=f"{self._composition.name}.{part.name}")
+        except BaseExceptionGroup as errors:
+            # The first failure ended the others: it says why, the group adds nothing.
+            raise errors.exceptions[0] from errors.exceptions[0].__cause__
+
+    def composed(self, merge_headers: MergeHeaders | None) -> Composed[G]:
+        parts = self._composition.parts
+        missing = tuple(self._missing[part] for part in parts if part in self._missing)
+        stale = tuple(part.name for part in parts if part.name in self._stale)
+        headers = merge_headers(self._ask.replies) if merge_headers is not None else {}
+        return Composed(self._values, missing, stale, headers)
+
+    async def _part(self, part: Part[Any]) -> None:
+        for needed in part.after:
+            await self._ended[needed].wait()
+        lacking = next((needed for needed in part.after if needed in self._missing), None)
+        if lacking is not None:
+            self._miss(part, f"{Reason.DEPENDS_ON.value} {lacking.name}")
+        elif any(self._values[needed] is None for needed in part.after):
+            self._have(part, None)
+        else:
+            await self._ask_for(part)
+        self._ended[part].set()
+
+    async def _ask_for(self, part: Part[Any]) -> None:
+        key = part.by(Found(self._given, part, self._values))
+        ask = self._ask.of_part()
+        try:
+            value = await within(ask.desk.clock, ask.budget.left_seconds(), part.source.read(ask, key))
+        except CallFailed as error:
+            self._miss(part, error.reason.value, error)
+        except TimeoutError as error:
+            self._miss(part, Reason.BUDGET.value, error)
+        else:
+            if ask.stale:
+                self._stale.add(part.name)
+            self._have(part, value)
+
+    def _have(self, part: Part[Any], value: object) -> None:
+        if value is None and part.must_exist:
+            raise NotFound(f"'{self._composition.name}' does not exist: there is no '{part.name}'")
+        self._values[part] = value
+
+    def _miss(self, part: Part[Any], reason: str, cause: Exception | None = None) -> None:
+        self._missing[part] = Missing(part.name, part.service, reason)
+        if part.required:
+            raise CompositionFailed(self._composition.name, self._missing[part]) from cause

@@ -1,0 +1,113 @@
+"""`Fetch` over HTTP. Imports aiohttp (extra `composition`) when it is used, and the port.
+
+Connections are kept open and shared. Redirects are not followed, cookies not kept, and an answer has a bounded size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from freehold.composition.fetch import Reply, Request
+from freehold.errors import ConfigurationError, MissingDriver, Unavailable
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+__all__ = ["HttpFetch"]
+
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+CONNECTIONS_MAX: Final = 256
+_CHUNK_BYTES: Final = 256 * 1024
+
+
+class HttpFetch:
+    """Reaches services at the base addresses `urls`, by name: `async with HttpFetch({"users": "http://users:80"})`.
+
+    It opens its own connections, or uses the `session` given, which remains its owner's to close. For one event loop.
+    Raises `MissingDriver` without aiohttp.
+    """
+
+    def __init__(
+        self,
+        urls: Mapping[str, str],
+        *,
+        session: ClientSession | None = None,
+        answer_bytes_max: int = ANSWER_BYTES_MAX,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        try:
+            import aiohttp
+            import yarl
+        except ModuleNotFoundError as error:
+            raise MissingDriver("aiohttp", extra="composition") from error
+        self._aiohttp = aiohttp
+        self._url = yarl.URL
+        self._urls = {service: url.rstrip("/") for service, url in urls.items()}
+        self._given = session
+        self._session = session
+        self._answer_bytes_max = answer_bytes_max
+        self._connections_max = connections_max
+
+    async def __aenter__(self) -> Self:
+        """Ready to be used; connections are opened when they are needed."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections that are its own."""
+        await self.close()
+
+    async def __call__(self, request: Request) -> Reply:
+        """Send the request. Cancelled, it closes the connection, which the service sees.
+
+        Raises `Unavailable` where no answer came, or too large a one; `ConfigurationError` for a service without an
+        address.
+        """
+        base = self._urls.get(request.service)
+        if base is None:
+            raise ConfigurationError(f"the service '{request.service}' has no address", hint="name it in urls")
+        # The path is quoted already: quoting it once more would change the keys in it.
+        url = self._url(base + request.path, encoded=True)
+        try:
+            async with self._opened().request(
+                request.method,
+                url,
+                data=request.body,
+                headers=request.headers,
+                allow_redirects=False,
+                # The caller keeps the time by its own clock, and cancels.
+                timeout=self._aiohttp.ClientTimeout(total=None),
+            ) as response:
+                body = await self._body(request.service, response)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status, body, headers)
+        except (self._aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"the service '{request.service}' cannot be reached", hint="is it running?") from error
+
+    async def close(self) -> None:
+        """Close the connections that are its own; a later call opens new ones."""
+        session, self._session = self._session, self._given
+        if session is not None and session is not self._given:
+            await session.close()
+
+    def _opened(self) -> ClientSession:
+        if self._session is None:
+            connector = self._aiohttp.TCPConnector(limit=self._connections_max)
+            self._session = self._aiohttp.ClientSession(
+                connector=connector, cookie_jar=self._aiohttp.DummyCookieJar(), auto_decompress=True
+            )
+        return self._session
+
+    async def _body(self, service: str, response: ClientResponse) -> bytes:
+        parts: list[bytes] = []
+        size_bytes = 0
+        async for part in response.content.iter_chunked(_CHUNK_BYTES):
+            size_bytes += len(part)
+            if size_bytes > self._answer_bytes_max:
+                response.close()
+                raise Unavailable(f"the answer of '{service}' is larger than {self._answer_bytes_max} bytes")
+            parts.append(part)
+        return b"".join(parts)
