@@ -1,0 +1,42 @@
+"""What a name in the database belongs to, and how it is written. Imports SQLAlchemy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+__all__ = ["place_of", "quoted", "same_columns"]
+
+_KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table"}
+
+
+def quoted(table: sa.Table) -> str:
+    """A table's name for the text of a statement; quoted always, since each engine has reserved words of its own."""
+    parts = [table.name] if table.schema is None else [table.schema, table.name]
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+async def place_of(connection: AsyncConnection, name: str, schema: str | None) -> str | None:
+    """What bears a name: table, view, materialised view, index …; None where nothing does."""
+    if connection.dialect.name == "sqlite":
+        found = await connection.scalar(sa.text("SELECT type FROM sqlite_schema WHERE name = :name"), {"name": name})
+        return None if found is None else str(found)
+    kind = await connection.scalar(
+        sa.text("SELECT relkind::text FROM pg_class WHERE oid = to_regclass(:name)"),
+        {"name": quoted(sa.Table(name, sa.MetaData(), schema=schema))},
+    )
+    return None if kind is None else _KINDS.get(kind, "relation of another kind")
+
+
+async def same_columns(connection: AsyncConnection, view: sa.Table, table: sa.Table) -> bool:
+    """Whether PostgreSQL can replace a view by one on this table: columns may be added at the end only."""
+    statement = sa.text(
+        """\
+SELECT attname::text, format_type(atttypid, atttypmod), attcollation::int8 FROM pg_attribute
+WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+    )
+    old = [tuple(row) for row in await connection.execute(statement, {"name": quoted(view)})]
+    new = [tuple(row) for row in await connection.execute(statement, {"name": quoted(table)})]
+    return new[: len(old)] == old

@@ -1,0 +1,171 @@
+"""The tables of a read model, once for each generation, and the views under whose names everybody reads them.
+
+Imports the foundation, the database port and SQLAlchemy. Generation 3 of a table `order_summary` is the table
+`order_summary__g3`; `order_summary` itself is a view on the generation that is live. All of it is DDL in the caller's
+transaction, which PostgreSQL and SQLite both take back with a rollback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import DropTable
+
+from freehold.database import UnitOfWork
+from freehold.errors import ConfigurationError, DeclarationError
+from freehold.ids import stable_hash
+from freehold.projection.naming import place_of, quoted, same_columns
+
+__all__ = ["IDENTIFIER_BYTES_MAX", "GenerationTables", "fitting"]
+
+IDENTIFIER_BYTES_MAX: Final = 63
+"""PostgreSQL cuts longer names off without a word."""
+
+
+def fitting(name: str, suffix: str) -> str:
+    """`name` with a suffix, shortened where it would be too long; different names stay different."""
+    whole = name + suffix
+    if len(whole.encode()) <= IDENTIFIER_BYTES_MAX:
+        return whole
+    mark = f"_{stable_hash(name) & 0xFFFFFFFF:08x}{suffix}"
+    kept = name.encode()[: IDENTIFIER_BYTES_MAX - len(mark.encode())].decode(errors="ignore")
+    return kept + mark
+
+
+class GenerationTables:
+    """The tables that a projection declares, by their plain names. `mark` begins the suffix of a generation.
+
+    A projection without tables has nothing to make: every call returns at once. Raises `DeclarationError` for tables
+    that cannot be kept once a generation.
+    """
+
+    def __init__(self, tables: Sequence[sa.Table], *, mark: str = "g") -> None:
+        self._tables = tuple(tables)
+        self._mark = mark
+        self._clones: dict[int, dict[sa.Table, sa.Table]] = {}
+        for table in self._tables:
+            if table.foreign_key_constraints:
+                raise DeclarationError(
+                    f"table '{table.name}' of a projection has a foreign key",
+                    hint="streams are projected side by side, so rows of two tables come in no order; leave it out",
+                )
+        if len({table.fullname for table in self._tables}) != len(self._tables):
+            raise DeclarationError("two tables of a projection have one name", hint="give one of them another")
+
+    @property
+    def tables(self) -> tuple[sa.Table, ...]:
+        """As they were declared."""
+        return self._tables
+
+    def name(self, table: sa.Table, generation: int) -> str:
+        """The physical table's name, without schema and quotes."""
+        return fitting(table.name, f"__{self._mark}{generation}")
+
+    def sql_name(self, table: sa.Table, generation: int) -> str:
+        """The same for the text of a statement: with its schema, quoted where it must be."""
+        return quoted(self.clone(table, generation))
+
+    def clone(self, table: sa.Table, generation: int) -> sa.Table:
+        """The physical table, with the columns of the declared one. Raises `DeclarationError` for a foreign table."""
+        if table not in self._tables:
+            raise DeclarationError(
+                f"table '{table.name}' is not declared by this projection", hint="Projection(..., tables=(table,))"
+            )
+        if generation not in self._clones:
+            metadata = sa.MetaData()
+            self._clones[generation] = {each: self._copy(each, metadata, generation) for each in self._tables}
+        return self._clones[generation][table]
+
+    async def create(self, unit: UnitOfWork, generation: int) -> None:
+        """Make the tables of a generation, empty. Raises `ConfigurationError` where one exists."""
+        for table in self._tables:
+            connection = _native(unit)
+            clone = self.clone(table, generation)
+            if await place_of(connection, clone.name, clone.schema) is not None:
+                raise ConfigurationError(
+                    f"a table '{clone.fullname}' exists already, and no generation of it is known",
+                    hint="look what it holds, then drop or rename it",
+                )
+            await connection.run_sync(clone.create, checkfirst=True)
+
+    async def drop(self, unit: UnitOfWork, generation: int) -> None:
+        """Drop the tables of a generation; those that are gone already are passed over."""
+        for table in self._tables:
+            # Not Table.drop: that takes the types of the columns along, which the other generations use.
+            await _native(unit).execute(DropTable(self.clone(table, generation), if_exists=True))
+
+    async def show(self, unit: UnitOfWork, generation: int) -> None:
+        """Have the plain names read this generation, in this transaction: readers see the old one until it commits.
+
+        Rights that were granted on the view stay. Raises `ConfigurationError` where a name belongs to something that is
+        no view, a table from before it was a projection for one.
+        """
+        for table in self._tables:
+            await self._show(_native(unit), table, self.clone(table, generation))
+
+    async def hide(self, unit: UnitOfWork) -> None:
+        """Drop the views: the projection is given up. Raises `ConfigurationError` as `show` does."""
+        for table in self._tables:
+            if await self._kind(_native(unit), table) is not None:
+                await _native(unit).execute(sa.text(f"DROP VIEW {quoted(table)}"))
+
+    async def _show(self, connection: AsyncConnection, table: sa.Table, clone: sa.Table) -> None:
+        columns = ", ".join(connection.dialect.identifier_preparer.quote(column.name) for column in clone.columns)
+        body = f"VIEW {quoted(table)} AS SELECT {columns} FROM {quoted(clone)}"  # noqa: S608 - quoted names only
+        kind = await self._kind(connection, table)
+        if kind is None:
+            await connection.execute(sa.text(f"CREATE {body}"))
+        elif connection.dialect.name == "postgresql" and await same_columns(connection, table, clone):
+            await connection.execute(sa.text(f"CREATE OR REPLACE {body}"))
+        else:
+            granted = await _granted(connection, table)
+            await connection.execute(sa.text(f"DROP VIEW {quoted(table)}"))
+            await connection.execute(sa.text(f"CREATE {body}"))
+            for statement in granted:
+                await connection.execute(sa.text(statement))
+
+    async def _kind(self, connection: AsyncConnection, table: sa.Table) -> str | None:
+        kind = await place_of(connection, table.name, table.schema)
+        if kind not in {None, "view"}:
+            raise ConfigurationError(
+                f"'{table.fullname}' is a {kind} of the database, and the projection's view cannot take its name",
+                hint="rename it in a migration (ALTER TABLE ... RENAME TO ...), or give the projection another name",
+            )
+        return kind
+
+    def _copy(self, table: sa.Table, metadata: sa.MetaData, generation: int) -> sa.Table:
+        """Copy a table under its physical name; names of indexes and constraints are unique in a database as well."""
+        suffix = f"__{self._mark}{generation}"
+        clone = table.to_metadata(metadata, name=self.name(table, generation))
+        for index in clone.indexes:
+            if index.name in {each.name for each in table.indexes}:
+                index.name = sa.quoted_name(fitting(str(index.name), suffix), quote=None)
+        for constraint in clone.constraints:
+            if isinstance(constraint.name, str):
+                constraint.name = fitting(constraint.name, suffix)
+        return clone
+
+
+async def _granted(connection: AsyncConnection, table: sa.Table) -> list[str]:
+    """Statements that grant again what is granted on a view; SQLite knows no rights."""
+    if connection.dialect.name != "postgresql":
+        return []
+    statement = sa.text(
+        """\
+SELECT format('GRANT %s ON %s TO %s', a.privilege_type, c.oid::regclass,
+              CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = to_regclass(:name) AND a.grantee <> c.relowner"""
+    )
+    return [str(row[0]) for row in await connection.execute(statement, {"name": quoted(table)})]
+
+
+def _native(unit: UnitOfWork) -> AsyncConnection:
+    if not isinstance(unit.native, AsyncConnection):
+        raise ConfigurationError(
+            f"a projection's tables cannot be made through a {type(unit.native).__name__}",
+            hint="they live on PostgreSQL and SQLite, in a transaction of Freehold's own",
+        )
+    return unit.native
