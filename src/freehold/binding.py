@@ -27,6 +27,7 @@ from freehold.leases.store import LeaseStore
 from freehold.migrations import Migration
 from freehold.outbox.store import OutboxStore
 from freehold.projection.store import CheckpointStore
+from freehold.reconcile.store import ReconciliationStore
 from freehold.saga.store import SagaStore
 from freehold.schedule.store import ScheduleStore
 
@@ -53,6 +54,7 @@ class Stores:
     snapshots: SnapshotStore
     checkpoints: CheckpointStore
     progress: ProgressStore
+    reconciliations: ReconciliationStore
 
 
 @runtime_checkable

@@ -44,6 +44,7 @@ class DatabaseFeatures:
     durable             a commit survives kill -9 of every process.
     concurrent_writers  several transactions write at once (SQLite has one writer at a time).
     several_processes   may be shared by processes.
+    byte_order_sql      what follows a text column in a statement to have it compared by its bytes.
     """
 
     technology: str
@@ -51,6 +52,7 @@ class DatabaseFeatures:
     durable: bool
     concurrent_writers: bool
     several_processes: bool
+    byte_order_sql: str = ""
 
 
 @dataclass(frozen=True, slots=True)

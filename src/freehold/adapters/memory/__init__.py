@@ -18,6 +18,7 @@ from freehold.adapters.memory.inbox import MemoryInboxStore
 from freehold.adapters.memory.leases import MemoryLeaseStore
 from freehold.adapters.memory.outbox import MemoryOutboxStore
 from freehold.adapters.memory.progress import MemoryProgressStore
+from freehold.adapters.memory.reconciliations import MemoryReconciliationStore
 from freehold.adapters.memory.saga import MemorySagaStore
 from freehold.adapters.memory.schedule import MemoryScheduleStore
 from freehold.adapters.memory.snapshots import MemorySnapshotStore
@@ -56,6 +57,7 @@ class MemoryAdapter:
             snapshots=MemorySnapshotStore(database),
             checkpoints=MemoryCheckpointStore(database),
             progress=MemoryProgressStore(database),
+            reconciliations=MemoryReconciliationStore(database),
         )
 
     def broker(self, url: str, options: BrokerOptions, clock: Clock | None = None) -> Broker:

@@ -43,6 +43,7 @@ class PostgresAdapter:
         from freehold.adapters.sql.idempotency import SqlIdempotencyStore
         from freehold.adapters.sql.leases import SqlLeaseStore
         from freehold.adapters.sql.progress import SqlProgressStore
+        from freehold.adapters.sql.reconciliations import SqlReconciliationStore
         from freehold.adapters.sql.snapshots import SqlSnapshotStore
         from freehold.binding import Stores
 
@@ -63,6 +64,7 @@ class PostgresAdapter:
             snapshots=SqlSnapshotStore(database, dialect),
             checkpoints=SqlCheckpointStore(database, dialect),
             progress=SqlProgressStore(database, dialect),
+            reconciliations=SqlReconciliationStore(database, dialect),
         )
 
 

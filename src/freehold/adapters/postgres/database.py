@@ -33,7 +33,12 @@ from freehold.migrations import Migration
 __all__ = ["FEATURES", "PostgresDatabase"]
 
 FEATURES: Final = DatabaseFeatures(
-    technology="PostgreSQL", emulation=False, durable=True, concurrent_writers=True, several_processes=True
+    technology="PostgreSQL",
+    emulation=False,
+    durable=True,
+    concurrent_writers=True,
+    several_processes=True,
+    byte_order_sql='COLLATE "C"',
 )
 _VERSION_MIN: Final = 13
 _MIGRATION_LOCK: Final = stable_hash("freehold.migrations")

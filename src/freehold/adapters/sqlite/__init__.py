@@ -33,6 +33,7 @@ class SqliteAdapter:
         from freehold.adapters.sql.idempotency import SqlIdempotencyStore
         from freehold.adapters.sql.leases import SqlLeaseStore
         from freehold.adapters.sql.progress import SqlProgressStore
+        from freehold.adapters.sql.reconciliations import SqlReconciliationStore
         from freehold.adapters.sql.schedule import SqlScheduleStore
         from freehold.adapters.sql.snapshots import SqlSnapshotStore
         from freehold.adapters.sqlite.database import SqliteDatabase
@@ -59,6 +60,7 @@ class SqliteAdapter:
             snapshots=SqlSnapshotStore(database, dialect),
             checkpoints=SqlCheckpointStore(database, dialect),
             progress=SqlProgressStore(database, dialect),
+            reconciliations=SqlReconciliationStore(database, dialect),
         )
 
 

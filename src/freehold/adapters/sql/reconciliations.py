@@ -1,0 +1,74 @@
+"""Results of comparisons on an SQL database. Base of the SQL engines: imports its siblings and the port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.adapters.sql.connection import Row
+from freehold.adapters.sql.store import SqlStore
+from freehold.reconcile.store import ReconciliationRecord, ReconciliationStore
+
+__all__ = ["SqlReconciliationStore"]
+
+_COLUMNS = "dataset, finished_at, seconds, compared, drifted, repaired, unsettled, error"
+
+
+class SqlReconciliationStore(SqlStore, ReconciliationStore):
+    """Rows in the order of writing."""
+
+    async def add(self, record: ReconciliationRecord) -> None:
+        """Keep a result."""
+        async with self._database.direct() as sql:
+            await sql.execute(
+                f"INSERT INTO freehold_reconciliation ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                (
+                    record.dataset,
+                    self._dialect.time(record.finished_at),
+                    record.seconds,
+                    record.compared,
+                    record.drifted,
+                    record.repaired,
+                    record.unsettled,
+                    record.error,
+                ),
+            )
+
+    async def last(self, dataset: str) -> ReconciliationRecord | None:
+        """The newest of a dataset."""
+        statement = f"SELECT {_COLUMNS} FROM freehold_reconciliation WHERE dataset = $1 ORDER BY ordinal DESC LIMIT 1"
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(statement, (dataset,))
+        return self._record(rows[0]) if rows else None
+
+    async def recent(self, limit: int) -> Sequence[ReconciliationRecord]:
+        """The newest of all."""
+        statement = f"SELECT {_COLUMNS} FROM freehold_reconciliation ORDER BY ordinal DESC LIMIT $1"
+        async with self._database.direct() as sql:
+            return [self._record(row) for row in await sql.fetch(statement, (limit,))]
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete old ones; a dataset keeps its newest."""
+        before = self._dialect.later_sql(self._dialect.now_sql(1), 2)
+        statement = f"""
+DELETE FROM freehold_reconciliation WHERE ordinal IN (
+    SELECT old.ordinal FROM freehold_reconciliation AS old
+    WHERE old.finished_at < {before} AND EXISTS (
+        SELECT 1 FROM freehold_reconciliation AS newer WHERE newer.dataset = old.dataset AND newer.ordinal > old.ordinal
+    )
+    ORDER BY old.finished_at LIMIT $3
+)"""
+        async with self._database.direct() as sql:
+            return await sql.execute(statement, (self._dialect.now(), -older_than_seconds, limit))
+
+    def _record(self, row: Row) -> ReconciliationRecord:
+        dataset, finished_at, seconds, compared, drifted, repaired, unsettled, error = row
+        return ReconciliationRecord(
+            dataset=dataset,
+            finished_at=self._dialect.read_time(finished_at),
+            seconds=float(seconds),
+            compared=compared,
+            drifted=drifted,
+            repaired=repaired,
+            unsettled=unsettled,
+            error=error,
+        )

@@ -1,0 +1,50 @@
+"""A mark behind everything that a service has published so far. Pattern: imports the foundation and the transaction."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from freehold.consistency.token import Token
+from freehold.ids import new_id, stable_hash
+from freehold.messages import Envelope, MessageKind
+from freehold.transaction import Post
+
+__all__ = ["fence"]
+
+
+async def fence(post: Post) -> Token:
+    """Publish a mark in each lane, in one transaction; returns where the marks stand.
+
+    A consumer that has come to them has handled everything that was committed before the call, for a lane's watermark
+    never passes what is not yet there. Consumers know marks as progress only.
+    """
+    async with post.transaction() as tx:
+        for partition in range(post.outbox.partitions):
+            tx.stage(_mark(post, _key_of(partition, post.outbox.partitions)))
+    return tx.token
+
+
+@cache
+def _key_of(partition: int, partitions: int) -> str:
+    """A key that falls into a partition."""
+    number = 0
+    while stable_hash(f"lane-{number}") % partitions != partition:
+        number += 1
+    return f"lane-{number}"
+
+
+def _mark(post: Post, key: str) -> Envelope:
+    mark_id = new_id()
+    return Envelope(
+        id=mark_id,
+        type=f"{post.service}.watermark",
+        version=1,
+        kind=MessageKind.EVENT,
+        source=post.service,
+        topic=f"{post.service}.events",
+        key=key,
+        time=post.clock.now(),
+        hlc=post.hlc.tick(),
+        correlation_id=mark_id,
+        body=b"{}",
+    )

@@ -1,0 +1,177 @@
+"""Compares a copy with its source, and tells drift from what is only on its way. Pattern: imports the foundation, the
+consistency token and its own package.
+
+Ranges of keys are compared by one digest each; where that differs, row by row. A row that differs is no drift yet: its
+event may be under way. So the source's rows are read, a fence is published behind them, and once the copy's service has
+come to the fence, the copy's rows and the source's again are read. Equal: it was under way. Unequal although the source
+has not changed: the events that led there were all handled, and the copy is wrong. The source has changed meanwhile:
+look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from freehold.clock import Clock
+from freehold.consistency.token import Token
+from freehold.reconcile.dataset import Dataset, RangeDigest
+from freehold.reconcile.repair import CopyRepair
+from freehold.reconcile.side import FullRow, Side, Source
+
+__all__ = ["Drift", "DriftKind", "Reconciler", "Reconciliation"]
+
+_RANGE_ROWS = 2_000
+_LEAF_ROWS = 250
+_CONFIRM_KEYS = 200
+_ROUNDS = 3
+
+Settled = Callable[[Token], Awaitable[bool]]
+"""Waits, within its own time limit, until the copy's service has seen a token; False where it has not."""
+
+
+class DriftKind(StrEnum):
+    """How a copy's row is wrong."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A wrong row, by its key; the names of the fields that differ, never what is in them."""
+
+    key: str
+    kind: DriftKind
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """What a comparison found. `unsettled` are keys of which nothing can be said: the copy did not come to the fence
+    in time, or the rows kept changing. `in_flight` differed at first and were right in the end.
+    """
+
+    dataset: str
+    compared: int = 0
+    ranges: int = 0
+    ranges_differing: int = 0
+    in_flight: int = 0
+    drift: list[Drift] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the copy is the source now, as far as could be told."""
+        return not self.unsettled and len(self.repaired) == len(self.drift)
+
+
+class Reconciler:
+    """Compares one copy with its source. Reads in pages, holds nothing open, and may be cancelled at any time."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        source: Source,
+        copy: Side,
+        settled: Settled,
+        clock: Clock,
+        *,
+        repair: CopyRepair | None = None,
+        drift_max: int = 10_000,
+    ) -> None:
+        self._dataset = dataset
+        self._source = source
+        self._copy = copy
+        self._settled = settled
+        self._clock = clock
+        self._repair = repair
+        self._drift_max = drift_max
+
+    async def run(self) -> Reconciliation:
+        """Compare everything; repair where a repair was given. Raises what the sides raise.
+
+        Stops early when more than `drift_max` rows are wrong: that is no drift, it is another dataset.
+        """
+        begun = self._clock.monotonic()
+        found = Reconciliation(self._dataset.name)
+        after: str | None = ""
+        while after is not None and len(found.drift) <= self._drift_max:
+            right = await self._source.digest(after, None, _RANGE_ROWS)
+            await self._range(right, found)
+            after = right.through
+        found.seconds = self._clock.monotonic() - begun
+        return found
+
+    async def _range(self, right: RangeDigest, found: Reconciliation) -> None:
+        found.ranges += 1
+        found.compared += right.count
+        if await self._agrees(right):
+            return
+        found.ranges_differing += 1
+        suspects = await self._suspects(right)
+        for start in range(0, len(suspects), _CONFIRM_KEYS):
+            await self._confirm(suspects[start : start + _CONFIRM_KEYS], found)
+
+    async def _agrees(self, right: RangeDigest) -> bool:
+        """Whether the copy has the same in this range; the limit is one more, so that a surplus shows."""
+        own = await self._copy.digest(right.after, right.through, right.count + 1)
+        return (own.count, own.digest) == (right.count, right.digest)
+
+    async def _suspects(self, whole: RangeDigest) -> list[str]:
+        """Keys that differ, by parts of the range, and row by row in the parts that do."""
+        suspects: list[str] = []
+        after: str | None = whole.after
+        while after is not None:
+            part = await self._source.digest(after, None, _LEAF_ROWS)
+            end = part.through
+            if end is None or (whole.through is not None and end >= whole.through):
+                end = whole.through
+                part = await self._source.digest(after, end, _RANGE_ROWS)
+            if not await self._agrees(part):
+                suspects += await self._differing(after, end)
+            after = end if end != whole.through else None
+        return suspects
+
+    async def _differing(self, after: str, through: str | None) -> list[str]:
+        limit = 10 * _RANGE_ROWS
+        right = {row.key: row.digest for row in await self._source.keys(after, through, limit)}
+        own = {row.key: row.digest for row in await self._copy.keys(after, through, limit)}
+        return sorted(key for key in right.keys() | own.keys() if right.get(key) != own.get(key))
+
+    async def _confirm(self, keys: Sequence[str], found: Reconciliation) -> None:
+        for _ in range(_ROUNDS):
+            if not keys:
+                return
+            before = _by_key(await self._source.rows(keys))
+            if not await self._settled(await self._source.fence()):
+                break
+            own = _by_key(await self._copy.rows(keys))
+            right = _by_key(await self._source.rows(keys))
+            wrong = [key for key in keys if own.get(key) != right.get(key)]
+            found.in_flight += len(keys) - len(wrong)
+            sure = [key for key in wrong if before.get(key) == right.get(key)]
+            await self._tell({key: (right.get(key), own.get(key)) for key in sure}, found)
+            keys = [key for key in wrong if key not in set(sure)]
+        found.unsettled += keys
+
+    async def _tell(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]], found: Reconciliation) -> None:
+        found.drift += [self._drift(key, right, own) for key, (right, own) in wrong.items()]
+        if self._repair is not None and wrong:
+            found.repaired += await self._repair.repair(wrong)
+
+    def _drift(self, key: str, right: FullRow | None, own: FullRow | None) -> Drift:
+        if own is None:
+            return Drift(key, DriftKind.MISSING)
+        if right is None:
+            return Drift(key, DriftKind.EXTRA)
+        names = zip(self._dataset.fields, right[1:], own[1:], strict=True)
+        return Drift(key, DriftKind.DIFFERENT, tuple(name for name, left, other in names if left != other))
+
+
+def _by_key(rows: Sequence[FullRow]) -> dict[str, FullRow]:
+    return {str(row[0]): row for row in rows}

@@ -1,0 +1,53 @@
+"""Writes what the source says over drifted rows of a copy. Pattern: imports the database port and its own package.
+
+Each write is a compare-and-set on the row as it was found drifted. If the consumer has changed it meanwhile, it is
+newer than what is known here, and stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from freehold.database import Database
+from freehold.reconcile.dataset import Copy
+from freehold.reconcile.side import FullRow, _sql_of
+
+__all__ = ["CopyRepair"]
+
+
+class CopyRepair:
+    """Repairs a copy in a table."""
+
+    def __init__(self, database: Database, copy: Copy) -> None:
+        self._database = database
+        dataset = copy.dataset
+        names = [copy.column(name) for name in (dataset.key, *dataset.fields)]
+        count = len(names)
+        places = ", ".join(f"${number}" for number in range(1, count + 1))
+        changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(names[1:], 2))
+        self._count = count
+        self._insert = f"INSERT INTO {copy.table} ({', '.join(names)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608 - identifiers are checked when declared
+        self._update = f"UPDATE {copy.table} SET {changes} WHERE {names[0]} = $1 AND {_same(names[1:], count + 1)}"  # noqa: S608 - as above
+        self._delete = f"DELETE FROM {copy.table} WHERE {names[0]} = $1 AND {_same(names[1:], 2)}"  # noqa: S608 - as above
+
+    async def repair(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]) -> Sequence[str]:
+        """Repair rows, in one transaction: by key what the source has and what the copy had, None for no row. Returns
+        the keys that were written.
+        """
+        written: list[str] = []
+        async with self._database.begin() as unit:
+            sql = _sql_of(unit)
+            for key, (right, found) in wrong.items():
+                if right is None:
+                    touched = await sql.execute(self._delete, found or (key,))
+                elif found is None:
+                    touched = await sql.execute(self._insert, right)
+                else:
+                    touched = await sql.execute(self._update, (*right, *found[1:]))
+                if touched:
+                    written.append(key)
+        return written
+
+
+def _same(names: Sequence[str], first: int) -> str:
+    return " AND ".join(f"{name} IS NOT DISTINCT FROM ${number}" for number, name in enumerate(names, first))

@@ -1,0 +1,94 @@
+"""The two sides of a comparison, and how a table in a service's own database is read as one. Pattern: imports the
+foundation, the database port and its own package.
+
+Keys are compared by their bytes on both sides, whatever the collation of an engine: a range means the same rows
+everywhere. A key column (or an index on it) of that collation makes reading ranges cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from freehold.consistency.token import Token
+from freehold.database import Database, Row, SqlConnection, UnitOfWork
+from freehold.errors import DeclarationError
+from freehold.reconcile.dataset import Dataset, Offer, RangeDigest, RowDigest, digest_of, row_digest
+
+__all__ = ["FullRow", "Side", "Source", "TableSide"]
+
+FullRow = tuple[object, ...]
+"""The key and the fields, in the order of the dataset."""
+
+
+class Side(Protocol):
+    """One place where a dataset lies."""
+
+    async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
+        """Digest of the rows behind `after`, through `through` or, where that is None, of the next `limit` rows; the
+        result says through which key it goes, None where there are no more.
+        """
+
+    async def keys(self, after: str, through: str | None, limit: int) -> Sequence[RowDigest]:
+        """Each row of a range, in order of key; `limit` at most."""
+
+    async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
+        """Rows by key, those that exist."""
+
+
+class Source(Side, Protocol):
+    """The side that is right."""
+
+    async def fence(self) -> Token:
+        """Publish a mark behind everything that was committed before; who has come to it has seen all of that."""
+
+
+class TableSide:
+    """A dataset in a table of an SQL database."""
+
+    def __init__(self, database: Database, offer: Offer) -> None:
+        self._database = database
+        dataset, order = offer.dataset, database.features.byte_order_sql
+        key = f"{offer.column(dataset.key)} {order}".strip()
+        columns = ", ".join(offer.column(name) for name in (dataset.key, *dataset.fields))
+        start = f"SELECT {columns} FROM {offer.table} WHERE"  # noqa: S608 - identifiers are checked when declared
+        self._next = f"{start} {key} > $1 ORDER BY {key} LIMIT $2"
+        self._between = f"{start} {key} > $1 AND {key} <= $2 ORDER BY {key} LIMIT $3"
+        self._by_key = f"{start} {offer.column(dataset.key)} = $1"
+        self.dataset: Dataset = dataset
+
+    async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
+        """Read the rows and digest them."""
+        rows = await self.keys(after, through, limit)
+        end = through if through is not None else rows[-1].key if len(rows) == limit else None
+        return RangeDigest(after, end, len(rows), digest_of(rows))
+
+    async def keys(self, after: str, through: str | None, limit: int) -> Sequence[RowDigest]:
+        """Read the rows, each with its digest."""
+        async with self._database.begin() as unit:
+            sql = _sql_of(unit)
+            if through is None:
+                rows = await sql.fetch(self._next, (after, limit))
+            else:
+                rows = await sql.fetch(self._between, (after, through, limit))
+        return [RowDigest(str(row[0]), row_digest(_plain(row))) for row in rows]
+
+    async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
+        """Read rows one by one: there are few of them."""
+        found: list[FullRow] = []
+        async with self._database.begin() as unit:
+            sql = _sql_of(unit)
+            for key in keys:
+                found += [_plain(row) for row in await sql.fetch(self._by_key, (key,))]
+        return found
+
+
+def _plain(row: Row) -> FullRow:
+    return tuple(row)
+
+
+def _sql_of(unit: UnitOfWork) -> SqlConnection:
+    found: SqlConnection | None = getattr(unit, "sql", None)
+    if found is None:
+        raise DeclarationError("datasets lie in tables, and this database does not speak SQL")
+    return found

@@ -1,0 +1,40 @@
+"""Where it is kept what comparisons found. Pattern: imports the foundation and the database port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+__all__ = ["ReconciliationRecord", "ReconciliationStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationRecord:
+    """One comparison of a copy with its source, in numbers. `error` is the name of what ended it early, or empty."""
+
+    dataset: str
+    finished_at: datetime
+    seconds: float
+    compared: int
+    drifted: int
+    repaired: int
+    unsettled: int
+    error: str = ""
+
+
+class ReconciliationStore(Protocol):
+    """Kept in the database of the service that has the copy."""
+
+    async def add(self, record: ReconciliationRecord) -> None:
+        """Keep a result, in a transaction of its own."""
+
+    async def last(self, dataset: str) -> ReconciliationRecord | None:
+        """The newest result of a dataset."""
+
+    async def recent(self, limit: int) -> Sequence[ReconciliationRecord]:
+        """The newest results of all, newest first."""
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete old results, but for the newest of each dataset; returns how many."""
