@@ -1,7 +1,7 @@
 """HTTP calls between the shop's services and to the providers: keep-alive, a time limit on each, typed failures.
 
 One set of connections for an event loop, made at the first call and shared by all services that run in it. Imports
-aiohttp, the providers' client, settings and Freehold's errors.
+aiohttp, the providers' client, settings, and Freehold's composition and errors.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import msgspec
 
+from freehold.composition import HttpFetch, Reply, Request
 from freehold.errors import Unavailable
 from freehold_shop.providers.client import ProvidersClient
 from freehold_shop.settings import settings
 
-__all__ = ["Answer", "ServiceUnavailable", "call", "close_calls", "fetch", "providers"]
+__all__ = ["Answer", "ServiceUnavailable", "call", "close_calls", "fetch", "providers", "reach"]
 
 T = TypeVar("T")
 CONNECTIONS_MAX = 256
@@ -48,6 +49,7 @@ class Answer:
 @dataclass(slots=True)
 class _Connections:
     session: aiohttp.ClientSession
+    reach: HttpFetch
     providers: ProvidersClient
 
 
@@ -95,6 +97,11 @@ async def fetch(service: str, path: str, kind: type[T], *, query: object = None)
         raise ServiceUnavailable(service, "its answer cannot be read") from error
 
 
+async def reach(request: Request) -> Reply:
+    """The services as a composition reaches them, over the same connections. Raises `Unavailable`."""
+    return await (await _connections()).reach(request)
+
+
 async def providers() -> ProvidersClient:
     """The client of the payment and e-mail providers."""
     return (await _connections()).providers
@@ -119,6 +126,6 @@ async def _connections() -> _Connections:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX), cookie_jar=aiohttp.DummyCookieJar()
         )
-        known = _by_loop[loop] = _Connections(session, client)
+        known = _by_loop[loop] = _Connections(session, HttpFetch(settings().urls, session=session), client)
         await client.__aenter__()
     return known

@@ -18,16 +18,17 @@ __all__ = ["Composition", "Found", "Part"]
 G = TypeVar("G")
 K = TypeVar("K")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
-class Part(Generic[T]):
+class Part(Generic[T_co]):
     """A part of an answer, declared by `Composition.part`; what was found of it is looked up by it."""
 
     def __init__(
         self,
         name: str,
-        source: Source[Any, T],
+        source: Source[Any, T_co],
         by: Callable[[Found[Any]], Any],
         *,
         after: tuple[Part[Any], ...],

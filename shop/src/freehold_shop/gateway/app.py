@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from freehold_shop.calls import close_calls
-from freehold_shop.gateway import details, forwarding, intake
+from freehold_shop.gateway import composing, customer360, details, forwarding, intake
 from freehold_shop.problems import answer_problems
 
 __all__ = ["create_gateway"]
@@ -16,21 +16,25 @@ __all__ = ["create_gateway"]
 
 def create_gateway() -> FastAPI:
     """Make the application; the services are found by `settings().urls`."""
-    app = FastAPI(title="gateway", lifespan=_lifespan)
+    composer = composing.create_composer()
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await composer.close()
+        await close_calls()
+
+    app = FastAPI(title="gateway", lifespan=life)
     answer_problems(app)
     app.add_api_route("/healthz", _alive, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", _alive, methods=["GET"], include_in_schema=False)
-    for part in (intake, details, forwarding):
-        app.include_router(part.routes())
+    app.include_router(intake.routes())
+    for composed in (composing, details, customer360):
+        app.include_router(composed.routes(composer))
+    app.include_router(forwarding.routes())
     return app
 
 
 async def _alive() -> dict[str, str]:
     """Ready when it runs: with services down it still answers in part."""
     return {"status": "ok"}
-
-
-@asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    yield
-    await close_calls()

@@ -1,83 +1,96 @@
-"""Everything about an order, put together from the services that own the parts: in parallel, within time limits.
+"""Everything about an order, put together from the services that own the parts.
 
-A part whose service does not answer in time is left out and named under `missing`; a part that does not exist (yet) is
-null. Only without orders there is nothing to tell. Imports FastAPI and the shop's calls.
+A part whose service does not answer is left out and named under `missing`; a part that does not exist (yet) is null.
+Only without orders there is nothing to tell. Imports FastAPI, Freehold's composition and the gateway's composing.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
+from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
-from freehold_shop.calls import ServiceUnavailable, fetch
-from freehold_shop.problems import not_found
+from freehold.composition import Budget, Composer, Composition, Read, batch
+from freehold_shop.direct import DirectRoute
+from freehold_shop.gateway.composing import BUDGET_SECONDS, answer, asked_with, budget_of
 
-__all__ = ["order_details", "routes"]
+__all__ = ["compose_details", "routes"]
+
+Document = dict[str, Any]
 
 
-def routes() -> APIRouter:
+def _skus(order: Document) -> list[str]:
+    return sorted({line["sku"] for line in order["lines"]})
+
+
+def _sku(row: Document) -> str:
+    return str(row["sku"])
+
+
+_details: Composition[str] = Composition("order-details", budget_seconds=BUDGET_SECONDS)
+_order = _details.part(
+    "order",
+    Read("orders", "/orders/{key}", Document),
+    by=lambda found: found.given,
+    required=True,
+    must_exist=True,
+)
+_payment = _details.part("payment", Read("payments", "/payments/{key}", Document), by=lambda found: found.given)
+_shipment = _details.part("shipment", Read("shipping", "/shipments/{key}", Document), by=lambda found: found.given)
+_notifications = _details.part(
+    "notifications", Read("notifications", "/notifications/{key}", list[Document]), by=lambda found: found.given
+)
+_customer = _details.part(
+    "customer",
+    Read("users", "/customers/{key}", Document),
+    after=_order,
+    by=lambda found: str(found[_order]["customer_id"]),
+)
+_products = _details.part(
+    "products",
+    batch("catalog", "/products/query", Document, field="skus", key=_sku),
+    after=_order,
+    by=lambda found: _skus(found[_order]),
+)
+_stock = _details.part(
+    "stock",
+    batch("inventory", "/stock/query", Document, field="skus", key=_sku),
+    after=_order,
+    by=lambda found: _skus(found[_order]),
+)
+
+
+def routes(composer: Composer) -> APIRouter:
     """The composed routes."""
-    router = APIRouter()
+    router = APIRouter(route_class=DirectRoute)
 
-    @router.get("/orders/{order_id}/details")
-    async def show_details(order_id: str) -> dict[str, Any]:
-        return await order_details(order_id)
+    async def show_details(request: Request) -> Response:
+        order_id = request.path_params["order_id"]
+        composing = compose_details(composer, order_id, headers=asked_with(request), budget=budget_of(request))
+        return await answer(request, "order", composing)
 
+    router.add_api_route("/orders/{order_id}/details", show_details, methods=["GET"])
     return router
 
 
-async def order_details(order_id: str) -> dict[str, Any]:
-    """Compose the details. Raises `ServiceUnavailable` where orders does not answer, `Problem` for an unknown order."""
-    missing: list[dict[str, str]] = []
-    async with asyncio.TaskGroup() as calls:
+async def compose_details(
+    composer: Composer, order_id: str, *, headers: Mapping[str, str] | None = None, budget: Budget | None = None
+) -> tuple[Document, Mapping[str, str]]:
+    """The details, and the headers of their answer.
 
-        def part(name: str, path: str, query: object = None) -> asyncio.Task[Any]:
-            service = _SERVICES[name]
-            return calls.create_task(_partial(name, fetch(service, path, _JSON, query=query), missing))
-
-        parts = {
-            "payment": part("payment", f"/payments/{order_id}"),
-            "shipment": part("shipment", f"/shipments/{order_id}"),
-            "notifications": part("notifications", f"/notifications/{order_id}"),
-        }
-        order, failure = await _order(order_id)
-        if order is not None:
-            skus = sorted({line["sku"] for line in order["lines"]})
-            parts["customer"] = part("customer", f"/customers/{order['customer_id']}")
-            parts["products"] = part("products", "/products/query", {"skus": skus})
-            parts["stock"] = part("stock", "/stock/query", {"skus": skus})
-    if failure is not None:
-        raise failure
-    if order is None:
-        raise not_found("order")
-    return {"order": order, **{name: task.result() for name, task in parts.items()}, "missing": missing}
-
-
-_JSON: Any = Any
-_SERVICES = {
-    "payment": "payments",
-    "shipment": "shipping",
-    "notifications": "notifications",
-    "customer": "users",
-    "products": "catalog",
-    "stock": "inventory",
-}
-
-
-async def _partial(name: str, wanted: Awaitable[Any], missing: list[dict[str, str]]) -> Any:
-    try:
-        return await wanted
-    except ServiceUnavailable as error:
-        missing.append({"part": name, "service": error.service, "reason": error.reason})
-        return None
-
-
-async def _order(order_id: str) -> tuple[Any, ServiceUnavailable | None]:
-    """The order, or why there is none: an exception would leave the task group wrapped in another."""
-    try:
-        return await fetch("orders", f"/orders/{order_id}", _JSON), None
-    except ServiceUnavailable as error:
-        return None, error
+    Raises `CompositionFailed` where orders does not answer, `NotFound` for an unknown order.
+    """
+    found = await composer.compose(_details, order_id, headers=headers, budget=budget)
+    products, stock = found[_products], found[_stock]
+    document = {
+        "order": found[_order],
+        "payment": found[_payment],
+        "shipment": found[_shipment],
+        "notifications": found[_notifications],
+        "customer": found[_customer],
+        "products": None if products is None else [row for row in products.values() if row is not None],
+        "stock": None if stock is None else [row for row in stock.values() if row is not None],
+        "missing": found.missing,
+    }
+    return document, found.headers

@@ -16,8 +16,10 @@ from freehold_shop.direct import DirectRoute
 __all__ = ["FORWARD_SECONDS", "passed_headers", "routes"]
 
 FORWARD_SECONDS = 15.0
-_PASSED_ON = {name.encode(): name for name in ("x-correlation-id", "traceparent", "idempotency-key")}
-_GIVEN_BACK = ("x-correlation-id", "traceparent", "idempotency-replayed", "retry-after")
+_PASSED_ON = {
+    name.encode(): name for name in ("x-correlation-id", "traceparent", "idempotency-key", "freehold-consistency")
+}
+_GIVEN_BACK = ("x-correlation-id", "traceparent", "idempotency-replayed", "retry-after", "freehold-consistency")
 
 _ROUTES = (
     ("POST", "/orders", "orders"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -12,6 +13,7 @@ from freehold.runtime import RunningService
 from freehold_shop.fields import Body, Identity, Quantity, Sku
 from freehold_shop.inventory import reservations
 from freehold_shop.inventory.contracts import StockLine, StockReceived
+from freehold_shop.inventory.domain import ReservationStatus
 from freehold_shop.problems import not_found
 from freehold_shop.reading import places, read, read_one
 
@@ -41,6 +43,12 @@ class Wanted(Body):
     skus: Annotated[list[Sku], Field(max_length=5_000)]
 
 
+class WantedHolds(Body):
+    """What is held for which orders."""
+
+    order_ids: Annotated[list[Identity], Field(max_length=5_000)]
+
+
 def routes(running: RunningService) -> APIRouter:
     """The API on a running service."""
     router = APIRouter()
@@ -64,6 +72,12 @@ def routes(running: RunningService) -> APIRouter:
             raise not_found("product")
         return found
 
+    @router.post("/holds/query")
+    async def show_holds(body: WantedHolds) -> list[dict[str, Any]]:
+        rest = f"FROM reservation WHERE status = '{ReservationStatus.HELD}' AND order_id IN ({places(body.order_ids)})"
+        held = await read(running, ("order_id", "lines"), rest, body.order_ids)
+        return [{"order_id": row["order_id"], "lines": _lines(row["lines"])} for row in held]
+
     @router.get("/reservations/{order_id}")
     async def show_reservation(order_id: str) -> Any:
         found = await read_one(running, _RESERVATION, "FROM reservation WHERE order_id = $1", [order_id])
@@ -72,3 +86,7 @@ def routes(running: RunningService) -> APIRouter:
         return found
 
     return router
+
+
+def _lines(document: str) -> list[dict[str, Any]]:
+    return [{"sku": sku, "quantity": quantity} for sku, quantity in json.loads(document)]

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from freehold.runtime import RunningService
-from freehold_shop.reading import read
+from freehold_shop.fields import Body, Identity
+from freehold_shop.reading import places, read
 
 __all__ = ["routes"]
 
 _NOTIFICATION = ("order_id", "template", "email_id", "sent_at_ms")
 
 
+class Wanted(Body):
+    """Notifications about which orders."""
+
+    order_ids: Annotated[list[Identity], Field(max_length=5_000)]
+
+
 def routes(running: RunningService) -> APIRouter:
     """The API on a running service."""
     router = APIRouter()
+
+    @router.post("/notifications/query")
+    async def show_many(body: Wanted) -> list[dict[str, Any]]:
+        rest = f"FROM notification WHERE order_id IN ({places(body.order_ids)}) ORDER BY sent_at_ms"
+        return await read(running, _NOTIFICATION, rest, body.order_ids)
 
     @router.get("/notifications/{order_id}")
     async def show_notifications(order_id: str) -> list[dict[str, Any]]:
