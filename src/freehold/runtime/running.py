@@ -16,7 +16,7 @@ from freehold.binding import Stores, open_broker, open_stores
 from freehold.broker import Broker
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError
-from freehold.messages import Envelope
+from freehold.messages import Envelope, check_upcasters
 from freehold.policy import Retry, RetryAfter
 from freehold.runtime.checks import check_windows
 from freehold.runtime.health import Health, Readiness, RunnerHealth
@@ -69,6 +69,7 @@ class RunningService:
             clock=wall,
             hlc=HybridLogicalClock(wall),
             events=self.stores.events,
+            snapshots=self.stores.snapshots,
             on_staged=lambda: self.loops.wake("relay"),
             on_scheduled=lambda: self.loops.wake("schedule"),
             start_saga=self._start_saga if service.sagas else None,
@@ -77,8 +78,11 @@ class RunningService:
         self.loops = Loops(service, self.settings, self.stores, self.broker, self.post, self._sagas)
 
     async def start(self) -> None:
-        """Open, check, and start the loops. Raises `Unavailable`, `ConfigurationError`; nothing is left open then."""
+        """Open, check, and start the loops. Raises `Unavailable`, `ConfigurationError`, `DeclarationError` for an
+        upcaster that leads nowhere; nothing is left open then.
+        """
         try:
+            check_upcasters()
             await self.stores.database.open()
             await self._prepare_schema()
             await self.broker.open()

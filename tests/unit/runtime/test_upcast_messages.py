@@ -10,7 +10,8 @@ import pytest
 from tests.unit.runtime.trial import envelope_of, eventually, memory_broker, put, read_topic, running
 
 from freehold import RunningService, Service, Transaction, command, event
-from freehold.messages import Envelope, Upcast, upcaster
+from freehold.errors import DeclarationError
+from freehold.messages import Envelope, Upcast, upcaster, upcasters
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -187,6 +188,14 @@ async def test_what_leads_nowhere_is_a_dead_letter(message: Envelope, reason: st
         await put(broker, message)
         await _dead(started, {reason: 1})
     assert seen == []
+
+
+async def test_a_service_does_not_start_where_an_upcaster_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upcasters, "_by_place", {})
+    upcaster("pins.lost", from_version=1)(at_place)
+    with pytest.raises(DeclarationError, match=r"'pins\.lost' version 2, which is neither declared nor upcast"):
+        async with running(Service("pins"), memory_broker()):
+            raise AssertionError
 
 
 async def test_what_nobody_asked_for_leaves_nothing() -> None:
