@@ -6,7 +6,7 @@ Runtime: imports the foundation and the patterns. What is declared is checked wh
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,8 @@ from freehold.inbox.handler import Handler, HandlerFunction
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.migrations import Migration
 from freehold.policy import Retry
+from freehold.reconcile.dataset import Copy, Dataset, Offer
+from freehold.projection.declaration import Projection
 from freehold.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ class Service:
     retry: Retry = field(default_factory=Retry)
     handlers: dict[MessageType, Handler] = field(default_factory=dict, init=False)
     sagas: dict[tuple[str, int], type[Saga[Any]]] = field(default_factory=dict, init=False)
+    offered: dict[str, Offer] = field(default_factory=dict, init=False)
+    copied: dict[str, Copy] = field(default_factory=dict, init=False)
+    projections: dict[str, Projection] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Refuse a name that could not be part of a topic, a setting and a file name."""
@@ -72,6 +77,51 @@ class Service:
             raise DeclarationError(f"saga '{key[0]}' version {key[1]} is declared twice", hint="raise the version")
         self.sagas[key] = saga
         return saga
+
+    def projects(self, projection: Projection) -> Projection:
+        """Make this service the one that keeps a read model, from the events of its own store.
+
+        Raises `DeclarationError` for one that handles nothing, and where name or a table belong to another one.
+        """
+        projection.check()
+        for known in self.projections.values():
+            shared = {table.fullname for table in known.tables} & {table.fullname for table in projection.tables}
+            if known is projection or (known.name != projection.name and not shared):
+                continue
+            what = f"table '{min(shared)}'" if shared else f"projection '{known.name}'"
+            raise DeclarationError(f"{what} is declared twice", hint="one projection keeps a table; name it anew")
+        self.projections[projection.name] = projection
+        return projection
+
+    def offers(self, dataset: Dataset, *, table: str, columns: Mapping[str, str] | None = None) -> Offer:
+        """Let others compare their copies of a dataset of this service's with the table it lies in.
+
+        `columns` maps fields to columns that are called otherwise. Raises `DeclarationError`.
+        """
+        if dataset.service != self.name:
+            raise DeclarationError(f"'{dataset.name}' belongs to '{dataset.service}', and this is '{self.name}'")
+        self.offered[dataset.name] = offer = Offer(dataset, table, columns or {})
+        return offer
+
+    def copies(
+        self,
+        dataset: Dataset,
+        *,
+        table: str,
+        columns: Mapping[str, str] | None = None,
+        every_seconds: float | None = None,
+        repair: bool = False,
+    ) -> Copy:
+        """Say that a table of this service is a copy of another's dataset, which its handlers keep by events.
+
+        It is compared with its source by command and, with `every_seconds`, on a schedule; `repair` lets the schedule
+        mend what has drifted. Raises `DeclarationError`.
+        """
+        if dataset.service == self.name:
+            raise DeclarationError(f"'{dataset.name}' is this service's own", hint="it is the source: offers")
+        copy = Copy(dataset, table, columns or {}, every_seconds=every_seconds, repair=repair)
+        self.copied[dataset.name] = copy
+        return copy
 
     @property
     def topics(self) -> frozenset[str]:

@@ -1,11 +1,245 @@
-"""The checkpoint port. Pattern: imports the foundation and the database port."""
+"""The checkpoint port: how far projections have come, in which generation. Pattern: imports the foundation and the
+database port.
+
+Invariants, for every adapter (the conformance suite proves them):
+
+- A projection's read model is built in **generations**, each with tables of its own; at most one is live.
+- A generation has one **checkpoint** a partition: everything through `position` has been applied, passed over for a
+  parked stream, or does not concern it. The checkpoint moves in the transaction of what it stands for.
+- A checkpoint moves by **compare and set** on `Checkpoint` as it was seen: position, state and `revision`. The revision
+  moves whenever something else changes that its runner goes by: a stream parked or released, a pause, the switch. So a
+  runner that was overtaken, or has not heard of it yet, writes nothing.
+- `advance` comes **first** in a transaction: it holds the checkpoint until the commit, so that whoever else believes to
+  be at work there waits, and finds itself overtaken before it has touched the read model.
+- A building generation never passes the live one (the runner sees to it), so that no side effect falls between them:
+  caught up means equal positions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
+from uuid import UUID
 
-__all__ = ["CheckpointStore"]
+from freehold.database import UnitOfWork
+
+__all__ = [
+    "ALL_GENERATIONS",
+    "Checkpoint",
+    "CheckpointStore",
+    "Generation",
+    "GenerationState",
+    "Move",
+    "NewParkedKey",
+    "ParkedKey",
+    "Pause",
+]
+
+ALL_GENERATIONS = 0
+"""The generation of a pause that is meant for all of a projection's."""
+
+
+class GenerationState(StrEnum):
+    """Where a generation is in its life."""
+
+    BUILDING = "building"
+    LIVE = "live"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One build of a read model. `version` is that of the code that builds it; `reason` says why, for people.
+
+    `partitions` is 0 for an inline projection: it has no checkpoint, for it is never behind.
+    """
+
+    projection: str
+    number: int
+    version: int
+    partitions: int
+    state: GenerationState
+    reason: str
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a partition of a generation has come, as it was seen.
+
+    `handled` counts events that were applied, `failed` those that parked their stream, since the generation was made.
+    """
+
+    projection: str
+    generation: int
+    partition: int
+    position: int
+    state: GenerationState
+    revision: int
+    handled: int
+    failed: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A checkpoint as it was seen and where it is to go; the counts are added."""
+
+    seen: Checkpoint
+    position: int
+    handled: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewParkedKey:
+    """A stream to park: from its event at `version` on, nothing of it is applied.
+
+    `retry_seconds` is when to try again, None where it waits for a person. `error` is the exception's type, `detail`
+    where it was raised: never a payload.
+    """
+
+    stream: str
+    position: int
+    version: int
+    event_id: UUID
+    type: str
+    error: str
+    detail: str = field(repr=False)
+    attempts: int
+    retry_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedKey:
+    """A parked stream. `due_seconds` is the time until the next attempt when it was read: 0 or less means due."""
+
+    projection: str
+    generation: int
+    partition: int
+    stream: str
+    position: int
+    version: int
+    event_id: UUID
+    type: str
+    error: str
+    detail: str = field(repr=False)
+    attempts: int
+    parked_at: datetime
+    due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A projection that stands still until a person resumes it; `generation` may be `ALL_GENERATIONS`."""
+
+    projection: str
+    generation: int
+    reason: str
+    actor: str
+    paused_at: datetime
 
 
 class CheckpointStore(Protocol):
     """Where the progress of projections is kept: beside the read model, in the service's own database."""
+
+    async def generations(
+        self, projection: str | None = None, *, unit: UnitOfWork | None = None
+    ) -> Sequence[Generation]:
+        """Generations of a projection, of all without one, by name and number."""
+
+    async def create(
+        self,
+        unit: UnitOfWork,
+        projection: str,
+        number: int,
+        *,
+        version: int,
+        partitions: int,
+        state: GenerationState,
+        position: int = 0,
+        reason: str = "",
+    ) -> Generation:
+        """Make a generation with its checkpoints, all at `position`.
+
+        Raises `ConcurrencyConflict` where the number is taken, or where it is to be live and another one is.
+        """
+
+    async def transition(
+        self, unit: UnitOfWork, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+    ) -> None:
+        """Move a generation to another state, its checkpoints with it. For a switch: `lock` both, compare, retire the
+        one that is live, then make the other live.
+
+        Raises `ConcurrencyConflict` where it is not in the state `seen`, or where it is to be live and another one is.
+        """
+
+    async def forget(self, unit: UnitOfWork, projection: str, number: int) -> None:
+        """Delete a generation that is not live, with its checkpoints, parked streams and pauses; nothing where there is
+        none. Raises `ConcurrencyConflict` for a live one.
+        """
+
+    async def checkpoints(
+        self, projection: str | None = None, generation: int | None = None, *, unit: UnitOfWork | None = None
+    ) -> Sequence[Checkpoint]:
+        """Checkpoints as they stand, by projection, generation and partition."""
+
+    async def lock(
+        self, unit: UnitOfWork, projection: str, generation: int | None = None, partition: int | None = None
+    ) -> Sequence[Checkpoint]:
+        """The same, held until the transaction ends: nothing advances meanwhile. Locked in order, so that two who lock
+        do not block each other for good.
+        """
+
+    async def advance(self, unit: UnitOfWork, moves: Sequence[Move]) -> Sequence[Checkpoint]:
+        """Move checkpoints, all of them or none, in one statement; returns them as they are now, in the order given.
+
+        To be called before anything else in a transaction. A move to where a checkpoint stands holds it all the same.
+        Never moves one back. Raises `ConcurrencyConflict` where one is not as it was seen, or is retired.
+        """
+
+    async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+        """Park a stream, or put another attempt or event in the place of what is known of it; returns the checkpoint
+        with its next revision. Raises `ConcurrencyConflict` like `advance`.
+        """
+
+    async def release(self, unit: UnitOfWork, seen: Checkpoint, stream: str) -> Checkpoint:
+        """Take a stream out of the parked ones, where it is among them; returns the checkpoint with its next revision.
+
+        Whoever releases has applied in this transaction what was passed over, through the position of the checkpoint.
+        Raises `ConcurrencyConflict` like `advance`.
+        """
+
+    async def parked(
+        self,
+        projection: str | None = None,
+        generation: int | None = None,
+        partition: int | None = None,
+        *,
+        stream: str | None = None,
+        limit: int = 1000,
+        unit: UnitOfWork | None = None,
+    ) -> Sequence[ParkedKey]:
+        """Parked streams by projection, generation and position, `limit` at most."""
+
+    async def count_parked(self) -> Mapping[tuple[str, int], int]:
+        """How many streams are parked, by projection and generation; those without any are left out."""
+
+    async def pause(
+        self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
+    ) -> bool:
+        """Have a generation, or all, stand still: once this has committed no batch of them commits. False where it was
+        paused before; the first reason stays then.
+        """
+
+    async def resume(self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS) -> Pause | None:
+        """End a pause; returns what it was, None where there was none. A projection runs when neither it nor the
+        generation is paused.
+        """
+
+    async def pauses(self, projection: str | None = None) -> Sequence[Pause]:
+        """What stands still, by projection and generation."""

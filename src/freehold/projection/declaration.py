@@ -1,0 +1,274 @@
+"""Declaring a projection: its name, version, tables and handlers. Imports the foundation, SQLAlchemy and its package.
+
+What is declared is checked when it is declared.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from freehold.database import SqlConnection
+from freehold.errors import DeclarationError
+from freehold.eventstore.store import BUCKETS, RecordedEvent
+from freehold.messages import MessageKind, MessageType, message_type
+from freehold.messages.upcasting import upcasters
+from freehold.policy import Retry
+from freehold.projection.tables import GenerationTables
+
+__all__ = ["Applied", "BatchFunction", "EventFunction", "Positioned", "Projection", "ProjectionWrite", "Sink"]
+
+E = TypeVar("E")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_RETRY = Retry(attempts=5, delay_seconds=1.0, delay_seconds_max=60.0)
+
+Applied = tuple[Any, RecordedEvent]
+"""An event as the code knows it today, and as it is stored. One stored event may have become several, or none."""
+
+
+class ProjectionWrite(Protocol):
+    """What a handler writes with: the transaction that also moves the checkpoint, in one generation's tables."""
+
+    @property
+    def recorded(self) -> RecordedEvent:
+        """The event as it is stored: position, stream, version, time, ids and headers.
+
+        Raises `DeclarationError` in a handler of batches, which has them beside the events: see `at`.
+        """
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the generation that is read, and that side effects come from."""
+
+    @property
+    def generation(self) -> int:
+        """The generation's number; 1 in inline projections."""
+
+    @property
+    def sql(self) -> SqlConnection:
+        """The transaction without SQLAlchemy's layers: statements with `$1` placeholders."""
+
+    @property
+    def connection(self) -> Any:
+        """The transaction as SQLAlchemy's `AsyncConnection`."""
+
+    def name(self, table: sa.Table) -> str:
+        """The name, for the text of a statement, of a declared table in this generation."""
+
+    def table(self, table: sa.Table) -> sa.Table:
+        """A declared table as it is in this generation, for SQLAlchemy's statements."""
+
+    def at(self, recorded: RecordedEvent) -> ProjectionWrite:
+        """The same, seen from the handling of an event: what is published names it as its cause."""
+
+    def publish(self, event: object, *, key: str | None = None) -> UUID | None:
+        """Publish with the commit; in a generation that is not live nothing happens, and None is returned."""
+
+    def send(self, command: object, *, key: str | None = None) -> UUID | None:
+        """Send with the commit, likewise."""
+
+    def schedule(self, message: object, *, delay_seconds: float, key: str | None = None) -> UUID | None:
+        """Have a message sent later, likewise."""
+
+
+EventFunction = Callable[[Any, ProjectionWrite], Awaitable[None]]
+BatchFunction = Callable[[Sequence[Applied], ProjectionWrite], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Positioned:
+    """An event for a sink. `part` counts what one stored event became, from 0: order by position and part."""
+
+    position: int
+    part: int
+    event: Any
+    recorded: RecordedEvent
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """A read model that is kept elsewhere: in a search engine, a file, another database.
+
+    The checkpoint follows the write, so after a crash or a take-over the same changes come again, also while a write of
+    an instance that was taken over is still on its way. So a sink keeps with each thing the position of its last
+    change, and passes over changes that are not later: then writing twice, or late, does no harm.
+    """
+
+    async def prepare(self, generation: int) -> None:
+        """Make the place for a generation. Called again after a crash: what is there already is no error."""
+
+    async def write(self, generation: int, changes: Sequence[Positioned]) -> None:
+        """Apply changes, in order, durable on return; idempotent by position. Raises `Unavailable` to be tried again;
+        any other error parks the stream of the change that alone still fails.
+        """
+
+    async def show(self, generation: int) -> None:
+        """Have readers read this generation. Called again after a crash."""
+
+    async def drop(self, generation: int) -> None:
+        """Delete a generation; one that is gone is no error."""
+
+
+@dataclass(slots=True, eq=False)
+class Projection:
+    """A read model that follows the events of the service's own store.
+
+    name         lower case, digits and '-'.
+    version      raise it when handlers or tables change: the next generation is built with the new code, then shown.
+    tables       SQLAlchemy tables that the handlers write, made once a generation; read them by their plain names.
+    categories   the categories of streams that are followed; all without it.
+    partitions   how many instances may share the work; streams are divided between them, order is kept in each.
+    inline       run in the transaction of the append: never behind, and a failing handler takes the append back.
+    start        "earliest", or "now": what was appended before the first start is left out.
+    batch_limit  events that one transaction applies.
+    retry        when a parked stream is tried again; after its last attempt it waits for a person.
+    parked_max   how many parked streams a generation may have; with more it pauses itself, for it is the code then.
+    sink         where the read model is kept, if not in tables; `events` names what it gets then.
+    key_columns  for each table, by name, the column that says which stream a row belongs to: what a rebuild of a single
+                 key deletes. `key_of` makes its value of the stream's name; what follows the first '-' without it.
+    """
+
+    name: str
+    version: int = 1
+    tables: tuple[sa.Table, ...] = ()
+    categories: Collection[str] = frozenset()
+    partitions: int = 4
+    inline: bool = False
+    start: Literal["earliest", "now"] = "earliest"
+    batch_limit: int = 500
+    retry: Retry = _RETRY
+    parked_max: int = 100
+    sink: Sink | None = None
+    events: tuple[type[Any], ...] = ()
+    key_columns: Mapping[str, str] = field(default_factory=dict)
+    key_of: Callable[[str], object] | None = None
+    handlers: dict[type[Any], EventFunction] = field(default_factory=dict, init=False)
+    batch_handler: BatchFunction | None = field(default=None, init=False)
+    generation_tables: GenerationTables = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant. Raises `DeclarationError`."""
+        self.tables = tuple(self.tables)
+        self.categories = frozenset(self.categories)
+        self.generation_tables = GenerationTables(self.tables)
+        if not _NAME.fullmatch(self.name):
+            raise DeclarationError(f"'{self.name}' is no name of a projection", hint="lower case, digits and '-'")
+        for limit, value in (("version", self.version), ("batch_limit", self.batch_limit)):
+            if value < 1:
+                raise DeclarationError(f"projection '{self.name}': {limit} must be 1 or more, not {value}")
+        if not 1 <= self.partitions <= BUCKETS:
+            raise DeclarationError(f"projection '{self.name}': partitions must be between 1 and {BUCKETS}")
+        if any("-" in category for category in self.categories):
+            raise DeclarationError(
+                f"projection '{self.name}': a category ends at the first '-' of a stream's name", hint="leave '-' out"
+            )
+        self._check_sink()
+        self._check_key_columns()
+
+    def on(self, event: type[E]) -> Callable[[Callable[[E, ProjectionWrite], Awaitable[None]]], EventFunction]:
+        """Make a function the handler of an event, of the version that is declared today (upcasters lead to it).
+
+        It is called in the order of each stream, in a transaction with others and the checkpoint. Raises
+        `DeclarationError`.
+        """
+        declared = self._event(event)
+
+        def decorate(function: Callable[[E, ProjectionWrite], Awaitable[None]]) -> EventFunction:
+            self._check_function(function, "(event, write)")
+            if declared.cls in self.handlers:
+                raise DeclarationError(f"projection '{self.name}' handles '{declared.name}' twice")
+            if self.batch_handler is not None:
+                raise self._both()
+            self.handlers[declared.cls] = function
+            return function
+
+        return decorate
+
+    def on_batch(self, *events: type[Any]) -> Callable[[BatchFunction], BatchFunction]:
+        """Make a function the handler of all these events, several at a time: one statement for many, for speed.
+
+        It gets pairs of event and `RecordedEvent` in order of position, as many as there are. When it fails it is
+        called again with one at a time, each in a transaction of its own.
+        """
+        for event in events:
+            self._event(event)
+
+        def decorate(function: BatchFunction) -> BatchFunction:
+            self._check_function(function, "(batch, write)")
+            if not events:
+                raise DeclarationError(f"projection '{self.name}': name the events", hint="@on_batch(OrderPlaced, …)")
+            if self.handlers or self.batch_handler is not None:
+                raise self._both()
+            self.batch_handler = function
+            self.events = events
+            return function
+
+        return decorate
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Names of the stored events that may become one that is handled, over upcasters too."""
+        wanted = {(declared.name, declared.version) for declared in map(message_type, self.handled)}
+        older = {each.name for each in upcasters if not wanted.isdisjoint(upcasters.ends(each.name, each.from_version))}
+        return frozenset({name for name, _ in wanted} | older)
+
+    @property
+    def handled(self) -> frozenset[type[Any]]:
+        """The classes of the events that are handled."""
+        return frozenset(self.handlers) or frozenset(self.events)
+
+    def check(self) -> None:
+        """Raise `DeclarationError` where it would do nothing; called when it is given to a service."""
+        if not self.handled:
+            raise DeclarationError(
+                f"projection '{self.name}' handles no event", hint="decorate a function with @projection.on(Event)"
+            )
+        if self.sink is None and self.batch_handler is None and not self.handlers:
+            raise DeclarationError(f"projection '{self.name}' names events for a sink, and has none")
+
+    def _event(self, event: type[Any]) -> MessageType:
+        declared = message_type(event)
+        if declared.kind is not MessageKind.EVENT:
+            raise DeclarationError(f"projection '{self.name}': '{declared.name}' is a {declared.kind.value}")
+        if self.sink is not None:
+            raise DeclarationError(
+                f"projection '{self.name}' has a sink, which takes the events itself", hint="events=(OrderPlaced, …)"
+            )
+        return declared
+
+    def _check_function(self, function: Callable[..., Any], takes: str) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise DeclarationError(f"{function.__qualname__} of projection '{self.name}' must be async")
+        if len(inspect.signature(function).parameters) != 2:
+            raise DeclarationError(f"{function.__qualname__} must take two arguments", hint=takes)
+
+    def _both(self) -> DeclarationError:
+        return DeclarationError(
+            f"projection '{self.name}' has another handler", hint="either @on for single events, or one @on_batch"
+        )
+
+    def _check_sink(self) -> None:
+        if self.sink is None:
+            if self.events:
+                raise DeclarationError(f"projection '{self.name}': events are for a sink", hint="use @on or @on_batch")
+            return
+        if self.tables or self.inline:
+            raise DeclarationError(
+                f"projection '{self.name}' has a sink, so it has no tables and is not inline",
+                hint="make two projections of it",
+            )
+        for event in self.events:
+            if message_type(event).kind is not MessageKind.EVENT:
+                raise DeclarationError(f"projection '{self.name}': '{message_type(event).name}' is no event")
+
+    def _check_key_columns(self) -> None:
+        columns = {table.name: set(table.columns.keys()) for table in self.tables}
+        for table, column in self.key_columns.items():
+            if column not in columns.get(table, ()):
+                raise DeclarationError(f"projection '{self.name}': there is no column '{column}' in a table '{table}'")
