@@ -19,7 +19,7 @@ from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
 
-__all__ = ["DEFAULT_DIRECTORY", "SETTINGS_FILE", "Settings", "configured_services", "project_modules"]
+__all__ = ["DEFAULT_DIRECTORY", "SETTINGS_FILE", "Settings", "configured_services", "peer_url", "project_modules"]
 
 T = TypeVar("T")
 SETTINGS_FILE = "freehold.toml"
@@ -27,7 +27,7 @@ DEFAULT_DIRECTORY = ".freehold/data"
 _DAY_SECONDS = 86400.0
 _OPTIONS: dict[str, type[Any]] = {"database_options": DatabaseOptions, "broker_options": BrokerOptions}
 _NAMES_DATABASE = re.compile(r"FREEHOLD_[A-Z0-9_]+_DATABASE").fullmatch
-_TOP_LEVEL = frozenset({"broker", "defaults", "project", "services"})
+_TOP_LEVEL = frozenset({"broker", "defaults", "peers", "project", "services"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Settings:
     lease_seconds             after how long without a beat a relay's work is taken over.
     dedup_window_seconds      how long receipts are kept; not below what can bring a message again.
     replay_horizon_seconds    how long after its failure a dead letter may be replayed.
+    token_secret              what consistency tokens are signed with, and services known to each other by: the same for
+                              all services; several separated by commas, the first signs, all are taken.
     upgrade                   apply missing migrations at start; otherwise they are an error.
     """
 
@@ -66,6 +68,7 @@ class Settings:
     idempotency_retention_seconds: float = _DAY_SECONDS
     prune_interval_seconds: float = 60.0
     upgrade: bool = True
+    token_secret: str = field(default="", repr=False)
 
     @classmethod
     def load(
@@ -109,6 +112,22 @@ def configured_services(*, environ: Mapping[str, str] | None = None, file: Path 
     named = {key.removeprefix("FREEHOLD_").removesuffix("_DATABASE") for key in environ if _NAMES_DATABASE(key)}
     found = {name.lower().replace("_", "-") for name in named}
     return found | set(_table(_document(path).get("services", {}), f"{path}: services"))
+
+
+def peer_url(service: str, *, environ: Mapping[str, str] | None = None, file: Path | None = None) -> str | None:
+    """Return where the API of another service is: `[peers]` of the file by its name, or `FREEHOLD_PEERS_<SERVICE>`.
+
+    None where neither says it. Raises `ConfigurationError`.
+    """
+    environ = os.environ if environ is None else environ
+    given = environ.get(f"FREEHOLD_PEERS_{service.upper().replace('-', '_')}")
+    if given:
+        return given
+    path = file or _path(environ)
+    found = _table(_document(path).get("peers", {}), f"{path}: peers").get(service)
+    if found is not None and not isinstance(found, str):
+        raise ConfigurationError(f"{path}: peers.{service} must be a URL")
+    return found
 
 
 def _path(environ: Mapping[str, str]) -> Path:

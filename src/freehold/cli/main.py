@@ -34,6 +34,8 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "outbox": ("freehold.cli.outbox", "Show what waits to be published."),
     "dlq": ("freehold.cli.dlq", "List, show, edit, replay and drop dead letters."),
     "saga": ("freehold.cli.saga", "List and show sagas, and decide for those that wait for a person."),
+    "monitor": ("freehold.cli.monitor", "Show how far consumers and copies are behind, in messages and in seconds."),
+    "reconcile": ("freehold.cli.reconcile", "Compare copies with their sources, and repair what has drifted."),
     "schedule": ("freehold.cli.schedule", "List and cancel scheduled messages."),
     "audit": ("freehold.cli.audit", "Show who did what by command, and why."),
 }

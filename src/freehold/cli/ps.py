@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import click
 
-from freehold.binding import open_broker
-from freehold.broker import Broker, BrokerOptions, TopicLag
-from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.broker import TopicLag
+from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.lags import broker_lags
 from freehold.cli.options import asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, duration, note, table
-from freehold.errors import FreeholdError
+from freehold.cli.output import answer_json, duration, table
 from freehold.inbox.store import DeferredStats
 from freehold.leases.store import LeaseRecord
 from freehold.outbox.store import LEASE_PREFIX, OutboxStats
@@ -57,7 +56,7 @@ class _Row:
 async def command(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
     """Show each service."""
     async with project.open(names) as opened:
-        lags = await _lags(opened)
+        lags = await broker_lags(opened)
         rows = await asyncio.gather(*(_look(access, lags.get(access.name)) for access in opened.services))
     if as_json:
         answer_json({"services": list(rows), "failed": opened.as_document()})
@@ -97,29 +96,6 @@ def _relays(before: Sequence[LeaseRecord], after: Sequence[LeaseRecord]) -> list
         )
         for member in members
     ]
-
-
-async def _lags(opened: Opened) -> dict[str, Sequence[TopicLag]]:
-    """What each service has not read yet. A broker that does not answer leaves its services out, and is told."""
-    found: dict[str, Sequence[TopicLag]] = {}
-    places: dict[tuple[str, BrokerOptions], list[ServiceAccess]] = {}
-    for access in opened.services:
-        places.setdefault((access.settings.broker, access.settings.broker_options), []).append(access)
-    for (url, options), users in places.items():
-        broker: Broker | None = None
-        try:
-            broker = open_broker(url, options)
-            await broker.open()
-            for access in users:
-                found[access.name] = await broker.lag(access.name)
-        except FreeholdError as error:
-            name = f"broker of {', '.join(access.name for access in users)}"
-            opened.failed[name] = error
-            note(f"{name}: {error}")
-        finally:
-            if broker is not None:
-                await broker.close()
-    return found
 
 
 def _print(rows: Sequence[_Row]) -> None:

@@ -6,20 +6,24 @@ newer than what is known here, and stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from freehold.database import Database
+from freehold.database import Database, UnitOfWork
 from freehold.reconcile.dataset import Copy
 from freehold.reconcile.side import FullRow, _sql_of
 
-__all__ = ["CopyRepair"]
+__all__ = ["CopyRepair", "Recorded"]
+
+Recorded = Callable[[UnitOfWork, Sequence[str]], Awaitable[None]]
+"""Records, in the repair's own transaction, which keys were written."""
 
 
 class CopyRepair:
-    """Repairs a copy in a table."""
+    """Repairs a copy in a table; `recorded` is called in the transaction of each repair."""
 
-    def __init__(self, database: Database, copy: Copy) -> None:
+    def __init__(self, database: Database, copy: Copy, recorded: Recorded) -> None:
         self._database = database
+        self._recorded = recorded
         dataset = copy.dataset
         names = [copy.column(name) for name in (dataset.key, *dataset.fields)]
         count = len(names)
@@ -46,6 +50,8 @@ class CopyRepair:
                     touched = await sql.execute(self._update, (*right, *found[1:]))
                 if touched:
                     written.append(key)
+            if written:
+                await self._recorded(unit, written)
         return written
 
 

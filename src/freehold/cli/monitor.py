@@ -1,0 +1,151 @@
+"""`freehold monitor`: how far consumers and copies are behind, in messages and in seconds. Face.
+
+A copy's way is its source's outbox, the broker, and what its own service has deferred; what the last comparison found
+stands beside it. Where two services are one row apart, the sum of these is what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import click
+
+from freehold.broker import TopicLag
+from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.lags import broker_lags
+from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.output import ago, answer_json, duration, note, table
+from freehold.outbox.store import OutboxStats
+from freehold.reconcile.store import ReconciliationRecord
+
+__all__ = ["command"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Consumer:
+    """What a service has not handled of a topic. `unread` is None where the broker could not be asked."""
+
+    service: str
+    topic: str
+    unread: int | None
+    oldest_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """A copied field set. `unsent` is what its source has not published yet (of anything), None where not known."""
+
+    dataset: str
+    service: str
+    unsent: int | None
+    unread: int | None
+    deferred: int
+    behind_seconds: float | None
+    last: ReconciliationRecord | None
+
+
+@click.command("monitor", help="Show how far consumers and copies are behind, in messages and in seconds.")
+@service_option
+@click.option(
+    "--max-seconds",
+    "max_seconds",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Exit code 1 where something is further behind, or a copy was found wrong and not repaired.",
+)
+@json_option
+@asynchronous
+async def command(project: Project, names: tuple[str, ...], max_seconds: float | None, *, as_json: bool) -> int:
+    """Numbers to alarm on: the seconds grow while nothing moves, however few the messages are."""
+    async with project.open(names) as opened:
+        lags = await broker_lags(opened)
+        consumers = [each for access in opened.services for each in _consumers(access, lags.get(access.name))]
+        outboxes = {access.name: await access.stores.outbox.stats() for access in opened.services}
+        copies = [each for access in opened.services for each in await _copies(access, consumers, outboxes)]
+    late = _late(consumers, copies, max_seconds)
+    if as_json:
+        answer_json({"consumers": consumers, "copies": copies, "late": late, "failed": opened.as_document()})
+    else:
+        _print(consumers, copies)
+        for each in late:
+            note(f"{each} is behind, or wrong")
+    return opened.code or (1 if late else 0)
+
+
+def _consumers(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> list[_Consumer]:
+    known = {each.topic: each for each in lag or ()}
+    topics = sorted(access.service.topics | set(known))
+    return [
+        _Consumer(
+            service=access.name,
+            topic=topic,
+            unread=None if lag is None else known[topic].pending if topic in known else 0,
+            oldest_seconds=known[topic].oldest_seconds if topic in known else None,
+        )
+        for topic in topics
+    ]
+
+
+async def _copies(
+    access: ServiceAccess, consumers: Sequence[_Consumer], outboxes: Mapping[str, OutboxStats]
+) -> list[_Copied]:
+    found: list[_Copied] = []
+    deferred = await access.stores.inbox.stats()
+    for copy in access.service.copied.values():
+        topic = f"{copy.dataset.service}.events"
+        consumer = next((each for each in consumers if each.service == access.name and each.topic == topic), None)
+        outbox = outboxes.get(copy.dataset.service)
+        ages = [
+            consumer.oldest_seconds if consumer else None,
+            outbox.oldest_seconds if outbox and outbox.pending else None,
+            deferred.oldest_seconds if deferred.pending else None,
+        ]
+        known = [age for age in ages if age is not None]
+        found.append(
+            _Copied(
+                dataset=copy.dataset.name,
+                service=access.name,
+                unsent=outbox.pending if outbox else None,
+                unread=consumer.unread if consumer else None,
+                deferred=deferred.pending,
+                behind_seconds=max(known, default=0.0),
+                last=await access.stores.reconciliations.last(copy.dataset.name),
+            )
+        )
+    return found
+
+
+def _late(consumers: Sequence[_Consumer], copies: Sequence[_Copied], max_seconds: float | None) -> list[str]:
+    if max_seconds is None:
+        return []
+    late = [f"{each.service} in {each.topic}" for each in consumers if (each.oldest_seconds or 0.0) > max_seconds]
+    for each in copies:
+        wrong = each.last is not None and (each.last.drifted > each.last.repaired or bool(each.last.error))
+        if wrong or (each.behind_seconds or 0.0) > max_seconds:
+            late.append(f"{each.dataset} in {each.service}")
+    return late
+
+
+def _print(consumers: Sequence[_Consumer], copies: Sequence[_Copied]) -> None:
+    rows = [
+        (each.service, each.topic, "?" if each.unread is None else each.unread, duration(each.oldest_seconds))
+        for each in consumers
+    ]
+    table("Consumers", ("service", "reads", "unread", "oldest"), rows, empty="none of these services reads anything")
+    shown = [
+        (
+            each.dataset,
+            each.service,
+            "?" if each.unsent is None else each.unsent,
+            "?" if each.unread is None else each.unread,
+            each.deferred,
+            duration(each.behind_seconds),
+            ago(each.last.finished_at) if each.last else "never",
+            "-" if each.last is None else each.last.error or each.last.drifted,
+            "-" if each.last is None else each.last.repaired,
+        )
+        for each in copies
+    ]
+    columns = ("copy of", "in", "unsent", "unread", "deferred", "behind", "compared", "drifted", "repaired")
+    table("Copies", columns, shown, empty="no service declares a copy")

@@ -1,0 +1,159 @@
+"""`freehold reconcile`: compare copies with their sources, and repair what has drifted. Face.
+
+The source is asked where the settings say that its API is (`[peers]`); where they do not, and the project knows the
+service and its database, it is read there: whoever may open all databases needs no API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import click
+
+from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.cli.options import actor, asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, duration, note, table
+from freehold.clock import Clock, HybridLogicalClock, SystemClock
+from freehold.consistency.token import Token
+from freehold.errors import ConfigurationError, FreeholdError
+from freehold.reconcile.dataset import Copy, Offer
+from freehold.reconcile.fence import fence
+from freehold.reconcile.reconciler import Reconciliation
+from freehold.reconcile.runner import record_of
+from freehold.reconcile.side import Source, TableSide
+from freehold.runtime.reconciling import make_reconciler, peer_source
+from freehold.settings import peer_url
+from freehold.transaction import Post
+
+__all__ = ["command"]
+
+_SHOWN_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A comparison of one service's copy."""
+
+    service: str
+    result: Reconciliation
+
+
+class _OwnSource(TableSide):
+    """A source whose database the command has open."""
+
+    def __init__(self, access: ServiceAccess, offer: Offer, clock: Clock) -> None:
+        super().__init__(access.stores.database, offer)
+        stores = access.stores
+        self._post = Post(
+            access.name, stores.database, stores.outbox, stores.schedule, clock, HybridLogicalClock(clock)
+        )
+
+    async def fence(self) -> Token:
+        """Publish a mark; the service's own relay sends it."""
+        return await fence(self._post)
+
+
+@click.command("reconcile", help="Compare copies with their sources, row by row where they differ; repair drift.")
+@click.argument("datasets", nargs=-1, metavar="[DATASET]...")
+@service_option
+@click.option("--repair", is_flag=True, help="Write what the source says over rows that have drifted.")
+@click.option("--reason", default="", help="Why; recorded in the audit table. Needed with --repair.")
+@json_option
+@asynchronous
+async def command(
+    project: Project, datasets: tuple[str, ...], names: tuple[str, ...], *, repair: bool, reason: str, as_json: bool
+) -> int:
+    """Exit code 0 where all copies agree in the end, 1 where one does not, 3 where a source cannot be reached."""
+    if repair and not reason.strip():
+        raise click.UsageError("--repair needs a --reason")
+    results: list[_Result] = []
+    async with _opened(project, names) as (opened, copies):
+        wanted = [(access, copy) for access, copy in copies if not datasets or copy.dataset.name in datasets]
+        if not wanted:
+            raise ConfigurationError("no such copy is declared", hint=_known(copies))
+        for access, copy in wanted:
+            try:
+                result = await _compare(opened, access, copy, (actor(), reason.strip()) if repair else None)
+            except FreeholdError as error:
+                opened.failed[f"{copy.dataset.name} in {access.name}"] = error
+                note(f"{copy.dataset.name} in {access.name}: {error}")
+                continue
+            results.append(_Result(access.name, result))
+    if as_json:
+        answer_json({"results": results, "failed": opened.as_document()})
+    else:
+        _print(results)
+    return opened.code or (0 if all(each.result.agrees for each in results) else 1)
+
+
+@asynccontextmanager
+async def _opened(
+    project: Project, names: tuple[str, ...]
+) -> AsyncIterator[tuple[Opened, list[tuple[ServiceAccess, Copy]]]]:
+    """The services with copies, and the sources that have no API to be asked at."""
+    services = project.select(names, declared=True)
+    wanted = {each.name for each in services if each.copied}
+    sources = {copy.dataset.service for each in services for copy in each.copied.values()}
+    near = {name for name in sources if peer_url(name) is None and name in project.services}
+    if not wanted:
+        raise ConfigurationError("no service declares a copy", hint="service.copies(dataset, table=…)")
+    async with project.open(sorted(wanted | near)) as opened:
+        copies = [
+            (access, copy)
+            for access in opened.services
+            if access.name in wanted
+            for copy in access.service.copied.values()
+        ]
+        yield opened, copies
+
+
+async def _compare(
+    opened: Opened, access: ServiceAccess, copy: Copy, repair_for: tuple[str, str] | None
+) -> Reconciliation:
+    clock = SystemClock()
+    source = _source(opened, access, copy, clock)
+    reconciler = make_reconciler(access.name, access.stores, copy, source, clock, repair_for=repair_for)
+    result = await reconciler.run()
+    await access.stores.reconciliations.add(record_of(result, clock))
+    return result
+
+
+def _source(opened: Opened, access: ServiceAccess, copy: Copy, clock: Clock) -> Source:
+    owner = copy.dataset.service
+    if peer_url(owner) is None:
+        for other in opened.services:
+            if other.name == owner and copy.dataset.name in other.service.offered:
+                return _OwnSource(other, other.service.offered[copy.dataset.name], clock)
+    return peer_source(copy, access.settings)
+
+
+def _known(copies: list[tuple[ServiceAccess, Copy]]) -> str:
+    return f"known: {', '.join(sorted({copy.dataset.name for _, copy in copies}))}"
+
+
+def _print(results: list[_Result]) -> None:
+    columns = ("copy of", "in", "rows", "ranges", "differed", "in flight", "drifted", "repaired", "unsettled", "took")
+    rows = [
+        (
+            each.result.dataset,
+            each.service,
+            each.result.compared,
+            each.result.ranges,
+            each.result.ranges_differing,
+            each.result.in_flight,
+            len(each.result.drift),
+            len(each.result.repaired),
+            len(each.result.unsettled),
+            duration(each.result.seconds),
+        )
+        for each in results
+    ]
+    table("Copies", columns, rows, empty="none")
+    drift = [(each.service, each.result.dataset, one) for each in results for one in each.result.drift]
+    if drift:
+        shown = [(service, name, one.key, one.kind, ", ".join(one.fields)) for service, name, one in drift]
+        table("Drift", ("in", "copy of", "key", "is", "fields"), shown[:_SHOWN_MAX], empty="none")
+        if len(shown) > _SHOWN_MAX:
+            note(f"and {len(shown) - _SHOWN_MAX} more; --json shows all")

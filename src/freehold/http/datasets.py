@@ -1,0 +1,84 @@
+"""What a service lets its copies be compared with: digests and rows of the datasets it offers. Runtime: imports
+reconciliation, FastAPI and the runtime.
+
+For services of one system, not for the world: every request carries a proof that is derived from the shared
+`token_secret`. Where there is no secret, nothing is offered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from freehold.errors import CodecError
+from freehold.http.problems import problem
+from freehold.reconcile.fence import fence
+from freehold.reconcile.side import TableSide
+from freehold.runtime.running import RunningService
+
+__all__ = ["PEER_HEADER", "DatasetQuery", "dataset_routes", "peer_proof"]
+
+PEER_HEADER: Final = "Freehold-Peer"
+_LIMIT_MAX: Final = 50_000
+
+
+class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rows of a dataset: a range of keys, or keys."""
+
+    after: str = ""
+    through: str | None = None
+    limit: int = 0
+    keys: tuple[str, ...] = ()
+
+
+_queries = msgspec.json.Decoder(DatasetQuery)
+
+
+def peer_proof(secret: str) -> str:
+    """What shows that a request comes from a service of the same system."""
+    return hmac.new(secret.encode(), b"freehold peer", hashlib.sha256).hexdigest()
+
+
+def dataset_routes() -> APIRouter:
+    """The routes, for `install`; they answer 404 where the service offers nothing of the name."""
+    router = APIRouter(prefix="/freehold/datasets", include_in_schema=False)
+    router.add_api_route("/{name}/{what}", _answer, methods=["POST"], response_model=None)
+    return router
+
+
+async def _answer(name: str, what: str, request: Request) -> Response:
+    running: RunningService = request.app.state.freehold
+    if not _is_peer(running, request):
+        return problem(403, "only services of this system may ask")
+    offer = running.service.offered.get(name)
+    if offer is None:
+        return problem(404, "no such dataset is offered here")
+    side = TableSide(running.stores.database, offer)
+    try:
+        query = _queries.decode(await request.body() or b"{}")
+    except msgspec.MsgspecError as error:
+        raise CodecError("not a query of a dataset") from error
+    limit = min(query.limit, _LIMIT_MAX)
+    answer: Any
+    match what:
+        case "digest":
+            answer = await side.digest(query.after, query.through, limit)
+        case "keys":
+            answer = await side.keys(query.after, query.through, limit)
+        case "rows":
+            answer = await side.rows(query.keys[:_LIMIT_MAX])
+        case "fence":
+            answer = {"token": (await fence(running.post)).text}
+        case _:
+            return problem(404)
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _is_peer(running: RunningService, request: Request) -> bool:
+    given = request.headers.get(PEER_HEADER, "")
+    secrets = [each.strip() for each in running.settings.token_secret.split(",") if each.strip()]
+    return any(hmac.compare_digest(given.encode(), peer_proof(secret).encode()) for secret in secrets)

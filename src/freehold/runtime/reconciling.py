@@ -1,0 +1,83 @@
+"""Puts the comparison of a copy together: its table, its source behind the other service's API, the wait for what is
+under way. Runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.audit.store import AuditEntry
+from freehold.binding import Stores
+from freehold.clock import Clock
+from freehold.consistency.token import Token
+from freehold.database import UnitOfWork
+from freehold.errors import ConfigurationError
+from freehold.reconcile.dataset import Copy
+from freehold.reconcile.reconciler import Reconciler
+from freehold.reconcile.repair import CopyRepair
+from freehold.reconcile.side import Source, TableSide
+from freehold.settings import Settings, peer_url
+
+__all__ = ["make_reconciler", "peer_source", "settled"]
+
+_SETTLE_SECONDS = 30.0
+_LOOK_SECONDS_MAX = 0.5
+
+
+def make_reconciler(
+    service: str, stores: Stores, copy: Copy, source: Source, clock: Clock, *, repair_for: tuple[str, str] | None
+) -> Reconciler:
+    """Make what compares a copy of a service with its source; repairs it where somebody wants it, for a reason, both
+    of which are recorded.
+    """
+
+    async def record(unit: UnitOfWork, keys: Sequence[str]) -> None:
+        actor, reason = repair_for or ("", "")
+        action = f"reconcile: {len(keys)} rows repaired"
+        await stores.audit.add(unit, AuditEntry(clock.now(), actor, action, copy.dataset.name, reason))
+
+    async def come_to(token: Token) -> bool:
+        return await settled(service, stores, token, clock, _SETTLE_SECONDS)
+
+    return Reconciler(
+        copy.dataset,
+        source,
+        TableSide(stores.database, copy),
+        come_to,
+        clock,
+        repair=CopyRepair(stores.database, copy, record) if repair_for else None,
+    )
+
+
+def peer_source(copy: Copy, settings: Settings) -> Source:
+    """The source of a copy behind its service's API. Raises `ConfigurationError` where nothing says where that is."""
+    from freehold.http.peer import HttpSource
+
+    owner = copy.dataset.service
+    url = peer_url(owner)
+    if url is None:
+        raise ConfigurationError(
+            f"where the API of '{owner}' is, is not known", hint=f'[peers] {owner} = "http://…" in freehold.toml'
+        )
+    secret = next((each.strip() for each in settings.token_secret.split(",") if each.strip()), "")
+    if not secret:
+        raise ConfigurationError("comparing with another service needs a token_secret", hint="the same for all")
+    return HttpSource(copy.dataset, url, secret)
+
+
+async def settled(service: str, stores: Stores, token: Token, clock: Clock, limit_seconds: float) -> bool:
+    """Wait until a service has handled everything of a token's lanes; False where it has not within the limit."""
+    end = clock.monotonic() + limit_seconds
+    look_seconds = 0.01
+    while True:
+        found = {each.lane: each for each in await stores.progress.progress(service, tuple(token.positions))}
+        if all(
+            lane in found and found[lane].watermark >= position and not found[lane].blocked
+            for lane, position in token.positions.items()
+        ):
+            return True
+        left = end - clock.monotonic()
+        if left <= 0:
+            return False
+        await clock.sleep(min(look_seconds, left))
+        look_seconds = min(2 * look_seconds, _LOOK_SECONDS_MAX)

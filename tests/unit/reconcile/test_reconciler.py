@@ -1,0 +1,163 @@
+"""Comparing two sides in memory: whatever differs is found, whatever is under way is not taken for drift."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freehold.clock import SystemClock
+from freehold.consistency.token import NOTHING, Token
+from freehold.errors import DeclarationError
+from freehold.reconcile import Copy, Dataset, Drift, DriftKind, Offer, Reconciler
+from freehold.reconcile import reconciler as module
+from freehold.reconcile.dataset import RangeDigest, RowDigest, digest_of, row_digest
+from freehold.reconcile.side import FullRow
+
+THINGS = Dataset("store.things", "thing", ("size", "colour"))
+Rows = dict[str, tuple[int, str | None]]
+
+
+class Side:
+    def __init__(self, rows: Rows) -> None:
+        self.data = rows
+
+    async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
+        rows = await self.keys(after, through, limit)
+        end = through if through is not None else rows[-1].key if len(rows) == limit else None
+        return RangeDigest(after, end, len(rows), digest_of(rows))
+
+    async def keys(self, after: str, through: str | None, limit: int) -> Sequence[RowDigest]:
+        wanted = [
+            key
+            for key in sorted(self.data, key=str.encode)
+            if key.encode() > after.encode() and (through is None or key.encode() <= through.encode())
+        ]
+        return [RowDigest(key, row_digest((key, *self.data[key]))) for key in wanted[:limit]]
+
+    async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
+        return [(key, *self.data[key]) for key in keys if key in self.data]
+
+    async def fence(self) -> Token:
+        return NOTHING
+
+
+class Mending:
+    def __init__(self, side: Side) -> None:
+        self.side = side
+
+    async def repair(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]) -> Sequence[str]:
+        for key, (right, _) in wrong.items():
+            if right is None:
+                del self.side.data[key]
+            else:
+                self.side.data[key] = right[1:]  # type: ignore[assignment] # the row's own fields
+        return list(wrong)
+
+
+async def at_once(_: Token) -> bool:
+    return True
+
+
+def compared(
+    source: Side, copy: Side, settled: Callable[[Token], Awaitable[bool]] = at_once, **more: Any
+) -> Reconciler:
+    return Reconciler(THINGS, source, copy, settled, SystemClock(), **more)
+
+
+@pytest.fixture(autouse=True)
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RANGE_ROWS", 8)
+    monkeypatch.setattr(module, "_LEAF_ROWS", 3)
+    monkeypatch.setattr(module, "_CONFIRM_KEYS", 4)
+
+
+rows = st.dictionaries(
+    st.text("abé\U0001f600", min_size=1, max_size=3),
+    st.tuples(st.integers(0, 2), st.none() | st.sampled_from(["red", "blue"])),
+    max_size=40,
+)
+
+
+@given(source=rows, copy=rows)
+async def test_exactly_what_differs_is_drift_and_is_repaired(source: Rows, copy: Rows) -> None:
+    right, own = Side(dict(source)), Side(dict(copy))
+    result = await compared(right, own, repair=Mending(own)).run()
+    expected = {key for key in source.keys() | copy.keys() if source.get(key) != copy.get(key)}
+    assert {each.key for each in result.drift} == expected == set(result.repaired)
+    assert own.data == source == right.data
+    assert result.agrees
+    assert not (await compared(right, own).run()).drift
+
+
+async def test_each_kind_of_drift_is_told_by_its_fields() -> None:
+    right = Side({"a": (1, "red"), "b": (1, "red"), "c": (1, "red")})
+    own = Side({"a": (1, "blue"), "c": (1, "red"), "d": (1, "red")})
+    result = await compared(right, own).run()
+    assert result.drift == [
+        Drift("a", DriftKind.DIFFERENT, ("colour",)),
+        Drift("b", DriftKind.MISSING),
+        Drift("d", DriftKind.EXTRA),
+    ]
+    assert not result.agrees
+
+
+async def test_what_arrives_before_the_fence_is_in_flight() -> None:
+    right, own = Side({"a": (2, "red"), "b": (1, None)}), Side({"a": (1, "red")})
+
+    async def arriving(_: Token) -> bool:
+        own.data.update(right.data)
+        return True
+
+    result = await compared(right, own, arriving, repair=Mending(own)).run()
+    assert result.drift == []
+    assert result.in_flight == 2
+    assert result.agrees
+
+
+async def test_a_row_that_keeps_changing_is_not_drift() -> None:
+    right, own = Side({"a": (0, "red")}), Side({"a": (9, "red")})
+
+    async def changing(_: Token) -> bool:
+        right.data["a"] = (right.data["a"][0] + 1, "red")
+        return True
+
+    result = await compared(right, own, changing).run()
+    assert result.drift == []
+    assert result.unsettled == ["a"]
+    assert not result.agrees
+
+
+async def test_a_copy_that_does_not_come_to_the_fence_is_unsettled() -> None:
+    async def never(_: Token) -> bool:
+        return False
+
+    own = Side({})
+    result = await compared(Side({"a": (0, None)}), own, never, repair=Mending(own)).run()
+    assert (result.drift, result.repaired, result.unsettled) == ([], [], ["a"])
+    assert own.data == {}
+
+
+async def test_a_wholly_different_copy_is_not_compared_to_the_end() -> None:
+    right = Side({f"{number:05}": (0, None) for number in range(200)})
+    result = await compared(right, Side({}), drift_max=10).run()
+    assert 10 < len(result.drift) < 30
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda: Dataset("things", "a", ("b",)),
+        lambda: Dataset("store.things", "a", ()),
+        lambda: Dataset("store.things", "a", ("a",)),
+        lambda: Offer(THINGS, "things; DROP TABLE things"),
+        lambda: Offer(THINGS, "things", {"size": 'size" FROM secrets --'}),
+        lambda: Copy(THINGS, "things", {"weight": "weight"}),
+    ],
+)
+def test_names_that_cannot_be_meant_are_refused(declare: Callable[[], object]) -> None:
+    with pytest.raises(DeclarationError):
+        declare()
