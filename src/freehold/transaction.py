@@ -75,6 +75,7 @@ class Post:
     clock: Clock
     hlc: HybridLogicalClock
     events: EventStore | None = None
+    snapshots: object | None = None
     on_staged: Callable[[], None] = field(default=lambda: None)
     on_scheduled: Callable[[], None] = field(default=lambda: None)
     on_appended: Callable[[], None] = field(default=lambda: None)
@@ -311,6 +312,21 @@ class Transaction:
         return self._staged.appends.of(stream)
 
     @property
+    def events(self) -> EventStore:
+        """Where this service's events are kept. Give `self.unit` along, to read what this transaction wrote.
+
+        Raises `DeclarationError` where there is none.
+        """
+        if self._post.events is None:
+            raise DeclarationError("this service's database has no event store", hint="open it with open_stores")
+        return self._post.events
+
+    @property
+    def snapshots(self) -> object | None:
+        """Where this service's snapshots are kept, for the aggregates, which know its port."""
+        return self._post.snapshots
+
+    @property
     def token(self) -> Token:
         """What this transaction has seen and, once it is flushed, where its own events stand.
 
@@ -384,7 +400,7 @@ class Transaction:
         for companion, write in tuple(self._staged.companions.values()):
             await write(companion)
         if self._staged.appends:
-            await self._flush_events(self._events())
+            await self._flush_events(self.events)
         if self._staged.outbox:
             messages, self._staged.outbox[:] = tuple(self._staged.outbox), []
             positions = await self._post.outbox.stage(self.unit, messages)
@@ -422,11 +438,6 @@ class Transaction:
                 lanes[lane] = max(position, lanes.get(lane, 0))
         if lanes:
             self._staged.reached = self._staged.reached.merged(Token(lanes))
-
-    def _events(self) -> EventStore:
-        if self._post.events is None:
-            raise DeclarationError("this service's database has no event store", hint="open it with open_stores")
-        return self._post.events
 
     def companion(self, key: object, make: Callable[[], C], write: Callable[[C], Awaitable[None]]) -> C:
         """Return what belongs to this transaction under `key`, made at the first call: a pattern's own collection.
