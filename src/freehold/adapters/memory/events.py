@@ -1,15 +1,138 @@
-"""Events in memory. Adapter: imports the port and the memory database."""
+"""Events in memory. Adapter: imports the port and the memory database.
+
+Writers take turns, so positions are drawn in the order of commit, and what is committed is settled.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.eventstore.store import EventStore
+from freehold.adapters.memory.state import Table, memory_unit
+from freehold.database import UnitOfWork
+from freehold.eventstore.expectation import check_appends, conflict, is_met
+from freehold.eventstore.store import (
+    EVERYTHING,
+    Append,
+    Appended,
+    EventFilter,
+    EventStore,
+    Page,
+    RecordedEvent,
+    bucket_of,
+    category_of,
+)
 
 __all__ = ["MemoryEventStore"]
 
+_EVENTS: Final[Table[int, RecordedEvent]] = Table("events")
+_STREAMS: Final[Table[tuple[str, int], RecordedEvent]] = Table("event_streams")
+_VERSIONS: Final[Table[str, int]] = Table("event_versions")
+_HEAD: Final[Table[str, int]] = Table("event_head")
+
 
 class MemoryEventStore(EventStore):
-    """Events in dictionaries."""
+    """Events by position, and by stream and version."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
+
+    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+        """Add events to the transaction; nobody else writes meanwhile."""
+        check_appends(appends)
+        memory = memory_unit(unit)
+        events, streams, versions = memory.rows(_EVENTS), memory.rows(_STREAMS), memory.rows(_VERSIONS)
+        for each in appends:
+            if not is_met(each, versions.get(each.stream) or 0):
+                raise conflict(each, versions.get(each.stream) or 0)
+        now, appended = self._database.now(), []
+        for each in appends:
+            version, positions = versions.get(each.stream) or 0, []
+            for event in each.events:
+                version, position = version + 1, memory.draw()
+                recorded = RecordedEvent(position, each.stream, version, now, event)
+                events.put(position, recorded)
+                streams.put((each.stream, version), recorded)
+                memory.rows(_HEAD).put("", position)
+                positions.append(position)
+            versions.put(each.stream, version)
+            appended.append(Appended(each.stream, version, tuple(positions)))
+        return appended
+
+    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+        """The same in a transaction of its own."""
+        async with self._database.begin() as unit:
+            return await self.append(unit, appends)
+
+    async def read_stream(
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 1000,
+        backwards: bool = False,
+        unit: UnitOfWork | None = None,
+    ) -> Sequence[RecordedEvent]:
+        """One version after the other."""
+        last = await self.version(stream, unit=unit)
+        end = last + 1 if before is None else min(before, last + 1)
+        wanted = range(max(after, 0) + 1, end)
+        chosen = (wanted[::-1] if backwards else wanted)[:limit]
+        get: Callable[[tuple[str, int]], RecordedEvent | None]
+        get = (await self._database.read(_STREAMS)).get if unit is None else memory_unit(unit).rows(_STREAMS).get
+        return [event for version in chosen if (event := get((stream, version))) is not None]
+
+    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+        """As last written."""
+        if unit is not None:
+            return memory_unit(unit).rows(_VERSIONS).get(stream) or 0
+        return (await self._database.read(_VERSIONS)).get(stream, 0)
+
+    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+        """One position after the other."""
+        events, head = await self._database.read(_EVENTS), await self.head()
+        found: list[RecordedEvent] = []
+        for event in _matching(events, after, head, wanted):
+            found.append(event)
+            if len(found) == limit:
+                return Page(tuple(found), event.position)
+        return Page(tuple(found), max(after, head))
+
+    async def head(self) -> int:
+        """The last position."""
+        return (await self._database.read(_HEAD)).get("", 0)
+
+    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+        """One position after the other."""
+        events, head = await self._database.read(_EVENTS), await self.head()
+        found = _matching(events, after, min(through, head), wanted)
+        return sum(1 for _ in zip(range(limit), found, strict=False))
+
+    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+        """Of the first one that matches."""
+        events, head = await self._database.read(_EVENTS), await self.head()
+        first = next(_matching(events, after, head, wanted), None)
+        return None if first is None else first.recorded_at
+
+
+def _matching(
+    events: Mapping[int, RecordedEvent], after: int, through: int, wanted: EventFilter
+) -> Iterator[RecordedEvent]:
+    """Events in order of position; the sequence has gaps."""
+    for position in range(max(after, 0) + 1, through + 1):
+        event = events.get(position)
+        if event is not None and _is_wanted(event, wanted):
+            yield event
+
+
+def _is_wanted(event: RecordedEvent, wanted: EventFilter) -> bool:
+    return (
+        (not wanted.types or event.event.type in wanted.types)
+        and (not wanted.categories or category_of(event.stream) in wanted.categories)
+        and (wanted.partitions == 1 or bucket_of(event.stream) % wanted.partitions == wanted.partition)
+        and (wanted.recorded_from is None or event.recorded_at >= wanted.recorded_from)
+        and (wanted.recorded_to is None or event.recorded_at < wanted.recorded_to)
+    )

@@ -1,11 +1,204 @@
-"""The event store on PostgreSQL. Imports the SQL base."""
+"""The event store on PostgreSQL: appended and tailed by functions in the database. Imports the SQL base.
+
+Positions are drawn in one order and committed in another. So each append leaves a marker until its transaction ends, a
+shared advisory lock that names the position after which it draws; readers go no further than the lowest marker. The
+markers of a database are seen by its own readers only, and nobody who does not append has one.
+"""
 
 from __future__ import annotations
 
-from freehold.adapters.sql.events import SqlEventStore
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.events import COLUMNS, SqlEventStore, encode_headers
+from freehold.adapters.sql.store import sql_of
+from freehold.database import UnitOfWork
+from freehold.errors import ConfigurationError
+from freehold.eventstore.expectation import check_appends, conflict
+from freehold.eventstore.store import (
+    EVERYTHING,
+    Append,
+    Appended,
+    EventFilter,
+    Expectation,
+    ExpectedVersion,
+    Page,
+    RecordedEvent,
+    bucket_of,
+    category_of,
+)
+from freehold.ids import stable_hash
 
 __all__ = ["PostgresEventStore"]
 
+_LOCK_SPACE: Final = "freehold.stream/"
+_VERSION_MAX: Final = 2**63 - 1
+_ONE_SNAPSHOT, _STANDBY = -1, -2
+
 
 class PostgresEventStore(SqlEventStore):
-    """Events by position."""
+    """Events by position; nothing below a marker is read."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        self._append = f"""
+SELECT conflict, versions, positions FROM freehold_event_append($2::bigint[], $3::text[], $4::bigint[],
+    {dialect.now_sql(1)}, $5::integer[], $6::bigint[], $7::text[], $8::smallint[], $9::text[], $10::integer[],
+    $11::uuid[], $12::bytea[], $13::uuid[], $14::uuid[], $15::bigint[], $16::text[], $17::text[], $18::bytea[])"""
+        self._stream = f"SELECT {COLUMNS} FROM freehold_event_stream($1, $2::bigint, $3::bigint, $4::integer, $5)"
+        self._tail = f"""
+SELECT {COLUMNS} FROM freehold_event_tail($1::bigint, $2::integer, $3::text[], $4::text[], $5::integer, $6::integer,
+    $7::timestamptz, $8::timestamptz)"""
+        self._count = """
+SELECT freehold_event_count($1::bigint, $2::bigint, $3::bigint, $4::text[], $5::text[], $6::integer, $7::integer,
+    $8::timestamptz, $9::timestamptz)"""
+        self._recorded_at = """
+SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::integer, $6::timestamptz,
+    $7::timestamptz)"""
+
+    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+        """Lock the streams, look, mark, insert: one round trip."""
+        return await self._append_to(sql_of(unit), appends)
+
+    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+        """The same as a statement that commits by itself."""
+        async with self._database.direct() as sql:
+            return await self._append_to(sql, appends)
+
+    async def _append_to(self, sql: SqlConnection, appends: Sequence[Append]) -> Sequence[Appended]:
+        if not appends:
+            return ()
+        check_appends(appends)
+        ((failed, versions, positions),) = await sql.fetch(self._append, self._parameters(appends))
+        if failed is not None:
+            raise conflict(appends[failed - 1], versions[failed - 1])
+        drawn = iter(positions)
+        return [
+            Appended(each.stream, version + len(each.events), tuple(next(drawn) for _ in each.events))
+            for each, version in zip(appends, versions, strict=True)
+        ]
+
+    def _parameters(self, appends: Sequence[Append]) -> tuple[object, ...]:
+        names = [each.stream for each in appends]
+        placed = [
+            (ordinal, offset, event)
+            for ordinal, each in enumerate(appends, 1)
+            for offset, event in enumerate(each.events, 1)
+        ]
+        events = [event for _, _, event in placed]
+        return (
+            self._dialect.now(),
+            sorted({stable_hash(_LOCK_SPACE + name) for name in names}),
+            names,
+            [_expected(each.expected) for each in appends],
+            [ordinal for ordinal, _, _ in placed],
+            [offset for _, offset, _ in placed],
+            [category_of(name) for name in names],
+            [bucket_of(name) for name in names],
+            [event.type for event in events],
+            [event.schema_version for event in events],
+            [event.id for event in events],
+            [event.data for event in events],
+            [event.correlation_id for event in events],
+            [event.causation_id for event in events],
+            [event.hlc for event in events],
+            [event.trace_parent for event in events],
+            [event.subject_key for event in events],
+            [encode_headers(event.headers) for event in events],
+        )
+
+    async def read_stream(
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 1000,
+        backwards: bool = False,
+        unit: UnitOfWork | None = None,
+    ) -> Sequence[RecordedEvent]:
+        """By the index of streams."""
+        parameters = (stream, after, _VERSION_MAX if before is None else before, limit, backwards)
+        return self._recorded(await self._fetch(self._stream, parameters, unit))
+
+    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+        """The last entry of the stream in the index."""
+        rows = await self._fetch("SELECT freehold_event_version($1)", (stream,), unit)
+        return int(rows[0][0])
+
+    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+        """One call of the tail function."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(self._tail, (after, limit, *_filter(wanted)))
+        through = after
+        if rows and rows[-1][1] is None:
+            through = _settled(rows[-1][0])
+            rows = rows[:-1]
+        elif rows:
+            through = rows[-1][0]
+        return Page(tuple(self._recorded(rows)), through)
+
+    async def head(self) -> int:
+        """The last event that was committed below every marker."""
+        async with self._database.direct() as sql:
+            return _settled((await sql.fetch("SELECT freehold_event_head()"))[0][0])
+
+    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+        """Along the index of the filter."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(self._count, (after, through, limit, *_filter(wanted)))
+        return int(rows[0][0])
+
+    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+        """Along the index of the filter."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(self._recorded_at, (after, *_filter(wanted)))
+        found = rows[0][0]
+        return None if found is None else self._dialect.read_time(found)
+
+    async def _fetch(self, sql: str, parameters: Sequence[object], unit: UnitOfWork | None) -> Sequence[Row]:
+        if unit is not None:
+            return await sql_of(unit).fetch(sql, parameters)
+        async with self._database.direct() as direct:
+            return await direct.fetch(sql, parameters)
+
+
+def _expected(version: ExpectedVersion) -> int:
+    match version:
+        case Expectation.ANY:
+            return -1
+        case Expectation.STREAM_EXISTS:
+            return -2
+        case Expectation.NO_STREAM:
+            return 0
+        case int():
+            return version
+
+
+def _filter(wanted: EventFilter) -> tuple[object, ...]:
+    return (
+        sorted(wanted.types),
+        sorted(wanted.categories),
+        wanted.partition,
+        wanted.partitions,
+        wanted.recorded_from,
+        wanted.recorded_to,
+    )
+
+
+def _settled(position: int) -> int:
+    """A position that the functions answered; below 0 they refuse."""
+    if position == _ONE_SNAPSHOT:
+        raise ConfigurationError(
+            "events cannot be read in order where every transaction has one snapshot",
+            hint="take default_transaction_isolation = 'repeatable read' or 'serializable' off this role and database",
+        )
+    if position == _STANDBY:
+        raise ConfigurationError(
+            "events cannot be read in order from a standby: it does not know who is writing",
+            hint="let the database's URL name the primary",
+        )
+    return position

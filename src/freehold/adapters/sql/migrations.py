@@ -43,7 +43,9 @@ class _Step:
 
 
 def packaged_migrations(package: str, dialect: str) -> list[Migration]:
-    """Read the `.sql` files of a package, in order of name. A statement ends with `;` at the end of a line."""
+    """Read the `.sql` files of a package, in order of name. A statement ends with `;` at the end of a line, outside of
+    `$$`.
+    """
     found = [entry for entry in files(package).iterdir() if entry.name.endswith(".sql")]
     return [
         Migration(entry.name.removesuffix(".sql"), {dialect: _statements(entry.read_text(encoding="utf-8"))})
@@ -157,4 +159,12 @@ class Ledger:
 
 def _statements(text: str) -> list[str]:
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--")]
-    return [part.strip() for part in ("\n".join(lines) + "\n").split(";\n") if part.strip()]
+    statements, begun = [], ""
+    for part in ("\n".join(lines) + "\n").split(";\n"):
+        begun += part
+        if begun.count("$$") % 2:
+            begun += ";\n"
+        else:
+            statements.append(begun.strip())
+            begun = ""
+    return [statement for statement in statements if statement]

@@ -1,11 +1,216 @@
-"""The event store on SQLite. Imports the SQL base."""
+"""The event store on SQLite: one writer at a time, so positions are drawn in the order of commit. Imports the SQL base.
+
+What is committed is settled: nobody can still fill a position below the greatest one.
+"""
 
 from __future__ import annotations
 
-from freehold.adapters.sql.events import SqlEventStore
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.events import COLUMNS, SqlEventStore, encode_headers
+from freehold.adapters.sql.store import sql_of
+from freehold.database import UnitOfWork
+from freehold.eventstore.expectation import check_appends, conflict, is_met
+from freehold.eventstore.store import (
+    EVERYTHING,
+    Append,
+    Appended,
+    EventFilter,
+    Page,
+    RecordedEvent,
+    bucket_of,
+    category_of,
+)
 
 __all__ = ["SqliteEventStore"]
+
+_VERSION_MAX: Final = 2**63 - 1
+_WINDOW_MIN: Final = 20_000
+"""How many positions a call looks at, at least, where rows have to be looked at one by one."""
+_VERSION = "SELECT coalesce(max(version), 0) FROM freehold_event WHERE stream = $1"
+_INSERT = (
+    "INSERT INTO freehold_event (stream, version, category, bucket, type, schema_version, id, data, correlation_id,"
+    " causation_id, hlc, trace_parent, subject_key, headers, recorded_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+)
 
 
 class SqliteEventStore(SqlEventStore):
     """Events by position."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        stream = f"SELECT {COLUMNS} FROM freehold_event WHERE stream = $1 AND version > $2 AND version < $3"
+        self._forwards = f"{stream} ORDER BY version LIMIT $4"
+        self._backwards = f"{stream} ORDER BY version DESC LIMIT $4"
+
+    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+        """Look and insert; nobody else writes in between."""
+        if not appends:
+            return ()
+        check_appends(appends)
+        sql = sql_of(unit)
+        versions = [int((await sql.fetch(_VERSION, (each.stream,)))[0][0]) for each in appends]
+        for each, version in zip(appends, versions, strict=True):
+            if not is_met(each, version):
+                raise conflict(each, version)
+        rows = [row for each, version in zip(appends, versions, strict=True) for row in self._rows(each, version)]
+        await sql.execute_many(_INSERT, rows)
+        last = int((await sql.fetch("SELECT last_insert_rowid()"))[0][0])
+        drawn = iter(range(last - len(rows) + 1, last + 1))
+        return [
+            Appended(each.stream, version + len(each.events), tuple(next(drawn) for _ in each.events))
+            for each, version in zip(appends, versions, strict=True)
+        ]
+
+    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+        """The same in a transaction of its own."""
+        async with self._database.begin() as unit:
+            return await self.append(unit, appends)
+
+    def _rows(self, append: Append, version: int) -> list[tuple[object, ...]]:
+        uuid, now = self._dialect.uuid, self._dialect.now()
+        category, bucket = category_of(append.stream), bucket_of(append.stream)
+        return [
+            (
+                append.stream,
+                number,
+                category,
+                bucket,
+                event.type,
+                event.schema_version,
+                uuid(event.id),
+                event.data,
+                uuid(event.correlation_id),
+                uuid(event.causation_id),
+                event.hlc,
+                event.trace_parent,
+                event.subject_key,
+                encode_headers(event.headers),
+                now,
+            )
+            for number, event in enumerate(append.events, version + 1)
+        ]
+
+    async def read_stream(
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 1000,
+        backwards: bool = False,
+        unit: UnitOfWork | None = None,
+    ) -> Sequence[RecordedEvent]:
+        """By the index of streams."""
+        parameters = (stream, after, _VERSION_MAX if before is None else before, limit)
+        return self._recorded(await self._fetch(self._backwards if backwards else self._forwards, parameters, unit))
+
+    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+        """The last entry of the stream in the index."""
+        return int((await self._fetch(_VERSION, (stream,), unit))[0][0])
+
+    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+        """Along the index of the filter, up to what was committed when it began."""
+        async with self._database.direct() as sql:
+            settled = await _last(sql, None)
+            if settled <= after:
+                return Page((), after)
+            ceiling = await self._ceiling(sql, after, settled, limit, wanted)
+            rows = await self._select(sql, COLUMNS, after, ceiling, limit, wanted)
+            if len(rows) < limit:
+                if not rows and ceiling < settled and _by_time(wanted):
+                    ceiling = await self._leap(sql, ceiling, settled, wanted)
+                through = max(after, await _last(sql, ceiling))
+            else:
+                through = rows[-1][0]
+        return Page(tuple(self._recorded(rows)), through)
+
+    async def head(self) -> int:
+        """The last position."""
+        async with self._database.direct() as sql:
+            return await _last(sql, None)
+
+    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+        """Along the index of the filter."""
+        async with self._database.direct() as sql:
+            return len(await self._select(sql, "position", after, through, limit, wanted))
+
+    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+        """Along the index of the filter."""
+        async with self._database.direct() as sql:
+            rows = await self._select(sql, "position, recorded_at", after, _VERSION_MAX, 1, wanted)
+        return self._dialect.read_time(rows[0][1]) if rows else None
+
+    async def _ceiling(self, sql: SqlConnection, after: int, settled: int, limit: int, wanted: EventFilter) -> int:
+        """How far a call looks, where rows have to be looked at one by one."""
+        if not (wanted.partitions > 1 or _by_time(wanted) or (wanted.types and wanted.categories)):
+            return settled
+        along = EventFilter(types=wanted.types) if wanted.types else EventFilter(categories=wanted.categories)
+        first = await self._select(sql, "position", after, settled, 1, along)
+        window = max(_WINDOW_MIN, 2 * limit * wanted.partitions)
+        return min(settled, first[0][0] - 1 + window) if first else settled
+
+    async def _leap(self, sql: SqlConnection, after: int, settled: int, wanted: EventFilter) -> int:
+        """The position before the next event of a span of time."""
+        low, high = self._dialect.time(wanted.recorded_from), self._dialect.time(wanted.recorded_to)
+        rows = await sql.fetch(
+            "SELECT min(+position) FROM freehold_event INDEXED BY freehold_event_time"
+            " WHERE recorded_at >= $1 AND recorded_at < $2 AND +position > $3 AND +position <= $4",
+            (-_VERSION_MAX if low is None else low, _VERSION_MAX if high is None else high, after, settled),
+        )
+        return settled if rows[0][0] is None else int(rows[0][0]) - 1
+
+    async def _select(
+        self, sql: SqlConnection, columns: str, after: int, through: int, limit: int, wanted: EventFilter
+    ) -> Sequence[Row]:
+        parameters: list[object] = [after, through, limit]
+        conditions = ""
+        if wanted.types and wanted.categories:
+            parameters.append(self._dialect.list_value(wanted.categories))
+            conditions += f" AND +category {self._dialect.in_sql(len(parameters), 'text')}"
+        if wanted.partitions > 1:
+            parameters += (wanted.partitions, wanted.partition)
+            conditions += f" AND bucket % ${len(parameters) - 1} = ${len(parameters)}"
+        if wanted.recorded_from is not None:
+            parameters.append(self._dialect.time(wanted.recorded_from))
+            conditions += f" AND +recorded_at >= ${len(parameters)}"
+        if wanted.recorded_to is not None:
+            parameters.append(self._dialect.time(wanted.recorded_to))
+            conditions += f" AND +recorded_at < ${len(parameters)}"
+        rest = f" position > $1 AND position <= $2{conditions} ORDER BY position LIMIT $3"
+        column, values = ("type", wanted.types) if wanted.types else ("category", wanted.categories)
+        if not values:
+            return await sql.fetch(f"SELECT {columns} FROM freehold_event NOT INDEXED WHERE{rest}", parameters)
+        each = []
+        for value in sorted(values):
+            parameters.append(value)
+            each.append(
+                f"SELECT * FROM (SELECT {columns} FROM freehold_event INDEXED BY freehold_event_{column}"
+                f" WHERE {column} = ${len(parameters)} AND{rest})"
+            )
+        union = " UNION ALL ".join(each)
+        return await sql.fetch(f"{union} ORDER BY position LIMIT $3", parameters)
+
+    async def _fetch(self, sql: str, parameters: Sequence[object], unit: UnitOfWork | None) -> Sequence[Row]:
+        if unit is not None:
+            return await sql_of(unit).fetch(sql, parameters)
+        async with self._database.direct() as direct:
+            return await direct.fetch(sql, parameters)
+
+
+def _by_time(wanted: EventFilter) -> bool:
+    return wanted.recorded_from is not None or wanted.recorded_to is not None
+
+
+async def _last(sql: SqlConnection, ceiling: int | None) -> int:
+    """The position of the last event at or below one; 0 where there is none."""
+    rows = await sql.fetch(
+        "SELECT coalesce(max(position), 0) FROM freehold_event WHERE position <= $1",
+        (_VERSION_MAX if ceiling is None else ceiling,),
+    )
+    return int(rows[0][0])

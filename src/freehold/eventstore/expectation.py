@@ -1,0 +1,40 @@
+"""What a writer expects of a stream, compared with what is there. Pattern: imports the foundation and its own port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.errors import ConcurrencyConflict, DeclarationError
+from freehold.eventstore.store import Append, Expectation
+
+__all__ = ["check_appends", "conflict", "is_met"]
+
+
+def check_appends(appends: Sequence[Append]) -> None:
+    """Raise `DeclarationError` where a stream is named twice, or a stream has no name or nothing to add."""
+    names = {each.stream for each in appends}
+    if len(names) != len(appends):
+        raise DeclarationError("a stream is named twice in one append", hint="give its events together")
+    if not all(names) or not all(each.events for each in appends):
+        raise DeclarationError("an append needs a stream and events", hint="leave out streams that get none")
+
+
+def is_met(append: Append, version: int) -> bool:
+    """Whether a stream that is at this version is as the writer expects."""
+    match append.expected:
+        case Expectation.ANY:
+            return True
+        case Expectation.NO_STREAM:
+            return version == 0
+        case Expectation.STREAM_EXISTS:
+            return version > 0
+        case int() as expected:
+            return version == expected
+
+
+def conflict(append: Append, version: int) -> ConcurrencyConflict:
+    """What is raised where a stream is at another version than expected."""
+    return ConcurrencyConflict(
+        f"stream '{append.stream}' is at version {version}, where {append.expected} was expected",
+        hint="load it again, decide again",
+    )
