@@ -10,6 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from freehold.aggregate import (
+        Aggregate,
+        Decider,
+        Repository,
+        SnapshotPolicy,
+        VersionMismatch,
+        applies,
+        decides,
+    )
     from freehold.errors import (
         BrokerError,
         CodecError,
@@ -38,12 +47,14 @@ if TYPE_CHECKING:
     from freehold.transaction import Transaction
 
 __all__ = [
+    "Aggregate",
     "BrokerError",
     "CallContext",
     "CodecError",
     "ConcurrencyConflict",
     "ConfigurationError",
     "DatabaseError",
+    "Decider",
     "DeclarationError",
     "DuplicateMessage",
     "Envelope",
@@ -57,18 +68,23 @@ __all__ = [
     "OperationTimeout",
     "Outbox",
     "Rejected",
+    "Repository",
     "Retry",
     "RunningService",
     "Runtime",
     "Saga",
     "Service",
     "Settings",
+    "SnapshotPolicy",
     "Transaction",
     "Unavailable",
     "UnknownMessage",
+    "VersionMismatch",
     "__version__",
+    "applies",
     "call",
     "command",
+    "decides",
     "event",
     "local",
     "run",
@@ -77,6 +93,15 @@ __all__ = [
 
 __version__ = "0.1.0"
 _HOMES: Final = {
+    "freehold.aggregate": (
+        "Aggregate",
+        "Decider",
+        "Repository",
+        "SnapshotPolicy",
+        "VersionMismatch",
+        "applies",
+        "decides",
+    ),
     "freehold.errors": (
         "BrokerError",
         "CodecError",

@@ -38,8 +38,8 @@ class SnapshotStore(Protocol):
     async def load(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> Snapshot | None:
         """The snapshot of a stream, None where there is none."""
 
-    async def discard(self, stream: str, kind: str) -> bool:
-        """Throw a snapshot away, in a transaction of its own; False where there was none."""
+    async def discard(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> bool:
+        """Throw a snapshot away, in a transaction of its own where no `unit` is given; False where there was none."""
 
     async def discard_all(self, kind: str, limit: int) -> int:
         """Throw snapshots of a kind away, `limit` at most; returns how many."""

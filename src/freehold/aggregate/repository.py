@@ -1,0 +1,280 @@
+"""Loading aggregates, and carrying out commands on them. Pattern: imports the foundation, the ports, the transaction.
+
+One repository serves both styles. Concurrency is optimistic: what a command decided is appended at exactly the version
+that it was decided on, so of two writers one wins, and the other decides again on the new state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, Protocol, TypeVar, cast, overload
+from uuid import UUID
+
+from freehold.aggregate.classes import Aggregate, model_of
+from freehold.aggregate.decider import Decider
+from freehold.aggregate.folding import fold
+from freehold.aggregate.model import Model
+from freehold.aggregate.publishing import Publish, publish_events, translation
+from freehold.aggregate.snapshots import PendingSnapshots, SnapshotPolicy, StateCodec
+from freehold.aggregate.store import Snapshot, SnapshotStore
+from freehold.consistency.token import NOTHING, Token
+from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
+from freehold.eventstore.store import NewEvent
+from freehold.messages import Envelope
+from freehold.policy import Retry, RetryAfter
+from freehold.transaction import Post, Transaction
+
+__all__ = ["Executed", "Loaded", "Repository", "RunsTransactions", "VersionMismatch"]
+
+S = TypeVar("S")
+A = TypeVar("A", bound=Aggregate)
+PAGE: Final = 5000
+"""Events in one query."""
+_CONFLICTS: Final = Retry(attempts=10, delay_seconds=0.005, delay_seconds_max=0.5)
+AggregateId = str | int | UUID
+
+
+class VersionMismatch(ConcurrencyConflict):
+    """The aggregate is not at the version that the caller had seen; load it again and ask the person, or the client."""
+
+
+class RunsTransactions(Protocol):
+    """What `handle` needs of a running service."""
+
+    @property
+    def post(self) -> Post:
+        """Makes transactions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[S]):
+    """A state and the version of its stream, events of this transaction that are not written yet among it.
+
+    `snapshot_version` is that of the snapshot it was folded from, 0 where it was folded from its first event.
+    """
+
+    state: S
+    version: int
+    snapshot_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Executed(Generic[S]):
+    """What a command led to: the events in order (none: nothing was appended), and state and version after them.
+
+    `token` is what a read has to wait for to see them; `handle` fills it in, since it is known with the commit only.
+    """
+
+    id: str
+    state: S
+    version: int
+    events: tuple[Any, ...]
+    token: Token = NOTHING
+
+
+class Repository(Generic[S]):
+    """The aggregates of one category: `Repository(decider)` or `Repository(OrderClass)`. Holds no connection.
+
+    snapshots   when states are kept, None for never: a stream of a few hundred events needs none.
+    publish     which new events also go out through the outbox in the same commit: True for all, types, or a function
+                (event, executed) → message, messages or None. Without a key they keep their order by aggregate.
+
+    Raises `DeclarationError` for a class without a category, a state that no snapshot can keep, strange types.
+    """
+
+    @overload
+    def __init__(
+        self,
+        model: Decider[S, Any, Any],
+        *,
+        snapshots: SnapshotPolicy | None = None,
+        publish: Publish = False,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Repository[A],
+        model: type[A],
+        *,
+        snapshots: SnapshotPolicy | None = None,
+        publish: Publish = False,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        model: Decider[S, Any, Any] | type[Any],
+        *,
+        snapshots: SnapshotPolicy | None = None,
+        publish: Publish = False,
+    ) -> None:
+        self._model: Model[S] = model_of(model) if isinstance(model, type) else model
+        self._policy = snapshots
+        self._codec = StateCodec(self._model) if snapshots is not None else None
+        self._translate = translation(self._model, publish)
+
+    def stream(self, id: AggregateId) -> str:
+        """The name of an aggregate's stream."""
+        text = str(id)
+        if not text:
+            raise DeclarationError(
+                f"'{self._model.category}': an aggregate needs an id", hint="any text that is not empty"
+            )
+        return f"{self._model.category}-{text}"
+
+    async def load(self, tx: Transaction, id: AggregateId, *, must_exist: bool = True) -> Loaded[S]:
+        """Return an aggregate as this transaction sees it, with what it has appended itself.
+
+        One that has no events raises `NotFound`, or is its first state at version 0 with `must_exist=False`. Raises
+        `UnknownMessage`, `CodecError` for events that cannot be read.
+        """
+        loaded, _ = await self._load(tx, str(id), self.stream(id))
+        if must_exist and not loaded.version:
+            raise NotFound(f"there is no {self._model.category} with this id")
+        return loaded
+
+    async def execute(
+        self,
+        tx: Transaction,
+        id: AggregateId,
+        command: object,
+        *,
+        expected_version: int | None = None,
+        must_exist: bool = False,
+        subject_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Executed[S]:
+        """Carry out a command: load, decide, append what was decided with the commit of `tx`, publish.
+
+        In class style the command may also be a function that takes the aggregate. What forbids the command is raised
+        as the aggregate raises it, and nothing is appended. A command without events appends nothing.
+
+        expected_version  what a client has seen (If-Match), 0 for nothing yet: raises `VersionMismatch` where it is
+                          another one now.
+
+        Somebody else's append since the load makes the flush at the end of `tx` raise `ConcurrencyConflict`: `handle`
+        does it again, a message's handler is called again by the inbox, `RunningService.transact` repeats the block.
+        Raises `NotFound` with `must_exist` for an aggregate without events.
+        """
+        key, stream = str(id), self.stream(id)
+        loaded, unfit = await self._load(tx, key, stream)
+        if must_exist and not loaded.version:
+            raise NotFound(f"there is no {self._model.category} with this id")
+        if expected_version is not None and expected_version != loaded.version:
+            raise VersionMismatch(
+                f"the {self._model.category} is at version {loaded.version}, not {expected_version}",
+                hint="load it again, and decide again",
+            )
+        decided, state = self._model.act(loaded.state, command)
+        executed = Executed(key, state, loaded.version + len(decided), tuple(decided))
+        if decided:
+            tx.append(stream, *decided, expected=loaded.version, subject_key=subject_key, headers=headers)
+            self._keep(tx, stream, executed, loaded.snapshot_version, unfit=unfit)
+            if self._translate is not None:
+                publish_events(tx, self._translate, key, executed)
+        return executed
+
+    async def handle(
+        self,
+        service: RunsTransactions | Post,
+        id: AggregateId,
+        command: object,
+        *,
+        retry: Retry = _CONFLICTS,
+        expected_version: int | None = None,
+        must_exist: bool = False,
+        cause: Envelope | None = None,
+        correlation_id: UUID | None = None,
+        subject_key: str | None = None,
+    ) -> Executed[S]:
+        """Execute a command in a transaction of its own, and again from a fresh load where somebody else came first.
+
+        Returns after the commit. `retry` says how often and how soon; it is asked about conflicts only. An
+        `expected_version` that has passed is no conflict that another try could mend: `VersionMismatch`, at once.
+        """
+        post = service if isinstance(service, Post) else service.post
+        attempt = 1
+        while True:
+            try:
+                async with post.transaction(cause, correlation_id=correlation_id) as tx:
+                    executed = await self.execute(
+                        tx,
+                        id,
+                        command,
+                        expected_version=expected_version,
+                        must_exist=must_exist,
+                        subject_key=subject_key,
+                    )
+                return replace(executed, token=tx.token)
+            except VersionMismatch:
+                raise
+            except ConcurrencyConflict as error:
+                decision = retry.decide(attempt, error)
+                if not isinstance(decision, RetryAfter):
+                    raise
+                attempt += 1
+                await post.clock.sleep(decision.delay_seconds)
+
+    async def _load(self, tx: Transaction, id: str, stream: str) -> tuple[Loaded[S], bool]:
+        """The aggregate, and whether a snapshot was found that does not fit."""
+        snapshot = await self._snapshots(tx).load(stream, self._model.kind, unit=tx.unit) if self._codec else None
+        loaded = await self._resume(tx, id, stream, snapshot) if snapshot is not None else None
+        unfit = snapshot is not None and loaded is None
+        if loaded is None:
+            loaded = await self._fold_stored(tx, stream, Loaded(self._model.begin(id), 0))
+        staged = tx.staged_events(stream)
+        if staged:
+            state = fold(self._model, loaded.state, _bodies(staged))
+            loaded = replace(loaded, state=state, version=loaded.version + len(staged))
+        return loaded, unfit
+
+    async def _resume(self, tx: Transaction, id: str, stream: str, snapshot: Snapshot) -> Loaded[S] | None:
+        """Go on from a snapshot; None where it does not fit.
+
+        The event that it was taken behind is read along: a stream that was restored from a backup may not have it any
+        more, or may have another one of that version.
+        """
+        read = self._codec.read(snapshot) if self._codec is not None else None
+        if read is None:
+            return None
+        last_event, state = read
+        events = await tx.events.read_stream(stream, after=snapshot.version - 1, limit=PAGE, unit=tx.unit)
+        if not events or events[0].version != snapshot.version or events[0].event.id != last_event:
+            return None
+        state = fold(self._model, self._model.restore(id, state), _bodies([each.event for each in events[1:]]))
+        loaded = Loaded(state, events[-1].version, snapshot.version)
+        return loaded if len(events) < PAGE else await self._fold_stored(tx, stream, loaded)
+
+    async def _fold_stored(self, tx: Transaction, stream: str, loaded: Loaded[S]) -> Loaded[S]:
+        """Go on through the stored events to the end of the stream, one query for a page."""
+        state, version = loaded.state, loaded.version
+        while True:
+            events = await tx.events.read_stream(stream, after=version, limit=PAGE, unit=tx.unit)
+            if events:
+                state = fold(self._model, state, _bodies([each.event for each in events]))
+                version = events[-1].version
+            if len(events) < PAGE:
+                return Loaded(state, version, loaded.snapshot_version)
+
+    def _keep(self, tx: Transaction, stream: str, executed: Executed[S], kept_version: int, *, unfit: bool) -> None:
+        """Have a snapshot kept with the commit where one is due, and one that does not fit thrown away."""
+        if self._policy is None or self._codec is None:
+            return
+        pending = PendingSnapshots.of(tx, self._snapshots(tx))
+        if unfit:
+            pending.unfit.add((stream, self._model.kind))
+        kept_version = max(kept_version, pending.kept_version(stream, self._model.kind))
+        if self._policy.due(executed.state, executed.version, kept_version):
+            last = tx.staged_events(stream)[-1].id
+            snapshot = self._codec.take(stream, executed.version, last, executed.state)
+            if snapshot is not None:
+                pending.kept[stream, snapshot.kind] = snapshot
+
+    def _snapshots(self, tx: Transaction) -> SnapshotStore:
+        if tx.snapshots is None:
+            raise DeclarationError("this service's database has no snapshot store", hint="open it with open_stores")
+        return cast("SnapshotStore", tx.snapshots)
+
+
+def _bodies(events: Sequence[NewEvent]) -> list[tuple[str, int, bytes]]:
+    return [(each.type, each.schema_version, each.data) for each in events]
