@@ -119,7 +119,8 @@ class Caller:
         return await self._fetch(request)
 
     def _was_slow(self, request: Request, begun: float) -> bool:
-        waited_seconds = self._clock.monotonic() - begun
+        # A timer may ring a moment early.
+        waited_seconds = self._clock.monotonic() - begun + _SECONDS_MIN
         return waited_seconds >= min(self._policy.slow_seconds, request.limit_seconds)
 
     def _state(self, service: str) -> BreakerState:
