@@ -20,6 +20,7 @@ from freehold.conformance.leases import LeaseStoreConformance as Leases
 from freehold.conformance.outbox import OutboxStoreConformance as Outbox
 from freehold.conformance.saga import SagaStoreConformance as Saga
 from freehold.conformance.schedule import ScheduleStoreConformance as Schedule
+from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
 
 __all__ = ["GUARANTEES", "SUITES", "Guarantee"]
 
@@ -41,6 +42,7 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Dead letters": DeadLetters,
     "Scheduled messages": Schedule,
     "Sagas": Saga,
+    "Snapshots": Snapshots,
     "Leases": Leases,
     "Idempotency keys": Idempotency,
     "Audit": Audit,
@@ -207,6 +209,29 @@ _SAGA: Final = (
     Guarantee("Only instances that have ended are pruned.", (Saga.test_only_what_ended_long_ago_is_pruned,)),
 )
 
+_SNAPSHOTS: Final = (
+    Guarantee(
+        "A snapshot is kept with the commit, and never without it.",
+        (Snapshots.test_a_snapshot_belongs_to_the_transaction,),
+    ),
+    Guarantee(
+        "The newest of a stream and kind is kept, whoever is slow; another shape takes its place.",
+        (
+            Snapshots.test_an_older_snapshot_changes_nothing,
+            Snapshots.test_two_that_save_one_snapshot_leave_the_newer,
+            Snapshots.test_an_older_snapshot_of_another_shape_takes_the_place,
+        ),
+    ),
+    Guarantee(
+        "What does not fit can be thrown away, in the transaction that found it.",
+        (
+            Snapshots.test_a_discarded_snapshot_is_gone,
+            Snapshots.test_a_discard_can_be_part_of_a_transaction,
+            Snapshots.test_all_of_a_kind_are_discarded_in_bounded_portions,
+        ),
+    ),
+)
+
 _LEASES: Final = (
     Guarantee("Of several challengers one takes a lease.", (Leases.test_one_challenger_wins,)),
     Guarantee("A holder that beats keeps its lease.", (Leases.test_a_beat_defends_a_lease,)),
@@ -305,6 +330,7 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *_LETTERS,
     *_SCHEDULE,
     *_SAGA,
+    *_SNAPSHOTS,
     *_LEASES,
     *_IDEMPOTENCY,
     *_AUDIT,

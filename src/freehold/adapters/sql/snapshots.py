@@ -36,7 +36,7 @@ class SqlSnapshotStore(SqlStore, SnapshotStore):
 WITH unwanted AS MATERIALIZED (
     SELECT stream FROM freehold_snapshot WHERE kind = $1 ORDER BY stream LIMIT $2 {dialect.lock_free_rows}
 )
-DELETE FROM freehold_snapshot WHERE kind = $1 AND stream IN (SELECT stream FROM unwanted)"""
+DELETE FROM freehold_snapshot WHERE kind = $1 AND stream IN (SELECT stream FROM unwanted) RETURNING 1"""
 
     async def save(self, unit: UnitOfWork, snapshot: Snapshot) -> None:
         """Keep a snapshot in place of an older one."""
@@ -69,7 +69,7 @@ DELETE FROM freehold_snapshot WHERE kind = $1 AND stream IN (SELECT stream FROM 
     async def discard_all(self, kind: str, limit: int) -> int:
         """Throw snapshots of a kind away."""
         async with self._database.direct() as sql:
-            return await sql.execute(self._discard_all, (kind, limit))
+            return len(await sql.fetch(self._discard_all, (kind, limit)))
 
     @staticmethod
     async def _read(sql: SqlConnection, stream: str, kind: str) -> Snapshot | None:

@@ -1,0 +1,132 @@
+"""The suite of the snapshot store. Needs pytest and pytest-asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from freehold.aggregate.store import Snapshot
+from freehold.binding import Stores
+from freehold.conformance.harness import StoresHarness, has_to_wait
+
+__all__ = ["SnapshotStoreConformance"]
+
+_FIRST = Snapshot(
+    stream="order-1", kind="order", version=100, schema_version=1, fingerprint="abc", data=b'\x00{"total":1}\xff'
+)
+
+
+class _GivenUp(Exception):
+    """Ends a transaction with a rollback."""
+
+
+async def save(stores: Stores, *snapshots: Snapshot) -> None:
+    """Save in a transaction of its own."""
+    async with stores.database.begin() as unit:
+        for snapshot in snapshots:
+            await stores.snapshots.save(unit, snapshot)
+
+
+async def load(stores: Stores, snapshot: Snapshot = _FIRST) -> Snapshot | None:
+    """What is kept of the stream and kind."""
+    return await stores.snapshots.load(snapshot.stream, snapshot.kind)
+
+
+class SnapshotStoreConformance:
+    """Everything that a store of snapshots must do. Bind it with a `harness` fixture."""
+
+    async def test_a_snapshot_comes_back_as_it_was(self, harness: StoresHarness) -> None:
+        """Byte for byte, also for another instance; where there is none, None."""
+        assert await load(harness.first) is None
+        await save(harness.first, _FIRST)
+        assert await load(harness.first) == _FIRST
+        assert await load(await harness.instance()) == _FIRST
+
+    async def test_streams_and_kinds_have_one_each(self, harness: StoresHarness) -> None:
+        """Two states of one stream do not shadow each other."""
+        others = [replace(_FIRST, stream="order-2", version=7), replace(_FIRST, kind="order-totals", version=8)]
+        await save(harness.first, _FIRST, *others)
+        for each in (_FIRST, *others):
+            assert await load(harness.first, each) == each
+
+    async def test_a_newer_snapshot_takes_the_place_of_an_older_one(self, harness: StoresHarness) -> None:
+        """One row is kept, however often it is saved."""
+        newer = replace(_FIRST, version=200, data=b"newer")
+        await save(harness.first, _FIRST)
+        await save(harness.first, newer)
+        assert await load(harness.first) == newer
+
+    async def test_an_older_snapshot_changes_nothing(self, harness: StoresHarness) -> None:
+        """Whoever was slow does not set the stream's readers back."""
+        await save(harness.first, _FIRST)
+        await save(harness.first, replace(_FIRST, version=99, data=b"older"))
+        assert await load(harness.first) == _FIRST
+
+    async def test_an_older_snapshot_of_another_shape_takes_the_place(self, harness: StoresHarness) -> None:
+        """What was kept by code that has changed is of no use, how far it may have been."""
+        for changed in (replace(_FIRST, version=9, schema_version=2), replace(_FIRST, version=9, fingerprint="xyz")):
+            await save(harness.first, _FIRST)
+            await save(harness.first, changed)
+            assert await load(harness.first) == changed
+
+    async def test_a_snapshot_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
+        """Seen in it at once, by others with the commit, by nobody after a rollback."""
+        stores = harness.first
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                await stores.snapshots.save(unit, _FIRST)
+                assert await stores.snapshots.load(_FIRST.stream, _FIRST.kind, unit=unit) == _FIRST
+                assert await load(await harness.instance()) is None
+                raise _GivenUp
+        assert await load(stores) is None
+
+    async def test_two_that_save_one_snapshot_leave_the_newer(self, harness: StoresHarness) -> None:
+        """The second one waits for the first, and loses nothing by it."""
+        stores, other = harness.first, await harness.instance()
+        async with stores.database.begin() as unit:
+            await stores.snapshots.save(unit, replace(_FIRST, version=200))
+            second = asyncio.create_task(save(other, _FIRST))
+            assert await has_to_wait(second)
+        await second
+        assert await load(stores) == replace(_FIRST, version=200)
+
+    async def test_a_discarded_snapshot_is_gone(self, harness: StoresHarness) -> None:
+        """It says whether there was one; others stay."""
+        stores, other = harness.first, replace(_FIRST, kind="order-totals")
+        await save(stores, _FIRST, other)
+        assert await stores.snapshots.discard(_FIRST.stream, _FIRST.kind)
+        assert not await stores.snapshots.discard(_FIRST.stream, _FIRST.kind)
+        assert await load(stores) is None
+        assert await load(stores, other) == other
+
+    async def test_a_discard_can_be_part_of_a_transaction(self, harness: StoresHarness) -> None:
+        """What does not fit is thrown away and replaced, even by an older one; a rollback brings it back."""
+        stores, older = harness.first, replace(_FIRST, version=3)
+        await save(stores, _FIRST)
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                assert await stores.snapshots.discard(_FIRST.stream, _FIRST.kind, unit=unit)
+                assert await stores.snapshots.load(_FIRST.stream, _FIRST.kind, unit=unit) is None
+                raise _GivenUp
+        assert await load(stores) == _FIRST
+        async with stores.database.begin() as unit:
+            await stores.snapshots.discard(_FIRST.stream, _FIRST.kind, unit=unit)
+            await stores.snapshots.save(unit, older)
+        assert await load(stores) == older
+
+    async def test_all_of_a_kind_are_discarded_in_bounded_portions(self, harness: StoresHarness) -> None:
+        """Other kinds stay."""
+        stores, other = harness.first, replace(_FIRST, kind="order-totals")
+        await save(stores, other, *(replace(_FIRST, stream=f"order-{number}") for number in range(5)))
+        assert await stores.snapshots.discard_all("order", 3) == 3
+        assert await stores.snapshots.discard_all("order", 3) == 2
+        assert await stores.snapshots.discard_all("order", 3) == 0
+        assert await load(stores, other) == other
+
+    async def test_a_large_state_is_kept(self, harness: StoresHarness) -> None:
+        """Snapshots have no bound of their own."""
+        large = replace(_FIRST, data=bytes(range(256)) * 8_000)
+        await save(harness.first, large)
+        assert await load(harness.first) == large
