@@ -1,0 +1,147 @@
+"""Composing over real sockets: services that are slow, fail, hang, refuse, or cut the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from tests.integration.composition.servers import Downstream, downstream
+
+from freehold.composition import (
+    BreakerPhase,
+    BreakerPolicy,
+    Composer,
+    Composition,
+    HttpFetch,
+    Missing,
+    Read,
+    Request,
+    batch,
+)
+from freehold.errors import ConfigurationError, Unavailable
+
+Document = dict[str, Any]
+
+
+class Row(msgspec.Struct, frozen=True):
+    id: str
+
+
+@pytest.fixture
+async def services() -> AsyncIterator[Downstream]:
+    async with downstream() as made:
+        yield made
+
+
+@pytest.fixture
+async def fetch(services: Downstream) -> AsyncIterator[HttpFetch]:
+    async with HttpFetch(services.urls, answer_bytes_max=10_000) as opened:
+        yield opened
+
+
+def view(**paths: tuple[str, str]) -> Composition[str]:
+    """A part for each path: its service, and where it is."""
+    made: Composition[str] = Composition("view", budget_seconds=1.0)
+    for name, (service, path) in paths.items():
+        made.part(name, Read(service, path, Document, limit_seconds=0.6), by=lambda found: found.given)
+    return made
+
+
+async def test_what_can_be_had_is_there_and_the_rest_is_named_with_its_reason(
+    services: Downstream, fetch: HttpFetch
+) -> None:
+    composition = view(
+        well=("service", "/well/{key}"),
+        slow=("service", "/slow/{key}?seconds=0.2"),
+        flaky=("service", "/flaky/{key}"),
+        failing=("service", "/failing/{key}"),
+        hanging=("service", "/hanging/{key}"),
+        cutting=("service", "/cutting/{key}"),
+        large=("service", "/large/{key}"),
+        redirecting=("service", "/redirecting/{key}"),
+        gone=("gone", "/{key}"),
+    )
+    begun = time.monotonic()
+    found = await Composer(fetch).compose(composition, "k/1")
+    assert time.monotonic() - begun < 0.95
+    assert {each.part: each.reason for each in found.missing} == {
+        "failing": "unavailable",
+        "hanging": "timeout",
+        "cutting": "unavailable",
+        "large": "unavailable",
+        "redirecting": "refused",
+        "gone": "unavailable",
+    }
+    parts = {part.name: part for part in composition.parts}
+    assert found[parts["well"]] == {"path": "/well/k%2F1"}
+    assert (services.calls["failing"], services.calls["flaky"], services.calls["hanging"]) == (2, 2, 1)
+    async with asyncio.timeout(5):
+        await services.given_up.wait()
+    assert services.under_way == 0
+
+
+async def test_the_whole_takes_as_long_as_its_slowest_part(services: Downstream, fetch: HttpFetch) -> None:
+    composition = view(**{f"p{number}": ("service", "/slow/{key}?seconds=0.3") for number in range(6)})
+    begun = time.monotonic()
+    found = await Composer(fetch).compose(composition, "k")
+    took = time.monotonic() - begun
+    assert found.missing == ()
+    assert took < 0.6, f"six parts of 0.3 s took {took:.2f} s"
+    assert 0 < services.budgets_ms["slow"] <= 600
+
+
+async def test_a_hundred_keys_are_one_call(services: Downstream, fetch: HttpFetch) -> None:
+    composition: Composition[int] = Composition("many", budget_seconds=5.0)
+    rows = composition.part(
+        "rows",
+        batch("service", "/query", Row, field="ids", key=lambda row: row.id),
+        by=lambda found: [str(number) for number in range(found.given)],
+    )
+    found = await Composer(fetch).compose(composition, 100)
+    assert len(found[rows] or ()) == 100
+    assert services.calls["query"] == 1
+
+
+async def test_a_service_that_fails_is_spared_and_taken_back(services: Downstream, fetch: HttpFetch) -> None:
+    policy = BreakerPolicy(calls_min=4, open_seconds=0.2)
+    composer = Composer(fetch, breaker=policy)
+    failing, well = view(p=("service", "/failing/{key}")), view(p=("service", "/well/{key}"))
+    reasons = [(await composer.compose(failing, "k")).missing[0].reason for _ in range(6)]
+    assert reasons == ["unavailable"] * 2 + ["circuit-open"] * 4
+    assert services.calls["failing"] == 4
+    assert composer.breakers()["service"].phase is BreakerPhase.OPEN
+    async with asyncio.timeout(5):
+        while (await composer.compose(well, "k")).missing:  # noqa: ASYNC110 - the breaker tells nobody
+            await asyncio.sleep(0.02)
+    assert composer.breakers()["service"].phase is BreakerPhase.CLOSED
+
+
+async def test_headers_go_and_come_in_lower_case(services: Downstream, fetch: HttpFetch) -> None:
+    reply = await fetch(Request("service", "GET", "/well"))
+    assert (reply.status, reply.headers["freehold-consistency"]) == (200, "t1")
+
+
+async def test_a_service_without_an_address_is_an_error_of_the_program(fetch: HttpFetch) -> None:
+    with pytest.raises(ConfigurationError, match="nobody"):
+        await Composer(fetch).compose(view(p=("nobody", "/{key}")), "k")
+
+
+async def test_closed_it_opens_again_when_it_is_used(services: Downstream, fetch: HttpFetch) -> None:
+    await fetch.close()
+    assert (await fetch(Request("service", "GET", "/well"))).status == 200
+
+
+async def test_a_server_that_is_gone_is_missing_and_not_an_error() -> None:
+    composition = view(p=("service", "/well/{key}"))
+    async with downstream() as other:
+        own = HttpFetch(other.urls)
+        composer = Composer(own)
+        assert (await composer.compose(composition, "k")).missing == ()
+    async with own:
+        assert (await composer.compose(composition, "k")).missing == (Missing("p", "service", "unavailable"),)
+        with pytest.raises(Unavailable):
+            await own(Request("service", "GET", "/well"))
