@@ -26,7 +26,9 @@ from freehold.inbox.store import InboxStore
 from freehold.leases.store import LeaseStore
 from freehold.migrations import Migration
 from freehold.outbox.store import OutboxStore
+from freehold.projection.replays import ReplayStore
 from freehold.projection.store import CheckpointStore
+from freehold.projection.views import ViewStore
 from freehold.reconcile.store import ReconciliationStore
 from freehold.saga.store import SagaStore
 from freehold.schedule.store import ScheduleStore
@@ -53,6 +55,8 @@ class Stores:
     events: EventStore
     snapshots: SnapshotStore
     checkpoints: CheckpointStore
+    replays: ReplayStore
+    views: ViewStore
     progress: ProgressStore
     reconciliations: ReconciliationStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,7 @@ class Cases:
                 await unit.native.execute(clone.insert().values(order_id="a", customer="c", total=generation))
                 await tables.show(unit, generation)
             assert await read(stores, "SELECT total FROM order_summary") == [(generation,)]
-            assert [tuple(row) for row in await mapped(stores, sa.select(table.c.total))] == [(generation,)]
+            assert await mapped(stores, sa.select(table.c.total)) == [(generation,)]
         async with stores.database.begin() as unit:
             await tables.drop(unit, 1)
             await tables.drop(unit, 1)
@@ -137,21 +137,19 @@ class Cases:
         try:
             for _ in range(3):
                 assert await read(reader, "SELECT * FROM order_summary") == [("a", "c", 1)]
-                assert [tuple(each) for each in await mapped(reader, sa.text("SELECT * FROM order_summary"))] == [
-                    ("a", "c", 1)
-                ]
+                assert await mapped(reader, sa.text("SELECT * FROM order_summary")) == [("a", "c", 1)]
             async with stores.database.begin() as unit:
                 await after.create(unit, 2)
                 await unit.native.execute(after.clone(new, 2).insert().values(order_id="a", customer="c", total=2))
                 await after.show(unit, 2)
             assert await read(reader, "SELECT * FROM order_summary") == [("a", "c", 2, 5)]
             # Inside of a transaction the driver may not try again by itself: the error says so, and the next one works.
-            rows: Sequence[object] = []
+            rows: list[tuple[object, ...]] = []
             for _ in range(2):
                 with contextlib.suppress(ConcurrencyConflict):
-                    rows = [tuple(each) for each in await mapped(reader, sa.text("SELECT * FROM order_summary"))]
+                    rows = await mapped(reader, sa.text("SELECT * FROM order_summary"))
             assert rows == [("a", "c", 2, 5)]
-            assert [tuple(row) for row in await mapped(reader, sa.select(old.c.total))] == [(2,)]
+            assert await mapped(reader, sa.select(old.c.total)) == [(2,)]
         finally:
             await reader.database.close()
 
@@ -242,8 +240,7 @@ async def read(stores: Stores, statement: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await sql.fetch(statement)]
 
 
-async def mapped(stores: Stores, statement: sa.Executable) -> Sequence[sa.Row[tuple[object, ...]]]:
+async def mapped(stores: Stores, statement: sa.Executable) -> list[tuple[object, ...]]:
     """As a service reads: through SQLAlchemy, in a transaction."""
     async with stores.database.begin() as unit:
-        rows: Sequence[sa.Row[tuple[object, ...]]] = (await unit.native.execute(statement)).all()
-    return rows
+        return [tuple(row) for row in await unit.native.execute(statement)]

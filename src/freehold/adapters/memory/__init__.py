@@ -19,9 +19,11 @@ from freehold.adapters.memory.leases import MemoryLeaseStore
 from freehold.adapters.memory.outbox import MemoryOutboxStore
 from freehold.adapters.memory.progress import MemoryProgressStore
 from freehold.adapters.memory.reconciliations import MemoryReconciliationStore
+from freehold.adapters.memory.replays import MemoryReplayStore
 from freehold.adapters.memory.saga import MemorySagaStore
 from freehold.adapters.memory.schedule import MemoryScheduleStore
 from freehold.adapters.memory.snapshots import MemorySnapshotStore
+from freehold.adapters.memory.views import MemoryViewStore
 from freehold.binding import Stores
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock, SystemClock
@@ -56,6 +58,8 @@ class MemoryAdapter:
             events=MemoryEventStore(database),
             snapshots=MemorySnapshotStore(database),
             checkpoints=MemoryCheckpointStore(database),
+            replays=MemoryReplayStore(database),
+            views=MemoryViewStore(),
             progress=MemoryProgressStore(database),
             reconciliations=MemoryReconciliationStore(database),
         )

@@ -37,6 +37,7 @@ class PostgresAdapter:
         from freehold.adapters.postgres.outbox import PostgresOutboxStore
         from freehold.adapters.postgres.saga import PostgresSagaStore
         from freehold.adapters.postgres.schedule import PostgresScheduleStore
+        from freehold.adapters.postgres.views import PostgresViewStore
         from freehold.adapters.sql.audit import SqlAuditStore
         from freehold.adapters.sql.checkpoints import SqlCheckpointStore
         from freehold.adapters.sql.deadletters import SqlDeadLetterStore
@@ -44,6 +45,7 @@ class PostgresAdapter:
         from freehold.adapters.sql.leases import SqlLeaseStore
         from freehold.adapters.sql.progress import SqlProgressStore
         from freehold.adapters.sql.reconciliations import SqlReconciliationStore
+        from freehold.adapters.sql.replays import SqlReplayStore
         from freehold.adapters.sql.snapshots import SqlSnapshotStore
         from freehold.binding import Stores
 
@@ -63,6 +65,8 @@ class PostgresAdapter:
             events=PostgresEventStore(database, dialect),
             snapshots=SqlSnapshotStore(database, dialect),
             checkpoints=SqlCheckpointStore(database, dialect),
+            replays=SqlReplayStore(database, dialect),
+            views=PostgresViewStore(database, dialect),
             progress=SqlProgressStore(database, dialect),
             reconciliations=SqlReconciliationStore(database, dialect),
         )

@@ -74,6 +74,7 @@ class PooledAsyncpg(AsyncpgConnection):
         limits = "; ".join(f"SET LOCAL {name} = {value}" for name, value in time_limits(options).items())
         self._begin = "BEGIN ISOLATION LEVEL READ COMMITTED" + (f"; {limits}" if proxied else "")
         self._begin_seconds = options.connect_timeout_seconds
+        self._usual_seconds = self._seconds
         self._suspect = False
 
     @property
@@ -82,11 +83,12 @@ class PooledAsyncpg(AsyncpgConnection):
         return self._suspect or self._driver.is_closed() or self._driver.is_in_transaction()
 
     def allow(self, seconds: float) -> None:
-        """Give this use of the connection another time limit: migrations run longer than business transactions."""
+        """Give this transaction another time limit: migrations run longer than business transactions."""
         self._seconds = seconds + _GRACE_SECONDS
 
     async def begin(self) -> None:
         """BEGIN and the time limits, in one round trip."""
+        self._seconds = self._usual_seconds
         try:
             await self._driver.execute(self._begin, timeout=self._begin_seconds)
         except Exception as error:

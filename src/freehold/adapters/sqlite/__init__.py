@@ -34,6 +34,7 @@ class SqliteAdapter:
         from freehold.adapters.sql.leases import SqlLeaseStore
         from freehold.adapters.sql.progress import SqlProgressStore
         from freehold.adapters.sql.reconciliations import SqlReconciliationStore
+        from freehold.adapters.sql.replays import SqlReplayStore
         from freehold.adapters.sql.schedule import SqlScheduleStore
         from freehold.adapters.sql.snapshots import SqlSnapshotStore
         from freehold.adapters.sqlite.database import SqliteDatabase
@@ -41,6 +42,7 @@ class SqliteAdapter:
         from freehold.adapters.sqlite.inbox import SqliteInboxStore
         from freehold.adapters.sqlite.outbox import SqliteOutboxStore
         from freehold.adapters.sqlite.saga import SqliteSagaStore
+        from freehold.adapters.sqlite.views import SqliteViewStore
         from freehold.binding import Stores
 
         database = SqliteDatabase(url, options, migrations, clock)
@@ -59,6 +61,8 @@ class SqliteAdapter:
             events=SqliteEventStore(database, dialect),
             snapshots=SqlSnapshotStore(database, dialect),
             checkpoints=SqlCheckpointStore(database, dialect),
+            replays=SqlReplayStore(database, dialect),
+            views=SqliteViewStore(database, dialect),
             progress=SqlProgressStore(database, dialect),
             reconciliations=SqlReconciliationStore(database, dialect),
         )

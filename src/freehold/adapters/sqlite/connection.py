@@ -68,6 +68,7 @@ class PooledAiosqlite(AiosqliteConnection):
         super().__init__(driver, options)
         self._inline = driver
         self._lock_seconds = options.lock_timeout_seconds
+        self._usual_seconds = options.statement_timeout_seconds
         self._suspect = False
 
     @property
@@ -75,8 +76,16 @@ class PooledAiosqlite(AiosqliteConnection):
         """Closed, or left in a transaction."""
         return self._suspect or self._in_transaction(closed=True)
 
+    def allow(self, seconds: float) -> None:
+        """Give the rest of this transaction another time limit. What runs longer than others runs in the connection's
+        own thread: it would hold up the event loop otherwise.
+        """
+        self._seconds = seconds
+        self._inline.inline = False
+
     async def begin(self) -> None:
         """Take the write lock at once: a transaction that reads first could not take it later without a conflict."""
+        self._seconds = self._usual_seconds
         try:
             await self.execute("BEGIN IMMEDIATE")
             self._inline.inline = True

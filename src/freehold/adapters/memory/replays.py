@@ -1,0 +1,134 @@
+"""Replays in memory. Adapter: imports the replay port and the memory database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from freehold.adapters.memory.database import MemoryDatabase
+from freehold.adapters.memory.state import Table, memory_unit
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
+
+__all__ = ["MemoryReplayStore"]
+
+_REPLAYS: Final[Table[int, Replay]] = Table("replays")
+_ERRORS: Final[Table[tuple[int, int], ReplayError]] = Table("replay-errors")
+
+
+class MemoryReplayStore(ReplayStore):
+    """Replays by number, errors by replay and position."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def create(self, unit: UnitOfWork, replay: NewReplay) -> Replay:
+        """Put it under the next number."""
+        now = self._database.now()
+        made = Replay(
+            number=memory_unit(unit).draw(),
+            projection=replay.projection,
+            generation=replay.generation,
+            recorded_from=replay.recorded_from,
+            recorded_to=replay.recorded_to,
+            position=replay.position,
+            end=replay.end,
+            applied=0,
+            failed=0,
+            state=ReplayState.RUNNING,
+            actor=replay.actor,
+            reason=replay.reason,
+            tables=(),
+            created_at=now,
+            updated_at=now,
+        )
+        return self._put(unit, made)
+
+    async def own(self, unit: UnitOfWork, number: int, tables: Sequence[str]) -> Replay:
+        """Replace it."""
+        return self._put(unit, replace(_found(unit, number), tables=tuple(tables)))
+
+    async def advance(
+        self, unit: UnitOfWork, seen: Replay, position: int, *, applied: int, failed: Sequence[ReplayError] = ()
+    ) -> Replay:
+        """Compare and set, then the errors."""
+        now = memory_unit(unit).rows(_REPLAYS).get(seen.number)
+        if now is None or now.state is not ReplayState.RUNNING or _where(now) != _where(seen):
+            raise ConcurrencyConflict(
+                f"replay {seen.number} is not at {seen.position} any more",
+                hint="somebody else works on it, or ended it",
+            )
+        for each in failed:
+            memory_unit(unit).rows(_ERRORS).put((seen.number, each.position), each)
+        return self._put(
+            unit, replace(now, position=position, applied=now.applied + applied, failed=now.failed + len(failed))
+        )
+
+    async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:
+        """Move the state on."""
+        return self._to_state(unit, number, ReplayState.RUNNING, state)
+
+    async def again(self, unit: UnitOfWork, number: int) -> Replay:
+        """Move the state back."""
+        found = _found(unit, number)
+        if found.state is ReplayState.RUNNING:
+            return found
+        return self._to_state(unit, number, ReplayState.CANCELLED, ReplayState.RUNNING)
+
+    async def get(self, number: int) -> Replay:
+        """Look one up."""
+        found = (await self._database.read(_REPLAYS)).get(number)
+        if found is None:
+            raise _unknown(number)
+        return found
+
+    async def find(self, projection: str | None = None, *, limit: int = 100) -> Sequence[Replay]:
+        """Newest first."""
+        rows = sorted((await self._database.read(_REPLAYS)).values(), key=lambda each: -each.number)
+        return [each for each in rows if projection is None or each.projection == projection][:limit]
+
+    async def errors(self, number: int, *, after: int = 0, limit: int = 100) -> Sequence[ReplayError]:
+        """In order of position."""
+        rows = sorted((await self._database.read(_ERRORS)).items())
+        return [each for (replay, position), each in rows if replay == number and position > after][:limit]
+
+    async def delete(self, unit: UnitOfWork, number: int) -> Replay | None:
+        """Delete both, unless it runs."""
+        found = memory_unit(unit).rows(_REPLAYS).get(number)
+        if found is None:
+            return None
+        if found.state is ReplayState.RUNNING:
+            raise ConcurrencyConflict(f"replay {number} is running", hint="cancel it first")
+        memory_unit(unit).rows(_REPLAYS).remove(number)
+        errors = memory_unit(unit).rows(_ERRORS)
+        for key in [key for key, _ in errors.items() if key[0] == number]:
+            errors.remove(key)
+        return found
+
+    def _to_state(self, unit: UnitOfWork, number: int, seen: ReplayState, to: ReplayState) -> Replay:
+        found = _found(unit, number)
+        if found.state is not seen:
+            raise ConcurrencyConflict(f"replay {number} is {found.state.value}, not {seen.value}")
+        return self._put(unit, replace(found, state=to))
+
+    def _put(self, unit: UnitOfWork, replay: Replay) -> Replay:
+        made = replace(replay, updated_at=self._database.now())
+        memory_unit(unit).rows(_REPLAYS).put(made.number, made)
+        return made
+
+
+def _where(replay: Replay) -> tuple[int, int, int]:
+    return (replay.position, replay.applied, replay.failed)
+
+
+def _found(unit: UnitOfWork, number: int) -> Replay:
+    found = memory_unit(unit).rows(_REPLAYS).get(number)
+    if found is None:
+        raise _unknown(number)
+    return found
+
+
+def _unknown(number: int) -> NotFound:
+    return NotFound(f"there is no replay {number}", hint="freehold projection replay list")

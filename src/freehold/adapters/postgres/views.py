@@ -1,0 +1,52 @@
+"""PostgreSQL's materialised views, refreshed beside their readers. Imports the base of the SQL adapters."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from freehold.adapters.postgres.connection import PooledAsyncpg
+from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.views import SqlViewStore
+from freehold.errors import ConfigurationError
+from freehold.projection.views import MaterializedView
+
+__all__ = ["PostgresViewStore"]
+
+
+class PostgresViewStore(SqlViewStore):
+    """`CREATE MATERIALIZED VIEW` with a unique index, `REFRESH MATERIALIZED VIEW CONCURRENTLY`.
+
+    A view that is declared in other words is built beside the old one, and takes its place at the end, in the same
+    transaction. Refreshing compares the old rows with the new ones by the unique index and writes the difference, so it
+    costs most where most has changed.
+    """
+
+    emulated: ClassVar[bool] = False
+
+    async def _allow(self, sql: SqlConnection, seconds: float) -> None:
+        if isinstance(sql, PooledAsyncpg):
+            sql.allow(seconds)
+        await sql.execute(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")
+
+    async def _build(self, sql: SqlConnection, view: MaterializedView, *, known: bool) -> None:
+        rows = await sql.fetch("SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)", (f'"{view.name}"',))
+        if rows and (rows[0][0] != "m" or not known):
+            raise ConfigurationError(
+                f"'{view.name}' exists already, and is no materialised view of Freehold's",
+                hint="rename it in a migration, or give the view another name",
+            )
+        columns = ", ".join(f'"{column}"' for column in view.key)
+        for statement in (
+            f'CREATE MATERIALIZED VIEW "{view.name}__next" AS {view.definition}',
+            f'CREATE UNIQUE INDEX "{view.name}__nkey" ON "{view.name}__next" ({columns})',
+            f'DROP MATERIALIZED VIEW IF EXISTS "{view.name}"',
+            f'ALTER MATERIALIZED VIEW "{view.name}__next" RENAME TO "{view.name}"',
+            f'ALTER INDEX "{view.name}__nkey" RENAME TO "{view.name}__key"',
+        ):
+            await sql.execute(statement)
+
+    async def _renew(self, sql: SqlConnection, view: MaterializedView) -> None:
+        await sql.execute(f'REFRESH MATERIALIZED VIEW CONCURRENTLY "{view.name}"')
+
+    async def _drop(self, sql: SqlConnection, name: str) -> None:
+        await sql.execute(f'DROP MATERIALIZED VIEW IF EXISTS "{name}"')

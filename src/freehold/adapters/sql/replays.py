@@ -1,0 +1,188 @@
+"""Replays on an SQL database. Base of the SQL engines: imports its siblings and the replay port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
+
+__all__ = ["SqlReplayStore"]
+
+_DETAIL_CHARACTERS_MAX = 2000
+_COLUMNS = """\
+number, projection, generation, recorded_from, recorded_to, position, end_position, applied, failed, state, actor,
+reason, tables, created_at, updated_at"""
+
+
+class SqlReplayStore(SqlStore, ReplayStore):
+    """A row for each replay, a row for each event that failed."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        self._insert = f"""
+INSERT INTO freehold_replay (projection, generation, recorded_from, recorded_to, position, end_position, applied,
+    failed, state, actor, reason, tables, created_at, updated_at)
+VALUES ($2, $3, $4, $5, $6, $7, 0, 0, 'running', $8, $9, '[]', {now}, {now}) RETURNING {_COLUMNS}"""
+        update = f"UPDATE freehold_replay SET updated_at = {now}, "
+        self._own = f"{update} tables = $2 WHERE number = $3 RETURNING {_COLUMNS}"
+        self._advance = f"""
+{update} position = $2, applied = applied + $3, failed = failed + $4
+WHERE number = $5 AND position = $6 AND applied = $7 AND failed = $8 AND state = 'running' RETURNING {_COLUMNS}"""
+        self._move_state = f"{update} state = $2 WHERE number = $3 AND state = $4 RETURNING {_COLUMNS}"
+        self._error = """
+INSERT INTO freehold_replay_error (replay, position, stream, version, event_id, type, error, detail)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
+
+    async def create(self, unit: UnitOfWork, replay: NewReplay) -> Replay:
+        """Insert."""
+        rows = await sql_of(unit).fetch(
+            self._insert,
+            (
+                self._dialect.now(),
+                replay.projection,
+                replay.generation,
+                self._dialect.time(replay.recorded_from),
+                self._dialect.time(replay.recorded_to),
+                replay.position,
+                replay.end,
+                replay.actor,
+                replay.reason,
+            ),
+        )
+        return self._replay(rows[0])
+
+    async def own(self, unit: UnitOfWork, number: int, tables: Sequence[str]) -> Replay:
+        """Write the names down."""
+        names = msgspec.json.encode(list(tables)).decode()
+        rows = await sql_of(unit).fetch(self._own, (self._dialect.now(), names, number))
+        return self._one(rows, number)
+
+    async def advance(
+        self, unit: UnitOfWork, seen: Replay, position: int, *, applied: int, failed: Sequence[ReplayError] = ()
+    ) -> Replay:
+        """Compare and set, then the errors."""
+        sql = sql_of(unit)
+        counts = (position, applied, len(failed))
+        compared = (seen.number, seen.position, seen.applied, seen.failed)
+        rows = await sql.fetch(self._advance, (self._dialect.now(), *counts, *compared))
+        if not rows:
+            raise ConcurrencyConflict(
+                f"replay {seen.number} is not at {seen.position} any more",
+                hint="somebody else works on it, or ended it",
+            )
+        if failed:
+            await sql.execute_many(self._error, [self._error_row(seen.number, each) for each in failed])
+        return self._replay(rows[0])
+
+    async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:
+        """Move the state on."""
+        return await self._to_state(sql_of(unit), number, ReplayState.RUNNING, state)
+
+    async def again(self, unit: UnitOfWork, number: int) -> Replay:
+        """Move the state back."""
+        sql = sql_of(unit)
+        found = self._one(
+            await sql.fetch(f"SELECT {_COLUMNS} FROM freehold_replay WHERE number = $1", (number,)), number
+        )
+        if found.state is ReplayState.RUNNING:
+            return found
+        return await self._to_state(sql, number, ReplayState.CANCELLED, ReplayState.RUNNING)
+
+    async def get(self, number: int) -> Replay:
+        """Look one up."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(f"SELECT {_COLUMNS} FROM freehold_replay WHERE number = $1", (number,))
+        return self._one(rows, number)
+
+    async def find(self, projection: str | None = None, *, limit: int = 100) -> Sequence[Replay]:
+        """Newest first."""
+        where, parameters = ("", (limit,)) if projection is None else ("WHERE projection = $2", (limit, projection))
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                f"SELECT {_COLUMNS} FROM freehold_replay {where} ORDER BY number DESC LIMIT $1", parameters
+            )
+        return [self._replay(row) for row in rows]
+
+    async def errors(self, number: int, *, after: int = 0, limit: int = 100) -> Sequence[ReplayError]:
+        """In order of position."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                "SELECT position, stream, version, event_id, type, error, detail FROM freehold_replay_error"
+                " WHERE replay = $1 AND position > $2 ORDER BY position LIMIT $3",
+                (number, after, limit),
+            )
+        return [
+            ReplayError(position, stream, version, self._dialect.read_uuid(event_id), *texts)
+            for position, stream, version, event_id, *texts in rows
+        ]
+
+    async def delete(self, unit: UnitOfWork, number: int) -> Replay | None:
+        """Delete both, unless it runs."""
+        sql = sql_of(unit)
+        rows = await sql.fetch(f"DELETE FROM freehold_replay WHERE number = $1 RETURNING {_COLUMNS}", (number,))
+        if not rows:
+            return None
+        replay = self._replay(rows[0])
+        if replay.state is ReplayState.RUNNING:
+            raise ConcurrencyConflict(f"replay {number} is running", hint="cancel it first")
+        await sql.execute("DELETE FROM freehold_replay_error WHERE replay = $1", (number,))
+        return replay
+
+    async def _to_state(self, sql: SqlConnection, number: int, seen: ReplayState, to: ReplayState) -> Replay:
+        rows = await sql.fetch(self._move_state, (self._dialect.now(), to.value, number, seen.value))
+        if rows:
+            return self._replay(rows[0])
+        found = await sql.fetch("SELECT state FROM freehold_replay WHERE number = $1", (number,))
+        if not found:
+            raise _unknown(number)
+        raise ConcurrencyConflict(f"replay {number} is {found[0][0]}, not {seen.value}")
+
+    def _error_row(self, number: int, failed: ReplayError) -> tuple[object, ...]:
+        return (
+            number,
+            failed.position,
+            failed.stream,
+            failed.version,
+            self._dialect.uuid(failed.event_id),
+            failed.type,
+            failed.error,
+            storable(failed.detail, _DETAIL_CHARACTERS_MAX),
+        )
+
+    def _one(self, rows: Sequence[Row], number: int) -> Replay:
+        if not rows:
+            raise _unknown(number)
+        return self._replay(rows[0])
+
+    def _replay(self, row: Row) -> Replay:
+        number, projection, generation, begins, ends, position, end, applied, failed, state, *rest = row
+        actor, reason, tables, created_at, updated_at = rest
+        return Replay(
+            number=number,
+            projection=projection,
+            generation=generation,
+            recorded_from=None if begins is None else self._dialect.read_time(begins),
+            recorded_to=None if ends is None else self._dialect.read_time(ends),
+            position=position,
+            end=end,
+            applied=applied,
+            failed=failed,
+            state=ReplayState(state),
+            actor=actor,
+            reason=reason,
+            tables=tuple(msgspec.json.decode(tables)),
+            created_at=self._dialect.read_time(created_at),
+            updated_at=self._dialect.read_time(updated_at),
+        )
+
+
+def _unknown(number: int) -> NotFound:
+    return NotFound(f"there is no replay {number}", hint="freehold projection replay list")

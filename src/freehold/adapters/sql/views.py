@@ -1,0 +1,135 @@
+"""Materialised views on an SQL database. Base of the SQL engines: imports its siblings and the view port.
+
+The engine's package says how a view is built, refreshed and dropped; what is known of it is written in the transaction
+that does so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, storable
+from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound
+from freehold.ids import stable_hash
+from freehold.projection.views import MaterializedView, ViewState, ViewStore
+
+__all__ = ["SqlViewStore"]
+
+_ERROR_CHARACTERS_MAX = 500
+
+
+class SqlViewStore(SqlStore, ViewStore, ABC):
+    """What is known of views in a table, the views beside it."""
+
+    emulated: ClassVar[bool]
+    """Whether the engine knows no materialised views of its own."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        self._select = f"""
+SELECT name, digest, refreshed_at, duration_seconds, {dialect.seconds_sql(now, "attempted_at")}, failures, error
+FROM freehold_view"""
+        self._refreshed = f"""
+INSERT INTO freehold_view (attempted_at, refreshed_at, name, digest, duration_seconds, failures, error)
+VALUES ({now}, {now}, $2, $3, $4, 0, '')
+ON CONFLICT (name) DO UPDATE SET attempted_at = excluded.attempted_at, refreshed_at = excluded.refreshed_at,
+    digest = excluded.digest, duration_seconds = excluded.duration_seconds, failures = 0, error = ''"""
+        self._failed = f"""
+INSERT INTO freehold_view (attempted_at, name, digest, failures, error) VALUES ({now}, $2, '', 1, $3)
+ON CONFLICT (name) DO UPDATE SET attempted_at = excluded.attempted_at, failures = freehold_view.failures + 1,
+    error = excluded.error"""
+
+    @abstractmethod
+    async def _allow(self, sql: SqlConnection, seconds: float) -> None:
+        """Give this transaction another time limit than business transactions have."""
+
+    @abstractmethod
+    async def _build(self, sql: SqlConnection, view: MaterializedView, *, known: bool) -> None:
+        """Build the view, in the place of the one that is `known`. Raises `ConfigurationError` for a name in use."""
+
+    @abstractmethod
+    async def _renew(self, sql: SqlConnection, view: MaterializedView) -> None:
+        """Refresh a view that was built from the same definition."""
+
+    @abstractmethod
+    async def _drop(self, sql: SqlConnection, name: str) -> None:
+        """Drop a view that was built."""
+
+    async def refresh(self, view: MaterializedView) -> ViewState:
+        """One transaction with what is known of the view; a failure is written in another."""
+        try:
+            return await self._refresh(view)
+        except ConcurrencyConflict:
+            raise
+        except FreeholdError as error:
+            # Where the database cannot be reached, nothing can be kept in it either.
+            with contextlib.suppress(FreeholdError):
+                await self._keep_failure(view, error)
+            raise
+
+    async def states(self) -> Sequence[ViewState]:
+        """All, by name."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(f"{self._select} ORDER BY name", (self._dialect.now(),))
+        return [self._state(row) for row in rows]
+
+    async def drop(self, name: str) -> bool:
+        """The view and its row, in one transaction."""
+        async with self._database.begin() as unit:
+            await self._take_turn(unit.sql, name)
+            rows = await unit.sql.fetch("DELETE FROM freehold_view WHERE name = $1 RETURNING digest", (name,))
+            if rows and rows[0][0]:
+                await self._drop(unit.sql, name)
+        return bool(rows)
+
+    async def _refresh(self, view: MaterializedView) -> ViewState:
+        async with self._database.begin() as unit:
+            await self._take_turn(unit.sql, view.name)
+            await self._allow(unit.sql, view.timeout_seconds)
+            begun = time.monotonic()
+            rows = await unit.sql.fetch("SELECT digest FROM freehold_view WHERE name = $1", (view.name,))
+            digest = rows[0][0] if rows else ""
+            if digest == view.digest:
+                await self._renew(unit.sql, view)
+            else:
+                await self._build(unit.sql, view, known=bool(digest))
+            seconds = time.monotonic() - begun
+            await unit.sql.execute(self._refreshed, (self._dialect.now(), view.name, view.digest, seconds))
+            return await self._read(unit.sql, view.name)
+
+    async def _keep_failure(self, view: MaterializedView, error: FreeholdError) -> None:
+        text = storable(f"{type(error).__name__}: {error.message}", _ERROR_CHARACTERS_MAX)
+        async with self._database.begin() as unit:
+            await unit.sql.execute(self._failed, (self._dialect.now(), view.name, text))
+
+    async def _take_turn(self, sql: SqlConnection, name: str) -> None:
+        if not (await sql.fetch(self._dialect.alone_sql, (stable_hash(f"freehold.view/{name}"),)))[0][0]:
+            raise ConcurrencyConflict(
+                f"materialised view '{name}' is being refreshed by somebody else", hint="try again when that has ended"
+            )
+
+    async def _read(self, sql: SqlConnection, name: str) -> ViewState:
+        rows = await sql.fetch(f"{self._select} WHERE name = $2", (self._dialect.now(), name))
+        if not rows:
+            raise NotFound(f"nothing is known of materialised view '{name}'")
+        return self._state(rows[0])
+
+    def _state(self, row: Row) -> ViewState:
+        name, digest, refreshed_at, duration, attempted_seconds, failures, error = row
+        return ViewState(
+            name=name,
+            digest=digest,
+            refreshed_at=None if refreshed_at is None else self._dialect.read_time(refreshed_at),
+            duration_seconds=duration,
+            attempted_seconds=max(0.0, float(attempted_seconds)),
+            failures=failures,
+            error=error,
+            emulated=self.emulated,
+        )

@@ -1,0 +1,30 @@
+-- A span of history that is read again; `number` names the tables of its own. Kept until it is dropped by a person.
+CREATE TABLE freehold_replay (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    projection TEXT NOT NULL,
+    generation INTEGER,
+    recorded_from INTEGER,
+    recorded_to INTEGER,
+    position INTEGER NOT NULL,
+    end_position INTEGER NOT NULL,
+    applied INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    tables TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+);
+CREATE INDEX freehold_replay_projection ON freehold_replay (projection, number);
+CREATE TABLE freehold_replay_error (
+    replay INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    error TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (replay, position)
+);

@@ -1,0 +1,48 @@
+"""Materialised views on SQLite, which has none: an emulation by tables. Imports the base of the SQL adapters."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.views import SqlViewStore
+from freehold.adapters.sqlite.connection import PooledAiosqlite
+from freehold.errors import ConfigurationError
+from freehold.projection.views import MaterializedView
+
+__all__ = ["SqliteViewStore"]
+
+
+class SqliteViewStore(SqlViewStore):
+    """A table that is built anew at each refresh and swapped at its end, in one transaction.
+
+    Readers have the old rows until the commit (WAL), but nobody else writes for as long as the query takes.
+    """
+
+    emulated: ClassVar[bool] = True
+
+    async def _allow(self, sql: SqlConnection, seconds: float) -> None:
+        if isinstance(sql, PooledAiosqlite):
+            sql.allow(seconds)
+
+    async def _build(self, sql: SqlConnection, view: MaterializedView, *, known: bool) -> None:
+        rows = await sql.fetch("SELECT type FROM sqlite_schema WHERE name = $1", (view.name,))
+        if rows and (rows[0][0] != "table" or not known):
+            raise ConfigurationError(
+                f"'{view.name}' exists already, and is no materialised view of Freehold's",
+                hint="rename it in a migration, or give the view another name",
+            )
+        await self._renew(sql, view)
+
+    async def _renew(self, sql: SqlConnection, view: MaterializedView) -> None:
+        columns = ", ".join(f'"{column}"' for column in view.key)
+        for statement in (
+            f'CREATE TABLE "{view.name}__next" AS {view.definition}',
+            f'DROP TABLE IF EXISTS "{view.name}"',
+            f'ALTER TABLE "{view.name}__next" RENAME TO "{view.name}"',
+            f'CREATE UNIQUE INDEX "{view.name}__key" ON "{view.name}" ({columns})',
+        ):
+            await sql.execute(statement)
+
+    async def _drop(self, sql: SqlConnection, name: str) -> None:
+        await sql.execute(f'DROP TABLE IF EXISTS "{name}"')

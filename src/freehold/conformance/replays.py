@@ -1,0 +1,182 @@
+"""The suite of the replay port. Bind it with a `harness` fixture, see `freehold.conformance.harness`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.conformance.harness import StoresHarness
+from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.ids import new_id
+from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState
+
+__all__ = ["ReplayStoreConformance"]
+
+_FROM, _TO = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+
+
+async def _begun(stores: Stores, **changes: Any) -> Replay:
+    values: dict[str, Any] = {
+        "projection": "order-summary",
+        "generation": None,
+        "recorded_from": _FROM,
+        "recorded_to": _TO,
+        "position": 10,
+        "end": 500,
+        "actor": "ann",
+        "reason": "a bug in March",
+    }
+    async with stores.database.begin() as unit:
+        return await stores.replays.create(unit, NewReplay(**{**values, **changes}))
+
+
+async def _advance(stores: Stores, seen: Replay, position: int, *failed: ReplayError, applied: int = 1) -> Replay:
+    async with stores.database.begin() as unit:
+        return await stores.replays.advance(unit, seen, position, applied=applied, failed=failed)
+
+
+async def _end(stores: Stores, number: int, state: ReplayState = ReplayState.DONE) -> Replay:
+    async with stores.database.begin() as unit:
+        return await stores.replays.end(unit, number, state)
+
+
+def _error(position: int) -> ReplayError:
+    return ReplayError(
+        position, f"order-{position}", 3, new_id(), "orders.placed", "ValueError", "in summary.py, line 7"
+    )
+
+
+class ReplayStoreConformance:
+    """What every replay store does."""
+
+    async def test_a_replay_begins_where_it_was_told_to(self, harness: StoresHarness) -> None:
+        """All that it was asked for is kept."""
+        replay = await _begun(harness.first, generation=4)
+        assert replay == await harness.first.replays.get(replay.number)
+        assert (replay.projection, replay.generation) == ("order-summary", 4)
+        assert (replay.recorded_from, replay.recorded_to) == (_FROM, _TO)
+        assert (replay.position, replay.end, replay.applied, replay.failed) == (10, 500, 0, 0)
+        assert (replay.state, replay.actor, replay.reason) == (ReplayState.RUNNING, "ann", "a bug in March")
+        assert replay.tables == ()
+        assert replay.created_at == harness.clock.now()
+
+    async def test_bounds_may_be_left_out(self, harness: StoresHarness) -> None:
+        """From the beginning, to the end."""
+        replay = await _begun(harness.first, recorded_from=None, recorded_to=None)
+        assert (replay.recorded_from, replay.recorded_to, replay.generation) == (None, None, None)
+
+    async def test_numbers_are_never_given_twice(self, harness: StoresHarness) -> None:
+        """Also after the newest was deleted."""
+        first = await _begun(harness.first)
+        await _end(harness.first, first.number)
+        async with harness.first.database.begin() as unit:
+            await harness.first.replays.delete(unit, first.number)
+        assert (await _begun(harness.first)).number > first.number
+
+    async def test_its_position_and_counts_move_on(self, harness: StoresHarness) -> None:
+        """Counts are added, errors kept."""
+        replay = await _begun(harness.first)
+        harness.clock.advance(60)
+        replay = await _advance(harness.first, replay, 20, applied=10)
+        replay = await _advance(harness.first, replay, 22, _error(22), applied=0)
+        assert (replay.position, replay.applied, replay.failed) == (22, 10, 1)
+        assert replay == await harness.first.replays.get(replay.number)
+        assert replay.updated_at > replay.created_at
+
+    async def test_of_two_who_work_on_one_the_later_is_refused(self, harness: StoresHarness) -> None:
+        """The one that was overtaken writes nothing, errors neither."""
+        replay = await _begun(harness.first)
+        second = await harness.instance()
+        await _advance(harness.first, replay, 20)
+        with pytest.raises(ConcurrencyConflict):
+            await _advance(second, replay, 30, _error(30))
+        assert (await second.replays.get(replay.number)).position == 20
+        assert await second.replays.errors(replay.number) == []
+
+    async def test_an_advance_is_taken_back_with_its_transaction(self, harness: StoresHarness) -> None:
+        """What it stands for is taken back as well."""
+        replay = await _begun(harness.first)
+        with pytest.raises(RuntimeError):
+            async with harness.first.database.begin() as unit:
+                await harness.first.replays.advance(unit, replay, 20, applied=1, failed=[_error(20)])
+                raise RuntimeError
+        assert await harness.first.replays.get(replay.number) == replay
+        assert await harness.first.replays.errors(replay.number) == []
+
+    async def test_errors_are_listed_page_by_page(self, harness: StoresHarness) -> None:
+        """In order of position."""
+        replay = await _begun(harness.first)
+        errors = [_error(position) for position in (11, 15, 19)]
+        await _advance(harness.first, replay, 20, *reversed(errors))
+        assert list(await harness.first.replays.errors(replay.number, limit=2)) == errors[:2]
+        assert list(await harness.first.replays.errors(replay.number, after=15)) == errors[2:]
+        assert await harness.first.replays.errors(replay.number + 1) == []
+
+    async def test_one_that_has_ended_does_not_move(self, harness: StoresHarness) -> None:
+        """And does not end twice."""
+        replay = await _begun(harness.first)
+        assert (await _end(harness.first, replay.number)).state is ReplayState.DONE
+        with pytest.raises(ConcurrencyConflict):
+            await _advance(harness.first, replay, 20)
+        with pytest.raises(ConcurrencyConflict):
+            await _end(harness.first, replay.number, ReplayState.CANCELLED)
+
+    async def test_a_cancelled_one_goes_on(self, harness: StoresHarness) -> None:
+        """From where it stands; one that is done does not."""
+        replay = await _advance(harness.first, await _begun(harness.first), 20)
+        await _end(harness.first, replay.number, ReplayState.CANCELLED)
+        for _ in range(2):
+            async with harness.first.database.begin() as unit:
+                again = await harness.first.replays.again(unit, replay.number)
+            assert (again.state, again.position) == (ReplayState.RUNNING, 20)
+        await _end(harness.first, replay.number)
+        with pytest.raises(ConcurrencyConflict):
+            async with harness.first.database.begin() as unit:
+                await harness.first.replays.again(unit, replay.number)
+
+    async def test_its_tables_are_known(self, harness: StoresHarness) -> None:
+        """So that they can be dropped by somebody who does not know the projection."""
+        replay = await _begun(harness.first)
+        async with harness.first.database.begin() as unit:
+            await harness.first.replays.own(unit, replay.number, ["order_summary__r1"])
+        assert (await harness.first.replays.get(replay.number)).tables == ("order_summary__r1",)
+
+    async def test_the_newest_come_first(self, harness: StoresHarness) -> None:
+        """Those of one projection, or all."""
+        first, second, other = (
+            await _begun(harness.first),
+            await _begun(harness.first),
+            await _begun(harness.first, projection="sales"),
+        )
+        found = await harness.first.replays.find()
+        assert [each.number for each in found] == [other.number, second.number, first.number]
+        of_one = await harness.first.replays.find("order-summary", limit=1)
+        assert [each.number for each in of_one] == [second.number]
+
+    async def test_delete_takes_the_errors_along(self, harness: StoresHarness) -> None:
+        """One that runs is not deleted."""
+        replay = await _begun(harness.first)
+        await _advance(harness.first, replay, 20, _error(20))
+        with pytest.raises(ConcurrencyConflict):
+            async with harness.first.database.begin() as unit:
+                await harness.first.replays.delete(unit, replay.number)
+        await _end(harness.first, replay.number, ReplayState.CANCELLED)
+        async with harness.first.database.begin() as unit:
+            deleted = await harness.first.replays.delete(unit, replay.number)
+            assert await harness.first.replays.delete(unit, replay.number) is None
+        assert deleted is not None
+        assert deleted.number == replay.number
+        assert await harness.first.replays.errors(replay.number) == []
+
+    async def test_what_is_not_there_is_said_to_be(self, harness: StoresHarness) -> None:
+        """By everything that names one."""
+        with pytest.raises(NotFound):
+            await harness.first.replays.get(12345)
+        with pytest.raises(NotFound):
+            await _end(harness.first, 12345)
+        with pytest.raises(NotFound):
+            async with harness.first.database.begin() as unit:
+                await harness.first.replays.again(unit, 12345)

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.replays import ReplayStoreConformance
+
+
+class TestReplayStoreOnSqlite(OnSqlite, ReplayStoreConformance):
+    pass
+
+
+class TestReplayStoreOnPostgres(OnPostgres, ReplayStoreConformance):
+    pass
