@@ -148,7 +148,7 @@ class BreakerPolicy:
             case BreakerPhase.HALF_OPEN, Outcome.FAILED:
                 return self._opened(state, now)
             case BreakerPhase.HALF_OPEN, Outcome.ABANDONED:
-                return replace(state, permit=state.permit + 1, until=now)
+                return replace(state, until=now)
             case _:
                 return state
 

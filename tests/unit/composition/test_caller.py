@@ -216,6 +216,7 @@ async def test_within_ends_the_work_before_it_says_that_time_is_over() -> None:
         try:
             await asyncio.Event().wait()
         finally:
+            await settle()
             ended.append(True)
 
     task = asyncio.create_task(within(clock, 1.0, work()))
