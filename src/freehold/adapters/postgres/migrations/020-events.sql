@@ -35,7 +35,7 @@ CREATE FUNCTION freehold_event_append(
     categories text[], buckets smallint[], types text[], schema_versions integer[], ids uuid[], datas bytea[],
     correlations uuid[], causations uuid[], hlcs bigint[], traces text[], subjects text[], headings bytea[],
     OUT conflict integer, OUT versions bigint[], OUT positions bigint[])
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
     hash bigint;
     standing bigint;
@@ -103,7 +103,7 @@ $$;
 -- crash may take those back and give them to others.
 CREATE FUNCTION freehold_event_last(ceiling bigint)
 RETURNS bigint
-LANGUAGE sql STABLE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE sql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
     SELECT coalesce((SELECT e.position FROM freehold_event AS e WHERE e.position <= ceiling
         ORDER BY e.position DESC LIMIT 1), 0)
 $$;
@@ -111,7 +111,7 @@ $$;
 -- has, the end of the range.
 CREATE FUNCTION freehold_event_first(after bigint, through bigint, wanted_types text[], wanted_categories text[])
 RETURNS bigint
-LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     IF cardinality(wanted_types) > 0 THEN
         RETURN coalesce((
@@ -146,7 +146,7 @@ CREATE FUNCTION freehold_event_tail(
     since timestamptz, until timestamptz)
 RETURNS SETOF freehold_event
 LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     settled bigint := freehold_event_settled();
     by_type boolean := cardinality(wanted_types) > 0;
@@ -210,7 +210,7 @@ $$;
 CREATE FUNCTION freehold_event_stream(name text, after bigint, before bigint, most integer, backwards boolean)
 RETURNS SETOF freehold_event
 LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     IF backwards THEN
         RETURN QUERY SELECT e.* FROM freehold_event AS e
@@ -223,7 +223,7 @@ END
 $$;
 CREATE FUNCTION freehold_event_version(name text)
 RETURNS bigint
-LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN coalesce((
         SELECT e.version FROM freehold_event AS e WHERE e.stream = name ORDER BY e.version DESC LIMIT 1
@@ -247,7 +247,7 @@ CREATE FUNCTION freehold_event_count(
     after bigint, through bigint, most bigint, wanted_types text[], wanted_categories text[], part integer,
     parts integer, since timestamptz, until timestamptz)
 RETURNS bigint
-LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     IF cardinality(wanted_types) > 0 THEN
         RETURN (
@@ -286,7 +286,7 @@ CREATE FUNCTION freehold_event_time(
     after bigint, wanted_types text[], wanted_categories text[], part integer, parts integer, since timestamptz,
     until timestamptz)
 RETURNS timestamptz
-LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     through CONSTANT bigint := 9223372036854775807;
     most CONSTANT bigint := 1;
