@@ -12,17 +12,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from freehold.aggregate.model import Model, refuse_event
+from freehold.eventstore.store import Body
 from freehold.messages import read_event, registry, upcasters
 
-__all__ = ["StoredEvent", "fold"]
+__all__ = ["fold"]
 
 S = TypeVar("S")
-StoredEvent = tuple[str, int, bytes]
-"""Type, schema version and body."""
 _Decode = Callable[[bytes], Any]
 
 
-def fold(model: Model[S], state: S, events: Iterable[StoredEvent]) -> S:
+def fold(model: Model[S], state: S, events: Iterable[Body]) -> S:
     """Return the state after these events.
 
     Raises `UnknownMessage`, `CodecError` for what cannot be read, `DeclarationError` for an event that the model does
@@ -30,7 +29,7 @@ def fold(model: Model[S], state: S, events: Iterable[StoredEvent]) -> S:
     """
     evolve = model.evolve
     decoders: dict[tuple[str, int], _Decode | None] = {}
-    for name, version, body in events:
+    for _, name, version, body in events:
         place = (name, version)
         if place not in decoders:
             decoders[place] = _direct(model, name, version)

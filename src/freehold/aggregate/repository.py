@@ -20,7 +20,7 @@ from freehold.aggregate.snapshots import PendingSnapshots, SnapshotPolicy, State
 from freehold.aggregate.store import Snapshot, SnapshotStore
 from freehold.consistency.token import NOTHING, Token
 from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
-from freehold.eventstore.store import NewEvent
+from freehold.eventstore.store import Body, NewEvent
 from freehold.messages import Envelope
 from freehold.policy import Retry, RetryAfter
 from freehold.transaction import Post, Transaction
@@ -224,7 +224,7 @@ class Repository(Generic[S]):
             loaded = await self._fold_stored(tx, stream, Loaded(self._model.begin(id), 0))
         staged = tx.staged_events(stream)
         if staged:
-            state = fold(self._model, loaded.state, _bodies(staged))
+            state = fold(self._model, loaded.state, _bodies(staged, loaded.version + 1))
             loaded = replace(loaded, state=state, version=loaded.version + len(staged))
         return loaded, unfit
 
@@ -241,7 +241,8 @@ class Repository(Generic[S]):
         events = await tx.events.read_stream(stream, after=snapshot.version - 1, limit=PAGE, unit=tx.unit)
         if not events or events[0].version != snapshot.version or events[0].event.id != last_event:
             return None
-        state = fold(self._model, self._model.restore(id, state), _bodies([each.event for each in events[1:]]))
+        later = _bodies([each.event for each in events[1:]], snapshot.version + 1)
+        state = fold(self._model, self._model.restore(id, state), later)
         loaded = Loaded(state, events[-1].version, snapshot.version)
         return loaded if len(events) < PAGE else await self._fold_stored(tx, stream, loaded)
 
@@ -249,11 +250,11 @@ class Repository(Generic[S]):
         """Go on through the stored events to the end of the stream, one query for a page."""
         state, version = loaded.state, loaded.version
         while True:
-            events = await tx.events.read_stream(stream, after=version, limit=PAGE, unit=tx.unit)
-            if events:
-                state = fold(self._model, state, _bodies([each.event for each in events]))
-                version = events[-1].version
-            if len(events) < PAGE:
+            bodies = await tx.events.read_bodies(stream, after=version, limit=PAGE, unit=tx.unit)
+            if bodies:
+                state = fold(self._model, state, bodies)
+                version = bodies[-1][0]
+            if len(bodies) < PAGE:
                 return Loaded(state, version, loaded.snapshot_version)
 
     def _keep(self, tx: Transaction, stream: str, executed: Executed[S], kept_version: int, *, unfit: bool) -> None:
@@ -276,5 +277,5 @@ class Repository(Generic[S]):
         return cast("SnapshotStore", tx.snapshots)
 
 
-def _bodies(events: Sequence[NewEvent]) -> list[tuple[str, int, bytes]]:
-    return [(each.type, each.schema_version, each.data) for each in events]
+def _bodies(events: Sequence[NewEvent], first: int) -> Sequence[Body]:
+    return [(version, each.type, each.schema_version, each.data) for version, each in enumerate(events, first)]

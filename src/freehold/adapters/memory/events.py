@@ -17,6 +17,7 @@ from freehold.eventstore.store import (
     EVERYTHING,
     Append,
     Appended,
+    Body,
     EventFilter,
     EventStore,
     Page,
@@ -84,6 +85,13 @@ class MemoryEventStore(EventStore):
         get: Callable[[tuple[str, int]], RecordedEvent | None]
         get = (await self._database.read(_STREAMS)).get if unit is None else memory_unit(unit).rows(_STREAMS).get
         return [event for version in chosen if (event := get((stream, version))) is not None]
+
+    async def read_bodies(
+        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+    ) -> Sequence[Body]:
+        """One version after the other."""
+        events = await self.read_stream(stream, after=after, limit=limit, unit=unit)
+        return [(each.version, each.event.type, each.event.schema_version, each.event.data) for each in events]
 
     async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
         """As last written."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
@@ -22,6 +22,7 @@ from freehold.eventstore.store import (
     EVERYTHING,
     Append,
     Appended,
+    Body,
     EventFilter,
     Expectation,
     ExpectedVersion,
@@ -35,6 +36,7 @@ from freehold.ids import stable_hash
 __all__ = ["PostgresEventStore"]
 
 _LOCK_SPACE: Final = "freehold.stream/"
+_BODIES: Final = "SELECT version, type, schema_version, data FROM freehold_event_bodies($1, $2::bigint, $3::integer)"
 _VERSION_MAX: Final = 2**63 - 1
 _ONE_SNAPSHOT, _STANDBY = -1, -2
 
@@ -123,6 +125,12 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         """By the index of streams."""
         parameters = (stream, after, _VERSION_MAX if before is None else before, limit, backwards)
         return self._recorded(await self._fetch(self._stream, parameters, unit))
+
+    async def read_bodies(
+        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+    ) -> Sequence[Body]:
+        """Rows as they come."""
+        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, limit), unit))
 
     async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
         """The last entry of the stream in the index."""

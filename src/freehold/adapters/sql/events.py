@@ -20,6 +20,7 @@ from freehold.eventstore.store import (
     EVERYTHING,
     Append,
     Appended,
+    Body,
     EventFilter,
     EventStore,
     NewEvent,
@@ -60,6 +61,12 @@ class SqlEventStore(SqlStore, EventStore):
         backwards: bool = False,
         unit: UnitOfWork | None = None,
     ) -> Sequence[RecordedEvent]:
+        """As the port says."""
+
+    @abstractmethod
+    async def read_bodies(
+        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+    ) -> Sequence[Body]:
         """As the port says."""
 
     @abstractmethod

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
@@ -19,6 +19,7 @@ from freehold.eventstore.store import (
     EVERYTHING,
     Append,
     Appended,
+    Body,
     EventFilter,
     Page,
     RecordedEvent,
@@ -31,6 +32,10 @@ __all__ = ["SqliteEventStore"]
 _VERSION_MAX: Final = 2**63 - 1
 _WINDOW_MIN: Final = 20_000
 """How many positions a call looks at, at least, where rows have to be looked at one by one."""
+_BODIES: Final = (
+    "SELECT version, type, schema_version, data FROM freehold_event"
+    " WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
+)
 _VERSION = "SELECT coalesce(max(version), 0) FROM freehold_event WHERE stream = $1"
 _INSERT = (
     "INSERT INTO freehold_event (stream, version, category, bucket, type, schema_version, id, data, correlation_id,"
@@ -109,6 +114,12 @@ class SqliteEventStore(SqlEventStore):
         """By the index of streams."""
         parameters = (stream, after, _VERSION_MAX if before is None else before, limit)
         return self._recorded(await self._fetch(self._backwards if backwards else self._forwards, parameters, unit))
+
+    async def read_bodies(
+        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+    ) -> Sequence[Body]:
+        """Rows as they come."""
+        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, limit), unit))
 
     async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
         """The last entry of the stream in the index."""

@@ -8,3 +8,13 @@ CREATE TABLE freehold_snapshot (
     data bytea NOT NULL,
     PRIMARY KEY (kind, stream)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+-- What a fold needs of a stream, and no more. The index of streams, whatever statistics say.
+CREATE FUNCTION freehold_event_bodies(name text, after bigint, most integer)
+RETURNS TABLE (version bigint, type text, schema_version integer, data bytea)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY SELECT e.version, e.type, e.schema_version, e.data FROM freehold_event AS e
+        WHERE e.stream = name AND e.version > after ORDER BY e.version LIMIT most;
+END
+$$;

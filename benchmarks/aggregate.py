@@ -1,0 +1,153 @@
+"""What loading a stream of 10,000 events costs, beside fetching its bytes and decoding them by hand.
+
+    python benchmarks/aggregate.py postgresql://user@host/database     an empty database, of its own
+    python benchmarks/aggregate.py sqlite:////tmp/bench.db
+
+The floor is one plain query of the bodies, a decoder for each class, and the same `evolve`. Floor and load take turns;
+each figure is the median of the runs, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import msgspec
+
+from freehold.aggregate import Decider, Repository, SnapshotPolicy
+from freehold.binding import open_stores
+from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.messages import event, registry
+from freehold.transaction import Post, Transaction
+
+EVENTS = 10_000
+RUNS = 15
+_BODIES = "SELECT type, schema_version, data FROM freehold_event WHERE stream = $1 ORDER BY version"
+
+
+@event("bench.line-added", key="order_id")
+class LineAdded:
+    """A line was put in."""
+
+    order_id: UUID
+    product: str
+    quantity: int
+    price_cents: int
+    note: str
+
+
+@event("bench.line-removed", key="order_id")
+class LineRemoved:
+    """A line was taken out."""
+
+    order_id: UUID
+    product: str
+    price_cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Basket:
+    """What is in it."""
+
+    lines: int = 0
+    total_cents: int = 0
+
+
+def evolve(basket: Basket, happened: LineAdded | LineRemoved) -> Basket:
+    """The state after one event."""
+    if type(happened) is LineAdded:
+        return Basket(basket.lines + 1, basket.total_cents + happened.price_cents)
+    return Basket(basket.lines - 1, basket.total_cents - happened.price_cents)
+
+
+def decide(_: Basket, count: int) -> list[LineAdded | LineRemoved]:
+    """So many lines are added, every third one is removed again."""
+    order_id = uuid4()
+    return [
+        LineRemoved(order_id, f"product-{number}", 1299)
+        if number % 3 == 2
+        else LineAdded(order_id, f"product-{number}", 2, 1299, "leave it with the neighbours, please")
+        for number in range(count)
+    ]
+
+
+DECIDER = Decider("basket", Basket(), decide, evolve)
+PLAIN = Repository(DECIDER)
+KEEPING = Repository(DECIDER, snapshots=SnapshotPolicy(every=100))
+
+
+async def measure(url: str, events: int = EVENTS, runs: int = RUNS) -> dict[str, float]:
+    """Medians in milliseconds, and the ratio of the load to the floor."""
+    stores = open_stores(url)
+    await stores.database.open()
+    await stores.database.upgrade()
+    try:
+        clock = SystemClock()
+        hlc = HybridLogicalClock(clock)
+        post = Post(
+            "bench", stores.database, stores.outbox, stores.schedule, clock, hlc, stores.events, stores.snapshots
+        )
+        return await _measure(post, events, runs)
+    finally:
+        await stores.database.close()
+
+
+async def _measure(post: Post, events: int, runs: int) -> dict[str, float]:
+    basket, kept = uuid4(), uuid4()
+    for _ in range(events // 1000):
+        await PLAIN.handle(post, basket, 1000)
+        await KEEPING.handle(post, kept, 1000)
+
+    async def floor(tx: Transaction) -> None:
+        rows = await tx.sql.fetch(_BODIES, (PLAIN.stream(basket),))
+        decoders = {
+            (each.name, each.version): msgspec.json.Decoder(each.cls).decode
+            for each in registry
+            if each.service == "bench"
+        }
+        state = Basket()
+        for name, version, body in rows:
+            state = evolve(state, decoders[name, version](body))
+        assert state.lines
+
+    async def fetch(tx: Transaction) -> None:
+        await tx.sql.fetch(_BODIES, (PLAIN.stream(basket),))
+
+    async def load(tx: Transaction) -> None:
+        await PLAIN.load(tx, basket)
+
+    async def load_kept(tx: Transaction) -> None:
+        await KEEPING.load(tx, kept)
+
+    found = await _medians(post, {"fetch": fetch, "floor": floor, "load": load, "load with snapshot": load_kept}, runs)
+    return found | {"ratio": found["load"] / found["floor"]}
+
+
+async def _medians(
+    post: Post, works: dict[str, Callable[[Transaction], Awaitable[None]]], runs: int
+) -> dict[str, float]:
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(runs):
+        for name, work in works.items():
+            async with post.transaction() as tx:
+                begun = time.perf_counter()
+                await work(tx)
+                taken[name].append((time.perf_counter() - begun) * 1000)
+    return {name: statistics.median(each) for name, each in taken.items()}
+
+
+async def main(url: str) -> None:
+    """Print a line for each figure."""
+    found = await measure(url)
+    for name in ("fetch", "floor", "load", "load with snapshot"):
+        print(f"{name:<24}{found[name]:8.1f} ms")
+    print(f"{'load / floor':<24}{found['ratio']:8.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
