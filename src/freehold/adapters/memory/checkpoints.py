@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.projection.store import CheckpointStore
+from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict
+from freehold.projection.store import (
+    ALL_GENERATIONS,
+    Checkpoint,
+    CheckpointStore,
+    Generation,
+    GenerationState,
+    Move,
+    NewParkedKey,
+    ParkedKey,
+    Pause,
+)
 
 __all__ = ["MemoryCheckpointStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    key: ParkedKey
+    due_at: datetime | None
+
+
+_GENERATIONS: Final[Table[tuple[str, int], Generation]] = Table("projection")
+_CHECKPOINTS: Final[Table[tuple[str, int, int], Checkpoint]] = Table("checkpoint")
+_PARKED: Final[Table[tuple[str, int, str], _Parked]] = Table("parked")
+_PAUSES: Final[Table[tuple[str, int], Pause]] = Table("projection_pause")
 
 
 class MemoryCheckpointStore(CheckpointStore):
@@ -13,3 +44,214 @@ class MemoryCheckpointStore(CheckpointStore):
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
+
+    async def generations(
+        self, projection: str | None = None, *, unit: UnitOfWork | None = None
+    ) -> Sequence[Generation]:
+        """Generations by name and number."""
+        rows = await self._rows(_GENERATIONS, unit)
+        return [rows[key] for key in sorted(rows) if projection in {None, key[0]}]
+
+    async def create(
+        self,
+        unit: UnitOfWork,
+        projection: str,
+        number: int,
+        *,
+        version: int,
+        partitions: int,
+        state: GenerationState,
+        position: int = 0,
+        reason: str = "",
+    ) -> Generation:
+        """Make the generation and its checkpoints."""
+        rows, now = memory_unit(unit).rows(_GENERATIONS), self._database.now()
+        live = state is GenerationState.LIVE and _has_live(memory_unit(unit), projection)
+        if live or rows.get((projection, number)) is not None:
+            raise ConcurrencyConflict(
+                f"projection '{projection}' has generation {number}, or another one that is live, already",
+                hint="look at its generations again",
+            )
+        made = Generation(projection, number, version, partitions, state, reason, now, now)
+        rows.put((projection, number), made)
+        for partition in range(partitions):
+            checkpoint = Checkpoint(projection, number, partition, position, state, 0, 0, 0, now)
+            memory_unit(unit).rows(_CHECKPOINTS).put((projection, number, partition), checkpoint)
+        return made
+
+    async def transition(
+        self, unit: UnitOfWork, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+    ) -> None:
+        """Move the generation and its checkpoints."""
+        rows = memory_unit(unit).rows(_GENERATIONS)
+        found = rows.get((projection, number))
+        taken = to is GenerationState.LIVE and _has_live(memory_unit(unit), projection)
+        if found is None or found.state is not seen or taken:
+            raise ConcurrencyConflict(
+                f"generation {number} of projection '{projection}' is not {seen.value}, or cannot become {to.value}",
+                hint="look at its generations again; one of them is live",
+            )
+        rows.put((projection, number), replace(found, state=to, changed_at=self._database.now()))
+        _revise_all(memory_unit(unit), projection, number, to)
+
+    async def forget(self, unit: UnitOfWork, projection: str, number: int) -> None:
+        """Delete everything of it."""
+        generations = memory_unit(unit).rows(_GENERATIONS)
+        found = generations.get((projection, number))
+        if found is not None and found.state is GenerationState.LIVE:
+            raise ConcurrencyConflict(
+                f"generation {number} of projection '{projection}' is live", hint="switch to another one first"
+            )
+        tables: Sequence[Table[Any, Any]] = (_CHECKPOINTS, _PARKED, _PAUSES, _GENERATIONS)
+        for table in tables:
+            rows = memory_unit(unit).rows(table)
+            for key in [key for key, _ in rows.items() if key[:2] == (projection, number)]:
+                rows.remove(key)
+
+    async def checkpoints(
+        self, projection: str | None = None, generation: int | None = None, *, unit: UnitOfWork | None = None
+    ) -> Sequence[Checkpoint]:
+        """Checkpoints as they stand."""
+        rows = await self._rows(_CHECKPOINTS, unit)
+        return [rows[key] for key in sorted(rows) if projection in {None, key[0]} and generation in {None, key[1]}]
+
+    async def lock(
+        self, unit: UnitOfWork, projection: str, generation: int | None = None, partition: int | None = None
+    ) -> Sequence[Checkpoint]:
+        """The same; there is one writer at a time, so they are locked."""
+        found = await self.checkpoints(projection, generation, unit=unit)
+        return [each for each in found if partition in {None, each.partition}]
+
+    async def advance(self, unit: UnitOfWork, moves: Sequence[Move]) -> Sequence[Checkpoint]:
+        """Compare, then set."""
+        return [self._advance(memory_unit(unit), move) for move in moves]
+
+    def _advance(self, unit: MemoryUnit, move: Move) -> Checkpoint:
+        found = _as_seen(unit, move.seen)
+        if move.position < found.position:
+            raise _overtaken(move.seen)
+        handled, failed = found.handled + move.handled, found.failed + move.failed
+        moved = replace(found, position=move.position, handled=handled, failed=failed, updated_at=self._database.now())
+        unit.rows(_CHECKPOINTS).put((moved.projection, moved.generation, moved.partition), moved)
+        return moved
+
+    async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+        """Revise the checkpoint, keep the stream."""
+        revised = _revised(memory_unit(unit), seen)
+        rows, place = memory_unit(unit).rows(_PARKED), (seen.projection, seen.generation, parked.stream)
+        known = rows.get(place)
+        key = ParkedKey(
+            projection=seen.projection,
+            generation=seen.generation,
+            partition=seen.partition,
+            stream=parked.stream,
+            position=parked.position,
+            version=parked.version,
+            event_id=parked.event_id,
+            type=parked.type,
+            error=parked.error,
+            detail=parked.detail,
+            attempts=parked.attempts,
+            parked_at=self._database.now() if known is None else known.key.parked_at,
+            due_seconds=None,
+        )
+        due_at = None if parked.retry_seconds is None else self._database.later(parked.retry_seconds)
+        rows.put(place, _Parked(key, due_at))
+        return revised
+
+    async def release(self, unit: UnitOfWork, seen: Checkpoint, stream: str) -> Checkpoint:
+        """Revise the checkpoint, forget the stream."""
+        revised = _revised(memory_unit(unit), seen)
+        memory_unit(unit).rows(_PARKED).remove((seen.projection, seen.generation, stream))
+        return revised
+
+    async def parked(
+        self,
+        projection: str | None = None,
+        generation: int | None = None,
+        partition: int | None = None,
+        *,
+        stream: str | None = None,
+        limit: int = 1000,
+        unit: UnitOfWork | None = None,
+    ) -> Sequence[ParkedKey]:
+        """Parked streams by projection, generation and position."""
+        now = self._database.now()
+        found = [
+            replace(each.key, due_seconds=None if each.due_at is None else (each.due_at - now).total_seconds())
+            for each in (await self._rows(_PARKED, unit)).values()
+            if projection in {None, each.key.projection}
+            and generation in {None, each.key.generation}
+            and partition in {None, each.key.partition}
+            and stream in {None, each.key.stream}
+        ]
+        return sorted(found, key=lambda each: (each.projection, each.generation, each.position))[:limit]
+
+    async def count_parked(self) -> Mapping[tuple[str, int], int]:
+        """How many streams are parked."""
+        return Counter(key[:2] for key in await self._rows(_PARKED, None))
+
+    async def pause(
+        self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
+    ) -> bool:
+        """Keep it, and revise the checkpoints, so that no batch under way commits."""
+        rows = memory_unit(unit).rows(_PAUSES)
+        if rows.get((projection, generation)) is not None:
+            return False
+        rows.put((projection, generation), Pause(projection, generation, reason, actor, self._database.now()))
+        _revise_all(memory_unit(unit), projection, generation)
+        return True
+
+    async def resume(self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS) -> Pause | None:
+        """Forget it."""
+        rows = memory_unit(unit).rows(_PAUSES)
+        found = rows.get((projection, generation))
+        rows.remove((projection, generation))
+        return found
+
+    async def pauses(self, projection: str | None = None) -> Sequence[Pause]:
+        """What stands still."""
+        rows = await self._rows(_PAUSES, None)
+        return [rows[key] for key in sorted(rows) if projection in {None, key[0]}]
+
+    async def _rows(self, table: Table[Any, Any], unit: UnitOfWork | None) -> Mapping[Any, Any]:
+        if unit is not None:
+            return dict(memory_unit(unit).rows(table).items())
+        return await self._database.read(table)
+
+
+def _has_live(unit: MemoryUnit, projection: str) -> bool:
+    return any(
+        each.projection == projection and each.state is GenerationState.LIVE
+        for each in unit.rows(_GENERATIONS).values()
+    )
+
+
+def _revise_all(unit: MemoryUnit, projection: str, generation: int, to: GenerationState | None = None) -> None:
+    rows = unit.rows(_CHECKPOINTS)
+    for key, each in rows.items():
+        if each.projection == projection and generation in {ALL_GENERATIONS, each.generation}:
+            rows.put(key, replace(each, state=to or each.state, revision=each.revision + 1))
+
+
+def _as_seen(unit: MemoryUnit, seen: Checkpoint) -> Checkpoint:
+    found = unit.rows(_CHECKPOINTS).get((seen.projection, seen.generation, seen.partition))
+    if found is None or found.state is GenerationState.RETIRED:
+        raise _overtaken(seen)
+    if (found.position, found.state, found.revision) != (seen.position, seen.state, seen.revision):
+        raise _overtaken(seen)
+    return found
+
+
+def _revised(unit: MemoryUnit, seen: Checkpoint) -> Checkpoint:
+    found = _as_seen(unit, seen)
+    revised = replace(found, revision=found.revision + 1)
+    unit.rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), revised)
+    return revised
+
+
+def _overtaken(seen: Checkpoint) -> ConcurrencyConflict:
+    return ConcurrencyConflict(
+        f"a checkpoint of projection '{seen.projection}', generation {seen.generation}, is not as it was seen",
+        hint="another instance has taken over, or a person has changed something: read it again",
+    )

@@ -1,12 +1,310 @@
-"""Checkpoints on an SQL database. Base of the SQL engines: imports its siblings and the ports."""
+"""Checkpoints on an SQL database. Base of the SQL engines: imports its siblings and the ports.
+
+Statements that touch several checkpoints lock them in order first, so that two of them cannot deadlock. A checkpoint is
+always locked before the generation that it belongs to.
+"""
 
 from __future__ import annotations
 
-from freehold.adapters.sql.store import SqlStore
-from freehold.projection.store import CheckpointStore
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from freehold.adapters.sql.connection import Row, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.parked import ParkedStreams
+from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict
+from freehold.projection.store import (
+    ALL_GENERATIONS,
+    Checkpoint,
+    CheckpointStore,
+    Generation,
+    GenerationState,
+    Move,
+    NewParkedKey,
+    ParkedKey,
+    Pause,
+)
 
 __all__ = ["SqlCheckpointStore"]
 
+_REASON_CHARACTERS_MAX: Final = 1000
+_GENERATION: Final = "projection, generation, version, partitions, state, reason, created_at, changed_at"
+_CHECKPOINT: Final = "projection, generation, partition, position, state, revision, handled, failed, updated_at"
+_MOVE: Final = (
+    "projection text, generation integer, partition integer, position bigint, state text, revision bigint,"
+    " target bigint, handled bigint, failed bigint"
+)
+_PLACE: Final = "projection = $1 AND generation = $2"
+
 
 class SqlCheckpointStore(SqlStore, CheckpointStore):
-    """Checkpoints in tables."""
+    """Generations, checkpoints, parked streams and pauses in a table each."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        self._parked = ParkedStreams(database, dialect)
+        lock, now = dialect.lock_rows, dialect.now_sql(1)
+        given = dialect.relation_sql(2, _MOVE)
+        same = "c.projection = g.projection AND c.generation = g.generation AND c.partition = g.partition"
+        self._advance = f"""\
+WITH held AS MATERIALIZED (
+    SELECT c.projection, c.generation, c.partition FROM freehold_checkpoint AS c JOIN {given} AS g ON {same}
+    ORDER BY c.projection, c.generation, c.partition {lock}{" OF c" if lock else ""}
+)
+UPDATE freehold_checkpoint SET position = g.target, handled = freehold_checkpoint.handled + g.handled,
+    failed = freehold_checkpoint.failed + g.failed, updated_at = {now}
+FROM {given} AS g
+WHERE {same.replace("c.", "freehold_checkpoint.")} AND freehold_checkpoint.position = g.position
+    AND freehold_checkpoint.state = g.state AND freehold_checkpoint.revision = g.revision
+    AND freehold_checkpoint.state <> 'retired' AND g.target >= freehold_checkpoint.position
+    AND (g.projection, g.generation, g.partition) IN (SELECT projection, generation, partition FROM held)
+RETURNING {", ".join(f"freehold_checkpoint.{column}" for column in _CHECKPOINT.split(", "))}"""
+        self._revise = f"""\
+UPDATE freehold_checkpoint SET revision = revision + 1
+WHERE {_PLACE} AND partition = $3 AND position = $4 AND state = $5 AND revision = $6 AND state <> 'retired'
+RETURNING {_CHECKPOINT}"""
+        self._create = f"""\
+INSERT INTO freehold_projection ({_GENERATION}) VALUES ($2, $3, $4, $5, $6, $7, {now}, {now})
+ON CONFLICT DO NOTHING RETURNING {_GENERATION}"""
+        self._create_checkpoints = f"""\
+INSERT INTO freehold_checkpoint (projection, generation, partition, position, state, updated_at)
+SELECT g.projection, g.generation, g.partition, g.position, g.state, {now} FROM {given} AS g"""
+        self._transition = f"""\
+UPDATE freehold_projection SET state = $5, changed_at = {now}
+WHERE projection = $2 AND generation = $3 AND state = $4
+    AND ($5 <> 'live' OR NOT EXISTS (SELECT 1 FROM freehold_projection WHERE projection = $2 AND state = 'live'))"""
+        self._pause = f"""\
+INSERT INTO freehold_projection_pause (projection, generation, reason, actor, paused_at) VALUES ($2, $3, $4, $5, {now})
+ON CONFLICT DO NOTHING"""
+
+    async def generations(
+        self, projection: str | None = None, *, unit: UnitOfWork | None = None
+    ) -> Sequence[Generation]:
+        """Generations by name and number."""
+        where, parameters = ("", ()) if projection is None else ("WHERE projection = $1", (projection,))
+        sql = f"SELECT {_GENERATION} FROM freehold_projection {where} ORDER BY projection, generation"
+        return [self._generation(row) for row in await self._fetch(unit, sql, parameters)]
+
+    async def create(
+        self,
+        unit: UnitOfWork,
+        projection: str,
+        number: int,
+        *,
+        version: int,
+        partitions: int,
+        state: GenerationState,
+        position: int = 0,
+        reason: str = "",
+    ) -> Generation:
+        """Insert a generation and its checkpoints; one that is there, by number or as the live one, is a conflict."""
+        text = storable(reason, _REASON_CHARACTERS_MAX)
+        now = self._dialect.now()
+        made = await sql_of(unit).fetch(self._create, (now, projection, number, version, partitions, state.value, text))
+        if not made:
+            raise ConcurrencyConflict(
+                f"projection '{projection}' has generation {number}, or another one that is live, already",
+                hint="look at its generations again",
+            )
+        place: dict[str, str | int | None] = {"projection": projection, "generation": number}
+        rows = [
+            {**place, "partition": partition, "position": position, "state": state.value}
+            for partition in range(partitions)
+        ]
+        await sql_of(unit).execute(self._create_checkpoints, (now, self._dialect.relation_value(rows)))
+        return self._generation(made[0])
+
+    async def transition(
+        self, unit: UnitOfWork, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+    ) -> None:
+        """Move the generation and its checkpoints."""
+        await self.lock(unit, projection, number)
+        sql = sql_of(unit)
+        lock = f"SELECT 1 FROM freehold_projection WHERE projection = $1 ORDER BY generation {self._dialect.lock_rows}"
+        await sql.fetch(lock, (projection,))
+        parameters = (self._dialect.now(), projection, number, seen.value, to.value)
+        if await sql.execute(self._transition, parameters) != 1:
+            raise ConcurrencyConflict(
+                f"generation {number} of projection '{projection}' is not {seen.value}, or cannot become {to.value}",
+                hint="look at its generations again; one of them is live",
+            )
+        await sql.execute(
+            f"UPDATE freehold_checkpoint SET state = $3, revision = revision + 1 WHERE {_PLACE}",
+            (projection, number, to.value),
+        )
+
+    async def forget(self, unit: UnitOfWork, projection: str, number: int) -> None:
+        """Delete from every table."""
+        await self.lock(unit, projection, number)
+        sql = sql_of(unit)
+        lock = f"SELECT state FROM freehold_projection WHERE {_PLACE} {self._dialect.lock_rows}"
+        for (state,) in await sql.fetch(lock, (projection, number)):
+            if state == GenerationState.LIVE.value:
+                raise ConcurrencyConflict(
+                    f"generation {number} of projection '{projection}' is live", hint="switch to another one first"
+                )
+        for table in ("parked", "projection_pause", "checkpoint", "projection"):
+            await sql.execute(f"DELETE FROM freehold_{table} WHERE {_PLACE}", (projection, number))
+
+    async def checkpoints(
+        self, projection: str | None = None, generation: int | None = None, *, unit: UnitOfWork | None = None
+    ) -> Sequence[Checkpoint]:
+        """Checkpoints as they stand."""
+        return await self._select(unit, projection, generation, None, "")
+
+    async def lock(
+        self, unit: UnitOfWork, projection: str, generation: int | None = None, partition: int | None = None
+    ) -> Sequence[Checkpoint]:
+        """The same, locked in order."""
+        return await self._select(unit, projection, generation, partition, self._dialect.lock_rows)
+
+    async def advance(self, unit: UnitOfWork, moves: Sequence[Move]) -> Sequence[Checkpoint]:
+        """Compare and set."""
+        if not moves:
+            return []
+        given = self._dialect.relation_value([_relation_row(move) for move in moves])
+        rows = await sql_of(unit).fetch(self._advance, (self._dialect.now(), given))
+        moved = {(each.projection, each.generation, each.partition): each for each in map(self._checkpoint, rows)}
+        if len(moved) != len(moves):
+            raise _overtaken(moves[0].seen)
+        return [moved[move.seen.projection, move.seen.generation, move.seen.partition] for move in moves]
+
+    async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+        """Revise the checkpoint, then write the row."""
+        revised = await self._revised(unit, seen)
+        await self._parked.put(sql_of(unit), seen, parked)
+        return revised
+
+    async def release(self, unit: UnitOfWork, seen: Checkpoint, stream: str) -> Checkpoint:
+        """Revise the checkpoint, then delete the row."""
+        revised = await self._revised(unit, seen)
+        await sql_of(unit).execute(
+            f"DELETE FROM freehold_parked WHERE {_PLACE} AND stream = $3", (seen.projection, seen.generation, stream)
+        )
+        return revised
+
+    async def parked(
+        self,
+        projection: str | None = None,
+        generation: int | None = None,
+        partition: int | None = None,
+        *,
+        stream: str | None = None,
+        limit: int = 1000,
+        unit: UnitOfWork | None = None,
+    ) -> Sequence[ParkedKey]:
+        """Parked streams by projection, generation and position."""
+        wanted = {"projection": projection, "generation": generation, "partition": partition, "stream": stream}
+        sql, parameters = self._parked.select(wanted, limit)
+        return [self._parked.read(row) for row in await self._fetch(unit, sql, parameters)]
+
+    async def count_parked(self) -> Mapping[tuple[str, int], int]:
+        """How many streams are parked."""
+        rows = await self._fetch(
+            None, "SELECT projection, generation, count(*) FROM freehold_parked GROUP BY projection, generation", ()
+        )
+        return {(projection, generation): count for projection, generation, count in rows}
+
+    async def pause(
+        self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
+    ) -> bool:
+        """Write it down, and revise the checkpoints, so that no batch under way commits."""
+        await self.lock(unit, projection, generation or None)
+        text = storable(reason, _REASON_CHARACTERS_MAX)
+        parameters = (self._dialect.now(), projection, generation, text, storable(actor, _REASON_CHARACTERS_MAX))
+        if await sql_of(unit).execute(self._pause, parameters) != 1:
+            return False
+        await sql_of(unit).execute(
+            "UPDATE freehold_checkpoint SET revision = revision + 1"
+            " WHERE projection = $1 AND ($2 = 0 OR generation = $2)",
+            (projection, generation),
+        )
+        return True
+
+    async def resume(self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS) -> Pause | None:
+        """Delete it."""
+        rows = await sql_of(unit).fetch(
+            f"DELETE FROM freehold_projection_pause WHERE {_PLACE}"
+            " RETURNING projection, generation, reason, actor, paused_at",
+            (projection, generation),
+        )
+        return self._read_pause(rows[0]) if rows else None
+
+    async def pauses(self, projection: str | None = None) -> Sequence[Pause]:
+        """What stands still."""
+        where, parameters = ("", ()) if projection is None else ("WHERE projection = $1", (projection,))
+        sql = (
+            "SELECT projection, generation, reason, actor, paused_at FROM freehold_projection_pause"
+            f" {where} ORDER BY projection, generation"
+        )
+        return [self._read_pause(row) for row in await self._fetch(None, sql, parameters)]
+
+    async def _select(
+        self,
+        unit: UnitOfWork | None,
+        projection: str | None,
+        generation: int | None,
+        partition: int | None,
+        suffix: str,
+    ) -> Sequence[Checkpoint]:
+        columns = {"projection": projection, "generation": generation, "partition": partition}
+        given = {column: value for column, value in columns.items() if value is not None}
+        where = " AND ".join(f"{column} = ${number}" for number, column in enumerate(given, start=1))
+        sql = (
+            f"SELECT {_CHECKPOINT} FROM freehold_checkpoint {'WHERE ' * bool(where)}{where}"
+            f" ORDER BY projection, generation, partition {suffix}"
+        )
+        return [self._checkpoint(row) for row in await self._fetch(unit, sql, tuple(given.values()))]
+
+    async def _revised(self, unit: UnitOfWork, seen: Checkpoint) -> Checkpoint:
+        place = (seen.projection, seen.generation, seen.partition)
+        rows = await sql_of(unit).fetch(self._revise, (*place, seen.position, seen.state.value, seen.revision))
+        if not rows:
+            raise _overtaken(seen)
+        return self._checkpoint(rows[0])
+
+    async def _fetch(self, unit: UnitOfWork | None, sql: str, parameters: Sequence[object]) -> Sequence[Row]:
+        if unit is not None:
+            return await sql_of(unit).fetch(sql, parameters)
+        async with self._database.direct() as direct:
+            return await direct.fetch(sql, parameters)
+
+    def _generation(self, row: Row) -> Generation:
+        projection, number, version, partitions, state, reason, created_at, changed_at = row
+        read = self._dialect.read_time
+        return Generation(
+            projection, number, version, partitions, GenerationState(state), reason, read(created_at), read(changed_at)
+        )
+
+    def _checkpoint(self, row: Row) -> Checkpoint:
+        projection, generation, partition, position, state, revision, handled, failed, updated_at = row
+        place = (projection, generation, partition, position, GenerationState(state), revision)
+        return Checkpoint(*place, handled, failed, self._dialect.read_time(updated_at))
+
+    def _read_pause(self, row: Row) -> Pause:
+        projection, generation, reason, actor, paused_at = row
+        return Pause(projection, generation, reason, actor, self._dialect.read_time(paused_at))
+
+
+def _relation_row(move: Move) -> dict[str, str | int | None]:
+    seen = move.seen
+    return {
+        "projection": seen.projection,
+        "generation": seen.generation,
+        "partition": seen.partition,
+        "position": seen.position,
+        "state": seen.state.value,
+        "revision": seen.revision,
+        "target": move.position,
+        "handled": move.handled,
+        "failed": move.failed,
+    }
+
+
+def _overtaken(seen: Checkpoint) -> ConcurrencyConflict:
+    return ConcurrencyConflict(
+        f"a checkpoint of projection '{seen.projection}', generation {seen.generation}, is not as it was seen",
+        hint="another instance has taken over, or a person has changed something: read it again",
+    )

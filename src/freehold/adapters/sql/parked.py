@@ -1,0 +1,69 @@
+"""Rows of parked streams on an SQL database; part of the checkpoint store. Imports its siblings and the port."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, storable
+from freehold.projection.store import Checkpoint, NewParkedKey, ParkedKey
+
+__all__ = ["ParkedStreams"]
+
+_DETAIL_CHARACTERS_MAX: Final = 2000
+_COLUMNS: Final = (
+    "projection, generation, partition, stream, position, version, event_id, type, error, detail, attempts, parked_at"
+)
+
+
+class ParkedStreams(SqlStore):
+    """One row a stream; `parked_at` is since when it stands."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        now = dialect.now_sql(1)
+        due = f"CASE WHEN {dialect.typed(2, 'float8')} IS NULL THEN NULL ELSE {dialect.later_sql(now, 2)} END"
+        self._put = f"""\
+INSERT INTO freehold_parked ({_COLUMNS}, due_at)
+VALUES ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, {now}, {due})
+ON CONFLICT (projection, generation, stream) DO UPDATE SET
+    position = excluded.position, version = excluded.version, event_id = excluded.event_id, type = excluded.type,
+    error = excluded.error, detail = excluded.detail, attempts = excluded.attempts, due_at = excluded.due_at"""
+        self._select = f"SELECT {_COLUMNS}, {dialect.seconds_sql('due_at', now)} FROM freehold_parked"
+
+    async def put(self, sql: SqlConnection, seen: Checkpoint, parked: NewParkedKey) -> None:
+        """Insert the row of a stream, or say of it what is known now."""
+        place = (seen.projection, seen.generation, seen.partition, parked.stream, parked.position, parked.version)
+        what = (parked.type, parked.error, storable(parked.detail, _DETAIL_CHARACTERS_MAX), parked.attempts)
+        event_id = self._dialect.uuid(parked.event_id)
+        await sql.execute(self._put, (self._dialect.now(), parked.retry_seconds, *place, event_id, *what))
+
+    def select(self, wanted: Mapping[str, str | int | None], limit: int) -> tuple[str, Sequence[object]]:
+        """A statement and its parameters for the rows with these columns; None wants any."""
+        given = {column: value for column, value in wanted.items() if value is not None}
+        conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=3)]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        statement = f"{self._select} {where} ORDER BY projection, generation, position LIMIT $2"
+        return statement, (self._dialect.now(), limit, *given.values())
+
+    def read(self, row: Row) -> ParkedKey:
+        """A row of `select`."""
+        projection, generation, partition, stream, position, version, event_id, *what, parked_at, due_seconds = row
+        type_, error, detail, attempts = what
+        return ParkedKey(
+            projection=projection,
+            generation=generation,
+            partition=partition,
+            stream=stream,
+            position=position,
+            version=version,
+            event_id=self._dialect.read_uuid(event_id),
+            type=type_,
+            error=error,
+            detail=detail,
+            attempts=attempts,
+            parked_at=self._dialect.read_time(parked_at),
+            due_seconds=None if due_seconds is None else float(due_seconds),
+        )

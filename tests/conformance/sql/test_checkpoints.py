@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.checkpoints import CheckpointStoreConformance
+
+
+class TestCheckpointStoreOnSqlite(OnSqlite, CheckpointStoreConformance):
+    pass
+
+
+class TestCheckpointStoreOnPostgres(OnPostgres, CheckpointStoreConformance):
+    pass
