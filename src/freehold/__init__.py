@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from freehold.messages import Envelope, command, event
     from freehold.migrations import Migration
     from freehold.policy import Retry
+    from freehold.reconcile import Dataset
     from freehold.runtime import Inbox, Outbox, RunningService, Runtime, run
     from freehold.saga import CallContext, Saga, call, local, step
     from freehold.service import Service
@@ -54,6 +55,7 @@ __all__ = [
     "ConcurrencyConflict",
     "ConfigurationError",
     "DatabaseError",
+    "Dataset",
     "Decider",
     "DeclarationError",
     "DuplicateMessage",
@@ -120,6 +122,7 @@ _HOMES: Final = {
         "UnknownMessage",
     ),
     "freehold.inbox.outcome": ("Rejected",),
+    "freehold.reconcile": ("Dataset",),
     "freehold.messages": ("Envelope", "command", "event"),
     "freehold.migrations": ("Migration",),
     "freehold.policy": ("Retry",),

@@ -16,14 +16,12 @@ from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.options import actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note, table
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
-from freehold.consistency.token import Token
 from freehold.errors import ConfigurationError, FreeholdError
-from freehold.reconcile.dataset import Copy, Offer
-from freehold.reconcile.fence import fence
+from freehold.reconcile.dataset import Copy
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.runner import record_of
-from freehold.reconcile.side import Source, TableSide
-from freehold.runtime.reconciling import make_reconciler, peer_source
+from freehold.reconcile.side import Source
+from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
 from freehold.settings import peer_url
 from freehold.transaction import Post
 
@@ -38,21 +36,6 @@ class _Result:
 
     service: str
     result: Reconciliation
-
-
-class _OwnSource(TableSide):
-    """A source whose database the command has open."""
-
-    def __init__(self, access: ServiceAccess, offer: Offer, clock: Clock) -> None:
-        super().__init__(access.stores.database, offer)
-        stores = access.stores
-        self._post = Post(
-            access.name, stores.database, stores.outbox, stores.schedule, clock, HybridLogicalClock(clock)
-        )
-
-    async def fence(self) -> Token:
-        """Publish a mark; the service's own relay sends it."""
-        return await fence(self._post)
 
 
 @click.command("reconcile", help="Compare copies with their sources, row by row where they differ; repair drift.")
@@ -124,8 +107,12 @@ def _source(opened: Opened, access: ServiceAccess, copy: Copy, clock: Clock) -> 
     owner = copy.dataset.service
     if peer_url(owner) is None:
         for other in opened.services:
-            if other.name == owner and copy.dataset.name in other.service.offered:
-                return _OwnSource(other, other.service.offered[copy.dataset.name], clock)
+            offer = other.service.offered.get(copy.dataset.name)
+            if other.name == owner and offer is not None:
+                stores = other.stores
+                hlc = HybridLogicalClock(clock)
+                post = Post(owner, stores.database, stores.outbox, stores.schedule, clock, hlc)
+                return LocalSource(post, offer)
     return peer_source(copy, access.settings)
 
 

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from freehold.errors import ConfigurationError
 from freehold.http.context import RequestContext
+from freehold.http.datasets import dataset_routes
 from freehold.http.middleware import TransactionMiddleware
 from freehold.http.problems import install_problems
 from freehold.runtime import RunningService
@@ -71,6 +72,7 @@ def install(app: FastAPI) -> None:
     """Add transactions, idempotency keys, problems, /healthz and /readyz to an application."""
     app.add_middleware(TransactionMiddleware)
     install_problems(app)
+    app.include_router(dataset_routes())
     app.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", _readyz, methods=["GET"], include_in_schema=False)
 

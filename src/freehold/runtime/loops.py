@@ -1,7 +1,8 @@
 """Makes the loops of a service by role. Runtime: the composition root of the patterns.
 
 `relay` publishes the outbox, `consumer` brings messages to handlers, `deferred` tries failed ones again, `schedule`
-sends what is due, `sagas` advances what has timers and calls, `prune` deletes what is old.
+sends what is due, `sagas` advances what has timers and calls, `reconcile` compares copies on a schedule,
+`prune` deletes what is old.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from freehold.inbox.dispatch import Dispatcher
 from freehold.inbox.reading import MessageReader
 from freehold.leases.keeper import LeaseKeeper
 from freehold.lifecycle import Runner
+from freehold.outbox.lanes import Lanes
 from freehold.outbox.relay import RelayRunner
+from freehold.runtime.checks import lanes_in_order
 from freehold.runtime.prune import PruneRunner
+from freehold.runtime.reconciling import reconcile_loops
 from freehold.runtime.sagas import SagaWiring
 from freehold.schedule.runner import ScheduleRunner
 from freehold.service import Service
@@ -31,9 +35,14 @@ from freehold.transaction import Post
 
 __all__ = ["ROLES", "Loops", "relay_loops"]
 
-ROLES: Final = ("relay", "consumer", "deferred", "schedule", "sagas", "prune")
+ROLES: Final = ("relay", "consumer", "deferred", "schedule", "sagas", "reconcile", "prune")
 _PREFIX = "outbox/"
 _VISIBILITY_MARGIN_SECONDS = 30.0
+
+
+def member_name() -> str:
+    """A name for a holder of leases: where it runs, for people, and a number, to be unique."""
+    return f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
 
 
 def relay_loops(post: Post, stores: Stores, broker: Broker, settings: Settings) -> list[Runner]:
@@ -46,18 +55,26 @@ def relay_loops(post: Post, stores: Stores, broker: Broker, settings: Settings) 
         lambda: {names[name]: token for name, token in keeper.tokens.items()},
         clock=post.clock,
         poll_seconds=settings.poll_seconds,
+        lanes=_lanes(post, stores, broker),
     )
     keeper = LeaseKeeper(
         stores.leases,
         _PREFIX,
         tuple(names),
-        f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}",
+        member_name(),
         settings.lease_seconds,
         post.clock,
         on_change=relay.wake,
         before_give_back=relay.finish_round,
     )
     return [keeper, relay]
+
+
+def _lanes(post: Post, stores: Stores, broker: Broker) -> Lanes | None:
+    """What the relay says of lanes; nothing where a lane's messages do not come in order."""
+    if not lanes_in_order(stores.outbox.partitions, broker.partitions) or not Lanes.can_name(post.service):
+        return None
+    return Lanes(post.service, stores.outbox.partitions, post.clock)
 
 
 @dataclass(slots=True)
@@ -71,6 +88,7 @@ class Loops:
     post: Post
     sagas: SagaWiring
     running: dict[str, list[Runner]] = field(default_factory=dict)
+    on_progress: Callable[[], None] = field(default=lambda: None)
 
     def wake(self, role: str) -> None:
         """End the idle wait of a role's loops; nothing where it does not run here."""
@@ -103,6 +121,9 @@ class Loops:
             "deferred": self._deferred,
             "schedule": self._schedule,
             "sagas": self.sagas.loops,
+            "reconcile": lambda: reconcile_loops(
+                self.service, self.settings, self.stores, self.post.clock, member_name()
+            ),
             "prune": lambda: [PruneRunner(self.stores, self.settings, clock=self.post.clock)],
         }
         return makers[role]()
@@ -113,6 +134,8 @@ class Loops:
             self.stores.inbox,
             self.stores.dead_letters,
             consumer=self.service.name,
+            progress=self.stores.progress,
+            on_progress=self.on_progress,
             handler_timeout_seconds=self.settings.handler_timeout_seconds,
             on_deferred=lambda: self.wake("deferred"),
             replies=self.sagas.engine,

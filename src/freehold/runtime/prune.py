@@ -34,6 +34,7 @@ class PruneRunner(Runner):
             "inbox": (stores.inbox.prune, settings.dedup_window_seconds),
             "dead-letters": (stores.dead_letters.prune, settings.dead_letter_retention_seconds),
             "sagas": (stores.sagas.prune, settings.saga_retention_seconds),
+            "reconciliations": (stores.reconciliations.prune, settings.dead_letter_retention_seconds),
             "idempotency": (stores.idempotency.prune, settings.idempotency_retention_seconds),
         }
 

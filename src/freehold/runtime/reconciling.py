@@ -12,16 +12,53 @@ from freehold.clock import Clock
 from freehold.consistency.token import Token
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError
-from freehold.reconcile.dataset import Copy
-from freehold.reconcile.reconciler import Reconciler
+from freehold.leases.keeper import LeaseKeeper
+from freehold.lifecycle import Runner
+from freehold.reconcile.dataset import Copy, Offer
+from freehold.reconcile.fence import fence
+from freehold.reconcile.reconciler import Reconciler, Reconciliation
 from freehold.reconcile.repair import CopyRepair
+from freehold.reconcile.runner import ReconcileRunner, lease_of
 from freehold.reconcile.side import Source, TableSide
+from freehold.service import Service
 from freehold.settings import Settings, peer_url
+from freehold.transaction import Post
 
-__all__ = ["make_reconciler", "peer_source", "settled"]
+__all__ = ["LocalSource", "make_reconciler", "peer_source", "reconcile_loops", "settled"]
 
 _SETTLE_SECONDS = 30.0
 _LOOK_SECONDS_MAX = 0.5
+
+
+class LocalSource(TableSide):
+    """A dataset in a database that is open here. Its service's own relay sends the marks."""
+
+    def __init__(self, post: Post, offer: Offer) -> None:
+        super().__init__(post.database, offer)
+        self._post = post
+
+    async def fence(self) -> Token:
+        """Publish a mark."""
+        return await fence(self._post)
+
+
+def reconcile_loops(service: Service, settings: Settings, stores: Stores, clock: Clock, owner: str) -> list[Runner]:
+    """The loop that compares copies on a schedule, with the keeper of its leases; none where nothing is scheduled."""
+    copies = [each for each in service.copied.values() if each.every_seconds is not None]
+    if not copies:
+        return []
+
+    async def compare(copy: Copy) -> Reconciliation:
+        repair_for = (f"{service.name} (schedule)", "scheduled comparison") if copy.repair else None
+        source = peer_source(copy, settings)
+        return await make_reconciler(service.name, stores, copy, source, clock, repair_for=repair_for).run()
+
+    runner = ReconcileRunner(service.name, copies, stores.reconciliations, compare, lambda: keeper.tokens, clock)
+    names = tuple(lease_of(each) for each in copies)
+    keeper = LeaseKeeper(
+        stores.leases, "reconcile/", names, owner, settings.lease_seconds, clock, on_change=runner.wake
+    )
+    return [keeper, runner]
 
 
 def make_reconciler(

@@ -18,9 +18,14 @@ from freehold.clock import Clock, HybridLogicalClock, SystemClock
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError
 from freehold.messages import Envelope, check_upcasters
 from freehold.policy import Retry, RetryAfter
+from freehold.reconcile.dataset import Dataset
+from freehold.reconcile.reconciler import Reconciliation
+from freehold.reconcile.runner import record_of
+from freehold.reconcile.side import Source
 from freehold.runtime.checks import check_windows
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.loops import ROLES, Loops
+from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
 from freehold.runtime.sagas import wire_sagas
 from freehold.saga import SagaEngine
 from freehold.service import Service
@@ -147,6 +152,40 @@ class RunningService:
                     raise
                 attempt += 1
                 await self.post.clock.sleep(decision.delay_seconds)
+
+    def source(self, dataset: Dataset) -> Source:
+        """A dataset that this service offers, to compare a copy with that lives in the same process.
+
+        Raises `DeclarationError` where it offers no such dataset.
+        """
+        offer = self.service.offered.get(dataset.name)
+        if offer is None:
+            raise DeclarationError(f"'{self.service.name}' does not offer '{dataset.name}'", hint="service.offers(…)")
+        return LocalSource(self.post, offer)
+
+    async def reconcile(
+        self, dataset: Dataset, *, source: Source | None = None, repair: str | None = None
+    ) -> Reconciliation:
+        """Compare this service's copy of a dataset with its source, and keep the result; a reason given for `repair`
+        has what drifted repaired, and is recorded.
+
+        The source is asked behind its service's API where none is given. Raises `DeclarationError`,
+        `ConfigurationError`, `Unavailable`.
+        """
+        copy = self.service.copied.get(dataset.name)
+        if copy is None:
+            raise DeclarationError(f"'{self.service.name}' has no copy of '{dataset.name}'", hint="service.copies(…)")
+        reconciler = make_reconciler(
+            self.service.name,
+            self.stores,
+            copy,
+            source or peer_source(copy, self.settings),
+            self.post.clock,
+            repair_for=None if repair is None else (self.service.name, repair),
+        )
+        result = await reconciler.run()
+        await self.stores.reconciliations.add(record_of(result, self.post.clock))
+        return result
 
     async def pause(self, role: str) -> None:
         """Stop the loops of a role, here only; other processes take the work over. Idempotent."""
