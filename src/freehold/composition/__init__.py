@@ -14,6 +14,7 @@ from freehold.composition.fetch import CallFailed, Fetch, Reason, Reply, Request
 from freehold.composition.http import HttpFetch
 from freehold.composition.leaving import ClientLeft, while_connected
 from freehold.composition.loader import Loader
+from freehold.composition.serving import BudgetMiddleware
 from freehold.composition.sources import Batch, Read, Reference, Source, batch, grouped_batch
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "BreakerPolicy",
     "BreakerView",
     "Budget",
+    "BudgetMiddleware",
     "CachePolicy",
     "Cached",
     "CallFailed",
