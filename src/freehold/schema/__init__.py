@@ -1,0 +1,3 @@
+"""Schemas: the catalogue of what services publish and understand, what breaks it, and AsyncAPI. Runtime: imports the
+messages and the declared services; opens no connection.
+"""

@@ -1,0 +1,98 @@
+"""Limits of one JSON type, compared: what the writer keeps to, and what the reader asks for. Pure functions.
+
+Each returns pairs of words, what is written and what is read, for each limit that the reader asks for and the writer
+does not keep.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["array_limits", "number_limits", "object_limits", "text_limits"]
+
+Limits = list[tuple[str, str]]
+
+
+def number_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
+    """Bounds, and of what it must be a multiple."""
+    found = []
+    for lower in (True, False):
+        written, read = _bound(writer, lower=lower), _bound(reader, lower=lower)
+        if read is not None and (written is None or _beyond(written, read, lower=lower)):
+            found.append((_bound_text(written, lower=lower), _bound_text(read, lower=lower)))
+    step, given = reader.get("multipleOf"), writer.get("multipleOf")
+    if step is not None and not _keeps_step(writer, given, step):
+        found.append((f"multiples of {given}" if given else "any number", f"multiples of {step}"))
+    return found
+
+
+def text_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
+    """Length, and the pattern: another pattern counts as a stricter one, for nobody can tell."""
+    found = _counts(writer, reader, "minLength", "maxLength", "characters")
+    pattern = reader.get("pattern")
+    if pattern is not None and pattern != writer.get("pattern"):
+        value = writer.get("value")
+        if value is None or re.search(pattern, value) is None:
+            written = writer.get("pattern")
+            found.append((f"pattern {written}" if written else "any text", f"pattern {pattern}"))
+    return found
+
+
+def array_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
+    """Length, and whether items must differ."""
+    found = _counts(writer, reader, "minItems", "maxItems", "items")
+    if reader.get("uniqueItems") and not writer.get("uniqueItems") and writer.get("maxItems", 2) > 1:
+        found.append(("items that may repeat", "items that all differ"))
+    return found
+
+
+def object_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
+    """How many fields a map has; those of a class are counted."""
+    if "properties" in writer:
+        count = {"minProperties": len(writer.get("required", ())), "maxProperties": len(writer["properties"])}
+        writer = {**writer, **count}
+    return _counts(writer, reader, "minProperties", "maxProperties", "fields")
+
+
+def _counts(writer: Mapping[str, Any], reader: Mapping[str, Any], least: str, most: str, unit: str) -> Limits:
+    found = []
+    if reader.get(least, 0) > writer.get(least, 0):
+        found.append((f"{writer.get(least, 0)} {unit} or more", f"{reader[least]} {unit} or more"))
+    if most in reader and (most not in writer or reader[most] < writer[most]):
+        written = f"{writer[most]} {unit} or fewer" if most in writer else f"any number of {unit}"
+        found.append((written, f"{reader[most]} {unit} or fewer"))
+    return found
+
+
+def _bound(schema: Mapping[str, Any], *, lower: bool) -> tuple[float, bool] | None:
+    """The bound, and whether it is outside of what is allowed; of whole numbers it never is."""
+    inclusive = schema.get("minimum" if lower else "maximum")
+    exclusive = schema.get("exclusiveMinimum" if lower else "exclusiveMaximum")
+    if exclusive is not None and schema.get("type") == "integer":
+        inclusive, exclusive = exclusive + (1 if lower else -1), None
+    if exclusive is not None:
+        return exclusive, True
+    return None if inclusive is None else (inclusive, False)
+
+
+def _beyond(written: tuple[float, bool], read: tuple[float, bool], *, lower: bool) -> bool:
+    """Whether the writer goes further than the reader allows."""
+    if written[0] != read[0]:
+        return written[0] < read[0] if lower else written[0] > read[0]
+    return read[1] and not written[1]
+
+
+def _keeps_step(writer: Mapping[str, Any], given: float | None, step: float) -> bool:
+    value = writer.get("value", given)
+    return value is not None and value % step == 0
+
+
+def _bound_text(bound: tuple[float, bool] | None, *, lower: bool) -> str:
+    if bound is None:
+        return "any number"
+    value, outside = bound
+    if outside:
+        return f"more than {value}" if lower else f"less than {value}"
+    return f"{value} or more" if lower else f"{value} or less"

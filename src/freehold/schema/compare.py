@@ -1,0 +1,259 @@
+"""Does one schema take whatever another writes? Pure functions over JSON Schema as `jsonschema` makes it.
+
+The writer's schema is compared with the reader's, part by part: a difference is a place where a value that the writer
+may write is one that the reader refuses. A field with a default is read where it is missing; unknown fields are passed
+over unless the reader forbids them. In doubt (a pattern that changed) a difference is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from freehold.schema.bounds import array_limits, number_limits, object_limits, text_limits
+from freehold.schema.describing import described, value_text
+
+__all__ = ["Change", "Difference", "differences"]
+
+Part: TypeAlias = Mapping[str, Any] | bool
+
+
+class Change(StrEnum):
+    """What kind of difference it is."""
+
+    REQUIRED = "required"
+    TYPE = "type"
+    VALUE = "value"
+    LIMIT = "limit"
+    UNKNOWN_FIELD = "unknown-field"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A place where the reader refuses what the writer may write: what is written there, and what is read."""
+
+    path: str
+    change: Change
+    written: str
+    read: str
+
+
+def differences(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> list[Difference]:
+    """Return where the reader refuses what the writer may write; nothing where it takes all of it."""
+    return _Comparison(writer.get("$defs", {}), reader.get("$defs", {})).compare(writer, reader, "$")
+
+
+_ASSERTING: Final = frozenset({"$ref", "anyOf", "enum", "const", "type"})
+_ANYTHING: Final[Mapping[str, Any]] = {}
+_FORMATS_TAKEN: Final[Mapping[str, frozenset[str]]] = {
+    "iso-date-time": frozenset({"date-time", "local-date-time"}),
+    "iso-time": frozenset({"time", "partial-time"}),
+}
+"""What a format takes beside itself."""
+
+
+class _Comparison:
+    """One comparison. It knows which pairs of parts it is inside of, since schemas may be recursive."""
+
+    def __init__(self, writer_defs: Mapping[str, Any], reader_defs: Mapping[str, Any]) -> None:
+        self._writer_defs = writer_defs
+        self._reader_defs = reader_defs
+        self._inside: set[tuple[int, int]] = set()
+
+    def compare(self, writer: Part, reader: Part, path: str) -> list[Difference]:
+        """Compare two parts: each option of the writer with those of the reader."""
+        options = _options(reader, self._reader_defs)
+        if any(not _ASSERTING & option.keys() for option in options):
+            return []
+        written = _options(writer, self._writer_defs)
+        return [found for each in written for found in self._best(each, options, path, reader)]
+
+    def _best(
+        self, writer: Mapping[str, Any], options: list[Mapping[str, Any]], path: str, whole: Part
+    ) -> list[Difference]:
+        """Compare with every option of the reader: one that takes it is enough, else the nearest one is told."""
+        tried = [self._single(writer, option, path) for option in options]
+        if not all(tried):
+            return []
+        near = [
+            each for each, option in zip(tried, options, strict=True) if len(options) == 1 or _alike(writer, option)
+        ]
+        if not near:
+            return [self._difference(path, Change.TYPE, writer, whole)]
+        return min(near, key=len)
+
+    def _single(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
+        written, read = _values(writer), _values(reader)
+        if written is not None:
+            return self._enumerated(written, read, reader, path)
+        if read is not None:
+            return [self._difference(path, Change.VALUE, writer, reader)]
+        if not _type_fits(writer.get("type"), reader.get("type")):
+            return [self._difference(path, Change.TYPE, writer, reader)]
+        return self._within(writer, reader, path)
+
+    def _within(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
+        """Compare two of the same JSON type. A pair that is being compared further out is told there."""
+        match reader.get("type"):
+            case "string":
+                return self._text(writer, reader, path)
+            case "integer" | "number":
+                return _limits(number_limits(writer, reader), path)
+            case kind:
+                pair = (id(writer), id(reader))
+                if pair in self._inside:
+                    return []
+                self._inside.add(pair)
+                try:
+                    return (self._array if kind == "array" else self._object)(writer, reader, path)
+                finally:
+                    self._inside.discard(pair)
+
+    def _enumerated(
+        self, written: list[Any], read: list[Any] | None, reader: Mapping[str, Any], path: str
+    ) -> list[Difference]:
+        if read is not None:
+            known = {value_text(each) for each in read}
+            refused = [value_text(each) for each in written if value_text(each) not in known]
+        else:
+            refused = [value_text(each) for each in written if not self._takes(reader, each, path)]
+        if not refused:
+            return []
+        return [Difference(path, Change.VALUE, ", ".join(refused), described(reader, self._reader_defs))]
+
+    def _takes(self, reader: Mapping[str, Any], value: object, path: str) -> bool:
+        narrowest = _schema_of(value)
+        return _values(narrowest) is None and self._single(narrowest, reader, path) == []
+
+    def _text(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
+        for keyword in ("format", "contentEncoding"):
+            written, read = writer.get(keyword), reader.get(keyword)
+            if read is not None and read != written and written not in _FORMATS_TAKEN.get(read, ()):
+                return [self._difference(path, Change.TYPE, writer, reader)]
+        return _limits(text_limits(writer, reader), path)
+
+    def _array(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
+        found = _limits(array_limits(writer, reader), path)
+        longest = writer.get("maxItems")
+        fixed = max(len(writer.get("prefixItems", ())), len(reader.get("prefixItems", ())))
+        for number in range(fixed if longest is None else min(fixed, longest)):
+            found += self._item(_item(writer, number), _item(reader, number), f"{path}[{number}]")
+        if longest is None or longest > fixed:
+            found += self._item(writer.get("items", {}), reader.get("items", {}), f"{path}[]")
+        return found
+
+    def _item(self, writer: Part, reader: Part, path: str) -> list[Difference]:
+        if writer is False:
+            return []
+        if reader is False:
+            return [self._difference(path, Change.LIMIT, writer, reader)]
+        return self.compare(writer, reader, path)
+
+    def _object(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
+        found = _limits(object_limits(writer, reader), path)
+        written: Mapping[str, Any] = writer.get("properties", {})
+        read: Mapping[str, Any] = reader.get("properties", {})
+        # A class writes its own fields and no others; a map may write any.
+        others: Part = False if "properties" in writer else writer.get("additionalProperties", {})
+        for name in reader.get("required", ()):
+            if name not in writer.get("required", ()):
+                state = "not always written" if name in written else "not written"
+                found.append(Difference(f"{path}.{name}", Change.REQUIRED, state, "required"))
+        for name, part in read.items():
+            found += self._item(written.get(name, others), part, f"{path}.{name}")
+        rest: Part = reader.get("additionalProperties", {})
+        for name in written.keys() - read.keys():
+            found += self._other(name, written[name], rest, path)
+        if others is not False and "properties" not in reader:
+            found += self._item(others, rest, f"{path}.*")
+        if "propertyNames" in reader:
+            found += self._names(writer, reader, path)
+        return sorted(found, key=lambda each: each.path) if len(found) > 1 else found
+
+    def _other(self, name: str, written: Part, rest: Part, path: str) -> list[Difference]:
+        if rest is False:
+            told = described(written, self._writer_defs)
+            return [Difference(f"{path}.{name}", Change.UNKNOWN_FIELD, told, "no unknown fields")]
+        return self.compare(written, rest, f"{path}.{name}")
+
+    def _names(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
+        fixed = writer.get("properties")
+        names = {"enum": list(fixed)} if fixed is not None else {"type": "string", **writer.get("propertyNames", {})}
+        return self.compare(names, {"type": "string", **reader["propertyNames"]}, f"{path}.*")
+
+    def _difference(self, path: str, change: Change, writer: Part, reader: Part) -> Difference:
+        return Difference(path, change, described(writer, self._writer_defs), described(reader, self._reader_defs))
+
+
+def _limits(changed: list[tuple[str, str]], path: str) -> list[Difference]:
+    return [Difference(path, Change.LIMIT, written, read) for written, read in changed]
+
+
+def _options(part: Part, defs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The alternatives of a part, references followed: those of nested unions, and those of a list of types."""
+    if isinstance(part, bool):
+        return [_ANYTHING] if part else []
+    if "$ref" in part:
+        return _options(defs[part["$ref"].rpartition("/")[2]], defs)
+    for keyword in ("anyOf", "oneOf"):
+        if keyword in part:
+            return [option for each in part[keyword] for option in _options(each, defs)]
+    if isinstance(part.get("type"), list):
+        return [{**part, "type": each} for each in part["type"]]
+    return [part]
+
+
+def _values(schema: Mapping[str, Any]) -> list[Any] | None:
+    """The values that a schema lists, if it does."""
+    if "const" in schema:
+        return [schema["const"]]
+    if "enum" in schema:
+        return list(schema["enum"])
+    listed: dict[object, list[Any]] = {"null": [None], "boolean": [False, True]}
+    return listed.get(schema.get("type"))
+
+
+def _schema_of(value: object) -> Mapping[str, Any]:
+    """The narrowest schema of a listed value."""
+    if isinstance(value, str):
+        return {"type": "string", "minLength": len(value), "maxLength": len(value), "value": value}
+    if value is None or isinstance(value, bool):
+        return {"type": "null" if value is None else "boolean"}
+    kind = "integer" if isinstance(value, int) else "number"
+    return {"type": kind, "minimum": value, "maximum": value, "value": value}
+
+
+def _type_fits(written: object, read: object) -> bool:
+    return written == read or (written == "integer" and read == "number")
+
+
+def _alike(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> bool:
+    """Whether they are meant to be the same option: the same JSON type, and the same tag where they have one."""
+    types = [_json_type(each) for each in (writer, reader)]
+    if types[0] != types[1] and set(types) != {"integer", "number"}:
+        return False
+    return types[0] != "object" or _tag(writer) == _tag(reader)
+
+
+def _json_type(schema: Mapping[str, Any]) -> object:
+    values = _values(schema)
+    if values and "type" not in schema:
+        return _schema_of(values[0]).get("type")
+    return schema.get("type")
+
+
+def _tag(schema: Mapping[str, Any]) -> object:
+    """The one value of a field that tells options of a union apart."""
+    for name, part in schema.get("properties", {}).items():
+        values = _values(part) if isinstance(part, Mapping) else None
+        if values is not None and len(values) == 1 and values != [None] and name in schema.get("required", ()):
+            return name, value_text(values[0])
+    return None
+
+
+def _item(schema: Mapping[str, Any], number: int) -> Part:
+    prefix = schema.get("prefixItems", ())
+    found: Part = prefix[number] if number < len(prefix) else schema.get("items", {})
+    return found

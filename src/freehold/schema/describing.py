@@ -1,0 +1,46 @@
+"""What a schema allows, in a few words for people. Imports nothing of Freehold but the schema's type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["described", "value_text"]
+
+_VALUES_MAX: Final = 6
+
+
+def described(schema: object, defs: Mapping[str, Any]) -> str:
+    """Say what a schema allows: `text (uuid)`, `list of OrderLine`, `one of "a", "b"`, `integer or null`."""
+    if not isinstance(schema, Mapping):
+        return "nothing" if schema is False else "anything"
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(described(each, defs) for each in schema["anyOf"]))
+    if "enum" in schema or "const" in schema:
+        values = schema.get("enum", [schema.get("const")])
+        shown = ", ".join(value_text(each) for each in values[:_VALUES_MAX])
+        return f"one of {shown}{', …' if len(values) > _VALUES_MAX else ''}"
+    return _of_type(schema, defs)
+
+
+def value_text(value: object) -> str:
+    """A declared value as JSON writes it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _of_type(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
+    match schema.get("type"):
+        case "string":
+            told = schema.get("format") or schema.get("contentEncoding")
+            return f"text ({told})" if told else "text"
+        case "array" if "prefixItems" in schema:
+            return f"tuple of {', '.join(described(each, defs) for each in schema['prefixItems'])}"
+        case "array":
+            return f"{'set' if schema.get('uniqueItems') else 'list'} of {described(schema.get('items', {}), defs)}"
+        case "object" if "properties" not in schema:
+            return f"map of {described(schema.get('additionalProperties', {}), defs)}"
+        case other:
+            return str(schema.get("title") or other or "anything")
