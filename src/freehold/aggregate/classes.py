@@ -49,7 +49,7 @@ def decides(*commands: type[Any]) -> Callable[[F], F]:
     return _marked(_DECIDES, commands)
 
 
-@dataclass_transform()
+@dataclass_transform(kw_only_default=True)
 class Aggregate:
     """Base of aggregates in class style. A subclass with a `category` is checked when it is declared.
 
@@ -71,7 +71,12 @@ class Aggregate:
             raise DeclarationError(
                 f"{cls.__qualname__}: '{taken[0]}' is the base's", hint="give the field or method another name"
             )
-        dataclasses.dataclass(cls)
+        try:
+            dataclasses.dataclass(kw_only=True)(cls)
+        except (TypeError, ValueError) as error:
+            raise DeclarationError(
+                f"{cls.__qualname__}: {error}", hint="its fields are those of a dataclass"
+            ) from error
         cls.__freehold_model__ = ClassModel(cls, category, schema_version, kind) if category else None
 
     @property

@@ -84,8 +84,13 @@ class Decider(Generic[S, C, E]):
         return state
 
     def act(self, state: S, command: Any) -> tuple[Sequence[object], S]:
-        """Decide, and fold what was decided."""
-        decided = tuple(self.decide(state, command))
+        """Decide, and fold what was decided. Raises `DeclarationError` for what are no events of this aggregate."""
+        decided = self.decide(state, command)
+        if not isinstance(decided, (list, tuple)):
+            raise DeclarationError(
+                f"'{self.category}': decide returned a {type(decided).__name__}",
+                hint="return a list of events, an empty one for nothing",
+            )
         taken = self.event_types
         for event in decided:
             if taken is not None and type(event) not in taken:
