@@ -15,11 +15,11 @@ from freehold.inbox.handler import Handler, HandlerFunction
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.migrations import Migration
 from freehold.policy import Retry
-from freehold.projection.declaration import Projection
 from freehold.reconcile.dataset import Copy, Dataset, Offer
 from freehold.transaction import Transaction
 
 if TYPE_CHECKING:
+    from freehold.projection.declaration import Projection
     from freehold.saga.definition import Saga
 
 __all__ = ["Handler", "HandlerFunction", "Service"]
