@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
 from typing import Final
-from uuid import UUID
 
 import pytest
 
-from freehold.binding import Stores
-from freehold.conformance.harness import StoresHarness
-from freehold.errors import ConcurrencyConflict
-from freehold.eventstore.store import Append, EventFilter, Expectation, ExpectedVersion, NewEvent, RecordedEvent
+from freehold.broker import Outgoing
+from freehold.conformance.events_order import EventOrderConformance, add, data_of, new_event
+from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.errors import ConcurrencyConflict, DeclarationError
+from freehold.eventstore.store import Append, Expectation, ExpectedVersion, NewEvent
 from freehold.ids import new_id
 
-__all__ = ["EventStoreConformance", "add", "follow", "new_event"]
+__all__ = ["EventStoreConformance"]
 
-_CORRELATION: Final = UUID(int=7)
-
-
-def new_event(data: bytes = b"{}", type: str = "shop.happened") -> NewEvent:
-    """An event to append."""
-    return NewEvent(id=new_id(), type=type, schema_version=1, data=data, correlation_id=_CORRELATION, hlc=1)
-
-
-async def add(
-    stores: Stores, stream: str, *events: NewEvent, expected: ExpectedVersion = Expectation.ANY
-) -> tuple[int, ...]:
-    """Append to one stream in a transaction of its own; returns the positions."""
-    (appended,) = await stores.events.append_alone([Append(stream, events or (new_event(),), expected)])
-    return appended.positions
+_EXPECTED: Final = {
+    Expectation.ANY: (True, True),
+    Expectation.NO_STREAM: (True, False),
+    Expectation.STREAM_EXISTS: (False, True),
+    0: (True, False),
+    1: (False, False),
+    2: (False, True),
+    3: (False, False),
+}
+"""Whether an append is allowed on an empty stream, and on one with two events."""
 
 
-async def follow(
-    stores: Stores, after: int = 0, wanted: EventFilter | None = None, *, limit: int = 1000
-) -> list[RecordedEvent]:
-    """Everything wanted after a position, page by page, up to the head."""
-    found: list[RecordedEvent] = []
-    head = await stores.events.head()
-    while after < head:
-        page = await stores.events.read_all(after, limit=limit, wanted=wanted or EventFilter())
-        assert page.through > after
-        assert len(page.events) <= limit
-        found += page.events
-        after = page.through
-    return found
-
-
-def _data(events: Sequence[RecordedEvent]) -> list[bytes]:
-    return [each.event.data for each in events]
-
-
-class EventStoreConformance:
-    """What every event store does."""
+class EventStoreConformance(EventOrderConformance):
+    """What every event store does: appends and streams here, the order over all streams in the base."""
 
     async def test_what_is_appended_is_read_as_it_was_given(self, harness: StoresHarness) -> None:
         """Every field, and the bytes whatever they are."""
@@ -79,28 +56,193 @@ class EventStoreConformance:
         assert first.recorded_at == harness.clock.now()
         assert (await store.read_all(0)).events == (first, second)
 
-    @pytest.mark.parametrize(
-        ("expected", "empty", "at_two"),
-        [
-            (Expectation.ANY, True, True),
-            (Expectation.NO_STREAM, True, False),
-            (Expectation.STREAM_EXISTS, False, True),
-            (0, True, False),
-            (2, False, True),
-            (1, False, False),
-            (3, False, False),
-        ],
-    )
-    async def test_what_is_expected_is_checked(
-        self, harness: StoresHarness, expected: ExpectedVersion, empty: bool, at_two: bool
-    ) -> None:
-        """Any, no stream, stream exists, and an exact version, on an empty stream and on one with two events."""
+    async def test_large_payloads_come_back_whole(self, harness: StoresHarness) -> None:
+        """A megabyte of bytes that no text holds."""
+        data = bytes(range(256)) * 4096
+        await add(harness.first, "order-1", new_event(data))
+        assert data_of(await harness.first.events.read_stream("order-1")) == [data]
+
+    @pytest.mark.parametrize("expected", _EXPECTED, ids=str)
+    async def test_what_is_expected_is_checked(self, harness: StoresHarness, expected: ExpectedVersion) -> None:
+        """Any, no stream, stream exists, an exact version; a conflict names stream, version and expectation."""
         stores = harness.first
         await add(stores, "order-two", new_event(), new_event())
-        for stream, version, allowed in (("order-none", 0, empty), ("order-two", 2, at_two)):
+        for stream, version, allowed in zip(("order-none", "order-two"), (0, 2), _EXPECTED[expected], strict=True):
             if allowed:
                 await add(stores, stream, expected=expected)
             else:
                 with pytest.raises(ConcurrencyConflict, match=f"'{stream}' is at version {version}.*{expected} was"):
                     await add(stores, stream, expected=expected)
             assert await stores.events.version(stream) == version + allowed
+
+    async def test_several_streams_are_appended_together(self, harness: StoresHarness) -> None:
+        """In one call, in the order given; versions are each stream's own, and later calls go on from there."""
+        stores = harness.first
+        async with stores.database.begin() as unit:
+            first = await stores.events.append(
+                unit,
+                [
+                    Append("order-1", [new_event(b"1"), new_event(b"2")], 0),
+                    Append("cart-1", [new_event(b"3")], Expectation.NO_STREAM),
+                ],
+            )
+            second = await stores.events.append(unit, [Append("order-1", [new_event(b"4")], 2)])
+            assert not await stores.events.append(unit, [])
+        assert [(each.stream, each.version, len(each.positions)) for each in (*first, *second)] == [
+            ("order-1", 2, 2),
+            ("cart-1", 1, 1),
+            ("order-1", 3, 1),
+        ]
+        found = (await stores.events.read_all(0)).events
+        assert data_of(found) == [b"1", b"2", b"3", b"4"]
+        assert [each.position for each in found] == [
+            position for each in (*first, *second) for position in each.positions
+        ]
+
+    async def test_a_conflict_takes_all_streams_back(self, harness: StoresHarness) -> None:
+        """Also those that were as expected, whichever is named first."""
+        stores = harness.first
+        await add(stores, "order-1")
+        for appends in (
+            [Append("order-2", [new_event()]), Append("order-1", [new_event()], 0)],
+            [Append("order-1", [new_event()], Expectation.NO_STREAM), Append("order-2", [new_event()])],
+        ):
+            with pytest.raises(ConcurrencyConflict, match="'order-1'"):
+                async with stores.database.begin() as unit:
+                    await stores.events.append(unit, appends)
+            with pytest.raises(ConcurrencyConflict, match="'order-1'"):
+                await stores.events.append_alone(appends)
+        assert await stores.events.version("order-2") == 0
+        assert await stores.events.version("order-1") == 1
+
+    async def test_an_append_that_makes_no_sense_is_refused(self, harness: StoresHarness) -> None:
+        """A stream named twice, without a name, or with nothing to add."""
+        for appends in (
+            [Append("order-1", [new_event()]), Append("order-1", [new_event()])],
+            [Append("", [new_event()])],
+            [Append("order-1", [])],
+        ):
+            with pytest.raises(DeclarationError):
+                await harness.first.events.append_alone(appends)
+        assert await harness.first.events.head() == 0
+
+    async def test_an_appends_rollback_leaves_nothing(self, harness: StoresHarness) -> None:
+        """Events, staged messages and the versions are gone together; and together they come with a commit."""
+        stores = harness.first
+
+        async def work(*, fails: bool) -> None:
+            async with stores.database.begin() as unit:
+                await stores.events.append(unit, [Append("order-1", [new_event()], 0)])
+                message = Outgoing(id=new_id(), topic="orders.events", key="k", document=b"{}")
+                await stores.outbox.stage(unit, [message])
+                if fails:
+                    _ = 1 / 0
+
+        with pytest.raises(ZeroDivisionError):
+            await work(fails=True)
+        assert await stores.events.version("order-1") == 0
+        assert (await stores.outbox.stats()).pending == 0
+        await work(fails=False)
+        assert await stores.events.version("order-1") == 1
+        assert (await stores.outbox.stats()).pending == 1
+
+    async def test_a_cancelled_append_leaves_nothing(self, harness: StoresHarness) -> None:
+        """Cancelled inside the block: rolled back, its streams are free and its readers held up no longer."""
+        stores = harness.first
+        appended = asyncio.Event()
+
+        async def work() -> None:
+            async with stores.database.begin() as unit:
+                await stores.events.append(unit, [Append("order-1", [new_event()])])
+                appended.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(work())
+        await asyncio.wait_for(appended.wait(), 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await add(stores, "order-1", new_event(b"after"), expected=0)
+        assert data_of((await stores.events.read_all(0)).events) == [b"after"]
+
+    async def test_a_stream_is_read_both_ways_within_bounds(self, harness: StoresHarness) -> None:
+        """`after` and `before` are exclusive; the newest first where backwards; no more than the limit."""
+        stores = harness.first
+        await add(stores, "order-1", *(new_event(str(number).encode()) for number in range(1, 11)))
+        await add(stores, "order-10", new_event(b"another"))
+        read = stores.events.read_stream
+
+        def numbers(first: int, last: int) -> list[bytes]:
+            step = 1 if last >= first else -1
+            return [str(number).encode() for number in range(first, last + step, step)]
+
+        assert data_of(await read("order-1")) == numbers(1, 10)
+        assert data_of(await read("order-1", limit=3)) == numbers(1, 3)
+        assert data_of(await read("order-1", after=4)) == numbers(5, 10)
+        assert data_of(await read("order-1", after=4, before=8)) == numbers(5, 7)
+        assert data_of(await read("order-1", after=4, before=8, limit=2)) == numbers(5, 6)
+        assert data_of(await read("order-1", backwards=True)) == numbers(10, 1)
+        assert data_of(await read("order-1", backwards=True, limit=1)) == [b"10"]
+        assert data_of(await read("order-1", after=4, before=8, backwards=True)) == numbers(7, 5)
+        assert data_of(await read("order-1", after=4, before=5)) == []
+        assert data_of(await read("order-1", after=10)) == []
+
+    async def test_a_transaction_reads_its_own_appends(self, harness: StoresHarness) -> None:
+        """Others do not, before its commit."""
+        stores = harness.first
+        await add(stores, "order-1", new_event(b"1"))
+        async with stores.database.begin() as unit:
+            await stores.events.append(unit, [Append("order-1", [new_event(b"2")], 1)])
+            assert data_of(await stores.events.read_stream("order-1", unit=unit)) == [b"1", b"2"]
+            assert data_of(await stores.events.read_stream("order-1", backwards=True, limit=1, unit=unit)) == [b"2"]
+            assert await stores.events.version("order-1", unit=unit) == 2
+            assert data_of(await stores.events.read_stream("order-1")) == [b"1"]
+            assert await stores.events.version("order-1") == 1
+
+    async def test_writers_of_a_stream_take_turns(self, harness: StoresHarness) -> None:
+        """Until the commit; whoever comes second meets the new version."""
+        stores, other = harness.first, await harness.instance()
+        async with stores.database.begin() as unit:
+            await stores.events.append(unit, [Append("order-1", [new_event(b"first")])])
+            second = asyncio.create_task(add(other, "order-1", new_event(b"second")))
+            third = asyncio.create_task(add(other, "order-1", new_event(b"third"), expected=0))
+            assert await has_to_wait(second)
+            assert not third.done()
+        await asyncio.wait_for(second, 5)
+        with pytest.raises(ConcurrencyConflict, match="'order-1'"):
+            await asyncio.wait_for(third, 5)
+        assert data_of(await stores.events.read_stream("order-1")) == [b"first", b"second"]
+
+    async def test_writers_of_other_streams_do_not_wait(self, harness: StoresHarness) -> None:
+        """Where the engine has several writers."""
+        if not harness.features.concurrent_writers:
+            pytest.skip("feature: concurrent_writers")
+        stores = harness.first
+        async with stores.database.begin() as unit:
+            await stores.events.append(unit, [Append("order-1", [new_event()])])
+            await asyncio.wait_for(add(stores, "order-2"), 2)
+
+    async def test_one_of_many_writers_of_a_version_wins(self, harness: StoresHarness) -> None:
+        """All expect the same version: one commits, every other one is told, and versions have no gap."""
+        stores, other = harness.first, await harness.instance()
+        for version in range(3):
+            tries = (add((stores, other)[n % 2], "order-1", expected=version) for n in range(10))
+            answers = await asyncio.gather(*tries, return_exceptions=True)
+            assert sum(isinstance(each, ConcurrencyConflict) for each in answers) == 9
+        assert [each.version for each in await other.events.read_stream("order-1")] == [1, 2, 3]
+
+    async def test_streams_in_any_order_cause_no_deadlock(self, harness: StoresHarness) -> None:
+        """Each transaction names the same streams in an order of its own."""
+        stores, other = harness.first, await harness.instance()
+        streams = [f"order-{number}" for number in range(6)]
+
+        async def work(turn: int) -> None:
+            rotated = streams[turn % 6 :] + streams[: turn % 6]
+            appends = [Append(stream, [new_event()]) for stream in (rotated if turn % 2 else rotated[::-1])]
+            await (stores, other)[turn % 2].events.append_alone(appends)
+
+        async with asyncio.TaskGroup() as group:
+            for turn in range(24):
+                group.create_task(work(turn))
+        for stream in streams:
+            assert await stores.events.version(stream) == 24

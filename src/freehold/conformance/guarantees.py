@@ -14,6 +14,7 @@ from freehold.conformance.audit import AuditStoreConformance as Audit
 from freehold.conformance.broker import BrokerConformance as Broker
 from freehold.conformance.database import DatabaseConformance as Database
 from freehold.conformance.deadletters import DeadLetterStoreConformance as DeadLetters
+from freehold.conformance.events import EventStoreConformance as Events
 from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
 from freehold.conformance.inbox import InboxStoreConformance as Inbox
 from freehold.conformance.leases import LeaseStoreConformance as Leases
@@ -42,6 +43,7 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Dead letters": DeadLetters,
     "Scheduled messages": Schedule,
     "Sagas": Saga,
+    "Events": Events,
     "Snapshots": Snapshots,
     "Leases": Leases,
     "Idempotency keys": Idempotency,
@@ -209,6 +211,48 @@ _SAGA: Final = (
     Guarantee("Only instances that have ended are pruned.", (Saga.test_only_what_ended_long_ago_is_pruned,)),
 )
 
+_EVENTS: Final = (
+    Guarantee(
+        "A stream takes an append as it was expected to be, or the writer is told what it is.",
+        (
+            Events.test_what_is_expected_is_checked,
+            Events.test_writers_of_a_stream_take_turns,
+            Events.test_one_of_many_writers_of_a_version_wins,
+        ),
+    ),
+    Guarantee(
+        "Events of several streams, messages and the rest of the transaction are kept together or not at all.",
+        (
+            Events.test_several_streams_are_appended_together,
+            Events.test_a_conflict_takes_all_streams_back,
+            Events.test_an_appends_rollback_leaves_nothing,
+            Events.test_a_cancelled_append_leaves_nothing,
+        ),
+    ),
+    Guarantee(
+        "Who reads all events skips none, and sees each stream in its order.",
+        (
+            Events.test_a_reader_skips_nothing_while_many_write,
+            Events.test_what_is_not_committed_is_not_passed_over,
+            Events.test_a_slow_append_that_is_rolled_back_hides_nothing,
+            Events.test_an_append_after_a_commit_has_greater_positions,
+        ),
+    ),
+    Guarantee(
+        "Readers are held up by nobody but an append that is still open.",
+        (Events.test_transactions_that_do_not_append_hold_nobody_up, Events.test_a_rolled_back_append_holds_nobody_up),
+    ),
+    Guarantee(
+        "A filter by type, category, partition or time gives what is wanted and no more.",
+        (
+            Events.test_a_filter_gives_what_is_wanted,
+            Events.test_a_span_of_time_gives_what_is_wanted,
+            Events.test_partitions_share_the_streams,
+        ),
+    ),
+    Guarantee("Streams in any order cause no deadlock.", (Events.test_streams_in_any_order_cause_no_deadlock,)),
+)
+
 _SNAPSHOTS: Final = (
     Guarantee(
         "A snapshot is kept with the commit, and never without it.",
@@ -330,6 +374,7 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *_LETTERS,
     *_SCHEDULE,
     *_SAGA,
+    *_EVENTS,
     *_SNAPSHOTS,
     *_LEASES,
     *_IDEMPOTENCY,

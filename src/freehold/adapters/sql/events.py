@@ -90,43 +90,24 @@ class SqlEventStore(SqlStore, EventStore):
         """As the port says."""
 
     def _recorded(self, rows: Sequence[Row]) -> list[RecordedEvent]:
-        read_uuid, read_time = self._dialect.read_uuid, self._dialect.read_time
-        return [
-            RecordedEvent(
-                position,
-                stream,
-                version,
-                read_time(recorded_at),
-                NewEvent(
-                    read_uuid(id),
-                    type,
-                    schema_version,
-                    data,
-                    read_uuid(correlation_id),
-                    hlc,
-                    None if causation_id is None else read_uuid(causation_id),
-                    trace_parent,
-                    subject_key,
-                    _NO_HEADERS if headers is None else _headers.decode(headers),
-                ),
-            )
-            for (
-                position,
-                stream,
-                version,
-                recorded_at,
-                id,
-                type,
-                schema_version,
+        uuid, time, found = self._dialect.read_uuid, self._dialect.read_time, []
+        # Unpacked and passed on by position: histories of thousands of events are read through here.
+        for position, stream, version, at, event_id, name, schema, data, correlation, hlc, cause, *rest in rows:
+            trace_parent, subject_key, headers = rest
+            event = NewEvent(
+                uuid(event_id),
+                name,
+                schema,
                 data,
-                correlation_id,
+                uuid(correlation),
                 hlc,
-                causation_id,
+                None if cause is None else uuid(cause),
                 trace_parent,
                 subject_key,
-                headers,
-            ) in rows
-        ]
+                _NO_HEADERS if headers is None else _headers.decode(headers),
+            )
+            found.append(RecordedEvent(position, stream, version, time(at), event))
+        return found
 
 
 def encode_headers(headers: Mapping[str, str]) -> bytes | None:
