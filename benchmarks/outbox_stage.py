@@ -93,7 +93,7 @@ async def drain_rate(stores: Stores) -> float:
             held[int(lease.name.removeprefix(LEASE_PREFIX))] = lease.token
     begun, count = time.monotonic(), 0
     while time.monotonic() < begun + SECONDS:
-        rows = await stores.outbox.fetch(held, 200)
+        rows = (await stores.outbox.fetch(held, 200)).rows
         if not rows:
             break
         count += await stores.outbox.remove(held, rows)

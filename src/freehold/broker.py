@@ -169,6 +169,12 @@ class Broker(Protocol):
     def features(self) -> BrokerFeatures:
         """What it guarantees."""
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions a topic has: what the broker says once it is open, the options before. A message is in
+        `stable_hash(key) % partitions`.
+        """
+
     async def open(self) -> None:
         """Connect and make what is needed. Raises `Unavailable`, `ConfigurationError`. Idempotent."""
 

@@ -45,7 +45,7 @@ async def test_acknowledging_before_the_commit_is_found(tmp_path: Path, monkeypa
 async def test_removing_rows_before_the_confirmation_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def round_(self: RelayRunner) -> int:
         leases = self._held()
-        rows = await self._outbox.fetch(leases, 200) if leases else ()
+        rows = (await self._outbox.fetch(leases, 200)).rows if leases else ()
         await self._outbox.remove(leases, rows)
         await self._broker.publish([row.message for row in rows], 5.0)
         return len(rows)
@@ -79,11 +79,11 @@ async def _changes_of_a_relay_without_its_lease(stores: Stores) -> list[str]:
     async with stores.database.begin() as unit:
         await stores.outbox.stage(unit, [outgoing("k"), outgoing("k")])
     late = await take_partitions(stores)
-    rows = await stores.outbox.fetch(late, 10)
+    rows = (await stores.outbox.fetch(late, 10)).rows
     for seen in await stores.leases.list(LEASE_PREFIX):
         await stores.leases.take(seen, "another")
     found = []
-    if await stores.outbox.fetch(late, 10):
+    if (await stores.outbox.fetch(late, 10)).rows:
         found.append("fetched")
     if await stores.outbox.postpone(late, rows[0], 60.0, "late"):
         found.append("postponed")

@@ -56,8 +56,8 @@ class OutboxStoreConformance:
         message = outgoing("ä'$1;--", b"\x00\xff%(p1)s ?1")
         async with stores.database.begin() as unit:
             await stores.outbox.stage(unit, [message])
-            assert await stores.outbox.fetch(leases, _LIMIT) == []
-        (row,) = await stores.outbox.fetch(leases, _LIMIT)
+            assert (await stores.outbox.fetch(leases, _LIMIT)).rows == []
+        (row,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert row.message == message
         assert row.attempts == 0
         assert row.partition == stable_hash(message.key) % stores.outbox.partitions
@@ -100,10 +100,10 @@ class OutboxStoreConformance:
             await stores.outbox.stage(unit, messages[:200])
             await stores.outbox.stage(unit, [])
             await stores.outbox.stage(unit, messages[200:])
-        rows = await stores.outbox.fetch(leases, _LIMIT)
+        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert _documents(rows) == [message.document for message in messages]
         assert [row.position for row in rows] == sorted({row.position for row in rows})
-        assert _documents(await stores.outbox.fetch(leases, 10)) == _documents(rows)[:10]
+        assert _documents((await stores.outbox.fetch(leases, 10)).rows) == _documents(rows)[:10]
 
     async def test_transactions_of_one_key_wait_for_each_other(self, harness: StoresHarness) -> None:
         """From staging to commit: whoever stages second has the greater position, and commits second."""
@@ -113,9 +113,9 @@ class OutboxStoreConformance:
             await stores.outbox.stage(unit, [outgoing("k", b"first")])
             second = asyncio.create_task(_stage(other, outgoing("k", b"second")))
             assert await has_to_wait(second)
-            assert await stores.outbox.fetch(leases, _LIMIT) == []
+            assert (await stores.outbox.fetch(leases, _LIMIT)).rows == []
         await asyncio.wait_for(second, 5)
-        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"first", b"second"]
+        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"first", b"second"]
 
     async def test_transactions_of_other_keys_do_not_wait(self, harness: StoresHarness) -> None:
         """Where the engine has several writers."""
@@ -126,8 +126,8 @@ class OutboxStoreConformance:
         async with stores.database.begin() as unit:
             await stores.outbox.stage(unit, [outgoing("slow", b"slow")])
             await asyncio.wait_for(_stage(stores, outgoing("quick", b"quick")), 2)
-            assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"quick"]
-        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"slow", b"quick"]
+            assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"quick"]
+        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"slow", b"quick"]
 
     async def test_keys_in_any_order_cause_no_deadlock(self, harness: StoresHarness) -> None:
         """Each transaction has the same keys in an order of its own."""
@@ -151,7 +151,7 @@ class OutboxStoreConformance:
         seen: set[int] = set()
 
         async def look() -> None:
-            for row in await stores.outbox.fetch(leases, _LIMIT):
+            for row in (await stores.outbox.fetch(leases, _LIMIT)).rows:
                 if row.position not in seen:
                     assert row.position > highest[row.message.key]
                     highest[row.message.key] = row.position
@@ -173,24 +173,24 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, *(outgoing(f"key-{number}", str(number).encode()) for number in range(5)))
-        rows = await stores.outbox.fetch(leases, _LIMIT)
+        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert await stores.outbox.remove(leases, []) == 0
         assert await stores.outbox.remove(leases, rows[1:3]) == 2
         assert await stores.outbox.remove(leases, rows[1:3]) == 0
-        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"0", b"3", b"4"]
+        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"0", b"3", b"4"]
 
     async def test_a_stale_token_changes_nothing(self, harness: StoresHarness) -> None:
         """A relay whose leases were taken over can neither read, remove, postpone nor bury."""
         stores, other = harness.first, await harness.instance()
         stale = await take_partitions(stores, "paused")
         await _stage(stores, outgoing("k"))
-        rows = await stores.outbox.fetch(stale, _LIMIT)
+        rows = (await stores.outbox.fetch(stale, _LIMIT)).rows
         fresh = await take_partitions(other, "successor")
         assert await stores.outbox.remove(stale, rows) == 0
         assert not await stores.outbox.postpone(stale, rows[0], 60, "refused")
         assert not await stores.outbox.bury(stale, rows[0], "refused")
-        assert await stores.outbox.fetch(stale, _LIMIT) == []
-        assert await other.outbox.fetch(fresh, _LIMIT) == rows
+        assert (await stores.outbox.fetch(stale, _LIMIT)).rows == []
+        assert (await other.outbox.fetch(fresh, _LIMIT)).rows == rows
         assert await stores.dead_letters.find(DeadLetterFilter()) == []
 
     async def test_leases_guard_their_own_partition_only(self, harness: StoresHarness) -> None:
@@ -198,27 +198,27 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, *(outgoing(f"key-{number}") for number in range(40)))
-        rows = await stores.outbox.fetch(leases, _LIMIT)
+        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
         partition = rows[0].partition
         some: Mapping[int, int] = {partition: leases[partition]}
         of_it = [row for row in rows if row.partition == partition]
-        assert await stores.outbox.fetch(some, _LIMIT) == of_it
+        assert (await stores.outbox.fetch(some, _LIMIT)).rows == of_it
         assert await stores.outbox.remove(some, rows) == len(of_it)
         assert (await stores.outbox.stats()).pending == len(rows) - len(of_it)
-        assert await stores.outbox.fetch({}, _LIMIT) == []
+        assert (await stores.outbox.fetch({}, _LIMIT)).rows == []
 
     async def test_a_postponed_row_blocks_its_key_alone(self, harness: StoresHarness) -> None:
         """All rows of the key wait, also later ones; others go on; then it comes again, counted."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("bad", b"b1"), outgoing("bad", b"b2"), outgoing("good", b"g1"))
-        rows = await stores.outbox.fetch(leases, _LIMIT)
+        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert await stores.outbox.postpone(leases, rows[0], 30, "refused")
         await _stage(stores, outgoing("bad", b"b3"), outgoing("good", b"g2"))
-        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"g1", b"g2"]
+        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"g1", b"g2"]
         assert (await stores.outbox.stats()).blocked_keys == 1
         harness.clock.advance(31)
-        again = await stores.outbox.fetch(leases, _LIMIT)
+        again = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert _documents(again) == [b"b1", b"b2", b"g1", b"b3", b"g2"]
         assert [row.attempts for row in again] == [1, 0, 0, 0, 0]
         assert (await stores.outbox.stats()).blocked_keys == 0
@@ -228,7 +228,7 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k", b"never"), outgoing("k", b"next"))
-        (row, _) = await stores.outbox.fetch(leases, _LIMIT)
+        (row, _) = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert await stores.outbox.bury(leases, row, "too large")
         assert not await stores.outbox.bury(leases, row, "too large")
         (letter,) = await stores.dead_letters.find(DeadLetterFilter())
@@ -238,7 +238,7 @@ class OutboxStoreConformance:
         assert letter.topic == row.message.topic
         assert letter.detail == "too large"
         assert letter.attempts == 1
-        assert _documents(await stores.outbox.fetch(leases, _LIMIT)) == [b"next"]
+        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"next"]
 
     async def test_stats_tell_how_much_and_how_long(self, harness: StoresHarness) -> None:
         """The age is that of the oldest row, 0 where there is none."""
@@ -256,10 +256,10 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k", b"1"))
-        (before,) = await stores.outbox.fetch(leases, _LIMIT)
+        (before,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert await stores.outbox.remove(leases, [before]) == 1
         other = await harness.instance()
         await _stage(other, outgoing("k", b"2"))
-        (after,) = await stores.outbox.fetch(leases, _LIMIT)
+        (after,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert after.position > before.position
         assert other.outbox.partitions == stores.outbox.partitions

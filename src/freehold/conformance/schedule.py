@@ -25,7 +25,7 @@ async def _schedule(stores: Stores, message: Outgoing, delay_seconds: float, nam
 
 
 async def _staged(stores: Stores) -> list[bytes]:
-    rows = await stores.outbox.fetch(await take_partitions(stores), _LIMIT)
+    rows = (await stores.outbox.fetch(await take_partitions(stores), _LIMIT)).rows
     return [row.message.document for row in rows]
 
 
@@ -43,7 +43,7 @@ class ScheduleStoreConformance:
         harness.clock.advance(1)
         assert await stores.schedule.move_due(_LIMIT) == 1
         assert await stores.schedule.move_due(_LIMIT) == 0
-        (row,) = await stores.outbox.fetch(await take_partitions(stores), _LIMIT)
+        (row,) = (await stores.outbox.fetch(await take_partitions(stores), _LIMIT)).rows
         assert row.message == message
 
     async def test_a_rollback_schedules_nothing(self, harness: StoresHarness) -> None:
@@ -111,7 +111,7 @@ class ScheduleStoreConformance:
                 await stores.schedule.move_due(7)
 
         await asyncio.wait_for(asyncio.gather(*(drain(each) for each in instances for _ in range(2))), 30)
-        rows = await harness.first.outbox.fetch(await take_partitions(harness.first), _LIMIT)
+        rows = (await harness.first.outbox.fetch(await take_partitions(harness.first), _LIMIT)).rows
         for key, documents in expected.items():
             assert [row.message.document for row in rows if row.message.key == key] == documents
 

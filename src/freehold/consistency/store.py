@@ -20,12 +20,23 @@ __all__ = ["LaneProgress", "ProgressStore"]
 
 @dataclass(frozen=True, slots=True)
 class LaneProgress:
-    """How far a lane has been read. `blocked` says that messages of it were deferred and are not handled yet."""
+    """How far a lane has been read, and since when. `blocked_at` is the least position in it of a message that was
+    deferred and is not handled yet: from there on the lane is not complete, whatever the watermark says.
+    """
 
     lane: str
     watermark: int
     updated_at: datetime
-    blocked: bool
+    blocked_at: int | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a message of the lane is deferred."""
+        return self.blocked_at is not None
+
+    def covers(self, position: int) -> bool:
+        """Whether everything of the lane through this position was handled or given up. It stays true."""
+        return self.watermark >= position and (self.blocked_at is None or self.blocked_at > position)
 
 
 class ProgressStore(Protocol):

@@ -1,4 +1,4 @@
-"""The consistency token: an immutable vector of positions. Foundation of the pattern: imports errors only.
+"""The consistency token: an immutable vector of positions. Foundation of the pattern: imports errors, names of lanes.
 
 A **lane** is a log whose positions can be waited for: `orders` is the event store of the service orders, `orders/3` is
 partition 3 of what it publishes (its outbox, and behind it the broker). A token says of each lane: everything through
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from freehold.errors import CodecError
+from freehold.messages.lanes import lane_name
 
 __all__ = ["LANES_MAX", "NOTHING", "Token", "outbox_lane"]
 
@@ -27,7 +28,7 @@ _EMPTY: Mapping[str, int] = MappingProxyType({})
 
 def outbox_lane(service: str, partition: int) -> str:
     """The lane of what a service publishes in a partition."""
-    return f"{service}/{partition}"
+    return lane_name(service, partition)
 
 
 @dataclass(frozen=True, slots=True)

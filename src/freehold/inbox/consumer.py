@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from freehold.broker import Batch, Broker, Consumer, Subscription
@@ -123,8 +123,11 @@ class ConsumerRunner(Runner):
 
     async def _handle(self, batch: Batch) -> int:
         """Return how many deliveries, from the first on, have come to an end."""
+        heard: dict[str, int] = {}
         works = [
-            self._reader.read(each.document, topic=batch.topic, position=each.position, attempt=each.attempt)
+            self._reader.read(
+                each.document, topic=batch.topic, position=each.position, attempt=each.attempt, heard=heard
+            )
             for each in batch.deliveries
         ]
         again = next((n for n, each in enumerate(batch.deliveries) if each.attempt <= 1), len(works))
@@ -135,7 +138,7 @@ class ConsumerRunner(Runner):
                 if work is not None:
                     suspicious = await self._isolated(work, suspicious=suspicious)
                 done += 1
-            await self._together([work for work in works[again:] if work is not None])
+            await self._together([work for work in works[again:] if work is not None], heard)
             done = len(works)
         except Stopping:
             _log.info("%s: stopped while the database was away", self.name)
@@ -152,21 +155,27 @@ class ConsumerRunner(Runner):
         await self._attempts.alone(work)
         return suspicious
 
-    async def _together(self, works: Sequence[Work]) -> None:
+    async def _together(self, works: Sequence[Work], heard: Mapping[str, int]) -> None:
+        """Handle what is left of a batch; with it, everything that the batch said of its lanes is reached."""
         if not works:
+            await self._attempts.hold(lambda: self._dispatcher.advance(heard))
             return
         try:
-            await self._attempts.hold(lambda: self._dispatcher.handle(works))
+            await self._attempts.hold(lambda: self._dispatcher.handle(works, heard=heard))
         except Stopping:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is found out one by one
-            if len(works) == 1:
-                await self._attempts.alone(works[0], error=self._attempts.cause(error))
-                return
-            name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
-            _log.info("%s: %d messages are handled one by one after %s", self.name, len(works), name)
-            for work in works:
-                await self._attempts.alone(work)
+            await self._one_by_one(works, error)
+            await self._attempts.hold(lambda: self._dispatcher.advance(heard))
+
+    async def _one_by_one(self, works: Sequence[Work], error: Exception) -> None:
+        if len(works) == 1:
+            await self._attempts.alone(works[0], error=self._attempts.cause(error))
+            return
+        name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
+        _log.info("%s: %d messages are handled one by one after %s", self.name, len(works), name)
+        for work in works:
+            await self._attempts.alone(work)
 
     async def _pause(self, outages: int) -> None:
         decision = _BROKER_OUTAGE.decide(min(outages, 64))

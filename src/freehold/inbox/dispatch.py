@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from freehold.consistency.store import ProgressStore
+from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import FreeholdError
 from freehold.ids import new_id
@@ -70,6 +72,8 @@ class Dispatcher:
         handler_timeout_seconds: float,
         on_deferred: Callable[[], None] = lambda: None,
         replies: ReplyHandler | None = None,
+        progress: ProgressStore | None = None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.post = post
         self.inbox = inbox
@@ -79,13 +83,22 @@ class Dispatcher:
         self._dead_letters = dead_letters
         self._replies = replies
         self._handler_timeout_seconds = handler_timeout_seconds
+        self._progress = progress
+        self._on_progress = on_progress
+        self._reached: dict[str, int] = {}
 
     async def handle(
-        self, works: Sequence[Work], *, claimed: DeferredMessage | None = None, instead: Effect | None = None
+        self,
+        works: Sequence[Work],
+        *,
+        claimed: DeferredMessage | None = None,
+        instead: Effect | None = None,
+        heard: Mapping[str, int] | None = None,
     ) -> Sequence[Receipt]:
         """Commit the effects of messages, in order, or none of them; returns what the inbox said of each.
 
-        `claimed` is the deferred message that the one work comes from; `instead` takes the place of the handler.
+        `heard` are the watermarks that are reached with these messages; they go along in the transaction. `claimed` is
+        the deferred message that the one work comes from; `instead` takes the place of the handler.
         Raises `HandlerFailed`, `StaleClaim`, and what the database raises.
         """
         for work in works:
@@ -102,10 +115,39 @@ class Dispatcher:
                 raise StaleClaim("the deferred message was taken over")
             if answers:
                 await self.inbox.answer(unit, self.consumer, answers)
+            news = await self._advance(unit, heard)
             await tx.flush()
         tx.notify()
         self._count(works, receipts)
+        self._note(news, unblocked=claimed is not None)
         return receipts
+
+    async def advance(self, heard: Mapping[str, int]) -> None:
+        """Note what was reached, in a transaction of its own: after messages that nobody here handles, or that were
+        handled one by one. Nothing where nothing is new.
+        """
+        if self._news(heard):
+            async with self.post.database.begin() as unit:
+                news = await self._advance(unit, heard)
+            self._note(news)
+
+    async def _advance(self, unit: UnitOfWork, heard: Mapping[str, int] | None) -> Mapping[str, int]:
+        news = self._news(heard) if heard else {}
+        if news and self._progress is not None:
+            await self._progress.advance(unit, self.consumer, news)
+        return news
+
+    def _news(self, heard: Mapping[str, int]) -> Mapping[str, int]:
+        if self._progress is None:
+            return {}
+        return {lane: watermark for lane, watermark in heard.items() if watermark > self._reached.get(lane, 0)}
+
+    def _note(self, news: Mapping[str, int], *, unblocked: bool = False) -> None:
+        """After the commit: what need not be written again, and who may have waited for it."""
+        for lane, watermark in news.items():
+            self._reached[lane] = max(watermark, self._reached.get(lane, 0))
+        if news or unblocked:
+            self._on_progress()
 
     async def _prepare(self, tx: Transaction, works: Sequence[Work], receipts: Sequence[Receipt]) -> None:
         """Tell the taker of replies which are to come, where there are several."""

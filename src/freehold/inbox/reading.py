@@ -25,6 +25,7 @@ from freehold.messages import (
     registry,
     upcasters,
 )
+from freehold.messages.lanes import WATERMARK_VERSION
 from freehold.policy import Retry
 from freehold.transaction import Transaction
 
@@ -69,6 +70,8 @@ def dead_arrival(arrival: Arrival, envelope: Envelope | None) -> Arrival:
         topic=arrival.topic,
         key=arrival.key,
         deferred_position=arrival.deferred_position,
+        lane=arrival.lane,
+        lane_position=arrival.lane_position,
     )
 
 
@@ -83,19 +86,34 @@ class MessageReader:
         self._replies = replies
 
     def read(
-        self, document: bytes, *, topic: str, position: str, attempt: int = 1, deferred_position: int | None = None
+        self,
+        document: bytes,
+        *,
+        topic: str,
+        position: str,
+        attempt: int = 1,
+        deferred_position: int | None = None,
+        heard: dict[str, int] | None = None,
     ) -> Work | None:
-        """Return what is to be done with a document; None where it is of no interest to this service."""
+        """Return what is to be done with a document; None where it is of no interest to this service.
+
+        What the message says of its lane, whoever it is for, raises the watermarks in `heard`.
+        """
         try:
             envelope = decode_envelope(document)
         except CodecError as error:
             return self._unreadable(document, topic, position, error, attempt, deferred_position)
+        lane, watermark = envelope.lane, envelope.watermark
+        if heard is not None and lane is not None and watermark is not None and watermark > heard.get(lane, 0):
+            heard[lane] = watermark
         arrival = Arrival(
             receipt_key=envelope.receipt_key,
             topic=envelope.topic,
             key=envelope.key,
             bars=envelope.bars,
             deferred_position=deferred_position,
+            lane=lane,
+            lane_position=envelope.position,
         )
         if envelope.kind is MessageKind.REPLY:
             return self._reply(document, envelope, arrival, attempt)
@@ -147,9 +165,11 @@ class MessageReader:
         return None
 
     def _of_no_interest(self, envelope: Envelope) -> bool:
-        return (
-            envelope.kind is MessageKind.EVENT and envelope.type not in self._names and not self._upcast_here(envelope)
-        )
+        if envelope.kind is not MessageKind.EVENT:
+            return False
+        if envelope.version == WATERMARK_VERSION:
+            return True
+        return envelope.type not in self._names and not self._upcast_here(envelope)
 
     def _upcast_here(self, envelope: Envelope) -> bool:
         """Whether upcasters lead from it to a handler, or say that a message known here means nothing any more."""

@@ -41,13 +41,19 @@ class ReceiptStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What the inbox needs to know of a message. `deferred_position` is set when it comes from the deferred ones."""
+    """What the inbox needs to know of a message. `deferred_position` is set when it comes from the deferred ones.
+
+    `lane` and `lane_position` say where it stands in what its service publishes: who waits for that must know that it
+    is deferred.
+    """
 
     receipt_key: str
     topic: str
     key: str
     bars: str | None = None
     deferred_position: int | None = None
+    lane: str | None = None
+    lane_position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

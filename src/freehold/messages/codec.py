@@ -17,6 +17,7 @@ import msgspec
 from freehold.errors import CodecError
 from freehold.messages.declaration import MessageKind, MessageType
 from freehold.messages.envelope import Envelope
+from freehold.messages.lanes import LANE, POSITION
 
 __all__ = ["ATTRIBUTE_BYTES_MAX", "BODY_BYTES_MAX", "decode_body", "decode_envelope", "encode_body", "encode_envelope"]
 
@@ -26,6 +27,10 @@ BODY_BYTES_MAX: Final = 512 * 1024
 ATTRIBUTE_BYTES_MAX: Final = 512
 """Bound of each text attribute, in UTF-8: databases index by them, and an index entry has a limit."""
 
+TOKEN_CHARACTERS_MAX: Final = 16 * 1024
+"""Bound of a consistency token's text: some hundred lanes."""
+
+_TOKEN = re.compile(r"[a-z][a-z0-9-]*(?:/[0-9]+)?=[0-9]{1,18}(?:;[a-z][a-z0-9-]*(?:/[0-9]+)?=[0-9]{1,18}){0,511}")
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order=None)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -157,11 +162,28 @@ def decode_envelope(document: bytes) -> Envelope:
         body=bytes(wire.data),
     )
     _check_attributes(envelope)
+    _check_place(envelope)
     return envelope
 
 
 def _number(text: str | None) -> int | None:
-    return None if text is None else int(text)
+    """A position in plain digits; `int` would take more than that."""
+    if text is None:
+        return None
+    if POSITION.fullmatch(text) is None:
+        raise ValueError("sequence and watermark are numbers of at most 18 digits")
+    return int(text)
+
+
+def _check_place(envelope: Envelope) -> None:
+    """Refuse what a handler's transaction could not make sense of: it would fail there, again and again."""
+    if envelope.lane is not None and LANE.fullmatch(envelope.lane) is None:
+        raise CodecError("the envelope's attribute 'lane' is no lane", hint="service/partition")
+    if envelope.lane is None and (envelope.position is not None or envelope.watermark is not None):
+        raise CodecError("the envelope has a place, and no lane that it is in")
+    token = envelope.token
+    if token and (len(token) > TOKEN_CHARACTERS_MAX or _TOKEN.fullmatch(token) is None):
+        raise CodecError("the envelope's attribute 'consistencytoken' cannot be read", hint="pass it on as it came")
 
 
 def _check_attributes(envelope: Envelope) -> None:

@@ -3,6 +3,9 @@
 Order: each round fetches the oldest rows of the partitions whose leases are held, publishes them in one call (which
 keeps the order of each key), and removes what the broker confirmed, naming the lease tokens. A relay that lost a lease
 removes nothing; what it published comes twice, in order, and receipts absorb it. One round ends before the next begins.
+
+With `lanes` each event is stamped with its place and a watermark (see `freehold.outbox.lanes`). The relay itself
+remembers nothing of it: what is still to be said is kept with the rows, so that a successor says it.
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ from freehold.broker import Broker, PublishFailed, PublishOutcome, Stored
 from freehold.clock import Clock
 from freehold.errors import LeaseLost, MessageRejected, Unavailable
 from freehold.lifecycle import Runner
-from freehold.outbox.store import OutboxStore, StagedMessage
+from freehold.outbox.lanes import Lanes, Stamped
+from freehold.outbox.store import Fetched, OutboxStore, StagedMessage
 from freehold.policy import Retry, RetryAfter
 
 __all__ = ["RelayCounters", "RelayRunner"]
 
 _log = logging.getLogger("freehold.outbox")
 _OUTAGE = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=2.0)
+_OWING = Retry(attempts=2**31, delay_seconds=0.02, delay_seconds_max=60.0)
 _REFUSED = Retry(attempts=3, delay_seconds=0.5, delay_seconds_max=5.0)
 
 
@@ -58,6 +63,7 @@ class RelayRunner(Runner):
         linger_seconds: float = 0.01,
         publish_timeout_seconds: float = 10.0,
         refused: Retry = _REFUSED,
+        lanes: Lanes | None = None,
     ) -> None:
         super().__init__(f"relay {service}", clock=clock)
         self.counters = RelayCounters()
@@ -69,7 +75,9 @@ class RelayRunner(Runner):
         self._linger_seconds = linger_seconds
         self._publish_timeout_seconds = publish_timeout_seconds
         self._refused = refused
+        self._lanes = lanes
         self._outages = 0
+        self._owing = 0
         self._round_lock = asyncio.Lock()
 
     async def run(self) -> None:
@@ -85,7 +93,7 @@ class RelayRunner(Runner):
                 continue
             self.healthy()
             if not moved:
-                await self.wait(self._poll_seconds)
+                await self.wait(self._idle_seconds())
             elif moved < self._limit:
                 await self.clock.sleep(self._linger_seconds)
 
@@ -94,27 +102,42 @@ class RelayRunner(Runner):
         async with self._round_lock:
             return
 
+    def _idle_seconds(self) -> float:
+        """Look again sooner while a partition owes what is not settled: a transaction is in progress somewhere."""
+        if not self._owing:
+            return self._poll_seconds
+        decision = _OWING.decide(min(self._owing, 64))
+        return min(self._poll_seconds, decision.delay_seconds if isinstance(decision, RetryAfter) else 60.0)
+
     async def _round(self) -> int:
         leases = self._held()
-        rows = await self._outbox.fetch(leases, self._limit) if leases else ()
-        if not rows:
+        fetched = await self._outbox.fetch(leases, self._limit) if leases else Fetched()
+        stamped = self._lanes.stamp(fetched) if self._lanes else _as_staged(fetched)
+        self._owing = self._owing + 1 if fetched.owed and not stamped.messages else 0
+        if not stamped.messages:
             return 0
         self.counters.rounds += 1
         try:
-            outcomes = await self._broker.publish([row.message for row in rows], self._publish_timeout_seconds)
+            outcomes = await self._broker.publish(stamped.messages, self._publish_timeout_seconds)
         except Unavailable as error:
             self._note_outage(error)
             return 0
-        await self._remove_stored(leases, rows, outcomes)
-        return len(rows) if await self._treat_failures(leases, rows, outcomes) else 0
+        owed = stamped.owed(fetched, outcomes) if self._lanes else {}
+        await self._remove_stored(leases, fetched.rows, outcomes, owed)
+        return len(fetched.rows) if await self._treat_failures(leases, fetched.rows, outcomes) else 0
 
     async def _remove_stored(
-        self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]
+        self,
+        leases: Mapping[int, int],
+        rows: Sequence[StagedMessage],
+        outcomes: Sequence[PublishOutcome],
+        owed: Mapping[int, int],
     ) -> None:
-        stored = [row for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, Stored)]
-        if not stored:
+        # Behind the rows' outcomes there are those of watermarks, which are no rows.
+        stored = [row for row, outcome in zip(rows, outcomes, strict=False) if isinstance(outcome, Stored)]
+        if not stored and not owed:
             return
-        removed = await self._outbox.remove(leases, stored)
+        removed = await self._outbox.remove(leases, stored, owed)
         self.counters.published += len(stored)
         if removed < len(stored):
             _log.info("%s: %d rows belong to another relay now", self.name, len(stored) - removed)
@@ -128,7 +151,7 @@ class RelayRunner(Runner):
         """
         failed: set[tuple[str, str]] = set()
         outage: Unavailable | None = None
-        for row, outcome in zip(rows, outcomes, strict=True):
+        for row, outcome in zip(rows, outcomes, strict=False):
             place = (row.message.topic, row.message.key)
             if not isinstance(outcome, PublishFailed) or place in failed:
                 continue
@@ -163,3 +186,7 @@ class RelayRunner(Runner):
         self.counters.last_error = type(error).__name__
         if self._outages == 1:
             _log.warning("%s: the broker is away, messages wait (%s)", self.name, error.message)
+
+
+def _as_staged(fetched: Fetched) -> Stamped:
+    return Stamped([row.message for row in fetched.rows], [None] * len(fetched.rows))

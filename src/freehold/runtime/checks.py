@@ -6,7 +6,7 @@ from freehold.broker import BrokerFeatures
 from freehold.errors import ConfigurationError
 from freehold.settings import Settings
 
-__all__ = ["check_windows"]
+__all__ = ["check_lanes", "check_windows", "lanes_in_order"]
 
 
 def check_windows(settings: Settings, features: BrokerFeatures) -> None:
@@ -23,3 +23,18 @@ def check_windows(settings: Settings, features: BrokerFeatures) -> None:
                 " a message could come again after its receipt was pruned",
                 hint=f"set dedup_window_seconds to {horizon:g} or more",
             )
+
+
+def lanes_in_order(outbox_partitions: int, broker_partitions: int) -> bool:
+    """Whether all of an outbox partition comes to one partition of the broker: both take the same hash of the key."""
+    return outbox_partitions % broker_partitions == 0
+
+
+def check_lanes(settings: Settings, outbox_partitions: int, broker_partitions: int) -> None:
+    """Where tokens are given out, what they name must come in order. Raises `ConfigurationError`."""
+    if settings.token_secret and not lanes_in_order(outbox_partitions, broker_partitions):
+        raise ConfigurationError(
+            f"service '{settings.service}': its outbox has {outbox_partitions} partitions, and the broker has"
+            f" {broker_partitions}: one is no multiple of the other, and consistency tokens could not be waited for",
+            hint="use a database or a broker whose partitions fit, or take token_secret away",
+        )

@@ -72,6 +72,11 @@ class EmbeddedBroker:
             redelivery_horizon_seconds=self._options.retention_seconds,
         )
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions a topic has."""
+        return self._partitions
+
     async def open(self) -> None:
         """Make the file and its tables where they are missing, and start the threads."""
         if self._write is not None:

@@ -71,6 +71,11 @@ class MemoryBroker:
             redelivery_horizon_seconds=self._options.retention_seconds,
         )
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions a topic has."""
+        return self._options.partitions
+
     async def open(self) -> None:
         """Nothing to connect to."""
 

@@ -14,7 +14,7 @@ from freehold.errors import NotFound
 from freehold.inbox.receipts import StoredReceipt, judge, open_places, receipt_keys
 from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
 
-__all__ = ["MemoryInboxStore"]
+__all__ = ["DEFERRED", "MemoryInboxStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,12 @@ class _ReceiptRow:
 class _DeferredRow:
     message: DeferredMessage
     deferred_at: datetime
+    lane: str | None = None
+    lane_position: int | None = None
 
 
 _RECEIPTS: Final[Table[tuple[str, str], _ReceiptRow]] = Table("inbox")
-_DEFERRED: Final[Table[int, _DeferredRow]] = Table("deferred")
+DEFERRED: Final[Table[int, _DeferredRow]] = Table("deferred")
 
 
 class MemoryInboxStore(InboxStore):
@@ -42,7 +44,7 @@ class MemoryInboxStore(InboxStore):
     async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
         """Write receipts in the transaction."""
         receipts = memory_unit(unit).rows(_RECEIPTS)
-        heads = _heads(row.message for row in memory_unit(unit).rows(_DEFERRED).values())
+        heads = _heads(row.message for row in memory_unit(unit).rows(DEFERRED).values())
         positions = {place: head.position for place, head in heads.items()}
         found = {key: receipts.get((consumer, key)) for key in receipt_keys(arrivals)}
         stored = {key: row.stored for key, row in found.items() if row is not None}
@@ -86,12 +88,13 @@ class MemoryInboxStore(InboxStore):
             due_at=self._database.later(delay_seconds),
             reason=reason,
         )
-        memory_unit(unit).rows(_DEFERRED).put(position, _DeferredRow(message, deferred_at=self._database.now()))
+        row = _DeferredRow(message, self._database.now(), arrival.lane, arrival.lane_position)
+        memory_unit(unit).rows(DEFERRED).put(position, row)
 
     async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
         """Count an attempt of each message that is due and first of its key."""
         async with self._database.begin() as unit:
-            rows = unit.rows(_DEFERRED)
+            rows = unit.rows(DEFERRED)
             heads = _heads(row.message for row in rows.values() if row.message.consumer == consumer)
             due = [head for head in heads.values() if head.due_at <= self._database.now()]
             due.sort(key=lambda message: (message.due_at, message.position))
@@ -105,13 +108,13 @@ class MemoryInboxStore(InboxStore):
 
     async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
         """Delete a claimed message."""
-        rows = memory_unit(unit).rows(_DEFERRED)
+        rows = memory_unit(unit).rows(DEFERRED)
         return _is_current(rows.get(message.position), message) and rows.remove(message.position)
 
     async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
         """Give a claimed message its next time."""
         async with self._database.begin() as unit:
-            rows = unit.rows(_DEFERRED)
+            rows = unit.rows(DEFERRED)
             row = rows.get(message.position)
             if row is None or not _is_current(row, message):
                 return False
@@ -121,20 +124,20 @@ class MemoryInboxStore(InboxStore):
 
     async def next_due_seconds(self, consumer: str) -> float | None:
         """Seconds until the first message of some key is due."""
-        rows = (await self._database.read(_DEFERRED)).values()
+        rows = (await self._database.read(DEFERRED)).values()
         heads = _heads(row.message for row in rows if row.message.consumer == consumer)
         soonest = min((head.due_at for head in heads.values()), default=None)
         return None if soonest is None else max(0.0, (soonest - self._database.now()).total_seconds())
 
     async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
         """Deferred messages, oldest first."""
-        messages = [row.message for row in (await self._database.read(_DEFERRED)).values()]
+        messages = [row.message for row in (await self._database.read(DEFERRED)).values()]
         messages.sort(key=lambda message: message.position)
         return [message for message in messages if consumer is None or message.consumer == consumer][:limit]
 
     async def stats(self) -> DeferredStats:
         """How much is deferred."""
-        rows = (await self._database.read(_DEFERRED)).values()
+        rows = (await self._database.read(DEFERRED)).values()
         ages = [(self._database.now() - row.deferred_at).total_seconds() for row in rows]
         return DeferredStats(
             pending=len(rows), keys=len(_heads(row.message for row in rows)), oldest_seconds=max(ages, default=0.0)

@@ -19,7 +19,7 @@ from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, Direction
 from freehold.ids import new_id, stable_hash
 from freehold.leases.store import LeaseRecord
-from freehold.outbox.store import OutboxStats, OutboxStore, StagedMessage, lease_name
+from freehold.outbox.store import Fetched, OutboxStats, OutboxStore, StagedMessage, lease_name
 
 __all__ = ["MemoryOutboxStore", "stage_messages"]
 
@@ -32,6 +32,9 @@ class _OutboxRow:
 
 
 _OUTBOX: Final[Table[int, _OutboxRow]] = Table("outbox")
+_DEBTS: Final[Table[int, int]] = Table("outbox_owed")
+_DRAWN: Final = -1
+"""In the place of a partition: the greatest position that was committed."""
 
 
 class MemoryOutboxStore(OutboxStore):
@@ -49,19 +52,35 @@ class MemoryOutboxStore(OutboxStore):
         """Add messages to the transaction."""
         return stage_messages(self._database, memory_unit(unit), messages)
 
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
+    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
         """The oldest rows of partitions leased, without the keys that are blocked."""
         now = self._database.now()
+        # Views of what is committed: looked at together, after the last await.
         records = await self._database.read(LEASES)
+        committed = await self._database.read(_OUTBOX)
+        debts = await self._database.read(_DEBTS)
         held = {partition for partition in leases if _is_valid(records.get(lease_name(partition)), leases, partition)}
-        rows = sorted((await self._database.read(_OUTBOX)).values(), key=lambda row: row.staged.position)
+        rows = sorted(committed.values(), key=lambda row: row.staged.position)
         blocked = {row.staged.message.key for row in rows if _is_blocked(row, now)}
         ready = [row.staged for row in rows if row.staged.partition in held and row.staged.message.key not in blocked]
-        return ready[:limit]
+        settled = dict.fromkeys(held, debts.get(_DRAWN, 0))
+        for row in reversed(rows):
+            if row.staged.message.key in blocked and row.staged.partition in held:
+                settled[row.staged.partition] = row.staged.position - 1
+        return Fetched.of(ready[:limit], limit, settled, {partition: debts.get(partition, 0) for partition in held})
 
-    async def remove(self, leases: Mapping[int, int], messages: Collection[StagedMessage]) -> int:
+    async def remove(
+        self,
+        leases: Mapping[int, int],
+        messages: Collection[StagedMessage],
+        owed: Mapping[int, int] | None = None,
+    ) -> int:
         """Delete rows under valid tokens."""
         async with self._database.begin() as unit:
+            debts = unit.rows(_DEBTS)
+            for partition, position in (owed or {}).items():
+                if _holds(unit, leases, partition):
+                    debts.put(partition, position and max(position, debts.get(partition) or 0))
             return sum(
                 unit.rows(_OUTBOX).remove(message.position)
                 for message in messages
@@ -87,6 +106,8 @@ class MemoryOutboxStore(OutboxStore):
         async with self._database.begin() as unit:
             if not _holds(unit, leases, message.partition) or not unit.rows(_OUTBOX).remove(message.position):
                 return False
+            debts = unit.rows(_DEBTS)
+            debts.put(message.partition, max(message.position, debts.get(message.partition) or 0))
             keep_letter(unit, _letter(message, reason, self._database.now()))
             return True
 
@@ -111,6 +132,8 @@ def stage_messages(database: MemoryDatabase, unit: MemoryUnit, messages: Sequenc
         staged = StagedMessage(position=position, partition=partition, message=message, attempts=0)
         rows.put(position, _OutboxRow(staged=staged, staged_at=database.now()))
         positions.append(position)
+    if positions:
+        unit.rows(_DEBTS).put(_DRAWN, positions[-1])
     return positions
 
 

@@ -1,15 +1,54 @@
-"""Progress in memory. Adapter: imports the port and the memory database."""
+"""Progress in memory. Adapter: imports the port, the memory database, and the deferred messages of the inbox."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.consistency.store import ProgressStore
+from freehold.adapters.memory.inbox import DEFERRED
+from freehold.adapters.memory.state import Table, memory_unit
+from freehold.consistency.store import LaneProgress, ProgressStore
+from freehold.database import UnitOfWork
 
 __all__ = ["MemoryProgressStore"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    watermark: int
+    updated_at: datetime
+
+
+_PROGRESS: Final[Table[tuple[str, str], _Row]] = Table("progress")
+
+
 class MemoryProgressStore(ProgressStore):
-    """Progress in dictionaries."""
+    """Watermarks by consumer and lane."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
+
+    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int]) -> None:
+        """Raise watermarks in the transaction."""
+        rows = memory_unit(unit).rows(_PROGRESS)
+        for lane, watermark in watermarks.items():
+            known = rows.get((consumer, lane))
+            if known is None or known.watermark < watermark:
+                rows.put((consumer, lane), _Row(watermark, self._database.now()))
+
+    async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
+        """How far lanes have been read."""
+        rows = await self._database.read(_PROGRESS)
+        deferred = await self._database.read(DEFERRED)
+        blocked: dict[str, int] = {}
+        for row in deferred.values():
+            if row.message.consumer == consumer and row.lane is not None and row.lane_position is not None:
+                blocked[row.lane] = min(row.lane_position, blocked.get(row.lane, row.lane_position))
+        return [
+            LaneProgress(lane, row.watermark, row.updated_at, blocked.get(lane))
+            for (whose, lane), row in sorted(rows.items())
+            if whose == consumer and (lanes is None or lane in lanes)
+        ]

@@ -71,6 +71,11 @@ class NatsBroker:
             redelivery_horizon_seconds=self._options.retention_seconds,
         )
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions a topic has."""
+        return self._partitions
+
     async def open(self) -> None:
         """Connect, and make the streams where they are missing."""
         if self._connection is not None:

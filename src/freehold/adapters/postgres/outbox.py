@@ -3,6 +3,9 @@
 Two transactions that stage for one key could draw positions in one order and commit in the other. So the statement
 first takes a transaction-level advisory lock for each key, in a fixed order, and draws positions after it has them all;
 the locks go with the commit, after it has become visible. Keys that share a hash wait for each other without need.
+
+Between the locks and the positions it takes a marker, a shared lock numbered by the sequence's last value: "somebody
+draws positions greater than this". What the relay fetches is settled below every marker (see migration 025).
 """
 
 from __future__ import annotations
@@ -16,11 +19,16 @@ from freehold.adapters.sql.store import sql_of
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
 from freehold.ids import stable_hash
-from freehold.outbox.store import StagedMessage
+from freehold.outbox.store import Fetched, StagedMessage
 
 __all__ = ["PostgresOutboxStore"]
 
 _LOCK_SPACE = "freehold.outbox/"
+_MARKER = 1179143000
+"""The class of the markers, as in migration 025."""
+_OWE = """\
+INSERT INTO freehold_outbox_owed (partition, position) VALUES ($1, $2)
+ON CONFLICT (partition) DO UPDATE SET position = greatest(freehold_outbox_owed.position, excluded.position)"""
 
 
 class PostgresOutboxStore(SqlOutboxStore):
@@ -34,15 +42,22 @@ WITH locked AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(l.hash) FROM unnest($2::bigint[]) AS l (hash)
 ), gate AS MATERIALIZED (
     SELECT count(*) AS locks FROM locked
+), marker AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock_shared({_MARKER}, s.floor) FROM gate CROSS JOIN LATERAL (
+        SELECT freehold_low_bits(CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - 1 END) AS floor
+        FROM freehold_outbox_position_seq AS q WHERE gate.locks > 0 OFFSET 0
+    ) AS s
+), marked AS MATERIALIZED (
+    SELECT count(*) AS markers FROM marker
 )
 INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)
 SELECT m.partition, m.id, m.topic, m.key, m.document, {now}
-FROM gate, unnest($3::integer[], $4::uuid[], $5::text[], $6::text[], $7::bytea[])
+FROM marked, unnest($3::integer[], $4::uuid[], $5::text[], $6::text[], $7::bytea[])
     WITH ORDINALITY AS m (partition, id, topic, key, document, ordinal)
-WHERE gate.locks > 0
+WHERE marked.markers > 0
 ORDER BY m.ordinal
 RETURNING position"""
-        self._fetch = f"SELECT * FROM freehold_outbox_oldest($2::jsonb, {now}, $3::integer)"
+        self._fetch = f"SELECT * FROM freehold_outbox_fetch($2::jsonb, {now}, $3::integer)"
         self._postpone = (
             f"SELECT freehold_outbox_postpone($2::jsonb, $3::bigint, {dialect.later_sql(now, 4)}, $5::text)"
         )
@@ -62,11 +77,11 @@ RETURNING position"""
         )
         return sorted(row[0] for row in await sql_of(unit).fetch(self._stage, parameters))
 
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
-        """The oldest rows of the partitions leased."""
+    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
+        """The oldest rows of the partitions leased, in one call of a function."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._fetch, (self._dialect.now(), self._leases(leases), limit))
-        return [self._staged(row) for row in rows]
+        return self._fetched(rows, limit)
 
     async def postpone(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
@@ -79,3 +94,16 @@ RETURNING position"""
     async def _remove(self, sql: SqlConnection, leases: str, positions: Collection[int]) -> int:
         rows = await sql.fetch("SELECT freehold_outbox_remove($1::jsonb, $2::bigint[])", (leases, list(positions)))
         return int(rows[0][0])
+
+    async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
+        given = self._dialect.relation_value(
+            [{"partition": partition, "position": position} for partition, position in owed.items()]
+        )
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                "SELECT freehold_outbox_settle($1::jsonb, $2::bigint[], $3::jsonb)", (leases, list(positions), given)
+            )
+        return int(rows[0][0])
+
+    async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
+        await sql.execute(_OWE, (partition, position))

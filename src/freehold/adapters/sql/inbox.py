@@ -34,8 +34,9 @@ class SqlInboxStore(SqlStore, InboxStore):
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
         self._defer = f"""\
-INSERT INTO freehold_deferred (deferred_at, due_at, consumer, topic, key, receipt_key, document, attempts, reason)
-VALUES ({now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9)"""
+INSERT INTO freehold_deferred
+    (deferred_at, due_at, consumer, topic, key, receipt_key, document, attempts, reason, lane, lane_position)
+VALUES ({now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, $11)"""
         self._claim = f"""\
 WITH head AS MATERIALIZED (
     SELECT d.position FROM freehold_deferred AS d
@@ -81,9 +82,8 @@ DELETE FROM freehold_inbox WHERE (consumer, receipt_key) IN (SELECT consumer, re
     ) -> None:
         """Queue a message; positions are drawn in the order of the calls."""
         message = (consumer, arrival.topic, arrival.key, arrival.receipt_key, document, attempts)
-        await sql_of(unit).execute(
-            self._defer, (self._dialect.now(), delay_seconds, *message, storable(reason, _REASON_CHARACTERS_MAX))
-        )
+        rest = (storable(reason, _REASON_CHARACTERS_MAX), arrival.lane, arrival.lane_position)
+        await sql_of(unit).execute(self._defer, (self._dialect.now(), delay_seconds, *message, *rest))
 
     async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
         """Count an attempt of each message that is due and first of its key; one statement, which commits by itself."""

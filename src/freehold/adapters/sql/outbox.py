@@ -6,7 +6,7 @@ How rows are staged, found and removed differs between the engines (see each one
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
@@ -20,7 +20,7 @@ from freehold.deadletters.store import DeadLetter, DeadLetterStatus, Direction
 from freehold.errors import CodecError
 from freehold.ids import new_id, stable_hash
 from freehold.messages import decode_envelope
-from freehold.outbox.store import OutboxStats, OutboxStore, StagedMessage, lease_name
+from freehold.outbox.store import Fetched, OutboxStats, OutboxStore, StagedMessage, lease_name
 
 __all__ = ["REASON_CHARACTERS_MAX", "SqlOutboxStore"]
 
@@ -50,7 +50,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """As the port says."""
 
     @abstractmethod
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
+    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
         """As the port says."""
 
     @abstractmethod
@@ -61,20 +61,37 @@ SELECT (SELECT count(*) FROM freehold_outbox),
 
     @abstractmethod
     async def _remove(self, sql: SqlConnection, leases: str, positions: Collection[int]) -> int:
-        """Delete rows of leased partitions."""
+        """Delete rows of leased partitions, in one statement."""
 
-    async def remove(self, leases: Mapping[int, int], messages: Collection[StagedMessage]) -> int:
-        """Delete confirmed rows under valid tokens, in one statement."""
-        if not messages:
+    @abstractmethod
+    async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
+        """Delete rows of leased partitions and note what these owe, in one transaction."""
+
+    @abstractmethod
+    async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
+        """Note what a partition owes; a greater debt stays."""
+
+    async def remove(
+        self,
+        leases: Mapping[int, int],
+        messages: Collection[StagedMessage],
+        owed: Mapping[int, int] | None = None,
+    ) -> int:
+        """Delete confirmed rows under valid tokens, in one statement where no debt changes."""
+        positions = [message.position for message in messages]
+        if owed:
+            return await self._settle(self._leases(leases), positions, owed)
+        if not positions:
             return 0
         async with self._database.direct() as sql:
-            return await self._remove(sql, self._leases(leases), [message.position for message in messages])
+            return await self._remove(sql, self._leases(leases), positions)
 
     async def bury(self, leases: Mapping[int, int], message: StagedMessage, reason: str) -> bool:
         """Move a row to the dead letters, in one transaction."""
         async with self._database.begin() as unit:
             if await self._remove(unit.sql, self._leases(leases), [message.position]) == 0:
                 return False
+            await self._owe(unit.sql, message.partition, message.position)
             await self._letters.add(unit, self._letter(message, reason))
         return True
 
@@ -94,6 +111,19 @@ SELECT (SELECT count(*) FROM freehold_outbox),
                 for partition, token in leases.items()
             ]
         )
+
+    def _fetched(self, found: Iterable[Row], limit: int) -> Fetched:
+        """Tell the rows from what is said of their partitions: those have no id."""
+        rows: list[StagedMessage] = []
+        settled: dict[int, int] = {}
+        owed: dict[int, int] = {}
+        for row in found:
+            if row[2] is None:
+                settled[row[1]], owed[row[1]] = row[0], row[7]
+            else:
+                rows.append(self._staged(row[:7]))
+        rows.sort(key=lambda row: row.position)
+        return Fetched.of(rows, limit, settled, owed)
 
     def _staged(self, row: Row) -> StagedMessage:
         position, partition, message_id, topic, key, document, attempts = row

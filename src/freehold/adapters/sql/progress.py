@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
-from freehold.adapters.sql.store import SqlStore
-from freehold.consistency.store import ProgressStore
+from collections.abc import Mapping, Sequence
+
+from freehold.adapters.sql.connection import SqlDatabase
+from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.consistency.store import LaneProgress, ProgressStore
+from freehold.database import UnitOfWork
 
 __all__ = ["SqlProgressStore"]
 
 
 class SqlProgressStore(SqlStore, ProgressStore):
-    """Progress in tables."""
+    """Watermarks by consumer and lane; what is deferred stands in the inbox's table."""
+
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
+        # In order of lane: two that advance the same lanes wait for each other, and never in a circle.
+        self._advance = f"""\
+INSERT INTO freehold_progress AS p (consumer, lane, watermark, updated_at)
+SELECT {dialect.typed(2, "text")}, g.lane, g.watermark, {dialect.now_sql(1)}
+FROM {dialect.relation_sql(3, "lane text, watermark bigint")} AS g
+WHERE true ORDER BY g.lane
+ON CONFLICT (consumer, lane) DO UPDATE SET watermark = excluded.watermark, updated_at = excluded.updated_at
+WHERE p.watermark < excluded.watermark"""
+        self._progress = """\
+SELECT p.lane, p.watermark, p.updated_at, (
+    SELECT min(d.lane_position) FROM freehold_deferred AS d WHERE d.consumer = p.consumer AND d.lane = p.lane
+)
+FROM freehold_progress AS p WHERE p.consumer = $1"""
+        self._some = f"{self._progress} AND p.lane {dialect.in_sql(2, 'text')} ORDER BY p.lane"
+
+    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int]) -> None:
+        """Raise watermarks, in one statement."""
+        if not watermarks:
+            return
+        given = self._dialect.relation_value(
+            [{"lane": lane, "watermark": watermark} for lane, watermark in watermarks.items()]
+        )
+        await sql_of(unit).execute(self._advance, (self._dialect.now(), consumer, given))
+
+    async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
+        """How far lanes have been read; one statement: a deferral is seen with the watermark that came after it."""
+        async with self._database.direct() as sql:
+            if lanes is None:
+                rows = await sql.fetch(f"{self._progress} ORDER BY p.lane", (consumer,))
+            else:
+                rows = await sql.fetch(self._some, (consumer, self._dialect.list_value(lanes)))
+        return [
+            LaneProgress(lane, watermark, self._dialect.read_time(updated_at), blocked)
+            for lane, watermark, updated_at, blocked in rows
+        ]

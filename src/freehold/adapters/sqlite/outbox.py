@@ -13,9 +13,13 @@ from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
 from freehold.adapters.sql.store import sql_of
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
-from freehold.outbox.store import StagedMessage
+from freehold.outbox.store import Fetched, StagedMessage
 
 __all__ = ["SqliteOutboxStore"]
+
+_OWE = """\
+INSERT INTO freehold_outbox_owed (partition, position) VALUES ($1, $2)
+ON CONFLICT (partition) DO UPDATE SET position = max(freehold_outbox_owed.position, excluded.position)"""
 
 
 class SqliteOutboxStore(SqlOutboxStore):
@@ -27,14 +31,35 @@ class SqliteOutboxStore(SqlOutboxStore):
             f"SELECT g.partition FROM {dialect.relation_sql(1, 'partition integer, token bigint, name text')} AS g"
             " JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token"
         )
+        # It begins with SELECT, so that it waits for no writer.
         self._fetch = f"""
-SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, o.attempts
-FROM freehold_outbox AS o
-WHERE +o.partition IN ({held})
-    AND NOT EXISTS (SELECT 1 FROM freehold_outbox AS b WHERE b.key = o.key AND b.blocked_until > $2)
-ORDER BY o.position LIMIT $3"""
+SELECT * FROM (WITH held AS MATERIALIZED ({held}), blocked AS MATERIALIZED (
+    SELECT DISTINCT b.partition, b.key FROM freehold_outbox AS b WHERE b.blocked_until > $2
+)
+SELECT * FROM (
+    SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, o.attempts, NULL
+    FROM freehold_outbox AS o
+    WHERE +o.partition IN (SELECT h.partition FROM held AS h) AND o.key NOT IN (SELECT b.key FROM blocked AS b)
+    ORDER BY o.position LIMIT $3
+)
+UNION ALL
+SELECT min(
+    coalesce((SELECT q.seq FROM sqlite_sequence AS q WHERE q.name = 'freehold_outbox'), 0),
+    CASE WHEN EXISTS (SELECT 1 FROM blocked AS b WHERE b.partition = h.partition) THEN coalesce((
+        SELECT o.position - 1 FROM freehold_outbox AS o
+        WHERE +o.partition = h.partition AND o.key IN (SELECT b.key FROM blocked AS b)
+        ORDER BY o.position LIMIT 1
+    ), 0) ELSE 9223372036854775807 END
+), h.partition, NULL, NULL, NULL, NULL, NULL, coalesce(w.position, 0)
+FROM held AS h LEFT JOIN freehold_outbox_owed AS w ON w.partition = h.partition)"""
         self._remove_sql = f"""
 DELETE FROM freehold_outbox WHERE position {dialect.in_sql(2, "bigint")} AND +partition IN ({held})"""
+        self._settle_sql = f"""
+INSERT INTO freehold_outbox_owed (partition, position)
+SELECT n.partition, n.position FROM {dialect.relation_sql(2, "partition integer, position bigint")} AS n
+WHERE n.partition IN ({held})
+ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
+    WHEN 0 THEN 0 ELSE max(freehold_outbox_owed.position, excluded.position) END"""
         self._postpone = f"""
 UPDATE freehold_outbox SET blocked_until = {dialect.later_sql("$2", 3)}, attempts = attempts + 1, reason = $4
 WHERE position = $5 AND +partition IN ({held})"""
@@ -57,11 +82,11 @@ WHERE position = $5 AND +partition IN ({held})"""
         last = int((await sql.fetch("SELECT last_insert_rowid()"))[0][0])
         return range(last - len(rows) + 1, last + 1)
 
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Sequence[StagedMessage]:
-        """The oldest rows of the partitions leased."""
+    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
+        """The oldest rows of the partitions leased, and what was ever drawn: whoever drew it has ended."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._fetch, (self._leases(leases), self._dialect.now(), limit))
-        return [self._staged(row) for row in rows]
+        return self._fetched(rows, limit)
 
     async def postpone(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
@@ -73,3 +98,15 @@ WHERE position = $5 AND +partition IN ({held})"""
 
     async def _remove(self, sql: SqlConnection, leases: str, positions: Collection[int]) -> int:
         return await sql.execute(self._remove_sql, (leases, self._dialect.list_value(positions)))
+
+    async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
+        given = self._dialect.relation_value(
+            [{"partition": partition, "position": position} for partition, position in owed.items()]
+        )
+        async with self._database.begin() as unit:
+            removed = await self._remove(unit.sql, leases, positions) if positions else 0
+            await unit.sql.execute(self._settle_sql, (leases, given))
+            return removed
+
+    async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
+        await sql.execute(_OWE, (partition, position))
