@@ -47,6 +47,8 @@ def differences(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> list[Di
 
 _ASSERTING: Final = frozenset({"$ref", "anyOf", "enum", "const", "type"})
 _ANYTHING: Final[Mapping[str, Any]] = {}
+_IMPLIED: Final[Mapping[object, list[Any]]] = {"null": [None], "boolean": [False, True]}
+"""The values of types that have so few."""
 _FORMATS_TAKEN: Final[Mapping[str, frozenset[str]]] = {
     "iso-date-time": frozenset({"date-time", "local-date-time"}),
     "iso-time": frozenset({"time", "partial-time"}),
@@ -74,6 +76,11 @@ class _Comparison:
         self, writer: Mapping[str, Any], options: list[Mapping[str, Any]], path: str, whole: Part
     ) -> list[Difference]:
         """Compare with every option of the reader: one that takes it is enough, else the nearest one is told."""
+        values = _values(writer)
+        if values is not None and len(options) > 1:
+            refused = [value_text(each) for each in values if not self._some_takes(options, each, path)]
+            told = described(whole, self._reader_defs)
+            return [Difference(path, Change.VALUE, ", ".join(refused), told)] if refused else []
         tried = [self._single(writer, option, path) for option in options]
         if not all(tried):
             return []
@@ -86,6 +93,8 @@ class _Comparison:
 
     def _single(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
         written, read = _values(writer), _values(reader)
+        if written is None and read is not None:
+            written = _IMPLIED.get(writer.get("type"))
         if written is not None:
             return self._enumerated(written, read, reader, path)
         if read is not None:
@@ -123,9 +132,11 @@ class _Comparison:
             return []
         return [Difference(path, Change.VALUE, ", ".join(refused), described(reader, self._reader_defs))]
 
+    def _some_takes(self, options: list[Mapping[str, Any]], value: object, path: str) -> bool:
+        return any(self._single({"enum": [value]}, option, path) == [] for option in options)
+
     def _takes(self, reader: Mapping[str, Any], value: object, path: str) -> bool:
-        narrowest = _schema_of(value)
-        return _values(narrowest) is None and self._single(narrowest, reader, path) == []
+        return self._single(_schema_of(value), reader, path) == []
 
     def _text(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
         for keyword in ("format", "contentEncoding"):
@@ -211,8 +222,7 @@ def _values(schema: Mapping[str, Any]) -> list[Any] | None:
         return [schema["const"]]
     if "enum" in schema:
         return list(schema["enum"])
-    listed: dict[object, list[Any]] = {"null": [None], "boolean": [False, True]}
-    return listed.get(schema.get("type"))
+    return None
 
 
 def _schema_of(value: object) -> Mapping[str, Any]:
@@ -248,7 +258,7 @@ def _tag(schema: Mapping[str, Any]) -> object:
     """The one value of a field that tells options of a union apart."""
     for name, part in schema.get("properties", {}).items():
         values = _values(part) if isinstance(part, Mapping) else None
-        if values is not None and len(values) == 1 and values != [None] and name in schema.get("required", ()):
+        if values is not None and len(values) == 1 and name in schema.get("required", ()):
             return name, value_text(values[0])
     return None
 
