@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from freehold.schema.catalogue import Catalogue, CataloguedMessage, CataloguedService, Version
 from freehold.schema.compare import Change, Difference, differences
@@ -95,7 +96,7 @@ def _message_findings(
     owner: CataloguedService,
 ) -> Iterator[Finding]:
     if before.kind != now.kind:
-        what = f"was a{'n' if before.kind == 'event' else ''} {before.kind}, is {now.kind}"
+        what = f"was {_KINDS[before.kind]}, is {_KINDS[now.kind]}"
         breaks = "it travels in another topic, which its consumers do not read"
         yield Finding(service, now.name, now.version, "", "kind", what, breaks, "give the new one another name")
     if before.key != now.key:
@@ -117,8 +118,9 @@ def _message_findings(
             )
 
 
-_BACKWARD_BREAKS = "this code cannot read what was stored or sent in version {version} before"
-_FORWARD_BREAKS = "released consumers cannot read what this code writes"
+_KINDS: Final = {"event": "an event", "command": "a command", "reply": "a reply"}
+_BACKWARD_BREAKS: Final = "this code cannot read what was stored or sent in version {version} before"
+_FORWARD_BREAKS: Final = "released consumers cannot read what this code writes"
 
 
 def _what(each: Difference, *, backward: bool) -> str:
