@@ -34,13 +34,14 @@ class OrderLine:
 
 @event("orders.order-placed", version=1, key="order_id")
 class OrderPlaced:
-    """A customer wants these goods."""
+    """A customer wants these goods. `placed_at_ms` is the business's time of it, milliseconds since 1970."""
 
     order_id: str
     customer_id: str
     checkout: CheckoutMode
     total: Money
     lines: tuple[OrderLine, ...]
+    placed_at_ms: int = 0
 
 
 @event("orders.order-confirmed", version=1, key="order_id")

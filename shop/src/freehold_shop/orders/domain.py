@@ -9,14 +9,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from freehold_shop.money import Money
 from freehold_shop.orders.contracts import OrderLine
 
 __all__ = [
+    "IN_FLIGHT",
     "RETURN_WITHOUT_SALE",
     "Accepted",
     "Matching",
+    "NotSold",
     "OrderStatus",
     "PastOrder",
     "ReturnLine",
@@ -24,20 +27,35 @@ __all__ = [
     "lines_document",
     "match_return",
     "sold_lines",
+    "take_back",
     "total_of",
 ]
 
 RETURN_WITHOUT_SALE = "return-without-sale"
 
 
+class NotSold(Exception):
+    """Goods come back that the order has not sold, or that came back before."""
+
+
 class OrderStatus(StrEnum):
-    """Where an order is. Every order leaves `placed`; `cancelled` and `returned` are final."""
+    """Where an order is. The first three are on their way to `confirmed` or `cancelled`; `cancelled` and `returned` are
+    final.
+    """
 
     PLACED = "placed"
+    STOCK_RESERVED = "stock-reserved"
+    PAYMENT_HELD = "payment-held"
     CONFIRMED = "confirmed"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
     CANCELLED = "cancelled"
     PARTIALLY_RETURNED = "partially-returned"
     RETURNED = "returned"
+
+
+IN_FLIGHT: Final = frozenset({OrderStatus.PLACED, OrderStatus.STOCK_RESERVED, OrderStatus.PAYMENT_HELD})
+"""The statuses of an order of which it is not decided yet whether it is sold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +162,18 @@ def _take(sku: str, wanted: int, lines: list[SoldLine], taken: list[OrderLine]) 
             taken.append(OrderLine(sku, pieces, line.price_pence))
             wanted -= pieces
     return wanted
+
+
+def take_back(sold: Sequence[SoldLine], lines: Iterable[OrderLine]) -> tuple[SoldLine, ...]:
+    """An order's lines when goods of it come back at the prices paid. Raises `NotSold` where that much is not left."""
+    standing = list(sold)
+    for wanted in lines:
+        left = wanted.quantity
+        for position, line in enumerate(standing):
+            pieces = min(left, line.left) if (line.sku, line.price_pence) == (wanted.sku, wanted.price_pence) else 0
+            if pieces:
+                standing[position] = replace(line, returned=line.returned + pieces)
+                left -= pieces
+        if left:
+            raise NotSold(wanted.sku)
+    return tuple(standing)
