@@ -33,7 +33,7 @@ def asyncapi(service: Service, version: str = "1", types: Registry = registry) -
     requests = _ordered(_requests(service))
     everything = _ordered({*events, *handled, *requests})
     bodies, components = schemas_of(everything, _REFS)
-    messages = {_id(each): _message(each, body) for each, body in zip(everything, bodies, strict=True)}
+    messages = {_id(each): _message(each, _draft_7(body)) for each, body in zip(everything, bodies, strict=True)}
     answered = any(each.kind is MessageKind.COMMAND for each in (*handled, *requests))
     if answered:
         messages[_REPLY] = _reply_message()
@@ -49,7 +49,7 @@ def asyncapi(service: Service, version: str = "1", types: Registry = registry) -
         "operations": _operations(service, events, handled, requests),
         "components": {
             "messages": messages,
-            "schemas": {**components, "CloudEvent": _envelope()},
+            "schemas": {**{name: _draft_7(each) for name, each in components.items()}, "CloudEvent": _envelope()},
             "correlationIds": {
                 "correlation": {
                     "description": "The same for everything that follows from one cause.",
@@ -177,6 +177,10 @@ def _envelope() -> Schema:
             "replyto": {**_TEXT, "description": "The topic that the answer goes to."},
             "idempotencykey": {**_TEXT, "description": "All attempts of one request share it."},
             "bars": {**_TEXT, "description": "The idempotency key of the action that this compensation undoes."},
+            "consistencytoken": {**_TEXT, "description": "What a reader must have seen to see the sender's writes."},
+            "lane": {**_TEXT, "description": "The part of the sender's outbox that it came from."},
+            "sequence": {**_TEXT, "description": "Its position in the lane."},
+            "watermark": {**_TEXT, "description": "The position up to which everything of the lane was sent."},
             "headers": {"type": "object", "additionalProperties": _TEXT},
             "data": {"description": "The body."},
         },
@@ -195,6 +199,24 @@ def _envelope() -> Schema:
             "data",
         ],
     }
+
+
+def _draft_7(schema: Any) -> Any:
+    """A schema as AsyncAPI's own dialect has it: tuples in the words of draft 7, and no `discriminator`, which is
+    another thing there; the options of a union are told apart by the one value of their tag.
+    """
+    if isinstance(schema, list):
+        return [_draft_7(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: _draft_7(each) for name, each in schema.items()}
+    if "mapping" in made.get("discriminator", {}):
+        del made["discriminator"]
+    if isinstance(schema.get("prefixItems"), list):
+        rest = made.pop("items", True)
+        made["items"] = made.pop("prefixItems")
+        made["additionalItems"] = rest
+    return made
 
 
 def _requests(service: Service) -> set[MessageType]:
