@@ -1,0 +1,70 @@
+"""A service with accounts on an engine, for the tests: its stores, and a post whose published messages can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from freehold.binding import Stores, open_stores
+from freehold.broker import Outgoing
+from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.database import UnitOfWork
+from freehold.messages import Envelope, decode_body, decode_envelope, registry
+from freehold.outbox.store import OutboxStore
+from freehold.transaction import Post
+
+
+class SeenOutbox:
+    """Stages, and remembers what: also of transactions that were rolled back."""
+
+    def __init__(self, outbox: OutboxStore) -> None:
+        self._outbox = outbox
+        self.partitions = outbox.partitions
+        self.documents: list[bytes] = []
+
+    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+        self.documents += [message.document for message in messages]
+        return await self._outbox.stage(unit, messages)
+
+
+class Bank:
+    """What the tests work with."""
+
+    def __init__(self, stores: Stores, service: str = "bank") -> None:
+        clock = SystemClock()
+        self.stores = stores
+        self.outbox = SeenOutbox(stores.outbox)
+        self.post = Post(
+            service=service,
+            database=stores.database,
+            outbox=self.outbox,  # type: ignore[arg-type] # only stages
+            schedule=stores.schedule,
+            clock=clock,
+            hlc=HybridLogicalClock(clock),
+            events=stores.events,
+            snapshots=stores.snapshots,
+        )
+
+    @property
+    def published(self) -> list[tuple[str, Any]]:
+        """Key and message of everything staged."""
+        envelopes: list[Envelope] = [decode_envelope(document) for document in self.outbox.documents]
+        return [(each.key, decode_body(each.body, registry.find(each.type, each.version))) for each in envelopes]
+
+    async def stored(self, stream: str) -> list[Any]:
+        """The events of a stream."""
+        events = [each.event for each in await self.stores.events.read_stream(stream, limit=10_000)]
+        return [decode_body(each.data, registry.find(each.type, each.schema_version)) for each in events]
+
+
+@asynccontextmanager
+async def open_bank(url: str) -> AsyncIterator[Bank]:
+    """A bank on a database with all tables made."""
+    stores = open_stores(url)
+    await stores.database.open()
+    try:
+        await stores.database.upgrade()
+        yield Bank(stores)
+    finally:
+        await stores.database.close()
