@@ -20,6 +20,7 @@ from freehold.transaction import Transaction
 
 if TYPE_CHECKING:
     from freehold.projection.declaration import Projection
+    from freehold.projection.views import MaterializedView
     from freehold.saga.definition import Saga
 
 __all__ = ["Handler", "HandlerFunction", "Service"]
@@ -43,6 +44,7 @@ class Service:
     offered: dict[str, Offer] = field(default_factory=dict, init=False)
     copied: dict[str, Copy] = field(default_factory=dict, init=False)
     projections: dict[str, Projection] = field(default_factory=dict, init=False)
+    materialized_views: dict[str, MaterializedView] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Refuse a name that could not be part of a topic, a setting and a file name."""
@@ -92,6 +94,13 @@ class Service:
             raise DeclarationError(f"{what} is declared twice", hint="one projection keeps a table; name it anew")
         self.projections[projection.name] = projection
         return projection
+
+    def views(self, view: MaterializedView) -> MaterializedView:
+        """Have this service keep a materialised view, and refresh it on its schedule. Raises `DeclarationError`."""
+        if self.materialized_views.get(view.name, view) != view:
+            raise DeclarationError(f"materialised view '{view.name}' is declared twice", hint="give it another name")
+        self.materialized_views[view.name] = view
+        return view
 
     def offers(self, dataset: Dataset, *, table: str, columns: Mapping[str, str] | None = None) -> Offer:
         """Let others compare their copies of a dataset of this service's with the table it lies in.

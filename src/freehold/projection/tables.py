@@ -23,6 +23,7 @@ __all__ = ["IDENTIFIER_BYTES_MAX", "GenerationTables", "fitting"]
 
 IDENTIFIER_BYTES_MAX: Final = 63
 """PostgreSQL cuts longer names off without a word."""
+_HURRY_MILLISECONDS: Final = 1000
 
 
 def fitting(name: str, suffix: str) -> str:
@@ -103,8 +104,18 @@ class GenerationTables:
         Rights that were granted on the view stay. Raises `ConfigurationError` where a name belongs to something that is
         no view, a table from before it was a projection for one.
         """
+        if self._tables:
+            await self.hurry(unit)
         for table in self._tables:
             await self._show(_native(unit), table, self.clone(table, generation))
+
+    @staticmethod
+    async def hurry(unit: UnitOfWork) -> None:
+        """Wait only shortly for readers from here on: whoever waits to replace a view or to drop a table keeps those
+        waiting who come later. `ConcurrencyConflict` is raised then.
+        """
+        if _native(unit).dialect.name == "postgresql":
+            await _native(unit).execute(sa.text(f"SET LOCAL lock_timeout = {_HURRY_MILLISECONDS}"))
 
     async def hide(self, unit: UnitOfWork) -> None:
         """Drop the views: the projection is given up. Raises `ConfigurationError` as `show` does."""

@@ -1,0 +1,223 @@
+"""Generations of a read model: begun beside the live one, switched to, given up, dropped. Pattern: imports the
+foundation, the event store port and its own package.
+
+Each of these is a part of the caller's transaction. The switch is one transaction that
+
+1. locks every checkpoint of the projection, so that nothing of it moves and no effect is under way;
+2. carries the building generation over the last events, up to where the live one stands, without their side effects:
+   the live generation has had them, and so under constant writing the switch need not wait for a quiet moment;
+3. retires the live generation, whose runners find themselves overtaken, and makes the other live;
+4. replaces the views. Readers see the old rows until the commit and the new ones after it, at the same position or
+   a later one: never an earlier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Final, Protocol
+
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
+from freehold.eventstore.store import EventStore, RecordedEvent
+from freehold.projection.declaration import Projection
+from freehold.projection.status import filter_of
+from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState, Move
+from freehold.projection.tables import GenerationTables
+
+__all__ = ["Apply", "History", "NotCaughtUp", "Switched", "abandon", "begin", "begun_of", "drop", "switch"]
+
+_LAST_EVENTS_MAX: Final = 2000
+"""How many events a partition may be behind at the switch: they are applied while everything is locked."""
+_PARKED_SHOWN: Final = 3
+
+
+class NotCaughtUp(ConcurrencyConflict):
+    """The building generation cannot be shown yet: it is behind, or streams of it are parked."""
+
+
+class Apply(Protocol):
+    """Calls a projection's handlers for stored events, in order, in a transaction, with side effects held back."""
+
+    async def __call__(
+        self,
+        unit: UnitOfWork,
+        projection: Projection,
+        tables: GenerationTables,
+        generation: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Write what the events mean into one generation's tables. Raises what a handler raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a read model is made from: the events, how far they were applied, and how that is done."""
+
+    checkpoints: CheckpointStore
+    events: EventStore
+    apply: Apply
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What a switch did. `parked` streams of the new generation lack events; `effects_lost` are streams that were
+    parked in the old one, whose side effects from there on never happened and will not.
+    """
+
+    retired: Generation
+    live: Generation
+    parked: int
+    effects_lost: int
+
+
+async def begin(unit: UnitOfWork, store: CheckpointStore, projection: Projection, *, reason: str) -> Generation:
+    """Begin to build the next generation, of the version that is declared here, from the first event on.
+
+    Raises `NotFound` before the projection has run for the first time, `ConcurrencyConflict` where one is being built,
+    `ConfigurationError` where it cannot be rebuilt beside itself.
+    """
+    await store.lock(unit, projection.name)
+    generations = await store.generations(projection.name, unit=unit)
+    live = _live(projection.name, generations)
+    if live.partitions == 0 or projection.inline:
+        raise ConfigurationError(
+            f"projection '{projection.name}' is inline: it is written by every append, so none can be built beside it",
+            hint="declare it without inline, under another name, and read that one once it has caught up",
+        )
+    if live.version > projection.version:
+        raise ConfigurationError(
+            f"projection '{projection.name}' is live in version {live.version}, and version {projection.version} here",
+            hint="run this where the newer code is deployed",
+        )
+    building = begun_of(generations)
+    if building is not None:
+        raise ConcurrencyConflict(
+            f"generation {building.number} of projection '{projection.name}' is being built already",
+            hint="switch to it, or abandon it",
+        )
+    number = generations[-1].number + 1
+    await projection.generation_tables.create(unit, number)
+    return await store.create(
+        unit,
+        projection.name,
+        number,
+        version=projection.version,
+        partitions=projection.partitions,
+        state=GenerationState.BUILDING,
+        reason=reason,
+    )
+
+
+async def switch(unit: UnitOfWork, history: History, projection: Projection, *, force: bool = False) -> Switched:
+    """Have readers see the generation that is being built, and make side effects come from it.
+
+    `force` shows it although streams of it are parked. Raises `NotCaughtUp` where that is not said, or where it is too
+    far behind (never forced: readers would go back, and side effects happen again), `NotFound` where none is being
+    built, and what a handler raises for one of the last events.
+    """
+    store = history.checkpoints
+    checkpoints = await store.lock(unit, projection.name)
+    generations = await store.generations(projection.name, unit=unit)
+    live = _live(projection.name, generations)
+    building = begun_of(generations)
+    if building is None:
+        raise NotFound(
+            f"no generation of projection '{projection.name}' is being built", hint="freehold projection rebuild"
+        )
+    if building.version != projection.version:
+        raise ConfigurationError(
+            f"generation {building.number} of projection '{projection.name}' is of version {building.version},"
+            f" and this is version {projection.version}",
+            hint="abandon it, and rebuild",
+        )
+    parked = await store.parked(projection.name, building.number, unit=unit)
+    if parked and not force:
+        shown = ", ".join(f"'{each.stream}'" for each in parked[:_PARKED_SHOWN])
+        raise NotCaughtUp(
+            f"{len(parked)} streams of generation {building.number} are parked: {shown}",
+            hint="retry or skip them, or say that they may be missing (--force)",
+        )
+    passed_over = frozenset(each.stream for each in parked)
+    there = [each for each in checkpoints if each.generation == live.number]
+    for each in [each for each in checkpoints if each.generation == building.number]:
+        target = _target(each, building, there, live)
+        if each.position < target:
+            await _carry_on(unit, history, projection, each, target, passed_over)
+    lost = await store.parked(projection.name, live.number, unit=unit)
+    await store.transition(unit, projection.name, live.number, seen=GenerationState.LIVE, to=GenerationState.RETIRED)
+    await store.transition(
+        unit, projection.name, building.number, seen=GenerationState.BUILDING, to=GenerationState.LIVE
+    )
+    await projection.generation_tables.show(unit, building.number)
+    return Switched(live, building, len(parked), len(lost))
+
+
+async def abandon(unit: UnitOfWork, store: CheckpointStore, name: str) -> Generation:
+    """Give up the generation that is being built: it is retired, and dropped with the other retired ones.
+
+    Raises `NotFound` where none is.
+    """
+    await store.lock(unit, name)
+    building = begun_of(await store.generations(name, unit=unit))
+    if building is None:
+        raise NotFound(f"no generation of projection '{name}' is being built", hint="freehold projection list")
+    await store.transition(unit, name, building.number, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
+    return building
+
+
+async def drop(unit: UnitOfWork, store: CheckpointStore, projection: Projection, number: int) -> None:
+    """Drop a retired generation with its tables. Raises `ConcurrencyConflict` for one that is not retired, `NotFound`,
+    and what the database says where readers of the old view have not ended.
+    """
+    generations = {each.number: each for each in await store.generations(projection.name, unit=unit)}
+    if number not in generations:
+        raise NotFound(f"projection '{projection.name}' has no generation {number}", hint="freehold projection list")
+    if generations[number].state is not GenerationState.RETIRED:
+        raise ConcurrencyConflict(
+            f"generation {number} of projection '{projection.name}' is {generations[number].state.value}",
+            hint="only retired ones are dropped",
+        )
+    await store.forget(unit, projection.name, number)
+    await projection.generation_tables.drop(unit, number)
+
+
+def begun_of(generations: Sequence[Generation]) -> Generation | None:
+    """The generation that is being built."""
+    return next((each for each in generations if each.state is GenerationState.BUILDING), None)
+
+
+def _live(name: str, generations: Sequence[Generation]) -> Generation:
+    for each in generations:
+        if each.state is GenerationState.LIVE:
+            return each
+    raise NotFound(f"projection '{name}' has not run yet", hint="start the service that has it: freehold run")
+
+
+def _target(each: Checkpoint, building: Generation, there: Sequence[Checkpoint], live: Generation) -> int:
+    """Where the live generation stands in the streams of a partition, which it may have divided differently."""
+    common = gcd(building.partitions, live.partitions)
+    positions = {other.position for other in there if other.partition % common == each.partition % common}
+    if len(positions) != 1:
+        raise NotCaughtUp(
+            f"generation {building.number} has {building.partitions} partitions and the live one {live.partitions},"
+            " which stand at different positions",
+            hint="it can be switched to when no event is on its way",
+        )
+    return positions.pop()
+
+
+async def _carry_on(
+    unit: UnitOfWork, history: History, projection: Projection, seen: Checkpoint, target: int, parked: frozenset[str]
+) -> None:
+    wanted = filter_of(projection, seen.partition, projection.partitions)
+    page = await history.events.read_all(seen.position, limit=_LAST_EVENTS_MAX, wanted=wanted)
+    if page.through < target and len(page.events) == _LAST_EVENTS_MAX:
+        raise NotCaughtUp(
+            f"generation {seen.generation} is more than {_LAST_EVENTS_MAX} events behind in partition {seen.partition}",
+            hint="wait for it: freehold projection list",
+        )
+    last = [each for each in page.events if each.position <= target and each.stream not in parked]
+    await history.checkpoints.advance(unit, [Move(seen, target, handled=len(last))])
+    await history.apply(unit, projection, projection.generation_tables, seen.generation, last)

@@ -1,0 +1,155 @@
+"""The loop that keeps generations in order: begins what new code asks for, switches, drops what is retired.
+
+Pattern: imports the foundation, the ports and its own package. All that it does is one transaction each, guarded by the
+checkpoints' lock, so that any number of instances may run it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from freehold.clock import Clock
+from freehold.database import Database, UnitOfWork
+from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
+from freehold.lifecycle import Runner
+from freehold.projection.declaration import Projection
+from freehold.projection.generations import History, NotCaughtUp, Switched, abandon, begin, begun_of, drop, switch
+from freehold.projection.store import Generation, GenerationState
+from freehold.projection.tables import GenerationTables
+
+__all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_switch", "is_caught_up"]
+
+_log = logging.getLogger("freehold.projection")
+BY_ITSELF: Final = "version {version} is deployed"
+"""The reason of a rebuild that nobody asked for."""
+_NEAR_EVENTS: Final = 1000
+Note = Callable[[UnitOfWork], Awaitable[None]]
+
+
+class RebuildRunner(Runner):
+    """Brings each projection to the version that is declared here, and drops retired generations after a while.
+
+    A generation of a higher version than the live one is begun by itself and switched to by itself. One that a person
+    began in the same version waits for their `switch`. `on_change` is called after either, to wake who fills and reads.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        database: Database,
+        history: History,
+        projections: Sequence[Projection],
+        *,
+        retention_seconds: float,
+        poll_seconds: float = 1.0,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(f"rebuild {service}", clock=clock)
+        self.switched = 0
+        self._database = database
+        self._history = history
+        self._projections = [each for each in projections if not each.inline]
+        self._retention_seconds = retention_seconds
+        self._poll_seconds = poll_seconds
+        self._on_change = on_change
+
+    async def run(self) -> None:
+        """Look after every projection until stopped."""
+        while not self.stopping:
+            for projection in self._projections:
+                await self._look_after(projection)
+            self.healthy()
+            await self.wait(self._poll_seconds)
+
+    async def _look_after(self, projection: Projection) -> None:
+        try:
+            generations = await self._history.checkpoints.generations(projection.name)
+            await self._bring_forward(projection, generations)
+            for each in generations:
+                await self._drop_old(projection, each)
+        except NotCaughtUp:
+            return
+        except Unavailable:
+            raise
+        except ConcurrencyConflict as error:
+            _log.debug("%s: '%s': %s; again later", self.name, projection.name, error.message)
+        except FreeholdError as error:
+            self.last_error = error
+            _log.warning("%s: '%s': %s", self.name, projection.name, error)
+
+    async def _bring_forward(self, projection: Projection, generations: Sequence[Generation]) -> None:
+        live = next((each for each in generations if each.state is GenerationState.LIVE), None)
+        if live is None or live.version >= projection.version:
+            return
+        building = begun_of(generations)
+        if building is None or building.version < projection.version:
+            await self._begin(projection, older=building is not None)
+        elif building.version == projection.version and await is_caught_up(self._history, projection.name):
+            done = await attempt_switch(self._database, self._history, projection)
+            self.switched += 1
+            _log.info("%s: '%s' is live in version %d", self.name, projection.name, done.live.version)
+            self._on_change()
+
+    async def _begin(self, projection: Projection, *, older: bool) -> None:
+        async with self._database.begin() as unit:
+            if older:
+                await abandon(unit, self._history.checkpoints, projection.name)
+            reason = BY_ITSELF.format(version=projection.version)
+            made = await begin(unit, self._history.checkpoints, projection, reason=reason)
+        _log.info("%s: generation %d of '%s' is being built", self.name, made.number, projection.name)
+        self._on_change()
+
+    async def _drop_old(self, projection: Projection, generation: Generation) -> None:
+        age_seconds = (self.clock.now() - generation.changed_at).total_seconds()
+        if generation.state is not GenerationState.RETIRED or age_seconds < self._retention_seconds:
+            return
+        async with self._database.begin() as unit:
+            if projection.tables:
+                await GenerationTables.hurry(unit)
+            await drop(unit, self._history.checkpoints, projection, generation.number)
+        if projection.sink is not None:
+            await projection.sink.drop(generation.number)
+        _log.info("%s: generation %d of '%s' is dropped", self.name, generation.number, projection.name)
+
+
+async def is_caught_up(history: History, name: str) -> bool:
+    """Whether a switch is worth trying: no partition of the building generation is far behind the live one."""
+    there: dict[GenerationState, list[int]] = {}
+    for each in await history.checkpoints.checkpoints(name):
+        there.setdefault(each.state, []).append(each.position)
+    building, live = there.get(GenerationState.BUILDING), there.get(GenerationState.LIVE)
+    if not building or not live:
+        return False
+    behind, ahead = min(building), max(live)
+    return behind >= ahead or await history.events.count(behind, ahead, limit=_NEAR_EVENTS + 1) <= _NEAR_EVENTS
+
+
+async def attempt_switch(
+    database: Database,
+    history: History,
+    projection: Projection,
+    *,
+    force: bool = False,
+    note: Note | None = None,
+) -> Switched:
+    """Switch in a transaction of its own, then have a sink's readers see it. `note` writes into the same transaction.
+
+    Raises what `switch` does.
+    """
+    async with database.begin() as unit:
+        done = await switch(unit, history, projection, force=force)
+        if note is not None:
+            await note(unit)
+    if projection.sink is not None:
+        await projection.sink.show(done.live.number)
+    if done.effects_lost:
+        _log.warning(
+            "'%s': %d streams were parked in generation %d; their side effects from there on did not happen",
+            projection.name,
+            done.effects_lost,
+            done.retired.number,
+        )
+    return done

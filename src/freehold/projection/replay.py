@@ -1,0 +1,210 @@
+"""Reading a span of history again: into tables of its own, or into the read model that is live. Pattern: imports the
+foundation, the event store port and its own package.
+
+A batch, the replay's position and its counts are one transaction, so a replay that was killed goes on where it stood.
+A batch that fails is taken back and applied event by event; those that fail then are kept as errors and passed over.
+Side effects do not happen.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from freehold.database import Database, UnitOfWork
+from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound, OperationTimeout, Unavailable
+from freehold.eventstore.store import EventFilter, RecordedEvent
+from freehold.projection.declaration import Projection
+from freehold.projection.generations import History
+from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
+from freehold.projection.store import Generation, GenerationState
+from freehold.projection.tables import GenerationTables
+
+__all__ = ["REPLAY_MARK", "Replayer", "Span"]
+
+REPLAY_MARK: Final = "r"
+"""Tables of replay 3 are named `order_summary__r3`."""
+_log = logging.getLogger("freehold.projection")
+_CONFLICTS_MAX: Final = 10
+
+Into = Literal["new", "live"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From when to when, by the time of recording; the end is exclusive. None is the beginning, or now."""
+
+    begins: datetime | None = None
+    ends: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a span that holds nothing, and times without a zone."""
+        for each in (self.begins, self.ends):
+            if each is not None and each.tzinfo is None:
+                raise ConfigurationError("a time needs its zone", hint="2026-03-01T00:00:00Z")
+        if self.begins is not None and self.ends is not None and self.begins >= self.ends:
+            raise ConfigurationError("the span to replay ends before it begins", hint="--from is earlier than --to")
+
+
+class Replayer:
+    """Replays history through the handlers of one projection."""
+
+    def __init__(self, database: Database, store: ReplayStore, history: History, projection: Projection) -> None:
+        self._database = database
+        self._store = store
+        self._history = history
+        self._projection = projection
+        self._own_tables = GenerationTables(projection.tables, mark=REPLAY_MARK)
+
+    async def begin(self, unit: UnitOfWork, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
+        """Begin a replay, with tables of its own where it goes into new ones. What is appended later is not in it.
+
+        Raises `ConfigurationError` for a projection without tables, and where the live read model was built by another
+        version than is declared here; `NotFound` where none is live.
+        """
+        if not self._projection.tables:
+            raise ConfigurationError(
+                f"projection '{self._projection.name}' has no tables to replay into", hint="rebuild it instead"
+            )
+        generation = await self._live(unit) if into == "live" else None
+        replay = await self._store.create(
+            unit,
+            NewReplay(
+                projection=self._projection.name,
+                generation=generation,
+                recorded_from=span.begins,
+                recorded_to=span.ends,
+                position=0,
+                end=await self._history.events.head(),
+                actor=actor,
+                reason=reason,
+            ),
+        )
+        if into == "live":
+            return replay
+        await self._own_tables.create(unit, replay.number)
+        names = [self._own_tables.clone(table, replay.number).fullname for table in self._projection.tables]
+        return await self._store.own(unit, replay.number, names)
+
+    async def left(self, replay: Replay, limit: int) -> int:
+        """How many events there still are, counted no further than `limit`."""
+        return await self._history.events.count(replay.position, replay.end, self._wanted(replay), limit=limit)
+
+    async def step(self, replay: Replay) -> Replay:
+        """Apply the next batch; ends the replay behind the last one.
+
+        Raises `ConcurrencyConflict` where another process works on it, it was cancelled, or the generation that it goes
+        into is not live any more; `Unavailable` where the database is: try again with the replay as it was.
+        """
+        page = await self._history.events.read_all(
+            replay.position, limit=self._projection.batch_limit, wanted=self._wanted(replay)
+        )
+        batch = [each for each in page.events if each.position <= replay.end]
+        through = min(page.through, replay.end)
+        if batch:
+            replay = await self._apply(replay, batch)
+        if replay.position < through:
+            replay = await self._move(replay, [], through)
+        if through >= replay.end or len(page.events) > len(batch):
+            async with self._database.begin() as unit:
+                replay = await self._store.end(unit, replay.number, ReplayState.DONE)
+        return replay
+
+    async def _apply(self, replay: Replay, batch: list[RecordedEvent]) -> Replay:
+        try:
+            return await self._move(replay, batch, batch[-1].position)
+        except (ConcurrencyConflict, Unavailable) as error:
+            if not isinstance(error, OperationTimeout):
+                raise
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything; which event it was is seen below
+            _log.debug("replay %d: a batch failed with %s", replay.number, type(error).__name__)
+        for each in batch:
+            replay = await self._apply_alone(replay, each)
+        return replay
+
+    async def _apply_alone(self, replay: Replay, event: RecordedEvent) -> Replay:
+        try:
+            return await self._move(replay, [event], event.position)
+        except (ConcurrencyConflict, Unavailable) as error:
+            if not isinstance(error, OperationTimeout):
+                raise
+            failed = _failed(event, error)
+        except Exception as error:  # noqa: BLE001 - it is kept, and does not stop the others
+            failed = _failed(event, error)
+        async with self._database.begin() as unit:
+            return await self._store.advance(unit, replay, event.position, applied=0, failed=[failed])
+
+    async def _move(self, replay: Replay, batch: list[RecordedEvent], position: int) -> Replay:
+        """One transaction, tried again where it met another one; `ConcurrencyConflict` where the replay has moved."""
+        attempt = 1
+        while True:
+            try:
+                async with self._database.begin() as unit:
+                    moved = await self._store.advance(unit, replay, position, applied=len(batch))
+                    await self._write(unit, replay, batch)
+            except ConcurrencyConflict:
+                attempt += 1
+                if attempt > _CONFLICTS_MAX or await self._store.get(replay.number) != replay:
+                    raise
+            else:
+                return moved
+
+    async def _write(self, unit: UnitOfWork, replay: Replay, batch: list[RecordedEvent]) -> None:
+        if not batch:
+            return
+        tables, number = self._own_tables, replay.number
+        if replay.generation is not None:
+            # Held, so that no batch of the live generation is applied meanwhile, and it stays the live one.
+            await self._history.checkpoints.lock(unit, self._projection.name, replay.generation)
+            generations = await self._history.checkpoints.generations(self._projection.name, unit=unit)
+            if _live_of(generations) != (replay.generation, self._projection.version):
+                raise ConcurrencyConflict(
+                    f"generation {replay.generation} of projection '{self._projection.name}' is not live any more",
+                    hint="cancel this replay; the new generation was built from all events",
+                )
+            tables, number = self._projection.generation_tables, replay.generation
+        await self._history.apply(unit, self._projection, tables, number, batch)
+
+    async def _live(self, unit: UnitOfWork) -> int:
+        found = _live_of(await self._history.checkpoints.generations(self._projection.name, unit=unit))
+        if found is None:
+            raise NotFound(f"projection '{self._projection.name}' has not run yet", hint="freehold run")
+        number, version = found
+        if version != self._projection.version:
+            raise ConfigurationError(
+                f"projection '{self._projection.name}' is live in version {version},"
+                f" and version {self._projection.version} here",
+                hint="rebuild it, or run this where the live version's code is",
+            )
+        return number
+
+    def _wanted(self, replay: Replay) -> EventFilter:
+        return EventFilter(
+            categories=frozenset(self._projection.categories),
+            types=self._projection.types,
+            recorded_from=replay.recorded_from,
+            recorded_to=replay.recorded_to,
+        )
+
+
+def _live_of(generations: Sequence[Generation]) -> tuple[int, int] | None:
+    return next(((each.number, each.version) for each in generations if each.state is GenerationState.LIVE), None)
+
+
+def _failed(event: RecordedEvent, error: BaseException) -> ReplayError:
+    """What is kept of an error: its type and where it was raised. Its text could hold anything."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}" if frames else ""
+    return ReplayError(
+        position=event.position,
+        stream=event.stream,
+        version=event.version,
+        event_id=event.event.id,
+        type=event.event.type,
+        error=type(error).__name__,
+        detail=place,
+    )

@@ -1,0 +1,188 @@
+"""How projections stand: generations, how far they are behind in events and in seconds, how fast they go, what waits.
+
+Pattern: imports the foundation, the event store port and its own package. Two looks some time apart give a rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from freehold.clock import Clock
+from freehold.eventstore.store import EventFilter, EventStore
+from freehold.projection.declaration import Projection
+from freehold.projection.store import (
+    ALL_GENERATIONS,
+    Checkpoint,
+    CheckpointStore,
+    Generation,
+    GenerationState,
+    Pause,
+)
+
+__all__ = ["COUNT_MAX", "GenerationStatus", "Look", "filter_of", "look", "rated"]
+
+COUNT_MAX: Final = 1_000_000
+"""Events are counted no further than this: a lag that reads so much is this much or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStatus:
+    """A generation at one moment.
+
+    position      the least of its checkpoints; `head` is how far the event store is settled.
+    lag_events    events that it wants and has not come to yet, at most `COUNT_MAX` a partition.
+    lag_seconds   the age of the oldest of them; 0 where there is none.
+    handled, failed  events since the generation was made.
+    events_per_second  None before a second look.
+    seconds_left  until it is at the head, at this rate; None where that cannot be said.
+    parked        streams that stand still.
+    paused        why all of it stands still; None where it does not.
+    code_version  the version that is declared here; None where the projection is not.
+    """
+
+    projection: str
+    generation: Generation
+    checkpoints: tuple[Checkpoint, ...]
+    head: int
+    position: int
+    lag_events: int
+    lag_seconds: float
+    handled: int
+    failed: int
+    parked: int
+    paused: Pause | None
+    code_version: int | None
+    inline: bool
+    events_per_second: float | None = None
+    seconds_left: float | None = None
+
+    @property
+    def state(self) -> GenerationState:
+        """Building, live or retired."""
+        return self.generation.state
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All generations at one moment, by projection and number. `at_seconds` is the looker's own monotonic clock."""
+
+    at_seconds: float
+    generations: tuple[GenerationStatus, ...]
+
+    def of(self, projection: str, state: GenerationState) -> GenerationStatus | None:
+        """The newest generation of a projection in a state."""
+        found = [each for each in self.generations if each.projection == projection and each.state is state]
+        return found[-1] if found else None
+
+
+def filter_of(projection: Projection | None, partition: int, partitions: int) -> EventFilter:
+    """What a partition of a projection reads; of one that is not declared here, everything in its partition."""
+    if projection is None:
+        return EventFilter(partition=partition, partitions=partitions)
+    return EventFilter(
+        categories=frozenset(projection.categories),
+        types=projection.types,
+        partition=partition,
+        partitions=partitions,
+    )
+
+
+async def look(
+    checkpoints: CheckpointStore,
+    events: EventStore,
+    declared: Mapping[str, Projection],
+    clock: Clock,
+    *,
+    projection: str | None = None,
+    retired: bool = False,
+) -> Look:
+    """Look at all generations, or those of one projection; retired ones where they are asked for."""
+    head = await events.head()
+    at_seconds = clock.monotonic()
+    parked = await checkpoints.count_parked()
+    pauses = {(each.projection, each.generation): each for each in await checkpoints.pauses(projection)}
+    places: dict[tuple[str, int], list[Checkpoint]] = {}
+    for each in await checkpoints.checkpoints(projection):
+        places.setdefault((each.projection, each.generation), []).append(each)
+    found = []
+    for generation in await checkpoints.generations(projection):
+        if generation.state is GenerationState.RETIRED and not retired:
+            continue
+        key = (generation.projection, generation.number)
+        found.append(
+            await _status(
+                events,
+                declared.get(generation.projection),
+                generation,
+                places.get(key, []),
+                head,
+                parked=parked.get(key, 0),
+                paused=pauses.get((generation.projection, ALL_GENERATIONS)) or pauses.get(key),
+                clock=clock,
+            )
+        )
+    return Look(at_seconds, tuple(found))
+
+
+def rated(earlier: Look, later: Look) -> Look:
+    """The later look, with the rates and the time left that the earlier one permits to say."""
+    seconds = later.at_seconds - earlier.at_seconds
+    before = {(each.projection, each.generation.number): each for each in earlier.generations}
+    if seconds <= 0:
+        return later
+    return Look(
+        later.at_seconds,
+        tuple(
+            _rated(each, before.get((each.projection, each.generation.number)), seconds) for each in later.generations
+        ),
+    )
+
+
+async def _status(
+    events: EventStore,
+    projection: Projection | None,
+    generation: Generation,
+    checkpoints: Sequence[Checkpoint],
+    head: int,
+    *,
+    parked: int,
+    paused: Pause | None,
+    clock: Clock,
+) -> GenerationStatus:
+    lag_events = 0
+    lag_seconds = 0.0
+    if generation.state is not GenerationState.RETIRED:
+        for each in checkpoints:
+            wanted = filter_of(projection, each.partition, generation.partitions)
+            lag_events += await events.count(each.position, head, wanted, limit=COUNT_MAX)
+            oldest = await events.recorded_at(each.position, wanted) if each.position < head else None
+            if oldest is not None:
+                lag_seconds = max(lag_seconds, (clock.now() - oldest).total_seconds())
+    return GenerationStatus(
+        projection=generation.projection,
+        generation=generation,
+        checkpoints=tuple(checkpoints),
+        head=head,
+        position=min((each.position for each in checkpoints), default=head),
+        lag_events=lag_events,
+        lag_seconds=lag_seconds,
+        handled=sum(each.handled for each in checkpoints),
+        failed=sum(each.failed for each in checkpoints),
+        parked=parked,
+        paused=paused,
+        code_version=projection.version if projection is not None else None,
+        inline=generation.partitions == 0,
+    )
+
+
+def _rated(now: GenerationStatus, before: GenerationStatus | None, seconds: float) -> GenerationStatus:
+    if before is None or now.inline:
+        return now
+    rate = max(0.0, (now.handled - before.handled) / seconds)
+    if now.lag_events == 0:
+        left: float | None = 0.0
+    else:
+        left = now.lag_events / rate if rate > 0 else None
+    return replace(now, events_per_second=rate, seconds_left=left)
