@@ -75,11 +75,16 @@ async def _writers(url: str, stack: AsyncExitStack) -> list[asyncio.subprocess.P
             sys.executable, "-m", "tests.integration.eventstore.writers", url, str(SECONDS), str(seed),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        stack.callback(lambda process=process: process.returncode is None and process.kill())
+        stack.callback(_kill, process)
         assert process.stdout is not None
         assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
         processes.append(process)
     return processes
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
 
 
 async def _run(url: str) -> None:
@@ -108,9 +113,9 @@ def _check(reader: _Reader, everything: Sequence[RecordedEvent]) -> None:
         misplaced += each.version <= versions[each.stream]
         versions[each.stream] = each.version
     lags = sorted(reader.lags)
-    print(
+    sys.stdout.write(
         f"\n{len(reader.seen)} events read, {skipped} skipped, {misplaced} out of order; seconds from append to read:"
-        f" half {lags[len(lags) // 2]:.3f}, 99 % {lags[len(lags) * 99 // 100]:.3f}, most {lags[-1]:.3f}"
+        f" half {lags[len(lags) // 2]:.3f}, 99 % {lags[len(lags) * 99 // 100]:.3f}, most {lags[-1]:.3f}\n"
     )
     assert skipped == 0
     assert misplaced == 0

@@ -54,13 +54,14 @@ async def _write(stores: Stores, until: float, seed: int, slow_seconds: float) -
 async def _main(url: str, seconds: float, seed: int) -> None:
     stores = open_stores(url, DatabaseOptions(pool_size=WRITERS))
     await stores.database.open()
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     slow_seconds = 0.3 if stores.database.features.concurrent_writers else 0.03
     until = time.monotonic() + seconds
     found = await asyncio.gather(*(_write(stores, until, seed * 100 + n, slow_seconds) for n in range(WRITERS)))
     await stores.database.close()
-    print("\n".join(str(each) for committed in found for each in committed))
+    sys.stdout.write("\n".join(str(each) for committed in found for each in committed))
 
 
 if __name__ == "__main__":
