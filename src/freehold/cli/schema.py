@@ -41,7 +41,7 @@ def write(project: Project, file: Path, *, as_json: bool) -> int:
     file.write_bytes(code.document())
     messages = sum(len(each.messages) for each in code.services.values())
     if broken:
-        note(f"{broken} changes break with what stood there: released with them, old messages may not be readable")
+        note(f"{_changes(broken)} since what stood there: old and new code may not read each other's messages")
     if as_json:
         answer_json({"file": str(file), "services": sorted(code.services), "messages": messages, "breaking": broken})
     else:
@@ -122,6 +122,10 @@ def _broken(file: Path, code: Catalogue) -> int:
         return 0
 
 
+def _changes(number: int) -> str:
+    return f"{number} breaking change{'' if number == 1 else 's'}"
+
+
 def _print(report: Report, file: Path, asked: Compatibility) -> None:
     for (name, version), findings in groupby(report.findings, key=lambda each: (each.message, each.version)):
         line(f"{name} version {version}", style="bold")
@@ -131,7 +135,7 @@ def _print(report: Report, file: Path, asked: Compatibility) -> None:
     for text in report.notes:
         note(f"note: {text}")
     if report.findings:
-        line(f"{len(report.findings)} breaking changes since {file} ({asked} compatibility)")
+        line(f"{_changes(len(report.findings))} since {file} ({asked} compatibility)")
     else:
         line(f"{report.compared} messages are compatible with {file} ({asked})")
 
