@@ -159,7 +159,8 @@ class Post:
         """Open a transaction of our own: commits at the end with everything staged, rolls back on any exception."""
         async with self.database.begin() as unit:
             transaction = Transaction(self, unit, cause, correlation_id=correlation_id)
-            transaction.observe(current_token.get())
+            if current_token.get():
+                transaction.observe(current_token.get())
             yield transaction
             await transaction.flush()
         transaction.notify()
@@ -206,7 +207,8 @@ class Transaction:
         self.unit = unit
         self.cause = cause
         self.correlation_id = cause.correlation_id if cause is not None else correlation_id
-        self._seen = _seen_by(cause)
+        # Found out when it is asked for: most handlers publish nothing.
+        self._seen: Token | None = None
 
     @property
     def connection(self) -> Any:
@@ -332,11 +334,26 @@ class Transaction:
 
         Give it to whoever may read next, after the commit; a rolled-back transaction's is worth nothing.
         """
-        return self._seen.merged(self._staged.reached)
+        return self._has_seen().merged(self._staged.reached)
+
+    @property
+    def appending(self) -> bool:
+        """Whether `flush` may write events."""
+        return bool(self._staged.appends or self._staged.companions)
+
+    @property
+    def appended_position(self) -> int:
+        """The position of the last event written in this transaction, 0 where none was."""
+        return self._staged.reached.positions.get(self._post.service, 0)
 
     def observe(self, token: Token) -> None:
         """Note what the caller has seen: it goes along with everything that is published from here on."""
-        self._seen = self._seen.merged(token)
+        self._seen = self._has_seen().merged(token)
+
+    def _has_seen(self) -> Token:
+        if self._seen is None:
+            self._seen = _seen_by(self.cause)
+        return self._seen
 
     def schedule(self, message: object, *, delay_seconds: float, key: str | None = None) -> UUID:
         """Have a message sent `delay_seconds` after the commit; returns the id that `cancel` takes. Durable."""
@@ -392,7 +409,7 @@ class Transaction:
             subject=subject,
             headers=headers,
             correlation_id=self.correlation_id,
-            token=self._seen,
+            token=self._has_seen(),
         )
 
     async def flush(self) -> None:

@@ -45,7 +45,7 @@ async def test_acknowledging_before_the_commit_is_found(tmp_path: Path, monkeypa
 async def test_removing_rows_before_the_confirmation_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def round_(self: RelayRunner) -> int:
         leases = self._held()
-        rows = (await self._outbox.fetch(leases, 200)).rows if leases else ()
+        rows = (await self._outbox.fetch(leases, 5)).rows if leases else ()
         await self._outbox.remove(leases, rows)
         await self._broker.publish([row.message for row in rows], 5.0)
         return len(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -263,3 +264,112 @@ class OutboxStoreConformance:
         (after,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
         assert after.position > before.position
         assert other.outbox.partitions == stores.outbox.partitions
+
+    async def test_what_is_fetched_comes_with_what_is_settled(self, harness: StoresHarness) -> None:
+        """Everything at or below it is among the rows or has left; where rows are cut off, so is what is settled."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        assert set((await stores.outbox.fetch(leases, _LIMIT)).settled.values()) == {0}
+        await _stage(stores, *(outgoing(f"key-{number}") for number in range(20)))
+        whole = await stores.outbox.fetch(leases, _LIMIT)
+        last = whole.rows[-1].position
+        assert set(whole.settled) == set(leases)
+        assert all(position >= last for position in whole.settled.values())
+        some = await stores.outbox.fetch(leases, 5)
+        assert set(some.settled.values()) == {some.rows[-1].position}
+        await stores.outbox.remove(leases, whole.rows)
+        assert set((await stores.outbox.fetch(leases, _LIMIT)).settled.values()) == set(whole.settled.values())
+
+    async def test_an_open_transaction_holds_what_is_settled_below_its_positions(self, harness: StoresHarness) -> None:
+        """From before its positions are drawn to its end, and whoever commits above them meanwhile."""
+        if not harness.features.concurrent_writers:
+            pytest.skip("feature: concurrent_writers")
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await _stage(stores, outgoing("before"))
+        (before,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
+        async with stores.database.begin() as unit:
+            (slow,) = await stores.outbox.stage(unit, [outgoing("slow")])
+            await _stage(stores, outgoing("quick"), outgoing("later"))
+            fetched = await stores.outbox.fetch(leases, _LIMIT)
+            assert fetched.rows[-1].position > slow
+            assert all(before.position <= position < slow for position in fetched.settled.values())
+        settled = (await stores.outbox.fetch(leases, _LIMIT)).settled
+        assert all(position >= fetched.rows[-1].position for position in settled.values())
+
+    async def test_a_rollback_holds_nothing_back(self, harness: StoresHarness) -> None:
+        """Positions that it drew are nobody's."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await _stage(stores, outgoing("k"))
+        with pytest.raises(ZeroDivisionError):
+            async with stores.database.begin() as unit:
+                await stores.outbox.stage(unit, [outgoing("k"), outgoing("l")])
+                _ = 1 / 0
+        await _stage(stores, outgoing("m"))
+        fetched = await stores.outbox.fetch(leases, _LIMIT)
+        assert all(position >= fetched.rows[-1].position for position in fetched.settled.values())
+
+    async def test_nothing_appears_at_or_below_what_was_settled(self, harness: StoresHarness) -> None:
+        """While many write, some slowly, some in vain: each row is above all that was settled before it was seen."""
+        stores, other = harness.first, await harness.instance()
+        leases = await take_partitions(stores)
+        seen: set[int] = set()
+        settled = 0
+
+        async def look() -> None:
+            nonlocal settled
+            fetched = await stores.outbox.fetch(leases, _LIMIT)
+            fresh = {row.position for row in fetched.rows} - seen
+            assert all(position > settled for position in fresh), (sorted(fresh), settled)
+            seen.update(fresh)
+            settled = max(settled, *fetched.settled.values())
+
+        async def write(writer: Stores, turn: int) -> None:
+            for number in range(8):
+                with contextlib.suppress(ZeroDivisionError):
+                    async with writer.database.begin() as unit:
+                        await writer.outbox.stage(unit, [outgoing(f"key-{(turn + number) % 5}")])
+                        await asyncio.sleep(0.002 * (number % 3))
+                        _ = 1 / ((turn + number) % 7)
+
+        writers = [asyncio.create_task(write(other if turn % 2 else stores, turn)) for turn in range(6)]
+        while (await asyncio.wait(writers, timeout=0.001))[1]:
+            await look()
+        await asyncio.gather(*writers)
+        await look()
+        assert len(seen) == sum((turn + number) % 7 != 0 for turn in range(6) for number in range(8))
+        assert settled >= max(seen)
+
+    async def test_a_blocked_key_holds_its_partition_below_it(self, harness: StoresHarness) -> None:
+        """Until it has gone; other partitions go on."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await _stage(stores, outgoing("a"), outgoing("bad"), outgoing("bad"), outgoing("good"))
+        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
+        assert rows[1].partition != rows[3].partition
+        assert await stores.outbox.postpone(leases, rows[2], 30, "refused")
+        settled = (await stores.outbox.fetch(leases, _LIMIT)).settled
+        assert settled[rows[1].partition] == rows[1].position - 1
+        assert settled[rows[3].partition] >= rows[3].position
+        for row in rows[1:3]:
+            assert await stores.outbox.bury(leases, row, "refused")
+        assert (await stores.outbox.fetch(leases, _LIMIT)).settled[rows[1].partition] >= rows[3].position
+
+    async def test_what_is_owed_is_kept_until_it_is_paid(self, harness: StoresHarness) -> None:
+        """By lease, with the rows; a buried row is owed; nobody without the lease changes it."""
+        stores, other = harness.first, await harness.instance()
+        stale = await take_partitions(stores)
+        await _stage(stores, outgoing("k"), outgoing("k"))
+        rows = (await stores.outbox.fetch(stale, _LIMIT)).rows
+        partition = rows[0].partition
+        assert await stores.outbox.remove(stale, rows[:1], {partition: rows[0].position}) == 1
+        assert (await other.outbox.fetch(stale, _LIMIT)).owed == {partition: rows[0].position}
+        assert await stores.outbox.bury(stale, rows[1], "too large")
+        assert (await other.outbox.fetch(stale, _LIMIT)).owed == {partition: rows[1].position}
+        fresh = await take_partitions(other, "successor")
+        assert await stores.outbox.remove(stale, [], {partition: 0}) == 0
+        assert (await other.outbox.fetch(fresh, _LIMIT)).owed == {partition: rows[1].position}
+        assert (await other.outbox.fetch(stale, _LIMIT)).settled == {}
+        assert await other.outbox.remove(fresh, [], {partition: 0}) == 0
+        assert (await other.outbox.fetch(fresh, _LIMIT)).owed == {}

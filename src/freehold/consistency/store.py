@@ -21,13 +21,15 @@ __all__ = ["LaneProgress", "ProgressStore"]
 @dataclass(frozen=True, slots=True)
 class LaneProgress:
     """How far a lane has been read, and since when. `blocked_at` is the least position in it of a message that was
-    deferred and is not handled yet: from there on the lane is not complete, whatever the watermark says.
+    deferred and is not handled yet: from there on the lane is not complete, whatever the watermark says. `kept` is the
+    position in this service's own event store of the last event that handling the lane appended, 0 where none was.
     """
 
     lane: str
     watermark: int
     updated_at: datetime
     blocked_at: int | None = None
+    kept: int = 0
 
     @property
     def blocked(self) -> bool:
@@ -42,8 +44,10 @@ class LaneProgress:
 class ProgressStore(Protocol):
     """Where it is kept: the consumer's own database."""
 
-    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int]) -> None:
-        """Raise the watermarks of lanes, in one round trip; a lower one changes nothing."""
+    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0) -> None:
+        """Raise the watermarks of lanes, and what handling them has `kept`, in one round trip; what is lower changes
+        nothing.
+        """
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
         """How far lanes have been read, all lanes where none are named; a lane not heard of is left out."""

@@ -115,7 +115,10 @@ class Dispatcher:
                 raise StaleClaim("the deferred message was taken over")
             if answers:
                 await self.inbox.answer(unit, self.consumer, answers)
-            news = await self._advance(unit, heard)
+            if tx.appending:
+                # Where the events stand is known once they are written, and whoever waits for the lane must know it.
+                await tx.flush()
+            news = await self._advance(unit, heard or {}, works, tx.appended_position)
             await tx.flush()
         tx.notify()
         self._count(works, receipts)
@@ -131,10 +134,16 @@ class Dispatcher:
                 news = await self._advance(unit, heard)
             self._note(news)
 
-    async def _advance(self, unit: UnitOfWork, heard: Mapping[str, int] | None) -> Mapping[str, int]:
-        news = self._news(heard) if heard else {}
-        if news and self._progress is not None:
-            await self._progress.advance(unit, self.consumer, news)
+    async def _advance(
+        self, unit: UnitOfWork, heard: Mapping[str, int], works: Sequence[Work] = (), kept: int = 0
+    ) -> Mapping[str, int]:
+        """`kept` is what the works appended: it belongs to each of their lanes, also where nothing else is new."""
+        news = self._news(heard)
+        if self._progress is None or not (news or kept):
+            return news
+        lanes = {work.arrival.lane: 0 for work in works if kept and work.arrival.lane is not None}
+        if news or lanes:
+            await self._progress.advance(unit, self.consumer, lanes | dict(news), kept=kept)
         return news
 
     def _news(self, heard: Mapping[str, int]) -> Mapping[str, int]:

@@ -18,11 +18,13 @@ from freehold.clock import Clock, HybridLogicalClock, SystemClock
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError
 from freehold.messages import Envelope, check_upcasters
 from freehold.policy import Retry, RetryAfter
+from freehold.projection.inline import InlineProjections
 from freehold.reconcile.dataset import Dataset
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.runner import record_of
 from freehold.reconcile.side import Source
-from freehold.runtime.checks import check_windows
+from freehold.runtime.checks import check_lanes, check_windows
+from freehold.runtime.freshness import FreshnessGate
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.loops import ROLES, Loops
 from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
@@ -66,6 +68,7 @@ class RunningService:
             self.settings.database, self.settings.database_options, service.migrations, clock
         )
         wall = clock or SystemClock()
+        self._inline = InlineProjections(service.projections.values(), service.name)
         self.post = Post(
             service=service.name,
             database=self.stores.database,
@@ -77,10 +80,23 @@ class RunningService:
             snapshots=self.stores.snapshots,
             on_staged=lambda: self.loops.wake("relay"),
             on_scheduled=lambda: self.loops.wake("schedule"),
+            on_appended=lambda: self.loops.wake("projections"),
+            after_append=self._inline or None,
             start_saga=self._start_saga if service.sagas else None,
         )
         self._sagas = wire_sagas(service, self.post, self.stores)
-        self.loops = Loops(service, self.settings, self.stores, self.broker, self.post, self._sagas)
+        self.freshness = FreshnessGate(
+            service, self.stores.progress, self.stores.checkpoints, wall, at_work=self._at_work
+        )
+        self.loops = Loops(
+            service,
+            self.settings,
+            self.stores,
+            self.broker,
+            self.post,
+            self._sagas,
+            on_progress=self.freshness.wake,
+        )
 
     async def start(self) -> None:
         """Open, check, and start the loops. Raises `Unavailable`, `ConfigurationError`, `DeclarationError` for an
@@ -92,6 +108,8 @@ class RunningService:
             await self._prepare_schema()
             await self.broker.open()
             check_windows(self.settings, self.broker.features)
+            check_lanes(self.settings, self.stores.outbox.partitions, self.broker.partitions)
+            await self._inline.begin(self.stores.database, self.stores.events, self.stores.checkpoints)
             for role in self.roles:
                 await self.loops.start(role)
         except BaseException:
@@ -106,6 +124,7 @@ class RunningService:
         others = [role for role in self.loops.running if role != "relay"]
         await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in others))
         await self.loops.stop("relay", drain_seconds)
+        await self.freshness.close()
         if self._owns_broker:
             await self.broker.close()
         await self.stores.database.close()
@@ -222,6 +241,10 @@ class RunningService:
             for runner in self.loops.all()
         }
         return Health(self.service.name, runners, outbox, deferred, dead, lag)
+
+    def _at_work(self, role: str) -> bool | None:
+        """Whether a role runs here; None where it is another process's."""
+        return None if role not in self.roles else role in self.loops.running
 
     async def _prepare_schema(self) -> None:
         if self.settings.upgrade:

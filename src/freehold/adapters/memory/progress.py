@@ -19,6 +19,7 @@ __all__ = ["MemoryProgressStore"]
 @dataclass(frozen=True, slots=True)
 class _Row:
     watermark: int
+    kept: int
     updated_at: datetime
 
 
@@ -31,13 +32,16 @@ class MemoryProgressStore(ProgressStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int]) -> None:
+    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0) -> None:
         """Raise watermarks in the transaction."""
         rows = memory_unit(unit).rows(_PROGRESS)
         for lane, watermark in watermarks.items():
             known = rows.get((consumer, lane))
-            if known is None or known.watermark < watermark:
-                rows.put((consumer, lane), _Row(watermark, self._database.now()))
+            if known is None:
+                rows.put((consumer, lane), _Row(watermark, kept, self._database.now()))
+            elif known.watermark < watermark or known.kept < kept:
+                row = _Row(max(watermark, known.watermark), max(kept, known.kept), self._database.now())
+                rows.put((consumer, lane), row)
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
         """How far lanes have been read."""
@@ -48,7 +52,7 @@ class MemoryProgressStore(ProgressStore):
             if row.message.consumer == consumer and row.lane is not None and row.lane_position is not None:
                 blocked[row.lane] = min(row.lane_position, blocked.get(row.lane, row.lane_position))
         return [
-            LaneProgress(lane, row.watermark, row.updated_at, blocked.get(lane))
+            LaneProgress(lane, row.watermark, row.updated_at, blocked.get(lane), row.kept)
             for (whose, lane), row in sorted(rows.items())
             if whose == consumer and (lanes is None or lane in lanes)
         ]

@@ -20,27 +20,29 @@ class SqlProgressStore(SqlStore, ProgressStore):
         super().__init__(database, dialect)
         # In order of lane: two that advance the same lanes wait for each other, and never in a circle.
         self._advance = f"""\
-INSERT INTO freehold_progress AS p (consumer, lane, watermark, updated_at)
-SELECT {dialect.typed(2, "text")}, g.lane, g.watermark, {dialect.now_sql(1)}
+INSERT INTO freehold_progress AS p (consumer, lane, watermark, kept, updated_at)
+SELECT {dialect.typed(2, "text")}, g.lane, g.watermark, {dialect.typed(4, "bigint")}, {dialect.now_sql(1)}
 FROM {dialect.relation_sql(3, "lane text, watermark bigint")} AS g
 WHERE true ORDER BY g.lane
-ON CONFLICT (consumer, lane) DO UPDATE SET watermark = excluded.watermark, updated_at = excluded.updated_at
-WHERE p.watermark < excluded.watermark"""
+ON CONFLICT (consumer, lane) DO UPDATE SET updated_at = excluded.updated_at,
+    watermark = CASE WHEN p.watermark < excluded.watermark THEN excluded.watermark ELSE p.watermark END,
+    kept = CASE WHEN p.kept < excluded.kept THEN excluded.kept ELSE p.kept END
+WHERE p.watermark < excluded.watermark OR p.kept < excluded.kept"""
         self._progress = """\
 SELECT p.lane, p.watermark, p.updated_at, (
     SELECT min(d.lane_position) FROM freehold_deferred AS d WHERE d.consumer = p.consumer AND d.lane = p.lane
-)
+), p.kept
 FROM freehold_progress AS p WHERE p.consumer = $1"""
         self._some = f"{self._progress} AND p.lane {dialect.in_sql(2, 'text')} ORDER BY p.lane"
 
-    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int]) -> None:
+    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0) -> None:
         """Raise watermarks, in one statement."""
         if not watermarks:
             return
         given = self._dialect.relation_value(
             [{"lane": lane, "watermark": watermark} for lane, watermark in watermarks.items()]
         )
-        await sql_of(unit).execute(self._advance, (self._dialect.now(), consumer, given))
+        await sql_of(unit).execute(self._advance, (self._dialect.now(), consumer, given, kept))
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
         """How far lanes have been read; one statement: a deferral is seen with the watermark that came after it."""
@@ -50,6 +52,6 @@ FROM freehold_progress AS p WHERE p.consumer = $1"""
             else:
                 rows = await sql.fetch(self._some, (consumer, self._dialect.list_value(lanes)))
         return [
-            LaneProgress(lane, watermark, self._dialect.read_time(updated_at), blocked)
-            for lane, watermark, updated_at, blocked in rows
+            LaneProgress(lane, watermark, self._dialect.read_time(updated_at), blocked, kept)
+            for lane, watermark, updated_at, blocked, kept in rows
         ]

@@ -3,6 +3,7 @@ CREATE TABLE freehold_progress (
     consumer text COLLATE "C" NOT NULL,
     lane text COLLATE "C" NOT NULL,
     watermark bigint NOT NULL,
+    kept bigint NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (consumer, lane)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,

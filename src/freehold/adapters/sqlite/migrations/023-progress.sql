@@ -3,6 +3,7 @@ CREATE TABLE freehold_progress (
     consumer TEXT NOT NULL,
     lane TEXT NOT NULL,
     watermark INTEGER NOT NULL,
+    kept INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (consumer, lane)
 ) WITHOUT ROWID;

@@ -1,0 +1,121 @@
+"""The suite of the progress port. Bind it with a `harness` fixture, see `freehold.conformance.harness`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.conformance.harness import StoresHarness
+from freehold.consistency.store import LaneProgress
+from freehold.inbox.store import Arrival
+
+__all__ = ["ProgressStoreConformance"]
+
+
+async def _advance(stores: Stores, watermarks: dict[str, int], *, kept: int = 0, consumer: str = "reader") -> None:
+    async with stores.database.begin() as unit:
+        await stores.progress.advance(unit, consumer, watermarks, kept=kept)
+
+
+async def _defer(stores: Stores, key: str, lane: str | None, position: int | None) -> None:
+    arrival = Arrival(receipt_key=f"{key}/{position}", topic="t", key=key, lane=lane, lane_position=position)
+    async with stores.database.begin() as unit:
+        await stores.inbox.defer(unit, "reader", arrival, b"{}", attempts=0, delay_seconds=0.0, reason="failed")
+
+
+async def _one(stores: Stores, lane: str) -> LaneProgress:
+    (found,) = await stores.progress.progress("reader", [lane])
+    return found
+
+
+class ProgressStoreConformance:
+    """What every progress store does."""
+
+    async def test_a_watermark_only_rises(self, harness: StoresHarness) -> None:
+        """A lower one changes nothing, not even when it was changed last."""
+        stores = harness.first
+        await _advance(stores, {"orders/1": 7})
+        first = await _one(stores, "orders/1")
+        harness.clock.advance(10)
+        await _advance(stores, {"orders/1": 5})
+        assert await _one(stores, "orders/1") == first
+        await _advance(stores, {"orders/1": 9})
+        last = await _one(stores, "orders/1")
+        assert (last.watermark, last.blocked) == (9, False)
+        assert (last.updated_at - first.updated_at).total_seconds() == pytest.approx(10, abs=1)
+
+    async def test_progress_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
+        """It is there with the commit, and not there after a rollback."""
+        stores = harness.first
+        with pytest.raises(ZeroDivisionError):
+            async with stores.database.begin() as unit:
+                await stores.progress.advance(unit, "reader", {"orders/1": 7})
+                _ = 1 / 0
+        assert list(await stores.progress.progress("reader")) == []
+        async with stores.database.begin() as unit:
+            await stores.progress.advance(unit, "reader", {"orders/1": 7})
+            assert list(await stores.progress.progress("reader")) == []
+        assert (await _one(stores, "orders/1")).watermark == 7
+
+    async def test_lanes_and_consumers_are_apart(self, harness: StoresHarness) -> None:
+        """In order of lane; a lane that was not heard of is left out."""
+        stores, other = harness.first, await harness.instance()
+        await _advance(stores, {"b/2": 2, "a/1": 1, "a/0": 3})
+        await _advance(other, {"a/1": 50}, consumer="another")
+        await _advance(stores, {})
+        assert [(each.lane, each.watermark) for each in await other.progress.progress("reader")] == [
+            ("a/0", 3),
+            ("a/1", 1),
+            ("b/2", 2),
+        ]
+        asked = await stores.progress.progress("reader", ["b/2", "a/1", "c/0"])
+        assert [each.lane for each in asked] == ["a/1", "b/2"]
+
+    async def test_a_deferred_message_blocks_its_lane_from_there_on(self, harness: StoresHarness) -> None:
+        """The earliest counts; other lanes and messages without one are not concerned; it ends with the message."""
+        stores = harness.first
+        await _advance(stores, {"orders/1": 20, "orders/2": 20})
+        await _defer(stores, "k", "orders/1", 12)
+        await _defer(stores, "l", "orders/1", 9)
+        await _defer(stores, "m", None, None)
+        lane = await _one(stores, "orders/1")
+        assert (lane.watermark, lane.blocked_at) == (20, 9)
+        assert lane.covers(8)
+        assert not lane.covers(9)
+        assert not lane.covers(20)
+        assert (await _one(stores, "orders/2")).covers(20)
+        for message in await stores.inbox.claim_due("reader", 10, 60):
+            async with stores.database.begin() as unit:
+                assert await stores.inbox.finish(unit, message)
+        assert (await _one(stores, "orders/1")).covers(20)
+        assert not (await _one(stores, "orders/1")).covers(21)
+
+    async def test_what_was_kept_goes_with_the_lane(self, harness: StoresHarness) -> None:
+        """It rises by itself, and without a watermark too."""
+        stores = harness.first
+        await _advance(stores, {"orders/1": 0}, kept=4)
+        assert (await _one(stores, "orders/1")).kept == 4
+        await _advance(stores, {"orders/1": 8})
+        lane = await _one(stores, "orders/1")
+        assert (lane.watermark, lane.kept) == (8, 4)
+        await _advance(stores, {"orders/1": 3}, kept=11)
+        lane = await _one(stores, "orders/1")
+        assert (lane.watermark, lane.kept) == (8, 11)
+
+    async def test_many_at_once_end_with_the_greatest(self, harness: StoresHarness) -> None:
+        """Several instances advance the same lanes, each in an order of its own."""
+        stores, other = harness.first, await harness.instance()
+        lanes = [f"orders/{number}" for number in range(5)]
+
+        async def work(turn: int) -> None:
+            mine = lanes if turn % 2 else lanes[::-1]
+            await _advance(other if turn % 3 else stores, dict.fromkeys(mine, turn))
+
+        async with asyncio.TaskGroup() as group:
+            for turn in range(1, 25):
+                group.create_task(work(turn))
+        assert {each.lane: each.watermark for each in await stores.progress.progress("reader")} == dict.fromkeys(
+            lanes, 24
+        )

@@ -1,0 +1,215 @@
+"""Waiting until positions are reached, one look for all who wait. Pattern: imports the foundation and its own package.
+
+Whoever waits joins the watch: while there are any, one task looks how far things have come, and answers each as soon as
+its goal is reached or its time is up. A thousand waiting reads are one look, and hold no connection between two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from freehold.clock import Clock
+from freehold.errors import FreeholdError, Unavailable
+
+__all__ = ["Behind", "Fresh", "Freshness", "Frontier", "Goal", "Reached", "Stale", "Stalled", "Watch"]
+
+Goal = Mapping[str, int]
+"""What is waited for: positions by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far something has come. `stalled` says why it does not go on by itself, where that is known.
+
+    kept           the position in this service's own event store that handling it has reached.
+    still_seconds  how long ago it came to where it is; None where nobody knows.
+    """
+
+    position: int = 0
+    stalled: str | None = None
+    kept: int = 0
+    still_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What was waited for and is not there: a lane, or a projection. `positions` is an upper bound of the events
+    missing, for positions are shared by all lanes of a service; `seconds` since when nothing has come, None: never.
+    """
+
+    name: str
+    awaited: int
+    reached: int
+    seconds: float | None = None
+
+    @property
+    def positions(self) -> int:
+        """How far it is behind."""
+        return max(0, self.awaited - self.reached)
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """What is read now holds everything that the token has seen, as far as this service follows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The time limit came first: this is missing, and is on its way as far as anybody knows."""
+
+    behind: tuple[Behind, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """What is missing does not come by itself: why, by lane or projection."""
+
+    behind: tuple[Behind, ...]
+    reasons: Mapping[str, str]
+
+
+Freshness = Fresh | Stale | Stalled
+"""The answer to a wait: never a guess."""
+
+
+class Frontier(Protocol):
+    """Where it is seen how far things have come."""
+
+    async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
+        """How far each has come, in few round trips; what is not known of is left out. Raises `Unavailable`."""
+
+
+class _Waiter:
+    """One wait: its goal, what is still missing of it, and the future that ends it."""
+
+    __slots__ = ("done", "goal", "looked", "missing")
+
+    def __init__(self, goal: Goal) -> None:
+        self.goal = goal
+        self.missing: Mapping[str, Reached] = {}
+        self.looked = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def see(self, found: Mapping[str, Reached]) -> None:
+        """Take a look's result; ends the wait where all is there."""
+        seen = {name: found.get(name, Reached()) for name in self.goal}
+        self.missing = {name: each for name, each in seen.items() if each.position < self.goal[name]}
+        self.looked = True
+        if not self.missing and not self.done.done():
+            self.done.set_result(None)
+
+
+class Watch:
+    """Looks for all who wait, by the clock: at once when one comes, soon after `wake`, and else ever more seldom."""
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        clock: Clock,
+        *,
+        pause_seconds: float = 0.01,
+        pause_seconds_max: float = 0.1,
+        look_seconds: float = 2.0,
+    ) -> None:
+        self.looks = 0
+        self._frontier = frontier
+        self._clock = clock
+        self._pause_seconds = pause_seconds
+        self._pause_seconds_max = pause_seconds_max
+        self._look_seconds = look_seconds
+        self._waiters: dict[_Waiter, None] = {}
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._error: FreeholdError | None = None
+
+    def wake(self) -> None:
+        """Something has moved: look now. For the event loop's own thread; nothing where nobody waits."""
+        if self._waiters:
+            self._news.set()
+
+    async def until(self, goal: Goal, limit_seconds: float) -> Mapping[str, Reached]:
+        """Return what of the goal is missing when the limit is reached; nothing as soon as all is there.
+
+        At least one look is taken, whatever the limit. Raises `Unavailable` where none succeeded: then nothing is
+        known. Cancellation ends this wait alone.
+        """
+        if not goal:
+            return {}
+        waiter = _Waiter(goal)
+        self._waiters[waiter] = None
+        self._news.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look_on(), name="consistency watch")
+        try:
+            await self._within(waiter.done, limit_seconds)
+            if not waiter.looked:
+                await self._within(waiter.done, self._look_seconds, or_looked=waiter)
+        finally:
+            self._waiters.pop(waiter, None)
+        if waiter.done.done():
+            waiter.done.result()
+        if not waiter.looked:
+            raise Unavailable("how far this service has read could not be found out") from self._error
+        return waiter.missing
+
+    async def close(self) -> None:
+        """End all waits with `Unavailable`. Idempotent."""
+        for waiter in tuple(self._waiters):
+            if not waiter.done.done():
+                waiter.done.set_exception(Unavailable("the service is stopping"))
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _within(self, done: asyncio.Future[None], seconds: float, or_looked: _Waiter | None = None) -> None:
+        """Wait for the answer, at most so long by the clock; `or_looked`: only until a look was taken."""
+        sleeper = asyncio.ensure_future(self._clock.sleep(max(0.0, seconds)))
+        try:
+            while not (done.done() or sleeper.done() or (or_looked is not None and or_looked.looked)):
+                pause = None if or_looked is None else self._pause_seconds
+                await asyncio.wait({done, sleeper}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+
+    async def _look_on(self) -> None:
+        pause_seconds = self._pause_seconds
+        while self._waiters:
+            self._news.clear()
+            waiting = tuple(self._waiters)
+            try:
+                self.looks += 1
+                found = await self._frontier.reached({name for waiter in waiting for name in waiter.goal})
+                self._error = None
+            except FreeholdError as error:
+                self._error = error
+            except Exception as error:  # noqa: BLE001 - who waits is told, whatever it is
+                for waiter in waiting:
+                    if not waiter.done.done():
+                        waiter.done.set_exception(error)
+                return
+            else:
+                for waiter in waiting:
+                    waiter.see(found)
+                    if waiter.done.done():
+                        self._waiters.pop(waiter, None)
+            if not self._waiters:
+                return
+            woken = await self._pause(pause_seconds)
+            pause_seconds = self._pause_seconds if woken else min(2 * pause_seconds, self._pause_seconds_max)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Idle until something moves or somebody comes, at most so long; returns whether that was so."""
+        news = asyncio.ensure_future(self._news.wait())
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({news, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            return self._news.is_set()
+        finally:
+            news.cancel()
+            sleeper.cancel()

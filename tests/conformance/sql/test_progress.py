@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.progress import ProgressStoreConformance
+
+
+class TestProgressStoreOnSqlite(OnSqlite, ProgressStoreConformance):
+    pass
+
+
+class TestProgressStoreOnPostgres(OnPostgres, ProgressStoreConformance):
+    pass
