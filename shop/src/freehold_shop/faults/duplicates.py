@@ -37,6 +37,11 @@ class DuplicatingBroker:
         """What the other broker guarantees."""
         return self._broker.features
 
+    @property
+    def partitions(self) -> int:
+        """Those of the other broker."""
+        return self._broker.partitions
+
     async def open(self) -> None:
         """Open the other broker."""
         await self._broker.open()
