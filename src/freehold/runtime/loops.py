@@ -1,8 +1,8 @@
 """Makes the loops of a service by role. Runtime: the composition root of the patterns.
 
 `relay` publishes the outbox, `consumer` brings messages to handlers, `deferred` tries failed ones again, `schedule`
-sends what is due, `sagas` advances what has timers and calls, `reconcile` compares copies on a schedule,
-`prune` deletes what is old.
+sends what is due, `sagas` advances what has timers and calls, `projections` keeps read models up to date, `reconcile`
+compares copies on a schedule, `prune` deletes what is old.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from freehold.lifecycle import Runner
 from freehold.outbox.lanes import Lanes
 from freehold.outbox.relay import RelayRunner
 from freehold.runtime.checks import lanes_in_order
+from freehold.runtime.projecting import projection_loops
 from freehold.runtime.prune import PruneRunner
 from freehold.runtime.reconciling import reconcile_loops
 from freehold.runtime.sagas import SagaWiring
@@ -35,7 +36,7 @@ from freehold.transaction import Post
 
 __all__ = ["ROLES", "Loops", "relay_loops"]
 
-ROLES: Final = ("relay", "consumer", "deferred", "schedule", "sagas", "reconcile", "prune")
+ROLES: Final = ("relay", "consumer", "deferred", "schedule", "sagas", "projections", "reconcile", "prune")
 _PREFIX = "outbox/"
 _VISIBILITY_MARGIN_SECONDS = 30.0
 
@@ -121,6 +122,9 @@ class Loops:
             "deferred": self._deferred,
             "schedule": self._schedule,
             "sagas": self.sagas.loops,
+            "projections": lambda: projection_loops(
+                self.service, self.settings, self.stores, self.post, member_name(), self.on_progress
+            ),
             "reconcile": lambda: reconcile_loops(
                 self.service, self.settings, self.stores, self.post.clock, member_name()
             ),

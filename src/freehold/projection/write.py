@@ -1,0 +1,132 @@
+"""What a projection's handler writes with: a transaction, seen through one generation. Imports the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from freehold.consistency.token import Token
+from freehold.database import SqlConnection
+from freehold.errors import DeclarationError
+from freehold.eventstore.store import RecordedEvent
+from freehold.messages import Envelope, MessageKind
+from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.transaction import Transaction
+
+__all__ = ["TransactionWrite"]
+
+
+class TransactionWrite:
+    """Writes in `tx` to the tables of a generation. `on_gated` is told of side effects that a building one left out."""
+
+    __slots__ = ("_event", "_on_gated", "_projection", "_service", "generation", "live", "tx")
+
+    def __init__(
+        self,
+        tx: Transaction,
+        projection: Projection,
+        service: str,
+        *,
+        generation: int,
+        live: bool,
+        event: RecordedEvent | None = None,
+        on_gated: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.tx = tx
+        self.generation = generation
+        self.live = live
+        self._on_gated = on_gated
+        self._projection = projection
+        self._service = service
+        self._event = event
+
+    @property
+    def recorded(self) -> RecordedEvent:
+        """The event being handled."""
+        if self._event is None:
+            raise DeclarationError(
+                f"projection '{self._projection.name}' handles several events at a time",
+                hint="take the RecordedEvent that stands beside each event of the batch, write.at(recorded)",
+            )
+        return self._event
+
+    @property
+    def sql(self) -> SqlConnection:
+        """The transaction without SQLAlchemy's layers."""
+        return self.tx.sql
+
+    @property
+    def connection(self) -> Any:
+        """The transaction as SQLAlchemy knows it."""
+        return self.tx.connection
+
+    def name(self, table: sa.Table) -> str:
+        """A declared table's name in this generation, for the text of a statement."""
+        return self._projection.generation_tables.sql_name(table, self.generation)
+
+    def table(self, table: sa.Table) -> sa.Table:
+        """A declared table in this generation."""
+        return self._projection.generation_tables.clone(table, self.generation)
+
+    def at(self, recorded: RecordedEvent) -> ProjectionWrite:
+        """The same for another event."""
+        return TransactionWrite(
+            self.tx,
+            self._projection,
+            self._service,
+            generation=self.generation,
+            live=self.live,
+            event=recorded,
+            on_gated=self._on_gated,
+        )
+
+    def turn_to(self, recorded: RecordedEvent) -> None:
+        """Go on to the next event; for the runner."""
+        self._event = recorded
+
+    def publish(self, event: object, *, key: str | None = None) -> UUID | None:
+        """Publish, with the event being handled as its cause."""
+        caused = self._effects()
+        return None if caused is None else caused.publish(event, key=key)
+
+    def send(self, command: object, *, key: str | None = None) -> UUID | None:
+        """Send, likewise."""
+        caused = self._effects()
+        return None if caused is None else caused.send(command, key=key)
+
+    def schedule(self, message: object, *, delay_seconds: float, key: str | None = None) -> UUID | None:
+        """Schedule, likewise."""
+        caused = self._effects()
+        return None if caused is None else caused.schedule(message, delay_seconds=delay_seconds, key=key)
+
+    def _effects(self) -> Transaction | None:
+        if not self.live:
+            self._on_gated()
+            return None
+        recorded = self.recorded
+        caused = self.tx.for_message(_cause(recorded, self._service))
+        caused.observe(Token({self._service: recorded.position}))
+        return caused
+
+
+def _cause(recorded: RecordedEvent, service: str) -> Envelope:
+    """A stored event as the cause of a message: it never travelled, so it has no body and no lane here."""
+    event = recorded.event
+    return Envelope(
+        id=event.id,
+        type=event.type,
+        version=event.schema_version,
+        kind=MessageKind.EVENT,
+        source=service,
+        topic=f"{service}.events",
+        key=recorded.stream,
+        time=recorded.recorded_at,
+        hlc=event.hlc,
+        correlation_id=event.correlation_id,
+        causation_id=event.causation_id,
+        trace_parent=event.trace_parent,
+        body=b"",
+    )

@@ -1,0 +1,123 @@
+"""A service with a read model of its own events, for the tests; `python -m` with a database's URL runs its projections.
+
+`account` folds deposits: its balance, how many events it was made of, and the version of the last one, so that a lost,
+repeated or reordered event shows. `entry` has a row for each event, under the event's position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from freehold import Retry, RunningService, Service, Settings, event, run
+from freehold.eventstore.store import Append, NewEvent, RecordedEvent
+from freehold.ids import new_id
+from freehold.messages import encode_body
+from freehold.projection.declaration import Projection, ProjectionWrite
+
+__all__ = ["Deposited", "Noted", "ReadModel", "append", "read_model", "settings_for"]
+
+
+@event("bank.deposited", key="account")
+class Deposited:
+    account: str
+    amount: int
+
+
+@event("bank.noted", key="account")
+class Noted:
+    account: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """A service that keeps it, and its tables."""
+
+    service: Service
+    projection: Projection
+    accounts: sa.Table
+    entries: sa.Table
+
+
+def read_model(*, batch: bool = False, poison: frozenset[int] = frozenset(), **options: Any) -> ReadModel:
+    """Declare it anew. Deposits of an amount in `poison` fail for as long as it stands there."""
+    metadata = sa.MetaData()
+    accounts = sa.Table(
+        "account",
+        metadata,
+        sa.Column("account", sa.Text, primary_key=True),
+        sa.Column("balance", sa.BigInteger, nullable=False),
+        sa.Column("events", sa.Integer, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+    )
+    entries = sa.Table(
+        "entry",
+        metadata,
+        sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("account", sa.Text, nullable=False),
+        sa.Column("amount", sa.Integer, nullable=False),
+    )
+    options.setdefault("retry", Retry(attempts=3, delay_seconds=0.05))
+    projection = Projection("accounts", tables=(accounts, entries), categories={"account"}, **options)
+
+    async def deposited(event: Deposited, recorded: RecordedEvent, write: ProjectionWrite) -> None:
+        if event.amount in poison:
+            raise ValueError("planned")
+        await write.sql.execute(
+            f"INSERT INTO {write.name(accounts)} AS a (account, balance, events, version) VALUES ($1, $2, 1, $3)"
+            " ON CONFLICT (account) DO UPDATE SET balance = a.balance + excluded.balance,"
+            " events = a.events + 1, version = CASE WHEN a.version < excluded.version THEN excluded.version ELSE -1 END",
+            (event.account, event.amount, recorded.version),
+        )
+        await write.connection.execute(
+            write.table(entries).insert().values(position=recorded.position, account=event.account, amount=event.amount)
+        )
+
+    if batch:
+
+        @projection.on_batch(Deposited)
+        async def all_deposited(batch: Sequence[tuple[Any, RecordedEvent]], write: ProjectionWrite) -> None:
+            for each, recorded in batch:
+                await deposited(each, recorded, write)
+
+    else:
+
+        @projection.on(Deposited)
+        async def one_deposited(event: Deposited, write: ProjectionWrite) -> None:
+            await deposited(event, write.recorded, write)
+
+    service = Service("bank")
+    service.projects(projection)
+    return ReadModel(service, projection, accounts, entries)
+
+
+def settings_for(database: str, **options: Any) -> Settings:
+    """Settings with short leases: a test does not wait long for a take-over."""
+    options = {"lease_seconds": 1.5, "poll_seconds": 0.2} | options
+    return Settings.load("bank", environ={}, database=database, broker="memory://", **options)
+
+
+async def append(running: RunningService, account: str, *amounts: int) -> None:
+    """Deposit, an event each, in a transaction of their own."""
+    events = [
+        NewEvent(new_id(), "bank.deposited", 1, encode_body(Deposited(account, amount)), new_id(), 1)
+        for amount in amounts
+    ]
+    await running.stores.events.append_alone([Append(f"account-{account}", events)])
+
+
+if __name__ == "__main__":
+    model = read_model(batch_limit=20)
+    asyncio.run(
+        run(
+            model.service,
+            settings={"bank": settings_for(sys.argv[1])},
+            on_ready=lambda _: print("ready", flush=True),  # noqa: T201 - tells the test
+        )
+    )
