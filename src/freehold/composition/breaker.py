@@ -103,7 +103,7 @@ class BreakerPolicy:
     """
 
     window_seconds: float = 10.0
-    calls_min: int = 10
+    calls_min: int = 5
     failure_ratio: float = 0.5
     open_seconds: float = 5.0
     probe_seconds: float = 10.0

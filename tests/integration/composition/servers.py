@@ -66,13 +66,14 @@ class Downstream:
 
 @asynccontextmanager
 async def downstream() -> AsyncIterator[Downstream]:
-    """One server that plays all services; what the service does is the first part of the path."""
+    """One server that plays all services; what it does is the first part of the path."""
     made = Downstream()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", made.handle)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.urls = {"service": f"http://127.0.0.1:{runner.addresses[0][1]}/", "gone": NOWHERE}
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    made.urls = {**dict.fromkeys(("service", "failing", "flaky", "hanging", "cutting", "large"), url), "gone": NOWHERE}
     yield made
     await runner.cleanup()

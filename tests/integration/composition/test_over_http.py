@@ -57,11 +57,11 @@ async def test_what_can_be_had_is_there_and_the_rest_is_named_with_its_reason(
     composition = view(
         well=("service", "/well/{key}"),
         slow=("service", "/slow/{key}?seconds=0.2"),
-        flaky=("service", "/flaky/{key}"),
-        failing=("service", "/failing/{key}"),
-        hanging=("service", "/hanging/{key}"),
-        cutting=("service", "/cutting/{key}"),
-        large=("service", "/large/{key}"),
+        flaky=("flaky", "/flaky/{key}"),
+        failing=("failing", "/failing/{key}"),
+        hanging=("hanging", "/hanging/{key}"),
+        cutting=("cutting", "/cutting/{key}"),
+        large=("large", "/large/{key}"),
         redirecting=("service", "/redirecting/{key}"),
         gone=("gone", "/{key}"),
     )
@@ -107,8 +107,7 @@ async def test_a_hundred_keys_are_one_call(services: Downstream, fetch: HttpFetc
 
 
 async def test_a_service_that_fails_is_spared_and_taken_back(services: Downstream, fetch: HttpFetch) -> None:
-    policy = BreakerPolicy(calls_min=4, open_seconds=0.2)
-    composer = Composer(fetch, breaker=policy)
+    composer = Composer(fetch, breaker=BreakerPolicy(calls_min=4, open_seconds=0.2))
     failing, well = view(p=("service", "/failing/{key}")), view(p=("service", "/well/{key}"))
     reasons = [(await composer.compose(failing, "k")).missing[0].reason for _ in range(6)]
     assert reasons == ["unavailable"] * 2 + ["circuit-open"] * 4
