@@ -120,6 +120,12 @@ class Database(Protocol):
         `diagnose` makes of it. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is not known.
         """
 
+    def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
+        """A connection on which each statement commits by itself: reads, and claims that are one statement.
+
+        Raises `DeclarationError` on a database that does not speak SQL.
+        """
+
     def enlist(self, native: object) -> UnitOfWork:
         """Wrap a transaction of the user's own (SQLAlchemy `AsyncSession` or `AsyncConnection`, asyncpg connection,
         psycopg `AsyncConnection`). Raises `ConfigurationError` for anything else, and where no transaction is open and

@@ -19,6 +19,7 @@ from freehold.conformance.idempotency import IdempotencyStoreConformance as Idem
 from freehold.conformance.inbox import InboxStoreConformance as Inbox
 from freehold.conformance.leases import LeaseStoreConformance as Leases
 from freehold.conformance.outbox import OutboxStoreConformance as Outbox
+from freehold.conformance.reconciliations import ReconciliationStoreConformance as Reconciliations
 from freehold.conformance.saga import SagaStoreConformance as Saga
 from freehold.conformance.schedule import ScheduleStoreConformance as Schedule
 from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
@@ -47,6 +48,7 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Snapshots": Snapshots,
     "Leases": Leases,
     "Idempotency keys": Idempotency,
+    "Comparisons of copies": Reconciliations,
     "Audit": Audit,
     "Broker": Broker,
 }

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from freehold.database import Database, UnitOfWork
+from freehold.database import Database, SqlConnection, UnitOfWork
+from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Copy
-from freehold.reconcile.side import FullRow, _sql_of
+from freehold.reconcile.side import FullRow
 
 __all__ = ["CopyRepair", "Recorded"]
 
@@ -53,6 +54,13 @@ class CopyRepair:
             if written:
                 await self._recorded(unit, written)
         return written
+
+
+def _sql_of(unit: UnitOfWork) -> SqlConnection:
+    found: SqlConnection | None = getattr(unit, "sql", None)
+    if found is None:
+        raise DeclarationError("datasets lie in tables, and this database does not speak SQL")
+    return found
 
 
 def _same(names: Sequence[str], first: int) -> str:

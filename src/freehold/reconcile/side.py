@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from freehold.consistency.token import Token
-from freehold.database import Database, Row, SqlConnection, UnitOfWork
-from freehold.errors import DeclarationError
+from freehold.database import Database, Row
 from freehold.reconcile.dataset import Dataset, Offer, RangeDigest, RowDigest, digest_of, row_digest
 
 __all__ = ["FullRow", "Side", "Source", "TableSide"]
@@ -65,8 +64,7 @@ class TableSide:
 
     async def keys(self, after: str, through: str | None, limit: int) -> Sequence[RowDigest]:
         """Read the rows, each with its digest."""
-        async with self._database.begin() as unit:
-            sql = _sql_of(unit)
+        async with self._database.direct() as sql:
             if through is None:
                 rows = await sql.fetch(self._next, (after, limit))
             else:
@@ -76,8 +74,7 @@ class TableSide:
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
         """Read rows one by one: there are few of them."""
         found: list[FullRow] = []
-        async with self._database.begin() as unit:
-            sql = _sql_of(unit)
+        async with self._database.direct() as sql:
             for key in keys:
                 found += [_plain(row) for row in await sql.fetch(self._by_key, (key,))]
         return found
@@ -85,10 +82,3 @@ class TableSide:
 
 def _plain(row: Row) -> FullRow:
     return tuple(row)
-
-
-def _sql_of(unit: UnitOfWork) -> SqlConnection:
-    found: SqlConnection | None = getattr(unit, "sql", None)
-    if found is None:
-        raise DeclarationError("datasets lie in tables, and this database does not speak SQL")
-    return found

@@ -108,10 +108,7 @@ async def settled(service: str, stores: Stores, token: Token, clock: Clock, limi
     look_seconds = 0.01
     while True:
         found = {each.lane: each for each in await stores.progress.progress(service, tuple(token.positions))}
-        if all(
-            lane in found and found[lane].watermark >= position and not found[lane].blocked
-            for lane, position in token.positions.items()
-        ):
+        if all(lane in found and found[lane].covers(position) for lane, position in token.positions.items()):
             return True
         left = end - clock.monotonic()
         if left <= 0:

@@ -17,8 +17,8 @@ from weakref import WeakValueDictionary
 
 from freehold.adapters.memory.state import MemoryData, MemoryStore, MemoryUnit, Table
 from freehold.clock import Clock, SystemClock
-from freehold.database import Database, DatabaseFeatures, DatabaseOptions, Finding
-from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.database import Database, DatabaseFeatures, DatabaseOptions, Finding, SqlConnection
+from freehold.errors import ConfigurationError, DeclarationError, FreeholdError, Unavailable
 from freehold.migrations import Migration
 
 __all__ = ["FEATURES", "MemoryDatabase"]
@@ -84,6 +84,10 @@ class MemoryDatabase(Database):
         """A transaction of the user's own, to be enlisted: commits when the block ends, rolls back when it raises."""
         async with self._transaction(owned=False) as unit:
             yield unit.native
+
+    def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
+        """There is no SQL here."""
+        raise DeclarationError("a database in memory does not speak SQL", hint="use transactions")
 
     def enlist(self, native: object) -> MemoryUnit:
         """Join a transaction that was opened with `session`."""
