@@ -1,0 +1,103 @@
+"""The schedule of comparisons, with time that is set."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
+
+import pytest
+
+from freehold.conformance.harness import StoresHarness
+from freehold.errors import Unavailable
+from freehold.reconcile import Copy, Dataset, Reconciliation
+from freehold.reconcile.runner import ReconcileRunner, lease_of
+
+COPY = Copy(Dataset("crm.people", "person", ("name",)), "people", every_seconds=60)
+
+
+@pytest.fixture
+async def harness() -> AsyncIterator[StoresHarness]:
+    async with StoresHarness.on(f"memory://{uuid4().hex}") as harness:
+        yield harness
+
+
+async def until(holds: Callable[[], bool], advance: Callable[[float], None] = lambda _: None) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            advance(5.0)
+            await asyncio.sleep(0)
+
+
+async def test_a_copy_is_compared_when_its_time_has_come(harness: StoresHarness) -> None:
+    store, times = harness.first.reconciliations, list[float]()
+
+    async def compare(copy: Copy) -> Reconciliation:
+        times.append(harness.clock.monotonic())
+        return Reconciliation(copy.dataset.name, compared=7)
+
+    runner = ReconcileRunner("desk", [COPY], store, compare, lambda: {lease_of(COPY): 1}, harness.clock)
+    await runner.start()
+    await until(lambda: len(times) == 3, harness.clock.advance)
+    await runner.stop()
+    assert times[0] == 0
+    assert all(later - earlier >= 60 for earlier, later in zip(times, times[1:], strict=False))
+    last = await store.last("crm.people")
+    assert last is not None
+    assert last.compared == 7
+
+
+async def test_a_failure_is_kept_and_tried_again_at_the_next_turn(harness: StoresHarness) -> None:
+    calls: list[float] = []
+
+    async def compare(copy: Copy) -> Reconciliation:
+        calls.append(harness.clock.monotonic())
+        if len(calls) == 1:
+            raise Unavailable("the source is away")
+        return Reconciliation(copy.dataset.name)
+
+    store = harness.first.reconciliations
+    runner = ReconcileRunner("desk", [COPY], store, compare, lambda: {lease_of(COPY): 1}, harness.clock)
+    await runner.start()
+    await until(lambda: len(calls) == 2, harness.clock.advance)
+    await runner.stop()
+    assert [each.error for each in await store.recent(10)][-1] == "Unavailable"
+    assert calls[1] >= 60
+
+
+async def test_who_does_not_hold_the_lease_compares_nothing(harness: StoresHarness) -> None:
+    held: dict[str, int] = {}
+    calls: list[Copy] = []
+
+    async def compare(copy: Copy) -> Reconciliation:
+        calls.append(copy)
+        return Reconciliation(copy.dataset.name)
+
+    store = harness.first.reconciliations
+    runner = ReconcileRunner("desk", [COPY], store, compare, lambda: held, harness.clock)
+    await runner.start()
+    await until(lambda: harness.clock.monotonic() > 600, harness.clock.advance)
+    assert calls == []
+    held[lease_of(COPY)] = 1
+    await until(lambda: len(calls) == 1, harness.clock.advance)
+    await runner.stop()
+
+
+async def test_a_stop_ends_a_comparison(harness: StoresHarness) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def compare(copy: Copy) -> Reconciliation:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return Reconciliation(copy.dataset.name)
+
+    store = harness.first.reconciliations
+    runner = ReconcileRunner("desk", [COPY], store, compare, lambda: {lease_of(COPY): 1}, harness.clock)
+    await runner.start()
+    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(runner.stop(5), 10)
+    assert ended.is_set()
+    assert await store.last("crm.people") is None
