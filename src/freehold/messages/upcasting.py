@@ -100,7 +100,7 @@ class Upcasters:
     def __init__(self, types: Registry) -> None:
         self._types = types
         self._by_place: dict[Place, Upcaster] = {}
-        self._direct: dict[Place, MessageType] = {}
+        self._direct: dict[Place, Callable[[bytes], object]] = {}
         self._changes = types.changes
 
     def add(self, added: Upcaster) -> None:
@@ -162,14 +162,22 @@ class Upcasters:
 
     def read(self, name: str, version: int, body: bytes) -> tuple[object, ...]:
         """As `read_event`."""
+        if self._changes == self._types.changes:
+            decode = self._direct.get((name, version))
+            if decode is not None:
+                try:
+                    return (decode(body),)
+                except (msgspec.MsgspecError, ValueError):
+                    return (decode_body(body, self._types.find(name, version)),)  # tells what is wrong with it
+        return self._read_anew(name, version, body)
+
+    def _read_anew(self, name: str, version: int, body: bytes) -> tuple[object, ...]:
         if self._changes != self._types.changes:
             self._direct.clear()
             self._changes = self._types.changes
-        direct = self._direct.get((name, version))
-        if direct is not None:
-            return (decode_body(body, direct),)
         if (name, version) not in self._by_place:
-            self._direct[name, version] = found = self._types.find(name, version)
+            found = self._types.find(name, version)
+            self._direct[name, version] = msgspec.json.Decoder(found.cls).decode
             return (decode_body(body, found),)
         return tuple(decode_upcast(each, self._types.find(*place)) for place, each in self.unfold(name, version, body))
 

@@ -101,7 +101,7 @@ def _message_findings(
         yield Finding(service, now.name, now.version, "", "kind", what, breaks, "give the new one another name")
     if before.key != now.key:
         yield _key_changed(service, before, now)
-    following = max(owner.versions(now.name)) + 1
+    newest = max(owner.versions(now.name))
     for direction in compatibility.parts:
         backward = direction is Compatibility.BACKWARD
         writer, reader = (before, now) if backward else (now, before)
@@ -114,7 +114,7 @@ def _message_findings(
                 f"{direction}-{each.change}",
                 _what(each, backward=backward),
                 _BACKWARD_BREAKS.format(version=now.version) if backward else _FORWARD_BREAKS,
-                _hint(each, now, following, backward=backward),
+                _hint(each, now, newest, backward=backward),
             )
 
 
@@ -138,8 +138,10 @@ def _what(each: Difference, *, backward: bool) -> str:
     return f"was {before}, is {now}"
 
 
-def _hint(each: Difference, message: CataloguedMessage, following: int, *, backward: bool) -> str:
-    raised = f'declare version {following} and write @upcaster("{message.name}", from_version={message.version})'
+def _hint(each: Difference, message: CataloguedMessage, newest: int, *, backward: bool) -> str:
+    if message.version < newest:
+        return f"leave it as it was released: what changes belongs into version {newest + 1}"
+    raised = f'declare version {newest + 1} and write @upcaster("{message.name}", from_version={message.version})'
     if each.change is Change.REQUIRED:
         return f"give it a default, or {raised}" if backward else f"keep writing it, or {raised}"
     if each.change is Change.VALUE and not backward:

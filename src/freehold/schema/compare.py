@@ -70,7 +70,10 @@ class _Comparison:
         if any(not _ASSERTING & option.keys() for option in options):
             return []
         written = _options(writer, self._writer_defs)
-        return [found for each in written for found in self._best(each, options, path, reader)]
+        found = [each for option in written for each in self._best(option, options, path, reader)]
+        whole = self._difference(path, Change.TYPE, writer, reader)
+        # Of a union the whole is told, not the one option that does not fit.
+        return list(dict.fromkeys(whole if (each.path, each.change) == (path, Change.TYPE) else each for each in found))
 
     def _best(
         self, writer: Mapping[str, Any], options: list[Mapping[str, Any]], path: str, whole: Part

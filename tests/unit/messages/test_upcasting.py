@@ -94,6 +94,16 @@ def test_a_declared_version_is_decoded_as_it_is_and_unknown_fields_are_passed_ov
     assert read_event("upcasting.placed", 3, _json(id=str(placed.id), pence=250, since="later")) == (placed,)
 
 
+def test_a_body_that_does_not_fit_is_told_the_same_each_time() -> None:
+    for _ in range(3):
+        with pytest.raises(CodecError, match=r"'upcasting\.placed' version 3 does not fit Placed: .*\$\.id") as raised:
+            read_event("upcasting.placed", 3, _json(id=SECRET, pence=1))
+        assert SECRET not in str(raised.value)
+        assert raised.value.__cause__ is None
+    with pytest.raises(CodecError, match="does not fit"):
+        read_event("upcasting.placed", 3, b"\xff")
+
+
 @given(st.uuids(), st.integers(0, 10**9))
 def test_versions_follow_each_other(order: UUID, pence: int) -> None:
     body = _json(order=str(order), pounds=pence / 100)

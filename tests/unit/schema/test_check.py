@@ -94,6 +94,12 @@ def test_only_what_was_asked_for_is_told(
     assert _rules(before, now, compatibility) == rules
 
 
+def test_what_is_no_longer_the_newest_stays_as_it_was() -> None:
+    before = catalogued(declared(Placed), declared(WithNote, version=2))
+    told = report(before, catalogued(declared(WithCustomer), declared(WithNote, version=2)))
+    assert [each.hint for each in told.findings] == ["leave it as it was released: what changes belongs into version 3"]
+
+
 def test_the_older_type_is_told_first_in_both_directions() -> None:
     (finding,) = findings(Placed, InPounds)
     assert finding.what == "was integer, is number"

@@ -257,6 +257,13 @@ def test_fields_are_named_one_by_one() -> None:
     ]
 
 
+def test_of_a_union_the_whole_is_told() -> None:
+    (found,) = differences(_schema(int | str | None), _schema(float | None))
+    assert (found.written, found.read) == ("integer or text or null", "number or null")
+    (found,) = differences(_schema(str | None), _schema(UUID | None))
+    assert (found.written, found.read) == ("text or null", "text (uuid) or null")
+
+
 def test_other_dialects_of_the_same_are_understood() -> None:
     const = {"properties": {"f": {"const": "a"}}, "type": "object", "required": ["f"]}
     listed = {"properties": {"f": {"type": ["string", "null"]}}, "type": "object", "required": ["f"]}
