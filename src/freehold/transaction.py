@@ -36,6 +36,7 @@ __all__ = [
     "current_token",
     "current_trace_parent",
     "outgoing",
+    "token_witness",
 ]
 
 C = TypeVar("C")
@@ -43,6 +44,8 @@ current_trace_parent: ContextVar[str | None] = ContextVar("freehold_trace_parent
 """W3C `traceparent` of what is going on in this task; the HTTP integration and the consumer set it."""
 current_token: ContextVar[Token] = ContextVar("freehold_token", default=NOTHING)
 """What the caller of this task has seen: the token that came with an HTTP request."""
+token_witness: ContextVar[Callable[[Token], None] | None] = ContextVar("freehold_token_witness", default=None)
+"""Who is told what each transaction of this task has reached, once it is committed: the answer to an HTTP request."""
 
 
 def outgoing(envelope: Envelope) -> Outgoing:
@@ -164,6 +167,9 @@ class Post:
             yield transaction
             await transaction.flush()
         transaction.notify()
+        witness = token_witness.get()
+        if witness is not None:
+            witness(transaction.token)
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:
         """Join the user's own transaction; call `flush` before they commit, and `notify` after, if it is known."""

@@ -12,16 +12,17 @@ from freehold.errors import MissingDriver
 
 if TYPE_CHECKING:
     from freehold.http.app import Tx, create_app, install, lifespan, running_service, transaction
+    from freehold.http.consistency import fresh
     from freehold.http.problems import problem
 
-__all__ = ["Tx", "create_app", "install", "lifespan", "problem", "running_service", "transaction"]
+__all__ = ["Tx", "create_app", "fresh", "install", "lifespan", "problem", "running_service", "transaction"]
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name. Raises `MissingDriver` where FastAPI is not installed."""
     if name not in __all__:
         raise AttributeError(name)
-    module = "freehold.http.problems" if name == "problem" else "freehold.http.app"
+    module = {"problem": "freehold.http.problems", "fresh": "freehold.http.consistency"}.get(name, "freehold.http.app")
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:

@@ -9,13 +9,18 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
+from freehold.consistency.token import NOTHING, Token
 from freehold.ids import new_id
 from freehold.runtime import RunningService
 from freehold.transaction import Transaction
 
-__all__ = ["CORRELATION_HEADER", "RequestContext"]
+__all__ = ["CONSISTENCY_HEADER", "CORRELATION_HEADER", "FRESHNESS_HEADER", "RequestContext"]
 
 CORRELATION_HEADER = "x-correlation-id"
+CONSISTENCY_HEADER = "freehold-consistency"
+"""Brings tokens with a request, repeated or joined by commas, and gives one with the answer."""
+FRESHNESS_HEADER = "freehold-freshness"
+"""Says whether an answer has seen what the request's tokens have."""
 _TRACE_PARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
@@ -24,16 +29,44 @@ class _TakenBack(Exception):
 
 
 class RequestContext:
-    """One request's share of a running service. The transaction is opened when it is first asked for."""
+    """One request's share of a running service. The transaction is opened when it is first asked for.
+
+    `token` is what the caller has seen, and what the request's transactions have reached with their commits;
+    `answer_headers` go with the answer, whatever becomes of it.
+    """
 
     def __init__(self, running: RunningService, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        headers = tuple(headers)
         found = {name: value for name, value in headers if name in _WANTED}
         self.running = running
         self.correlation_id = _uuid(found.get(CORRELATION_HEADER.encode(), b"")) or new_id()
         self.idempotency_key = found.get(b"idempotency-key", b"").decode("latin-1")
         self.trace_parent = _trace_parent(found.get(b"traceparent", b""), self.correlation_id)
+        self.answer_headers: dict[bytes, bytes] = {}
+        self.token = NOTHING
+        self._tokens = [value.decode("latin-1") for name, value in headers if name == _CONSISTENCY]
         self._block: AbstractAsyncContextManager[Transaction] | None = None
         self._transaction: Transaction | None = None
+
+    def take_tokens(self) -> None:
+        """Verify what the request brought. Raises `TokenRefused`. Without a secret nothing is taken."""
+        signer = self.running.signer
+        if self._tokens and signer is not None:
+            self.token = signer.verify_all(self._tokens)
+
+    def note(self, token: Token) -> None:
+        """Add what a transaction of this request has reached."""
+        self.token = self.token.merged(token)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._block is not None
+
+    def signed_token(self) -> str:
+        """What the answer gives back; empty where there is nothing to say, or no secret to sign with."""
+        signer = self.running.signer
+        return signer.sign(self.token) if signer is not None and self.token else ""
 
     async def transaction(self) -> Transaction:
         """The transaction of this request. Raises `Unavailable`."""
@@ -58,6 +91,7 @@ class RequestContext:
                 await block.__aexit__(_TakenBack, error, None)
 
 
+_CONSISTENCY = CONSISTENCY_HEADER.encode()
 _WANTED = frozenset({CORRELATION_HEADER.encode(), b"idempotency-key", b"traceparent"})
 
 

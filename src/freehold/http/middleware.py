@@ -14,12 +14,14 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from freehold.consistency.signing import TokenRefused
+from freehold.consistency.token import Token
 from freehold.errors import FreeholdError
-from freehold.http.context import CORRELATION_HEADER, RequestContext
+from freehold.http.context import CONSISTENCY_HEADER, CORRELATION_HEADER, RequestContext
 from freehold.http.problems import problem, problem_of
 from freehold.http.store import StoredAnswer
 from freehold.runtime import RunningService
-from freehold.transaction import current_trace_parent
+from freehold.transaction import current_token, current_trace_parent, token_witness
 
 __all__ = ["TransactionMiddleware"]
 
@@ -28,7 +30,8 @@ _KEY_LENGTH_MAX: Final = 255
 _BODY_BYTES_MAX: Final = 1024 * 1024
 _CORRELATION: Final = CORRELATION_HEADER.encode()
 _TRACE: Final = b"traceparent"
-_OURS: Final = frozenset({_CORRELATION, _TRACE})
+_CONSISTENCY: Final = CONSISTENCY_HEADER.encode()
+_OURS: Final = frozenset({_CORRELATION, _TRACE, _CONSISTENCY})
 
 
 class TransactionMiddleware:
@@ -44,16 +47,26 @@ class TransactionMiddleware:
             await self._app(scope, receive, send)
             return
         context = scope["freehold"] = RequestContext(running, scope["headers"])
+        sending = _with_headers(context, send)
+        try:
+            context.take_tokens()
+        except TokenRefused as error:
+            await problem(400, error.message)(scope, receive, sending)
+            return
         trace = current_trace_parent.set(context.trace_parent)
+        seen = current_token.set(context.token)
+        witness = token_witness.set(context.note if running.signer is not None else None)
         try:
             if context.idempotency_key and scope["method"] in _CHANGING:
-                await self._once(context, scope, receive, _with_headers(context, send))
+                await self._once(context, scope, receive, sending)
             else:
-                answer = _CommitFirst(context, scope, receive, _with_headers(context, send))
+                answer = _CommitFirst(context, scope, receive, sending)
                 await self._app(scope, receive, answer.send)
         finally:
             await context.roll_back()
             current_trace_parent.reset(trace)
+            current_token.reset(seen)
+            token_witness.reset(witness)
 
     async def _once(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         if len(context.idempotency_key) > _KEY_LENGTH_MAX or not context.idempotency_key.isprintable():
@@ -87,6 +100,7 @@ class TransactionMiddleware:
             await context.roll_back()
             if stored.fingerprint != fingerprint:
                 return problem(422, "this Idempotency-Key was used for another request")
+            context.note(Token.parse(stored.token))
             headers = {"content-type": stored.content_type, "idempotency-replayed": "true"}
             return Response(stored.body, stored.status, headers)
         recorded = _Recorded()
@@ -94,7 +108,9 @@ class TransactionMiddleware:
         if recorded.status >= 400:
             await context.roll_back()
             return recorded.play
-        answer = StoredAnswer(fingerprint, recorded.status, recorded.content_type, recorded.body)
+        # Written before the answer is kept: where the events stand belongs to it, for whoever asks again.
+        await tx.flush()
+        answer = StoredAnswer(fingerprint, recorded.status, recorded.content_type, recorded.body, tx.token.text)
         await store.complete(tx.unit, where, context.idempotency_key, answer)
         await context.commit()
         return recorded.play
@@ -164,6 +180,10 @@ def _with_headers(context: RequestContext, send: Send) -> Send:
             kept = [header for header in message.get("headers", ()) if header[0] not in _OURS]
             kept.append((_CORRELATION, str(context.correlation_id).encode("ascii")))
             kept.append((_TRACE, context.trace_parent.encode("ascii")))
+            token = context.signed_token()
+            if token:
+                kept.append((_CONSISTENCY, token.encode("ascii")))
+            kept.extend(context.answer_headers.items())
             message["headers"] = kept
         await send(message)
 

@@ -14,12 +14,15 @@ __all__ = ["IdempotencyStore", "StoredAnswer"]
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What was answered to a request. `fingerprint` is a digest of method, path and body."""
+    """What was answered to a request. `fingerprint` is a digest of method, path and body; `token` the text of the
+    consistency token that the answer's transaction had: whoever asks again has to see the effect as well.
+    """
 
     fingerprint: str
     status: int
     content_type: str
     body: bytes = field(repr=False)
+    token: str = ""
 
 
 class IdempotencyStore(Protocol):

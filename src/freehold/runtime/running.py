@@ -15,6 +15,7 @@ from uuid import UUID
 from freehold.binding import Stores, open_broker, open_stores
 from freehold.broker import Broker
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
+from freehold.consistency.signing import TokenSigner
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError
 from freehold.messages import Envelope, check_upcasters
 from freehold.policy import Retry, RetryAfter
@@ -62,6 +63,7 @@ class RunningService:
         self.roles = _checked(ROLES if roles is None else roles)
         self.draining = False
         self.started = False
+        self.signer = TokenSigner.of(self.settings.token_secret)
         self._owns_broker = broker is None
         self.broker = broker or open_broker(self.settings.broker, self.settings.broker_options, clock)
         self.stores: Stores = open_stores(

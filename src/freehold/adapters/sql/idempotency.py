@@ -17,9 +17,10 @@ from freehold.http.store import IdempotencyStore, StoredAnswer
 
 __all__ = ["SqlIdempotencyStore"]
 
-_READ: Final = "SELECT fingerprint, status, content_type, body FROM freehold_idempotency WHERE scope = $1 AND key = $2"
+_READ: Final = """\
+SELECT fingerprint, status, content_type, body, token FROM freehold_idempotency WHERE scope = $1 AND key = $2"""
 _COMPLETE: Final = """\
-UPDATE freehold_idempotency SET fingerprint = $3, status = $4, content_type = $5, body = $6
+UPDATE freehold_idempotency SET fingerprint = $3, status = $4, content_type = $5, body = $6, token = $7
 WHERE scope = $1 AND key = $2"""
 
 
@@ -48,7 +49,7 @@ DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM o
 
     async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
         """Keep the answer."""
-        parameters = (scope, key, answer.fingerprint, answer.status, answer.content_type, answer.body)
+        parameters = (scope, key, answer.fingerprint, answer.status, answer.content_type, answer.body, answer.token)
         if not await sql_of(unit).execute(_COMPLETE, parameters):
             raise NotFound("this idempotency key was not claimed", hint="claim it first, in the same transaction")
 
@@ -62,10 +63,10 @@ DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM o
         rows = await sql.fetch(_READ, (scope, key))
         if not rows:
             raise ConcurrencyConflict("the answer was pruned while it was read", hint="send the request again")
-        fingerprint, status, content_type, body = rows[0]
+        fingerprint, status, content_type, body, token = rows[0]
         if status is None:
             raise ConcurrencyConflict(
                 "this idempotency key was claimed and never answered",
                 hint="complete a claim in the transaction that made it",
             )
-        return StoredAnswer(fingerprint=fingerprint, status=status, content_type=content_type, body=bytes(body))
+        return StoredAnswer(fingerprint, status, content_type, bytes(body), token or "")
