@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from freehold.ids import new_id
 from freehold.messages import encode_body
 from freehold.projection.declaration import Projection, ProjectionWrite
 
-__all__ = ["Deposited", "Noted", "ReadModel", "append", "read_model", "settings_for"]
+__all__ = ["Deposited", "Noted", "ReadModel", "append", "caught_up", "read_model", "rows", "settings_for", "until"]
 
 
 @event("bank.deposited", key="account")
@@ -45,7 +46,7 @@ class ReadModel:
     entries: sa.Table
 
 
-def read_model(*, batch: bool = False, poison: frozenset[int] = frozenset(), **options: Any) -> ReadModel:
+def read_model(*, batch: bool = False, poison: AbstractSet[int] = frozenset(), **options: Any) -> ReadModel:
     """Declare it anew. Deposits of an amount in `poison` fail for as long as it stands there."""
     metadata = sa.MetaData()
     accounts = sa.Table(
@@ -72,7 +73,8 @@ def read_model(*, batch: bool = False, poison: frozenset[int] = frozenset(), **o
         await write.sql.execute(
             f"INSERT INTO {write.name(accounts)} AS a (account, balance, events, version) VALUES ($1, $2, 1, $3)"
             " ON CONFLICT (account) DO UPDATE SET balance = a.balance + excluded.balance,"
-            " events = a.events + 1, version = CASE WHEN a.version < excluded.version THEN excluded.version ELSE -1 END",
+            " events = a.events + 1,"
+            " version = CASE WHEN a.version < excluded.version THEN excluded.version ELSE -1 END",
             (event.account, event.amount, recorded.version),
         )
         await write.connection.execute(
@@ -110,6 +112,26 @@ async def append(running: RunningService, account: str, *amounts: int) -> None:
         for amount in amounts
     ]
     await running.stores.events.append_alone([Append(f"account-{account}", events)])
+
+
+async def until(what: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None:
+    """Wait for something that can only be looked at from outside."""
+    async with asyncio.timeout(seconds):
+        while not await what():  # noqa: ASYNC110 - a test looks from outside
+            await asyncio.sleep(0.02)
+
+
+async def rows(running: RunningService, table: sa.Table) -> list[Any]:
+    """What readers see of a table, by its key."""
+    async with running.transaction() as tx:
+        return [tuple(row) for row in await tx.connection.execute(sa.select(table).order_by(*table.primary_key))]
+
+
+async def caught_up(running: RunningService, model: ReadModel) -> bool:
+    """Whether every checkpoint stands at the head."""
+    head = await running.stores.events.head()
+    checkpoints = await running.stores.checkpoints.checkpoints(model.projection.name)
+    return bool(checkpoints) and all(each.position >= head for each in checkpoints)
 
 
 if __name__ == "__main__":

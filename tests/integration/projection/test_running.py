@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
-import sqlalchemy as sa
-from tests.integration.projection.models import ReadModel, append, read_model, settings_for
+from tests.integration.projection.models import (
+    Deposited,
+    Noted,
+    append,
+    caught_up,
+    read_model,
+    rows,
+    settings_for,
+    until,
+)
 
 from freehold import RunningService
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.servers)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/bank.db"
-    found: str = request.getfixturevalue("postgres_url")
-    return found
-
-
-async def until(what: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await what():
-            await asyncio.sleep(0.02)
-
-
-async def rows(running: RunningService, table: sa.Table) -> list[Any]:
-    async with running.transaction() as tx:
-        return [tuple(row) for row in await tx.connection.execute(sa.select(table).order_by(*table.primary_key))]
-
-
-async def caught_up(running: RunningService, model: ReadModel) -> bool:
-    head = await running.stores.events.head()
-    checkpoints = await running.stores.checkpoints.checkpoints(model.projection.name)
-    return bool(checkpoints) and all(each.position >= head for each in checkpoints)
+from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.following import ProjectionsRunner
+from freehold.projection.store import GenerationState
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -54,3 +35,148 @@ async def test_it_follows_from_the_first_event_on(url: str, batch: bool) -> None
         assert len(await rows(running, model.entries)) == 60
         checkpoints = await running.stores.checkpoints.checkpoints()
         assert sum(each.handled for each in checkpoints) == 60
+
+
+async def test_a_restart_goes_on_where_it_stood(url: str) -> None:
+    model = read_model(batch_limit=3)
+    for turn in range(3):
+        async with RunningService(model.service, settings_for(url)) as running:
+            await append(running, "a", *range(5))
+            await append(running, "b", turn)
+            await until(lambda: caught_up(running, model))
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        assert [row[2:] for row in await rows(running, model.accounts)] == [(15, 15), (3, 3)]
+        generations = await running.stores.checkpoints.generations()
+        assert [(each.number, each.version, each.reason) for each in generations] == [(1, 1, "first start")]
+
+
+async def test_instances_that_start_together_make_it_once(url: str) -> None:
+    model = read_model()
+    async with (
+        RunningService(model.service, settings_for(url)) as one,
+        RunningService(model.service, settings_for(url)) as other,
+    ):
+        for number in range(20):
+            await append(one if number % 2 else other, f"a{number}", number)
+        await until(lambda: caught_up(other, model))
+        assert len(await rows(one, model.entries)) == 20
+        assert len(await one.stores.checkpoints.generations()) == 1
+        await until(lambda: _shared(one))
+
+
+async def _shared(running: RunningService) -> bool:
+    leases = await running.stores.leases.list("projection/accounts/1/")
+    return len({lease.owner for lease in leases if "member" not in lease.name and lease.owner}) == 2
+
+
+async def test_events_of_others_move_the_checkpoint(url: str) -> None:
+    """So that a token that stands behind them is not waited for in vain."""
+    model = read_model()
+    async with RunningService(model.service, settings_for(url)) as running:
+        async with running.transaction() as tx:
+            tx.append("note-1", Noted("a", "not followed"))
+            tx.append("account-a", Noted("a", "not handled"))
+        await until(lambda: caught_up(running, model))
+        assert await running.stores.events.head() > 0
+        assert await rows(running, model.accounts) == []
+
+
+async def test_started_now_leaves_out_what_was(url: str) -> None:
+    model = read_model(start="now")
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await append(running, "a", 1, 2)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await until(lambda: caught_up(running, model))
+        await append(running, "a", 3)
+        await until(lambda: caught_up(running, model))
+        assert [row[2] for row in await rows(running, model.entries)] == [3]
+
+
+async def test_a_paused_projection_stands_still(url: str) -> None:
+    model = read_model()
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, model))
+        checkpoints = running.stores.checkpoints
+        async with running.stores.database.begin() as unit:
+            await checkpoints.pause(unit, "accounts", reason="drill", actor="me")
+        stood = await checkpoints.checkpoints()
+        await append(running, "a", 2)
+        async with running.stores.database.begin() as unit:
+            await checkpoints.resume(unit, "accounts")
+        assert [each.position for each in stood] == [each.position for each in await checkpoints.checkpoints()]
+        await until(lambda: caught_up(running, model))
+        assert len(await rows(running, model.entries)) == 2
+
+
+async def test_another_version_of_the_code_leaves_it_alone(url: str) -> None:
+    """Whoever has the code of the live version runs it; this one says so."""
+    async with RunningService(read_model(version=2).service, settings_for(url)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, read_model()))
+    older = read_model(version=1)
+    async with RunningService(older.service, settings_for(url)) as running:
+        await append(running, "a", 2)
+        follower = _follower(running)
+        await until(lambda: _left(follower))
+        assert follower.left_to_others == {"accounts": 2}
+        assert len(await rows(running, older.entries)) == 1
+
+
+async def _left(follower: ProjectionsRunner) -> object:
+    return follower.left_to_others
+
+
+async def test_effects_come_from_the_live_generation_only(url: str) -> None:
+    """Their correlation goes on, and the event that caused them is named."""
+    model = read_model()
+    handler = model.projection.handlers[Deposited]
+    told: list[object] = []
+
+    async def telling(event: Deposited, write: ProjectionWrite) -> None:
+        await handler(event, write)
+        told.append(write.publish(Noted(event.account, "seen")))
+
+    model.projection.handlers[Deposited] = telling
+    async with RunningService(model.service, settings_for(url), roles=("projections",)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, model))
+        async with running.stores.database.begin() as unit:
+            await model.projection.generation_tables.create(unit, 2)
+            await running.stores.checkpoints.create(
+                unit, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING
+            )
+        await until(lambda: caught_up(running, model))
+        assert len(told) == 2
+        assert told[0] is not None
+        assert told[1] is None
+        assert (await running.stores.outbox.stats()).pending == 1
+        gated = [each.applier.gated for each in _follower(running).generations]
+        assert gated == [0, 1]
+
+
+def _follower(running: RunningService) -> ProjectionsRunner:
+    (found,) = [each for each in running.loops.running["projections"] if isinstance(each, ProjectionsRunner)]
+    return found
+
+
+async def test_a_building_generation_never_passes_the_live_one(url: str) -> None:
+    model = read_model()
+    async with RunningService(model.service, settings_for(url), roles=("projections",)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, model))
+        checkpoints = running.stores.checkpoints
+        async with running.stores.database.begin() as unit:
+            await checkpoints.pause(unit, "accounts", 1, reason="drill", actor="me")
+            await model.projection.generation_tables.create(unit, 2)
+            await checkpoints.create(unit, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING)
+        live = [each.position for each in await checkpoints.checkpoints("accounts", 1)]
+        await append(running, "a", 2)
+
+        async def there() -> bool:
+            return [each.position for each in await checkpoints.checkpoints("accounts", 2)] == live
+
+        await until(there)
+        async with running.stores.database.begin() as unit:
+            await checkpoints.resume(unit, "accounts", 1)
+        await until(lambda: caught_up(running, model))
