@@ -5,8 +5,8 @@ Imports FastAPI, Freehold's composition and the shop's calls.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
 from fastapi import APIRouter, Request, Response
 
@@ -25,10 +25,18 @@ from freehold_shop.direct import json_answer
 from freehold_shop.gateway.forwarding import passed_headers
 from freehold_shop.problems import not_found
 
-__all__ = ["BUDGET_SECONDS", "answer", "asked_with", "budget_of", "create_composer", "routes"]
+__all__ = ["BUDGET_SECONDS", "Compose", "answer", "create_composer", "routes"]
 
 BUDGET_SECONDS = 2.0
 _CLIENT_LEFT = 499  # what proxies write down for it; nobody reads it
+_CORRELATION = "x-correlation-id"
+
+
+class Compose(Protocol):
+    """Composes one document, for one request."""
+
+    async def __call__(self, *, headers: Mapping[str, str], budget: Budget) -> tuple[object, Mapping[str, str]]:
+        """The document, and the headers of its answer. Raises `CompositionFailed`, `NotFound`."""
 
 
 def create_composer() -> Composer:
@@ -47,25 +55,16 @@ def routes(composer: Composer) -> APIRouter:
     return router
 
 
-def asked_with(request: Request) -> dict[str, str]:
-    """The headers that go along with the calls of a composition; they only read, so no idempotency key does."""
-    return {name: value for name, value in passed_headers(request).items() if name != "idempotency-key"}
-
-
-def budget_of(request: Request) -> Budget:
-    """The time that there is: the gateway's, or what the client says that it waits, where that is less."""
-    return Budget.from_header(request.headers.get(BUDGET_HEADER), BUDGET_SECONDS)
-
-
-async def answer(
-    request: Request, what: str, composing: Coroutine[Any, Any, tuple[object, Mapping[str, str]]]
-) -> Response:
+async def answer(request: Request, what: str, compose: Compose) -> Response:
     """The composed document as an answer, with its headers. Composing ends when the client leaves.
 
-    Raises `ServiceUnavailable` where a required part is missing, `Problem` for `what` does not exist.
+    It has the gateway's time, or what the client says that it waits, where that is less. Raises `ServiceUnavailable`
+    where a required part is missing, `Problem` where there is no such thing as `what`.
     """
+    headers = _passed_on(request)
+    budget = Budget.from_header(request.headers.get(BUDGET_HEADER), BUDGET_SECONDS)
     try:
-        document, headers = await while_connected(request.receive, composing)
+        document, merged = await while_connected(request.receive, compose(headers=headers, budget=budget))
     except ClientLeft:
         return Response(status_code=_CLIENT_LEFT)
     except CompositionFailed as error:
@@ -73,5 +72,10 @@ async def answer(
     except NotFound:
         raise not_found(what) from None
     answered = json_answer(document)
-    answered.headers.update(headers)
+    answered.headers.update({_CORRELATION: headers[_CORRELATION], **merged})
     return answered
+
+
+def _passed_on(request: Request) -> dict[str, str]:
+    """What goes along with the calls of a composition; they only read, so no idempotency key does."""
+    return {name: value for name, value in passed_headers(request).items() if name != "idempotency-key"}

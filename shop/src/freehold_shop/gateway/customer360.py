@@ -8,6 +8,7 @@ the gateway's composing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ from freehold.composition import (
     grouped_batch,
 )
 from freehold_shop.direct import DirectRoute
-from freehold_shop.gateway.composing import BUDGET_SECONDS, answer, asked_with, budget_of
+from freehold_shop.gateway.composing import BUDGET_SECONDS, answer
 from freehold_shop.gateway.shape import (
     ORDERS_MAX,
     Country,
@@ -112,9 +113,9 @@ def routes(composer: Composer) -> APIRouter:
     router = APIRouter(route_class=DirectRoute)
 
     async def show_customer(request: Request) -> Response:
-        customer_id = request.path_params["customer_id"]
-        composing = compose_customer360(composer, customer_id, headers=asked_with(request), budget=budget_of(request))
-        return await answer(request, "customer", composing)
+        return await answer(
+            request, "customer", partial(compose_customer360, composer, request.path_params["customer_id"])
+        )
 
     router.add_api_route("/customers/{customer_id}/360", show_customer, methods=["GET"])
     return router

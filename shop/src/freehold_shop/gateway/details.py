@@ -7,13 +7,14 @@ Only without orders there is nothing to tell. Imports FastAPI, Freehold's compos
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from freehold.composition import Budget, Composer, Composition, Read, batch
 from freehold_shop.direct import DirectRoute
-from freehold_shop.gateway.composing import BUDGET_SECONDS, answer, asked_with, budget_of
+from freehold_shop.gateway.composing import BUDGET_SECONDS, answer
 
 __all__ = ["compose_details", "routes"]
 
@@ -66,9 +67,7 @@ def routes(composer: Composer) -> APIRouter:
     router = APIRouter(route_class=DirectRoute)
 
     async def show_details(request: Request) -> Response:
-        order_id = request.path_params["order_id"]
-        composing = compose_details(composer, order_id, headers=asked_with(request), budget=budget_of(request))
-        return await answer(request, "order", composing)
+        return await answer(request, "order", partial(compose_details, composer, request.path_params["order_id"]))
 
     router.add_api_route("/orders/{order_id}/details", show_details, methods=["GET"])
     return router

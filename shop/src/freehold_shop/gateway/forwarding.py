@@ -19,7 +19,14 @@ FORWARD_SECONDS = 15.0
 _PASSED_ON = {
     name.encode(): name for name in ("x-correlation-id", "traceparent", "idempotency-key", "freehold-consistency")
 }
-_GIVEN_BACK = ("x-correlation-id", "traceparent", "idempotency-replayed", "retry-after", "freehold-consistency")
+_GIVEN_BACK = (
+    "x-correlation-id",
+    "traceparent",
+    "idempotency-replayed",
+    "retry-after",
+    "freehold-consistency",
+    "freehold-freshness",
+)
 
 _ROUTES = (
     ("POST", "/orders", "orders"),

@@ -105,10 +105,12 @@ async def test_details_need_orders(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_headers_of_the_request_go_along_with_every_call(played: Played, gateway: httpx.AsyncClient) -> None:
-    await gateway.get("/orders/o1/details", headers={"Freehold-Consistency": "t1", "Freehold-Budget-Ms": "700"})
+    headers = {"Freehold-Consistency": "t1", "Freehold-Budget-Ms": "700", "Idempotency-Key": "k1"}
+    answer = await gateway.get("/orders/o1/details", headers=headers)
     for call in ("GET /orders/o1", "GET /payments/o1", "POST /products/query"):
         assert played.headers[call]["freehold-consistency"] == "t1"
-        assert played.headers[call]["x-correlation-id"] == played.headers["GET /orders/o1"]["x-correlation-id"]
+        assert played.headers[call]["x-correlation-id"] == answer.headers["x-correlation-id"]
+        assert "idempotency-key" not in played.headers[call]
         assert 0 < int(played.headers[call]["freehold-budget-ms"]) <= 700
 
 
