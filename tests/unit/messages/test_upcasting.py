@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import make_dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -230,10 +231,20 @@ def test_an_upcaster_that_is_declared_later_is_followed() -> None:
     types = Registry()
     trial = Upcasters(types)
     types.add(message_type(LineAdded))
-    assert trial.read("upcasting.line-added", 1, _json(sku="s")) == (LineAdded("s"),)
     types.add(message_type(Noted))
+    assert trial.read("upcasting.line-added", 1, _json(sku="s")) == (LineAdded("s"),)
     trial.add(Upcaster("upcasting.line-added", 1, lambda body: {"text": body["sku"]}, (("upcasting.noted", 2),)))
     assert trial.read("upcasting.line-added", 1, _json(sku="s")) == (Noted("s"),)
+
+
+def test_a_class_that_is_loaded_again_takes_the_place_of_the_old_one() -> None:
+    types = Registry()
+    trial = Upcasters(types)
+    types.add(message_type(LineAdded))
+    assert type(trial.read("upcasting.line-added", 1, _json(sku="s"))[0]) is LineAdded
+    again = make_dataclass("LineAdded", [("sku", str)], frozen=True, namespace={"__module__": LineAdded.__module__})
+    types.add(replace(message_type(LineAdded), cls=again))
+    assert type(trial.read("upcasting.line-added", 1, _json(sku="s"))[0]) is again
 
 
 def test_wanted_versions_end_a_chain() -> None:
