@@ -1,4 +1,4 @@
-"""Withdraws from one account, one unit a command, until nothing is left: `writer.py URL`. Prints how often it could."""
+"""Withdraws from one account, one unit a command, in two tasks: `writer.py URL TIMES`. Prints how often it could."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ RETRY = Retry(attempts=100, delay_seconds=0.002, delay_seconds_max=0.05)
 REPOSITORY = Repository(ACCOUNT, snapshots=SnapshotPolicy(every=7), publish=True)
 
 
-async def main(url: str) -> None:
-    """Withdraw from two tasks at once."""
+async def main(url: str, times: int) -> None:
+    """Withdraw so often in each of two tasks."""
     async with open_bank(url) as bank:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
@@ -24,15 +24,16 @@ async def main(url: str) -> None:
 
         async def withdraw() -> int:
             count = 0
-            while True:
+            for _ in range(times):
                 try:
                     await REPOSITORY.handle(bank.post, "shared", Withdraw(1), retry=RETRY)
+                    count += 1
                 except Overdrawn:
-                    return count
-                count += 1
+                    continue
+            return count
 
         sys.stdout.write(f"{sum(await asyncio.gather(withdraw(), withdraw()))}\n")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
