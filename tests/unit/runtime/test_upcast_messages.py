@@ -64,6 +64,11 @@ def swap(body: dict[str, Any]) -> list[Upcast]:
     ]
 
 
+@upcaster("pins.swapped", from_version=2, into=[Left, MovedFar])
+def swap_far(body: dict[str, Any]) -> list[Upcast]:
+    return [Upcast("pins.left", 1, {"key": body["key"]}), Upcast("pins.moved", 4, body)]
+
+
 @command("pins.move", version=2, key="key")
 class Move:
     key: str
@@ -179,6 +184,7 @@ async def test_a_request_of_an_old_version_is_answered() -> None:
         (_old("pins.moved", 1, key="k"), "bad-body"),
         (_old("pins.moved", 2, key="k", place=7), "bad-body"),
         (_old("pins.move", 7, key="k"), "unknown-type"),
+        (_old("pins.swapped", 2, key="k", place="p"), "unknown-type"),
     ],
 )
 async def test_what_leads_nowhere_is_a_dead_letter(message: Envelope, reason: str) -> None:
