@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -186,6 +187,22 @@ class EventStoreConformance(EventOrderConformance):
         assert data_of(await read("order-1", after=4, before=8, backwards=True)) == numbers(7, 5)
         assert data_of(await read("order-1", after=4, before=5)) == []
         assert data_of(await read("order-1", after=10)) == []
+
+    async def test_bodies_are_those_of_the_stream(self, harness: StoresHarness) -> None:
+        """Version, type, schema version and data of each event; a transaction's own appends among them."""
+        stores = harness.first
+        added = [replace(new_event(bytes([number])), schema_version=number) for number in range(1, 6)]
+        await add(stores, "order-1", *added[:4])
+        await add(stores, "order-10", new_event(b"another"))
+        async with stores.database.begin() as unit:
+            await stores.events.append(unit, [Append("order-1", added[4:], 4)])
+            bodies = [(number, each.type, number, each.data) for number, each in enumerate(added, 1)]
+            read = stores.events.read_bodies
+            assert [tuple(body) for body in await read("order-1", unit=unit)] == bodies
+            assert [tuple(body) for body in await read("order-1", after=1, limit=2, unit=unit)] == bodies[1:3]
+            assert [tuple(body) for body in await read("order-1")] == bodies[:4]
+            assert not await read("order-1", after=5, unit=unit)
+            assert not await read("order-2", unit=unit)
 
     async def test_a_transaction_reads_its_own_appends(self, harness: StoresHarness) -> None:
         """Others do not, before its commit."""
