@@ -12,7 +12,7 @@ from tests.integration.eventstore.opened import opened
 
 from freehold.binding import Stores
 from freehold.conformance.events_order import add, data_of, follow, new_event
-from freehold.errors import FreeholdError
+from freehold.errors import ConfigurationError, FreeholdError
 from freehold.eventstore.store import Append
 from freehold_shop.servers import RunningServer, find_postgres_binaries
 
@@ -77,6 +77,20 @@ async def test_a_store_of_nothing_but_gaps_stalls_nobody(disposable_postgres: Ru
         positions = await add(stores, "order-1", new_event(b"first"))
         assert data_of(await follow(stores)) == [b"first"]
         assert await stores.events.head() == positions[0]
+
+
+async def test_a_standby_is_refused(disposable_postgres: RunningServer) -> None:
+    """Avoided: a standby shows rows and not who is still writing, so that a reader would skip, silently."""
+    async with opened(disposable_postgres.url) as stores:
+        await add(stores, "order-1", new_event(b"1"))
+    disposable_postgres.stop()
+    (disposable_postgres.directory / "data" / "standby.signal").touch()
+    disposable_postgres.start()
+    async with opened(disposable_postgres.url) as stores:
+        assert data_of(await stores.events.read_stream("order-1")) == [b"1"]
+        for read in (stores.events.read_all(0), stores.events.head()):
+            with pytest.raises(ConfigurationError, match="standby"):
+                await read
 
 
 async def test_a_restored_store_is_read_on(postgres_url: str, disposable_postgres: RunningServer) -> None:

@@ -148,4 +148,4 @@ def _is_ready(place: Path, pid: int) -> bool:
         lines = (place / "data" / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except OSError:
         return False
-    return len(lines) > _READY_LINE and lines[0] == str(pid) and lines[_READY_LINE].strip() == "ready"
+    return len(lines) > _READY_LINE and lines[0] == str(pid) and lines[_READY_LINE].strip() in {"ready", "standby"}
