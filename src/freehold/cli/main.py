@@ -36,6 +36,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "saga": ("freehold.cli.saga", "List and show sagas, and decide for those that wait for a person."),
     "monitor": ("freehold.cli.monitor", "Show how far consumers and copies are behind, in messages and in seconds."),
     "reconcile": ("freehold.cli.reconcile", "Compare copies with their sources, and repair what has drifted."),
+    "projection": ("freehold.cli.projection", "Show, rebuild and repair read models; replay history; refresh views."),
     "schedule": ("freehold.cli.schedule", "List and cancel scheduled messages."),
     "schema": ("freehold.cli.schema", "Write the catalogue of messages, check changes against it, AsyncAPI."),
     "audit": ("freehold.cli.audit", "Show who did what by command, and why."),

@@ -131,7 +131,7 @@ class GenerationRunner(Runner):
 
     async def _work(self) -> bool:
         held = set(self._held())
-        if self._paused or held != set(self._seen):
+        if self._paused or held != set(self._seen) or self._became_live():
             await self._load(held)
         if self._paused or self.retired or not self._seen:
             return False
@@ -150,6 +150,11 @@ class GenerationRunner(Runner):
                 self._note(parked)
         pauses = await self._store.pauses(name)
         self._paused = any(pause.generation in {ALL_GENERATIONS, number} for pause in pauses)
+
+    def _became_live(self) -> bool:
+        """Whether it was switched to since it was looked at: its own checkpoints would hold it back for good."""
+        building = any(each.state is GenerationState.BUILDING for each in self._seen.values())
+        return building and self._live() == self.generation.number
 
     def _note(self, parked: ParkedKey) -> None:
         self._parked[parked.stream] = parked

@@ -19,7 +19,7 @@ from freehold.errors import ConfigurationError, DeclarationError
 from freehold.ids import stable_hash
 from freehold.projection.naming import place_of, quoted, same_columns
 
-__all__ = ["IDENTIFIER_BYTES_MAX", "GenerationTables", "fitting"]
+__all__ = ["IDENTIFIER_BYTES_MAX", "GenerationTables", "drop_tables", "fitting"]
 
 IDENTIFIER_BYTES_MAX: Final = 63
 """PostgreSQL cuts longer names off without a word."""
@@ -158,6 +158,14 @@ class GenerationTables:
             if isinstance(constraint.name, str):
                 constraint.name = fitting(constraint.name, suffix)
         return clone
+
+
+async def drop_tables(unit: UnitOfWork, names: Sequence[str]) -> None:
+    """Drop physical tables by the names that were noted when they were made; those that are gone are passed over."""
+    for name in names:
+        schema, _, plain = name.rpartition(".")
+        gone = sa.Table(plain, sa.MetaData(), schema=schema or None)
+        await _native(unit).execute(DropTable(gone, if_exists=True))
 
 
 async def _granted(connection: AsyncConnection, table: sa.Table) -> list[str]:

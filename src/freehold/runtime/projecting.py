@@ -7,6 +7,7 @@ from collections.abc import Callable
 from freehold.binding import Stores
 from freehold.lifecycle import Runner
 from freehold.projection.following import ProjectionsRunner, ProjectionStores
+from freehold.runtime.upkeep import rebuild_loops, view_loops
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Post
@@ -17,9 +18,12 @@ __all__ = ["projection_loops"]
 def projection_loops(
     service: Service, settings: Settings, stores: Stores, post: Post, owner: str, on_progress: Callable[[], None]
 ) -> list[Runner]:
-    """The loop that follows the events for all projections; nothing where none is declared."""
+    """The loop that follows the events for all projections, the one that brings them to the versions declared here, and
+    the one that refreshes views; each where there is something to do for it.
+    """
+    views = view_loops(service, post, stores, settings, owner)
     if not any(not each.inline for each in service.projections.values()):
-        return []
+        return views
     follower = ProjectionsRunner(
         tuple(service.projections.values()),
         post,
@@ -30,4 +34,4 @@ def projection_loops(
         batch_timeout_seconds=settings.handler_timeout_seconds,
         on_progress=on_progress,
     )
-    return [follower]
+    return [follower, *rebuild_loops(service, post, stores, settings, follower.look_again), *views]

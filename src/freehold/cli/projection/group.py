@@ -1,0 +1,65 @@
+"""What the commands on projections share: their group, and finding the service that has one. Face."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import click
+
+from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.errors import NotFound, Unavailable
+from freehold.runtime.projections import ProjectionActions
+from freehold.transaction import Post
+
+__all__ = ["actions_of", "command", "holding", "owner"]
+
+
+@click.group("projection", help="Show, rebuild and repair read models; replay history; refresh views.")
+def command() -> None:
+    """Hold the subcommands."""
+
+
+def actions_of(access: ServiceAccess) -> ProjectionActions:
+    """The actions on a service's projections."""
+    clock = SystemClock()
+    post = Post(
+        service=access.name,
+        database=access.stores.database,
+        outbox=access.stores.outbox,
+        schedule=access.stores.schedule,
+        clock=clock,
+        hlc=HybridLogicalClock(clock),
+        events=access.stores.events,
+    )
+    return ProjectionActions(access.service, access.stores, post)
+
+
+async def owner(opened: Opened, name: str) -> ProjectionActions:
+    """The one service that has a projection or a view of that name, declared or in its database.
+
+    Raises `NotFound`; `Unavailable` where a service that could not be asked may have it.
+    """
+    found = [access for access in opened.services if await _has(access, name)]
+    if not found and opened.failed:
+        raise Unavailable(f"no service has a projection '{name}'; {', '.join(opened.failed)} could not be asked")
+    if not found:
+        raise NotFound(f"no service has a projection or a view '{name}'", hint="freehold projection list")
+    if len(found) > 1:
+        names = ", ".join(access.name for access in found)
+        raise NotFound(f"{names}: each has a projection '{name}'", hint="say which with --service")
+    return actions_of(found[0])
+
+
+@asynccontextmanager
+async def holding(project: Project, names: tuple[str, ...], name: str) -> AsyncIterator[ProjectionActions]:
+    """Open the services, and give the actions of the one that has a projection."""
+    async with project.open(names) as opened:
+        yield await owner(opened, name)
+
+
+async def _has(access: ServiceAccess, name: str) -> bool:
+    if name in access.service.projections or name in access.service.materialized_views:
+        return True
+    return bool(await access.stores.checkpoints.generations(name))

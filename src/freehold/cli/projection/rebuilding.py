@@ -1,0 +1,158 @@
+"""`freehold projection rebuild`, `switch`, `abandon`, `drop` and `rebuild-key`. Face."""
+
+from __future__ import annotations
+
+import click
+
+from freehold.cli.context import Project
+from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.output import answer_json, note
+from freehold.cli.projection.following import follow
+from freehold.cli.projection.group import command, holding
+from freehold.cli.projection.reading import status_document
+from freehold.projection.generations import Switched, begun_of
+from freehold.projection.store import Generation
+from freehold.runtime.projections import ProjectionActions
+
+__all__ = ["abandon", "drop", "rebuild", "rebuild_key", "switch"]
+
+_WAIT_SECONDS = 3600.0
+
+
+@command.command(help="Build a read model anew beside the live one; with --wait, until it is switched to.")
+@click.argument("name")
+@service_option
+@click.option("--wait", is_flag=True, help="Show progress, and switch once it has caught up.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=1),
+    default=_WAIT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --wait: how long; it goes on being built afterwards.",
+)
+@acting
+@json_option
+@asynchronous
+async def rebuild(
+    project: Project,
+    name: str,
+    names: tuple[str, ...],
+    timeout_seconds: float,
+    reason: str,
+    *,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Begin; with --wait go along with one that is being built already."""
+    async with holding(project, names, name) as actions:
+        under_way = await _under_way(actions, name) if wait else None
+        generation = under_way or await actions.rebuild(name, actor=actor(), reason=reason)
+        begun = "is being built" if under_way is None else "was being built already"
+        note(f"{name}: generation {generation.number} {begun}, in version {generation.version}")
+        if not wait:
+            if as_json:
+                answer_json({"service": actions.service.name, "projection": name, "generation": generation.number})
+            else:
+                note(f"see how far it is: freehold projection list; show it: freehold projection switch {name}")
+            return 0
+        done = await follow(actions, generation, actor=actor(), reason=reason, timeout_seconds=timeout_seconds)
+    if as_json:
+        answer_json({"service": actions.service.name, "switched": done.switched, **status_document(done.status)})
+    return 0 if done.switched else 1
+
+
+@command.command(help="Show the generation that has been built; exit code 1 while it is behind. Asks, or takes --yes.")
+@click.argument("name")
+@service_option
+@click.option("--force", is_flag=True, help="Although streams of it are parked: what they say is missing from it.")
+@acting
+@json_option
+@destroying(lambda given: f"Have everybody read the new generation of {given['name']}?")
+@asynchronous
+async def switch(
+    project: Project, name: str, names: tuple[str, ...], reason: str, *, force: bool, as_json: bool
+) -> int:
+    """Switch in one transaction."""
+    async with holding(project, names, name) as actions:
+        done = await actions.switch(name, actor=actor(), reason=reason, force=force)
+    _tell_switch(actions, done, as_json=as_json)
+    return 0
+
+
+@command.command(help="Give up the generation that is being built. Asks, or takes --yes.")
+@click.argument("name")
+@service_option
+@acting
+@json_option
+@destroying(lambda given: f"Give up what was built of {given['name']} so far?")
+@asynchronous
+async def abandon(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Retire it; its tables are dropped later."""
+    async with holding(project, names, name) as actions:
+        given_up = await actions.abandon(name, actor=actor(), reason=reason)
+    if as_json:
+        answer_json({"service": actions.service.name, "projection": name, "abandoned": given_up.number})
+    else:
+        note(f"{name}: generation {given_up.number} is given up; generation that is live stays")
+    return 0
+
+
+@command.command(help="Drop a retired generation with its tables, before its time. Asks, or takes --yes.")
+@click.argument("name")
+@click.argument("generation", type=click.IntRange(min=1))
+@service_option
+@acting
+@json_option
+@destroying(lambda given: f"Drop generation {given['generation']} of {given['name']} with its tables?")
+@asynchronous
+async def drop(
+    project: Project, name: str, generation: int, names: tuple[str, ...], reason: str, *, as_json: bool
+) -> int:
+    """Drop."""
+    async with holding(project, names, name) as actions:
+        await actions.drop(name, generation, actor=actor(), reason=reason)
+    if as_json:
+        answer_json({"service": actions.service.name, "projection": name, "dropped": generation})
+    else:
+        note(f"{name}: generation {generation} is dropped")
+    return 0
+
+
+@command.command("rebuild-key", help="Make what the live read model holds of one stream anew, from its events.")
+@click.argument("name")
+@click.argument("stream")
+@service_option
+@acting
+@json_option
+@asynchronous
+async def rebuild_key(
+    project: Project, name: str, stream: str, names: tuple[str, ...], reason: str, *, as_json: bool
+) -> int:
+    """Delete and fold in one transaction; nobody sees the rows missing."""
+    async with holding(project, names, name) as actions:
+        count = await actions.rebuild_key(name, stream, actor=actor(), reason=reason)
+    if as_json:
+        answer_json({"service": actions.service.name, "projection": name, "stream": stream, "events": count})
+    else:
+        note(f"{name}: '{stream}' is made anew of {count} events")
+    return 0
+
+
+async def _under_way(actions: ProjectionActions, name: str) -> Generation | None:
+    return begun_of(await actions.stores.checkpoints.generations(name))
+
+
+def _tell_switch(actions: ProjectionActions, done: Switched, *, as_json: bool) -> None:
+    if as_json:
+        document = {"projection": done.live.projection, "live": done.live.number, "retired": done.retired.number}
+        counts = {"parked": done.parked, "effects_lost": done.effects_lost}
+        answer_json({"service": actions.service.name, **document, **counts})
+    else:
+        note(f"{done.live.projection}: generation {done.live.number} is live, {done.retired.number} is retired")
+    if done.effects_lost:
+        note(
+            f"{done.effects_lost} streams were parked in generation {done.retired.number}:"
+            " side effects of their later events did not happen, and will not"
+        )

@@ -1,0 +1,34 @@
+"""`freehold projection refresh`: a materialised view, now. Face."""
+
+from __future__ import annotations
+
+import click
+
+from freehold.cli.context import Project
+from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, duration, note
+from freehold.cli.projection.group import command, holding
+
+__all__ = ["refresh"]
+
+
+@command.command(help="Refresh a materialised view now, and say how long it took.")
+@click.argument("view")
+@service_option
+@json_option
+@asynchronous
+async def refresh(project: Project, view: str, names: tuple[str, ...], *, as_json: bool) -> int:
+    """Refresh; readers do not wait."""
+    async with holding(project, names, view) as actions:
+        state = await actions.refresh(view)
+    if as_json:
+        answer_json({"service": actions.service.name, **_document(state)})
+    else:
+        how = " (an emulation by a table)" if state.emulated else ""
+        note(f"{view}: refreshed in {duration(state.duration_seconds)}{how}")
+    return 0
+
+
+def _document(state: object) -> dict[str, object]:
+    names = ("name", "refreshed_at", "duration_seconds", "emulated")
+    return {name: getattr(state, name) for name in names}

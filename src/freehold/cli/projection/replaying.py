@@ -1,0 +1,253 @@
+"""`freehold projection replay`: a span of history again, into tables of its own or into the live read model. Face.
+
+`freehold projection replay NAME` begins one; `list`, `errors`, `resume`, `cancel` and `drop` look after what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import click
+
+from freehold.cli.context import Project
+from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, limit_option, service_option
+from freehold.cli.output import ago, answer_json, note, table
+from freehold.cli.projection.following import made_progress
+from freehold.cli.projection.group import actions_of, command, holding
+from freehold.errors import ConfigurationError, NotFound
+from freehold.projection.replay import Span
+from freehold.projection.replays import Replay, ReplayState
+from freehold.projection.status import COUNT_MAX
+from freehold.runtime.projections import ProjectionActions
+from freehold.runtime.replaying import ReplayActions
+
+__all__ = ["replay"]
+
+_Acts = Callable[..., Coroutine[Any, Any, int]]
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
+
+
+class _BeginsByName(click.Group):
+    """`replay order-summary …` is `replay begin order-summary …`: what is no subcommand names a projection."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["begin", *args]
+        return super().resolve_command(ctx, args)
+
+
+@command.group(cls=_BeginsByName, help="Read a span of history again; NAME begins one, the others look after them.")
+def replay() -> None:
+    """Hold the subcommands."""
+
+
+@replay.command(help="Begin a replay of a projection, and carry it out; --into live asks, or takes --yes.")
+@click.argument("name")
+@click.option("--from", "begins", type=click.DateTime(_FORMATS), help="The first moment; from the beginning without.")
+@click.option("--to", "ends", type=click.DateTime(_FORMATS), help="The moment to stop before; until now without.")
+@click.option(
+    "--into",
+    type=click.Choice(["new", "live"]),
+    default="new",
+    show_default=True,
+    help="Tables of its own (<table>__r<number>), or the live read model: its handlers must bear events twice.",
+)
+@service_option
+@acting
+@json_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@asynchronous
+async def begin(
+    project: Project,
+    name: str,
+    *,
+    begins: datetime | None,
+    ends: datetime | None,
+    into: Literal["new", "live"],
+    names: tuple[str, ...],
+    reason: str,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Begin, then go on until it is done; ctrl-c leaves it to be resumed."""
+    if into == "live" and not yes:
+        raise click.UsageError("events are applied a second time to what everybody reads: say --yes if they may be")
+    span = Span(_aware(begins), _aware(ends))
+    async with holding(project, names, name) as actions:
+        replays = ReplayActions(actions)
+        begun = await replays.begin(name, span, into, actor=actor(), reason=reason)
+        note(f"replay {begun.number} of {name}: {', '.join(begun.tables) or 'into the live read model'}")
+        return await _carry_out(replays, begun, as_json=as_json)
+
+
+@replay.command("list", help="Replays, the newest first.")
+@service_option
+@limit_option(50)
+@json_option
+@asynchronous
+async def list_(project: Project, names: tuple[str, ...], limit: int, *, as_json: bool) -> int:
+    """List replays."""
+    found: list[tuple[str, Replay]] = []
+    async with project.open(names) as opened:
+        for access in opened.services:
+            found += [(access.name, each) for each in await access.stores.replays.find(limit=limit)]
+    found = sorted(found, key=lambda each: each[1].created_at, reverse=True)[:limit]
+    if as_json:
+        answer_json({"replays": [_document(*each) for each in found], "failed": opened.as_document()})
+        return opened.code
+    rows = [
+        (
+            service,
+            each.number,
+            each.projection,
+            each.state,
+            each.recorded_from,
+            each.recorded_to,
+            each.applied,
+            each.failed,
+            ", ".join(each.tables) or "live",
+            ago(each.updated_at),
+        )
+        for service, each in found
+    ]
+    columns = ("service", "replay", "projection", "state", "from", "to", "applied", "failed", "into", "moved")
+    table("Replays", columns, rows, empty="none", least=("service", "moved", "from", "to"))
+    return opened.code
+
+
+@replay.command(help="Events that a replay could not apply, and why.")
+@click.argument("number", type=click.IntRange(min=1))
+@service_option
+@limit_option(100)
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="POSITION", help="Only behind this position.")
+@json_option
+@asynchronous
+async def errors(
+    project: Project, number: int, names: tuple[str, ...], limit: int, after: int, *, as_json: bool
+) -> int:
+    """List what failed."""
+    async with project.open(names) as opened:
+        access_actions = await _owner([actions_of(each) for each in opened.services], number)
+        found = await access_actions.stores.replays.errors(number, after=after, limit=limit)
+    if as_json:
+        answer_json({"errors": list(found)})
+    else:
+        rows = [(each.position, each.stream, each.version, each.type, each.error, each.detail) for each in found]
+        columns = ("position", "stream", "version", "event", "error", "where")
+        table("Errors", columns, rows, empty="none", least=("version", "where"))
+    return 0
+
+
+def _on_one(verb: str, help_text: str, question: str = "") -> Callable[[_Acts], click.Command]:
+    """A command on a replay by its number, with a reason."""
+
+    def decorate(function: _Acts) -> click.Command:
+        wrapped: Callable[..., Any] = asynchronous(function)
+        if question:
+            wrapped = destroying(lambda given: question.format(number=given["number"]))(wrapped)
+        for option in (json_option, acting, service_option, click.argument("number", type=click.IntRange(min=1))):
+            wrapped = option(wrapped)
+        return replay.command(verb, help=help_text)(wrapped)
+
+    return decorate
+
+
+@_on_one("resume", "Go on with a replay that was killed or cancelled, from where it stands.")
+async def resume(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Go on."""
+    async with project.open(names) as opened:
+        replays = ReplayActions(await _owner([actions_of(each) for each in opened.services], number))
+        again = await replays.again(number, actor=actor(), reason=reason)
+        return await _carry_out(replays, again, as_json=as_json)
+
+
+@_on_one("cancel", "Stop a replay; what it has applied stays, and it can be resumed.")
+async def cancel(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Stop."""
+    async with project.open(names) as opened:
+        replays = ReplayActions(await _owner([actions_of(each) for each in opened.services], number))
+        ended = await replays.cancel(number, actor=actor(), reason=reason)
+    return _tell(replays, ended, as_json=as_json)
+
+
+@_on_one("drop", "Drop a replay that has ended, with its tables and errors. Asks, or takes --yes.", "Drop {number}?")
+async def drop(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Drop."""
+    async with project.open(names) as opened:
+        replays = ReplayActions(await _owner([actions_of(each) for each in opened.services], number))
+        gone = await replays.drop(number, actor=actor(), reason=reason)
+    if as_json:
+        answer_json({"dropped": number, "tables": list(gone.tables)})
+    else:
+        note(f"replay {number} is dropped{': ' * bool(gone.tables)}{', '.join(gone.tables)}")
+    return 0
+
+
+async def _carry_out(replays: ReplayActions, begun: Replay, *, as_json: bool) -> int:
+    """Step by step to the end; exit code 1 where events failed."""
+    left = await replays.left(begun, COUNT_MAX)
+    with made_progress() as progress:
+        done_before = begun.applied + begun.failed
+        task = progress.add_task(f"replay {begun.number}", total=left or None, rate="")
+        now = begun
+        async for now in replays.steps(begun):
+            done = now.applied + now.failed - done_before
+            progress.update(task, completed=done, rate=f"{now.failed} failed" if now.failed else "")
+    return _tell(replays, now, as_json=as_json)
+
+
+def _tell(replays: ReplayActions, replay: Replay, *, as_json: bool) -> int:
+    if as_json:
+        answer_json(_document(replays.service, replay))
+    else:
+        note(f"replay {replay.number} is {replay.state.value}: {replay.applied} applied, {replay.failed} failed")
+        if replay.failed:
+            note(f"what failed: freehold projection replay errors {replay.number}")
+    return 1 if replay.failed and replay.state is ReplayState.DONE else 0
+
+
+async def _owner(services: list[ProjectionActions], number: int) -> ProjectionActions:
+    """The service that has a replay of this number. Raises `NotFound`; several may have one, then it must be said."""
+    found = []
+    for each in services:
+        try:
+            await each.stores.replays.get(number)
+        except NotFound:
+            continue
+        found.append(each)
+    if not found:
+        raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
+    if len(found) > 1:
+        names = ", ".join(each.service.name for each in found)
+        raise ConfigurationError(f"{names}: each has a replay {number}", hint="say which with --service")
+    return found[0]
+
+
+def _aware(given: datetime | None) -> datetime | None:
+    return given if given is None or given.tzinfo is not None else given.replace(tzinfo=UTC)
+
+
+def _document(service: str, replay: Replay) -> dict[str, object]:
+    return {
+        "service": service,
+        "replay": replay.number,
+        "projection": replay.projection,
+        "into": "live" if replay.generation is not None else "new",
+        "generation": replay.generation,
+        "tables": list(replay.tables),
+        "state": replay.state,
+        "recorded_from": replay.recorded_from,
+        "recorded_to": replay.recorded_to,
+        "position": replay.position,
+        "end": replay.end,
+        "applied": replay.applied,
+        "failed": replay.failed,
+        "actor": replay.actor,
+        "reason": replay.reason,
+        "created_at": replay.created_at,
+        "updated_at": replay.updated_at,
+    }

@@ -1,0 +1,107 @@
+"""`freehold projection pause`, `resume`, `retry` and `skip`: what a person decides about what stands still. Face."""
+
+from __future__ import annotations
+
+import click
+
+from freehold.cli.context import Project
+from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.output import answer_json, note
+from freehold.cli.projection.group import command, holding
+from freehold.projection.parking import TakenUp
+
+__all__ = ["pause", "resume", "retry", "skip"]
+
+
+@command.command(help="Have a projection stand still, all generations of it, until it is resumed.")
+@click.argument("name")
+@service_option
+@acting
+@json_option
+@asynchronous
+async def pause(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Pause; exit code 1 where it was paused before."""
+    async with holding(project, names, name) as actions:
+        done = await actions.pause(name, actor=actor(), reason=reason)
+    if as_json:
+        answer_json({"service": actions.service.name, "projection": name, "paused": done})
+    else:
+        note(f"{name} stands still now" if done else f"{name} stood still before; its first reason stays")
+    return 0 if done else 1
+
+
+@command.command(help="Have a paused projection go on.")
+@click.argument("name")
+@service_option
+@acting
+@json_option
+@asynchronous
+async def resume(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Resume; exit code 1 where nothing was paused."""
+    async with holding(project, names, name) as actions:
+        ended = await actions.resume(name, actor=actor(), reason=reason)
+    if as_json:
+        answer_json({"service": actions.service.name, "projection": name, "ended": list(ended)})
+    elif ended:
+        for each in ended:
+            note(f"{name} goes on; it was paused by {each.actor}: {each.reason}")
+    else:
+        note(f"{name} was not paused")
+    return 0 if ended else 1
+
+
+@command.command(help="Try a parked stream again now; exit code 1 where it stays parked.")
+@click.argument("name")
+@click.argument("stream")
+@service_option
+@acting
+@json_option
+@asynchronous
+async def retry(project: Project, name: str, stream: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Apply the stream's events from the parked one on."""
+    async with holding(project, names, name) as actions:
+        outcomes = await actions.retry(name, stream, actor=actor(), reason=reason)
+    return _told(name, stream, outcomes, as_json=as_json)
+
+
+@command.command(help="Pass over the event that a stream is parked at, and go on behind it. Asks, or takes --yes.")
+@click.argument("name")
+@click.argument("stream")
+@service_option
+@acting
+@json_option
+@destroying(lambda given: f"Leave an event of {given['stream']} out of {given['name']}, for good?")
+@asynchronous
+async def skip(project: Project, name: str, stream: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Go on without one event; exit code 1 where a later one parks the stream again."""
+    async with holding(project, names, name) as actions:
+        outcomes = await actions.skip(name, stream, actor=actor(), reason=reason)
+    return _told(name, stream, outcomes, as_json=as_json)
+
+
+def _told(name: str, stream: str, outcomes: list[tuple[int, TakenUp]], *, as_json: bool) -> int:
+    released = all(each.released for _, each in outcomes)
+    if as_json:
+        answer_json(
+            {
+                "projection": name,
+                "stream": stream,
+                "generations": [
+                    {
+                        "generation": number,
+                        "applied": each.applied,
+                        "released": each.released,
+                        "error": each.parked.error if each.parked else "",
+                        "detail": each.parked.detail if each.parked else "",
+                    }
+                    for number, each in outcomes
+                ],
+            }
+        )
+    for number, each in outcomes:
+        where = f"{name}, generation {number}: '{stream}'"
+        if each.parked is None:
+            note(f"{where} goes on, {each.applied} events applied")
+        else:
+            note(f"{where} stays parked at version {each.parked.version}: {each.parked.error}, {each.parked.detail}")
+    return 0 if released else 1

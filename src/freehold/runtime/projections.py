@@ -1,0 +1,193 @@
+"""What people do with projections: rebuild, switch, abandon, pause, take parked streams up, replay, refresh.
+
+Runtime: imports the stores and the patterns. Every action is one transaction with its audit row; `actor` is who acts,
+`reason` what they say about it. It needs nothing but the database to be open, and the projection to be declared where
+its handlers are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.audit.store import AuditEntry
+from freehold.binding import Stores
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
+from freehold.projection.declaration import Projection
+from freehold.projection.gated import GatedApply
+from freehold.projection.generations import History, Switched, abandon, begin, drop
+from freehold.projection.keys import rebuild_key
+from freehold.projection.parking import Parking, TakenUp
+from freehold.projection.rebuild import attempt_switch
+from freehold.projection.status import Look, look
+from freehold.projection.store import Generation, GenerationState, ParkedKey, Pause
+from freehold.projection.views import MaterializedView, ViewState
+from freehold.service import Service
+from freehold.transaction import Post
+
+__all__ = ["ProjectionActions"]
+
+_SWITCH_ATTEMPTS: Final = 5
+
+
+class ProjectionActions:
+    """Actions on the projections of one service."""
+
+    def __init__(self, service: Service, stores: Stores, post: Post) -> None:
+        self.service = service
+        self.stores = stores
+        self._post = post
+        self.history = History(stores.checkpoints, stores.events, GatedApply(post))
+
+    def declared(self, name: str) -> Projection:
+        """A projection whose handlers are known here. Raises `ConfigurationError`."""
+        found = self.service.projections.get(name)
+        if found is None:
+            raise ConfigurationError(
+                f"projection '{name}' of '{self.service.name}' is not declared here",
+                hint="name the module that does with --app",
+            )
+        return found
+
+    async def look(self, name: str | None = None, *, retired: bool = False) -> Look:
+        """How projections stand now. Raises `NotFound` for one of which nothing is known."""
+        found = await look(
+            self.stores.checkpoints,
+            self.stores.events,
+            self.service.projections,
+            self._post.clock,
+            projection=name,
+            retired=retired,
+        )
+        if name is not None and not found.generations:
+            raise NotFound(
+                f"projection '{name}' has not run yet in '{self.service.name}'", hint="freehold projection list"
+            )
+        return found
+
+    async def rebuild(self, name: str, *, actor: str, reason: str) -> Generation:
+        """Begin the next generation beside the live one; whoever runs the service fills it. Raises as `begin` does."""
+        async with self.stores.database.begin() as unit:
+            made = await begin(unit, self.history.checkpoints, self.declared(name), reason=reason)
+            await self.note(unit, "projection.rebuild", f"{name}/{made.number}", actor, reason)
+        return made
+
+    async def switch(self, name: str, *, actor: str, reason: str, force: bool = False) -> Switched:
+        """Show the generation that is being built. Raises as `generations.switch` does; where readers or runners were
+        in the way, it is tried again some times.
+        """
+        projection = self.declared(name)
+
+        async def note(unit: UnitOfWork) -> None:
+            await self.note(unit, "projection.switch", name, actor, reason)
+
+        for _ in range(_SWITCH_ATTEMPTS - 1):
+            try:
+                return await attempt_switch(self.stores.database, self.history, projection, force=force, note=note)
+            except ConcurrencyConflict as error:
+                if type(error) is not ConcurrencyConflict:
+                    raise
+        return await attempt_switch(self.stores.database, self.history, projection, force=force, note=note)
+
+    async def abandon(self, name: str, *, actor: str, reason: str) -> Generation:
+        """Give up the generation that is being built. Raises `NotFound`."""
+        async with self.stores.database.begin() as unit:
+            given_up = await abandon(unit, self.history.checkpoints, name)
+            await self.note(unit, "projection.abandon", f"{name}/{given_up.number}", actor, reason)
+        return given_up
+
+    async def drop(self, name: str, number: int, *, actor: str, reason: str) -> None:
+        """Drop a retired generation before its time. Raises as `generations.drop` does."""
+        projection = self.declared(name)
+        async with self.stores.database.begin() as unit:
+            await drop(unit, self.history.checkpoints, projection, number)
+            await self.note(unit, "projection.drop", f"{name}/{number}", actor, reason)
+        if projection.sink is not None:
+            await projection.sink.drop(number)
+
+    async def pause(self, name: str, *, actor: str, reason: str) -> bool:
+        """Have all generations of a projection stand still. False where they did before. Raises `NotFound`."""
+        await self._known(name)
+        async with self.stores.database.begin() as unit:
+            paused = await self.stores.checkpoints.pause(unit, name, reason=reason, actor=actor)
+            if paused:
+                await self.note(unit, "projection.pause", name, actor, reason)
+        return paused
+
+    async def resume(self, name: str, *, actor: str, reason: str) -> Sequence[Pause]:
+        """Have it go on, also generations that paused themselves; returns what stood still."""
+        await self._known(name)
+        async with self.stores.database.begin() as unit:
+            ended = []
+            for each in await self.stores.checkpoints.pauses(name):
+                pause = await self.stores.checkpoints.resume(unit, name, each.generation)
+                ended += [pause] if pause is not None else []
+            if ended:
+                await self.note(unit, "projection.resume", name, actor, reason)
+        return ended
+
+    async def parked(self, name: str, limit: int) -> Sequence[ParkedKey]:
+        """Streams that stand still, of all generations."""
+        await self._known(name)
+        return await self.stores.checkpoints.parked(name, limit=limit)
+
+    async def retry(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, TakenUp]]:
+        """Try a parked stream again in every generation that has it. Raises `NotFound`, `ConcurrencyConflict`."""
+        parking = self._parking(name)
+        return [
+            (each, await parking.resume(each, stream, actor=actor, reason=reason))
+            for each in await self._where_parked(name, stream)
+        ]
+
+    async def skip(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, TakenUp]]:
+        """Pass over the event that a stream is parked at, in every generation that has it parked."""
+        parking = self._parking(name)
+        return [
+            (each, await parking.skip(each, stream, actor=actor, reason=reason))
+            for each in await self._where_parked(name, stream)
+        ]
+
+    async def rebuild_key(self, name: str, stream: str, *, actor: str, reason: str) -> int:
+        """Make the live rows of one stream anew; returns the number of its events. Raises as `rebuild_key` does."""
+        async with self.stores.database.begin() as unit:
+            count = await rebuild_key(unit, self.history, self.declared(name), stream)
+            await self.note(unit, "projection.rebuild-key", f"{name}/{stream}", actor, reason)
+        return count
+
+    async def refresh(self, name: str) -> ViewState:
+        """Refresh a materialised view now. Raises `ConfigurationError` for one that is not declared here, and what
+        `ViewStore.refresh` does.
+        """
+        return await self.stores.views.refresh(self._view(name))
+
+    async def note(self, unit: UnitOfWork, action: str, subject: str, actor: str, reason: str) -> None:
+        """Write the audit row."""
+        entry = AuditEntry(at=self._post.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
+        await self.stores.audit.add(unit, entry)
+
+    def _view(self, name: str) -> MaterializedView:
+        found = self.service.materialized_views.get(name)
+        if found is None:
+            raise ConfigurationError(
+                f"materialised view '{name}' of '{self.service.name}' is not declared here",
+                hint="name the module that does with --app",
+            )
+        return found
+
+    def _parking(self, name: str) -> Parking:
+        stores = self.stores
+        return Parking(self.declared(name), self._post, stores.events, stores.checkpoints, stores.audit)
+
+    async def _where_parked(self, name: str, stream: str) -> list[int]:
+        found = await self.stores.checkpoints.parked(name, stream=stream)
+        if not found:
+            raise NotFound(f"stream '{stream}' of projection '{name}' is not parked", hint="freehold projection parked")
+        generations = {each.number: each for each in await self.stores.checkpoints.generations(name)}
+        return [each.generation for each in found if generations[each.generation].state is not GenerationState.RETIRED]
+
+    async def _known(self, name: str) -> None:
+        if not await self.stores.checkpoints.generations(name):
+            raise NotFound(
+                f"projection '{name}' has not run yet in '{self.service.name}'", hint="freehold projection list"
+            )

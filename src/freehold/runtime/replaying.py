@@ -1,0 +1,96 @@
+"""What people do with historical replays: begin, carry out, resume, cancel, drop. Runtime: imports the patterns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from freehold.clock import Clock, SystemClock
+from freehold.database import UnitOfWork
+from freehold.errors import NotFound, Unavailable
+from freehold.policy import Retry, RetryAfter
+from freehold.projection.replay import Into, Replayer, Span
+from freehold.projection.replays import Replay, ReplayState
+from freehold.projection.tables import drop_tables
+from freehold.runtime.projections import ProjectionActions
+
+__all__ = ["ReplayActions"]
+
+_AWAY = Retry(attempts=8, delay_seconds=0.2, delay_seconds_max=10.0)
+
+
+class ReplayActions:
+    """Actions on the replays of one service, each in a transaction with its audit row."""
+
+    def __init__(self, projections: ProjectionActions, clock: Clock | None = None) -> None:
+        self._projections = projections
+        self._stores = projections.stores
+        self._clock: Clock = clock or SystemClock()
+
+    @property
+    def service(self) -> str:
+        """Whose replays they are."""
+        return self._projections.service.name
+
+    async def begin(self, name: str, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
+        """Begin one; `steps` carries it out. Raises as `Replayer.begin` does."""
+        async with self._stores.database.begin() as unit:
+            begun = await self._replayer(name).begin(unit, span, into, actor=actor, reason=reason)
+            await self._projections.note(unit, "projection.replay", f"{name}/r{begun.number}", actor, reason)
+        return begun
+
+    async def left(self, replay: Replay, limit: int) -> int:
+        """How many events there still are, counted no further than `limit`."""
+        return await self._replayer(replay.projection).left(replay, limit)
+
+    async def steps(self, replay: Replay) -> AsyncIterator[Replay]:
+        """Carry it out, and give how it stands after each batch. Where the database is away it is tried again for a
+        while, then `Unavailable` is raised; it can be resumed.
+        """
+        replayer = self._replayer(replay.projection)
+        attempt = 1
+        while replay.state is ReplayState.RUNNING:
+            try:
+                replay = await replayer.step(replay)
+            except Unavailable as error:
+                decision = _AWAY.decide(attempt, error)
+                if not isinstance(decision, RetryAfter):
+                    raise
+                attempt += 1
+                await self._clock.sleep(decision.delay_seconds)
+                replay = await self._stores.replays.get(replay.number)
+            else:
+                attempt = 1
+                yield replay
+
+    async def again(self, number: int, *, actor: str, reason: str) -> Replay:
+        """Have one that was killed or cancelled run again. Raises `ConcurrencyConflict` for one that is done."""
+        async with self._stores.database.begin() as unit:
+            replay = await self._stores.replays.again(unit, number)
+            await self._note(unit, "resume", replay, actor, reason)
+        return replay
+
+    async def cancel(self, number: int, *, actor: str, reason: str) -> Replay:
+        """Stop it after the batch under way. Raises `ConcurrencyConflict` for one that has ended."""
+        async with self._stores.database.begin() as unit:
+            replay = await self._stores.replays.end(unit, number, ReplayState.CANCELLED)
+            await self._note(unit, "cancel", replay, actor, reason)
+        return replay
+
+    async def drop(self, number: int, *, actor: str, reason: str) -> Replay:
+        """Drop one that has ended, with its tables. Raises `NotFound`, `ConcurrencyConflict` for one that runs."""
+        async with self._stores.database.begin() as unit:
+            replay = await self._stores.replays.delete(unit, number)
+            if replay is None:
+                raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
+            if replay.tables:
+                await drop_tables(unit, replay.tables)
+            await self._note(unit, "drop", replay, actor, reason)
+        return replay
+
+    def _replayer(self, name: str) -> Replayer:
+        projection = self._projections.declared(name)
+        return Replayer(self._stores.database, self._stores.replays, self._projections.history, projection)
+
+    async def _note(self, unit: UnitOfWork, what: str, replay: Replay, actor: str, reason: str) -> None:
+        subject = f"{replay.projection}/r{replay.number}"
+        await self._projections.note(unit, f"projection.replay-{what}", subject, actor, reason)

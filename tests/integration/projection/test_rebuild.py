@@ -1,0 +1,470 @@
+"""Generations built beside the live one, the switch, single keys: on both engines, with writers and readers at work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from tests.integration.projection.models import (
+    Deposited,
+    Noted,
+    ReadModel,
+    append,
+    read_model,
+    rows,
+    settings_for,
+    until,
+)
+
+from freehold import Retry, RunningService, Service
+from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError, NotFound
+from freehold.messages import decode_envelope
+from freehold.projection import generations
+from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.generations import NotCaughtUp, drop
+from freehold.projection.rebuild import RebuildRunner, is_caught_up
+from freehold.projection.status import look, rated
+from freehold.projection.store import GenerationState
+from freehold.runtime.projections import ProjectionActions
+
+WHO: Any = {"actor": "ann", "reason": "a test"}
+KEYS = {"account": "account", "entry": "account"}
+
+
+def actions_of(running: RunningService) -> ProjectionActions:
+    return ProjectionActions(running.service, running.stores, running.post)
+
+
+async def states(running: RunningService) -> dict[int, str]:
+    return {each.number: each.state.value for each in await running.stores.checkpoints.generations()}
+
+
+async def up_to_date(running: RunningService) -> bool:
+    """Whether every checkpoint that still moves stands at the head."""
+    head = await running.stores.events.head()
+    found = await running.stores.checkpoints.checkpoints()
+    moving = [each for each in found if each.state is not GenerationState.RETIRED]
+    return bool(moving) and all(each.position >= head for each in moving)
+
+
+async def fill(running: RunningService, events: int, accounts: int = 7) -> None:
+    for number in range(accounts):
+        await append(running, f"a{number}", *range(number, events, accounts))
+
+
+@asynccontextmanager
+async def writing(running: RunningService) -> AsyncIterator[list[int]]:
+    """Somebody who deposits all the time; the amounts, in order."""
+    done: list[int] = []
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        while not stop.is_set():
+            await append(running, f"a{len(done) % 7}", 1_000_000 + len(done))
+            done.append(1_000_000 + len(done))
+            await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(write())
+    try:
+        yield done
+    finally:
+        stop.set()
+        await task
+
+
+async def look_on(running: RunningService, model: ReadModel, seen: list[int]) -> None:
+    """Read the live position, then the view: it holds all through that position, and never goes back."""
+    while True:
+        found = [
+            each
+            for each in await running.stores.checkpoints.checkpoints("accounts")
+            if each.state is GenerationState.LIVE
+        ]
+        position = min((each.position for each in found), default=0)
+        assert position >= (seen[-1] if seen else 0)
+        async with running.transaction() as tx:
+            there = set(await tx.connection.scalars(sa.select(model.entries.c.position)))
+        page = await running.stores.events.read_all(0, limit=100_000)
+        assert {each.position for each in page.events if each.position <= position} <= there
+        seen.append(position)
+        await asyncio.sleep(0)
+
+
+async def test_readers_never_go_back_while_it_is_rebuilt_and_switched_to(url: str) -> None:
+    model = read_model(batch_limit=50)
+    async with RunningService(model.service, settings_for(url, poll_seconds=0.02)) as running:
+        await fill(running, 500)
+        await until(lambda: up_to_date(running))
+        actions = actions_of(running)
+        seen: list[int] = []
+        reader = asyncio.create_task(look_on(running, model, seen))
+        async with writing(running) as written:
+            for expected in (2, 3):
+                made = await actions.rebuild("accounts", **WHO)
+                assert made.number == expected
+                await until(lambda: switched(actions))
+                assert (await states(running))[expected] == "live"
+                await until(partial(moved_on, seen, len(set(seen)) + 2))
+        await until(lambda: up_to_date(running))
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert written
+        assert await states(running) == {1: "retired", 2: "retired", 3: "live"}
+        await check_against_cold_fold(running, model)
+
+
+async def moved_on(seen: list[int], positions: int) -> bool:
+    return len(set(seen)) >= positions
+
+
+async def switched(actions: ProjectionActions) -> bool:
+    if not await is_caught_up(actions.history, "accounts"):
+        return False
+    try:
+        await actions.switch("accounts", **WHO)
+    except NotCaughtUp:
+        return False
+    return True
+
+
+async def check_against_cold_fold(running: RunningService, model: ReadModel) -> None:
+    expected: dict[str, tuple[int, int, int]] = {}
+    entries = []
+    page = await running.stores.events.read_all(0, limit=1_000_000)
+    for recorded in page.events:
+        account = recorded.stream.partition("-")[2]
+        amount = int(recorded.event.data.split(b'"amount":')[1].rstrip(b"}"))
+        balance, events, _ = expected.get(account, (0, 0, 0))
+        expected[account] = (balance + amount, events + 1, recorded.version)
+        entries.append((recorded.position, account, amount))
+    assert {row[0]: row[1:] for row in await rows(running, model.accounts)} == expected
+    assert await rows(running, model.entries) == entries
+
+
+async def test_a_raised_version_is_rebuilt_and_shown_by_itself(url: str) -> None:
+    first = read_model()
+    async with RunningService(first.service, settings_for(url)) as running:
+        await fill(running, 100)
+        await until(lambda: up_to_date(running))
+    second = read_model(version=2, partitions=8)
+    async with RunningService(second.service, settings_for(url)) as running:
+        await until(lambda: live_is(running, 2))
+        await append(running, "a1", 5)
+        await until(lambda: all_rows(running, second, 101))
+        await check_against_cold_fold(running, second)
+        (retired, live) = await running.stores.checkpoints.generations("accounts")
+        assert (retired.state, live.version, live.partitions) == (GenerationState.RETIRED, 2, 8)
+        assert live.reason == "version 2 is deployed"
+
+
+async def live_is(running: RunningService, number: int) -> bool:
+    return (await states(running)).get(number) == "live"
+
+
+async def all_rows(running: RunningService, model: ReadModel, count: int) -> bool:
+    return len(await rows(running, model.entries)) == count
+
+
+async def test_a_newer_version_takes_the_place_of_one_that_is_not_finished(url: str) -> None:
+    first = read_model()
+    async with RunningService(first.service, settings_for(url)) as running:
+        await fill(running, 10)
+        await until(lambda: up_to_date(running))
+    second = read_model(version=2)
+    async with RunningService(second.service, settings_for(url), roles=()) as running:
+        await actions_of(running).rebuild("accounts", **WHO)
+    third = read_model(version=3)
+    async with RunningService(third.service, settings_for(url)) as running:
+        await until(lambda: live_is(running, 3))
+        assert await states(running) == {1: "retired", 2: "retired", 3: "live"}
+        await check_against_cold_fold(running, third)
+    async with RunningService(second.service, settings_for(url), roles=()) as running:
+        with pytest.raises(ConfigurationError, match="live in version 3"):
+            await actions_of(running).rebuild("accounts", **WHO)
+
+
+def telling() -> tuple[Service, Projection, sa.Table]:
+    """A projection that says for each deposit that it was noted."""
+    told = sa.Table("told", sa.MetaData(), sa.Column("amount", sa.Integer, primary_key=True))
+    projection = Projection("told", tables=(told,), partitions=2, batch_limit=10)
+
+    @projection.on(Deposited)
+    async def deposited(event: Deposited, write: ProjectionWrite) -> None:
+        await write.connection.execute(write.table(told).insert().values(amount=event.amount))
+        write.publish(Noted(event.account, str(event.amount)))
+
+    service = Service("bank")
+    service.projects(projection)
+    return service, projection, told
+
+
+async def test_side_effects_happen_once_across_the_switch(url: str) -> None:
+    service, _, told = telling()
+    async with RunningService(service, settings_for(url, poll_seconds=0.02), roles=["projections"]) as running:
+        actions = actions_of(running)
+        await append(running, "x", *range(50))
+        await until(lambda: live_is(running, 1))
+        async with writing(running) as written:
+            for number in (2, 3, 4):
+                await actions.rebuild("told", **WHO)
+                await until(lambda: tried(actions, "told"))
+                assert (await states(running))[number] == "live"
+                await append(running, "x", number + 100)
+        count = 53 + len(written)
+        await until(lambda: counted(running, told, count))
+        async with running.stores.database.direct() as sql:
+            documents = [bytes(row[0]) for row in await sql.fetch("SELECT document FROM freehold_outbox")]
+        texts = sorted(int(str(decode_envelope(each).body.split(b'"text":"')[1][:-2], "ascii")) for each in documents)
+        assert texts == sorted([*range(50), 102, 103, 104, *written])
+
+
+async def tried(actions: ProjectionActions, name: str) -> bool:
+    try:
+        await actions.switch(name, **WHO)
+    except NotCaughtUp:
+        return False
+    return True
+
+
+async def counted(running: RunningService, table: sa.Table, count: int) -> bool:
+    return len(await rows(running, table)) == count
+
+
+async def test_the_last_events_are_applied_at_the_switch_itself(url: str) -> None:
+    """Nobody runs the projection, so the generation is as far behind as it can be."""
+    model = read_model()
+    async with RunningService(model.service, settings_for(url)) as running:
+        await fill(running, 60)
+        await until(lambda: up_to_date(running))
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        actions = actions_of(running)
+        with pytest.raises(NotFound, match="no generation"):
+            await actions.switch("accounts", **WHO)
+        await actions.rebuild("accounts", **WHO)
+        with pytest.raises(ConcurrencyConflict, match="being built already"):
+            await actions.rebuild("accounts", **WHO)
+        done = await actions.switch("accounts", **WHO)
+        assert (done.retired.number, done.live.number, done.parked, done.effects_lost) == (1, 2, 0, 0)
+        await check_against_cold_fold(running, model)
+        audit = [(each.action, each.actor) for each in await running.stores.audit.find(None, 10)]
+        assert sorted(audit) == [("projection.rebuild", "ann"), ("projection.switch", "ann")]
+
+
+async def test_what_is_far_behind_is_not_switched_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generations, "_LAST_EVENTS_MAX", 5)
+    model = read_model(partitions=1)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await fill(running, 60)
+        await until(lambda: up_to_date(running))
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        actions = actions_of(running)
+        await actions.rebuild("accounts", **WHO)
+        for force in (False, True):
+            with pytest.raises(NotCaughtUp, match="more than 5 events behind"):
+                await actions.switch("accounts", force=force, **WHO)
+        assert await states(running) == {1: "live", 2: "building"}
+        await check_against_cold_fold(running, model)
+
+
+async def test_a_parked_stream_keeps_it_from_being_shown_unless_forced(url: str) -> None:
+    poison: set[int] = set()
+    model = read_model(poison=poison, retry=Retry(attempts=1))
+    async with RunningService(model.service, settings_for(url)) as running:
+        await fill(running, 30)
+        await until(lambda: up_to_date(running))
+        poison.add(8)  # of a1, as its second event
+        actions = actions_of(running)
+        await actions.rebuild("accounts", **WHO)
+        await until(lambda: is_caught_up(actions.history, "accounts"))
+        await until(lambda: up_to_date(running))
+        with pytest.raises(NotCaughtUp, match="'account-a1'"):
+            await actions.switch("accounts", **WHO)
+        await append(running, "a1", 1)
+        await append(running, "a2", 1)
+        done = await actions.switch("accounts", force=True, **WHO)
+        assert done.parked == 1
+        poison.clear()
+        (outcome,) = await actions.retry("accounts", "account-a1", **WHO)
+        assert outcome[0] == 2
+        assert outcome[1].released
+        await until(lambda: all_rows(running, model, 32))
+        await check_against_cold_fold(running, model)
+
+
+async def test_a_handler_that_fails_in_the_switch_takes_it_back(url: str) -> None:
+    poison: set[int] = set()
+    model = read_model(poison=poison)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await fill(running, 30)
+        await until(lambda: up_to_date(running))
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await actions_of(running).rebuild("accounts", **WHO)
+        poison.add(8)
+        with pytest.raises(ValueError, match="planned"):
+            await actions_of(running).switch("accounts", **WHO)
+        assert await states(running) == {1: "live", 2: "building"}
+        await check_against_cold_fold(running, model)
+
+
+async def test_abandoned_means_the_live_one_stays(url: str) -> None:
+    model = read_model()
+    async with RunningService(model.service, settings_for(url), roles=["projections"]) as running:
+        await fill(running, 30)
+        await until(lambda: up_to_date(running))
+        actions = actions_of(running)
+        await actions.rebuild("accounts", **WHO)
+        assert (await actions.abandon("accounts", **WHO)).number == 2
+        with pytest.raises(NotFound):
+            await actions.abandon("accounts", **WHO)
+        assert await states(running) == {1: "live", 2: "retired"}
+        with pytest.raises(ConcurrencyConflict, match="is live"):
+            await actions.drop("accounts", 1, **WHO)
+        await actions.drop("accounts", 2, **WHO)
+        with pytest.raises(DatabaseError):
+            async with running.transaction() as tx:
+                await tx.sql.fetch("SELECT * FROM account__g2")
+        await append(running, "a1", 3)
+        await until(lambda: all_rows(running, model, 31))
+
+
+async def test_retired_generations_are_dropped_after_a_while(url: str) -> None:
+    model = read_model()
+    async with RunningService(model.service, settings_for(url)) as running:
+        await fill(running, 10)
+        await until(lambda: up_to_date(running))
+        actions = actions_of(running)
+        await actions.rebuild("accounts", **WHO)
+        await actions.switch("accounts", **WHO)
+        runner = RebuildRunner(
+            "bank", running.stores.database, actions.history, [model.projection], retention_seconds=0.0
+        )
+        await runner.start()
+        await until(lambda: only_live(running))
+        await runner.stop()
+        with pytest.raises(DatabaseError):
+            async with running.transaction() as tx:
+                await tx.sql.fetch("SELECT * FROM account__g1")
+        await check_against_cold_fold(running, model)
+
+
+async def only_live(running: RunningService) -> bool:
+    return await states(running) == {2: "live"}
+
+
+async def test_only_retired_generations_are_dropped(url: str) -> None:
+    model = read_model()
+    async with RunningService(model.service, settings_for(url)) as running:
+        await until(lambda: live_is(running, 1))
+        for number, error in ((1, ConcurrencyConflict), (2, NotFound)):
+            with pytest.raises(error):
+                async with running.transaction() as tx:
+                    await drop(tx.unit, running.stores.checkpoints, model.projection, number)
+
+
+async def test_a_single_key_is_made_anew(url: str) -> None:
+    model = read_model(key_columns=KEYS)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await fill(running, 60)
+        await until(lambda: up_to_date(running))
+        for damage in (
+            "UPDATE account__g1 SET balance = -1, events = 0 WHERE account = 'a3'",
+            "DELETE FROM entry__g1 WHERE account = 'a3'",
+            "INSERT INTO entry__g1 (position, account, amount) VALUES (1000000, 'a3', 1)",
+        ):
+            async with running.transaction() as tx:
+                await tx.sql.execute(damage)
+        assert await actions_of(running).rebuild_key("accounts", "account-a3", **WHO) == 9
+        await check_against_cold_fold(running, model)
+        await append(running, "a3", 7)
+        await until(lambda: all_rows(running, model, 61))
+        await check_against_cold_fold(running, model)
+        with pytest.raises(NotFound, match="does not follow"):
+            await actions_of(running).rebuild_key("accounts", "order-1", **WHO)
+
+
+async def test_a_single_key_is_made_anew_beside_writers(url: str) -> None:
+    model = read_model(key_columns=KEYS, batch_limit=5)
+    async with RunningService(model.service, settings_for(url, poll_seconds=0.02)) as running:
+        await fill(running, 60)
+        await until(lambda: up_to_date(running))
+        async with writing(running) as written:
+            for number in range(20):
+                await actions_of(running).rebuild_key("accounts", f"account-a{number % 7}", **WHO)
+        await until(lambda: all_rows(running, model, 60 + len(written)))
+        await check_against_cold_fold(running, model)
+
+
+async def test_a_parked_stream_is_released_by_making_it_anew(url: str) -> None:
+    poison = {8}
+    model = read_model(key_columns=KEYS, poison=poison, retry=Retry(attempts=1))
+    async with RunningService(model.service, settings_for(url)) as running:
+        await fill(running, 30)
+        await until(lambda: up_to_date(running))
+        actions = actions_of(running)
+        assert len(await actions.parked("accounts", 10)) == 1
+        with pytest.raises(ValueError, match="planned"):
+            await actions.rebuild_key("accounts", "account-a1", **WHO)
+        poison.clear()
+        await actions.rebuild_key("accounts", "account-a1", **WHO)
+        assert await actions.parked("accounts", 10) == []
+        await append(running, "a1", 3)
+        await until(lambda: all_rows(running, model, 31))
+        await check_against_cold_fold(running, model)
+
+
+async def test_what_cannot_be_told_by_key_is_refused(url: str) -> None:
+    model = read_model(key_columns={"account": "account"})
+    async with RunningService(model.service, settings_for(url)) as running:
+        await until(lambda: live_is(running, 1))
+        with pytest.raises(DeclarationError, match="table 'entry'"):
+            await actions_of(running).rebuild_key("accounts", "account-a1", **WHO)
+
+
+async def test_how_far_behind_and_how_fast(url: str) -> None:
+    model = read_model(partitions=2)
+    async with RunningService(model.service, settings_for(url), roles=["projections"]) as running:
+        await fill(running, 40)
+        await until(lambda: up_to_date(running))
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        actions = actions_of(running)
+        assert (await actions.look("accounts")).generations[0].lag_events == 0
+        await append(running, "a1", 1, 2, 3)
+        await append(running, "a2", 1)
+        await actions.rebuild("accounts", **WHO)
+        before = await actions.look("accounts")
+        live, building = before.generations
+        assert (live.lag_events, live.handled, live.state) == (4, 40, GenerationState.LIVE)
+        assert live.lag_seconds > 0
+        assert (building.lag_events, building.position, building.events_per_second) == (44, 0, None)
+        assert building.head == await running.stores.events.head()
+        await actions.switch("accounts", **WHO)
+        after = rated(before, await actions.look("accounts"))
+        (now,) = after.generations
+        assert (now.generation.number, now.lag_events, now.handled) == (2, 4, 40)
+        assert now.events_per_second is not None
+        assert now.events_per_second > 0
+        assert now.seconds_left is not None
+        assert now.seconds_left > 0
+        undeclared = await look(running.stores.checkpoints, running.stores.events, {}, running.post.clock)
+        assert undeclared.generations[0].code_version is None
+        with pytest.raises(NotFound):
+            await actions.look("nothing")
+
+
+async def test_a_projection_that_is_inline_is_not_rebuilt(url: str) -> None:
+    model = read_model(inline=True)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append_inline(running, 5)
+        with pytest.raises(ConfigurationError, match="inline"):
+            await actions_of(running).rebuild("accounts", **WHO)
+
+
+async def append_inline(running: RunningService, amount: int) -> None:
+    async with running.transaction() as tx:
+        tx.append("account-a", Deposited("a", amount))
