@@ -35,7 +35,7 @@ def make_bank(done: asyncio.Semaphore) -> Service:
 async def test_messages_and_requests_meet_on_one_account(
     request: pytest.FixtureRequest, tmp_path: Path, engine: str
 ) -> None:
-    """A batch of commands composes in one transaction; one that met somebody else is handled again. Each counts once."""
+    """Commands of a batch compose in one transaction; one that met somebody else is handled again. Each counts once."""
     url = f"sqlite:///{tmp_path}/bank.db" if engine == "sqlite" else request.getfixturevalue("postgres_url")
     done = asyncio.Semaphore(0)
     settings = Settings(service="bank", database=url, broker="memory://")
@@ -46,11 +46,11 @@ async def test_messages_and_requests_meet_on_one_account(
                 tx.send(DepositOne("shared"))
         for _ in range(10):
             await REPOSITORY.handle(service, "shared", Deposit(1))
-        amount = 0
-        while amount < _COMMANDS + 10:
+        seen = (0, 0)
+        while seen[0] < _COMMANDS + 10:
             await done.acquire()
             async with service.transaction() as tx:
                 loaded = await REPOSITORY.load(tx, "shared")
-            amount = loaded.state.amount
-        assert (amount, loaded.version) == (_COMMANDS + 10, _COMMANDS + 10)
+            seen = loaded.state.amount, loaded.version
+        assert seen == (_COMMANDS + 10, _COMMANDS + 10)
         assert not (await service.health()).dead_letters
