@@ -73,7 +73,7 @@ def encode_body(message: object) -> bytes:
     """Return the message as JSON. Raises `CodecError` for a value that cannot travel or a body too large."""
     try:
         body = _encoder.encode(message)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CodecError(f"{type(message).__name__} cannot be encoded: {_without_content(error)}") from None
     if len(body) > BODY_BYTES_MAX:
         raise CodecError(
@@ -90,7 +90,7 @@ def decode_body(body: bytes, declared: MessageType) -> Any:
         decoder = _decoders[declared.cls] = msgspec.json.Decoder(declared.cls)
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(
             f"the body of '{declared.name}' version {declared.version} does not fit {declared.cls.__name__}:"
             f" {_without_content(error)}"
@@ -135,7 +135,7 @@ def decode_envelope(document: bytes) -> Envelope:
         wire = _wire_decoder.decode(document)
         kind, hlc = MessageKind(wire.kind), int(wire.hlc)
         position, watermark = _number(wire.sequence), _number(wire.watermark)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"not an envelope: {_without_content(error)}") from None
     envelope = Envelope(
         id=wire.id,

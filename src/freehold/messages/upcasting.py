@@ -143,14 +143,16 @@ class Upcasters:
         Raises `CodecError` for a body that is no JSON object and for what `Upcaster.apply` does.
         """
         try:
-            decoded = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            decoded = None
-        if not isinstance(decoded, dict):
-            raise CodecError(f"the body of '{name}' version {version} is no JSON object")
+            return self._unfold((name, version), msgspec.json.decode(body), wanted)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise CodecError(f"the body of '{name}' version {version} is no JSON, or nested too deeply") from None
+
+    def _unfold(self, start: Place, body: object, wanted: Collection[Place]) -> list[tuple[Place, dict[str, Any]]]:
+        if not isinstance(body, dict):
+            raise CodecError(f"the body of '{start[0]}' version {start[1]} is no JSON object")
         made: list[tuple[Place, dict[str, Any]]] = []
         # Depth first, so that what came of an earlier result stays before what came of a later one.
-        waiting: list[tuple[Place, dict[str, Any]]] = [((name, version), decoded)]
+        waiting: list[tuple[Place, dict[str, Any]]] = [(start, body)]
         while waiting:
             place, each = waiting.pop()
             leads_on = None if place in wanted else self._by_place.get(place)
@@ -167,7 +169,7 @@ class Upcasters:
             if decode is not None:
                 try:
                     return (decode(body),)
-                except (msgspec.MsgspecError, ValueError):
+                except (msgspec.MsgspecError, ValueError, RecursionError):
                     return (decode_body(body, self._types.find(name, version)),)  # tells what is wrong with it
         return self._read_anew(name, version, body)
 
@@ -266,7 +268,7 @@ def decode_upcast(body: Mapping[str, Any], declared: MessageType) -> Any:
     """Return the message of an upcast body, by the same rules as one that was read from the wire."""
     try:
         encoded = msgspec.json.encode(body)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CodecError(
             f"what was upcast to '{declared.name}' version {declared.version} holds what JSON cannot:"
             f" {type(error).__name__}"

@@ -179,6 +179,19 @@ def test_unknown_fields_are_passed_over() -> None:
     assert decode_body(body, message_type(Everything)) == good
 
 
+def test_what_is_nested_too_deeply_is_refused_like_what_cannot_be_read() -> None:
+    deep = b'{"id":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    with pytest.raises(CodecError):
+        decode_body(deep, message_type(Everything))
+    with pytest.raises(CodecError):
+        decode_envelope(deep.replace(b"id", b"data"))
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(CodecError):
+        encode_body({"deep": nested})
+
+
 def test_a_body_too_large_is_refused() -> None:
     good = Everything(uuid4(), datetime.now(UTC), Decimal(1), Colour.RED, (), {})
     with pytest.raises(CodecError, match="bytes, more than"):

@@ -144,8 +144,9 @@ def test_what_nothing_is_known_of_names_the_versions_that_are() -> None:
         (_json(order=SECRET, pounds=1), r"'upcasting\.placed' version 3 does not fit Placed: .*\$\.id"),
         (_json(order=SECRET), r"'upcasting\.placed' version 1 \(.*\.in_pence\) failed with KeyError in line \d+"),
         (json.dumps([SECRET]).encode(), "no JSON object"),
-        (SECRET.encode(), "no JSON object"),
-        (b'{"a": "\xff"}', "no JSON object"),
+        (SECRET.encode(), "no JSON, or"),
+        (b'{"a": "\xff"}', "no JSON, or"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     ],
 )
 def test_what_does_not_fit_says_where_and_never_what(body: bytes, complaint: str) -> None:
@@ -153,6 +154,14 @@ def test_what_does_not_fit_says_where_and_never_what(body: bytes, complaint: str
         read_event("upcasting.placed", 1, body)
     assert SECRET not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+def test_a_body_that_can_be_read_but_not_copied_is_told_as_well() -> None:
+    deep = b'{"words": ["a", ' + b"[" * 450 + b"]" * 450 + b"]}"
+    with pytest.raises(CodecError):
+        read_event("upcasting.changed", 1, deep)
+    with pytest.raises(CodecError):
+        read_event("upcasting.placed", 3, b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
 
 
 def test_a_line_number_is_that_of_the_upcaster() -> None:
