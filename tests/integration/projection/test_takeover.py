@@ -1,0 +1,197 @@
+"""Instances that die, hang, or believe to hold what they lost: the read model and its checkpoint are never apart."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from tests.integration.projection.models import (
+    ReadModel,
+    append,
+    caught_up,
+    read_model,
+    rows,
+    settings_for,
+    until,
+)
+
+from freehold import RunningService
+from freehold.eventstore.store import bucket_of
+from freehold.projection.parking import Parking
+from freehold.projection.runner import GenerationRunner
+
+_KILLS = 4
+_EACH = 40
+
+
+@asynccontextmanager
+async def _process(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.integration.projection.models", url, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            assert await process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _stored(running: RunningService) -> dict[int, str]:
+    page = await running.stores.events.read_all(0, limit=100_000)
+    return {event.position: event.stream for event in page.events}
+
+
+async def _assert_together(running: RunningService, model: ReadModel) -> int:
+    """A row is there exactly where the checkpoint of its partition has passed it; returns how many there are."""
+    checkpoints = {each.partition: each for each in await running.stores.checkpoints.checkpoints("accounts", 1)}
+    entries = {row[0] for row in await rows(running, model.entries)}
+    stored = await _stored(running)
+    passed = {
+        position
+        for position, stream in stored.items()
+        if position <= checkpoints[bucket_of(stream) % len(checkpoints)].position
+    }
+    assert entries == passed
+    assert sum(each.handled for each in checkpoints.values()) == len(entries)
+    return len(entries)
+
+
+async def _assert_folded(running: RunningService, model: ReadModel) -> None:
+    """The read model is what a fold of all events gives."""
+    folded: dict[str, int] = {}
+    for stream in (await _stored(running)).values():
+        folded[stream] = folded.get(stream, 0) + 1
+    found = await rows(running, model.accounts)
+    assert {f"account-{row[0]}": (row[2], row[3]) for row in found} == {
+        stream: (count, count) for stream, count in folded.items()
+    }
+
+
+async def test_a_runner_that_is_killed_at_any_moment_leaves_a_whole(url: str) -> None:
+    """And another one goes on from there."""
+    model = read_model()
+    rolled = random.Random(7)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        for number in range(120):
+            await append(running, f"a{number % 9}", *range(_EACH))
+        cut_short = 0
+        for _ in range(_KILLS):
+            before = await _handled(running)
+            async with _process(url) as process:
+                await until(partial(_moved, running, before))
+                await asyncio.sleep(rolled.random() * 0.05)
+                process.kill()
+                await process.wait()
+                count = await _assert_together(running, model)
+            cut_short += before < count < 120 * _EACH
+        assert cut_short >= 2
+        async with RunningService(model.service, settings_for(url)) as last:
+            await until(lambda: caught_up(last, model), 60)
+        await _assert_together(running, model)
+        await _assert_folded(running, model)
+
+
+async def _handled(running: RunningService) -> int:
+    return sum(each.handled for each in await running.stores.checkpoints.checkpoints())
+
+
+async def _moved(running: RunningService, before: int) -> bool:
+    return before == 120 * _EACH or await _handled(running) > before
+
+
+async def _begun(running: RunningService) -> bool:
+    return bool(await running.stores.checkpoints.checkpoints())
+
+
+async def test_the_work_of_a_killed_runner_is_taken_over(url: str) -> None:
+    """By the other instance, when its leases have run out, while events keep coming."""
+    model = read_model()
+    async with (
+        RunningService(model.service, settings_for(url)) as running,
+        _process(url) as process,
+    ):
+        await until(lambda: _shared(running))
+        for number in range(20):
+            await append(running, f"a{number % 9}", number)
+        process.kill()
+        for number in range(20):
+            await append(running, f"a{number % 9}", number)
+        await until(lambda: caught_up(running, model))
+        await _assert_together(running, model)
+        await _assert_folded(running, model)
+
+
+async def _shared(running: RunningService) -> bool:
+    leases = await running.stores.leases.list("projection/accounts/1/")
+    return len({lease.owner for lease in leases if "member" not in lease.name and lease.owner}) == 2
+
+
+async def test_a_runner_that_wakes_up_late_writes_nothing(url: str) -> None:
+    """It hung for longer than its lease, and does not know yet what has happened."""
+    model = read_model()
+    async with (
+        RunningService(model.service, settings_for(url)) as running,
+        _process(url) as process,
+    ):
+        await until(lambda: _shared(running))
+        process.send_signal(signal.SIGSTOP)
+        try:
+            for number in range(40):
+                await append(running, f"a{number % 9}", number)
+            await until(lambda: caught_up(running, model))
+        finally:
+            process.send_signal(signal.SIGCONT)
+        for number in range(40):
+            await append(running, f"a{number % 9}", number)
+        await until(lambda: caught_up(running, model))
+        await _assert_together(running, model)
+        await _assert_folded(running, model)
+
+
+async def test_two_that_believe_to_hold_it_do_it_once(url: str) -> None:
+    """The checkpoint decides, whatever leases say; whoever is overtaken parks nothing."""
+    model = read_model(batch_limit=7)
+    async with (
+        RunningService(model.service, settings_for(url), roles=("projections",)) as starter,
+    ):
+        await until(lambda: _begun(starter))
+    async with (
+        RunningService(model.service, settings_for(url), roles=()) as one,
+        RunningService(model.service, settings_for(url), roles=()) as other,
+    ):
+        for number in range(60):
+            await append(one, f"a{number % 9}", *range(5))
+        head = await one.stores.events.head()
+        runners = [await _unleased(each, model, head) for each in (one, other, one)]
+        for runner in runners:
+            await runner.start()
+        await until(lambda: caught_up(one, model), 60)
+        for runner in runners:
+            await runner.stop()
+        await _assert_together(one, model)
+        await _assert_folded(one, model)
+        assert await one.stores.checkpoints.parked() == []
+
+
+async def _unleased(running: RunningService, model: ReadModel, head: int) -> GenerationRunner:
+    stores = running.stores
+    (generation,) = await stores.checkpoints.generations("accounts")
+    return GenerationRunner(
+        generation,
+        model.projection,
+        running.post,
+        stores.events,
+        stores.checkpoints,
+        Parking(model.projection, running.post, stores.events, stores.checkpoints, stores.audit),
+        held=lambda: range(4),
+        head=lambda: head,
+    )
