@@ -11,6 +11,7 @@ from tests.unit.runtime.trial import envelope_of, eventually, memory_broker, put
 
 from freehold import RunningService, Service, Transaction, command, event
 from freehold.errors import DeclarationError
+from freehold.inbox.reading import MessageReader
 from freehold.messages import Envelope, Upcast, upcaster, upcasters
 
 pytestmark = pytest.mark.timeout(60)
@@ -202,6 +203,15 @@ async def test_a_service_does_not_start_where_an_upcaster_leads_nowhere(monkeypa
     with pytest.raises(DeclarationError, match=r"'pins\.lost' version 2, which is neither declared nor upcast"):
         async with running(Service("pins"), memory_broker()):
             raise AssertionError
+
+
+def test_reading_never_raises_however_deeply_a_document_is_nested() -> None:
+    reader = MessageReader(_listening()[0].handlers.values())
+    nest = b"[" * 100_000 + b"]" * 100_000
+    unreadable = reader.read(b'{"data":' + nest + b"}", topic="pins.events", position="1")
+    assert unreadable is not None
+    assert unreadable.defect is not None
+    assert unreadable.defect.reason == "unreadable"
 
 
 async def test_what_nobody_asked_for_leaves_nothing() -> None:

@@ -156,7 +156,7 @@ def _versions(draw: st.DrawFn, *, like: Version | None = None) -> Version:
 _seen: Counter[str] = Counter()
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def _reads_what_is_called_compatible(data: st.DataObject) -> None:
     before = data.draw(_versions())
@@ -173,8 +173,8 @@ def _reads_what_is_called_compatible(data: st.DataObject) -> None:
 def test_what_is_called_compatible_is_read() -> None:
     _seen.clear()
     _reads_what_is_called_compatible()
-    assert _seen["taken"] > 100, "the generator makes too few compatible pairs to say anything"
-    assert _seen["refused"] > 100
+    assert _seen["taken"] > 50, "the generator makes too few compatible pairs to say anything"
+    assert _seen["refused"] > 50
 
 
 @settings(max_examples=200, deadline=None)
