@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from freehold.schema.bounds import array_limits, number_limits, object_limits, text_limits
-from freehold.schema.describing import described, value_text
+from freehold.schema.describing import described, tag_of, value_text
 
 __all__ = ["Change", "Difference", "differences"]
 
@@ -247,7 +247,7 @@ def _alike(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> bool:
     types = [_json_type(each) for each in (writer, reader)]
     if types[0] != types[1] and set(types) != {"integer", "number"}:
         return False
-    return types[0] != "object" or _tag(writer) == _tag(reader)
+    return types[0] != "object" or tag_of(writer) == tag_of(reader)
 
 
 def _json_type(schema: Mapping[str, Any]) -> object:
@@ -255,15 +255,6 @@ def _json_type(schema: Mapping[str, Any]) -> object:
     if values and "type" not in schema:
         return _schema_of(values[0]).get("type")
     return schema.get("type")
-
-
-def _tag(schema: Mapping[str, Any]) -> object:
-    """The one value of a field that tells options of a union apart."""
-    for name, part in schema.get("properties", {}).items():
-        values = _values(part) if isinstance(part, Mapping) else None
-        if values is not None and len(values) == 1 and name in schema.get("required", ()):
-            return name, value_text(values[0])
-    return None
 
 
 def _item(schema: Mapping[str, Any], number: int) -> Part:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["described", "value_text"]
+__all__ = ["described", "tag_of", "value_text"]
 
 _VALUES_MAX: Final = 6
 
@@ -16,7 +16,9 @@ def described(schema: object, defs: Mapping[str, Any]) -> str:
     if not isinstance(schema, Mapping):
         return "nothing" if schema is False else "anything"
     if "$ref" in schema:
-        return str(schema["$ref"].rpartition("/")[2])
+        name = schema["$ref"].rpartition("/")[2]
+        tag = tag_of(defs.get(name, {}))
+        return f"{name} ({tag[0]} {tag[1]})" if tag else str(name)
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(described(each, defs) for each in schema["anyOf"]))
     if "enum" in schema or "const" in schema:
@@ -24,6 +26,15 @@ def described(schema: object, defs: Mapping[str, Any]) -> str:
         shown = ", ".join(value_text(each) for each in values[:_VALUES_MAX])
         return f"one of {shown}{', …' if len(values) > _VALUES_MAX else ''}"
     return _of_type(schema, defs)
+
+
+def tag_of(schema: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The field that tells options of a union apart, and its one value."""
+    for name, part in schema.get("properties", {}).items():
+        values = part.get("enum", [part["const"]] if "const" in part else []) if isinstance(part, Mapping) else []
+        if len(values) == 1 and name in schema.get("required", ()):
+            return name, value_text(values[0])
+    return None
 
 
 def value_text(value: object) -> str:

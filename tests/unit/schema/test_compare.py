@@ -264,6 +264,14 @@ def test_of_a_union_the_whole_is_told() -> None:
     assert (found.written, found.read) == ("text or null", "text (uuid) or null")
 
 
+def test_options_of_a_union_are_told_with_their_tags() -> None:
+    (found,) = differences(_schema(Card | Cash), _schema(msgspec.defstruct("Card", [], tag="kard") | Cash))
+    assert (found.written, found.read) == (
+        'Card (type "card") or Cash (type "cash")',
+        'Card (type "kard") or Cash (type "cash")',
+    )
+
+
 def test_other_dialects_of_the_same_are_understood() -> None:
     const = {"properties": {"f": {"const": "a"}}, "type": "object", "required": ["f"]}
     listed = {"properties": {"f": {"type": ["string", "null"]}}, "type": "object", "required": ["f"]}
