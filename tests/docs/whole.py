@@ -12,6 +12,7 @@ _ALONE: Final = "tests/integration/runtime/test_standalone.py::"
 _SAGA: Final = "tests/integration/saga/test_saga_engine.py::"
 _KILLED: Final = "tests/integration/saga/test_saga_killed.py::"
 _EXPLORED: Final = "tests/unit/saga/test_saga_exploration.py::"
+_EVENTS: Final = "tests/integration/eventstore/"
 _HTTP: Final = "tests/unit/http/test_http.py::"
 _SHOP: Final = "tests/integration/shop/ops/"
 _REPLAY: Final = "tests/integration/shop/replay/test_replay.py::"
@@ -58,6 +59,17 @@ WHOLE: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Sagas end well whichever two things fail; every life is lived.": (
         f"{_EXPLORED}test_the_checkout_ends_well_whichever_two_things_fail",
+    ),
+    "Readers of all events skip none, beside ten writers that are slow, overlap and take back.": (
+        f"{_EVENTS}test_tailing.py::test_tailing_on_postgres",
+        f"{_EVENTS}test_tailing.py::test_tailing_on_postgres_beside_idle_transactions",
+        f"{_EVENTS}test_tailing.py::test_tailing_on_sqlite",
+    ),
+    "Events survive a crash of the server and a move to another one, and readers go on where they were.": (
+        f"{_EVENTS}test_crash.py::test_a_crash_takes_positions_back_and_nothing_is_skipped",
+        f"{_EVENTS}test_crash.py::test_a_store_of_nothing_but_gaps_stalls_nobody",
+        f"{_EVENTS}test_crash.py::test_a_restored_store_is_read_on",
+        f"{_EVENTS}test_crash.py::test_a_standby_is_refused",
     ),
     "No HTTP answer tells of an effect that does not exist.": (
         f"{_HTTP}test_an_answer_below_400_comes_after_the_commit",

@@ -34,6 +34,11 @@ _CORRELATION: Final = UUID(int=7)
 _FILTERS: Final = {
     "type": EventFilter(types=frozenset({"a.one"})),
     "types": EventFilter(types=frozenset({"a.one", "a.two", "a.never"})),
+    "hundreds of types": EventFilter(types=frozenset({"a.two", *(f"a.{number}" for number in range(600))})),
+    "hundreds of both": EventFilter(
+        frozenset({"cart", *(f"c{number}" for number in range(600))}),
+        frozenset({"a.two", *(f"a.{number}" for number in range(600))}),
+    ),
     "no type": EventFilter(types=frozenset({"a.never"})),
     "category": EventFilter(categories=frozenset({"cart"})),
     "categories": EventFilter(categories=frozenset({"cart", "order", "none"})),

@@ -13,6 +13,7 @@ from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
 from freehold.adapters.sql.events import COLUMNS, SqlEventStore, encode_headers
 from freehold.adapters.sql.store import sql_of
+from freehold.adapters.sqlite.wanted import by_index, by_time, selection
 from freehold.database import UnitOfWork
 from freehold.eventstore.expectation import check_appends, conflict, is_met
 from freehold.eventstore.store import (
@@ -134,7 +135,7 @@ class SqliteEventStore(SqlEventStore):
             ceiling = await self._ceiling(sql, after, settled, limit, wanted)
             rows = await self._select(sql, COLUMNS, after, ceiling, limit, wanted)
             if len(rows) < limit:
-                if not rows and ceiling < settled and _by_time(wanted):
+                if not rows and ceiling < settled and by_time(wanted):
                     ceiling = await self._leap(sql, ceiling, settled, wanted)
                 through = max(after, await _last(sql, ceiling))
             else:
@@ -159,9 +160,9 @@ class SqliteEventStore(SqlEventStore):
 
     async def _ceiling(self, sql: SqlConnection, after: int, settled: int, limit: int, wanted: EventFilter) -> int:
         """How far a call looks, where rows have to be looked at one by one."""
-        if not (wanted.partitions > 1 or _by_time(wanted) or (wanted.types and wanted.categories)):
+        along = by_index(wanted)
+        if along == wanted:
             return settled
-        along = EventFilter(types=wanted.types) if wanted.types else EventFilter(categories=wanted.categories)
         first = await self._select(sql, "position", after, settled, 1, along)
         window = max(_WINDOW_MIN, 2 * limit * wanted.partitions)
         return min(settled, first[0][0] - 1 + window) if first else settled
@@ -179,43 +180,13 @@ class SqliteEventStore(SqlEventStore):
     async def _select(
         self, sql: SqlConnection, columns: str, after: int, through: int, limit: int, wanted: EventFilter
     ) -> Sequence[Row]:
-        parameters: list[object] = [after, through, limit]
-        conditions = ""
-        if wanted.types and wanted.categories:
-            parameters.append(self._dialect.list_value(wanted.categories))
-            conditions += f" AND +category {self._dialect.in_sql(len(parameters), 'text')}"
-        if wanted.partitions > 1:
-            parameters += (wanted.partitions, wanted.partition)
-            conditions += f" AND bucket % ${len(parameters) - 1} = ${len(parameters)}"
-        if wanted.recorded_from is not None:
-            parameters.append(self._dialect.time(wanted.recorded_from))
-            conditions += f" AND +recorded_at >= ${len(parameters)}"
-        if wanted.recorded_to is not None:
-            parameters.append(self._dialect.time(wanted.recorded_to))
-            conditions += f" AND +recorded_at < ${len(parameters)}"
-        rest = f" position > $1 AND position <= $2{conditions} ORDER BY position LIMIT $3"
-        column, values = ("type", wanted.types) if wanted.types else ("category", wanted.categories)
-        if not values:
-            return await sql.fetch(f"SELECT {columns} FROM freehold_event NOT INDEXED WHERE{rest}", parameters)
-        each = []
-        for value in sorted(values):
-            parameters.append(value)
-            each.append(
-                f"SELECT * FROM (SELECT {columns} FROM freehold_event INDEXED BY freehold_event_{column}"
-                f" WHERE {column} = ${len(parameters)} AND{rest})"
-            )
-        union = " UNION ALL ".join(each)
-        return await sql.fetch(f"{union} ORDER BY position LIMIT $3", parameters)
+        return await sql.fetch(*selection(self._dialect, columns, after, through, limit, wanted))
 
     async def _fetch(self, sql: str, parameters: Sequence[object], unit: UnitOfWork | None) -> Sequence[Row]:
         if unit is not None:
             return await sql_of(unit).fetch(sql, parameters)
         async with self._database.direct() as direct:
             return await direct.fetch(sql, parameters)
-
-
-def _by_time(wanted: EventFilter) -> bool:
-    return wanted.recorded_from is not None or wanted.recorded_to is not None
 
 
 async def _last(sql: SqlConnection, ceiling: int | None) -> int:
