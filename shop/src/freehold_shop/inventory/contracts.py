@@ -21,6 +21,7 @@ __all__ = [
     "ReserveStock",
     "ReturnStock",
     "StockCommitRefused",
+    "StockHeld",
     "StockLine",
     "StockReceived",
     "StockReleased",
@@ -82,6 +83,13 @@ class StockReserved:
     order_id: str
     customer_id: str
     total: Money
+
+
+@event("inventory.stock-held", version=1, key="order_id")
+class StockHeld:
+    """The pieces are held for an order whose checkout is directed: nobody acts on it. For copies."""
+
+    order_id: str
 
 
 @event("inventory.reservation-failed", version=1, key="order_id")

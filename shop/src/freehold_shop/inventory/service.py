@@ -19,6 +19,7 @@ from freehold_shop.inventory.contracts import (
     ReserveStock,
     ReturnStock,
     StockCommitRefused,
+    StockHeld,
     StockLine,
     StockReleased,
     StockReserved,
@@ -37,7 +38,10 @@ _WAIT_FOR_CONFIRMATION = Retry(attempts=60, delay_seconds=0.2, delay_seconds_max
 @inventory.handles(ReserveStock)
 async def reserve_stock(command: ReserveStock, tx: Transaction) -> Rejected | None:
     """Hold all lines or none."""
-    return await reservations.reserve(tx, command.order_id, command.lines)
+    refusal = await reservations.reserve(tx, command.order_id, command.lines)
+    if refusal is None:
+        tx.publish(StockHeld(command.order_id))
+    return refusal
 
 
 @inventory.handles(ReleaseStock)

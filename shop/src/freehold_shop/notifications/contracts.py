@@ -1,11 +1,13 @@
-"""Commands to notifications. Imports the messages of Freehold and money; the only module others may import."""
+"""Commands to and events of notifications. Imports the messages of Freehold and money; the only module others may
+import.
+"""
 
 from __future__ import annotations
 
-from freehold.messages import command
+from freehold.messages import command, event
 from freehold_shop.money import Money
 
-__all__ = ["SendConfirmation"]
+__all__ = ["NotificationSent", "SendConfirmation"]
 
 
 @command("notifications.send-confirmation", version=1, key="order_id")
@@ -15,3 +17,11 @@ class SendConfirmation:
     order_id: str
     customer_id: str
     amount: Money
+
+
+@event("notifications.notification-sent", version=1, key="order_id")
+class NotificationSent:
+    """The customer was told about the order by e-mail; `template` says what."""
+
+    order_id: str
+    template: str

@@ -11,7 +11,7 @@ from freehold.service import Service
 from freehold.transaction import Transaction
 from freehold_shop.calls import providers
 from freehold_shop.moments import moment_ms
-from freehold_shop.notifications.contracts import SendConfirmation
+from freehold_shop.notifications.contracts import NotificationSent, SendConfirmation
 from freehold_shop.notifications.tables import MIGRATIONS
 from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderConfirmed
 from freehold_shop.providers.errors import ProviderRefused
@@ -56,4 +56,5 @@ async def _send(tx: Transaction, order_id: str, customer_id: str, template: str)
     sent = await client.send_email(
         to_ref=customer_id, template=template, order_id=order_id, idempotency_key=f"{template}/{order_id}"
     )
-    await tx.sql.execute(_WRITE_DOWN, (order_id, template, customer_id, sent.email_id, moment_ms(tx)))
+    if await tx.sql.execute(_WRITE_DOWN, (order_id, template, customer_id, sent.email_id, moment_ms(tx))):
+        tx.publish(NotificationSent(order_id, template))

@@ -13,6 +13,7 @@ __all__ = [
     "CapturePayment",
     "HoldPayment",
     "PaymentCaptured",
+    "PaymentChanged",
     "PaymentDeclined",
     "PaymentHeld",
     "PaymentRefunded",
@@ -86,3 +87,15 @@ class PaymentRefunded:
     order_id: str
     return_ref: str
     amount: Money
+
+
+@event("payments.payment-changed", version=1, key="order_id")
+class PaymentChanged:
+    """How a payment stands where no other event tells it: what came of a command, or of a cancellation. For copies."""
+
+    order_id: str
+    status: str
+    currency: str
+    amount_pence: int
+    captured_pence: int
+    refunded_pence: int

@@ -16,7 +16,7 @@ from freehold.transaction import Transaction
 from freehold_shop.calls import providers
 from freehold_shop.moments import moment_ms
 from freehold_shop.money import Money
-from freehold_shop.payments.contracts import PaymentCaptured, PaymentHeld
+from freehold_shop.payments.contracts import PaymentCaptured, PaymentChanged, PaymentHeld
 from freehold_shop.payments.domain import (
     BARRED,
     CANCELLATION,
@@ -66,8 +66,13 @@ class _Payment:
     reason: Any
 
 
-async def hold(tx: Transaction, order_id: str, customer_id: str, amount: Money) -> PaymentHeld | Rejected:
-    """Reserve the amount with the provider; a decline is an answer. A second time for an order changes nothing."""
+async def hold(
+    tx: Transaction, order_id: str, customer_id: str, amount: Money, *, tell: bool
+) -> PaymentHeld | Rejected:
+    """Reserve the amount with the provider; a decline is an answer. A second time for an order changes nothing.
+
+    `tell` has the success told by `PaymentChanged`, where the caller publishes nothing of it.
+    """
     if not await _claim(tx, order_id, customer_id, amount, PaymentStatus.HOLDING):
         row = await _locked(tx, order_id)
         if row is None:
@@ -84,14 +89,17 @@ async def hold(tx: Transaction, order_id: str, customer_id: str, amount: Money) 
     match answer:
         case Held(hold_id=hold_id):
             await _note(tx, _NOTE_HELD, order_id, hold_id)
+            if tell:
+                _tell(tx, order_id, PaymentStatus.HELD, amount)
             return PaymentHeld(order_id, customer_id, hold_id, amount)
         case Declined(reason=reason):
             await _note(tx, _NOTE_DECLINED, order_id, reason)
+            _tell(tx, order_id, PaymentStatus.DECLINED, amount)
             return Rejected("declined", reason)
 
 
-async def capture(tx: Transaction, order_id: str) -> PaymentCaptured | Rejected:
-    """Take what is held."""
+async def capture(tx: Transaction, order_id: str, *, tell: bool) -> PaymentCaptured | Rejected:
+    """Take what is held; `tell` as in `hold`."""
     row = await _locked(tx, order_id)
     if row is None or row.status in {PaymentStatus.VOIDED, PaymentStatus.BARRED, PaymentStatus.DECLINED}:
         return Rejected("nothing-held")
@@ -100,6 +108,8 @@ async def capture(tx: Transaction, order_id: str) -> PaymentCaptured | Rejected:
         client = await providers()
         captured = await client.capture(row.hold_id, idempotency_key=capture_key(order_id))
         await _note(tx, _NOTE_CAPTURED, order_id, captured.capture_id, captured.amount_pence)
+        if tell:
+            _tell(tx, order_id, PaymentStatus.CAPTURED, amount, captured.amount_pence)
     return PaymentCaptured(order_id, amount)
 
 
@@ -109,10 +119,9 @@ async def give_back(tx: Transaction, order_id: str, customer_id: str) -> None:
     if row is None:
         if not await _claim(tx, order_id, customer_id, Money(0), PaymentStatus.BARRED):
             raise ConcurrencyConflict(f"the payment of order {order_id} was begun at this moment", hint="try again")
+        _tell(tx, order_id, PaymentStatus.BARRED, Money(0))
     elif row.status == PaymentStatus.HELD:
-        client = await providers()
-        await client.void(row.hold_id, idempotency_key=void_key(order_id))
-        await _note(tx, _NOTE_VOIDED, order_id)
+        await _void(tx, row)
     elif row.status == PaymentStatus.CAPTURED and row.refunded_pence < row.captured_pence:
         await _refund(tx, row, CANCELLATION, row.captured_pence - row.refunded_pence)
 
@@ -121,9 +130,7 @@ async def void(tx: Transaction, order_id: str) -> None:
     """Give a hold back. Nothing held: nothing happens, the inbox bars the request that may still come."""
     row = await _locked(tx, order_id)
     if row is not None and row.status == PaymentStatus.HELD:
-        client = await providers()
-        await client.void(row.hold_id, idempotency_key=void_key(order_id))
-        await _note(tx, _NOTE_VOIDED, order_id)
+        await _void(tx, row)
 
 
 async def refund_part(tx: Transaction, order_id: str, return_ref: str, amount: Money) -> bool:
@@ -137,6 +144,13 @@ async def refund_part(tx: Transaction, order_id: str, return_ref: str, amount: M
     return True
 
 
+async def _void(tx: Transaction, row: _Payment) -> None:
+    client = await providers()
+    await client.void(row.hold_id, idempotency_key=void_key(row.order_id))
+    await _note(tx, _NOTE_VOIDED, row.order_id)
+    _tell(tx, row.order_id, PaymentStatus.VOIDED, Money(row.amount_pence, row.currency))
+
+
 async def _refund(tx: Transaction, row: _Payment, return_ref: str, amount_pence: int) -> None:
     client = await providers()
     refunded = await client.refund(
@@ -144,6 +158,8 @@ async def _refund(tx: Transaction, row: _Payment, return_ref: str, amount_pence:
     )
     await tx.sql.execute(_KEEP_REFUND, (row.order_id, return_ref, amount_pence, refunded.refund_id, moment_ms(tx)))
     await _note(tx, _NOTE_REFUNDED, row.order_id, amount_pence)
+    amount = Money(row.amount_pence, row.currency)
+    _tell(tx, row.order_id, PaymentStatus.CAPTURED, amount, row.captured_pence, row.refunded_pence + amount_pence)
 
 
 async def _claim(tx: Transaction, order_id: str, customer_id: str, amount: Money, status: PaymentStatus) -> bool:
@@ -159,6 +175,19 @@ async def _locked(tx: Transaction, order_id: str) -> _Payment | None:
 
 async def _note(tx: Transaction, statement: str, order_id: str, *values: object) -> None:
     await tx.sql.execute(statement, (order_id, moment_ms(tx), *values))
+
+
+def _tell(
+    tx: Transaction,
+    order_id: str,
+    status: PaymentStatus,
+    amount: Money,
+    captured_pence: int = 0,
+    refunded_pence: int = 0,
+) -> None:
+    """Publish how the payment stands, for those who keep a copy of it."""
+    stands = PaymentChanged(order_id, status.value, amount.currency, amount.pence, captured_pence, refunded_pence)
+    tx.publish(stands)
 
 
 def _repeat_hold(row: _Payment) -> PaymentHeld | Rejected:

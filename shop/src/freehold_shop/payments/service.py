@@ -39,7 +39,7 @@ payments = Service(
 @payments.handles(HoldPayment)
 async def hold_payment(command: HoldPayment, tx: Transaction) -> PaymentHeld | Rejected:
     """Reserve the amount with the provider."""
-    return await ledger.hold(tx, command.order_id, command.customer_id, command.amount)
+    return await ledger.hold(tx, command.order_id, command.customer_id, command.amount, tell=True)
 
 
 @payments.handles(VoidHold)
@@ -51,7 +51,7 @@ async def void_hold(command: VoidHold, tx: Transaction) -> None:
 @payments.handles(CapturePayment)
 async def capture_payment(command: CapturePayment, tx: Transaction) -> PaymentCaptured | Rejected:
     """Take what is held."""
-    return await ledger.capture(tx, command.order_id)
+    return await ledger.capture(tx, command.order_id, tell=True)
 
 
 @payments.handles(RefundPayment)
@@ -66,7 +66,7 @@ async def refund_payment(command: RefundPayment, tx: Transaction) -> Rejected | 
 @payments.handles(StockReserved)
 async def hold_when_goods_are_held(event: StockReserved, tx: Transaction) -> None:
     """Choreographed: the goods are held, so the money is wanted."""
-    result = await ledger.hold(tx, event.order_id, event.customer_id, event.total)
+    result = await ledger.hold(tx, event.order_id, event.customer_id, event.total, tell=False)
     if isinstance(result, PaymentHeld):
         tx.publish(result)
     else:
@@ -76,7 +76,7 @@ async def hold_when_goods_are_held(event: StockReserved, tx: Transaction) -> Non
 @payments.handles(ShipmentCreated)
 async def capture_when_parcel_is_prepared(event: ShipmentCreated, tx: Transaction) -> None:
     """Choreographed: the parcel is prepared, so the money is taken. Nothing held: the order was cancelled meanwhile."""
-    result = await ledger.capture(tx, event.order_id)
+    result = await ledger.capture(tx, event.order_id, tell=False)
     if isinstance(result, PaymentCaptured):
         tx.publish(result)
 

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from freehold.messages import command, event
 
-__all__ = ["CancelShipment", "CreateShipment", "ShipmentCreated", "ShipmentFailed"]
+__all__ = [
+    "CancelShipment",
+    "CreateShipment",
+    "ShipmentChanged",
+    "ShipmentCreated",
+    "ShipmentDelivered",
+    "ShipmentDispatched",
+    "ShipmentFailed",
+]
 
 
 @command("shipping.create-shipment", version=1, key="order_id")
@@ -39,3 +47,25 @@ class ShipmentFailed:
 
     order_id: str
     reason: str
+
+
+@event("shipping.shipment-dispatched", version=1, key="order_id")
+class ShipmentDispatched:
+    """The carrier has taken the parcel; it cannot be stopped any more."""
+
+    order_id: str
+
+
+@event("shipping.shipment-delivered", version=1, key="order_id")
+class ShipmentDelivered:
+    """The customer has the parcel."""
+
+    order_id: str
+
+
+@event("shipping.shipment-changed", version=1, key="order_id")
+class ShipmentChanged:
+    """How a parcel stands where no other event tells it: what came of a command, or of a cancellation. For copies."""
+
+    order_id: str
+    status: str

@@ -10,9 +10,14 @@ UNDELIVERABLE = "undeliverable"
 
 
 class ShipmentStatus(StrEnum):
-    """Where a shipment is. `barred`: the order was cancelled before the parcel was asked for."""
+    """Where a shipment is. `barred`: the order was cancelled before the parcel was asked for.
+
+    From `dispatched` on the carrier has it, and nothing stops it.
+    """
 
     CREATED = "created"
+    DISPATCHED = "dispatched"
+    DELIVERED = "delivered"
     CANCELLED = "cancelled"
     BARRED = "barred"
     FAILED = "failed"

@@ -14,7 +14,13 @@ from freehold_shop.copies import CustomerCopy, find_customer_copy, keep_customer
 from freehold_shop.moments import moment_ms
 from freehold_shop.orders.contracts import OrderCancelled
 from freehold_shop.payments.contracts import PaymentHeld
-from freehold_shop.shipping.contracts import CancelShipment, CreateShipment, ShipmentCreated, ShipmentFailed
+from freehold_shop.shipping.contracts import (
+    CancelShipment,
+    CreateShipment,
+    ShipmentChanged,
+    ShipmentCreated,
+    ShipmentFailed,
+)
 from freehold_shop.shipping.domain import UNDELIVERABLE, ShipmentStatus, is_deliverable
 from freehold_shop.shipping.tables import MIGRATIONS
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
@@ -29,7 +35,8 @@ _FIND_STATUS = "SELECT status FROM shipment WHERE order_id = $1"
 _CANCEL = "UPDATE shipment SET status = 'cancelled', changed_at_ms = $2 WHERE order_id = $1 AND status = 'created'"
 _CANCEL_OR_BAR = f"""{_INSERT}
 ON CONFLICT (order_id) DO UPDATE SET status = 'cancelled', changed_at_ms = excluded.changed_at_ms
-WHERE shipment.status = 'created'"""
+WHERE shipment.status = 'created'
+RETURNING status"""
 _NOWHERE = CustomerCopy(country="", address="")
 
 shipping = Service(
@@ -56,13 +63,19 @@ async def update_customer(event: UserUpdated, tx: Transaction) -> None:
 @shipping.handles(CreateShipment)
 async def create_shipment(command: CreateShipment, tx: Transaction) -> ShipmentCreated | Rejected:
     """Prepare the parcel."""
-    return await _create(tx, command.order_id, command.customer_id)
+    result = await _create(tx, command.order_id, command.customer_id)
+    if isinstance(result, ShipmentCreated):
+        tx.publish(ShipmentChanged(command.order_id, ShipmentStatus.CREATED.value))
+    elif result.code == UNDELIVERABLE:
+        tx.publish(ShipmentChanged(command.order_id, ShipmentStatus.FAILED.value))
+    return result
 
 
 @shipping.handles(CancelShipment)
 async def cancel_shipment(command: CancelShipment, tx: Transaction) -> None:
     """Do not send the parcel."""
-    await tx.sql.execute(_CANCEL, (command.order_id, moment_ms(tx)))
+    if await tx.sql.execute(_CANCEL, (command.order_id, moment_ms(tx))):
+        tx.publish(ShipmentChanged(command.order_id, ShipmentStatus.CANCELLED.value))
 
 
 @shipping.handles(PaymentHeld)
@@ -78,7 +91,10 @@ async def prepare_when_money_is_held(event: PaymentHeld, tx: Transaction) -> Non
 @shipping.handles(OrderCancelled)
 async def cancel_for_cancelled_order(event: OrderCancelled, tx: Transaction) -> None:
     """No parcel for a cancelled order, in both kinds of checkout, also where the request for it is still to come."""
-    await tx.sql.execute(_CANCEL_OR_BAR, _values(tx, event.order_id, event.customer_id, ShipmentStatus.BARRED))
+    values = _values(tx, event.order_id, event.customer_id, ShipmentStatus.BARRED)
+    found = await tx.sql.fetch(_CANCEL_OR_BAR, values)
+    if found:
+        tx.publish(ShipmentChanged(event.order_id, found[0][0]))
 
 
 async def _create(tx: Transaction, order_id: str, customer_id: str) -> ShipmentCreated | Rejected:
@@ -90,7 +106,7 @@ async def _create(tx: Transaction, order_id: str, customer_id: str) -> ShipmentC
     if not await tx.sql.execute(_PREPARE, _values(tx, order_id, customer_id, status, customer)):
         status = ShipmentStatus((await tx.sql.fetch(_FIND_STATUS, (order_id,)))[0][0])
     match status:
-        case ShipmentStatus.CREATED:
+        case ShipmentStatus.CREATED | ShipmentStatus.DISPATCHED | ShipmentStatus.DELIVERED:
             return ShipmentCreated(order_id, _shipment_id(order_id))
         case ShipmentStatus.FAILED:
             return Rejected(UNDELIVERABLE)
