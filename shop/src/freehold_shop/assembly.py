@@ -26,6 +26,8 @@ from freehold_shop.notifications import api as notifications_api
 from freehold_shop.notifications.service import notifications
 from freehold_shop.orders import api as orders_api
 from freehold_shop.orders.service import orders
+from freehold_shop.overview import api as overview_api
+from freehold_shop.overview.service import overview
 from freehold_shop.payments import api as payments_api
 from freehold_shop.payments.service import payments
 from freehold_shop.problems import answer_problems
@@ -70,6 +72,7 @@ SERVICES: Mapping[str, ShopService] = {
         ShopService(payments, payments_api.routes),
         ShopService(shipping, shipping_api.routes),
         ShopService(notifications, notifications_api.routes),
+        ShopService(overview, overview_api.routes),
     )
 }
 """Every service that owns a database; the gateway is made by `create_app` alike, and owns none."""

@@ -23,6 +23,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "shipping": 8007,
     "notifications": 8008,
     "providers": 8009,
+    "overview": 8010,
 }
 
 

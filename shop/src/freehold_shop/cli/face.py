@@ -16,6 +16,8 @@ from freehold_shop.supervisor.state import ProcessState, ShopState
 
 __all__ = ["Figures", "block", "status_line"]
 
+_IN_FLIGHT = ("placed", "stock-reserved", "payment-held")
+
 
 @dataclass(slots=True)
 class Figures:
@@ -52,7 +54,7 @@ def status_line(state: ShopState, figures: Figures) -> Text:
         line.append("orders does not answer", style="red")
     else:
         counts = dict(figures.by_status)
-        in_flight = counts.pop("placed", 0)
+        in_flight = sum(counts.pop(status, 0) for status in _IN_FLIGHT)
         line.append(f"{sum(counts.values()) + in_flight} orders", style="bold")
         for status, number in sorted(counts.items(), key=lambda item: -item[1]):
             line.append(f" · {number} {status}", style="red" if status == "cancelled" else "green")

@@ -18,6 +18,7 @@ from freehold_shop.inventory.contracts import ReleaseStock, ReserveStock, StockL
 from freehold_shop.money import Money
 from freehold_shop.notifications.contracts import SendConfirmation
 from freehold_shop.orders import placing
+from freehold_shop.orders.order import Stage
 from freehold_shop.payments.contracts import CapturePayment, HoldPayment, VoidHold
 from freehold_shop.shipping.contracts import CancelShipment, CreateShipment
 
@@ -40,8 +41,8 @@ class CheckoutState:
 
 
 async def confirm_order(state: CheckoutState, tx: Transaction) -> None:
-    """Everything is held and paid."""
-    await placing.confirm(tx, state.order_id)
+    """Everything is held and paid: the order hears of its stages together, at the end of the saga's own steps."""
+    await placing.reach(tx, state.order_id, Stage.CONFIRMED)
 
 
 async def cancel_order(state: CheckoutState, tx: Transaction) -> None:

@@ -1,42 +1,36 @@
-"""Placing, confirming and cancelling orders, each in the caller's transaction. Imports the rules.
+"""Placing orders and carrying them on, each in the caller's transaction. Imports the order's life, the aggregates.
 
-An order leaves `placed` once, by a conditional update: of confirmation and cancellation one wins, and the other finds
-nothing to do.
+What an order is follows from its events alone. Two transactions that decide on one order at the same time cannot both
+commit: the later one is done again, and decides on what the first one left.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from freehold.database import Row
+from freehold.aggregate.repository import Repository
 from freehold.transaction import Transaction
 from freehold_shop.moments import now_ms
 from freehold_shop.money import Money
-from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
-from freehold_shop.orders.domain import OrderStatus, lines_document, sold_lines, total_of
-
-__all__ = ["NewOrder", "OrderExists", "cancel", "confirm", "place"]
-
-_TAKE = """
-INSERT INTO orders (
-    order_id, customer_id, status, checkout, currency, total_pence, lines, placed_at_ms, created_at_ms
+from freehold_shop.orders.contracts import (
+    CheckoutMode,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderLine,
+    OrderPlaced,
+    OrderReturned,
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT DO NOTHING"""
+from freehold_shop.orders.domain import total_of
+from freehold_shop.orders.life import ORDER
+from freehold_shop.orders.order import Cancel, Order, Place, Reach, Stage
 
-_FIND = "SELECT customer_id, currency, lines FROM orders WHERE order_id = $1"
+__all__ = ["BOOK", "NewOrder", "cancel", "place", "reach"]
 
-# An order ends once: $5 whether a confirmed one may, $6 the only kind of checkout, if not any.
-_END = """
-UPDATE orders SET status = $2, reason = $3, ended_at_ms = $4
-WHERE order_id = $1
-    AND (status = 'placed' OR (status = 'confirmed' AND CAST($5 AS BOOLEAN)))
-    AND (CAST($6 AS TEXT) IS NULL OR checkout = CAST($6 AS TEXT))
-RETURNING customer_id, checkout, currency, total_pence"""
-
-
-class OrderExists(Exception):
-    """Another order, with other content, has this id."""
+BOOK: Final[Repository[Order | None]] = Repository(
+    ORDER, publish=(OrderPlaced, OrderConfirmed, OrderCancelled, OrderReturned)
+)
+"""All orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,33 +55,14 @@ async def place(tx: Transaction, order: NewOrder) -> bool:
 
     Raises `OrderExists` where the id belongs to an order with other content.
     """
-    now = now_ms()
-    values = (
-        order.order_id,
-        order.customer_id,
-        OrderStatus.PLACED.value,
-        order.checkout.value,
-        order.currency,
-        order.total.pence,
-        lines_document(order.lines),
-        order.placed_at_ms if order.placed_at_ms is not None else now,
-        now,
-    )
-    if not await tx.sql.execute(_TAKE, values):
-        await _check_same(tx, order)
-        return False
-    tx.publish(OrderPlaced(order.order_id, order.customer_id, order.checkout, order.total, order.lines))
-    return True
+    placed_at_ms = order.placed_at_ms if order.placed_at_ms is not None else now_ms()
+    wanted = Place(order.order_id, order.customer_id, order.checkout, order.total, order.lines, placed_at_ms)
+    return bool((await BOOK.execute(tx, order.order_id, wanted)).events)
 
 
-async def confirm(tx: Transaction, order_id: str) -> bool:
-    """The order is paid and about to leave. False: it is not `placed` any more."""
-    row = await _end(tx, order_id, OrderStatus.CONFIRMED)
-    if row is None:
-        return False
-    customer_id, checkout, currency, total_pence = row
-    tx.publish(OrderConfirmed(order_id, customer_id, CheckoutMode(checkout), Money(total_pence, currency)))
-    return True
+async def reach(tx: Transaction, order_id: str, stage: Stage) -> bool:
+    """The order has come this far. False: that was known, or it has ended another way."""
+    return bool((await BOOK.execute(tx, order_id, Reach(stage))).events)
 
 
 async def cancel(
@@ -97,30 +72,4 @@ async def cancel(
 
     `only` spares orders of the other kind of checkout. `confirmed_too` is for goods that turn out to be gone.
     """
-    row = await _end(tx, order_id, OrderStatus.CANCELLED, reason=reason, only=only, confirmed_too=confirmed_too)
-    if row is None:
-        return False
-    customer_id, checkout, _, _ = row
-    tx.publish(OrderCancelled(order_id, customer_id, CheckoutMode(checkout), reason))
-    return True
-
-
-async def _end(
-    tx: Transaction,
-    order_id: str,
-    status: OrderStatus,
-    *,
-    reason: str | None = None,
-    only: CheckoutMode | None = None,
-    confirmed_too: bool = False,
-) -> Row | None:
-    only_kind = only.value if only is not None else None
-    rows = await tx.sql.fetch(_END, (order_id, status.value, reason, now_ms(), confirmed_too, only_kind))
-    return rows[0] if rows else None
-
-
-async def _check_same(tx: Transaction, order: NewOrder) -> None:
-    customer_id, currency, document = (await tx.sql.fetch(_FIND, (order.order_id,)))[0]
-    lines = tuple(OrderLine(line.sku, line.quantity, line.price_pence) for line in sold_lines(document))
-    if (customer_id, currency, lines) != (order.customer_id, order.currency, order.lines):
-        raise OrderExists(order.order_id)
+    return bool((await BOOK.execute(tx, order_id, Cancel(reason, only, confirmed_too))).events)

@@ -34,6 +34,17 @@ _HEAD = (
 )
 
 
+_SUMMARY = (
+    "order_id",
+    "customer_id",
+    "status",
+    "currency",
+    "total_pence",
+    "line_count",
+    "pieces",
+    "placed_at_ms",
+    "ended_at_ms",
+)
 _Identity = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
 
 
@@ -66,6 +77,14 @@ def routes(running: RunningService) -> APIRouter:
     async def summarise() -> list[dict[str, Any]]:
         rest = "FROM (SELECT status, reason, count(*) AS number FROM orders GROUP BY status, reason) AS summary"
         return await read(running, ("status", "reason", "number"), rest)
+
+    @router.get("/order-summaries")
+    async def list_summaries(
+        customer_id: str,
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    ) -> list[dict[str, Any]]:
+        rest = f"FROM order_summary WHERE customer_id = $1 ORDER BY placed_at_ms DESC, order_id LIMIT {limit:d}"
+        return await read(running, _SUMMARY, rest, [customer_id])
 
     @query.post("/orders/query", openapi_extra=described(Wanted))
     async def show_many(request: Request) -> Response:

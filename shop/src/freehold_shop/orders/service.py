@@ -12,21 +12,27 @@ from freehold_shop.inventory.contracts import (
     InventoryReservationFailed,
     ReservationExpired,
     StockCommitRefused,
+    StockReserved,
     StockReturned,
 )
 from freehold_shop.orders import placing, returning
 from freehold_shop.orders.checkout import Checkout
 from freehold_shop.orders.contracts import CheckoutMode
+from freehold_shop.orders.order import Stage
+from freehold_shop.orders.rows import order_rows
+from freehold_shop.orders.summaries import summaries
 from freehold_shop.orders.tables import MIGRATIONS, country_copy
-from freehold_shop.payments.contracts import PaymentCaptured, PaymentDeclined, PaymentRefunded
+from freehold_shop.payments.contracts import PaymentCaptured, PaymentDeclined, PaymentHeld, PaymentRefunded
 from freehold_shop.reference.contracts import CountryDefined
-from freehold_shop.shipping.contracts import ShipmentFailed
+from freehold_shop.shipping.contracts import ShipmentDelivered, ShipmentDispatched, ShipmentFailed
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
 __all__ = ["orders"]
 
 orders = Service("orders", migrations=MIGRATIONS)
 orders.directs(Checkout)
+orders.projects(order_rows)
+orders.projects(summaries)
 
 RESERVATION_EXPIRED = "reservation-expired"
 
@@ -49,10 +55,22 @@ async def copy_country(event: CountryDefined, tx: Transaction) -> None:
     await keep_country(tx.connection, country_copy, event)
 
 
+@orders.handles(StockReserved)
+async def note_reserved_stock(event: StockReserved, tx: Transaction) -> None:
+    """Choreographed: the goods are held."""
+    await placing.reach(tx, event.order_id, Stage.STOCK_RESERVED)
+
+
+@orders.handles(PaymentHeld)
+async def note_held_payment(event: PaymentHeld, tx: Transaction) -> None:
+    """Choreographed: the money is held."""
+    await placing.reach(tx, event.order_id, Stage.PAYMENT_HELD)
+
+
 @orders.handles(PaymentCaptured)
 async def confirm_paid_order(event: PaymentCaptured, tx: Transaction) -> None:
     """Choreographed: the last step is done. For an order that was cancelled meanwhile payments gives the money back."""
-    await placing.confirm(tx, event.order_id)
+    await placing.reach(tx, event.order_id, Stage.CONFIRMED)
 
 
 @orders.handles(InventoryReservationFailed)
@@ -83,6 +101,18 @@ async def cancel_stuck_order(event: ReservationExpired, tx: Transaction) -> None
 async def cancel_confirmed_order(event: StockCommitRefused, tx: Transaction) -> None:
     """The order was confirmed too late, and its goods are gone. Payments and shipping give back at the cancellation."""
     await placing.cancel(tx, event.order_id, RESERVATION_EXPIRED, confirmed_too=True)
+
+
+@orders.handles(ShipmentDispatched)
+async def note_shipment(event: ShipmentDispatched, tx: Transaction) -> None:
+    """The carrier has taken the parcel."""
+    await placing.reach(tx, event.order_id, Stage.SHIPPED)
+
+
+@orders.handles(ShipmentDelivered)
+async def note_delivery(event: ShipmentDelivered, tx: Transaction) -> None:
+    """The customer has the parcel."""
+    await placing.reach(tx, event.order_id, Stage.DELIVERED)
 
 
 @orders.handles(PaymentRefunded)

@@ -1,13 +1,25 @@
-"""Tables of the orders' database. Imports SQLAlchemy, Freehold's migrations and the copies."""
+"""Tables of the orders' database. Imports SQLAlchemy, Freehold's migrations and the copies.
+
+`orders`, `order_return` and `order_summary` are read models: projections make and fill them from the orders' events.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
 
 from freehold.migrations import Migration
 from freehold_shop.copies import COUNTRY_COPY_DDL, CUSTOMER_COPY_DDL, country_copy_table, customer_copy_table
 
-__all__ = ["MIGRATIONS", "country_copy", "customer_copy", "metadata", "order_return", "orders", "return_request"]
+__all__ = [
+    "MIGRATIONS",
+    "country_copy",
+    "customer_copy",
+    "metadata",
+    "order_return",
+    "order_summary",
+    "orders",
+    "return_request",
+]
 
 metadata = MetaData()
 
@@ -18,16 +30,18 @@ orders = Table(
     "orders",
     metadata,
     Column("order_id", Text, primary_key=True),
-    Column("customer_id", Text),
-    Column("status", Text),
+    Column("customer_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
     Column("reason", Text),  # why it was cancelled
-    Column("checkout", Text),
-    Column("currency", Text),
-    Column("total_pence", BigInteger),
-    Column("lines", Text),  # JSON: [[sku, quantity, price_pence, returned], …]
-    Column("placed_at_ms", BigInteger),  # the business's time: when the customer ordered
-    Column("created_at_ms", BigInteger),  # when this service took the order
+    Column("checkout", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("total_pence", BigInteger, nullable=False),
+    Column("lines", Text, nullable=False),  # JSON: [[sku, quantity, price_pence, returned], …]
+    Column("placed_at_ms", BigInteger, nullable=False),  # the business's time: when the customer ordered
+    Column("created_at_ms", BigInteger, nullable=False),  # when this service took the order
     Column("ended_at_ms", BigInteger),  # when it was confirmed or cancelled
+    Index("orders_of_customer", "customer_id", "placed_at_ms"),
+    Index("orders_by_status", "status", "reason"),
 )
 
 return_request = Table(
@@ -44,11 +58,27 @@ order_return = Table(
     metadata,
     Column("return_ref", Text, primary_key=True),
     Column("order_id", Text, primary_key=True),
-    Column("lines", Text),  # JSON, as in orders; the last number is 0
-    Column("currency", Text),
-    Column("refund_pence", BigInteger),
-    Column("refunded", Boolean),
-    Column("restocked", Boolean),
+    Column("lines", Text, nullable=False),  # JSON, as in orders; the last number is 0
+    Column("currency", Text, nullable=False),
+    Column("refund_pence", BigInteger, nullable=False),
+    Column("refunded", Boolean, nullable=False),
+    Column("restocked", Boolean, nullable=False),
+    Index("order_return_of_order", "order_id"),
+)
+
+order_summary = Table(
+    "order_summary",
+    metadata,
+    Column("order_id", Text, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("total_pence", BigInteger, nullable=False),
+    Column("line_count", BigInteger, nullable=False),
+    Column("pieces", BigInteger, nullable=False),
+    Column("placed_at_ms", BigInteger, nullable=False),
+    Column("ended_at_ms", BigInteger),
+    Index("order_summary_of_customer", "customer_id", "placed_at_ms"),
 )
 
 MIGRATIONS = (
@@ -90,6 +120,19 @@ MIGRATIONS = (
                     PRIMARY KEY (return_ref, order_id)
                 )""",
                 "CREATE INDEX order_return_of_order ON order_return (order_id)",
+            )
+        },
+    ),
+    # Orders from before they were kept as events stay readable; they have no history to make the new tables from.
+    Migration(
+        "002-orders-as-events",
+        {
+            "": (
+                "DROP INDEX orders_of_customer",
+                "DROP INDEX orders_by_status",
+                "DROP INDEX order_return_of_order",
+                "ALTER TABLE orders RENAME TO orders_before_events",
+                "ALTER TABLE order_return RENAME TO order_return_before_events",
             )
         },
     ),

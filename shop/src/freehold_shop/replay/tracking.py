@@ -16,7 +16,7 @@ from freehold_shop.replay.patience import Patience
 __all__ = ["POLL_SECONDS", "Tracker"]
 
 POLL_SECONDS = 0.2
-_PLACED = "placed"
+_IN_FLIGHT = frozenset({"placed", "stock-reserved", "payment-held"})
 S = TypeVar("S")
 
 
@@ -55,7 +55,7 @@ class Tracker:
 
     def _note_orders(self, states: Sequence[OrderState]) -> None:
         for state in states:
-            if state.status != _PLACED:
+            if state.status not in _IN_FLIGHT:
                 _end(self._orders, state.order_id, state)
                 self._patience.progress()
 

@@ -21,6 +21,7 @@ SERVICE_NAMES = (
     "payments",
     "shipping",
     "notifications",
+    "overview",
     "gateway",
 )
 INSTANCES_MAX = 8

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from freehold_shop.orders.domain import OrderStatus
+from freehold_shop.orders.domain import IN_FLIGHT, OrderStatus
 from freehold_shop.providers.wire import SummaryPage
 from freehold_shop.verify.readers import Reader
 from freehold_shop.verify.scratch import Scratch
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-SOLD_STATUSES = (OrderStatus.CONFIRMED, OrderStatus.PARTIALLY_RETURNED, OrderStatus.RETURNED)
+SOLD_STATUSES = frozenset(OrderStatus) - IN_FLIGHT - {OrderStatus.CANCELLED}
 """An order that was paid and not given up; what came back of it counts as returned, not as never sold."""
 _FOR_EVER_MS = 2**62
 
@@ -68,7 +68,7 @@ def load_orders(scratch: Scratch, reader: Reader, settled_before_ms: int | None)
     )
     sold: Counter[str] = Counter()
     scratch.load(
-        "INSERT INTO customer_order VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        "INSERT INTO customer_order VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
         _orders(reader, sold),
     )
     scratch.load("INSERT INTO sold VALUES (?, ?)", sold.items())
@@ -181,11 +181,11 @@ def _orders(reader: Reader, sold: Counter[str]) -> Iterator[tuple[Any, ...]]:
         pieces = sum(quantity for _, quantity, _, _ in lines)
         line_pence = sum(quantity * price_pence for _, quantity, price_pence, _ in lines)
         returned = sum(returned for _, _, _, returned in lines)
-        ended = int(status != OrderStatus.PLACED)
+        ended = int(status not in IN_FLIGHT)
         changed_at_ms = max(placed_at_ms, ended_at_ms or 0)
         yield (
             order_id, customer_id, checkout, status, total_pence, pieces, returned, line_pence,
-            placed_at_ms, changed_at_ms, ended,
+            placed_at_ms, changed_at_ms, int(status in SOLD_STATUSES), ended,
         )  # fmt: skip
 
 

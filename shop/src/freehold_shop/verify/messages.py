@@ -78,6 +78,10 @@ def _waiting_queries(reader: Reader) -> Mapping[str, str]:
             f"SELECT CAST(id AS TEXT), key, {reader.ms('failed_at')}, type || ' ' || reason"
             " FROM freehold_dead_letter WHERE status = 'dead'"
         ),
+        "parked": (
+            f"SELECT CAST(event_id AS TEXT), stream, {reader.ms('parked_at')}, projection || ' ' || error"
+            " FROM freehold_parked"
+        ),
         "timer": f"SELECT CAST(id AS TEXT), key, {reader.ms('due_at')}, name FROM freehold_schedule",
     }
 

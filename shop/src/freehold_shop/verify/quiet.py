@@ -22,9 +22,13 @@ _BACKLOG: Mapping[str, str] = {
     "outbox messages": "SELECT count(*) FROM freehold_outbox",
     "deferred messages": "SELECT count(*) FROM freehold_deferred",
     "sagas": "SELECT count(*) FROM freehold_saga WHERE status IN ('running', 'compensating')",
+    "read models behind": """SELECT count(*) FROM freehold_checkpoint AS reached
+        JOIN freehold_projection AS live USING (projection, generation)
+        WHERE live.state = 'live' AND EXISTS (SELECT 1 FROM freehold_event
+            WHERE position > reached.position AND bucket % live.partitions = reached.partition)""",
 }
 _ORDERS_BACKLOG: Mapping[str, str] = {
-    "orders": "SELECT count(*) FROM orders WHERE status = 'placed'",
+    "orders": "SELECT count(*) FROM orders WHERE status IN ('placed', 'stock-reserved', 'payment-held')",
     "returns": "SELECT count(*) FROM order_return WHERE NOT (refunded AND restocked)",
 }
 

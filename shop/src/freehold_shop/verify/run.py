@@ -23,6 +23,8 @@ from freehold_shop.verify.checks import ALL_CHECKS
 from freehold_shop.verify.engines import load_engine_findings
 from freehold_shop.verify.messages import load_framework, load_subscriptions
 from freehold_shop.verify.model import Verification
+from freehold_shop.verify.models import load_kept, load_models, load_streams
+from freehold_shop.verify.parts import load_heard, load_told
 from freehold_shop.verify.quiet import Quietness, wait_until_quiet
 from freehold_shop.verify.readers import open_reader
 from freehold_shop.verify.schema import SCHEMA
@@ -99,8 +101,14 @@ def _load_services(scratch: Scratch, databases: Mapping[str, str], settled_befor
             load_framework(scratch, service, reader)
             loading.load_sources(scratch, service, reader)
             loading.load_copies(scratch, service, reader)
+            load_told(scratch, service, reader)
+            load_streams(scratch, service, reader)
+            load_models(scratch, service, reader)
             if service in own:
                 own[service](scratch, reader)
+            if service == "overview":
+                load_kept(scratch, reader)
+                load_heard(scratch, reader)
             if service == "orders":
                 loading.load_orders(scratch, reader, settled_before_ms)
     load_engine_findings(scratch, databases)

@@ -14,7 +14,7 @@ CREATE TABLE moment (now_ms INTEGER, quiet INTEGER);
 CREATE TABLE customer_order (
     order_id TEXT PRIMARY KEY, customer_id TEXT, checkout TEXT, status TEXT, total_pence INTEGER,
     pieces INTEGER, returned_pieces INTEGER, line_pence INTEGER, placed_at_ms INTEGER, changed_at_ms INTEGER,
-    ended INTEGER, settled INTEGER
+    sold INTEGER, ended INTEGER, settled INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE order_return (
     return_ref TEXT, order_id TEXT, refund_pence INTEGER, pieces INTEGER, ended INTEGER, requested_at_ms INTEGER,
@@ -63,5 +63,11 @@ CREATE TABLE source_fact (kind TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id)
 CREATE TABLE copied_fact (
     service TEXT, kind TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id, service)
 ) WITHOUT ROWID;
+CREATE TABLE told_fact (kind TEXT, order_id TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE TABLE heard_fact (kind TEXT, order_id TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE TABLE folded (service TEXT, model TEXT, id TEXT, facts TEXT, PRIMARY KEY (model, id)) WITHOUT ROWID;
+CREATE TABLE modelled (service TEXT, model TEXT, id TEXT, facts TEXT, PRIMARY KEY (model, id)) WITHOUT ROWID;
+CREATE TABLE broken_stream (service TEXT, stream TEXT, what TEXT);
+CREATE TABLE kept (id TEXT, copies INTEGER, PRIMARY KEY (id)) WITHOUT ROWID;
 CREATE TABLE engine_finding (service TEXT, what TEXT);
 """

@@ -20,6 +20,7 @@ from freehold.settings import Settings
 from freehold_shop import settings as shop_settings
 from freehold_shop.assembly import SERVICES, create_app
 from freehold_shop.calls import close_calls
+from freehold_shop.orders.domain import IN_FLIGHT
 from freehold_shop.providers import ProvidersClient
 from freehold_shop.providers.book import Book
 from freehold_shop.providers.ledger import Ledger
@@ -57,7 +58,7 @@ class Shop:
         assert answer.status_code == 201, answer.text
 
     async def ended(self, order_id: str) -> dict[str, Any]:
-        """The order once it is not `placed` any more."""
+        """The order once it is decided whether it is sold."""
         await until(lambda: self._has_ended(order_id))
         document: dict[str, Any] = (await self.clients["orders"].get(f"/orders/{order_id}")).json()
         return document
@@ -74,7 +75,8 @@ class Shop:
             return list(await connection.fetch(sql, parameters))
 
     async def _has_ended(self, order_id: str) -> bool:
-        return bool((await self.clients["orders"].get(f"/orders/{order_id}")).json()["status"] != "placed")
+        document = (await self.clients["orders"].get(f"/orders/{order_id}")).json()
+        return document["status"] not in IN_FLIGHT
 
 
 @asynccontextmanager
@@ -92,8 +94,10 @@ async def running_shop(
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         before = shop_settings.settings()
         stack.callback(configure, before)
-        # Nothing listens at the services' own addresses: who calls another one gets no answer.
-        urls = {**dict.fromkeys(DEFAULT_PORTS, "http://127.0.0.1:9"), "providers": url}
+        # Nothing listens at the services' own addresses: who calls another one than inventory gets no answer.
+        clients: dict[str, httpx.AsyncClient] = {}
+        inventory = await stack.enter_async_context(_listening("inventory", clients))
+        urls = {**dict.fromkeys(DEFAULT_PORTS, "http://127.0.0.1:9"), "providers": url, "inventory": inventory}
         configure(ShopSettings(urls=urls, hold_seconds=hold_seconds))
         stack.push_async_callback(close_calls)
         settings = {name: _settings(name, directory, databases or {}) for name in SERVICES}
@@ -101,12 +105,30 @@ async def running_shop(
         runtime = await stack.enter_async_context(Runtime(*declared, settings=settings))
         await SERVICES["reference"].on_start(runtime["reference"])
         await until(lambda: _knows_countries(runtime["users"]))
-        clients = {
-            name: await stack.enter_async_context(_client(create_app(name, runtime[name]), runtime[name]))
-            for name in SERVICES
-        }
+        for name in SERVICES:
+            client = _client(create_app(name, runtime[name]), runtime[name])
+            clients[name] = await stack.enter_async_context(client)
         providers = await stack.enter_async_context(ProvidersClient(url))
         yield Shop(runtime, clients, providers)
+
+
+@asynccontextmanager
+async def _listening(name: str, clients: Mapping[str, httpx.AsyncClient]) -> AsyncIterator[str]:
+    """A socket behind which the service of this name answers what is read of it."""
+
+    async def answer(request: web.Request) -> web.Response:
+        found = await clients[name].get(request.path_qs)
+        return web.Response(body=found.content, status=found.status_code, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 def _settings(name: str, directory: Path, databases: Mapping[str, str]) -> Settings:

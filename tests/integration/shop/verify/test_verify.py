@@ -35,20 +35,20 @@ async def test_a_finished_shop_holds(shop: FinishedShop) -> None:
 DAMAGES = [
     pytest.param(
         "orders",
-        "UPDATE order_return SET refund_pence = refund_pence + 1 WHERE return_ref = 'C600100'",
-        {"money-per-order", "money-in-total"},
+        "UPDATE order_return__g1 SET refund_pence = refund_pence + 1 WHERE return_ref = 'C600100'",
+        {"money-per-order", "money-in-total", "returns-fold"},
         id="refund-promised-and-not-given",
     ),
     pytest.param(
         "payments",
         f"UPDATE payment SET captured_pence = captured_pence - 1 WHERE order_id = {CONFIRMED_PAYMENT}",
-        {"payments-agree-with-provider"},
+        {"payments-agree-with-provider", "overview-agrees"},
         id="payment-written-down-wrongly",
     ),
     pytest.param(
         "orders",
-        f"UPDATE orders SET lines = json_set(lines, '$[0][2]', 1) WHERE order_id = {SOLD}",
-        {"prices-add-up"},
+        f"UPDATE orders__g1 SET lines = json_set(lines, '$[0][2]', 1) WHERE order_id = {SOLD}",
+        {"prices-add-up", "orders-fold"},
         id="price-of-a-line-changed",
     ),
     pytest.param(
@@ -106,7 +106,7 @@ DAMAGES = [
     pytest.param(
         "shipping",
         f"DELETE FROM shipment WHERE order_id = '{FIRST}'",
-        {"sold-orders-complete"},
+        {"sold-orders-complete", "overview-agrees"},
         id="sold-without-a-parcel",
     ),
     pytest.param(
@@ -114,7 +114,7 @@ DAMAGES = [
         "INSERT INTO shipment (order_id, shipment_id, customer_id, status, country, address, changed_at_ms)"
         f" VALUES ('{CANCELLED}', 'x', '13', 'created', 'FR', 'somewhere', 0)"
         " ON CONFLICT (order_id) DO UPDATE SET status = 'created'",
-        {"cancelled-orders-hold-nothing"},
+        {"cancelled-orders-hold-nothing", "overview-agrees"},
         id="cancelled-with-a-parcel",
     ),
     pytest.param(
@@ -182,6 +182,62 @@ DAMAGES = [
         {"country-copies-agree"},
         id="country-copy-differs",
     ),
+    pytest.param(
+        "orders",
+        f"UPDATE orders__g1 SET reason = 'declined' WHERE order_id = {SOLD}",
+        {"orders-fold"},
+        id="order-is-not-its-history",
+    ),
+    pytest.param(
+        "orders",
+        f"UPDATE order_summary__g1 SET status = 'shipped' WHERE order_id = '{FIRST}'",
+        {"order-summary-folds"},
+        id="summary-differs",
+    ),
+    pytest.param(
+        "orders",
+        f"DELETE FROM order_summary__g1 WHERE order_id = '{FIRST}'",
+        {"order-summary-folds"},
+        id="summary-is-missing",
+    ),
+    pytest.param(
+        "overview",
+        "UPDATE customer_profile__g1 SET name = 'somebody else' WHERE customer_id = '10'",
+        {"customer-360-folds"},
+        id="overview-of-a-customer-differs",
+    ),
+    pytest.param(
+        "overview",
+        f"UPDATE customer_order__g1 SET refunded_pence = 1 WHERE order_id = '{FIRST}'",
+        {"customer-360-folds", "overview-agrees"},
+        id="overview-of-a-payment-differs",
+    ),
+    pytest.param(
+        "overview",
+        f"DELETE FROM customer_notification__g1 WHERE order_id = '{FIRST}'",
+        {"customer-360-folds", "overview-agrees"},
+        id="overview-of-an-e-mail-is-missing",
+    ),
+    pytest.param(
+        "orders",
+        "UPDATE freehold_event SET version = 99 WHERE position ="
+        f" (SELECT max(position) FROM freehold_event WHERE stream = 'order-{FIRST}')",
+        {"streams-whole"},
+        id="stream-with-a-gap",
+    ),
+    pytest.param(
+        "overview",
+        "DELETE FROM freehold_event WHERE position = (SELECT max(position) FROM freehold_event"
+        f" WHERE stream = 'order-{FIRST}' AND type = 'notifications.notification-sent')",
+        {"overview-keeps-once", "customer-360-folds", "streams-whole"},
+        id="told-and-not-kept",
+    ),
+    pytest.param(
+        "overview",
+        "INSERT INTO freehold_parked VALUES ('customer-360', 1, 0, 'order-x', 1, 1, 'e', 'x.y', 'E', '', 1, 0, NULL)",
+        {"nothing-parked"},
+        id="stream-parked",
+    ),
 ]
 
 
@@ -208,10 +264,18 @@ async def test_messages_that_wait_are_seen(shop: FinishedShop) -> None:
     assert failing == {"outboxes-drained", "nothing-deferred"}
 
 
+async def test_a_read_model_that_is_behind_is_seen(shop: FinishedShop) -> None:
+    shop.damage("orders", "UPDATE freehold_checkpoint SET position = 3")
+    verified = await shop.look()
+    assert set(verified.quietness.moving) == {"read models behind"}
+    failing = {check.name for check in verified.verification.checks if not check.ok}
+    assert failing == {"order-summary-folds"}, "it has rows of events that it says it has not seen"
+
+
 async def test_an_order_that_hangs_is_seen(shop: FinishedShop) -> None:
     shop.damage(
         "orders",
-        f"UPDATE orders SET status = 'placed', ended_at_ms = NULL, created_at_ms = 1 WHERE order_id = '{FIRST}'",
+        f"UPDATE orders__g1 SET status = 'placed', ended_at_ms = NULL, created_at_ms = 1 WHERE order_id = '{FIRST}'",
     )
     verified = await shop.look()
     failing = {check.name for check in verified.verification.checks if not check.ok}

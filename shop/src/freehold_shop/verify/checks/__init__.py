@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from freehold_shop.verify.checks.copies import COPY_CHECKS
 from freehold_shop.verify.checks.engines import ENGINE_CHECKS
 from freehold_shop.verify.checks.messages import MESSAGE_CHECKS
+from freehold_shop.verify.checks.models import MODEL_CHECKS
 from freehold_shop.verify.checks.money import MONEY_CHECKS
 from freehold_shop.verify.checks.orders import ORDER_CHECKS
 from freehold_shop.verify.checks.sagas import SAGA_CHECKS
@@ -21,5 +22,6 @@ ALL_CHECKS: Sequence[Callable[[Scratch], Check]] = (
     *SAGA_CHECKS,
     *MESSAGE_CHECKS,
     *COPY_CHECKS,
+    *MODEL_CHECKS,
     *ENGINE_CHECKS,
 )

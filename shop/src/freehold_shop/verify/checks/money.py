@@ -10,7 +10,7 @@ __all__ = ["MONEY_CHECKS"]
 # What an order is worth to us in the end: its total if it was sold, less what came back.
 _WORTH = """
 SELECT customer_order.order_id, customer_order.settled,
-    CASE WHEN status IN ('confirmed', 'partially-returned', 'returned') THEN total_pence ELSE 0 END
+    CASE WHEN sold = 1 THEN total_pence ELSE 0 END
     - coalesce((SELECT sum(refund_pence) FROM order_return
                 WHERE order_return.order_id = customer_order.order_id AND order_return.ended = 1
                 AND status <> 'cancelled'), 0) AS worth

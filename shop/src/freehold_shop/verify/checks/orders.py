@@ -45,9 +45,9 @@ def sold_orders_are_complete(scratch: Scratch) -> Check:
                 || ', parcel ' || coalesce(shipment.status, 'missing')
             FROM customer_order LEFT JOIN payment USING (order_id)
             LEFT JOIN reservation USING (order_id) LEFT JOIN shipment USING (order_id)
-            WHERE settled = 1 AND customer_order.status IN ('confirmed', 'partially-returned', 'returned')
+            WHERE settled = 1 AND sold = 1
             AND (coalesce(payment.status, '') <> 'captured' OR coalesce(reservation.status, '') <> 'committed'
-                OR coalesce(shipment.status, '') <> 'created')""",
+                OR coalesce(shipment.status, '') NOT IN ('created', 'dispatched', 'delivered'))""",
     )
 
 
@@ -65,7 +65,7 @@ def cancelled_orders_hold_nothing(scratch: Scratch) -> Check:
             AND (coalesce(payment.status, '') IN ('holding', 'held')
                 OR coalesce(payment.captured_pence, 0) <> coalesce(payment.refunded_pence, 0)
                 OR coalesce(reservation.status, '') IN ('held', 'committed')
-                OR coalesce(shipment.status, '') = 'created')""",
+                OR coalesce(shipment.status, '') IN ('created', 'dispatched', 'delivered'))""",
     )
 
 

@@ -40,7 +40,7 @@ def sagas_agree_with_orders(scratch: Scratch) -> Check:
         """SELECT saga.id, saga.status || ', order ' || customer_order.status
             FROM saga JOIN customer_order USING (order_id)
             WHERE settled = 1 AND (
-                (saga.status = 'completed' AND customer_order.status = 'placed')
+                (saga.status = 'completed' AND ended = 0)
                 OR (saga.status = 'compensated' AND customer_order.status <> 'cancelled'))""",
     )
 

@@ -54,8 +54,7 @@ def goods_left_for_sold_orders(scratch: Scratch) -> Check:
             SELECT order_id, coalesce(gone.pieces, 0) || ' pieces left, status ' || status
             FROM customer_order LEFT JOIN gone ON gone.reference = order_id
             WHERE settled = 1 AND coalesce(gone.pieces, 0) <>
-                CASE WHEN status IN ('confirmed', 'partially-returned', 'returned')
-                THEN customer_order.pieces ELSE 0 END""",
+                CASE WHEN sold = 1 THEN customer_order.pieces ELSE 0 END""",
     )
 
 

@@ -1,0 +1,91 @@
+"""The tables `orders` and `order_return`, written in the transaction that appends the events: never behind.
+
+What this service decides over several orders at once, and what its API answers without a token, is read from them.
+Imports Freehold's projections, the tables and the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.projection.declaration import Applied, Projection, ProjectionWrite
+from freehold_shop.orders.changes import STANDING_EVENTS, Changes
+from freehold_shop.orders.domain import OrderStatus, lines_document, sold_lines, take_back
+from freehold_shop.orders.history import OrderReturnRefunded, OrderReturnRequested, OrderReturnRestocked
+from freehold_shop.orders.tables import order_return, orders
+
+__all__ = ["order_rows"]
+
+_TAKE = """
+INSERT INTO {orders} (
+    order_id, customer_id, status, checkout, currency, total_pence, lines, placed_at_ms, created_at_ms
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+_STAND = """
+UPDATE {orders} SET
+    status = CASE WHEN status IN ($3, $4) THEN status ELSE CAST($2 AS TEXT) END,
+    reason = coalesce(CAST($5 AS TEXT), reason), ended_at_ms = coalesce(CAST($6 AS BIGINT), ended_at_ms)
+WHERE order_id = $1"""
+_LINES = "SELECT lines FROM {orders} WHERE order_id = $1"
+_KEEP_LINES = "UPDATE {orders} SET lines = $2 WHERE order_id = $1"
+_REQUEST = """
+INSERT INTO {order_return} (return_ref, order_id, lines, currency, refund_pence, refunded, restocked)
+VALUES ($1, $2, $3, $4, $5, $6, $7)"""
+_REFUNDED = "UPDATE {order_return} SET refunded = $3 WHERE return_ref = $1 AND order_id = $2"
+_RESTOCKED = "UPDATE {order_return} SET restocked = $3 WHERE return_ref = $1 AND order_id = $2"
+
+order_rows = Projection(
+    "orders",
+    tables=(orders, order_return),
+    categories={"order"},
+    inline=True,
+    key_columns={"orders": "order_id", "order_return": "order_id"},
+)
+
+
+@order_rows.on_batch(*STANDING_EVENTS, OrderReturnRequested, OrderReturnRefunded, OrderReturnRestocked)
+async def write_rows(batch: Sequence[Applied], write: ProjectionWrite) -> None:
+    """Write each order's row once, then what came of its returns."""
+    changes = Changes.of(batch)
+    if changes.placed:
+        await write.sql.execute_many(
+            _named(_TAKE, write),
+            [
+                (
+                    event.order_id, event.customer_id, OrderStatus.PLACED.value, event.checkout.value,
+                    event.total.currency, event.total.pence, lines_document(event.lines), event.placed_at_ms, taken_at,
+                )
+                for event, taken_at in changes.placed
+            ],
+        )  # fmt: skip
+    if changes.standings:
+        await write.sql.execute_many(
+            _named(_STAND, write),
+            [
+                (order_id, each.status.value, each.spared[0].value, each.spared[1].value, each.reason, each.ended_at_ms)
+                for order_id, each in changes.standings.items()
+            ],
+        )
+    for event, _ in batch:
+        match event:
+            case OrderReturnRequested():
+                await _keep_return(event, write)
+            case OrderReturnRefunded(order_id, return_ref):
+                await write.sql.execute(_named(_REFUNDED, write), (return_ref, order_id, True))
+            case OrderReturnRestocked(order_id, return_ref):
+                await write.sql.execute(_named(_RESTOCKED, write), (return_ref, order_id, True))
+            case _:
+                pass
+
+
+async def _keep_return(event: OrderReturnRequested, write: ProjectionWrite) -> None:
+    document = (await write.sql.fetch(_named(_LINES, write), (event.order_id,)))[0][0]
+    left = lines_document(take_back(sold_lines(document), event.lines))
+    await write.sql.execute(_named(_KEEP_LINES, write), (event.order_id, left))
+    lines, refund = lines_document(event.lines), event.refund
+    values = (event.return_ref, event.order_id, lines, refund.currency, refund.pence, False, False)
+    await write.sql.execute(_named(_REQUEST, write), values)
+
+
+def _named(statement: str, write: ProjectionWrite) -> str:
+    return statement.format(orders=write.name(orders), order_return=write.name(order_return))

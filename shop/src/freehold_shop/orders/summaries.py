@@ -1,0 +1,61 @@
+"""The read model `order_summary`: a customer's orders at a glance, newest first. It follows the events behind the
+commit, so whoever has just written reads it with a consistency token.
+
+Imports Freehold's projections, the tables and the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.projection.declaration import Applied, Projection, ProjectionWrite
+from freehold_shop.orders.changes import STANDING_EVENTS, Changes
+from freehold_shop.orders.domain import OrderStatus
+from freehold_shop.orders.tables import order_summary
+
+__all__ = ["summaries"]
+
+_TAKE = """
+INSERT INTO {order_summary} (
+    order_id, customer_id, status, currency, total_pence, line_count, pieces, placed_at_ms
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
+_STAND = """
+UPDATE {order_summary} SET
+    status = CASE WHEN status IN ($3, $4) THEN status ELSE CAST($2 AS TEXT) END,
+    ended_at_ms = coalesce(CAST($5 AS BIGINT), ended_at_ms)
+WHERE order_id = $1"""
+
+summaries = Projection(
+    "order-summary",
+    tables=(order_summary,),
+    categories={"order"},
+    partitions=4,
+    key_columns={"order_summary": "order_id"},
+)
+
+
+@summaries.on_batch(*STANDING_EVENTS)
+async def summarise(batch: Sequence[Applied], write: ProjectionWrite) -> None:
+    """Write each order's row once."""
+    changes = Changes.of(batch)
+    if changes.placed:
+        await write.sql.execute_many(
+            _TAKE.format(order_summary=write.name(order_summary)),
+            [
+                (
+                    event.order_id, event.customer_id, OrderStatus.PLACED.value, event.total.currency,
+                    event.total.pence, len(event.lines), sum([line.quantity for line in event.lines]),
+                    event.placed_at_ms,
+                )
+                for event, _ in changes.placed
+            ],
+        )  # fmt: skip
+    if changes.standings:
+        await write.sql.execute_many(
+            _STAND.format(order_summary=write.name(order_summary)),
+            [
+                (order_id, each.status.value, each.spared[0].value, each.spared[1].value, each.ended_at_ms)
+                for order_id, each in changes.standings.items()
+            ],
+        )

@@ -1,0 +1,84 @@
+"""The read model of a customer's 360, written from the events that the overview has kept.
+
+A batch writes each order's row once. Imports Freehold's projections, the tables and the contracts of users and
+notifications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.projection.declaration import Applied, Projection, ProjectionWrite
+from freehold_shop.notifications.contracts import NotificationSent
+from freehold_shop.overview.standing import COLUMNS, ORDER_EVENTS, Facts, facts_of
+from freehold_shop.overview.tables import customer_notification, customer_order, customer_profile
+from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
+
+__all__ = ["customer_360", "merge"]
+
+_RISING: Final = frozenset({"standing", "hold"})
+_KEEP_PROFILE: Final = """
+INSERT INTO {profile} AS known (customer_id, name, email, country, revision) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (customer_id) DO UPDATE SET
+    name = excluded.name, email = excluded.email, country = excluded.country, revision = excluded.revision
+WHERE known.revision < excluded.revision"""
+_NOTIFIED: Final = "INSERT INTO {notification} (order_id, template) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+
+
+def _keep_order() -> str:
+    """What an event does not say stays as it is known; what rises does not fall."""
+    says = [
+        f"{name} = CASE WHEN excluded.{name} > known.{name} THEN excluded.{name} ELSE known.{name} END"
+        if name in _RISING
+        else f"{name} = coalesce(excluded.{name}, known.{name})"
+        for name in COLUMNS
+    ]
+    places = ", ".join(f"${number}" for number in range(1, len(COLUMNS) + 2))
+    return (
+        f"INSERT INTO {{order}} AS known (order_id, {', '.join(COLUMNS)}) VALUES ({places})"  # noqa: S608 - our names
+        f" ON CONFLICT (order_id) DO UPDATE SET {', '.join(says)}"
+    )
+
+
+_KEEP_ORDER: Final = _keep_order()
+
+customer_360 = Projection(
+    "customer-360",
+    tables=(customer_profile, customer_order, customer_notification),
+    categories={"customer", "order"},
+    partitions=4,
+)
+
+
+@customer_360.on_batch(CustomerRegistered, UserUpdated, NotificationSent, *ORDER_EVENTS)
+async def write_overview(batch: Sequence[Applied], write: ProjectionWrite) -> None:
+    """Write what a batch comes to."""
+    profiles: list[tuple[object, ...]] = []
+    notified: list[tuple[object, ...]] = []
+    orders: dict[str, Facts] = {}
+    for event, _ in batch:
+        match event:
+            case CustomerRegistered() | UserUpdated():
+                profiles.append((event.customer_id, event.name, event.email, event.country, event.revision))
+            case NotificationSent(order_id, template):
+                notified.append((order_id, template))
+            case _:
+                merge(orders.setdefault(event.order_id, {"standing": 0, "hold": 0}), facts_of(event))
+    if profiles:
+        await write.sql.execute_many(_KEEP_PROFILE.format(profile=write.name(customer_profile)), profiles)
+    if orders:
+        rows = [(order_id, *(facts.get(name) for name in COLUMNS)) for order_id, facts in sorted(orders.items())]
+        await write.sql.execute_many(_KEEP_ORDER.format(order=write.name(customer_order)), rows)
+    if notified:
+        await write.sql.execute_many(_NOTIFIED.format(notification=write.name(customer_notification)), notified)
+
+
+def merge(known: Facts, told: Facts) -> None:
+    """Add what an event says to what is known, in place."""
+    for name, value in told.items():
+        before = known.get(name)
+        if name in _RISING and isinstance(value, int) and isinstance(before, int):
+            known[name] = max(int(value), before)
+        elif value is not None:
+            known[name] = value

@@ -1,0 +1,51 @@
+"""The overview: keeps what the other services tell of customers and orders, and makes a read model of it.
+
+Each event is kept as it came, in a stream of the order or customer it is about: the read model can be built anew from
+them without asking anybody. Imports Freehold, its own modules and the contracts of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from freehold.service import Service
+from freehold.transaction import Transaction
+from freehold_shop.notifications.contracts import NotificationSent
+from freehold_shop.overview.projection import customer_360
+from freehold_shop.overview.standing import ORDER_EVENTS, OrderEvent
+from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
+
+__all__ = ["customer_stream", "order_stream", "overview"]
+
+_OF_CUSTOMERS: Sequence[type[Any]] = (CustomerRegistered, UserUpdated)
+_OF_ORDERS: Sequence[type[Any]] = (*ORDER_EVENTS, NotificationSent)
+
+overview = Service("overview")
+overview.projects(customer_360)
+
+
+def customer_stream(customer_id: str) -> str:
+    """The stream of what is told about a customer."""
+    return f"customer-{customer_id}"
+
+
+def order_stream(order_id: str) -> str:
+    """The stream of what is told about an order."""
+    return f"order-{order_id}"
+
+
+async def keep_of_customer(event: CustomerRegistered | UserUpdated, tx: Transaction) -> None:
+    """Keep what users tells."""
+    tx.keep(customer_stream(event.customer_id))
+
+
+async def keep_of_order(event: OrderEvent | NotificationSent, tx: Transaction) -> None:
+    """Keep what anybody tells of an order."""
+    tx.keep(order_stream(event.order_id))
+
+
+for message in _OF_CUSTOMERS:
+    overview.handles(message)(keep_of_customer)
+for message in _OF_ORDERS:
+    overview.handles(message)(keep_of_order)
