@@ -37,7 +37,7 @@ def danced(body: dict[str, Any]) -> list[Upcast]:
     return [Upcast("fold.moved", 2, {"metres": body["steps"]}), Upcast("fold.turned", 1, {"degrees": 360})]
 
 
-@upcaster("fold.sneezed", from_version=1)
+@upcaster("fold.sneezed", from_version=1, into=[])
 def sneezed(body: dict[str, Any]) -> None:
     """It means nothing any more."""
 
