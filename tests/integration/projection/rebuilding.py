@@ -1,0 +1,110 @@
+"""A service that rebuilds a read model of many events, as a process to be killed: `python -m … URL VERSION`.
+
+Version 1 and 2 write the same; a process of version 2 rebuilds what version 1 left, switches, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from freehold import RunningService, Service, Settings, event
+from freehold.eventstore.store import Append, NewEvent, RecordedEvent
+from freehold.ids import new_id
+from freehold.messages import encode_body
+from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.store import GenerationState
+
+__all__ = ["Paid", "append_history", "cold_fold", "declared", "settings_for"]
+
+_APPEND = 500
+
+
+@event("shopkeeper.paid", key="customer")
+class Paid:
+    customer: str
+    cents: int
+
+
+def declared(version: int) -> tuple[Service, sa.Table]:
+    """Each customer's sum, how many payments, and a chain over them in order that no other order gives."""
+    table = sa.Table(
+        "payments_of",
+        sa.MetaData(),
+        sa.Column("customer", sa.Text, primary_key=True),
+        sa.Column("cents", sa.BigInteger, nullable=False),
+        sa.Column("payments", sa.BigInteger, nullable=False),
+        sa.Column("chain", sa.BigInteger, nullable=False),
+    )
+    projection = Projection("payments-of", version=version, tables=(table,), categories={"customer"}, batch_limit=250)
+
+    @projection.on_batch(Paid)
+    async def paid(batch: Sequence[tuple[Any, RecordedEvent]], write: ProjectionWrite) -> None:
+        await write.sql.execute_many(
+            f"INSERT INTO {write.name(table)} AS p (customer, cents, payments, chain)"
+            " VALUES ($1, CAST($2 AS bigint), 1, CAST($2 AS bigint) % 1000003)"
+            " ON CONFLICT (customer) DO UPDATE SET cents = p.cents + excluded.cents, payments = p.payments + 1,"
+            " chain = (p.chain * 31 + excluded.cents) % 1000003",
+            [(each.customer, each.cents) for each, _ in batch],
+        )
+
+    service = Service("shopkeeper")
+    service.projects(projection)
+    return service, table
+
+
+def settings_for(database: str) -> Settings:
+    """Short leases: the next process takes over soon."""
+    return Settings.load(
+        "shopkeeper", environ={}, database=database, broker="memory://", lease_seconds=0.6, poll_seconds=0.1
+    )
+
+
+async def append_history(running: RunningService, events: int, seed: int) -> list[tuple[str, int]]:
+    """Append so many events of some hundred customers; returns them in order of position."""
+    draw = random.Random(seed)
+    history: list[tuple[str, int]] = []
+    while len(history) < events:
+        appends: dict[str, list[NewEvent]] = {}
+        for _ in range(min(_APPEND, events - len(history))):
+            customer, cents = f"c{draw.randrange(300)}", draw.randrange(1, 100_000)
+            body = encode_body(Paid(customer, cents))
+            appends.setdefault(customer, []).append(NewEvent(new_id(), "shopkeeper.paid", 1, body, new_id(), 1))
+            history.append((customer, cents))
+        await running.stores.events.append_alone(
+            [Append(f"customer-{customer}", made) for customer, made in appends.items()]
+        )
+    return history
+
+
+def cold_fold(history: list[tuple[str, int]]) -> dict[str, tuple[int, int, int]]:
+    """The read model in plain Python."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for customer, cents in history:
+        if customer not in found:
+            found[customer] = (cents, 1, cents % 1000003)
+        else:
+            total, payments, chain = found[customer]
+            found[customer] = (total + cents, payments + 1, (chain * 31 + cents) % 1000003)
+    return found
+
+
+async def _main(url: str, version: int) -> None:
+    service, _ = declared(version)
+    async with RunningService(service, settings_for(url), roles=["projections"]) as running:
+        print("running", flush=True)  # noqa: T201 - tells the test
+        while True:
+            found = await running.stores.checkpoints.generations("payments-of")
+            if any(each.version == version and each.state is GenerationState.LIVE for each in found):
+                break
+            await asyncio.sleep(0.05)  # the test kills this process meanwhile
+        print("switched", flush=True)  # noqa: T201 - tells the test
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,115 @@
+"""A process that rebuilds a read model is killed at random moments; the result is that of a cold fold.
+
+`FREEHOLD_REBUILD_EVENTS` and `FREEHOLD_REBUILD_KILLS` make it longer, `FREEHOLD_REBUILD_SEED` repeats a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from tests.integration.projection.rebuilding import append_history, cold_fold, declared, settings_for
+
+from freehold import RunningService
+from freehold.projection.store import Checkpoint, GenerationState
+
+EVENTS = int(os.environ.get("FREEHOLD_REBUILD_EVENTS", "10000"))
+KILLS = int(os.environ.get("FREEHOLD_REBUILD_KILLS", "6"))
+SEED = int(os.environ.get("FREEHOLD_REBUILD_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+LIMIT_SECONDS = 120 + EVENTS / 500 + KILLS * 5
+
+
+@dataclass
+class Watch:
+    """What is known of the rebuild from outside, in a process that runs no projections."""
+
+    running: RunningService
+
+    async def building(self) -> list[Checkpoint]:
+        found = await self.running.stores.checkpoints.checkpoints("payments-of")
+        return [each for each in found if each.state is GenerationState.BUILDING]
+
+    async def handled(self) -> int:
+        return sum(each.handled for each in await self.building())
+
+    async def switched(self) -> bool:
+        found = await self.running.stores.checkpoints.generations("payments-of")
+        return any(each.version == 2 and each.state is GenerationState.LIVE for each in found)
+
+
+async def test_a_rebuild_that_is_killed_again_and_again_equals_a_cold_fold(url: str) -> None:
+    draw = random.Random(SEED)
+    print(f"seed {SEED}: {EVENTS} events, {KILLS} kills")  # noqa: T201 - to repeat it
+    first, table = declared(1)
+    async with asyncio.timeout(LIMIT_SECONDS):
+        async with RunningService(first, settings_for(url), roles=["projections"]) as running:
+            history = await append_history(running, EVENTS, SEED)
+            await up_to_date(running)
+        second, _ = declared(2)
+        async with RunningService(second, settings_for(url), roles=()) as running:
+            began = time.monotonic()
+            killed = await kill_again_and_again(url, Watch(running), draw)
+            process = await started(url)
+            assert await process.stdout.readline() == b"running\n"  # type: ignore[union-attr]  # it is a pipe
+            assert await process.stdout.readline() == b"switched\n"  # type: ignore[union-attr]  # it is a pipe
+            assert await process.wait() == 0
+            seconds = time.monotonic() - began
+            async with running.transaction() as tx:
+                rows = (await tx.connection.execute(sa.select(table))).all()
+            generations = await running.stores.checkpoints.generations("payments-of")
+            checkpoints = await running.stores.checkpoints.checkpoints("payments-of", 2)
+    print(f"killed at {killed} events; {seconds:.1f} s, {EVENTS / seconds:.0f} events/s")  # noqa: T201 - to record it
+    assert [(each.number, each.version, each.state.value) for each in generations] == [
+        (1, 1, "retired"),
+        (2, 2, "live"),
+    ]
+    assert sum(each.handled for each in checkpoints) == EVENTS
+    assert {row[0]: tuple(row[1:]) for row in rows} == cold_fold(history)
+    assert len(killed) == KILLS
+
+
+async def kill_again_and_again(url: str, watch: Watch, draw: random.Random) -> list[int]:
+    """Kill at a random moment after some more has been handled: all kills fall into the rebuild."""
+    killed: list[int] = []
+    while len(killed) < KILLS:
+        process = await started(url)
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"running\n"
+        share = EVENTS * (len(killed) + draw.random()) / (KILLS + 1)
+        try:
+            while await watch.handled() < share and not await watch.switched():  # noqa: ASYNC110 - looks from outside
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(draw.random() * 0.05)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        assert not await watch.switched(), "it was faster than it was to be killed: take more events"
+        killed.append(await watch.handled())
+    return killed
+
+
+async def started(url: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.integration.projection.rebuilding",
+        url,
+        "2",
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def up_to_date(running: RunningService) -> None:
+    head = await running.stores.events.head()
+    while True:
+        found = await running.stores.checkpoints.checkpoints("payments-of")
+        if found and all(each.position >= head for each in found):
+            return
+        assert not await running.stores.checkpoints.count_parked()
+        await asyncio.sleep(0.02)
