@@ -1,0 +1,88 @@
+"""A read model outside of the service's database: written before its checkpoint, idempotent by position."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from tests.integration.projection.models import ReadModel, append, caught_up, read_model, settings_for, until
+from tests.integration.projection.sinks import FileSink, sinking
+
+from freehold import RunningService
+from freehold.projection.declaration import Sink
+from freehold.projection.following import ProjectionsRunner
+
+
+def _model(sink: FileSink) -> ReadModel:
+    service, projection = sinking(sink)
+    unused = read_model()
+    return ReadModel(service, projection, unused.accounts, unused.entries)
+
+
+async def test_a_sink_gets_what_tables_would(url: str, tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "sink.db")
+    assert isinstance(sink, Sink)
+    model = _model(sink)
+    async with RunningService(model.service, settings_for(url)) as running:
+        for number in range(12):
+            await append(running, f"a{number % 3}", number, number)
+        await until(lambda: caught_up(running, model))
+        assert sink.balances() == {"a0": (36, 8), "a1": (44, 8), "a2": (52, 8)}
+
+
+async def test_a_process_that_dies_between_write_and_checkpoint(url: str, tmp_path: Path) -> None:
+    """The same changes come again, and change nothing."""
+    sink = FileSink(tmp_path / "sink.db")
+    model = _model(sink)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        for number in range(40):
+            await append(running, f"a{number % 3}", number)
+        for die_after in (1, 2):
+            before = sum(each.handled for each in await running.stores.checkpoints.checkpoints())
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.integration.projection.sinks", url, str(sink.path), str(die_after)
+            )
+            async with asyncio.timeout(60):
+                assert await process.wait() == -signal.SIGKILL
+            handled = sum(each.handled for each in await running.stores.checkpoints.checkpoints())
+            assert (handled == before) == (die_after == 1)
+            assert sum(events for _, events in sink.balances().values()) > handled
+    async with RunningService(model.service, settings_for(url)) as running:
+        await until(lambda: caught_up(running, model))
+        assert sink.balances() == {"a0": (273, 14), "a1": (247, 13), "a2": (260, 13)}
+
+
+async def test_a_sink_that_is_away_is_waited_for(url: str, tmp_path: Path) -> None:
+    """Nothing is parked; it goes on when it is there again."""
+    sink = FileSink(tmp_path / "sink.db")
+    sink.away = 3
+    model = _model(sink)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1, 2)
+        await until(lambda: caught_up(running, model))
+        assert sink.balances() == {"a": (3, 2)}
+        assert await running.stores.checkpoints.parked() == []
+        (follower,) = [each for each in running.loops.running["projections"] if isinstance(each, ProjectionsRunner)]
+        assert follower.generations[0].progress.parked == 0
+
+
+async def test_a_change_that_a_sink_refuses_parks_its_stream(url: str, tmp_path: Path) -> None:
+    """Alone, as with tables."""
+    sink = FileSink(tmp_path / "sink.db")
+    sink.failing.add(7)
+    model = _model(sink)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1, 7, 2)
+        await append(running, "b", 5)
+        await until(lambda: caught_up(running, model))
+        assert sink.balances() == {"a": (1, 1), "b": (5, 1)}
+        assert [each.stream for each in await running.stores.checkpoints.parked()] == ["account-a"]
+        sink.failing.clear()
+        await until(lambda: _released(running))
+        assert sink.balances() == {"a": (10, 3), "b": (5, 1)}
+
+
+async def _released(running: RunningService) -> bool:
+    return not await running.stores.checkpoints.parked()
