@@ -37,9 +37,10 @@ if TYPE_CHECKING:
         UnknownMessage,
     )
     from freehold.inbox.outcome import Rejected
-    from freehold.messages import Envelope, command, event
+    from freehold.messages import Envelope, Upcast, command, event, upcaster
     from freehold.migrations import Migration
     from freehold.policy import Retry
+    from freehold.projection.declaration import Positioned, Projection, ProjectionWrite, Sink
     from freehold.reconcile import Dataset
     from freehold.runtime import Inbox, Outbox, RunningService, Runtime, run
     from freehold.saga import CallContext, Saga, call, local, step
@@ -69,6 +70,9 @@ __all__ = [
     "NotFound",
     "OperationTimeout",
     "Outbox",
+    "Positioned",
+    "Projection",
+    "ProjectionWrite",
     "Rejected",
     "Repository",
     "Retry",
@@ -77,10 +81,12 @@ __all__ = [
     "Saga",
     "Service",
     "Settings",
+    "Sink",
     "SnapshotPolicy",
     "Transaction",
     "Unavailable",
     "UnknownMessage",
+    "Upcast",
     "VersionMismatch",
     "__version__",
     "applies",
@@ -91,6 +97,7 @@ __all__ = [
     "local",
     "run",
     "step",
+    "upcaster",
 ]
 
 __version__ = "0.1.0"
@@ -123,9 +130,10 @@ _HOMES: Final = {
     ),
     "freehold.inbox.outcome": ("Rejected",),
     "freehold.reconcile": ("Dataset",),
-    "freehold.messages": ("Envelope", "command", "event"),
+    "freehold.messages": ("Envelope", "Upcast", "command", "event", "upcaster"),
     "freehold.migrations": ("Migration",),
     "freehold.policy": ("Retry",),
+    "freehold.projection.declaration": ("Positioned", "Projection", "ProjectionWrite", "Sink"),
     "freehold.runtime": ("Inbox", "Outbox", "RunningService", "Runtime", "run"),
     "freehold.saga": ("CallContext", "Saga", "call", "local", "step"),
     "freehold.service": ("Service",),
