@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from benchmarks import broker, outbox_stage
+from benchmarks import broker, eventstore, outbox_stage
 
 from freehold.binding import open_stores
 from freehold_shop.servers import ServerUnavailable, start_nats, start_postgres
@@ -29,6 +29,7 @@ def main() -> None:
     """Print the conditions, then a line for each figure."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     outbox_stage.SECONDS = seconds
+    eventstore.SECONDS = seconds / eventstore.TURNS
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.platform()}")
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the start, {seconds:g} s for each figure")
     print("outbox: ten tasks, 300 bytes a message; brokers: one process, batches of 200, 700 bytes a message\n")
@@ -36,10 +37,12 @@ def main() -> None:
         directory = Path(name)
         directory.chmod(0o755)
         _bounded("outbox on SQLite", lambda: _outbox(f"sqlite:///{directory}/outbox.db"))
+        _bounded("events on SQLite", lambda: _events(f"sqlite:///{directory}/events.db"))
         try:
             with start_postgres(directory / "postgres") as server:
                 url = server.url
                 _bounded("outbox on PostgreSQL", lambda: _outbox(url))
+                _bounded("events on PostgreSQL", lambda: _events(url))
         except ServerUnavailable as error:
             print(f"PostgreSQL is left out: {error}")
         _bounded("broker, memory", lambda: _broker("memory://", seconds, apart=False))
@@ -79,6 +82,13 @@ async def _outbox(url: str) -> None:
         await stores.database.close()
 
 
+async def _events(url: str) -> None:
+    for what, (ours, by_hand) in (await eventstore.measure(url)).items():
+        _line(what, ours, "")
+        if by_hand is not None:
+            _line("  by hand", by_hand, "")
+
+
 async def _broker(url: str, seconds: float, *, apart: bool = True) -> None:
     found = await broker.measure(url, seconds, apart=apart)
     for what in ("publish", "consume"):
@@ -90,7 +100,7 @@ async def _broker(url: str, seconds: float, *, apart: bool = True) -> None:
 
 def _line(what: str, figure: float, unit: str) -> None:
     number = f"{figure:,.0f}" if figure >= 100 else f"{figure:.2f}"
-    print(f"  {what:<42}{number:>12} {unit}", flush=True)
+    print(f"  {what:<46}{number:>12} {unit}", flush=True)
 
 
 if __name__ == "__main__":
