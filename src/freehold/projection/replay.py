@@ -87,7 +87,7 @@ class Replayer:
         if into == "live":
             return replay
         await self._own_tables.create(unit, replay.number)
-        names = [self._own_tables.clone(table, replay.number).fullname for table in self._projection.tables]
+        names = [str(self._own_tables.clone(table, replay.number).fullname) for table in self._projection.tables]
         return await self._store.own(unit, replay.number, names)
 
     async def left(self, replay: Replay, limit: int) -> int:

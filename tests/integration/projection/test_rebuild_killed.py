@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 
+import pytest
 import sqlalchemy as sa
 from tests.integration.projection.rebuilding import append_history, cold_fold, declared, settings_for
 
@@ -43,6 +44,7 @@ class Watch:
         return any(each.version == 2 and each.state is GenerationState.LIVE for each in found)
 
 
+@pytest.mark.timeout(LIMIT_SECONDS + 60)
 async def test_a_rebuild_that_is_killed_again_and_again_equals_a_cold_fold(url: str) -> None:
     draw = random.Random(SEED)
     print(f"seed {SEED}: {EVENTS} events, {KILLS} kills")  # noqa: T201 - to repeat it
