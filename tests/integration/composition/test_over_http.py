@@ -119,6 +119,12 @@ async def test_a_service_that_fails_is_spared_and_taken_back(services: Downstrea
     assert composer.breakers()["service"].phase is BreakerPhase.CLOSED
 
 
+async def test_a_key_that_looks_like_a_path_stays_a_key(services: Downstream, fetch: HttpFetch) -> None:
+    composition = view(p=("service", "/well/{key}/more"))
+    found = await Composer(fetch).compose(composition, "..")
+    assert found[composition.parts[0]] == {"path": "/well/../more"}
+
+
 async def test_headers_go_and_come_in_lower_case(services: Downstream, fetch: HttpFetch) -> None:
     reply = await fetch(Request("service", "GET", "/well"))
     assert (reply.status, reply.headers["freehold-consistency"]) == (200, "t1")

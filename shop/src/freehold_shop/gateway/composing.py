@@ -1,11 +1,11 @@
 """What the gateway's composed routes have in common: their composer, and how a composition becomes an answer.
 
-Imports FastAPI, Freehold's composition and the shop's calls.
+Imports FastAPI, Freehold's composition and consistency, and the shop's calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from fastapi import APIRouter, Request, Response
@@ -19,6 +19,7 @@ from freehold.composition import (
     CompositionFailed,
     while_connected,
 )
+from freehold.consistency import merge_headers
 from freehold.errors import NotFound
 from freehold_shop.calls import ServiceUnavailable, reach
 from freehold_shop.direct import json_answer
@@ -30,6 +31,7 @@ __all__ = ["BUDGET_SECONDS", "Compose", "answer", "create_composer", "routes"]
 BUDGET_SECONDS = 2.0
 _CLIENT_LEFT = 499  # what proxies write down for it; nobody reads it
 _CORRELATION = "x-correlation-id"
+_CONSISTENCY = "freehold-consistency"
 
 
 class Compose(Protocol):
@@ -41,7 +43,7 @@ class Compose(Protocol):
 
 def create_composer() -> Composer:
     """The gateway's composer: it knows which service fails, and keeps the reference data."""
-    return Composer(reach)
+    return Composer(reach, merge_headers=_merged)
 
 
 def routes(composer: Composer) -> APIRouter:
@@ -72,8 +74,14 @@ async def answer(request: Request, what: str, compose: Compose) -> Response:
     except NotFound:
         raise not_found(what) from None
     answered = json_answer(document)
-    answered.headers.update({_CORRELATION: headers[_CORRELATION], **merged})
+    answered.headers.update({_CORRELATION: headers[_CORRELATION], **_merged([headers, merged])})
     return answered
+
+
+def _merged(replies: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    """One consistency header for all: what the client has seen, and what the services that answered have."""
+    token = merge_headers(reply.get(_CONSISTENCY, "") for reply in replies)
+    return {_CONSISTENCY: token} if token else {}
 
 
 def _passed_on(request: Request) -> dict[str, str]:

@@ -112,6 +112,7 @@ async def test_headers_of_the_request_go_along_with_every_call(played: Played, g
         assert played.headers[call]["x-correlation-id"] == answer.headers["x-correlation-id"]
         assert "idempotency-key" not in played.headers[call]
         assert 0 < int(played.headers[call]["freehold-budget-ms"]) <= 700
+    assert answer.headers["freehold-consistency"] == "t1, t2"
 
 
 async def test_a_client_that_waits_no_longer_gets_what_there_is(gateway: httpx.AsyncClient) -> None:
