@@ -22,7 +22,7 @@ __all__ = ["TransactionWrite"]
 class TransactionWrite:
     """Writes in `tx` to the tables of a generation. `on_gated` is told of side effects that a building one left out."""
 
-    __slots__ = ("_event", "_on_gated", "_projection", "_service", "generation", "live", "tx")
+    __slots__ = ("_event", "_names", "_on_gated", "_projection", "_service", "generation", "live", "tx")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class TransactionWrite:
         self._projection = projection
         self._service = service
         self._event = event
+        self._names: dict[sa.Table, str] = {}
 
     @property
     def recorded(self) -> RecordedEvent:
@@ -65,7 +66,10 @@ class TransactionWrite:
 
     def name(self, table: sa.Table) -> str:
         """A declared table's name in this generation, for the text of a statement."""
-        return self._projection.generation_tables.sql_name(table, self.generation)
+        found = self._names.get(table)
+        if found is None:
+            found = self._names[table] = self._projection.generation_tables.sql_name(table, self.generation)
+        return found
 
     def table(self, table: sa.Table) -> sa.Table:
         """A declared table in this generation."""
