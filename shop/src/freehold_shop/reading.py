@@ -11,7 +11,10 @@ from typing import Any, Protocol, cast
 
 from freehold.runtime import RunningService
 
-__all__ = ["places", "read", "read_one"]
+__all__ = ["FRESH_SECONDS", "places", "read", "read_one"]
+
+FRESH_SECONDS = 5.0
+"""How long a read waits for what the caller's consistency token has seen; it answers with what there is then."""
 
 
 class _Reader(Protocol):

@@ -1,8 +1,9 @@
 """Everything about a customer, composed from six services, with the names of country and products.
 
-The document is the one of `shape`, and so are its orders of lists. Without users a profile is missing like any other
-part; only a customer whom users does not know has no document. Imports FastAPI, Freehold's composition, the shape and
-the gateway's composing.
+The document is the one of `shape`, and so are its orders of lists. With `?from=read-model` the same is read from the
+overview, which keeps it from the services' events; there are no names of country and products in that. Without users a
+profile is missing like any other part; only a customer whom users does not know has no document. Imports FastAPI,
+Freehold's composition, the shape and the gateway's composing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from freehold.composition import (
 )
 from freehold_shop.direct import DirectRoute
 from freehold_shop.gateway.composing import BUDGET_SECONDS, answer
+from freehold_shop.gateway.forwarding import forward
 from freehold_shop.gateway.shape import (
     ORDERS_MAX,
     Country,
@@ -40,6 +42,7 @@ from freehold_shop.gateway.shape import (
     Profile,
     Shipment,
 )
+from freehold_shop.problems import Problem
 
 __all__ = ["compose_customer360", "routes"]
 
@@ -113,6 +116,13 @@ def routes(composer: Composer) -> APIRouter:
     router = APIRouter(route_class=DirectRoute)
 
     async def show_customer(request: Request) -> Response:
+        match request.query_params.get("from", "composition"):
+            case "composition":
+                pass
+            case "read-model":
+                return await forward(request, "overview")
+            case _:
+                raise Problem(422, "unknown-source", "from is composition or read-model")
         return await answer(
             request, "customer", partial(compose_customer360, composer, request.path_params["customer_id"])
         )

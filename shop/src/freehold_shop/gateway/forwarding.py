@@ -13,7 +13,7 @@ from freehold.ids import new_id
 from freehold_shop.calls import call
 from freehold_shop.direct import DirectRoute
 
-__all__ = ["FORWARD_SECONDS", "passed_headers", "routes"]
+__all__ = ["FORWARD_SECONDS", "forward", "passed_headers", "routes"]
 
 FORWARD_SECONDS = 15.0
 _PASSED_ON = {
@@ -32,6 +32,7 @@ _ROUTES = (
     ("POST", "/orders", "orders"),
     ("GET", "/orders", "orders"),
     ("GET", "/orders/summary", "orders"),
+    ("GET", "/order-summaries", "orders"),
     ("POST", "/orders/query", "orders"),
     ("GET", "/orders/{order_id}", "orders"),
     ("POST", "/returns", "orders"),
@@ -43,6 +44,8 @@ _ROUTES = (
     ("PUT", "/products/{sku:path}", "catalog"),
     ("GET", "/stock/{sku:path}", "inventory"),
     ("POST", "/stock/receipts", "inventory"),
+    ("POST", "/shipments/{order_id}/dispatch", "shipping"),
+    ("POST", "/shipments/{order_id}/delivery", "shipping"),
     ("GET", "/countries", "reference"),
     ("GET", "/currencies", "reference"),
 )
@@ -65,21 +68,27 @@ def passed_headers(request: Request) -> dict[str, str]:
     return headers
 
 
-def _add(router: APIRouter, method: str, path: str, service: str) -> None:
-    async def forward(request: Request) -> Response:
-        scope = request.scope
-        query = scope["query_string"]
-        target = quote(scope["path"])
-        answer = await call(
-            service,
-            method,
-            f"{target}?{query.decode('latin-1')}" if query else target,
-            body=await request.body() if method != "GET" else None,
-            headers=passed_headers(request),
-            timeout_seconds=FORWARD_SECONDS,
-        )
-        kept = {name: answer.headers[name] for name in _GIVEN_BACK if name in answer.headers}
-        kept["content-type"] = answer.content_type
-        return Response(answer.body, answer.status, kept)
+async def forward(request: Request, service: str) -> Response:
+    """Pass a request on to the service, and its answer back."""
+    scope = request.scope
+    query = scope["query_string"]
+    target = quote(scope["path"])
+    method = request.method
+    answer = await call(
+        service,
+        method,
+        f"{target}?{query.decode('latin-1')}" if query else target,
+        body=await request.body() if method != "GET" else None,
+        headers=passed_headers(request),
+        timeout_seconds=FORWARD_SECONDS,
+    )
+    kept = {name: answer.headers[name] for name in _GIVEN_BACK if name in answer.headers}
+    kept["content-type"] = answer.content_type
+    return Response(answer.body, answer.status, kept)
 
-    router.add_api_route(path, forward, methods=[method], name=f"{service}: {method} {path}")
+
+def _add(router: APIRouter, method: str, path: str, service: str) -> None:
+    async def pass_on(request: Request) -> Response:
+        return await forward(request, service)
+
+    router.add_api_route(path, pass_on, methods=[method], name=f"{service}: {method} {path}")

@@ -6,17 +6,20 @@ import json
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from freehold.consistency.waiting import Freshness
 from freehold.http import Tx
+from freehold.http.consistency import fresh
 from freehold.runtime import RunningService
 from freehold_shop.direct import DirectRoute, described, json_answer, read_body
 from freehold_shop.orders.domain import OrderStatus, sold_lines
+from freehold_shop.orders.summaries import summaries
 from freehold_shop.orders.tables import order_return, return_request
 from freehold_shop.problems import not_found
-from freehold_shop.reading import places, read, read_one
+from freehold_shop.reading import FRESH_SECONDS, places, read, read_one
 
 __all__ = ["return_document", "routes"]
 
@@ -81,6 +84,7 @@ def routes(running: RunningService) -> APIRouter:
     @router.get("/order-summaries")
     async def list_summaries(
         customer_id: str,
+        _fresh: Annotated[Freshness, Depends(fresh(summaries, limit_seconds=FRESH_SECONDS))],
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> list[dict[str, Any]]:
         rest = f"FROM order_summary WHERE customer_id = $1 ORDER BY placed_at_ms DESC, order_id LIMIT {limit:d}"

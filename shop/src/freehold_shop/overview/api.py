@@ -6,14 +6,17 @@ The document of a customer is the one that the gateway composes from the service
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from freehold.consistency.waiting import Freshness
+from freehold.http.consistency import fresh
 from freehold.runtime import RunningService
+from freehold_shop.overview.projection import customer_360
 from freehold_shop.overview.standing import Hold, Standing
 from freehold_shop.problems import not_found
-from freehold_shop.reading import places, read, read_one
+from freehold_shop.reading import FRESH_SECONDS, places, read, read_one
 
 __all__ = ["ORDERS_MAX", "routes"]
 
@@ -41,7 +44,10 @@ def routes(running: RunningService) -> APIRouter:
     router = APIRouter()
 
     @router.get("/customers/{customer_id}/360")
-    async def show_customer(customer_id: str) -> dict[str, Any]:
+    async def show_customer(
+        customer_id: str,
+        _fresh: Annotated[Freshness, Depends(fresh(customer_360, limit_seconds=FRESH_SECONDS))],
+    ) -> dict[str, Any]:
         profile = await read_one(running, _PROFILE, "FROM customer_profile WHERE customer_id = $1", [customer_id])
         if profile is None:
             raise not_found("customer")
@@ -72,6 +78,10 @@ def _document(
         ],
         "notifications": [{"order_id": order_id, "kind": kind, "state": "sent"} for order_id, kind in told],
         "holds": [_hold(row) for row in by_id if row["hold"] == Hold.HELD],
+        "country": None,
+        "products": None,
+        "missing": [],
+        "stale": [],
     }
 
 

@@ -34,7 +34,15 @@ from freehold_shop.supervisor.onservers import ServersGround
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, Profile
 from freehold_shop.supervisor.serving import Seat, serve
 from freehold_shop.supervisor.site import ShopSite
-from freehold_shop.supervisor.state import Secrets, ShopState, read_state, write_secrets, write_settings, write_state
+from freehold_shop.supervisor.state import (
+    Secrets,
+    ShopState,
+    keep_token_secret,
+    read_state,
+    write_secrets,
+    write_settings,
+    write_state,
+)
 from freehold_shop.supervisor.watch import Watch, catch_signals
 from freehold_shop.supervisor.wishes import Wishes
 
@@ -55,14 +63,15 @@ def run_shop(plan: Plan) -> None:
     with contextlib.ExitStack() as stack:
         stack.callback(ground.stop)
         ground.prepare([name for name in SERVICE_NAMES if name in SERVICES])
-        secrets = Secrets(dict(ground.databases), ground.broker)
+        token_secret = keep_token_secret(plan.state_directory)
+        secrets = Secrets(dict(ground.databases), ground.broker, token_secret)
         write_secrets(plan.state_directory, secrets)
         write_settings(plan.state_directory, secrets)
         configure(ShopSettings(urls=ports.urls, checkout=plan.checkout.value))
         _load_adapters()
         gc.collect()
         gc.freeze()
-        settings = _settings(plan, ground)
+        settings = _settings(plan, ground, token_secret)
         provider = _provider(plan, ports)
         children = _children(plan, ports, settings)
         site = ShopSite(
@@ -124,15 +133,18 @@ def _load_adapters() -> None:
             entry.load()
 
 
-def _settings(plan: Plan, ground: Ground) -> dict[str, Settings]:
-    """Each service's settings, with a pool so small that all of them together find room on one server."""
+def _settings(plan: Plan, ground: Ground, token_secret: str) -> dict[str, Settings]:
+    """Each service's settings, with a pool so small that all of them together find room on one server.
+
+    All have one secret, with which they sign consistency tokens; what the environment says of it goes first.
+    """
     processes = sum(plan.instances.get(name, 1) for name in SERVICES)
     pool_size = max(2, min(_POOL_MAX, _CONNECTIONS_MAX // processes))
     settings: dict[str, Settings] = {}
     for name in SERVICES:
         loaded = Settings.load(name, database=ground.databases[name], broker=ground.broker)
         options = replace(loaded.database_options, pool_size=min(pool_size, loaded.database_options.pool_size))
-        settings[name] = replace(loaded, database_options=options)
+        settings[name] = replace(loaded, database_options=options, token_secret=loaded.token_secret or token_secret)
     return settings
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets as randomness
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "RunningProcess",
     "Secrets",
     "ShopState",
+    "keep_token_secret",
     "process_lives",
     "read_secrets",
     "read_state",
@@ -83,6 +85,7 @@ class Secrets(msgspec.Struct, frozen=True):
 
     databases: dict[str, str]
     broker: str
+    token_secret: str = ""
 
 
 def write_state(directory: Path, state: ShopState) -> None:
@@ -98,9 +101,19 @@ def write_secrets(directory: Path, secrets: Secrets) -> None:
 def write_settings(directory: Path, secrets: Secrets) -> None:
     """Replace `freehold.toml`: with `FREEHOLD_SETTINGS` naming it, `freehold dlq list` and the like see the shop."""
     lines = [f"broker = {_quoted(secrets.broker)}", "", "[project]", 'modules = ["freehold_shop.assembly"]']
+    lines += ["", "[defaults]", f"token_secret = {_quoted(secrets.token_secret)}"]
     for service, url in sorted(secrets.databases.items()):
         lines += ["", f"[services.{service}]", f"database = {_quoted(url)}"]
     _replace(directory / SETTINGS_FILE, ("\n".join(lines) + "\n").encode(), 0o600)
+
+
+def keep_token_secret(directory: Path) -> str:
+    """What the services of this directory sign consistency tokens with: made once, so that tokens outlive a restart."""
+    try:
+        known = read_secrets(directory).token_secret
+    except ShopNotRunning:
+        known = ""
+    return known or randomness.token_urlsafe(32)
 
 
 def read_state(directory: Path) -> ShopState:

@@ -133,7 +133,10 @@ async def _listening(name: str, clients: Mapping[str, httpx.AsyncClient]) -> Asy
 
 def _settings(name: str, directory: Path, databases: Mapping[str, str]) -> Settings:
     database = databases.get(name, f"sqlite:///{directory}/{name}.db")
-    return Settings.load(name, environ={}, database=database, broker=f"memory://{directory.name}", poll_seconds=0.2)
+    broker = f"memory://{directory.name}"
+    return Settings.load(
+        name, environ={}, database=database, broker=broker, poll_seconds=0.2, token_secret="a secret of this test alone"
+    )
 
 
 def _client(app: FastAPI, running: RunningService) -> httpx.AsyncClient:

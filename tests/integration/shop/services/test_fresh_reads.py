@@ -1,0 +1,149 @@
+"""Who has written something reads it back from read models that are behind, through the gateway: never stale.
+
+`FREEHOLD_FRESH_TRIES` says how often it is tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from tests.integration.shop.services.shop import Shop, running_shop
+from tests.integration.shop.services.waiting import until
+
+from freehold.projection.batch import read_batch
+from freehold_shop import settings as shop_settings
+from freehold_shop.assembly import create_app
+from freehold_shop.gateway.app import create_gateway
+from freehold_shop.settings import ShopSettings, configure
+
+TRIES = int(os.environ.get("FREEHOLD_FRESH_TRIES", "200"))
+CLIENTS = max(10, min(40, TRIES // 50))
+ORDERS_PER_CUSTOMER = 20
+SLOW_SECONDS = 0.05
+TOKEN = "Freehold-Consistency"
+SERVED = ("users", "orders", "overview")
+
+
+@asynccontextmanager
+async def _served(app: FastAPI) -> AsyncIterator[str]:
+    """An application behind a socket."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", access_log=False, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: _is_started(server))
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+async def _is_started(server: uvicorn.Server) -> bool:
+    return server.started
+
+
+@asynccontextmanager
+async def _gateway_of(shop: Shop) -> AsyncIterator[str]:
+    """The gateway and the services that it asks here, each behind a socket of its own."""
+    async with AsyncExitStack() as stack:
+        before = shop_settings.settings()
+        stack.callback(configure, before)
+        urls = dict(before.urls)
+        for name in SERVED:
+            app = create_app(name, shop.runtime[name])
+            app.state.freehold = shop.runtime[name]
+            urls[name] = await stack.enter_async_context(_served(app))
+        configure(ShopSettings(urls=urls))
+        yield await stack.enter_async_context(_served(create_gateway()))
+
+
+@pytest.fixture
+def slow_projections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch of every projection begins late."""
+    source = random.Random(4)
+
+    async def late(*arguments: Any, **named: Any) -> Any:
+        await asyncio.sleep(SLOW_SECONDS * source.uniform(0.5, 1.5))
+        return await read_batch(*arguments, **named)
+
+    monkeypatch.setattr("freehold.projection.runner.read_batch", late)
+
+
+class _Customer:
+    """Places orders, and looks for each at once."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self.stale_without = 0
+        self.problems: list[str] = []
+
+    async def register(self, customer_id: str) -> None:
+        body = {"customer_id": customer_id, "name": "N", "email": "n@example.org", "country": "GB", "address": "A"}
+        async with self._session.post("/customers", json=body) as answer:
+            assert answer.status in {200, 201}, await answer.text()
+
+    async def try_once(self, customer_id: str, order_id: str) -> None:
+        line = {"sku": "A", "quantity": 1, "price_pence": 250}
+        body = {"order_id": order_id, "customer_id": customer_id, "lines": [line]}
+        async with self._session.post("/orders", json=body) as answer:
+            assert answer.status == 201, await answer.text()
+            token = answer.headers[TOKEN]
+        self.stale_without += order_id not in (await self._summaries(customer_id, {}))[1]
+        looks = (self._summaries, self._overview)
+        for look, (freshness, order_ids) in zip(
+            looks, await asyncio.gather(*(look(customer_id, {TOKEN: token}) for look in looks)), strict=True
+        ):
+            if freshness != "fresh" or order_id not in order_ids:
+                self.problems.append(f"{look.__name__} {order_id} {freshness} {order_id in order_ids}")
+
+    async def _summaries(self, customer_id: str, headers: dict[str, str]) -> tuple[str, set[str]]:
+        path = f"/order-summaries?customer_id={customer_id}"
+        async with self._session.get(path, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            rows = await answer.json()
+            return answer.headers.get("Freehold-Freshness", ""), {row["order_id"] for row in rows}
+
+    async def _overview(self, customer_id: str, headers: dict[str, str]) -> tuple[str, set[str]]:
+        path = f"/customers/{customer_id}/360?from=read-model"
+        async with self._session.get(path, headers=headers) as answer:
+            if answer.status == 404:
+                return answer.headers.get("Freehold-Freshness", ""), set()
+            assert answer.status == 200, await answer.text()
+            document = await answer.json()
+            return answer.headers.get("Freehold-Freshness", ""), {row["order_id"] for row in document["orders"]}
+
+
+@pytest.mark.timeout(60 + TRIES)
+@pytest.mark.usefixtures("slow_projections")
+async def test_a_read_with_the_token_of_a_write_is_never_stale(tmp_path: Path) -> None:
+    async with running_shop(tmp_path) as shop, _gateway_of(shop) as url:
+        await shop.stock_up(A=10 * TRIES)
+        async with aiohttp.ClientSession(url) as session:
+            customer = _Customer(session)
+
+            async def work(client: int) -> None:
+                for number in range(client, TRIES, CLIENTS):
+                    customer_id = f"c{client}-{number // CLIENTS // ORDERS_PER_CUSTOMER}"
+                    if number // CLIENTS % ORDERS_PER_CUSTOMER == 0:
+                        await customer.register(customer_id)
+                        await until(partial(_is_known, shop, customer_id))
+                    await customer.try_once(customer_id, f"o{number}")
+
+            async with asyncio.TaskGroup() as clients:
+                for client in range(CLIENTS):
+                    clients.create_task(work(client))
+    assert customer.problems == []
+    assert customer.stale_without > TRIES // 10, "without a token a read that comes at once is too early"
+
+
+async def _is_known(shop: Shop, customer_id: str) -> bool:
+    """Whether the overview knows the customer, whose registration another token tells of."""
+    return bool(await shop.rows("overview", "SELECT 1 FROM customer_profile WHERE customer_id = $1", customer_id))
