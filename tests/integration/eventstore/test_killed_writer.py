@@ -1,0 +1,54 @@
+"""A writer is killed while its append is open: nothing of it is left, and it holds nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from tests.integration.eventstore.opened import opened
+
+from freehold.conformance.events_order import add, data_of, follow, new_event
+
+_APPEND = """
+import asyncio, sys
+from freehold.binding import open_stores
+from freehold.conformance.events_order import new_event
+from freehold.eventstore.store import Append
+
+async def main():
+    stores = open_stores(sys.argv[1])
+    await stores.database.open()
+    async with stores.database.begin() as unit:
+        await stores.events.append(unit, [Append("order-1", [new_event(b"killed")], 1)])
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def _check(url: str) -> None:
+    async with opened(url) as stores:
+        await add(stores, "order-1", new_event(b"before"))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _APPEND, url, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"ready\n"
+        before = await stores.events.read_all(0)
+        assert data_of(before.events) == [b"before"]
+        process.kill()
+        await process.wait()
+        await add(stores, "order-1", new_event(b"after"), expected=1)
+        assert data_of(await follow(stores, before.through)) == [b"after"]
+
+
+@pytest.mark.servers
+async def test_a_killed_writer_leaves_nothing_on_postgres(postgres_url: str) -> None:
+    await _check(postgres_url)
+
+
+async def test_a_killed_writer_leaves_nothing_on_sqlite(tmp_path: Path) -> None:
+    await _check(f"sqlite:///{tmp_path}/killed.db")
