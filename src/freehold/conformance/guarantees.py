@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from freehold.conformance.audit import AuditStoreConformance as Audit
 from freehold.conformance.broker import BrokerConformance as Broker
+from freehold.conformance.checkpoints import CheckpointStoreConformance as Checkpoints
 from freehold.conformance.database import DatabaseConformance as Database
 from freehold.conformance.deadletters import DeadLetterStoreConformance as DeadLetters
 from freehold.conformance.events import EventStoreConformance as Events
@@ -46,6 +47,7 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Sagas": Saga,
     "Events": Events,
     "Snapshots": Snapshots,
+    "Projections' checkpoints": Checkpoints,
     "Leases": Leases,
     "Idempotency keys": Idempotency,
     "Comparisons of copies": Reconciliations,
@@ -278,6 +280,33 @@ _SNAPSHOTS: Final = (
     ),
 )
 
+_CHECKPOINTS: Final = (
+    Guarantee(
+        "Of several that go on from one checkpoint one does; the others wait for it, and write nothing.",
+        (
+            Checkpoints.test_an_overtaken_runner_moves_nothing,
+            Checkpoints.test_a_held_checkpoint_makes_others_wait,
+            Checkpoints.test_several_advance_or_none,
+            Checkpoints.test_a_checkpoint_never_goes_back,
+        ),
+    ),
+    Guarantee(
+        "Whoever has not heard of a parked stream, a release, a pause or a switch writes nothing.",
+        (
+            Checkpoints.test_parking_is_noticed,
+            Checkpoints.test_an_overtaken_runner_parks_nothing,
+            Checkpoints.test_a_pause_is_noticed,
+            Checkpoints.test_a_switch_is_noticed,
+            Checkpoints.test_a_late_batch_waits_for_the_switch,
+            Checkpoints.test_locked_checkpoints_stand_still,
+        ),
+    ),
+    Guarantee(
+        "A generation is made once, with its checkpoints, and at most one is live.",
+        (Checkpoints.test_one_of_many_makes_a_generation, Checkpoints.test_one_generation_is_live),
+    ),
+)
+
 _LEASES: Final = (
     Guarantee("Of several challengers one takes a lease.", (Leases.test_one_challenger_wins,)),
     Guarantee("A holder that beats keeps its lease.", (Leases.test_a_beat_defends_a_lease,)),
@@ -378,6 +407,7 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *_SAGA,
     *_EVENTS,
     *_SNAPSHOTS,
+    *_CHECKPOINTS,
     *_LEASES,
     *_IDEMPOTENCY,
     *_AUDIT,
