@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from freehold.audit.store import AuditStore
+from freehold.errors import Unavailable
 from freehold.eventstore.store import EventStore
 from freehold.leases.keeper import LeaseKeeper
 from freehold.leases.store import LeaseStore
 from freehold.lifecycle import Runner
 from freehold.projection.beginning import begin_first
 from freehold.projection.declaration import Projection
-from freehold.projection.parking import Parking
+from freehold.projection.parking import Parking, describe
 from freehold.projection.runner import GenerationRunner
 from freehold.projection.store import CheckpointStore, Generation, GenerationState
 from freehold.transaction import Post
 
 __all__ = ["ProjectionStores", "ProjectionsRunner"]
 
+T = TypeVar("T")
 _log = logging.getLogger("freehold.projection")
 _IDLE_SECONDS_MIN: Final = 0.02
 _IDLE_GROWTH: Final = 1.5
@@ -73,6 +75,8 @@ class ProjectionsRunner(Runner):
         super().__init__(f"projections {post.service}", clock=post.clock)
         self.left_to_others: Mapping[str, int] = {}
         """Projections whose live generation is of another version than the code here, and which version that is."""
+        self.problems: Mapping[str, str] = {}
+        """Projections that could not be started when that was tried last, and why."""
         self._projections = {each.name: each for each in projections if not each.inline}
         self._post = post
         self._stores = stores
@@ -135,23 +139,25 @@ class ProjectionsRunner(Runner):
 
     async def _look(self) -> None:
         """Start what is to run here, stop what is not to any more."""
+        self.problems = {}
         generations = await self._stores.checkpoints.generations()
-        self._live, left = {}, {}
+        live: dict[str, int] = {}
+        left: dict[str, int] = {}
         wanted: dict[tuple[str, int], Generation] = {}
         for name, projection in self._projections.items():
-            mine = [each for each in generations if each.projection == name]
-            for each in await self._begun(projection, mine):
+            for each in await self._begun(projection, [each for each in generations if each.projection == name]):
                 if each.state is GenerationState.LIVE:
-                    self._live[name] = each.number
+                    live[name] = each.number
                     if each.version != projection.version:
                         left[name] = each.version
                 if each.state is not GenerationState.RETIRED and each.version == projection.version:
                     wanted[name, each.number] = each
+        self._live = live
         for key in [key for key in self._work if key not in wanted]:
             await self._end(key, forget=True)
         for key, generation in wanted.items():
             if key not in self._work:
-                await self._start(generation)
+                await self._try(generation.projection, self._start(generation))
         if left != self.left_to_others:
             _log.info("%s: left to other versions of the code: %s", self.name, ", ".join(left) or "nothing")
         self.left_to_others = left
@@ -161,8 +167,23 @@ class ProjectionsRunner(Runner):
         """The generations of a projection, the first one made where there is none."""
         if any(each.state is GenerationState.LIVE for each in generations):
             return generations
-        made = await begin_first(projection, self._post.database, self._stores.events, self._stores.checkpoints)
-        return [*generations, made]
+        stores = self._stores
+        made = await self._try(
+            projection.name, begin_first(projection, self._post.database, stores.events, stores.checkpoints)
+        )
+        return generations if made is None else [*generations, made]
+
+    async def _try(self, name: str, work: Awaitable[T]) -> T | None:
+        """Do something for one projection; where it fails, the others go on, and it is tried again at the next look."""
+        try:
+            return await work
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a sink raises; it is told, and tried again
+            self.last_error = error
+            self.problems = {**self.problems, name: describe(error)}
+            _log.warning("%s: '%s' cannot start: %s", self.name, name, self.problems[name])
+            return None
 
     async def _start(self, generation: Generation) -> None:
         projection = self._projections[generation.projection]

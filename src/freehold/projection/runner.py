@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from freehold.errors import ConcurrencyConflict
+from freehold.errors import ConcurrencyConflict, OperationTimeout
 from freehold.eventstore.store import EventStore
 from freehold.lifecycle import Runner
 from freehold.projection.batch import Applier, Batch, read_batch, wanted_by
@@ -199,9 +199,9 @@ class GenerationRunner(Runner):
             await self._commit(batch)
         except Exception as error:
             known = self._post.database.diagnose(error) or error
-            if is_transient(known):
-                raise
-            if not batch.events:
+            # A statement that ran too long may have had too much to do; alone, an event is not to blame for it.
+            too_much = isinstance(known, OperationTimeout) and len(batch.events) > 1
+            if not batch.events or (is_transient(known) and not too_much):
                 raise
             if len(batch.events) == 1:
                 await self._park(batch, known)

@@ -24,6 +24,7 @@ from freehold.leases.keeper import LeaseKeeper
 from freehold.lifecycle import Runner
 from freehold.outbox.lanes import Lanes
 from freehold.outbox.relay import RelayRunner
+from freehold.projection.following import ProjectionsRunner
 from freehold.runtime.checks import lanes_in_order
 from freehold.runtime.projecting import projection_loops
 from freehold.runtime.prune import PruneRunner
@@ -96,6 +97,12 @@ class Loops:
         for runner in self.running.get(role, ()):
             runner.wake()
 
+    def appended(self) -> None:
+        """Tell who follows the events of this service that there are new ones."""
+        for runner in self.running.get("projections", ()):
+            if isinstance(runner, ProjectionsRunner):
+                runner.wake()
+
     async def start(self, role: str) -> None:
         """Start a role; nothing where it runs already."""
         if role in self.running:
@@ -113,7 +120,9 @@ class Loops:
 
     def all(self) -> Sequence[Runner]:
         """Every loop that runs here."""
-        return [runner for runners in self.running.values() for runner in runners]
+        found = [runner for runners in self.running.values() for runner in runners]
+        followers = [runner for runner in found if isinstance(runner, ProjectionsRunner)]
+        return [*found, *(runner for follower in followers for runner in follower.runners)]
 
     def _make(self, role: str) -> list[Runner]:
         makers: dict[str, Callable[[], list[Runner]]] = {

@@ -82,7 +82,7 @@ class RunningService:
             snapshots=self.stores.snapshots,
             on_staged=lambda: self.loops.wake("relay"),
             on_scheduled=lambda: self.loops.wake("schedule"),
-            on_appended=lambda: self.loops.wake("projections"),
+            on_appended=lambda: self.loops.appended(),  # noqa: PLW0108 - there are no loops yet
             after_append=self._inline or None,
             start_saga=self._start_saga if service.sagas else None,
         )

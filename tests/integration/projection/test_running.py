@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from tests.integration.projection.models import (
     Deposited,
     Noted,
@@ -15,7 +16,7 @@ from tests.integration.projection.models import (
 )
 
 from freehold import RunningService
-from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.following import ProjectionsRunner
 from freehold.projection.store import GenerationState
 
@@ -180,3 +181,34 @@ async def test_a_building_generation_never_passes_the_live_one(url: str) -> None
         async with running.stores.database.begin() as unit:
             await checkpoints.resume(unit, "accounts", 1)
         await until(lambda: caught_up(running, model))
+
+
+async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> None:
+    """It is told, and starts when what was in its way is gone."""
+    model = read_model()
+    table = sa.Table("in_the_way", sa.MetaData(), sa.Column("account", sa.Text, primary_key=True))
+    blocked = Projection("blocked", tables=(table,), partitions=1)
+
+    @blocked.on(Deposited)
+    async def deposited(event: Deposited, write: ProjectionWrite) -> None:
+        await write.connection.execute(write.table(table).insert().values(account=event.account))
+
+    model.service.projects(blocked)
+    async with RunningService(model.service, settings_for(url), roles=()) as running, running.transaction() as tx:
+        await tx.sql.execute("CREATE TABLE in_the_way (account text)")
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, model))
+        assert len(await rows(running, model.entries)) == 1
+        assert list(_follower(running).problems) == ["blocked"]
+        async with running.transaction() as tx:
+            await tx.sql.execute("DROP TABLE in_the_way")
+
+        async def there() -> bool:
+            found = await running.stores.checkpoints.checkpoints("blocked")
+            return bool(found) and found[0].handled == 1
+
+        await until(there)
+        assert await rows(running, table) == [("a",)]
+        runners = (await running.health()).runners
+        assert {"projection accounts g1", "projection blocked g1"} <= set(runners)
