@@ -136,7 +136,7 @@ async def switch(unit: UnitOfWork, history: History, projection: Projection, *, 
     if parked and not force:
         shown = ", ".join(f"'{each.stream}'" for each in parked[:_PARKED_SHOWN])
         raise NotCaughtUp(
-            f"{len(parked)} streams of generation {building.number} are parked: {shown}",
+            f"parked streams of generation {building.number}: {len(parked)}, {shown}",
             hint="retry or skip them, or say that they may be missing (--force)",
         )
     passed_over = frozenset(each.stream for each in parked)

@@ -91,6 +91,13 @@ class RebuildRunner(Runner):
             done = await attempt_switch(self._database, self._history, projection)
             self.switched += 1
             _log.info("%s: '%s' is live in version %d", self.name, projection.name, done.live.version)
+            if done.effects_lost:
+                _log.warning(
+                    "%s: %d streams of '%s' were parked before; their side effects from there on did not happen",
+                    self.name,
+                    done.effects_lost,
+                    projection.name,
+                )
             self._on_change()
 
     async def _begin(self, projection: Projection, *, older: bool) -> None:
@@ -145,11 +152,4 @@ async def attempt_switch(
             await note(unit)
     if projection.sink is not None:
         await projection.sink.show(done.live.number)
-    if done.effects_lost:
-        _log.warning(
-            "'%s': %d streams were parked in generation %d; their side effects from there on did not happen",
-            projection.name,
-            done.effects_lost,
-            done.retired.number,
-        )
     return done

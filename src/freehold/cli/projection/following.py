@@ -20,6 +20,7 @@ __all__ = ["Followed", "follow", "made_progress"]
 
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 15.0
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +35,47 @@ async def follow(
     actions: ProjectionActions, generation: Generation, *, actor: str, reason: str, timeout_seconds: float
 ) -> Followed:
     """Wait until a generation has caught up, and switch to it. Raises `NotFound` where it was given up meanwhile."""
-    clock = SystemClock()
-    deadline = clock.monotonic() + timeout_seconds
-    moved_at = clock.monotonic()
-    earlier: Look | None = None
-    told = False
     with made_progress() as progress:
-        task = progress.add_task(generation.projection, total=None, rate="")
-        while True:
-            look = await actions.look(generation.projection, retired=True)
-            look, earlier = (look if earlier is None else rated(earlier, look)), look
-            status = _of(look, generation)
-            progress.update(
-                task, completed=status.handled, total=status.handled + status.lag_events, rate=_rate(status)
-            )
-            if status.state is GenerationState.LIVE:
-                return _ended(status, "is live")
-            if status.parked:
-                note(f"{status.parked} streams are parked: retry or skip them, or switch with --force")
-                return Followed(switched=False, status=status)
-            if await _switched(actions, generation, actor=actor, reason=reason):
-                return _ended(_of(await actions.look(generation.projection), generation), "is live")
-            now = clock.monotonic()
-            if status.events_per_second:
-                moved_at, told = now, False
-            if now - moved_at > _SILENT_SECONDS and not told:
-                told = True
-                note("nothing moves: does anybody run the service, in this version? (freehold run)")
-            if now > deadline:
-                note(f"not caught up within {duration(timeout_seconds)}; it goes on being built")
-                return Followed(switched=False, status=status)
-            await clock.sleep(_LOOK_SECONDS)
+        status = await _until_caught_up(actions, generation, progress, timeout_seconds)
+    caught_up = await is_caught_up(actions.history, generation.projection)
+    if status.state is GenerationState.LIVE:
+        return _live(status)
+    if status.parked:
+        note(f"parked streams: {status.parked}; retry or skip them, or switch with --force")
+    elif not caught_up:
+        note(f"not caught up within {duration(timeout_seconds)}; it goes on being built")
+    elif await _switched(actions, generation, actor=actor, reason=reason):
+        return _live(_of(await actions.look(generation.projection), generation))
+    return Followed(switched=False, status=status)
+
+
+async def _until_caught_up(
+    actions: ProjectionActions, generation: Generation, progress: Progress, timeout_seconds: float
+) -> GenerationStatus:
+    """Show how far it is, until it is near enough to be switched to, is live already, or the time is over."""
+    clock = SystemClock()
+    begun = moved_at = clock.monotonic()
+    earlier: Look | None = None
+    task = progress.add_task(generation.projection, total=None, rate="")
+    while True:
+        look = await actions.look(generation.projection, retired=True)
+        look, earlier = (look if earlier is None else rated(earlier, look)), look
+        status = _of(look, generation)
+        total = status.handled + status.lag_events
+        progress.update(task, completed=status.handled, total=total, rate=_rate(status))
+        now = clock.monotonic()
+        if (
+            status.state is GenerationState.LIVE
+            or now - begun > timeout_seconds
+            or await is_caught_up(actions.history, generation.projection)
+        ):
+            return status
+        if status.events_per_second:
+            moved_at = now
+        if now - moved_at > _SILENT_SECONDS:
+            moved_at = now
+            progress.console.print("nothing moves: does anybody run the service, in this version? (freehold run)")
+        await clock.sleep(_LOOK_SECONDS)
 
 
 def made_progress() -> Progress:
@@ -82,13 +93,20 @@ def made_progress() -> Progress:
 
 
 async def _switched(actions: ProjectionActions, generation: Generation, *, actor: str, reason: str) -> bool:
-    if not await is_caught_up(actions.history, generation.projection):
-        return False
-    try:
-        await actions.switch(generation.projection, actor=actor, reason=reason)
-    except (NotCaughtUp, NotFound):
-        return False  # the next look tells which: it is behind again, or somebody else switched
-    return True
+    """Switch, again for as long as writers are faster. False where streams were parked at last."""
+    last: NotCaughtUp | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            await actions.switch(generation.projection, actor=actor, reason=reason)
+        except NotCaughtUp as error:
+            last = error
+            await SystemClock().sleep(_LOOK_SECONDS)
+        except NotFound:
+            return True  # somebody else has switched; a look tells
+        else:
+            return True
+    note(str(last))
+    return False
 
 
 def _of(look: Look, generation: Generation) -> GenerationStatus:
@@ -108,6 +126,6 @@ def _rate(status: GenerationStatus) -> str:
     return f"{status.events_per_second:.0f} events/s{left}"
 
 
-def _ended(status: GenerationStatus, what: str) -> Followed:
-    note(f"{status.projection}: generation {status.generation.number} {what}, of {status.handled} events")
+def _live(status: GenerationStatus) -> Followed:
+    note(f"{status.projection}: generation {status.generation.number} is live, of {status.handled} events")
     return Followed(switched=True, status=status)

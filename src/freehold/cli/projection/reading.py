@@ -243,7 +243,7 @@ def _headline(status: GenerationStatus) -> str:
     else:
         parts.append("up to date" if generation.state.value != "retired" else "not kept up to date any more")
     if status.parked:
-        parts.append(f"{status.parked} streams parked")
+        parts.append(f"parked streams: {status.parked}")
     if status.paused is not None:
         parts.append(f"paused by {status.paused.actor}: {status.paused.reason}")
     if generation.reason:

@@ -153,6 +153,6 @@ def _tell_switch(actions: ProjectionActions, done: Switched, *, as_json: bool) -
         note(f"{done.live.projection}: generation {done.live.number} is live, {done.retired.number} is retired")
     if done.effects_lost:
         note(
-            f"{done.effects_lost} streams were parked in generation {done.retired.number}:"
+            f"streams that were parked in generation {done.retired.number}: {done.effects_lost};"
             " side effects of their later events did not happen, and will not"
         )
