@@ -1,0 +1,133 @@
+"""Tokens: the laws of merging, the text form, and signatures that cannot be made up."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freehold.consistency import NOTHING, Token, TokenRefused, TokenSigner, merge_headers
+from freehold.consistency.signing import TOKENS_MAX
+from freehold.errors import CodecError, ConfigurationError
+
+SECRET, OTHER, OLD = "a secret of ours", "a secret of theirs", "an older secret"
+lanes = st.from_regex(r"[a-z][a-z0-9-]{0,6}(/[0-9]{1,2})?", fullmatch=True)
+tokens = st.dictionaries(lanes, st.integers(0, 10**18 - 1), max_size=6).map(Token)
+
+
+@given(tokens, tokens, tokens)
+def test_merging_is_commutative_associative_and_idempotent(a: Token, b: Token, c: Token) -> None:
+    assert dict(a.merged(b).positions) == dict(b.merged(a).positions)
+    assert dict(a.merged(b).merged(c).positions) == dict(a.merged(b.merged(c)).positions)
+    assert dict(a.merged(a).positions) == dict(a.positions)
+    assert dict(a.merged(NOTHING).positions) == dict(NOTHING.merged(a).positions) == dict(a.positions)
+
+
+@given(tokens, tokens)
+def test_what_is_merged_has_seen_both_and_no_more(a: Token, b: Token) -> None:
+    both = a.merged(b).positions
+    assert set(both) == {*a.positions, *b.positions}
+    assert all(both[lane] == max(a.positions.get(lane, 0), b.positions.get(lane, 0)) for lane in both)
+
+
+@given(tokens)
+def test_the_text_form_is_read_as_it_was_written(token: Token) -> None:
+    assert dict(Token.parse(token.text).positions) == dict(token.positions)
+    assert bool(token) == bool(token.text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "orders",
+        "orders=",
+        "=1",
+        "orders=1;",
+        "Orders=1",
+        "orders=-1",
+        "orders=\uff11",
+        "orders=1;;b=2",
+        "a/b=1",
+        " a=1",
+    ],
+)
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(CodecError):
+        Token.parse(text)
+
+
+def test_a_text_of_too_many_lanes_is_refused() -> None:
+    with pytest.raises(CodecError):
+        Token.parse(";".join(f"a/{number}=1" for number in range(513)))
+
+
+@given(tokens)
+def test_what_was_signed_is_taken(token: Token) -> None:
+    signer = TokenSigner([SECRET])
+    text = signer.sign(token)
+    assert text.isascii()
+    assert not set(text) & set(', ;"')
+    assert dict(signer.verify_all([text]).positions) == dict(token.positions)
+
+
+@given(tokens.filter(bool), st.data())
+def test_tampering_is_always_noticed(token: Token, data: st.DataObject) -> None:
+    text = TokenSigner([SECRET]).sign(token)
+    place = data.draw(st.integers(0, len(text) - 1))
+    letters = st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=[text[place], ","])
+    other = data.draw(letters)
+    changed = data.draw(
+        st.sampled_from([text[:place] + other + text[place + 1 :], text[:place] + text[place + 1 :], text + other])
+    )
+    with pytest.raises(TokenRefused):
+        TokenSigner([SECRET]).verify(changed)
+
+
+@given(st.text(max_size=60))
+def test_garbage_is_refused_and_nothing_else_is_raised(text: str) -> None:
+    with pytest.raises(TokenRefused):
+        TokenSigner([SECRET]).verify(text)
+
+
+def test_a_token_of_another_secret_is_refused() -> None:
+    text = TokenSigner([OTHER]).sign(Token({"orders": 1}))
+    with pytest.raises(TokenRefused):
+        TokenSigner([SECRET]).verify(text)
+
+
+def test_secrets_are_replaced_one_after_the_other() -> None:
+    token = Token({"orders/3": 17})
+    before, meanwhile, after = (TokenSigner.of(each) for each in (OLD, f"{SECRET}, {OLD}", SECRET))
+    assert before is not None
+    assert meanwhile is not None
+    assert after is not None
+    assert meanwhile.verify(before.sign(token)) == token
+    assert after.verify(meanwhile.sign(token)) == token
+    with pytest.raises(TokenRefused):
+        after.verify(before.sign(token))
+
+
+def test_no_secret_means_no_signer_and_a_short_one_is_refused() -> None:
+    assert TokenSigner.of("") is None
+    assert TokenSigner.of(" , ") is None
+    with pytest.raises(ConfigurationError) as raised:
+        TokenSigner.of("short")
+    assert "short" not in str(raised.value)
+
+
+def test_headers_are_joined_without_a_secret_and_read_as_one() -> None:
+    signer = TokenSigner([SECRET])
+    first, second = signer.sign(Token({"a/1": 5, "b": 2})), signer.sign(Token({"a/1": 3, "c/0": 9}))
+    joined = merge_headers([first, f"{second}, {first}", ""])
+    assert len(joined.split(",")) == 2
+    assert dict(signer.verify_all([joined]).positions) == {"a/1": 5, "b": 2, "c/0": 9}
+
+
+def test_what_is_joined_and_what_is_taken_is_bounded() -> None:
+    signer = TokenSigner([SECRET])
+    many = [signer.sign(Token({"a": number})) for number in range(1, 60)]
+    joined = merge_headers(many)
+    assert len(joined.split(",")) == TOKENS_MAX
+    assert signer.verify_all([joined]).positions["a"] == 59
+    with pytest.raises(TokenRefused):
+        signer.verify_all(many)

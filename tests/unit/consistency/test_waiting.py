@@ -1,0 +1,190 @@
+"""The watch: one look for all who wait, by an injected clock, bounded, cancellable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+
+import pytest
+
+from freehold.conformance.harness import ManualClock
+from freehold.consistency.waiting import Reached, Watch
+from freehold.errors import Unavailable
+
+
+class Known:
+    """A frontier that the test moves."""
+
+    def __init__(self) -> None:
+        self.positions: dict[str, int] = {}
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.looks = 0
+
+    async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
+        self.looks += 1
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return {name: Reached(self.positions[name]) for name in names if name in self.positions}
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - a test looks from outside
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+async def test_what_is_there_is_answered_at_the_first_look(clock: ManualClock) -> None:
+    known = Known()
+    known.positions = {"a": 5, "b": 9}
+    watch = Watch(known, clock)
+    assert await watch.until({"a": 5, "b": 3}, 1.0) == {}
+    assert await watch.until({}, 1.0) == {}
+    assert known.looks == 1
+
+
+async def test_the_limit_ends_the_wait_and_says_what_is_missing(clock: ManualClock) -> None:
+    known = Known()
+    known.positions = {"a": 4}
+    waiting = asyncio.create_task(Watch(known, clock).until({"a": 5, "b": 1}, 2.0))
+    await _until(lambda: known.looks >= 1)
+    clock.advance(1.9)
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    clock.advance(0.2)
+    assert await waiting == {"a": Reached(4), "b": Reached()}
+
+
+async def test_moving_on_is_seen_at_once_when_it_is_told(clock: ManualClock) -> None:
+    known = Known()
+    watch = Watch(known, clock)
+    waiting = asyncio.create_task(watch.until({"a": 5}, 60.0))
+    await _until(lambda: known.looks == 1)
+    await asyncio.sleep(0.01)
+    known.positions = {"a": 5}
+    assert not waiting.done()
+    watch.wake()
+    assert await asyncio.wait_for(waiting, 5) == {}
+
+
+async def test_what_moves_elsewhere_is_seen_by_looking_again(clock: ManualClock) -> None:
+    known = Known()
+    waiting = asyncio.create_task(Watch(known, clock).until({"a": 5}, 60.0))
+    await _until(lambda: known.looks == 1)
+    known.positions = {"a": 5}
+    async with asyncio.timeout(5):
+        while not waiting.done():
+            clock.advance(0.05)
+            await asyncio.sleep(0)
+    assert await waiting == {}
+
+
+async def test_a_thousand_who_wait_are_few_looks(clock: ManualClock) -> None:
+    known = Known()
+    watch = Watch(known, clock)
+    waiting = [asyncio.create_task(watch.until({"a": number % 7 + 1}, 60.0)) for number in range(1000)]
+    await _until(lambda: known.looks >= 1)
+    await asyncio.sleep(0.01)
+    known.positions = {"a": 7}
+    watch.wake()
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 10) == [{}] * 1000
+    assert known.looks <= 4
+
+
+async def test_it_looks_ever_more_seldom_and_not_at_all_when_nobody_waits(clock: ManualClock) -> None:
+    known = Known()
+    waiting = asyncio.create_task(Watch(known, clock).until({"a": 5}, 10.0))
+    await _until(lambda: known.looks == 1)
+    async with asyncio.timeout(10):
+        while not waiting.done():
+            clock.advance(0.01)
+            for _ in range(8):
+                await asyncio.sleep(0)
+    assert 50 < known.looks < 130
+    looks = known.looks
+    clock.advance(100)
+    await asyncio.sleep(0.01)
+    assert known.looks == looks
+
+
+async def test_cancelling_one_wait_leaves_the_others(clock: ManualClock) -> None:
+    known = Known()
+    watch = Watch(known, clock)
+    first, second = (asyncio.create_task(watch.until({"a": 5}, 60.0)) for _ in range(2))
+    await _until(lambda: known.looks >= 1)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    known.positions = {"a": 5}
+    watch.wake()
+    assert await asyncio.wait_for(second, 5) == {}
+
+
+async def test_where_nothing_can_be_found_out_no_answer_is_given(clock: ManualClock) -> None:
+    known = Known()
+    known.error = Unavailable("away")
+    waiting = asyncio.create_task(Watch(known, clock).until({"a": 5}, 1.0))
+    async with asyncio.timeout(5):
+        while not waiting.done():
+            clock.advance(0.1)
+            await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await waiting
+
+
+async def test_an_outage_passes(clock: ManualClock) -> None:
+    known = Known()
+    known.error = Unavailable("away")
+    watch = Watch(known, clock)
+    waiting = asyncio.create_task(watch.until({"a": 5}, 60.0))
+    await _until(lambda: known.looks == 1)
+    known.error, known.positions = None, {"a": 5}
+    watch.wake()
+    assert await asyncio.wait_for(waiting, 5) == {}
+
+
+async def test_a_bug_in_looking_is_raised_to_all(clock: ManualClock) -> None:
+    known = Known()
+    known.error = ZeroDivisionError()
+    watch = Watch(known, clock)
+    results = await asyncio.gather(*(watch.until({"a": 5}, 60.0) for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in results] == [ZeroDivisionError] * 3
+
+
+async def test_no_time_at_all_is_time_for_one_look(clock: ManualClock) -> None:
+    known = Known()
+    known.positions = {"a": 5}
+    assert await Watch(known, clock).until({"a": 5}, 0.0) == {}
+    assert await Watch(known, clock).until({"a": 6}, 0.0) == {"a": Reached(5)}
+
+
+async def test_a_look_that_hangs_is_bounded(clock: ManualClock) -> None:
+    known = Known()
+    known.gate.clear()
+    watch = Watch(known, clock)
+    waiting = asyncio.create_task(watch.until({"a": 5}, 1.0))
+    async with asyncio.timeout(5):
+        while not waiting.done():
+            clock.advance(0.5)
+            await asyncio.sleep(0.005)
+    with pytest.raises(Unavailable):
+        await waiting
+    await watch.close()
+
+
+async def test_closing_ends_the_waits(clock: ManualClock) -> None:
+    known = Known()
+    watch = Watch(known, clock)
+    waiting = asyncio.create_task(watch.until({"a": 5}, 60.0))
+    await _until(lambda: known.looks == 1)
+    await watch.close()
+    with pytest.raises(Unavailable):
+        await waiting
+    await watch.close()
