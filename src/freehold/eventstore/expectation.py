@@ -11,12 +11,15 @@ __all__ = ["check_appends", "conflict", "is_met"]
 
 
 def check_appends(appends: Sequence[Append]) -> None:
-    """Raise `DeclarationError` where a stream is named twice, or a stream has no name or nothing to add."""
+    """Raise `DeclarationError` where a stream is named twice, has no name, nothing to add, or a version below zero."""
     names = {each.stream for each in appends}
     if len(names) != len(appends):
         raise DeclarationError("a stream is named twice in one append", hint="give its events together")
     if not all(names) or not all(each.events for each in appends):
         raise DeclarationError("an append needs a stream and events", hint="leave out streams that get none")
+    below = next((each.expected for each in appends if isinstance(each.expected, int) and each.expected < 0), None)
+    if below is not None:
+        raise DeclarationError(f"no stream is at version {below}", hint="0 is the version of an empty stream")
 
 
 def is_met(append: Append, version: int) -> bool:

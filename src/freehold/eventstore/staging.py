@@ -60,8 +60,11 @@ def _check(stream: str, staged: _Staged, expected: ExpectedVersion) -> None:
         case int(), Expectation.NO_STREAM if expected != len(staged.events):
             found = f"it will be at {len(staged.events)} by then"
         case int(), Expectation.ANY | Expectation.STREAM_EXISTS:
-            staged.expected = expected - len(staged.events)
-            return
+            least = len(staged.events) + (staged.expected is Expectation.STREAM_EXISTS)
+            if expected >= least:
+                staged.expected = expected - len(staged.events)
+                return
+            found = f"it will be at {least} or more by then"
         case _:
             return
     raise ConcurrencyConflict(f"stream '{stream}' cannot be at {expected}: {found}", hint="load it again in here")

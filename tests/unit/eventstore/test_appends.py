@@ -43,7 +43,17 @@ def test_appends_go_together_by_stream_in_the_order_first_named() -> None:
 
 @pytest.mark.parametrize(
     ("earlier", "later"),
-    [(4, 4), (4, 6), (Expectation.NO_STREAM, 0), (Expectation.ANY, Expectation.NO_STREAM), (0, Expectation.NO_STREAM)],
+    [
+        (4, 4),
+        (4, 6),
+        (Expectation.NO_STREAM, 0),
+        (Expectation.ANY, Expectation.NO_STREAM),
+        (0, Expectation.NO_STREAM),
+        # With one event staged, nothing that the stream was at before leads to these.
+        (Expectation.ANY, 0),
+        (Expectation.STREAM_EXISTS, 0),
+        (Expectation.STREAM_EXISTS, 1),
+    ],
 )
 def test_expectations_that_contradict_each_other_are_refused(earlier: ExpectedVersion, later: ExpectedVersion) -> None:
     staged = StagedAppends()
@@ -70,6 +80,11 @@ def test_a_stream_is_named_once() -> None:
     check_appends([Append("order-1", [new_event()]), Append("order-2", [new_event()])])
     with pytest.raises(DeclarationError, match="twice"):
         check_appends([Append("order-1", [new_event()]), Append("order-1", [new_event()])])
+
+
+def test_no_stream_is_at_a_version_below_zero() -> None:
+    with pytest.raises(DeclarationError, match="-1"):
+        check_appends([Append("order-1", [new_event()], -1)])
 
 
 def test_payloads_are_not_shown() -> None:
