@@ -19,7 +19,7 @@ from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
 
-__all__ = ["DEFAULT_DIRECTORY", "SETTINGS_FILE", "Settings", "configured_services", "peer_url", "project_modules"]
+__all__ = ["DEFAULT_DIRECTORY", "SETTINGS_FILE", "Settings", "configured_services", "project_modules"]
 
 T = TypeVar("T")
 SETTINGS_FILE = "freehold.toml"
@@ -27,6 +27,8 @@ DEFAULT_DIRECTORY = ".freehold/data"
 _DAY_SECONDS = 86400.0
 _OPTIONS: dict[str, type[Any]] = {"database_options": DatabaseOptions, "broker_options": BrokerOptions}
 _NAMES_DATABASE = re.compile(r"FREEHOLD_[A-Z0-9_]+_DATABASE").fullmatch
+_PEERS = "FREEHOLD_PEERS_"
+_APART = frozenset({"service", "peers"})
 _TOP_LEVEL = frozenset({"broker", "defaults", "peers", "project", "services"})
 
 
@@ -46,6 +48,8 @@ class Settings:
     replay_horizon_seconds    how long after its failure a dead letter may be replayed.
     token_secret              what consistency tokens are signed with, and services known to each other by: the same for
                               all services; several separated by commas, the first signs, all are taken.
+    peers                     where the APIs of other services are, by name: the table `[peers]` of the file, for all
+                              services, and `FREEHOLD_PEERS_<SERVICE>` of the environment.
     upgrade                   apply missing migrations at start; otherwise they are an error.
     """
 
@@ -69,6 +73,7 @@ class Settings:
     prune_interval_seconds: float = 60.0
     upgrade: bool = True
     token_secret: str = field(default="", repr=False)
+    peers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -88,6 +93,7 @@ class Settings:
         values = _build_values(cls, found, f"service '{service}'")
         values.setdefault("database", f"sqlite:///./{DEFAULT_DIRECTORY}/{service}.db")
         values.setdefault("broker", f"embedded:///./{DEFAULT_DIRECTORY}/broker.db")
+        values["peers"] = _peers(environ, path)
         return cls(**{**values, **overrides, "service": service})
 
 
@@ -114,20 +120,14 @@ def configured_services(*, environ: Mapping[str, str] | None = None, file: Path 
     return found | set(_table(_document(path).get("services", {}), f"{path}: services"))
 
 
-def peer_url(service: str, *, environ: Mapping[str, str] | None = None, file: Path | None = None) -> str | None:
-    """Return where the API of another service is: `[peers]` of the file by its name, or `FREEHOLD_PEERS_<SERVICE>`.
-
-    None where neither says it. Raises `ConfigurationError`.
-    """
-    environ = os.environ if environ is None else environ
-    given = environ.get(f"FREEHOLD_PEERS_{service.upper().replace('-', '_')}")
-    if given:
-        return given
-    path = file or _path(environ)
-    found = _table(_document(path).get("peers", {}), f"{path}: peers").get(service)
-    if found is not None and not isinstance(found, str):
-        raise ConfigurationError(f"{path}: peers.{service} must be a URL")
-    return found
+def _peers(environ: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Addresses of other services' APIs: `[peers]` of the file, and `FREEHOLD_PEERS_<SERVICE>`, which wins."""
+    found = _table(_document(path).get("peers", {}), f"{path}: peers")
+    for name, url in found.items():
+        if not isinstance(url, str):
+            raise ConfigurationError(f"{path}: peers.{name} must be a URL")
+    named = {key.removeprefix(_PEERS): url for key, url in environ.items() if key.startswith(_PEERS) and url}
+    return found | {name.lower().replace("_", "-"): url for name, url in named.items()}
 
 
 def _path(environ: Mapping[str, str]) -> Path:
@@ -171,7 +171,7 @@ def _from_environment(environ: Mapping[str, str], service: str) -> dict[str, Any
                 value = environ.get(f"{prefix}{each.name}_{option.name}".upper())
                 if value:
                     found.setdefault(each.name, {})[option.name] = value
-        elif each.name != "service" and environ.get(prefix + each.name.upper()):
+        elif each.name not in _APART and environ.get(prefix + each.name.upper()):
             found[each.name] = environ[prefix + each.name.upper()]
     return found
 
@@ -190,7 +190,7 @@ def _build(cls: type[T], found: object, place: str) -> T:
 
 def _build_values(cls: type[Any], found: Mapping[str, Any], place: str) -> dict[str, Any]:
     kinds = get_type_hints(cls)
-    known = {each.name for each in dataclasses.fields(cls)} - {"service"}
+    known = {each.name for each in dataclasses.fields(cls)} - _APART
     unknown = sorted(set(found) - known)
     if unknown:
         raise ConfigurationError(f"{place}: unknown setting '{unknown[0]}'", hint=f"known: {', '.join(sorted(known))}")

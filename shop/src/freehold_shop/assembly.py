@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, FastAPI
 
 from freehold.broker import Broker
+from freehold.composition import BudgetMiddleware
 from freehold.http.app import install, lifespan
 from freehold.runtime import RunningService
 from freehold.service import Service
@@ -103,6 +104,7 @@ def create_app(name: str, running: RunningService | None = None) -> FastAPI:
 
     app = FastAPI(title=name, lifespan=life)
     install(app)
+    app.add_middleware(BudgetMiddleware)
     answer_problems(app)
     app.include_router(shop_service.routes(serving))
     return app

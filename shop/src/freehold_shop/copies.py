@@ -18,6 +18,7 @@ from freehold_shop.upsert import insert_into
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
 __all__ = [
+    "COMPARED_SECONDS",
     "COUNTRY_COPY_DDL",
     "CUSTOMER_COPY_DDL",
     "CustomerCopy",
@@ -44,6 +45,9 @@ COUNTRY_COPY_DDL = """CREATE TABLE country_copy (
     currency TEXT NOT NULL
 )"""
 
+
+COMPARED_SECONDS = 900.0
+"""How often copies are compared with their source; what has drifted is told, and repaired by command."""
 
 _KEEP_CUSTOMER = """
 INSERT INTO customer_copy (customer_id, name, email, country, address, revision)

@@ -22,7 +22,7 @@ from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.runner import record_of
 from freehold.reconcile.side import Source
 from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
-from freehold.settings import peer_url
+from freehold.settings import Settings
 from freehold.transaction import Post
 
 __all__ = ["command"]
@@ -79,7 +79,7 @@ async def _opened(
     services = project.select(names, declared=True)
     wanted = {each.name for each in services if each.copied}
     sources = {copy.dataset.service for each in services for copy in each.copied.values()}
-    near = {name for name in sources if peer_url(name) is None and name in project.services}
+    near = {name for name in sources - Settings.load(services[0].name).peers.keys() if name in project.services}
     if not wanted:
         raise ConfigurationError("no service declares a copy", hint="service.copies(dataset, table=…)")
     async with project.open(sorted(wanted | near)) as opened:
@@ -105,7 +105,7 @@ async def _compare(
 
 def _source(opened: Opened, access: ServiceAccess, copy: Copy, clock: Clock) -> Source:
     owner = copy.dataset.service
-    if peer_url(owner) is None:
+    if owner not in access.settings.peers:
         for other in opened.services:
             offer = other.service.offered.get(copy.dataset.name)
             if other.name == owner and offer is not None:

@@ -21,7 +21,7 @@ from freehold.reconcile.repair import CopyRepair
 from freehold.reconcile.runner import ReconcileRunner, lease_of
 from freehold.reconcile.side import Source, TableSide
 from freehold.service import Service
-from freehold.settings import Settings, peer_url
+from freehold.settings import Settings
 from freehold.transaction import Post
 
 __all__ = ["LocalSource", "make_reconciler", "peer_source", "reconcile_loops", "settled"]
@@ -91,7 +91,7 @@ def peer_source(copy: Copy, settings: Settings) -> Source:
     from freehold.http.peer import HttpSource
 
     owner = copy.dataset.service
-    url = peer_url(owner)
+    url = settings.peers.get(owner)
     if url is None:
         raise ConfigurationError(
             f"where the API of '{owner}' is, is not known", hint=f'[peers] {owner} = "http://…" in freehold.toml'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from freehold.service import Service
 from freehold.transaction import Transaction
-from freehold_shop.copies import keep_country, keep_customer
+from freehold_shop.copies import COMPARED_SECONDS, keep_country, keep_customer
 from freehold_shop.inventory.contracts import (
     InventoryReservationFailed,
     ReservationExpired,
@@ -23,14 +23,16 @@ from freehold_shop.orders.rows import order_rows
 from freehold_shop.orders.summaries import summaries
 from freehold_shop.orders.tables import MIGRATIONS, country_copy
 from freehold_shop.payments.contracts import PaymentCaptured, PaymentDeclined, PaymentHeld, PaymentRefunded
-from freehold_shop.reference.contracts import CountryDefined
+from freehold_shop.reference.contracts import COUNTRIES, CountryDefined
 from freehold_shop.shipping.contracts import ShipmentDelivered, ShipmentDispatched, ShipmentFailed
-from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
+from freehold_shop.users.contracts import CUSTOMERS, CustomerRegistered, UserUpdated
 
 __all__ = ["orders"]
 
 orders = Service("orders", migrations=MIGRATIONS)
 orders.directs(Checkout)
+orders.copies(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
+orders.copies(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)
 orders.projects(order_rows)
 orders.projects(summaries)
 

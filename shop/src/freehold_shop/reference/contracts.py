@@ -1,10 +1,17 @@
-"""What the reference service publishes. Imports the messages of Freehold only; the only module others may import."""
+"""What the reference service publishes. Imports Freehold's messages and datasets.
+
+The only module others may import.
+"""
 
 from __future__ import annotations
 
 from freehold.messages import event
+from freehold.reconcile import Dataset
 
-__all__ = ["CountryDefined", "CurrencyDefined"]
+__all__ = ["COUNTRIES", "CountryDefined", "CurrencyDefined"]
+
+COUNTRIES = Dataset("reference.countries", "code", ("name", "currency"))
+"""The countries, for those who keep a copy."""
 
 
 @event("reference.country-defined", version=1, key="code")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from freehold.runtime import RunningService
 from freehold.service import Service
 from freehold.transaction import Transaction
+from freehold_shop.reference.contracts import COUNTRIES as COUNTRY_DATASET
 from freehold_shop.reference.contracts import CountryDefined, CurrencyDefined
 from freehold_shop.reference.tables import MIGRATIONS, country, currency
 from freehold_shop.retail.countries import COUNTRIES, CURRENCIES
@@ -16,6 +17,7 @@ from freehold_shop.upsert import insert_into
 __all__ = ["define_all", "reference", "seed"]
 
 reference = Service("reference", migrations=MIGRATIONS)
+reference.offers(COUNTRY_DATASET, table="country")
 
 
 async def seed(running: RunningService) -> None:

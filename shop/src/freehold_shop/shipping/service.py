@@ -10,7 +10,7 @@ from freehold.inbox.outcome import Rejected
 from freehold.policy import Retry
 from freehold.service import Service
 from freehold.transaction import Transaction
-from freehold_shop.copies import CustomerCopy, find_customer_copy, keep_customer
+from freehold_shop.copies import COMPARED_SECONDS, CustomerCopy, find_customer_copy, keep_customer
 from freehold_shop.moments import moment_ms
 from freehold_shop.orders.contracts import OrderCancelled
 from freehold_shop.payments.contracts import PaymentHeld
@@ -23,7 +23,7 @@ from freehold_shop.shipping.contracts import (
 )
 from freehold_shop.shipping.domain import UNDELIVERABLE, ShipmentStatus, is_deliverable
 from freehold_shop.shipping.tables import MIGRATIONS
-from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
+from freehold_shop.users.contracts import CUSTOMERS, CustomerRegistered, UserUpdated
 
 __all__ = ["AddressNotHereYet", "shipping"]
 
@@ -42,6 +42,7 @@ _NOWHERE = CustomerCopy(country="", address="")
 shipping = Service(
     "shipping", migrations=MIGRATIONS, retry=Retry(attempts=70, delay_seconds=0.1, delay_seconds_max=15.0)
 )
+shipping.copies(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
 
 
 class AddressNotHereYet(Exception):

@@ -64,14 +64,15 @@ def run_shop(plan: Plan) -> None:
         stack.callback(ground.stop)
         ground.prepare([name for name in SERVICE_NAMES if name in SERVICES])
         token_secret = keep_token_secret(plan.state_directory)
-        secrets = Secrets(dict(ground.databases), ground.broker, token_secret)
+        peers = {name: url for name, url in ports.urls.items() if name in SERVICES}
+        secrets = Secrets(dict(ground.databases), ground.broker, token_secret, peers)
         write_secrets(plan.state_directory, secrets)
         write_settings(plan.state_directory, secrets)
         configure(ShopSettings(urls=ports.urls, checkout=plan.checkout.value))
         _load_adapters()
         gc.collect()
         gc.freeze()
-        settings = _settings(plan, ground, token_secret)
+        settings = _settings(plan, ground, token_secret, peers)
         provider = _provider(plan, ports)
         children = _children(plan, ports, settings)
         site = ShopSite(
@@ -133,7 +134,7 @@ def _load_adapters() -> None:
             entry.load()
 
 
-def _settings(plan: Plan, ground: Ground, token_secret: str) -> dict[str, Settings]:
+def _settings(plan: Plan, ground: Ground, token_secret: str, peers: Mapping[str, str]) -> dict[str, Settings]:
     """Each service's settings, with a pool so small that all of them together find room on one server.
 
     All have one secret, with which they sign consistency tokens; what the environment says of it goes first.
@@ -144,7 +145,12 @@ def _settings(plan: Plan, ground: Ground, token_secret: str) -> dict[str, Settin
     for name in SERVICES:
         loaded = Settings.load(name, database=ground.databases[name], broker=ground.broker)
         options = replace(loaded.database_options, pool_size=min(pool_size, loaded.database_options.pool_size))
-        settings[name] = replace(loaded, database_options=options, token_secret=loaded.token_secret or token_secret)
+        settings[name] = replace(
+            loaded,
+            database_options=options,
+            token_secret=loaded.token_secret or token_secret,
+            peers={**peers, **loaded.peers},
+        )
     return settings
 
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets as randomness
 import tempfile
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -86,6 +87,7 @@ class Secrets(msgspec.Struct, frozen=True):
     databases: dict[str, str]
     broker: str
     token_secret: str = ""
+    peers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def write_state(directory: Path, state: ShopState) -> None:
@@ -101,6 +103,7 @@ def write_secrets(directory: Path, secrets: Secrets) -> None:
 def write_settings(directory: Path, secrets: Secrets) -> None:
     """Replace `freehold.toml`: with `FREEHOLD_SETTINGS` naming it, `freehold dlq list` and the like see the shop."""
     lines = [f"broker = {_quoted(secrets.broker)}", "", "[project]", 'modules = ["freehold_shop.assembly"]']
+    lines += ["", "[peers]", *(f"{name} = {_quoted(url)}" for name, url in sorted(secrets.peers.items()))]
     lines += ["", "[defaults]", f"token_secret = {_quoted(secrets.token_secret)}"]
     for service, url in sorted(secrets.databases.items()):
         lines += ["", f"[services.{service}]", f"database = {_quoted(url)}"]

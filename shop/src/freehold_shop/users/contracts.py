@@ -1,4 +1,4 @@
-"""What the users service publishes. Imports the messages of Freehold only; the only module others may import.
+"""What the users service publishes. Imports Freehold's messages and datasets; the only module others may import.
 
 Both events are fat: they carry all that a copy of a customer needs. `revision` goes up by one with each change, so that
 a copy which was fetched over HTTP is not set back by an event that is older.
@@ -7,8 +7,12 @@ a copy which was fetched over HTTP is not set back by an event that is older.
 from __future__ import annotations
 
 from freehold.messages import event
+from freehold.reconcile import Dataset
 
-__all__ = ["CustomerRegistered", "UserUpdated"]
+__all__ = ["CUSTOMERS", "CustomerRegistered", "UserUpdated"]
+
+CUSTOMERS = Dataset("users.customers", "customer_id", ("name", "email", "country", "address", "revision"))
+"""The customers, for those who keep a copy."""
 
 
 @event("users.customer-registered", version=1, key="customer_id")

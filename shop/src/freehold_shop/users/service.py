@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from freehold.service import Service
 from freehold.transaction import Transaction
-from freehold_shop.copies import keep_country
-from freehold_shop.reference.contracts import CountryDefined
+from freehold_shop.copies import COMPARED_SECONDS, keep_country
+from freehold_shop.reference.contracts import COUNTRIES, CountryDefined
+from freehold_shop.users.contracts import CUSTOMERS
 from freehold_shop.users.tables import MIGRATIONS, country_copy
 
 __all__ = ["users"]
 
 users = Service("users", migrations=MIGRATIONS)
+users.offers(CUSTOMERS, table="customer")
+users.copies(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)
 
 
 @users.handles(CountryDefined)
