@@ -36,6 +36,8 @@ __all__ = ["GenerationRunner", "Progress"]
 _log = logging.getLogger("freehold.projection")
 _CONFLICTS_MAX: Final = 5
 _RETRIES_A_ROUND: Final = 10
+_PARKED_READ_MAX: Final = 100_000
+"""All of them: a parked stream that is not known would be gone on with. `parked_max` keeps them few."""
 
 
 @dataclass(slots=True)
@@ -145,7 +147,7 @@ class GenerationRunner(Runner):
         self.retired = not found or found[0].state is GenerationState.RETIRED
         self._seen = {each.partition: each for each in found if each.partition in held}
         self._parked, self._due = {}, {}
-        for parked in await self._store.parked(name, number, limit=self._projection.parked_max * 2 + 100):
+        for parked in await self._store.parked(name, number, limit=_PARKED_READ_MAX):
             if parked.partition in held:
                 self._note(parked)
         pauses = await self._store.pauses(name)
