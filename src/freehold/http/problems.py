@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from freehold.aggregate import VersionMismatch
 from freehold.errors import ConcurrencyConflict, DuplicateMessage, FreeholdError, NotFound, Unavailable
 from freehold.inbox.outcome import Rejected
 
@@ -23,6 +24,7 @@ __all__ = ["install_problems", "problem", "problem_of"]
 _log = logging.getLogger("freehold.http")
 _STATUS: Mapping[type[FreeholdError], int] = {
     Rejected: 409,
+    VersionMismatch: 412,
     ConcurrencyConflict: 409,
     DuplicateMessage: 409,
     NotFound: 404,
@@ -49,7 +51,8 @@ def problem_of(error: FreeholdError) -> JSONResponse:
         _log.error("request failed", exc_info=error)
         return problem(status)
     headers = {"Retry-After": "1"} if status == 503 else None
-    return problem(status, error.message if isinstance(error, NotFound) else "", headers=headers)
+    told = isinstance(error, (NotFound, VersionMismatch))
+    return problem(status, error.message if told else "", headers=headers)
 
 
 def install_problems(app: FastAPI) -> None:

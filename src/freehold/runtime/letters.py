@@ -7,6 +7,7 @@ after all, or its compensation came meanwhile, the replay has no effect.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -19,7 +20,15 @@ from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterS
 from freehold.errors import CodecError, ConcurrencyConflict, UnknownMessage
 from freehold.ids import new_id
 from freehold.inbox.store import Arrival
-from freehold.messages import Envelope, decode_body, decode_envelope, encode_envelope, registry
+from freehold.messages import (
+    Envelope,
+    decode_body,
+    decode_envelope,
+    encode_envelope,
+    read_event,
+    registry,
+    upcasters,
+)
 from freehold.settings import Settings
 from freehold.transaction import outgoing
 
@@ -123,11 +132,14 @@ def _envelope(letter: DeadLetter) -> Envelope:
 
 
 def _check_body(envelope: Envelope) -> None:
-    """Of a type that is not declared here (the command line without the services' modules) JSON is all there is to
-    know.
+    """A version that is only upcast is upcast here as well. Of a type that is not declared here (the command line
+    without the services' modules) JSON is all there is to know.
     """
     try:
         declared = registry.find(envelope.type, envelope.version)
     except UnknownMessage:
+        if upcasters.find(envelope.type, envelope.version) is not None:
+            with contextlib.suppress(UnknownMessage):
+                read_event(envelope.type, envelope.version, envelope.body)
         return
     decode_body(envelope.body, declared)

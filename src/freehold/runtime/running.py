@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from freehold.aggregate import VersionMismatch
 from freehold.binding import Stores, open_broker, open_stores
 from freehold.broker import Broker
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
@@ -161,12 +162,17 @@ class RunningService:
     async def transact(
         self, work: Callable[[Transaction], Awaitable[T]], *, retry: Retry = _CONFLICTS, cause: Envelope | None = None
     ) -> T:
-        """Do `work` in a transaction, and again from the start where somebody else changed the same thing first."""
+        """Do `work` in a transaction, and again from the start where somebody else changed the same thing first.
+
+        `VersionMismatch` is raised at once: another try would not find the version that a client has seen.
+        """
         attempt = 1
         while True:
             try:
                 async with self.transaction(cause=cause) as tx:
                     return await work(tx)
+            except VersionMismatch:
+                raise
             except ConcurrencyConflict as error:
                 decision = retry.decide(attempt, error)
                 if not isinstance(decision, RetryAfter):

@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 from tests.unit.runtime.trial import Request, memory_broker, read_topic, settings_for
 
-from freehold import NotFound, Rejected, RunningService, Service, Unavailable
+from freehold import ConcurrencyConflict, NotFound, Rejected, RunningService, Service, Unavailable, VersionMismatch
 from freehold.adapters.memory.broker import MemoryBroker
 from freehold.http import Tx, create_app
 
@@ -36,6 +36,10 @@ def _routes(app: FastAPI) -> None:
             raise Unavailable("the database at 10.0.0.1 is away")
         if order.number == 5:
             raise NotFound("no such product")
+        if order.number == 6:
+            raise ConcurrencyConflict("somebody was first")
+        if order.number == 7:
+            raise VersionMismatch("the order is at version 4, not 3")
         return {"id": str(message_id)}
 
     @app.get("/plain")
@@ -71,7 +75,7 @@ async def test_an_answer_below_400_comes_after_the_commit() -> None:
 
 async def test_every_other_answer_takes_everything_back_and_tells_no_secret() -> None:
     async with _client() as (client, running, _):
-        expected = {1: 402, 2: 409, 3: 500, 4: 503, 5: 404}
+        expected = {1: 402, 2: 409, 3: 500, 4: 503, 5: 404, 6: 409, 7: 412}
         for number, status in expected.items():
             answer = await client.post("/orders", json={"key": "a", "number": number})
             assert answer.status_code == status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,9 +11,31 @@ from uuid import UUID, uuid4
 import pytest
 from tests.unit.runtime.trial import Happened, Request, envelope_of, eventually, memory_broker, put, running
 
-from freehold import CodecError, ConcurrencyConflict, NotFound, Retry, RunningService, Service, Transaction
+from freehold import (
+    CodecError,
+    ConcurrencyConflict,
+    NotFound,
+    Retry,
+    RunningService,
+    Service,
+    Transaction,
+    event,
+    upcaster,
+)
 from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus
 from freehold.runtime import DeadLetterActions
+
+
+@event("trial.upgraded", version=2, key="key")
+class Upgraded:
+    key: str
+    number: int
+
+
+@upcaster("trial.upgraded", from_version=1)
+def numbered(body: dict[str, Any]) -> dict[str, Any]:
+    return {"key": body["key"], "number": body["count"]}
+
 
 BY: dict[str, Any] = {"actor": "ann", "reason": "fixed"}
 
@@ -65,6 +88,31 @@ async def test_an_edited_letter_is_replayed_once_as_a_new_message_linked_to_the_
         trail = await started.stores.audit.find(str(letter.id), 10)
     assert [entry.action for entry in trail] == ["dead-letter.replay", "dead-letter.edit"]
     assert {(entry.actor, entry.reason) for entry in trail} == {("ann", "fixed")}
+
+
+async def test_an_edited_body_of_a_version_that_is_only_upcast_is_checked_too() -> None:
+    """Nothing is declared in its version: it has to be fit for the upcaster, and for what that makes of it."""
+    old = replace(envelope_of(Upgraded("a", -1)), version=1, body=b'{"key":"a","count":-1}')
+    seen: list[int] = []
+    service, broker = Service("trial"), memory_broker()
+
+    @service.handles(Upgraded, retry=Retry(attempts=1))
+    async def upgraded(event: Upgraded, tx: Transaction) -> None:
+        if event.number < 0:
+            raise ValueError("planned")
+        seen.append(event.number)
+
+    async with running(service, broker) as started:
+        await put(broker, old)
+        letter = await _letter(started)
+        actions = DeadLetterActions(started.stores, started.settings)
+        for body in (b'{"key":"a"}', b'{"key":"a","count":"many"}', b"[]"):
+            with pytest.raises(CodecError):
+                await actions.edit(letter.id, body, **BY)
+        assert (await actions.get(letter.id)).edited is None
+        await actions.edit(letter.id, b'{"key":"a","count":5}', **BY)
+        await actions.replay(letter.id, **BY)
+        await eventually(lambda: seen == [5])
 
 
 async def test_a_replayed_request_whose_effect_exists_by_now_has_no_second_one() -> None:
