@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from freehold.migrations import Migration
     from freehold.policy import Retry
     from freehold.projection.declaration import Positioned, Projection, ProjectionWrite, Sink
+    from freehold.projection.views import MaterializedView
     from freehold.reconcile import Dataset
     from freehold.runtime import Inbox, Outbox, RunningService, Runtime, run
     from freehold.saga import CallContext, Saga, call, local, step
@@ -64,6 +65,7 @@ __all__ = [
     "FreeholdError",
     "Inbox",
     "LeaseLost",
+    "MaterializedView",
     "MessageRejected",
     "Migration",
     "MissingDriver",
@@ -134,6 +136,7 @@ _HOMES: Final = {
     "freehold.migrations": ("Migration",),
     "freehold.policy": ("Retry",),
     "freehold.projection.declaration": ("Positioned", "Projection", "ProjectionWrite", "Sink"),
+    "freehold.projection.views": ("MaterializedView",),
     "freehold.runtime": ("Inbox", "Outbox", "RunningService", "Runtime", "run"),
     "freehold.saga": ("CallContext", "Saga", "call", "local", "step"),
     "freehold.service": ("Service",),

@@ -20,7 +20,9 @@ from freehold.conformance.idempotency import IdempotencyStoreConformance as Idem
 from freehold.conformance.inbox import InboxStoreConformance as Inbox
 from freehold.conformance.leases import LeaseStoreConformance as Leases
 from freehold.conformance.outbox import OutboxStoreConformance as Outbox
+from freehold.conformance.progress import ProgressStoreConformance as Progress
 from freehold.conformance.reconciliations import ReconciliationStoreConformance as Reconciliations
+from freehold.conformance.replays import ReplayStoreConformance as Replays
 from freehold.conformance.saga import SagaStoreConformance as Saga
 from freehold.conformance.schedule import ScheduleStoreConformance as Schedule
 from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
@@ -48,6 +50,8 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Events": Events,
     "Snapshots": Snapshots,
     "Projections' checkpoints": Checkpoints,
+    "Progress of consumers": Progress,
+    "Historical replays": Replays,
     "Leases": Leases,
     "Idempotency keys": Idempotency,
     "Comparisons of copies": Reconciliations,
@@ -102,6 +106,30 @@ _OUTBOX: Final = (
     Guarantee(
         "A message that the broker will never take becomes a dead letter.",
         (Outbox.test_a_buried_row_becomes_a_dead_letter,),
+    ),
+)
+
+_PROGRESS: Final = (
+    Guarantee(
+        "What is said to be settled is so: no message appears at or below it.",
+        (
+            Outbox.test_nothing_appears_at_or_below_what_was_settled,
+            Outbox.test_an_open_transaction_holds_what_is_settled_below_its_positions,
+            Outbox.test_a_blocked_key_holds_its_partition_below_it,
+            Outbox.test_what_is_fetched_comes_with_what_is_settled,
+        ),
+    ),
+    Guarantee(
+        "What is published and was not said yet is said by whoever relays next.",
+        (Outbox.test_what_is_owed_is_kept_until_it_is_paid,),
+    ),
+    Guarantee(
+        "How far a consumer has read only rises, and moves with the effects.",
+        (Progress.test_a_watermark_only_rises, Progress.test_progress_belongs_to_the_transaction),
+    ),
+    Guarantee(
+        "A deferred message holds up its lane from there on, and no other.",
+        (Progress.test_a_deferred_message_blocks_its_lane_from_there_on,),
     ),
 )
 
@@ -307,6 +335,29 @@ _CHECKPOINTS: Final = (
     ),
 )
 
+_REPLAYS: Final = (
+    Guarantee(
+        "A replay's position, counts and errors move in the transaction of what they stand for, one process at a time.",
+        (
+            Replays.test_its_position_and_counts_move_on,
+            Replays.test_of_two_who_work_on_one_the_later_is_refused,
+            Replays.test_an_advance_is_taken_back_with_its_transaction,
+        ),
+    ),
+    Guarantee(
+        "A replay that was killed or cancelled goes on where it stood; its number is never given twice.",
+        (
+            Replays.test_a_cancelled_one_goes_on,
+            Replays.test_one_that_has_ended_does_not_move,
+            Replays.test_numbers_are_never_given_twice,
+        ),
+    ),
+    Guarantee(
+        "Events that failed are kept, listed in order, and go away with their replay.",
+        (Replays.test_errors_are_listed_page_by_page, Replays.test_delete_takes_the_errors_along),
+    ),
+)
+
 _LEASES: Final = (
     Guarantee("Of several challengers one takes a lease.", (Leases.test_one_challenger_wins,)),
     Guarantee("A holder that beats keeps its lease.", (Leases.test_a_beat_defends_a_lease,)),
@@ -401,6 +452,7 @@ _BROKER: Final = (
 GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *_DATABASE,
     *_OUTBOX,
+    *_PROGRESS,
     *_INBOX,
     *_LETTERS,
     *_SCHEDULE,
@@ -408,6 +460,7 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *_EVENTS,
     *_SNAPSHOTS,
     *_CHECKPOINTS,
+    *_REPLAYS,
     *_LEASES,
     *_IDEMPOTENCY,
     *_AUDIT,

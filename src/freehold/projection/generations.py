@@ -31,6 +31,7 @@ __all__ = ["Apply", "History", "NotCaughtUp", "Switched", "abandon", "begin", "b
 _LAST_EVENTS_MAX: Final = 2000
 """How many events a partition may be behind at the switch: they are applied while everything is locked."""
 _PARKED_SHOWN: Final = 3
+_PARKED_READ_MAX: Final = 100_000
 
 
 class NotCaughtUp(ConcurrencyConflict):
@@ -132,7 +133,7 @@ async def switch(unit: UnitOfWork, history: History, projection: Projection, *, 
             f" and this is version {projection.version}",
             hint="abandon it, and rebuild",
         )
-    parked = await store.parked(projection.name, building.number, unit=unit)
+    parked = await store.parked(projection.name, building.number, limit=_PARKED_READ_MAX, unit=unit)
     if parked and not force:
         shown = ", ".join(f"'{each.stream}'" for each in parked[:_PARKED_SHOWN])
         raise NotCaughtUp(
@@ -145,7 +146,7 @@ async def switch(unit: UnitOfWork, history: History, projection: Projection, *, 
         target = _target(each, building, there, live)
         if each.position < target:
             await _carry_on(unit, history, projection, each, target, passed_over)
-    lost = await store.parked(projection.name, live.number, unit=unit)
+    lost = await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, unit=unit)
     await store.transition(unit, projection.name, live.number, seen=GenerationState.LIVE, to=GenerationState.RETIRED)
     await store.transition(
         unit, projection.name, building.number, seen=GenerationState.BUILDING, to=GenerationState.LIVE

@@ -9,7 +9,6 @@ Side effects do not happen.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound, O
 from freehold.eventstore.store import EventFilter, RecordedEvent
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import History
+from freehold.projection.parking import describe
 from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 from freehold.projection.store import Generation, GenerationState
 from freehold.projection.tables import GenerationTables
@@ -197,8 +197,6 @@ def _live_of(generations: Sequence[Generation]) -> tuple[int, int] | None:
 
 def _failed(event: RecordedEvent, error: BaseException) -> ReplayError:
     """What is kept of an error: its type and where it was raised. Its text could hold anything."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}" if frames else ""
     return ReplayError(
         position=event.position,
         stream=event.stream,
@@ -206,5 +204,5 @@ def _failed(event: RecordedEvent, error: BaseException) -> ReplayError:
         event_id=event.event.id,
         type=event.event.type,
         error=type(error).__name__,
-        detail=place,
+        detail=describe(error),
     )

@@ -3,6 +3,8 @@
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.letters import DeadLetterActions
 from freehold.runtime.loops import ROLES
+from freehold.runtime.projections import ProjectionActions
+from freehold.runtime.replaying import ReplayActions
 from freehold.runtime.running import RunningService
 from freehold.runtime.several import Runtime, run
 from freehold.runtime.standalone import Inbox, Outbox
@@ -13,7 +15,9 @@ __all__ = [
     "Health",
     "Inbox",
     "Outbox",
+    "ProjectionActions",
     "Readiness",
+    "ReplayActions",
     "RunnerHealth",
     "RunningService",
     "Runtime",
