@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from freehold.messages import encode_body, message_type
 from freehold_shop.money import Money
 from freehold_shop.orders.contracts import (
     CheckoutMode,
@@ -32,6 +33,7 @@ from freehold_shop.orders.order import (
     RequestReturn,
     Stage,
 )
+from freehold_shop.verify.folding import Stored, fold_order, fold_returns
 
 LINES = (OrderLine("A", 3, 250), OrderLine("B", 1, 100), OrderLine("A", 2, 200))
 PLACE = Place("o1", "c1", CheckoutMode.SAGA, total_of(LINES, "GBP"), LINES, 1_000)
@@ -109,6 +111,20 @@ class Life(RuleBasedStateMachine):
         for event in self.history:
             state = evolve(state, event)
         assert state == self.order
+
+    @invariant()
+    def the_verification_sees_the_same_order(self) -> None:
+        stored = [
+            Stored.of(message_type(event).name, encode_body(event), number << 16, number)
+            for number, event in enumerate(self.history)
+        ]
+        row = fold_order(stored)
+        assert row is not None
+        assert self.order is not None
+        assert (row[1], row[2]) == (self.order.status.value, self.order.reason)
+        assert row[6] == [[each.sku, each.quantity, each.price_pence, each.returned] for each in self.order.lines]
+        parts = {part.return_ref: [part.refund.pence, part.refunded, part.restocked] for part in self.order.returns}
+        assert {ref: part[2:] for ref, part in fold_returns(stored).items()} == parts
 
     @invariant()
     def nothing_follows_a_cancellation_but_returns_under_way(self) -> None:
