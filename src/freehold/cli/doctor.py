@@ -19,6 +19,7 @@ from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, line
 from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.consistency.signing import TokenSigner
 from freehold.database import Finding
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 from freehold.runtime.checks import check_windows
@@ -128,6 +129,7 @@ async def _examine_broker(users: list[Settings]) -> _Report:
             await broker.open()
             report.findings.append(Finding("broker", ok=True, detail=broker.features.technology))
             report.findings += await broker.examine()
+            report.findings += [_tokens(each) for each in users]
             for each in users:
                 try:
                     check_windows(each, broker.features)
@@ -141,6 +143,17 @@ async def _examine_broker(users: list[Settings]) -> _Report:
         finally:
             await broker.close()
     return report
+
+
+def _tokens(settings: Settings) -> Finding:
+    """Whether the service gives and takes consistency tokens over HTTP; to do without is no defect."""
+    subject = f"consistency tokens of {settings.service}"
+    try:
+        signer = TokenSigner.of(settings.token_secret)
+    except ConfigurationError as error:
+        return _bad(subject, error)
+    detail = "signed" if signer else "not given or taken over HTTP: there is no token_secret"
+    return Finding(subject, ok=True, detail=detail)
 
 
 def _bad(subject: str, error: FreeholdError) -> Finding:
