@@ -53,7 +53,7 @@ def verify(*, as_json: bool, state: Path, wait: float) -> None:
         sys.exit(exit_code_of(error))
     if not verified.quietness.quiet:
         click.echo(
-            f"the shop did not come to rest in {wait:g} s: {verified.quietness.words}; "
+            f"the shop did not come to rest in {wait:g} s: {verified.quietness.words or 'orders keep coming'}; "
             "what has not settled yet was left out",
             err=True,
         )

@@ -35,10 +35,11 @@ _ORDERS_BACKLOG: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Quietness:
-    """`quiet`, or what still moves: how many of what."""
+    """`quiet`, or what still moves: how many of what. `mark` grows with everything that happens to orders."""
 
     quiet: bool
     moving: Mapping[str, int]
+    mark: int
 
     @property
     def words(self) -> str:
@@ -59,7 +60,8 @@ async def wait_until_quiet(
             moving = await _moving(databases, broker)
             quiet_polls = 0 if moving else quiet_polls + 1
             if quiet_polls == _QUIET_POLLS or (moving and clock.monotonic() >= deadline):
-                return Quietness(quiet=not moving, moving=moving)
+                mark = await asyncio.to_thread(_mark, databases["orders"])
+                return Quietness(quiet=not moving, moving=moving, mark=mark)
             await clock.sleep(_POLL_SECONDS)
 
 
@@ -68,6 +70,11 @@ async def _moving(databases: Mapping[str, str], broker: Broker) -> Mapping[str, 
     if not moving:
         moving["messages"] = await _unread(databases, broker)
     return +moving
+
+
+def _mark(orders: str) -> int:
+    with open_reader(orders) as reader:
+        return int(next(reader.rows("SELECT coalesce(max(position), 0) FROM freehold_event"))[0])
 
 
 async def _unread(services: Iterable[str], broker: Broker) -> int:
