@@ -1,4 +1,7 @@
-"""Keeps orders coming to a running shop, through its gateway like any customer. Imports aiohttp and the sample data."""
+"""Keeps orders coming to a running shop, through its gateway like any customer, and has some of them delivered.
+
+Imports aiohttp and the sample data.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ _REQUEST_SECONDS = 10.0
 _RETRY_SECONDS = 0.5
 _UNDER_WAY_MAX = 200
 _ORDERS_PER_RECEIPT = 1_000
+_CARRIED = 0.3
+_CARRIER_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -71,15 +76,24 @@ class OrderStream:
 
     async def _place(self, session: aiohttp.ClientSession) -> None:
         headers = {"Idempotency-Key": str(new_id())}
-        if await self._post(session, "/orders", order(self._source), headers):
-            self.counts.placed += 1
-        else:
+        answer = await self._post(session, "/orders", order(self._source), headers)
+        if answer is None:
             self.counts.failed += 1
+            return
+        self.counts.placed += 1
+        if self._source.random() < _CARRIED:
+            self._begin(self._carry(session, str(answer["order_id"])))
+
+    async def _carry(self, session: aiohttp.ClientSession, order_id: str) -> None:
+        """Be the carrier, for a while: what was not confirmed by then stays where it is."""
+        for step in ("dispatch", "delivery"):
+            await asyncio.sleep(_CARRIER_SECONDS * self._source.uniform(0.5, 1.5))
+            await self._post(session, f"/shipments/{order_id}/{step}")
 
     async def _insist(self, session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> None:
         """Send until it is accepted; the shop takes the same delivery once."""
         while True:
-            if await self._post(session, path, body):
+            if await self._post(session, path, body) is not None:
                 return
             await asyncio.sleep(_RETRY_SECONDS)
 
@@ -87,12 +101,13 @@ class OrderStream:
         self,
         session: aiohttp.ClientSession,
         path: str,
-        body: dict[str, Any],
+        body: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
-    ) -> bool:
+    ) -> dict[str, Any] | None:
+        """What was answered, None where it was not accepted."""
         try:
             async with session.post(path, json=body, headers=headers) as response:
-                await response.read()
-                return response.status < 300
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+                document: dict[str, Any] = await response.json(content_type=None)
+                return document if response.status < 300 else None
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None

@@ -84,7 +84,8 @@ async def _summary_is(shop: Shop, customer_id: str, wanted: dict[str, str]) -> b
 
 
 async def _committed(shop: Shop, order_id: str) -> bool:
-    return bool((await shop.show("inventory", f"/reservations/{order_id}"))["status"] == "committed")
+    answer = await shop.clients["inventory"].get(f"/reservations/{order_id}")
+    return bool(answer.status_code == 200 and answer.json()["status"] == "committed")
 
 
 async def _live_a_life(shop: Shop, checkout: str) -> None:
@@ -148,4 +149,14 @@ async def test_a_stuck_order_tells_how_far_it_has_come_and_what_it_holds(tmp_pat
 
 async def test_a_parcel_leaves_only_when_its_goods_have_left_the_shelf(tmp_path: Path) -> None:
     async with running_shop(tmp_path) as shop:
-        assert (await shop.clients["shipping"].post("/shipments/no/dispatch")).status_code == 404
+        shipping = shop.clients["shipping"]
+        assert (await shipping.post("/shipments/no/dispatch")).status_code == 404
+        await shop.stock_up(A=10)
+        await shop.register("c1")
+        await shop.order("o1", "saga", A=3)
+        await until(partial(_committed, shop, "o1"))
+        for status, expected in (("held", 409), ("committed", 200)):
+            async with shop.runtime["inventory"].transaction() as tx:
+                await tx.sql.execute("UPDATE reservation SET status = $1", (status,))
+            assert (await shipping.post("/shipments/o1/dispatch")).status_code == expected
+        await until(partial(_history_is, shop, "o1", LIFE[:5]))

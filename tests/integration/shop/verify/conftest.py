@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 from tests.integration.shop.replay.sampling import replay_sample
+from tests.integration.shop.services.waiting import until
 
 from freehold.clock import SystemClock
 from freehold_shop.providers.book import Book
@@ -26,6 +28,7 @@ from freehold_shop.verify.run import Target, Verified, verify
 
 START_SECONDS = 120.0
 LEDGER = "ledger.ndjson"
+DELIVERED = "600001"
 
 
 class _Hasty(SystemClock):
@@ -106,3 +109,21 @@ async def _make(directory: Path) -> None:
     async with running_shop(state_directory=directory / "shop", ready_seconds=START_SECONDS) as running:
         outcome = await replay_sample(running, directory, "saga")
         assert outcome.summary.ok, outcome.summary
+        await _deliver(running.gateway_url, DELIVERED)
+
+
+async def _deliver(url: str, order_id: str) -> None:
+    """Have the carrier deliver an order, and return when every read model says so."""
+    async with aiohttp.ClientSession(url) as session:
+        for step in ("dispatch", "delivery"):
+            async with session.post(f"/shipments/{order_id}/{step}") as answer:
+                assert answer.status == 200, await answer.text()
+
+        async def delivered() -> bool:
+            async with session.get(f"/orders/{order_id}") as answer:
+                order = await answer.json()
+            async with session.get(f"/customers/{order['customer_id']}/360?from=read-model") as answer:
+                known = {each["order_id"]: each["status"] for each in (await answer.json())["orders"]}
+            return {order["status"], known.get(order_id)} == {"delivered"}
+
+        await until(delivered)
