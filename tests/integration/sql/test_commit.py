@@ -77,6 +77,6 @@ async def test_without_prepared_statements(postgres_url: str) -> None:
             prepared = await unit.native.execute(sa.text("SELECT count(*) FROM pg_prepared_statements"))
             assert prepared.scalar_one() == 0
     leases = await take_partitions(stores)
-    rows = await stores.outbox.fetch(leases, 10)
+    rows = (await stores.outbox.fetch(leases, 10)).rows
     assert await stores.outbox.remove(leases, rows) == 2
     await stores.database.close()

@@ -48,6 +48,6 @@ async def test_kill(
     await process.wait()
     async with stores.database.begin() as unit:
         await stores.outbox.stage(unit, [outgoing("k", b"next")])
-    rows = await stores.outbox.fetch(leases, 10)
+    rows = (await stores.outbox.fetch(leases, 10)).rows
     assert [row.message.document for row in rows] == [*expected, b"next"]
     await stores.database.close()
