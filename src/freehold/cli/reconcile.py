@@ -138,6 +138,10 @@ def _print(results: list[_Result]) -> None:
         for each in results
     ]
     table("Copies", columns, rows, empty="none")
+    for each in results:
+        if not each.result.complete:
+            why = "the copy's service has not come so far" if each.result.unsettled else "too many rows are wrong"
+            note(f"{each.result.dataset} in {each.service} was not compared to the end: {why}")
     drift = [(each.service, each.result.dataset, one) for each in results for one in each.result.drift]
     if drift:
         shown = [(service, name, one.key, one.kind, ", ".join(one.fields)) for service, name, one in drift]

@@ -29,7 +29,8 @@ _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical"
 class Dataset:
     """A set of rows that one service owns and others copy: `Dataset("users.customers", "customer_id", ("name",))`.
 
-    The key is text. Fields hold texts, whole numbers, booleans or nothing: what every engine gives back alike.
+    The key is text, and not empty. Fields hold texts, whole numbers, booleans or nothing: what every engine gives back
+    alike, but for booleans, which are 0 and 1 on SQLite; to be repaired there a copy needs columns like its source's.
     """
 
     name: str
@@ -104,7 +105,8 @@ class RangeDigest:
 
 def row_digest(values: Sequence[object]) -> str:
     """The digest of a row's key and fields, in their order: the same on every engine."""
-    return hashlib.blake2b(_encoder.encode(tuple(values)), digest_size=_DIGEST_BYTES).hexdigest()
+    plain = tuple(int(each) if isinstance(each, bool) else each for each in values)
+    return hashlib.blake2b(_encoder.encode(plain), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def digest_of(rows: Iterable[RowDigest]) -> str:

@@ -10,7 +10,7 @@ look again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -51,7 +51,8 @@ class Drift:
 @dataclass(slots=True)
 class Reconciliation:
     """What a comparison found. `unsettled` are keys of which nothing can be said: the copy did not come to the fence
-    in time, or the rows kept changing. `in_flight` differed at first and were right in the end.
+    in time, or the rows kept changing. `in_flight` differed at first and were right in the end. Not `complete`: it
+    was ended early, and what lies behind was not looked at.
     """
 
     dataset: str
@@ -62,12 +63,13 @@ class Reconciliation:
     drift: list[Drift] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
+    complete: bool = True
     seconds: float = 0.0
 
     @property
     def agrees(self) -> bool:
         """Whether the copy is the source now, as far as could be told."""
-        return not self.unsettled and len(self.repaired) == len(self.drift)
+        return self.complete and not self.unsettled and len(self.repaired) == len(self.drift)
 
 
 class Reconciler:
@@ -95,12 +97,13 @@ class Reconciler:
     async def run(self) -> Reconciliation:
         """Compare everything; repair where a repair was given. Raises what the sides raise.
 
-        Stops early when more than `drift_max` rows are wrong: that is no drift, it is another dataset.
+        Stops early when more than `drift_max` rows are wrong: that is no drift, it is another dataset, and no more than
+        so many are repaired. Stops also where the copy's service does not come to the fence: it would not to the next.
         """
         begun = self._clock.monotonic()
         found = Reconciliation(self._dataset.name)
         after: str | None = ""
-        while after is not None and len(found.drift) <= self._drift_max:
+        while after is not None and found.complete:
             right = await self._source.digest(after, None, _RANGE_ROWS)
             await self._range(right, found)
             after = right.through
@@ -113,18 +116,23 @@ class Reconciler:
         if await self._agrees(right):
             return
         found.ranges_differing += 1
-        suspects = await self._suspects(right)
-        for start in range(0, len(suspects), _CONFIRM_KEYS):
-            await self._confirm(suspects[start : start + _CONFIRM_KEYS], found)
+        suspects: list[str] = []
+        async for keys in self._suspects(right):
+            suspects += keys
+            while len(suspects) >= _CONFIRM_KEYS and found.complete:
+                await self._confirm(suspects[:_CONFIRM_KEYS], found)
+                del suspects[:_CONFIRM_KEYS]
+            if not found.complete:
+                return
+        await self._confirm(suspects, found)
 
     async def _agrees(self, right: RangeDigest) -> bool:
         """Whether the copy has the same in this range; the limit is one more, so that a surplus shows."""
         own = await self._copy.digest(right.after, right.through, right.count + 1)
         return (own.count, own.digest) == (right.count, right.digest)
 
-    async def _suspects(self, whole: RangeDigest) -> list[str]:
+    async def _suspects(self, whole: RangeDigest) -> AsyncIterator[list[str]]:
         """Keys that differ, by parts of the range, and row by row in the parts that do."""
-        suspects: list[str] = []
         after: str | None = whole.after
         while after is not None:
             part = await self._source.digest(after, None, _LEAF_ROWS)
@@ -133,15 +141,21 @@ class Reconciler:
                 end = whole.through
                 part = await self._source.digest(after, end, _RANGE_ROWS)
             if not await self._agrees(part):
-                suspects += await self._differing(after, end)
+                async for keys in self._differing(after, end):
+                    yield keys
             after = end if end != whole.through else None
-        return suspects
 
-    async def _differing(self, after: str, through: str | None) -> list[str]:
-        limit = 10 * _RANGE_ROWS
-        right = {row.key: row.digest for row in await self._source.keys(after, through, limit)}
-        own = {row.key: row.digest for row in await self._copy.keys(after, through, limit)}
-        return sorted(key for key in right.keys() | own.keys() if right.get(key) != own.get(key))
+    async def _differing(self, after: str, through: str | None) -> AsyncIterator[list[str]]:
+        """Row by row, in pages that end where the shorter side's does: one may have far more rows than the other."""
+        while True:
+            sides = [await side.keys(after, through, _RANGE_ROWS) for side in (self._source, self._copy)]
+            ends = [rows[-1].key for rows in sides if len(rows) >= _RANGE_ROWS]
+            end = min(ends, default=through)
+            right, own = ({row.key: row.digest for row in rows if end is None or row.key <= end} for rows in sides)
+            yield sorted(key for key in right.keys() | own.keys() if right.get(key) != own.get(key))
+            if end is None or not ends:
+                return
+            after = end
 
     async def _confirm(self, keys: Sequence[str], found: Reconciliation) -> None:
         for _ in range(_ROUNDS):
@@ -149,6 +163,7 @@ class Reconciler:
                 return
             before = _by_key(await self._source.rows(keys))
             if not await self._settled(await self._source.fence()):
+                found.complete = False
                 break
             own = _by_key(await self._copy.rows(keys))
             right = _by_key(await self._source.rows(keys))
@@ -161,7 +176,9 @@ class Reconciler:
 
     async def _tell(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]], found: Reconciliation) -> None:
         found.drift += [self._drift(key, right, own) for key, (right, own) in wrong.items()]
-        if self._repair is not None and wrong:
+        if len(found.drift) > self._drift_max:
+            found.complete = False
+        elif self._repair is not None and wrong:
             found.repaired += await self._repair.repair(wrong)
 
     def _drift(self, key: str, right: FullRow | None, own: FullRow | None) -> Drift:

@@ -131,6 +131,41 @@ async def test_a_row_that_keeps_changing_is_not_drift() -> None:
     assert not result.agrees
 
 
+async def test_a_copy_with_far_more_rows_than_its_source_is_compared_to_the_end() -> None:
+    """All of the surplus lies in one range of the source."""
+    surplus = {f"{number:05}": (0, None) for number in range(2_000)}
+    right, own = Side({"01000": (0, None)}), Side({**surplus, "01000": (1, None)})
+    result = await compared(right, own, repair=Mending(own)).run()
+    assert len(result.drift) == 2_000
+    assert own.data == right.data
+    assert result.agrees
+
+
+async def test_no_more_than_drift_max_rows_are_repaired() -> None:
+    """A source that was emptied, or a wrong database, does not take the whole copy with it."""
+    own = Side({f"{number:05}": (0, None) for number in range(200)})
+    result = await compared(Side({}), own, drift_max=10, repair=Mending(own)).run()
+    assert len(result.repaired) <= 10 < len(result.drift) < 20
+    assert len(own.data) == 200 - len(result.repaired)
+    assert not result.complete
+    assert not result.agrees
+
+
+async def test_a_consumer_that_stands_still_is_waited_for_once() -> None:
+    waits: list[Token] = []
+
+    async def never(token: Token) -> bool:
+        waits.append(token)
+        return False
+
+    right = Side({f"{number:05}": (0, None) for number in range(200)})
+    result = await compared(right, Side({}), never).run()
+    assert len(waits) == 1
+    assert 0 < len(result.unsettled) <= 8
+    assert not result.complete
+    assert not result.agrees
+
+
 async def test_a_copy_that_does_not_come_to_the_fence_is_unsettled() -> None:
     async def never(_: Token) -> bool:
         return False
@@ -139,6 +174,12 @@ async def test_a_copy_that_does_not_come_to_the_fence_is_unsettled() -> None:
     result = await compared(Side({"a": (0, None)}), own, never, repair=Mending(own)).run()
     assert (result.drift, result.repaired, result.unsettled) == ([], [], ["a"])
     assert own.data == {}
+
+
+def test_a_boolean_has_the_digest_of_an_engine_without_any() -> None:
+    """SQLite gives back 0 and 1; a copy there of a source on PostgreSQL is not different for that."""
+    assert row_digest(("a", True, False, None)) == row_digest(("a", 1, 0, None))
+    assert row_digest(("a", 1)) != row_digest(("a", "1"))
 
 
 async def test_a_wholly_different_copy_is_not_compared_to_the_end() -> None:
