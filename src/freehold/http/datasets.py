@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from freehold.errors import CodecError
 from freehold.http.problems import problem
 from freehold.reconcile.fence import fence
 from freehold.reconcile.side import TableSide
@@ -24,15 +23,21 @@ __all__ = ["PEER_HEADER", "DatasetQuery", "dataset_routes", "peer_proof"]
 
 PEER_HEADER: Final = "Freehold-Peer"
 _LIMIT_MAX: Final = 50_000
+_KEYS_MAX: Final = 10_000
 
 
 class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rows of a dataset: a range of keys, or keys."""
+    """Which rows of a dataset: a range of keys, or keys. `key` and `fields` are what the copy takes the dataset to be.
 
+    More than is answered at a time is refused, never cut off: rows left out would look like rows that are not there.
+    """
+
+    key: str
+    fields: tuple[str, ...]
     after: str = ""
     through: str | None = None
-    limit: int = 0
-    keys: tuple[str, ...] = ()
+    limit: Annotated[int, msgspec.Meta(ge=1, le=_LIMIT_MAX)] = 1
+    keys: Annotated[tuple[str, ...], msgspec.Meta(max_length=_KEYS_MAX)] = ()
 
 
 _queries = msgspec.json.Decoder(DatasetQuery)
@@ -60,17 +65,18 @@ async def _answer(name: str, what: str, request: Request) -> Response:
     side = TableSide(running.stores.database, offer)
     try:
         query = _queries.decode(await request.body() or b"{}")
-    except msgspec.MsgspecError as error:
-        raise CodecError("not a query of a dataset") from error
-    limit = min(query.limit, _LIMIT_MAX)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return problem(400, "not a query of a dataset")
+    if (query.key, query.fields) != (offer.dataset.key, offer.dataset.fields):
+        return problem(409, "the dataset has other fields here")
     answer: Any
     match what:
         case "digest":
-            answer = await side.digest(query.after, query.through, limit)
+            answer = await side.digest(query.after, query.through, query.limit)
         case "keys":
-            answer = await side.keys(query.after, query.through, limit)
+            answer = await side.keys(query.after, query.through, query.limit)
         case "rows":
-            answer = await side.rows(query.keys[:_LIMIT_MAX])
+            answer = await side.rows(query.keys)
         case "fence":
             answer = {"token": (await fence(running.post)).text}
         case _:

@@ -1,11 +1,13 @@
 """A dataset at its source, asked over HTTP. Runtime: imports reconciliation and the standard library.
 
 Requests are few and far between, so they run in a thread, on a connection of their own each, with a time limit.
+Redirects are not followed: the proof of who asks would go along to wherever they lead.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,7 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from freehold.consistency.token import Token
-from freehold.errors import ConfigurationError, Unavailable
+from freehold.errors import CodecError, ConfigurationError, Unavailable
 from freehold.http.datasets import PEER_HEADER, DatasetQuery, peer_proof
 from freehold.reconcile.dataset import Dataset, RangeDigest, RowDigest
 from freehold.reconcile.side import FullRow
@@ -24,7 +26,20 @@ __all__ = ["HttpSource"]
 
 T = TypeVar("T")
 _TIMEOUT_SECONDS: Final = 30.0
+_WHOLE_SECONDS: Final = 60.0
 _BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+class _Fence(msgspec.Struct):
+    token: str
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """None: the redirect is the answer."""
+
+
+_opener: Final = urllib.request.build_opener(_NoRedirects)
 
 
 class HttpSource:
@@ -39,42 +54,57 @@ class HttpSource:
 
     async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
         """Ask for the digest of a range."""
-        return await self._ask("digest", DatasetQuery(after, through, limit), RangeDigest)
+        return await self._ask("digest", self._query(after, through, limit), RangeDigest)
 
     async def keys(self, after: str, through: str | None, limit: int) -> Sequence[RowDigest]:
         """Ask for the rows' digests."""
-        return await self._ask("keys", DatasetQuery(after, through, limit), list[RowDigest])
+        return await self._ask("keys", self._query(after, through, limit), list[RowDigest])
 
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
         """Ask for rows."""
-        rows = await self._ask("rows", DatasetQuery(keys=tuple(keys)), list[list[Any]])
+        rows = await self._ask("rows", self._query(keys=tuple(keys)), list[list[Any]])
         return [tuple(row) for row in rows]
 
     async def fence(self) -> Token:
         """Have a mark published."""
-        answer = await self._ask("fence", DatasetQuery(), dict[str, str])
-        return Token.parse(answer["token"])
+        answer = await self._ask("fence", self._query(), _Fence)
+        try:
+            return Token.parse(answer.token)
+        except CodecError as error:
+            raise self._strange() from error
+
+    def _query(
+        self, after: str = "", through: str | None = None, limit: int = 1, keys: tuple[str, ...] = ()
+    ) -> DatasetQuery:
+        return DatasetQuery(self._dataset.key, self._dataset.fields, after, through, limit, keys)
 
     async def _ask(self, what: str, query: DatasetQuery, kind: type[T]) -> T:
-        body = await asyncio.to_thread(self._post, what, msgspec.json.encode(query))
+        try:
+            async with asyncio.timeout(_WHOLE_SECONDS):
+                body = await asyncio.to_thread(self._post, what, msgspec.json.encode(query))
+        except TimeoutError as error:
+            raise Unavailable(f"'{self._dataset.service}' does not answer in time", hint="is it overloaded?") from error
         try:
             return msgspec.json.decode(body, type=kind)
-        except msgspec.MsgspecError as error:
-            raise Unavailable(
-                f"'{self._dataset.service}' gave an answer that is none", hint="is it the peer?"
-            ) from error
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise self._strange() from error
 
     def _post(self, what: str, body: bytes) -> bytes:
         headers = {PEER_HEADER: self._proof, "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self._base}/{what}", body, headers, method="POST")  # noqa: S310 - http only
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
+            with _opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
                 return bytes(answer.read(_BYTES_MAX))
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refused(error.code) from error
+        except http.client.HTTPException as error:
+            raise self._strange() from error
         except OSError as error:
             raise Unavailable(f"'{self._dataset.service}' does not answer", hint="is it running?") from error
+
+    def _strange(self) -> Unavailable:
+        return Unavailable(f"'{self._dataset.service}' gave an answer that is none", hint="is it the peer?")
 
     def _refused(self, status: int) -> Exception:
         name = self._dataset.name
@@ -85,5 +115,9 @@ class HttpSource:
                 )
             case 404:
                 return ConfigurationError(f"'{name}' is not offered", hint=f"{self._dataset.service}.offers(…)")
+            case 409:
+                return ConfigurationError(
+                    f"'{name}' has other fields at '{self._dataset.service}'", hint="release both with the same Dataset"
+                )
             case _:
                 return Unavailable(f"'{self._dataset.service}' answered {status} when asked for '{name}'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from freehold.consistency.token import Token
+from freehold.consistency.token import Token, outbox_lane
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind
 from freehold.transaction import Post
@@ -18,10 +18,13 @@ async def fence(post: Post) -> Token:
     A consumer that has come to them has handled everything that was committed before the call, for a lane's watermark
     never passes what is not yet there. Consumers know marks as progress only.
     """
+    partitions = range(post.outbox.partitions)
     async with post.transaction() as tx:
-        for partition in range(post.outbox.partitions):
+        for partition in partitions:
             tx.stage(_mark(post, _key_of(partition, post.outbox.partitions)))
-    return tx.token
+    # What the caller has seen of other lanes stands in the token too, and is nothing that a copy has to come to.
+    lanes = {outbox_lane(post.service, partition) for partition in partitions}
+    return Token({lane: position for lane, position in tx.token.positions.items() if lane in lanes})
 
 
 @cache

@@ -8,14 +8,17 @@ everywhere. A key column (or an index on it) of that collation makes reading ran
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from types import NoneType
+from typing import Final, Protocol
 
 from freehold.consistency.token import Token
 from freehold.database import Database, Row
+from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Dataset, Offer, RangeDigest, RowDigest, digest_of, row_digest
 
 __all__ = ["FullRow", "Side", "Source", "TableSide"]
 
+_TYPES: Final = frozenset({str, int, bool, NoneType})
 FullRow = tuple[object, ...]
 """The key and the fields, in the order of the dataset."""
 
@@ -43,7 +46,7 @@ class Source(Side, Protocol):
 
 
 class TableSide:
-    """A dataset in a table of an SQL database."""
+    """A dataset in a table of an SQL database. Raises `DeclarationError` for a value that is none of a dataset's."""
 
     def __init__(self, database: Database, offer: Offer) -> None:
         self._database = database
@@ -69,16 +72,22 @@ class TableSide:
                 rows = await sql.fetch(self._next, (after, limit))
             else:
                 rows = await sql.fetch(self._between, (after, through, limit))
-        return [RowDigest(str(row[0]), row_digest(_plain(row))) for row in rows]
+        return [RowDigest(str(row[0]), row_digest(self._plain(row))) for row in rows]
 
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
         """Read rows one by one: there are few of them."""
         found: list[FullRow] = []
         async with self._database.direct() as sql:
             for key in keys:
-                found += [_plain(row) for row in await sql.fetch(self._by_key, (key,))]
+                found += [self._plain(row) for row in await sql.fetch(self._by_key, (key,))]
         return found
 
-
-def _plain(row: Row) -> FullRow:
-    return tuple(row)
+    def _plain(self, row: Row) -> FullRow:
+        values = tuple(row)
+        for name, value in zip((self.dataset.key, *self.dataset.fields), values, strict=True):
+            if type(value) not in _TYPES:
+                raise DeclarationError(
+                    f"'{name}' of dataset '{self.dataset.name}' holds a {type(value).__name__}",
+                    hint="texts, whole numbers, booleans or nothing: engines give back other types differently",
+                )
+        return values

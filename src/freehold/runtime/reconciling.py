@@ -65,8 +65,12 @@ def make_reconciler(
     service: str, stores: Stores, copy: Copy, source: Source, clock: Clock, *, repair_for: tuple[str, str] | None
 ) -> Reconciler:
     """Make what compares a copy of a service with its source; repairs it where somebody wants it, for a reason, both
-    of which are recorded.
+    of which are recorded. Raises `ConfigurationError` where the source's dataset has other fields than the copy's.
     """
+    if isinstance(source, TableSide) and source.dataset != copy.dataset:
+        raise ConfigurationError(
+            f"'{copy.dataset.name}' has other fields at its source", hint="declare both with the same Dataset"
+        )
 
     async def record(unit: UnitOfWork, keys: Sequence[str]) -> None:
         actor, reason = repair_for or ("", "")
