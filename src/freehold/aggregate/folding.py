@@ -39,7 +39,7 @@ def fold(model: Model[S], state: S, events: Iterable[Body]) -> S:
             continue
         try:
             event = decode(body)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             # Read it again in the way that says what is wrong without saying what is in it.
             (event,) = read_event(name, version, body)
         state = evolve(state, event)

@@ -16,7 +16,7 @@ from freehold.messages import MessageKind, message_type
 __all__ = ["Model", "check_category", "check_event_types", "check_pure", "refuse_event"]
 
 S = TypeVar("S")
-_CATEGORY: Final = re.compile(r"^[a-z][a-z0-9_.]*$")
+_CATEGORY: Final = re.compile(r"[a-z][a-z0-9_.]*")
 
 
 class Model(Protocol[S]):
@@ -62,7 +62,7 @@ def check_category(category: str) -> None:
             f"the category '{category}' holds a '-', which is where a stream's name is divided",
             hint=f"write '{category.replace('-', '_')}'",
         )
-    if not _CATEGORY.match(category):
+    if not _CATEGORY.fullmatch(category):
         raise DeclarationError(f"'{category}' is not a category", hint="lower case, digits, '_' and '.': 'order'")
 
 

@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -104,10 +105,13 @@ class StateCodec(Generic[S]):
             return None
 
     def _encode(self, state: S) -> bytes | None:
-        """The state as JSON; None where another one would come back: a UUID in a field that is declared `Any`."""
+        """The state as JSON; None where another one would come back: a UUID in a field that is declared `Any`, or
+        without what its equality does not look at: an attribute that is no field.
+        """
         try:
             encoded = _encoder.encode(state)
-            return encoded if self._decoder.decode(encoded) == state else None
+            again = self._decoder.decode(encoded)
+            return encoded if again == state and _attributes(again) == _attributes(state) else None
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
             return None
 
@@ -118,6 +122,14 @@ class StateCodec(Generic[S]):
                 "the state of '%s' does not come back from JSON as it was: no snapshot of it is kept",
                 self._model.category,
             )
+
+
+def _attributes(state: object) -> dict[str, object]:
+    """Everything that an object holds, but for what is computed from it once."""
+    held: dict[str, object] = getattr(state, "__dict__", {})
+    return {
+        name: value for name, value in held.items() if not isinstance(getattr(type(state), name, None), cached_property)
+    }
 
 
 def _fingerprint(schema: dict[str, Any], event_types: frozenset[type[Any]] | None) -> str:
