@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,18 @@ class _Customer:
 @pytest.mark.timeout(60 + TRIES)
 @pytest.mark.usefixtures("slow_projections")
 async def test_a_read_with_the_token_of_a_write_is_never_stale(tmp_path: Path) -> None:
-    async with running_shop(tmp_path) as shop, _gateway_of(shop) as url:
+    await _read_what_was_written(tmp_path)
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(120 + TRIES)
+@pytest.mark.usefixtures("slow_projections")
+async def test_the_same_on_postgresql(tmp_path: Path, postgres_databases: Mapping[str, str]) -> None:
+    await _read_what_was_written(tmp_path, postgres_databases)
+
+
+async def _read_what_was_written(directory: Path, databases: Mapping[str, str] | None = None) -> None:
+    async with running_shop(directory, databases=databases) as shop, _gateway_of(shop) as url:
         await shop.stock_up(A=10 * TRIES)
         async with aiohttp.ClientSession(url) as session:
             customer = _Customer(session)
