@@ -161,19 +161,20 @@ class Post:
     ) -> AsyncIterator[Transaction]:
         """Open a transaction of our own: commits at the end with everything staged, rolls back on any exception."""
         async with self.database.begin() as unit:
-            transaction = Transaction(self, unit, cause, correlation_id=correlation_id)
-            if current_token.get():
-                transaction.observe(current_token.get())
+            transaction = self._seen_by_caller(Transaction(self, unit, cause, correlation_id=correlation_id))
             yield transaction
             await transaction.flush()
         transaction.notify()
-        witness = token_witness.get()
-        if witness is not None:
-            witness(transaction.token)
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:
         """Join the user's own transaction; call `flush` before they commit, and `notify` after, if it is known."""
-        return Transaction(self, self.database.enlist(native), cause)
+        return self._seen_by_caller(Transaction(self, self.database.enlist(native), cause))
+
+    @staticmethod
+    def _seen_by_caller(transaction: Transaction) -> Transaction:
+        if current_token.get():
+            transaction.observe(current_token.get())
+        return transaction
 
 
 @dataclass(slots=True)
@@ -449,6 +450,12 @@ class Transaction:
                 for number, (event, position) in enumerate(zip(batch.events, where.positions, strict=True), 1)
             ]
             await self._post.after_append(self, sorted(recorded, key=lambda each: each.position))
+            late = self._staged.appends.take()
+            if late:
+                raise DeclarationError(
+                    f"an append to '{late[0].stream}' came while the transaction's events were written",
+                    hint="append where it is decided, not in what follows from the events",
+                )
 
     def _reach_lanes(self, messages: Sequence[Outgoing], positions: Sequence[int]) -> None:
         """Note where this service's events stand; what goes to one service alone is nobody's to wait for."""
@@ -479,7 +486,9 @@ class Transaction:
         self._staged.after_commit.add(wake)
 
     def notify(self) -> None:
-        """Wake relay, scheduler and whoever asked `after_commit`; to be called once the commit has happened."""
+        """Wake relay, scheduler and whoever asked `after_commit`, and tell the `token_witness`; to be called once the
+        commit has happened.
+        """
         if self._staged.appended_any:
             self._post.on_appended()
         if self._staged.staged_any:
@@ -488,6 +497,9 @@ class Transaction:
             self._post.on_scheduled()
         for wake in self._staged.after_commit:
             wake()
+        witness = token_witness.get()
+        if witness is not None:
+            witness(self.token)
 
 
 def _seen_by(cause: Envelope | None) -> Token:

@@ -1,11 +1,25 @@
-"""Work that is repeated where somebody else came first, and where it is not."""
+"""Transactions: work that is repeated where somebody else came first, those of the user's own, and late appends."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from tests.unit.runtime.trial import memory_broker, settings_for
 
-from freehold import ConcurrencyConflict, RunningService, Service, Transaction, VersionMismatch
+from freehold import ConcurrencyConflict, RunningService, Service, Transaction, VersionMismatch, event
+from freehold.consistency.token import Token
+from freehold.errors import DeclarationError
+from freehold.eventstore.store import RecordedEvent
+from freehold.transaction import current_token, token_witness
+
+
+@event("trial.done")
+class Done:
+    name: str
 
 
 @pytest.mark.parametrize(("error", "times"), [(ConcurrencyConflict, 5), (VersionMismatch, 1)])
@@ -23,3 +37,40 @@ async def test_a_conflict_is_tried_again_and_an_old_version_is_not(
         with pytest.raises(error):
             await running.transact(work)
     assert len(calls) == times
+
+
+async def test_a_transaction_of_the_users_own_carries_what_the_caller_has_seen(tmp_path: Path) -> None:
+    """And tells where it stands once they say that it is committed, as Freehold's own do."""
+    url, witnessed = f"{tmp_path}/trial.db", list[Token]()
+    settings = settings_for("trial", database=f"sqlite:///{url}")
+    async with RunningService(Service("trial"), settings, broker=memory_broker(), roles=()) as running:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{url}")
+        seen, witness = current_token.set(Token({"elsewhere/3": 9})), token_witness.set(witnessed.append)
+        try:
+            async with AsyncSession(engine) as session:
+                tx = running.post.enlist(session)
+                assert tx.envelope(Done("a")).token == "elsewhere/3=9"
+                tx.append("thing-a", Done("a"))
+                await tx.flush()
+                assert witnessed == []
+                await session.commit()
+                tx.notify()
+        finally:
+            current_token.reset(seen)
+            token_witness.reset(witness)
+            await engine.dispose()
+    assert [dict(token.positions) for token in witnessed] == [{"elsewhere/3": 9, "trial": 1}]
+
+
+async def test_what_would_be_appended_too_late_is_refused_and_never_lost() -> None:
+    """`after_append` comes when the events are written: more of them would be left behind by the commit."""
+
+    async def again(tx: Transaction, events: Sequence[RecordedEvent]) -> None:
+        tx.append("thing-b", Done("b"))
+
+    async with RunningService(Service("trial"), settings_for("trial"), broker=memory_broker(), roles=()) as running:
+        post = replace(running.post, after_append=again)
+        with pytest.raises(DeclarationError, match="'thing-b'"):
+            async with post.transaction() as tx:
+                tx.append("thing-a", Done("a"))
+        assert await running.stores.events.head() == 0
