@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from freehold.database import Database, SqlConnection, UnitOfWork
 from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Copy
-from freehold.reconcile.side import FullRow
+from freehold.reconcile.side import FullRow, same_key
 
 __all__ = ["CopyRepair", "Recorded"]
 
@@ -30,10 +30,10 @@ class CopyRepair:
         count = len(names)
         places = ", ".join(f"${number}" for number in range(1, count + 1))
         changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(names[1:], 2))
-        self._count = count
         self._insert = f"INSERT INTO {copy.table} ({', '.join(names)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608 - identifiers are checked when declared
-        self._update = f"UPDATE {copy.table} SET {changes} WHERE {names[0]} = $1 AND {_same(names[1:], count + 1)}"  # noqa: S608 - as above
-        self._delete = f"DELETE FROM {copy.table} WHERE {names[0]} = $1 AND {_same(names[1:], 2)}"  # noqa: S608 - as above
+        row = same_key(database, copy)
+        self._update = f"UPDATE {copy.table} SET {changes} WHERE {row} AND {_same(names[1:], count + 1)}"  # noqa: S608 - as above
+        self._delete = f"DELETE FROM {copy.table} WHERE {row} AND {_same(names[1:], 2)}"  # noqa: S608 - as above
 
     async def repair(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]) -> Sequence[str]:
         """Repair rows, in one transaction: by key what the source has and what the copy had, None for no row. Returns

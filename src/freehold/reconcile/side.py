@@ -16,11 +16,17 @@ from freehold.database import Database, Row
 from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Dataset, Offer, RangeDigest, RowDigest, digest_of, row_digest
 
-__all__ = ["FullRow", "Side", "Source", "TableSide"]
+__all__ = ["FullRow", "Side", "Source", "TableSide", "same_key"]
 
 _TYPES: Final = frozenset({str, int, bool, NoneType})
 FullRow = tuple[object, ...]
 """The key and the fields, in the order of the dataset."""
+
+
+def same_key(database: Database, offer: Offer) -> str:
+    """The condition on the one row of a key, `$1`: found by the column's own index, and the same byte by byte."""
+    column, order = offer.column(offer.dataset.key), database.features.byte_order_sql
+    return f"{column} = $1 AND {column} {order} = $1" if order else f"{column} = $1"
 
 
 class Side(Protocol):
@@ -56,7 +62,7 @@ class TableSide:
         start = f"SELECT {columns} FROM {offer.table} WHERE"  # noqa: S608 - identifiers are checked when declared
         self._next = f"{start} {key} > $1 ORDER BY {key} LIMIT $2"
         self._between = f"{start} {key} > $1 AND {key} <= $2 ORDER BY {key} LIMIT $3"
-        self._by_key = f"{start} {offer.column(dataset.key)} = $1"
+        self._by_key = f"{start} {same_key(database, offer)}"
         self.dataset: Dataset = dataset
 
     async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:

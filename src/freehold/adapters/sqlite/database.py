@@ -38,7 +38,12 @@ from freehold.migrations import Migration
 __all__ = ["FEATURES", "SqliteDatabase"]
 
 FEATURES: Final = DatabaseFeatures(
-    technology="SQLite", emulation=False, durable=True, concurrent_writers=False, several_processes=True
+    technology="SQLite",
+    emulation=False,
+    durable=True,
+    concurrent_writers=False,
+    several_processes=True,
+    byte_order_sql="COLLATE BINARY",
 )
 _VERSION_MIN: Final = (3, 35, 0)
 _SYNCHRONOUS: Final = {"full", "normal", "extra"}
