@@ -11,6 +11,8 @@ import pytest
 from tests.integration.shop.services.shop import Shop, running_shop
 from tests.integration.shop.services.waiting import until
 
+from freehold.projection.generations import NotCaughtUp
+from freehold.runtime.projections import ProjectionActions
 from freehold_shop.gateway.shape import Customer360
 from freehold_shop.providers import DeclineRules, Rules
 
@@ -160,3 +162,30 @@ async def test_a_parcel_leaves_only_when_its_goods_have_left_the_shelf(tmp_path:
                 await tx.sql.execute("UPDATE reservation SET status = $1", (status,))
             assert (await shipping.post("/shipments/o1/dispatch")).status_code == expected
         await until(partial(_history_is, shop, "o1", LIFE[:5]))
+
+
+async def test_read_models_are_built_anew_from_what_was_kept_beside_those_that_are_read(tmp_path: Path) -> None:
+    async with running_shop(tmp_path) as shop:
+        await shop.stock_up(A=100)
+        await shop.register("c1")
+        wanted = {}
+        for number in range(6):
+            checkout = ("saga", "choreographed")[number % 2]
+            await shop.order(f"o{number}", checkout, A=100 if number == 5 else 2)
+            wanted[f"o{number}"] = (await shop.ended(f"o{number}"))["status"]
+        await until(partial(overview_is_composition, shop, "c1"))
+        for service, name in (("orders", "order-summary"), ("overview", "customer-360")):
+            running = shop.runtime[service]
+            actions = ProjectionActions(running.service, running.stores, running.post)
+            await actions.rebuild(name, actor="test", reason="to see that it can be done")
+            await until(partial(_is_switched, actions, name))
+        assert await summary_of(shop, "c1") == wanted
+        await until(partial(overview_is_composition, shop, "c1"))
+
+
+async def _is_switched(actions: ProjectionActions, name: str) -> bool:
+    try:
+        await actions.switch(name, actor="test", reason="it has caught up")
+    except NotCaughtUp:
+        return False
+    return True
