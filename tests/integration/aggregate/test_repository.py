@@ -24,6 +24,7 @@ from tests.unit.aggregate.shapes import (
 from freehold.aggregate import Executed, Repository, VersionMismatch
 from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
 from freehold.messages import event
+from freehold.policy import Retry, RetryDecision
 
 
 @event("bank.account-announced", key="account_id")
@@ -129,7 +130,7 @@ class TestBothStyles:
         await repository.handle(bank.post, 1, Deposit(1), expected_version=0)
         await repository.handle(bank.post, 1, Deposit(1), expected_version=1)
         with pytest.raises(VersionMismatch, match="at version 2, not 1"):
-            await repository.handle(bank.post, 1, Deposit(1), expected_version=1)
+            await repository.handle(bank.post, 1, Deposit(1), expected_version=1, retry=_NeverAsked())
         async with bank.post.transaction() as tx:
             await repository.execute(tx, 1, Deposit(1), expected_version=2)
             await repository.execute(tx, 1, Deposit(1), expected_version=3)
@@ -268,6 +269,11 @@ class TestConflicts:
         with pytest.raises(VersionMismatch):
             await repository.handle(post, 1, Deposit(5), expected_version=0)
         assert await bank.stored("account-1") == [Deposited(1)]
+
+
+class _NeverAsked(Retry):
+    def decide(self, attempt: int, error: BaseException | None = None) -> RetryDecision:
+        raise AssertionError("another try was thought of")
 
 
 class Meddling:

@@ -66,6 +66,15 @@ async def test_a_query_that_makes_no_sense_is_refused(tmp_path: Path, what: str,
         assert good.status_code == 200
 
 
+@pytest.mark.parametrize("proof", ["", "0" * 64, peer_proof("another secret"), "\u00e9"])
+async def test_who_does_not_know_the_secret_learns_nothing(tmp_path: Path, proof: str) -> None:
+    async with crm(tmp_path) as (_, client):
+        for name in ("crm.people", "crm.none"):
+            headers = [(PEER_HEADER.encode(), proof.encode("latin-1"))]
+            answer = await client.post(f"/freehold/datasets/{name}/rows", json={}, headers=headers)
+            assert answer.status_code == 403
+
+
 @pytest.mark.parametrize(
     "mine", [Dataset("crm.people", "person", ("rank", "name")), Dataset("crm.people", "id", ("name", "rank"))]
 )
