@@ -167,7 +167,9 @@ class Post:
         transaction.notify()
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:
-        """Join the user's own transaction; call `flush` before they commit, and `notify` after, if it is known."""
+        """Join the user's own transaction; call `flush` before they commit, and `notify` after, if it is known. It is
+        for this one: after a rollback what was collected is of no use, and the next transaction is joined anew.
+        """
         return self._seen_by_caller(Transaction(self, self.database.enlist(native), cause))
 
     @staticmethod

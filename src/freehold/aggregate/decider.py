@@ -6,7 +6,8 @@ next state. Neither reads a clock, a database or a random number: what they need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from types import NoneType, UnionType
@@ -76,8 +77,8 @@ class Decider(Generic[S, C, E]):
         return None if self.events is None else frozenset(self.events)
 
     def begin(self, id: str) -> S:
-        """The first state, the same for all."""
-        return self.initial
+        """The first state: the same for all, or a copy of it where it can be changed."""
+        return self.initial if isinstance(self.initial, Hashable) else copy.deepcopy(self.initial)
 
     def restore(self, id: str, state: S) -> S:
         """As it is."""

@@ -264,3 +264,18 @@ def test_a_policy_counts_from_the_snapshot_that_is_there() -> None:
     assert [policy.due("open", version, 0) for version in (9, 10, 11)] == [False, True, True]
     assert [policy.due("open", version, 11) for version in (20, 21)] == [False, True]
     assert policy.due("closed", 12, 11)
+
+
+def test_a_first_state_that_can_be_changed_is_nobody_elses() -> None:
+    """An evolve that is not as pure as it should be does not tell one aggregate what another one did."""
+
+    def evolve(state: dict[str, int], event: Deposited) -> dict[str, int]:
+        state["amount"] = state.get("amount", 0) + event.amount
+        return state
+
+    careless: Decider[dict[str, int], object, Deposited] = Decider(
+        category="careless", initial={}, decide=lambda state, command: [], evolve=evolve, events=[Deposited]
+    )
+    assert careless.evolve(careless.begin("1"), Deposited(5)) == {"amount": 5}
+    assert careless.begin("2") == {} == careless.initial
+    assert ACCOUNT.begin("1") is ACCOUNT.initial
