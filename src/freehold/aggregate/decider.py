@@ -7,7 +7,7 @@ next state. Neither reads a clock, a database or a random number: what they need
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from types import NoneType, UnionType
@@ -78,7 +78,8 @@ class Decider(Generic[S, C, E]):
 
     def begin(self, id: str) -> S:
         """The first state: the same for all, or a copy of it where it can be changed."""
-        return self.initial if isinstance(self.initial, Hashable) else copy.deepcopy(self.initial)
+        changeable = getattr(type(self.initial), "__hash__", None) is None
+        return copy.deepcopy(self.initial) if changeable else self.initial
 
     def restore(self, id: str, state: S) -> S:
         """As it is."""

@@ -274,7 +274,7 @@ def test_a_first_state_that_can_be_changed_is_nobody_elses() -> None:
         return state
 
     careless: Decider[dict[str, int], object, Deposited] = Decider(
-        category="careless", initial={}, decide=lambda state, command: [], evolve=evolve, events=[Deposited]
+        category="careless", initial={}, decide=lambda _state, _command: [], evolve=evolve, events=[Deposited]
     )
     assert careless.evolve(careless.begin("1"), Deposited(5)) == {"amount": 5}
     assert careless.begin("2") == {} == careless.initial
