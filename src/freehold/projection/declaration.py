@@ -1,6 +1,6 @@
-"""Declaring a projection: its name, version, tables and handlers. Imports the foundation, SQLAlchemy and its package.
+"""Declaring a projection: its name, version, tables and handlers. Imports the foundation and its package.
 
-What is declared is checked when it is declared.
+What is declared is checked when it is declared. SQLAlchemy is imported with the first projection that is.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
-
-import sqlalchemy as sa
 
 from freehold.database import SqlConnection
 from freehold.errors import DeclarationError
@@ -20,7 +18,11 @@ from freehold.eventstore.store import BUCKETS, RecordedEvent
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.messages.upcasting import upcasters
 from freehold.policy import Retry
-from freehold.projection.tables import GenerationTables
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from freehold.projection.tables import GenerationTables
 
 __all__ = ["Applied", "BatchFunction", "EventFunction", "Positioned", "Projection", "ProjectionWrite", "Sink"]
 
@@ -154,6 +156,8 @@ class Projection:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant. Raises `DeclarationError`."""
+        from freehold.projection.tables import GenerationTables
+
         self.tables = tuple(self.tables)
         self.categories = frozenset(self.categories)
         self.generation_tables = GenerationTables(self.tables)

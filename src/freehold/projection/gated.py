@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from freehold.database import UnitOfWork
 from freehold.eventstore.store import RecordedEvent
 from freehold.projection.batch import Applier
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import Apply
-from freehold.projection.tables import GenerationTables
 from freehold.transaction import Post, Transaction
+
+if TYPE_CHECKING:
+    from freehold.projection.tables import GenerationTables
 
 __all__ = ["GatedApply"]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
@@ -24,7 +24,9 @@ from freehold.eventstore.store import EventStore, RecordedEvent
 from freehold.projection.declaration import Projection
 from freehold.projection.status import filter_of
 from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState, Move
-from freehold.projection.tables import GenerationTables
+
+if TYPE_CHECKING:
+    from freehold.projection.tables import GenerationTables
 
 __all__ = ["Apply", "History", "NotCaughtUp", "Switched", "abandon", "begin", "begun_of", "drop", "switch"]
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
-
-import sqlalchemy as sa
 
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError, DeclarationError, NotFound
@@ -21,6 +19,9 @@ from freehold.eventstore.store import EventStore, RecordedEvent, bucket_of, cate
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import History
 from freehold.projection.store import GenerationState
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 __all__ = ["check_rebuildable", "rebuild_key"]
 

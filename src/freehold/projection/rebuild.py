@@ -17,7 +17,6 @@ from freehold.lifecycle import Runner
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import History, NotCaughtUp, Switched, abandon, begin, begun_of, drop, switch
 from freehold.projection.store import Generation, GenerationState
-from freehold.projection.tables import GenerationTables
 
 __all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_switch", "is_caught_up"]
 
@@ -115,7 +114,7 @@ class RebuildRunner(Runner):
             return
         async with self._database.begin() as unit:
             if projection.tables:
-                await GenerationTables.hurry(unit)
+                await projection.generation_tables.hurry(unit)
             await drop(unit, self._history.checkpoints, projection, generation.number)
         if projection.sink is not None:
             await projection.sink.drop(generation.number)

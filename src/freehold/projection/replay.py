@@ -22,7 +22,6 @@ from freehold.projection.generations import History
 from freehold.projection.parking import describe
 from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 from freehold.projection.store import Generation, GenerationState
-from freehold.projection.tables import GenerationTables
 
 __all__ = ["REPLAY_MARK", "Replayer", "Span"]
 
@@ -58,6 +57,8 @@ class Replayer:
         self._store = store
         self._history = history
         self._projection = projection
+        from freehold.projection.tables import GenerationTables
+
         self._own_tables = GenerationTables(projection.tables, mark=REPLAY_MARK)
 
     async def begin(self, unit: UnitOfWork, span: Span, into: Into, *, actor: str, reason: str) -> Replay:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
-
-import sqlalchemy as sa
 
 from freehold.consistency.token import Token
 from freehold.database import SqlConnection
@@ -15,6 +13,9 @@ from freehold.eventstore.store import RecordedEvent
 from freehold.messages import Envelope, MessageKind
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.transaction import Transaction
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 __all__ = ["TransactionWrite"]
 

@@ -10,7 +10,6 @@ from freehold.errors import NotFound, Unavailable
 from freehold.policy import Retry, RetryAfter
 from freehold.projection.replay import Into, Replayer, Span
 from freehold.projection.replays import Replay, ReplayState
-from freehold.projection.tables import drop_tables
 from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["ReplayActions"]
@@ -83,6 +82,8 @@ class ReplayActions:
             if replay is None:
                 raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
             if replay.tables:
+                from freehold.projection.tables import drop_tables
+
                 await drop_tables(unit, replay.tables)
             await self._note(unit, "drop", replay, actor, reason)
         return replay
