@@ -1,0 +1,142 @@
+"""Relays on real engines: a key's order survives refusals, clocks that jump and relays that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.broker import Outgoing, PublishFailed, PublishOutcome, Stored
+from freehold.conformance.harness import StoresHarness
+from freehold.conformance.outbox import outgoing
+from freehold.errors import Unavailable
+from freehold.leases.keeper import LeaseKeeper
+from freehold.outbox.relay import RelayRunner
+from freehold.outbox.store import LEASE_PREFIX, lease_name
+
+KEYS = 12
+
+
+class ForgetfulBroker:
+    """Keeps what it stores, in order, and fails at every seventh message: nothing after it of its key is stored."""
+
+    partitions = 8
+
+    def __init__(self) -> None:
+        self.stored: list[Outgoing] = []
+        self._calls = 0
+
+    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+        failed: set[str] = set()
+        outcomes: list[PublishOutcome] = []
+        for message in messages:
+            self._calls += 1
+            if message.key in failed or self._calls % 7 == 0:
+                failed.add(message.key)
+                outcomes.append(PublishFailed(Unavailable("planned")))
+            else:
+                self.stored.append(message)
+                outcomes.append(Stored())
+        await asyncio.sleep(0)
+        return outcomes
+
+    def by_key(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for message in self.stored:
+            found[message.key].append(int(message.document.partition(b"#")[2].partition(b"#")[0]))
+        return found
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.servers)])
+async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoresHarness]:
+    url = f"sqlite:///{tmp_path}/s.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    async with StoresHarness.on(url) as harness:
+        yield harness
+
+
+@contextlib.asynccontextmanager
+async def relaying(stores: Stores, broker: ForgetfulBroker, name: str) -> AsyncIterator[RelayRunner]:
+    names = {lease_name(number): number for number in range(stores.outbox.partitions)}
+    relay = RelayRunner(
+        name,
+        stores.outbox,
+        broker,  # type: ignore[arg-type] # the relay publishes, and nothing else
+        lambda: {names[lease]: token for lease, token in keeper.tokens.items()},
+        poll_seconds=0.01,
+    )
+    keeper = LeaseKeeper(
+        stores.leases,
+        LEASE_PREFIX,
+        tuple(names),
+        name,
+        0.6,
+        on_change=relay.wake,
+        before_give_back=relay.finish_round,
+    )
+    await keeper.start()
+    await relay.start()
+    try:
+        yield relay
+    finally:
+        await relay.stop()
+        await keeper.stop()
+
+
+async def stage(stores: Stores, start: int, count: int) -> None:
+    for number in range(start, start + count):
+        async with stores.database.begin() as unit:
+            document = b'{"n":"#%d#"}' % number
+            await stores.outbox.stage(unit, [outgoing(f"key-{number % KEYS}", document)])
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 - a test looks from outside
+            await asyncio.sleep(0.01)
+
+
+def in_order(broker: ForgetfulBroker, count: int) -> bool:
+    """Every message once, and those of a key in the order of their commits."""
+    expected = {f"key-{key}": list(range(key, count, KEYS)) for key in range(KEYS)}
+    return dict(broker.by_key()) == expected
+
+
+async def test_a_failed_message_is_never_overtaken_by_its_keys_next(harness: StoresHarness) -> None:
+    """Rows that are skipped while others go on reorder a key (hard case 9): a key's next waits for its head."""
+    broker = ForgetfulBroker()
+    async with relaying(harness.first, broker, "one"), relaying(await harness.instance(), broker, "two"):
+        await stage(harness.first, 0, 120)
+        await until(lambda: len(broker.stored) >= 120)
+    assert in_order(broker, 120)
+
+
+async def test_a_keys_order_is_that_of_commits_whatever_the_clock_says(harness: StoresHarness) -> None:
+    """Messages ordered by their time are reordered by a clock that goes back (hard case 10)."""
+    broker = ForgetfulBroker()
+    for turn in range(6):
+        harness.clock.advance(3600 if turn % 2 else -3000)
+        await stage(harness.first, turn * 20, 20)
+    async with relaying(harness.first, broker, "one"):
+        await until(lambda: len(broker.stored) >= 120)
+    assert in_order(broker, 120)
+
+
+async def test_relays_that_come_and_go_publish_each_message_once(harness: StoresHarness) -> None:
+    """Work handed over while it is under way is done twice (hard case 10): a relay ends its round before it gives."""
+    broker = ForgetfulBroker()
+    other = await harness.instance()
+    async with relaying(harness.first, broker, "one") as first:
+        writing = asyncio.create_task(stage(harness.first, 0, 240))
+        for name in ("two", "three", "four"):
+            before = first.counters.rounds
+            async with relaying(other, broker, name) as guest:
+                await until(lambda guest=guest: guest.counters.rounds > 3 or writing.done())  # type: ignore[misc]
+            await until(lambda before=before: first.counters.rounds > before)  # type: ignore[misc]
+        await writing
+        await until(lambda: len(broker.stored) >= 240)
+    assert in_order(broker, 240)
