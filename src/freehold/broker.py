@@ -88,7 +88,11 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The broker confirmed the message."""
+    """The broker confirmed the message. `duplicate`: it has it from an earlier call, and dropped the document that came
+    now; said by brokers that know a message again by its id.
+    """
+
+    duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,16 @@ class Stamped:
     claims: Sequence[Claim | None]
 
     def owed(self, fetched: Fetched, outcomes: Sequence[PublishOutcome]) -> dict[int, int]:
-        """What partitions owe after this, where that has changed."""
+        """What partitions owe after this, where that has changed. A duplicate is there, with what it said the first
+        time; what it would have said now, when more was settled, nobody has heard.
+        """
         reached, claimed = dict(fetched.owed), dict[int, int]()
         for claim, outcome in zip(self.claims, outcomes, strict=True):
             if claim is not None and isinstance(outcome, Stored):
                 partition = claim.partition
                 reached[partition] = max(claim.position, reached.get(partition, 0))
-                claimed[partition] = max(claim.watermark, claimed.get(partition, 0))
+                if not outcome.duplicate:
+                    claimed[partition] = max(claim.watermark, claimed.get(partition, 0))
         left = {
             partition: 0 if claimed.get(partition, 0) >= position else position
             for partition, position in reached.items()

@@ -122,3 +122,14 @@ async def test_a_topic_that_no_subject_carries_is_refused_alone(nats_url: str, o
     assert isinstance(outcomes[0].error, MessageRejected)
     assert outcomes[1] == Stored()
     await broker.close()
+
+
+async def test_what_it_has_already_is_said_to_be_a_duplicate(nats_url: str, options: BrokerOptions) -> None:
+    """Whoever publishes again, with more to say, must know that the first document stayed."""
+    broker = _broker(nats_url, options)
+    await broker.open()
+    first, other = Outgoing(new_id(), "a.events", "k", b"1"), Outgoing(new_id(), "a.events", "k", b"3")
+    assert await broker.publish([first], 5.0) == [Stored()]
+    again = Outgoing(first.id, first.topic, first.key, b"2")
+    assert await broker.publish([again, other], 5.0) == [Stored(duplicate=True), Stored()]
+    await broker.close()

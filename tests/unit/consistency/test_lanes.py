@@ -60,6 +60,16 @@ def test_what_was_not_stored_is_neither_claimed_nor_owed() -> None:
     assert _owed(LANES.stamp(fetched), fetched, REFUSED, Stored()) == {1: 6}
 
 
+def test_what_the_broker_had_already_says_nothing_new() -> None:
+    """Stored when less was settled: that one is on the broker, and what this one says of the lane is not."""
+    fetched = _fetched(_rows((5, "a"), (6, "a")), settled=9)
+    made = LANES.stamp(fetched)
+    assert _owed(made, fetched, Stored(duplicate=True), Stored(duplicate=True)) == {1: 6}
+    assert _owed(made, fetched, Stored(duplicate=True), Stored()) == {}
+    fetched = _fetched(_rows((12, "a")), settled=12, owed=9)
+    assert _owed(LANES.stamp(fetched), fetched, Stored(duplicate=True)) == {1: 12}
+
+
 def test_nothing_is_said_beyond_what_is_settled_or_fetched() -> None:
     made = LANES.stamp(_fetched(_rows((5, "a"), (8, "a")), settled=6))
     assert _watermarks(made) == [6, 6]

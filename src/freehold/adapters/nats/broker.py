@@ -252,7 +252,7 @@ class NatsBroker:
 
     def _outcome(self, message: Outgoing, result: Any) -> PublishOutcome:
         if not isinstance(result, FreeholdError):
-            return Stored()
+            return Stored(duplicate=bool(result.get("duplicate")))
         if isinstance(result, ApiError):
             return PublishFailed(
                 self._too_large(message)
