@@ -24,7 +24,15 @@ from freehold.errors import DeclarationError
 from freehold.eventstore.staging import StagedAppends
 from freehold.eventstore.store import EventStore, Expectation, ExpectedVersion, NewEvent, RecordedEvent
 from freehold.ids import new_id, stable_hash
-from freehold.messages import Envelope, MessageKind, MessageType, encode_body, encode_envelope, message_type
+from freehold.messages import (
+    Envelope,
+    MessageKind,
+    MessageType,
+    decode_body,
+    encode_body,
+    encode_envelope,
+    message_type,
+)
 from freehold.outbox.store import OutboxStore
 from freehold.schedule.store import ScheduleStore
 
@@ -128,15 +136,20 @@ class Post:
         subject_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> NewEvent:
-        """Make an event of this service's own ready to be appended. Raises `DeclarationError`, `CodecError`."""
+        """Make an event of this service's own ready to be appended. Raises `DeclarationError`, `CodecError`.
+
+        It is read back: a stream that holds an event which does not fit its class can never be folded again.
+        """
         declared = message_type(event)
         self.check_event(declared)
+        data = encode_body(event)
+        decode_body(data, declared)
         event_id = new_id()
         return NewEvent(
             id=event_id,
             type=declared.name,
             schema_version=declared.version,
-            data=encode_body(event),
+            data=data,
             correlation_id=correlation_id or (cause.correlation_id if cause else event_id),
             hlc=self.hlc.tick(),
             causation_id=cause.id if cause else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -12,7 +13,7 @@ from tests.unit.runtime.trial import memory_broker, settings_for
 
 from freehold import ConcurrencyConflict, RunningService, Service, Transaction, VersionMismatch, event
 from freehold.consistency.token import Token
-from freehold.errors import DeclarationError
+from freehold.errors import CodecError, DeclarationError
 from freehold.eventstore.store import RecordedEvent
 from freehold.transaction import current_token, token_witness
 
@@ -73,4 +74,14 @@ async def test_what_would_be_appended_too_late_is_refused_and_never_lost() -> No
         with pytest.raises(DeclarationError, match="'thing-b'"):
             async with post.transaction() as tx:
                 tx.append("thing-a", Done("a"))
+        assert await running.stores.events.head() == 0
+
+
+async def test_an_event_that_could_never_be_read_again_is_not_appended() -> None:
+    """A message that does not fit ends as a dead letter; a stream that holds such an event could never be loaded."""
+    wrong: Any = 7
+    async with RunningService(Service("trial"), settings_for("trial"), broker=memory_broker(), roles=()) as running:
+        with pytest.raises(CodecError, match="does not fit Done"):
+            async with running.transaction() as tx:
+                tx.append("thing-a", Done(wrong))
         assert await running.stores.events.head() == 0
