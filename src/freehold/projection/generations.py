@@ -32,6 +32,8 @@ __all__ = ["Apply", "History", "NotCaughtUp", "Switched", "abandon", "begin", "b
 
 _LAST_EVENTS_MAX: Final = 2000
 """How many events a partition may be behind at the switch: they are applied while everything is locked."""
+_LAST_PAGES_MAX: Final = 10
+"""How many reads that may take: one goes no further than some thousand events, wanted or not."""
 _PARKED_SHOWN: Final = 3
 _PARKED_READ_MAX: Final = 100_000
 
@@ -214,13 +216,28 @@ def _target(each: Checkpoint, building: Generation, there: Sequence[Checkpoint],
 async def _carry_on(
     unit: UnitOfWork, history: History, projection: Projection, seen: Checkpoint, target: int, parked: frozenset[str]
 ) -> None:
-    wanted = filter_of(projection, seen.partition, projection.partitions)
-    page = await history.events.read_all(seen.position, limit=_LAST_EVENTS_MAX, wanted=wanted)
-    if page.through < target and len(page.events) == _LAST_EVENTS_MAX:
-        raise NotCaughtUp(
-            f"generation {seen.generation} is more than {_LAST_EVENTS_MAX} events behind in partition {seen.partition}",
-            hint="wait for it: freehold projection list",
-        )
-    last = [each for each in page.events if each.position <= target and each.stream not in parked]
+    last = [each for each in await _between(history.events, projection, seen, target) if each.stream not in parked]
     await history.checkpoints.advance(unit, [Move(seen, target, handled=len(last))])
     await history.apply(unit, projection, projection.generation_tables, seen.generation, last)
+
+
+async def _between(
+    events: EventStore, projection: Projection, seen: Checkpoint, target: int
+) -> Sequence[RecordedEvent]:
+    """The events from a checkpoint through `target`: all of them, or `NotCaughtUp`. One read may end before that."""
+    wanted = filter_of(projection, seen.partition, projection.partitions)
+    found: list[RecordedEvent] = []
+    position = seen.position
+    for _ in range(_LAST_PAGES_MAX):
+        page = await events.read_all(position, limit=_LAST_EVENTS_MAX, wanted=wanted)
+        found += [each for each in page.events if each.position <= target]
+        if page.through >= target and len(found) <= _LAST_EVENTS_MAX:
+            return found
+        if page.through <= position or len(found) >= _LAST_EVENTS_MAX:
+            break
+        position = page.through
+    raise NotCaughtUp(
+        f"generation {seen.generation} is more than {_LAST_EVENTS_MAX} events behind in partition {seen.partition},"
+        " or what it lacks is not settled yet",
+        hint="wait for it: freehold projection list",
+    )
