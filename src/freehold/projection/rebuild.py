@@ -12,13 +12,14 @@ from typing import Final
 
 from freehold.clock import Clock
 from freehold.database import Database, UnitOfWork
-from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
+from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.lifecycle import Runner
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import History, NotCaughtUp, Switched, abandon, begin, begun_of, drop, switch
+from freehold.projection.parking import describe
 from freehold.projection.store import Generation, GenerationState
 
-__all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_switch", "is_caught_up"]
+__all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_drop", "attempt_switch", "is_caught_up"]
 
 _log = logging.getLogger("freehold.projection")
 BY_ITSELF: Final = "version {version} is deployed"
@@ -75,9 +76,9 @@ class RebuildRunner(Runner):
             raise
         except ConcurrencyConflict as error:
             _log.debug("%s: '%s': %s; again later", self.name, projection.name, error.message)
-        except FreeholdError as error:
+        except Exception as error:  # noqa: BLE001 - a handler or a sink raises anything; other projections go on
             self.last_error = error
-            _log.warning("%s: '%s': %s", self.name, projection.name, error)
+            _log.warning("%s: '%s': %s; again later", self.name, projection.name, describe(error))
 
     async def _bring_forward(self, projection: Projection, generations: Sequence[Generation]) -> None:
         live = next((each for each in generations if each.state is GenerationState.LIVE), None)
@@ -112,12 +113,7 @@ class RebuildRunner(Runner):
         age_seconds = (self.clock.now() - generation.changed_at).total_seconds()
         if generation.state is not GenerationState.RETIRED or age_seconds < self._retention_seconds:
             return
-        async with self._database.begin() as unit:
-            if projection.tables:
-                await projection.generation_tables.hurry(unit)
-            await drop(unit, self._history.checkpoints, projection, generation.number)
-        if projection.sink is not None:
-            await projection.sink.drop(generation.number)
+        await attempt_drop(self._database, self._history, projection, generation.number)
         _log.info("%s: generation %d of '%s' is dropped", self.name, generation.number, projection.name)
 
 
@@ -152,3 +148,23 @@ async def attempt_switch(
     if projection.sink is not None:
         await projection.sink.show(done.live.number)
     return done
+
+
+async def attempt_drop(
+    database: Database, history: History, projection: Projection, number: int, *, note: Note | None = None
+) -> None:
+    """Drop a retired generation in a transaction of its own. `note` writes into the same transaction.
+
+    What a sink keeps of it goes first: where that fails, the generation is still known, and dropped at the next try.
+    Raises what `drop` does, and what the sink does.
+    """
+    if projection.sink is not None:
+        generations = await history.checkpoints.generations(projection.name)
+        if any(each.number == number and each.state is GenerationState.RETIRED for each in generations):
+            await projection.sink.drop(number)
+    async with database.begin() as unit:
+        if projection.tables:
+            await projection.generation_tables.hurry(unit)
+        await drop(unit, history.checkpoints, projection, number)
+        if note is not None:
+            await note(unit)

@@ -16,10 +16,10 @@ from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
 from freehold.projection.declaration import Projection
 from freehold.projection.gated import GatedApply
-from freehold.projection.generations import History, Switched, abandon, begin, drop
+from freehold.projection.generations import History, Switched, abandon, begin
 from freehold.projection.keys import rebuild_key
 from freehold.projection.parking import Parking, TakenUp
-from freehold.projection.rebuild import attempt_switch
+from freehold.projection.rebuild import attempt_drop, attempt_switch
 from freehold.projection.status import Look, look
 from freehold.projection.store import Generation, GenerationState, ParkedKey, Pause
 from freehold.projection.views import MaterializedView, ViewState
@@ -99,12 +99,11 @@ class ProjectionActions:
 
     async def drop(self, name: str, number: int, *, actor: str, reason: str) -> None:
         """Drop a retired generation before its time. Raises as `generations.drop` does."""
-        projection = self.declared(name)
-        async with self.stores.database.begin() as unit:
-            await drop(unit, self.history.checkpoints, projection, number)
+
+        async def note(unit: UnitOfWork) -> None:
             await self.note(unit, "projection.drop", f"{name}/{number}", actor, reason)
-        if projection.sink is not None:
-            await projection.sink.drop(number)
+
+        await attempt_drop(self.stores.database, self.history, self.declared(name), number, note=note)
 
     async def pause(self, name: str, *, actor: str, reason: str) -> bool:
         """Have all generations of a projection stand still. False where they did before. Raises `NotFound`."""
@@ -133,7 +132,10 @@ class ProjectionActions:
         return await self.stores.checkpoints.parked(name, limit=limit)
 
     async def retry(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, TakenUp]]:
-        """Try a parked stream again in every generation that has it. Raises `NotFound`, `ConcurrencyConflict`."""
+        """Try a parked stream again in every generation that has it and that the code here can build.
+
+        Raises `NotFound`, `ConcurrencyConflict`, `ConfigurationError` where none of them is of the version here.
+        """
         parking = self._parking(name)
         return [
             (each, await parking.resume(each, stream, actor=actor, reason=reason))
@@ -141,7 +143,7 @@ class ProjectionActions:
         ]
 
     async def skip(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, TakenUp]]:
-        """Pass over the event that a stream is parked at, in every generation that has it parked."""
+        """Pass over the event that a stream is parked at, in the same generations. Raises as `retry` does."""
         parking = self._parking(name)
         return [
             (each, await parking.skip(each, stream, actor=actor, reason=reason))
@@ -183,8 +185,21 @@ class ProjectionActions:
         found = await self.stores.checkpoints.parked(name, stream=stream)
         if not found:
             raise NotFound(f"stream '{stream}' of projection '{name}' is not parked", hint="freehold projection parked")
-        generations = {each.number: each for each in await self.stores.checkpoints.generations(name)}
-        return [each.generation for each in found if generations[each.generation].state is not GenerationState.RETIRED]
+        version = self.declared(name).version
+        generations = {
+            each.number: each
+            for each in await self.stores.checkpoints.generations(name)
+            if each.state is not GenerationState.RETIRED
+        }
+        there = [each.generation for each in found if each.generation in generations]
+        mine = [number for number in there if generations[number].version == version]
+        if there and not mine:
+            raise ConfigurationError(
+                f"stream '{stream}' is parked in version {generations[there[0]].version} of projection '{name}',"
+                f" and version {version} is declared here",
+                hint="run this where the code of that version is deployed",
+            )
+        return mine
 
     async def _known(self, name: str) -> None:
         if not await self.stores.checkpoints.generations(name):

@@ -1,0 +1,166 @@
+"""The switch and what is around it, where something is in the way: reads that end early, other code, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.projection.models import ReadModel, append, caught_up, read_model, rows, settings_for, until
+from tests.integration.projection.sinks import FileSink, sinking
+
+from freehold import Retry, RunningService
+from freehold.errors import ConfigurationError, Unavailable
+from freehold.eventstore.store import EVERYTHING, EventFilter, EventStore, Page
+from freehold.projection import generations, rebuild
+from freehold.projection.declaration import Projection
+from freehold.projection.generations import NotCaughtUp
+from freehold.projection.rebuild import RebuildRunner
+from freehold.projection.store import GenerationState
+from freehold.runtime.projections import ProjectionActions
+
+WHO: Any = {"actor": "ann", "reason": "a test"}
+
+
+def actions_of(running: RunningService) -> ProjectionActions:
+    return ProjectionActions(running.service, running.stores, running.post)
+
+
+async def states(running: RunningService, name: str = "accounts") -> dict[int, str]:
+    return {each.number: each.state.value for each in await running.stores.checkpoints.generations(name)}
+
+
+class Hesitant:
+    """Reads of the event store that end before their limit: while somebody appends, or in a long history."""
+
+    def __init__(self, store: EventStore, through: Callable[[int], int]) -> None:
+        self._store = store
+        self._through = through
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+        page = await self._store.read_all(after, limit=limit, wanted=wanted)
+        through = max(after, min(page.through, self._through(after)))
+        return Page(tuple(event for event in page.events if event.position <= through), through)
+
+
+async def _ready_to_switch(url: str, model: ReadModel) -> None:
+    """A live generation that has everything, and one beside it that has nothing yet."""
+    async with RunningService(model.service, settings_for(url)) as running:
+        for number in range(60):
+            await append(running, f"a{number % 7}", number)
+        await until(lambda: caught_up(running, model))
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await actions_of(running).rebuild("accounts", **WHO)
+
+
+async def test_a_read_that_ends_early_loses_nothing_at_the_switch(url: str) -> None:
+    model = read_model(partitions=2)
+    await _ready_to_switch(url, model)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        hesitant: Any = Hesitant(running.stores.events, lambda after: after + 7)
+        running.stores = _with_events(running, hesitant)
+        await actions_of(running).switch("accounts", **WHO)
+        assert sorted(row[2] for row in await rows(running, model.entries)) == list(range(60))
+
+
+async def test_what_is_not_settled_yet_is_waited_for_at_the_switch(url: str) -> None:
+    model = read_model(partitions=2)
+    await _ready_to_switch(url, model)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        hesitant: Any = Hesitant(running.stores.events, lambda _: 30)
+        running.stores = _with_events(running, hesitant)
+        with pytest.raises(NotCaughtUp):
+            await actions_of(running).switch("accounts", **WHO)
+        assert await states(running) == {1: "live", 2: "building"}
+
+
+def _with_events(running: RunningService, events: EventStore) -> Any:
+    return replace(running.stores, events=events)
+
+
+async def test_parked_streams_are_left_to_the_code_that_parked_them(url: str) -> None:
+    """Newer handlers in older tables would write who knows what."""
+    poison = {2}
+    model = read_model(poison=poison, retry=Retry(attempts=1))
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1, 2, 3)
+        await until(running.stores.checkpoints.parked)
+    newer = read_model(version=2)
+    async with RunningService(newer.service, settings_for(url), roles=()) as running:
+        for action in (actions_of(running).retry, actions_of(running).skip):
+            with pytest.raises(ConfigurationError, match="version 1 of"):
+                await action("accounts", "account-a", **WHO)
+        assert [row[2] for row in await rows(running, newer.entries)] == [1]
+    poison.clear()
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        ((number, outcome),) = await actions_of(running).retry("accounts", "account-a", **WHO)
+        assert (number, outcome.released) == (1, True)
+
+
+async def test_one_that_cannot_be_brought_forward_does_not_hold_up_the_others(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises: a handler's error in the switch, a sink's at the drop."""
+    first = read_model()
+    async with RunningService(first.service, settings_for(url)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, first))
+    newer = read_model(version=2)
+
+    async def failing(unit: Any, store: Any, projection: Projection, *, reason: str) -> Any:
+        if projection.name == "failing":
+            raise ValueError("planned")
+        return await generations.begin(unit, store, projection, reason=reason)
+
+    monkeypatch.setattr(rebuild, "begin", failing)
+    other = Projection("failing", version=2, tables=(), categories={"account"})
+    async with RunningService(newer.service, settings_for(url), roles=()) as running:
+        async with running.stores.database.begin() as unit:
+            live = GenerationState.LIVE
+            await running.stores.checkpoints.create(unit, "failing", 1, version=1, partitions=1, state=live)
+        history = actions_of(running).history
+        runner = RebuildRunner(
+            "bank", running.stores.database, history, [other, newer.projection], retention_seconds=60, poll_seconds=0.05
+        )
+        await runner.start()
+        await until(lambda: _has(running, 2))
+        assert isinstance(runner.last_error, ValueError)
+        await runner.stop()
+
+
+async def _has(running: RunningService, number: int) -> bool:
+    return number in await states(running)
+
+
+async def test_a_sink_that_cannot_be_reached_is_dropped_at_the_next_try(url: str, tmp_path: Path) -> None:
+    """Its generation stays known until then: nothing would ever come back to it."""
+    sink = FileSink(tmp_path / "balances.db")
+    service, _ = sinking(sink)
+    drop, away = sink.drop, [Unavailable("away")]
+
+    async def dropping(generation: int) -> None:
+        if away:
+            raise away.pop()
+        await drop(generation)
+
+    sink.drop = dropping  # type: ignore[method-assign] # it is away once
+    async with RunningService(service, settings_for(url), roles=("projections",)) as running:
+        await append(running, "a", 1)
+        await until(lambda: _has_balances(running))
+        actions = actions_of(running)
+        await actions.rebuild("balances", **WHO)
+        await actions.abandon("balances", **WHO)
+        with pytest.raises(Unavailable):
+            await actions.drop("balances", 2, **WHO)
+        assert await states(running, "balances") == {1: "live", 2: "retired"}
+        await actions.drop("balances", 2, **WHO)
+        assert await states(running, "balances") == {1: "live"}
+
+
+async def _has_balances(running: RunningService) -> bool:
+    return 1 in await states(running, "balances")
