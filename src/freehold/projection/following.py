@@ -89,6 +89,7 @@ class ProjectionsRunner(Runner):
         self._live: dict[str, int] = {}
         self._head = 0
         self._looked_at = float("-inf")
+        self._failed: set[str] = set()
 
     @property
     def runners(self) -> Sequence[Runner]:
@@ -139,7 +140,7 @@ class ProjectionsRunner(Runner):
 
     async def _look(self) -> None:
         """Start what is to run here, stop what is not to any more."""
-        self.problems = {}
+        self._failed = set()
         generations = await self._stores.checkpoints.generations()
         live: dict[str, int] = {}
         left: dict[str, int] = {}
@@ -161,6 +162,7 @@ class ProjectionsRunner(Runner):
         if left != self.left_to_others:
             _log.info("%s: left to other versions of the code: %s", self.name, ", ".join(left) or "nothing")
         self.left_to_others = left
+        self.problems = {name: why for name, why in self.problems.items() if name in self._failed}
         self._looked_at = self.clock.monotonic()
 
     async def _begun(self, projection: Projection, generations: Sequence[Generation]) -> Sequence[Generation]:
@@ -181,6 +183,7 @@ class ProjectionsRunner(Runner):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a sink raises; it is told, and tried again
             self.last_error = error
+            self._failed.add(name)
             self.problems = {**self.problems, name: describe(error)}
             _log.warning("%s: '%s' cannot start: %s", self.name, name, self.problems[name])
             return None
@@ -199,7 +202,7 @@ class ProjectionsRunner(Runner):
             self._post,
             self._stores.events,
             self._stores.checkpoints,
-            Parking(projection, self._post, self._stores.events, self._stores.checkpoints, self._stores.audit),
+            self._parking(projection),
             held=lambda: [names[name] for name in keeper.tokens],
             head=lambda: self._head,
             live=lambda: self._live.get(projection.name),
@@ -220,6 +223,17 @@ class ProjectionsRunner(Runner):
         self._work[generation.projection, generation.number] = _Work(runner, keeper, tuple(names))
         await keeper.start()
         await runner.start()
+
+    def _parking(self, projection: Projection) -> Parking:
+        stores = self._stores
+        return Parking(
+            projection,
+            self._post,
+            stores.events,
+            stores.checkpoints,
+            stores.audit,
+            event_timeout_seconds=self._batch_timeout_seconds,
+        )
 
     def _moved(self, generation: Generation) -> None:
         """Tell the building generations of a projection, which wait for the live one, and whoever waits for a read."""

@@ -8,12 +8,13 @@ checkpoint: then no batch moves meanwhile, and the runner notices that the strea
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from dataclasses import dataclass
 from typing import Final
 
 from freehold.audit.store import AuditEntry, AuditStore
-from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, Unavailable
+from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, OperationTimeout, Unavailable
 from freehold.eventstore.store import EventStore, RecordedEvent, category_of
 from freehold.policy import RetryAfter
 from freehold.projection.batch import Applier
@@ -46,10 +47,21 @@ class _Failed(Exception):
 
 
 class Parking:
-    """The parked streams of a projection, for its runner and for people. Writes to the audit what a person did."""
+    """The parked streams of a projection, for its runner and for people. Writes to the audit what a person did.
+
+    An event that takes longer than `event_timeout_seconds`, or a statement of it longer than the database's limit,
+    keeps its stream parked: trying again must not hold up all others.
+    """
 
     def __init__(
-        self, projection: Projection, post: Post, events: EventStore, checkpoints: CheckpointStore, audit: AuditStore
+        self,
+        projection: Projection,
+        post: Post,
+        events: EventStore,
+        checkpoints: CheckpointStore,
+        audit: AuditStore,
+        *,
+        event_timeout_seconds: float = 30.0,
     ) -> None:
         self._projection = projection
         self._post = post
@@ -57,6 +69,7 @@ class Parking:
         self._checkpoints = checkpoints
         self._audit = audit
         self._types = projection.types
+        self._event_timeout_seconds = event_timeout_seconds
 
     async def resume(self, generation: int, stream: str, *, actor: str, reason: str) -> TakenUp:
         """Try a stream again now, for a person. Raises `NotFound` where it is not parked, `Unavailable`,
@@ -162,11 +175,12 @@ class Parking:
 
     async def _one(self, applier: Applier, tx: Transaction, event: RecordedEvent, seen: Checkpoint) -> None:
         try:
-            await applier.sink([event])
-            await applier.apply(tx, [event], seen.state)
+            async with asyncio.timeout(self._event_timeout_seconds):
+                await applier.sink([event])
+                await applier.apply(tx, [event], seen.state)
         except Exception as error:
             known = self._post.database.diagnose(error) or error
-            if is_transient(known):
+            if is_transient(known) and not isinstance(known, OperationTimeout):
                 raise
             raise _Failed(event, known) from error
 

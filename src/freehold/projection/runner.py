@@ -203,7 +203,9 @@ class GenerationRunner(Runner):
             known = self._post.database.diagnose(error) or error
             # A statement that ran too long may have had too much to do; alone, an event is not to blame for it.
             too_much = isinstance(known, OperationTimeout) and len(batch.events) > 1
-            if not batch.events or (is_transient(known) and not too_much):
+            # Of a stream that is parked already nothing was tried: to park it here would lose what it waits at.
+            tried = any(event.stream not in self._parked for event in batch.events)
+            if not tried or (is_transient(known) and not too_much):
                 raise
             if len(batch.events) == 1:
                 await self._park(batch, known)
@@ -267,4 +269,5 @@ class GenerationRunner(Runner):
                 _log.info("%s: a parked stream goes on, %d events applied", self.name, outcome.applied)
         if due:
             await self._load(set(self._held()))
+            self._moved()
         return bool(due)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from tests.integration.projection.models import (
 )
 
 from freehold import Retry, RunningService
-from freehold.errors import ConcurrencyConflict, NotFound, Unavailable
+from freehold.errors import ConcurrencyConflict, DatabaseError, NotFound, OperationTimeout, Unavailable
 from freehold.eventstore.store import Append, NewEvent
 from freehold.ids import new_id
 from freehold.projection.declaration import ProjectionWrite
@@ -231,6 +232,68 @@ async def test_a_hanging_handler_parks_its_stream(url: str) -> None:
         await until(lambda: caught_up(running, model))
         assert [row[0] for row in await rows(running, model.accounts)] == ["b"]
         assert [each.error for each in await _parked(running)] == ["TimeoutError"]
+
+
+async def test_a_handler_that_hangs_again_holds_nobody_up(url: str) -> None:
+    """Trying a parked stream again has the same limit."""
+    model = read_model(retry=Retry(attempts=2, delay_seconds=0.05))
+    handler = model.projection.handlers[Deposited]
+
+    async def hanging(event: Deposited, write: ProjectionWrite) -> None:
+        if event.amount == 7:
+            await _never()
+        await handler(event, write)
+
+    model.projection.handlers[Deposited] = hanging
+    async with RunningService(model.service, settings_for(url, handler_timeout_seconds=0.3)) as running:
+        await append(running, "a", 7)
+        await until(lambda: _given_up(running))
+        await append(running, "b", 1)
+        await until(lambda: caught_up(running, model))
+        assert [(each.error, each.attempts) for each in await _parked(running)] == [("TimeoutError", 2)]
+
+
+async def test_a_statement_that_is_slow_again_holds_nobody_up(url: str) -> None:
+    """What says nothing of an event in a batch keeps a stream parked that is parked already."""
+    model = read_model(poison={7}, retry=Retry(attempts=2, delay_seconds=0.05))
+    handler = model.projection.handlers[Deposited]
+
+    async def slow(event: Deposited, write: ProjectionWrite) -> None:
+        if event.amount == 7 and write.recorded.version in {parked.version for parked in await _parked(running)}:
+            raise OperationTimeout("a statement ran too long")
+        await handler(event, write)
+
+    model.projection.handlers[Deposited] = slow
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 7)
+        await until(lambda: _given_up(running))
+        await append(running, "b", 1)
+        await until(lambda: caught_up(running, model))
+        assert [(each.error, each.attempts) for each in await _parked(running)] == [("OperationTimeout", 2)]
+
+
+async def test_an_error_beside_a_parked_stream_does_not_move_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not tried: parked anew at a later event, it would never come back to what it waits at."""
+    poison = {2}
+    model = read_model(poison=poison, retry=_ONCE)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1, 2, 3)
+        await until(lambda: caught_up(running, model))
+        checkpoints, errors = running.stores.checkpoints, [DatabaseError("disk full")]
+        advance = checkpoints.advance
+
+        async def failing(*given: Any) -> Any:
+            if errors:
+                raise errors.pop()
+            return await advance(*given)
+
+        monkeypatch.setattr(checkpoints, "advance", failing)
+        await append(running, "a", 4)
+        await until(lambda: caught_up(running, model))
+        assert [each.version for each in await _parked(running)] == [2]
+        poison.clear()
+        await _parking(running, model).resume(1, "account-a", actor="me", reason="mended")
+        assert [row[2] for row in await rows(running, model.entries)] == [1, 2, 3, 4]
 
 
 async def _never() -> None:

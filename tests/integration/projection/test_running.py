@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 from tests.integration.projection.models import (
@@ -183,9 +185,8 @@ async def test_a_building_generation_never_passes_the_live_one(url: str) -> None
         await until(lambda: caught_up(running, model))
 
 
-async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> None:
-    """It is told, and starts when what was in its way is gone."""
-    model = read_model()
+def _blocked() -> Projection:
+    """A projection whose table's name may be in use."""
     table = sa.Table("in_the_way", sa.MetaData(), sa.Column("account", sa.Text, primary_key=True))
     blocked = Projection("blocked", tables=(table,), partitions=1)
 
@@ -193,6 +194,14 @@ async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> No
     async def deposited(event: Deposited, write: ProjectionWrite) -> None:
         await write.connection.execute(write.table(table).insert().values(account=event.account))
 
+    return blocked
+
+
+async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> None:
+    """It is told, and starts when what was in its way is gone."""
+    model = read_model()
+    blocked = _blocked()
+    (table,) = blocked.tables
     model.service.projects(blocked)
     async with RunningService(model.service, settings_for(url), roles=()) as running, running.transaction() as tx:
         await tx.sql.execute("CREATE TABLE in_the_way (account text)")
@@ -212,3 +221,28 @@ async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> No
         assert await rows(running, table) == [("a",)]
         runners = (await running.health()).runners
         assert {"projection accounts g1", "projection blocked g1"} <= set(runners)
+
+
+async def test_what_cannot_start_is_told_all_the_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it is tried again: whoever looks just then must not take it for mended."""
+    model = read_model()
+    model.service.projects(_blocked())
+    async with RunningService(model.service, settings_for(url), roles=()) as running, running.transaction() as tx:
+        await tx.sql.execute("CREATE TABLE in_the_way (account text)")
+    async with RunningService(model.service, settings_for(url)) as running:
+        await until(lambda: caught_up(running, model))
+        checkpoints, told = running.stores.checkpoints, list[list[str]]()
+        generations = checkpoints.generations
+
+        async def watched(*given: Any, **named: Any) -> Any:
+            told.append(list(_follower(running).problems))
+            return await generations(*given, **named)
+
+        monkeypatch.setattr(checkpoints, "generations", watched)
+        _follower(running).look_again()
+        await until(lambda: _several(told))
+        assert {tuple(each) for each in told} == {("blocked",)}
+
+
+async def _several(told: list[list[str]]) -> bool:
+    return len(told) > 10
