@@ -1,0 +1,65 @@
+"""Whoever waits for a token is woken by the projection that brings what is missing, not by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.integration.projection.models import Deposited, read_model, rows, settings_for, until
+
+from freehold import RunningService
+from freehold.clock import SystemClock
+from freehold.consistency.waiting import Fresh
+from freehold.projection.declaration import ProjectionWrite
+
+
+class HaltedClock(SystemClock):
+    """Goes until it is halted; from then on the time stands, and whoever sleeps never wakes up."""
+
+    def __init__(self) -> None:
+        self.halted_at: float | None = None
+
+    def monotonic(self) -> float:
+        return super().monotonic() if self.halted_at is None else self.halted_at
+
+    async def sleep(self, seconds: float) -> None:
+        await (super().sleep(seconds) if self.halted_at is None else asyncio.Event().wait())
+
+    def halt(self) -> None:
+        self.halted_at = super().monotonic()
+
+
+async def test_a_wait_ends_with_the_batch_though_no_time_passes(url: str) -> None:
+    clock = HaltedClock()
+    model = read_model(partitions=1)
+    handler, may_go_on = model.projection.handlers[Deposited], asyncio.Event()
+
+    async def held(event: Deposited, write: ProjectionWrite) -> None:
+        await may_go_on.wait()
+        await handler(event, write)
+
+    model.projection.handlers[Deposited] = held
+    settings = settings_for(url, lease_seconds=60.0)
+    async with RunningService(model.service, settings, roles=("projections",), clock=clock) as running:
+        await until(lambda: _at_work(running))
+        clock.halt()
+        async with running.transaction() as tx:
+            tx.append("account-a", Deposited("a", 1))
+        assert tx.token is not None
+        before = running.freshness.looks
+        wait = asyncio.create_task(running.freshness.wait(tx.token, projections=["accounts"], limit_seconds=1.0))
+        await until(lambda: _has_looked(running, before))
+        assert not wait.done()
+        may_go_on.set()
+        async with asyncio.timeout(10.0):
+            assert isinstance(await wait, Fresh)
+        assert [row[2] for row in await rows(running, model.entries)] == [1]
+        clock.halted_at = None
+
+
+async def _at_work(running: RunningService) -> bool:
+    leases = await running.stores.leases.list("projection/accounts/1/0")
+    return any(lease.owner for lease in leases)
+
+
+async def _has_looked(running: RunningService, before: int) -> bool:
+    return running.freshness.looks > before
