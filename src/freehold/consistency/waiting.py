@@ -190,9 +190,9 @@ class Watch:
                 self._error = error
             except Exception as error:  # noqa: BLE001 - who waits is told, whatever it is
                 for waiter in waiting:
-                    if not waiter.done.done():
+                    if waiter in self._waiters and not waiter.done.done():
                         waiter.done.set_exception(error)
-                return
+                    self._waiters.pop(waiter, None)
             else:
                 for waiter in waiting:
                     waiter.see(found)

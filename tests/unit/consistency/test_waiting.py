@@ -158,6 +158,22 @@ async def test_a_bug_in_looking_is_raised_to_all(clock: ManualClock) -> None:
     assert [type(each) for each in results] == [ZeroDivisionError] * 3
 
 
+async def test_who_comes_while_a_look_fails_for_a_bug_gets_a_look_too(clock: ManualClock) -> None:
+    known = Known()
+    known.error = ZeroDivisionError()
+    known.gate.clear()
+    watch = Watch(known, clock)
+    first = asyncio.create_task(watch.until({"a": 5}, 60.0))
+    await _until(lambda: known.looks == 1)
+    second = asyncio.create_task(watch.until({"a": 5}, 60.0))
+    await asyncio.sleep(0)
+    known.gate.set()
+    with pytest.raises(ZeroDivisionError):
+        await first
+    known.error, known.positions = None, {"a": 5}
+    assert await asyncio.wait_for(second, 5) == {}
+
+
 async def test_no_time_at_all_is_time_for_one_look(clock: ManualClock) -> None:
     known = Known()
     known.positions = {"a": 5}
