@@ -140,7 +140,7 @@ class FreshnessGate:
         missing = await self._lanes.until(unknown, limit_seconds)
         if missing:
             return self._verdict(goal, missing, "consumer")
-        own = max([token.positions.get(self._service.name, 0), *(known[lane].kept for lane in goal)])
+        own = max([token.positions.get(self._service.name, 0), *(known[lane].kept for lane in goal if lane in known)])
         if not own or not names:
             return Fresh()
         goals = dict.fromkeys(names, own)

@@ -1,0 +1,139 @@
+"""Two services in memory, a source and its reader, whose loops are turned by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from freehold import RunningService, Service, Settings, Transaction, event
+from freehold.broker import Delivery, Outgoing, PublishOutcome, Stored
+from freehold.conformance.harness import ManualClock
+from freehold.conformance.outbox import take_partitions
+from freehold.consistency import Freshness, Token
+from freehold.database import DatabaseOptions
+from freehold.inbox.consumer import ConsumerRunner
+from freehold.inbox.deferral import DeferredRunner
+from freehold.messages import decode_envelope
+from freehold.outbox.lanes import Lanes
+from freehold.outbox.relay import RelayRunner
+from freehold.policy import Retry
+
+__all__ = ["LANE", "Told", "Turned", "turned"]
+
+LANE = "teller/0"
+
+
+@event("teller.told", key="key")
+class Told:
+    key: str
+    number: int
+
+
+@dataclass
+class Log:
+    """A broker's one partition. Answers as `outcomes` say by key; what is not `Stored` there is not kept."""
+
+    documents: list[bytes] = field(default_factory=list)
+    outcomes: dict[str, PublishOutcome] = field(default_factory=dict)
+
+    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+        answers = [self.outcomes.get(message.key, Stored()) for message in messages]
+        pairs = zip(messages, answers, strict=True)
+        self.documents += [message.document for message, answer in pairs if answer == Stored()]
+        return answers
+
+    def said(self) -> list[tuple[int | None, int | None]]:
+        """Position and watermark of everything that is there."""
+        envelopes = [decode_envelope(document) for document in self.documents]
+        return [(each.position, each.watermark) for each in envelopes]
+
+
+@dataclass
+class HandedOut:
+    topic: str
+    partition: int
+    deliveries: Sequence[Delivery]
+
+    async def settle(self, acknowledged: int) -> None:
+        raise AssertionError
+
+
+@dataclass
+class Turned:
+    """The source's relay and the reader's consumer, one turn at a time. Both databases have one partition."""
+
+    clock: ManualClock
+    source: RunningService
+    reader: RunningService
+    consumer: ConsumerRunner
+    deferred: DeferredRunner
+    log: Log = field(default_factory=Log)
+    leases: Mapping[int, int] = field(default_factory=dict)
+    read: int = 0
+
+    async def tell(self, *keys: str) -> Token:
+        async with self.source.transaction() as tx:
+            for number, key in enumerate(keys):
+                tx.publish(Told(key, number))
+        return tx.token
+
+    def relay(self) -> RelayRunner:
+        return RelayRunner(
+            "teller",
+            self.source.stores.outbox,
+            self.log,  # type: ignore[arg-type] # the relay publishes, and nothing else
+            lambda: self.leases,
+            clock=self.clock,
+            lanes=Lanes("teller", 1, self.clock),
+            refused=Retry(attempts=1),
+        )
+
+    async def publish(self) -> None:
+        await self.relay()._round()
+
+    async def consume(self) -> None:
+        """Hand out what is new as one batch."""
+        documents = self.log.documents[self.read :]
+        deliveries = [Delivery(each, 1, f"0/{self.read + number}") for number, each in enumerate(documents)]
+        self.read += await self.consumer._handle(HandedOut("teller.events", 0, deliveries))
+
+    async def try_deferred(self) -> None:
+        await self.deferred._handle_all(await self.reader.stores.inbox.claim_due("listener", 16, 60.0))
+
+    async def watermark(self) -> int:
+        rows = await self.reader.stores.progress.progress("listener", [LANE])
+        return rows[0].watermark if rows else 0
+
+    async def wait(self, token: Token) -> Freshness:
+        return await self.reader.freshness.wait(token, limit_seconds=0.0)
+
+
+@asynccontextmanager
+async def turned(handle: Callable[[Told, Transaction], Awaitable[None]]) -> AsyncIterator[Turned]:
+    clock = ManualClock()
+    listener = Service("listener", retry=Retry(attempts=3, delay_seconds=1.0, delay_seconds_max=1.0))
+
+    @listener.handles(Told)
+    async def told(message: Told, tx: Transaction) -> None:
+        await handle(message, tx)
+
+    source = RunningService(Service("teller"), _settings("teller"), roles=(), clock=clock)
+    reader = RunningService(listener, _settings("listener"), roles=(), clock=clock)
+    async with source, reader:
+        dispatcher, reads = reader.loops._dispatcher(), reader.loops._reader()
+        consumer = ConsumerRunner(dispatcher, reads, reader.broker, frozenset({"teller.events"}))
+        made = Turned(clock, source, reader, consumer, DeferredRunner(dispatcher, reads))
+        made.leases = await take_partitions(source.stores)
+        yield made
+
+
+def _settings(service: str) -> Settings:
+    return Settings.load(
+        service,
+        environ={},
+        database=f"memory://{uuid4().hex}",
+        broker="memory://",
+        database_options=DatabaseOptions(partitions=1),
+    )
