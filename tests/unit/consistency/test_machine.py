@@ -52,8 +52,10 @@ class Log:
     lines: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     refused: set[str] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
-    lost: bool = False
+    lost: set[str] = field(default_factory=set)
     away: bool = False
+    knows_again: bool = False
+    ids: set[UUID] = field(default_factory=set)
 
     async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
         if self.away:
@@ -64,9 +66,12 @@ class Log:
                 outcomes.append(PublishFailed(MessageRejected("planned")))
             elif message.key in self.unavailable:
                 outcomes.append(PublishFailed(Unavailable("planned")))
+            elif self.knows_again and message.id in self.ids:
+                outcomes.append(Stored(duplicate=True))
             else:
+                self.ids.add(message.id)
                 self.lines[stable_hash(message.key) % BROKER_PARTITIONS].append(message.document)
-                outcomes.append(PublishFailed(Unavailable("lost")) if self.lost else Stored())
+                outcomes.append(PublishFailed(Unavailable("lost")) if message.key in self.lost else Stored())
         return outcomes
 
 
@@ -143,8 +148,10 @@ class Machine(RuleBasedStateMachine):
 
         self.do(work())
 
-    @rule()
-    def publish(self) -> None:
+    @rule(knows_again=st.booleans())
+    def publish(self, knows_again: bool) -> None:
+        """`knows_again`: what the broker has already is dropped, with what it says of the lane."""
+        self.log.knows_again = knows_again
         self.do(self.relay._round())
 
     @rule(refused=keys)
@@ -155,7 +162,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(unavailable=keys, lost=st.booleans())
     def publish_in_part(self, unavailable: str, lost: bool) -> None:
-        self.log.unavailable, self.log.lost = {unavailable}, lost
+        self.log.unavailable, self.log.lost = {unavailable}, set(KEYS) if lost else set()
+        self.do(self.relay._round())
+        self._mend_broker()
+
+    @rule(lost=keys)
+    def publish_and_hear_nothing(self, lost: str) -> None:
+        """A key is stored, and its confirmation does not come."""
+        self.log.lost = {lost}
         self.do(self.relay._round())
         self._mend_broker()
 
@@ -214,7 +228,8 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._mend_broker()
-        for _ in range(15):
+        # Thirty writes of four, four a round, and what is postponed and deferred by then.
+        for _ in range(30 + 15):
             self.clock.advance(1.0)
             self.do(self.relay._round())
             for partition in range(BROKER_PARTITIONS):
@@ -254,7 +269,7 @@ class Machine(RuleBasedStateMachine):
         return isinstance(await self.reader.freshness.wait(token, limit_seconds=0.0), Fresh)
 
     def _mend_broker(self) -> None:
-        self.log.refused, self.log.unavailable, self.log.lost = set(), set(), False
+        self.log.refused, self.log.unavailable, self.log.lost = set(), set(), set()
 
 
 def _settings(service: str) -> Settings:
