@@ -17,7 +17,7 @@ class Opened:
     owner: str
 
 
-@event("bank.deposited")
+@event("bank.paid-in")
 class Deposited:
     amount: int
 
