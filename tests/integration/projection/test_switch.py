@@ -8,14 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.projection.models import ReadModel, append, caught_up, read_model, rows, settings_for, until
+from tests.integration.projection.models import (
+    Deposited,
+    Noted,
+    ReadModel,
+    append,
+    caught_up,
+    read_model,
+    rows,
+    settings_for,
+    until,
+)
 from tests.integration.projection.sinks import FileSink, sinking
 
 from freehold import Retry, RunningService
 from freehold.errors import ConfigurationError, Unavailable
 from freehold.eventstore.store import EVERYTHING, EventFilter, EventStore, Page
 from freehold.projection import generations, rebuild
-from freehold.projection.declaration import Projection
+from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import NotCaughtUp
 from freehold.projection.rebuild import RebuildRunner
 from freehold.projection.store import GenerationState
@@ -81,6 +91,24 @@ async def test_what_is_not_settled_yet_is_waited_for_at_the_switch(url: str) -> 
 
 def _with_events(running: RunningService, events: EventStore) -> Any:
     return replace(running.stores, events=events)
+
+
+async def test_the_switch_holds_back_what_the_live_one_has_done(url: str) -> None:
+    """A handler is told so, too: it may have effects of its own."""
+    model = read_model(partitions=2)
+    await _ready_to_switch(url, model)
+    handler = model.projection.handlers[Deposited]
+    told: list[tuple[int, bool, object]] = []
+
+    async def telling(event: Deposited, write: ProjectionWrite) -> None:
+        told.append((write.generation, write.live, write.publish(Noted(event.account, "seen"))))
+        await handler(event, write)
+
+    model.projection.handlers[Deposited] = telling
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await actions_of(running).switch("accounts", **WHO)
+        assert told == [(2, False, None)] * 60
+        assert (await running.stores.outbox.stats()).pending == 0
 
 
 async def test_parked_streams_are_left_to_the_code_that_parked_them(url: str) -> None:
