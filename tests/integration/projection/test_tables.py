@@ -236,7 +236,7 @@ def test_names_are_cut_to_what_postgresql_keeps() -> None:
 
 async def read(stores: Stores, statement: str) -> list[tuple[object, ...]]:
     """As Freehold's own statements read: outside of a transaction."""
-    async with stores.database.direct() as sql:  # type: ignore[attr-defined]  # both engines have it
+    async with stores.database.direct() as sql:
         return [tuple(row) for row in await sql.fetch(statement)]
 
 

@@ -166,7 +166,7 @@ class TestOnPostgres(Cases):
     async def test_two_do_not_refresh_at_once(self, stores: Stores, url: str) -> None:
         slow = replace(SALES, query="SELECT day, pg_sleep(0.3)::text AS slept FROM sale GROUP BY day")
         first = asyncio.create_task(stores.views.refresh(slow))
-        async with stores.database.direct() as sql:  # type: ignore[attr-defined]  # both engines have it
+        async with stores.database.direct() as sql:
             while not (await sql.fetch("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))[0][0]:
                 assert not first.done()
         with pytest.raises(ConcurrencyConflict):
@@ -220,5 +220,5 @@ async def write(stores: Stores, statement: str) -> None:
 
 
 async def read(stores: Stores, statement: str) -> list[tuple[object, ...]]:
-    async with stores.database.direct() as sql:  # type: ignore[attr-defined]  # both engines have it
+    async with stores.database.direct() as sql:
         return [tuple(row) for row in await sql.fetch(statement)]
