@@ -356,6 +356,10 @@ _REPLAYS: Final = (
         "Events that failed are kept, listed in order, and go away with their replay.",
         (Replays.test_errors_are_listed_page_by_page, Replays.test_delete_takes_the_errors_along),
     ),
+    Guarantee(
+        "Only replays that have ended are pruned; those with tables of their own wait for a person.",
+        (Replays.test_those_that_ended_long_ago_are_pruned,),
+    ),
 )
 
 _LEASES: Final = (

@@ -180,3 +180,26 @@ class ReplayStoreConformance:
         with pytest.raises(NotFound):
             async with harness.first.database.begin() as unit:
                 await harness.first.replays.again(unit, 12345)
+
+    async def test_those_that_ended_long_ago_are_pruned(self, harness: StoresHarness) -> None:
+        """With their errors; not one that runs, nor one whose tables somebody may still look at."""
+        replays = harness.first.replays
+        done, cancelled, running, owning = [await _begun(harness.first) for _ in range(4)]
+        for each in (done, owning):
+            await _advance(harness.first, each, 20, _error(15), _error(16))
+        async with harness.first.database.begin() as unit:
+            await replays.own(unit, owning.number, ["order_summary__r4"])
+        await _end(harness.first, cancelled.number, ReplayState.CANCELLED)
+        harness.clock.advance(10)
+        await _end(harness.first, done.number)
+        await _end(harness.first, owning.number)
+        harness.clock.advance(55)
+        assert await replays.prune(60, limit=10) == 1
+        assert {each.number for each in await replays.find()} == {done.number, running.number, owning.number}
+        harness.clock.advance(10)
+        assert await replays.prune(60, limit=1) == 1
+        assert len(await replays.errors(done.number)) == 1
+        assert await replays.prune(60, limit=10) == 2
+        assert await replays.prune(60, limit=10) == 0
+        assert {each.number for each in await replays.find()} == {running.number, owning.number}
+        assert len(await replays.errors(owning.number)) == 2

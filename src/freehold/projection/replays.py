@@ -125,3 +125,9 @@ class ReplayStore(Protocol):
         """Delete a replay with its errors; returns what it was, so that its tables can be dropped in the same
         transaction; None where there is none. Raises `ConcurrencyConflict` for one that runs.
         """
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete replays that ended so long ago, their errors before them; returns how many rows, at most `limit`.
+
+        One with tables of its own stays, with its errors, until a person drops it: the tables are theirs.
+        """

@@ -35,6 +35,7 @@ class PruneRunner(Runner):
             "dead-letters": (stores.dead_letters.prune, settings.dead_letter_retention_seconds),
             "sagas": (stores.sagas.prune, settings.saga_retention_seconds),
             "reconciliations": (stores.reconciliations.prune, settings.dead_letter_retention_seconds),
+            "replays": (stores.replays.prune, settings.dead_letter_retention_seconds),
             "idempotency": (stores.idempotency.prune, settings.idempotency_retention_seconds),
         }
 

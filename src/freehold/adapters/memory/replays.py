@@ -107,6 +107,17 @@ class MemoryReplayStore(ReplayStore):
             errors.remove(key)
         return found
 
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Errors first, then those that have none left."""
+        before = self._database.later(-older_than_seconds)
+        async with self._database.begin() as unit:
+            rows, errors = unit.rows(_REPLAYS), unit.rows(_ERRORS)
+            old = {number for number, each in rows.items() if _has_ended(each) and each.updated_at < before}
+            gone = [key for key, _ in errors.items() if key[0] in old][:limit]
+            deleted = sum(errors.remove(key) for key in gone)
+            left = {key[0] for key, _ in errors.items()}
+            return deleted + sum(rows.remove(number) for number in sorted(old - left)[: limit - deleted])
+
     def _to_state(self, unit: UnitOfWork, number: int, seen: ReplayState, to: ReplayState) -> Replay:
         found = _found(unit, number)
         if found.state is not seen:
@@ -117,6 +128,10 @@ class MemoryReplayStore(ReplayStore):
         made = replace(replay, updated_at=self._database.now())
         memory_unit(unit).rows(_REPLAYS).put(made.number, made)
         return made
+
+
+def _has_ended(replay: Replay) -> bool:
+    return replay.state is not ReplayState.RUNNING and not replay.tables
 
 
 def _where(replay: Replay) -> tuple[int, int, int]:

@@ -37,6 +37,19 @@ VALUES ($2, $3, $4, $5, $6, $7, 0, 0, 'running', $8, $9, '[]', {now}, {now}) RET
 {update} position = $2, applied = applied + $3, failed = failed + $4
 WHERE number = $5 AND position = $6 AND applied = $7 AND failed = $8 AND state = 'running' RETURNING {_COLUMNS}"""
         self._move_state = f"{update} state = $2 WHERE number = $3 AND state = $4 RETURNING {_COLUMNS}"
+        old = f"r.state <> 'running' AND r.tables = '[]' AND r.updated_at < {dialect.later_sql(now, 2)}"
+        self._prune_errors = f"""
+DELETE FROM freehold_replay_error WHERE (replay, position) IN (
+    SELECT e.replay, e.position FROM freehold_replay AS r JOIN freehold_replay_error AS e ON e.replay = r.number
+    WHERE {old} ORDER BY e.replay, e.position LIMIT $3
+)"""
+        # The condition twice: one that somebody has made run again meanwhile is not deleted.
+        self._prune = f"""
+DELETE FROM freehold_replay AS r WHERE {old} AND r.number IN (
+    SELECT r.number FROM freehold_replay AS r WHERE {old}
+        AND NOT EXISTS (SELECT 1 FROM freehold_replay_error AS e WHERE e.replay = r.number)
+    ORDER BY r.number LIMIT $3
+)"""
         self._error = """
 INSERT INTO freehold_replay_error (replay, position, stream, version, event_id, type, error, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
@@ -135,6 +148,15 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
             raise ConcurrencyConflict(f"replay {number} is running", hint="cancel it first")
         await sql.execute("DELETE FROM freehold_replay_error WHERE replay = $1", (number,))
         return replay
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Errors first, then those that have none left."""
+        async with self._database.direct() as sql:
+            given = (self._dialect.now(), -older_than_seconds)
+            deleted = await sql.execute(self._prune_errors, (*given, limit))
+            if deleted < limit:
+                deleted += await sql.execute(self._prune, (*given, limit - deleted))
+        return deleted
 
     async def _to_state(self, sql: SqlConnection, number: int, seen: ReplayState, to: ReplayState) -> Replay:
         rows = await sql.fetch(self._move_state, (self._dialect.now(), to.value, number, seen.value))

@@ -1,4 +1,5 @@
--- A span of history that is read again; `number` names the tables of its own. Kept until it is dropped by a person.
+-- A span of history that is read again; `number` names the tables of its own. Pruned when it has
+-- ended; one with tables is kept until it is dropped by a person.
 CREATE TABLE freehold_replay (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     projection TEXT NOT NULL,
