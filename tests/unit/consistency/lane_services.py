@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from freehold import RunningService, Service, Settings, Transaction, event
+from freehold import Projection, ProjectionWrite, RunningService, Service, Settings, Transaction, event
 from freehold.broker import Delivery, Outgoing, PublishOutcome, Stored
 from freehold.conformance.harness import ManualClock
 from freehold.conformance.outbox import take_partitions
@@ -20,7 +20,7 @@ from freehold.outbox.lanes import Lanes
 from freehold.outbox.relay import RelayRunner
 from freehold.policy import Retry
 
-__all__ = ["LANE", "Told", "Turned", "turned"]
+__all__ = ["LANE", "Told", "Turned", "overheard", "turned"]
 
 LANE = "teller/0"
 
@@ -29,6 +29,15 @@ LANE = "teller/0"
 class Told:
     key: str
     number: int
+
+
+overheard = Projection("overheard", version=1)
+"""A read model of what the reader kept; its runner does not run."""
+
+
+@overheard.on(Told)
+async def _overhear(_message: Told, _write: ProjectionWrite) -> None:
+    return
 
 
 @dataclass
@@ -106,14 +115,19 @@ class Turned:
         rows = await self.reader.stores.progress.progress("listener", [LANE])
         return rows[0].watermark if rows else 0
 
-    async def wait(self, token: Token) -> Freshness:
-        return await self.reader.freshness.wait(token, limit_seconds=0.0)
+    async def kept(self) -> int:
+        rows = await self.reader.stores.progress.progress("listener", [LANE])
+        return rows[0].kept if rows else 0
+
+    async def wait(self, token: Token, *projections: str) -> Freshness:
+        return await self.reader.freshness.wait(token, projections=projections, limit_seconds=0.0)
 
 
 @asynccontextmanager
 async def turned(handle: Callable[[Told, Transaction], Awaitable[None]]) -> AsyncIterator[Turned]:
     clock = ManualClock()
     listener = Service("listener", retry=Retry(attempts=3, delay_seconds=1.0, delay_seconds_max=1.0))
+    listener.projects(overheard)
 
     @listener.handles(Told)
     async def told(message: Told, tx: Transaction) -> None:

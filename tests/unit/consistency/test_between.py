@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.consistency.lane_services import LANE, Told, turned
+from tests.unit.consistency.lane_services import LANE, Told, overheard, turned
 
 from freehold import Transaction
 from freehold.broker import PublishFailed, Stored
@@ -191,3 +191,48 @@ async def test_a_position_of_nothing_is_there() -> None:
     """Also in a lane that was not heard of."""
     async with turned(_ignore) as both:
         assert await both.wait(Token({LANE: 0})) == Fresh()
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_what_handling_a_lane_appended_goes_with_it(failing: bool) -> None:
+    """Whoever waits for the lane waits for the read models of what was kept, whether it came in a batch or alone."""
+    tries = 0
+
+    async def handle(message: Told, tx: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        if failing and tries == 2:
+            raise ValueError
+        tx.keep(f"heard-{message.key}")
+
+    async with turned(handle) as both:
+        token = await both.tell("a", "a")
+        await both.publish()
+        await both.consume()
+        assert await both.kept() == await both.reader.stores.events.head() > 0
+        assert await both.wait(token) == Fresh()
+        found = await both.wait(token, overheard.name)
+        assert isinstance(found, Stalled)
+        assert [(each.name, each.awaited) for each in found.behind] == [("overheard", await both.kept())]
+
+
+async def test_what_a_deferred_message_appended_goes_with_its_lane() -> None:
+    """It is handled long after the lane's watermark was noted."""
+    failing = True
+
+    async def handle(message: Told, tx: Transaction) -> None:
+        if failing:
+            raise ValueError
+        tx.keep(f"heard-{message.key}")
+
+    async with turned(handle) as both:
+        token = await both.tell("a")
+        await both.publish()
+        await both.consume()
+        assert (await both.watermark(), await both.kept()) == (1, 0)
+        failing = False
+        both.clock.advance(2.0)
+        await both.try_deferred()
+        assert await both.kept() == await both.reader.stores.events.head() > 0
+        assert await both.wait(token) == Fresh()
+        assert isinstance(await both.wait(token, overheard.name), Stalled)
