@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from freehold.audit.store import AuditStore
-from freehold.errors import Unavailable
 from freehold.eventstore.store import EventStore
 from freehold.leases.keeper import LeaseKeeper
 from freehold.leases.store import LeaseStore
 from freehold.lifecycle import Runner
 from freehold.projection.beginning import begin_first
-from freehold.projection.declaration import Projection
+from freehold.projection.declaration import Projection, Sink
 from freehold.projection.parking import Parking, describe
 from freehold.projection.runner import GenerationRunner
 from freehold.projection.store import CheckpointStore, Generation, GenerationState
@@ -87,6 +86,7 @@ class ProjectionsRunner(Runner):
         self._on_progress = on_progress
         self._work: dict[tuple[str, int], _Work] = {}
         self._live: dict[str, int] = {}
+        self._shown: dict[str, int] = {}
         self._head = 0
         self._looked_at = float("-inf")
         self._failed: set[str] = set()
@@ -159,6 +159,7 @@ class ProjectionsRunner(Runner):
         for key, generation in wanted.items():
             if key not in self._work:
                 await self._try(generation.projection, self._start(generation))
+        await self._show([key for key in live.items() if key in wanted])
         if left != self.left_to_others:
             _log.info("%s: left to other versions of the code: %s", self.name, ", ".join(left) or "nothing")
         self.left_to_others = left
@@ -179,8 +180,6 @@ class ProjectionsRunner(Runner):
         """Do something for one projection; where it fails, the others go on, and it is tried again at the next look."""
         try:
             return await work
-        except Unavailable:
-            raise
         except Exception as error:  # noqa: BLE001 - whatever a sink raises; it is told, and tried again
             self.last_error = error
             self._failed.add(name)
@@ -192,8 +191,6 @@ class ProjectionsRunner(Runner):
         projection = self._projections[generation.projection]
         if projection.sink is not None:
             await projection.sink.prepare(generation.number)
-            if generation.state is GenerationState.LIVE:
-                await projection.sink.show(generation.number)
         prefix = f"projection/{generation.projection}/{generation.number}/"
         names = {f"{prefix}{partition}": partition for partition in range(generation.partitions)}
         runner = GenerationRunner(
@@ -223,6 +220,17 @@ class ProjectionsRunner(Runner):
         self._work[generation.projection, generation.number] = _Work(runner, keeper, tuple(names))
         await keeper.start()
         await runner.start()
+
+    async def _show(self, live: Sequence[tuple[str, int]]) -> None:
+        """Have sinks' readers see what is live: whoever switched may have died, or not have reached the sink."""
+        for name, number in live:
+            sink = self._projections[name].sink
+            if sink is not None and self._shown.get(name) != number:
+                await self._try(name, self._shown_by(name, number, sink))
+
+    async def _shown_by(self, name: str, number: int, sink: Sink) -> None:
+        await sink.show(number)
+        self._shown[name] = number
 
     def _parking(self, projection: Projection) -> Parking:
         stores = self._stores

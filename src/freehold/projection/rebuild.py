@@ -139,8 +139,14 @@ async def attempt_switch(
 ) -> Switched:
     """Switch in a transaction of its own, then have a sink's readers see it. `note` writes into the same transaction.
 
-    Raises what `switch` does.
+    Raises what `switch` does, and what a sink does: where it could not be reached at last, the switch has happened, and
+    whoever runs the projection has its readers see it.
     """
+    if projection.sink is not None:
+        # The switch writes to it, maybe before any runner has come to.
+        building = begun_of(await history.checkpoints.generations(projection.name))
+        if building is not None:
+            await projection.sink.prepare(building.number)
     async with database.begin() as unit:
         done = await switch(unit, history, projection, force=force)
         if note is not None:

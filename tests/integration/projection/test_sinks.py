@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 
+import pytest
 from tests.integration.projection.models import ReadModel, append, caught_up, read_model, settings_for, until
 from tests.integration.projection.sinks import FileSink, sinking
 
 from freehold import RunningService
+from freehold.errors import Unavailable
 from freehold.projection.declaration import Sink
 from freehold.projection.following import ProjectionsRunner
+from freehold.runtime.projections import ProjectionActions
 
 
 def _model(sink: FileSink) -> ReadModel:
@@ -30,6 +34,51 @@ async def test_a_sink_gets_what_tables_would(url: str, tmp_path: Path) -> None:
             await append(running, f"a{number % 3}", number, number)
         await until(lambda: caught_up(running, model))
         assert sink.balances() == {"a0": (36, 8), "a1": (44, 8), "a2": (52, 8)}
+
+
+async def test_readers_see_what_was_switched_to_though_the_sink_was_away(url: str, tmp_path: Path) -> None:
+    """Whoever switched could not tell it; who runs the projection does."""
+    sink = FileSink(tmp_path / "sink.db")
+    model = _model(sink)
+    show = sink.show
+    async with RunningService(model.service, settings_for(url), roles=("projections",)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, model))
+        await until(lambda: _shows(sink, 1))
+        away = [Unavailable("away")] * 2
+
+        async def showing(generation: int) -> None:
+            if away:
+                raise away.pop()
+            await show(generation)
+
+        sink.show = showing  # type: ignore[method-assign] # it is away twice
+        actions = ProjectionActions(running.service, running.stores, running.post)
+        await actions.rebuild("balances", actor="ann", reason="a test")
+        with pytest.raises(Unavailable):
+            await actions.switch("balances", actor="ann", reason="a test")
+        await until(lambda: _shows(sink, 2))
+        assert sink.balances() == {"a": (1, 1)}
+
+
+async def test_a_sink_that_is_away_at_the_start_holds_up_no_other(url: str, tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "sink.db")
+    model, (_, away) = read_model(), sinking(sink)
+
+    async def preparing(generation: int) -> None:
+        raise Unavailable(f"away, also for generation {generation}")
+
+    sink.prepare = preparing  # type: ignore[method-assign] # it is away
+    model.service.projects(away)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, model))
+
+
+async def _shows(sink: FileSink, generation: int) -> bool:
+    with sqlite3.connect(sink.path) as file:
+        rows = file.execute("SELECT sql FROM sqlite_schema WHERE name = 'balance'").fetchall()
+    return bool(rows) and str(rows[0][0]).endswith(f"balance_{generation}")
 
 
 async def test_a_process_that_dies_between_write_and_checkpoint(url: str, tmp_path: Path) -> None:
