@@ -19,7 +19,7 @@ from tests.integration.eventstore.opened import opened
 from freehold.binding import Stores
 from freehold.conformance.events_order import add, data_of, follow, new_event
 from freehold.conformance.harness import ManualClock
-from freehold.errors import ConfigurationError
+from freehold.errors import ConcurrencyConflict, ConfigurationError
 from freehold.eventstore.store import Append
 
 pytestmark = pytest.mark.servers
@@ -201,6 +201,29 @@ async def test_a_prepared_append_is_waited_for(stores: Stores, postgres_url: str
         assert (await stores.events.read_all(0)).through == 0
         await connection.execute(f"COMMIT PREPARED '{gid}'")
     assert data_of(await follow(stores)) == [b"late", b"early"]
+
+
+async def test_whoever_writes_without_the_lock_takes_no_event_of_ours(stores: Stores, postgres_url: str) -> None:
+    """Avoided: a row that came by hand while we looked is in the way of the first event, and the second is kept."""
+    async with connected(postgres_url) as other:
+        by_hand = other.transaction()
+        await by_hand.start()
+        await other.execute(
+            "INSERT INTO freehold_event (stream, version, category, bucket, type, schema_version, id, data,"
+            " correlation_id, hlc, recorded_at)"
+            " VALUES ('order-1', 1, 'order', 1, 'x', 1, $1, '', $1, 1, now())",
+            uuid4(),
+        )
+        append = Append("order-1", [new_event(b"first"), new_event(b"second")])
+        ours = asyncio.create_task(stores.events.append_alone([append]))
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        await _until(lambda: other.fetchval(waiting), meanwhile=ours)
+        await by_hand.commit()
+        with pytest.raises(ConcurrencyConflict):
+            await ours
+    assert data_of(await follow(stores)) == [b""]
 
 
 async def test_markers_are_right_beyond_32_bits(stores: Stores, postgres_url: str) -> None:

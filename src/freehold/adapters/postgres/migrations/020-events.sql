@@ -72,6 +72,10 @@ BEGIN
         RETURNING position
     )
     SELECT array_agg(i.position ORDER BY i.position) INTO positions FROM inserted AS i;
+    IF cardinality(positions) IS DISTINCT FROM cardinality(ids) THEN
+        RAISE EXCEPTION USING ERRCODE = 'serialization_failure',
+            MESSAGE = 'a stream was written to without its lock, while events were appended to it';
+    END IF;
 END
 $$;
 -- The position through which all is settled: whoever could still fill one at or below it would hold a marker. Call it
