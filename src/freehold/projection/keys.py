@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from freehold.database import UnitOfWork
-from freehold.errors import ConfigurationError, DeclarationError, NotFound
+from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
 from freehold.eventstore.store import EventStore, RecordedEvent, bucket_of, category_of
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import History
-from freehold.projection.store import GenerationState
+from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -40,7 +40,8 @@ async def rebuild_key(unit: UnitOfWork, history: History, projection: Projection
     """Make the live rows of a stream anew; returns how many events they are made of. A parked stream is released.
 
     Side effects do not happen again. Raises `DeclarationError` where a table has no key column, `NotFound` for a stream
-    that the projection does not follow, and what a handler raises.
+    that the projection does not follow, `ConcurrencyConflict` where another generation has become live meanwhile, and
+    what a handler raises.
     """
     keys = check_rebuildable(projection, stream)
     store = history.checkpoints
@@ -55,7 +56,7 @@ async def rebuild_key(unit: UnitOfWork, history: History, projection: Projection
         )
     if live.partitions == 0:
         raise ConfigurationError(f"projection '{projection.name}' is inline: single keys of it cannot be rebuilt")
-    (seen,) = await store.lock(unit, projection.name, live.number, bucket_of(stream) % live.partitions)
+    seen = await _held(unit, store, live, stream)
     for table, column in projection.key_columns.items():
         clone = next(
             projection.generation_tables.clone(each, live.number) for each in projection.tables if each.name == table
@@ -68,6 +69,17 @@ async def rebuild_key(unit: UnitOfWork, history: History, projection: Projection
     if await store.parked(projection.name, live.number, stream=stream, unit=unit):
         await store.release(unit, seen, stream)
     return count
+
+
+async def _held(unit: UnitOfWork, store: CheckpointStore, live: Generation, stream: str) -> Checkpoint:
+    """Hold the checkpoint of a stream's partition; what was live before may not be any more once it is held."""
+    found = await store.lock(unit, live.projection, live.number, bucket_of(stream) % live.partitions)
+    if not found or found[0].state is not GenerationState.LIVE:
+        raise ConcurrencyConflict(
+            f"generation {live.number} of projection '{live.projection}' is not live any more",
+            hint="the one that is was built from all events; try again where it is wrong, too",
+        )
+    return found[0]
 
 
 def check_rebuildable(projection: Projection, stream: str) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from tests.integration.projection.models import (
 from tests.integration.projection.sinks import FileSink, sinking
 
 from freehold import Retry, RunningService
-from freehold.errors import ConfigurationError, Unavailable
+from freehold.errors import ConcurrencyConflict, ConfigurationError, Unavailable
 from freehold.eventstore.store import EVERYTHING, EventFilter, EventStore, Page
 from freehold.projection import generations, rebuild
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import NotCaughtUp
+from freehold.projection.keys import rebuild_key
 from freehold.projection.rebuild import RebuildRunner
-from freehold.projection.store import GenerationState
+from freehold.projection.store import CheckpointStore, Generation, GenerationState
 from freehold.runtime.projections import ProjectionActions
 
 WHO: Any = {"actor": "ann", "reason": "a test"}
@@ -192,3 +193,31 @@ async def test_a_sink_that_cannot_be_reached_is_dropped_at_the_next_try(url: str
 
 async def _has_balances(running: RunningService) -> bool:
     return 1 in await states(running, "balances")
+
+
+async def test_a_key_is_not_made_anew_in_what_was_live_before(url: str) -> None:
+    """Who waits for the checkpoint during a switch finds its generation retired."""
+    model = read_model(key_columns={"account": "account", "entry": "account"})
+    await _ready_to_switch(url, model)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        actions = actions_of(running)
+        before = await running.stores.checkpoints.generations("accounts")
+        await actions.switch("accounts", **WHO)
+        late: Any = Late(running.stores.checkpoints, before)
+        with pytest.raises(ConcurrencyConflict, match="not live any more"):
+            async with running.stores.database.begin() as unit:
+                await rebuild_key(unit, replace(actions.history, checkpoints=late), model.projection, "account-a1")
+
+
+class Late:
+    """Checkpoints whose generations were looked at before the switch."""
+
+    def __init__(self, store: CheckpointStore, generations: Sequence[Generation]) -> None:
+        self._store = store
+        self._generations = generations
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def generations(self, *_: Any, **__: Any) -> Sequence[Generation]:
+        return self._generations
