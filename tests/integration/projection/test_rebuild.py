@@ -1,15 +1,23 @@
-"""Generations built beside the live one, the switch, single keys: on both engines, with writers and readers at work."""
+"""Generations built beside the live one, the switch: on both engines, with writers and readers at work."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.integration.projection.beside import (
+    WHO,
+    actions_of,
+    all_rows,
+    check_against_cold_fold,
+    fill,
+    live_is,
+    states,
+    up_to_date,
+    writing,
+)
 from tests.integration.projection.models import (
     Deposited,
     Noted,
@@ -22,7 +30,7 @@ from tests.integration.projection.models import (
 )
 
 from freehold import Retry, RunningService, Service
-from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError, NotFound
+from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, NotFound
 from freehold.messages import decode_envelope
 from freehold.projection import generations
 from freehold.projection.declaration import Projection, ProjectionWrite
@@ -31,50 +39,6 @@ from freehold.projection.rebuild import RebuildRunner, is_caught_up
 from freehold.projection.status import look, rated
 from freehold.projection.store import GenerationState
 from freehold.runtime.projections import ProjectionActions
-
-WHO: Any = {"actor": "ann", "reason": "a test"}
-KEYS = {"account": "account", "entry": "account"}
-
-
-def actions_of(running: RunningService) -> ProjectionActions:
-    return ProjectionActions(running.service, running.stores, running.post)
-
-
-async def states(running: RunningService) -> dict[int, str]:
-    return {each.number: each.state.value for each in await running.stores.checkpoints.generations()}
-
-
-async def up_to_date(running: RunningService) -> bool:
-    """Whether every checkpoint that still moves stands at the head."""
-    head = await running.stores.events.head()
-    found = await running.stores.checkpoints.checkpoints()
-    moving = [each for each in found if each.state is not GenerationState.RETIRED]
-    return bool(moving) and all(each.position >= head for each in moving)
-
-
-async def fill(running: RunningService, events: int, accounts: int = 7) -> None:
-    for number in range(accounts):
-        await append(running, f"a{number}", *range(number, events, accounts))
-
-
-@asynccontextmanager
-async def writing(running: RunningService) -> AsyncIterator[list[int]]:
-    """Somebody who deposits all the time; the amounts, in order."""
-    done: list[int] = []
-    stop = asyncio.Event()
-
-    async def write() -> None:
-        while not stop.is_set():
-            await append(running, f"a{len(done) % 7}", 1_000_000 + len(done))
-            done.append(1_000_000 + len(done))
-            await asyncio.sleep(0.001)
-
-    task = asyncio.create_task(write())
-    try:
-        yield done
-    finally:
-        stop.set()
-        await task
 
 
 async def look_on(running: RunningService, model: ReadModel, seen: list[int]) -> None:
@@ -133,20 +97,6 @@ async def switched(actions: ProjectionActions) -> bool:
     return True
 
 
-async def check_against_cold_fold(running: RunningService, model: ReadModel) -> None:
-    expected: dict[str, tuple[int, int, int]] = {}
-    entries = []
-    page = await running.stores.events.read_all(0, limit=1_000_000)
-    for recorded in page.events:
-        account = recorded.stream.partition("-")[2]
-        amount = int(recorded.event.data.split(b'"amount":')[1].rstrip(b"}"))
-        balance, events, _ = expected.get(account, (0, 0, 0))
-        expected[account] = (balance + amount, events + 1, recorded.version)
-        entries.append((recorded.position, account, amount))
-    assert {row[0]: row[1:] for row in await rows(running, model.accounts)} == expected
-    assert await rows(running, model.entries) == entries
-
-
 async def test_a_raised_version_is_rebuilt_and_shown_by_itself(url: str) -> None:
     first = read_model()
     async with RunningService(first.service, settings_for(url)) as running:
@@ -161,14 +111,6 @@ async def test_a_raised_version_is_rebuilt_and_shown_by_itself(url: str) -> None
         (retired, live) = await running.stores.checkpoints.generations("accounts")
         assert (retired.state, live.version, live.partitions) == (GenerationState.RETIRED, 2, 8)
         assert live.reason == "version 2 is deployed"
-
-
-async def live_is(running: RunningService, number: int) -> bool:
-    return (await states(running)).get(number) == "live"
-
-
-async def all_rows(running: RunningService, model: ReadModel, count: int) -> bool:
-    return len(await rows(running, model.entries)) == count
 
 
 async def test_a_newer_version_takes_the_place_of_one_that_is_not_finished(url: str) -> None:
@@ -372,65 +314,6 @@ async def test_only_retired_generations_are_dropped(url: str) -> None:
             with pytest.raises(error):
                 async with running.transaction() as tx:
                     await drop(tx.unit, running.stores.checkpoints, model.projection, number)
-
-
-async def test_a_single_key_is_made_anew(url: str) -> None:
-    model = read_model(key_columns=KEYS)
-    async with RunningService(model.service, settings_for(url)) as running:
-        await fill(running, 60)
-        await until(lambda: up_to_date(running))
-        for damage in (
-            "UPDATE account__g1 SET balance = -1, events = 0 WHERE account = 'a3'",
-            "DELETE FROM entry__g1 WHERE account = 'a3'",
-            "INSERT INTO entry__g1 (position, account, amount) VALUES (1000000, 'a3', 1)",
-        ):
-            async with running.transaction() as tx:
-                await tx.sql.execute(damage)
-        assert await actions_of(running).rebuild_key("accounts", "account-a3", **WHO) == 9
-        await check_against_cold_fold(running, model)
-        await append(running, "a3", 7)
-        await until(lambda: all_rows(running, model, 61))
-        await check_against_cold_fold(running, model)
-        with pytest.raises(NotFound, match="does not follow"):
-            await actions_of(running).rebuild_key("accounts", "order-1", **WHO)
-
-
-async def test_a_single_key_is_made_anew_beside_writers(url: str) -> None:
-    model = read_model(key_columns=KEYS, batch_limit=5)
-    async with RunningService(model.service, settings_for(url, poll_seconds=0.02)) as running:
-        await fill(running, 60)
-        await until(lambda: up_to_date(running))
-        async with writing(running) as written:
-            for number in range(20):
-                await actions_of(running).rebuild_key("accounts", f"account-a{number % 7}", **WHO)
-        await until(lambda: all_rows(running, model, 60 + len(written)))
-        await check_against_cold_fold(running, model)
-
-
-async def test_a_parked_stream_is_released_by_making_it_anew(url: str) -> None:
-    poison = {8}
-    model = read_model(key_columns=KEYS, poison=poison, retry=Retry(attempts=1))
-    async with RunningService(model.service, settings_for(url)) as running:
-        await fill(running, 30)
-        await until(lambda: up_to_date(running))
-        actions = actions_of(running)
-        assert len(await actions.parked("accounts", 10)) == 1
-        with pytest.raises(ValueError, match="planned"):
-            await actions.rebuild_key("accounts", "account-a1", **WHO)
-        poison.clear()
-        await actions.rebuild_key("accounts", "account-a1", **WHO)
-        assert await actions.parked("accounts", 10) == []
-        await append(running, "a1", 3)
-        await until(lambda: all_rows(running, model, 31))
-        await check_against_cold_fold(running, model)
-
-
-async def test_what_cannot_be_told_by_key_is_refused(url: str) -> None:
-    model = read_model(key_columns={"account": "account"})
-    async with RunningService(model.service, settings_for(url)) as running:
-        await until(lambda: live_is(running, 1))
-        with pytest.raises(DeclarationError, match="table 'entry'"):
-            await actions_of(running).rebuild_key("accounts", "account-a1", **WHO)
 
 
 async def test_how_far_behind_and_how_fast(url: str) -> None:

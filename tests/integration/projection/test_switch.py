@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.projection.beside import WHO, actions_of
 from tests.integration.projection.models import (
     Deposited,
     Noted,
@@ -30,13 +31,6 @@ from freehold.projection.generations import NotCaughtUp
 from freehold.projection.keys import rebuild_key
 from freehold.projection.rebuild import RebuildRunner
 from freehold.projection.store import CheckpointStore, Generation, GenerationState
-from freehold.runtime.projections import ProjectionActions
-
-WHO: Any = {"actor": "ann", "reason": "a test"}
-
-
-def actions_of(running: RunningService) -> ProjectionActions:
-    return ProjectionActions(running.service, running.stores, running.post)
 
 
 async def states(running: RunningService, name: str = "accounts") -> dict[int, str]:
