@@ -34,7 +34,7 @@ def check_lanes(settings: Settings, outbox_partitions: int, broker_partitions: i
     """Where tokens are given out, what they name must come in order. Raises `ConfigurationError`."""
     if settings.token_secret and not lanes_in_order(outbox_partitions, broker_partitions):
         raise ConfigurationError(
-            f"service '{settings.service}': its outbox has {outbox_partitions} partitions, and the broker has"
-            f" {broker_partitions}: one is no multiple of the other, and consistency tokens could not be waited for",
+            f"service '{settings.service}': its outbox has {outbox_partitions} partitions, no multiple of the"
+            f" broker's {broker_partitions}: consistency tokens could not be waited for",
             hint="use a database or a broker whose partitions fit, or take token_secret away",
         )
