@@ -5,6 +5,8 @@ Pattern: imports the ports and its package.
 
 from __future__ import annotations
 
+from typing import Final
+
 from freehold.database import Database
 from freehold.errors import ConcurrencyConflict, ConfigurationError
 from freehold.eventstore.store import EventStore
@@ -14,6 +16,8 @@ from freehold.projection.store import CheckpointStore, Generation, GenerationSta
 
 __all__ = ["begin_first"]
 
+_ATTEMPTS_MAX: Final = 10
+
 
 async def begin_first(
     projection: Projection, database: Database, events: EventStore, checkpoints: CheckpointStore
@@ -21,8 +25,9 @@ async def begin_first(
     """Make the first generation, live from the beginning; returns the live one where somebody has made it before.
 
     Raises `ConfigurationError` where an inline projection would begin with a part of the history missing, or a table is
-    in the way.
+    in the way; `ConcurrencyConflict` where others were in the way again and again.
     """
+    attempt = 1
     while True:
         found = await checkpoints.generations(projection.name)
         for generation in found:
@@ -35,7 +40,9 @@ async def begin_first(
         try:
             return await _begin(projection, database, checkpoints, number, position)
         except ConcurrencyConflict:
-            continue
+            attempt += 1
+            if attempt > _ATTEMPTS_MAX:
+                raise
 
 
 async def _begin(

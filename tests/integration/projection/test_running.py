@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from tests.integration.projection.models import (
 )
 
 from freehold import RunningService
+from freehold.errors import ConcurrencyConflict
+from freehold.projection.beginning import begin_first
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.following import ProjectionsRunner
 from freehold.projection.store import GenerationState
@@ -246,3 +249,20 @@ async def test_what_cannot_start_is_told_all_the_time(url: str, monkeypatch: pyt
 
 async def _several(told: list[list[str]]) -> bool:
     return len(told) > 10
+
+
+async def test_a_beginning_that_is_always_in_conflict_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No start waits for ever."""
+    model = read_model()
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        stores, tried = running.stores, list[int]()
+
+        async def conflicting(*_: Any, **__: Any) -> Any:
+            tried.append(1)
+            raise ConcurrencyConflict("planned")
+
+        monkeypatch.setattr(stores.checkpoints, "create", conflicting)
+        async with asyncio.timeout(10.0):
+            with pytest.raises(ConcurrencyConflict, match="planned"):
+                await begin_first(model.projection, stores.database, stores.events, stores.checkpoints)
+        assert 1 < len(tried) < 100
