@@ -45,7 +45,7 @@ def replay() -> None:
     """Hold the subcommands."""
 
 
-@replay.command(help="Begin a replay of a projection, and carry it out; --into live asks, or takes --yes.")
+@replay.command(help="Begin a replay of a projection, and carry it out; --into live takes --yes, too.")
 @click.argument("name")
 @click.option("--from", "begins", type=click.DateTime(_FORMATS), help="The first moment; from the beginning without.")
 @click.option("--to", "ends", type=click.DateTime(_FORMATS), help="The moment to stop before; until now without.")
@@ -59,7 +59,7 @@ def replay() -> None:
 @service_option
 @acting
 @json_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Say that the live read model may get events a second time.")
 @asynchronous
 async def begin(
     project: Project,
