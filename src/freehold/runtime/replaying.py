@@ -14,6 +14,8 @@ from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["ReplayActions"]
 
+_UNSETTLED_SECONDS = 0.1
+"""The pause after a batch that brought nothing: what comes next is not settled yet."""
 _AWAY = Retry(attempts=8, delay_seconds=0.2, delay_seconds_max=10.0)
 
 
@@ -48,6 +50,7 @@ class ReplayActions:
         replayer = self._replayer(replay.projection)
         attempt = 1
         while replay.state is ReplayState.RUNNING:
+            before = replay.position
             try:
                 replay = await replayer.step(replay)
             except Unavailable as error:
@@ -60,6 +63,8 @@ class ReplayActions:
             else:
                 attempt = 1
                 yield replay
+                if replay.state is ReplayState.RUNNING and replay.position == before:
+                    await self._clock.sleep(_UNSETTLED_SECONDS)
 
     async def again(self, number: int, *, actor: str, reason: str) -> Replay:
         """Have one that was killed or cancelled run again. Raises `ConcurrencyConflict` for one that is done."""

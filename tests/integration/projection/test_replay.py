@@ -12,7 +12,9 @@ import pytest
 from tests.integration.projection.models import append, caught_up, read_model, rows, settings_for, until
 
 from freehold import RunningService
+from freehold.clock import SystemClock
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, NotFound
+from freehold.eventstore.store import Page
 from freehold.projection.declaration import Projection
 from freehold.projection.replay import Span
 from freehold.projection.replays import Replay, ReplayState
@@ -221,3 +223,31 @@ async def _main(url: str, number: int) -> None:
 
 if __name__ == "__main__":
     asyncio.run(_main(sys.argv[1], int(sys.argv[2])))
+
+
+async def test_what_is_not_settled_yet_is_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a pause between two looks."""
+    model = read_model()
+    async with RunningService(model.service, settings_for(url), roles=("projections",)) as running:
+        await append(running, "a", *range(20))
+        await until(lambda: caught_up(running, model))
+        events, unsettled, pauses = running.stores.events, [1, 2, 3], list[float]()
+        read_all = events.read_all
+
+        async def reading(after: int, **options: Any) -> Page:
+            if unsettled:
+                unsettled.pop()
+                return Page((), after)
+            return await read_all(after, **options)
+
+        class Counting(SystemClock):
+            async def sleep(self, seconds: float) -> None:
+                pauses.append(seconds)
+
+        actions = ProjectionActions(running.service, running.stores, running.post)
+        replays = ReplayActions(actions, Counting())
+        begun = await replays.begin("accounts", EVERYTHING, "new", **WHO)
+        monkeypatch.setattr(events, "read_all", reading)
+        done = await carried_out(replays, begun)
+        assert (done.state, done.applied) == (ReplayState.DONE, 20)
+        assert len(pauses) == 3
