@@ -1,0 +1,294 @@
+"""The transaction as handlers hold it. Imports the foundation, the ports and its package.
+
+What was collected is gone with a rollback, like everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from freehold.consistency.token import NOTHING, Token
+from freehold.database import SqlConnection, UnitOfWork
+from freehold.errors import DeclarationError
+from freehold.eventstore.store import EventStore, Expectation, ExpectedVersion, NewEvent
+from freehold.messages import Envelope, MessageKind, message_type
+from freehold.transaction.context import token_witness
+from freehold.transaction.post import Post, outgoing
+from freehold.transaction.staged import Staged
+
+__all__ = ["Transaction"]
+
+C = TypeVar("C")
+
+
+class Transaction:
+    """A unit of work on the service's database. Publish, send and schedule take effect with its commit, or not at all.
+
+    `connection` is the native connection (SQLAlchemy `AsyncConnection` by default). `cause` is the message being
+    handled; messages sent here inherit its correlation id and name it as their cause. Where there is no cause,
+    `correlation_id` is that of what goes on, an HTTP request for one.
+    """
+
+    __slots__ = ("_post", "_seen", "_staged", "cause", "correlation_id", "unit")
+
+    def __init__(
+        self,
+        post: Post,
+        unit: UnitOfWork,
+        cause: Envelope | None = None,
+        staged: Staged | None = None,
+        *,
+        correlation_id: UUID | None = None,
+    ) -> None:
+        self._post = post
+        self._staged = staged if staged is not None else Staged()
+        self.unit = unit
+        self.cause = cause
+        self.correlation_id = cause.correlation_id if cause is not None else correlation_id
+        # Found out when it is asked for: most handlers publish nothing.
+        self._seen: Token | None = None
+
+    @property
+    def connection(self) -> Any:
+        """What the service writes its own tables with."""
+        return self.unit.native
+
+    @property
+    def sql(self) -> SqlConnection:
+        """The same transaction without SQLAlchemy's layers, for hot paths: statements with `$1` placeholders.
+
+        Raises `DeclarationError` on a database that does not speak SQL.
+        """
+        found: SqlConnection | None = getattr(self.unit, "sql", None)
+        if found is None:
+            raise DeclarationError("this database does not speak SQL", hint="use tx.connection")
+        return found
+
+    def for_message(self, cause: Envelope) -> Transaction:
+        """The same transaction, seen from the handling of another message (batches)."""
+        return Transaction(self._post, self.unit, cause, self._staged)
+
+    def publish(
+        self,
+        event: object,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> UUID:
+        """Stage a fact of this service for everybody who subscribes; returns the message id.
+
+        Raises `DeclarationError` for a class that is no event or is owned by another service.
+        """
+        self._post.check_event(message_type(event))
+        envelope = self._envelope(event, key=key, subject=subject, headers=headers)
+        self.stage(envelope)
+        return envelope.id
+
+    def send(
+        self,
+        command: object,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> UUID:
+        """Stage a request to the one service that owns the command; returns the message id."""
+        declared = message_type(command)
+        if declared.kind is not MessageKind.COMMAND:
+            raise DeclarationError(f"'{declared.name}' is an {declared.kind.value}", hint="use publish for events")
+        envelope = self._envelope(command, key=key, subject=subject, headers=headers)
+        self.stage(envelope)
+        return envelope.id
+
+    def append(
+        self,
+        stream: str,
+        *events: object,
+        expected: ExpectedVersion = Expectation.ANY,
+        subject_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add events of this service's own to a stream (`category-id`) with the commit. They are kept, not published.
+
+        `expected` is checked when the transaction ends (`flush`), which then raises `ConcurrencyConflict`. Events of
+        several calls for one stream go together; what a later call expects counts those of the earlier ones. Raises
+        `DeclarationError`, `CodecError`, `ConcurrencyConflict` where two calls contradict each other.
+        """
+        made = [
+            self._post.event(
+                event,
+                cause=self.cause,
+                correlation_id=self.correlation_id,
+                subject_key=subject_key,
+                headers=headers,
+            )
+            for event in events
+        ]
+        self._staged.appends.add(stream, made, expected)
+
+    def keep(self, stream: str) -> None:
+        """Append the event being handled to a stream of this service, as it came: a copy of others' history, which
+        read models can be built from anew. Raises `DeclarationError` where no event is being handled.
+        """
+        cause = self.cause
+        if cause is None or cause.kind is not MessageKind.EVENT:
+            raise DeclarationError("there is no event to keep", hint="call keep in the handler of an event")
+        kept = NewEvent(
+            id=cause.id,
+            type=cause.type,
+            schema_version=cause.version,
+            data=cause.body,
+            correlation_id=cause.correlation_id,
+            hlc=cause.hlc,
+            causation_id=cause.causation_id,
+            trace_parent=cause.trace_parent,
+            headers=cause.headers,
+        )
+        self._staged.appends.add(stream, [kept], Expectation.ANY)
+
+    def staged_events(self, stream: str) -> Sequence[NewEvent]:
+        """Events appended to a stream in this transaction that are not written yet: what a read has to add."""
+        return self._staged.appends.of(stream)
+
+    @property
+    def events(self) -> EventStore:
+        """Where this service's events are kept. Give `self.unit` along, to read what this transaction wrote.
+
+        Raises `DeclarationError` where there is none.
+        """
+        if self._post.events is None:
+            raise DeclarationError("this service's database has no event store", hint="open it with open_stores")
+        return self._post.events
+
+    @property
+    def snapshots(self) -> object | None:
+        """Where this service's snapshots are kept, for the aggregates, which know its port."""
+        return self._post.snapshots
+
+    @property
+    def token(self) -> Token:
+        """What this transaction has seen and, once it is flushed, where its own events stand.
+
+        Give it to whoever may read next, after the commit; a rolled-back transaction's is worth nothing.
+        """
+        return self._has_seen().merged(self._staged.reached)
+
+    @property
+    def appending(self) -> bool:
+        """Whether `flush` may write events."""
+        return bool(self._staged.appends or self._staged.companions)
+
+    @property
+    def appended_position(self) -> int:
+        """The position of the last event written in this transaction, 0 where none was."""
+        return self._staged.reached.positions.get(self._post.service, 0)
+
+    def observe(self, token: Token) -> None:
+        """Note what the caller has seen: it goes along with everything that is published from here on."""
+        self._seen = self._has_seen().merged(token)
+
+    def _has_seen(self) -> Token:
+        if self._seen is None:
+            self._seen = _seen_by(self.cause)
+        return self._seen
+
+    def schedule(self, message: object, *, delay_seconds: float, key: str | None = None) -> UUID:
+        """Have a message sent `delay_seconds` after the commit; returns the id that `cancel` takes. Durable."""
+        if delay_seconds < 0:
+            raise DeclarationError(f"delay_seconds must not be negative, and is {delay_seconds}")
+        envelope = self._envelope(message, key=key)
+        self._staged.scheduled.append((outgoing(envelope), envelope.type, delay_seconds))
+        return envelope.id
+
+    def schedule_at(self, message: object, *, at: datetime, key: str | None = None) -> UUID:
+        """Have a message sent at a wall-clock time (aware); a time that has passed means at once."""
+        if at.tzinfo is None:
+            raise DeclarationError("a scheduled time needs a time zone", hint="datetime.now(UTC) + ...")
+        return self.schedule(message, delay_seconds=max(0.0, (at - self._post.clock.now()).total_seconds()), key=key)
+
+    async def cancel(self, message_id: UUID) -> bool:
+        """Take a scheduled message back. False when it is on its way already."""
+        before = len(self._staged.scheduled)
+        self._staged.scheduled[:] = [entry for entry in self._staged.scheduled if entry[0].id != message_id]
+        if len(self._staged.scheduled) != before:
+            return True
+        return await self._post.schedule.cancel(self.unit, message_id)
+
+    def stage(self, envelope: Envelope) -> None:
+        """Stage a finished envelope (replies, replays); the patterns' own entrance."""
+        self._staged.outbox.append(outgoing(envelope))
+
+    def envelope(self, message: object, **overrides: Any) -> Envelope:
+        """Make an envelope caused by this transaction's message, with fields replaced; stage it with `stage`."""
+        return replace(self._envelope(message), **overrides)
+
+    async def start(self, saga: type[Any], state: Any, *, saga_id: UUID | None = None) -> UUID:
+        """Begin a saga that this service directs, with the commit; returns its id. The same id begins it once.
+
+        Raises `DeclarationError` where this service directs no saga.
+        """
+        if self._post.start_saga is None:
+            raise DeclarationError(f"'{self._post.service}' directs no saga", hint="declare it with @service.directs")
+        return await self._post.start_saga(self, saga, state, saga_id=saga_id)
+
+    def _envelope(
+        self,
+        message: object,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Envelope:
+        return self._post.envelope(
+            message,
+            cause=self.cause,
+            key=key,
+            subject=subject,
+            headers=headers,
+            correlation_id=self.correlation_id,
+            token=self._has_seen(),
+        )
+
+    async def flush(self) -> None:
+        """Write what was staged so far. Called before the commit; repeat calls write only what is new."""
+        await self._staged.flush(self, self._post)
+
+    def companion(self, key: object, make: Callable[[], C], write: Callable[[C], Awaitable[None]]) -> C:
+        """Return what belongs to this transaction under `key`, made at the first call: a pattern's own collection.
+
+        `write` is called with it at each `flush`, before the messages are staged.
+        """
+        if key not in self._staged.companions:
+            self._staged.companions[key] = (make(), write)
+        found: C = self._staged.companions[key][0]
+        return found
+
+    def after_commit(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or
+        an enlisted transaction whose owner calls no `notify`, leaves it out.
+        """
+        self._staged.after_commit.add(wake)
+
+    def notify(self) -> None:
+        """Wake relay, scheduler and whoever asked `after_commit`, and tell the `token_witness`; to be called once the
+        commit has happened.
+        """
+        self._staged.wake(self._post)
+        witness = token_witness.get()
+        if witness is not None:
+            witness(self.token)
+
+
+def _seen_by(cause: Envelope | None) -> Token:
+    """What a message's handler has seen: what its sender had, and the message itself."""
+    if cause is None:
+        return NOTHING
+    seen = Token.parse(cause.token) if cause.token else NOTHING
+    if cause.lane is not None and cause.position is not None:
+        seen = seen.reached(cause.lane, cause.position)
+    return seen
