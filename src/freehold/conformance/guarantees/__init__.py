@@ -1,0 +1,69 @@
+"""What the ports promise, and which test of the suites proves it: the docs' table is generated from this.
+
+A promise names its tests as functions, so that a renamed test is an error here. A test that no promise names shows in
+the table under its own name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from freehold.conformance.audit import AuditStoreConformance as Audit
+from freehold.conformance.broker import BrokerConformance as Broker
+from freehold.conformance.checkpoints import CheckpointStoreConformance as Checkpoints
+from freehold.conformance.database import DatabaseConformance as Database
+from freehold.conformance.deadletters import DeadLetterStoreConformance as DeadLetters
+from freehold.conformance.events import EventStoreConformance as Events
+from freehold.conformance.guarantees import ground, history, messages
+from freehold.conformance.guarantees.guarantee import Guarantee
+from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
+from freehold.conformance.inbox import InboxStoreConformance as Inbox
+from freehold.conformance.leases import LeaseStoreConformance as Leases
+from freehold.conformance.outbox import OutboxStoreConformance as Outbox
+from freehold.conformance.progress import ProgressStoreConformance as Progress
+from freehold.conformance.reconciliations import ReconciliationStoreConformance as Reconciliations
+from freehold.conformance.replays import ReplayStoreConformance as Replays
+from freehold.conformance.saga import SagaStoreConformance as Saga
+from freehold.conformance.schedule import ScheduleStoreConformance as Schedule
+from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
+
+__all__ = ["GUARANTEES", "SUITES", "Guarantee"]
+
+SUITES: Final[dict[str, type[Any]]] = {
+    "Database": Database,
+    "Outbox": Outbox,
+    "Inbox and retries": Inbox,
+    "Dead letters": DeadLetters,
+    "Scheduled messages": Schedule,
+    "Sagas": Saga,
+    "Events": Events,
+    "Snapshots": Snapshots,
+    "Projections' checkpoints": Checkpoints,
+    "Progress of consumers": Progress,
+    "Historical replays": Replays,
+    "Leases": Leases,
+    "Idempotency keys": Idempotency,
+    "Comparisons of copies": Reconciliations,
+    "Audit": Audit,
+    "Broker": Broker,
+}
+"""The suites by the heading of the docs."""
+
+GUARANTEES: Final[tuple[Guarantee, ...]] = (
+    *ground.DATABASE,
+    *messages.OUTBOX,
+    *messages.PROGRESS,
+    *messages.INBOX,
+    *messages.LETTERS,
+    *messages.SCHEDULE,
+    *history.SAGA,
+    *history.EVENTS,
+    *history.SNAPSHOTS,
+    *history.CHECKPOINTS,
+    *history.REPLAYS,
+    *ground.LEASES,
+    *ground.IDEMPOTENCY,
+    *ground.AUDIT,
+    *messages.BROKER,
+)
+"""Every promise, in the order of the docs."""

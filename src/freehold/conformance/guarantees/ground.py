@@ -1,0 +1,68 @@
+"""What is promised of what the patterns stand on: the database, leases, idempotency keys, the audit trail.
+
+Imports the suites.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from freehold.conformance.audit import AuditStoreConformance as Audit
+from freehold.conformance.database import DatabaseConformance as Database
+from freehold.conformance.guarantees.guarantee import Guarantee
+from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
+from freehold.conformance.leases import LeaseStoreConformance as Leases
+
+__all__ = ["AUDIT", "DATABASE", "IDEMPOTENCY", "LEASES"]
+
+DATABASE: Final = (
+    Guarantee(
+        "A transaction commits with its block; an exception or a cancellation takes everything back.",
+        (
+            Database.test_the_block_commits,
+            Database.test_an_exception_comes_through_as_it_is,
+            Database.test_cancellations_leave_no_connection_behind,
+        ),
+    ),
+    Guarantee(
+        "A wait for a connection or a lock ends in time, with an error that says so.",
+        (Database.test_a_transaction_that_cannot_begin_says_so_in_time,),
+    ),
+    Guarantee("A migration is applied once.", (Database.test_upgrade_is_done_once,)),
+    Guarantee("Only a transaction that can be joined is joined.", (Database.test_what_cannot_be_joined_is_refused,)),
+)
+
+LEASES: Final = (
+    Guarantee("Of several challengers one takes a lease.", (Leases.test_one_challenger_wins,)),
+    Guarantee("A holder that beats keeps its lease.", (Leases.test_a_beat_defends_a_lease,)),
+    Guarantee(
+        "Each take-over makes older tokens worthless, the owner's own among them.",
+        (Leases.test_an_old_token_of_the_same_owner_is_stale, Leases.test_renew_tells_what_is_still_held),
+    ),
+    Guarantee("What is given back is free at once.", (Leases.test_give_back_clears_the_owner,)),
+)
+
+IDEMPOTENCY: Final = (
+    Guarantee(
+        "The same key and request give the same answer and one effect.",
+        (
+            Idempotency.test_the_same_key_gives_the_same_answer,
+            Idempotency.test_a_concurrent_request_waits_for_the_answer,
+        ),
+    ),
+    Guarantee("The same key with another request is recognised.", (Idempotency.test_another_body_is_recognised,)),
+    Guarantee(
+        "A failed request does not use its key up.",
+        (
+            Idempotency.test_a_key_is_claimed_in_the_transaction_of_its_effect,
+            Idempotency.test_a_concurrent_request_takes_over_after_a_rollback,
+        ),
+    ),
+)
+
+AUDIT: Final = (
+    Guarantee(
+        "An action and its audit row are one transaction.",
+        (Audit.test_an_entry_belongs_to_the_transaction_it_tells_of,),
+    ),
+)

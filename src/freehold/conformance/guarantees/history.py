@@ -1,0 +1,157 @@
+"""What is promised of what is kept: sagas, events, snapshots, checkpoints, replays.
+
+Imports the suites.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from freehold.conformance.checkpoints import CheckpointStoreConformance as Checkpoints
+from freehold.conformance.events import EventStoreConformance as Events
+from freehold.conformance.guarantees.guarantee import Guarantee
+from freehold.conformance.replays import ReplayStoreConformance as Replays
+from freehold.conformance.saga import SagaStoreConformance as Saga
+from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
+
+__all__ = ["CHECKPOINTS", "EVENTS", "REPLAYS", "SAGA", "SNAPSHOTS"]
+
+SAGA: Final = (
+    Guarantee(
+        "An instance begins once for an id, with the commit.",
+        (Saga.test_an_instance_begins_once, Saga.test_a_rolled_back_creation_leaves_nothing),
+    ),
+    Guarantee(
+        "Of several that advance an instance one wins, and the others change nothing.",
+        (
+            Saga.test_a_save_with_an_old_version_is_refused,
+            Saga.test_one_of_many_savers_wins,
+            Saga.test_a_loaded_instance_is_locked,
+        ),
+    ),
+    Guarantee(
+        "Timers come due by the database's time, for one engine.",
+        (Saga.test_timers_come_due_by_the_databases_time, Saga.test_due_instances_are_claimed_by_one),
+    ),
+    Guarantee("The journal keeps its order.", (Saga.test_the_journal_keeps_its_order,)),
+    Guarantee("Only instances that have ended are pruned.", (Saga.test_only_what_ended_long_ago_is_pruned,)),
+)
+
+EVENTS: Final = (
+    Guarantee(
+        "A stream takes an append as it was expected to be, or the writer is told what it is.",
+        (
+            Events.test_what_is_expected_is_checked,
+            Events.test_writers_of_a_stream_take_turns,
+            Events.test_one_of_many_writers_of_a_version_wins,
+        ),
+    ),
+    Guarantee(
+        "Events of several streams, messages and the rest of the transaction are kept together or not at all.",
+        (
+            Events.test_several_streams_are_appended_together,
+            Events.test_a_conflict_takes_all_streams_back,
+            Events.test_an_appends_rollback_leaves_nothing,
+            Events.test_a_cancelled_append_leaves_nothing,
+        ),
+    ),
+    Guarantee(
+        "Who reads all events skips none, and sees each stream in its order.",
+        (
+            Events.test_a_reader_skips_nothing_while_many_write,
+            Events.test_what_is_not_committed_is_not_passed_over,
+            Events.test_a_slow_append_that_is_rolled_back_hides_nothing,
+            Events.test_an_append_after_a_commit_has_greater_positions,
+        ),
+    ),
+    Guarantee(
+        "Readers are held up by nobody but an append that is still open.",
+        (Events.test_transactions_that_do_not_append_hold_nobody_up, Events.test_a_rolled_back_append_holds_nobody_up),
+    ),
+    Guarantee(
+        "A filter by type, category, partition or time gives what is wanted and no more.",
+        (
+            Events.test_a_filter_gives_what_is_wanted,
+            Events.test_a_span_of_time_gives_what_is_wanted,
+            Events.test_partitions_share_the_streams,
+        ),
+    ),
+    Guarantee("Streams in any order cause no deadlock.", (Events.test_streams_in_any_order_cause_no_deadlock,)),
+)
+
+SNAPSHOTS: Final = (
+    Guarantee(
+        "A snapshot is kept with the commit, and never without it.",
+        (Snapshots.test_a_snapshot_belongs_to_the_transaction,),
+    ),
+    Guarantee(
+        "The newest of a stream and kind is kept, whoever is slow; another shape takes its place.",
+        (
+            Snapshots.test_an_older_snapshot_changes_nothing,
+            Snapshots.test_two_that_save_one_snapshot_leave_the_newer,
+            Snapshots.test_an_older_snapshot_of_another_shape_takes_the_place,
+        ),
+    ),
+    Guarantee(
+        "What does not fit can be thrown away, in the transaction that found it.",
+        (
+            Snapshots.test_a_discarded_snapshot_is_gone,
+            Snapshots.test_a_discard_can_be_part_of_a_transaction,
+            Snapshots.test_all_of_a_kind_are_discarded_in_bounded_portions,
+        ),
+    ),
+)
+
+CHECKPOINTS: Final = (
+    Guarantee(
+        "Of several that go on from one checkpoint one does; the others wait for it, and write nothing.",
+        (
+            Checkpoints.test_an_overtaken_runner_moves_nothing,
+            Checkpoints.test_a_held_checkpoint_makes_others_wait,
+            Checkpoints.test_several_advance_or_none,
+            Checkpoints.test_a_checkpoint_never_goes_back,
+        ),
+    ),
+    Guarantee(
+        "Whoever has not heard of a parked stream, a release, a pause or a switch writes nothing.",
+        (
+            Checkpoints.test_parking_is_noticed,
+            Checkpoints.test_an_overtaken_runner_parks_nothing,
+            Checkpoints.test_a_pause_is_noticed,
+            Checkpoints.test_a_switch_is_noticed,
+            Checkpoints.test_a_late_batch_waits_for_the_switch,
+            Checkpoints.test_locked_checkpoints_stand_still,
+        ),
+    ),
+    Guarantee(
+        "A generation is made once, with its checkpoints, and at most one is live.",
+        (Checkpoints.test_one_of_many_makes_a_generation, Checkpoints.test_one_generation_is_live),
+    ),
+)
+
+REPLAYS: Final = (
+    Guarantee(
+        "A replay's position, counts and errors move in the transaction of what they stand for, one process at a time.",
+        (
+            Replays.test_its_position_and_counts_move_on,
+            Replays.test_of_two_who_work_on_one_the_later_is_refused,
+            Replays.test_an_advance_is_taken_back_with_its_transaction,
+        ),
+    ),
+    Guarantee(
+        "A replay that was killed or cancelled goes on where it stood; its number is never given twice.",
+        (
+            Replays.test_a_cancelled_one_goes_on,
+            Replays.test_one_that_has_ended_does_not_move,
+            Replays.test_numbers_are_never_given_twice,
+        ),
+    ),
+    Guarantee(
+        "Events that failed are kept, listed in order, and go away with their replay.",
+        (Replays.test_errors_are_listed_page_by_page, Replays.test_delete_takes_the_errors_along),
+    ),
+    Guarantee(
+        "Only replays that have ended are pruned; those with tables of their own wait for a person.",
+        (Replays.test_those_that_ended_long_ago_are_pruned,),
+    ),
+)
