@@ -91,7 +91,7 @@ class Cases:
         for _ in range(3):
             with pytest.raises(OperationTimeout):
                 async with stores.database.begin() as unit:
-                    await unit.sql.fetch(f"WITH slow AS ({SLOW}) SELECT * FROM slow")  # type: ignore[attr-defined]
+                    await unit.sql.fetch(f"WITH slow AS ({SLOW}) SELECT * FROM slow")  # type: ignore[attr-defined] # both engines have it
 
     async def test_dropped_means_gone(self, stores: Stores) -> None:
         await stores.views.refresh(SALES)

@@ -212,7 +212,7 @@ def test_what_cannot_be_meant_is_refused_where_it_is_declared() -> None:
     with pytest.raises(DeclarationError, match="no part of 'view'"):
         view.part("more", users, by=lambda found: found.given, after=strange)
     with pytest.raises(DeclarationError, match="no part of 'view'"):
-        view.part("more", users, by=lambda found: found.given, after=["profile"])  # type: ignore[list-item]
+        view.part("more", users, by=lambda found: found.given, after=["profile"])  # type: ignore[list-item] # the mistake
     with pytest.raises(DeclarationError, match="no name"):
         view.part("More", users, by=lambda found: found.given)
     with pytest.raises(DeclarationError, match="no time"):

@@ -118,7 +118,7 @@ def _do_apart(work: Callable[[], object], log: Path) -> None:
 
     def run() -> int:
         try:
-            asyncio.run(work())  # type: ignore[arg-type]
+            asyncio.run(work())  # type: ignore[arg-type] # a coroutine function is what is given
         except FreeholdError as error:
             os.write(2, f"{error}\n".encode())
             return 1
