@@ -3,6 +3,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 PYTHON := .venv/bin/python
+# Processes that run tests at once. Many tests wait for leases and servers, so one more than there are cores.
+WORKERS := 3
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
 ARGS :=
 
@@ -17,7 +19,7 @@ shop: .venv/.stamp-base ## set everything up and run the reference shop
 	.venv/bin/shop run $(ARGS)
 
 test: .venv/.stamp-servers ## set everything up, servers included, and run the tests
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are
 	@exec $(PYTHON) -m freehold_shop.servers .freehold/servers

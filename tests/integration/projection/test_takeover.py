@@ -21,6 +21,7 @@ from tests.integration.projection.models import (
 )
 
 from freehold import RunningService
+from freehold.errors import Unavailable
 from freehold.eventstore.store import bucket_of
 from freehold.projection.parking import Parking
 from freehold.projection.runner import GenerationRunner
@@ -135,6 +136,17 @@ async def _shared(running: RunningService) -> bool:
     return len({lease.owner for lease in leases if "member" not in lease.name and lease.owner}) == 2
 
 
+async def _frozen(process: asyncio.subprocess.Process, running: RunningService) -> bool:
+    """Freeze it, but not in the middle of a write: an engine of one file would be locked for as long as that lasts."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        await append(running, "frozen", 0)
+    except Unavailable:
+        process.send_signal(signal.SIGCONT)
+        return False
+    return True
+
+
 async def test_a_runner_that_wakes_up_late_writes_nothing(url: str) -> None:
     """It hung for longer than its lease, and does not know yet what has happened."""
     model = read_model()
@@ -143,7 +155,7 @@ async def test_a_runner_that_wakes_up_late_writes_nothing(url: str) -> None:
         _process(url) as process,
     ):
         await until(lambda: _shared(running))
-        process.send_signal(signal.SIGSTOP)
+        await until(lambda: _frozen(process, running))
         try:
             for number in range(40):
                 await append(running, f"a{number % 9}", number)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from tests.unit.cli.typing_in import Answer, Typed, typist
 
-PASSWORD = "hunter2-" + uuid4().hex
-LETTER = str(uuid4())
+PASSWORD = "hunter2-0e6b1c"
+LETTER = "0d4f7c9e-53cb-4a2f-9a35-6f0f1d0a8b11"
 
 
 @pytest.fixture
