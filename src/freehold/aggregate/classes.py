@@ -121,6 +121,11 @@ class ClassModel(Generic[A]):
         """The class itself."""
         return self.cls
 
+    @property
+    def folding(self) -> tuple[Callable[..., Any], ...]:
+        """The methods that apply events."""
+        return tuple(self._appliers.values())
+
     def begin(self, id: str) -> A:
         """An object with the defaults of its fields."""
         return self.restore(id, self.cls())

@@ -76,6 +76,11 @@ class Decider(Generic[S, C, E]):
         """The events that `evolve` takes, None where it was not said."""
         return None if self.events is None else frozenset(self.events)
 
+    @property
+    def folding(self) -> tuple[Callable[..., Any], ...]:
+        """`evolve`."""
+        return (self.evolve,)
+
     def begin(self, id: str) -> S:
         """The first state: the same for all, or a copy of it where it can be changed."""
         changeable = getattr(type(self.initial), "__hash__", None) is None

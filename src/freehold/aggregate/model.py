@@ -6,7 +6,7 @@ A `Model` is made by `Decider` and by `Aggregate`; the checks here are those tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import iscoroutinefunction
 from typing import Any, Final, Protocol, TypeVar
 
@@ -41,6 +41,10 @@ class Model(Protocol[S]):
     @property
     def event_types(self) -> frozenset[type[Any]] | None:
         """The events that `evolve` takes; None where the declaration does not say."""
+
+    @property
+    def folding(self) -> Iterable[Callable[..., Any]]:
+        """The functions that states come of, for the fingerprint of snapshots."""
 
     def begin(self, id: str) -> S:
         """The state before the first event."""

@@ -2,13 +2,12 @@
 codec and the transaction.
 
 A snapshot that does not fit is not an error: it is passed over, and the stream is folded from its first event. It fits
-where its state was written by the same `schema_version`, with the same shape and the same events taken (fingerprint),
-and where the stream still holds the very event that it was taken behind.
+where its state was written by the same `schema_version`, from the same events, by the same code (`fingerprint`), in
+the same shape, and where the stream still holds the very event that it was taken behind.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,10 +17,10 @@ from uuid import UUID
 
 import msgspec
 
+from freehold.aggregate.fingerprint import fingerprint
 from freehold.aggregate.model import Model
 from freehold.aggregate.store import Snapshot, SnapshotStore
 from freehold.errors import DeclarationError
-from freehold.messages import message_type
 from freehold.transaction import Transaction
 
 __all__ = ["PendingSnapshots", "SnapshotPolicy", "StateCodec"]
@@ -70,13 +69,12 @@ class StateCodec(Generic[S]):
         self._model = model
         try:
             self._decoder = msgspec.json.Decoder(model.state_type)
-            schema = msgspec.json.schema(model.state_type)
+            self._fingerprint = fingerprint(model.state_type, model.event_types or (), model.folding)
         except (TypeError, NameError) as error:
             raise DeclarationError(
                 f"the state of '{model.category}' cannot be kept in snapshots: {error}",
                 hint="use a dataclass of plain types, name it in `state`, or go without snapshots",
             ) from error
-        self._fingerprint = _fingerprint(schema, model.event_types)
         self._warned = False
 
     def take(self, stream: str, version: int, last_event: UUID, state: S) -> Snapshot | None:
@@ -130,13 +128,6 @@ def _attributes(state: object) -> dict[str, object]:
     return {
         name: value for name, value in held.items() if not isinstance(getattr(type(state), name, None), cached_property)
     }
-
-
-def _fingerprint(schema: dict[str, Any], event_types: frozenset[type[Any]] | None) -> str:
-    """Digest of the state's shape and of the events it is made from."""
-    taken = sorted(f"{each.name}/{each.version}" for each in map(message_type, event_types or ()))
-    document = msgspec.json.encode([schema, taken], order="deterministic")
-    return hashlib.sha256(document).hexdigest()[:32]
 
 
 @dataclass(slots=True)
