@@ -163,6 +163,22 @@ class TestOnPostgres(Cases):
         assert reads > 3
         assert len(await read(stores, "SELECT * FROM sales_by_day")) == 3
 
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "DROP MATERIALIZED VIEW sales_by_day",
+            "DROP INDEX sales_by_day__key",
+            "REFRESH MATERIALIZED VIEW sales_by_day WITH NO DATA",
+        ],
+    )
+    async def test_what_a_person_took_away_is_built_again(self, stores: Stores, statement: str) -> None:
+        await stores.views.refresh(SALES)
+        await write(stores, statement)
+        for day in (3, 4):
+            await write(stores, f"INSERT INTO sale VALUES ({day}, 1)")
+            assert (await stores.views.refresh(SALES)).failures == 0
+            assert len(await read(stores, "SELECT * FROM sales_by_day")) == day
+
     async def test_two_do_not_refresh_at_once(self, stores: Stores, url: str) -> None:
         slow = replace(SALES, query="SELECT day, pg_sleep(0.3)::text AS slept FROM sale GROUP BY day")
         first = asyncio.create_task(stores.views.refresh(slow))

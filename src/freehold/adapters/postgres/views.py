@@ -46,7 +46,24 @@ class PostgresViewStore(SqlViewStore):
             await sql.execute(statement)
 
     async def _renew(self, sql: SqlConnection, view: MaterializedView) -> None:
-        await sql.execute(f'REFRESH MATERIALIZED VIEW CONCURRENTLY "{view.name}"')
+        if await self._can_be_refreshed(sql, view.name):
+            await sql.execute(f'REFRESH MATERIALIZED VIEW CONCURRENTLY "{view.name}"')
+        else:
+            await self._build(sql, view, known=True)
+
+    @staticmethod
+    async def _can_be_refreshed(sql: SqlConnection, name: str) -> bool:
+        """Whether it is there, filled, and with its unique index: a person, or a restore, may have left it otherwise.
+
+        A refresh beside the readers of one that is not would fail, again and again.
+        """
+        rows = await sql.fetch(
+            "SELECT c.relispopulated AND EXISTS (SELECT 1 FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisunique"
+            " AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL)"
+            " FROM pg_class AS c WHERE c.oid = to_regclass($1) AND c.relkind = 'm'",
+            (f'"{name}"',),
+        )
+        return bool(rows and rows[0][0])
 
     async def _drop(self, sql: SqlConnection, name: str) -> None:
         await sql.execute(f'DROP MATERIALIZED VIEW IF EXISTS "{name}"')
