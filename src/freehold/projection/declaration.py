@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 
     from freehold.projection.tables import GenerationTables
 
-__all__ = ["Applied", "BatchFunction", "EventFunction", "Positioned", "Projection", "ProjectionWrite", "Sink"]
+__all__ = [
+    "Applied",
+    "BatchFunction",
+    "EventFunction",
+    "KeyLookup",
+    "KeyStreams",
+    "Positioned",
+    "Projection",
+    "ProjectionWrite",
+    "Sink",
+    "stored_types",
+]
 
 E = TypeVar("E")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -83,6 +94,23 @@ EventFunction = Callable[[Any, ProjectionWrite], Awaitable[None]]
 BatchFunction = Callable[[Sequence[Applied], ProjectionWrite], Awaitable[None]]
 
 
+class KeyLookup(Protocol):
+    """What the streams of a single key are found with: reads outside of any transaction, which hold up nobody."""
+
+    @property
+    def sql(self) -> SqlConnection:
+        """The service's database; the live rows stand under their plain names. They may be what is wrong."""
+
+    def events(self, *classes: type[Any]) -> AsyncIterator[Applied]:
+        """The stored events of these classes in the categories that are followed, in order of position. What cannot be
+        decoded is left out: its stream is parked.
+        """
+
+
+KeyStreams = Callable[[str, KeyLookup], Awaitable[Collection[str]]]
+"""Names the other streams whose rows are made anew together with those of a stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class Positioned:
     """An event for a sink. `part` counts what one stored event became, from 0: order by position and part."""
@@ -133,7 +161,11 @@ class Projection:
     parked_max   how many parked streams a generation may have; with more it pauses itself, for it is the code then.
     sink         where the read model is kept, if not in tables; `events` names what it gets then.
     key_columns  for each table, by name, the column that says which stream a row belongs to: what a rebuild of a single
-                 key deletes. `key_of` makes its value of the stream's name; what follows the first '-' without it.
+                 key deletes. Where streams of several categories are followed, the column by category: a table has no
+                 rows of the categories it does not name. `key_of` makes the column's value of the stream's name; what
+                 follows the first '-' without it.
+    key_streams  where streams of several things belong together, such as a customer's and those of their orders: which
+                 others are made anew with one. It must find all of them in the events, for rows may be missing.
     """
 
     name: str
@@ -148,8 +180,9 @@ class Projection:
     parked_max: int = 100
     sink: Sink | None = None
     events: tuple[type[Any], ...] = ()
-    key_columns: Mapping[str, str] = field(default_factory=dict)
+    key_columns: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     key_of: Callable[[str], object] | None = None
+    key_streams: KeyStreams | None = None
     handlers: dict[type[Any], EventFunction] = field(default_factory=dict, init=False)
     batch_handler: BatchFunction | None = field(default=None, init=False)
     generation_tables: GenerationTables = field(init=False)
@@ -218,9 +251,7 @@ class Projection:
     @property
     def types(self) -> frozenset[str]:
         """Names of the stored events that may become one that is handled, over upcasters too."""
-        wanted = {(declared.name, declared.version) for declared in map(message_type, self.handled)}
-        older = {each.name for each in upcasters if not wanted.isdisjoint(upcasters.ends(each.name, each.from_version))}
-        return frozenset({name for name, _ in wanted} | older)
+        return stored_types(self.handled)
 
     @property
     def handled(self) -> frozenset[type[Any]]:
@@ -273,6 +304,25 @@ class Projection:
 
     def _check_key_columns(self) -> None:
         columns = {table.name: set(table.columns.keys()) for table in self.tables}
-        for table, column in self.key_columns.items():
-            if column not in columns.get(table, ()):
-                raise DeclarationError(f"projection '{self.name}': there is no column '{column}' in a table '{table}'")
+        for table, named in self.key_columns.items():
+            by_category = {} if isinstance(named, str) else named
+            for column in [named] if isinstance(named, str) else by_category.values():
+                if column not in columns.get(table, ()):
+                    raise DeclarationError(
+                        f"projection '{self.name}': there is no column '{column}' in a table '{table}'"
+                    )
+            strange = sorted(set(by_category) - set(self.categories))
+            if strange:
+                raise DeclarationError(f"projection '{self.name}' does not follow the category '{strange[0]}'")
+            if isinstance(named, str) and len(self.categories) > 1 and self.key_of is None:
+                raise DeclarationError(
+                    f"projection '{self.name}': streams of several categories may have the same key in '{table}'",
+                    hint=f'key_columns={{"{table}": {{"{min(self.categories)}": "{named}"}}}}',
+                )
+
+
+def stored_types(classes: Iterable[type[Any]]) -> frozenset[str]:
+    """Names of the stored events that may become one of these classes, over upcasters too."""
+    wanted = {(declared.name, declared.version) for declared in map(message_type, classes)}
+    older = {each.name for each in upcasters if not wanted.isdisjoint(upcasters.ends(each.name, each.from_version))}
+    return frozenset({name for name, _ in wanted} | older)

@@ -17,7 +17,7 @@ from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
 from freehold.projection.declaration import Projection
 from freehold.projection.gated import GatedApply
 from freehold.projection.generations import History, Switched, abandon, begin
-from freehold.projection.keys import rebuild_key
+from freehold.projection.keys import rebuild_key, streams_of_key
 from freehold.projection.parking import Parking, TakenUp
 from freehold.projection.rebuild import attempt_drop, attempt_switch
 from freehold.projection.status import Look, look
@@ -151,9 +151,14 @@ class ProjectionActions:
         ]
 
     async def rebuild_key(self, name: str, stream: str, *, actor: str, reason: str) -> int:
-        """Make the live rows of one stream anew; returns the number of its events. Raises as `rebuild_key` does."""
+        """Make the live rows of a stream anew, and of those that belong to it; returns how many events these have.
+
+        Raises as `streams_of_key` and `rebuild_key` do.
+        """
+        projection = self.declared(name)
+        streams = await streams_of_key(self.stores.database, self.history, projection, stream)
         async with self.stores.database.begin() as unit:
-            count = await rebuild_key(unit, self.history, self.declared(name), stream)
+            count = await rebuild_key(unit, self.history, projection, *streams)
             await self.note(unit, "projection.rebuild-key", f"{name}/{stream}", actor, reason)
         return count
 

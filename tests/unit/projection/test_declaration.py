@@ -74,6 +74,9 @@ def _table(name: str = "thing") -> sa.Table:
         {"sink": _Sink(), "events": (Close,)},
         {"key_columns": {"thing": "id"}},
         {"tables": (_table(),), "key_columns": {"thing": "ident"}},
+        {"tables": (_table(),), "categories": {"a"}, "key_columns": {"thing": {"a": "ident"}}},
+        {"tables": (_table(),), "categories": {"a"}, "key_columns": {"thing": {"b": "id"}}},
+        {"tables": (_table(),), "categories": {"a", "b"}, "key_columns": {"thing": "id"}},
     ],
 )
 def test_options_that_cannot_be_meant(wrong: dict[str, Any]) -> None:

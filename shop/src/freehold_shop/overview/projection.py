@@ -1,21 +1,22 @@
 """The read model of a customer's 360, written from the events that the overview has kept.
 
-A batch writes each order's row once. Imports Freehold's projections, the tables and the contracts of users and
-notifications.
+A batch writes each order's row once. Imports Freehold's projections, the tables and the contracts of users,
+orders and notifications.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from freehold.projection.declaration import Applied, Projection, ProjectionWrite
+from freehold.projection.declaration import Applied, KeyLookup, Projection, ProjectionWrite
 from freehold_shop.notifications.contracts import NotificationSent
+from freehold_shop.orders.contracts import OrderPlaced
 from freehold_shop.overview.standing import COLUMNS, ORDER_EVENTS, Facts, facts_of
 from freehold_shop.overview.tables import customer_notification, customer_order, customer_profile
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
-__all__ = ["customer_360", "merge"]
+__all__ = ["customer_360", "customer_stream", "merge", "order_stream"]
 
 _RISING: Final = frozenset({"standing", "hold"})
 _KEEP_PROFILE: Final = """
@@ -23,6 +24,7 @@ INSERT INTO {profile} AS known (customer_id, name, email, country, revision) VAL
 ON CONFLICT (customer_id) DO UPDATE SET
     name = excluded.name, email = excluded.email, country = excluded.country, revision = excluded.revision
 WHERE known.revision < excluded.revision"""
+_ORDERS_KNOWN: Final = "SELECT order_id FROM customer_order WHERE customer_id = $1"
 _NOTIFIED: Final = "INSERT INTO {notification} (order_id, template) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 
 
@@ -43,11 +45,38 @@ def _keep_order() -> str:
 
 _KEEP_ORDER: Final = _keep_order()
 
+
+def customer_stream(customer_id: str) -> str:
+    """The stream of what is told about a customer."""
+    return f"customer-{customer_id}"
+
+
+def order_stream(order_id: str) -> str:
+    """The stream of what is told about an order."""
+    return f"order-{order_id}"
+
+
+async def orders_of_customer(stream: str, lookup: KeyLookup) -> Collection[str]:
+    """A customer's orders belong to the customer: those that were placed, and those that the rows call theirs."""
+    category, _, customer_id = stream.partition("-")
+    if category != "customer":
+        return ()
+    placed = {event.order_id async for event, _ in lookup.events(OrderPlaced) if event.customer_id == customer_id}
+    known = {order_id for (order_id,) in await lookup.sql.fetch(_ORDERS_KNOWN, (customer_id,))}
+    return {order_stream(each) for each in placed | known}
+
+
 customer_360 = Projection(
     "customer-360",
     tables=(customer_profile, customer_order, customer_notification),
     categories={"customer", "order"},
     partitions=4,
+    key_columns={
+        "customer_profile": {"customer": "customer_id"},
+        "customer_order": {"order": "order_id"},
+        "customer_notification": {"order": "order_id"},
+    },
+    key_streams=orders_of_customer,
 )
 
 

@@ -12,27 +12,17 @@ from typing import Any
 from freehold.service import Service
 from freehold.transaction import Transaction
 from freehold_shop.notifications.contracts import NotificationSent
-from freehold_shop.overview.projection import customer_360
+from freehold_shop.overview.projection import customer_360, customer_stream, order_stream
 from freehold_shop.overview.standing import ORDER_EVENTS, OrderEvent
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
-__all__ = ["customer_stream", "order_stream", "overview"]
+__all__ = ["overview"]
 
 _OF_CUSTOMERS: Sequence[type[Any]] = (CustomerRegistered, UserUpdated)
 _OF_ORDERS: Sequence[type[Any]] = (*ORDER_EVENTS, NotificationSent)
 
 overview = Service("overview")
 overview.projects(customer_360)
-
-
-def customer_stream(customer_id: str) -> str:
-    """The stream of what is told about a customer."""
-    return f"customer-{customer_id}"
-
-
-def order_stream(order_id: str) -> str:
-    """The stream of what is told about an order."""
-    return f"order-{order_id}"
 
 
 async def keep_of_customer(event: CustomerRegistered | UserUpdated, tx: Transaction) -> None:

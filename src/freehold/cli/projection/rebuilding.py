@@ -120,7 +120,10 @@ async def drop(
     return 0
 
 
-@command.command("rebuild-key", help="Make what the live read model holds of one stream anew, from its events.")
+@command.command(
+    "rebuild-key",
+    help="Make what the live read model holds of one stream, and of those that belong to it, anew from their events.",
+)
 @click.argument("name")
 @click.argument("stream")
 @service_option
