@@ -59,7 +59,9 @@ class ProjectionFrontier(Frontier):
         self._clock = clock
 
     async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
-        """Four small queries, for any number of projections; none for inline ones, which are never behind."""
+        """Three small queries for any number of projections, and one for each; none for inline ones, which are never
+        behind.
+        """
         found = {name: Reached(_ALWAYS) for name in names if name in self._inline}
         asked = [name for name in names if name not in found]
         if not asked:
@@ -67,7 +69,6 @@ class ProjectionFrontier(Frontier):
         generations = await self._checkpoints.generations()
         live = {each.projection: each for each in generations if each.state is GenerationState.LIVE}
         checkpoints = await self._checkpoints.checkpoints()
-        parked = await self._checkpoints.parked()
         pauses = {(each.projection, each.generation): each.reason for each in await self._checkpoints.pauses()}
         for name in asked:
             if name not in live:
@@ -75,18 +76,19 @@ class ProjectionFrontier(Frontier):
                 continue
             number = live[name].number
             own = [each for each in checkpoints if (each.projection, each.generation) == (name, number)]
-            stuck = [each.position for each in parked if (each.projection, each.generation) == (name, number)]
+            # The first alone, by position: there may be any number, of this projection and of others.
+            stuck = await self._checkpoints.parked(name, number, limit=1)
             pause = pauses.get((name, number), pauses.get((name, ALL_GENERATIONS)))
-            found[name] = self._reached(own, stuck, pause)
+            found[name] = self._reached(own, stuck[0].position if stuck else None, pause)
         return found
 
-    def _reached(self, checkpoints: Sequence[Checkpoint], parked: Sequence[int], pause: str | None) -> Reached:
+    def _reached(self, checkpoints: Sequence[Checkpoint], parked_at: int | None, pause: str | None) -> Reached:
         if not checkpoints:
             return Reached(_ALWAYS)
         slowest = min(checkpoints, key=lambda each: each.position)
         still_seconds = max(0.0, (self._clock.now() - slowest.updated_at).total_seconds())
-        if parked and min(parked) <= slowest.position:
-            return Reached(min(parked) - 1, "an event of a stream is parked", still_seconds=still_seconds)
+        if parked_at is not None and parked_at <= slowest.position:
+            return Reached(parked_at - 1, "an event of a stream is parked", still_seconds=still_seconds)
         stalled = None if pause is None else f"paused: {pause}"
         return Reached(slowest.position, stalled, still_seconds=still_seconds)
 

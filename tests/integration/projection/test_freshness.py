@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.integration.projection.models import Deposited, read_model, rows, settings_for, until
+from tests.integration.projection.models import Deposited, append, caught_up, read_model, rows, settings_for, until
 
-from freehold import RunningService
+from freehold import Retry, RunningService
 from freehold.clock import SystemClock
-from freehold.consistency.waiting import Fresh
+from freehold.consistency.token import Token
+from freehold.consistency.waiting import Fresh, Stalled
 from freehold.projection.declaration import ProjectionWrite
 
 
@@ -54,6 +55,25 @@ async def test_a_wait_ends_with_the_batch_though_no_time_passes(url: str) -> Non
             assert isinstance(await wait, Fresh)
         assert [row[2] for row in await rows(running, model.entries)] == [1]
         clock.halted_at = None
+
+
+async def test_a_parked_stream_is_seen_among_any_number_of_others(url: str) -> None:
+    model = read_model(poison={7}, retry=Retry(attempts=1))
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 7)
+        await until(lambda: caught_up(running, model))
+        (parked,) = await running.stores.checkpoints.parked("accounts")
+        async with running.stores.database.begin() as unit:
+            await unit.sql.execute(  # type: ignore[attr-defined]  # both engines have it
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)"
+                " INSERT INTO freehold_parked (projection, generation, partition, stream, position, version, event_id,"
+                " type, error, detail, attempts, parked_at) SELECT 'a-projection-before', 1, 0, 's-' || n.i, 1, 1,"
+                " p.event_id, p.type, p.error, p.detail, 1, p.parked_at FROM n CROSS JOIN freehold_parked AS p"
+            )
+        found = await running.freshness.wait(
+            Token({"bank": parked.position}), projections=["accounts"], limit_seconds=0.05
+        )
+        assert isinstance(found, Stalled)
 
 
 async def _at_work(running: RunningService) -> bool:
