@@ -4,6 +4,9 @@ foundation, the event store port and its own package.
 A batch, the replay's position and its counts are one transaction, so a replay that was killed goes on where it stood.
 A batch that fails is taken back and applied event by event; those that fail then are kept as errors and passed over.
 Side effects do not happen.
+
+Into the live read model comes only what its runner has applied before: nothing behind its checkpoints, and nothing of a
+parked stream from the parked event on. The runner, or whoever takes the stream up, would apply it again, out of order.
 """
 
 from __future__ import annotations
@@ -15,7 +18,14 @@ from datetime import datetime
 from typing import Final, Literal
 
 from freehold.database import Database, UnitOfWork
-from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound, OperationTimeout, Unavailable
+from freehold.errors import (
+    ConcurrencyConflict,
+    ConfigurationError,
+    FreeholdError,
+    NotFound,
+    OperationTimeout,
+    Unavailable,
+)
 from freehold.eventstore.store import EventFilter, RecordedEvent
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import History
@@ -23,12 +33,13 @@ from freehold.projection.parking import describe
 from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 from freehold.projection.store import Generation, GenerationState
 
-__all__ = ["REPLAY_MARK", "Replayer", "Span"]
+__all__ = ["REPLAY_MARK", "Replayer", "Span", "StreamParked"]
 
 REPLAY_MARK: Final = "r"
 """Tables of replay 3 are named `order_summary__r3`."""
 _log = logging.getLogger("freehold.projection")
 _CONFLICTS_MAX: Final = 10
+_PARKED_READ_MAX: Final = 100_000
 
 Into = Literal["new", "live"]
 
@@ -49,6 +60,10 @@ class Span:
             raise ConfigurationError("the span to replay ends before it begins", hint="--from is earlier than --to")
 
 
+class StreamParked(FreeholdError):
+    """An event of a stream that is parked in the live read model, at this event or before it."""
+
+
 class Replayer:
     """Replays history through the handlers of one projection."""
 
@@ -62,7 +77,8 @@ class Replayer:
         self._own_tables = GenerationTables(projection.tables, mark=REPLAY_MARK)
 
     async def begin(self, unit: UnitOfWork, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
-        """Begin a replay, with tables of its own where it goes into new ones. What is appended later is not in it.
+        """Begin a replay, with tables of its own where it goes into new ones. What is appended later is not in it, and
+        into the live read model goes nothing that it has not come to yet.
 
         Raises `ConfigurationError` for a projection without tables, and where the live read model was built by another
         version than is declared here; `NotFound` where none is live.
@@ -80,7 +96,7 @@ class Replayer:
                 recorded_from=span.begins,
                 recorded_to=span.ends,
                 position=0,
-                end=await self._history.events.head(),
+                end=await self._end(unit, generation),
                 actor=actor,
                 reason=reason,
             ),
@@ -154,6 +170,14 @@ class Replayer:
             else:
                 return moved
 
+    async def _end(self, unit: UnitOfWork, generation: int | None) -> int:
+        """The last position that is read. Checkpoints only rise, so what one has reached now stays reached."""
+        head = await self._history.events.head()
+        if generation is None:
+            return head
+        there = await self._history.checkpoints.checkpoints(self._projection.name, generation, unit=unit)
+        return min((each.position for each in there), default=head)
+
     async def _write(self, unit: UnitOfWork, replay: Replay, batch: list[RecordedEvent]) -> None:
         if not batch:
             return
@@ -167,8 +191,20 @@ class Replayer:
                     f"generation {replay.generation} of projection '{self._projection.name}' is not live any more",
                     hint="cancel this replay; the new generation was built from all events",
                 )
+            await self._refuse_parked(unit, replay.generation, batch)
             tables, number = self._projection.generation_tables, replay.generation
         await self._history.apply(unit, self._projection, tables, number, batch)
+
+    async def _refuse_parked(self, unit: UnitOfWork, generation: int, batch: list[RecordedEvent]) -> None:
+        """Raise `StreamParked` for an event that a parked stream waits with; the checkpoints are held."""
+        name = self._projection.name
+        parked = await self._history.checkpoints.parked(name, generation, limit=_PARKED_READ_MAX, unit=unit)
+        waits_at = {each.stream: each.position for each in parked}
+        for each in batch:
+            if each.position >= waits_at.get(each.stream, each.position + 1):
+                raise StreamParked(
+                    f"its stream is parked in generation {generation}", hint="take the stream up first: retry, or skip"
+                )
 
     async def _live(self, unit: UnitOfWork) -> int:
         found = _live_of(await self._history.checkpoints.generations(self._projection.name, unit=unit))

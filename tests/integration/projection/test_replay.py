@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.integration.projection.models import append, caught_up, read_model, rows, settings_for, until
 
-from freehold import RunningService
+from freehold import Retry, RunningService
 from freehold.clock import SystemClock
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, NotFound
 from freehold.eventstore.store import Page
@@ -106,6 +106,36 @@ async def test_into_the_live_read_model(url: str) -> None:
         assert done.tables == ()
         assert len(await rows(running, model.entries)) == 20
         assert done.applied + done.failed == await running.stores.events.count(0, done.end)
+
+
+async def test_into_the_live_one_goes_nothing_that_it_has_not_come_to(url: str) -> None:
+    model = read_model(batch_limit=7)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", *range(20))
+        await until(lambda: caught_up(running, model))
+        await ProjectionActions(running.service, running.stores, running.post).pause("accounts", **WHO)
+        await append(running, "b", 100, 101)
+        replays = replays_of(running)
+        done = await carried_out(replays, await replays.begin("accounts", EVERYTHING, "live", **WHO))
+        assert (done.state, done.end) == (ReplayState.DONE, 20)
+        assert [row[2] for row in await rows(running, model.entries)] == list(range(20))
+
+
+async def test_into_the_live_one_goes_nothing_behind_a_poison_event(url: str) -> None:
+    model = read_model(poison={2}, retry=Retry(attempts=1))
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1, 2, 3)
+        await append(running, "b", 4)
+        await until(lambda: caught_up(running, model))
+        async with running.transaction() as tx:
+            for table in ("entry__g1", "account__g1"):
+                await tx.sql.execute(f"DELETE FROM {table}")
+        replays = replays_of(running)
+        done = await carried_out(replays, await replays.begin("accounts", EVERYTHING, "live", **WHO))
+        assert (done.applied, done.failed) == (2, 2)
+        assert [row[2] for row in await rows(running, model.entries)] == [1, 4]
+        errors = await running.stores.replays.errors(done.number)
+        assert [(each.version, each.error) for each in errors] == [(2, "StreamParked"), (3, "StreamParked")]
 
 
 async def test_a_cancelled_one_goes_on_where_it_stood(url: str) -> None:
