@@ -7,12 +7,14 @@ has changed recognises that it no longer fits, and throws it away.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from freehold.database import UnitOfWork
 
-__all__ = ["Snapshot", "SnapshotStore"]
+__all__ = ["Snapshot", "SnapshotKind", "SnapshotStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,18 @@ class Snapshot:
     schema_version: int
     fingerprint: str
     data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotKind:
+    """How many snapshots of a kind there are, how large their data is in all, and when one was saved last: long ago for
+    a kind that no code declares any more.
+    """
+
+    kind: str
+    count: int
+    size_bytes: int
+    saved_at: datetime
 
 
 class SnapshotStore(Protocol):
@@ -41,5 +55,8 @@ class SnapshotStore(Protocol):
     async def discard(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> bool:
         """Throw a snapshot away, in a transaction of its own where no `unit` is given; False where there was none."""
 
-    async def discard_all(self, kind: str, limit: int) -> int:
-        """Throw snapshots of a kind away, `limit` at most; returns how many."""
+    async def discard_all(self, kind: str, limit: int, *, unit: UnitOfWork | None = None) -> int:
+        """Throw snapshots of a kind away, `limit` at most; returns how many. One that is being saved is passed over."""
+
+    async def kinds(self) -> Sequence[SnapshotKind]:
+        """What there is, by kind. Looks at every snapshot: for people."""

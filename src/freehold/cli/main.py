@@ -37,6 +37,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "monitor": ("freehold.cli.monitor", "Show how far consumers and copies are behind, in messages and in seconds."),
     "reconcile": ("freehold.cli.reconcile", "Compare copies with their sources, and repair what has drifted."),
     "projection": ("freehold.cli.projection", "Show, rebuild and repair read models; replay history; refresh views."),
+    "snapshots": ("freehold.cli.snapshots", "Show the snapshots of aggregates by kind, and discard those of a kind."),
     "schedule": ("freehold.cli.schedule", "List and cancel scheduled messages."),
     "schema": ("freehold.cli.schema", "Write the catalogue of messages, check changes against it, AsyncAPI."),
     "audit": ("freehold.cli.audit", "Show who did what by command, and why."),

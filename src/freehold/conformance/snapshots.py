@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -124,6 +125,31 @@ class SnapshotStoreConformance:
         assert await stores.snapshots.discard_all("order", 3) == 2
         assert await stores.snapshots.discard_all("order", 3) == 0
         assert await load(stores, other) == other
+
+    async def test_discarding_a_kind_can_be_part_of_a_transaction(self, harness: StoresHarness) -> None:
+        """With a note of who did it, and why; a rollback brings all of it back."""
+        stores = harness.first
+        await save(stores, _FIRST, replace(_FIRST, stream="order-2"))
+        with pytest.raises(_GivenUp):
+            async with stores.database.begin() as unit:
+                assert await stores.snapshots.discard_all("order", 10, unit=unit) == 2
+                raise _GivenUp
+        assert await load(stores) == _FIRST
+
+    async def test_kinds_are_counted(self, harness: StoresHarness) -> None:
+        """Their number, their size, and when one was saved last: that is what a person goes by who discards a kind."""
+        stores, newer = harness.first, replace(_FIRST, stream="order-2", data=b"12345")
+        assert await stores.snapshots.kinds() == []
+        await save(stores, _FIRST, replace(_FIRST, kind="order-totals", data=b""))
+        (first, totals) = await stores.snapshots.kinds()
+        await save(stores, newer)
+        (both, same) = await stores.snapshots.kinds()
+        assert (first.kind, first.count, first.size_bytes) == ("order", 1, len(_FIRST.data))
+        assert (both.kind, both.count, both.size_bytes) == ("order", 2, len(_FIRST.data) + 5)
+        assert (totals.kind, totals.count, totals.size_bytes) == ("order-totals", 1, 0)
+        assert both.saved_at >= first.saved_at
+        assert same == totals
+        assert both.saved_at.utcoffset() == timedelta(0)
 
     async def test_a_large_state_is_kept(self, harness: StoresHarness) -> None:
         """Snapshots have no bound of their own."""

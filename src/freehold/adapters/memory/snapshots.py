@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import Table, memory_unit
-from freehold.aggregate.store import Snapshot, SnapshotStore
+from freehold.aggregate.store import Snapshot, SnapshotKind, SnapshotStore
 from freehold.database import UnitOfWork
 
 __all__ = ["MemorySnapshotStore"]
 
-_SNAPSHOTS: Final[Table[tuple[str, str], Snapshot]] = Table("snapshots")
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    snapshot: Snapshot
+    saved_at: datetime
+
+
+_SNAPSHOTS: Final[Table[tuple[str, str], _Row]] = Table("snapshots")
 
 
 class MemorySnapshotStore(SnapshotStore):
@@ -24,15 +34,18 @@ class MemorySnapshotStore(SnapshotStore):
         """Keep a snapshot in place of an older one."""
         rows = memory_unit(unit).rows(_SNAPSHOTS)
         key = (snapshot.stream, snapshot.kind)
-        found = rows.get(key)
+        row = rows.get(key)
+        found = row.snapshot if row is not None else None
         if found is None or found.version <= snapshot.version or _shape(found) != _shape(snapshot):
-            rows.put(key, snapshot)
+            rows.put(key, _Row(snapshot, self._database.now()))
 
     async def load(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> Snapshot | None:
         """The snapshot of a stream."""
         if unit is not None:
-            return memory_unit(unit).rows(_SNAPSHOTS).get((stream, kind))
-        return (await self._database.read(_SNAPSHOTS)).get((stream, kind))
+            row = memory_unit(unit).rows(_SNAPSHOTS).get((stream, kind))
+        else:
+            row = (await self._database.read(_SNAPSHOTS)).get((stream, kind))
+        return row.snapshot if row is not None else None
 
     async def discard(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> bool:
         """Throw a snapshot away."""
@@ -41,12 +54,26 @@ class MemorySnapshotStore(SnapshotStore):
         async with self._database.begin() as own:
             return own.rows(_SNAPSHOTS).remove((stream, kind))
 
-    async def discard_all(self, kind: str, limit: int) -> int:
+    async def discard_all(self, kind: str, limit: int, *, unit: UnitOfWork | None = None) -> int:
         """Throw snapshots of a kind away."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(_SNAPSHOTS)
-            keys = sorted(key for key, snapshot in rows.items() if snapshot.kind == kind)
-            return sum(rows.remove(key) for key in keys[:limit])
+        if unit is None:
+            async with self._database.begin() as own:
+                return await self.discard_all(kind, limit, unit=own)
+        rows = memory_unit(unit).rows(_SNAPSHOTS)
+        keys = sorted(key for key, _ in rows.items() if key[1] == kind)
+        return sum(rows.remove(key) for key in keys[:limit])
+
+    async def kinds(self) -> Sequence[SnapshotKind]:
+        """What there is, by kind."""
+        found: dict[str, list[_Row]] = {}
+        for row in (await self._database.read(_SNAPSHOTS)).values():
+            found.setdefault(row.snapshot.kind, []).append(row)
+        return [
+            SnapshotKind(
+                kind, len(rows), sum(len(row.snapshot.data) for row in rows), max(row.saved_at for row in rows)
+            )
+            for kind, rows in sorted(found.items())
+        ]
 
 
 def _shape(snapshot: Snapshot) -> tuple[int, str]:

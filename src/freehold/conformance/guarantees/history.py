@@ -98,6 +98,8 @@ SNAPSHOTS: Final = (
             Snapshots.test_a_discarded_snapshot_is_gone,
             Snapshots.test_a_discard_can_be_part_of_a_transaction,
             Snapshots.test_all_of_a_kind_are_discarded_in_bounded_portions,
+            Snapshots.test_discarding_a_kind_can_be_part_of_a_transaction,
+            Snapshots.test_kinds_are_counted,
         ),
     ),
 )

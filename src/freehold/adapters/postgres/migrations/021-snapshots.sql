@@ -6,6 +6,7 @@ CREATE TABLE freehold_snapshot (
     schema_version integer NOT NULL,
     fingerprint text NOT NULL,
     data bytea NOT NULL,
+    saved_at timestamptz NOT NULL,
     PRIMARY KEY (kind, stream)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 -- What a fold needs of a stream, and no more. The index of streams, whatever statistics say.

@@ -6,5 +6,6 @@ CREATE TABLE freehold_snapshot (
     schema_version INTEGER NOT NULL,
     fingerprint TEXT NOT NULL,
     data BLOB NOT NULL,
+    saved_at INTEGER NOT NULL,
     PRIMARY KEY (kind, stream)
 );

@@ -1,0 +1,97 @@
+"""`freehold snapshots`: states that aggregates are loaded from. Face.
+
+They are a cache. Nobody but a person knows that a kind is not declared any more: the repositories of a service are
+objects in its code, some of them maybe in a program that is not this one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from freehold.aggregate.store import SnapshotKind
+from freehold.audit.store import AuditEntry
+from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.output import ago, answer_json, note, table
+
+__all__ = ["command"]
+
+_BATCH = 1000
+
+
+@click.group("snapshots", help="Show the snapshots of aggregates by kind, and discard those of a kind.")
+def command() -> None:
+    """Hold the subcommands."""
+
+
+@command.command("list", help="How many snapshots there are of each kind, their size, and when one was saved last.")
+@service_option
+@json_option
+@asynchronous
+async def list_(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
+    """Count them."""
+    found: list[tuple[str, SnapshotKind]] = []
+    async with project.open(names) as opened:
+        for access in opened.services:
+            found += [(access.name, each) for each in await access.stores.snapshots.kinds()]
+    if as_json:
+        answer_json(
+            {
+                "snapshots": [
+                    {
+                        "service": service,
+                        "kind": each.kind,
+                        "count": each.count,
+                        "size_bytes": each.size_bytes,
+                        "saved_at": each.saved_at,
+                    }
+                    for service, each in found
+                ],
+                "failed": opened.as_document(),
+            }
+        )
+    else:
+        rows = [(service, each.kind, each.count, each.size_bytes, ago(each.saved_at)) for service, each in found]
+        table("Snapshots", ("service", "kind", "snapshots", "bytes", "last saved"), rows, empty="there are none")
+    return opened.code
+
+
+@command.command(
+    help="Discard all snapshots of a kind; its aggregates are folded from their first event when they are loaded next."
+    " Exit code 1 where there is none. Asks, or takes --yes."
+)
+@click.option("--kind", required=True, help="As in the list: the aggregate's category, where it names no other kind.")
+@service_option
+@acting
+@json_option
+@destroying(lambda given: f"Discard all snapshots of kind {given['kind']}?")
+@asynchronous
+async def discard(project: Project, kind: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Discard them in batches; the audit row is written with the first."""
+    done: dict[str, int] = {}
+    async with project.open(names) as opened:
+        for access in opened.services:
+            if count := await _discard(access, kind, reason):
+                done[access.name] = count
+    if as_json:
+        answer_json({"kind": kind, "discarded": done, "failed": opened.as_document()})
+    for name, count in done.items():
+        note(f"{name}: {count} discarded")
+    if not done:
+        note(f"no snapshots of kind '{kind}'")
+    return opened.code or (0 if done else 1)
+
+
+async def _discard(access: ServiceAccess, kind: str, reason: str) -> int:
+    total = 0
+    while True:
+        async with access.stores.database.begin() as unit:
+            count = await access.stores.snapshots.discard_all(kind, _BATCH, unit=unit)
+            if count and not total:
+                entry = AuditEntry(datetime.now(UTC), actor(), "snapshots.discard", kind, reason)
+                await access.stores.audit.add(unit, entry)
+        if not count:
+            return total
+        total += count
