@@ -60,7 +60,7 @@ class DatabaseConformance:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        async with asyncio.timeout(10), stores.database.begin() as unit:
+        async with asyncio.timeout(30), stores.database.begin() as unit:
             await stores.outbox.stage(unit, [outgoing("k")])
         assert await _pending(stores) == 1
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from freehold.broker import Outgoing
 from freehold.conformance.events_order import EventOrderConformance, add, data_of, new_event
@@ -159,7 +159,7 @@ class EventStoreConformance(EventOrderConformance):
                 await asyncio.Event().wait()
 
         task = asyncio.create_task(work())
-        await asyncio.wait_for(appended.wait(), 5)
+        await asyncio.wait_for(appended.wait(), 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -225,9 +225,9 @@ class EventStoreConformance(EventOrderConformance):
             third = asyncio.create_task(add(other, "order-1", new_event(b"third"), expected=0))
             assert await has_to_wait(second)
             assert not third.done()
-        await asyncio.wait_for(second, 5)
+        await asyncio.wait_for(second, 30)
         with pytest.raises(ConcurrencyConflict, match="'order-1'"):
-            await asyncio.wait_for(third, 5)
+            await asyncio.wait_for(third, 30)
         assert data_of(await stores.events.read_stream("order-1")) == [b"first", b"second"]
 
     async def test_writers_of_other_streams_do_not_wait(self, harness: StoresHarness) -> None:
@@ -237,7 +237,7 @@ class EventStoreConformance(EventOrderConformance):
         stores = harness.first
         async with stores.database.begin() as unit:
             await stores.events.append(unit, [Append("order-1", [new_event()])])
-            await asyncio.wait_for(add(stores, "order-2"), 2)
+            await asyncio.wait_for(add(stores, "order-2"), 30)
 
     async def test_one_of_many_writers_of_a_version_wins(self, harness: StoresHarness) -> None:
         """All expect the same version: one commits, every other one is told, and versions have no gap."""

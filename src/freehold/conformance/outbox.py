@@ -84,7 +84,7 @@ class OutboxStoreConformance:
                 await asyncio.Event().wait()
 
         task = asyncio.create_task(work())
-        await asyncio.wait_for(staged.wait(), 5)
+        await asyncio.wait_for(staged.wait(), 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -115,7 +115,7 @@ class OutboxStoreConformance:
             second = asyncio.create_task(_stage(other, outgoing("k", b"second")))
             assert await has_to_wait(second)
             assert (await stores.outbox.fetch(leases, _LIMIT)).rows == []
-        await asyncio.wait_for(second, 5)
+        await asyncio.wait_for(second, 30)
         assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"first", b"second"]
 
     async def test_transactions_of_other_keys_do_not_wait(self, harness: StoresHarness) -> None:
@@ -126,7 +126,7 @@ class OutboxStoreConformance:
         leases = await take_partitions(stores)
         async with stores.database.begin() as unit:
             await stores.outbox.stage(unit, [outgoing("slow", b"slow")])
-            await asyncio.wait_for(_stage(stores, outgoing("quick", b"quick")), 2)
+            await asyncio.wait_for(_stage(stores, outgoing("quick", b"quick")), 30)
             assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"quick"]
         assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"slow", b"quick"]
 

@@ -97,27 +97,29 @@ async def test_what_cannot_be_read_is_a_dead_letter_with_a_reason() -> None:
         no_envelope = replace(outgoing(envelope_of(Happened("a", 5))), document=b"not json")
         await broker.publish([no_envelope], 5.0)
         await put(broker, envelope_of(Happened("a", 6)))
-        await eventually(lambda: seen == [6])
+        await eventually(lambda: 6 in seen)
+        await _count(started, {"bad-body": 1, "unknown-type": 1, "unreadable": 1})
         letters = await started.stores.dead_letters.find(DeadLetterFilter())
-    assert sorted(letter.reason for letter in letters) == ["bad-body", "unknown-type", "unreadable"]
+    assert set(seen) == {6}
     assert all("secret" not in letter.detail for letter in letters)
 
 
 async def test_a_handler_that_kills_its_process_is_given_up() -> None:
     """The broker hands the batch out again and again; the counts tell, and only the culprit is given up."""
-    service, broker, seen = Service("trial"), memory_broker(), list[int]()
+    service, broker, seen, deaths = Service("trial"), memory_broker(), list[int](), list[int]()
 
     @service.handles(Happened)
     async def handle(event: Happened, tx: Transaction) -> None:
-        if event.number == 1 and service is dying:
+        if event.number == 1:
+            deaths.append(event.number)
             raise asyncio.CancelledError  # as near to a kill as a test in one process comes
         seen.append(event.number)
 
-    dying = service
     await put(broker, *(envelope_of(Happened("a", number)) for number in range(3)))
     for _ in range(8):
+        deaths.clear()
         async with running(service, broker, database="memory://killed") as started:
-            await asyncio.sleep(0.05)
+            await eventually(lambda: 2 in seen or len(deaths) > 0)
             await started.stop(0.0)
         if 2 in seen:
             break
@@ -137,17 +139,19 @@ async def test_an_absent_database_holds_messages_up_and_counts_for_none(monkeypa
     async with running(service, broker) as started:
         database = type(started.stores.database)
         with monkeypatch.context() as absence:
-            absence.setattr(database, "begin", _absent)
-            absence.setattr(database, "ping", _absent)
+            asked = list[object]()
+            absence.setattr(database, "begin", lambda *_: _absent(asked))
+            absence.setattr(database, "ping", lambda *_: _absent(asked))
             await put(broker, envelope_of(Happened("a", 1)))
-            await asyncio.sleep(0.3)
+            await eventually(lambda: len(asked) >= 3)
             assert seen == []
         await eventually(lambda: seen == [1])
         assert await started.stores.dead_letters.count() == {}
         assert (await started.stores.inbox.stats()).pending == 0
 
 
-def _absent(*_: object) -> None:
+def _absent(asked: list[object]) -> None:
+    asked.append(None)
     raise Unavailable("planned")
 
 
@@ -177,7 +181,8 @@ async def test_a_conflict_is_tried_again_at_once_and_counts_for_nothing() -> Non
     async with running(service, broker) as started:
         await put(broker, envelope_of(Happened("a", 1)))
         await eventually(lambda: len(tries) == 4)
-        await asyncio.sleep(0.05)
+        await put(broker, envelope_of(Happened("a", 2)))
+        await eventually(lambda: tries == [1, 1, 1, 1, 2])
         assert await started.stores.dead_letters.count() == {}
         assert (await started.stores.inbox.stats()).pending == 0
 
@@ -193,7 +198,7 @@ async def test_a_handler_without_end_is_cancelled_and_retried() -> None:
 
     async with running(service, broker) as started:
         await put(broker, envelope_of(Happened("a", 1)))
-        await eventually(lambda: len(tries) == 2)
+        await eventually(lambda: len(tries) >= 2)
         assert await started.stores.dead_letters.count() == {}
 
 
