@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
 from freehold.composition.flight import Flight
-from freehold.errors import DeclarationError
+from freehold.errors import DeclarationError, Unavailable
 
 __all__ = ["Loader"]
 
@@ -53,9 +53,18 @@ class Loader(Generic[K, V]):
 
     async def load_all(self, keys: Iterable[K]) -> dict[K, V | None]:
         """The values of the keys, in the order given, each once. Raises what `load` raised for one of them."""
-        batches = {key: self._batch_of(key) for key in keys}
-        await asyncio.gather(*(batch.flight.join() for batch in dict.fromkeys(batches.values())))
-        return {key: batch.value(key) for key, batch in batches.items()}
+        wanted = list(dict.fromkeys(keys))
+        while True:
+            batches = {key: self._batch_of(key) for key in wanted}
+            flights = [batch.flight for batch in dict.fromkeys(batches.values())]
+            try:
+                await asyncio.gather(*(flight.join() for flight in flights))
+            except Unavailable:
+                # Whoever waited for a batch has left it in the very turn in which these keys came to it: begin anew.
+                if all(flight.joinable for flight in flights):
+                    raise
+            else:
+                return {key: batch.value(key) for key, batch in batches.items()}
 
     def _batch_of(self, key: K) -> _Batch[K, V]:
         known = self._known.get(key)

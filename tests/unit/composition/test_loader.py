@@ -129,3 +129,17 @@ async def test_a_batch_that_everybody_left_while_it_collected_is_not_joined() ->
     await clock.advance(1.0)
     assert await second == "B"
     assert shelf.calls == [["b"]]
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_whoever_comes_in_the_turn_in_which_the_last_one_leaves_gets_its_keys(turns: int) -> None:
+    shelf, clock = Shelf(), MovedClock()
+    loader = Loader(shelf.load, window_seconds=1.0, clock=clock)
+    first = asyncio.create_task(loader.load("a"))
+    await settle()
+    second = asyncio.create_task(loader.load("b"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    first.cancel()
+    await clock.advance(1.0)
+    assert await second == "B"
