@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
+from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
@@ -51,6 +52,8 @@ class EventStoreConformance(EventOrderConformance):
         (appended,) = await store.append_alone([Append("order-ä'$1;--", [event, bare])])
         first, second = await store.read_stream("order-ä'$1;--")
         assert (first.event, second.event) == (event, bare)
+        ids = (first.event.id, first.event.correlation_id, first.event.causation_id)
+        assert {type(each) for each in ids} == {UUID}  # drivers have subclasses, which not every codec takes for one
         assert (first.stream, first.version, second.version) == ("order-ä'$1;--", 1, 2)
         assert appended.positions == (first.position, second.position)
         assert appended.version == 2

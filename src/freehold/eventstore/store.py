@@ -15,12 +15,14 @@ Invariants, for every adapter (the conformance suite proves them):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Protocol
 from uuid import UUID
+
+import msgspec
 
 from freehold.database import UnitOfWork
 from freehold.ids import stable_hash
@@ -28,6 +30,7 @@ from freehold.ids import stable_hash
 __all__ = [
     "BUCKETS",
     "EVERYTHING",
+    "NO_HEADERS",
     "Append",
     "Appended",
     "Body",
@@ -45,7 +48,8 @@ __all__ = [
 BUCKETS: Final = 256
 """Streams are divided into so many buckets by the hash of their name; partitioned readers share the buckets."""
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+"""What an event without headers has."""
 
 
 class Expectation(StrEnum):
@@ -60,9 +64,12 @@ ExpectedVersion = int | Expectation
 """The version that the stream must have, 0 for an empty one, or an `Expectation`."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+# Events are read by the ten thousand: a frozen Struct is made in a fifth of the time that a frozen dataclass takes, and
+# since nothing that it holds can lead back to it, the collector of cycles need not look at it.
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """An event to append. `data` is the encoded event; `type` and `schema_version` are those it was declared with.
+
+    Immutable; `msgspec.structs.replace` makes another one.
 
     subject_key  names the key that personal data in `data` is encrypted with: whoever throws that key away has erased
                  the data. None where there is none.
@@ -72,17 +79,20 @@ class NewEvent:
     id: UUID
     type: str
     schema_version: int
-    data: bytes = field(repr=False)
+    data: bytes
     correlation_id: UUID
     hlc: int
     causation_id: UUID | None = None
     trace_parent: str | None = None
     subject_key: str | None = None
-    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
+    headers: Mapping[str, str] = NO_HEADERS
+
+    def __repr__(self) -> str:
+        """What tells events apart, without what they hold."""
+        return f"NewEvent(id={self.id}, type={self.type!r}, schema_version={self.schema_version})"
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedEvent:
+class RecordedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event as it is stored. `recorded_at` is the database's time of the append: for people, never for an order."""
 
     position: int

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
+from msgspec.structs import replace
 
 from freehold.conformance.events_order import new_event
 from freehold.errors import ConcurrencyConflict, DeclarationError
 from freehold.eventstore.expectation import check_appends, conflict, is_met
 from freehold.eventstore.staging import StagedAppends
-from freehold.eventstore.store import BUCKETS, Append, Expectation, ExpectedVersion, bucket_of, category_of
+from freehold.eventstore.store import (
+    BUCKETS,
+    Append,
+    Expectation,
+    ExpectedVersion,
+    RecordedEvent,
+    bucket_of,
+    category_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +101,14 @@ def test_no_stream_is_at_a_version_below_zero() -> None:
 def test_payloads_are_not_shown() -> None:
     """Events are logged and compared in tests; what they hold stays out of it."""
     assert "secret" not in repr(new_event(b"secret"))
+
+
+def test_an_event_shows_nothing_of_what_it_holds_and_cannot_be_changed() -> None:
+    event = new_event(b"private")
+    recorded = RecordedEvent(1, "order-1", 1, datetime.now(UTC), event)
+    assert "private" not in repr(recorded)
+    assert str(event.id) in repr(recorded)
+    with pytest.raises(AttributeError):
+        setattr(event, "data", b"other")  # noqa: B010 - what the type checker refuses
+    assert recorded == RecordedEvent(1, "order-1", 1, recorded.recorded_at, replace(event))
+    assert replace(event, hlc=event.hlc + 1) != event

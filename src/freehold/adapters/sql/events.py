@@ -6,10 +6,10 @@ How events are appended and found differs between the engines (see each one's `e
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -18,6 +18,7 @@ from freehold.adapters.sql.store import SqlStore
 from freehold.database import UnitOfWork
 from freehold.eventstore.store import (
     EVERYTHING,
+    NO_HEADERS,
     Append,
     Appended,
     Body,
@@ -35,7 +36,6 @@ COLUMNS: Final = (
     " trace_parent, subject_key, headers"
 )
 """What `_recorded` reads, in this order."""
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _headers = msgspec.json.Decoder(dict[str, str])
 
 
@@ -90,24 +90,38 @@ class SqlEventStore(SqlStore, EventStore):
         """As the port says."""
 
     def _recorded(self, rows: Sequence[Row]) -> list[RecordedEvent]:
-        uuid, time, found = self._dialect.read_uuid, self._dialect.read_time, []
-        # Unpacked and passed on by position: histories of thousands of events are read through here.
-        for position, stream, version, at, event_id, name, schema, data, correlation, hlc, cause, *rest in rows:
-            trace_parent, subject_key, headers = rest
-            event = NewEvent(
-                uuid(event_id),
-                name,
-                schema,
-                data,
-                uuid(correlation),
-                hlc,
-                None if cause is None else uuid(cause),
-                trace_parent,
-                subject_key,
-                _NO_HEADERS if headers is None else _headers.decode(headers),
-            )
-            found.append(RecordedEvent(position, stream, version, time(at), event))
-        return found
+        """Column by column: what is done for each row by itself costs several times what reading it does."""
+        if not rows:
+            return []
+        positions, streams, versions, times, ids, types, schemas, datas, correlations, hlcs, causations, *rest = zip(
+            *rows, strict=True
+        )
+        traces, subjects, headers = rest
+        events = map(
+            NewEvent,
+            self._dialect.read_uuids(ids),
+            types,
+            schemas,
+            datas,
+            self._dialect.read_uuids(correlations),
+            hlcs,
+            self._causes(causations),
+            traces,
+            subjects,
+            map(_read_headers, headers),
+        )
+        return list(map(RecordedEvent, positions, streams, versions, self._dialect.read_times(times), events))
+
+    def _causes(self, raws: Sequence[Any]) -> Iterable[UUID | None]:
+        caused = [raw for raw in raws if raw is not None]
+        if not caused:
+            return raws
+        read = iter(self._dialect.read_uuids(caused))
+        return (None if raw is None else next(read) for raw in raws)
+
+
+def _read_headers(raw: bytes | None) -> Mapping[str, str]:
+    return NO_HEADERS if raw is None else _headers.decode(raw)
 
 
 def encode_headers(headers: Mapping[str, str]) -> bytes | None:

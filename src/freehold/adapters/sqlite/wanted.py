@@ -52,9 +52,12 @@ def selection(
     for value in sorted(values):
         parameters.append(value)
         terms.append(
-            f"SELECT * FROM (SELECT {columns} FROM freehold_event INDEXED BY freehold_event_{column}"
-            f" WHERE {column} = ${len(parameters)} AND {conditions})"
+            f"SELECT {columns} FROM freehold_event INDEXED BY freehold_event_{column}"
+            f" WHERE {column} = ${len(parameters)} AND {conditions}"
         )
+    if len(terms) == 1:
+        return terms[0], parameters
+    terms = [f"SELECT * FROM ({term})" for term in terms]
     return f"{' UNION ALL '.join(terms)} ORDER BY position LIMIT $3", parameters
 
 
