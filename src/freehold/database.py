@@ -59,8 +59,10 @@ class DatabaseFeatures:
 class DatabaseOptions:
     """How a database is opened; every wait has a limit.
 
-    `partitions` divides the outbox between relays; it is written into the database when its tables are made and read
-    from there afterwards, so that all instances agree.
+    `idle_transaction_timeout_seconds` is how long a transaction may stand between two statements before the server ends
+    it (PostgreSQL; 0 turns it off): a process that was frozen holds everybody's readers up no longer. `partitions`
+    divides the outbox between relays; it is written into the database when its tables are made and read from there
+    afterwards, so that all instances agree.
     """
 
     pool_size: int = 8
@@ -68,6 +70,7 @@ class DatabaseOptions:
     connect_timeout_seconds: float = 5.0
     statement_timeout_seconds: float = 15.0
     lock_timeout_seconds: float = 5.0
+    idle_transaction_timeout_seconds: float = 60.0
     partitions: int = 8
 
 

@@ -1,18 +1,19 @@
 """Statements on PostgreSQL through asyncpg and psycopg. Imports the base of the SQL adapters and the drivers.
 
-Time limits: the server's `statement_timeout` and `lock_timeout` are settings of the session. A proxy that pools
-transactions keeps none: behind it they are set with `SET LOCAL` in the round trip that carries BEGIN. Each call has a
-limit of its own above them, for connections that are dead without either side knowing.
+Time limits: the server's `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` are settings of
+the session. A proxy that pools transactions keeps none: behind it they are set with `SET LOCAL` in the round trip that
+carries BEGIN. Each call has a limit of its own above them, for connections that are dead without either side knowing.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
-from freehold.adapters.postgres.errors import unreachable
+from freehold.adapters.postgres.errors import TRY_AGAIN, never_carried_out, unreachable
 from freehold.adapters.sql.connection import Row
 from freehold.database import DatabaseOptions
 from freehold.errors import DatabaseError, FreeholdError, OperationTimeout, Unavailable
@@ -28,6 +29,7 @@ def time_limits(options: DatabaseOptions) -> dict[str, str]:
     return {
         "statement_timeout": str(round(options.statement_timeout_seconds * 1000)),
         "lock_timeout": str(round(options.lock_timeout_seconds * 1000)),
+        "idle_in_transaction_session_timeout": str(round(options.idle_transaction_timeout_seconds * 1000)),
     }
 
 
@@ -42,6 +44,9 @@ class AsyncpgConnection:
         """Run a statement; returns the number of rows it touched."""
         try:
             status = await self._driver.execute(sql, *parameters, timeout=self._seconds)
+        except asyncio.CancelledError:
+            self._interrupted()
+            raise
         except Exception as error:
             raise self._diagnosed(error) from error
         count = status.rpartition(" ")[2]
@@ -51,6 +56,9 @@ class AsyncpgConnection:
         """Run a statement; returns its rows."""
         try:
             rows: Sequence[Row] = await self._driver.fetch(sql, *parameters, timeout=self._seconds)
+        except asyncio.CancelledError:
+            self._interrupted()
+            raise
         except Exception as error:
             raise self._diagnosed(error) from error
         return rows
@@ -59,8 +67,14 @@ class AsyncpgConnection:
         """Run a statement for each row of parameters, pipelined."""
         try:
             await self._driver.executemany(sql, rows, timeout=self._seconds)
+        except asyncio.CancelledError:
+            self._interrupted()
+            raise
         except Exception as error:
             raise self._diagnosed(error) from error
+
+    def _interrupted(self) -> None:
+        """A statement was cancelled before its answer came."""
 
     def _diagnosed(self, error: Exception) -> FreeholdError:
         return unreachable(error) or DatabaseError(f"asyncpg failed: {type(error).__name__}")
@@ -91,12 +105,17 @@ class PooledAsyncpg(AsyncpgConnection):
         self._seconds = self._usual_seconds
         try:
             await self._driver.execute(self._begin, timeout=self._begin_seconds)
+        except asyncio.CancelledError:
+            self._interrupted()
+            raise
         except Exception as error:
             raise self._diagnosed(error) from error
 
     async def commit(self) -> None:
         """COMMIT, and see that it was one: a failed transaction answers COMMIT with ROLLBACK."""
-        if not self._driver.is_in_transaction() and not self._driver.is_closed():
+        if self._driver.is_closed():
+            raise _lost_before_commit()
+        if not self._driver.is_in_transaction():
             raise DatabaseError(
                 "the transaction was ended inside its block", hint="leave commit and rollback to the block's end"
             )
@@ -104,6 +123,8 @@ class PooledAsyncpg(AsyncpgConnection):
             status = await self._driver.execute("COMMIT", timeout=self._seconds)
         except Exception as error:
             known = self._diagnosed(error)
+            if never_carried_out(error):
+                raise _lost_before_commit() from error
             if isinstance(known, Unavailable):
                 raise Unavailable(
                     "the answer to COMMIT was lost, and its outcome is not known", hint="look before trying again"
@@ -128,6 +149,13 @@ class PooledAsyncpg(AsyncpgConnection):
         """Close the socket."""
         self._driver.terminate()
 
+    def _interrupted(self) -> None:
+        """Outside of a transaction nothing follows that would show whether the server still answers: whoever had the
+        connection next would wait for this answer first. Inside, ROLLBACK shows it.
+        """
+        if not self._driver.is_in_transaction():
+            self._suspect = True
+
     def _diagnosed(self, error: Exception) -> FreeholdError:
         known = super()._diagnosed(error)
         if isinstance(error, TimeoutError | OSError) or (
@@ -135,6 +163,10 @@ class PooledAsyncpg(AsyncpgConnection):
         ):
             self._suspect = True
         return known
+
+
+def _lost_before_commit() -> Unavailable:
+    return Unavailable("the transaction was rolled back: the connection was lost before COMMIT", hint=TRY_AGAIN)
 
 
 class StatementTransactions:

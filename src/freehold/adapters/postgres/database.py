@@ -104,6 +104,7 @@ class PostgresDatabase(EngineDatabase):
             sql.allow(_MIGRATION_SECONDS)
         await sql.execute(f"SET LOCAL statement_timeout = {_MIGRATION_SECONDS * 1000}")
         await sql.execute(f"SET LOCAL lock_timeout = {_MIGRATION_SECONDS * 1000}")
+        await sql.execute(f"SET LOCAL idle_in_transaction_session_timeout = {_MIGRATION_SECONDS * 1000}")
         await sql.fetch("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
         await sql.execute(f"SET LOCAL lock_timeout = {round(self.options.lock_timeout_seconds * 1000)}")
 

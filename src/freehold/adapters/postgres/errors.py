@@ -20,7 +20,13 @@ from freehold.errors import (
     Unavailable,
 )
 
-__all__ = ["diagnose", "unreachable"]
+__all__ = ["TRY_AGAIN", "diagnose", "never_carried_out", "unreachable"]
+
+TRY_AGAIN: Final = "try again; a transaction that stands idle longer than idle_transaction_timeout_seconds ends so too"
+"""The hint for a connection that was lost: asyncpg often finds it closed, and does not know any more why."""
+_ENDED_IDLE: Final = "25P03"
+_TIME_LIMITS: Final = (_ENDED_IDLE, "57014")
+_UNSENT: Final = ("cannot switch to state", "not connected")
 
 _CONFLICTS: Final = {
     "40001": "could not be serialised with a concurrent transaction",
@@ -28,7 +34,7 @@ _CONFLICTS: Final = {
     "55P03": "waited for a lock longer than lock_timeout_seconds",
 }
 _UNAVAILABLE_CLASSES: Final = ("08", "53", "57P", "58")
-_UNAVAILABLE: Final = ("25006", "25P03", "25P04", "XX000")
+_UNAVAILABLE: Final = ("25006", "25P04", "XX000")
 _REFUSED_AT_THE_DOOR: Final = {
     "28000": "the role is not permitted to connect",
     "28P01": "the password is wrong",
@@ -46,10 +52,21 @@ def diagnose(error: BaseException) -> FreeholdError | None:
             return _by_state(state, link)
         if isinstance(link, asyncpg.InternalClientError):
             # The server's farewell to an idle connection leaves asyncpg in the middle of a message it did not ask for.
-            return Unavailable("the connection to PostgreSQL is unusable", hint="try again")
+            return Unavailable("the connection to PostgreSQL is unusable", hint=TRY_AGAIN)
         if isinstance(link, asyncpg.InterfaceError):
             return _by_interface(link)
     return _by_module(error)
+
+
+def never_carried_out(error: BaseException) -> bool:
+    """Whether it is sure that a statement had no effect: the server had ended the session because its transaction
+    stood idle, or asyncpg sent nothing, for it had heard the server's farewell.
+    """
+    return any(getattr(link, "sqlstate", None) == _ENDED_IDLE or _is_unsent(link) for link in _chain(error))
+
+
+def _is_unsent(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.InternalClientError) and str(error).startswith(_UNSENT)
 
 
 def unreachable(error: BaseException) -> FreeholdError | None:
@@ -82,8 +99,8 @@ def _home(error: BaseException) -> str:
 def _by_state(state: str, error: BaseException) -> FreeholdError:
     if state in _CONFLICTS:
         return ConcurrencyConflict(f"the transaction {_CONFLICTS[state]} ({state})", hint="try it again")
-    if state == "57014":
-        return OperationTimeout("a statement ran longer than statement_timeout_seconds", hint="it had no effect")
+    if state in _TIME_LIMITS:
+        return _time_limit(state)
     if state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE:
         return Unavailable(f"PostgreSQL cannot serve now: {_name(error)} ({state})", hint="try again")
     if state in _REFUSED_AT_THE_DOOR:
@@ -93,10 +110,19 @@ def _by_state(state: str, error: BaseException) -> FreeholdError:
     return DatabaseError(f"PostgreSQL refused: {_name(error)}{_place(error)} ({state})")
 
 
+def _time_limit(state: str) -> FreeholdError:
+    if state == _ENDED_IDLE:
+        return Unavailable(
+            f"the transaction stood idle longer than idle_transaction_timeout_seconds, and was rolled back ({state})",
+            hint="try again; keep what takes long out of transactions",
+        )
+    return OperationTimeout("a statement ran longer than statement_timeout_seconds", hint="it had no effect")
+
+
 def _by_interface(error: BaseException) -> FreeholdError:
     text = str(error)
     if "closed" in text or "released back" in text:
-        return Unavailable("the connection to PostgreSQL was lost", hint="try again")
+        return Unavailable("the connection to PostgreSQL was lost", hint=TRY_AGAIN)
     return DatabaseError(f"asyncpg refused: {type(error).__name__}", hint="see the cause; it may hold values")
 
 
