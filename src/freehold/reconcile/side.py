@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Final, Protocol
 
 from freehold.consistency.token import Token
-from freehold.database import Database, Row
+from freehold.database import Database, Row, SqlConnection
 from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Dataset, Offer, RangeDigest, RowDigest, digest_of, row_digest
 
@@ -63,6 +63,7 @@ class TableSide:
         self._next = f"{start} {key} > $1 ORDER BY {key} LIMIT $2"
         self._between = f"{start} {key} > $1 AND {key} <= $2 ORDER BY {key} LIMIT $3"
         self._by_key = f"{start} {same_key(database, offer)}"
+        self._any = f"SELECT 1 FROM {offer.table} LIMIT 1"  # noqa: S608 - as above
         self.dataset: Dataset = dataset
 
     async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
@@ -78,6 +79,8 @@ class TableSide:
                 rows = await sql.fetch(self._next, (after, limit))
             else:
                 rows = await sql.fetch(self._between, (after, through, limit))
+            if not rows and not after and through is None:
+                await self._check_empty(sql)
         return [RowDigest(str(row[0]), row_digest(self._plain(row))) for row in rows]
 
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
@@ -87,6 +90,16 @@ class TableSide:
             for key in keys:
                 found += [self._plain(row) for row in await sql.fetch(self._by_key, (key,))]
         return found
+
+    async def _check_empty(self, sql: SqlConnection) -> None:
+        """Raise `DeclarationError` where no key was found although there are rows: on SQLite numbers come before any
+        text, and would never be compared.
+        """
+        if await sql.fetch(self._any) and not await sql.fetch(self._next, ("", 1)):
+            raise DeclarationError(
+                f"the keys of dataset '{self.dataset.name}' are no texts here, or empty",
+                hint="name a column of text, that of a view for one: CAST(id AS text)",
+            )
 
     def _plain(self, row: Row) -> FullRow:
         values = tuple(row)

@@ -106,6 +106,19 @@ async def test_a_type_that_engines_give_back_differently_is_refused(tmp_path: Pa
             await running.source(heavy).digest("", None, 10)
 
 
+async def test_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    async with crm(tmp_path) as (running, _):
+        numbered = Dataset("crm.numbers", "number", ("name",))
+        offer = running.service.offers(numbered, table="numbered")
+        async with running.transaction() as tx:
+            await tx.sql.execute("CREATE TABLE numbered (number INTEGER PRIMARY KEY, name TEXT)")
+        assert (await running.source(offer.dataset).digest("", None, 10)).count == 0
+        async with running.transaction() as tx:
+            await tx.sql.execute("INSERT INTO numbered VALUES (1, 'one')")
+        with pytest.raises(DeclarationError, match="no texts"):
+            await running.source(offer.dataset).digest("", None, 10)
+
+
 async def test_a_fence_is_of_the_source_alone(tmp_path: Path) -> None:
     """What the caller has seen of other services is nothing that the copy's service has to come to."""
     async with crm(tmp_path) as (running, _):
