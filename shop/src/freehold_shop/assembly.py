@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
+from freehold.binding import Stores
 from freehold.broker import Broker
 from freehold.composition import BudgetMiddleware
 from freehold.http.app import install, lifespan
@@ -79,9 +80,11 @@ SERVICES: Mapping[str, ShopService] = {
 """Every service that owns a database; the gateway is made by `create_app` alike, and owns none."""
 
 
-def run_service(name: str, settings: Settings | None = None, broker: Broker | None = None) -> RunningService:
+def run_service(
+    name: str, settings: Settings | None = None, broker: Broker | None = None, stores: Stores | None = None
+) -> RunningService:
     """Make a service ready to be run; not started. Services of one process share the `broker` given."""
-    return RunningService(SERVICES[name].service, settings, broker=broker)
+    return RunningService(SERVICES[name].service, settings, broker=broker, stores=stores)
 
 
 def create_app(name: str, running: RunningService | None = None) -> FastAPI:

@@ -46,8 +46,9 @@ class RunningService:
     """`async with RunningService(service) as running:` opens everything, starts the loops, and drains at the end.
 
     `settings` are loaded by the service's name where none are given. A `broker` that is given is opened but not closed:
-    services of one process share one. `roles` names the loops that run here (all of `ROLES` without it; none: only
-    transactions). `clock` replaces the system's, and the database's, in tests.
+    services of one process share one. `stores` that are given, not open yet, take the place of those that the settings
+    name: for whoever puts something between. `roles` names the loops that run here (all of `ROLES` without it; none:
+    only transactions). `clock` replaces the system's, and the database's, in tests.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class RunningService:
         settings: Settings | None = None,
         *,
         broker: Broker | None = None,
+        stores: Stores | None = None,
         roles: Collection[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -67,7 +69,7 @@ class RunningService:
         self.signer = TokenSigner.of(self.settings.token_secret)
         self._owns_broker = broker is None
         self.broker = broker or open_broker(self.settings.broker, self.settings.broker_options, clock)
-        self.stores: Stores = open_stores(
+        self.stores: Stores = stores or open_stores(
             self.settings.database, self.settings.database_options, service.migrations, clock
         )
         wall = clock or SystemClock()

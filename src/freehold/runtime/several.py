@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from freehold.binding import open_broker
+from freehold.binding import Stores, open_broker
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock
 from freehold.runtime.running import RunningService
@@ -31,6 +31,7 @@ class Runtime:
         self,
         *services: Service,
         settings: Mapping[str, Settings] | None = None,
+        stores: Mapping[str, Stores] | None = None,
         roles: Collection[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -41,7 +42,9 @@ class Runtime:
         for service in services:
             wanted = (settings or {}).get(service.name) or Settings.load(service.name)
             broker = self._broker(wanted)
-            self.services[service.name] = RunningService(service, wanted, broker=broker, roles=roles, clock=clock)
+            self.services[service.name] = RunningService(
+                service, wanted, broker=broker, stores=(stores or {}).get(service.name), roles=roles, clock=clock
+            )
 
     def __getitem__(self, name: str) -> RunningService:
         """The running service of that name."""

@@ -11,7 +11,7 @@ __all__ = ["catalogue"]
 
 def catalogue(services: Sequence[str]) -> Mapping[str, Fault]:
     """The faults by name, for a shop of these services."""
-    lasting = (*_of_payments(), *_of_messages(), *_of_databases(), _poison())
+    lasting = (*_of_payments(), *_of_messages(), *_of_databases(), _slow_projections(), _poison())
     faults = (*lasting, *(_crash(service) for service in services))
     return {fault.name: fault for fault in faults}
 
@@ -76,6 +76,15 @@ def _of_databases() -> Sequence[Fault]:
             end=lambda site: site.database_outage("orders", on=False),
         )
     ]
+
+
+def _slow_projections() -> Fault:
+    return Fault(
+        "slow-projections",
+        "The read models of orders and overview take 25 to 75 ms longer for each batch.",
+        begin=lambda site: site.slow_projections(on=True),
+        end=lambda site: site.slow_projections(on=False),
+    )
 
 
 def _crash(service: str) -> Fault:

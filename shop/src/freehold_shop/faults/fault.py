@@ -30,6 +30,9 @@ class Site(Protocol):
     def duplicate_messages(self, *, on: bool) -> None:
         """Have every tenth message published twice, or no longer."""
 
+    def slow_projections(self, *, on: bool) -> None:
+        """Have the projections of orders and overview come late to each batch, or no longer."""
+
     def poison(self, *, on: bool) -> None:
         """Publish messages that nobody can read, or drop the dead letters that these have become."""
 

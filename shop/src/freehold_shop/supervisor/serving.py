@@ -11,20 +11,21 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import uvicorn
 from fastapi import FastAPI
 
-from freehold.binding import open_broker
+from freehold.binding import open_broker, open_stores
 from freehold.broker import Broker
 from freehold.errors import FreeholdError
 from freehold.runtime import RunningService
 from freehold.settings import Settings
-from freehold_shop.assembly import create_app, run_service
+from freehold_shop.assembly import SERVICES, create_app, run_service
 from freehold_shop.calls import close_calls
 from freehold_shop.faults.duplicates import DuplicatingBroker, Switch
+from freehold_shop.faults.slowness import Brake, braked
 from freehold_shop.supervisor.wishes import Lines, Ready, Wishes, encode_line
 
 __all__ = ["Seat", "serve"]
@@ -32,6 +33,7 @@ __all__ = ["Seat", "serve"]
 _log = logging.getLogger("freehold_shop.supervisor")
 _HTTP_DRAIN_SECONDS = 5
 _READY_POLL_SECONDS = 0.05
+_FIRST_WISHES_SECONDS = 5.0
 _RECEIVE_BYTES = 65_536
 
 
@@ -44,18 +46,33 @@ class Seat:
     settings: Settings | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Levers:
+    """What makes this process misbehave."""
+
+    duplicates: Switch = field(default_factory=Switch)
+    projections: Brake = field(default_factory=Brake)
+
+    def put(self, wishes: Wishes) -> None:
+        """As it is wished."""
+        self.duplicates.on = wishes.duplicates
+        self.projections.on = wishes.projections_slow
+
+
 async def serve(seats: Sequence[Seat], supervisor: socket.socket) -> None:
     """Run the services of these seats. Raises what stops them from starting."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    switch = Switch()
-    async with _running(seats, switch) as services:
+    lines, levers = Lines(), _Levers()
+    wishes = await _first_wishes(supervisor, lines)
+    levers.put(wishes)
+    async with _running(seats, levers, wishes) as services:
         servers = [_Server(_config(seat, services)) for seat in seats]
         async with asyncio.TaskGroup() as tasks:
             for seat, server in zip(seats, servers, strict=True):
                 tasks.create_task(server.serve(sockets=[seat.listener]))
-            obeying = tasks.create_task(_obey(supervisor, services, switch))
+            obeying = tasks.create_task(_obey(supervisor, lines, services, levers))
             await _until_ready(services, servers, stop)
             if not stop.is_set():
                 await loop.sock_sendall(supervisor, encode_line(Ready()))
@@ -67,7 +84,9 @@ async def serve(seats: Sequence[Seat], supervisor: socket.socket) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(seats: Sequence[Seat], switch: Switch) -> AsyncIterator[Mapping[str, RunningService]]:
+async def _running(
+    seats: Sequence[Seat], levers: _Levers, wishes: Wishes
+) -> AsyncIterator[Mapping[str, RunningService]]:
     """The services of the seats, on one broker connection."""
     settings = {seat.service: seat.settings for seat in seats if seat.settings is not None}
     async with contextlib.AsyncExitStack() as stack:
@@ -75,11 +94,15 @@ async def _running(seats: Sequence[Seat], switch: Switch) -> AsyncIterator[Mappi
         brokers: dict[str, Broker] = {}
         for name, chosen in settings.items():
             if chosen.broker not in brokers:
-                broker = DuplicatingBroker(open_broker(chosen.broker, chosen.broker_options), switch)
+                broker = DuplicatingBroker(open_broker(chosen.broker, chosen.broker_options), levers.duplicates)
                 await broker.open()
                 stack.push_async_callback(broker.close)
                 brokers[chosen.broker] = broker
-            services[name] = run_service(name, chosen, brokers[chosen.broker])
+            migrations = SERVICES[name].service.migrations
+            stores = braked(open_stores(chosen.database, chosen.database_options, migrations), levers.projections)
+            services[name] = run_service(name, chosen, brokers[chosen.broker], stores)
+            if name in wishes.relays_stopped:
+                services[name].roles = tuple(role for role in services[name].roles if role != "relay")
         for running in services.values():
             stack.push_async_callback(running.stop)
         outcomes = await asyncio.gather(*(running.start() for running in services.values()), return_exceptions=True)
@@ -132,14 +155,26 @@ async def _until_ready(
         await asyncio.sleep(_READY_POLL_SECONDS)
 
 
-async def _obey(supervisor: socket.socket, services: Mapping[str, RunningService], switch: Switch) -> None:
+async def _first_wishes(supervisor: socket.socket, lines: Lines) -> Wishes:
+    """What is wished of a process that starts: it misbehaves from the beginning, not a moment later."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_WISHES_SECONDS):
+            while content := await loop.sock_recv(supervisor, _RECEIVE_BYTES):
+                if heard := list(lines.feed(content)):
+                    return msgspec.json.decode(heard[-1], type=Wishes)
+    return Wishes()
+
+
+async def _obey(
+    supervisor: socket.socket, lines: Lines, services: Mapping[str, RunningService], levers: _Levers
+) -> None:
     """Do what the supervisor wishes, for as long as it lives."""
     loop = asyncio.get_running_loop()
-    lines = Lines()
     while content := await loop.sock_recv(supervisor, _RECEIVE_BYTES):
         for line in lines.feed(content):
             wishes = msgspec.json.decode(line, type=Wishes)
-            switch.on = wishes.duplicates
+            levers.put(wishes)
             for name, running in services.items():
                 await _set_relay(running, stopped=name in wishes.relays_stopped)
 

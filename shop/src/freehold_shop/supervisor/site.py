@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from freehold.errors import FreeholdError, Unavailable
 from freehold.messages import MessageType
@@ -71,11 +72,15 @@ class ShopSite:
         """Wish it of every child."""
         stopped = set(self.wishes.relays_stopped)
         stopped = stopped | {service} if on else stopped - {service}
-        self._wish(Wishes(self.wishes.duplicates, tuple(sorted(stopped))))
+        self._wish(replace(self.wishes, relays_stopped=tuple(sorted(stopped))))
 
     def duplicate_messages(self, *, on: bool) -> None:
         """Wish it of every child."""
-        self._wish(Wishes(on, self.wishes.relays_stopped))
+        self._wish(replace(self.wishes, duplicates=on))
+
+    def slow_projections(self, *, on: bool) -> None:
+        """Wish it of every child."""
+        self._wish(replace(self.wishes, projections_slow=on))
 
     def poison(self, *, on: bool) -> None:
         """From a process of its own: this one has no event loop. Whoever reads nothing was not poisoned."""

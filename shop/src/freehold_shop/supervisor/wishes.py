@@ -18,6 +18,7 @@ class Wishes(msgspec.Struct, frozen=True):
 
     duplicates: bool = False
     relays_stopped: tuple[str, ...] = ()
+    projections_slow: bool = False
 
 
 class Ready(msgspec.Struct, frozen=True):

@@ -45,6 +45,9 @@ class RecordingSite:
     def duplicate_messages(self, *, on: bool) -> None:
         self._note("duplicates", on)
 
+    def slow_projections(self, *, on: bool) -> None:
+        self._note("projections", on)
+
     def poison(self, *, on: bool) -> None:
         self._note("poison", on)
 

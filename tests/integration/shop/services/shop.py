@@ -15,11 +15,14 @@ from aiohttp import web
 from fastapi import FastAPI
 from tests.integration.shop.services.waiting import until
 
+from freehold.binding import Stores, open_stores
 from freehold.runtime import RunningService, Runtime
+from freehold.service import Service
 from freehold.settings import Settings
 from freehold_shop import settings as shop_settings
 from freehold_shop.assembly import SERVICES, create_app
 from freehold_shop.calls import close_calls
+from freehold_shop.faults.slowness import Brake, braked
 from freehold_shop.orders.domain import IN_FLIGHT
 from freehold_shop.providers import ProvidersClient
 from freehold_shop.providers.book import Book
@@ -81,9 +84,15 @@ class Shop:
 
 @asynccontextmanager
 async def running_shop(
-    directory: Path, *, hold_seconds: float = 900.0, databases: Mapping[str, str] | None = None
+    directory: Path,
+    *,
+    hold_seconds: float = 900.0,
+    databases: Mapping[str, str] | None = None,
+    brake: Brake | None = None,
 ) -> AsyncIterator[Shop]:
-    """Start everything but the gateway; on SQLite files, where no databases are given."""
+    """Start everything but the gateway; on SQLite files, where no databases are given. A `brake` is that of projections
+    everywhere.
+    """
     async with AsyncExitStack() as stack:
         ledger = Ledger(directory / "ledger")
         stack.callback(ledger.close)
@@ -102,7 +111,8 @@ async def running_shop(
         stack.push_async_callback(close_calls)
         settings = {name: _settings(name, directory, databases or {}) for name in SERVICES}
         declared = [each.service for each in SERVICES.values()]
-        runtime = await stack.enter_async_context(Runtime(*declared, settings=settings))
+        stores = {} if brake is None else {each.name: _braked(each, settings[each.name], brake) for each in declared}
+        runtime = await stack.enter_async_context(Runtime(*declared, settings=settings, stores=stores))
         await SERVICES["reference"].on_start(runtime["reference"])
         await until(lambda: _knows_countries(runtime["users"]))
         for name in SERVICES:
@@ -137,6 +147,10 @@ def _settings(name: str, directory: Path, databases: Mapping[str, str]) -> Setti
     return Settings.load(
         name, environ={}, database=database, broker=broker, poll_seconds=0.2, token_secret="a secret of this test alone"
     )
+
+
+def _braked(service: Service, settings: Settings, brake: Brake) -> Stores:
+    return braked(open_stores(settings.database, settings.database_options, service.migrations), brake)
 
 
 def _client(app: FastAPI, running: RunningService) -> httpx.AsyncClient:

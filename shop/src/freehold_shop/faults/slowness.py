@@ -1,0 +1,107 @@
+"""An event store that keeps projections waiting while a brake is on. Imports the event store port and the stores.
+
+Only what projections read is late, before a batch's transaction begins: appends, aggregates and other readers of the
+database are as quick as ever, and nobody finds a lock held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from freehold.binding import Stores
+from freehold.database import UnitOfWork
+from freehold.eventstore.store import (
+    EVERYTHING,
+    Append,
+    Appended,
+    Body,
+    EventFilter,
+    EventStore,
+    Page,
+    RecordedEvent,
+)
+
+__all__ = ["Brake", "BrakedEvents", "braked"]
+
+LATE_SECONDS: Final = (0.025, 0.075)
+
+
+@dataclass(slots=True)
+class Brake:
+    """On or off; asked before each batch."""
+
+    on: bool = False
+    _source: random.Random = field(default_factory=lambda: random.Random(4))
+
+    async def hold(self) -> None:
+        """Return later, while it is on."""
+        if self.on:
+            await asyncio.sleep(self._source.uniform(*LATE_SECONDS))
+
+
+def braked(stores: Stores, brake: Brake) -> Stores:
+    """The same stores, whose events come late to projections while the brake is on."""
+    return replace(stores, events=BrakedEvents(stores.events, brake))
+
+
+class BrakedEvents:
+    """Passes everything on to another event store; `read_all`, which projections follow by, waits for the brake."""
+
+    def __init__(self, events: EventStore, brake: Brake) -> None:
+        self._events = events
+        self._brake = brake
+
+    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+        """Append."""
+        return await self._events.append(unit, appends)
+
+    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+        """Append."""
+        return await self._events.append_alone(appends)
+
+    async def read_stream(
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 1000,
+        backwards: bool = False,
+        unit: UnitOfWork | None = None,
+    ) -> Sequence[RecordedEvent]:
+        """Read."""
+        return await self._events.read_stream(
+            stream, after=after, before=before, limit=limit, backwards=backwards, unit=unit
+        )
+
+    async def read_bodies(
+        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+    ) -> Sequence[Body]:
+        """Read."""
+        return await self._events.read_bodies(stream, after=after, limit=limit, unit=unit)
+
+    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+        """Read."""
+        return await self._events.version(stream, unit=unit)
+
+    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+        """Read, late."""
+        await self._brake.hold()
+        return await self._events.read_all(after, limit=limit, wanted=wanted)
+
+    async def head(self) -> int:
+        """Read."""
+        return await self._events.head()
+
+    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+        """Count."""
+        return await self._events.count(after, through, wanted, limit=limit)
+
+    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+        """Read."""
+        return await self._events.recorded_at(after, wanted)
