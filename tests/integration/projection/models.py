@@ -1,4 +1,5 @@
-"""A service with a read model of its own events, for the tests; `python -m` with a database's URL runs its projections.
+"""A service with a read model of its own events, for the tests; `python -m` with a database's URL runs its projections;
+with a number behind it, until it has handled so many events.
 
 `account` folds deposits: its balance, how many events it was made of, and the version of the last one, so that a lost,
 repeated or reordered event shows. `entry` has a row for each event, under the event's position.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from tests.integration.projection.dying import Doom
 
 from freehold import Retry, RunningService, Service, Settings, event, run
 from freehold.eventstore.store import Append, NewEvent, RecordedEvent
@@ -46,7 +48,9 @@ class ReadModel:
     entries: sa.Table
 
 
-def read_model(*, batch: bool = False, poison: AbstractSet[int] = frozenset(), **options: Any) -> ReadModel:
+def read_model(
+    *, batch: bool = False, poison: AbstractSet[int] = frozenset(), doom: Doom | None = None, **options: Any
+) -> ReadModel:
     """Declare it anew. Deposits of an amount in `poison` fail for as long as it stands there."""
     metadata = sa.MetaData()
     accounts = sa.Table(
@@ -70,6 +74,8 @@ def read_model(*, batch: bool = False, poison: AbstractSet[int] = frozenset(), *
     async def deposited(event: Deposited, recorded: RecordedEvent, write: ProjectionWrite) -> None:
         if event.amount in poison:
             raise ValueError("planned")
+        if doom is not None:
+            doom.handled()
         await write.sql.execute(
             f"INSERT INTO {write.name(accounts)} AS a (account, balance, events, version) VALUES ($1, $2, 1, $3)"
             " ON CONFLICT (account) DO UPDATE SET balance = a.balance + excluded.balance,"
@@ -114,7 +120,7 @@ async def append(running: RunningService, account: str, *amounts: int) -> None:
     await running.stores.events.append_alone([Append(f"account-{account}", events)])
 
 
-async def until(what: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None:
+async def until(what: Callable[[], Awaitable[object]], seconds: float = 90.0) -> None:
     """Wait for something that can only be looked at from outside."""
     async with asyncio.timeout(seconds):
         while not await what():  # noqa: ASYNC110 - a test looks from outside
@@ -135,7 +141,7 @@ async def caught_up(running: RunningService, model: ReadModel) -> bool:
 
 
 if __name__ == "__main__":
-    model = read_model(batch_limit=20)
+    model = read_model(batch_limit=20, doom=Doom(int(sys.argv[2]) if len(sys.argv) > 2 else 0))
     asyncio.run(
         run(
             model.service,

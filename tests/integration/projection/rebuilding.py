@@ -1,6 +1,7 @@
-"""A service that rebuilds a read model of many events, as a process to be killed: `python -m … URL VERSION`.
+"""A service that rebuilds a read model of many events, as a process: `python -m … URL VERSION EVENTS`.
 
-Version 1 and 2 write the same; a process of version 2 rebuilds what version 1 left, switches, and says so.
+Version 1 and 2 write the same; a process of version 2 rebuilds what version 1 left, switches, and says so; or kills
+itself when it has handled so many events.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from tests.integration.projection.dying import Doom
 
 from freehold import RunningService, Service, Settings, event
 from freehold.eventstore.store import Append, NewEvent, RecordedEvent
@@ -31,7 +33,7 @@ class Paid:
     cents: int
 
 
-def declared(version: int) -> tuple[Service, sa.Table]:
+def declared(version: int, doom: Doom | None = None) -> tuple[Service, sa.Table]:
     """Each customer's sum, how many payments, and a chain over them in order that no other order gives."""
     table = sa.Table(
         "payments_of",
@@ -52,6 +54,8 @@ def declared(version: int) -> tuple[Service, sa.Table]:
             " chain = (p.chain * 31 + excluded.cents) % 1000003",
             [(each.customer, each.cents) for each, _ in batch],
         )
+        if doom is not None:
+            doom.handled(len(batch))
 
     service = Service("shopkeeper")
     service.projects(projection)
@@ -94,17 +98,17 @@ def cold_fold(history: list[tuple[str, int]]) -> dict[str, tuple[int, int, int]]
     return found
 
 
-async def _main(url: str, version: int) -> None:
-    service, _ = declared(version)
+async def _main(url: str, version: int, dies_after: int) -> None:
+    service, _ = declared(version, Doom(dies_after))
     async with RunningService(service, settings_for(url), roles=["projections"]) as running:
         print("running", flush=True)  # noqa: T201 - tells the test
         while True:
             found = await running.stores.checkpoints.generations("payments-of")
             if any(each.version == version and each.state is GenerationState.LIVE for each in found):
                 break
-            await asyncio.sleep(0.05)  # the test kills this process meanwhile
+            await asyncio.sleep(0.05)  # it may kill itself meanwhile
         print("switched", flush=True)  # noqa: T201 - tells the test
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(_main(sys.argv[1], *map(int, sys.argv[2:])))

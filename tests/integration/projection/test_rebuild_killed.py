@@ -1,4 +1,4 @@
-"""A process that rebuilds a read model is killed at random moments; the result is that of a cold fold.
+"""A process that rebuilds a read model dies at random moments; the result is that of a cold fold.
 
 `FREEHOLD_REBUILD_EVENTS` and `FREEHOLD_REBUILD_KILLS` make it longer, `FREEHOLD_REBUILD_SEED` repeats a run.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import sys
 import time
 from dataclasses import dataclass
 
 import pytest
 import sqlalchemy as sa
+from tests.integration.projection.dying import killed
 from tests.integration.projection.rebuilding import append_history, cold_fold, declared, settings_for
 
 from freehold import RunningService
@@ -56,7 +56,7 @@ async def test_a_rebuild_that_is_killed_again_and_again_equals_a_cold_fold(url: 
         second, _ = declared(2)
         async with RunningService(second, settings_for(url), roles=()) as running:
             began = time.monotonic()
-            killed = await kill_again_and_again(url, Watch(running), draw)
+            deaths = await kill_again_and_again(url, Watch(running), draw)
             process = await started(url)
             assert await process.stdout.readline() == b"running\n"  # type: ignore[union-attr]  # it is a pipe
             assert await process.stdout.readline() == b"switched\n"  # type: ignore[union-attr]  # it is a pipe
@@ -66,43 +66,36 @@ async def test_a_rebuild_that_is_killed_again_and_again_equals_a_cold_fold(url: 
                 rows = (await tx.connection.execute(sa.select(table))).all()
             generations = await running.stores.checkpoints.generations("payments-of")
             checkpoints = await running.stores.checkpoints.checkpoints("payments-of", 2)
-    print(f"killed at {killed} events; {seconds:.1f} s, {EVENTS / seconds:.0f} events/s")  # noqa: T201 - to record it
+    print(f"killed at {deaths} events; {seconds:.1f} s, {EVENTS / seconds:.0f} events/s")  # noqa: T201 - to record it
     assert [(each.number, each.version, each.state.value) for each in generations] == [
         (1, 1, "retired"),
         (2, 2, "live"),
     ]
     assert sum(each.handled for each in checkpoints) == EVENTS
     assert {row[0]: tuple(row[1:]) for row in rows} == cold_fold(history)
-    assert len(killed) == KILLS
+    assert len(deaths) == KILLS
 
 
 async def kill_again_and_again(url: str, watch: Watch, draw: random.Random) -> list[int]:
-    """Kill at a random moment after some more has been handled: all kills fall into the rebuild."""
-    killed: list[int] = []
-    while len(killed) < KILLS:
-        process = await started(url)
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"running\n"
-        share = EVENTS * (len(killed) + draw.random()) / (KILLS + 1)
-        try:
-            while await watch.handled() < share and not await watch.switched():  # noqa: ASYNC110 - looks from outside
-                await asyncio.sleep(0.005)
-            await asyncio.sleep(draw.random() * 0.05)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            await process.wait()
+    """At a random moment after some more has been handled: all kills fall into the rebuild."""
+    found: list[int] = []
+    while len(found) < KILLS:
+        share = int(EVENTS * (len(found) + draw.random()) / (KILLS + 2))
+        process = await started(url, max(1, share - await watch.handled()))
+        assert killed(await process.wait())
         assert not await watch.switched(), "it was faster than it was to be killed: take more events"
-        killed.append(await watch.handled())
-    return killed
+        found.append(await watch.handled())
+    return found
 
 
-async def started(url: str) -> asyncio.subprocess.Process:
+async def started(url: str, dies_after: int = 0) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "tests.integration.projection.rebuilding",
         url,
         "2",
+        str(dies_after),
         stdout=asyncio.subprocess.PIPE,
     )
 
