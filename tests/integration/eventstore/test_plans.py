@@ -32,7 +32,9 @@ CROSS JOIN LATERAL (
 _QUESTIONS: Final[dict[str, tuple[str, int]]] = {
     "all": ("SELECT freehold_event_tail(50000, 100, '{}', '{}', 0, 1, NULL, NULL)", 100),
     "one type": ("SELECT freehold_event_tail(100, 100, '{a.rare}', '{}', 0, 1, NULL, NULL)", 3),
-    "types": ("SELECT freehold_event_tail(100, 100, '{a.rare,a.none,a.one}', '{}', 0, 1, NULL, NULL)", 105),
+    "types": ("SELECT freehold_event_tail(100, 100, '{a.rare,a.none,a.one}', '{}', 0, 1, NULL, NULL)", 100),
+    "rare types": ("SELECT freehold_event_tail(100, 100, '{a.rare,a.none}', '{}', 0, 1, NULL, NULL)", 203),
+    "categories": ("SELECT freehold_event_tail(100, 100, '{}', '{rare,order}', 0, 1, NULL, NULL)", 100),
     "category": ("SELECT freehold_event_tail(100, 100, '{}', '{rare}', 0, 1, NULL, NULL)", 3),
     "partition": ("SELECT freehold_event_tail(100, 10, '{}', '{}', 1, 4, NULL, NULL)", 41),
     "type and partition": ("SELECT freehold_event_tail(100, 10, '{a.rare}', '{}', 1, 4, NULL, NULL)", 4),

@@ -60,10 +60,6 @@ class PostgresDialect(Dialect):
         time: datetime = raw
         return time.astimezone(UTC)
 
-    def read_times(self, raws: Sequence[Any]) -> Sequence[datetime]:
-        """As they are where they are in UTC, as asyncpg gives them."""
-        return [raw if raw.tzinfo is UTC else raw.astimezone(UTC) for raw in raws]
-
     def now(self) -> object:
         """None, so that the server's time is taken, or the clock's."""
         return None if self.clock is None else self.clock.now()

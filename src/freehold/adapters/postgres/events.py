@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.events import COLUMNS, SqlEventStore, encode_headers
+from freehold.adapters.sql.events import SqlEventStore, columns, encode_headers
 from freehold.adapters.sql.store import sql_of
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError
@@ -35,6 +35,7 @@ from freehold.ids import stable_hash
 
 __all__ = ["PostgresEventStore"]
 
+_COLUMNS: Final = columns("date_part('epoch', recorded_at)")
 _LOCK_SPACE: Final = "freehold.stream/"
 _BODIES: Final = "SELECT version, type, schema_version, data FROM freehold_event_bodies($1, $2::bigint, $3::integer)"
 _VERSION_MAX: Final = 2**63 - 1
@@ -50,9 +51,9 @@ class PostgresEventStore(SqlEventStore):
 SELECT conflict, versions, positions FROM freehold_event_append($2::bigint[], $3::text[], $4::bigint[],
     {dialect.now_sql(1)}, $5::integer[], $6::bigint[], $7::text[], $8::smallint[], $9::text[], $10::integer[],
     $11::uuid[], $12::bytea[], $13::uuid[], $14::uuid[], $15::bigint[], $16::text[], $17::text[], $18::bytea[])"""
-        self._stream = f"SELECT {COLUMNS} FROM freehold_event_stream($1, $2::bigint, $3::bigint, $4::integer, $5)"
+        self._stream = f"SELECT {_COLUMNS} FROM freehold_event_stream($1, $2::bigint, $3::bigint, $4::integer, $5)"
         self._tail = f"""
-SELECT {COLUMNS} FROM freehold_event_tail($1::bigint, $2::integer, $3::text[], $4::text[], $5::integer, $6::integer,
+SELECT {_COLUMNS} FROM freehold_event_tail($1::bigint, $2::integer, $3::text[], $4::text[], $5::integer, $6::integer,
     $7::timestamptz, $8::timestamptz)"""
         self._count = """
 SELECT freehold_event_count($1::bigint, $2::bigint, $3::bigint, $4::text[], $5::text[], $6::integer, $7::integer,

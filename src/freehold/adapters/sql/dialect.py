@@ -62,11 +62,6 @@ class Dialect(ABC):
     def read_time(self, raw: Any) -> datetime:
         """The time as the driver gave it, aware, in UTC."""
 
-    def read_times(self, raws: Sequence[Any]) -> Sequence[datetime]:
-        """A column of them at once: events that were appended together have one time."""
-        known = {raw: self.read_time(raw) for raw in set(raws)}
-        return [known[raw] for raw in raws]
-
     @abstractmethod
     def now(self) -> object:
         """The parameter that `now_sql` reads: None leaves the time to the engine."""

@@ -56,7 +56,7 @@ class SqliteDialect(Dialect):
 
     def read_time(self, raw: Any) -> datetime:
         """From microseconds since 1970."""
-        return _EPOCH + timedelta(0, 0, raw)
+        return _EPOCH + timedelta(microseconds=raw)
 
     def now(self) -> object:
         """The clock's time."""

@@ -11,9 +11,9 @@ from typing import Final, cast
 
 from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.events import COLUMNS, SqlEventStore, encode_headers
+from freehold.adapters.sql.events import SqlEventStore, columns, encode_headers
 from freehold.adapters.sql.store import sql_of
-from freehold.adapters.sqlite.wanted import by_index, by_time, selection
+from freehold.adapters.sqlite.wanted import by_index, by_time, selection, several
 from freehold.database import UnitOfWork
 from freehold.eventstore.expectation import check_appends, conflict, is_met
 from freehold.eventstore.store import (
@@ -30,6 +30,7 @@ from freehold.eventstore.store import (
 
 __all__ = ["SqliteEventStore"]
 
+_COLUMNS: Final = columns("recorded_at / 1000000.0")
 _VERSION_MAX: Final = 2**63 - 1
 _WINDOW_MIN: Final = 20_000
 """How many positions a call looks at, at least, where rows have to be looked at one by one."""
@@ -50,7 +51,7 @@ class SqliteEventStore(SqlEventStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        stream = f"SELECT {COLUMNS} FROM freehold_event WHERE stream = $1 AND version > $2 AND version < $3"
+        stream = f"SELECT {_COLUMNS} FROM freehold_event WHERE stream = $1 AND version > $2 AND version < $3"
         self._forwards = f"{stream} ORDER BY version LIMIT $4"
         self._backwards = f"{stream} ORDER BY version DESC LIMIT $4"
 
@@ -134,7 +135,7 @@ class SqliteEventStore(SqlEventStore):
             if settled <= after:
                 return Page((), after)
             ceiling = await self._ceiling(sql, after, settled, limit, wanted)
-            rows = await self._select(sql, COLUMNS, after, ceiling, limit, wanted)
+            rows = await self._rows_to(sql, after, ceiling, limit, wanted)
             if len(rows) < limit:
                 if not rows and ceiling < settled and by_time(wanted):
                     ceiling = await self._leap(sql, ceiling, settled, wanted)
@@ -167,6 +168,22 @@ class SqliteEventStore(SqlEventStore):
         first = await self._select(sql, "position", after, settled, 1, along)
         window = max(_WINDOW_MIN, 2 * limit * wanted.partitions)
         return min(settled, first[0][0] - 1 + window) if first else settled
+
+    async def _rows_to(
+        self, sql: SqlConnection, after: int, ceiling: int, limit: int, wanted: EventFilter
+    ) -> Sequence[Row]:
+        """Rows in order.
+
+        Several types are looked for row by row in the next few positions first: where they are most of what happens,
+        that is all of the page. Their indexes give a page of each of them, to be sorted.
+        """
+        near, rows = after, list[Row]()
+        if several(wanted):
+            near = min(ceiling, after + 2 * limit * wanted.partitions)
+            rows += await sql.fetch(*selection(self._dialect, _COLUMNS, after, near, limit, wanted, walk=True))
+        if len(rows) < limit and (near < ceiling or near == after):
+            rows += await self._select(sql, _COLUMNS, near, ceiling, limit - len(rows), wanted)
+        return rows
 
     async def _leap(self, sql: SqlConnection, after: int, settled: int, wanted: EventFilter) -> int:
         """The position before the next event of a span of time."""

@@ -12,7 +12,7 @@ from typing import Final
 from freehold.adapters.sql.dialect import Dialect
 from freehold.eventstore.store import EventFilter
 
-__all__ = ["by_index", "by_time", "selection"]
+__all__ = ["by_index", "by_time", "selection", "several"]
 
 _TERMS_MAX: Final = 100
 """A compound SELECT has 500 terms at most, and beyond some of them one walk along the positions is cheaper."""
@@ -28,16 +28,29 @@ def by_index(wanted: EventFilter) -> EventFilter:
     return EventFilter()
 
 
+def several(wanted: EventFilter) -> bool:
+    """Whether an index would be read once for each of several types or categories, and the rows sorted."""
+    indexed = by_index(wanted)
+    return len(indexed.types) + len(indexed.categories) > 1
+
+
 def by_time(wanted: EventFilter) -> bool:
     """Whether a span of time is wanted."""
     return wanted.recorded_from is not None or wanted.recorded_to is not None
 
 
 def selection(
-    dialect: Dialect, columns: str, after: int, through: int, limit: int, wanted: EventFilter
+    dialect: Dialect,
+    columns: str,
+    after: int,
+    through: int,
+    limit: int,
+    wanted: EventFilter,
+    *,
+    walk: bool = False,
 ) -> tuple[str, list[object]]:
-    """The statement and its parameters."""
-    indexed = by_index(wanted)
+    """The statement and its parameters. A `walk` looks at row after row, whatever is wanted."""
+    indexed = EventFilter() if walk else by_index(wanted)
     parameters: list[object] = [after, through, limit]
     rest = replace(
         wanted,

@@ -145,6 +145,8 @@ $$;
 -- A page. Its last row, where the page is not full, has no stream: its position is what the page reaches through.
 -- Whoever filters by more than one thing reads along one index and looks at each row: no more than so many positions in
 -- one call, from the first row on. What the time leaves out is leapt over along the index of times.
+-- Several types, or categories, are looked for row by row in the next few positions first: where they are most of what
+-- happens, that is all of the page, and it is in order. Their indexes give a page of each of them, to be sorted.
 CREATE FUNCTION freehold_event_tail(
     after bigint, most integer, wanted_types text[], wanted_categories text[], part integer, parts integer,
     since timestamptz, until timestamptz)
@@ -153,11 +155,13 @@ LANGUAGE plpgsql VOLATILE
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     settled bigint := freehold_event_settled();
-    by_type boolean := cardinality(wanted_types) > 0;
-    by_category boolean := cardinality(wanted_categories) > 0;
-    by_time boolean := since IS NOT NULL OR until IS NOT NULL;
+    types CONSTANT integer := cardinality(wanted_types);
+    categories CONSTANT integer := cardinality(wanted_categories);
+    by_time CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
     ceiling bigint := settled;
-    given bigint;
+    near bigint := after;
+    given bigint := 0;
+    remaining bigint := most;
     through freehold_event;
 BEGIN
     IF settled < 0 THEN
@@ -165,39 +169,67 @@ BEGIN
         RETURN NEXT through;
         RETURN;
     END IF;
-    IF parts > 1 OR by_time OR (by_type AND by_category) THEN
+    IF parts > 1 OR by_time OR (types > 0 AND categories > 0) THEN
         ceiling := least(settled, freehold_event_first(after, settled, wanted_types, wanted_categories) - 1
             + greatest(20000, 2 * most * parts));
     END IF;
-    IF by_type THEN
+    IF types > 1 OR (types = 0 AND categories > 1) THEN
+        near := least(ceiling, after + 2 * most * parts);
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.position > after AND e.position <= near
+                AND (types = 0 OR e.type = ANY (wanted_types))
+                AND (categories = 0 OR e.category = ANY (wanted_categories))
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+            ORDER BY e.position LIMIT most;
+        GET DIAGNOSTICS given = ROW_COUNT;
+        remaining := most - given;
+    END IF;
+    IF remaining = 0 THEN
+        RETURN;
+    ELSIF types = 1 THEN
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.type = wanted_types[1] AND e.position + 0 > after AND e.position + 0 <= ceiling
+                AND (categories = 0 OR e.category = ANY (wanted_categories))
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+            ORDER BY e.position + 0 LIMIT remaining;
+    ELSIF types > 1 THEN
         RETURN QUERY SELECT r.*
             FROM unnest(wanted_types) AS w (name) CROSS JOIN LATERAL (
                 SELECT e.* FROM freehold_event AS e
-                WHERE e.type = w.name AND e.position + 0 > after AND e.position + 0 <= ceiling
-                AND (NOT by_category OR e.category = ANY (wanted_categories))
+                WHERE e.type = w.name AND e.position + 0 > near AND e.position + 0 <= ceiling
+                AND (categories = 0 OR e.category = ANY (wanted_categories))
                 AND (parts = 1 OR e.bucket % parts = part)
                 AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
-                ORDER BY e.position + 0 LIMIT most
+                ORDER BY e.position + 0 LIMIT remaining
             ) AS r
-            ORDER BY r.position LIMIT most;
-    ELSIF by_category THEN
+            ORDER BY r.position LIMIT remaining;
+    ELSIF categories = 1 THEN
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.category = wanted_categories[1] AND e.position + 0 > after AND e.position + 0 <= ceiling
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+            ORDER BY e.position + 0 LIMIT remaining;
+    ELSIF categories > 1 THEN
         RETURN QUERY SELECT r.*
             FROM unnest(wanted_categories) AS w (name) CROSS JOIN LATERAL (
                 SELECT e.* FROM freehold_event AS e
-                WHERE e.category = w.name AND e.position + 0 > after AND e.position + 0 <= ceiling
+                WHERE e.category = w.name AND e.position + 0 > near AND e.position + 0 <= ceiling
                 AND (parts = 1 OR e.bucket % parts = part)
                 AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
-                ORDER BY e.position + 0 LIMIT most
+                ORDER BY e.position + 0 LIMIT remaining
             ) AS r
-            ORDER BY r.position LIMIT most;
+            ORDER BY r.position LIMIT remaining;
     ELSE
         RETURN QUERY SELECT e.* FROM freehold_event AS e
             WHERE e.position > after AND e.position <= ceiling
                 AND (parts = 1 OR e.bucket % parts = part)
                 AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
-            ORDER BY e.position LIMIT most;
+            ORDER BY e.position LIMIT remaining;
     END IF;
-    GET DIAGNOSTICS given = ROW_COUNT;
+    GET DIAGNOSTICS remaining = ROW_COUNT;
+    given := given + remaining;
     IF given < most THEN
         IF by_time AND given = 0 AND ceiling < settled THEN
             ceiling := coalesce((
