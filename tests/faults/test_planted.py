@@ -33,10 +33,11 @@ async def test_the_system_as_it_is_breaks_nothing(tmp_path: Path) -> None:
 
 
 async def test_acknowledging_before_the_commit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def take(self: ConsumerRunner, batch: Batch) -> None:
-        with contextlib.suppress(LeaseLost):
-            await batch.settle(len(batch.deliveries))
-        await self._handle(batch)
+    async def take(self: ConsumerRunner, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            with contextlib.suppress(LeaseLost):
+                await batch.settle(len(batch.deliveries))
+        await self._handle(batches, [0] * len(batches))
 
     monkeypatch.setattr(ConsumerRunner, "_take", take)
     assert any(breach.endswith("lost") for breach in await breaches(tmp_path))

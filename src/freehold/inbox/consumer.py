@@ -1,9 +1,9 @@
 """The loop that brings messages from the broker to the handlers. Pattern: imports the foundation, the ports, its
 package.
 
-A batch is handled in one transaction and acknowledged after its commit. Where that fails, its messages are handled one
-by one. A message that was handed out before is never batched: if it kills its consumer again, it is known which one it
-was.
+A batch is handled in one transaction and acknowledged after its commit; where it pays, batches of several partitions
+share one. Where that fails, the messages are handled one by one. A message that was handed out before is never batched:
+if it kills its consumer again, it is known which one it was.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ _BROKER_OUTAGE = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=2.0
 class ConsumerRunner(Runner):
     """Reads the topics of a service as one member of its group, with several batches of different partitions at once.
 
-    `batch_limit` bounds what one transaction handles. A message handed out more than `killed_attempts_max` times
-    without an end is taken for one that kills its consumer, and becomes a dead letter.
+    `batch_limit` bounds what one transaction handles. What several partitions have ready goes together in one, unless
+    another worker is free to take it and the database lets them write side by side. With `linger_seconds` it always
+    does, and after a fetch that did not fill `batch_limit` that time passes before the next, so that one transaction
+    handles more; the first message after an idle time never waits, a stop or `wake` ends the wait. A message handed out
+    more than `killed_attempts_max` times without an end is taken for one that kills its consumer, and becomes a dead
+    letter.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class ConsumerRunner(Runner):
         batch_limit: int = 64,
         killed_attempts_max: int = 5,
         fetch_wait_seconds: float = 5.0,
+        linger_seconds: float = 0.0,
     ) -> None:
         super().__init__(f"consumer {dispatcher.consumer}", clock=dispatcher.post.clock)
         self._dispatcher = dispatcher
@@ -56,7 +61,12 @@ class ConsumerRunner(Runner):
         self._batch_limit = batch_limit
         self._killed_attempts_max = killed_attempts_max
         self._fetch_wait_seconds = fetch_wait_seconds
+        self._linger_seconds = linger_seconds
         self._attempts = Attempts(dispatcher, self._stop)
+        self._gate = asyncio.Lock()
+        self._fetch_at = 0.0
+        self._handling = 0
+        self._side_by_side = dispatcher.post.database.features.concurrent_writers and not linger_seconds
 
     @property
     def counters(self) -> Counters:
@@ -80,69 +90,100 @@ class ConsumerRunner(Runner):
         try:
             while not self.stopping:
                 try:
-                    batch = await self._fetch(consumer, stopped)
+                    batches = await self._fetch(consumer, stopped)
                 except Unavailable as error:
                     outages += 1
                     self.last_error = error
                     await self._pause(outages)
                     continue
                 outages = 0
-                if batch is not None:
-                    await self._take(batch)
+                self._handling += 1
+                try:
+                    for group in _groups(batches):
+                        await self._take(group)
+                finally:
+                    self._handling -= 1
                 self.healthy()
         finally:
             stopped.cancel()
 
-    async def _fetch(self, consumer: Consumer, stopped: asyncio.Task[Any]) -> Batch | None:
+    async def _fetch(self, consumer: Consumer, stopped: asyncio.Task[Any]) -> Sequence[Batch]:
         """Fetch, but for a stop: a fetch is given up then, and what it took is given back by leaving the group."""
-        fetching = asyncio.create_task(self._consume(consumer))
+        fetching = asyncio.create_task(self._gather(consumer))
         try:
             await asyncio.wait([fetching, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not fetching.done():
                 fetching.cancel()
                 await asyncio.wait({fetching})
-        return None if fetching.cancelled() else fetching.result()
+        return () if fetching.cancelled() else fetching.result()
 
-    async def _consume(self, consumer: Consumer) -> Batch | None:
-        return await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
+    async def _gather(self, consumer: Consumer) -> Sequence[Batch]:
+        """Fetch a batch, and what goes along with it; one worker at a time, or the ready ones would be scattered."""
+        async with self._gate:
+            pause_seconds = self._fetch_at - self.clock.monotonic()
+            if pause_seconds > 0:
+                await self.wait(pause_seconds)
+            first = await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
+            if first is None:
+                return ()
+            batches = [first]
+            room = self._batch_limit - len(first.deliveries)
+            while room > 0 and not _came_before(batches[-1]) and not self._others_are_free():
+                try:
+                    more = await consumer.fetch(room, 0.0)
+                except FreeholdError:
+                    break  # what was fetched is handled, and the next fetch raises it again
+                if more is None:
+                    break
+                batches.append(more)
+                room -= len(more.deliveries)
+            if room > 0 and self._linger_seconds:
+                self._fetch_at = self.clock.monotonic() + self._linger_seconds
+            return batches
 
-    async def _take(self, batch: Batch) -> None:
-        """Handle a batch and settle it, as far as it came."""
-        done = 0
+    def _others_are_free(self) -> bool:
+        """Whether another worker may take what is ready, and handle it while this one handles what it has."""
+        return self._side_by_side and self._handling < self._workers - 1
+
+    async def _take(self, batches: Sequence[Batch]) -> None:
+        """Handle batches and settle them, as far as each came."""
+        done = [0] * len(batches)
         try:
-            done = await self._handle(batch)
+            await self._handle(batches, done)
         finally:
-            try:
-                await batch.settle(done)
-            except (LeaseLost, Unavailable) as error:
-                # Whoever has the partition now is handed the same messages; the receipts tell that they were handled.
-                _log.info(
-                    "%s: %s partition %d comes again (%s)", self.name, batch.topic, batch.partition, error.message
-                )
+            await asyncio.gather(*map(self._settle, batches, done))
 
-    async def _handle(self, batch: Batch) -> int:
-        """Return how many deliveries, from the first on, have come to an end."""
-        heard: dict[str, int] = {}
-        works = [
-            self._reader.read(
-                each.document, topic=batch.topic, position=each.position, attempt=each.attempt, heard=heard
-            )
-            for each in batch.deliveries
-        ]
-        again = next((n for n, each in enumerate(batch.deliveries) if each.attempt <= 1), len(works))
-        done = 0
+    async def _settle(self, batch: Batch, done: int) -> None:
         try:
-            suspicious = True
-            for work in works[:again]:
-                if work is not None:
-                    suspicious = await self._isolated(work, suspicious=suspicious)
-                done += 1
-            await self._together([work for work in works[again:] if work is not None], heard)
-            done = len(works)
+            await batch.settle(done)
+        except (LeaseLost, Unavailable) as error:
+            # Whoever has the partition now is handed the same messages; the receipts tell that they were handled.
+            _log.info("%s: %s partition %d comes again (%s)", self.name, batch.topic, batch.partition, error.message)
+
+    async def _handle(self, batches: Sequence[Batch], done: list[int]) -> None:
+        """Note in `done` how many deliveries of each batch, from the first on, have come to an end."""
+        heard: dict[str, int] = {}
+        together: list[Work] = []
+        try:
+            for number, batch in enumerate(batches):
+                works = [
+                    self._reader.read(
+                        each.document, topic=batch.topic, position=each.position, attempt=each.attempt, heard=heard
+                    )
+                    for each in batch.deliveries
+                ]
+                again = next((n for n, each in enumerate(batch.deliveries) if each.attempt <= 1), len(works))
+                suspicious = True
+                for work in works[:again]:
+                    if work is not None:
+                        suspicious = await self._isolated(work, suspicious=suspicious)
+                    done[number] += 1
+                together.extend(work for work in works[again:] if work is not None)
+            await self._together(together, heard)
+            done[:] = [len(batch.deliveries) for batch in batches]
         except Stopping:
             _log.info("%s: stopped while the database was away", self.name)
-        return done
 
     async def _isolated(self, work: Work, *, suspicious: bool) -> bool:
         """Handle a message that was handed out before; returns whether the next may be the one that kills.
@@ -180,3 +221,14 @@ class ConsumerRunner(Runner):
     async def _pause(self, outages: int) -> None:
         decision = _BROKER_OUTAGE.decide(min(outages, 64))
         await self.wait(decision.delay_seconds if isinstance(decision, RetryAfter) else 2.0)
+
+
+def _came_before(batch: Batch) -> bool:
+    """Whether something of a batch was handed out before: it is handled by itself."""
+    return any(each.attempt > 1 for each in batch.deliveries)
+
+
+def _groups(batches: Sequence[Batch]) -> Sequence[Sequence[Batch]]:
+    """What goes in one transaction."""
+    fresh = [batch for batch in batches if not _came_before(batch)]
+    return [group for group in (fresh, *([batch] for batch in batches if _came_before(batch))) if group]

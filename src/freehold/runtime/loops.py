@@ -169,6 +169,7 @@ class Loops:
                 workers=self.settings.workers,
                 batch_limit=self.settings.batch_limit,
                 killed_attempts_max=self.settings.killed_attempts_max,
+                linger_seconds=self.service.linger_seconds,
             )
         ]
 

@@ -106,7 +106,9 @@ class Turned:
         """Hand out what is new as one batch."""
         documents = self.log.documents[self.read :]
         deliveries = [Delivery(each, 1, f"0/{self.read + number}") for number, each in enumerate(documents)]
-        self.read += await self.consumer._handle(HandedOut("teller.events", 0, deliveries))
+        done = [0]
+        await self.consumer._handle([HandedOut("teller.events", 0, deliveries)], done)
+        self.read += done[0]
 
     async def try_deferred(self) -> None:
         await self.deferred._handle_all(await self.reader.stores.inbox.claim_due("listener", 16, 60.0))

@@ -249,7 +249,9 @@ class Machine(RuleBasedStateMachine):
         if not documents:
             return
         deliveries = [Delivery(each, 1, f"{partition}/{begin + n}") for n, each in enumerate(documents)]
-        done = await self.consumer._handle(HandedOut("machine.events", partition, deliveries))
+        ended = [0]
+        await self.consumer._handle([HandedOut("machine.events", partition, deliveries)], ended)
+        (done,) = ended
         if not again:
             self.positions[partition] = begin + done
 

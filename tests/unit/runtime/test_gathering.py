@@ -1,0 +1,202 @@
+"""Which batches share a transaction, and how long a consumer lingers for a fuller one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+from tests.unit.runtime.trial import Happened, envelope_of, eventually, memory_broker, settings_for
+
+from freehold import RunningService, Service, Transaction
+from freehold.broker import Batch, Consumer, Delivery, Subscription
+from freehold.conformance.harness import ManualClock
+from freehold.errors import DeclarationError, Unavailable
+from freehold.inbox.consumer import ConsumerRunner
+from freehold.messages import encode_envelope
+
+
+@dataclass
+class Batched:
+    partition: int
+    deliveries: Sequence[Delivery]
+    topic: str = "elsewhere.events"
+    settled: int | None = None
+
+    async def settle(self, acknowledged: int) -> None:
+        assert self.settled is None
+        self.settled = acknowledged
+
+
+def batch(partition: int, *numbers: int, attempt: int = 1) -> Batched:
+    envelopes = [envelope_of(Happened(f"k{partition}", number)) for number in numbers]
+    return Batched(partition, [Delivery(encode_envelope(each), attempt, str(each.id)) for each in envelopes])
+
+
+@dataclass
+class Scripted:
+    """A broker whose one consumer hands out what it is given, each in one fetch. `asked` are the fetches' limits."""
+
+    ready: list[Batched | Exception] = field(default_factory=list)
+    asked: list[tuple[int, bool]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def subscribe(self, subscription: Subscription) -> Consumer:
+        return self
+
+    async def fetch(self, limit: int, wait_seconds: float) -> Batch | None:
+        self.asked.append((limit, wait_seconds > 0))
+        if not self.ready and wait_seconds:
+            self.news.clear()
+            await self.news.wait()
+        if not self.ready:
+            return None
+        given = self.ready.pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    async def close(self) -> None:
+        return
+
+    def bring(self, *batches: Batched) -> None:
+        self.ready.extend(batches)
+        self.news.set()
+
+
+@dataclass
+class Trial:
+    """A consumer and what it did: the numbers that each transaction handled."""
+
+    runner: ConsumerRunner
+    broker: Scripted
+    clock: ManualClock
+    transactions: list[list[int]]
+
+
+@asynccontextmanager
+async def consuming(
+    *ready: Batched | Exception,
+    side_by_side: bool = False,
+    workers: int = 1,
+    linger_seconds: float = 0.0,
+    limit: int = 8,
+) -> AsyncIterator[Trial]:
+    service, clock, broker = Service("trial"), ManualClock(), Scripted(list(ready))
+    transactions: list[list[int]] = []
+    handled: dict[int, list[int]] = {}
+
+    @service.handles(Happened)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        if id(tx.unit) not in handled:
+            handled[id(tx.unit)] = []
+            transactions.append(handled[id(tx.unit)])
+            kept.append(tx.unit)
+        handled[id(tx.unit)].append(event.number)
+
+    kept: list[object] = []
+    settings = settings_for("trial")
+    async with RunningService(service, settings, broker=memory_broker(), roles=(), clock=clock) as running:
+        features = replace(running.stores.database.features, concurrent_writers=side_by_side)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(running.stores.database), "features", features)
+            runner = ConsumerRunner(
+                running.loops._dispatcher(),
+                running.loops._reader(),
+                broker,  # type: ignore[arg-type] # a consumer subscribes, and nothing else
+                service.topics,
+                workers=workers,
+                batch_limit=limit,
+                linger_seconds=linger_seconds,
+            )
+        await runner.start()
+        try:
+            yield Trial(runner, broker, clock, transactions)
+        finally:
+            await runner.stop()
+
+
+async def test_what_several_partitions_have_ready_shares_a_transaction_and_each_is_settled() -> None:
+    batches = [batch(0, 1, 2), batch(1, 3), batch(2, 4)]
+    async with consuming(*batches) as trial:
+        await eventually(lambda: all(each.settled is not None for each in batches))
+    assert trial.transactions == [[1, 2, 3, 4]]
+    assert [each.settled for each in batches] == [2, 1, 1]
+
+
+async def test_together_they_hold_no_more_than_a_transaction_may() -> None:
+    batches = [batch(0, 1, 2, 3), batch(1, 4, 5), batch(2, 6)]
+    async with consuming(*batches, limit=5) as trial:
+        await eventually(lambda: batches[-1].settled is not None)
+    assert trial.transactions == [[1, 2, 3, 4, 5], [6]]
+    assert trial.broker.asked[:3] == [(5, True), (2, False), (5, True)]
+
+
+async def test_what_came_before_is_handled_by_itself() -> None:
+    batches = [batch(0, 1), batch(1, 2, 3, attempt=2), batch(2, 4)]
+    async with consuming(*batches) as trial:
+        await eventually(lambda: batches[-1].settled is not None)
+    assert trial.transactions == [[1], [2], [3], [4]]
+
+
+async def test_where_transactions_go_side_by_side_a_free_worker_takes_its_own() -> None:
+    batches = [batch(0, 1), batch(1, 2)]
+    async with consuming(*batches, side_by_side=True, workers=2) as trial:
+        await eventually(lambda: all(each.settled is not None for each in batches))
+    assert trial.transactions == [[1], [2]]
+
+
+async def test_a_broker_that_goes_away_in_between_leaves_what_was_fetched() -> None:
+    batches = [batch(0, 1), batch(1, 2)]
+    async with consuming(batches[0], Unavailable("planned"), batches[1]) as trial:
+        await eventually(lambda: all(each.settled is not None for each in batches))
+    assert trial.transactions == [[1], [2]]
+
+
+async def test_after_a_batch_that_was_not_full_a_consumer_lingers_once() -> None:
+    first, second, third = batch(0, 1), batch(0, 2), batch(1, 3)
+    async with consuming(first, linger_seconds=0.5) as trial:
+        await eventually(lambda: first.settled is not None)
+        trial.broker.bring(second, third)
+        await eventually(lambda: bool(trial.clock._sleepers))  # it lingers
+        assert second.settled is None
+        trial.clock.advance(0.5)
+        await eventually(lambda: third.settled is not None)
+        assert trial.transactions == [[1], [2, 3]]
+        trial.clock.advance(5.0)
+        last = batch(0, 4)
+        trial.broker.bring(last)
+        await eventually(lambda: last.settled is not None)
+
+
+async def test_a_full_batch_is_followed_at_once() -> None:
+    batches = [batch(0, 1, 2), batch(0, 3, 4)]
+    async with consuming(*batches, linger_seconds=3600.0, limit=2):
+        await eventually(lambda: batches[-1].settled is not None)
+
+
+async def test_a_stop_ends_the_linger_and_takes_nothing_more() -> None:
+    first, second = batch(0, 1), batch(0, 2)
+    async with consuming(first, linger_seconds=3600.0) as trial:
+        await eventually(lambda: first.settled is not None)
+        trial.broker.bring(second)
+        await trial.runner.stop(30.0)
+    assert second.settled is None
+    assert trial.transactions == [[1]]
+
+
+async def test_who_waits_may_end_the_linger() -> None:
+    first, second = batch(0, 1), batch(0, 2)
+    async with consuming(first, linger_seconds=3600.0) as trial:
+        await eventually(lambda: first.settled is not None)
+        trial.broker.bring(second)
+        trial.runner.wake()
+        await eventually(lambda: second.settled is not None)
+
+
+@pytest.mark.parametrize("seconds", [-0.1, 60.0])
+def test_a_linger_without_measure_is_refused(seconds: float) -> None:
+    with pytest.raises(DeclarationError, match="lingers"):
+        Service("trial", linger_seconds=seconds)
