@@ -131,7 +131,8 @@ class EngineDatabase(ABC):
         try:
             yield self._autocommitting(unit.sql)
         finally:
-            await uninterrupted(self._give(unit))
+            if self._units is None or not self._units.give_at_once(unit):
+                await uninterrupted(self._give(unit))
 
     async def upgrade(self) -> list[str]:
         """Apply what is missing, Freehold's own and the service's after it."""
