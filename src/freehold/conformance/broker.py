@@ -8,6 +8,7 @@ class TestMyBroker(BrokerConformance):
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 
@@ -182,11 +183,19 @@ class BrokerConformance(BrokerMembersConformance, BrokerFaultsConformance):
         """Two brokers, as two processes would have: a waiting consumer is woken, it does not poll."""
         async with opened(harness) as one, opened(harness) as two:
             consumer = await subscribe(one)
-            begun = time.monotonic()
-            assert await consumer.fetch(10, 0.3) is None
-            assert 0.25 < time.monotonic() - begun < 2.0
-            delays = []
-            for number in range(5):
+            waits, delays = list[float](), [math.inf]
+            for _ in range(10):
+                begun = time.monotonic()
+                assert await consumer.fetch(10, 0.3) is None
+                waits.append(time.monotonic() - begun)
+                if waits[-1] < 0.6:
+                    break
+            assert min(waits) > 0.25
+            assert waits[-1] < 0.6
+            # A busy machine is slow now and then; whoever polls always is.
+            for number in range(30):
+                if min(delays) < 0.1:
+                    break
                 waiting = asyncio.create_task(fetch(consumer))
                 await asyncio.sleep(0.05)
                 begun = time.monotonic()
@@ -209,12 +218,12 @@ class BrokerConformance(BrokerMembersConformance, BrokerFaultsConformance):
                 number += 1
                 await publish(broker, messages(["other"], 1, first=number))
                 consumer = await subscribe(broker, f"group-{number}")
-                seen = await collect(consumer, 1)
-                while (batch := await consumer.fetch(100, 0.05)) is not None:
+                seen: list[str] = []
+                while (batch := await consumer.fetch(100, 0.05 if seen else 2.0)) is not None:
                     seen.extend(read(batch))
                     await batch.settle(len(batch.deliveries))
                 await consumer.close()
-                return not numbers(seen, "key")
+                return bool(seen) and not numbers(seen, "key")
 
             await eventually(forgotten)
 

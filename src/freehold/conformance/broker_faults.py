@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from freehold.broker import Broker
+from freehold.broker import Batch, Broker
 from freehold.conformance.broker_harness import (
     BrokerHarness,
     collect,
@@ -25,7 +25,7 @@ from freehold.conformance.broker_harness import (
     subscribe,
 )
 from freehold.conformance.broker_worker import Worker
-from freehold.errors import Unavailable
+from freehold.errors import LeaseLost, Unavailable
 
 __all__ = ["BrokerFaultsConformance"]
 
@@ -44,11 +44,11 @@ class BrokerFaultsConformance:
             async with _outage(harness):
                 begun = time.monotonic()
                 assert await confirmed(broker, messages(["during"], 2), 1.0) == [False, False]
-                assert time.monotonic() - begun < 10.0
+                assert time.monotonic() - begun < 30.0
             await eventually(lambda: _answers(broker))
             await publish(broker, messages(["after"], 3))
             seen: list[str] = []
-            await asyncio.wait_for(members_until(consumer, seen, lambda: "after:2" in seen), 30.0)
+            await asyncio.wait_for(members_until(consumer, seen, lambda: "after:2" in seen), 60.0)
             assert numbers(list(dict.fromkeys(seen)), "after") == [0, 1, 2]
 
     async def test_what_was_confirmed_before_and_during_an_outage_is_kept_in_order(
@@ -61,12 +61,14 @@ class BrokerFaultsConformance:
             seen: list[str] = []
             consumer = await subscribe(broker)
             tasks.create_task(members_until(consumer, seen, lambda: len(set(seen)) == total))
-            publishing = tasks.create_task(_relay(broker, total))
+            away, refused = asyncio.Event(), asyncio.Event()
+            publishing = tasks.create_task(_relay(broker, total, away, refused))
             await eventually(lambda: _reached(seen, 30))
             async with _outage(harness):
-                await asyncio.sleep(0.3)
+                away.set()
+                await asyncio.wait_for(refused.wait(), 60.0)
             await asyncio.wait_for(publishing, 60.0)
-            await eventually(lambda: _reached(seen, total), 30.0)
+            await eventually(lambda: _reached(seen, total), 60.0)
         for key in _KEYS:
             found = numbers(list(dict.fromkeys(seen)), key)
             assert found == sorted(found)
@@ -111,8 +113,8 @@ class BrokerFaultsConformance:
                 worker.signal(signal.SIGCONT)
                 worker.say("settle")
                 assert await worker.line() == "lost"
-                await held.settle(1)
-            assert await collect(consumer, 2) == ["key:1", "key:2"]
+                first = await _settled(held)
+            assert await collect(consumer, 3 - first) == [f"key:{number}" for number in range(first, 3)]
 
 
 @asynccontextmanager
@@ -133,6 +135,15 @@ async def _frozen(worker: Worker, broker: Broker) -> bool:
     return written
 
 
+async def _settled(batch: Batch) -> int:
+    """Settle one; not where this process was paused for a lease itself, and the other one, awake again, went on."""
+    try:
+        await batch.settle(1)
+    except LeaseLost:
+        return 0
+    return 1
+
+
 async def _answers(broker: Broker) -> bool:
     try:
         await broker.ping(1.0)
@@ -145,11 +156,15 @@ async def _reached(seen: list[str], count: int) -> bool:
     return len(set(seen)) >= count
 
 
-async def _relay(broker: Broker, total: int) -> None:
-    """Publish in order; repeat from the first that was not confirmed."""
+async def _relay(broker: Broker, total: int, away: asyncio.Event, refused: asyncio.Event) -> None:
+    """Publish in order, half of it before the outage; repeat from the first that was not confirmed."""
     pending = list(messages(_KEYS, total))
     while pending:
+        if len(pending) <= total // 2:
+            await away.wait()
         batch = pending[:20]
         stored = await confirmed(broker, batch, 1.0)
+        if away.is_set() and not all(stored):
+            refused.set()
         pending = [message for message, done in zip(batch, stored, strict=True) if not done] + pending[20:]
         await asyncio.sleep(0.02)

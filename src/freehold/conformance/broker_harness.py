@@ -38,13 +38,15 @@ __all__ = [
     "needs",
     "numbers",
     "opened",
+    "pauses",
     "publish",
     "read",
     "subscribe",
 ]
 
 TOPIC = "conformance.events"
-_LIMIT_SECONDS = 20.0
+_LIMIT_SECONDS = 60.0
+_PULSE_SECONDS = 0.02
 
 
 class BrokerHarness(Protocol):
@@ -164,6 +166,24 @@ async def eventually(check: Callable[[], Any], limit_seconds: float = _LIMIT_SEC
             return answer
         assert time.monotonic() < deadline, "it did not become true in time"
         await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def pauses() -> AsyncIterator[list[float]]:
+    """How long, at a time and in seconds, this process did not come to run during a block."""
+    found = [0.0]
+
+    async def watch() -> None:
+        while True:
+            begun = time.monotonic()
+            await asyncio.sleep(_PULSE_SECONDS)
+            found.append(time.monotonic() - begun - _PULSE_SECONDS)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield found
+    finally:
+        watching.cancel()
 
 
 def first_times(documents: Sequence[str]) -> list[str]:

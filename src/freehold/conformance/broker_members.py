@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from freehold.broker import Broker
 from freehold.conformance.broker_harness import (
     BrokerHarness,
     collect,
@@ -18,6 +19,7 @@ from freehold.conformance.broker_harness import (
     messages,
     numbers,
     opened,
+    pauses,
     publish,
     read,
     subscribe,
@@ -109,15 +111,15 @@ class BrokerMembersConformance:
             assert (await collect(second, rest + 1))[-1] == "key:3"
 
     async def test_a_live_member_keeps_its_batch_for_longer_than_the_lease(self, harness: BrokerHarness) -> None:
-        """Slow work is no reason to take it away."""
+        """Slow work is no reason to take it away. A machine that stands still for a lease is: then it is tried anew."""
+        seconds, kept = harness.options.lease_seconds, False
         async with opened(harness) as one, opened(harness) as two:
-            first = await subscribe(one)
-            await publish(one, messages(["key"], 1))
-            slow = await fetch(first)
-            second = await subscribe(two)
-            assert await second.fetch(10, harness.options.lease_seconds * 2) is None
-            await slow.settle(1)
-            assert await second.fetch(10, 0.3) is None
+            for turn in range(10):
+                async with pauses() as paused:
+                    kept = await _keeps(one, two, f"conformance.turn-{turn}", 2 * seconds)
+                if kept or max(paused) < seconds / 3:
+                    break
+            assert kept
 
     async def test_closing_gives_the_partitions_back_at_once(self, harness: BrokerHarness) -> None:
         """Others do not wait for the lease: it is a minute here. What was handed out and not settled comes again."""
@@ -145,7 +147,7 @@ class BrokerMembersConformance:
             second = await subscribe(two)
             for batch in out:
                 await batch.settle(0)
-            assert (await fetch(second, wait_seconds=5.0)).deliveries
+            assert (await fetch(second, wait_seconds=30.0)).deliveries
 
     async def test_what_stops_being_subscribed_to_is_left_to_others(self, harness: BrokerHarness) -> None:
         """Members of a group may want different topics, as while a new version is rolled out."""
@@ -157,6 +159,23 @@ class BrokerMembersConformance:
             batch = await fetch(other)
             assert (batch.topic, read(batch)[0]) == ("conformance.others", "key:0")
             assert read(batch) == ["key:0", "key:1"][: len(batch.deliveries)]
+
+
+async def _keeps(one: Broker, two: Broker, topic: str, seconds: float) -> bool:
+    """Whether a batch stays with its holder for so long."""
+    first = await subscribe(one, topic=topic)
+    await publish(one, messages(["key"], 1, topic=topic))
+    slow = await fetch(first)
+    second = await subscribe(two, topic=topic)
+    try:
+        taken = await second.fetch(10, seconds)
+        await slow.settle(1)
+        return taken is None and await second.fetch(10, 0.3) is None
+    except LeaseLost:
+        return False
+    finally:
+        await first.close()
+        await second.close()
 
 
 async def _reached(seen: list[str], count: int) -> bool:

@@ -21,7 +21,7 @@ from freehold.errors import LeaseLost
 
 __all__ = ["Worker", "main"]
 
-_LINE_SECONDS = 30.0
+_LINE_SECONDS = 60.0
 
 
 class Worker:
