@@ -47,7 +47,7 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def client(url: str) -> AsyncIterator[ProvidersClient]:
-    async with ProvidersClient(url, timeout_seconds=5) as providers:
+    async with ProvidersClient(url, timeout_seconds=60) as providers:
         yield providers
 
 
@@ -214,15 +214,15 @@ async def test_a_lost_answer_had_its_effect_and_the_same_key_finds_it(client: Pr
 
 
 async def test_a_slow_provider_is_unavailable_after_the_time_limit(client: ProvidersClient, url: str) -> None:
-    await client.put_rules(Rules(latency_seconds=30))
-    async with ProvidersClient(url, timeout_seconds=0.1) as hasty:
+    await client.put_rules(Rules(latency_seconds=300))
+    async with ProvidersClient(url, timeout_seconds=1.0) as hasty:
         with pytest.raises(ProviderUnavailable) as caught:
             await hold(hasty)
     assert caught.value.outcome_unknown
 
 
 async def test_nobody_there_is_unavailable_without_effect() -> None:
-    async with ProvidersClient("http://127.0.0.1:9", timeout_seconds=2) as nobody:
+    async with ProvidersClient("http://127.0.0.1:9", timeout_seconds=60) as nobody:
         with pytest.raises(ProviderUnavailable) as caught:
             await nobody.check_health()
     assert not caught.value.outcome_unknown

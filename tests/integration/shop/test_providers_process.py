@@ -28,7 +28,9 @@ from freehold_shop.providers.errors import LedgerDamaged, LedgerWriteFailed
 from freehold_shop.providers.ledger import Ledger
 from freehold_shop.providers.wire import HoldRequest
 
-END_SECONDS = 20
+pytestmark = pytest.mark.timeout(600)
+
+END_SECONDS = 90
 
 
 class Providers:
@@ -85,7 +87,10 @@ async def test_whatever_was_answered_before_kill_is_there_after_the_restart(tmp_
                 return
 
     with running(ledger) as providers:
-        async with ProvidersClient(providers.url) as client, asyncio.TaskGroup() as workers:
+        async with (
+            ProvidersClient(providers.url, timeout_seconds=END_SECONDS) as client,
+            asyncio.TaskGroup() as workers,
+        ):
             for worker in range(8):
                 workers.create_task(hold_until_killed(client, worker))
             async with asyncio.timeout(END_SECONDS):
@@ -94,7 +99,7 @@ async def test_whatever_was_answered_before_kill_is_there_after_the_restart(tmp_
             providers.kill()
 
     with running(ledger) as providers:
-        async with ProvidersClient(providers.url) as client:
+        async with ProvidersClient(providers.url, timeout_seconds=END_SECONDS) as client:
             entries = [entry async for entry in client.entries()]
             assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
             assert len(answered) <= len(entries) <= len(answered) + 8
@@ -106,14 +111,14 @@ async def test_whatever_was_answered_before_kill_is_there_after_the_restart(tmp_
 async def test_the_state_is_rebuilt_from_the_ledger(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.ndjson"
     with running(ledger, "--fsync") as providers:
-        async with ProvidersClient(providers.url) as client:
+        async with ProvidersClient(providers.url, timeout_seconds=END_SECONDS) as client:
             captured = await client.capture((await hold(client, 1)).hold_id, idempotency_key="c")
             await client.refund(captured.capture_id, amount_pence=60, idempotency_key="r")
             voided = await hold(client, 2)
             await client.void(voided.hold_id, idempotency_key="v")
         assert providers.terminate() == 0
     with running(ledger) as providers:
-        async with ProvidersClient(providers.url) as client:
+        async with ProvidersClient(providers.url, timeout_seconds=END_SECONDS) as client:
             assert await client.capture(captured.hold_id, idempotency_key="c") == captured
             with pytest.raises(ProviderConflict, match="refund-above-captured"):
                 await client.refund(captured.capture_id, amount_pence=41, idempotency_key="r2")
@@ -129,12 +134,12 @@ async def test_the_state_is_rebuilt_from_the_ledger(tmp_path: Path) -> None:
 async def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.ndjson"
     with running(ledger) as providers:
-        async with ProvidersClient(providers.url) as client:
+        async with ProvidersClient(providers.url, timeout_seconds=END_SECONDS) as client:
             await hold(client, 1)
     whole = ledger.read_bytes()
     ledger.write_bytes(whole + whole[: len(whole) // 2])
     with running(ledger) as providers:
-        async with ProvidersClient(providers.url) as client:
+        async with ProvidersClient(providers.url, timeout_seconds=END_SECONDS) as client:
             await hold(client, 2)
             assert [entry.order_id async for entry in client.entries()] == ["order-1", "order-2"]
     assert ledger.read_bytes().startswith(whole)

@@ -162,10 +162,13 @@ async def test_poison_is_unreadable_to_the_service_that_gets_it() -> None:
 
 
 async def read_all(broker: Broker, topic: str) -> list[bytes]:
-    consumer = await broker.subscribe(Subscription(group=f"g{new_id()}", topics=frozenset({topic})))
+    group = f"g{new_id()}"
+    consumer = await broker.subscribe(Subscription(group=group, topics=frozenset({topic})))
     found: list[bytes] = []
     try:
-        while (batch := await consumer.fetch(100, 0.3)) is not None:
+        while any(each.pending for each in await broker.lag(group)):
+            batch = await consumer.fetch(100, 60.0)
+            assert batch is not None
             found += [delivery.document for delivery in batch.deliveries]
             await batch.settle(len(batch.deliveries))
     finally:

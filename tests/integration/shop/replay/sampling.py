@@ -23,6 +23,6 @@ async def replay_sample(shop: Shop, directory: Path, checkout: str) -> Outcome:
         state_directory=shop.state_directory,
         checkout=checkout,
         rejects=directory / "rejects.csv",
-        patience_seconds=60.0,
+        patience_seconds=300.0,
     )
     return await replay(wanted)

@@ -10,6 +10,8 @@ from tests.integration.shop.services.waiting import until
 
 from freehold_shop.providers import DeclineRules, Rules
 
+pytestmark = pytest.mark.timeout(600)
+
 BOTH = pytest.mark.parametrize("checkout", ["saga", "choreographed"])
 
 

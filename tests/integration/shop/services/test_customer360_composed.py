@@ -16,8 +16,10 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.integration.shop.services.shop import Shop, running_shop
+from tests.integration.shop.services.slowtime import slow_gateway
 from tests.integration.shop.services.waiting import until
 
+from freehold.composition import BUDGET_HEADER
 from freehold_shop import settings as shop_settings
 from freehold_shop.assembly import create_app
 from freehold_shop.calls import close_calls
@@ -25,9 +27,11 @@ from freehold_shop.gateway.app import create_gateway
 from freehold_shop.gateway.shape import PARTS, Customer360
 from freehold_shop.providers import Rules
 
+pytestmark = pytest.mark.timeout(600)
+
 
 class Counted:
-    """A service that counts what it is asked."""
+    """A service that counts what it is asked, and takes its time."""
 
     def __init__(self, app: ASGIApp, calls: Counter[str]) -> None:
         self._app = app
@@ -35,7 +39,8 @@ class Counted:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._calls[f"{scope['method']} {scope['path']}"] += 1
-        await self._app(scope, receive, send)
+        unhurried = [(name, value) for name, value in scope["headers"] if name != BUDGET_HEADER.encode()]
+        await self._app({**scope, "headers": unhurried}, receive, send)
 
 
 @asynccontextmanager
@@ -43,7 +48,7 @@ async def _served(app: ASGIApp) -> AsyncIterator[str]:
     """The application behind a socket of its own."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
@@ -68,7 +73,10 @@ async def composed_shop(directory: Path) -> AsyncIterator[tuple[Shop, httpx.Asyn
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[tuple[Shop, httpx.AsyncClient, Counter[str]]]:
+async def shop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Shop, httpx.AsyncClient, Counter[str]]]:
+    slow_gateway(monkeypatch)
     async with composed_shop(tmp_path) as made:
         yield made
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import uvicorn
 from aiohttp import web
+from tests.integration.shop.services.slowtime import SLOWER, slow_gateway
 
 from freehold_shop import settings as shop_settings
 from freehold_shop.calls import close_calls
@@ -60,8 +61,9 @@ class Played:
 
 
 @pytest.fixture
-async def played() -> AsyncIterator[Played]:
+async def played(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Played]:
     """Services of which shipping is down."""
+    slow_gateway(monkeypatch)
     services = Played()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", services.answer)
@@ -124,7 +126,7 @@ async def test_a_client_that_waits_no_longer_gets_what_there_is(gateway: httpx.A
 async def test_a_client_that_leaves_ends_the_calls_made_for_it(played: Played) -> None:
     server = uvicorn.Server(uvicorn.Config(create_gateway(), port=0, log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
@@ -132,7 +134,7 @@ async def test_a_client_that_leaves_ends_the_calls_made_for_it(played: Played) -
         writer.write(b"GET /orders/slow/details HTTP/1.1\r\nhost: shop\r\n\r\n")
         await played.waiting.wait()
         writer.close()
-    async with asyncio.timeout(0.7):  # the call's own limit is a second
+    async with asyncio.timeout(0.7 * SLOWER):  # the call's own limit is a second
         await played.given_up.wait()
     server.should_exit = True
     await serving

@@ -16,6 +16,8 @@ from freehold.runtime.projections import ProjectionActions
 from freehold_shop.gateway.shape import Customer360
 from freehold_shop.providers import DeclineRules, Rules
 
+pytestmark = pytest.mark.timeout(600)
+
 BOTH = pytest.mark.parametrize("checkout", ["saga", "choreographed"])
 LIFE = ["placed", "stock-reserved", "payment-held", "confirmed", "shipped", "delivered"]
 

@@ -32,6 +32,8 @@ from freehold_shop.shipping.contracts import ShipmentCreated
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 from freehold_shop.verify.folding import Stored, fold_overview, fold_profile
 
+pytestmark = pytest.mark.timeout(600)
+
 CUSTOMERS = ("c1", "c2", "c3")
 ORDERS_BEFORE = 4
 REBUILDS = 9

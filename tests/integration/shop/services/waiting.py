@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def until(holds: Callable[[], Awaitable[bool]], limit_seconds: float = 30.0) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], limit_seconds: float = 120.0) -> None:
     """Return once the condition holds."""
     async with asyncio.timeout(limit_seconds):
         while not await holds():  # noqa: ASYNC110 - the condition is in another database, which wakes nobody

@@ -12,7 +12,7 @@ from tests.integration.shop.verify.conftest import LEDGER, FinishedShop
 from freehold_shop.providers.wire import EntryKind, LedgerEntry
 from freehold_shop.verify.checks import ALL_CHECKS
 
-pytestmark = [pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.timeout(600)]
 
 SOLD = "(SELECT order_id FROM orders WHERE status = 'confirmed' LIMIT 1)"
 CONFIRMED_PAYMENT = "(SELECT order_id FROM payment WHERE status = 'captured' AND refunded_pence = 0 LIMIT 1)"
