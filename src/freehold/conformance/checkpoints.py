@@ -59,15 +59,24 @@ class CheckpointStoreConformance:
     """What every checkpoint store does."""
 
     async def test_a_generation_is_made_with_its_checkpoints(self, harness: StoresHarness) -> None:
-        """At the position given, one a partition; none for an inline projection."""
+        """At the position given, one a partition, none for an inline projection; and with the names of its tables."""
         stores = harness.first
         async with stores.database.begin() as unit:
             made = await stores.checkpoints.create(
-                unit, "summary", 1, version=7, partitions=3, state=LIVE, position=41, reason="the first"
+                unit,
+                "summary",
+                1,
+                version=7,
+                partitions=3,
+                state=LIVE,
+                position=41,
+                reason="the first",
+                tables=("a", "s.b"),
             )
             await stores.checkpoints.create(unit, "inline", 1, version=1, partitions=0, state=LIVE)
             assert [each.number for each in await stores.checkpoints.generations("summary", unit=unit)] == [1]
         assert (made.version, made.partitions, made.state, made.reason) == (7, 3, LIVE, "the first")
+        assert made.tables == ("a", "s.b")
         assert made.created_at == made.changed_at == harness.clock.now()
         assert [each.projection for each in await stores.checkpoints.generations()] == ["inline", "summary"]
         assert await stores.checkpoints.generations("summary") == [made]

@@ -60,6 +60,7 @@ async def _begin(
             state=GenerationState.LIVE,
             position=position,
             reason="first start",
+            tables=projection.generation_tables.names,
         )
         await projection.generation_tables.create(unit, number)
         await projection.generation_tables.show(unit, number)

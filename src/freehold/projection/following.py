@@ -23,6 +23,7 @@ from freehold.projection.beginning import begin_first
 from freehold.projection.declaration import Projection, Sink
 from freehold.projection.parking import Parking, describe
 from freehold.projection.runner import GenerationRunner
+from freehold.projection.sharing import lease_prefix
 from freehold.projection.store import CheckpointStore, Generation, GenerationState
 from freehold.transaction import Post
 
@@ -191,7 +192,7 @@ class ProjectionsRunner(Runner):
         projection = self._projections[generation.projection]
         if projection.sink is not None:
             await projection.sink.prepare(generation.number)
-        prefix = f"projection/{generation.projection}/{generation.number}/"
+        prefix = lease_prefix(generation.projection, generation.number)
         names = {f"{prefix}{partition}": partition for partition in range(generation.partitions)}
         runner = GenerationRunner(
             generation,

@@ -112,6 +112,7 @@ async def begin(unit: UnitOfWork, store: CheckpointStore, projection: Projection
         partitions=projection.partitions,
         state=GenerationState.BUILDING,
         reason=reason,
+        tables=projection.generation_tables.names,
     )
 
 
@@ -173,8 +174,10 @@ async def abandon(unit: UnitOfWork, store: CheckpointStore, name: str) -> Genera
 
 
 async def drop(unit: UnitOfWork, store: CheckpointStore, projection: Projection, number: int) -> None:
-    """Drop a retired generation with its tables. Raises `ConcurrencyConflict` for one that is not retired, `NotFound`,
-    and what the database says where readers of the old view have not ended.
+    """Drop a retired generation with the tables that it was made with.
+
+    Raises `ConcurrencyConflict` for one that is not retired, `NotFound`, and what the database says where readers of
+    the old view have not ended.
     """
     generations = {each.number: each for each in await store.generations(projection.name, unit=unit)}
     if number not in generations:
@@ -185,7 +188,7 @@ async def drop(unit: UnitOfWork, store: CheckpointStore, projection: Projection,
             hint="only retired ones are dropped",
         )
     await store.forget(unit, projection.name, number)
-    await projection.generation_tables.drop(unit, number)
+    await projection.generation_tables.drop(unit, number, generations[number].tables)
 
 
 def begun_of(generations: Sequence[Generation]) -> Generation | None:

@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["place_of", "quoted", "same_columns"]
+__all__ = ["place_of", "quoted", "reads", "same_columns"]
 
 _KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table"}
 
@@ -28,6 +28,22 @@ async def place_of(connection: AsyncConnection, name: str, schema: str | None) -
         {"name": quoted(sa.Table(name, sa.MetaData(), schema=schema))},
     )
     return None if kind is None else _KINDS.get(kind, "relation of another kind")
+
+
+async def reads(connection: AsyncConnection, view: sa.Table, table: sa.Table) -> bool:
+    """Whether a name is a view of ours on a table."""
+    if connection.dialect.name == "sqlite":
+        statement = sa.text("SELECT sql FROM sqlite_schema WHERE type = 'view' AND name = :name")
+        found = await connection.scalar(statement, {"name": view.name})
+        return found is not None and str(found).endswith(f" FROM {quoted(table)}")
+    statement = sa.text(
+        """\
+SELECT EXISTS (
+    SELECT 1 FROM pg_rewrite AS r JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+    WHERE r.ev_class = to_regclass(:view) AND d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:table)
+)"""
+    )
+    return bool(await connection.scalar(statement, {"view": quoted(view), "table": quoted(table)}))
 
 
 async def same_columns(connection: AsyncConnection, view: sa.Table, table: sa.Table) -> bool:

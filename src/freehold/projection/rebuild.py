@@ -1,4 +1,5 @@
-"""The loop that keeps generations in order: begins what new code asks for, switches, drops what is retired.
+"""The loop that keeps generations in order: begins what new code asks for, switches, drops what is retired, with its
+leases.
 
 Pattern: imports the foundation, the ports and its own package. All that it does is one transaction each, guarded by the
 checkpoints' lock, so that any number of instances may run it.
@@ -13,10 +14,12 @@ from typing import Final
 from freehold.clock import Clock
 from freehold.database import Database, UnitOfWork
 from freehold.errors import ConcurrencyConflict, Unavailable
+from freehold.leases.store import LeaseStore
 from freehold.lifecycle import Runner
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import History, NotCaughtUp, Switched, abandon, begin, begun_of, drop, switch
 from freehold.projection.parking import describe
+from freehold.projection.sharing import forget_leases
 from freehold.projection.store import Generation, GenerationState
 
 __all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_drop", "attempt_switch", "is_caught_up"]
@@ -40,6 +43,7 @@ class RebuildRunner(Runner):
         service: str,
         database: Database,
         history: History,
+        leases: LeaseStore,
         projections: Sequence[Projection],
         *,
         retention_seconds: float,
@@ -51,6 +55,8 @@ class RebuildRunner(Runner):
         self.switched = 0
         self._database = database
         self._history = history
+        self._leases = leases
+        self._numbers: dict[str, list[int]] = {}
         self._projections = [each for each in projections if not each.inline]
         self._retention_seconds = retention_seconds
         self._poll_seconds = poll_seconds
@@ -67,6 +73,7 @@ class RebuildRunner(Runner):
     async def _look_after(self, projection: Projection) -> None:
         try:
             generations = await self._history.checkpoints.generations(projection.name)
+            await self._forget_leases(projection.name, [each.number for each in generations])
             await self._bring_forward(projection, generations)
             for each in generations:
                 await self._drop_old(projection, each)
@@ -79,6 +86,12 @@ class RebuildRunner(Runner):
         except Exception as error:  # noqa: BLE001 - a handler or a sink raises anything; other projections go on
             self.last_error = error
             _log.warning("%s: '%s': %s; again later", self.name, projection.name, describe(error))
+
+    async def _forget_leases(self, name: str, numbers: list[int]) -> None:
+        """Look for leases to forget at the first round, and whenever a generation has come or gone."""
+        if self._numbers.get(name) != numbers:
+            await forget_leases(self._leases, self._history.checkpoints)
+            self._numbers[name] = numbers
 
     async def _bring_forward(self, projection: Projection, generations: Sequence[Generation]) -> None:
         live = next((each for each in generations if each.state is GenerationState.LIVE), None)
@@ -169,8 +182,6 @@ async def attempt_drop(
         if any(each.number == number and each.state is GenerationState.RETIRED for each in generations):
             await projection.sink.drop(number)
     async with database.begin() as unit:
-        if projection.tables:
-            await projection.generation_tables.hurry(unit)
         await drop(unit, history.checkpoints, projection, number)
         if note is not None:
             await note(unit)

@@ -54,7 +54,8 @@ class GenerationState(StrEnum):
 class Generation:
     """One build of a read model. `version` is that of the code that builds it; `reason` says why, for people.
 
-    `partitions` is 0 for an inline projection: it has no checkpoint, for it is never behind.
+    `partitions` is 0 for an inline projection: it has no checkpoint, for it is never behind. `tables` are those that it
+    was made with, by the names that readers use: what is dropped with it, whatever the code declares by then.
     """
 
     projection: str
@@ -65,6 +66,7 @@ class Generation:
     reason: str
     created_at: datetime
     changed_at: datetime
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +165,9 @@ class CheckpointStore(Protocol):
         state: GenerationState,
         position: int = 0,
         reason: str = "",
+        tables: Sequence[str] = (),
     ) -> Generation:
-        """Make a generation with its checkpoints, all at `position`.
+        """Make a generation with its checkpoints, all at `position`, and note which tables it has.
 
         Raises `ConcurrencyConflict` where the number is taken, or where it is to be live and another one is.
         """

@@ -17,7 +17,7 @@ from sqlalchemy.schema import DropTable
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.ids import stable_hash
-from freehold.projection.naming import place_of, quoted, same_columns
+from freehold.projection.naming import place_of, quoted, reads, same_columns
 
 __all__ = ["IDENTIFIER_BYTES_MAX", "GenerationTables", "drop_tables", "fitting"]
 
@@ -61,6 +61,11 @@ class GenerationTables:
         """As they were declared."""
         return self._tables
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their plain names, as they are noted of a generation that is made with them."""
+        return tuple(str(table.fullname) for table in self._tables)
+
     def name(self, table: sa.Table, generation: int) -> str:
         """The physical table's name, without schema and quotes."""
         return fitting(table.name, f"__{self._mark}{generation}")
@@ -92,11 +97,18 @@ class GenerationTables:
                 )
             await connection.run_sync(clone.create, checkfirst=True)
 
-    async def drop(self, unit: UnitOfWork, generation: int) -> None:
-        """Drop the tables of a generation; those that are gone already are passed over."""
-        for table in self._tables:
-            # Not Table.drop: that takes the types of the columns along, which the other generations use.
-            await _native(unit).execute(DropTable(self.clone(table, generation), if_exists=True))
+    async def drop(self, unit: UnitOfWork, generation: int, names: Sequence[str]) -> None:
+        """Drop the tables that a generation was made with, by the plain names that were noted then, whatever is
+        declared by now; those that are gone already are passed over. A view that reads one of them still goes along:
+        no later generation had that table.
+        """
+        if names:
+            await self.hurry(unit)
+        for table in map(_called, names):
+            physical = sa.Table(self.name(table, generation), sa.MetaData(), schema=table.schema)
+            if await reads(_native(unit), table, physical):
+                await _native(unit).execute(sa.text(f"DROP VIEW {quoted(table)}"))
+            await _native(unit).execute(DropTable(physical, if_exists=True))
 
     async def show(self, unit: UnitOfWork, generation: int) -> None:
         """Have the plain names read this generation, in this transaction: readers see the old one until it commits.
@@ -162,10 +174,14 @@ class GenerationTables:
 
 async def drop_tables(unit: UnitOfWork, names: Sequence[str]) -> None:
     """Drop physical tables by the names that were noted when they were made; those that are gone are passed over."""
-    for name in names:
-        schema, _, plain = name.rpartition(".")
-        gone = sa.Table(plain, sa.MetaData(), schema=schema or None)
-        await _native(unit).execute(DropTable(gone, if_exists=True))
+    for table in map(_called, names):
+        await _native(unit).execute(DropTable(table, if_exists=True))
+
+
+def _called(name: str) -> sa.Table:
+    """A table by a name that was noted. Not to be dropped by `Table.drop`: that takes types of columns along."""
+    schema, _, plain = name.rpartition(".")
+    return sa.Table(plain, sa.MetaData(), schema=schema or None)
 
 
 async def _granted(connection: AsyncConnection, table: sa.Table) -> list[str]:

@@ -20,6 +20,7 @@ from freehold.projection.generations import History, Switched, abandon, begin
 from freehold.projection.keys import rebuild_key, streams_of_key
 from freehold.projection.parking import Parking, TakenUp
 from freehold.projection.rebuild import attempt_drop, attempt_switch
+from freehold.projection.sharing import forget_leases
 from freehold.projection.status import Look, look
 from freehold.projection.store import Generation, GenerationState, ParkedKey, Pause
 from freehold.projection.views import MaterializedView, ViewState
@@ -104,6 +105,7 @@ class ProjectionActions:
             await self.note(unit, "projection.drop", f"{name}/{number}", actor, reason)
 
         await attempt_drop(self.stores.database, self.history, self.declared(name), number, note=note)
+        await forget_leases(self.stores.leases, self.stores.checkpoints)
 
     async def pause(self, name: str, *, actor: str, reason: str) -> bool:
         """Have all generations of a projection stand still. False where they did before. Raises `NotFound`."""

@@ -34,6 +34,7 @@ def rebuild_loops(
             service.name,
             stores.database,
             History(stores.checkpoints, stores.events, GatedApply(post)),
+            stores.leases,
             list(service.projections.values()),
             retention_seconds=RETIRED_RETENTION_SECONDS,
             poll_seconds=settings.poll_seconds,

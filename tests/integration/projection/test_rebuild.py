@@ -291,7 +291,12 @@ async def test_retired_generations_are_dropped_after_a_while(url: str) -> None:
         await actions.rebuild("accounts", **WHO)
         await actions.switch("accounts", **WHO)
         runner = RebuildRunner(
-            "bank", running.stores.database, actions.history, [model.projection], retention_seconds=0.0
+            "bank",
+            running.stores.database,
+            actions.history,
+            running.stores.leases,
+            [model.projection],
+            retention_seconds=0.0,
         )
         await runner.start()
         await until(lambda: only_live(running))

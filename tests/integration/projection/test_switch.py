@@ -148,7 +148,13 @@ async def test_one_that_cannot_be_brought_forward_does_not_hold_up_the_others(
             await running.stores.checkpoints.create(unit, "failing", 1, version=1, partitions=1, state=live)
         history = actions_of(running).history
         runner = RebuildRunner(
-            "bank", running.stores.database, history, [other, newer.projection], retention_seconds=60, poll_seconds=0.05
+            "bank",
+            running.stores.database,
+            history,
+            running.stores.leases,
+            [other, newer.projection],
+            retention_seconds=60,
+            poll_seconds=0.05,
         )
         await runner.start()
         await until(lambda: _has(running, 2))

@@ -51,8 +51,8 @@ class Cases:
             assert await read(stores, "SELECT total FROM order_summary") == [(generation,)]
             assert await mapped(stores, sa.select(table.c.total)) == [(generation,)]
         async with stores.database.begin() as unit:
-            await tables.drop(unit, 1)
-            await tables.drop(unit, 1)
+            await tables.drop(unit, 1, tables.names)
+            await tables.drop(unit, 1, tables.names)
         assert await read(stores, "SELECT total FROM order_summary") == [(2,)]
 
     async def test_a_rollback_takes_tables_and_views_back(self, stores: Stores) -> None:
@@ -107,7 +107,7 @@ class Cases:
             await tables.show(unit, 1)
         async with stores.database.begin() as unit:
             await tables.hide(unit)
-            await tables.drop(unit, 1)
+            await tables.drop(unit, 1, tables.names)
         with pytest.raises(DatabaseError):
             await read(stores, "SELECT * FROM order_summary")
 
@@ -152,6 +152,26 @@ class Cases:
             assert await mapped(reader, sa.select(old.c.total)) == [(2,)]
         finally:
             await reader.database.close()
+
+    async def test_a_table_that_is_declared_no_more_goes_with_its_generation(self, stores: Stores) -> None:
+        """With its view, which nobody else has taken; until then readers of the old code find it."""
+        kept, gone, taken = summary(), summary("shop_line"), summary("taken")
+        for table in (gone, taken):
+            table.indexes.clear()
+        before = GenerationTables([kept, gone, taken])
+        after, other = GenerationTables([kept]), GenerationTables([taken])
+        for tables, generation in ((before, 1), (after, 2), (other, 5)):
+            async with stores.database.begin() as unit:
+                await tables.create(unit, generation)
+                await tables.show(unit, generation)
+        assert await read(stores, "SELECT * FROM shop_line") == []
+        async with stores.database.begin() as unit:
+            await after.drop(unit, 1, before.names)
+        for name in ("shop_line", "shop_line__g1", "taken__g1", "order_summary__g1"):
+            with pytest.raises(DatabaseError):
+                await read(stores, f"SELECT * FROM {name}")
+        for name in ("order_summary", "taken"):
+            assert await read(stores, f"SELECT * FROM {name}") == []
 
     async def test_columns_may_go_away(self, stores: Stores) -> None:
         old = summary()

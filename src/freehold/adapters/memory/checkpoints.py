@@ -63,6 +63,7 @@ class MemoryCheckpointStore(CheckpointStore):
         state: GenerationState,
         position: int = 0,
         reason: str = "",
+        tables: Sequence[str] = (),
     ) -> Generation:
         """Make the generation and its checkpoints."""
         rows, now = memory_unit(unit).rows(_GENERATIONS), self._database.now()
@@ -72,7 +73,7 @@ class MemoryCheckpointStore(CheckpointStore):
                 f"projection '{projection}' has generation {number}, or another one that is live, already",
                 hint="look at its generations again",
             )
-        made = Generation(projection, number, version, partitions, state, reason, now, now)
+        made = Generation(projection, number, version, partitions, state, reason, now, now, tuple(tables))
         rows.put((projection, number), made)
         for partition in range(partitions):
             checkpoint = Checkpoint(projection, number, partition, position, state, 0, 0, 0, now)

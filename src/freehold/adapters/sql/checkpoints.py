@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from freehold.adapters.sql.connection import Row, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
 from freehold.adapters.sql.parked import ParkedStreams
@@ -30,7 +32,7 @@ from freehold.projection.store import (
 __all__ = ["SqlCheckpointStore"]
 
 _REASON_CHARACTERS_MAX: Final = 1000
-_GENERATION: Final = "projection, generation, version, partitions, state, reason, created_at, changed_at"
+_GENERATION: Final = "projection, generation, version, partitions, state, reason, created_at, changed_at, tables"
 _CHECKPOINT: Final = "projection, generation, partition, position, state, revision, handled, failed, updated_at"
 _MOVE: Final = (
     "projection text, generation integer, partition integer, position bigint, state text, revision bigint,"
@@ -66,7 +68,7 @@ UPDATE freehold_checkpoint SET revision = revision + 1
 WHERE {_PLACE} AND partition = $3 AND position = $4 AND state = $5 AND revision = $6 AND state <> 'retired'
 RETURNING {_CHECKPOINT}"""
         self._create = f"""\
-INSERT INTO freehold_projection ({_GENERATION}) VALUES ($2, $3, $4, $5, $6, $7, {now}, {now})
+INSERT INTO freehold_projection ({_GENERATION}) VALUES ($2, $3, $4, $5, $6, $7, {now}, {now}, $8)
 ON CONFLICT DO NOTHING RETURNING {_GENERATION}"""
         self._create_checkpoints = f"""\
 INSERT INTO freehold_checkpoint (projection, generation, partition, position, state, updated_at)
@@ -98,11 +100,14 @@ ON CONFLICT DO NOTHING"""
         state: GenerationState,
         position: int = 0,
         reason: str = "",
+        tables: Sequence[str] = (),
     ) -> Generation:
         """Insert a generation and its checkpoints; one that is there, by number or as the live one, is a conflict."""
         text = storable(reason, _REASON_CHARACTERS_MAX)
         now = self._dialect.now()
-        made = await sql_of(unit).fetch(self._create, (now, projection, number, version, partitions, state.value, text))
+        names = msgspec.json.encode(list(tables)).decode()
+        values = (now, projection, number, version, partitions, state.value, text, names)
+        made = await sql_of(unit).fetch(self._create, values)
         if not made:
             raise ConcurrencyConflict(
                 f"projection '{projection}' has generation {number}, or another one that is live, already",
@@ -272,11 +277,10 @@ ON CONFLICT DO NOTHING"""
             return await direct.fetch(sql, parameters)
 
     def _generation(self, row: Row) -> Generation:
-        projection, number, version, partitions, state, reason, created_at, changed_at = row
-        read = self._dialect.read_time
-        return Generation(
-            projection, number, version, partitions, GenerationState(state), reason, read(created_at), read(changed_at)
-        )
+        projection, number, version, partitions, state, reason, created_at, changed_at, tables = row
+        times = (self._dialect.read_time(created_at), self._dialect.read_time(changed_at))
+        names = tuple(msgspec.json.decode(tables))
+        return Generation(projection, number, version, partitions, GenerationState(state), reason, *times, names)
 
     def _checkpoint(self, row: Row) -> Checkpoint:
         projection, generation, partition, position, state, revision, handled, failed, updated_at = row

@@ -8,6 +8,7 @@ CREATE TABLE freehold_projection (
     reason text NOT NULL,
     created_at timestamptz NOT NULL,
     changed_at timestamptz NOT NULL,
+    tables text NOT NULL,
     PRIMARY KEY (projection, generation)
 );
 CREATE UNIQUE INDEX freehold_projection_live ON freehold_projection (projection) WHERE state = 'live';

@@ -8,6 +8,7 @@ CREATE TABLE freehold_projection (
     reason TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
+    tables TEXT NOT NULL,
     PRIMARY KEY (projection, generation)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX freehold_projection_live ON freehold_projection (projection) WHERE state = 'live';
