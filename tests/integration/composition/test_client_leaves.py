@@ -18,12 +18,14 @@ from tests.integration.composition.servers import Downstream, downstream
 
 from freehold.composition import ClientLeft, Composer, Composition, HttpFetch, Read, while_connected
 
-view: Composition[str] = Composition("view", budget_seconds=30.0)
+view: Composition[str] = Composition("view", budget_seconds=90.0)
 view.part(
-    "hanging", Read("service", "/hanging/{key}", dict[str, Any], limit_seconds=30.0), by=lambda found: found.given
+    "hanging", Read("service", "/hanging/{key}", dict[str, Any], limit_seconds=90.0), by=lambda found: found.given
 )
-quick: Composition[str] = Composition("quick", budget_seconds=5.0)
-well = quick.part("well", Read("service", "/well/{key}", dict[str, Any]), by=lambda found: found.given)
+quick: Composition[str] = Composition("quick", budget_seconds=60.0)
+well = quick.part(
+    "well", Read("service", "/well/{key}", dict[str, Any], limit_seconds=60.0), by=lambda found: found.given
+)
 
 
 @asynccontextmanager
@@ -31,7 +33,7 @@ async def served(app: ASGIApp) -> AsyncIterator[int]:
     """The application behind a socket; yields its port."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.01)
     yield server.servers[0].sockets[0].getsockname()[1]
@@ -62,14 +64,14 @@ async def test_a_client_that_leaves_ends_the_calls_made_for_it(services: Downstr
             before = asyncio.all_tasks()
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await services.waiting.wait()
                 assert services.under_way == 1
                 writer.close()
                 await left.wait()
                 await services.given_up.wait()
             assert services.under_way == 0
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while _named(asyncio.all_tasks() - before):  # noqa: ASYNC110 - tasks end elsewhere
                     await asyncio.sleep(0.01)
             assert composer.breakers()["service"].failures <= 1
@@ -91,7 +93,7 @@ async def test_a_client_that_stays_is_answered(services: Downstream) -> None:
         async with served(Starlette(routes=[Route("/", show)])) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 answer = await reader.read()
             writer.close()
     assert answer.startswith(b"HTTP/1.1 200")

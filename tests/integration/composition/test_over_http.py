@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 from tests.integration.composition.servers import Downstream, downstream
+from tests.integration.composition.timing import running_clock
 
+from freehold.clock import Clock
 from freehold.composition import (
     BreakerPhase,
     BreakerPolicy,
@@ -43,16 +44,22 @@ async def fetch(services: Downstream) -> AsyncIterator[HttpFetch]:
         yield opened
 
 
+@pytest.fixture
+async def clock() -> AsyncIterator[Clock]:
+    async with running_clock() as made:
+        yield made
+
+
 def view(**paths: tuple[str, str]) -> Composition[str]:
     """A part for each path: its service, and where it is."""
-    made: Composition[str] = Composition("view", budget_seconds=1.0)
+    made: Composition[str] = Composition("view", budget_seconds=2.5)
     for name, (service, path) in paths.items():
-        made.part(name, Read(service, path, Document, limit_seconds=0.6), by=lambda found: found.given)
+        made.part(name, Read(service, path, Document, limit_seconds=1.5), by=lambda found: found.given)
     return made
 
 
 async def test_what_can_be_had_is_there_and_the_rest_is_named_with_its_reason(
-    services: Downstream, fetch: HttpFetch
+    services: Downstream, fetch: HttpFetch, clock: Clock
 ) -> None:
     composition = view(
         well=("service", "/well/{key}"),
@@ -65,9 +72,9 @@ async def test_what_can_be_had_is_there_and_the_rest_is_named_with_its_reason(
         redirecting=("service", "/redirecting/{key}"),
         gone=("gone", "/{key}"),
     )
-    begun = time.monotonic()
-    found = await Composer(fetch).compose(composition, "k/1")
-    assert time.monotonic() - begun < 0.95
+    begun = clock.monotonic()
+    found = await Composer(fetch, clock=clock).compose(composition, "k/1")
+    assert clock.monotonic() - begun < 2.5
     assert {each.part: each.reason for each in found.missing} == {
         "failing": "unavailable",
         "hanging": "timeout",
@@ -79,49 +86,53 @@ async def test_what_can_be_had_is_there_and_the_rest_is_named_with_its_reason(
     parts = {part.name: part for part in composition.parts}
     assert found[parts["well"]] == {"path": "/well/k%2F1"}
     assert (services.calls["failing"], services.calls["flaky"], services.calls["hanging"]) == (2, 2, 1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await services.given_up.wait()
     assert services.under_way == 0
 
 
-async def test_the_whole_takes_as_long_as_its_slowest_part(services: Downstream, fetch: HttpFetch) -> None:
-    composition = view(**{f"p{number}": ("service", "/slow/{key}?seconds=0.3") for number in range(6)})
-    begun = time.monotonic()
-    found = await Composer(fetch).compose(composition, "k")
-    took = time.monotonic() - begun
+async def test_the_whole_takes_as_long_as_its_slowest_part(
+    services: Downstream, fetch: HttpFetch, clock: Clock
+) -> None:
+    composition = view(**{f"p{number}": ("service", "/slow/{key}?seconds=0.4") for number in range(6)})
+    begun = clock.monotonic()
+    found = await Composer(fetch, clock=clock).compose(composition, "k")
+    took = clock.monotonic() - begun
     assert found.missing == ()
-    assert took < 0.6, f"six parts of 0.3 s took {took:.2f} s"
-    assert 0 < services.budgets_ms["slow"] <= 600
+    assert took < 1.2, f"six parts of 0.4 s took {took:.2f} s"
+    assert 0 < services.budgets_ms["slow"] <= 1500
 
 
-async def test_a_hundred_keys_are_one_call(services: Downstream, fetch: HttpFetch) -> None:
+async def test_a_hundred_keys_are_one_call(services: Downstream, fetch: HttpFetch, clock: Clock) -> None:
     composition: Composition[int] = Composition("many", budget_seconds=5.0)
     rows = composition.part(
         "rows",
         batch("service", "/query", Row, field="ids", key=lambda row: row.id),
         by=lambda found: [str(number) for number in range(found.given)],
     )
-    found = await Composer(fetch).compose(composition, 100)
+    found = await Composer(fetch, clock=clock).compose(composition, 100)
     assert len(found[rows] or ()) == 100
     assert services.calls["query"] == 1
 
 
-async def test_a_service_that_fails_is_spared_and_taken_back(services: Downstream, fetch: HttpFetch) -> None:
-    composer = Composer(fetch, breaker=BreakerPolicy(calls_min=4, open_seconds=0.2))
+async def test_a_service_that_fails_is_spared_and_taken_back(
+    services: Downstream, fetch: HttpFetch, clock: Clock
+) -> None:
+    composer = Composer(fetch, clock=clock, breaker=BreakerPolicy(calls_min=4, open_seconds=0.5))
     failing, well = view(p=("service", "/failing/{key}")), view(p=("service", "/well/{key}"))
     reasons = [(await composer.compose(failing, "k")).missing[0].reason for _ in range(6)]
     assert reasons == ["unavailable"] * 2 + ["circuit-open"] * 4
     assert services.calls["failing"] == 4
     assert composer.breakers()["service"].phase is BreakerPhase.OPEN
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await composer.compose(well, "k")).missing:  # noqa: ASYNC110 - the breaker tells nobody
             await asyncio.sleep(0.02)
     assert composer.breakers()["service"].phase is BreakerPhase.CLOSED
 
 
-async def test_a_key_that_looks_like_a_path_stays_a_key(services: Downstream, fetch: HttpFetch) -> None:
+async def test_a_key_that_looks_like_a_path_stays_a_key(services: Downstream, fetch: HttpFetch, clock: Clock) -> None:
     composition = view(p=("service", "/well/{key}/more"))
-    found = await Composer(fetch).compose(composition, "..")
+    found = await Composer(fetch, clock=clock).compose(composition, "..")
     assert found[composition.parts[0]] == {"path": "/well/../more"}
 
 
@@ -140,11 +151,11 @@ async def test_closed_it_opens_again_when_it_is_used(services: Downstream, fetch
     assert (await fetch(Request("service", "GET", "/well"))).status == 200
 
 
-async def test_a_server_that_is_gone_is_missing_and_not_an_error() -> None:
+async def test_a_server_that_is_gone_is_missing_and_not_an_error(clock: Clock) -> None:
     composition = view(p=("service", "/well/{key}"))
     async with downstream() as other:
         own = HttpFetch(other.urls)
-        composer = Composer(own)
+        composer = Composer(own, clock=clock)
         assert (await composer.compose(composition, "k")).missing == ()
     async with own:
         assert (await composer.compose(composition, "k")).missing == (Missing("p", "service", "unavailable"),)
