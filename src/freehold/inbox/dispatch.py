@@ -115,11 +115,10 @@ class Dispatcher:
                 raise StaleClaim("the deferred message was taken over")
             if answers:
                 await self.inbox.answer(unit, self.consumer, answers)
-            if tx.appending:
-                # Where the events stand is known once they are written, and whoever waits for the lane must know it.
-                await tx.flush()
-            news = await self._advance(unit, heard or {}, works, tx.appended_position)
+            # Progress last: where the events stand is known once they are written. And streams and keys are locked
+            # before the rows of lanes by everybody, so that no two transactions wait for each other in a circle.
             await tx.flush()
+            news = await self._advance(unit, heard or {}, works, tx.appended_position)
         tx.notify()
         self._count(works, receipts)
         self._note(news, unblocked=claimed is not None)
