@@ -6,11 +6,12 @@ import asyncio
 import socket
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from freehold.adapters.embedded import adapter
-from freehold.adapters.embedded.wake import REGROUP, Bell, Ringer, wake_directory
+from freehold.adapters.embedded.wake import MESSAGES, REGROUP, Bell, Ringer, wake_directory
 from freehold.broker import BrokerOptions, Outgoing, Subscription
 from freehold.conformance.broker_harness import collect, eventually, messages, publish
 from freehold.errors import BrokerError, ConfigurationError, Unavailable
@@ -68,7 +69,41 @@ async def test_a_path_too_long_for_a_socket_still_wakes(tmp_path: Path) -> None:
     await asyncio.wait_for(heard.wait(), 20.0)
     bell.close()
     ringer.close()
-    directory.rmdir()
+    assert not directory.exists()
+
+
+async def test_the_last_to_leave_takes_the_directory_away(tmp_path: Path) -> None:
+    directory = tmp_path / "broker.db.wake"
+    first, last = Bell(directory), Bell(directory)
+    first.open("first", lambda: None, lambda: None)
+    last.open("last", lambda: None, lambda: None)
+    first.close()
+    assert [each.name for each in directory.iterdir()] == ["last"]
+    last.close()
+    assert not directory.exists()
+    last.close()
+
+
+async def test_who_comes_when_the_last_leaves_is_still_woken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory goes away between its making and the binding, and while it is looked at whether it is there."""
+    directory, make, left = tmp_path / "broker.db.wake", Path.mkdir, [FileNotFoundError, FileExistsError]
+
+    def made_in_vain(path: Path, **options: Any) -> None:
+        make(path, **options)
+        if left:
+            path.rmdir()
+            if left.pop() is FileExistsError:
+                raise FileExistsError
+
+    monkeypatch.setattr(Path, "mkdir", made_in_vain)
+    heard = asyncio.Event()
+    bell, ringer = Bell(directory), Ringer(directory)
+    bell.open("member", heard.set, lambda: None)
+    ringer.ring(["member"], MESSAGES)
+    await asyncio.wait_for(heard.wait(), 20.0)
+    bell.close()
+    ringer.close()
+    assert not left
 
 
 async def test_a_socket_that_nobody_listens_at_is_removed(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ REGROUP: Final = b"g"
 # The kernel takes 108 bytes on Linux and 104 on macOS, with the final zero; a member's name has 36.
 _PATH_BYTES_MAX: Final = 103
 _NAME_BYTES: Final = 37
+_BIND_TRIES: Final = 20
 
 
 def wake_directory(file: Path) -> Path:
@@ -48,10 +49,7 @@ class Bell:
         bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         bell.setblocking(False)
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._directory.stat().st_uid != os.getuid():
-                raise PermissionError(errno.EPERM, "the directory belongs to somebody else")
-            bell.bind(str(self._directory / name))
+            self._bind(bell, name)
         except OSError:
             bell.close()
             return
@@ -59,13 +57,30 @@ class Bell:
         asyncio.get_running_loop().add_reader(bell, self._ring, on_messages, on_group)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; the last one to leave takes the directory away."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+            self._path = None
+            with contextlib.suppress(OSError):  # others listen there, or somebody else was the last
+                self._directory.rmdir()
+
+    def _bind(self, bell: socket.socket, name: str) -> None:
+        """Make the directory and a socket in it; again where the last member took it away in between."""
+        for _ in range(_BIND_TRIES - 1):
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                self._bind_once(bell, name)
+                return
+        self._bind_once(bell, name)
+
+    def _bind_once(self, bell: socket.socket, name: str) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._directory.stat().st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, "the directory belongs to somebody else")
+        bell.bind(str(self._directory / name))
 
     def _ring(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
         heard: set[bytes] = set()
