@@ -19,7 +19,7 @@ import uvloop
 
 from freehold.errors import FreeholdError, Unavailable
 from freehold.settings import Settings
-from freehold_shop.assembly import SERVICES
+from freehold_shop.assembly import GATEWAY, SERVICES
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.faults.catalogue import catalogue
 from freehold_shop.providers.__main__ import serve as serve_providers
@@ -46,7 +46,7 @@ from freehold_shop.supervisor.state import (
 from freehold_shop.supervisor.watch import Watch, catch_signals
 from freehold_shop.supervisor.wishes import Wishes
 
-__all__ = ["run_shop"]
+__all__ = ["Ports", "run_shop"]
 
 _PROVIDER_SECONDS = 15.0
 # PostgreSQL permits 300 connections; some are left for verify, for people, and for the superuser.
@@ -58,7 +58,7 @@ def run_shop(plan: Plan) -> None:
     """Run the shop until a signal asks to stop. Raises `Unavailable`, `ConfigurationError`; nothing is left running."""
     signals, asked = catch_signals()
     (plan.state_directory / "logs").mkdir(exist_ok=True)
-    ports = _Ports(plan)
+    ports = Ports(plan)
     ground = _ground(plan)
     with contextlib.ExitStack() as stack:
         stack.callback(ground.stop)
@@ -100,7 +100,7 @@ def run_shop(plan: Plan) -> None:
         watch.run()
 
 
-class _Ports:
+class Ports:
     """A listening socket for each service, and a port kept for the provider; the same as last time where possible."""
 
     def __init__(self, plan: Plan) -> None:
@@ -113,10 +113,18 @@ class _Ports:
             return usual + ((urlsplit(before[name]).port or 0,) if name in before else ())
 
         self.listeners = {name: listen(wanted(name)) for name in SERVICE_NAMES}
-        self._kept = reserve(wanted("providers"))
+        # The provider's port is shared until the provider listens there. Who listens at the gateway's is alone, so
+        # another shop that begins at the same moment does not take the same one for its own.
+        alone = self.listeners[GATEWAY].getsockname()[1] in wanted(GATEWAY)
+        self._kept = reserve(wanted("providers") if alone else ())
         self.provider: int = self._kept.getsockname()[1]
         ports = {name: listener.getsockname()[1] for name, listener in self.listeners.items()}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in {**ports, "providers": self.provider}.items()}
+
+    def close(self) -> None:
+        """Give all of them back."""
+        for each in (*self.listeners.values(), self._kept):
+            each.close()
 
 
 def _ground(plan: Plan) -> Ground:
@@ -154,7 +162,7 @@ def _settings(plan: Plan, ground: Ground, token_secret: str, peers: Mapping[str,
     return settings
 
 
-def _children(plan: Plan, ports: _Ports, settings: Mapping[str, Settings]) -> list[Child]:
+def _children(plan: Plan, ports: Ports, settings: Mapping[str, Settings]) -> list[Child]:
     def child(name: str, instance: int, services: Sequence[str]) -> Child:
         seats = [Seat(each, ports.listeners[each], settings.get(each)) for each in services]
         log = plan.state_directory / "logs" / f"{name}-{instance}.log"
@@ -170,7 +178,7 @@ def _serve(seats: Sequence[Seat], supervisor: socket.socket) -> int:
     return 0
 
 
-def _provider(plan: Plan, ports: _Ports) -> Child:
+def _provider(plan: Plan, ports: Ports) -> Child:
     ledger = plan.state_directory / "ledger.ndjson"
 
     def work(_supervisor: socket.socket) -> int:

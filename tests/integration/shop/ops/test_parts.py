@@ -16,6 +16,7 @@ from freehold_shop.faults.catalogue import catalogue
 from freehold_shop.faults.duplicates import DuplicatingBroker, Switch
 from freehold_shop.faults.poison import publish_poison
 from freehold_shop.inventory.service import inventory
+from freehold_shop.supervisor.assemble import Ports
 from freehold_shop.supervisor.children import restart_delay_seconds
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, parse_instances
 
@@ -127,6 +128,17 @@ def test_instances_that_cannot_be_read_are_refused(text: str) -> None:
 def test_a_plan_that_cannot_run_is_refused(instances: dict[str, int], single_process: bool, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         Plan(tmp_path, instances=instances, single_process=single_process)
+
+
+def test_shops_that_begin_at_the_same_moment_share_no_port(tmp_path: Path) -> None:
+    """Nobody listens at the provider's port yet, and both want the usual one."""
+    shops = [Ports(Plan(tmp_path / name, usual_ports=True)) for name in ("first", "second")]
+    try:
+        first, second = (set(each.urls.values()) for each in shops)
+        assert not first & second
+    finally:
+        for each in shops:
+            each.close()
 
 
 async def test_every_tenth_message_is_published_twice_while_the_switch_is_on() -> None:
