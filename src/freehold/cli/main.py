@@ -6,7 +6,6 @@ Standard output holds the answer and nothing else (with `--json`, one document);
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from freehold.cli.context import Project
+from freehold.cli.lazy import Lazy, LazyGroup
 from freehold.errors import (
     CodecError,
     ConfigurationError,
@@ -25,46 +25,27 @@ from freehold.errors import (
 
 __all__ = ["cli", "main"]
 
-_COMMANDS: Mapping[str, tuple[str, str]] = {
-    "describe": ("freehold.cli.describe", "Show services, messages, handlers, subscriptions and sagas."),
-    "doctor": ("freehold.cli.doctor", "Check settings, connections and what the guarantees need of servers."),
-    "run": ("freehold.cli.run", "Run services, or some of their loops, until ctrl-c."),
-    "ps": ("freehold.cli.ps", "Show who relays, and what waits: unsent, unread, deferred, dead, stuck."),
-    "db": ("freehold.cli.db", "Show and apply schema migrations."),
-    "outbox": ("freehold.cli.outbox", "Show what waits to be published."),
-    "dlq": ("freehold.cli.dlq", "List, show, edit, replay and drop dead letters."),
-    "saga": ("freehold.cli.saga", "List and show sagas, and decide for those that wait for a person."),
-    "monitor": ("freehold.cli.monitor", "Show how far consumers and copies are behind, in messages and in seconds."),
-    "reconcile": ("freehold.cli.reconcile", "Compare copies with their sources, and repair what has drifted."),
-    "projection": ("freehold.cli.projection", "Show, rebuild and repair read models; replay history; refresh views."),
-    "snapshots": ("freehold.cli.snapshots", "Show the snapshots of aggregates by kind, and discard those of a kind."),
-    "schedule": ("freehold.cli.schedule", "List and cancel scheduled messages."),
-    "schema": ("freehold.cli.schema", "Write the catalogue of messages, check changes against it, AsyncAPI."),
-    "audit": ("freehold.cli.audit", "Show who did what by command, and why."),
+_HELP: Mapping[str, str] = {
+    "describe": "Show services, messages, handlers, subscriptions and sagas.",
+    "doctor": "Check settings, connections and what the guarantees need of servers.",
+    "run": "Run services, or some of their loops, until ctrl-c.",
+    "ps": "Show who relays, and what waits: unsent, unread, deferred, dead, stuck.",
+    "db": "Show and apply schema migrations.",
+    "outbox": "Show what waits to be published.",
+    "dlq": "List, show, edit, replay and drop dead letters.",
+    "saga": "List and show sagas, and decide for those that wait for a person.",
+    "monitor": "Show how far consumers and copies are behind, in messages and in seconds.",
+    "reconcile": "Compare copies with their sources, and repair what has drifted.",
+    "projection": "Show, rebuild and repair read models; replay history; refresh views.",
+    "snapshots": "Show the snapshots of aggregates by kind, and discard those of a kind.",
+    "schedule": "List and cancel scheduled messages.",
+    "schema": "Write the catalogue of messages, check changes against it, AsyncAPI.",
+    "audit": "Show who did what by command, and why.",
 }
+_COMMANDS: Mapping[str, Lazy] = {name: Lazy(f"freehold.cli.{name}", "command", text) for name, text in _HELP.items()}
 
 
-class _LazyGroup(click.Group):
-    """Knows its commands by name, and imports the one that is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which people need them."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command."""
-        if cmd_name not in _COMMANDS:
-            return None
-        found = importlib.import_module(_COMMANDS[cmd_name][0]).command
-        return found if isinstance(found, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--app",
     "apps",

@@ -5,54 +5,26 @@ Exit codes: 0 done, 1 a check failed, 2 wrong usage or input, 3 something cannot
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping, Sequence
 
 import click
 
+from freehold.cli.lazy import Lazy, LazyGroup
+
 __all__ = ["cli", "main"]
 
-_COMMANDS: Mapping[str, tuple[str, str]] = {
-    "run": ("freehold_shop.cli.run", "run"),
-    "replay": ("freehold_shop.cli.replay", "replay"),
-    "verify": ("freehold_shop.cli.verify", "verify"),
-    "break": ("freehold_shop.cli.breaking", "break_"),
-    "heal": ("freehold_shop.cli.breaking", "heal"),
-    "faults": ("freehold_shop.cli.breaking", "faults"),
-}
-_HELP: Mapping[str, str] = {
-    "run": "Run the shop, and keep orders coming.",
-    "replay": "Put real orders from CSV files through the shop.",
-    "verify": "Check that all databases and the ledger agree.",
-    "break": "Begin a fault in the running shop.",
-    "heal": "End a fault, or all.",
-    "faults": "List the faults, and which are on.",
+_COMMANDS: Mapping[str, Lazy] = {
+    "run": Lazy("freehold_shop.cli.run", "run", "Run the shop, and keep orders coming."),
+    "replay": Lazy("freehold_shop.cli.replay", "replay", "Put real orders from CSV files through the shop."),
+    "verify": Lazy("freehold_shop.cli.verify", "verify", "Check that all databases and the ledger agree."),
+    "break": Lazy("freehold_shop.cli.breaking", "break_", "Begin a fault in the running shop."),
+    "heal": Lazy("freehold_shop.cli.breaking", "heal", "End a fault, or all."),
+    "faults": Lazy("freehold_shop.cli.breaking", "faults", "List the faults, and which are on."),
 }
 
 
-class _LazyGroup(click.Group):
-    """Knows its commands by name, and imports the one that is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which people need them."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command."""
-        if cmd_name not in _COMMANDS:
-            return None
-        module, name = _COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_HELP.items()))
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """A shop of services that each own their database, to run, to feed, to break and to check."""
 
