@@ -28,8 +28,25 @@ from freehold.projection.store import Checkpoint, CheckpointStore, Generation, G
 if TYPE_CHECKING:
     from freehold.projection.tables import GenerationTables
 
-__all__ = ["Apply", "History", "NotCaughtUp", "Switched", "abandon", "begin", "begun_of", "drop", "switch"]
+__all__ = [
+    "BESIDE_INLINE",
+    "Apply",
+    "History",
+    "NotCaughtUp",
+    "Switched",
+    "abandon",
+    "begin",
+    "begun_of",
+    "drop",
+    "switch",
+]
 
+BESIDE_INLINE: Final = (
+    "declare the new one beside it, without inline and under another name; it is built from the first event on, can be"
+    " rebuilt ever after, and is read in place of this one once `freehold projection list` shows it caught up; reads"
+    " that must see a write at once wait for its token"
+)
+"""What to do in place of rebuilding an inline projection."""
 _LAST_EVENTS_MAX: Final = 2000
 """How many events a partition may be behind at the switch: they are applied while everything is locked."""
 _LAST_PAGES_MAX: Final = 10
@@ -89,7 +106,7 @@ async def begin(unit: UnitOfWork, store: CheckpointStore, projection: Projection
     if live.partitions == 0 or projection.inline:
         raise ConfigurationError(
             f"projection '{projection.name}' is inline: it is written by every append, so none can be built beside it",
-            hint="declare it without inline, under another name, and read that one once it has caught up",
+            hint=BESIDE_INLINE,
         )
     if live.version > projection.version:
         raise ConfigurationError(

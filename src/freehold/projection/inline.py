@@ -14,6 +14,7 @@ from freehold.eventstore.store import EventStore, RecordedEvent, category_of
 from freehold.projection.batch import Applier
 from freehold.projection.beginning import begin_first
 from freehold.projection.declaration import Projection
+from freehold.projection.generations import BESIDE_INLINE
 from freehold.projection.store import CheckpointStore
 from freehold.transaction import Transaction
 
@@ -44,7 +45,7 @@ class InlineProjections:
                 raise ConfigurationError(
                     f"projection '{projection.name}' is inline in version {projection.version} here, and its tables"
                     f" are of version {generation.version}{', not inline' if generation.partitions else ''}",
-                    hint="an inline projection cannot be rebuilt beside the live one: give the new one another name",
+                    hint=f"deploy what there was before; then {BESIDE_INLINE}",
                 )
             applier = Applier(projection, self._service, generation.number)
             self._appliers.append((applier, projection.types, projection.categories))

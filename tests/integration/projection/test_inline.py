@@ -95,6 +95,7 @@ async def test_it_keeps_to_its_version(url: str) -> None:
     """There is no rebuild beside a projection that every append writes."""
     async with RunningService(read_model(inline=True).service, settings_for(url), roles=()):
         pass
-    with pytest.raises(ConfigurationError, match="inline in version 2"):
+    with pytest.raises(ConfigurationError, match="inline in version 2") as refused:
         async with RunningService(read_model(inline=True, version=2).service, settings_for(url), roles=()):
             pass
+    assert "without inline and under another name" in refused.value.hint
