@@ -1,14 +1,14 @@
 """Waiting until positions are reached, one look for all who wait. Pattern: imports the foundation and its own package.
 
 Whoever waits joins the watch: while there are any, one task looks how far things have come, and answers each as soon as
-its goal is reached or its time is up. A thousand waiting reads are one look, and hold no connection between two.
+its goal is reached or its time is up. A thousand waiting reads are one look, and hold no connection between two. A look
+that hangs holds nobody longer than their own limit: they are told what was known before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,9 +88,9 @@ class _Waiter:
 
     __slots__ = ("done", "goal", "looked", "missing")
 
-    def __init__(self, goal: Goal) -> None:
+    def __init__(self, goal: Goal, known: Mapping[str, Reached]) -> None:
         self.goal = goal
-        self.missing: Mapping[str, Reached] = {}
+        self.missing: Mapping[str, Reached] = {name: known.get(name, Reached()) for name in goal}
         self.looked = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -113,8 +113,9 @@ class Watch:
         *,
         pause_seconds: float = 0.01,
         pause_seconds_max: float = 0.1,
-        look_seconds: float = 2.0,
+        look_seconds: float = 3.0,
     ) -> None:
+        """`look_seconds` is after how long a look is given up, and the next one taken, on another connection."""
         self.looks = 0
         self._frontier = frontier
         self._clock = clock
@@ -125,6 +126,7 @@ class Watch:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._error: FreeholdError | None = None
+        self._known: dict[str, Reached] = {}
 
     def wake(self) -> None:
         """Something has moved: look now. For the event loop's own thread; nothing where nobody waits."""
@@ -134,25 +136,29 @@ class Watch:
     async def until(self, goal: Goal, limit_seconds: float) -> Mapping[str, Reached]:
         """Return what of the goal is missing when the limit is reached; nothing as soon as all is there.
 
-        At least one look is taken, whatever the limit. Raises `Unavailable` where none succeeded: then nothing is
-        known. Cancellation ends this wait alone.
+        It ends at the limit, also where a look hangs: what is missing is then as far as it was when it was last seen. A
+        limit of 0 asks for one look, which may take as long as a look may. Raises `Unavailable` where looking failed:
+        then nothing is known. Cancellation ends this wait alone.
         """
         if not goal:
             return {}
-        waiter = _Waiter(goal)
+        waiter = _Waiter(goal, self._known)
         self._waiters[waiter] = None
         self._news.set()
         if self._task is None or self._task.done():
+            self._error = None
             self._task = asyncio.create_task(self._look_on(), name="consistency watch")
         try:
-            await self._within(waiter.done, limit_seconds)
-            if not waiter.looked:
+            if limit_seconds > 0:
+                await self._within(waiter.done, limit_seconds)
+            else:
                 await self._within(waiter.done, self._look_seconds, or_looked=waiter)
         finally:
             self._waiters.pop(waiter, None)
         if waiter.done.done():
             waiter.done.result()
-        if not waiter.looked:
+            return {}
+        if not waiter.looked and self._error is not None:
             raise Unavailable("how far this service has read could not be found out") from self._error
         return waiter.missing
 
@@ -164,8 +170,7 @@ class Watch:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})
 
     async def _within(self, done: asyncio.Future[None], seconds: float, or_looked: _Waiter | None = None) -> None:
         """Wait for the answer, at most so long by the clock; `or_looked`: only until a look was taken."""
@@ -183,25 +188,40 @@ class Watch:
             self._news.clear()
             waiting = tuple(self._waiters)
             try:
-                self.looks += 1
-                found = await self._frontier.reached({name for waiter in waiting for name in waiter.goal})
-                self._error = None
-            except FreeholdError as error:
-                self._error = error
+                found = await self._look({name for waiter in waiting for name in waiter.goal})
             except Exception as error:  # noqa: BLE001 - who waits is told, whatever it is
                 for waiter in waiting:
                     if waiter in self._waiters and not waiter.done.done():
                         waiter.done.set_exception(error)
                     self._waiters.pop(waiter, None)
             else:
-                for waiter in waiting:
-                    waiter.see(found)
-                    if waiter.done.done():
-                        self._waiters.pop(waiter, None)
+                self._tell(waiting if found is not None else (), found or {})
             if not self._waiters:
                 return
             woken = await self._pause(pause_seconds)
             pause_seconds = self._pause_seconds if woken else min(2 * pause_seconds, self._pause_seconds_max)
+
+    def _tell(self, waiting: Sequence[_Waiter], found: Mapping[str, Reached]) -> None:
+        for waiter in waiting:
+            waiter.see(found)
+            if waiter.done.done():
+                self._waiters.pop(waiter, None)
+
+    async def _look(self, names: set[str]) -> Mapping[str, Reached] | None:
+        """How far each has come; None where that could not be found out."""
+        self.looks += 1
+        try:
+            async with asyncio.timeout(self._look_seconds):
+                found = await self._frontier.reached(names)
+        except FreeholdError as error:
+            self._error = error
+            return None
+        except TimeoutError:
+            self._error = None
+            return None
+        self._error = None
+        self._known.update(found)
+        return found
 
     async def _pause(self, seconds: float) -> bool:
         """Idle until something moves or somebody comes, at most so long; returns whether that was so."""

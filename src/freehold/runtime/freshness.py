@@ -22,7 +22,9 @@ from freehold.service import Service
 __all__ = ["FreshnessGate", "LaneFrontier", "ProjectionFrontier"]
 
 _ALWAYS = 2**63 - 1
-"""The position of what is never behind: inline projections."""
+"""The position of a projection without checkpoints, which is never behind."""
+_NO_TIME_SECONDS = 1e-6
+"""A limit that has passed, and is not the 0 that asks for a look."""
 
 
 class LaneFrontier(Frontier):
@@ -53,24 +55,18 @@ class LaneFrontier(Frontier):
 class ProjectionFrontier(Frontier):
     """How far the live generations of projections have come in this service's own event store."""
 
-    def __init__(self, checkpoints: CheckpointStore, inline: Collection[str], clock: Clock) -> None:
+    def __init__(self, checkpoints: CheckpointStore, clock: Clock) -> None:
         self._checkpoints = checkpoints
-        self._inline = inline
         self._clock = clock
 
     async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
-        """Three small queries for any number of projections, and one for each; none for inline ones, which are never
-        behind.
-        """
-        found = {name: Reached(_ALWAYS) for name in names if name in self._inline}
-        asked = [name for name in names if name not in found]
-        if not asked:
-            return found
+        """Three small queries for any number of projections, and one for each."""
+        found: dict[str, Reached] = {}
         generations = await self._checkpoints.generations()
         live = {each.projection: each for each in generations if each.state is GenerationState.LIVE}
         checkpoints = await self._checkpoints.checkpoints()
         pauses = {(each.projection, each.generation): each.reason for each in await self._checkpoints.pauses()}
-        for name in asked:
+        for name in names:
             if name not in live:
                 found[name] = Reached(stalled="it has no generation that can be read yet")
                 continue
@@ -110,10 +106,9 @@ class FreshnessGate:
         self._service = service
         self._clock = clock
         self._at_work = at_work
-        inline = {name for name, projection in service.projections.items() if projection.inline}
         self._seen = LaneFrontier(progress, service.name, clock)
         self._lanes = Watch(self._seen, clock)
-        self._projections = Watch(ProjectionFrontier(checkpoints, inline, clock), clock)
+        self._projections = Watch(ProjectionFrontier(checkpoints, clock), clock)
 
     @property
     def followed(self) -> frozenset[str]:
@@ -127,13 +122,14 @@ class FreshnessGate:
         return self._lanes.looks + self._projections.looks
 
     async def wait(self, token: Token, *, projections: Iterable[str] = (), limit_seconds: float) -> Freshness:
-        """Wait until what the token has seen is there, at most so long.
+        """Wait until what the token has seen is there, at most so long; a limit of 0 asks how things are.
 
-        `projections` are the names of those that are to be read; without any, it is what handlers wrote. What handling
-        failed for good is a dead letter, and is not waited for. Raises `DeclarationError` for a projection that this
-        service does not have, `Unavailable` where nothing could be found out. Cancellable; it holds no connection.
+        Also where the database hangs the answer comes at the limit, and says what was known before. `projections` are
+        the names of those that are to be read; without any, it is what handlers wrote. What handling failed for good is
+        a dead letter, and is not waited for. Raises `DeclarationError` for a projection that this service does not
+        have, `Unavailable` where the database fails. Cancellable; it holds no connection.
         """
-        names = self._checked(projections)
+        names = [name for name in self._checked(projections) if not self._service.projections[name].inline]
         deadline = self._clock.monotonic() + limit_seconds
         followed = self.followed
         goal = {lane: at for lane, at in token.positions.items() if "/" in lane and lane.partition("/")[0] in followed}
@@ -146,7 +142,8 @@ class FreshnessGate:
         if not own or not names:
             return Fresh()
         goals = dict.fromkeys(names, own)
-        missing = await self._projections.until(goals, max(0.0, deadline - self._clock.monotonic()))
+        left_seconds = 0.0 if limit_seconds <= 0 else max(_NO_TIME_SECONDS, deadline - self._clock.monotonic())
+        missing = await self._projections.until(goals, left_seconds)
         return self._verdict(goals, missing, "projections") if missing else Fresh()
 
     def wake(self) -> None:

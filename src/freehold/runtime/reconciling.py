@@ -4,6 +4,7 @@ under way. Runtime.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from freehold.audit.store import AuditEntry
@@ -107,11 +108,18 @@ def peer_source(copy: Copy, settings: Settings) -> Source:
 
 
 async def settled(service: str, stores: Stores, token: Token, clock: Clock, limit_seconds: float) -> bool:
-    """Wait until a service has handled everything of a token's lanes; False where it has not within the limit."""
+    """Wait until a service has handled everything of a token's lanes; False where it has not within the limit, or where
+    its database does not say.
+    """
     end = clock.monotonic() + limit_seconds
     look_seconds = 0.01
     while True:
-        found = {each.lane: each for each in await stores.progress.progress(service, tuple(token.positions))}
+        try:
+            async with asyncio.timeout(max(_LOOK_SECONDS_MAX, end - clock.monotonic())):
+                rows = await stores.progress.progress(service, tuple(token.positions))
+        except TimeoutError:
+            return False
+        found = {each.lane: each for each in rows}
         if all(lane in found and found[lane].covers(position) for lane, position in token.positions.items()):
             return True
         left = end - clock.monotonic()

@@ -71,7 +71,7 @@ async def test_a_parked_stream_is_seen_among_any_number_of_others(url: str) -> N
                 " p.event_id, p.type, p.error, p.detail, 1, p.parked_at FROM n CROSS JOIN freehold_parked AS p"
             )
         found = await running.freshness.wait(
-            Token({"bank": parked.position}), projections=["accounts"], limit_seconds=0.05
+            Token({"bank": parked.position}), projections=["accounts"], limit_seconds=0
         )
         assert isinstance(found, Stalled)
 

@@ -187,17 +187,86 @@ async def test_no_time_at_all_is_time_for_one_look(clock: ManualClock) -> None:
     assert await Watch(known, clock).until({"a": 6}, 0.0) == {"a": Reached(5)}
 
 
-async def test_a_look_that_hangs_is_bounded(clock: ManualClock) -> None:
+async def test_a_look_that_hangs_holds_nobody_longer_than_the_limit(clock: ManualClock) -> None:
+    """What is told then is what was known before: nothing, or how far it was at the last look."""
+    known = Known()
+    known.positions = {"a": 3}
+    watch = Watch(known, clock)
+    assert await watch.until({"a": 3}, 1.0) == {}
+    known.gate.clear()
+    waiting = asyncio.create_task(watch.until({"a": 5, "b": 1}, 1.0))
+    await _until(lambda: known.looks == 2)
+    clock.advance(0.9)
+    await _turns()
+    assert not waiting.done()
+    clock.advance(0.2)
+    assert await asyncio.wait_for(waiting, 5) == {"a": Reached(3), "b": Reached()}
+    await watch.close()
+
+
+async def test_what_was_reached_at_the_last_look_is_not_said_to_be_there_by_one_that_hangs(clock: ManualClock) -> None:
+    """A projection may have been switched back meanwhile."""
+    known = Known()
+    known.positions = {"a": 5}
+    watch = Watch(known, clock)
+    assert await watch.until({"a": 5}, 1.0) == {}
+    known.gate.clear()
+    waiting = asyncio.create_task(watch.until({"a": 5}, 1.0))
+    await _until(lambda: known.looks == 2)
+    clock.advance(1.1)
+    assert "a" in await asyncio.wait_for(waiting, 5)
+    await watch.close()
+
+
+async def test_a_look_that_hangs_is_given_up_for_another(clock: ManualClock) -> None:
+    """A connection may be dead without either side knowing; the next look takes another one."""
+    known = Known()
+    known.positions = {"a": 5}
+    known.gate.clear()
+    watch = Watch(known, clock, look_seconds=0.05)
+    waiting = asyncio.create_task(watch.until({"a": 5}, 60.0))
+    await _until(lambda: known.looks == 1)
+    known.gate = asyncio.Event()
+    known.gate.set()
+    async with asyncio.timeout(30):
+        while not waiting.done():
+            clock.advance(0.01)
+            await asyncio.sleep(0.001)
+    assert await waiting == {}
+
+
+async def test_one_look_that_is_asked_for_is_bounded_too(clock: ManualClock) -> None:
     known = Known()
     known.gate.clear()
     watch = Watch(known, clock)
-    waiting = asyncio.create_task(watch.until({"a": 5}, 1.0))
-    async with asyncio.timeout(5):
+    waiting = asyncio.create_task(watch.until({"a": 5}, 0.0))
+    async with asyncio.timeout(30):
         while not waiting.done():
             clock.advance(0.5)
             await asyncio.sleep(0.005)
+    assert await waiting == {"a": Reached()}
+    await watch.close()
+
+
+async def test_an_outage_that_has_passed_is_none_of_a_look_that_hangs(clock: ManualClock) -> None:
+    known = Known()
+    known.error = Unavailable("away")
+    watch = Watch(known, clock)
+    first = asyncio.create_task(watch.until({"a": 5}, 0.5))
+    await _until(lambda: known.looks == 1)
+    while not first.done():
+        clock.advance(0.1)
+        await _turns()
     with pytest.raises(Unavailable):
-        await waiting
+        await first
+    clock.advance(1.0)
+    await _turns()
+    known.error = None
+    known.gate.clear()
+    second = asyncio.create_task(watch.until({"a": 5}, 0.5))
+    await _turns()
+    clock.advance(0.6)
+    assert await asyncio.wait_for(second, 5) == {"a": Reached()}
     await watch.close()
 
 
