@@ -1,106 +1,113 @@
-"""Every benchmark, bounded, as one table: `python -m benchmarks [SECONDS]`, or `make bench`.
+"""Every benchmark, bounded, each figure beside the same by hand in the same run: `python -m benchmarks`, `make bench`.
 
-SECONDS (1 by default) is how long each figure is measured; all together takes less than two minutes with the default.
+    make bench ARGS="--only projection --only events"       some of them: events, aggregate, projection, outbox, broker
+    make bench ARGS="--engine postgresql --seconds 3"       one engine; how long each rate is measured
+    python -m benchmarks --postgresql URL                   an empty database of yours instead of a server of the run's
+
 PostgreSQL and NATS are real servers of the run's own; where one cannot be had its lines are left out, and it is said.
+With the defaults all of it takes some three minutes on two processors, and no part takes longer than one.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import platform
 import sqlite3
-import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
-from benchmarks import broker, eventstore, outbox_stage
+from benchmarks import aggregate, broker, eventstore, figures, outbox_stage, projection
 
-from freehold.binding import open_stores
 from freehold_shop.servers import ServerUnavailable, start_nats, start_postgres
 
 __all__ = ["main"]
 
-_LIMIT_SECONDS = 50.0
+_LIMIT_SECONDS: Final = 60.0
+_ENGINES: Final = ("sqlite", "postgresql")
+_Measure = Callable[[str, float], AsyncIterator[figures.Figure]]
+_ON_DATABASES: Final[Mapping[str, _Measure]] = {
+    "events": eventstore.figures,
+    "aggregate": lambda url, _: aggregate.figures(url),
+    "projection": projection.figures,
+    "outbox": outbox_stage.figures,
+}
 
 
 def main() -> None:
     """Print the conditions, then a line for each figure."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
-    outbox_stage.SECONDS = seconds
-    eventstore.SECONDS = seconds / eventstore.TURNS
+    options = _options()
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.platform()}")
-    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the start, {seconds:g} s for each figure")
-    print("outbox: ten tasks, 300 bytes a message; brokers: one process, batches of 200, 700 bytes a message\n")
-    with tempfile.TemporaryDirectory() as name:
+    print(
+        f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the start, {options.seconds:g} s for each rate"
+    )
+    print("ratio: how fast Freehold is beside what is written by hand, in the same run; 1.00 is as fast\n")
+    figures.head()
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         directory.chmod(0o755)
-        _bounded("outbox on SQLite", lambda: _outbox(f"sqlite:///{directory}/outbox.db"))
-        _bounded("events on SQLite", lambda: _events(f"sqlite:///{directory}/events.db"))
+        for engine in options.engine or _ENGINES:
+            wanted = {what: each for what, each in _ON_DATABASES.items() if what in options.only}
+            urls = _databases(engine, directory, options.postgresql, stack) if wanted else iter(())
+            for (what, measure), url in zip(wanted.items(), urls, strict=False):
+                _bounded(f"{what}, {engine}", measure, url, options.seconds)
+        if "broker" in options.only:
+            for technology, url in _brokers(directory, stack):
+                _bounded(f"broker, {technology}", broker.figures, url, options.seconds)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
+    known = [*_ON_DATABASES, "broker"]
+    parser.add_argument("--only", action="append", choices=known, help="measure this alone; may be repeated")
+    parser.add_argument("--engine", action="append", choices=_ENGINES, help="on this database alone")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each rate is measured (1)")
+    parser.add_argument("--postgresql", metavar="URL", help="an empty database, instead of a server of the run's own")
+    options = parser.parse_args()
+    options.only = options.only or known
+    return options
+
+
+def _databases(engine: str, directory: Path, given: str | None, stack: ExitStack) -> Iterator[str]:
+    """A database for each benchmark, as far as they can be had; the server's is one for all of them."""
+    if engine == "sqlite":
+        yield from (f"sqlite:///{directory}/{what}.db" for what in _ON_DATABASES)
+        return
+    if given is None:
         try:
-            with start_postgres(directory / "postgres") as server:
-                url = server.url
-                _bounded("outbox on PostgreSQL", lambda: _outbox(url))
-                _bounded("events on PostgreSQL", lambda: _events(url))
+            given = stack.enter_context(start_postgres(directory / "postgres")).url
         except ServerUnavailable as error:
             print(f"PostgreSQL is left out: {error}")
-        _bounded("broker, memory", lambda: _broker("memory://", seconds, apart=False))
-        _bounded("broker, embedded", lambda: _broker(f"embedded:///{directory}/broker.db", seconds))
-        try:
-            with start_nats(directory / "nats") as server:
-                nats = server.url
-                _bounded("broker, NATS", lambda: _broker(nats, seconds))
-        except ServerUnavailable as error:
-            print(f"NATS is left out: {error}")
+            return
+    while True:
+        yield given
 
 
-def _bounded(title: str, measure: Callable[[], Awaitable[None]]) -> None:
-    print(title)
+def _brokers(directory: Path, stack: ExitStack) -> Iterator[tuple[str, str]]:
+    yield "memory", "memory://"
+    yield "embedded", f"embedded:///{directory}/broker.db"
+    try:
+        yield "NATS", stack.enter_context(start_nats(directory / "nats")).url
+    except ServerUnavailable as error:
+        print(f"NATS is left out: {error}")
+
+
+def _bounded(title: str, measure: _Measure, url: str, seconds: float) -> None:
+    print(title, flush=True)
 
     async def run() -> None:
         async with asyncio.timeout(_LIMIT_SECONDS):
-            await measure()
+            async for figure in measure(url, seconds):
+                figures.show(figure)
 
     try:
         asyncio.run(run())
     except TimeoutError:
-        _line("given up", _LIMIT_SECONDS, "s")
-
-
-async def _outbox(url: str) -> None:
-    stores = open_stores(url)
-    await stores.database.open()
-    await stores.database.upgrade()
-    try:
-        _line("transactions with one SELECT", await outbox_stage.empty_rate(stores), "/s")
-        _line("transactions that stage one message", await outbox_stage.stage_rate(stores), "/s")
-        _line("transactions that stage ten messages", await outbox_stage.stage_rate(stores, 10), "/s")
-        _line("transactions that stage for one key", await outbox_stage.stage_rate(stores, key="k"), "/s")
-        _line("rows fetched and removed", await outbox_stage.drain_rate(stores), "/s")
-    finally:
-        await stores.database.close()
-
-
-async def _events(url: str) -> None:
-    for what, (ours, by_hand) in (await eventstore.measure(url)).items():
-        _line(what, ours, "")
-        if by_hand is not None:
-            _line("  by hand", by_hand, "")
-
-
-async def _broker(url: str, seconds: float, *, apart: bool = True) -> None:
-    found = await broker.measure(url, seconds, apart=apart)
-    for what in ("publish", "consume"):
-        _line(f"{what}, messages", found[what]["messages_per_second"], "/s")
-        _line(f"{what}, processor time a message", found[what]["processor_microseconds_per_message"], "µs")
-    for share, milliseconds in found.get("latency_ms", {}).items():
-        _line(f"one message to another process, {share}", milliseconds, "ms")
-
-
-def _line(what: str, figure: float, unit: str) -> None:
-    number = f"{figure:,.0f}" if figure >= 100 else f"{figure:.2f}"
-    print(f"  {what:<46}{number:>12} {unit}", flush=True)
+        print(f"  given up after {_LIMIT_SECONDS:g} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,19 @@
 """What loading a stream of 10,000 events costs, beside fetching its bytes and decoding them by hand.
 
-    python benchmarks/aggregate.py postgresql://user@host/database     an empty database, of its own
-    python benchmarks/aggregate.py sqlite:////tmp/bench.db
-
-The floor is one plain query of the bodies, a decoder for each class, and the same `evolve`. Floor and load take turns;
-each figure is the median of the runs, in milliseconds.
+By hand is one plain query of the bodies, a decoder for each class, and the same `evolve`. They take turns; each
+figure is the median of the runs.
 """
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import msgspec
+from benchmarks.figures import Figure
 
 from freehold.aggregate import Decider, Repository, SnapshotPolicy
 from freehold.binding import open_stores
@@ -81,8 +77,8 @@ PLAIN = Repository(DECIDER)
 KEEPING = Repository(DECIDER, snapshots=SnapshotPolicy(every=100))
 
 
-async def measure(url: str, events: int = EVENTS, runs: int = RUNS) -> dict[str, float]:
-    """Medians in milliseconds, and the ratio of the load to the floor."""
+async def figures(url: str) -> AsyncIterator[Figure]:
+    """Milliseconds to load, without and with a snapshot."""
     stores = open_stores(url)
     await stores.database.open()
     await stores.database.upgrade()
@@ -92,7 +88,11 @@ async def measure(url: str, events: int = EVENTS, runs: int = RUNS) -> dict[str,
         post = Post(
             "bench", stores.database, stores.outbox, stores.schedule, clock, hlc, stores.events, stores.snapshots
         )
-        return await _measure(post, events, runs)
+        found = await _measure(post, EVENTS, RUNS)
+        what = f"loading an aggregate of {EVENTS:,} events"
+        yield Figure(what, found["load"], "ms", found["floor"])
+        yield Figure("  fetching alone", found["fetch"], "ms")
+        yield Figure("  with a snapshot", found["load with snapshot"], "ms")
     finally:
         await stores.database.close()
 
@@ -124,8 +124,7 @@ async def _measure(post: Post, events: int, runs: int) -> dict[str, float]:
     async def load_kept(tx: Transaction) -> None:
         await KEEPING.load(tx, kept)
 
-    found = await _medians(post, {"fetch": fetch, "floor": floor, "load": load, "load with snapshot": load_kept}, runs)
-    return found | {"ratio": found["load"] / found["floor"]}
+    return await _medians(post, {"fetch": fetch, "floor": floor, "load": load, "load with snapshot": load_kept}, runs)
 
 
 async def _medians(
@@ -139,15 +138,3 @@ async def _medians(
                 await work(tx)
                 taken[name].append((time.perf_counter() - begun) * 1000)
     return {name: statistics.median(each) for name, each in taken.items()}
-
-
-async def main(url: str) -> None:
-    """Print a line for each figure."""
-    found = await measure(url)
-    for name in ("fetch", "floor", "load", "load with snapshot"):
-        print(f"{name:<24}{found[name]:8.1f} ms")
-    print(f"{'load / floor':<24}{found['ratio']:8.2f}")
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))

@@ -1,7 +1,9 @@
-"""How fast the brokers are: `python -m benchmarks.broker [SECONDS]`. Prints one JSON document.
+"""How fast the brokers are: messages of 700 bytes a second, published and consumed in batches of 200 by one process,
+processor time for each, and how long a message takes from one process to a waiting one.
 
-For each broker: messages a second published and consumed in batches of 200 by one process, processor time for each, and
-how long a message takes from one process to a waiting one. The NATS server is a real one of its own.
+By hand is, for the embedded broker, an INSERT of the batch and a SELECT of the next one with sqlite3, as durable; for
+NATS, the driver's own `publish`, 200 confirmations under way, and a pull consumer that acknowledges each message.
+Neither keeps the order of keys over several consumers, nor leaves a message to another when its holder dies.
 """
 
 from __future__ import annotations
@@ -10,18 +12,18 @@ import asyncio
 import json
 import resource
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+
+from benchmarks.byhand import SqliteByHand
+from benchmarks.figures import Figure
 
 from freehold.binding import open_broker
 from freehold.broker import Broker, Outgoing, Stored, Subscription
 from freehold.ids import new_id
-from freehold_shop.servers import ServerUnavailable, start_nats
 
-__all__ = ["main", "measure"]
+__all__ = ["figures"]
 
 _BATCH = 200
 _DOCUMENT = b"x" * 700
@@ -29,29 +31,7 @@ _LATENCY_MESSAGES = 200
 _KEYS = 500
 
 
-def main() -> None:
-    """Measure everything within about twenty seconds."""
-    if sys.argv[1:2] == ["--wait"]:
-        asyncio.run(_wait(sys.argv[2]))
-        return
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
-    with tempfile.TemporaryDirectory() as directory:
-        results = {
-            "memory": asyncio.run(measure("memory://", seconds, apart=False)),
-            "embedded": asyncio.run(measure(f"embedded:///{directory}/broker.db", seconds)),
-            "embedded, synchronous=normal": asyncio.run(
-                measure(f"embedded:///{directory}/normal.db?synchronous=normal", seconds)
-            ),
-        }
-        try:
-            with start_nats(Path(directory) / "nats") as server:
-                results["nats"] = asyncio.run(measure(server.url, seconds))
-        except ServerUnavailable as error:
-            print(f"NATS is left out: {error}", file=sys.stderr)
-    print(json.dumps(results, indent=2))
-
-
-async def measure(url: str, seconds: float, *, apart: bool = True) -> dict[str, Any]:
+async def _measure(url: str, seconds: float, *, apart: bool = True) -> dict[str, Any]:
     """Figures of one broker; `apart` measures the way to another process as well."""
     broker = open_broker(url)
     await broker.open()
@@ -77,6 +57,73 @@ async def measure(url: str, seconds: float, *, apart: bool = True) -> dict[str, 
     if apart:
         result["latency_ms"] = await _latency(url)
     return result
+
+
+async def _in_sqlite(path: str, seconds: float) -> dict[str, Any]:
+    """The same with a table."""
+    async with SqliteByHand(path) as sqlite:
+        await sqlite.save("CREATE TABLE message (seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT, document BLOB)", [()])
+        consumed = 0
+
+        async def publish() -> int:
+            rows = [(f"key-{number % _KEYS}", _DOCUMENT) for number in range(_BATCH)]
+            await sqlite.save("INSERT INTO message (key, document) VALUES (?, ?)", rows)
+            return _BATCH
+
+        async def consume() -> int:
+            nonlocal consumed
+            after, select = consumed, "SELECT * FROM message WHERE seq > ? ORDER BY seq LIMIT ?"
+            rows = await sqlite.work(lambda connection: connection.execute(select, (after, _BATCH)).fetchall())
+            consumed += len(rows)
+            return len(rows)
+
+        return {"publish": await _rate(publish, seconds), "consume": await _rate(consume, seconds)}
+
+
+async def _on_nats(url: str, seconds: float) -> dict[str, Any]:
+    """The same with the driver alone."""
+    import nats
+    from nats.errors import TimeoutError as NothingLeft
+
+    client = await nats.connect(url)
+    stream = client.jetstream(publish_async_max_pending=_BATCH)
+    await stream.add_stream(name="by-hand", subjects=["by-hand.*"])
+    subscription = await stream.pull_subscribe("by-hand.*", "by-hand")
+
+    async def publish() -> int:
+        published = [await stream.publish_async(f"by-hand.{number % 8}", _DOCUMENT) for number in range(_BATCH)]
+        await asyncio.gather(*published)
+        return _BATCH
+
+    async def consume() -> int:
+        try:
+            messages = await subscription.fetch(_BATCH, timeout=0.5)
+        except NothingLeft:
+            return 0
+        for message in messages:
+            await message.ack()
+        return len(messages)
+
+    found = {"publish": await _rate(publish, seconds), "consume": await _rate(consume, seconds)}
+    await client.close()
+    return found
+
+
+async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
+    """Figures of one broker, beside its technology by hand where there is one."""
+    by_hand: dict[str, Any] = {}
+    if url.startswith("embedded:"):
+        by_hand = await _in_sqlite(url.removeprefix("embedded:///") + ".by-hand", seconds)
+    elif url.startswith("nats:"):
+        by_hand = await _on_nats(url, seconds)
+    found = await _measure(url, seconds, apart=not url.startswith("memory:"))
+    for what in ("publish", "consume"):
+        hand = by_hand.get(what, {})
+        rate, cost = "messages_per_second", "processor_microseconds_per_message"
+        yield Figure(f"{what}, messages", found[what][rate], "/s", hand.get(rate))
+        yield Figure(f"{what}, processor time a message", found[what][cost], "µs", hand.get(cost))
+    for share, milliseconds in found.get("latency_ms", {}).items():
+        yield Figure(f"one message to another process, {share}", milliseconds, "ms")
 
 
 def _message(number: int) -> Outgoing:
@@ -143,4 +190,4 @@ async def _wait(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(_wait(sys.argv[2]))

@@ -1,17 +1,19 @@
-"""What staging a message costs: transactions a second, beside the same insert written by hand.
+"""What staging a message costs: transactions a second, beside the same INSERT by hand on asyncpg or sqlite3.
 
-    python benchmarks/outbox_stage.py postgresql://user@host/database     an empty database, of its own
-    python benchmarks/outbox_stage.py sqlite:////tmp/bench.db
-
-Each transaction stages one message of 300 bytes with a key of its own; ten run side by side, for three seconds a line.
+Messages have 300 bytes and keys of their own; ten tasks stage side by side. By hand is an INSERT into the outbox's
+table between BEGIN and COMMIT, without the order of keys that Freehold keeps. Both take turns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from statistics import median
+
+from benchmarks.byhand import SqliteByHand
+from benchmarks.figures import Figure
 
 from freehold.binding import Stores, open_stores
 from freehold.broker import Outgoing
@@ -19,14 +21,20 @@ from freehold.ids import new_id
 from freehold.outbox.store import LEASE_PREFIX, lease_name
 
 CONCURRENCY = 10
-SECONDS = 3.0
+TURNS = 3
 DOCUMENT = b"x" * 300
+_INSERT = (
+    "INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at) VALUES ($1, $2, $3, $4, $5, now())"
+)
+_SQLITE_INSERT = (
+    "INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at) VALUES (?, ?, ?, ?, ?, 0)"
+)
 
 
-async def rate(once: Callable[[], Awaitable[object]]) -> float:
+async def rate(once: Callable[[], Awaitable[object]], seconds: float) -> float:
     """Run `once` over and over in ten tasks; returns how often a second."""
     count = 0
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + seconds
 
     async def work() -> None:
         nonlocal count
@@ -45,45 +53,48 @@ def message(key: str | None = None) -> Outgoing:
     return Outgoing(message_id, "bench.events", key or str(message_id), DOCUMENT)
 
 
-async def stage_rate(stores: Stores, messages: int = 1, key: str | None = None) -> float:
-    """Transactions a second that stage so many messages."""
+def stage_once(stores: Stores, messages: int = 1, key: str | None = None) -> Callable[[], Awaitable[object]]:
+    """A transaction that stages so many messages."""
 
     async def once() -> None:
         async with stores.database.begin() as unit:
             await stores.outbox.stage(unit, [message(key) for _ in range(messages)])
 
-    return await rate(once)
+    return once
 
 
-async def empty_rate(stores: Stores) -> float:
-    """Transactions a second that do nothing but one trivial statement."""
-
+async def _empty_rate(stores: Stores, seconds: float) -> float:
     async def once() -> None:
         async with stores.database.begin() as unit:
             await unit.sql.fetch("SELECT 1")  # type: ignore[attr-defined]  # an SQL database's unit has it
 
-    return await rate(once)
+    return await rate(once, seconds)
 
 
-async def floor_rate(url: str) -> float:
-    """Transactions a second of one INSERT by hand, each in BEGIN and COMMIT, over asyncpg's own pool."""
+@asynccontextmanager
+async def _staging_by_hand(url: str) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    if not url.startswith("postgresql"):
+        async with SqliteByHand(url.removeprefix("sqlite:///")) as sqlite:
+
+            async def once_in_sqlite() -> None:
+                each = message()
+                await sqlite.save(_SQLITE_INSERT, [(0, str(each.id), each.topic, each.key, each.document)])
+
+            yield once_in_sqlite
+        return
     import asyncpg
 
-    insert = (
-        "INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)"
-        " VALUES ($1, $2, $3, $4, $5, now())"
-    )
     async with asyncpg.create_pool(url, min_size=CONCURRENCY, max_size=CONCURRENCY) as pool:
 
         async def once() -> None:
             each = message()
             async with pool.acquire() as connection, connection.transaction():
-                await connection.execute(insert, 0, each.id, each.topic, each.key, each.document)
+                await connection.execute(_INSERT, 0, each.id, each.topic, each.key, each.document)
 
-        return await rate(once)
+        yield once
 
 
-async def drain_rate(stores: Stores) -> float:
+async def _drain_rate(stores: Stores, seconds: float) -> float:
     """Rows a second that are fetched and removed, 200 a round."""
     await stores.leases.ensure(lease_name(partition) for partition in range(stores.outbox.partitions))
     held = {}
@@ -92,7 +103,7 @@ async def drain_rate(stores: Stores) -> float:
         if lease is not None:
             held[int(lease.name.removeprefix(LEASE_PREFIX))] = lease.token
     begun, count = time.monotonic(), 0
-    while time.monotonic() < begun + SECONDS:
+    while time.monotonic() < begun + seconds:
         rows = (await stores.outbox.fetch(held, 200)).rows
         if not rows:
             break
@@ -100,22 +111,21 @@ async def drain_rate(stores: Stores) -> float:
     return count / (time.monotonic() - begun)
 
 
-async def main(url: str) -> None:
-    """Print a line for each measurement."""
+async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
+    """Transactions a second, and rows a second on their way out."""
     stores = open_stores(url)
     await stores.database.open()
     await stores.database.upgrade()
     try:
-        if url.startswith("postgresql"):
-            print(f"by hand, one INSERT      {await floor_rate(url):8.0f} transactions/s")
-        print(f"one SELECT               {await empty_rate(stores):8.0f} transactions/s")
-        print(f"stage one message        {await stage_rate(stores):8.0f} transactions/s")
-        print(f"stage ten messages       {await stage_rate(stores, 10):8.0f} transactions/s")
-        print(f"stage, all of one key    {await stage_rate(stores, key='k'):8.0f} transactions/s")
-        print(f"fetch and remove         {await drain_rate(stores):8.0f} rows/s")
+        async with _staging_by_hand(url) as by_hand:
+            ours, floors = [], []
+            for _ in range(TURNS):
+                floors.append(await rate(by_hand, seconds / TURNS))
+                ours.append(await rate(stage_once(stores), seconds / TURNS))
+        yield Figure("transactions that stage one message", median(ours), "/s", median(floors))
+        yield Figure("  ten messages", await rate(stage_once(stores, 10), seconds), "/s")
+        yield Figure("  one message, all of one key", await rate(stage_once(stores, key="k"), seconds), "/s")
+        yield Figure("  nothing, with one SELECT", await _empty_rate(stores, seconds), "/s")
+        yield Figure("rows fetched and removed", await _drain_rate(stores, seconds), "/s")
     finally:
         await stores.database.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))

@@ -1,39 +1,47 @@
-"""What keeping a read model up to date costs, beside a loop written by hand on the same events in the same run.
+"""What keeping a read model up to date costs, beside two loops written by hand on the same events in the same run.
 
-    python -m benchmarks.projection                                    SQLite, and PostgreSQL of its own
-    python -m benchmarks.projection postgresql://user@host/database    an empty database
-    python -m benchmarks.projection sqlite:////tmp/bench.db
+The read model sums amounts by account, of a thousand; a page of 500 events touches half of them.
 
-The read model sums amounts by account. Each way begins at the first event: the loop by hand reads pages of 500, decodes
-with msgspec, writes one statement a page and saves its position in the same transaction; `on_batch` does the same as a
-projection; `on` calls a handler, and runs a statement, for each event. What projections take to start does not count.
+- The *bare loop* is the floor: one connection of the driver, a page of positions and bodies of one type by position,
+  msgspec, one statement for the sums of the page, the position saved in the same transaction. It skips what is
+  committed out of order, knows one version of the event, and must run alone.
+- The *loop by hand over the reader* does the same with pages of Freehold's event store, which skip nothing.
+- `on_batch` is a projection with that one statement a page, `on` one that runs a statement for each event: leases,
+  partitions, checkpoints by compare-and-set, upcasting, parking included. What they take to start does not count.
+
+All take turns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-import tempfile
+import sqlite3
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from benchmarks.byhand import SqliteByHand
+from benchmarks.figures import Figure
 
 from freehold import RunningService, Service, Settings, event
 from freehold.eventstore.store import Append, EventFilter, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
 from freehold.projection.declaration import Applied, Projection, ProjectionWrite
-from freehold_shop.servers import start_postgres
 
-__all__ = ["measure"]
+__all__ = ["figures"]
 
-EVENTS = 50_000
+EVENTS = 20_000
 BATCH = 500
+TURNS = 3
 _ACCOUNTS = 1000
+_PAGE = (
+    "SELECT position, data FROM freehold_event WHERE type = $2 AND position + 0 > $1 ORDER BY position + 0"
+    f" LIMIT {BATCH}"
+)
 
 
 @event("bench.deposited", key="account")
@@ -78,22 +86,67 @@ def _summed(events: Sequence[Deposited]) -> dict[str, int]:
     return sums
 
 
-async def _by_hand(running: RunningService, dialect: str) -> float:
-    decoder = msgspec.json.Decoder(Deposited)
+async def _bare(url: str, name: str) -> float:
+    """Events a second of the bare loop."""
+    dialect = url.partition("://")[0]
+    statement, decode = _adds(name, dialect), msgspec.json.Decoder(Deposited).decode
+    tables = (
+        f"CREATE TABLE {name} (account text PRIMARY KEY, balance bigint NOT NULL)",
+        f"CREATE TABLE {name}_position AS SELECT CAST(0 AS bigint) AS position",
+    )
+    if dialect == "sqlite":
+        async with SqliteByHand(url.removeprefix("sqlite:///")) as sqlite:
+            for table in tables:
+                await sqlite.save(table, [()])
+            return await sqlite.work(lambda connection: _bare_in_sqlite(connection, name, statement, decode))
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    for table in tables:
+        await connection.execute(table)
+    after, count, begun = 0, 0, time.monotonic()
+    while rows := await connection.fetch(_PAGE, after, "bench.deposited"):
+        sums = _summed([decode(data) for _, data in rows])
+        after = rows[-1][0]
+        async with connection.transaction():
+            await connection.execute(statement, *_parameters(sums, dialect))
+            await connection.execute(f"UPDATE {name}_position SET position = $1", after)
+        count += len(rows)
+    rate = count / (time.monotonic() - begun)
+    await connection.close()
+    return rate
+
+
+def _bare_in_sqlite(connection: sqlite3.Connection, name: str, statement: str, decode: Any) -> float:
+    after, count, begun = 0, 0, time.monotonic()
+    page = _PAGE.replace("position + 0", "position").replace("$", "?")
+    while rows := connection.execute(page, (after, "bench.deposited")).fetchall():
+        sums = _summed([decode(data) for _, data in rows])
+        after = rows[-1][0]
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(statement.replace("$", "?"), _parameters(sums, "sqlite"))
+        connection.execute(f"UPDATE {name}_position SET position = ?", (after,))
+        connection.execute("COMMIT")
+        count += len(rows)
+    return count / (time.monotonic() - begun)
+
+
+async def _by_hand(running: RunningService, dialect: str, name: str) -> float:
+    """Events a second of the loop over our reader."""
+    decode = msgspec.json.Decoder(Deposited).decode
     async with running.transaction() as tx:
-        await tx.sql.execute("CREATE TABLE by_hand (account text PRIMARY KEY, balance bigint NOT NULL)")
-        await tx.sql.execute("CREATE TABLE by_hand_position (position bigint NOT NULL)")
-        await tx.sql.execute("INSERT INTO by_hand_position VALUES (0)")
+        await tx.sql.execute(f"CREATE TABLE {name} (account text PRIMARY KEY, balance bigint NOT NULL)")
+        await tx.sql.execute(f"CREATE TABLE {name}_position AS SELECT CAST(0 AS bigint) AS position")
     wanted, after, count, begun = EventFilter(types=frozenset({"bench.deposited"})), 0, 0, time.monotonic()
     while count < EVENTS:
         page = await running.stores.events.read_all(after, limit=BATCH, wanted=wanted)
-        sums = _summed([decoder.decode(each.event.data) for each in page.events])
+        sums = _summed([decode(each.event.data) for each in page.events])
         async with running.stores.database.begin() as unit:
             sql: Any = unit
-            await sql.sql.execute(_adds("by_hand", dialect), _parameters(sums, dialect))
-            await sql.sql.execute("UPDATE by_hand_position SET position = $1", (page.through,))
+            await sql.sql.execute(_adds(name, dialect), _parameters(sums, dialect))
+            await sql.sql.execute(f"UPDATE {name}_position SET position = $1", (page.through,))
         after, count = page.through, count + len(page.events)
-    return EVENTS / (time.monotonic() - begun)
+    return count / (time.monotonic() - begun)
 
 
 def _projection(table: sa.Table, dialect: str, *, batch: bool) -> Projection:
@@ -118,7 +171,8 @@ def _projection(table: sa.Table, dialect: str, *, batch: bool) -> Projection:
     return projection
 
 
-async def _projected(settings: Settings, projection: Projection) -> float:
+async def _projected(settings: Settings, projection: Projection, seconds_max: float) -> float:
+    """Events a second of a projection, from its first batch to its last, or as far as it comes in time."""
     service = Service("bench")
     service.projects(projection)
     begun, before = 0.0, 0
@@ -128,45 +182,37 @@ async def _projected(settings: Settings, projection: Projection) -> float:
             handled = sum(each.handled for each in found)
             if handled and not before:
                 begun, before = time.monotonic(), handled
-            if handled >= EVENTS:
-                return (EVENTS - before) / (time.monotonic() - begun)
+            elif before and (handled >= EVENTS or time.monotonic() - begun > seconds_max):
+                return (handled - before) / (time.monotonic() - begun)
             await asyncio.sleep(0.01)
 
 
-async def measure(url: str) -> None:
-    """Print a line for each way."""
+async def _fill(running: RunningService) -> None:
+    for first in range(0, EVENTS, BATCH):
+        appends = [
+            Append(f"account-{number}", [NewEvent(new_id(), "bench.deposited", 1, data, new_id(), 1)])
+            for number in range(first, first + BATCH)
+            if (data := encode_body(Deposited(f"a{number % _ACCOUNTS}", number)))
+        ]
+        await running.stores.events.append_alone(appends)
+
+
+async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
+    """Events a second of each way, beside the bare loop; `on` takes so many seconds at most, a turn."""
     dialect = url.partition("://")[0]
     settings = Settings.load("bench", environ={}, database=url, broker="memory://")
+    bare, by_hand, batched, single = [], [], [], []
     async with RunningService(Service("bench"), settings, roles=()) as running:
-        for first in range(0, EVENTS, BATCH):
-            appends = [
-                Append(f"account-{number}", [NewEvent(new_id(), "bench.deposited", 1, data, new_id(), 1)])
-                for number in range(first, first + BATCH)
-                if (data := encode_body(Deposited(f"a{number % _ACCOUNTS}", number)))
-            ]
-            await running.stores.events.append_alone(appends)
-        floor = await _by_hand(running, dialect)
-    print(f"{dialect}: {EVENTS:,} events, batches of {BATCH}")
-    print(f"  a loop by hand, one statement a batch   {floor:10,.0f}/s")
-    for name, batch in (("on_batch, one statement a batch", True), ("on, one statement an event", False)):
-        rate = await _projected(
-            settings, _projection(_table("in_batches" if batch else "one_by_one"), dialect, batch=batch)
-        )
-        print(f"  {name:<39} {rate:10,.0f}/s  {rate / floor:.2f} of it")
-
-
-def main() -> None:
-    """Measure what is asked for, or both engines."""
-    if len(sys.argv) > 1:
-        asyncio.run(measure(sys.argv[1]))
-        return
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        asyncio.run(measure(f"sqlite:///{directory}/bench.db"))
-        with start_postgres(directory / "postgres") as server:
-            asyncio.run(measure(server.url))
-
-
-if __name__ == "__main__":
-    main()
+        await _fill(running)
+        for turn in range(TURNS):
+            bare.append(await _bare(url, f"bare_{turn}"))
+            by_hand.append(await _by_hand(running, dialect, f"by_hand_{turn}"))
+            table = _table(f"in_batches_{'abc'[turn]}")
+            batched.append(await _projected(settings, _projection(table, dialect, batch=True), 60.0))
+            table = _table(f"one_by_one_{'abc'[turn]}")
+            single.append(await _projected(settings, _projection(table, dialect, batch=False), seconds))
+    floor = median(bare)
+    yield Figure("events, on_batch; by hand, the bare loop", median(batched), "/s", floor)
+    yield Figure("  the loop by hand over the reader", median(by_hand), "/s", floor)
+    yield Figure("  on_batch; by hand, the loop over the reader", median(batched), "/s", median(by_hand))
+    yield Figure("  on, a statement for each event", median(single), "/s", floor)
