@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from freehold.messages import Envelope, Upcast, command, event, upcaster
     from freehold.migrations import Migration
     from freehold.policy import Retry
-    from freehold.projection.declaration import Positioned, Projection, ProjectionWrite, Sink
+    from freehold.projection.declaration import KeyLookup, Positioned, Projection, ProjectionWrite, Sink
     from freehold.projection.views import MaterializedView
     from freehold.reconcile import Dataset
     from freehold.runtime import Inbox, Outbox, RunningService, Runtime, run
@@ -64,6 +64,7 @@ __all__ = [
     "Envelope",
     "FreeholdError",
     "Inbox",
+    "KeyLookup",
     "LeaseLost",
     "MaterializedView",
     "MessageRejected",
@@ -135,7 +136,7 @@ _HOMES: Final = {
     "freehold.messages": ("Envelope", "Upcast", "command", "event", "upcaster"),
     "freehold.migrations": ("Migration",),
     "freehold.policy": ("Retry",),
-    "freehold.projection.declaration": ("Positioned", "Projection", "ProjectionWrite", "Sink"),
+    "freehold.projection.declaration": ("KeyLookup", "Positioned", "Projection", "ProjectionWrite", "Sink"),
     "freehold.projection.views": ("MaterializedView",),
     "freehold.runtime": ("Inbox", "Outbox", "RunningService", "Runtime", "run"),
     "freehold.saga": ("CallContext", "Saga", "call", "local", "step"),
