@@ -53,8 +53,8 @@ async def test_partitions_that_stand_apart_are_read_apart() -> None:
         store = harness.first.events
         streams = [f"s-{number}" for number in range(12)]
         for stream in streams:
-            new = NewEvent(new_id(), "a.b", 1, b"{}", new_id(), 1)
-            await store.append_alone([Append(stream, [new, replace(new, id=new_id())])])
+            new = [NewEvent(new_id(), "a.b", 1, b"{}", new_id(), 1) for _ in range(2)]
+            await store.append_alone([Append(stream, new)])
         head = await store.head()
         together = await read_batch(store, EVERYTHING, 2, _seen(0, 0), 100)
         assert (len(together.events), together.through) == (24, {0: head, 1: head})
