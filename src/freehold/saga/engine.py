@@ -1,8 +1,8 @@
 """The saga engine: carries the machine's decisions into the service's database and outbox. Pattern.
 
 Imports the inbox' words for answers and the transaction. Everything here happens in a transaction that the caller ends:
-the business transaction that starts a saga, the consumer's for a reply, the runner's for a timer, the console's for a
-decision. For a reply it is three round trips: load and lock, save with the journal, and the staging of what is sent.
+the business transaction that starts a saga, the consumer's for a reply, the runner's for a timer, the command line's for
+a decision. For a reply it is three round trips: load and lock, save with the journal, and the staging of what is sent.
 Calls are not made here: they are left to `SagaRunner`, which is woken after the commit.
 """
 
@@ -17,45 +17,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
 from freehold.clock import Clock
 from freehold.database import Finding
 from freehold.errors import CodecError, FreeholdError, NotFound
 from freehold.ids import new_id
-from freehold.inbox.outcome import (
-    HEADER_ATTEMPT,
-    HEADER_DIRECTION,
-    HEADER_OUTCOME,
-    HEADER_SAGA,
-    HEADER_STEP,
-    Rejected,
-)
+from freehold.inbox.outcome import HEADER_SAGA
 from freehold.messages import Envelope
 from freehold.policy import Retry, RetryAfter
 from freehold.saga.definition import Saga, SagaDefinition
 from freehold.saga.document import read_instance, write_record
-from freehold.saga.instance import (
-    CallEnded,
-    Decided,
-    Decision,
-    Effect,
-    Input,
-    Instance,
-    LocalEnded,
-    Outcome,
-    Replied,
-    RunCall,
-    RunHook,
-    RunLocal,
-    SendCommand,
-    Started,
-    TimerDue,
-)
+from freehold.saga.effects import Turned, carry_out, read_reply
+from freehold.saga.exchange import CallEnded, Decided, Decision, Input, RunCall, RunLocal, Started, TimerDue
+from freehold.saga.instance import Instance
 from freehold.saga.machine import advance, begin
-from freehold.saga.merging import make_command
 from freehold.saga.session import Session
-from freehold.saga.steps import Direction
 from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
 from freehold.transaction import Post, Transaction
 
@@ -80,14 +55,6 @@ class PendingCall:
     definition: SagaDefinition
     state: Any
     effect: RunCall
-
-
-@dataclass(frozen=True, slots=True)
-class _Turned:
-    instance: Instance
-    now: datetime
-    entries: list[JournalEntry]
-    calls: list[RunCall]
 
 
 class SagaEngine:
@@ -121,7 +88,7 @@ class SagaEngine:
         record = write_record(first.instance, 1, now)
         if not await self.store.create(tx.unit, record, first.entries):
             return saga_id
-        turned = await self._carry_out(tx, definition, _Turned(first.instance, now, [], []), first.effects)
+        turned = await carry_out(tx, self.post, definition, Turned(first.instance, now, [], []), first.effects)
         if any(isinstance(effect, RunLocal) for effect in first.effects):
             self._save(tx, record, turned)
         self._wake(tx, turned)
@@ -139,7 +106,7 @@ class SagaEngine:
         """Take a reply in the consumer's transaction. A reply to an instance that is gone (pruned), and a late or
         duplicate one, change nothing. Raises `UnknownSaga`, and `CodecError` for a reply that cannot be read.
         """
-        saga_id, reply = _read_reply(envelope)
+        saga_id, reply = read_reply(envelope)
         try:
             record = await self._session(tx).load(saga_id)
         except NotFound:
@@ -231,11 +198,11 @@ class SagaEngine:
 
     async def _turn(
         self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance, arrived: Input
-    ) -> _Turned:
+    ) -> Turned:
         now = self._saga_time(record, instance)
         first = advance(definition, instance, arrived, now)
-        turned = _Turned(first.instance, now, list(first.entries), [])
-        turned = await self._carry_out(tx, definition, turned, first.effects)
+        turned = Turned(first.instance, now, list(first.entries), [])
+        turned = await carry_out(tx, self.post, definition, turned, first.effects)
         self._save(tx, record, turned)
         self._wake(tx, turned)
         return turned
@@ -249,53 +216,7 @@ class SagaEngine:
             return self.clock.now()
         return instance.due - timedelta(seconds=record.due_seconds)
 
-    async def _carry_out(
-        self, tx: Transaction, definition: SagaDefinition, turned: _Turned, effects: Sequence[Effect]
-    ) -> _Turned:
-        """Stage commands and run local functions, whose outcome may bring more effects."""
-        queue = list(effects)
-        while queue:
-            effect = queue.pop(0)
-            match effect:
-                case SendCommand():
-                    self._send(tx, definition, turned.instance, effect)
-                case RunCall():
-                    turned.calls.append(effect)
-                case RunLocal():
-                    ended = await _run_local(tx, definition, turned.instance, effect)
-                    step = advance(definition, turned.instance, ended, turned.now)
-                    turned = _Turned(step.instance, turned.now, [*turned.entries, *step.entries], turned.calls)
-                    queue.extend(step.effects)
-                case RunHook():
-                    state = await _run_hook(tx, definition, turned.instance, effect)
-                    turned = dataclasses.replace(turned, instance=dataclasses.replace(turned.instance, state=state))
-        return turned
-
-    def _send(self, tx: Transaction, definition: SagaDefinition, instance: Instance, effect: SendCommand) -> None:
-        command = make_command(definition.by_name[effect.step], effect.direction, instance.state)
-        envelope = self.post.envelope(
-            command,
-            cause=tx.cause,
-            correlation_id=instance.correlation_id,
-            headers={
-                HEADER_SAGA: str(instance.id),
-                HEADER_STEP: effect.step,
-                HEADER_ATTEMPT: str(effect.attempt),
-                HEADER_DIRECTION: effect.direction.value,
-            },
-        )
-        key = instance.key if envelope.key == str(envelope.id) else envelope.key
-        tx.stage(
-            dataclasses.replace(
-                envelope,
-                key=key,
-                reply_to=f"{self.post.service}.replies",
-                idempotency_key=effect.idempotency_key,
-                bars=effect.bars,
-            )
-        )
-
-    def _save(self, tx: Transaction, record: SagaRecord, turned: _Turned) -> None:
+    def _save(self, tx: Transaction, record: SagaRecord, turned: Turned) -> None:
         """Save at the transaction's flush, with the journal, whose times are for people: the wall clock's."""
         wall = self.clock.now()
         entries = [dataclasses.replace(entry, at=wall) for entry in turned.entries]
@@ -304,7 +225,7 @@ class SagaEngine:
     def _session(self, tx: Transaction) -> Session:
         return tx.companion(self, lambda: Session(self.store, tx.unit), Session.save)
 
-    def _wake(self, tx: Transaction, turned: _Turned) -> None:
+    def _wake(self, tx: Transaction, turned: Turned) -> None:
         """The runner idles until the next time it knows of; tell it of an earlier one."""
         due = turned.instance.due
         if due is not None and (due - turned.now).total_seconds() < 1.0:
@@ -318,41 +239,3 @@ class SagaEngine:
                 hint="keep service.directs(...) of a version until its instances have ended",
             )
         return found
-
-
-def _read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
-    headers = envelope.headers
-    try:
-        outcome = Outcome(headers[HEADER_OUTCOME])
-        code = ""
-        if outcome is Outcome.REJECTED:
-            code = msgspec.json.decode(envelope.body, type=dict[str, Any]).get("code") or outcome.value
-        reply = Replied(
-            step=headers[HEADER_STEP],
-            direction=Direction(headers[HEADER_DIRECTION]),
-            attempt=int(headers[HEADER_ATTEMPT]),
-            outcome=outcome,
-            body=envelope.body,
-            code=str(code),
-        )
-        return UUID(headers[HEADER_SAGA]), reply
-    except (KeyError, ValueError, msgspec.MsgspecError) as error:
-        raise CodecError(f"reply {envelope.id} cannot be read: {type(error).__name__}") from None
-
-
-async def _run_local(tx: Transaction, definition: SagaDefinition, instance: Instance, effect: RunLocal) -> LocalEnded:
-    step = definition.by_name[effect.step]
-    function = step.action if effect.direction is Direction.ACTION else step.undo
-    try:
-        state = await function(instance.state, tx)
-    except Rejected as refusal:
-        return LocalEnded(effect.step, effect.direction, instance.state, refusal.code)
-    return LocalEnded(effect.step, effect.direction, instance.state if state is None else state)
-
-
-async def _run_hook(tx: Transaction, definition: SagaDefinition, instance: Instance, effect: RunHook) -> Any:
-    hook = definition.on_completed if effect.status is SagaStatus.COMPLETED else definition.on_compensated
-    if hook is None:
-        return instance.state
-    state = await hook(instance.state, tx)
-    return instance.state if state is None else state

@@ -1,4 +1,4 @@
-"""What the saga machine works on: the instance, what may come in, and what must go out. Pattern: plain data, no I/O.
+"""What the saga machine works on: the instance, and where each of its steps is. Pattern: plain data, no I/O.
 
 Everything is frozen: `machine.advance` returns a new instance.
 """
@@ -19,24 +19,10 @@ from freehold.saga.store import SagaStatus
 
 __all__ = [
     "Awaiting",
-    "CallEnded",
-    "Decided",
-    "Decision",
     "DecisionRefused",
-    "Effect",
-    "Input",
     "Instance",
-    "LocalEnded",
-    "Outcome",
     "Phase",
-    "Replied",
-    "RunCall",
-    "RunHook",
-    "RunLocal",
-    "SendCommand",
-    "Started",
     "StepProgress",
-    "TimerDue",
     "request_key",
 ]
 
@@ -74,26 +60,6 @@ class Awaiting(StrEnum):
     LOCAL = "local"
     """The engine, within the same transaction; never stored."""
     PERSON = "person"
-
-
-class Outcome(StrEnum):
-    """How a request ended; all but `failed` travel in `freehold-outcome`."""
-
-    DONE = "done"
-    REJECTED = "rejected"
-    BARRED = "barred"
-    EMPTY = "empty"
-    FAILED = "failed"
-    """A call raised: whether it took effect is not known."""
-
-
-class Decision(StrEnum):
-    """What a person can decide."""
-
-    RETRY = "retry"
-    COMPENSATE = "compensate"
-    SKIP = "skip"
-    ABANDON = "abandon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,103 +128,6 @@ class Instance:
 TROUBLE_MAX = 8
 """Failed attempts to save an instance (a local function that raises) after which a person is called; it goes on
 trying."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The instance begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replied:
-    """An answer to a command. Any answer but one of the awaited round is a journalled no-op."""
-
-    step: str
-    direction: Direction
-    attempt: int
-    outcome: Outcome
-    body: bytes = field(default=b"{}", repr=False)
-    code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CallEnded:
-    """A call returned or raised. `error` decides with the policy whether it is tried again."""
-
-    step: str
-    direction: Direction
-    attempt: int
-    outcome: Outcome
-    body: bytes = field(default=b"{}", repr=False)
-    code: str = ""
-    error: BaseException | None = field(default=None, repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalEnded:
-    """A local function returned (`state`), or raised `Rejected` (`code`)."""
-
-    step: str
-    direction: Direction
-    state: Any = field(default=None, repr=False)
-    code: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TimerDue:
-    """The stored `due` has passed by the database's clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """A person decides; `step` narrows it to one."""
-
-    decision: Decision
-    step: str | None = None
-    reason: str = ""
-
-
-Input = Started | Replied | CallEnded | LocalEnded | TimerDue | Decided
-
-
-@dataclass(frozen=True, slots=True)
-class SendCommand:
-    """Stage the command in the transaction that saves the instance."""
-
-    step: str
-    direction: Direction
-    attempt: int
-    idempotency_key: str
-    bars: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunCall:
-    """Carry out the call after the transaction that saves the instance; report it with `CallEnded`."""
-
-    step: str
-    direction: Direction
-    attempt: int
-    idempotency_key: str
-    action_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunLocal:
-    """Run the local function in the transaction that saves the instance; report it with `LocalEnded` at once."""
-
-    step: str
-    direction: Direction
-
-
-@dataclass(frozen=True, slots=True)
-class RunHook:
-    """Run the hook of this terminal status in the transaction that saves the instance."""
-
-    status: SagaStatus
-
-
-Effect = SendCommand | RunCall | RunLocal | RunHook
 
 
 def request_key(saga_id: UUID, step: str, direction: Direction, round_number: int) -> str:

@@ -36,22 +36,8 @@ from uuid import UUID
 
 from freehold.policy import RetryAfter
 from freehold.saga.definition import SagaDefinition
-from freehold.saga.instance import (
-    Awaiting,
-    CallEnded,
-    Decided,
-    Decision,
-    DecisionRefused,
-    Input,
-    Instance,
-    LocalEnded,
-    Outcome,
-    Phase,
-    Replied,
-    Started,
-    StepProgress,
-    TimerDue,
-)
+from freehold.saga.exchange import CallEnded, Decided, Decision, Input, LocalEnded, Outcome, Replied, Started, TimerDue
+from freehold.saga.instance import Awaiting, DecisionRefused, Instance, Phase, StepProgress
 from freehold.saga.merging import merge_reply
 from freehold.saga.steps import Direction, StepDefinition
 from freehold.saga.store import SagaStatus

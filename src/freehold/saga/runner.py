@@ -22,7 +22,7 @@ from freehold.inbox.outcome import Rejected
 from freehold.lifecycle import Runner
 from freehold.policy import Retry, RetryAfter
 from freehold.saga.engine import PendingCall, SagaEngine
-from freehold.saga.instance import CallEnded, Outcome
+from freehold.saga.exchange import CallEnded, Outcome
 from freehold.saga.steps import CallContext, Direction
 from freehold.saga.store import SagaRecord
 from freehold.transaction import Post

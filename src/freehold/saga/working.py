@@ -10,17 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
 from freehold.saga.definition import SagaDefinition
-from freehold.saga.instance import (
-    Awaiting,
-    Effect,
-    Instance,
-    Phase,
-    RunCall,
-    RunHook,
-    RunLocal,
-    SendCommand,
-    request_key,
-)
+from freehold.saga.exchange import Effect, RunCall, RunHook, RunLocal, SendCommand
+from freehold.saga.instance import Awaiting, Instance, Phase, request_key
 from freehold.saga.steps import Direction, StepDefinition, StepKind
 from freehold.saga.store import JournalEntry, SagaStatus
 

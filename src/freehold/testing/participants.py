@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from freehold.saga.definition import SagaDefinition
-from freehold.saga.instance import Outcome, RunCall, SendCommand
+from freehold.saga.exchange import Outcome, RunCall, SendCommand
 from freehold.saga.steps import Direction
 
 __all__ = ["Participants", "Request", "SagaViolation"]

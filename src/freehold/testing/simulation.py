@@ -17,13 +17,11 @@ import msgspec
 from freehold.messages import encode_body
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.document import read_instance, write_record
-from freehold.saga.instance import (
-    Awaiting,
+from freehold.saga.exchange import (
     CallEnded,
     Decided,
     Decision,
     Input,
-    Instance,
     LocalEnded,
     Outcome,
     Replied,
@@ -34,6 +32,7 @@ from freehold.saga.instance import (
     Started,
     TimerDue,
 )
+from freehold.saga.instance import Awaiting, Instance
 from freehold.saga.machine import advance, begin
 from freehold.saga.merging import make_command
 from freehold.saga.steps import Direction

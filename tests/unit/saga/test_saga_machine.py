@@ -13,14 +13,13 @@ from tests.unit.saga.shapes import ORDER, Calling, Capture, Checkout, Hold, Noti
 from freehold.errors import CodecError
 from freehold.saga import DecisionRefused, Saga, step
 from freehold.saga.document import read_instance, read_progress, write_record
-from freehold.saga.instance import (
+from freehold.saga.exchange import (
     CallEnded,
     Decided,
     Decision,
     Input,
     LocalEnded,
     Outcome,
-    Phase,
     Replied,
     RunCall,
     RunHook,
@@ -29,6 +28,7 @@ from freehold.saga.instance import (
     Started,
     TimerDue,
 )
+from freehold.saga.instance import Phase
 from freehold.saga.machine import advance, begin
 from freehold.saga.steps import Direction
 from freehold.saga.store import JournalEntry, SagaStatus

@@ -17,7 +17,7 @@ from freehold.cli.saga.group import command, find
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.errors import ConfigurationError
 from freehold.saga import SagaEngine
-from freehold.saga.instance import Decision
+from freehold.saga.exchange import Decision
 from freehold.saga.store import SagaRecord
 from freehold.transaction import Post, Transaction
 

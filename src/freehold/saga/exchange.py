@@ -1,0 +1,147 @@
+"""What the saga machine is told, and what it asks for. Pattern: plain data, no I/O.
+
+Inputs are answers, timers and people's decisions; effects are carried out by the engine and the runner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from freehold.saga.steps import Direction
+from freehold.saga.store import SagaStatus
+
+__all__ = [
+    "CallEnded",
+    "Decided",
+    "Decision",
+    "Effect",
+    "Input",
+    "LocalEnded",
+    "Outcome",
+    "Replied",
+    "RunCall",
+    "RunHook",
+    "RunLocal",
+    "SendCommand",
+    "Started",
+    "TimerDue",
+]
+
+
+class Outcome(StrEnum):
+    """How a request ended; all but `failed` travel in `freehold-outcome`."""
+
+    DONE = "done"
+    REJECTED = "rejected"
+    BARRED = "barred"
+    EMPTY = "empty"
+    FAILED = "failed"
+    """A call raised: whether it took effect is not known."""
+
+
+class Decision(StrEnum):
+    """What a person can decide."""
+
+    RETRY = "retry"
+    COMPENSATE = "compensate"
+    SKIP = "skip"
+    ABANDON = "abandon"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The instance begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """An answer to a command. Any answer but one of the awaited round is a journalled no-op."""
+
+    step: str
+    direction: Direction
+    attempt: int
+    outcome: Outcome
+    body: bytes = field(default=b"{}", repr=False)
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call returned or raised. `error` decides with the policy whether it is tried again."""
+
+    step: str
+    direction: Direction
+    attempt: int
+    outcome: Outcome
+    body: bytes = field(default=b"{}", repr=False)
+    code: str = ""
+    error: BaseException | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEnded:
+    """A local function returned (`state`), or raised `Rejected` (`code`)."""
+
+    step: str
+    direction: Direction
+    state: Any = field(default=None, repr=False)
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerDue:
+    """The stored `due` has passed by the database's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A person decides; `step` narrows it to one."""
+
+    decision: Decision
+    step: str | None = None
+    reason: str = ""
+
+
+Input = Started | Replied | CallEnded | LocalEnded | TimerDue | Decided
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommand:
+    """Stage the command in the transaction that saves the instance."""
+
+    step: str
+    direction: Direction
+    attempt: int
+    idempotency_key: str
+    bars: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunCall:
+    """Carry out the call after the transaction that saves the instance; report it with `CallEnded`."""
+
+    step: str
+    direction: Direction
+    attempt: int
+    idempotency_key: str
+    action_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLocal:
+    """Run the local function in the transaction that saves the instance; report it with `LocalEnded` at once."""
+
+    step: str
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run the hook of this terminal status in the transaction that saves the instance."""
+
+    status: SagaStatus
+
+
+Effect = SendCommand | RunCall | RunLocal | RunHook
