@@ -20,6 +20,7 @@ from freehold.projection.declaration import Projection
 from freehold.projection.generations import History, NotCaughtUp, Switched, abandon, begin, begun_of, drop, switch
 from freehold.projection.parking import describe
 from freehold.projection.sharing import forget_leases
+from freehold.projection.status import NEAR_EVENTS
 from freehold.projection.store import Generation, GenerationState
 
 __all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_drop", "attempt_switch", "is_caught_up"]
@@ -27,7 +28,6 @@ __all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_drop", "attempt_switch
 _log = logging.getLogger("freehold.projection")
 BY_ITSELF: Final = "version {version} is deployed"
 """The reason of a rebuild that nobody asked for."""
-_NEAR_EVENTS: Final = 1000
 Note = Callable[[UnitOfWork], Awaitable[None]]
 
 
@@ -57,6 +57,7 @@ class RebuildRunner(Runner):
         self._history = history
         self._leases = leases
         self._numbers: dict[str, list[int]] = {}
+        self._held_up: dict[str, int] = {}
         self._projections = [each for each in projections if not each.inline]
         self._retention_seconds = retention_seconds
         self._poll_seconds = poll_seconds
@@ -101,6 +102,8 @@ class RebuildRunner(Runner):
         if building is None or building.version < projection.version:
             await self._begin(projection, older=building is not None)
         elif building.version == projection.version and await is_caught_up(self._history, projection.name):
+            if await self._is_held_up(projection, building):
+                return
             done = await attempt_switch(self._database, self._history, projection)
             self.switched += 1
             _log.info("%s: '%s' is live in version %d", self.name, projection.name, done.live.version)
@@ -112,6 +115,23 @@ class RebuildRunner(Runner):
                     projection.name,
                 )
             self._on_change()
+
+    async def _is_held_up(self, projection: Projection, building: Generation) -> bool:
+        """Whether streams are parked in what is built: then it waits for a person, who is told once, and again when
+        there are more or fewer.
+        """
+        parked = (await self._history.checkpoints.count_parked()).get((projection.name, building.number), 0)
+        if parked and self._held_up.get(projection.name) != parked:
+            _log.warning(
+                "%s: generation %d of '%s' is built, and not switched to while streams of it are parked: %d; "
+                "retry or skip them, or switch with --force",
+                self.name,
+                building.number,
+                projection.name,
+                parked,
+            )
+        self._held_up[projection.name] = parked
+        return parked > 0
 
     async def _begin(self, projection: Projection, *, older: bool) -> None:
         async with self._database.begin() as unit:
@@ -139,7 +159,7 @@ async def is_caught_up(history: History, name: str) -> bool:
     if not building or not live:
         return False
     behind, ahead = min(building), max(live)
-    return behind >= ahead or await history.events.count(behind, ahead, limit=_NEAR_EVENTS + 1) <= _NEAR_EVENTS
+    return behind >= ahead or await history.events.count(behind, ahead, limit=NEAR_EVENTS + 1) <= NEAR_EVENTS
 
 
 async def attempt_switch(

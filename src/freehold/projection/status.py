@@ -21,10 +21,12 @@ from freehold.projection.store import (
     Pause,
 )
 
-__all__ = ["COUNT_MAX", "GenerationStatus", "Look", "filter_of", "look", "rated"]
+__all__ = ["COUNT_MAX", "NEAR_EVENTS", "GenerationStatus", "Look", "filter_of", "look", "rated"]
 
 COUNT_MAX: Final = 1_000_000
 """Events are counted no further than this: a lag that reads so much is this much or more."""
+NEAR_EVENTS: Final = 1000
+"""A building generation that is no further behind is worth a switch, which applies the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,12 @@ class GenerationStatus:
     def state(self) -> GenerationState:
         """Building, live or retired."""
         return self.generation.state
+
+    @property
+    def held_up(self) -> bool:
+        """Whether it is built, and not switched to by itself because streams of it are parked."""
+        built = self.state is GenerationState.BUILDING and self.lag_events <= NEAR_EVENTS
+        return built and self.parked > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,49 @@ class Late:
 
     async def generations(self, *_: Any, **__: Any) -> Sequence[Generation]:
         return self._generations
+
+
+async def test_what_is_built_and_held_up_by_parked_streams_is_told_once(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new version waits for a person then, who sees it in the log, and in how it stands; afterwards it goes on."""
+    first = read_model()
+    async with RunningService(first.service, settings_for(url)) as running:
+        await append(running, "a", 1, 2, 3)
+        await until(lambda: caught_up(running, first))
+    poison = {2}
+    newer = read_model(version=2, poison=poison, retry=Retry(attempts=1))
+    caplog.set_level(logging.WARNING, "freehold.projection")
+    async with RunningService(newer.service, settings_for(url, poll_seconds=0.05)) as running:
+        actions = actions_of(running)
+
+        async def held_up() -> bool:
+            building = (await actions.look("accounts")).of("accounts", GenerationState.BUILDING)
+            return building is not None and building.held_up
+
+        await until(held_up)
+        await until(_in_the_log(caplog))
+        live = (await actions.look("accounts")).of("accounts", GenerationState.LIVE)
+        assert live is not None
+        assert not live.held_up
+        poison.clear()
+        ((_, outcome),) = await actions.retry("accounts", "account-a", **WHO)
+        assert outcome.released
+        await until(lambda: _is_live(running, 2))
+    assert _told(caplog) == 1
+
+
+def _told(caplog: pytest.LogCaptureFixture) -> int:
+    return sum("not switched to" in each.getMessage() for each in caplog.records)
+
+
+def _in_the_log(caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable[bool]]:
+    async def found() -> bool:
+        return _told(caplog) > 0
+
+    return found
+
+
+async def _is_live(running: RunningService, number: int) -> bool:
+    generations = await running.stores.checkpoints.generations("accounts")
+    return any(each.number == number and each.state is GenerationState.LIVE for each in generations)

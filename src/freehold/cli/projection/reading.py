@@ -168,6 +168,7 @@ def status_document(status: GenerationStatus) -> dict[str, object]:
         "handled": status.handled,
         "failed": status.failed,
         "parked": status.parked,
+        "held_up": status.held_up,
         "paused": status.paused,
         "created_at": status.generation.created_at,
     }
@@ -213,7 +214,7 @@ def _row(status: GenerationStatus) -> tuple[object, ...]:
         status.projection,
         status.generation.number,
         _version(status),
-        status.state,
+        "held up" if status.held_up else status.state,
         "-" if status.inline else _many(status.lag_events),
         duration(status.lag_seconds) if status.lag_events else "-",
         "-" if rate is None else f"{rate:.0f}",
@@ -244,6 +245,8 @@ def _headline(status: GenerationStatus) -> str:
         parts.append("up to date" if generation.state.value != "retired" else "not kept up to date any more")
     if status.parked:
         parts.append(f"parked streams: {status.parked}")
+    if status.held_up:
+        parts.append("built, and not switched to until they are retried or skipped, or with --force")
     if status.paused is not None:
         parts.append(f"paused by {status.paused.actor}: {status.paused.reason}")
     if generation.reason:
