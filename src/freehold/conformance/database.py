@@ -66,10 +66,10 @@ class DatabaseConformance:
 
     async def test_a_transaction_that_cannot_begin_says_so_in_time(self, harness: StoresHarness) -> None:
         """Unavailable, after the time limit of pool or lock; and goes on when one has ended."""
-        stores = harness.first
+        stores = await harness.instance(pool_timeout_seconds=1.0, lock_timeout_seconds=1.0)
         async with AsyncExitStack() as held:
             with pytest.raises(Unavailable):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     for _ in range(50):
                         await held.enter_async_context(stores.database.begin())
         async with stores.database.begin() as unit:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ __all__ = ["ManualClock", "StoresHarness", "has_to_wait"]
 
 _BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _BLOCKED_SECONDS: Final = 0.2
+# Whoever is made to wait waits until it is let go on, however slow the machine is.
+_PATIENT: Final = DatabaseOptions(pool_timeout_seconds=30.0, lock_timeout_seconds=30.0, statement_timeout_seconds=60.0)
 
 
 class ManualClock(Clock):
@@ -88,7 +91,7 @@ class StoresHarness:
         """A harness on an empty database; its instances are closed at the end."""
         harness = cls(
             make or (lambda options, migrations, clock: open_stores(url, options, migrations, clock)),
-            options or DatabaseOptions(pool_timeout_seconds=5.0),
+            options or _PATIENT,
             migrations,
         )
         try:
@@ -108,9 +111,11 @@ class StoresHarness:
         """What the engine guarantees."""
         return self.first.database.features
 
-    async def instance(self) -> Stores:
-        """Another instance of the service on the same data, as another process would open it."""
-        stores = self._make(self._options, self._migrations, self.clock)
+    async def instance(self, **limits: float) -> Stores:
+        """Another instance of the service on the same data, as another process would open it; `limits` replace those
+        of the options.
+        """
+        stores = self._make(replace(self._options, **limits), self._migrations, self.clock)  # type: ignore[arg-type] # fields
         await stores.database.open()
         self._opened.append(stores)
         return stores

@@ -15,7 +15,7 @@ from freehold.leases.member import GroupMember
 class _Harness:
     """A file; an outage is somebody who holds its lock."""
 
-    options = BrokerOptions(prefix="t", partitions=4, lease_seconds=1.5, connect_timeout_seconds=2.0)
+    options = BrokerOptions(prefix="t", partitions=4, lease_seconds=1.5, connect_timeout_seconds=6.0)
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "broker.db"

@@ -17,7 +17,7 @@ class _Harness:
     """A real server; an outage kills it. Only tests that ask for an outage get a server of their own."""
 
     def __init__(self, prefix: str, server: RunningServer) -> None:
-        self.options = BrokerOptions(prefix=prefix, partitions=4, lease_seconds=1.5, connect_timeout_seconds=2.0)
+        self.options = BrokerOptions(prefix=prefix, partitions=4, lease_seconds=1.5, connect_timeout_seconds=6.0)
         self._server = server
 
     @property

@@ -96,7 +96,7 @@ class AggregateMachine(RuleBasedStateMachine):
         self._histories: dict[str, list[Happened]] = {}
 
     def _run(self, work: Awaitable[T]) -> T:
-        return self._loop.run_until_complete(asyncio.wait_for(work, 20))
+        return self._loop.run_until_complete(asyncio.wait_for(work, 90))
 
     @initialize(policy=_POLICIES)
     def open(self, policy: SnapshotPolicy | None) -> None:

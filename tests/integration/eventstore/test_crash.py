@@ -41,7 +41,7 @@ async def _draw_until_killed(stores: Stores, server: RunningServer) -> None:
     server.kill()
     for task in tasks:
         with pytest.raises((FreeholdError, AssertionError)):
-            await asyncio.wait_for(task, 30)
+            await asyncio.wait_for(task, 90)
 
 
 async def test_a_crash_takes_positions_back_and_nothing_is_skipped(disposable_postgres: RunningServer) -> None:

@@ -19,11 +19,14 @@ from tests.integration.eventstore.opened import opened
 from freehold.binding import Stores
 from freehold.conformance.events_order import add, data_of, follow, new_event
 from freehold.conformance.harness import ManualClock
+from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, ConfigurationError
 from freehold.eventstore.store import Append
 
 pytestmark = pytest.mark.servers
 
+# Whoever is made to wait here waits until the test lets it go on.
+_PATIENT = DatabaseOptions(lock_timeout_seconds=60.0, statement_timeout_seconds=90.0)
 _BY_POSITION = "SELECT position FROM freehold_event WHERE position > $1 ORDER BY position"
 _BY_TRANSACTION = """
 SELECT position FROM freehold_event
@@ -32,7 +35,7 @@ WHERE position > $1 AND xmin::text::bigint < pg_snapshot_xmin(pg_current_snapsho
 
 @pytest.fixture
 async def stores(postgres_url: str) -> AsyncIterator[Stores]:
-    async with opened(postgres_url) as stores:
+    async with opened(postgres_url, _PATIENT) as stores:
         yield stores
 
 
@@ -60,7 +63,7 @@ class _Naive:
 
 
 async def _until(condition: Callable[[], Awaitable[object]], meanwhile: asyncio.Task[Any]) -> None:
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(_PATIENT.lock_timeout_seconds):
         while not await condition():
             await asyncio.wait({meanwhile}, timeout=0.01)
 
@@ -122,7 +125,7 @@ async def test_a_position_drawn_before_the_transaction_has_an_id(stores: Stores,
         await naive.read()
         page = await stores.events.read_all(0)
         await operator.execute("SELECT pg_advisory_unlock(42)")
-        await asyncio.wait_for(slow, 5)
+        await asyncio.wait_for(slow, 60)
         await naive.read()
     assert naive.seen == [1, 3]
     assert page.through == 1

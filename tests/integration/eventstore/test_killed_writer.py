@@ -36,7 +36,7 @@ async def _check(url: str) -> None:
             sys.executable, "-c", _APPEND, url, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
-        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"ready\n"
+        assert await asyncio.wait_for(process.stdout.readline(), 90) == b"ready\n"
         before = await stores.events.read_all(0)
         assert data_of(before.events) == [b"before"]
         process.kill()

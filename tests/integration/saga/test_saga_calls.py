@@ -114,7 +114,7 @@ async def test_a_caller_that_dies_is_replaced_after_the_time_limit(at: Bench) ->
     saga_id = await at.start(Quoted, ORDER)
     dead = at.runner()
     await dead.take_due()
-    await asyncio.wait_for(provider.begun.wait(), 30)
+    await asyncio.wait_for(provider.begun.wait(), 90)
     for task in dead._calls:
         task.cancel()
     assert await _round(at.runner()) == 0
@@ -133,7 +133,7 @@ async def test_a_caller_that_was_only_slow_changes_nothing_any_more(at: Bench, a
     saga_id = await at.start(Quoted, ORDER)
     slow = at.runner()
     await slow.take_due()
-    await asyncio.wait_for(provider.begun.wait(), 30)
+    await asyncio.wait_for(provider.begun.wait(), 90)
     for seconds in (7, 0.5):
         at.clock.advance(seconds)
         await _round(at.runner())

@@ -29,7 +29,7 @@ from freehold_shop.servers import RunningServer
 SECRET = "ada@example.org"
 PEOPLE = Migration("001-people", {"": ["CREATE TABLE people (email varchar(40) NOT NULL PRIMARY KEY, n integer)"]})
 OPTIONS = DatabaseOptions(
-    pool_size=3, lock_timeout_seconds=0.3, statement_timeout_seconds=1.0, connect_timeout_seconds=2.0
+    pool_size=3, lock_timeout_seconds=0.3, statement_timeout_seconds=1.0, connect_timeout_seconds=20.0
 )
 
 

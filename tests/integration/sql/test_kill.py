@@ -43,7 +43,7 @@ async def test_kill(
         sys.executable, "-c", _STAGE, url, point, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 30) == b"ready\n"
+    assert await asyncio.wait_for(process.stdout.readline(), 90) == b"ready\n"
     process.kill()
     await process.wait()
     async with stores.database.begin() as unit:

@@ -151,6 +151,6 @@ async def test_the_end_of_an_order_is_noticed(answering: tuple[web.Application, 
     async with Gateway(lambda: str(server.make_url("")).rstrip("/"), patience, connections_max=4) as gateway:
         tracker = Tracker(gateway, patience, clock)
         running = asyncio.ensure_future(tracker.run())
-        state = await asyncio.wait_for(tracker.order_end("1"), 10.0)
+        state = await asyncio.wait_for(tracker.order_end("1"), 60.0)
         running.cancel()
     assert (state.status, state.reason) == ("cancelled", "declined")
