@@ -190,7 +190,7 @@ async def _projected(settings: Settings, projection: Projection, seconds_max: fl
 async def _fill(running: RunningService) -> None:
     for first in range(0, EVENTS, BATCH):
         appends = [
-            Append(f"account-{number}", [NewEvent(new_id(), "bench.deposited", 1, data, new_id(), 1)])
+            Append(f"account-{number % _ACCOUNTS}", [NewEvent(new_id(), "bench.deposited", 1, data, new_id(), 1)])
             for number in range(first, first + BATCH)
             if (data := encode_body(Deposited(f"a{number % _ACCOUNTS}", number)))
         ]
