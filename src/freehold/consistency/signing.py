@@ -25,7 +25,8 @@ _VERSION: Final = "1"
 _CONTEXT: Final = b"freehold-consistency-token/1\x00"
 _SECRET_CHARACTERS_MIN: Final = 12
 _SIGNATURE_BYTES: Final = 16
-_HEADER_CHARACTERS_MAX: Final = 16 * 1024
+_HEADER_CHARACTERS_MAX: Final = 256 * 1024
+"""Above what the widest token needs: what was given out is taken back. What a server takes as headers is its own."""
 
 
 class TokenRefused(FreeholdError):

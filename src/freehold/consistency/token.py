@@ -19,8 +19,10 @@ from freehold.messages.lanes import lane_name
 
 __all__ = ["LANES_MAX", "NOTHING", "Token", "outbox_lane"]
 
-LANES_MAX: Final = 512
-"""Bound of a token that is read: services times their partitions, with room to spare."""
+LANES_MAX: Final = 4096
+"""Bound of a token that is read: services times their partitions, with room to spare. Merging drops no lane to stay
+below it: who then read a service whose lane is gone would be told fresh and see the old.
+"""
 
 _ENTRY = re.compile(r"([a-z][a-z0-9-]*(?:/[0-9]+)?)=([0-9]{1,18})")
 _EMPTY: Mapping[str, int] = MappingProxyType({})

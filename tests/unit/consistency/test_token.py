@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from freehold.consistency import NOTHING, Token, TokenRefused, TokenSigner, merge_headers
 from freehold.consistency.signing import TOKENS_MAX
+from freehold.consistency.token import LANES_MAX
 from freehold.errors import CodecError, ConfigurationError
 
 SECRET, OTHER, OLD = "a secret of ours", "a secret of theirs", "an older secret"
@@ -58,7 +59,23 @@ def test_other_texts_are_refused(text: str) -> None:
 
 def test_a_text_of_too_many_lanes_is_refused() -> None:
     with pytest.raises(CodecError):
-        Token.parse(";".join(f"a/{number}=1" for number in range(513)))
+        Token.parse(";".join(f"a/{number}=1" for number in range(LANES_MAX + 1)))
+
+
+@given(st.integers(1, 400), st.integers(0, 9), st.integers(0, 10**18 - 1))
+def test_a_history_of_many_services_is_merged_signed_and_read_without_a_lane_less(
+    services: int, partitions: int, position: int
+) -> None:
+    """A lane that was dropped would be one that nobody waits for."""
+    made = [
+        Token({f"service-{number}": position, **{f"service-{number}/{each}": position for each in range(partitions)}})
+        for number in range(services)
+    ]
+    whole = NOTHING.merged(*made)
+    assert len(whole.positions) == services * (1 + partitions) <= LANES_MAX
+    assert dict(Token.parse(whole.text).positions) == dict(whole.positions)
+    signer = TokenSigner([SECRET])
+    assert dict(signer.verify_all([signer.sign(whole)]).positions) == dict(whole.positions)
 
 
 @given(tokens)
