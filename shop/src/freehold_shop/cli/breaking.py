@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from freehold_shop.cli.output import json_option, print_json, state_option
+from freehold_shop.cli.output import at_state, json_option, print_json, state_option
 from freehold_shop.supervisor.client import FaultState, attach
 
 __all__ = ["break_", "faults", "heal"]
@@ -30,7 +30,7 @@ def break_(what: str, seconds: float | None, state: Path, *, as_json: bool) -> N
     for fault in begun:
         click.echo(f"{fault.name}: {fault.description}")
         if fault.lasting and seconds is None:
-            click.echo(f"end it with: shop heal {fault.name}", err=True)
+            click.echo(f"end it with: shop heal {fault.name}{at_state(state)}", err=True)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-__all__ = ["json_option", "print_json", "state_option"]
+__all__ = ["at_state", "json_option", "print_json", "state_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +28,11 @@ def state_option(command: F) -> F:
         show_default=True,
         help="Directory that the run keeps its databases, logs and sockets in.",
     )(command)
+
+
+def at_state(state: Path) -> str:
+    """What a command that is shown for copying needs to find the same directory; nothing for the usual one."""
+    return "" if state == Path(_DEFAULT_STATE) else f" --state {shlex.quote(str(state))}"
 
 
 def json_option(command: F) -> F:

@@ -46,6 +46,8 @@ def typed_run(state_directory: Path, *arguments: str) -> Iterator[tuple[subproce
 
 def test_faults_are_listed_begun_and_ended(shop: Shop) -> None:
     place = ("--state", str(shop.state_directory))
+    said = shop_command("break", "payments-slow", *place)
+    assert said.stderr.splitlines()[-1].endswith(f"shop heal payments-slow --state {shop.state_directory}")
     begun = shop_command("break", "payments-slow", *place, "--json")
     assert (begun.returncode, json.loads(begun.stdout)["faults"][0]["on"]) == (0, True)
     listed = shop_command("faults", *place)

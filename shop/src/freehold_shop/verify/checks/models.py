@@ -57,7 +57,7 @@ def overview_agrees(scratch: Scratch) -> Check:
     """What the overview has heard of an order is what the services have written down."""
     return scratch.check(
         "overview-agrees",
-        f"the overview knows orders, payments, parcels, holds and e-mails as their services: {scratch.settled()}",
+        f"the overview knows {scratch.settled()} as their services, with payments, parcels, holds and e-mails",
         """SELECT told_fact.id, told_fact.kind || CASE WHEN heard_fact.id IS NULL
                 THEN ' is not there' ELSE ' is ' || heard_fact.facts || ', not ' || told_fact.facts END
             FROM told_fact JOIN customer_order USING (order_id)
