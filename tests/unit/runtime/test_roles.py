@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from uuid import UUID
@@ -52,12 +53,14 @@ async def test_a_signal_ends_services_in_order(number: signal.Signals) -> None:
 
     def ready(runtime: Runtime) -> None:
         states.append(runtime["trial"].started)
+        states.append(gc.get_freeze_count() > 0)
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
     async with asyncio.timeout(30):
         await run(Service("trial"), settings={"trial": settings_for("trial")}, on_ready=ready)
-    assert states == [True]
+    assert states == [True, True]
+    assert gc.get_freeze_count() == 0
     assert signal.getsignal(number) in {before, signal.default_int_handler, signal.SIG_DFL}
 
 
