@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import platform
 import sqlite3
@@ -98,6 +99,9 @@ def _brokers(directory: Path, stack: ExitStack) -> Iterator[tuple[str, str]]:
 
 def _bounded(title: str, measure: _Measure, url: str, seconds: float) -> None:
     print(title, flush=True)
+
+    gc.collect()
+    gc.freeze()  # as `freehold.run` does
 
     async def run() -> None:
         async with asyncio.timeout(_LIMIT_SECONDS):
