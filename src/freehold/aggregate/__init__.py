@@ -2,7 +2,8 @@
 
 from freehold.aggregate.classes import Aggregate, applies, decides
 from freehold.aggregate.decider import Decider
-from freehold.aggregate.repository import Executed, Loaded, Repository, VersionMismatch
+from freehold.aggregate.loading import Loaded
+from freehold.aggregate.repository import Executed, Repository, VersionMismatch
 from freehold.aggregate.snapshots import SnapshotPolicy
 
 __all__ = [

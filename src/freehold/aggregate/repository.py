@@ -6,31 +6,27 @@ that it was decided on, so of two writers one wins, and the other decides again 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Final, Generic, Protocol, TypeVar, overload
 from uuid import UUID
 
 from freehold.aggregate.classes import Aggregate, model_of
 from freehold.aggregate.decider import Decider
-from freehold.aggregate.folding import fold
+from freehold.aggregate.loading import Loaded, Loader, snapshots_of
 from freehold.aggregate.model import Model
 from freehold.aggregate.publishing import Publish, publish_events, translation
 from freehold.aggregate.snapshots import PendingSnapshots, SnapshotPolicy, StateCodec
-from freehold.aggregate.store import Snapshot, SnapshotStore
 from freehold.consistency.token import NOTHING, Token
 from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
-from freehold.eventstore.store import Body, NewEvent
 from freehold.messages import Envelope
 from freehold.policy import Retry, RetryAfter
 from freehold.transaction import Post, Transaction
 
-__all__ = ["Executed", "Loaded", "Repository", "RunsTransactions", "VersionMismatch"]
+__all__ = ["Executed", "Repository", "RunsTransactions", "VersionMismatch"]
 
 S = TypeVar("S")
 A = TypeVar("A", bound=Aggregate)
-PAGE: Final = 5000
-"""Events in one query."""
 _CONFLICTS: Final = Retry(attempts=10, delay_seconds=0.005, delay_seconds_max=0.5)
 AggregateId = str | int | UUID
 
@@ -45,18 +41,6 @@ class RunsTransactions(Protocol):
     @property
     def post(self) -> Post:
         """Makes transactions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded(Generic[S]):
-    """A state and the version of its stream, events of this transaction that are not written yet among it.
-
-    `snapshot_version` is that of the snapshot it was folded from, 0 where it was folded from its first event.
-    """
-
-    state: S
-    version: int
-    snapshot_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +95,7 @@ class Repository(Generic[S]):
         self._model: Model[S] = model_of(model) if isinstance(model, type) else model
         self._policy = snapshots
         self._codec = StateCodec(self._model) if snapshots is not None else None
+        self._loader = Loader(self._model, self._codec)
         self._translate = translation(self._model, publish)
 
     def stream(self, id: AggregateId) -> str:
@@ -128,7 +113,7 @@ class Repository(Generic[S]):
         One that has no events raises `NotFound`, or is its first state at version 0 with `must_exist=False`. Raises
         `UnknownMessage`, `CodecError` for events that cannot be read.
         """
-        loaded, _ = await self._load(tx, str(id), self.stream(id))
+        loaded, _ = await self._loader.load(tx, str(id), self.stream(id))
         if must_exist and not loaded.version:
             raise NotFound(f"there is no {self._model.category} with this id")
         return loaded
@@ -157,7 +142,7 @@ class Repository(Generic[S]):
         Raises `NotFound` with `must_exist` for an aggregate without events.
         """
         key, stream = str(id), self.stream(id)
-        loaded, unfit = await self._load(tx, key, stream)
+        loaded, unfit = await self._loader.load(tx, key, stream)
         if must_exist and not loaded.version:
             raise NotFound(f"there is no {self._model.category} with this id")
         if expected_version is not None and expected_version != loaded.version:
@@ -215,53 +200,11 @@ class Repository(Generic[S]):
                 attempt += 1
                 await post.clock.sleep(decision.delay_seconds)
 
-    async def _load(self, tx: Transaction, id: str, stream: str) -> tuple[Loaded[S], bool]:
-        """The aggregate, and whether a snapshot was found that does not fit."""
-        snapshot = await self._snapshots(tx).load(stream, self._model.kind, unit=tx.unit) if self._codec else None
-        loaded = await self._resume(tx, id, stream, snapshot) if snapshot is not None else None
-        unfit = snapshot is not None and loaded is None
-        if loaded is None:
-            loaded = await self._fold_stored(tx, stream, Loaded(self._model.begin(id), 0))
-        staged = tx.staged_events(stream)
-        if staged:
-            state = fold(self._model, loaded.state, _bodies(staged, loaded.version + 1))
-            loaded = replace(loaded, state=state, version=loaded.version + len(staged))
-        return loaded, unfit
-
-    async def _resume(self, tx: Transaction, id: str, stream: str, snapshot: Snapshot) -> Loaded[S] | None:
-        """Go on from a snapshot; None where it does not fit.
-
-        The event that it was taken behind is read along: a stream that was restored from a backup may not have it any
-        more, or may have another one of that version.
-        """
-        read = self._codec.read(snapshot) if self._codec is not None else None
-        if read is None:
-            return None
-        last_event, state = read
-        events = await tx.events.read_stream(stream, after=snapshot.version - 1, limit=PAGE, unit=tx.unit)
-        if not events or events[0].version != snapshot.version or events[0].event.id != last_event:
-            return None
-        later = _bodies([each.event for each in events[1:]], snapshot.version + 1)
-        state = fold(self._model, self._model.restore(id, state), later)
-        loaded = Loaded(state, events[-1].version, snapshot.version)
-        return loaded if len(events) < PAGE else await self._fold_stored(tx, stream, loaded)
-
-    async def _fold_stored(self, tx: Transaction, stream: str, loaded: Loaded[S]) -> Loaded[S]:
-        """Go on through the stored events to the end of the stream, one query for a page."""
-        state, version = loaded.state, loaded.version
-        while True:
-            bodies = await tx.events.read_bodies(stream, after=version, limit=PAGE, unit=tx.unit)
-            if bodies:
-                state = fold(self._model, state, bodies)
-                version = bodies[-1][0]
-            if len(bodies) < PAGE:
-                return Loaded(state, version, loaded.snapshot_version)
-
     def _keep(self, tx: Transaction, stream: str, executed: Executed[S], kept_version: int, *, unfit: bool) -> None:
         """Have a snapshot kept with the commit where one is due, and one that does not fit thrown away."""
         if self._policy is None or self._codec is None:
             return
-        pending = PendingSnapshots.of(tx, self._snapshots(tx))
+        pending = PendingSnapshots.of(tx, snapshots_of(tx))
         if unfit:
             pending.unfit.add((stream, self._model.kind))
         kept_version = max(kept_version, pending.kept_version(stream, self._model.kind))
@@ -270,12 +213,3 @@ class Repository(Generic[S]):
             snapshot = self._codec.take(stream, executed.version, last, executed.state)
             if snapshot is not None:
                 pending.kept[stream, snapshot.kind] = snapshot
-
-    def _snapshots(self, tx: Transaction) -> SnapshotStore:
-        if tx.snapshots is None:
-            raise DeclarationError("this service's database has no snapshot store", hint="open it with open_stores")
-        return cast("SnapshotStore", tx.snapshots)
-
-
-def _bodies(events: Sequence[NewEvent], first: int) -> Sequence[Body]:
-    return [(version, each.type, each.schema_version, each.data) for version, each in enumerate(events, first)]

@@ -1,9 +1,9 @@
 """The saga engine: carries the machine's decisions into the service's database and outbox. Pattern.
 
 Imports the inbox' words for answers and the transaction. Everything here happens in a transaction that the caller ends:
-the business transaction that starts a saga, the consumer's for a reply, the runner's for a timer, the command line's for
-a decision. For a reply it is three round trips: load and lock, save with the journal, and the staging of what is sent.
-Calls are not made here: they are left to `SagaRunner`, which is woken after the commit.
+the business transaction that starts a saga, the consumer's for a reply, the runner's for a timer, the command line's
+for a decision. For a reply it is three round trips: load and lock, save with the journal, and the staging of what is
+sent. Calls are not made here: they are left to `SagaRunner`, which is woken after the commit.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class TestBothStyles:
     async def test_a_long_stream_is_loaded_page_by_page(
         self, bank: Bank, repository: Repository[Any], balance: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("freehold.aggregate.repository.PAGE", 3)
+        monkeypatch.setattr("freehold.aggregate.loading.PAGE", 3)
         for count in (2, 1, 3, 1):
             async with bank.post.transaction() as tx:
                 for _ in range(count):

@@ -167,7 +167,7 @@ async def test_a_snapshot_saves_reading_what_is_before_it(bank: Bank) -> None:
 
 
 async def test_pages_after_a_snapshot(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freehold.aggregate.repository.PAGE", 2)
+    monkeypatch.setattr("freehold.aggregate.loading.PAGE", 2)
     await deposit(bank, 3)
     await deposit(bank, 6, Repository(ACCOUNT))
     assert await load(bank) == Loaded(Balance("", 9, 9), 9, 3)
