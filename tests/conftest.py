@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -56,15 +57,26 @@ def disposable_nats(servers_directory: Path) -> Iterator[RunningServer]:
     yield from _running(start_nats, servers_directory / f"nats-{uuid4().hex[:8]}")
 
 
-@pytest.fixture
-def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a fresh, empty database, as superuser; it is dropped after the test with all that hangs on it."""
+@pytest.fixture(scope="session")
+def postgres_place(request: pytest.FixtureRequest) -> Iterator[tuple[str, Callable[[str], None]]]:
+    """The URL of the server for tests' databases, and what drops one: that waits for the disk, and no test for it."""
     server_url = _running_elsewhere("FREEHOLD_TEST_POSTGRES") or request.getfixturevalue("postgres_server").url
+    dropped: list[Future[None]] = []
+    with ThreadPoolExecutor(1, "dropping") as dropping:
+        yield server_url, lambda name: dropped.append(dropping.submit(_drop_database, server_url, name))
+    for each in dropped:
+        each.result()
+
+
+@pytest.fixture
+def postgres_url(postgres_place: tuple[str, Callable[[str], None]]) -> Iterator[str]:
+    """The URL of a fresh, empty database, as superuser; it is dropped after the test with all that hangs on it."""
+    server_url, drop = postgres_place
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     yield server_url.rpartition("/")[0] + f"/{name}"
-    _drop_database(server_url, name)
+    drop(name)
 
 
 @pytest.fixture
