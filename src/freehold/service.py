@@ -34,8 +34,8 @@ class Service:
     """A name, one database, handlers. Import it, decorate functions with it; a `freehold.runtime` runs it.
 
     `retry` is the policy for handlers that name none. `migrations` are the service's own tables; they are applied after
-    Freehold's. `linger_seconds` is for a service that nobody waits for: under load, that time passes between two looks
-    for messages, so that each transaction handles more of them. It adds no more than that to how late the service is.
+    Freehold's. Where messages come faster than every `linger_seconds`, that time passes between two looks for them, so
+    that each transaction handles more; it makes the service no later than that, and not at all where little goes on.
     """
 
     name: str

@@ -26,6 +26,8 @@ __all__ = ["ConsumerRunner"]
 
 _log = logging.getLogger("freehold.inbox")
 _BROKER_OUTAGE = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=2.0)
+_BUSY_PART = 0.25
+"""A fetch that waits less than this part of the linger says that more will come soon."""
 
 
 class ConsumerRunner(Runner):
@@ -33,8 +35,9 @@ class ConsumerRunner(Runner):
 
     `batch_limit` bounds what one transaction handles. What several partitions have ready goes together in one, unless
     another worker is free to take it and the database lets them write side by side. With `linger_seconds` it always
-    does, and after a fetch that did not fill `batch_limit` that time passes before the next, so that one transaction
-    handles more; the first message after an idle time never waits, a stop or `wake` ends the wait. A message handed out
+    does, and where messages come faster than that, it passes between two fetches that do not fill `batch_limit`, so
+    that one transaction handles more; a message that comes after an idle time never waits, and a stop or `wake` ends
+    the wait. A message handed out
     more than `killed_attempts_max` times without an end is taken for one that kills its consumer, and becomes a dead
     letter.
     """
@@ -124,9 +127,11 @@ class ConsumerRunner(Runner):
             pause_seconds = self._fetch_at - self.clock.monotonic()
             if pause_seconds > 0:
                 await self.wait(pause_seconds)
+            looked_at = self.clock.monotonic()
             first = await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
             if first is None:
                 return ()
+            busy = self.clock.monotonic() - looked_at < self._linger_seconds * _BUSY_PART
             batches = [first]
             room = self._batch_limit - len(first.deliveries)
             while room > 0 and not _came_before(batches[-1]) and not self._others_are_free():
@@ -138,7 +143,7 @@ class ConsumerRunner(Runner):
                     break
                 batches.append(more)
                 room -= len(more.deliveries)
-            if room > 0 and self._linger_seconds:
+            if room > 0 and busy:
                 self._fetch_at = self.clock.monotonic() + self._linger_seconds
             return batches
 

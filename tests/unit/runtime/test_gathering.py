@@ -42,6 +42,7 @@ class Scripted:
     ready: list[Batched | Exception] = field(default_factory=list)
     asked: list[tuple[int, bool]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    idle: bool = False
 
     async def subscribe(self, subscription: Subscription) -> Consumer:
         return self
@@ -50,7 +51,9 @@ class Scripted:
         self.asked.append((limit, wait_seconds > 0))
         if not self.ready and wait_seconds:
             self.news.clear()
+            self.idle = True
             await self.news.wait()
+            self.idle = False
         if not self.ready:
             return None
         given = self.ready.pop(0)
@@ -169,6 +172,16 @@ async def test_after_a_batch_that_was_not_full_a_consumer_lingers_once() -> None
         last = batch(0, 4)
         trial.broker.bring(last)
         await eventually(lambda: last.settled is not None)
+
+
+async def test_a_message_that_had_to_be_waited_for_is_followed_at_once() -> None:
+    async with consuming(linger_seconds=3600.0) as trial:
+        for number in (1, 2, 3):
+            await eventually(lambda: trial.broker.idle)
+            trial.clock.advance(3600.0)
+            trial.broker.bring(batch(0, number))
+            await eventually(lambda: len(trial.transactions) == number)  # noqa: B023 - awaited in the round
+    assert trial.transactions == [[1], [2], [3]]
 
 
 async def test_a_full_batch_is_followed_at_once() -> None:

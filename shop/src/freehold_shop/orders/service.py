@@ -29,7 +29,7 @@ from freehold_shop.users.contracts import CUSTOMERS, CustomerRegistered, UserUpd
 
 __all__ = ["orders"]
 
-orders = Service("orders", migrations=MIGRATIONS)
+orders = Service("orders", migrations=MIGRATIONS, linger_seconds=0.02)
 orders.directs(Checkout)
 orders.copies(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
 orders.copies(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)

@@ -40,7 +40,10 @@ RETURNING status"""
 _NOWHERE = CustomerCopy(country="", address="")
 
 shipping = Service(
-    "shipping", migrations=MIGRATIONS, retry=Retry(attempts=70, delay_seconds=0.1, delay_seconds_max=15.0)
+    "shipping",
+    migrations=MIGRATIONS,
+    retry=Retry(attempts=70, delay_seconds=0.1, delay_seconds_max=15.0),
+    linger_seconds=0.02,
 )
 shipping.copies(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
 
