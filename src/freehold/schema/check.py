@@ -113,7 +113,7 @@ def _message_findings(
                 each.path,
                 f"{direction}-{each.change}",
                 _what(each, backward=backward),
-                _BACKWARD_BREAKS.format(version=now.version) if backward else _FORWARD_BREAKS,
+                _breaks(each, now.version, backward=backward),
                 _hint(each, now, newest, backward=backward),
             )
 
@@ -121,6 +121,14 @@ def _message_findings(
 _KINDS: Final = {"event": "an event", "command": "a command", "reply": "a reply"}
 _BACKWARD_BREAKS: Final = "this code cannot read what was stored or sent in version {version} before"
 _FORWARD_BREAKS: Final = "released consumers cannot read what this code writes"
+
+
+def _breaks(each: Difference, version: int, *, backward: bool) -> str:
+    if each.change is Change.DEFAULT:
+        if backward:
+            return f"this code takes what was stored or sent in version {version} before for something else"
+        return "released consumers take what this code writes for something else"
+    return _BACKWARD_BREAKS.format(version=version) if backward else _FORWARD_BREAKS
 
 
 def _what(each: Difference, *, backward: bool) -> str:

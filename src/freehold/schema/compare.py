@@ -2,7 +2,8 @@
 
 The writer's schema is compared with the reader's, part by part: a difference is a place where a value that the writer
 may write is one that the reader refuses. A field with a default is read where it is missing; unknown fields are passed
-over unless the reader forbids them. In doubt (a pattern that changed) a difference is reported.
+over unless the reader forbids them. A missing field that means another value to the reader is a difference as well,
+though nothing is refused. In doubt (a pattern that changed) a difference is reported.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ class Change(StrEnum):
     TYPE = "type"
     VALUE = "value"
     LIMIT = "limit"
+    DEFAULT = "default"
     UNKNOWN_FIELD = "unknown-field"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A place where the reader refuses what the writer may write: what is written there, and what is read."""
+    """A place where the reader refuses what the writer may write, or takes it for something else: what is written
+    there, and what is read.
+    """
 
     path: str
     change: Change
@@ -177,6 +181,8 @@ class _Comparison:
                 found.append(Difference(f"{path}.{name}", Change.REQUIRED, state, "required"))
         for name, part in read.items():
             found += self._item(written.get(name, others), part, f"{path}.{name}")
+            if name in written and name not in writer.get("required", ()):
+                found += _defaults(written[name], part, f"{path}.{name}")
         rest: Part = reader.get("additionalProperties", {})
         for name in written.keys() - read.keys():
             found += self._other(name, written[name], rest, path)
@@ -199,6 +205,14 @@ class _Comparison:
 
     def _difference(self, path: str, change: Change, writer: Part, reader: Part) -> Difference:
         return Difference(path, change, described(writer, self._writer_defs), described(reader, self._reader_defs))
+
+
+def _defaults(writer: Part, reader: Part, path: str) -> list[Difference]:
+    """What a missing field meant to whoever left it out, or wrote before there was one, and what it is read as."""
+    if isinstance(writer, bool) or isinstance(reader, bool) or "default" not in writer or "default" not in reader:
+        return []
+    written, read = (f"{value_text(each['default'])} where it is missing" for each in (writer, reader))
+    return [] if written == read else [Difference(path, Change.DEFAULT, written, read)]
 
 
 def _limits(changed: list[tuple[str, str]], path: str) -> list[Difference]:

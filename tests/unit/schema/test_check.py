@@ -55,6 +55,29 @@ def test_a_field_with_a_default_comes_and_goes() -> None:
     assert findings(WithNote, Placed) == []
 
 
+@dataclass(frozen=True)
+class InGuilders:
+    order_id: str
+    pence: int
+    currency: str = "NLG"
+
+
+@dataclass(frozen=True)
+class InEuros:
+    order_id: str
+    pence: int
+    currency: str = "EUR"
+
+
+def test_a_default_that_changes_gives_another_meaning_to_what_was_written_without_the_field() -> None:
+    backward, forward = findings(InGuilders, InEuros)
+    assert (backward.path, backward.rule) == ("$.currency", "backward-default")
+    assert backward.what == 'was "NLG" where it is missing, is "EUR" where it is missing'
+    assert backward.breaks == ("this code takes what was stored or sent in version 1 before for something else")
+    assert (forward.path, forward.rule, forward.what) == ("$.currency", "forward-default", backward.what)
+    assert findings(InEuros, InEuros) == []
+
+
 def test_a_required_field_is_for_a_new_version() -> None:
     (came,) = findings(Placed, WithCustomer)
     assert (came.message, came.version, came.path, came.rule) == (
