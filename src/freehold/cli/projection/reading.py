@@ -10,12 +10,20 @@ from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, duration, line, table
 from freehold.cli.projection.group import actions_of, command, holding
+from freehold.cli.projection.showing import (
+    checkpoint_document,
+    headline,
+    show_generations,
+    show_views,
+    status_document,
+    view_document,
+)
 from freehold.clock import SystemClock
-from freehold.projection.status import COUNT_MAX, GenerationStatus, Look, rated
+from freehold.projection.status import GenerationStatus, Look, rated
 from freehold.projection.views import ViewState
 from freehold.runtime.projections import ProjectionActions
 
-__all__ = ["list_", "parked", "show", "status_document"]
+__all__ = ["list_", "parked", "show"]
 
 _sample = click.option(
     "--sample",
@@ -25,19 +33,6 @@ _sample = click.option(
     show_default=True,
     metavar="SECONDS",
     help="How long to look for the rate; 0 for none.",
-)
-_LIST_COLUMNS = (
-    "service",
-    "projection",
-    "gen",
-    "version",
-    "state",
-    "behind",
-    "for",
-    "events/s",
-    "left",
-    "parked",
-    "paused",
 )
 
 
@@ -66,16 +61,14 @@ async def list_(
             {
                 "projections": [{"service": name, **status_document(each)} for name, each in found],
                 "not_begun": [{"service": name, "projection": projection} for name, projection in absent],
-                "views": [_view_document(access, each) for access, each in views],
+                "views": [view_document(access, each) for access, each in views],
                 "failed": opened.as_document(),
             }
         )
         return opened.code
-    rows = [(name, *_row(each)) for name, each in found]
-    rows += [(name, projection, "-", "-", "not begun", "-", "-", "-", "-", "-", "-") for name, projection in absent]
-    table("Projections", _LIST_COLUMNS, rows, empty="none", least=("service", "left", "version"))
+    show_generations(found, absent)
     if views:
-        _show_views(views)
+        show_views(views)
     return opened.code
 
 
@@ -92,14 +85,14 @@ async def show(project: Project, name: str, names: tuple[str, ...], sample_secon
         holders = await _holders(actions, name)
     if as_json:
         partitions = [
-            {**_checkpoint_document(each), "holder": holders.get((each.generation, each.partition), "")}
+            {**checkpoint_document(each), "holder": holders.get((each.generation, each.partition), "")}
             for status in look.generations
             for each in status.checkpoints
         ]
         answer_json({"generations": [status_document(each) for each in look.generations], "partitions": partitions})
         return 0
     for status in look.generations:
-        line(_headline(status), style="bold")
+        line(headline(status), style="bold")
         rows = [
             (
                 each.partition,
@@ -149,31 +142,6 @@ async def parked(project: Project, name: str, names: tuple[str, ...], limit: int
     return 0
 
 
-def status_document(status: GenerationStatus) -> dict[str, object]:
-    """A generation for JSON."""
-    return {
-        "projection": status.projection,
-        "generation": status.generation.number,
-        "version": status.generation.version,
-        "code_version": status.code_version,
-        "state": status.state,
-        "reason": status.generation.reason,
-        "inline": status.inline,
-        "position": status.position,
-        "head": status.head,
-        "lag_events": status.lag_events,
-        "lag_seconds": status.lag_seconds,
-        "events_per_second": status.events_per_second,
-        "seconds_left": status.seconds_left,
-        "handled": status.handled,
-        "failed": status.failed,
-        "parked": status.parked,
-        "held_up": status.held_up,
-        "paused": status.paused,
-        "created_at": status.generation.created_at,
-    }
-
-
 async def _look_again(
     actions: list[ProjectionActions], earlier: list[Look], seconds: float, *, retired: bool
 ) -> list[Look]:
@@ -206,89 +174,3 @@ def _not_begun(services: list[ServiceAccess], known: set[tuple[str, str]]) -> li
         for projection in sorted(access.service.projections)
         if (access.name, projection) not in known
     ]
-
-
-def _row(status: GenerationStatus) -> tuple[object, ...]:
-    rate = status.events_per_second
-    return (
-        status.projection,
-        status.generation.number,
-        _version(status),
-        "held up" if status.held_up else status.state,
-        "-" if status.inline else _many(status.lag_events),
-        duration(status.lag_seconds) if status.lag_events else "-",
-        "-" if rate is None else f"{rate:.0f}",
-        duration(status.seconds_left) if status.lag_events else "-",
-        status.parked,
-        "-" if status.paused is None else status.paused.reason,
-    )
-
-
-def _version(status: GenerationStatus) -> str:
-    version = status.generation.version
-    declared = status.code_version
-    return str(version) if declared in {None, version} else f"{version} (code: {declared})"
-
-
-def _many(events: int) -> str:
-    return f"{events}+" if events >= COUNT_MAX else str(events)
-
-
-def _headline(status: GenerationStatus) -> str:
-    generation = status.generation
-    parts = [f"{status.projection}: generation {generation.number}, version {_version(status)}, {status.state.value}"]
-    if status.inline:
-        parts.append("inline")
-    elif status.lag_events:
-        parts.append(f"{_many(status.lag_events)} events behind for {duration(status.lag_seconds)}")
-    else:
-        parts.append("up to date" if generation.state.value != "retired" else "not kept up to date any more")
-    if status.parked:
-        parts.append(f"parked streams: {status.parked}")
-    if status.held_up:
-        parts.append("built, and not switched to until they are retried or skipped, or with --force")
-    if status.paused is not None:
-        parts.append(f"paused by {status.paused.actor}: {status.paused.reason}")
-    if generation.reason:
-        parts.append(f"begun because: {generation.reason}")
-    return "; ".join(parts)
-
-
-def _checkpoint_document(each: object) -> dict[str, object]:
-    names = ("generation", "partition", "position", "state", "handled", "failed", "updated_at")
-    return {name: getattr(each, name) for name in names}
-
-
-def _view_document(access: ServiceAccess, state: ViewState) -> dict[str, object]:
-    declared = access.service.materialized_views.get(state.name)
-    return {
-        "service": access.name,
-        "view": state.name,
-        "kind": "emulation by a table" if state.emulated else "materialised view",
-        "refreshed_at": state.refreshed_at,
-        "duration_seconds": state.duration_seconds,
-        "refresh_seconds": declared.refresh_seconds if declared else None,
-        "failures": state.failures,
-        "error": state.error,
-    }
-
-
-def _show_views(views: list[tuple[ServiceAccess, ViewState]]) -> None:
-    rows = []
-    for access, state in views:
-        declared = access.service.materialized_views.get(state.name)
-        every = declared.refresh_seconds if declared else None
-        rows.append(
-            (
-                access.name,
-                state.name,
-                "emulation by a table" if state.emulated else "materialised view",
-                ago(state.refreshed_at),
-                duration(state.duration_seconds),
-                "on demand" if every is None else duration(every),
-                state.failures,
-                state.error,
-            )
-        )
-    columns = ("service", "view", "kind", "refreshed", "took", "every", "failures", "error")
-    table("Views", columns, rows, empty="none", least=("service", "kind", "every"))

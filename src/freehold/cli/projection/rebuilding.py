@@ -9,7 +9,7 @@ from freehold.cli.options import acting, actor, asynchronous, destroying, json_o
 from freehold.cli.output import answer_json, note
 from freehold.cli.projection.following import follow
 from freehold.cli.projection.group import command, holding
-from freehold.cli.projection.reading import status_document
+from freehold.cli.projection.showing import status_document
 from freehold.projection.generations import Switched, begun_of
 from freehold.projection.store import Generation
 from freehold.runtime.projections import ProjectionActions
