@@ -23,7 +23,7 @@ __all__ = ["breaches"]
 _KEYS = ("a", "b", "c")
 _NUMBERS = 8
 _DEADLY = {("a", 2), ("c", 5)}
-_QUIET_SECONDS = 40.0
+_QUIET_SECONDS = 90.0
 _TABLE = {"": ["CREATE TABLE effect (position INTEGER PRIMARY KEY, key TEXT NOT NULL, number INTEGER NOT NULL)"]}
 
 
@@ -36,7 +36,7 @@ async def breaches(directory: Path, *, deadly: Collection[tuple[str, int]] = _DE
         publishing = asyncio.create_task(_publish(source))
         for _ in range(len(deadly)):
             async with _worker(directory, deaths) as running:
-                await asyncio.wait_for(deaths.dying.wait(), _QUIET_SECONDS)
+                await _died(deaths, source, running, publishing)
                 deaths.dying.clear()
                 await running.loops.stop("consumer", 0.0)
         async with _worker(directory, deaths) as running:
@@ -105,6 +105,17 @@ def _unreliable(publish: object) -> object:
         return outcomes
 
     return unreliable
+
+
+async def _died(
+    deaths: _Deaths, source: RunningService, running: RunningService, publishing: asyncio.Task[None]
+) -> None:
+    """Wait for the next death; where nothing is left to do, the message that was to bring it was lost."""
+    async with asyncio.timeout(_QUIET_SECONDS):
+        while not deaths.dying.is_set():
+            if publishing.done() and not await _under_way(source, running):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def _quiet(source: RunningService, running: RunningService) -> list[str]:

@@ -16,7 +16,7 @@ from freehold.broker import BrokerOptions, Outgoing, Subscription
 from freehold.conformance.broker_harness import collect, eventually, messages, publish
 from freehold.errors import BrokerError, ConfigurationError, Unavailable
 
-OPTIONS = BrokerOptions(partitions=2, lease_seconds=1.5, connect_timeout_seconds=1.0)
+OPTIONS = BrokerOptions(partitions=2, lease_seconds=1.5, connect_timeout_seconds=6.0)
 
 
 def _count(path: Path, topic: str = "") -> int:

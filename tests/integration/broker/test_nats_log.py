@@ -21,7 +21,7 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture
 def options(nats_prefix: str) -> BrokerOptions:
-    return BrokerOptions(prefix=nats_prefix, partitions=2, lease_seconds=1.5, connect_timeout_seconds=3.0)
+    return BrokerOptions(prefix=nats_prefix, partitions=2, lease_seconds=1.5, connect_timeout_seconds=6.0)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.unit.cli.typing_in import Typed, typist
 
 from freehold.runtime import Runtime
 
-pytestmark = pytest.mark.timeout(100)
+pytestmark = pytest.mark.timeout(240)
 APP = "tests.integration.cli.pages"
 
 

@@ -14,7 +14,7 @@ from tests.unit.cli.typing_in import Typed
 
 from freehold.cli.dlq import acting
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 def _ids(answer: object) -> list[str]:

@@ -19,7 +19,7 @@ from tests.unit.cli.typing_in import Typed, typist
 
 from freehold import RunningService, Settings
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 WHY = ("--reason", "why not")
 
 
@@ -53,7 +53,7 @@ def running(file: Path, work: Callable[[RunningService], Awaitable[Any]], *, up_
         settings = Settings.load("ledger", environ={}, file=file)
         async with RunningService(ledger, settings, roles=["projections"] if up_to_date else []) as service:
             result = await work(service)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while up_to_date and not await is_up_to_date(service):  # noqa: ASYNC110 - looks from outside
                     await asyncio.sleep(0.02)
             return result
@@ -92,7 +92,7 @@ def service_process(file: Path, version: str = "1") -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def live_holders(typed: Typed) -> list[str]:
@@ -127,7 +127,7 @@ def test_a_rebuild_with_progress_by_the_running_service(typed: Typed, file: Path
     before = balances(file)
     with service_process(file):
         done = typed("projection", "rebuild", "balances", "--wait", *WHY, "--json")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not all(holders := live_holders(typed)) and time.monotonic() < deadline:
             time.sleep(0.1)
     assert done.code == 0, done.err

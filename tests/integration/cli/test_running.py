@@ -16,7 +16,7 @@ import pytest
 from tests.integration.cli.work import Project, keep, letter, ran, stuck_sagas
 from tests.unit.cli.typing_in import Typed
 
-pytestmark = pytest.mark.timeout(100)
+pytestmark = pytest.mark.timeout(240)
 COMMAND = [sys.executable, "-m", "freehold.cli.main"]
 
 
@@ -40,7 +40,7 @@ def _running(project: Project) -> Iterator[None]:
         assert json.loads(text)["running"] == ["depot", "till"]
         yield
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (0, ""), err
         assert "Traceback" not in err
     finally:
@@ -48,7 +48,7 @@ def _running(project: Project) -> Iterator[None]:
         process.communicate()
 
 
-def _until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+def _until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -103,7 +103,7 @@ def test_a_question_is_asked_on_a_terminal(project: Project, typed: Typed) -> No
             env=project.environment(), stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         os.write(ours, f"{reply}\n".encode())
-        out, err = process.communicate(timeout=40)
+        out, err = process.communicate(timeout=90)
         os.close(ours)
         os.close(theirs)
         assert (process.returncode, out, "for good?" in err) == (code, "", True), err

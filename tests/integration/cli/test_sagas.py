@@ -9,7 +9,7 @@ import pytest
 from tests.integration.cli.work import Project, ran, schedule_one, stuck_sagas
 from tests.unit.cli.typing_in import Typed
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 def _status(typed: Typed, key: str) -> str:

@@ -16,7 +16,7 @@ from tests.unit.schema.test_asyncapi import check_structure
 
 from freehold.schema.catalogue import read_catalogue
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 Run = Callable[..., Answer]
 _MODULE = """
