@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from freehold.broker import BrokerFeatures
-from freehold.errors import ConfigurationError
+from freehold.errors import ConfigurationError, DeclarationError
+from freehold.messages import MessageKind, message_type, registry, upcasters
+from freehold.projection.declaration import Projection
 from freehold.settings import Settings
 
-__all__ = ["check_lanes", "check_windows", "lanes_in_order"]
+__all__ = ["check_lanes", "check_versions", "check_windows", "lanes_in_order"]
+
+
+def check_versions(projections: Iterable[Projection]) -> None:
+    """Each declared version of an event that a projection handles must come to a handler of it: one that does not would
+    be left out of the read model without a word. Called once all modules are imported. Raises `DeclarationError`.
+    """
+    for projection in projections:
+        handled = {(each.name, each.version) for each in map(message_type, projection.handled)}
+        names = {name for name, _ in handled}
+        for name, version in sorted(handled):
+            if upcasters.find(name, version) is not None:
+                raise DeclarationError(
+                    f"projection '{projection.name}' handles '{name}' version {version}, which never comes: an upcaster"
+                    " leads on from it",
+                    hint="handle what it leads to",
+                )
+        for each in registry:
+            left_out = (
+                each.kind is MessageKind.EVENT and each.name in names and (each.name, each.version) not in handled
+            )
+            if left_out and upcasters.find(each.name, each.version) is None:
+                raise DeclarationError(
+                    f"projection '{projection.name}' handles '{each.name}', and not its version {each.version}",
+                    hint="handle that as well, or write the upcaster that leads to what is handled",
+                )
 
 
 def check_windows(settings: Settings, features: BrokerFeatures) -> None:

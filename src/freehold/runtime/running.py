@@ -25,7 +25,7 @@ from freehold.reconcile.dataset import Dataset
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.runner import record_of
 from freehold.reconcile.side import Source
-from freehold.runtime.checks import check_lanes, check_windows
+from freehold.runtime.checks import check_lanes, check_versions, check_windows
 from freehold.runtime.freshness import FreshnessGate
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.loops import ROLES, Loops
@@ -105,10 +105,12 @@ class RunningService:
 
     async def start(self) -> None:
         """Open, check, and start the loops. Raises `Unavailable`, `ConfigurationError`, `DeclarationError` for an
-        upcaster that leads nowhere; nothing is left open then.
+        upcaster that leads nowhere and for a version of an event that a projection would pass over; nothing is left
+        open then.
         """
         try:
             check_upcasters()
+            check_versions(self.service.projections.values())
             await self.stores.database.open()
             await self._prepare_schema()
             await self.broker.open()
