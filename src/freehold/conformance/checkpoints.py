@@ -4,58 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Final
 
-from freehold.binding import Stores
+from freehold.conformance.checkpoint_steps import (
+    BUILDING,
+    LIVE,
+    RETIRED,
+    advanced,
+    begun_at,
+    key_of,
+    made,
+    not_begun,
+    parked_at,
+    refused,
+    seen_at,
+)
+from freehold.conformance.checkpoints_parked import ParkedStreamsConformance
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict, FreeholdError
-from freehold.ids import new_id
-from freehold.projection.store import Checkpoint, Generation, GenerationState, Move, NewParkedKey
+from freehold.projection.store import Generation, Move
 
 __all__ = ["CheckpointStoreConformance"]
 
-BUILDING: Final = GenerationState.BUILDING
-LIVE: Final = GenerationState.LIVE
-RETIRED: Final = GenerationState.RETIRED
 
-
-async def _made(
-    stores: Stores, number: int = 1, state: GenerationState = LIVE, *, partitions: int = 2, name: str = "summary"
-) -> Generation:
-    async with stores.database.begin() as unit:
-        return await stores.checkpoints.create(unit, name, number, version=7, partitions=partitions, state=state)
-
-
-async def _seen(stores: Stores, partition: int = 0, generation: int = 1, name: str = "summary") -> Checkpoint:
-    return (await stores.checkpoints.checkpoints(name, generation))[partition]
-
-
-async def _advanced(stores: Stores, *moves: Move) -> list[Checkpoint]:
-    async with stores.database.begin() as unit:
-        return list(await stores.checkpoints.advance(unit, moves))
-
-
-async def _parked(stores: Stores, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
-    async with stores.database.begin() as unit:
-        return await stores.checkpoints.park(unit, seen, parked)
-
-
-async def _refused(stores: Stores, *moves: Move) -> None:
-    try:
-        await _advanced(stores, *moves)
-    except ConcurrencyConflict as error:
-        assert error.hint
-    else:
-        raise AssertionError("the checkpoint moved")
-
-
-def _key(stream: str = "order-1", *, position: int = 5, retry_seconds: float | None = 10.0) -> NewParkedKey:
-    return NewParkedKey(
-        stream, position, 3, new_id(), "orders.placed", "ValueError", "in placed, line 7\x00", 1, retry_seconds
-    )
-
-
-class CheckpointStoreConformance:
+class CheckpointStoreConformance(ParkedStreamsConformance):
     """What every checkpoint store does."""
 
     async def test_a_generation_is_made_with_its_checkpoints(self, harness: StoresHarness) -> None:
@@ -102,112 +73,112 @@ class CheckpointStoreConformance:
         """Instances that start together make it once; one generation is live, whatever its number."""
         other = await harness.instance()
         outcomes = await asyncio.gather(
-            *(_made(stores) for stores in (harness.first, other, harness.first, other)), return_exceptions=True
+            *(made(stores) for stores in (harness.first, other, harness.first, other)), return_exceptions=True
         )
         assert sum(isinstance(each, Generation) for each in outcomes) == 1
         assert sum(isinstance(each, ConcurrencyConflict) for each in outcomes) == 3
         for number, state in ((2, LIVE), (1, BUILDING)):
             try:
-                await _made(other, number, state)
+                await made(other, number, state)
             except ConcurrencyConflict:
                 continue
             raise AssertionError("it was made")
-        await _made(other, 2, BUILDING)
-        await _made(other, 1, LIVE, name="another")
+        await made(other, 2, BUILDING)
+        await made(other, 1, LIVE, name="another")
 
     async def test_a_checkpoint_advances(self, harness: StoresHarness) -> None:
         """Counts are added, the time is noted; the others stay."""
         stores = harness.first
-        await _made(stores)
+        await made(stores)
         harness.clock.advance(5)
-        (first,) = await _advanced(stores, Move(await _seen(stores), 10, handled=4, failed=1))
-        (second,) = await _advanced(stores, Move(first, 12, handled=2))
+        (first,) = await advanced(stores, Move(await seen_at(stores), 10, handled=4, failed=1))
+        (second,) = await advanced(stores, Move(first, 12, handled=2))
         assert (second.position, second.handled, second.failed) == (12, 6, 1)
         assert second.updated_at == harness.clock.now()
-        untouched = await _seen(stores, 1)
+        untouched = await seen_at(stores, 1)
         assert [*await stores.checkpoints.checkpoints("summary", 1)] == [second, untouched]
         assert untouched.position == 0
-        assert await _advanced(stores) == []
+        assert await advanced(stores) == []
 
     async def test_several_advance_or_none(self, harness: StoresHarness) -> None:
         """In the order given."""
         stores = harness.first
-        await _made(stores, partitions=3)
+        await made(stores, partitions=3)
         zero, one, two = await stores.checkpoints.checkpoints("summary")
-        moved = await _advanced(stores, Move(two, 3), Move(zero, 4), Move(one, 5))
+        moved = await advanced(stores, Move(two, 3), Move(zero, 4), Move(one, 5))
         assert [(each.partition, each.position) for each in moved] == [(2, 3), (0, 4), (1, 5)]
-        await _refused(stores, Move(moved[1], 7), Move(one, 7))
+        await refused(stores, Move(moved[1], 7), Move(one, 7))
         assert [each.position for each in await stores.checkpoints.checkpoints("summary")] == [4, 5, 3]
 
     async def test_an_overtaken_runner_moves_nothing(self, harness: StoresHarness) -> None:
         """Compare and set on the position: one of two wins, and the other's work is taken back with it."""
         stores, other = harness.first, await harness.instance()
-        await _made(stores)
-        seen = await _seen(stores)
+        await made(stores)
+        seen = await seen_at(stores)
         outcomes = await asyncio.gather(
-            *(_advanced(each, Move(seen, 9, handled=1)) for each in (stores, other, stores)), return_exceptions=True
+            *(advanced(each, Move(seen, 9, handled=1)) for each in (stores, other, stores)), return_exceptions=True
         )
         assert sum(isinstance(each, ConcurrencyConflict) for each in outcomes) == 2
-        await _refused(other, Move(seen, 30))
-        now = await _seen(stores)
+        await refused(other, Move(seen, 30))
+        now = await seen_at(stores)
         assert (now.position, now.handled) == (9, 1)
 
     async def test_a_checkpoint_never_goes_back(self, harness: StoresHarness) -> None:
         """A move to where it stands is none, but holds it."""
         stores = harness.first
-        await _made(stores)
-        (seen,) = await _advanced(stores, Move(await _seen(stores), 9))
-        await _refused(stores, Move(seen, 8))
-        (same,) = await _advanced(stores, Move(seen, 9))
+        await made(stores)
+        (seen,) = await advanced(stores, Move(await seen_at(stores), 9))
+        await refused(stores, Move(seen, 8))
+        (same,) = await advanced(stores, Move(seen, 9))
         assert same.position == 9
 
     async def test_a_held_checkpoint_makes_others_wait(self, harness: StoresHarness) -> None:
         """Whoever comes second waits for the commit, and finds itself overtaken before it has done anything."""
         stores, other = harness.first, await harness.instance()
-        await _made(stores)
-        seen = await _seen(stores)
+        await made(stores)
+        seen = await seen_at(stores)
         async with stores.database.begin() as unit:
             await stores.checkpoints.advance(unit, [Move(seen, 9)])
-            late = asyncio.create_task(_advanced(other, Move(seen, 9)))
+            late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
 
     async def test_locked_checkpoints_stand_still(self, harness: StoresHarness) -> None:
         """For a switch and for the rebuild of a single key."""
         stores, other = harness.first, await harness.instance()
-        await _made(stores)
-        seen = await _seen(stores, 1)
+        await made(stores)
+        seen = await seen_at(stores, 1)
         async with stores.database.begin() as unit:
             assert [each.partition for each in await stores.checkpoints.lock(unit, "summary")] == [0, 1]
             assert await stores.checkpoints.lock(unit, "summary", 1, 1) == [seen]
-            late = asyncio.create_task(_advanced(other, Move(seen, 9)))
+            late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
         assert (await late)[0].position == 9
 
     async def test_a_switch_is_noticed(self, harness: StoresHarness) -> None:
         """A runner that saw a generation live, or building, and is not told that it is so no more, writes nothing."""
         stores = harness.first
-        await _made(stores, 1)
-        await _made(stores, 2, BUILDING)
-        old, new = await _seen(stores, 0, 1), await _seen(stores, 0, 2)
+        await made(stores, 1)
+        await made(stores, 2, BUILDING)
+        old, new = await seen_at(stores, 0, 1), await seen_at(stores, 0, 2)
         async with stores.database.begin() as unit:
             await stores.checkpoints.lock(unit, "summary")
             await stores.checkpoints.transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
             await stores.checkpoints.transition(unit, "summary", 2, seen=BUILDING, to=LIVE)
-        await _refused(stores, Move(old, 9))
-        await _refused(stores, Move(new, 9))
-        await _refused(stores, Move(await _seen(stores, 0, 1), 9))
-        assert (await _advanced(stores, Move(await _seen(stores, 0, 2), 9)))[0].state is LIVE
+        await refused(stores, Move(old, 9))
+        await refused(stores, Move(new, 9))
+        await refused(stores, Move(await seen_at(stores, 0, 1), 9))
+        assert (await advanced(stores, Move(await seen_at(stores, 0, 2), 9)))[0].state is LIVE
         assert [each.state for each in await stores.checkpoints.generations("summary")] == [RETIRED, LIVE]
 
     async def test_a_late_batch_waits_for_the_switch(self, harness: StoresHarness) -> None:
         """It was under way when the checkpoints were locked; it goes by what the switch has left."""
         stores, other = harness.first, await harness.instance()
-        await _made(stores)
-        seen = await _seen(stores)
+        await made(stores)
+        seen = await seen_at(stores)
         async with stores.database.begin() as unit:
             await stores.checkpoints.lock(unit, "summary")
-            late = asyncio.create_task(_advanced(other, Move(seen, 9)))
+            late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
             await stores.checkpoints.transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
@@ -215,8 +186,8 @@ class CheckpointStoreConformance:
     async def test_one_generation_is_live(self, harness: StoresHarness) -> None:
         """A transition from another state than the one seen, or to a second live one, is refused."""
         stores = harness.first
-        await _made(stores, 1)
-        await _made(stores, 2, BUILDING)
+        await made(stores, 1)
+        await made(stores, 2, BUILDING)
         for number, seen, to in ((2, BUILDING, LIVE), (2, LIVE, RETIRED), (3, BUILDING, RETIRED)):
             try:
                 async with stores.database.begin() as unit:
@@ -226,13 +197,73 @@ class CheckpointStoreConformance:
             raise AssertionError("it went through")
         assert [each.state for each in await stores.checkpoints.generations()] == [LIVE, BUILDING]
 
+    async def test_what_is_begun_is_written_down_beforehand(self, harness: StoresHarness) -> None:
+        """Whoever finds the checkpoint there knows that somebody set out from it; nobody is overtaken by this."""
+        stores, other = harness.first, await harness.instance()
+        await made(stores)
+        (seen,) = await advanced(stores, Move(await seen_at(stores), 9, handled=4))
+        assert not seen.in_doubt
+        begun = await begun_at(stores, seen)
+        assert begun.in_doubt
+        assert begun == replace(seen, begun=9) == await seen_at(other)
+        assert not (await seen_at(other, 1)).in_doubt
+        alone = await begun_at(other, seen, alone=12, attempts=3)
+        assert alone == await seen_at(stores)
+        assert (alone.attempts_at(12), alone.attempts_at(13)) == (3, 0)
+        assert (await advanced(stores, Move(seen, 10)))[0].position == 10
+
+    async def test_progress_makes_void_what_was_begun(self, harness: StoresHarness) -> None:
+        """An advance alone does, of this partition; what was begun behind where it leads to stays."""
+        stores = harness.first
+        await made(stores)
+        begun = await begun_at(stores, await seen_at(stores))
+        beside = await begun_at(stores, await seen_at(stores, 1))
+        (same,) = await advanced(stores, Move(begun, 0))
+        assert same.in_doubt
+        (moved,) = await advanced(stores, Move(same, 5))
+        assert not moved.in_doubt
+        assert await seen_at(stores, 1) == beside
+        alone = await begun_at(stores, moved, alone=12, attempts=2)
+        (before,) = await advanced(stores, Move(alone, 11))
+        assert (before.in_doubt, before.attempts_at(12)) == (True, 2)
+        (passed,) = await advanced(stores, Move(before, 12))
+        assert not passed.in_doubt
+
+    async def test_an_overtaken_runner_begins_nothing(self, harness: StoresHarness) -> None:
+        """Nor does one that has not heard of what changed, or of a generation that is retired."""
+        stores = harness.first
+        await made(stores)
+        seen = await seen_at(stores)
+        (moved,) = await advanced(stores, Move(seen, 9))
+        await not_begun(stores, seen)
+        parked = await parked_at(stores, moved, key_of())
+        await not_begun(stores, moved)
+        async with stores.database.begin() as unit:
+            await stores.checkpoints.transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
+        await not_begun(stores, parked)
+        await not_begun(stores, await seen_at(stores))
+        assert (await seen_at(stores)).begun == -1
+
+    async def test_what_is_begun_goes_with_a_rollback(self, harness: StoresHarness) -> None:
+        """So it has to be committed before it is done."""
+        stores = harness.first
+        await made(stores)
+        seen = await seen_at(stores)
+        try:
+            async with stores.database.begin() as unit:
+                await stores.checkpoints.begin(unit, seen)
+                raise KeyError
+        except KeyError:
+            pass
+        assert await seen_at(stores) == seen
+
     async def test_forget_deletes_everything(self, harness: StoresHarness) -> None:
         """Of this generation alone, and never of the live one."""
         stores = harness.first
-        await _made(stores, 1)
-        await _made(stores, 2, BUILDING)
-        await _parked(stores, await _seen(stores, 0, 2), _key())
-        kept = await _parked(stores, await _seen(stores, 0, 1), _key())
+        await made(stores, 1)
+        await made(stores, 2, BUILDING)
+        await parked_at(stores, await seen_at(stores, 0, 2), key_of())
+        kept = await parked_at(stores, await seen_at(stores, 0, 1), key_of())
         async with stores.database.begin() as unit:
             await stores.checkpoints.pause(unit, "summary", 2, reason="look", actor="me")
             await stores.checkpoints.forget(unit, "summary", 2)
@@ -249,104 +280,13 @@ class CheckpointStoreConformance:
         else:
             raise AssertionError("the live one was deleted")
 
-    async def test_parking_is_noticed(self, harness: StoresHarness) -> None:
-        """A runner that does not know of a parked stream, or of its release, writes nothing."""
-        stores = harness.first
-        await _made(stores)
-        (seen,) = await _advanced(stores, Move(await _seen(stores), 9))
-        parked = await _parked(stores, seen, _key())
-        assert (parked.position, parked.revision > seen.revision) == (9, True)
-        await _refused(stores, Move(seen, 10))
-        async with stores.database.begin() as unit:
-            released = await stores.checkpoints.release(unit, parked, "order-1")
-        await _refused(stores, Move(parked, 10))
-        assert (await _advanced(stores, Move(released, 10)))[0].position == 10
-        assert await stores.checkpoints.parked() == []
-
-    async def test_an_overtaken_runner_parks_nothing(self, harness: StoresHarness) -> None:
-        """Nor does it release anything."""
-        stores = harness.first
-        await _made(stores)
-        seen = await _seen(stores)
-        parked = await _parked(stores, seen, _key())
-        for release in (True, False):
-            try:
-                async with stores.database.begin() as unit:
-                    if release:
-                        await stores.checkpoints.release(unit, seen, "order-1")
-                    else:
-                        await stores.checkpoints.park(unit, seen, _key("order-2"))
-            except ConcurrencyConflict:
-                continue
-            raise AssertionError("it went through")
-        assert [each.stream for each in await stores.checkpoints.parked()] == ["order-1"]
-        assert await _seen(stores) == parked
-
-    async def test_what_is_known_of_a_parked_stream(self, harness: StoresHarness) -> None:
-        """The latest attempt, since when it stands, and when it is due; texts that no engine stores are mended."""
-        stores = harness.first
-        await _made(stores)
-        first = _key()
-        seen = await _parked(stores, await _seen(stores), first)
-        since = harness.clock.now()
-        harness.clock.advance(4)
-        (read,) = await stores.checkpoints.parked("summary", 1, 0, stream="order-1")
-        assert (read.stream, read.position, read.version, read.event_id) == ("order-1", 5, 3, first.event_id)
-        assert (read.type, read.error, read.attempts) == ("orders.placed", "ValueError", 1)
-        assert read.detail.startswith("in placed, line 7")
-        assert read.due_seconds is not None
-        assert round(read.due_seconds, 3) == 6.0
-        later = replace(_key(position=8, retry_seconds=None), attempts=2)
-        await _parked(stores, seen, later)
-        (again,) = await stores.checkpoints.parked()
-        assert (again.position, again.attempts, again.due_seconds, again.parked_at) == (8, 2, None, since)
-
-    async def test_parked_streams_are_found(self, harness: StoresHarness) -> None:
-        """By projection, generation, partition and stream, in order of position, and counted."""
-        stores = harness.first
-        await _made(stores)
-        await _made(stores, name="other")
-        seen = await _seen(stores)
-        for stream, position in (("order-2", 9), ("order-1", 12), ("order-3", 4)):
-            seen = await _parked(stores, seen, _key(stream, position=position))
-        await _parked(stores, await _seen(stores, 1), _key("order-4", position=1))
-        await _parked(stores, await _seen(stores, 1, 1, "other"), _key("order-1"))
-        parked = stores.checkpoints.parked
-        assert [each.stream for each in await parked("summary", 1, 0)] == ["order-3", "order-2", "order-1"]
-        assert [each.stream for each in await parked("summary", limit=2)] == ["order-4", "order-3"]
-        assert [each.projection for each in await parked(stream="order-1")] == ["other", "summary"]
-        assert await stores.checkpoints.count_parked() == {("summary", 1): 4, ("other", 1): 1}
-
-    async def test_a_pause_is_noticed(self, harness: StoresHarness) -> None:
-        """Once it has committed, no batch of the generations that it is meant for commits."""
-        stores = harness.first
-        await _made(stores, 1)
-        await _made(stores, 2, BUILDING)
-        old, new = await _seen(stores, 0, 1), await _seen(stores, 0, 2)
-        async with stores.database.begin() as unit:
-            assert await stores.checkpoints.pause(unit, "summary", 2, reason="too many", actor="runner")
-        await _refused(stores, Move(new, 9))
-        (old,) = await _advanced(stores, Move(old, 9))
-        async with stores.database.begin() as unit:
-            assert await stores.checkpoints.pause(unit, "summary", reason="drill", actor="me")
-            assert not await stores.checkpoints.pause(unit, "summary", reason="again", actor="you")
-        await _refused(stores, Move(old, 10))
-        all_of_it, one = await stores.checkpoints.pauses("summary")
-        assert (all_of_it.generation, all_of_it.reason, all_of_it.actor) == (0, "drill", "me")
-        assert (one.generation, one.reason, one.paused_at) == (2, "too many", harness.clock.now())
-        async with stores.database.begin() as unit:
-            assert await stores.checkpoints.resume(unit, "summary") == all_of_it
-            assert await stores.checkpoints.resume(unit, "summary") is None
-        assert await stores.checkpoints.pauses() == [one]
-        assert await stores.checkpoints.pauses("another") == []
-
     async def test_names_are_no_patterns(self, harness: StoresHarness) -> None:
         """What looks like another projection is another one."""
         stores = harness.first
-        await _made(stores, name="a_b")
-        await _made(stores, name="axb")
-        await _advanced(stores, Move(await _seen(stores, name="a_b"), 9))
-        assert (await _seen(stores, name="axb")).position == 0
+        await made(stores, name="a_b")
+        await made(stores, name="axb")
+        await advanced(stores, Move(await seen_at(stores, name="a_b"), 9))
+        assert (await seen_at(stores, name="axb")).position == 0
         try:
             async with stores.database.begin() as unit:
                 await stores.checkpoints.transition(unit, "a%", 1, seen=LIVE, to=RETIRED)

@@ -86,6 +86,31 @@ class ReplayStoreConformance:
         assert replay == await harness.first.replays.get(replay.number)
         assert replay.updated_at > replay.created_at
 
+    async def test_what_is_begun_is_void_once_it_moves(self, harness: StoresHarness) -> None:
+        """It is written down beforehand, of the replay as it was seen; an advance alone makes it void."""
+        stores = harness.first
+        replay = await _begun(stores)
+        assert not replay.in_doubt
+        async with stores.database.begin() as unit:
+            begun = await stores.replays.begin(unit, replay)
+        assert (begun.in_doubt, begun.begun) == (True, 10)
+        async with stores.database.begin() as unit:
+            alone = await stores.replays.begin(unit, begun, alone=15, attempts=2)
+        assert alone == await stores.replays.get(replay.number)
+        assert (alone.attempts_at(15), alone.attempts_at(16)) == (2, 0)
+        before = await _advance(stores, alone, 12)
+        assert (before.in_doubt, before.attempts_at(15)) == (True, 2)
+        passed = await _advance(stores, before, 15)
+        assert not passed.in_doubt
+        for late in (replay, before):
+            with pytest.raises(ConcurrencyConflict):
+                async with stores.database.begin() as unit:
+                    await stores.replays.begin(unit, late)
+        ended = await _end(stores, replay.number)
+        with pytest.raises(ConcurrencyConflict):
+            async with stores.database.begin() as unit:
+                await stores.replays.begin(unit, ended)
+
     async def test_of_two_who_work_on_one_the_later_is_refused(self, harness: StoresHarness) -> None:
         """The one that was overtaken writes nothing, errors neither."""
         replay = await _begun(harness.first)

@@ -54,7 +54,7 @@ class NewReplay:
 @dataclass(frozen=True, slots=True)
 class Replay:
     """A replay as it stands. `applied` and `failed` count the events of the span through `position`; `tables` are the
-    physical tables of its own, which go away with it.
+    physical tables of its own, which go away with it. `begun`, `alone` and `attempts` are what a `Checkpoint` has.
     """
 
     number: int
@@ -72,6 +72,18 @@ class Replay:
     tables: tuple[str, ...]
     created_at: datetime
     updated_at: datetime
+    begun: int = -1
+    alone: int = 0
+    attempts: int = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether somebody had set out from here and has not come any further."""
+        return self.begun == self.position or self.alone > self.position
+
+    def attempts_at(self, position: int) -> int:
+        """How often the event at a position was begun by itself, as far as is known."""
+        return self.attempts if self.alone == position else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,11 @@ class ReplayStore(Protocol):
     ) -> Replay:
         """Move on, adding to the counts and keeping what failed. To be called first in a transaction: it holds the
         replay until the commit. Raises `ConcurrencyConflict` where it is not as it was seen.
+        """
+
+    async def begin(self, unit: UnitOfWork, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+        """Write down, before it is done, that somebody goes on from here, or begins the event at the position `alone`
+        by itself, for the time that `attempts` counts; void once the position moves. Raises `ConcurrencyConflict`.
         """
 
     async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:

@@ -11,6 +11,9 @@ Invariants, for every adapter (the conformance suite proves them):
   runner that was overtaken, or has not heard of it yet, writes nothing.
 - `advance` comes **first** in a transaction: it holds the checkpoint until the commit, so that whoever else believes to
   be at work there waits, and finds itself overtaken before it has touched the read model.
+- What is **begun** is written down before it is done, so that whoever finds the checkpoint where somebody had set out
+  from it knows that this one did not come back (`freehold.projection.attempts` says what follows from that). It is void
+  as soon as the position moves: nothing has to be cleared, and an advance does not touch it.
 - A building generation never passes the live one (the runner sees to it), so that no side effect falls between them:
   caught up means equal positions.
 """
@@ -74,6 +77,8 @@ class Checkpoint:
     """How far a partition of a generation has come, as it was seen.
 
     `handled` counts events that were applied, `failed` those that parked their stream, since the generation was made.
+    `begun` is the position from which a runner last said that it goes on, `alone` that of the event that was last begun
+    by itself, `attempts` how many times it was.
     """
 
     projection: str
@@ -85,6 +90,18 @@ class Checkpoint:
     handled: int
     failed: int
     updated_at: datetime
+    begun: int = -1
+    alone: int = 0
+    attempts: int = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether somebody had set out from here and has not come any further."""
+        return self.begun == self.position or self.alone > self.position
+
+    def attempts_at(self, position: int) -> int:
+        """How often the event at a position was begun by itself, as far as is known."""
+        return self.attempts if self.alone == position else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +220,13 @@ class CheckpointStore(Protocol):
 
         To be called before anything else in a transaction. A move to where a checkpoint stands holds it all the same.
         Never moves one back. Raises `ConcurrencyConflict` where one is not as it was seen, or is retired.
+        """
+
+    async def begin(self, unit: UnitOfWork, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
+        """Write down that somebody goes on from here, or begins the event at the position `alone` by itself, for the
+        time that `attempts` counts; returns the checkpoint, which is otherwise as it was: nobody is overtaken by it.
+
+        To be committed before that is done. Raises `ConcurrencyConflict` like `advance`.
         """
 
     async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:

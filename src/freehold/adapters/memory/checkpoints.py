@@ -136,6 +136,13 @@ class MemoryCheckpointStore(CheckpointStore):
         unit.rows(_CHECKPOINTS).put((moved.projection, moved.generation, moved.partition), moved)
         return moved
 
+    async def begin(self, unit: UnitOfWork, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
+        """Keep it with the checkpoint, as it was seen."""
+        found = _as_seen(memory_unit(unit), seen)
+        begun = replace(found, begun=found.position, alone=alone, attempts=attempts)
+        memory_unit(unit).rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), begun)
+        return begun
+
     async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
         """Revise the checkpoint, keep the stream."""
         revised = _revised(memory_unit(unit), seen)

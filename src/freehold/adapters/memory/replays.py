@@ -54,17 +54,17 @@ class MemoryReplayStore(ReplayStore):
         self, unit: UnitOfWork, seen: Replay, position: int, *, applied: int, failed: Sequence[ReplayError] = ()
     ) -> Replay:
         """Compare and set, then the errors."""
-        now = memory_unit(unit).rows(_REPLAYS).get(seen.number)
-        if now is None or now.state is not ReplayState.RUNNING or _where(now) != _where(seen):
-            raise ConcurrencyConflict(
-                f"replay {seen.number} is not at {seen.position} any more",
-                hint="somebody else works on it, or ended it",
-            )
+        now = _as_seen(unit, seen)
         for each in failed:
             memory_unit(unit).rows(_ERRORS).put((seen.number, each.position), each)
         return self._put(
             unit, replace(now, position=position, applied=now.applied + applied, failed=now.failed + len(failed))
         )
+
+    async def begin(self, unit: UnitOfWork, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+        """Keep it with the replay, as it was seen."""
+        now = _as_seen(unit, seen)
+        return self._put(unit, replace(now, begun=now.position, alone=alone, attempts=attempts))
 
     async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:
         """Move the state on."""
@@ -136,6 +136,16 @@ def _has_ended(replay: Replay) -> bool:
 
 def _where(replay: Replay) -> tuple[int, int, int]:
     return (replay.position, replay.applied, replay.failed)
+
+
+def _as_seen(unit: UnitOfWork, seen: Replay) -> Replay:
+    now = memory_unit(unit).rows(_REPLAYS).get(seen.number)
+    if now is None or now.state is not ReplayState.RUNNING or _where(now) != _where(seen):
+        raise ConcurrencyConflict(
+            f"replay {seen.number} is not at {seen.position} any more",
+            hint="somebody else works on it, or ended it",
+        )
+    return now
 
 
 def _found(unit: UnitOfWork, number: int) -> Replay:

@@ -18,7 +18,7 @@ __all__ = ["SqlReplayStore"]
 _DETAIL_CHARACTERS_MAX = 2000
 _COLUMNS = """\
 number, projection, generation, recorded_from, recorded_to, position, end_position, applied, failed, state, actor,
-reason, tables, created_at, updated_at"""
+reason, tables, created_at, updated_at, begun, alone, attempts"""
 
 
 class SqlReplayStore(SqlStore, ReplayStore):
@@ -36,6 +36,9 @@ VALUES ($2, $3, $4, $5, $6, $7, 0, 0, 'running', $8, $9, '[]', {now}, {now}) RET
         self._advance = f"""
 {update} position = $2, applied = applied + $3, failed = failed + $4
 WHERE number = $5 AND position = $6 AND applied = $7 AND failed = $8 AND state = 'running' RETURNING {_COLUMNS}"""
+        self._begin = f"""
+{update} begun = position, alone = $2, attempts = $3
+WHERE number = $4 AND position = $5 AND applied = $6 AND failed = $7 AND state = 'running' RETURNING {_COLUMNS}"""
         self._move_state = f"{update} state = $2 WHERE number = $3 AND state = $4 RETURNING {_COLUMNS}"
         old = f"r.state <> 'running' AND r.tables = '[]' AND r.updated_at < {dialect.later_sql(now, 2)}"
         self._prune_errors = f"""
@@ -87,12 +90,17 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         compared = (seen.number, seen.position, seen.applied, seen.failed)
         rows = await sql.fetch(self._advance, (self._dialect.now(), *counts, *compared))
         if not rows:
-            raise ConcurrencyConflict(
-                f"replay {seen.number} is not at {seen.position} any more",
-                hint="somebody else works on it, or ended it",
-            )
+            raise _overtaken(seen)
         if failed:
             await sql.execute_many(self._error, [self._error_row(seen.number, each) for each in failed])
+        return self._replay(rows[0])
+
+    async def begin(self, unit: UnitOfWork, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+        """Write it into the row, as it was seen."""
+        compared = (seen.number, seen.position, seen.applied, seen.failed)
+        rows = await sql_of(unit).fetch(self._begin, (self._dialect.now(), alone, attempts, *compared))
+        if not rows:
+            raise _overtaken(seen)
         return self._replay(rows[0])
 
     async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:
@@ -186,7 +194,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 
     def _replay(self, row: Row) -> Replay:
         number, projection, generation, begins, ends, position, end, applied, failed, state, *rest = row
-        actor, reason, tables, created_at, updated_at = rest
+        actor, reason, tables, created_at, updated_at, begun, alone, attempts = rest
         return Replay(
             number=number,
             projection=projection,
@@ -203,8 +211,17 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
             tables=tuple(msgspec.json.decode(tables)),
             created_at=self._dialect.read_time(created_at),
             updated_at=self._dialect.read_time(updated_at),
+            begun=begun,
+            alone=alone,
+            attempts=attempts,
         )
 
 
 def _unknown(number: int) -> NotFound:
     return NotFound(f"there is no replay {number}", hint="freehold projection replay list")
+
+
+def _overtaken(seen: Replay) -> ConcurrencyConflict:
+    return ConcurrencyConflict(
+        f"replay {seen.number} is not at {seen.position} any more", hint="somebody else works on it, or ended it"
+    )

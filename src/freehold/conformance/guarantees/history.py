@@ -126,6 +126,16 @@ CHECKPOINTS: Final = (
         ),
     ),
     Guarantee(
+        "Whoever takes a checkpoint over sees that somebody had set out from it and did not come back; progress alone"
+        " makes that void.",
+        (
+            Checkpoints.test_what_is_begun_is_written_down_beforehand,
+            Checkpoints.test_progress_makes_void_what_was_begun,
+            Checkpoints.test_an_overtaken_runner_begins_nothing,
+            Checkpoints.test_what_is_begun_goes_with_a_rollback,
+        ),
+    ),
+    Guarantee(
         "A generation is made once, with its checkpoints, and at most one is live.",
         (Checkpoints.test_one_of_many_makes_a_generation, Checkpoints.test_one_generation_is_live),
     ),
@@ -139,6 +149,10 @@ REPLAYS: Final = (
             Replays.test_of_two_who_work_on_one_the_later_is_refused,
             Replays.test_an_advance_is_taken_back_with_its_transaction,
         ),
+    ),
+    Guarantee(
+        "Whoever resumes a replay sees that somebody had set out from where it stands and did not come back.",
+        (Replays.test_what_is_begun_is_void_once_it_moves,),
     ),
     Guarantee(
         "A replay that was killed or cancelled goes on where it stood; its number is never given twice.",

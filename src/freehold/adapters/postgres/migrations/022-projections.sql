@@ -23,6 +23,9 @@ CREATE TABLE freehold_checkpoint (
     handled bigint NOT NULL DEFAULT 0,
     failed bigint NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL,
+    begun bigint NOT NULL DEFAULT -1,
+    alone bigint NOT NULL DEFAULT 0,
+    attempts integer NOT NULL DEFAULT 0,
     PRIMARY KEY (projection, generation, partition)
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 -- Streams that a projection could not go on with. Bounded by the projection's `parked_max`.

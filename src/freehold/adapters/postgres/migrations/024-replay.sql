@@ -15,7 +15,10 @@ CREATE TABLE freehold_replay (
     reason text NOT NULL,
     tables text NOT NULL,
     created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL
+    updated_at timestamptz NOT NULL,
+    begun bigint NOT NULL DEFAULT -1,
+    alone bigint NOT NULL DEFAULT 0,
+    attempts integer NOT NULL DEFAULT 0
 );
 CREATE INDEX freehold_replay_projection ON freehold_replay (projection, number);
 CREATE TABLE freehold_replay_error (

@@ -23,6 +23,9 @@ CREATE TABLE freehold_checkpoint (
     handled INTEGER NOT NULL DEFAULT 0,
     failed INTEGER NOT NULL DEFAULT 0,
     updated_at INTEGER NOT NULL,
+    begun INTEGER NOT NULL DEFAULT -1,
+    alone INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (projection, generation, partition)
 ) WITHOUT ROWID;
 -- Streams that a projection could not go on with. Bounded by the projection's `parked_max`.

@@ -15,7 +15,10 @@ CREATE TABLE freehold_replay (
     reason TEXT NOT NULL,
     tables TEXT NOT NULL,
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    begun INTEGER NOT NULL DEFAULT -1,
+    alone INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX freehold_replay_projection ON freehold_replay (projection, number);
 CREATE TABLE freehold_replay_error (

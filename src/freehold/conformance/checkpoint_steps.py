@@ -1,0 +1,86 @@
+"""What the suites of the checkpoint port do again and again: generations made, checkpoints moved, streams parked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from freehold.binding import Stores
+from freehold.errors import ConcurrencyConflict
+from freehold.ids import new_id
+from freehold.projection.store import Checkpoint, Generation, GenerationState, Move, NewParkedKey
+
+__all__ = [
+    "BUILDING",
+    "LIVE",
+    "RETIRED",
+    "advanced",
+    "begun_at",
+    "key_of",
+    "made",
+    "not_begun",
+    "parked_at",
+    "refused",
+    "seen_at",
+]
+
+BUILDING: Final = GenerationState.BUILDING
+LIVE: Final = GenerationState.LIVE
+RETIRED: Final = GenerationState.RETIRED
+
+
+async def made(
+    stores: Stores, number: int = 1, state: GenerationState = LIVE, *, partitions: int = 2, name: str = "summary"
+) -> Generation:
+    """Make a generation."""
+    async with stores.database.begin() as unit:
+        return await stores.checkpoints.create(unit, name, number, version=7, partitions=partitions, state=state)
+
+
+async def seen_at(stores: Stores, partition: int = 0, generation: int = 1, name: str = "summary") -> Checkpoint:
+    """A checkpoint as it stands."""
+    return (await stores.checkpoints.checkpoints(name, generation))[partition]
+
+
+async def advanced(stores: Stores, *moves: Move) -> list[Checkpoint]:
+    """Move checkpoints, in a transaction of their own."""
+    async with stores.database.begin() as unit:
+        return list(await stores.checkpoints.advance(unit, moves))
+
+
+async def parked_at(stores: Stores, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+    """Park a stream, likewise."""
+    async with stores.database.begin() as unit:
+        return await stores.checkpoints.park(unit, seen, parked)
+
+
+async def refused(stores: Stores, *moves: Move) -> None:
+    """Assert that they do not move."""
+    try:
+        await advanced(stores, *moves)
+    except ConcurrencyConflict as error:
+        assert error.hint
+    else:
+        raise AssertionError("the checkpoint moved")
+
+
+def key_of(stream: str = "order-1", *, position: int = 5, retry_seconds: float | None = 10.0) -> NewParkedKey:
+    """A stream to park."""
+    return NewParkedKey(
+        stream, position, 3, new_id(), "orders.placed", "ValueError", "in placed, line 7\x00", 1, retry_seconds
+    )
+
+
+async def begun_at(stores: Stores, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
+    """Say that somebody goes on from there."""
+    async with stores.database.begin() as unit:
+        return await stores.checkpoints.begin(unit, seen, alone=alone, attempts=attempts)
+
+
+async def not_begun(stores: Stores, seen: Checkpoint) -> None:
+    """Assert that nobody can say so."""
+    try:
+        await begun_at(stores, seen, alone=99, attempts=1)
+    except ConcurrencyConflict as error:
+        assert error.hint
+    else:
+        raise AssertionError("it was begun")
