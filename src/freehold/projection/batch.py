@@ -8,6 +8,7 @@ from itertools import chain
 
 from freehold.eventstore.store import EventFilter, EventStore, Page, RecordedEvent, bucket_of
 from freehold.messages.upcasting import read_event
+from freehold.projection.attempts import contained
 from freehold.projection.declaration import Applied, Positioned, Projection
 from freehold.projection.store import Checkpoint, GenerationState, Move
 from freehold.projection.write import TransactionWrite
@@ -134,20 +135,22 @@ class Applier:
         write = TransactionWrite(
             tx, self.projection, self._service, generation=self.generation, live=live, on_gated=self._count_gated
         )
-        if self.projection.batch_handler is not None:
-            await self.projection.batch_handler(work, write)
-        else:
-            handlers = self.projection.handlers
-            for event, recorded in work:
-                write.turn_to(recorded)
-                await handlers[type(event)](event, write)
+        with contained():
+            if self.projection.batch_handler is not None:
+                await self.projection.batch_handler(work, write)
+            else:
+                handlers = self.projection.handlers
+                for event, recorded in work:
+                    write.turn_to(recorded)
+                    await handlers[type(event)](event, write)
 
     async def sink(self, events: Sequence[RecordedEvent]) -> None:
         """Write events to the sink, where there is one; before their checkpoint moves."""
         if self.projection.sink is not None:
             changes = self.positioned(events)
             if changes:
-                await self.projection.sink.write(self.generation, changes)
+                with contained():
+                    await self.projection.sink.write(self.generation, changes)
 
     def _count_gated(self) -> None:
         self.gated += 1

@@ -3,7 +3,8 @@ foundation, the event store port and its own package.
 
 A batch, the replay's position and its counts are one transaction, so a replay that was killed goes on where it stood.
 A batch that fails is taken back and applied event by event; those that fail then are kept as errors and passed over.
-Side effects do not happen.
+Where whoever carried it out did not come back, it goes event by event as well, and keeps the one that ended the process
+so `ENDINGS_MIN` times as an error: see `freehold.projection.attempts`. Side effects do not happen.
 
 Into the live read model comes only what its runner has applied before: nothing behind its checkpoints, and nothing of a
 parked stream from the parked event on. The runner, or whoever takes the stream up, would apply it again, out of order.
@@ -11,8 +12,10 @@ parked stream from the parked event on. The runner, or whoever takes the stream 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -27,9 +30,10 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.eventstore.store import EventFilter, RecordedEvent
+from freehold.projection.attempts import ENDINGS_MIN, ProcessEnded
 from freehold.projection.declaration import Projection
+from freehold.projection.failures import describe
 from freehold.projection.generations import History
-from freehold.projection.parking import describe
 from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 from freehold.projection.store import Generation, GenerationState
 
@@ -39,6 +43,9 @@ REPLAY_MARK: Final = "r"
 """Tables of replay 3 are named `order_summary__r3`."""
 _log = logging.getLogger("freehold.projection")
 _CONFLICTS_MAX: Final = 10
+_TAKE_BACK_SECONDS: Final = 2.0
+_BATCH_SECONDS_MAX: Final = 60.0
+"""What takes longer is divided; an event that does by itself is an error."""
 _PARKED_READ_MAX: Final = 100_000
 
 Into = Literal["new", "live"]
@@ -75,6 +82,8 @@ class Replayer:
         from freehold.projection.tables import GenerationTables
 
         self._own_tables = GenerationTables(projection.tables, mark=REPLAY_MARK)
+        self._begun_number: int | None = None
+        self._doubted_events = 0
 
     async def begin(self, unit: UnitOfWork, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
         """Begin a replay, with tables of its own where it goes into new ones. What is appended later is not in it, and
@@ -117,18 +126,56 @@ class Replayer:
         Raises `ConcurrencyConflict` where another process works on it, it was cancelled, or the generation that it goes
         into is not live any more; `Unavailable` where the database is: try again with the replay as it was.
         """
-        page = await self._history.events.read_all(
-            replay.position, limit=self._projection.batch_limit, wanted=self._wanted(replay)
-        )
+        replay = await self._begun(replay)
+        limit = 1 if self._doubted_events else self._projection.batch_limit
+        page = await self._history.events.read_all(replay.position, limit=limit, wanted=self._wanted(replay))
         batch = [each for each in page.events if each.position <= replay.end]
         through = min(page.through, replay.end)
-        if batch:
+        if batch and self._doubted_events:
+            replay = await self._apply_doubted(replay, batch[0])
+        elif batch:
             replay = await self._apply(replay, batch)
         if replay.position < through:
             replay = await self._move(replay, [], through)
         if through >= replay.end or len(page.events) > len(batch):
             async with self._database.begin() as unit:
                 replay = await self._store.end(unit, replay.number, ReplayState.DONE)
+        return replay
+
+    async def _begun(self, replay: Replay) -> Replay:
+        """Write down that it is gone on with from here, before the first step; go carefully where that is written."""
+        if self._begun_number == replay.number:
+            return replay
+        if replay.in_doubt:
+            self._doubted_events = self._projection.batch_limit
+            _log.warning("replay %d: whoever was at %d did not come back", replay.number, replay.position)
+        else:
+            replay = await self._begin(replay)
+        self._begun_number = replay.number
+        return replay
+
+    async def _begin(self, replay: Replay, alone: int = 0, attempts: int = 0) -> Replay:
+        async with self._database.begin() as unit:
+            return await self._store.begin(unit, replay, alone=alone, attempts=attempts)
+
+    async def _apply_doubted(self, replay: Replay, event: RecordedEvent) -> Replay:
+        before = replay.attempts_at(event.position)
+        if before >= ENDINGS_MIN:
+            error = ProcessEnded(f"the process ended each of {before} times that this event was replayed by itself")
+            async with self._database.begin() as unit:
+                failed = [_failed(event, error)]
+                replay = await self._store.advance(unit, replay, event.position, applied=0, failed=failed)
+        else:
+            replay = await self._begin(replay, event.position, before + 1)
+            try:
+                replay = await self._apply_alone(replay, event)
+            except (Exception, asyncio.CancelledError):
+                # It ended otherwise, and nothing was proved; where that cannot be written down, it counts.
+                with suppress(FreeholdError, TimeoutError):
+                    async with asyncio.timeout(_TAKE_BACK_SECONDS):
+                        await self._begin(replay, event.position, before)
+                raise
+        self._doubted_events -= 1
         return replay
 
     async def _apply(self, replay: Replay, batch: list[RecordedEvent]) -> Replay:
@@ -160,7 +207,7 @@ class Replayer:
         attempt = 1
         while True:
             try:
-                async with self._database.begin() as unit:
+                async with asyncio.timeout(_BATCH_SECONDS_MAX), self._database.begin() as unit:
                     moved = await self._store.advance(unit, replay, position, applied=len(batch))
                     await self._write(unit, replay, batch)
             except ConcurrencyConflict:

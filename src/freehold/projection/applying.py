@@ -1,0 +1,194 @@
+"""Applying a batch in a transaction with its checkpoints; dividing it where it fails; parking what fails by itself.
+
+Pattern: imports the ports, the transaction and its package. What is handled by itself behind a runner that did not come
+back follows `freehold.projection.attempts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
+from freehold.eventstore.store import RecordedEvent
+from freehold.projection.attempts import Doubts, ProcessEnded, endings_max, one_alone
+from freehold.projection.batch import Applier, Batch
+from freehold.projection.declaration import Projection
+from freehold.projection.failures import is_transient, parked_by
+from freehold.projection.standing import Standing
+from freehold.projection.store import Checkpoint, CheckpointStore
+from freehold.transaction import Post
+
+__all__ = ["Applying", "Progress"]
+
+_log = logging.getLogger("freehold.projection")
+_TAKE_BACK_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """What has happened here since the start."""
+
+    batches: int = 0
+    events: int = 0
+    parked: int = 0
+    conflicts: int = 0
+
+
+class Applying:
+    """Applies batches of one generation, and keeps what is known of it up to date with them."""
+
+    def __init__(
+        self,
+        name: str,
+        projection: Projection,
+        post: Post,
+        store: CheckpointStore,
+        at: Standing,
+        doubts: Doubts,
+        *,
+        batch_timeout_seconds: float,
+    ) -> None:
+        self.applier = Applier(projection, post.service, at.generation.number)
+        self.progress = Progress()
+        self.handling = False
+        """Whether what was tried last had come to the handlers: what fails before says nothing of an event."""
+        self._name = name
+        self._projection = projection
+        self._post = post
+        self._store = store
+        self._at = at
+        self._doubts = doubts
+        self._batch_timeout_seconds = batch_timeout_seconds
+
+    async def apply(self, batch: Batch) -> None:
+        """Apply a batch, or its parts where it fails; in the end everything is applied or parked."""
+        try:
+            await self._commit(batch)
+        except Exception as error:
+            known = self._known(error)
+            # A statement that ran too long may have had too much to do; alone, it is looked at by itself.
+            too_much = isinstance(known, OperationTimeout) and len(batch.events) > 1
+            if not self._tried(batch) or (is_transient(known) and not too_much):
+                if isinstance(known, OperationTimeout) and self._tried(batch):
+                    self._doubts.cast(batch.partition_of(batch.events[0]))
+                raise
+            if len(batch.events) == 1:
+                await self._park(batch, known)
+                return
+            first, second = batch.halves()
+            await self.apply(first)
+            await self.apply(second)
+
+    async def apply_alone(self, batch: Batch) -> None:
+        """Apply a batch of one event, or none, behind somebody who did not come back."""
+        if not batch.events or batch.events[0].stream in self._at.parked:
+            await self._commit(batch)
+            return
+        (event,) = batch.events
+        async with one_alone():
+            seen = self._at.seen[batch.partition_of(event)]
+            attempts = seen.attempts_at(event.position)
+            if attempts >= endings_max(self._projection.retry):
+                await self._park(batch, _ended(attempts), attempts)
+                return
+            await self._begin(seen, event, attempts + 1)
+            try:
+                await self._commit(batch)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is judged, and raised again
+                await self._judge(batch, error, attempts)
+
+    async def begin(self, checkpoints: list[Checkpoint]) -> None:
+        """Write down that somebody goes on from here."""
+        async with self._post.database.begin() as unit:
+            begun = [await self._store.begin(unit, each) for each in checkpoints]
+        self._at.seen.update((each.partition, each) for each in begun)
+        self._doubts.begun(each.partition for each in begun)
+
+    async def _judge(self, batch: Batch, error: BaseException, attempts_before: int) -> None:
+        """Say what an attempt counts for that ended by an error: all but what says nothing of the event."""
+        known = self._known(error)
+        counts = self._tried(batch) and isinstance(known, (OperationTimeout, ConcurrencyConflict))
+        if not isinstance(known, Exception) or not self._tried(batch) or (is_transient(known) and not counts):
+            await self._take_back(batch, attempts_before)
+            raise error
+        if counts and attempts_before + 1 < endings_max(self._projection.retry):
+            raise error
+        await self._park(batch, known)
+
+    async def _begin(self, seen: Checkpoint, event: RecordedEvent, attempts: int) -> None:
+        async with self._post.database.begin() as unit:
+            begun = await self._store.begin(unit, seen, alone=event.position, attempts=attempts)
+        self._at.seen[begun.partition] = begun
+        if attempts > 1:
+            _log.warning("%s: event at position %d is begun for time %d", self._name, event.position, attempts)
+
+    async def _take_back(self, batch: Batch, attempts: int) -> None:
+        """As far as that can be done: what was ended here knows that nothing was proved, others would not."""
+        (event,) = batch.events
+        with suppress(FreeholdError, TimeoutError):
+            async with asyncio.timeout(_TAKE_BACK_SECONDS):
+                await self._begin(self._at.seen[batch.partition_of(event)], event, attempts)
+
+    async def _commit(self, batch: Batch) -> None:
+        parked, self.handling = self._at.parked, False
+        events = [event for event in batch.events if event.stream not in parked] if parked else batch.events
+        moves = batch.moves(self._at.seen, passed_over=parked)
+        async with asyncio.timeout(self._batch_timeout_seconds):
+            if self._projection.sink is not None:
+                self.handling = True
+                await self.applier.sink(events)
+            async with self._post.transaction() as tx:
+                moved = await self._store.advance(tx.unit, moves)
+                if events:
+                    self.handling = True
+                    await self.applier.apply(tx, events, moved[0].state)
+        self._at.seen.update((each.partition, each) for each in moved)
+        self.progress.batches += 1
+        self.progress.events += len(events)
+
+    def _tried(self, batch: Batch) -> bool:
+        """Whether an event was: not where its stream is parked already, to park it anew would lose what it waits at."""
+        return self.handling and any(event.stream not in self._at.parked for event in batch.events)
+
+    def _known(self, error: BaseException) -> BaseException:
+        return self._post.database.diagnose(error) or error
+
+    async def _park(self, batch: Batch, error: BaseException, attempts: int = 1) -> None:
+        """Park the stream of the one event that fails by itself, in the transaction in which it is passed over."""
+        (event,) = batch.events
+        parked = parked_by(self._projection, event, error, attempts)
+        async with self._post.transaction() as tx:
+            moved = await self._store.advance(tx.unit, batch.moves(self._at.seen, failed=event.stream))
+            by_partition = {each.partition: each for each in moved}
+            mine = by_partition[batch.partition_of(event)]
+            by_partition[mine.partition] = await self._store.park(tx.unit, mine, parked)
+        self._at.seen.update(by_partition)
+        self.progress.parked += 1
+        _log.warning(
+            "%s: stream parked at position %d (%s), it alone waits", self._name, event.position, type(error).__name__
+        )
+        await self._at.look_at(event.stream)
+        await self._pause_where_too_many()
+
+    async def _pause_where_too_many(self) -> None:
+        """It is the code then."""
+        name, number = self._projection.name, self._at.generation.number
+        count = (await self._store.count_parked()).get((name, number), 0)
+        if count <= self._projection.parked_max:
+            return
+        reason = f"{count} streams are parked, more than parked_max: this looks like the code, not the data"
+        async with self._post.database.begin() as unit:
+            await self._store.pause(unit, name, number, reason=reason, actor=self._name)
+        _log.error("%s: paused itself, %d streams are parked", self._name, count)
+        raise ConcurrencyConflict(f"projection '{name}' has paused itself", hint="see the parked streams, then resume")
+
+
+def _ended(attempts: int) -> ProcessEnded:
+    return ProcessEnded(
+        f"the process ended, or hung, each of {attempts} times that this event was handled by itself",
+        hint="mend what ends it, then retry; or skip the event",
+    )

@@ -1,0 +1,54 @@
+"""What is said of an event that failed, for people: never its content. Imports the foundation and its package."""
+
+from __future__ import annotations
+
+import traceback
+
+from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
+from freehold.eventstore.store import RecordedEvent
+from freehold.policy import RetryAfter
+from freehold.projection.attempts import ProcessEnded, endings_max
+from freehold.projection.declaration import Projection
+from freehold.projection.store import NewParkedKey
+
+__all__ = ["describe", "is_transient", "parked_by", "retry_seconds"]
+
+
+def parked_by(projection: Projection, event: RecordedEvent, error: BaseException, attempts: int) -> NewParkedKey:
+    """What is kept of a stream whose event has failed so many times."""
+    return NewParkedKey(
+        stream=event.stream,
+        position=event.position,
+        version=event.version,
+        event_id=event.event.id,
+        type=event.event.type,
+        error=type(error).__name__,
+        detail=describe(error),
+        attempts=attempts,
+        retry_seconds=retry_seconds(projection, error, attempts),
+    )
+
+
+def retry_seconds(projection: Projection, error: BaseException, attempts: int) -> float | None:
+    """When to try again what has failed so many times; None where it waits for a person. What costs a process each time
+    is tried no oftener than `endings_max`.
+    """
+    if isinstance(error, ProcessEnded) and attempts >= endings_max(projection.retry):
+        return None
+    decision = projection.retry.decide(attempts, error)
+    return decision.delay_seconds if isinstance(decision, RetryAfter) else None
+
+
+def describe(error: BaseException) -> str:
+    """Freehold's own text; of other errors the place, since a text may hold content."""
+    if isinstance(error, FreeholdError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    return f"{type(error).__name__} in {frames[-1].name}, {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether an error says nothing of the event: the database is away, or somebody changed the same thing first."""
+    return isinstance(error, (Unavailable, ConcurrencyConflict))

@@ -1,0 +1,272 @@
+"""Taking a parked stream up again: in one transaction, or event by event behind a process that ended.
+
+Imports the ports, the transaction and its package.
+
+A stream is parked from an event on; its later events are passed over, while the checkpoint goes on for all others.
+Whoever takes it up again applies what was passed over, through the checkpoint, in one transaction that holds the
+checkpoint: then no batch moves meanwhile, and the runner notices that the stream goes on (the revision moves).
+
+Before it does, it writes down that the process ended, in a transaction of its own, and what happened instead comes in
+its place afterwards. Where that is found, nothing came: the stream is gone on with event by event then, each in a
+transaction that also moves the stream to the next event, so that the one that ends the process is the one it waits at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from freehold.audit.store import AuditEntry, AuditStore
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
+from freehold.eventstore.store import EventStore, RecordedEvent, category_of
+from freehold.projection.attempts import ProcessEnded
+from freehold.projection.batch import Applier
+from freehold.projection.declaration import Projection
+from freehold.projection.failures import describe, is_transient, parked_by, retry_seconds
+from freehold.projection.store import Checkpoint, CheckpointStore, GenerationState, Move, NewParkedKey, ParkedKey
+from freehold.transaction import Post, Transaction
+
+__all__ = ["TakenUp", "Taking"]
+
+_PAGE: Final = 500
+_RESTORE_SECONDS: Final = 2.0
+_ENDED: Final = ProcessEnded(
+    "the process ended while this event, or one behind it in its stream, was tried again", hint="mend what ends it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """What came of taking a stream up again: events applied, and the failure that keeps it parked, if there is one."""
+
+    applied: int
+    parked: NewParkedKey | None = None
+
+    @property
+    def released(self) -> bool:
+        """Whether the stream goes on."""
+        return self.parked is None
+
+
+class _Failed(Exception):
+    def __init__(self, event: RecordedEvent, error: Exception) -> None:
+        self.event = event
+        self.error = error
+
+
+class Taking:
+    """Takes up parked streams of one projection. `entry` is what a person did; None where it was simply due."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        post: Post,
+        events: EventStore,
+        checkpoints: CheckpointStore,
+        audit: AuditStore,
+        event_timeout_seconds: float,
+    ) -> None:
+        self._projection = projection
+        self._post = post
+        self._events = events
+        self._checkpoints = checkpoints
+        self._audit = audit
+        self._types = projection.types
+        self._event_timeout_seconds = event_timeout_seconds
+
+    async def take_up(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
+        """Apply it from the event on that it waits at, or from behind that one. Raises `ConcurrencyConflict` where it
+        is not parked any more as it was seen, `Unavailable`.
+        """
+        if parked.error == ProcessEnded.__name__:
+            return await self._step_by_step(parked, skip=skip, entry=entry)
+        noted = await self._note(parked, parked.attempts + (not skip), by_hand=entry is not None)
+        try:
+            try:
+                return await self._apply(noted, skip=skip, entry=entry)
+            except _Failed as failed:
+                return await self._keep_parked(noted, failed, skip=skip, entry=entry)
+        except (Exception, asyncio.CancelledError):
+            await self._restore(noted, parked)
+            raise
+
+    async def _note(
+        self, parked: ParkedKey, attempts: int, *, by_hand: bool, entry: AuditEntry | None = None
+    ) -> ParkedKey:
+        """Write down beforehand that the process ended. What a person began is not tried again by itself."""
+        noted = replace(parked, error=ProcessEnded.__name__, detail=describe(_ENDED), attempts=attempts)
+        again_seconds = None if by_hand else retry_seconds(self._projection, _ENDED, attempts)
+        async with self._post.database.begin() as unit:
+            await self._checkpoints.park(unit, await self._held(unit, parked), _row(noted, again_seconds))
+            if entry is not None:
+                await self._audit.add(unit, entry)
+        return noted
+
+    async def _restore(self, noted: ParkedKey, parked: ParkedKey) -> None:
+        """Take back what was written down, as far as that can be done: the process is there, nothing was proved."""
+        with suppress(FreeholdError, TimeoutError):
+            async with asyncio.timeout(_RESTORE_SECONDS), self._post.database.begin() as unit:
+                await self._checkpoints.park(unit, await self._held(unit, noted), _row(parked, parked.due_seconds))
+
+    async def _apply(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
+        async with self._post.transaction() as tx:
+            seen = await self._held(tx.unit, parked)
+            after = parked.version if skip else parked.version - 1
+            applied = await self._through(tx, parked, seen, after)
+            (seen,) = await self._checkpoints.advance(tx.unit, [Move(seen, seen.position, handled=applied)])
+            await self._checkpoints.release(tx.unit, seen, parked.stream)
+            if entry is not None:
+                await self._audit.add(tx.unit, entry)
+        return TakenUp(applied)
+
+    async def _keep_parked(
+        self, parked: ParkedKey, failed: _Failed, *, skip: bool, entry: AuditEntry | None
+    ) -> TakenUp:
+        """Apply what stands before the failing event, and park the stream at that one."""
+        while True:
+            try:
+                return await self._park_at(parked, failed, skip=skip, entry=entry)
+            except _Failed as earlier:
+                failed = earlier
+
+    async def _park_at(self, parked: ParkedKey, failed: _Failed, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
+        event = failed.event
+        attempts = parked.attempts if event.version == parked.version else 1
+        again = parked_by(self._projection, event, failed.error, attempts)
+        async with self._post.transaction() as tx:
+            seen = await self._held(tx.unit, parked)
+            after = parked.version if skip else parked.version - 1
+            applied = await self._through(tx, parked, seen, after, before=event.version)
+            (seen,) = await self._checkpoints.advance(tx.unit, [Move(seen, seen.position, handled=applied, failed=1)])
+            await self._checkpoints.park(tx.unit, seen, again)
+            if entry is not None:
+                await self._audit.add(tx.unit, entry)
+        return TakenUp(applied, again)
+
+    async def _step_by_step(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
+        """Event by event: the row always names the one that is under way."""
+        by_hand, applied = entry is not None, 0
+        at: ParkedKey | None
+        if skip:
+            at = await self._step(parked, by_hand=by_hand, entry=entry, skip=True)
+        else:
+            at = await self._note(parked, parked.attempts + 1, by_hand=by_hand, entry=entry)
+        while at is not None:
+            under_way = at
+            try:
+                at = await self._step(under_way, by_hand=by_hand)
+            except _Failed as failed:
+                return TakenUp(applied, await self._fail(under_way, failed))
+            except (Exception, asyncio.CancelledError):
+                before = replace(under_way, attempts=under_way.attempts - 1, due_seconds=parked.due_seconds)
+                await self._restore(under_way, before)
+                raise
+            applied += 1
+        return TakenUp(applied)
+
+    async def _step(
+        self, at: ParkedKey, *, by_hand: bool, skip: bool = False, entry: AuditEntry | None = None
+    ) -> ParkedKey | None:
+        """Apply one event, or pass over it, and go on to the next one; None where that was the last."""
+        async with self._post.transaction() as tx:
+            seen = await self._held(tx.unit, at)
+            if not skip:
+                await self._through(tx, at, seen, at.version - 1, before=at.version + 1)
+            (seen,) = await self._checkpoints.advance(tx.unit, [Move(seen, seen.position, handled=int(not skip))])
+            following = await self._next(tx.unit, at, seen)
+            if following is None:
+                await self._checkpoints.release(tx.unit, seen, at.stream)
+            else:
+                due_seconds = None if by_hand else retry_seconds(self._projection, _ENDED, following.attempts)
+                await self._checkpoints.park(tx.unit, seen, _row(following, due_seconds))
+            if entry is not None:
+                await self._audit.add(tx.unit, entry)
+        return following
+
+    async def _next(self, unit: UnitOfWork, at: ParkedKey, seen: Checkpoint) -> ParkedKey | None:
+        after = at.version
+        while True:
+            page = await self._events.read_stream(at.stream, after=after, limit=_PAGE, unit=unit)
+            for event in page:
+                if event.position > seen.position:
+                    return None
+                if self._follows(event):
+                    place = replace(at, position=event.position, version=event.version, attempts=1)
+                    return replace(place, event_id=event.event.id, type=event.event.type)
+            if len(page) < _PAGE:
+                return None
+            after = page[-1].version
+
+    async def _fail(self, at: ParkedKey, failed: _Failed) -> NewParkedKey:
+        again = parked_by(self._projection, failed.event, failed.error, at.attempts)
+        async with self._post.database.begin() as unit:
+            seen = await self._held(unit, at)
+            (seen,) = await self._checkpoints.advance(unit, [Move(seen, seen.position, failed=1)])
+            await self._checkpoints.park(unit, seen, again)
+        return again
+
+    async def _held(self, unit: UnitOfWork, parked: ParkedKey) -> Checkpoint:
+        """Hold the checkpoint, and see that the stream still is as it was."""
+        place = (parked.projection, parked.generation, parked.partition)
+        found = await self._checkpoints.lock(unit, *place)
+        now = await self._checkpoints.parked(*place, stream=parked.stream, unit=unit)
+        same = bool(now) and _state(now[0]) == _state(parked)
+        if not found or not same or found[0].state is GenerationState.RETIRED:
+            raise ConcurrencyConflict(
+                f"stream '{parked.stream}' of projection '{parked.projection}' was taken up by somebody else",
+                hint="list what is parked",
+            )
+        return found[0]
+
+    async def _through(
+        self, tx: Transaction, parked: ParkedKey, seen: Checkpoint, after: int, before: int | None = None
+    ) -> int:
+        """Apply a stream's events through the checkpoint, or to the event `before` which it is to stay parked."""
+        applied = 0
+        applier = Applier(self._projection, self._post.service, parked.generation)
+        while True:
+            page = await self._events.read_stream(parked.stream, after=after, before=before, limit=_PAGE, unit=tx.unit)
+            due = [event for event in page if event.position <= seen.position]
+            for event in due:
+                if self._follows(event):
+                    await self._one(applier, tx, event, seen)
+                    applied += 1
+            if len(due) < _PAGE:
+                return applied
+            after = due[-1].version
+
+    async def _one(self, applier: Applier, tx: Transaction, event: RecordedEvent, seen: Checkpoint) -> None:
+        try:
+            async with asyncio.timeout(self._event_timeout_seconds):
+                await applier.sink([event])
+                await applier.apply(tx, [event], seen.state)
+        except Exception as error:
+            known = self._post.database.diagnose(error) or error
+            if is_transient(known) and not isinstance(known, OperationTimeout):
+                raise
+            raise _Failed(event, known) from error
+
+    def _follows(self, event: RecordedEvent) -> bool:
+        categories = self._projection.categories
+        return event.event.type in self._types and (not categories or category_of(event.stream) in categories)
+
+
+def _state(parked: ParkedKey) -> tuple[int, int, str]:
+    return parked.version, parked.attempts, parked.error
+
+
+def _row(parked: ParkedKey, retry_in_seconds: float | None) -> NewParkedKey:
+    return NewParkedKey(
+        stream=parked.stream,
+        position=parked.position,
+        version=parked.version,
+        event_id=parked.event_id,
+        type=parked.type,
+        error=parked.error,
+        detail=parked.detail,
+        attempts=parked.attempts,
+        retry_seconds=retry_in_seconds,
+    )

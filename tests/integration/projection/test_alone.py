@@ -1,0 +1,203 @@
+"""Going event by event behind somebody who did not come back, and with events that are in their own way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from tests.integration.projection.models import (
+    Deposited,
+    ReadModel,
+    append,
+    caught_up,
+    read_model,
+    rows,
+    settings_for,
+    until,
+)
+
+from freehold import Retry, RunningService
+from freehold.errors import ConcurrencyConflict, OperationTimeout, Unavailable
+from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.parking import Parking
+from freehold.projection.runner import GenerationRunner
+from freehold.projection.store import ParkedKey
+
+_ATTEMPTS = 3
+
+
+def _model(before: Callable[[Deposited], Awaitable[None]], **options: Any) -> ReadModel:
+    """Deposits wait for `before` to return; it raises what is in the way of an event."""
+    model = read_model(retry=Retry(attempts=_ATTEMPTS, delay_seconds=3600, delay_seconds_max=3600), **options)
+    handler = model.projection.handlers[Deposited]
+
+    async def guarded(event: Deposited, write: ProjectionWrite) -> None:
+        await before(event)
+        await handler(event, write)
+
+    model.projection.handlers[Deposited] = guarded
+    return model
+
+
+async def _the_parked(running: RunningService) -> ParkedKey:
+    (found,) = await running.stores.checkpoints.parked()
+    return found
+
+
+async def _left_behind(running: RunningService, model: ReadModel) -> None:
+    """As if somebody had set out from every checkpoint, and had not come back."""
+    async with RunningService(model.service, settings_for(str(running.settings.database))) as starter:
+        await until(lambda: caught_up(starter, model))
+    async with running.stores.database.begin() as unit:
+        for each in await running.stores.checkpoints.lock(unit, "accounts"):
+            await running.stores.checkpoints.begin(unit, each)
+
+
+@pytest.mark.parametrize("error", [OperationTimeout("too long"), ConcurrencyConflict("in its own way")], ids=repr)
+async def test_an_event_that_is_in_its_own_way_is_parked(url: str, error: Exception) -> None:
+    """A statement that always takes too long, or always waits for a lock that the handler itself holds."""
+    tried: list[int] = []
+
+    async def before(event: Deposited) -> None:
+        if event.amount == 7:
+            tried.append(event.amount)
+            raise error
+
+    model = _model(before)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await append(running, "a", 1, 7, 2)
+        await append(running, "b", 1, 2)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await until(lambda: caught_up(running, model))
+        parked = await _the_parked(running)
+        assert (parked.stream, parked.version, parked.error) == ("account-a", 2, type(error).__name__)
+        assert parked.due_seconds is not None
+        assert len(tried) >= _ATTEMPTS
+        assert [row[:3] for row in await rows(running, model.accounts)] == [("a", 1, 1), ("b", 3, 2)]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit()], ids=repr)
+async def test_what_is_no_exception_parks_its_stream(url: str, error: BaseException) -> None:
+    """It would end the loop, and with it all streams, without a word."""
+
+    async def before(event: Deposited) -> None:
+        if event.amount == 7:
+            raise error
+
+    model = _model(before)
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1, 7, 2)
+        await append(running, "b", 1, 2)
+        await until(lambda: caught_up(running, model))
+        parked = await _the_parked(running)
+        assert (parked.stream, parked.version, parked.error) == ("account-a", 2, "HandlerLeft")
+        assert type(error).__name__ in parked.detail
+        assert [row[:3] for row in await rows(running, model.accounts)] == [("a", 1, 1), ("b", 3, 2)]
+
+
+async def test_what_says_nothing_of_an_event_does_not_count(url: str) -> None:
+    """Also by itself: the attempt is taken back, and it comes again until it goes through."""
+    failures = [Unavailable("away")] * (_ATTEMPTS + 2)
+
+    async def before(event: Deposited) -> None:
+        if event.amount == 7 and failures:
+            raise failures.pop()
+
+    model = _model(before)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await _left_behind(running, model)
+        await append(running, "a", 1, 7, 2)
+        async with RunningService(model.service, settings_for(url)) as working:
+            await until(lambda: caught_up(working, model))
+        assert failures == []
+        assert await running.stores.checkpoints.parked() == []
+        assert [row[1:] for row in await rows(running, model.accounts)] == [(10, 3, 3)]
+
+
+async def test_a_stop_does_not_count(url: str) -> None:
+    """However often a process is stopped while an event is under way by itself."""
+    under_way = asyncio.Event()
+    held = [True]
+
+    async def before(event: Deposited) -> None:
+        if event.amount == 7 and held:
+            under_way.set()
+            await asyncio.get_running_loop().create_future()
+
+    model = _model(before)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await _left_behind(running, model)
+        await append(running, "a", 7)
+        for _ in range(_ATTEMPTS + 1):
+            stores = running.stores
+            runner = await _unleased(running, model, await stores.events.head())
+            await runner.start()
+            async with asyncio.timeout(60):
+                await under_way.wait()
+            await runner.stop(0.01)
+            under_way.clear()
+            assert {each.attempts for each in await stores.checkpoints.checkpoints()} == {0}
+        held.clear()
+        async with RunningService(model.service, settings_for(url)) as working:
+            await until(lambda: caught_up(working, model))
+        assert await running.stores.checkpoints.parked() == []
+        assert [row[1:] for row in await rows(running, model.accounts)] == [(7, 1, 1)]
+
+
+async def test_two_that_go_event_by_event_at_once_park_nothing(url: str) -> None:
+    """Both believe to hold it, both are in doubt; each event is applied once."""
+
+    async def before(event: Deposited) -> None:
+        await asyncio.sleep(0)
+
+    model = _model(before, batch_limit=20)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await _left_behind(running, model)
+        for number in range(6):
+            await append(running, f"a{number}", *range(5))
+        head = await running.stores.events.head()
+        runners = [await _unleased(running, model, head) for _ in range(2)]
+        for runner in runners:
+            await runner.start()
+        await until(lambda: caught_up(running, model))
+        for runner in runners:
+            await runner.stop()
+        assert await running.stores.checkpoints.parked() == []
+        assert [row[1:] for row in await rows(running, model.accounts)] == [(10, 5, 5)] * 6
+
+
+async def test_the_usual_way_writes_nothing_down(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a take-over, and no more, however many batches there are."""
+    model = read_model(batch_limit=5)
+    async with RunningService(model.service, settings_for(url)) as running:
+        checkpoints, begun = running.stores.checkpoints, list[Any]()
+        begin = checkpoints.begin
+
+        async def counted(unit: Any, seen: Any, **named: int) -> Any:
+            begun.append(seen)
+            return await begin(unit, seen, **named)
+
+        monkeypatch.setattr(checkpoints, "begin", counted)
+        for number in range(8):
+            await append(running, f"a{number}", *range(10))
+        await until(lambda: caught_up(running, model))
+        await append(running, "a1", *range(20))
+        await until(lambda: caught_up(running, model))
+        assert 1 <= len(begun) <= model.projection.partitions
+
+
+async def _unleased(running: RunningService, model: ReadModel, head: int) -> GenerationRunner:
+    stores = running.stores
+    (generation,) = await stores.checkpoints.generations("accounts")
+    return GenerationRunner(
+        generation,
+        model.projection,
+        running.post,
+        stores.events,
+        stores.checkpoints,
+        Parking(model.projection, running.post, stores.events, stores.checkpoints, stores.audit),
+        held=lambda: range(4),
+        head=lambda: head,
+    )
