@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,17 +63,24 @@ def _section(path: str, command: click.Command, context: click.Context) -> str:
     records = [record for each in options if (record := each.get_help_record(context)) is not None]
     if records:
         lines += ["| option | |", "| --- | --- |"]
-        lines += [f"| `{_cell(names)}` | {_cell(text)} |" for names, text in records]
+        lines += [f"| {_code(names)} | {_cell(text)} |" for names, text in records]
         lines.append("")
     return "\n".join(lines)
 
 
 def _paragraphs(text: str) -> str:
-    return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
+    plain = html.escape(text.strip(), quote=False)
+    return "\n\n".join(" ".join(part.split()) for part in plain.split("\n\n"))
+
+
+def _code(text: str) -> str:
+    """In a table, a backslash before `|` shows between backticks in some renderings, and is wanted in others."""
+    plain = " ".join(text.split())
+    return f"<code>{html.escape(plain).replace('|', '&#124;')}</code>" if "|" in plain else f"`{plain}`"
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def main() -> None:
