@@ -229,7 +229,7 @@ class TestOnPostgres(Cases):
                     await unit.native.execute(sa.text("SET LOCAL lock_timeout = 200"))
                     await tables.create(unit, 2)
                     await tables.show(unit, 2)
-            await asyncio.wait_for(read(stores, "SELECT count(*) FROM order_summary"), 5)
+            await asyncio.wait_for(read(stores, "SELECT count(*) FROM order_summary"), 60)
 
 
 def test_a_foreign_key_is_refused() -> None:
