@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +37,11 @@ class _Choice:
     wanted: DeadLetterFilter
     limit: int | None
 
+    @property
+    def described(self) -> str:
+        """For the question whether it is meant."""
+        return "all dead letters that match" if self.every else f"{len(self.letter_ids)} dead letters"
+
 
 @dataclass(slots=True)
 class _Outcome:
@@ -46,10 +52,26 @@ class _Outcome:
 
 
 def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
-    limit = click.option("--limit", type=click.IntRange(min=1), help="With --all: no more than so many.")
-    every = click.option("--all", "every", is_flag=True, help="All dead letters that match the filters.")
+    """Ids or `--all` with filters, given to the command as one `choice`."""
+
+    @wraps(function)
+    def choose(
+        *,
+        letter_ids: tuple[UUID, ...],
+        every: bool,
+        limit: int | None,
+        type_: str | None,
+        why: str | None,
+        consumer: str | None,
+        **rest: Any,
+    ) -> Any:
+        wanted = DeadLetterFilter(consumer=consumer, type=type_, reason=why)
+        return function(choice=_Choice(letter_ids, every, wanted, limit), **rest)
+
+    limits = click.option("--limit", type=click.IntRange(min=1), help="With --all: no more than so many.")
+    everything = click.option("--all", "every", is_flag=True, help="All dead letters that match the filters.")
     argument = click.argument("letter_ids", type=click.UUID, nargs=-1)
-    return argument(every(filters(limit(function))))
+    return argument(everything(filters(limits(choose))))
 
 
 @command.command(help="Bring letters on their way again: by id, or with --all those that match the filters.")
@@ -60,21 +82,9 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 @asynchronous
 async def replay(
-    project: Project,
-    letter_ids: tuple[UUID, ...],
-    *,
-    names: tuple[str, ...],
-    type_: str | None,
-    why: str | None,
-    consumer: str | None,
-    limit: int | None,
-    reason: str,
-    every: bool,
-    late: bool,
-    as_json: bool,
+    project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, late: bool, as_json: bool
 ) -> int:
     """Replay each in a transaction of its own; one that is refused does not keep the others."""
-    choice = _Choice(letter_ids, every, DeadLetterFilter(consumer=consumer, type=type_, reason=why), limit)
 
     async def act(actions: DeadLetterActions, letter_id: UUID) -> UUID | None:
         return await actions.replay(letter_id, actor=actor(), reason=reason, late=late)
@@ -87,25 +97,10 @@ async def replay(
 @service_option
 @acting
 @json_option
-@destroying(
-    lambda given: f"Give up {'all that match' if given['every'] else len(given['letter_ids'])} dead letters for good?"
-)
+@destroying(lambda given: f"Give up {given['choice'].described} for good?")
 @asynchronous
-async def drop(
-    project: Project,
-    letter_ids: tuple[UUID, ...],
-    *,
-    names: tuple[str, ...],
-    type_: str | None,
-    why: str | None,
-    consumer: str | None,
-    limit: int | None,
-    reason: str,
-    every: bool,
-    as_json: bool,
-) -> int:
+async def drop(project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, as_json: bool) -> int:
     """Drop each in a transaction of its own."""
-    choice = _Choice(letter_ids, every, DeadLetterFilter(consumer=consumer, type=type_, reason=why), limit)
 
     async def act(actions: DeadLetterActions, letter_id: UUID) -> UUID | None:
         await actions.drop(letter_id, actor=actor(), reason=reason)
