@@ -15,9 +15,9 @@ __all__ = ["forget_leases", "lease_prefix"]
 _PREFIX: Final = "projection/"
 
 
-def lease_prefix(projection: str, generation: int) -> str:
-    """What the names of a generation's leases begin with."""
-    return f"{_PREFIX}{projection}/{generation}/"
+def lease_prefix(projection: str, generation: int | None = None) -> str:
+    """What the names of a generation's leases begin with; of all of a projection's without one."""
+    return f"{_PREFIX}{projection}/" if generation is None else f"{_PREFIX}{projection}/{generation}/"
 
 
 async def forget_leases(leases: LeaseStore, checkpoints: CheckpointStore) -> int:

@@ -19,6 +19,7 @@ from freehold.cli.projection.showing import (
     view_document,
 )
 from freehold.clock import SystemClock
+from freehold.projection.sharing import lease_prefix
 from freehold.projection.status import GenerationStatus, Look, rated
 from freehold.projection.views import ViewState
 from freehold.runtime.projections import ProjectionActions
@@ -158,7 +159,7 @@ async def _look_again(
 
 async def _holders(actions: ProjectionActions, name: str) -> Mapping[tuple[int, int], str]:
     """Who holds the leases of a projection's partitions, by generation and partition."""
-    prefix = f"projection/{name}/"
+    prefix = lease_prefix(name)
     found: dict[tuple[int, int], str] = {}
     for lease in await actions.stores.leases.list(prefix):
         generation, _, partition = lease.name.removeprefix(prefix).partition("/")
