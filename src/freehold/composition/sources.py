@@ -233,6 +233,6 @@ def _decoded(service: str, reply: Reply, kind: type[T]) -> T:
         raise CallFailed(service, Reason.REFUSED, f"it answered {reply.status}")
     try:
         found: T = _decoder(cast("Hashable", kind)).decode(reply.body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise CallFailed(service, Reason.REFUSED, "its answer cannot be read") from None
     return found

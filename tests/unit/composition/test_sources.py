@@ -18,6 +18,8 @@ from freehold.composition import (
     Missing,
     Read,
     Reference,
+    Reply,
+    Request,
     batch,
     grouped_batch,
 )
@@ -72,6 +74,21 @@ async def test_reference_data_is_asked_for_once_and_stands_in_marked() -> None:
     found = await composing.compose(reference, "XX")
     assert (found[country], found.missing) == (None, ())
     await composing.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b'{"id": 1}', b'{"id": "\xff"}', b'{"id": "a", "more": ' + b"[" * 9_999 + b"]" * 9_999 + b"}"],
+    ids=["empty", "no-json", "another-type", "no-utf-8", "too-deep"],
+)
+async def test_an_answer_that_cannot_be_read_is_missing_and_takes_nothing_along(body: bytes) -> None:
+    async def fetch(request: Request) -> Reply:
+        return Reply(200, body, request.headers)
+
+    whole: Composition[str] = Composition("whole", budget_seconds=2.0)
+    unreadable = whole.part("unreadable", Read("rows", "/rows/{key}", Row), by=lambda found: found.given)
+    found = await Composer(fetch, retry=Retry(attempts=1)).compose(whole, "a")
+    assert (found[unreadable], found.missing) == (None, (Missing("unreadable", "rows", "refused"),))
 
 
 async def test_reference_data_that_hangs_is_missing_in_time() -> None:
