@@ -39,7 +39,7 @@ async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(await request.body())
     except msgspec.ValidationError as error:
         raise _misfit("does_not_fit", *_place(str(error))) from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _misfit("json_invalid") from None
 
 

@@ -39,7 +39,7 @@ def routes() -> APIRouter:
     async def take_in(request: Request) -> Response:
         try:
             intake = msgspec.json.decode(await request.body(), type=Intake)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Problem(422, "not-an-intake", "products, customers and stock are what can be taken in") from None
         headers = {name: text for name, text in passed_headers(request).items() if name != "idempotency-key"}
         shares = {
