@@ -48,7 +48,7 @@ def running() -> Iterator[None]:
             text += line
         yield
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

@@ -71,13 +71,12 @@ def test_a_replayed_letter_reaches_its_handler(project: Project, typed: Typed) -
     with _running(project):
         _until(lambda: typed("saga", "show", "a", "--json").document["status"] == "compensated")
         _until(lambda: _waiting(typed) == 0)
+        # A busy machine may keep a process from renewing its leases, which are short, for a moment.
+        _until(lambda: _relayed_alone(typed))
         busy = typed("ps", "--json").document["services"]
-        for service in busy:
-            (relay,) = service["relays"]
-            assert (relay["alive"], relay["partitions"]) == (True, service["partitions"])
-            assert service["lag"] is not None
+        assert all(service["lag"] is not None for service in busy)
         assert busy[0]["dead_letters"] == 0
-        assert "1 (8/8)" in typed("ps").out
+        _until(lambda: "1 (8/8)" in typed("ps").out)
     assert [each["relays"] for each in typed("ps", "--json").document["services"]] == [[], []]
     well = typed("doctor", "--json")
     findings = [each for report in well.document["reports"] for each in report["findings"]]
@@ -86,6 +85,14 @@ def test_a_replayed_letter_reaches_its_handler(project: Project, typed: Typed) -
     }
     assert [each for each in findings if not each["ok"] and each["subject"] != "isolation"] == []
     assert all(each["remedy"] for each in findings if not each["ok"])
+
+
+def _relayed_alone(typed: Typed) -> bool:
+    """Whether each service has one relay, which lives and holds everything."""
+    return all(
+        [(relay["alive"], relay["partitions"]) for relay in service["relays"]] == [(True, service["partitions"])]
+        for service in typed("ps", "--json").document["services"]
+    )
 
 
 def _waiting(typed: Typed) -> int:
