@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from freehold.adapters.embedded import adapter
+from freehold.adapters.embedded.lanes import ReadLane
 from freehold.adapters.embedded.wake import MESSAGES, REGROUP, Bell, Ringer, wake_directory
 from freehold.broker import BrokerOptions, Outgoing, Subscription
-from freehold.conformance.broker_harness import collect, eventually, messages, publish
+from freehold.conformance.broker_harness import TOPIC, collect, eventually, messages, publish
 from freehold.errors import BrokerError, ConfigurationError, Unavailable
 
 OPTIONS = BrokerOptions(partitions=2, lease_seconds=1.5, connect_timeout_seconds=6.0)
@@ -154,3 +155,33 @@ async def test_a_full_disk_is_unavailable_and_passes(tmp_path: Path) -> None:
     await publish(broker, messages(["k"], 1))
     await broker.close()
     assert _count(tmp_path / "broker.db") == 1
+
+
+async def test_other_places_are_read_ahead_and_what_was_not_acknowledged_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hop reads for all; what was read ahead is never handed out from where the place does not stand any more."""
+    reads: list[object] = []
+    run = ReadLane.run
+
+    async def counted(lane: ReadLane, work: Any, limit_seconds: float | None = None) -> Any:
+        reads.append(work)
+        return await run(lane, work, limit_seconds)
+
+    broker = adapter.broker(f"embedded:////{tmp_path}/broker.db", BrokerOptions(partitions=8, lease_seconds=60.0))
+    await broker.open()
+    consumer = await broker.subscribe(Subscription(group="readers", topics=frozenset({TOPIC})))
+    await publish(broker, messages([f"k{number}" for number in range(16)], 160))
+    monkeypatch.setattr(ReadLane, "run", counted)
+    seen: dict[int, list[int]] = {}
+    while sum(map(len, seen.values())) < 160:
+        batch = await consumer.fetch(200, 30.0)
+        assert batch is not None
+        numbers = [int(each.document.rpartition(b":")[2]) for each in batch.deliveries]
+        done = len(numbers) if batch.partition in seen else len(numbers) // 2
+        seen.setdefault(batch.partition, []).extend(numbers[:done])
+        await batch.settle(done)
+    await broker.close()
+    assert sorted(number for numbers in seen.values() for number in numbers) == list(range(160))
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+    assert len(reads) < 2 * len(seen)

@@ -86,6 +86,8 @@ class EmbeddedLog:
         self._on_messages: Callable[[], None] = lambda: None
         self._on_group: Callable[[], None] = lambda: None
         self._heads: dict[Place, int] = {}
+        self._positions: dict[Place, int] = {}
+        self._ahead: dict[Place, tuple[int, Sequence[Entry]]] = {}
         self._seen = 0
 
     def listen(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
@@ -148,6 +150,8 @@ class EmbeddedLog:
         saved = await self._write.run(lambda connection: connection.execute(_SAVE_SQL, values).rowcount)
         if not saved:
             return None
+        if seen.place in self._positions:
+            self._positions[seen.place] = position
         return replace(seen, owner=owner, token=seen.token + 1, position=position, attempts=attempts)
 
     async def announce(self) -> None:
@@ -164,10 +168,13 @@ class EmbeddedLog:
         values = (self._stored[place], place.partition)
         head = await self._read.run(lambda connection: connection.execute(_HEAD_SQL, values).fetchone()[0])
         self._heads[place] = max(self._heads.get(place, 0), head or 0)
+        self._positions[place] = after
 
     async def unfollow(self, place: Place) -> None:
         """Stop watching a place."""
         self._heads.pop(place, None)
+        self._positions.pop(place, None)
+        self._ahead.pop(place, None)
 
     def has_news(self, place: Place, after: int) -> bool:
         """Whether something lies behind a position."""
@@ -184,13 +191,42 @@ class EmbeddedLog:
                 self._heads[place] = max(self._heads.get(place, 0), head)
 
     async def read(self, place: Place, after: int, limit: int) -> Sequence[Entry]:
-        """Read what follows a position."""
-        values = (self._stored[place], place.partition, after, limit)
-        rows = await self._read.run(lambda connection: connection.execute(_READ_SQL, values).fetchall())
-        if not rows:
+        """Read what follows a position; in the same hop, as many entries of other places, which are asked for next."""
+        read_at, entries = self._ahead.pop(place, (None, ()))
+        if read_at == after:
+            return entries[:limit]
+        places = [(place, after), *self._next_places(place)]
+
+        def work(connection: sqlite3.Connection) -> list[Sequence[Entry]]:
+            found: list[Sequence[Entry]] = []
+            left = limit
+            for each, behind in places:
+                values = (self._stored[each], each.partition, behind, left if found else limit)
+                rows = connection.execute(_READ_SQL, values).fetchall()
+                left -= len(rows) if found else 0
+                found.append([Entry(number, document) for number, document in rows])
+                if left <= 0:
+                    break
+            return found
+
+        first, *others = await self._read.run(work)
+        for (each, behind), read in zip(places[1:], others, strict=False):
+            if read and each in self._positions:
+                self._ahead[each] = (behind, read)
+        if not first:
             # What was known of has been pruned.
             self._heads.pop(place, None)
-        return [Entry(number, document) for number, document in rows]
+        elif place in self._positions:
+            self._positions[place] = first[-1].number
+        return first
+
+    def _next_places(self, place: Place) -> Sequence[tuple[Place, int]]:
+        """Places that have something which was not read yet."""
+        return [
+            (each, position)
+            for each, position in self._positions.items()
+            if each != place and each not in self._ahead and self._heads.get(each, 0) > position
+        ]
 
     async def close(self) -> None:
         """Stop listening."""
