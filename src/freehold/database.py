@@ -45,6 +45,7 @@ class DatabaseFeatures:
     concurrent_writers  several transactions write at once (SQLite has one writer at a time).
     several_processes   may be shared by processes.
     byte_order_sql      what follows a text column in a statement to have it compared by its bytes.
+    column_types_sql    gives names and types of the columns of the table `$1`; empty where any value goes anywhere.
     """
 
     technology: str
@@ -53,6 +54,7 @@ class DatabaseFeatures:
     concurrent_writers: bool
     several_processes: bool
     byte_order_sql: str = ""
+    column_types_sql: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _KEYS_MAX: Final = 10_000
 
 
 class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rows of a dataset: a range of keys, or keys. `key` and `fields` are what the copy takes the dataset to be.
+    """Which rows of a dataset: a range of keys, or keys. `key`, `fields` and `kinds` are what the copy takes it to be.
 
     More than is answered at a time is refused, never cut off: rows left out would look like rows that are not there.
     """
@@ -38,6 +38,7 @@ class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     through: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=_LIMIT_MAX)] = 1
     keys: Annotated[tuple[str, ...], msgspec.Meta(max_length=_KEYS_MAX)] = ()
+    kinds: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 _queries = msgspec.json.Decoder(DatasetQuery)
@@ -67,7 +68,7 @@ async def _answer(name: str, what: str, request: Request) -> Response:
         query = _queries.decode(await request.body() or b"{}")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return problem(400, "not a query of a dataset")
-    if (query.key, query.fields) != (offer.dataset.key, offer.dataset.fields):
+    if (query.key, query.fields, query.kinds) != (offer.dataset.key, offer.dataset.fields, offer.dataset.kinds):
         return problem(409, "the dataset has other fields here")
     answer: Any
     match what:

@@ -76,7 +76,8 @@ class HttpSource:
     def _query(
         self, after: str = "", through: str | None = None, limit: int = 1, keys: tuple[str, ...] = ()
     ) -> DatasetQuery:
-        return DatasetQuery(self._dataset.key, self._dataset.fields, after, through, limit, keys)
+        kinds = {name: str(kind) for name, kind in self._dataset.kinds.items()}
+        return DatasetQuery(self._dataset.key, self._dataset.fields, after, through, limit, keys, kinds)
 
     async def _ask(self, what: str, query: DatasetQuery, kind: type[T]) -> T:
         try:

@@ -2,5 +2,6 @@
 
 from freehold.reconcile.dataset import Copy, Dataset, Offer
 from freehold.reconcile.reconciler import Drift, DriftKind, Reconciler, Reconciliation
+from freehold.reconcile.values import FieldKind
 
-__all__ = ["Copy", "Dataset", "Drift", "DriftKind", "Offer", "Reconciler", "Reconciliation"]
+__all__ = ["Copy", "Dataset", "Drift", "DriftKind", "FieldKind", "Offer", "Reconciler", "Reconciliation"]

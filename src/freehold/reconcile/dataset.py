@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from freehold.errors import DeclarationError
+from freehold.reconcile.values import FieldKind
 
 __all__ = ["Copy", "Dataset", "Offer", "RangeDigest", "RowDigest", "digest_of", "row_digest"]
 
@@ -29,13 +30,14 @@ _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical"
 class Dataset:
     """A set of rows that one service owns and others copy: `Dataset("users.customers", "customer_id", ("name",))`.
 
-    The key is text, and not empty. Fields hold texts, whole numbers, booleans or nothing: what every engine gives back
-    alike, but for booleans, which are 0 and 1 on SQLite; to be repaired there a copy needs columns like its source's.
+    The key is text, and not empty. Fields hold texts, whole numbers, booleans or nothing; `kinds` says which hold
+    something else: times, decimals and so on, which engines give back each in its own way.
     """
 
     name: str
     key: str
     fields: tuple[str, ...]
+    kinds: Mapping[str, FieldKind] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Refuse names that are none."""
@@ -43,6 +45,12 @@ class Dataset:
             raise DeclarationError(f"'{self.name}' is not the name of a dataset", hint="write 'service.what-it-is'")
         if not self.fields or self.key in self.fields or len(set(self.fields)) != len(self.fields):
             raise DeclarationError(f"dataset '{self.name}' needs distinct fields beside its key '{self.key}'")
+        if unknown := sorted(set(self.kinds) - set(self.fields)):
+            raise DeclarationError(f"dataset '{self.name}' has no field '{unknown[0]}'", hint="kinds are of fields")
+
+    def kind(self, name: str) -> FieldKind:
+        """What the key or a field holds."""
+        return self.kinds.get(name, FieldKind.PLAIN)
 
     @property
     def service(self) -> str:

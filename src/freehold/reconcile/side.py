@@ -8,25 +8,53 @@ everywhere. A key column (or an index on it) of that collation makes reading ran
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import NoneType
-from typing import Final, Protocol
+from typing import Protocol
 
 from freehold.consistency.token import Token
 from freehold.database import Database, Row, SqlConnection
 from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Dataset, Offer, RangeDigest, RowDigest, digest_of, row_digest
+from freehold.reconcile.values import PLAIN_TYPES, FieldKind, canonical
 
-__all__ = ["FullRow", "Side", "Source", "TableSide", "same_key"]
+__all__ = ["FullRow", "Side", "Source", "TableSide", "read_row", "same_key", "selected"]
 
-_TYPES: Final = frozenset({str, int, bool, NoneType})
 FullRow = tuple[object, ...]
-"""The key and the fields, in the order of the dataset."""
+"""The key and the fields, in the order of the dataset and in the form that is the same for all engines."""
 
 
 def same_key(database: Database, offer: Offer) -> str:
     """The condition on the one row of a key, `$1`: found by the column's own index, and the same byte by byte."""
     column, order = offer.column(offer.dataset.key), database.features.byte_order_sql
     return f"{column} = $1 AND {column} {order} = $1" if order else f"{column} = $1"
+
+
+def selected(offer: Offer) -> str:
+    """What is read of a row; documents as they are written, for drivers would decode them."""
+    dataset = offer.dataset
+    columns = {name: offer.column(name) for name in (dataset.key, *dataset.fields)}
+    return ", ".join(
+        f"CAST({column} AS text)" if dataset.kind(name) is FieldKind.JSON else column
+        for name, column in columns.items()
+    )
+
+
+def read_row(dataset: Dataset, row: Row) -> FullRow:
+    """A row as it is compared. Raises `DeclarationError` for a value that is none of the dataset's."""
+    if not dataset.kinds:
+        values = tuple(row)
+        if PLAIN_TYPES.issuperset(map(type, values)):
+            return values
+    names = (dataset.key, *dataset.fields)
+    found: list[object] = []
+    for name, value in zip(names, row, strict=True):
+        try:
+            found.append(canonical(dataset.kind(name), value))
+        except ValueError as error:
+            raise DeclarationError(
+                f"'{name}' of dataset '{dataset.name}' holds {error}, and is declared as {dataset.kind(name).value}",
+                hint="texts, whole numbers and booleans are plain; say of others what they are: kinds={…}",
+            ) from None
+    return tuple(found)
 
 
 class Side(Protocol):
@@ -58,8 +86,7 @@ class TableSide:
         self._database = database
         dataset, order = offer.dataset, database.features.byte_order_sql
         key = f"{offer.column(dataset.key)} {order}".strip()
-        columns = ", ".join(offer.column(name) for name in (dataset.key, *dataset.fields))
-        start = f"SELECT {columns} FROM {offer.table} WHERE"  # noqa: S608 - identifiers are checked when declared
+        start = f"SELECT {selected(offer)} FROM {offer.table} WHERE"  # noqa: S608 - identifiers are checked when declared
         self._next = f"{start} {key} > $1 ORDER BY {key} LIMIT $2"
         self._between = f"{start} {key} > $1 AND {key} <= $2 ORDER BY {key} LIMIT $3"
         self._by_key = f"{start} {same_key(database, offer)}"
@@ -81,14 +108,14 @@ class TableSide:
                 rows = await sql.fetch(self._between, (after, through, limit))
             if not rows and not after and through is None:
                 await self._check_empty(sql)
-        return [RowDigest(str(row[0]), row_digest(self._plain(row))) for row in rows]
+        return [RowDigest(str(row[0]), row_digest(read_row(self.dataset, row))) for row in rows]
 
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
         """Read rows one by one: there are few of them."""
         found: list[FullRow] = []
         async with self._database.direct() as sql:
             for key in keys:
-                found += [self._plain(row) for row in await sql.fetch(self._by_key, (key,))]
+                found += [read_row(self.dataset, row) for row in await sql.fetch(self._by_key, (key,))]
         return found
 
     async def _check_empty(self, sql: SqlConnection) -> None:
@@ -100,13 +127,3 @@ class TableSide:
                 f"the keys of dataset '{self.dataset.name}' are no texts here, or empty",
                 hint="name a column of text, that of a view for one: CAST(id AS text)",
             )
-
-    def _plain(self, row: Row) -> FullRow:
-        values = tuple(row)
-        for name, value in zip((self.dataset.key, *self.dataset.fields), values, strict=True):
-            if type(value) not in _TYPES:
-                raise DeclarationError(
-                    f"'{name}' of dataset '{self.dataset.name}' holds a {type(value).__name__}",
-                    hint="texts, whole numbers, booleans or nothing: engines give back other types differently",
-                )
-        return values

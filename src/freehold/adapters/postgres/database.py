@@ -39,6 +39,10 @@ FEATURES: Final = DatabaseFeatures(
     concurrent_writers=True,
     several_processes=True,
     byte_order_sql='COLLATE "C"',
+    column_types_sql="""
+SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname)
+FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_namespace AS n ON n.oid = t.typnamespace
+WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped""",
 )
 _VERSION_MIN: Final = 13
 _MIGRATION_LOCK: Final = stable_hash("freehold.migrations")
