@@ -1,12 +1,11 @@
-"""Events on their way into a read model: read, decoded, applied. Imports the ports, the transaction and its package."""
+"""Events on their way into a read model: decoded, applied. Imports the ports, the transaction and its package."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
-from freehold.eventstore.store import EventFilter, EventStore, Page, RecordedEvent, bucket_of
+from freehold.eventstore.store import EventFilter, RecordedEvent, bucket_of
 from freehold.messages.upcasting import read_event
 from freehold.projection.attempts import contained
 from freehold.projection.declaration import Applied, Positioned, Projection
@@ -14,7 +13,7 @@ from freehold.projection.store import Checkpoint, GenerationState, Move
 from freehold.projection.write import TransactionWrite
 from freehold.transaction import Transaction
 
-__all__ = ["Applier", "Batch", "read_batch", "wanted_by"]
+__all__ = ["Applier", "Batch", "wanted_by"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +55,6 @@ class Batch:
 def wanted_by(projection: Projection) -> EventFilter:
     """The events that a projection follows, of all its partitions."""
     return EventFilter(categories=frozenset(projection.categories), types=projection.types)
-
-
-async def read_batch(
-    store: EventStore,
-    wanted: EventFilter,
-    partitions: int,
-    seen: Mapping[int, Checkpoint],
-    limit: int,
-    caps: Mapping[int, int] | None = None,
-) -> Batch:
-    """What follows the checkpoints, some partitions of `partitions`; not beyond the `caps`, where there are any.
-
-    One read does where all partitions are here and stand at one position, as they do once they have caught up.
-    """
-    positions = {each.position for each in seen.values()}
-    if len(positions) == 1 and len(seen) == partitions and (caps is None or len(set(caps.values())) == 1):
-        page = await store.read_all(positions.pop(), limit=limit, wanted=wanted)
-        cap = None if caps is None else next(iter(caps.values()))
-        page = _capped(page, cap)
-        return Batch(page.events, dict.fromkeys(seen, page.through), partitions)
-    pages = {}
-    share = max(1, limit // max(1, len(seen)))
-    for partition, checkpoint in seen.items():
-        cap = None if caps is None else caps[partition]
-        if cap is not None and cap <= checkpoint.position:
-            continue
-        mine = replace(wanted, partition=partition, partitions=partitions)
-        pages[partition] = _capped(await store.read_all(checkpoint.position, limit=share, wanted=mine), cap)
-    events = sorted(chain.from_iterable(page.events for page in pages.values()), key=lambda event: event.position)
-    through = {p: page.through for p, page in pages.items() if page.through > seen[p].position}
-    return Batch(events, through, partitions)
-
-
-def _capped(page: Page, cap: int | None) -> Page:
-    if cap is None or page.through <= cap:
-        return page
-    return Page(tuple(event for event in page.events if event.position <= cap), cap)
 
 
 class Applier:

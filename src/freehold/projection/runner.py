@@ -19,9 +19,10 @@ from freehold.eventstore.store import EventStore
 from freehold.lifecycle import Runner
 from freehold.projection.applying import Applying, Progress
 from freehold.projection.attempts import Doubts, one_alone
-from freehold.projection.batch import Applier, read_batch, wanted_by
+from freehold.projection.batch import Applier, wanted_by
 from freehold.projection.declaration import Projection
 from freehold.projection.parking import Parking
+from freehold.projection.reading import read_batch
 from freehold.projection.standing import Standing
 from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
 from freehold.transaction import Post
