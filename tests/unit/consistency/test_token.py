@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freehold.consistency import NOTHING, Token, TokenRefused, TokenSigner, merge_headers
@@ -12,10 +12,12 @@ from freehold.consistency.token import LANES_MAX
 from freehold.errors import CodecError, ConfigurationError
 
 SECRET, OTHER, OLD = "a secret of ours", "a secret of theirs", "an older secret"
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 lanes = st.from_regex(r"[a-z][a-z0-9-]{0,6}(/[0-9]{1,2})?", fullmatch=True)
 tokens = st.dictionaries(lanes, st.integers(0, 10**18 - 1), max_size=6).map(Token)
 
 
+@unhurried
 @given(tokens, tokens, tokens)
 def test_merging_is_commutative_associative_and_idempotent(a: Token, b: Token, c: Token) -> None:
     assert dict(a.merged(b).positions) == dict(b.merged(a).positions)
@@ -24,6 +26,7 @@ def test_merging_is_commutative_associative_and_idempotent(a: Token, b: Token, c
     assert dict(a.merged(NOTHING).positions) == dict(NOTHING.merged(a).positions) == dict(a.positions)
 
 
+@unhurried
 @given(tokens, tokens)
 def test_what_is_merged_has_seen_both_and_no_more(a: Token, b: Token) -> None:
     both = a.merged(b).positions
@@ -31,6 +34,7 @@ def test_what_is_merged_has_seen_both_and_no_more(a: Token, b: Token) -> None:
     assert all(both[lane] == max(a.positions.get(lane, 0), b.positions.get(lane, 0)) for lane in both)
 
 
+@unhurried
 @given(tokens)
 def test_the_text_form_is_read_as_it_was_written(token: Token) -> None:
     assert dict(Token.parse(token.text).positions) == dict(token.positions)
@@ -62,6 +66,7 @@ def test_a_text_of_too_many_lanes_is_refused() -> None:
         Token.parse(";".join(f"a/{number}=1" for number in range(LANES_MAX + 1)))
 
 
+@unhurried
 @given(st.integers(1, 400), st.integers(0, 9), st.integers(0, 10**18 - 1))
 def test_a_history_of_many_services_is_merged_signed_and_read_without_a_lane_less(
     services: int, partitions: int, position: int
@@ -78,6 +83,7 @@ def test_a_history_of_many_services_is_merged_signed_and_read_without_a_lane_les
     assert dict(signer.verify_all([signer.sign(whole)]).positions) == dict(whole.positions)
 
 
+@unhurried
 @given(tokens)
 def test_what_was_signed_is_taken(token: Token) -> None:
     signer = TokenSigner([SECRET])
@@ -87,6 +93,7 @@ def test_what_was_signed_is_taken(token: Token) -> None:
     assert dict(signer.verify_all([text]).positions) == dict(token.positions)
 
 
+@unhurried
 @given(tokens.filter(bool), st.data())
 def test_tampering_is_always_noticed(token: Token, data: st.DataObject) -> None:
     text = TokenSigner([SECRET]).sign(token)
@@ -100,6 +107,7 @@ def test_tampering_is_always_noticed(token: Token, data: st.DataObject) -> None:
         TokenSigner([SECRET]).verify(changed)
 
 
+@unhurried
 @given(st.text(max_size=60))
 def test_garbage_is_refused_and_nothing_else_is_raised(text: str) -> None:
     with pytest.raises(TokenRefused):
