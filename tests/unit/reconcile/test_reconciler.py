@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freehold.clock import SystemClock
@@ -82,6 +82,7 @@ rows = st.dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=rows, copy=rows)
 async def test_exactly_what_differs_is_drift_and_is_repaired(source: Rows, copy: Rows) -> None:
     right, own = Side(dict(source)), Side(dict(copy))
