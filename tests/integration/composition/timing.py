@@ -6,17 +6,23 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
-from freehold.clock import Clock, SystemClock
+from freehold.clock import Clock
 
 __all__ = ["running_clock"]
 
 _TICK_SECONDS = 0.01
 
 
-class _RunningClock(SystemClock):
+class _RunningClock:
+    """No `SystemClock`: that one's limits are those of the event loop, which counts pauses in."""
+
     def __init__(self) -> None:
         self._seconds = 0.0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def monotonic(self) -> float:
         return self._seconds
