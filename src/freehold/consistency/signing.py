@@ -18,8 +18,8 @@ from freehold.errors import CodecError, ConfigurationError, FreeholdError
 
 __all__ = ["TOKENS_MAX", "TokenRefused", "TokenSigner", "merge_headers"]
 
-TOKENS_MAX: Final = 16
-"""How many tokens one request may bring; whoever joins more keeps the last ones."""
+TOKENS_MAX: Final = 64
+"""How many tokens one request may bring. More are refused and none is passed over: a read would look fresh by it."""
 
 _VERSION: Final = "1"
 _CONTEXT: Final = b"freehold-consistency-token/1\x00"
@@ -85,11 +85,10 @@ class TokenSigner:
 def merge_headers(values: Iterable[str]) -> str:
     """Join the values of several answers' headers into one, for those who have no secret; empty for nothing.
 
-    Each token is there once, and no more than the last `TOKENS_MAX`: the next service that knows the secret verifies
-    each and answers with one.
+    Each token is there once, and none is dropped: the next service that knows the secret verifies each and answers with
+    one. It refuses more than `TOKENS_MAX`: who joins the answers of more services signs, and so merges, by itself.
     """
-    texts = list(dict.fromkeys(reversed(list(_split(values)))))[:TOKENS_MAX]
-    return ", ".join(reversed(texts))
+    return ", ".join(dict.fromkeys(_split(values)))
 
 
 def _split(values: Iterable[str]) -> Iterable[str]:
