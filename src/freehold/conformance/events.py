@@ -169,6 +169,19 @@ class EventStoreConformance(EventOrderConformance):
         await add(stores, "order-1", new_event(b"after"), expected=0)
         assert data_of((await stores.events.read_all(0)).events) == [b"after"]
 
+    @pytest.mark.parametrize("limit", [0, -1])
+    async def test_a_page_of_nothing_is_refused(self, harness: StoresHarness, limit: int) -> None:
+        """Neither an empty page, which looks like the end, nor one without a limit."""
+        events = harness.first.events
+        await add(harness.first, "order-1", new_event(b"1"))
+        for reading in (
+            events.read_all(0, limit=limit),
+            events.read_stream("order-1", limit=limit),
+            events.read_bodies("order-1", limit=limit),
+        ):
+            with pytest.raises(ValueError, match="at least 1"):
+                await reading
+
     async def test_a_stream_is_read_both_ways_within_bounds(self, harness: StoresHarness) -> None:
         """`after` and `before` are exclusive; the newest first where backwards; no more than the limit."""
         stores = harness.first

@@ -44,6 +44,7 @@ __all__ = [
     "RecordedEvent",
     "bucket_of",
     "category_of",
+    "checked_limit",
 ]
 
 BUCKETS: Final = 256
@@ -155,6 +156,13 @@ class Page:
     through: int
 
 
+def checked_limit(limit: int) -> int:
+    """How many events a page may hold: one at least, for engines read 0 and less each in its own way. `ValueError`."""
+    if limit < 1:
+        raise ValueError("the limit of a page of events is at least 1")
+    return limit
+
+
 class EventStore(Protocol):
     """Where events are kept: the service's own database."""
 
@@ -180,7 +188,7 @@ class EventStore(Protocol):
         unit: UnitOfWork | None = None,
     ) -> Sequence[RecordedEvent]:
         """Events of a stream with versions between `after` and `before`, both exclusive; the newest first where
-        `backwards`. With a `unit` its own uncommitted appends are seen too.
+        `backwards`. With a `unit` its own uncommitted appends are seen too. Raises `ValueError` for a limit below 1.
         """
 
     async def read_bodies(
@@ -192,7 +200,10 @@ class EventStore(Protocol):
         """The version of a stream, 0 where it has no event."""
 
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
-        """The events after a position that are wanted, `limit` at most. Never skips (see the module)."""
+        """The events after a position that are wanted, `limit` at most. Never skips (see the module).
+
+        Raises `ValueError` for a limit below 1.
+        """
 
     async def head(self) -> int:
         """The position through which all is settled; 0 in an empty store. What a reader that is up to date has reached.

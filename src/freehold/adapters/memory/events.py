@@ -24,6 +24,7 @@ from freehold.eventstore.store import (
     RecordedEvent,
     bucket_of,
     category_of,
+    checked_limit,
 )
 
 __all__ = ["MemoryEventStore"]
@@ -81,7 +82,7 @@ class MemoryEventStore(EventStore):
         last = await self.version(stream, unit=unit)
         end = last + 1 if before is None else min(before, last + 1)
         wanted = range(max(after, 0) + 1, end)
-        chosen = (wanted[::-1] if backwards else wanted)[:limit]
+        chosen = (wanted[::-1] if backwards else wanted)[: checked_limit(limit)]
         get: Callable[[tuple[str, int]], RecordedEvent | None]
         get = (await self._database.read(_STREAMS)).get if unit is None else memory_unit(unit).rows(_STREAMS).get
         return [event for version in chosen if (event := get((stream, version))) is not None]
@@ -101,6 +102,7 @@ class MemoryEventStore(EventStore):
 
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
         """One position after the other."""
+        checked_limit(limit)
         events, head = await self._database.read(_EVENTS), await self.head()
         found: list[RecordedEvent] = []
         for event in _matching(events, after, head, wanted):

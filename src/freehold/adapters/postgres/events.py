@@ -30,6 +30,7 @@ from freehold.eventstore.store import (
     RecordedEvent,
     bucket_of,
     category_of,
+    checked_limit,
 )
 from freehold.ids import stable_hash
 
@@ -124,14 +125,14 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         unit: UnitOfWork | None = None,
     ) -> Sequence[RecordedEvent]:
         """By the index of streams."""
-        parameters = (stream, after, _VERSION_MAX if before is None else before, limit, backwards)
+        parameters = (stream, after, _VERSION_MAX if before is None else before, checked_limit(limit), backwards)
         return self._recorded(await self._fetch(self._stream, parameters, unit))
 
     async def read_bodies(
         self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
     ) -> Sequence[Body]:
         """Rows as they come."""
-        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, limit), unit))
+        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), unit))
 
     async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
         """The last entry of the stream in the index."""
@@ -141,7 +142,7 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
         """One call of the tail function."""
         async with self._database.direct() as sql:
-            rows = await sql.fetch(self._tail, (after, limit, *_filter(wanted)))
+            rows = await sql.fetch(self._tail, (after, checked_limit(limit), *_filter(wanted)))
         through = after
         if rows and rows[-1][1] is None:
             through = _settled(rows[-1][0])

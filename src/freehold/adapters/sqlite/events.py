@@ -26,6 +26,7 @@ from freehold.eventstore.store import (
     RecordedEvent,
     bucket_of,
     category_of,
+    checked_limit,
 )
 
 __all__ = ["SqliteEventStore"]
@@ -115,14 +116,14 @@ class SqliteEventStore(SqlEventStore):
         unit: UnitOfWork | None = None,
     ) -> Sequence[RecordedEvent]:
         """By the index of streams."""
-        parameters = (stream, after, _VERSION_MAX if before is None else before, limit)
+        parameters = (stream, after, _VERSION_MAX if before is None else before, checked_limit(limit))
         return self._recorded(await self._fetch(self._backwards if backwards else self._forwards, parameters, unit))
 
     async def read_bodies(
         self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
     ) -> Sequence[Body]:
         """Rows as they come."""
-        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, limit), unit))
+        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), unit))
 
     async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
         """The last entry of the stream in the index."""
@@ -130,6 +131,7 @@ class SqliteEventStore(SqlEventStore):
 
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
         """Along the index of the filter, up to what was committed when it began."""
+        checked_limit(limit)
         async with self._database.direct() as sql:
             settled = await _last(sql, None)
             if settled <= after:
