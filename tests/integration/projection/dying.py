@@ -14,15 +14,21 @@ DELAY_SECONDS_MAX = 0.05
 
 
 class Doom:
-    """SIGKILL to the own process, up to `DELAY_SECONDS_MAX` after so many events were handled; 0 is never."""
+    """SIGKILL to the own process, up to `DELAY_SECONDS_MAX` after so many events were handled; 0 is never.
 
-    def __init__(self, events: int) -> None:
+    It comes before `within` more are handled, where that is given: how many that delay takes depends on the machine.
+    """
+
+    def __init__(self, events: int, within: int | None = None) -> None:
         self._left = events
         self._doomed = events > 0
+        self._last = -within if self._doomed and within is not None else None
 
     def handled(self, events: int = 1) -> None:
         """Note what was handled, committed or not."""
         self._left -= events
+        if self._last is not None and self._left <= self._last:
+            _die(0)
         if self._doomed and self._left <= 0:
             self._doomed = False
             threading.Thread(target=_die, args=(random.random() * DELAY_SECONDS_MAX,), daemon=True).start()

@@ -1,7 +1,7 @@
-"""A service that rebuilds a read model of many events, as a process: `python -m … URL VERSION EVENTS`.
+"""A service that rebuilds a read model of many events, as a process: `python -m … URL VERSION EVENTS WITHIN`.
 
 Version 1 and 2 write the same; a process of version 2 rebuilds what version 1 left, switches, and says so; or kills
-itself when it has handled so many events.
+itself when it has handled so many events, before it has handled `WITHIN` more.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def cold_fold(history: list[tuple[str, int]]) -> dict[str, tuple[int, int, int]]
     return found
 
 
-async def _main(url: str, version: int, dies_after: int) -> None:
-    service, _ = declared(version, Doom(dies_after))
+async def _main(url: str, version: int, dies_after: int, within: int) -> None:
+    service, _ = declared(version, Doom(dies_after, within))
     async with RunningService(service, settings_for(url), roles=["projections"]) as running:
         print("running", flush=True)  # noqa: T201 - tells the test
         while True:

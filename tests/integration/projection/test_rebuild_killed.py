@@ -96,6 +96,7 @@ async def started(url: str, dies_after: int = 0) -> asyncio.subprocess.Process:
         url,
         "2",
         str(dies_after),
+        str(EVENTS // (KILLS + 2)),
         stdout=asyncio.subprocess.PIPE,
     )
 

@@ -243,7 +243,7 @@ async def test_a_killed_one_is_resumed(url: str) -> None:
 
 async def _main(url: str, number: int, kill_at: int) -> None:
     model = read_model(batch_limit=5)
-    doom = Doom(kill_at)
+    doom = Doom(kill_at, within=300)
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         replays = replays_of(running)
         replay = await replays.again(number, **WHO)
