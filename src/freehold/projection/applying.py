@@ -63,6 +63,7 @@ class Applying:
         self._at = at
         self._doubts = doubts
         self._batch_timeout_seconds = batch_timeout_seconds
+        self._owed: dict[int, tuple[int, int]] = {}
 
     async def apply(self, batch: Batch) -> None:
         """Apply a batch, or its parts where it fails; in the end everything is applied or parked."""
@@ -91,10 +92,11 @@ class Applying:
         (event,) = batch.events
         async with one_alone():
             seen = self._at.seen[batch.partition_of(event)]
-            attempts = seen.attempts_at(event.position)
+            attempts = self._attempts_before(seen, event)
             if attempts >= endings_max(self._projection.retry):
                 await self._park(batch, _ended(attempts), attempts)
                 return
+            self._owed[seen.partition] = event.position, attempts + 1
             await self._begin(seen, event, attempts + 1)
             try:
                 await self._commit(batch)
@@ -108,6 +110,11 @@ class Applying:
         self._at.seen.update((each.partition, each) for each in begun)
         self._doubts.begun(each.partition for each in begun)
 
+    def _attempts_before(self, seen: Checkpoint, event: RecordedEvent) -> int:
+        """How often an event was begun by itself, without an attempt of this process that could not be taken back."""
+        found = seen.attempts_at(event.position)
+        return found - 1 if self._owed.get(seen.partition) == (event.position, found) else found
+
     async def _judge(self, batch: Batch, error: BaseException, attempts_before: int) -> None:
         """Say what an attempt counts for that ended by an error: all but what says nothing of the event."""
         known = self._known(error)
@@ -115,6 +122,7 @@ class Applying:
         if not isinstance(known, Exception) or not self._tried(batch) or (is_transient(known) and not counts):
             await self._take_back(batch, attempts_before)
             raise error
+        self._owed.pop(batch.partition_of(batch.events[0]), None)
         if counts and attempts_before + 1 < endings_max(self._projection.retry):
             raise error
         await self._park(batch, known)
@@ -127,11 +135,13 @@ class Applying:
             _log.warning("%s: event at position %d is begun for time %d", self._name, event.position, attempts)
 
     async def _take_back(self, batch: Batch, attempts: int) -> None:
-        """As far as that can be done: what was ended here knows that nothing was proved, others would not."""
+        """As far as that can be done: until it is, this process knows that nothing was proved, others would not."""
         (event,) = batch.events
+        partition = batch.partition_of(event)
         with suppress(FreeholdError, TimeoutError):
             async with asyncio.timeout(_TAKE_BACK_SECONDS):
-                await self._begin(self._at.seen[batch.partition_of(event)], event, attempts)
+                await self._begin(self._at.seen[partition], event, attempts)
+                del self._owed[partition]
 
     async def _commit(self, batch: Batch) -> None:
         parked, self.handling = self._at.parked, False

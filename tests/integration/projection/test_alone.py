@@ -116,6 +116,35 @@ async def test_what_says_nothing_of_an_event_does_not_count(url: str) -> None:
         assert [row[1:] for row in await rows(running, model.accounts)] == [(10, 3, 3)]
 
 
+async def test_an_outage_that_lasts_does_not_count(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is still away when the attempt is to be taken back: the process is there, and knows."""
+    failures = [Unavailable("away")] * (_ATTEMPTS + 2)
+
+    async def before(event: Deposited) -> None:
+        if event.amount == 7 and failures:
+            away.append(True)
+            raise failures.pop()
+
+    away: list[bool] = []
+    model = _model(before)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await _left_behind(running, model)
+        await append(running, "a", 1, 7, 2)
+        async with RunningService(model.service, settings_for(url)) as working:
+            begin = working.stores.checkpoints.begin
+
+            async def failing(*given: Any, **named: Any) -> Any:
+                if away:
+                    raise Unavailable(f"still away {away.pop()}")
+                return await begin(*given, **named)
+
+            monkeypatch.setattr(working.stores.checkpoints, "begin", failing)
+            await until(lambda: caught_up(working, model))
+        assert failures == []
+        assert await running.stores.checkpoints.parked() == []
+        assert [row[1:] for row in await rows(running, model.accounts)] == [(10, 3, 3)]
+
+
 async def test_a_stop_does_not_count(url: str) -> None:
     """However often a process is stopped while an event is under way by itself."""
     under_way = asyncio.Event()
