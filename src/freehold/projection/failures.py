@@ -7,11 +7,11 @@ import traceback
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.eventstore.store import RecordedEvent
 from freehold.policy import RetryAfter
-from freehold.projection.attempts import ProcessEnded, endings_max
+from freehold.projection.attempts import ProcessEnded
 from freehold.projection.declaration import Projection
 from freehold.projection.store import NewParkedKey
 
-__all__ = ["describe", "is_transient", "parked_by", "retry_seconds"]
+__all__ = ["again_seconds", "describe", "is_transient", "parked_by", "retry_seconds"]
 
 
 def parked_by(projection: Projection, event: RecordedEvent, error: BaseException, attempts: int) -> NewParkedKey:
@@ -31,12 +31,18 @@ def parked_by(projection: Projection, event: RecordedEvent, error: BaseException
 
 def retry_seconds(projection: Projection, error: BaseException, attempts: int) -> float | None:
     """When to try again what has failed so many times; None where it waits for a person. What costs a process each time
-    is tried no oftener than `endings_max`.
+    does.
     """
-    if isinstance(error, ProcessEnded) and attempts >= endings_max(projection.retry):
+    if isinstance(error, ProcessEnded):
         return None
     decision = projection.retry.decide(attempts, error)
     return decision.delay_seconds if isinstance(decision, RetryAfter) else None
+
+
+def again_seconds(projection: Projection, attempts: int) -> float:
+    """When to try again where nothing is heard of an attempt any more: it always is, for it says nothing so far."""
+    decision = projection.retry.decide(attempts)
+    return decision.delay_seconds if isinstance(decision, RetryAfter) else projection.retry.delay_seconds
 
 
 def describe(error: BaseException) -> str:

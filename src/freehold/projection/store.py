@@ -119,7 +119,8 @@ class NewParkedKey:
     """A stream to park: from its event at `version` on, nothing of it is applied.
 
     `retry_seconds` is when to try again, None where it waits for a person. `error` is the exception's type, `detail`
-    where it was raised: never a payload.
+    where it was raised: never a payload. `begun` is how often it was begun to be tried since that error, 0 once it is
+    known what came of it.
     """
 
     stream: str
@@ -131,11 +132,15 @@ class NewParkedKey:
     detail: str = field(repr=False)
     attempts: int
     retry_seconds: float | None
+    begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedKey:
-    """A parked stream. `due_seconds` is the time until the next attempt when it was read: 0 or less means due."""
+    """A parked stream. `due_seconds` is the time until the next attempt when it was read: 0 or less means due.
+
+    Where `begun` is not 0 it is being tried, or whoever tried it has ended meanwhile: `error` is that of before.
+    """
 
     projection: str
     generation: int
@@ -150,6 +155,7 @@ class ParkedKey:
     attempts: int
     parked_at: datetime
     due_seconds: float | None
+    begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ A stream is parked from an event on; its later events are passed over, while the
 Whoever takes it up again applies what was passed over, through the checkpoint, in one transaction that holds the
 checkpoint: then no batch moves meanwhile, and the runner notices that the stream goes on (the revision moves).
 
-Before it does, it writes down that the process ended, in a transaction of its own, and what happened instead comes in
-its place afterwards. Where that is found, nothing came: the stream is gone on with event by event then, each in a
-transaction that also moves the stream to the next event, so that the one that ends the process is the one it waits at.
+Before it does, it writes down that the stream is begun, in a transaction of its own, and what came of it takes that
+back. Where it is found begun, nothing came: whoever tried it ended. It is gone on with event by event then, each in a
+transaction that also moves the stream to the next event, so that the one that ends the process is the one it waits at;
+begun `endings_max` times without an outcome, it waits for a person. While it is tried, people see it begun, and due.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from freehold.audit.store import AuditEntry, AuditStore
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
 from freehold.eventstore.store import EventStore, RecordedEvent, category_of
-from freehold.projection.attempts import ProcessEnded
+from freehold.projection.attempts import ProcessEnded, endings_max
 from freehold.projection.batch import Applier
 from freehold.projection.declaration import Projection
-from freehold.projection.failures import describe, is_transient, parked_by, retry_seconds
+from freehold.projection.failures import again_seconds, describe, is_transient, parked_by
 from freehold.projection.store import Checkpoint, CheckpointStore, GenerationState, Move, NewParkedKey, ParkedKey
 from freehold.transaction import Post, Transaction
 
@@ -76,12 +77,16 @@ class Taking:
         self._audit = audit
         self._types = projection.types
         self._event_timeout_seconds = event_timeout_seconds
+        self._owed: dict[tuple[int, str], tuple[ParkedKey, ParkedKey]] = {}
 
     async def take_up(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
         """Apply it from the event on that it waits at, or from behind that one. Raises `ConcurrencyConflict` where it
         is not parked any more as it was seen, `Unavailable`.
         """
-        if parked.error == ProcessEnded.__name__:
+        parked = await self._settled(parked)
+        if parked.begun or parked.error == ProcessEnded.__name__:
+            if entry is None and parked.begun >= endings_max(self._projection.retry):
+                return await self._give_up(parked)
             return await self._step_by_step(parked, skip=skip, entry=entry)
         noted = await self._note(parked, parked.attempts + (not skip), by_hand=entry is not None)
         try:
@@ -93,23 +98,49 @@ class Taking:
             await self._restore(noted, parked)
             raise
 
+    async def _settled(self, parked: ParkedKey) -> ParkedKey:
+        """The stream, with an attempt of this process taken back that proved nothing, where that is not done yet."""
+        place = parked.generation, parked.stream
+        noted, before = self._owed.get(place, (parked, parked))
+        if _state(noted) == _state(parked) != _state(before):
+            await self._write(noted, before, before.due_seconds)
+            parked = before
+        self._owed.pop(place, None)
+        return parked
+
+    async def _give_up(self, parked: ParkedKey) -> TakenUp:
+        error = ProcessEnded(
+            f"the process ended, or hung, each of {parked.begun} times that this stream was tried again from here",
+            hint="mend what ends it, then retry; or skip the event",
+        )
+        ended = replace(parked, error=ProcessEnded.__name__, detail=describe(error), begun=0)
+        await self._write(parked, ended, None)
+        return TakenUp(0, _row(ended, None))
+
+    async def _write(self, seen: ParkedKey, parked: ParkedKey, due_seconds: float | None) -> None:
+        async with self._post.database.begin() as unit:
+            await self._checkpoints.park(unit, await self._held(unit, seen), _row(parked, due_seconds))
+
     async def _note(
         self, parked: ParkedKey, attempts: int, *, by_hand: bool, entry: AuditEntry | None = None
     ) -> ParkedKey:
-        """Write down beforehand that the process ended. What a person began is not tried again by itself."""
-        noted = replace(parked, error=ProcessEnded.__name__, detail=describe(_ENDED), attempts=attempts)
-        again_seconds = None if by_hand else retry_seconds(self._projection, _ENDED, attempts)
+        """Write down beforehand that it is begun. What a person began is not tried again by itself."""
+        noted = replace(parked, attempts=attempts, begun=parked.begun + 1)
+        due_seconds = None if by_hand else again_seconds(self._projection, attempts)
         async with self._post.database.begin() as unit:
-            await self._checkpoints.park(unit, await self._held(unit, parked), _row(noted, again_seconds))
+            await self._checkpoints.park(unit, await self._held(unit, parked), _row(noted, due_seconds))
             if entry is not None:
                 await self._audit.add(unit, entry)
         return noted
 
     async def _restore(self, noted: ParkedKey, parked: ParkedKey) -> None:
-        """Take back what was written down, as far as that can be done: the process is there, nothing was proved."""
+        """Take back what was written down, now or before it is tried again here: the process is there, nothing was
+        proved.
+        """
+        self._owed[noted.generation, noted.stream] = noted, parked
         with suppress(FreeholdError, TimeoutError):
-            async with asyncio.timeout(_RESTORE_SECONDS), self._post.database.begin() as unit:
-                await self._checkpoints.park(unit, await self._held(unit, noted), _row(parked, parked.due_seconds))
+            async with asyncio.timeout(_RESTORE_SECONDS):
+                await self._settled(noted)
 
     async def _apply(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
         async with self._post.transaction() as tx:
@@ -154,6 +185,7 @@ class Taking:
             at = await self._step(parked, by_hand=by_hand, entry=entry, skip=True)
         else:
             at = await self._note(parked, parked.attempts + 1, by_hand=by_hand, entry=entry)
+        before = parked
         while at is not None:
             under_way = at
             try:
@@ -161,7 +193,8 @@ class Taking:
             except _Failed as failed:
                 return TakenUp(applied, await self._fail(under_way, failed))
             except (Exception, asyncio.CancelledError):
-                before = replace(under_way, attempts=under_way.attempts - 1, due_seconds=parked.due_seconds)
+                if under_way.version != before.version:
+                    before = replace(under_way, attempts=0, begun=0, due_seconds=parked.due_seconds)
                 await self._restore(under_way, before)
                 raise
             applied += 1
@@ -180,7 +213,7 @@ class Taking:
             if following is None:
                 await self._checkpoints.release(tx.unit, seen, at.stream)
             else:
-                due_seconds = None if by_hand else retry_seconds(self._projection, _ENDED, following.attempts)
+                due_seconds = None if by_hand else again_seconds(self._projection, following.attempts)
                 await self._checkpoints.park(tx.unit, seen, _row(following, due_seconds))
             if entry is not None:
                 await self._audit.add(tx.unit, entry)
@@ -194,8 +227,9 @@ class Taking:
                 if event.position > seen.position:
                     return None
                 if self._follows(event):
-                    place = replace(at, position=event.position, version=event.version, attempts=1)
-                    return replace(place, event_id=event.event.id, type=event.event.type)
+                    place = replace(at, position=event.position, version=event.version, attempts=1, begun=1)
+                    place = replace(place, event_id=event.event.id, type=event.event.type)
+                    return replace(place, error=ProcessEnded.__name__, detail=describe(_ENDED))
             if len(page) < _PAGE:
                 return None
             after = page[-1].version
@@ -254,8 +288,8 @@ class Taking:
         return event.event.type in self._types and (not categories or category_of(event.stream) in categories)
 
 
-def _state(parked: ParkedKey) -> tuple[int, int, str]:
-    return parked.version, parked.attempts, parked.error
+def _state(parked: ParkedKey) -> tuple[int, int, int, str]:
+    return parked.version, parked.attempts, parked.begun, parked.error
 
 
 def _row(parked: ParkedKey, retry_in_seconds: float | None) -> NewParkedKey:
@@ -269,4 +303,5 @@ def _row(parked: ParkedKey, retry_in_seconds: float | None) -> NewParkedKey:
         detail=parked.detail,
         attempts=parked.attempts,
         retry_seconds=retry_in_seconds,
+        begun=parked.begun,
     )

@@ -162,6 +162,7 @@ class MemoryCheckpointStore(CheckpointStore):
             attempts=parked.attempts,
             parked_at=self._database.now() if known is None else known.key.parked_at,
             due_seconds=None,
+            begun=parked.begun,
         )
         due_at = None if parked.retry_seconds is None else self._database.later(parked.retry_seconds)
         rows.put(place, _Parked(key, due_at))

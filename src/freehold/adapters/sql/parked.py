@@ -14,7 +14,8 @@ __all__ = ["ParkedStreams"]
 
 _DETAIL_CHARACTERS_MAX: Final = 2000
 _COLUMNS: Final = (
-    "projection, generation, partition, stream, position, version, event_id, type, error, detail, attempts, parked_at"
+    "projection, generation, partition, stream, position, version, event_id, type, error, detail, attempts, begun,"
+    " parked_at"
 )
 
 
@@ -27,16 +28,18 @@ class ParkedStreams(SqlStore):
         due = f"CASE WHEN {dialect.typed(2, 'float8')} IS NULL THEN NULL ELSE {dialect.later_sql(now, 2)} END"
         self._put = f"""\
 INSERT INTO freehold_parked ({_COLUMNS}, due_at)
-VALUES ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, {now}, {due})
+VALUES ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, {now}, {due})
 ON CONFLICT (projection, generation, stream) DO UPDATE SET
     position = excluded.position, version = excluded.version, event_id = excluded.event_id, type = excluded.type,
-    error = excluded.error, detail = excluded.detail, attempts = excluded.attempts, due_at = excluded.due_at"""
+    error = excluded.error, detail = excluded.detail, attempts = excluded.attempts, begun = excluded.begun,
+    due_at = excluded.due_at"""
         self._select = f"SELECT {_COLUMNS}, {dialect.seconds_sql('due_at', now)} FROM freehold_parked"
 
     async def put(self, sql: SqlConnection, seen: Checkpoint, parked: NewParkedKey) -> None:
         """Insert the row of a stream, or say of it what is known now."""
         place = (seen.projection, seen.generation, seen.partition, parked.stream, parked.position, parked.version)
-        what = (parked.type, parked.error, storable(parked.detail, _DETAIL_CHARACTERS_MAX), parked.attempts)
+        detail = storable(parked.detail, _DETAIL_CHARACTERS_MAX)
+        what = (parked.type, parked.error, detail, parked.attempts, parked.begun)
         event_id = self._dialect.uuid(parked.event_id)
         await sql.execute(self._put, (self._dialect.now(), parked.retry_seconds, *place, event_id, *what))
 
@@ -51,7 +54,7 @@ ON CONFLICT (projection, generation, stream) DO UPDATE SET
     def read(self, row: Row) -> ParkedKey:
         """A row of `select`."""
         projection, generation, partition, stream, position, version, event_id, *what, parked_at, due_seconds = row
-        type_, error, detail, attempts = what
+        type_, error, detail, attempts, begun = what
         return ParkedKey(
             projection=projection,
             generation=generation,
@@ -66,4 +69,5 @@ ON CONFLICT (projection, generation, stream) DO UPDATE SET
             attempts=attempts,
             parked_at=self._dialect.read_time(parked_at),
             due_seconds=None if due_seconds is None else float(due_seconds),
+            begun=begun,
         )

@@ -21,6 +21,7 @@ from freehold.cli.projection.showing import (
 from freehold.clock import SystemClock
 from freehold.projection.sharing import lease_prefix
 from freehold.projection.status import GenerationStatus, Look, rated
+from freehold.projection.store import ParkedKey
 from freehold.projection.views import ViewState
 from freehold.runtime.projections import ProjectionActions
 
@@ -134,7 +135,7 @@ async def parked(project: Project, name: str, names: tuple[str, ...], limit: int
             each.error,
             each.detail,
             each.attempts,
-            "a person" if each.due_seconds is None else f"in {duration(max(0.0, each.due_seconds))}",
+            _next_try(each),
         )
         for each in found
     ]
@@ -175,3 +176,10 @@ def _not_begun(services: list[ServiceAccess], known: set[tuple[str, str]]) -> li
         for projection in sorted(access.service.projections)
         if (access.name, projection) not in known
     ]
+
+
+def _next_try(parked: ParkedKey) -> str:
+    """What is awaited; where it was begun nothing is known yet, and whoever began it may have ended meanwhile."""
+    if parked.begun:
+        return "begun by a person" if parked.due_seconds is None else "begun"
+    return "a person" if parked.due_seconds is None else f"in {duration(max(0.0, parked.due_seconds))}"

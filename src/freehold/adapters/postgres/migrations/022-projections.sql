@@ -41,6 +41,7 @@ CREATE TABLE freehold_parked (
     error text NOT NULL,
     detail text NOT NULL,
     attempts integer NOT NULL,
+    begun integer NOT NULL,
     parked_at timestamptz NOT NULL,
     due_at timestamptz,
     PRIMARY KEY (projection, generation, stream)

@@ -41,6 +41,7 @@ CREATE TABLE freehold_parked (
     error TEXT NOT NULL,
     detail TEXT NOT NULL,
     attempts INTEGER NOT NULL,
+    begun INTEGER NOT NULL,
     parked_at INTEGER NOT NULL,
     due_at INTEGER,
     PRIMARY KEY (projection, generation, stream)
