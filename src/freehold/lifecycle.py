@@ -12,16 +12,39 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from freehold.clock import Clock, SystemClock
+from freehold.errors import FreeholdError
 from freehold.policy import Retry, RetryAfter
 
-__all__ = ["Runner", "RunnerState", "start_all", "stop_all"]
+__all__ = ["HandlerLeft", "Runner", "RunnerState", "contained", "start_all", "stop_all"]
 
 _log = logging.getLogger("freehold.lifecycle")
 _RESTART = Retry(attempts=2**31, delay_seconds=0.1, delay_seconds_max=10.0)
+
+
+class HandlerLeft(FreeholdError):
+    """A handler was left by what is no `Exception`, and no order to end either."""
+
+
+@contextlib.contextmanager
+def contained() -> Iterator[None]:
+    """Make an error of what would end the loop in which a handler is called, and is no order to end: a cancellation
+    that nobody has asked for, or an exception that is no `Exception`. Raises `HandlerLeft` in its place.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        raise HandlerLeft(
+            f"a handler was left by {type(error).__name__}", hint="it has to raise an Exception, or return"
+        ) from error
 
 
 class RunnerState(StrEnum):

@@ -22,6 +22,7 @@ from freehold.inbox.outcome import OUTCOME_BARRED, OUTCOME_EMPTY
 from freehold.inbox.reading import Work
 from freehold.inbox.replies import make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, Receipt, ReceiptStatus
+from freehold.lifecycle import contained
 from freehold.messages import MessageKind, encode_envelope
 from freehold.transaction import Post, Transaction, current_trace_parent
 
@@ -220,7 +221,8 @@ class Dispatcher:
         scope = asyncio.timeout(limit_seconds)
         try:
             async with scope:
-                return await work.call(tx.for_message(work.envelope))
+                with contained():
+                    return await work.call(tx.for_message(work.envelope))
         except TimeoutError as error:
             if not scope.expired():
                 raise HandlerFailed(error) from error

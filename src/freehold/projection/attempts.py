@@ -23,8 +23,7 @@ so many times in a row; each event that is passed in between begins the count an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -32,7 +31,7 @@ from freehold.errors import FreeholdError
 from freehold.policy import Retry
 from freehold.projection.store import Checkpoint
 
-__all__ = ["ENDINGS_MIN", "Doubts", "HandlerLeft", "ProcessEnded", "contained", "endings_max", "one_alone"]
+__all__ = ["ENDINGS_MIN", "Doubts", "ProcessEnded", "endings_max", "one_alone"]
 
 ENDINGS_MIN: Final = 3
 """Processes are ended for many reasons; fewer ends than this say nothing of an event, whatever its policy."""
@@ -42,10 +41,6 @@ _ONE_ALONE: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]] = 
 
 class ProcessEnded(FreeholdError):
     """Handling an event did not come to an end: the process ended, or hung until it was taken over."""
-
-
-class HandlerLeft(FreeholdError):
-    """A handler was left by what is no `Exception`, and no order to end either."""
 
 
 def endings_max(retry: Retry) -> int:
@@ -103,21 +98,3 @@ class Doubts:
         left = self._left.pop(partition) - 1
         if left > 0 and not end:
             self._left[partition] = left
-
-
-@contextmanager
-def contained() -> Iterator[None]:
-    """Make an error of what would end the loop in which a handler is called, and is no order to end: a cancellation
-    that nobody has asked for, or an exception that is no `Exception`. Raises `HandlerLeft` in its place.
-    """
-    try:
-        yield
-    except (Exception, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise
-        raise HandlerLeft(
-            f"a handler was left by {type(error).__name__}", hint="it has to raise an Exception, or return"
-        ) from error

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from freehold.eventstore.store import EventFilter, RecordedEvent, bucket_of
+from freehold.lifecycle import contained
 from freehold.messages.upcasting import read_event
-from freehold.projection.attempts import contained
 from freehold.projection.declaration import Applied, Positioned, Projection
 from freehold.projection.store import Checkpoint, GenerationState, Move
 from freehold.projection.write import TransactionWrite

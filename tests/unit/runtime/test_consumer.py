@@ -112,7 +112,7 @@ async def test_a_handler_that_kills_its_process_is_given_up() -> None:
     async def handle(event: Happened, tx: Transaction) -> None:
         if event.number == 1:
             deaths.append(event.number)
-            raise asyncio.CancelledError  # as near to a kill as a test in one process comes
+            await asyncio.Event().wait()  # until it is ended: as near to a kill as a test in one process comes
         seen.append(event.number)
 
     await put(broker, *(envelope_of(Happened("a", number)) for number in range(3)))
@@ -127,6 +127,27 @@ async def test_a_handler_that_kills_its_process_is_given_up() -> None:
     async with running(service, broker, database="memory://killed") as started:
         (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
     assert letter.reason == "killed-consumer"
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit()], ids=repr)
+async def test_what_is_no_exception_is_the_message_s_failure(error: BaseException) -> None:
+    """It would end a worker, and in the end the consumer, without a word."""
+    service, broker, seen = Service("trial"), memory_broker(), list[str]()
+
+    @service.handles(Happened, retry=FAST)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        if event.key == "poison":
+            raise error
+        seen.append(event.key)
+
+    async with running(service, broker) as started:
+        await put(broker, envelope_of(Happened("poison", 1)), envelope_of(Happened("a", 2)))
+        await _count(started, {"attempts-exhausted": 1})
+        await put(broker, envelope_of(Happened("b", 3)))
+        await eventually(lambda: {"a", "b"} <= set(seen))
+        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
+    assert (letter.key, letter.error_type, letter.attempts) == ("poison", "HandlerLeft", 3)
+    assert type(error).__name__ in letter.detail
 
 
 async def test_an_absent_database_holds_messages_up_and_counts_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
