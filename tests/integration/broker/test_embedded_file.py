@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import pytest
 
 from freehold.adapters.embedded import adapter
 from freehold.adapters.embedded.lanes import ReadLane
+from freehold.adapters.embedded.log import EmbeddedLog
 from freehold.adapters.embedded.wake import MESSAGES, REGROUP, Bell, Ringer, wake_directory
 from freehold.broker import BrokerOptions, Outgoing, Subscription
 from freehold.conformance.broker_harness import TOPIC, collect, eventually, messages, publish
 from freehold.errors import BrokerError, ConfigurationError, Unavailable
+from freehold.leases.log import Place
 
 OPTIONS = BrokerOptions(partitions=2, lease_seconds=1.5, connect_timeout_seconds=6.0)
 
@@ -185,3 +189,88 @@ async def test_other_places_are_read_ahead_and_what_was_not_acknowledged_comes_a
     assert sorted(number for numbers in seen.values() for number in numbers) == list(range(160))
     assert all(numbers == sorted(numbers) for numbers in seen.values())
     assert len(reads) < 2 * len(seen)
+
+
+@dataclass
+class Log:
+    """The log of a consumer, and what its places hold; `hops` counts the reads of messages, `between` goes along."""
+
+    log: EmbeddedLog
+    stored: dict[Place, list[int]]
+    hops: int = 0
+    between: Callable[[], Awaitable[None]] | None = None
+
+    async def read(self, place: Place, after: int, limit: int) -> list[int]:
+        return [entry.number for entry in await self.log.read(place, after, limit)]
+
+    @property
+    def ahead(self) -> dict[Place, int]:
+        return {place: len(entries) for place, (_, entries) in self.log._ahead.items()}
+
+
+@pytest.fixture
+async def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Log]:
+    path = tmp_path / "broker.db"
+    broker = adapter.broker(f"embedded:///{path}", BrokerOptions(partitions=4, lease_seconds=60.0))
+    await broker.open()
+    consumer = await broker.subscribe(Subscription("g", frozenset({TOPIC})))
+    await publish(broker, messages([f"k{number}" for number in range(16)], 160))
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT part, seq FROM message ORDER BY seq").fetchall()
+    stored = {Place(TOPIC, part): [seq for each, seq in rows if each == part] for part, _ in rows}
+    assert isinstance(consumer._log, EmbeddedLog)
+    await consumer._log.refresh()
+    reading = Log(consumer._log, stored)
+    run = ReadLane.run
+
+    async def counted(lane: ReadLane, work: Any, limit_seconds: float | None = None) -> Any:
+        result = await run(lane, work, limit_seconds)
+        if work.__qualname__.startswith("EmbeddedLog.read."):
+            reading.hops += 1
+            if reading.between is not None:
+                await reading.between()
+        return result
+
+    monkeypatch.setattr(ReadLane, "run", counted)
+    yield reading
+    await broker.close()
+
+
+async def test_what_was_read_ahead_is_for_who_stands_there(reading: Log) -> None:
+    stored = reading.stored
+    first, *_ = stored
+    assert await reading.read(first, 0, 3) == stored[first][:3]
+    ((second, number),) = reading.ahead.items()
+    assert number == 3
+    third, *_ = stored.keys() - {first, second}
+    assert await reading.read(third, 0, 4) == stored[third][:4]
+    assert reading.ahead[second] == 3
+    assert sum(reading.ahead.values()) == 7, "of others than those that were read ahead already"
+    assert await reading.read(second, 0, 2) == stored[second][:2]
+    assert reading.hops == 2
+    assert await reading.read(first, stored[first][2], 4) == stored[first][3:7]
+    before = reading.hops
+    assert await reading.read(second, stored[second][1], 1) == stored[second][2:3]
+    assert reading.hops == before, "what is read ahead begins behind what was handed out"
+    assert await reading.read(third, stored[third][3], 4) == stored[third][4:8]
+    assert await reading.read(second, 0, 2) == stored[second][:2], "nothing was acknowledged, so it comes again"
+    assert await reading.read(third, stored[third][7], 2) == stored[third][8:10]
+
+
+async def test_what_is_read_ahead_is_bounded_and_goes_with_its_place(reading: Log) -> None:
+    first, *others = reading.stored
+    limit = sum(len(reading.stored[each]) for each in others) - 5
+    await reading.read(first, 0, limit)
+    assert reading.ahead.keys() == set(others)
+    assert sum(reading.ahead.values()) == limit, "of all others together as many as were asked for"
+    for place in others:
+        await reading.log.unfollow(place)
+        assert place not in reading.ahead
+        await reading.log.follow(place, 0)
+
+    async def lose() -> None:
+        await reading.log.unfollow(others[0])
+
+    reading.between = lose
+    await reading.read(first, 0, limit)
+    assert reading.ahead.keys() == set(others[1:])

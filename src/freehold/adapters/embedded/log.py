@@ -194,7 +194,7 @@ class EmbeddedLog:
         """Read what follows a position; in the same hop, as many entries of other places, which are asked for next."""
         read_at, entries = self._ahead.pop(place, (None, ()))
         if read_at == after:
-            return entries[:limit]
+            return self._handed(place, entries[:limit])
         places = [(place, after), *self._next_places(place)]
 
         def work(connection: sqlite3.Connection) -> list[Sequence[Entry]]:
@@ -216,9 +216,13 @@ class EmbeddedLog:
         if not first:
             # What was known of has been pruned.
             self._heads.pop(place, None)
-        elif place in self._positions:
-            self._positions[place] = first[-1].number
-        return first
+        return self._handed(place, first)
+
+    def _handed(self, place: Place, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Note what was read of a place: reading ahead goes on behind it."""
+        if entries and place in self._positions:
+            self._positions[place] = entries[-1].number
+        return entries
 
     def _next_places(self, place: Place) -> Sequence[tuple[Place, int]]:
         """Places that have something which was not read yet."""
