@@ -151,9 +151,10 @@ class Applying:
             if self._projection.sink is not None:
                 self.handling = True
                 await self.applier.sink(events)
+                self.handling = False
             async with self._post.transaction() as tx:
                 moved = await self._store.advance(tx.unit, moves)
-                if events:
+                if events and self._projection.sink is None:
                     self.handling = True
                     await self.applier.apply(tx, events, moved[0].state)
         self._at.seen.update((each.partition, each) for each in moved)

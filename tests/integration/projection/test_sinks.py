@@ -7,13 +7,14 @@ import signal
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.projection.models import ReadModel, append, caught_up, read_model, settings_for, until
 from tests.integration.projection.sinks import FileSink, sinking
 
-from freehold import RunningService
-from freehold.errors import Unavailable
+from freehold import Retry, RunningService
+from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.projection.declaration import Sink
 from freehold.projection.following import ProjectionsRunner
 from freehold.runtime.projections import ProjectionActions
@@ -73,6 +74,28 @@ async def test_a_sink_that_is_away_at_the_start_holds_up_no_other(url: str, tmp_
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
+
+
+async def test_a_checkpoint_that_somebody_holds_says_nothing_of_the_events(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sink had been written to by then; whoever hangs, and holds the checkpoint, parks nothing here."""
+    model = _model(FileSink(tmp_path / "sink.db"))
+    model.projection.retry = Retry(attempts=3)
+    async with RunningService(model.service, settings_for(url)) as running:
+        checkpoints, held = running.stores.checkpoints, [ConcurrencyConflict("held")] * 10
+        advance = checkpoints.advance
+
+        async def waiting(unit: Any, moves: Any) -> Any:
+            if held and any(each.handled for each in moves):
+                raise held.pop()
+            return await advance(unit, moves)
+
+        monkeypatch.setattr(checkpoints, "advance", waiting)
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, model))
+        assert held == []
+        assert await checkpoints.parked() == []
 
 
 async def _shows(sink: FileSink, generation: int) -> bool:
