@@ -28,6 +28,9 @@ _log = logging.getLogger("freehold.inbox")
 _BROKER_OUTAGE = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=2.0)
 _BUSY_PART = 0.25
 """A fetch that waits less than this part of the linger says that more will come soon."""
+_ATTEMPTS_SIDE_BY_SIDE = 2
+"""What is handed out more often is handled while nothing else is handed out: or a message that ends the process would
+have the counts of others rise with its own, until they were taken for it."""
 
 
 class ConsumerRunner(Runner):
@@ -63,6 +66,7 @@ class ConsumerRunner(Runner):
         self._workers = workers
         self._batch_limit = batch_limit
         self._killed_attempts_max = killed_attempts_max
+        self._doubtful_from = max(1, min(_ATTEMPTS_SIDE_BY_SIDE, killed_attempts_max - 1)) + 1
         self._fetch_wait_seconds = fetch_wait_seconds
         self._linger_seconds = linger_seconds
         self._attempts = Attempts(dispatcher, self._stop)
@@ -92,23 +96,33 @@ class ConsumerRunner(Runner):
         stopped = asyncio.create_task(self._stop.wait())
         try:
             while not self.stopping:
-                try:
-                    batches = await self._fetch(consumer, stopped)
-                except Unavailable as error:
-                    outages += 1
-                    self.last_error = error
+                async with self._gate:
+                    try:
+                        batches = await self._fetch(consumer, stopped)
+                    except Unavailable as error:
+                        outages += 1
+                        self.last_error = error
+                        batches = None
+                    doubtful = _last_attempt(batches or ()) >= self._doubtful_from
+                    if batches and doubtful:
+                        await self._take_all(batches)
+                if batches is None:
                     await self._pause(outages)
                     continue
                 outages = 0
-                self._handling += 1
-                try:
-                    for group in _groups(batches):
-                        await self._take(group)
-                finally:
-                    self._handling -= 1
+                if not doubtful:
+                    await self._take_all(batches)
                 self.healthy()
         finally:
             stopped.cancel()
+
+    async def _take_all(self, batches: Sequence[Batch]) -> None:
+        self._handling += 1
+        try:
+            for group in _groups(batches):
+                await self._take(group)
+        finally:
+            self._handling -= 1
 
     async def _fetch(self, consumer: Consumer, stopped: asyncio.Task[Any]) -> Sequence[Batch]:
         """Fetch, but for a stop: a fetch is given up then, and what it took is given back by leaving the group."""
@@ -123,29 +137,28 @@ class ConsumerRunner(Runner):
 
     async def _gather(self, consumer: Consumer) -> Sequence[Batch]:
         """Fetch a batch, and what goes along with it; one worker at a time, or the ready ones would be scattered."""
-        async with self._gate:
-            pause_seconds = self._fetch_at - self.clock.monotonic()
-            if pause_seconds > 0:
-                await self.wait(pause_seconds)
-            looked_at = self.clock.monotonic()
-            first = await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
-            if first is None:
-                return ()
-            busy = self.clock.monotonic() - looked_at < self._linger_seconds * _BUSY_PART
-            batches = [first]
-            room = self._batch_limit - len(first.deliveries)
-            while room > 0 and not _came_before(batches[-1]) and not self._others_are_free():
-                try:
-                    more = await consumer.fetch(room, 0.0)
-                except FreeholdError:
-                    break  # what was fetched is handled, and the next fetch raises it again
-                if more is None:
-                    break
-                batches.append(more)
-                room -= len(more.deliveries)
-            if room > 0 and busy:
-                self._fetch_at = self.clock.monotonic() + self._linger_seconds
-            return batches
+        pause_seconds = self._fetch_at - self.clock.monotonic()
+        if pause_seconds > 0:
+            await self.wait(pause_seconds)
+        looked_at = self.clock.monotonic()
+        first = await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
+        if first is None:
+            return ()
+        busy = self.clock.monotonic() - looked_at < self._linger_seconds * _BUSY_PART
+        batches = [first]
+        room = self._batch_limit - len(first.deliveries)
+        while room > 0 and not _came_before(batches[-1]) and not self._others_are_free():
+            try:
+                more = await consumer.fetch(room, 0.0)
+            except FreeholdError:
+                break  # what was fetched is handled, and the next fetch raises it again
+            if more is None:
+                break
+            batches.append(more)
+            room -= len(more.deliveries)
+        if room > 0 and busy:
+            self._fetch_at = self.clock.monotonic() + self._linger_seconds
+        return batches
 
     def _others_are_free(self) -> bool:
         """Whether another worker may take what is ready, and handle it while this one handles what it has."""
@@ -231,6 +244,11 @@ class ConsumerRunner(Runner):
 def _came_before(batch: Batch) -> bool:
     """Whether something of a batch was handed out before: it is handled by itself."""
     return any(each.attempt > 1 for each in batch.deliveries)
+
+
+def _last_attempt(batches: Sequence[Batch]) -> int:
+    """How often something of batches was handed out at most."""
+    return max((each.attempt for batch in batches for each in batch.deliveries), default=0)
 
 
 def _groups(batches: Sequence[Batch]) -> Sequence[Sequence[Batch]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -20,8 +22,9 @@ from tests.unit.runtime.trial import (
 )
 
 from freehold import Rejected, Retry, RunningService, Service, Transaction
-from freehold.deadletters.store import DeadLetterFilter
+from freehold.deadletters.store import DeadLetter, DeadLetterFilter
 from freehold.errors import ConcurrencyConflict, Unavailable
+from freehold.ids import stable_hash
 from freehold.inbox.outcome import HEADER_OUTCOME
 from freehold.messages import MessageKind, decode_body, message_type
 from freehold.transaction import outgoing
@@ -127,6 +130,37 @@ async def test_a_handler_that_kills_its_process_is_given_up() -> None:
     async with running(service, broker, database="memory://killed") as started:
         (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
     assert letter.reason == "killed-consumer"
+
+
+async def test_a_message_that_kills_takes_no_healthy_one_with_it(tmp_path: Path) -> None:
+    """Its partition comes first each time, and others are handed out while it is handled: their counts must not rise
+    with its own.
+    """
+    service, broker, seen, deaths = Service("trial"), memory_broker(), set[str](), list[str]()
+    letters: Sequence[DeadLetter] = ()
+    keys = [f"k{number}" for number in range(12)]
+    partitions = {key: stable_hash(key) % broker.partitions for key in keys}
+    killer = sorted(keys, key=lambda key: partitions[key])[4]
+
+    @service.handles(Happened)
+    async def handle(event: Happened, tx: Transaction) -> None:
+        if event.key == killer:
+            deaths.append(event.key)
+            await asyncio.Event().wait()  # until it is ended
+        seen.add(event.key)
+
+    healthy = {key for key in keys if partitions[key] != partitions[killer]}
+    await put(broker, *(envelope_of(Happened(key, 1)) for key in keys if key in healthy or key == killer))
+    for _ in range(12):
+        deaths.clear()
+        async with running(service, broker, database=f"sqlite:///{tmp_path}/trial.db") as started:
+            await eventually(lambda: len(deaths) > 0 or healthy <= seen)
+            letters = await started.stores.dead_letters.find(DeadLetterFilter())
+            await started.stop(0.0)
+        if letters and healthy <= seen:
+            break
+    assert [(letter.key, letter.reason) for letter in letters] == [(killer, "killed-consumer")]
+    assert healthy <= seen
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit()], ids=repr)

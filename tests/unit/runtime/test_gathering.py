@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from tests.unit.runtime.trial import Happened, envelope_of, eventually, memory_broker, settings_for
 
-from freehold import RunningService, Service, Transaction
+from freehold import Retry, RunningService, Service, Transaction
 from freehold.broker import Batch, Consumer, Delivery, Subscription
 from freehold.conformance.harness import ManualClock
-from freehold.errors import DeclarationError, Unavailable
+from freehold.deadletters.store import DeadLetterFilter
+from freehold.errors import ConcurrencyConflict, DeclarationError, LeaseLost, Unavailable
 from freehold.inbox.consumer import ConsumerRunner
 from freehold.messages import encode_envelope
+from freehold.messages.lanes import lane_name
 
 
 @dataclass
@@ -24,14 +27,22 @@ class Batched:
     deliveries: Sequence[Delivery]
     topic: str = "elsewhere.events"
     settled: int | None = None
+    lost: bool = False
 
     async def settle(self, acknowledged: int) -> None:
         assert self.settled is None
         self.settled = acknowledged
+        if self.lost:
+            raise LeaseLost("planned")
 
 
 def batch(partition: int, *numbers: int, attempt: int = 1) -> Batched:
-    envelopes = [envelope_of(Happened(f"k{partition}", number)) for number in numbers]
+    """Messages of a partition; each tells that its lane has been read up to its number."""
+    lane = lane_name("elsewhere", partition)
+    envelopes = [
+        envelope_of(Happened(f"k{partition}", number), lane=lane, position=number, watermark=number)
+        for number in numbers
+    ]
     return Batched(partition, [Delivery(encode_envelope(each), attempt, str(each.id)) for each in envelopes])
 
 
@@ -49,6 +60,7 @@ class Scripted:
 
     async def fetch(self, limit: int, wait_seconds: float) -> Batch | None:
         self.asked.append((limit, wait_seconds > 0))
+        await asyncio.sleep(0)  # as a real one: another worker may be asking too
         if not self.ready and wait_seconds:
             self.news.clear()
             self.idle = True
@@ -71,12 +83,24 @@ class Scripted:
 
 @dataclass
 class Trial:
-    """A consumer and what it did: the numbers that each transaction handled."""
+    """A consumer and what it did: the numbers that each transaction handled, also where it was rolled back.
+
+    `held` are the numbers whose handler waits for `released`; `failing` those whose handler raises.
+    """
 
     runner: ConsumerRunner
     broker: Scripted
     clock: ManualClock
     transactions: list[list[int]]
+    running: RunningService
+    held: set[int]
+    released: asyncio.Event
+    failing: set[int]
+
+    async def watermarks(self) -> dict[str, int]:
+        """How far the lanes have been read."""
+        assert self.running.stores.progress is not None
+        return {each.lane: each.watermark for each in await self.running.stores.progress.progress("trial")}
 
 
 @asynccontextmanager
@@ -86,18 +110,25 @@ async def consuming(
     workers: int = 1,
     linger_seconds: float = 0.0,
     limit: int = 8,
+    held: Sequence[int] = (),
+    failing: Sequence[int] = (),
 ) -> AsyncIterator[Trial]:
     service, clock, broker = Service("trial"), ManualClock(), Scripted(list(ready))
+    waiting, released, raising = set(held), asyncio.Event(), set(failing)
     transactions: list[list[int]] = []
     handled: dict[int, list[int]] = {}
 
-    @service.handles(Happened)
+    @service.handles(Happened, retry=Retry(attempts=1))
     async def handle(event: Happened, tx: Transaction) -> None:
         if id(tx.unit) not in handled:
             handled[id(tx.unit)] = []
             transactions.append(handled[id(tx.unit)])
             kept.append(tx.unit)
         handled[id(tx.unit)].append(event.number)
+        if event.number in waiting:
+            await released.wait()
+        if event.number in raising:
+            raise ValueError("planned")
 
     kept: list[object] = []
     settings = settings_for("trial")
@@ -116,8 +147,9 @@ async def consuming(
             )
         await runner.start()
         try:
-            yield Trial(runner, broker, clock, transactions)
+            yield Trial(runner, broker, clock, transactions, running, waiting, released, raising)
         finally:
+            released.set()
             await runner.stop()
 
 
@@ -149,6 +181,118 @@ async def test_where_transactions_go_side_by_side_a_free_worker_takes_its_own() 
     async with consuming(*batches, side_by_side=True, workers=2) as trial:
         await eventually(lambda: all(each.settled is not None for each in batches))
     assert trial.transactions == [[1], [2]]
+
+
+async def test_where_no_other_worker_is_free_what_is_ready_goes_together_there_too() -> None:
+    first = batch(0, 1)
+    async with consuming(first, side_by_side=True, workers=2, held=[1]) as trial:
+        await eventually(lambda: trial.broker.idle and trial.transactions == [[1]])
+        during = [batch(1, 2), batch(2, 3)]
+        trial.broker.bring(*during)
+        await eventually(lambda: during[0] not in trial.broker.ready)
+        trial.released.set()
+        await eventually(lambda: first.settled is not None and during[-1].settled is not None)
+        after = [batch(1, 4), batch(2, 5)]
+        trial.broker.bring(*after)
+        await eventually(lambda: all(each.settled is not None for each in after))
+    assert trial.transactions == [[1], [2, 3], [4], [5]]
+
+
+async def test_a_service_that_lingers_shares_transactions_whoever_is_free() -> None:
+    batches = [batch(0, 1), batch(1, 2)]
+    async with consuming(*batches, side_by_side=True, workers=2, linger_seconds=0.5) as trial:
+        await eventually(lambda: all(each.settled is not None for each in batches))
+    assert trial.transactions == [[1, 2]]
+
+
+async def test_workers_do_not_scatter_what_could_go_together() -> None:
+    batches = [batch(number, number) for number in range(1, 7)]
+    async with consuming(*batches, workers=4) as trial:
+        await eventually(lambda: all(each.settled is not None for each in batches))
+    assert trial.transactions == [[1, 2, 3, 4, 5, 6]]
+
+
+async def test_nothing_is_settled_before_the_commit_of_all() -> None:
+    batches = [batch(0, 1), batch(1, 2)]
+    async with consuming(*batches, held=[2]) as trial:
+        await eventually(lambda: trial.transactions == [[1, 2]])
+        assert [each.settled for each in batches] == [None, None]
+        await trial.runner.stop(0.0)
+        assert [each.settled for each in batches] == [0, 0]
+        assert await trial.watermarks() == {}
+
+
+async def test_a_partition_lost_meanwhile_keeps_no_other_from_being_settled() -> None:
+    batches = [batch(0, 1), batch(1, 2), batch(2, 3)]
+    batches[1].lost = True
+    async with consuming(*batches) as trial:
+        await eventually(lambda: all(each.settled is not None for each in batches))
+        last = batch(0, 4)
+        trial.broker.bring(last)
+        await eventually(lambda: last.settled is not None)
+    assert trial.transactions == [[1, 2, 3], [4]]
+    assert [each.settled for each in batches] == [1, 1, 1]
+    assert trial.runner.last_error is None
+
+
+async def test_where_one_fails_the_others_are_handled_all_the_same() -> None:
+    batches = [batch(0, 1, 2), batch(1, 3, 4), batch(2, 5)]
+    async with consuming(*batches, failing=[3]) as trial:
+        await eventually(lambda: all(each.settled is not None for each in batches))
+        (letter,) = await trial.running.stores.dead_letters.find(DeadLetterFilter())
+        assert await trial.watermarks() == {lane_name("elsewhere", 0): 2, lane_name("elsewhere", 1): 4} | {
+            lane_name("elsewhere", 2): 5
+        }
+    assert (letter.key, letter.reason) == ("k1", "attempts-exhausted")
+    assert trial.transactions[0] == [1, 2, 3]
+    assert [numbers for numbers in trial.transactions[1:] if numbers != [3]] == [[1], [2], [4], [5]]
+    assert [each.settled for each in batches] == [2, 2, 1]
+
+
+async def test_what_all_of_them_say_of_their_lanes_is_noted() -> None:
+    batches = [batch(0, 1, 2), batch(1, 3)]
+    async with consuming(*batches) as trial:
+        await eventually(lambda: all(each.settled is not None for each in batches))
+        assert await trial.watermarks() == {lane_name("elsewhere", 0): 2, lane_name("elsewhere", 1): 3}
+
+
+async def test_what_was_rolled_back_in_the_end_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches, failing = [batch(0, 1), batch(1, 2)], [True]
+    async with consuming() as trial:
+        database = type(trial.running.stores.database)
+        begin = database.begin
+
+        @asynccontextmanager
+        async def rolled_back_once(self: Any) -> AsyncIterator[Any]:
+            async with begin(self) as unit:
+                yield unit
+                if failing:
+                    raise ConcurrencyConflict(f"planned {failing.pop()}")
+
+        monkeypatch.setattr(database, "begin", rolled_back_once)
+        trial.broker.bring(*batches)
+        await eventually(lambda: all(each.settled is not None for each in batches))
+        assert await trial.watermarks() == {lane_name("elsewhere", 0): 1, lane_name("elsewhere", 1): 2}
+    assert trial.transactions == [[1, 2], [1], [2]]
+    assert [each.settled for each in batches] == [1, 1]
+
+
+@pytest.mark.parametrize("attempt", [2, 3])
+async def test_while_the_one_that_may_kill_is_handled_nothing_else_is_handed_out(attempt: int) -> None:
+    """Else the counts of healthy messages would rise with its own. Once, that is no matter yet."""
+    doubtful, other = batch(0, 1, attempt=attempt), batch(1, 2)
+    async with consuming(doubtful, workers=4, held=[1]) as trial:
+        await eventually(lambda: trial.transactions == [[1]])
+        trial.broker.bring(other)
+        if attempt == 2:
+            await eventually(lambda: not trial.broker.ready)
+        else:
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert trial.broker.ready == [other]
+        trial.released.set()
+        await eventually(lambda: other.settled is not None)
+    assert doubtful.settled == 1
 
 
 async def test_a_broker_that_goes_away_in_between_leaves_what_was_fetched() -> None:
