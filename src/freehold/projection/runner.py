@@ -203,7 +203,9 @@ class GenerationRunner(Runner):
                 self._doubts.passed(partition, end=True)
                 continue
             await self._applying.apply_alone(batch)
-            self._doubts.passed(partition, end=not batch.events)
+            end = self._head() if caps is None else caps[partition]
+            if batch.events or batch.through[partition] >= end:
+                self._doubts.passed(partition, end=not batch.events)
             self._moved()
             moved = True
         return moved

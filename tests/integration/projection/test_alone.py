@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.integration.projection.models import (
 
 from freehold import Retry, RunningService
 from freehold.errors import ConcurrencyConflict, OperationTimeout, Unavailable
+from freehold.eventstore.store import bucket_of
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.parking import Parking
 from freehold.projection.runner import GenerationRunner
@@ -114,6 +116,32 @@ async def test_what_says_nothing_of_an_event_does_not_count(url: str) -> None:
         assert failures == []
         assert await running.stores.checkpoints.parked() == []
         assert [row[1:] for row in await rows(running, model.accounts)] == [(10, 3, 3)]
+
+
+async def test_a_doubt_lasts_beyond_what_one_read_looks_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition's next event may be far away: a read that came to none has not passed what the batch had."""
+    monkeypatch.setattr("freehold.adapters.sqlite.events._WINDOW_MIN", 4)
+    url, model = f"sqlite:///{tmp_path}/bank.db", read_model()
+    names = [f"a{number}" for number in range(40)]
+    rare = next(each for each in names if bucket_of(f"account-{each}") % 4 == 0)
+    others = [each for each in names if bucket_of(f"account-{each}") % 4 != 0]
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await _left_behind(running, model)
+        for _ in range(2):
+            for other in others[:15]:
+                await append(running, other, 1)
+            await append(running, rare, 7)
+        stored = (await running.stores.events.read_all(0)).events
+        async with RunningService(model.service, settings_for(url)) as working:
+            begin, alone = working.stores.checkpoints.begin, set[int]()
+
+            async def noting(*given: Any, **named: int) -> Any:
+                alone.add(named.get("alone", 0))
+                return await begin(*given, **named)
+
+            monkeypatch.setattr(working.stores.checkpoints, "begin", noting)
+            await until(lambda: caught_up(working, model))
+        assert {each.position for each in stored if each.stream == f"account-{rare}"} <= alone
 
 
 async def test_an_outage_that_lasts_does_not_count(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
