@@ -135,9 +135,9 @@ async def test_a_doubt_lasts_beyond_what_one_read_looks_at(tmp_path: Path, monke
         async with RunningService(model.service, settings_for(url)) as working:
             begin, alone = working.stores.checkpoints.begin, set[int]()
 
-            async def noting(*given: Any, **named: int) -> Any:
+            async def noting(unit: Any, seen: Any, **named: int) -> Any:
                 alone.add(named.get("alone", 0))
-                return await begin(*given, **named)
+                return await begin(unit, seen, **named)
 
             monkeypatch.setattr(working.stores.checkpoints, "begin", noting)
             await until(lambda: caught_up(working, model))
