@@ -234,7 +234,8 @@ DAMAGES = [
     ),
     pytest.param(
         "overview",
-        "INSERT INTO freehold_parked VALUES ('customer-360', 1, 0, 'order-x', 1, 1, 'e', 'x.y', 'E', '', 1, 0, NULL)",
+        "INSERT INTO freehold_parked VALUES"
+        " ('customer-360', 1, 0, 'order-x', 1, 1, 'e', 'x.y', 'E', '', 1, 0, 0, NULL)",
         {"nothing-parked"},
         id="stream-parked",
     ),
