@@ -165,5 +165,5 @@ async def test_who_stood_idle_too_long_is_told_so(postgres_url: str, how: str) -
 
 async def _until_ended(stores: Stores, pid: int) -> None:
     async with asyncio.timeout(_ENOUGH_SECONDS), stores.database.direct() as sql:
-        while await sql.fetch("SELECT 1 FROM pg_stat_activity WHERE pid = $1", (pid,)):  # noqa: ASYNC110
+        while await sql.fetch("SELECT 1 FROM pg_stat_activity WHERE pid = $1", (pid,)):  # noqa: ASYNC110 - from outside
             await asyncio.sleep(0.02)

@@ -18,13 +18,12 @@ from tests.integration.projection.models import (
     settings_for,
     until,
 )
+from tests.integration.projection.unleased import unleased
 
 from freehold import Retry, RunningService
 from freehold.errors import ConcurrencyConflict, OperationTimeout, Unavailable
 from freehold.eventstore.store import bucket_of
 from freehold.projection.declaration import ProjectionWrite
-from freehold.projection.parking import Parking
-from freehold.projection.runner import GenerationRunner
 from freehold.projection.store import ParkedKey
 
 _ATTEMPTS = 3
@@ -189,7 +188,7 @@ async def test_a_stop_does_not_count(url: str) -> None:
         await append(running, "a", 7)
         for _ in range(_ATTEMPTS + 1):
             stores = running.stores
-            runner = await _unleased(running, model, await stores.events.head())
+            runner = await unleased(running, model, await stores.events.head())
             await runner.start()
             async with asyncio.timeout(60):
                 await under_way.wait()
@@ -215,7 +214,7 @@ async def test_two_that_go_event_by_event_at_once_park_nothing(url: str) -> None
         for number in range(6):
             await append(running, f"a{number}", *range(5))
         head = await running.stores.events.head()
-        runners = [await _unleased(running, model, head) for _ in range(2)]
+        runners = [await unleased(running, model, head) for _ in range(2)]
         for runner in runners:
             await runner.start()
         await until(lambda: caught_up(running, model))
@@ -243,18 +242,3 @@ async def test_the_usual_way_writes_nothing_down(url: str, monkeypatch: pytest.M
         await append(running, "a1", *range(20))
         await until(lambda: caught_up(running, model))
         assert 1 <= len(begun) <= model.projection.partitions
-
-
-async def _unleased(running: RunningService, model: ReadModel, head: int) -> GenerationRunner:
-    stores = running.stores
-    (generation,) = await stores.checkpoints.generations("accounts")
-    return GenerationRunner(
-        generation,
-        model.projection,
-        running.post,
-        stores.events,
-        stores.checkpoints,
-        Parking(model.projection, running.post, stores.events, stores.checkpoints, stores.audit),
-        held=lambda: range(4),
-        head=lambda: head,
-    )

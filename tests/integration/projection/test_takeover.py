@@ -19,12 +19,11 @@ from tests.integration.projection.models import (
     settings_for,
     until,
 )
+from tests.integration.projection.unleased import unleased
 
 from freehold import RunningService
 from freehold.errors import Unavailable
 from freehold.eventstore.store import bucket_of
-from freehold.projection.parking import Parking
-from freehold.projection.runner import GenerationRunner
 
 _KILLS = 4
 _APPENDS = 60
@@ -184,7 +183,7 @@ async def test_two_that_believe_to_hold_it_do_it_once(url: str) -> None:
         for number in range(60):
             await append(one, f"a{number % 9}", *range(5))
         head = await one.stores.events.head()
-        runners = [await _unleased(each, model, head) for each in (one, other, one)]
+        runners = [await unleased(each, model, head) for each in (one, other, one)]
         for runner in runners:
             await runner.start()
         await until(lambda: caught_up(one, model))
@@ -193,18 +192,3 @@ async def test_two_that_believe_to_hold_it_do_it_once(url: str) -> None:
         await _assert_together(one, model)
         await _assert_folded(one, model)
         assert await one.stores.checkpoints.parked() == []
-
-
-async def _unleased(running: RunningService, model: ReadModel, head: int) -> GenerationRunner:
-    stores = running.stores
-    (generation,) = await stores.checkpoints.generations("accounts")
-    return GenerationRunner(
-        generation,
-        model.projection,
-        running.post,
-        stores.events,
-        stores.checkpoints,
-        Parking(model.projection, running.post, stores.events, stores.checkpoints, stores.audit),
-        held=lambda: range(4),
-        head=lambda: head,
-    )

@@ -41,7 +41,7 @@ class Brake:
     async def hold(self) -> None:
         """Return later, while it is on."""
         if self.on:
-            await asyncio.sleep(self._source.uniform(*LATE_SECONDS))
+            await asyncio.sleep(self._source.uniform(*LATE_SECONDS))  # the slowness itself, not a wait for something
 
 
 def braked(stores: Stores, brake: Brake) -> Stores:
