@@ -204,7 +204,7 @@ class InboxMachine(RuleBasedStateMachine):
     def prune(self, older_than_seconds: int) -> None:
         before = self.harness.clock.now() - timedelta(seconds=older_than_seconds)
         old = [key for key, (_, _, at) in self.model.receipts.items() if at < before]
-        assert self.run(self.stores.inbox.prune(older_than_seconds, 100)) == len(old)
+        assert self.run(self.stores.inbox.prune(_CONSUMER, older_than_seconds, 100)) == len(old)
         for key in old:
             del self.model.receipts[key]
 

@@ -195,13 +195,25 @@ class ReceiptsConformance:
         await receive(stores, *(arrival(f"old {number}") for number in range(5)))
         harness.clock.advance(600)
         await receive(stores, arrival("young"))
-        assert await stores.inbox.prune(601, limit=100) == 0
+        assert await stores.inbox.prune(_CONSUMER, 601, limit=100) == 0
         assert await words(stores, arrival("old 0"), arrival("young")) == [DUPLICATE, DUPLICATE]
         harness.clock.advance(2)
-        assert await stores.inbox.prune(601, limit=3) == 3
-        assert await stores.inbox.prune(601, limit=3) == 2
-        assert await stores.inbox.prune(601, limit=3) == 0
+        assert await stores.inbox.prune(_CONSUMER, 601, limit=3) == 3
+        assert await stores.inbox.prune(_CONSUMER, 601, limit=3) == 2
+        assert await stores.inbox.prune(_CONSUMER, 601, limit=3) == 0
         assert await words(stores, arrival("young")) == [DUPLICATE]
+
+    async def test_a_consumer_prunes_its_own_receipts_only(self, harness: StoresHarness) -> None:
+        """Consumers of one database have windows of their own: what one prunes is no fresh message to another."""
+        stores = harness.first
+        for consumer in ("billing", _CONSUMER):
+            await receive(stores, *(arrival(f"old {number}") for number in range(3)), consumer=consumer)
+        harness.clock.advance(600)
+        assert await stores.inbox.prune("billing", 60, limit=2) == 2
+        assert await stores.inbox.prune("billing", 60, limit=100) == 1
+        assert await stores.inbox.prune("billing", 60, limit=100) == 0
+        assert await words(stores, *(arrival(f"old {number}") for number in range(3))) == [DUPLICATE] * 3
+        assert await words(stores, arrival("old 0"), consumer="billing") == [FRESH]
 
     async def test_any_text_is_a_key(self, harness: StoresHarness) -> None:
         """Keys come from others: quotes, other scripts and long ones are keys like any."""

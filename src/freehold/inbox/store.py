@@ -134,5 +134,7 @@ class InboxStore(Protocol):
     async def stats(self) -> DeferredStats:
         """How much is deferred."""
 
-    async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete receipts that are older than the window, `limit` at most; returns how many."""
+    async def prune(self, consumer: str, older_than_seconds: float, limit: int) -> int:
+        """Delete receipts of a consumer that are older than its window, `limit` at most; returns how many. Those of
+        other consumers stay: several may share a database, each with a window of its own.
+        """

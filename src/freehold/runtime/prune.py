@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from freehold.binding import Stores
 from freehold.clock import Clock
@@ -31,7 +32,7 @@ class PruneRunner(Runner):
         self.deleted: dict[str, int] = {}
         self._interval_seconds = settings.prune_interval_seconds
         self._targets: Mapping[str, tuple[Prune, float]] = {
-            "inbox": (stores.inbox.prune, settings.dedup_window_seconds),
+            "inbox": (partial(stores.inbox.prune, settings.service), settings.dedup_window_seconds),
             "dead-letters": (stores.dead_letters.prune, settings.dead_letter_retention_seconds),
             "sagas": (stores.sagas.prune, settings.saga_retention_seconds),
             "reconciliations": (stores.reconciliations.prune, settings.dead_letter_retention_seconds),

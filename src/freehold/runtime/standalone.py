@@ -164,5 +164,7 @@ class Inbox:
         return receipts[0].status is ReceiptStatus.FRESH
 
     async def prune(self, older_than_seconds: float, *, limit: int = 1000) -> int:
-        """Delete receipts older than this, `limit` at most; returns how many. Call it now and then."""
-        return await self._stores.inbox.prune(older_than_seconds, limit)
+        """Delete receipts of this consumer that are older than this, `limit` at most; returns how many. Those of other
+        consumers in the database stay. Call it now and then.
+        """
+        return await self._stores.inbox.prune(self._consumer, older_than_seconds, limit)

@@ -203,7 +203,7 @@ async def test_the_servers_time_rules_where_no_clock_is_given(stores: Stores) ->
     assert await stores.sagas.next_due_seconds() == 0.0
     async with stores.database.begin() as unit:
         assert len(await stores.sagas.claim_due(unit, 10)) == 1
-    assert await stores.inbox.prune(60.0, 10) == 0
+    assert await stores.inbox.prune("o", 60.0, 10) == 0
 
 
 @pytest.fixture
@@ -294,7 +294,8 @@ async def _every_call(stores: Stores) -> None:
     for sought in (SagaFilter(), SagaFilter(key="k"), SagaFilter(definition="d", status=SagaStatus.RUNNING)):
         await stores.sagas.find(sought)
     await stores.dead_letters.count()
-    for store in (stores.inbox, stores.dead_letters, stores.sagas, stores.idempotency):
+    await stores.inbox.prune("orders", 60.0, 10)
+    for store in (stores.dead_letters, stores.sagas, stores.idempotency):
         await store.prune(60.0, 10)
     await stores.sagas.next_due_seconds()
     (claimed,) = await stores.inbox.claim_due("orders", 1, 60.0)

@@ -47,6 +47,28 @@ async def test_what_is_published_in_a_users_session_shares_its_fate(tmp_path: Pa
     await engine.dispose()
 
 
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.servers)])
+async def test_an_inbox_prunes_its_own_receipts_only(
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if engine == "sqlite":
+        url = f"sqlite:///{tmp_path}/shared.db"
+        native = f"sqlite+aiosqlite:///{tmp_path}/shared.db"
+    else:
+        url = request.getfixturevalue("postgres_url")
+        native = url.replace("postgresql:", "postgresql+asyncpg:")
+    users = create_async_engine(native)
+    async with Inbox("mails", url) as mails, Inbox("bills", url) as bills:
+        async with AsyncSession(users) as session, session.begin():
+            assert await mails.first_time(session, "m-1")
+            assert await bills.first_time(session, "m-1")
+        assert await mails.prune(-60.0) == 1
+        async with AsyncSession(users) as session, session.begin():
+            assert await mails.first_time(session, "m-1")
+            assert not await bills.first_time(session, "m-1")
+    await users.dispose()
+
+
 async def test_a_receipt_in_a_users_session_shares_its_fate(tmp_path: Path) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/reader.db")
     message_id = uuid4()

@@ -39,12 +39,13 @@ async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
     await stores.database.upgrade()
     settings = settings_for("trial")
 
-    async def receive(key: str) -> ReceiptStatus:
+    async def receive(key: str, consumer: str = "trial") -> ReceiptStatus:
         async with stores.database.begin() as unit:
-            return (await stores.inbox.receive(unit, "trial", [Arrival(key, "t.events", key)]))[0].status
+            return (await stores.inbox.receive(unit, consumer, [Arrival(key, "t.events", key)]))[0].status
 
     for number in range(1500):
         assert await receive(f"old {number}") is ReceiptStatus.FRESH
+    assert await receive("old 7", "neighbour") is ReceiptStatus.FRESH
     clock.advance(settings.dedup_window_seconds - 1.0)
     assert await receive("young") is ReceiptStatus.FRESH
     assert await receive("old 7") is ReceiptStatus.DUPLICATE
@@ -55,4 +56,6 @@ async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
     await runner.stop()
     assert set(runner.deleted) >= {"dead-letters", "sagas", "reconciliations", "replays", "idempotency"}
     assert await receive("young") is ReceiptStatus.DUPLICATE
+    # A consumer that has its receipts in the same database, with a window of its own.
+    assert await receive("old 7", "neighbour") is ReceiptStatus.DUPLICATE
     await stores.database.close()

@@ -143,12 +143,16 @@ class MemoryInboxStore(InboxStore):
             pending=len(rows), keys=len(_heads(row.message for row in rows)), oldest_seconds=max(ages, default=0.0)
         )
 
-    async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete old receipts, oldest first."""
+    async def prune(self, consumer: str, older_than_seconds: float, limit: int) -> int:
+        """Delete old receipts of a consumer, oldest first."""
         before = self._database.later(-older_than_seconds)
         async with self._database.begin() as unit:
             receipts = unit.rows(_RECEIPTS)
-            old = sorted((row.received_at, key) for key, row in receipts.items() if row.received_at < before)
+            old = sorted(
+                (row.received_at, key)
+                for key, row in receipts.items()
+                if key[0] == consumer and row.received_at < before
+            )
             return sum(receipts.remove(key) for _, key in old[:limit])
 
 

@@ -56,10 +56,10 @@ FROM (SELECT count(*) AS pending, min(deferred_at) AS oldest FROM freehold_defer
 """
         self._prune = f"""\
 WITH old AS MATERIALIZED (
-    SELECT consumer, receipt_key FROM freehold_inbox WHERE received_at < {dialect.later_sql(now, 2)}
+    SELECT receipt_key FROM freehold_inbox WHERE consumer = $4 AND received_at < {dialect.later_sql(now, 2)}
     ORDER BY received_at LIMIT $3 {dialect.lock_free_rows}
 )
-DELETE FROM freehold_inbox WHERE (consumer, receipt_key) IN (SELECT consumer, receipt_key FROM old) RETURNING 1"""
+DELETE FROM freehold_inbox WHERE consumer = $4 AND receipt_key IN (SELECT receipt_key FROM old) RETURNING 1"""
 
     @abstractmethod
     async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
@@ -127,10 +127,10 @@ DELETE FROM freehold_inbox WHERE (consumer, receipt_key) IN (SELECT consumer, re
             ((pending, keys, oldest),) = await sql.fetch(self._stats, (self._dialect.now(),))
         return DeferredStats(pending=int(pending), keys=keys, oldest_seconds=max(0.0, float(oldest or 0.0)))
 
-    async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete old receipts, oldest first; those that others delete just now are passed over."""
+    async def prune(self, consumer: str, older_than_seconds: float, limit: int) -> int:
+        """Delete old receipts of a consumer, oldest first; those that others delete just now are passed over."""
         async with self._database.direct() as sql:
-            return len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit)))
+            return len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit, consumer)))
 
     def _message(self, row: Row) -> DeferredMessage:
         position, consumer, topic, key, receipt_key, document, attempts, due_at, reason = row
