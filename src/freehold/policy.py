@@ -1,12 +1,25 @@
-"""Pure decisions on failure: try again after so long, or give up. Foundation: standard library only."""
+"""Pure decisions on failure: try again after so long, or give up. Foundation: standard library and the errors."""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final, Self, TypeAlias
 
-__all__ = ["GiveUp", "Retry", "RetryAfter", "RetryDecision"]
+from freehold.errors import DeclarationError
+
+__all__ = ["GiveUp", "InvalidRetry", "Retry", "RetryAfter", "RetryDecision", "causes_of"]
+
+ExceptionTypes: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
+_DELAY_SECONDS_MAX: Final = 366 * 86400.0
+_ATTEMPTS_MAX: Final = 2**31
+_LINKS_MAX: Final = 1000
+
+
+class InvalidRetry(DeclarationError, ValueError):
+    """A `Retry` is declared with values that cannot be meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +41,141 @@ RetryDecision = RetryAfter | GiveUp
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Exponential backoff with full jitter, by exception type.
+    """Exponential backoff with jitter, by exception type. `Retry.fixed(5.0)` waits the same time before each attempt.
 
     `attempts` counts the first one. The delay before attempt n+1 is drawn from `[d/2, d]`, d being
     `min(delay_seconds * multiplier**(n-1), delay_seconds_max)`: half is kept, so that backing off really does, and half
-    is drawn, so that replicas do not come back together. `never` wins over `only`; both match subclasses.
+    is drawn, so that replicas do not come back together. With `jitter=False` it is d itself.
+
+    `only` and `never` take one exception type or several, and match subclasses. `never` wins. Both look at what was
+    raised and at what it was raised from: its causes and contexts, the driver's exception that SQLAlchemy keeps in
+    `orig`, and the members of an exception group (`only` must match each of them, `never` any). So
+    `never=IntegrityError` holds for the `DatabaseError` that a store makes of it. Raises `InvalidRetry`, which is a
+    `DeclarationError` and a `ValueError`.
     """
 
     attempts: int = 5
     delay_seconds: float = 0.2
     multiplier: float = 2.0
     delay_seconds_max: float = 60.0
-    only: tuple[type[BaseException], ...] = (Exception,)
-    never: tuple[type[BaseException], ...] = ()
+    only: ExceptionTypes = (Exception,)
+    never: ExceptionTypes = ()
+    jitter: bool = True
     draw: Callable[[], float] = field(default=random.random, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot be meant."""
-        if self.attempts < 1:
-            msg = f"Retry.attempts must be at least 1, not {self.attempts}: it counts the first attempt"
-            raise ValueError(msg)
+        """Refuse numbers and types that cannot be meant."""
+        if not _is_whole(self.attempts) or not 1 <= self.attempts <= _ATTEMPTS_MAX:
+            raise InvalidRetry("Retry.attempts must be a whole number of 1 or more: it counts the first attempt")
+        for name in ("delay_seconds", "multiplier", "delay_seconds_max"):
+            _check_number(name, getattr(self, name))
         if self.delay_seconds < 0 or self.multiplier < 1 or self.delay_seconds_max < self.delay_seconds:
-            msg = "Retry needs 0 <= delay_seconds <= delay_seconds_max and multiplier >= 1"
-            raise ValueError(msg)
+            raise InvalidRetry("Retry needs 0 <= delay_seconds <= delay_seconds_max and multiplier >= 1")
+        if self.delay_seconds_max > _DELAY_SECONDS_MAX:
+            raise InvalidRetry("Retry.delay_seconds_max must be a year or less")
+        if not _is_bool(self.jitter):
+            raise InvalidRetry("Retry.jitter must be true or false")
+        object.__setattr__(self, "only", _types("only", self.only))
+        object.__setattr__(self, "never", _types("never", self.never))
+
+    @classmethod
+    def fixed(
+        cls, seconds: float, *, attempts: int = 5, only: ExceptionTypes = (Exception,), never: ExceptionTypes = ()
+    ) -> Self:
+        """The same delay before each attempt, without growth and without jitter. Raises `InvalidRetry`."""
+        return cls(
+            attempts=attempts,
+            delay_seconds=seconds,
+            multiplier=1.0,
+            delay_seconds_max=seconds,
+            only=only,
+            never=never,
+            jitter=False,
+        )
 
     def decide(self, attempt: int, error: BaseException | None = None) -> RetryDecision:
         """Say what follows after `attempt` (from 1) failed, with `error` where there is one."""
-        if error is not None and (isinstance(error, self.never) or not isinstance(error, self.only)):
+        if error is not None and not self._retries(error):
             return GiveUp(f"{type(error).__name__} is not retried")
         if attempt >= self.attempts:
             return GiveUp(f"all {self.attempts} attempts failed")
-        exponent = min(attempt - 1, 64)
-        ceiling = min(self.delay_seconds * self.multiplier**exponent, self.delay_seconds_max)
-        return RetryAfter(ceiling * (0.5 + 0.5 * self.draw()))
+        ceiling = self._ceiling(attempt)
+        return RetryAfter(ceiling * (0.5 + 0.5 * self.draw()) if self.jitter else ceiling)
+
+    def _ceiling(self, attempt: int) -> float:
+        try:
+            return min(self.delay_seconds * self.multiplier ** min(attempt - 1, 64), self.delay_seconds_max)
+        except OverflowError:
+            return self.delay_seconds_max if self.delay_seconds else 0.0
+
+    def _retries(self, error: BaseException) -> bool:
+        if any(isinstance(each, self.never) for each in causes_of(error)):
+            return False
+        # A cancellation or an exit is none of the policy's, whatever was being handled when it came.
+        return isinstance(error, self.only) or (isinstance(error, Exception) and _all_match(error, self.only))
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it was raised from: causes, contexts that are not suppressed, the driver's exception that
+    SQLAlchemy keeps in `orig`, and the members of groups; each once, the error itself first.
+    """
+    seen: set[int] = set()
+    left = [error]
+    while left and len(seen) < _LINKS_MAX:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        left.extend(reversed([*_members(each), *_raised_from(each)]))
+
+
+def _all_match(error: BaseException, types: ExceptionTypes) -> bool:
+    """Whether the error matches, what it was raised from, or every member of it where it is a group."""
+    seen: set[int] = set()
+    left = [error]
+    while left and len(seen) < _LINKS_MAX:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        members = _members(each)
+        if isinstance(each, types) or (members and all(_all_match(member, types) for member in members)):
+            return True
+        left.extend(_raised_from(each))
+    return False
+
+
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _raised_from(error: BaseException) -> Iterable[BaseException]:
+    origin = getattr(error, "orig", None)
+    if isinstance(origin, BaseException):
+        yield origin
+    if error.__cause__ is not None:
+        yield error.__cause__
+    elif error.__context__ is not None and not error.__suppress_context__:
+        yield error.__context__
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not _is_bool(value)
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _check_number(name: str, value: object) -> None:
+    if _is_bool(value) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidRetry(f"Retry.{name} must be a finite number")
+
+
+def _types(name: str, value: object) -> tuple[type[BaseException], ...]:
+    found = tuple(value) if isinstance(value, tuple | list | set | frozenset) else (value,)
+    for each in found:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise InvalidRetry(f"Retry.{name} takes exception types", hint=f"{name}=(TimeoutError, KeyError)")
+    return found

@@ -92,7 +92,11 @@ class Attempts:
         """What the policy decides on: the handler's own error, in Freehold's words where it is the database's."""
         if not isinstance(error, HandlerFailed):
             return error
-        return self._dispatcher.post.database.diagnose(error.error) or error.error
+        known = self._dispatcher.post.database.diagnose(error.error)
+        if known is None:
+            return error.error
+        known.__cause__ = error.error
+        return known
 
     async def _try(self, work: Work, claimed: DeferredMessage | None) -> Exception | None:
         try:

@@ -224,8 +224,12 @@ class ConsumerRunner(Runner):
         except Stopping:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is found out one by one
-            await self._one_by_one(works, error)
-            await self._attempts.hold(lambda: self._dispatcher.advance(heard))
+            failure = error
+        else:
+            return
+        # Outside of `except`: what is raised from here on must not count as raised from this.
+        await self._one_by_one(works, failure)
+        await self._attempts.hold(lambda: self._dispatcher.advance(heard))
 
     async def _one_by_one(self, works: Sequence[Work], error: Exception) -> None:
         if len(works) == 1:

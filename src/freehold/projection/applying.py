@@ -77,12 +77,15 @@ class Applying:
                 if isinstance(known, OperationTimeout) and self._tried(batch):
                     self._doubts.cast(batch.partition_of(batch.events[0]))
                 raise
-            if len(batch.events) == 1:
-                await self._park(batch, known)
-                return
-            first, second = batch.halves()
-            await self.apply(first)
-            await self.apply(second)
+        else:
+            return
+        # Outside of `except`: what is raised from here on must not count as raised from this.
+        if len(batch.events) == 1:
+            await self._park(batch, known)
+            return
+        first, second = batch.halves()
+        await self.apply(first)
+        await self.apply(second)
 
     async def apply_alone(self, batch: Batch) -> None:
         """Apply a batch of one event, or none, behind somebody who did not come back."""
@@ -166,7 +169,11 @@ class Applying:
         return self.handling and any(event.stream not in self._at.parked for event in batch.events)
 
     def _known(self, error: BaseException) -> BaseException:
-        return self._post.database.diagnose(error) or error
+        known = self._post.database.diagnose(error)
+        if known is None:
+            return error
+        known.__cause__ = error
+        return known
 
     async def _park(self, batch: Batch, error: BaseException, attempts: int = 1) -> None:
         """Park the stream of the one event that fails by itself, in the transaction in which it is passed over."""

@@ -278,7 +278,10 @@ class Taking:
                 await applier.sink([event])
                 await applier.apply(tx, [event], seen.state)
         except Exception as error:
-            known = self._post.database.diagnose(error) or error
+            known = self._post.database.diagnose(error)
+            if known is None:
+                raise _Failed(event, error) from error
+            known.__cause__ = error
             if is_transient(known) and not isinstance(known, OperationTimeout):
                 raise
             raise _Failed(event, known) from error
