@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from freehold.adapters.nats.connection import ApiError, NatsConnection
+from freehold.adapters.nats.connection import NatsConnection
+from freehold.adapters.nats.errors import NAME_IN_USE, STREAM_NOT_FOUND, ApiError
 from freehold.adapters.nats.follow import Follower
 from freehold.adapters.nats.identity import count_strangers
 from freehold.adapters.nats.lag import read_lag
@@ -38,9 +39,6 @@ __all__ = ["NatsBroker"]
 _MESSAGE_BYTES_MAX: Final = 1_048_576
 # The server counts headers as part of a message.
 _HEADER_BYTES: Final = 1024
-_TOO_LARGE: Final = 10054
-_IN_USE: Final = 10058
-_NOT_FOUND: Final = 10059
 _OLDEST_VERSION: Final = (2, 9)
 
 
@@ -53,7 +51,6 @@ class NatsBroker:
         self._clock = clock
         self._names = Names(options.prefix)
         self._partitions = options.partitions
-        self._message_bytes_max = _MESSAGE_BYTES_MAX - _HEADER_BYTES
         self._members: list[GroupMember] = []
         self._connection: NatsConnection | None = None
         self._publisher: Publisher | None = None
@@ -67,7 +64,7 @@ class NatsBroker:
             durable=True,
             several_processes=True,
             confirm_survives="process-kill",
-            message_bytes_max=self._message_bytes_max,
+            message_bytes_max=self._message_bytes_max(),
             redelivery_horizon_seconds=self._options.retention_seconds,
         )
 
@@ -89,7 +86,6 @@ class NatsBroker:
         except BaseException:
             await connection.close()
             raise
-        self._message_bytes_max = min(self._message_bytes_max, connection.message_bytes_max - _HEADER_BYTES)
         self._connection, self._publisher = connection, publisher
 
     async def close(self) -> None:
@@ -122,7 +118,7 @@ class NatsBroker:
             publications = [self._publication(messages[index]) for index in sendable]
             results = await publisher.publish(publications, remaining) if publications else []
             for index, result in zip(sendable, results, strict=True):
-                outcome = self._outcome(messages[index], result)
+                outcome = self._outcome(result)
                 outcomes[index] = outcome
                 if isinstance(outcome, PublishFailed):
                     failed.add((messages[index].topic, messages[index].key))
@@ -216,12 +212,12 @@ class NatsBroker:
         try:
             found = await connection.ask(f"STREAM.INFO.{name}")
         except ApiError as error:
-            if error.number != _NOT_FOUND:
+            if error.number != STREAM_NOT_FOUND:
                 raise
             try:
                 found = await connection.ask(f"STREAM.CREATE.{name}", config)
             except ApiError as raced:
-                if raced.number != _IN_USE:
+                if raced.number != NAME_IN_USE:
                     raise
                 found = await connection.ask(f"STREAM.INFO.{name}")
         stored: dict[str, Any] = found["config"]
@@ -233,7 +229,7 @@ class NatsBroker:
         key = (message.topic, message.key)
         if key in failed:
             error: FreeholdError = Unavailable("a message before it with the same key was not stored")
-        elif len(message.document) > self._message_bytes_max:
+        elif len(message.document) > self._message_bytes_max():
             error = self._too_large(message)
         elif not self._names.carries(message.topic):
             # The topic may come from a request's `reply_to`: one message is refused, not the whole call.
@@ -250,20 +246,19 @@ class NatsBroker:
         place = Place(message.topic, stable_hash(message.key) % self._partitions)
         return Publication(self._names.message(place), message.document, {"Nats-Msg-Id": str(message.id)})
 
-    def _outcome(self, message: Outgoing, result: Any) -> PublishOutcome:
+    def _outcome(self, result: Any) -> PublishOutcome:
         if not isinstance(result, FreeholdError):
             return Stored(duplicate=bool(result.get("duplicate")))
-        if isinstance(result, ApiError):
-            return PublishFailed(
-                self._too_large(message)
-                if result.number == _TOO_LARGE
-                else MessageRejected(f"NATS refused message {message.id}", hint=result.message)
-            )
         return PublishFailed(result)
+
+    def _message_bytes_max(self) -> int:
+        """What the server takes now: a restarted one may take less, and the driver then refuses a whole call."""
+        told = self._connection.message_bytes_max if self._connection is not None else _MESSAGE_BYTES_MAX
+        return min(_MESSAGE_BYTES_MAX, told) - _HEADER_BYTES
 
     def _too_large(self, message: Outgoing) -> MessageRejected:
         return MessageRejected(
-            f"message {message.id} is larger than {self._message_bytes_max} bytes", hint="send a reference"
+            f"message {message.id} is larger than {self._message_bytes_max()} bytes", hint="send a reference"
         )
 
 

@@ -1,4 +1,4 @@
-"""One connection to NATS, and its errors in our words. Adapter: imports the driver.
+"""One connection to NATS. Adapter: imports the driver and its package.
 
 Nothing is sent while the connection is down: what a caller was told to be unavailable must not arrive later.
 """
@@ -7,43 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from freehold.errors import BrokerError, OperationTimeout, Unavailable
+from freehold.adapters.nats.errors import raise_error, translated
+from freehold.errors import Unavailable
 
-__all__ = ["ApiError", "NatsConnection", "encode", "raise_error", "translated"]
+__all__ = ["NatsConnection", "encode"]
 
 # A fraction of a second serves the driver well, though it declares whole ones.
 _RECONNECT_WAIT_SECONDS: Final[Any] = 0.2
 _PING_SECONDS: Final = 2
 _PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 _HINT: Final = "is nats-server running, with JetStream (-js)?"
-
-
-class ApiError(BrokerError):
-    """JetStream answered with an error; `number` is its err_code."""
-
-    def __init__(self, number: int, description: str) -> None:
-        super().__init__(f"NATS refused: {description} ({number})")
-        self.number = number
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Raise the driver's errors as ours."""
-    try:
-        yield
-    except (TimeoutError, nats.errors.TimeoutError) as error:
-        raise OperationTimeout("NATS did not answer in time", hint=_HINT) from error
-    except (nats.errors.Error, OSError) as error:
-        raise Unavailable(f"NATS cannot be reached ({type(error).__name__})", hint=_HINT) from error
 
 
 class NatsConnection:
@@ -157,16 +138,6 @@ class NatsConnection:
 def encode(value: Mapping[str, Any]) -> bytes:
     """Encode a request or record."""
     return msgspec.json.encode(value)
-
-
-def raise_error(answer: Mapping[str, Any]) -> None:
-    """Raise what JetStream answered, if it is an error: `Unavailable` for those that pass."""
-    error = answer.get("error")
-    if error is None:
-        return
-    if error.get("code") in {408, 429, 503}:
-        raise Unavailable(f"NATS: {error.get('description')}", hint="wait, or give JetStream more room")
-    raise ApiError(int(error.get("err_code", 0)), str(error.get("description")))
 
 
 async def _ignore(_error: Exception) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from nats.aio.msg import Msg
 
-from freehold.adapters.nats.connection import ApiError, NatsConnection, encode
+from freehold.adapters.nats.connection import NatsConnection, encode
+from freehold.adapters.nats.errors import ApiError
 from freehold.adapters.nats.identity import read_identity
 from freehold.adapters.nats.names import Names
 from freehold.clock import Clock

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from nats.aio.msg import Msg
 
-from freehold.adapters.nats.connection import ApiError, NatsConnection
+from freehold.adapters.nats.connection import NatsConnection
+from freehold.adapters.nats.errors import ApiError
 from freehold.adapters.nats.names import Names
 from freehold.adapters.nats.snapshot import snapshot
 from freehold.errors import Unavailable

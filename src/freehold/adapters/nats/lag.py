@@ -10,7 +10,8 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from freehold.adapters.nats.connection import ApiError, NatsConnection, encode
+from freehold.adapters.nats.connection import NatsConnection, encode
+from freehold.adapters.nats.errors import ApiError
 from freehold.adapters.nats.identity import LogIdentity, read_identity
 from freehold.adapters.nats.log import read_record
 from freehold.adapters.nats.names import Names

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from nats.aio.msg import Msg
 
-from freehold.adapters.nats.connection import ApiError, NatsConnection, encode
+from freehold.adapters.nats.connection import NatsConnection, encode
+from freehold.adapters.nats.errors import WRONG_LAST_SEQUENCE, ApiError
 from freehold.adapters.nats.follow import Follower
 from freehold.adapters.nats.identity import read_identity
 from freehold.adapters.nats.names import Names
@@ -25,7 +26,6 @@ __all__ = ["NatsLog", "read_record"]
 
 _log = logging.getLogger("freehold.nats")
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
-_WRONG_LAST_SEQUENCE: Final = 10071
 
 
 def read_record(place: Place, message: Msg, number: int) -> PlaceRecord:
@@ -201,4 +201,4 @@ def _encode(owner: str, position: int, attempts: int, made_at: str) -> bytes:
 
 
 def _is_conflict(result: Mapping[str, Any] | FreeholdError) -> bool:
-    return isinstance(result, ApiError) and result.number == _WRONG_LAST_SEQUENCE
+    return isinstance(result, ApiError) and result.number == WRONG_LAST_SEQUENCE

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 from nats.aio.msg import Msg
 
-from freehold.adapters.nats.connection import ApiError, NatsConnection, raise_error
+from freehold.adapters.nats.connection import NatsConnection
+from freehold.adapters.nats.errors import publish_error
 from freehold.errors import FreeholdError, OperationTimeout, Unavailable
 
 __all__ = ["Publication", "Publisher"]
@@ -68,7 +69,7 @@ class Publisher:
     async def publish(
         self, publications: Sequence[Publication], timeout_seconds: float
     ) -> Sequence[Mapping[str, Any] | FreeholdError]:
-        """Send all at once and wait for all; each gets a confirmation, or an error (`Unavailable`, `ApiError`)."""
+        """Send all at once and wait for all; each gets a confirmation, or an error: what `publish_error` makes."""
         round_ = _Round(len(publications))
         tokens: list[str] = []
         try:
@@ -85,7 +86,7 @@ class Publisher:
         return [result if result is not None else missing for result in round_.results]
 
     async def publish_one(self, publication: Publication, timeout_seconds: float) -> Mapping[str, Any]:
-        """Store one. Raises `Unavailable`, `ApiError`."""
+        """Store one. Raises what `publish_error` makes."""
         (result,) = await self.publish([publication], timeout_seconds)
         if isinstance(result, FreeholdError):
             raise result
@@ -111,9 +112,4 @@ class Publisher:
             round_.answer(index, Unavailable("no stream takes this message", hint="is JetStream enabled?"))
             return
         answer = msgspec.json.decode(message.data)
-        try:
-            raise_error(answer)
-        except (ApiError, Unavailable) as error:
-            round_.answer(index, error)
-        else:
-            round_.answer(index, answer)
+        round_.answer(index, publish_error(answer) or answer)

@@ -9,7 +9,8 @@ from typing import Final
 
 from nats.aio.msg import Msg
 
-from freehold.adapters.nats.connection import ApiError, NatsConnection, encode
+from freehold.adapters.nats.connection import NatsConnection, encode
+from freehold.adapters.nats.errors import ApiError
 from freehold.errors import OperationTimeout, Unavailable
 from freehold.ids import new_id
 
