@@ -6,10 +6,10 @@ This is the only place that loads adapters. Each entry point in the group `freeh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from freehold.aggregate.store import SnapshotStore
@@ -21,6 +21,7 @@ from freehold.database import Database, DatabaseOptions
 from freehold.deadletters.store import DeadLetterStore
 from freehold.errors import ConfigurationError, MissingDriver
 from freehold.eventstore.store import EventStore
+from freehold.fields import options_of
 from freehold.http.store import IdempotencyStore
 from freehold.inbox.store import InboxStore
 from freehold.leases.store import LeaseStore
@@ -86,26 +87,41 @@ class BrokerAdapter(Protocol):
 
 
 def open_stores(
-    url: str, options: DatabaseOptions | None = None, migrations: Sequence[Migration] = (), clock: Clock | None = None
+    url: str,
+    options: DatabaseOptions | Mapping[str, Any] | None = None,
+    migrations: Sequence[Migration] = (),
+    clock: Clock | None = None,
 ) -> Stores:
-    """Make the stores for a database URL (`sqlite:///orders.db`, `postgresql://…`), not connected yet."""
+    """Make the stores for a database URL (`sqlite:///orders.db`, `postgresql://…`), not connected yet.
+
+    Raises `ConfigurationError`, `MissingDriver`.
+    """
     scheme = _scheme(url)
+    options = options_of(DatabaseOptions, {} if options is None else options, "database_options")
     for adapter in _adapters(scheme):
         if isinstance(adapter, DatabaseAdapter) and scheme in adapter.database_schemes:
-            return adapter.stores(url, options or DatabaseOptions(), migrations, clock)
+            return adapter.stores(url, options, migrations, clock)
     raise ConfigurationError(f"no adapter for a database of scheme '{scheme}'", hint="sqlite or postgresql")
 
 
-def open_broker(url: str, options: BrokerOptions | None = None, clock: Clock | None = None) -> Broker:
-    """Make the broker for a URL (`embedded:///broker.db`, `nats://…`, `memory://`), not connected yet."""
+def open_broker(
+    url: str, options: BrokerOptions | Mapping[str, Any] | None = None, clock: Clock | None = None
+) -> Broker:
+    """Make the broker for a URL (`embedded:///broker.db`, `nats://…`, `memory://`), not connected yet.
+
+    Raises `ConfigurationError`, `MissingDriver`.
+    """
     scheme = _scheme(url)
+    options = options_of(BrokerOptions, {} if options is None else options, "broker_options")
     for adapter in _adapters(scheme):
         if isinstance(adapter, BrokerAdapter) and scheme in adapter.broker_schemes:
-            return adapter.broker(url, options or BrokerOptions(), clock)
+            return adapter.broker(url, options, clock)
     raise ConfigurationError(f"no adapter for a broker of scheme '{scheme}'", hint="embedded, nats or memory")
 
 
-def _scheme(url: str) -> str:
+def _scheme(url: object) -> str:
+    if not isinstance(url, str):
+        raise ConfigurationError(f"a URL must be str, and is {type(url).__name__}")
     try:
         scheme = urlsplit(url).scheme.partition("+")[0]
     except ValueError:

@@ -28,6 +28,7 @@ from uuid import UUID
 
 from freehold.database import Finding
 from freehold.errors import FreeholdError
+from freehold.fields import bounded, check, seconds, words
 
 __all__ = [
     "Batch",
@@ -69,11 +70,15 @@ class BrokerOptions:
     use.
     """
 
-    prefix: str = "freehold"
-    partitions: int = 8
-    connect_timeout_seconds: float = 5.0
-    retention_seconds: float = 7 * 86400.0
-    lease_seconds: float = 6.0
+    prefix: str = words("freehold")
+    partitions: int = bounded(8, 1, 1024)
+    connect_timeout_seconds: float = seconds(5.0)
+    retention_seconds: float = seconds(7 * 86400.0)
+    lease_seconds: float = seconds(6.0)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant. Raises `ConfigurationError`."""
+        check(self, "broker_options")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from freehold.errors import FreeholdError
+from freehold.fields import bounded, check, seconds
 
 __all__ = ["Database", "DatabaseFeatures", "DatabaseOptions", "Finding", "Row", "SqlConnection", "UnitOfWork"]
 
 Row = Sequence[Any]
+_LIMIT_SECONDS_MAX: Final = 2_000_000.0
+"""PostgreSQL keeps its limits as milliseconds in 31 bits."""
 
 
 class SqlConnection(Protocol):
@@ -67,13 +70,17 @@ class DatabaseOptions:
     afterwards, so that all instances agree.
     """
 
-    pool_size: int = 8
-    pool_timeout_seconds: float = 10.0
-    connect_timeout_seconds: float = 5.0
-    statement_timeout_seconds: float = 15.0
-    lock_timeout_seconds: float = 5.0
-    idle_transaction_timeout_seconds: float = 60.0
-    partitions: int = 8
+    pool_size: int = bounded(8, 1, 10_000)
+    pool_timeout_seconds: float = seconds(10.0)
+    connect_timeout_seconds: float = seconds(5.0)
+    statement_timeout_seconds: float = seconds(15.0, most=_LIMIT_SECONDS_MAX)
+    lock_timeout_seconds: float = seconds(5.0, most=_LIMIT_SECONDS_MAX)
+    idle_transaction_timeout_seconds: float = seconds(60.0, least=0.0, most=_LIMIT_SECONDS_MAX)
+    partitions: int = bounded(8, 1, 1024)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant. Raises `ConfigurationError`."""
+        check(self, "database_options")
 
 
 @dataclass(frozen=True, slots=True)

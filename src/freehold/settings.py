@@ -1,7 +1,8 @@
 """Settings of a service, from the environment and `freehold.toml`. Runtime: imports the foundation and the ports.
 
-The environment wins over the file, and in the file `[services.<name>]` wins over `[defaults]`. An error names the key
-and the place where it stands, never its value: URLs hold passwords.
+Keyword arguments win over the environment, that wins over the file, and in the file `[services.<name>]` wins over
+`[defaults]`. The same checks hold for all of them. An error names the key and the place where it stands, never its
+value: URLs hold passwords.
 """
 
 from __future__ import annotations
@@ -13,20 +14,30 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_type_hints
+from typing import Any, Self
 
 from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
+from freehold.fields import bounded, check, convert, options_of, seconds, unknown_name, words
 
-__all__ = ["DEFAULT_DIRECTORY", "SETTINGS_FILE", "Settings", "configured_services", "project_modules"]
+__all__ = [
+    "DEFAULT_DIRECTORY",
+    "SETTINGS_FILE",
+    "Settings",
+    "configured_services",
+    "default_database",
+    "project_modules",
+    "settings_file",
+    "variables_of",
+]
 
-T = TypeVar("T")
 SETTINGS_FILE = "freehold.toml"
 DEFAULT_DIRECTORY = ".freehold/data"
 _DAY_SECONDS = 86400.0
 _OPTIONS: dict[str, type[Any]] = {"database_options": DatabaseOptions, "broker_options": BrokerOptions}
 _NAMES_DATABASE = re.compile(r"FREEHOLD_[A-Z0-9_]+_DATABASE").fullmatch
+_NAMES_FILE = "FREEHOLD_SETTINGS"
 _PEERS = "FREEHOLD_PEERS_"
 _APART = frozenset({"service", "peers"})
 _TOP_LEVEL = frozenset({"broker", "defaults", "peers", "project", "services"})
@@ -37,8 +48,8 @@ class Settings:
     """What a service runs with. Every field is a key of the file and `FREEHOLD_<SERVICE>_<FIELD>` of the environment.
 
     database, broker          URLs. Without them: SQLite files and the embedded broker below `./.freehold/data`.
-    database_options, broker_options  tables in the file; `FREEHOLD_<SERVICE>_DATABASE_OPTIONS_POOL_SIZE` in the
-                                      environment.
+    database_options, broker_options  tables in the file, a dict or the class in Python;
+                                      `FREEHOLD_<SERVICE>_DATABASE_OPTIONS_POOL_SIZE` in the environment.
     workers                   batches of different partitions that are handled side by side.
     batch_limit               messages that one transaction handles.
     handler_timeout_seconds   for handlers that name no limit of their own.
@@ -51,50 +62,87 @@ class Settings:
     peers                     where the APIs of other services are, by name: the table `[peers]` of the file, for all
                               services, and `FREEHOLD_PEERS_<SERVICE>` of the environment.
     upgrade                   apply missing migrations at start; otherwise they are an error.
+
+    Raises `ConfigurationError` for a value of another type or outside of its range.
     """
 
-    service: str
-    database: str = field(repr=False)
-    broker: str = field(repr=False)
+    service: str = words()
+    database: str = words(shown=False)
+    broker: str = words(shown=False)
     database_options: DatabaseOptions = field(default_factory=DatabaseOptions)
     broker_options: BrokerOptions = field(default_factory=BrokerOptions)
-    workers: int = 4
-    batch_limit: int = 64
-    handler_timeout_seconds: float = 30.0
-    killed_attempts_max: int = 5
-    lease_seconds: float = 6.0
-    poll_seconds: float = 1.0
-    drain_seconds: float = 10.0
-    dedup_window_seconds: float = 8 * _DAY_SECONDS
-    replay_horizon_seconds: float = 7 * _DAY_SECONDS
-    dead_letter_retention_seconds: float = 30 * _DAY_SECONDS
-    saga_retention_seconds: float = 30 * _DAY_SECONDS
-    idempotency_retention_seconds: float = _DAY_SECONDS
-    prune_interval_seconds: float = 60.0
+    workers: int = bounded(4, 1, 1024)
+    batch_limit: int = bounded(64, 1, 10_000)
+    handler_timeout_seconds: float = seconds(30.0)
+    killed_attempts_max: int = bounded(5, 1, 10_000)
+    lease_seconds: float = seconds(6.0)
+    poll_seconds: float = seconds(1.0)
+    drain_seconds: float = seconds(10.0, least=0.0)
+    dedup_window_seconds: float = seconds(8 * _DAY_SECONDS, least=0.0)
+    replay_horizon_seconds: float = seconds(7 * _DAY_SECONDS, least=0.0)
+    dead_letter_retention_seconds: float = seconds(30 * _DAY_SECONDS, least=0.0)
+    saga_retention_seconds: float = seconds(30 * _DAY_SECONDS, least=0.0)
+    idempotency_retention_seconds: float = seconds(_DAY_SECONDS, least=0.0)
+    prune_interval_seconds: float = seconds(60.0)
     upgrade: bool = True
-    token_secret: str = field(default="", repr=False)
+    token_secret: str = words("", empty=True, shown=False)
     peers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check every field, whoever gave it."""
+        place = f"service '{self.service}'"
+        for name, options in _OPTIONS.items():
+            object.__setattr__(self, name, options_of(options, getattr(self, name), f"{name} of {place}"))
+        check(self, place)
+        for name, url in self.peers.items():
+            _check_peer(name, url, place)
 
     @classmethod
     def load(
         cls, service: str, *, environ: Mapping[str, str] | None = None, file: Path | None = None, **overrides: Any
     ) -> Self:
-        """Read the settings of one service; `overrides` win over everything.
+        """Read the settings of one service; `overrides` win over everything, option by option.
 
-        `file` is `FREEHOLD_SETTINGS` or `freehold.toml` in the working directory, and need not exist. Raises
-        `ConfigurationError`.
+        `file` is what `FREEHOLD_SETTINGS` names, or `freehold.toml` in the working directory; only the latter need not
+        exist. Raises `ConfigurationError`.
         """
         environ = os.environ if environ is None else environ
-        path = file or _path(environ)
-        found = _from_file(path, service)
-        found = _merge(found, _from_environment(environ, service))
+        path = settings_file(environ, file)
+        place = f"service '{service}'"
+        found = _merge(_from_file(path, service), _from_environment(environ, service))
+        found = _merge(found, _given(overrides, place))
         for name, options in _OPTIONS.items():
-            found[name] = _build(options, found.get(name, {}), f"{name} of service '{service}'")
-        values = _build_values(cls, found, f"service '{service}'")
-        values.setdefault("database", f"sqlite:///./{DEFAULT_DIRECTORY}/{service}.db")
+            found[name] = options_of(options, found.get(name, {}), f"{name} of {place}")
+        values = convert(cls, found, place, known=_fields())
+        values.setdefault("database", default_database(service))
         values.setdefault("broker", f"embedded:///./{DEFAULT_DIRECTORY}/broker.db")
-        values["peers"] = _peers(environ, path)
-        return cls(**{**values, **overrides, "service": service})
+        values.setdefault("peers", _peers(environ, path))
+        return cls(**{**values, "service": service})
+
+
+def default_database(service: str) -> str:
+    """The URL of a service's database where nothing names one: a local SQLite file."""
+    return f"sqlite:///./{DEFAULT_DIRECTORY}/{service}.db"
+
+
+def settings_file(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Path:
+    """The file that settings are read from. Raises `ConfigurationError` where one is named that is not there; the
+    default need not be.
+    """
+    environ = os.environ if environ is None else environ
+    named = environ.get(_NAMES_FILE)
+    if file is None and named is None:
+        return Path(SETTINGS_FILE)
+    if file is None and not str(named).strip():
+        raise _is_empty(_NAMES_FILE)
+    path = Path(str(named)) if file is None else file
+    if not path.exists():
+        source = f"{_NAMES_FILE} names" if file is None else "the settings are to be read from"
+        raise ConfigurationError(
+            f"{source} the file {path}, which does not exist",
+            hint=f"looked for {path.absolute()}; create it, or unset it",
+        )
+    return path
 
 
 def project_modules(*, environ: Mapping[str, str] | None = None, file: Path | None = None) -> list[str]:
@@ -102,7 +150,7 @@ def project_modules(*, environ: Mapping[str, str] | None = None, file: Path | No
 
     Raises `ConfigurationError`.
     """
-    path = file or _path(os.environ if environ is None else environ)
+    path = settings_file(environ, file)
     modules = _table(_document(path).get("project", {}), f"{path}: project").get("modules", [])
     if not isinstance(modules, list) or not all(isinstance(each, str) for each in modules):
         raise ConfigurationError(f"{path}: project.modules must be a list of module names")
@@ -114,24 +162,57 @@ def configured_services(*, environ: Mapping[str, str] | None = None, file: Path 
     `FREEHOLD_<NAME>_DATABASE` in the environment. Raises `ConfigurationError`.
     """
     environ = os.environ if environ is None else environ
-    path = file or _path(environ)
+    path = settings_file(environ, file)
     named = {key.removeprefix("FREEHOLD_").removesuffix("_DATABASE") for key in environ if _NAMES_DATABASE(key)}
     found = {name.lower().replace("_", "-") for name in named}
     return found | set(_table(_document(path).get("services", {}), f"{path}: services"))
+
+
+def variables_of(service: str) -> list[str]:
+    """Every variable of the environment that is read for one service alone."""
+    prefix = f"FREEHOLD_{service.upper().replace('-', '_')}_"
+    names = [name for name in _fields() if name not in _APART | _OPTIONS.keys()]
+    names += [f"{table}_{each.name}" for table, options in _OPTIONS.items() for each in dataclasses.fields(options)]
+    return [prefix + name.upper() for name in names]
+
+
+def _fields() -> list[str]:
+    return [each.name for each in dataclasses.fields(Settings) if each.name != "service"]
+
+
+def _given(overrides: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Keyword arguments as a source like the others. Options that come as their class are complete."""
+    known = _fields()
+    for name in overrides:
+        if name not in known:
+            error = unknown_name(f"{place}: unknown setting", name, known)
+            for table, options in _OPTIONS.items():
+                if name in {each.name for each in dataclasses.fields(options)}:
+                    error.hint = f"it belongs into {table}: {table}={{'{name}': …}}; {error.hint}"
+            raise error
+    return dict(overrides)
 
 
 def _peers(environ: Mapping[str, str], path: Path) -> dict[str, str]:
     """Addresses of other services' APIs: `[peers]` of the file, and `FREEHOLD_PEERS_<SERVICE>`, which wins."""
     found = _table(_document(path).get("peers", {}), f"{path}: peers")
     for name, url in found.items():
-        if not isinstance(url, str):
-            raise ConfigurationError(f"{path}: peers.{name} must be a URL")
-    named = {key.removeprefix(_PEERS): url for key, url in environ.items() if key.startswith(_PEERS) and url}
-    return found | {name.lower().replace("_", "-"): url for name, url in named.items()}
+        _check_peer(name, url, str(path))
+    for key, url in environ.items():
+        if key.startswith(_PEERS):
+            if not url.strip():
+                raise _is_empty(key)
+            found[key.removeprefix(_PEERS).lower().replace("_", "-")] = url
+    return found
 
 
-def _path(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("FREEHOLD_SETTINGS", SETTINGS_FILE))
+def _check_peer(name: object, url: object, place: str) -> None:
+    if not isinstance(url, str) or not url.strip():
+        raise ConfigurationError(f"{place}: peers.{name} must be a URL")
+
+
+def _is_empty(variable: str) -> ConfigurationError:
+    return ConfigurationError(f"{variable} is empty", hint="give it a value, or unset it")
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -141,11 +222,9 @@ def _document(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {type(error).__name__}", hint="is it valid TOML?") from error
-    unknown = sorted(set(document) - _TOP_LEVEL)
-    if unknown:
-        raise ConfigurationError(
-            f"{path}: unknown key '{unknown[0]}'", hint=f"known at the top: {', '.join(sorted(_TOP_LEVEL))}"
-        )
+    for name in document:
+        if name not in _TOP_LEVEL:
+            raise unknown_name(f"{path}: unknown key", name, _TOP_LEVEL)
     return document
 
 
@@ -153,26 +232,36 @@ def _from_file(path: Path, service: str) -> dict[str, Any]:
     document = _document(path)
     services = _table(document.get("services", {}), f"{path}: services")
     found: dict[str, Any] = {"broker": document["broker"]} if "broker" in document else {}
-    found = _merge(found, _table(document.get("defaults", {}), f"{path}: defaults"))
-    return _merge(found, _table(services.get(service, {}), f"{path}: services.{service}"))
+    for place, table in (
+        ("defaults", document.get("defaults", {})),
+        (f"services.{service}", services.get(service, {})),
+    ):
+        values = _table(table, f"{path}: {place}")
+        for name in values:
+            if name in _APART or name not in _fields():
+                raise unknown_name(f"{path}: {place}: unknown setting", name, set(_fields()) - _APART)
+        found = _merge(found, values)
+    return found
 
 
 def _from_environment(environ: Mapping[str, str], service: str) -> dict[str, Any]:
     """Look for the names that are known, and no others: `FREEHOLD_ORDERS_ARCHIVE_…` belongs to another service."""
     prefix = f"FREEHOLD_{service.upper().replace('-', '_')}_"
     found: dict[str, Any] = {}
-    if environ.get("FREEHOLD_BROKER"):
-        found["broker"] = environ["FREEHOLD_BROKER"]
-    if environ.get("FREEHOLD_BROKER_PREFIX"):
-        found["broker_options"] = {"prefix": environ["FREEHOLD_BROKER_PREFIX"]}
-    for each in dataclasses.fields(Settings):
-        if each.name in _OPTIONS:
-            for option in dataclasses.fields(_OPTIONS[each.name]):
-                value = environ.get(f"{prefix}{each.name}_{option.name}".upper())
-                if value:
-                    found.setdefault(each.name, {})[option.name] = value
-        elif each.name not in _APART and environ.get(prefix + each.name.upper()):
-            found[each.name] = environ[prefix + each.name.upper()]
+    shared = {"FREEHOLD_BROKER": "broker", "FREEHOLD_BROKER_PREFIX": "broker_options_prefix"}
+    own = {variable: variable.removeprefix(prefix).lower() for variable in variables_of(service)}
+    for variable, name in {**shared, **own}.items():
+        value = environ.get(variable)
+        if value is None:
+            continue
+        if not value.strip():
+            # A variable that should have come from another one, which is not set, must not mean the default.
+            raise _is_empty(variable)
+        table = next((each for each in _OPTIONS if name.startswith(f"{each}_")), None)
+        if table is None:
+            found[name] = value
+        else:
+            found.setdefault(table, {})[name.removeprefix(f"{table}_")] = value
     return found
 
 
@@ -182,36 +271,6 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merge(merged[key], value) if both else value
     return merged
-
-
-def _build(cls: type[T], found: object, place: str) -> T:
-    return cls(**_build_values(cls, _table(found, place), place))
-
-
-def _build_values(cls: type[Any], found: Mapping[str, Any], place: str) -> dict[str, Any]:
-    kinds = get_type_hints(cls)
-    known = {each.name for each in dataclasses.fields(cls)} - _APART
-    unknown = sorted(set(found) - known)
-    if unknown:
-        raise ConfigurationError(f"{place}: unknown setting '{unknown[0]}'", hint=f"known: {', '.join(sorted(known))}")
-    return {key: _convert(value, kinds[key], f"{place}: '{key}'") for key, value in found.items()}
-
-
-def _convert(value: object, kind: Any, place: str) -> object:
-    if isinstance(value, str) and kind is bool:
-        if value.lower() in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
-            return value.lower() in {"1", "true", "yes", "on"}
-        raise ConfigurationError(f"{place} must be true or false")
-    if isinstance(value, str) and kind in {int, float}:
-        try:
-            return kind(value)
-        except ValueError:
-            raise ConfigurationError(f"{place} must be a number") from None
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigurationError(f"{place} must be {kind.__name__}, and is {type(value).__name__}")
-    return value
 
 
 def _table(value: object, place: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Project:
         wanted = sorted(set(names)) or sorted(self.services or known)
         for name in wanted:
             if name not in known:
-                raise ConfigurationError(f"no service '{name}' is known", hint=_hint(known, declared=declared))
+                raise ConfigurationError(f"no service '{name}' is known", hint=_hint(known, name, declared=declared))
         if not wanted:
             raise ConfigurationError("no service is known", hint=_hint(known, declared=declared))
         return [self.services.get(name) or Service(name) for name in wanted]
@@ -109,8 +109,11 @@ class Project:
         import asyncio
 
         from freehold.cli.output import note
+        from freehold.variables import unread_names
 
         services = self.select(names)
+        for unread in unread_names(self.services or [service.name for service in services]):
+            note(unread.message)
         opened = Opened()
         try:
             outcomes = await asyncio.gather(*(_open(service, opened, migrated=migrated) for service in services))
@@ -182,11 +185,17 @@ def _broken(name: str, error: Exception, detail: str) -> ConfigurationError:
     )
 
 
-def _hint(known: set[str], *, declared: bool) -> str:
+def _hint(known: set[str], name: str = "", *, declared: bool) -> str:
+    from freehold.fields import nearest
+    from freehold.settings import settings_file
+
     if known:
-        return f"known: {', '.join(sorted(known))}"
-    configured = "" if declared else ", or give it a [services.<name>] table in freehold.toml"
-    return f"name the module that declares it with --app{configured}"
+        near = nearest(name, known)
+        return f"{f'did you mean {near}? ' if near else ''}known: {', '.join(sorted(known))}"
+    path = settings_file()
+    read = f"{path.absolute()} was read" if path.exists() else f"there is no settings file {path.absolute()}"
+    configured = "" if declared else ", or give it a [services.<name>] table in the settings file"
+    return f"{read}; name the module that declares it with --app{configured}"
 
 
 def _services_of(module: object) -> Iterator[Service]:

@@ -22,11 +22,14 @@ from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.consistency.signing import TokenSigner
 from freehold.database import Finding
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.redaction import shown_url
 from freehold.runtime.checks import check_windows
+from freehold.runtime.startup_log import is_default
 from freehold.saga import SagaEngine
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Post
+from freehold.variables import unread_names
 
 __all__ = ["command"]
 
@@ -55,6 +58,7 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
             working.append((service, Settings.load(service.name)))
         except ConfigurationError as error:
             reports.append(_Report(f"settings of {service.name}", [_bad("settings", error)]))
+    reports += _examine_names(project, [service for service, _ in working])
     brokers: dict[tuple[str, BrokerOptions], list[Settings]] = {}
     for _, settings in working:
         brokers.setdefault((settings.broker, settings.broker_options), []).append(settings)
@@ -82,11 +86,23 @@ async def _reporting(report: _Report) -> AsyncIterator[None]:
         report.findings.append(_bad("configuration" if isinstance(error, ConfigurationError) else "state", error))
 
 
+def _examine_names(project: Project, services: list[Service]) -> list[_Report]:
+    """Names in the environment and the settings file that nothing reads, where there are some."""
+    unread = unread_names(project.services or [service.name for service in services])
+    findings = [
+        Finding(each.name, ok=False, detail="nothing reads it", remedy=f"is {each.nearest} meant?" if each.nearest
+                else "unset it, or see the reference of settings for the name that is meant")
+        for each in unread
+    ]  # fmt: skip
+    return [_Report("names of settings", findings)] if findings else []
+
+
 async def _examine_database(service: Service, settings: Settings) -> _Report:
     report = _Report(f"database of {service.name}")
     async with _reporting(report):
         stores = open_stores(settings.database, settings.database_options, service.migrations)
         try:
+            report.findings.append(_place(settings))
             await stores.database.open()
             report.findings += await stores.database.examine()
             pending = await stores.database.pending()
@@ -98,6 +114,14 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
         finally:
             await stores.database.close()
     return report
+
+
+def _place(settings: Settings) -> Finding:
+    """Which database it is; to run on the local file that is used without any setting is no defect."""
+    default = is_default(settings)
+    detail = shown_url(settings.database) + (", the default: no setting names one" if default else "")
+    named = f"FREEHOLD_{settings.service.upper().replace('-', '_')}_DATABASE"
+    return Finding("database", ok=True, detail=detail, remedy=f"name another one with {named}" if default else "")
 
 
 async def _examine_contents(service: Service, stores: Stores) -> list[Finding]:

@@ -31,6 +31,7 @@ from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.loops import ROLES, Loops
 from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
 from freehold.runtime.sagas import wire_sagas
+from freehold.runtime.startup_log import tell_settings
 from freehold.saga import SagaEngine
 from freehold.service import Service
 from freehold.settings import Settings
@@ -66,6 +67,7 @@ class RunningService:
         self.roles = _checked(ROLES if roles is None else roles)
         self.draining = False
         self.started = False
+        self.is_told = False
         self.signer = TokenSigner.of(self.settings.token_secret)
         self._owns_broker = broker is None
         self.broker = broker or open_broker(self.settings.broker, self.settings.broker_options, clock)
@@ -108,6 +110,8 @@ class RunningService:
         upcaster that leads nowhere and for a version of an event that a projection would pass over; nothing is left
         open then.
         """
+        if not self.is_told:
+            tell_settings([self.settings])
         try:
             check_upcasters()
             check_versions(self.service.projections.values())

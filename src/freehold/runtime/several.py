@@ -15,6 +15,7 @@ from freehold.binding import Stores, open_broker
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock
 from freehold.runtime.running import RunningService
+from freehold.runtime.startup_log import tell_settings
 from freehold.service import Service
 from freehold.settings import Settings
 
@@ -57,6 +58,9 @@ class Runtime:
 
     async def __aenter__(self) -> Self:
         """Start all of them, together."""
+        tell_settings([running.settings for running in self])
+        for running in self:
+            running.is_told = True
         async with AsyncExitStack() as stack:
             for broker in self._brokers.values():
                 await broker.open()

@@ -140,7 +140,9 @@ class Inbox:
     The receipt joins the user's transaction: if that is rolled back, the message was not handled.
     """
 
-    def __init__(self, consumer: str, database: str, *, options: DatabaseOptions | None = None) -> None:
+    def __init__(
+        self, consumer: str, database: str, *, options: DatabaseOptions | Mapping[str, Any] | None = None
+    ) -> None:
         self._consumer = consumer
         self._stores = open_stores(database, options)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from freehold import ConfigurationError, Settings
+from freehold import ConfigurationError, Inbox, Outbox, Settings
 from freehold.broker import BrokerFeatures
+from freehold.database import DatabaseOptions
 from freehold.runtime.checks import check_windows
-from freehold.settings import project_modules
+from freehold.settings import configured_services, project_modules, settings_file
 
 
 def _file(directory: Path, text: str) -> Path:
@@ -19,8 +22,9 @@ def _file(directory: Path, text: str) -> Path:
     return path
 
 
-def test_without_anything_a_service_is_embedded(tmp_path: Path) -> None:
-    settings = Settings.load("orders", environ={}, file=tmp_path / "none.toml")
+def test_without_anything_a_service_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.load("orders", environ={})
     assert settings.database == "sqlite:///./.freehold/data/orders.db"
     assert settings.broker == "embedded:///./.freehold/data/broker.db"
 
@@ -65,6 +69,13 @@ def test_the_environment_wins_over_the_service_and_that_over_the_defaults(tmp_pa
         ("[services.orders]\ndatabse = 's3cret'", "unknown setting 'databse'"),
         ("[services.orders]\nworkers = 's3cret'", "'workers' must be a number"),
         ("[services.orders]\ndatabase = 5", "'database' must be str"),
+        ("[services.orders]\nworkers = 0", "'workers' must be between 1 and 1024"),
+        ("[defaults]\npoll_seconds = nan", "'poll_seconds' must be between"),
+        ("[defaults]\nworkers = true", "'workers' must be a whole number"),
+        ("[services.orders]\ndatabase = ''", "'database' is empty"),
+        ("[defaults]\nservice = 's3cret'", "unknown setting 'service'"),
+        ("[defaults.database_options]\npool_sise = 3", "did you mean 'pool_size'?"),
+        ("[peers]\nusers = ''", "peers.users must be a URL"),
         ("[services.orders]\nbroker_options = 's3cret'", "broker_options of service 'orders' must be a table"),
         ("services = 's3cret'", "services must be a table"),
         ("not toml s3cret", "cannot be read"),
@@ -98,8 +109,123 @@ def test_receipts_that_do_not_outlive_messages_are_refused(changes: dict[str, An
         check_windows(Settings.load("orders", environ={}, **changes), features)
 
 
-def test_a_project_names_the_modules_that_declare_its_services(tmp_path: Path) -> None:
-    assert project_modules(file=tmp_path / "none.toml") == []
+def test_a_project_names_the_modules_that_declare_its_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert project_modules(environ={}) == []
     assert project_modules(file=_file(tmp_path, "[project]\nmodules = ['shop.orders']")) == ["shop.orders"]
     with pytest.raises(ConfigurationError, match=r"project\.modules must be a list"):
         project_modules(file=_file(tmp_path, "[project]\nmodules = 's3cret'"))
+
+
+@pytest.mark.parametrize("named", ["", " ", "/nope/freehold.toml"])
+def test_a_settings_file_that_is_named_must_be_there(tmp_path: Path, named: str) -> None:
+    environ = {"FREEHOLD_SETTINGS": named}
+    for read in (
+        lambda: Settings.load("orders", environ=environ),
+        lambda: project_modules(environ=environ),
+        lambda: configured_services(environ=environ),
+        lambda: settings_file(environ),
+        lambda: Settings.load("orders", environ={}, file=tmp_path / "none.toml"),
+    ):
+        with pytest.raises(ConfigurationError, match=r"FREEHOLD_SETTINGS is empty|which does not exist"):
+            read()
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"workers": 0}, "'workers' must be between 1 and 1024"),
+    ({"workers": True}, "'workers' must be a whole number"),
+    ({"workers": 1.5}, "'workers' must be a whole number"),
+    ({"batch_limit": 0}, "'batch_limit' must be between"),
+    ({"killed_attempts_max": -1}, "'killed_attempts_max' must be between"),
+    ({"poll_seconds": 0}, "'poll_seconds' must be between"),
+    ({"lease_seconds": float("nan")}, "'lease_seconds' must be between"),
+    ({"drain_seconds": float("inf")}, "'drain_seconds' must be between"),
+    ({"drain_seconds": -1}, "'drain_seconds' must be between"),
+    ({"handler_timeout_seconds": 10**400}, "'handler_timeout_seconds' must be between"),
+    ({"handler_timeout_seconds": True}, "'handler_timeout_seconds' must be a number"),
+    ({"dedup_window_seconds": None}, "'dedup_window_seconds' must be a number, and is NoneType"),
+    ({"upgrade": 1}, "'upgrade' must be bool, and is int"),
+    ({"database": ""}, "'database' is empty"),
+    ({"database": "postgresql://h/s3cret\n"}, "'database' holds a control character"),
+    ({"broker": b"s3cret"}, "'broker' must be str, and is bytes"),
+    ({"database_options": {"pool_size": -1}}, "'pool_size' must be between 1 and 10000"),
+    ({"database_options": {"statement_timeout_seconds": 0.0001}}, "'statement_timeout_seconds' must be between"),
+    ({"database_options": "s3cret"}, "database_options of service 'orders' must be a table"),
+    ({"database_options": {"pool_sise": 3}}, "did you mean 'pool_size'?"),
+    ({"database_options": {3: 3}}, "unknown setting '3'"),
+    ({"broker_options": {"partitions": 0}}, "'partitions' must be between 1 and 1024"),
+    ({"broker_options": {"prefix": " "}}, "'prefix' is empty"),
+    ({"peers": {"users": 5}}, "peers.users must be a URL"),
+]
+"""Values that no source may give."""
+
+
+@pytest.mark.parametrize(("values", "told"), WRONG)
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda values: Settings.load("orders", environ={}, **values),
+        lambda values: Settings(**{"service": "orders", "database": "memory://", "broker": "memory://", **values}),
+        lambda values: Outbox("orders", **{"database": "memory://", "broker": "memory://", **values}),
+        lambda values: replace(Settings.load("orders", environ={}), **values),
+    ],
+    ids=["load", "Settings", "Outbox", "replace"],
+)
+def test_the_same_checks_hold_for_keyword_arguments(
+    made: Callable[[dict[str, Any]], object], values: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        made(values)
+    assert told in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("FREEHOLD_ORDERS_WORKERS", "0", "'workers' must be between"),
+        ("FREEHOLD_ORDERS_WORKERS", "many", "'workers' must be a number"),
+        ("FREEHOLD_ORDERS_POLL_SECONDS", "nan", "'poll_seconds' must be between"),
+        ("FREEHOLD_ORDERS_POLL_SECONDS", "inf", "'poll_seconds' must be between"),
+        ("FREEHOLD_ORDERS_UPGRADE", "perhaps", "'upgrade' must be true or false"),
+        ("FREEHOLD_ORDERS_DATABASE_OPTIONS_POOL_SIZE", "-3", "'pool_size' must be between"),
+        ("FREEHOLD_ORDERS_DATABASE", "", "FREEHOLD_ORDERS_DATABASE is empty"),
+        ("FREEHOLD_BROKER", " ", "FREEHOLD_BROKER is empty"),
+        ("FREEHOLD_BROKER_PREFIX", "", "FREEHOLD_BROKER_PREFIX is empty"),
+        ("FREEHOLD_PEERS_USERS", "", "FREEHOLD_PEERS_USERS is empty"),
+    ],
+)
+def test_the_same_checks_hold_for_the_environment(name: str, value: str, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load("orders", environ={name: value})
+    assert told in str(caught.value)
+
+
+def test_an_unknown_keyword_is_told_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown setting 'databse'.*did you mean 'database'"):
+        Settings.load("orders", environ={}, databse="sqlite:///s3cret")
+    with pytest.raises(ConfigurationError, match=r"belongs into database_options: database_options=\{'pool_size'"):
+        Outbox("orders", "memory://", "memory://", pool_size=3)
+
+
+def test_options_as_a_dict_are_taken_beside_those_of_the_environment() -> None:
+    environ = {"FREEHOLD_ORDERS_DATABASE_OPTIONS_POOL_SIZE": "3", "FREEHOLD_ORDERS_DATABASE_OPTIONS_PARTITIONS": "4"}
+    settings = Settings.load("orders", environ=environ, database_options={"pool_size": 5, "pool_timeout_seconds": 1})
+    assert settings.database_options == DatabaseOptions(pool_size=5, pool_timeout_seconds=1.0, partitions=4)
+    complete = Settings.load("orders", environ=environ, database_options=DatabaseOptions(pool_size=5))
+    assert complete.database_options == DatabaseOptions(pool_size=5)
+    direct = Settings("orders", "memory://", "memory://", database_options={"pool_size": 5})  # type: ignore[arg-type] # a dict is what the test gives
+    assert direct.database_options == DatabaseOptions(pool_size=5)
+
+
+async def test_a_dict_of_options_opens_an_outbox_and_an_inbox() -> None:
+    async with Outbox("orders", "memory://", "memory://", database_options={"pool_size": 3}):
+        pass
+    async with Inbox("orders", "memory://", options={"pool_size": 3}):
+        pass
+    with pytest.raises(ConfigurationError, match="'pool_size' must be between"):
+        Inbox("orders", "memory://", options={"pool_size": 0})
+    with pytest.raises(ConfigurationError, match="database_options must be a table"):
+        Inbox("orders", "memory://", options="s3cret")  # type: ignore[arg-type] # a wrong type is what the test gives
+    with pytest.raises(ConfigurationError, match="a URL must be str"):
+        Inbox("orders", None)  # type: ignore[arg-type] # as above
