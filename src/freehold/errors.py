@@ -6,6 +6,8 @@ text holds a payload, a secret or personal data: name the message id, the type, 
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 __all__ = [
     "BrokerError",
     "CodecError",
@@ -14,6 +16,7 @@ __all__ = [
     "DatabaseError",
     "DeclarationError",
     "DuplicateMessage",
+    "ErrorMeaning",
     "FreeholdError",
     "LeaseLost",
     "MessageRejected",
@@ -96,3 +99,20 @@ class UnknownMessage(CodecError):
 
 class NotFound(FreeholdError):
     """What was asked for does not exist (any more)."""
+
+
+class ErrorMeaning(StrEnum):
+    """What an error code of an engine means to the caller; each adapter has one table of them."""
+
+    OUTAGE = "outage"
+    """The same call may succeed later: wait and keep order (`Unavailable`)."""
+    TIMEOUT = "timeout"
+    """A wait reached its limit (`OperationTimeout`)."""
+    CONFLICT = "conflict"
+    """Somebody else was first: run the transaction again (`ConcurrencyConflict`)."""
+    REFUSAL = "refusal"
+    """The engine will never do this (`DatabaseError`, `MessageRejected`)."""
+    CONFIGURATION = "configuration"
+    """A setting is wrong (`ConfigurationError`)."""
+    ANSWER = "answer"
+    """The caller asked for it and decides: what it looked for does not exist, or was changed."""

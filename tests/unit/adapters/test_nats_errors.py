@@ -9,12 +9,11 @@ from freehold.adapters.nats.errors import (
     ERROR_TABLE,
     WRONG_LAST_SEQUENCE,
     ApiError,
-    Meaning,
     publish_error,
     raise_error,
     translated,
 )
-from freehold.errors import MessageRejected, OperationTimeout, Unavailable
+from freehold.errors import ErrorMeaning, MessageRejected, OperationTimeout, Unavailable
 
 _CHANGED = {WRONG_LAST_SEQUENCE, 10164}
 
@@ -27,7 +26,7 @@ def _answer(number: int, status: int = 400, text: str = "what the server says") 
 def test_a_confirmation_rejects_only_what_this_message_can_never_be(number: int) -> None:
     meaning, reason = ERROR_TABLE[number]
     error = publish_error(_answer(number))
-    if meaning is Meaning.REJECTION:
+    if meaning is ErrorMeaning.REFUSAL:
         assert isinstance(error, MessageRejected)
     elif number in _CHANGED:
         assert isinstance(error, ApiError)
@@ -40,7 +39,7 @@ def test_a_confirmation_rejects_only_what_this_message_can_never_be(number: int)
 
 @pytest.mark.parametrize("number", ERROR_TABLE)
 def test_the_api_answers_or_is_away(number: int) -> None:
-    expected = Unavailable if ERROR_TABLE[number][0] is Meaning.OUTAGE else ApiError
+    expected = Unavailable if ERROR_TABLE[number][0] is ErrorMeaning.OUTAGE else ApiError
     with pytest.raises(expected):
         raise_error(_answer(number))
 

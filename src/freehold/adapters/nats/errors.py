@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from typing import Any, Final
 
 import nats.errors
 
-from freehold.errors import BrokerError, FreeholdError, MessageRejected, OperationTimeout, Unavailable
+from freehold.errors import BrokerError, ErrorMeaning, FreeholdError, MessageRejected, OperationTimeout, Unavailable
 
 __all__ = [
     "ERROR_TABLE",
@@ -24,7 +23,6 @@ __all__ = [
     "STREAM_NOT_FOUND",
     "WRONG_LAST_SEQUENCE",
     "ApiError",
-    "Meaning",
     "publish_error",
     "raise_error",
     "translated",
@@ -41,51 +39,40 @@ _WRONG_LAST_SEQUENCE_TOO: Final = 10164
 """The same without the number in its text: nats-server 2.11 has both."""
 
 
-class Meaning(StrEnum):
-    """What follows from an error of JetStream."""
-
-    OUTAGE = "outage"
-    """The same call may succeed later: wait and keep order."""
-    REJECTION = "rejection"
-    """This message can never be stored."""
-    ANSWER = "answer"
-    """The caller asked for it: it decides."""
-
-
-ERROR_TABLE: Final[Mapping[int, tuple[Meaning, str]]] = {
-    10054: (Meaning.REJECTION, "the message is larger than the stream takes"),
-    10097: (Meaning.REJECTION, "the headers of the message are larger than 64 KiB"),
-    NAME_IN_USE: (Meaning.ANSWER, "a stream of this name exists with another configuration"),
-    STREAM_NOT_FOUND: (Meaning.ANSWER, "the stream does not exist"),
-    10014: (Meaning.ANSWER, "the consumer does not exist"),
-    10037: (Meaning.ANSWER, "no such message"),
-    WRONG_LAST_SEQUENCE: (Meaning.ANSWER, "the record was changed by somebody else"),
-    _WRONG_LAST_SEQUENCE_TOO: (Meaning.ANSWER, "the record was changed by somebody else"),
-    10000: (Meaning.OUTAGE, "the server cannot store temporary files"),
-    10002: (Meaning.OUTAGE, "the account is at its limit"),
-    10004: (Meaning.OUTAGE, "the cluster is incomplete"),
-    10005: (Meaning.OUTAGE, "no server of the cluster has room for the stream"),
-    10006: (Meaning.OUTAGE, "the cluster is not active"),
-    10007: (Meaning.OUTAGE, "the stream is not assigned in the cluster"),
-    10008: (Meaning.OUTAGE, "JetStream is temporarily unavailable"),
-    10009: (Meaning.OUTAGE, "the server is not the leader of the cluster"),
-    10023: (Meaning.OUTAGE, "the server has too few resources"),
-    10026: (Meaning.OUTAGE, "the account is at its limit of consumers"),
-    10027: (Meaning.OUTAGE, "the account is at its limit of streams"),
-    10028: (Meaning.OUTAGE, "the server is at its limit of memory storage"),
-    10035: (Meaning.OUTAGE, "the account does not exist"),
-    10039: (Meaning.OUTAGE, "JetStream is not enabled for the account"),
-    10047: (Meaning.OUTAGE, "the server is at its limit of file storage"),
-    10060: (Meaning.OUTAGE, "another stream takes this subject"),
-    10074: (Meaning.OUTAGE, "the stream has fewer replicas than it needs"),
-    10076: (Meaning.OUTAGE, "JetStream is not enabled"),
-    10077: (Meaning.OUTAGE, "the stream is at its limit"),
-    10104: (Meaning.OUTAGE, "the server cannot store the consumer"),
-    10109: (Meaning.OUTAGE, "the stream is sealed"),
-    10118: (Meaning.OUTAGE, "the stream is offline"),
-    10119: (Meaning.OUTAGE, "the consumer is offline"),
-    10158: (Meaning.OUTAGE, "a message with the same id is being stored"),
-    10167: (Meaning.OUTAGE, "JetStream has too many requests"),
+ERROR_TABLE: Final[Mapping[int, tuple[ErrorMeaning, str]]] = {
+    10054: (ErrorMeaning.REFUSAL, "the message is larger than the stream takes"),
+    10097: (ErrorMeaning.REFUSAL, "the headers of the message are larger than 64 KiB"),
+    NAME_IN_USE: (ErrorMeaning.ANSWER, "a stream of this name exists with another configuration"),
+    STREAM_NOT_FOUND: (ErrorMeaning.ANSWER, "the stream does not exist"),
+    10014: (ErrorMeaning.ANSWER, "the consumer does not exist"),
+    10037: (ErrorMeaning.ANSWER, "no such message"),
+    WRONG_LAST_SEQUENCE: (ErrorMeaning.ANSWER, "the record was changed by somebody else"),
+    _WRONG_LAST_SEQUENCE_TOO: (ErrorMeaning.ANSWER, "the record was changed by somebody else"),
+    10000: (ErrorMeaning.OUTAGE, "the server cannot store temporary files"),
+    10002: (ErrorMeaning.OUTAGE, "the account is at its limit"),
+    10004: (ErrorMeaning.OUTAGE, "the cluster is incomplete"),
+    10005: (ErrorMeaning.OUTAGE, "no server of the cluster has room for the stream"),
+    10006: (ErrorMeaning.OUTAGE, "the cluster is not active"),
+    10007: (ErrorMeaning.OUTAGE, "the stream is not assigned in the cluster"),
+    10008: (ErrorMeaning.OUTAGE, "JetStream is temporarily unavailable"),
+    10009: (ErrorMeaning.OUTAGE, "the server is not the leader of the cluster"),
+    10023: (ErrorMeaning.OUTAGE, "the server has too few resources"),
+    10026: (ErrorMeaning.OUTAGE, "the account is at its limit of consumers"),
+    10027: (ErrorMeaning.OUTAGE, "the account is at its limit of streams"),
+    10028: (ErrorMeaning.OUTAGE, "the server is at its limit of memory storage"),
+    10035: (ErrorMeaning.OUTAGE, "the account does not exist"),
+    10039: (ErrorMeaning.OUTAGE, "JetStream is not enabled for the account"),
+    10047: (ErrorMeaning.OUTAGE, "the server is at its limit of file storage"),
+    10060: (ErrorMeaning.OUTAGE, "another stream takes this subject"),
+    10074: (ErrorMeaning.OUTAGE, "the stream has fewer replicas than it needs"),
+    10076: (ErrorMeaning.OUTAGE, "JetStream is not enabled"),
+    10077: (ErrorMeaning.OUTAGE, "the stream is at its limit"),
+    10104: (ErrorMeaning.OUTAGE, "the server cannot store the consumer"),
+    10109: (ErrorMeaning.OUTAGE, "the stream is sealed"),
+    10118: (ErrorMeaning.OUTAGE, "the stream is offline"),
+    10119: (ErrorMeaning.OUTAGE, "the consumer is offline"),
+    10158: (ErrorMeaning.OUTAGE, "a message with the same id is being stored"),
+    10167: (ErrorMeaning.OUTAGE, "JetStream has too many requests"),
 }
 """The meaning and the reason of each code that was looked at; `_meaning` decides for all others."""
 _AT_A_LIMIT: Final = frozenset({10000, 10002, 10005, 10023, 10026, 10027, 10028, 10047, 10077, 10104})
@@ -118,7 +105,7 @@ def raise_error(answer: Mapping[str, Any]) -> None:
     if error is None:
         return
     number, status, description = _parts(error)
-    if _meaning(number, status) is Meaning.OUTAGE:
+    if _meaning(number, status) is ErrorMeaning.OUTAGE:
         raise _outage(number, description)
     raise ApiError(number, description)
 
@@ -133,8 +120,8 @@ def publish_error(answer: Mapping[str, Any]) -> FreeholdError | None:
     number, _, description = _parts(error)
     if number in {WRONG_LAST_SEQUENCE, _WRONG_LAST_SEQUENCE_TOO}:
         return ApiError(WRONG_LAST_SEQUENCE, description)
-    meaning, reason = ERROR_TABLE.get(number, (Meaning.OUTAGE, description))
-    if meaning is Meaning.REJECTION:
+    meaning, reason = ERROR_TABLE.get(number, (ErrorMeaning.OUTAGE, description))
+    if meaning is ErrorMeaning.REFUSAL:
         return MessageRejected(f"NATS rejects the message: {reason} ({number})", hint="send a reference instead")
     return _outage(number, description)
 
@@ -143,11 +130,11 @@ def _parts(error: Mapping[str, Any]) -> tuple[int, int, str]:
     return int(error.get("err_code", 0)), int(error.get("code", 500)), str(error.get("description"))
 
 
-def _meaning(number: int, status: int) -> Meaning:
+def _meaning(number: int, status: int) -> ErrorMeaning:
     """A code that is not in the table is an outage unless the server blames the question (4xx)."""
     if number in ERROR_TABLE:
         return ERROR_TABLE[number][0]
-    return Meaning.ANSWER if 400 <= status < 500 and status not in {408, 429} else Meaning.OUTAGE
+    return ErrorMeaning.ANSWER if 400 <= status < 500 and status not in {408, 429} else ErrorMeaning.OUTAGE
 
 
 def _outage(number: int, description: str) -> Unavailable:

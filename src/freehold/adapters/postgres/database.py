@@ -16,7 +16,7 @@ from freehold.adapters.postgres.connection import (
     time_limits,
 )
 from freehold.adapters.postgres.dialect import PostgresDialect
-from freehold.adapters.postgres.errors import diagnose
+from freehold.adapters.postgres.errors import diagnose, diagnose_connecting
 from freehold.adapters.postgres.examine import examine
 from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.connection import SqlConnection
@@ -96,6 +96,9 @@ class PostgresDatabase(EngineDatabase):
     def diagnose(self, error: BaseException) -> FreeholdError | None:
         """Translate errors of asyncpg, psycopg, and SQLAlchemy over either."""
         return diagnose(error)
+
+    def _diagnose_connecting(self, error: BaseException) -> FreeholdError | None:
+        return diagnose_connecting(error)
 
     async def examine(self) -> list[Finding]:
         """Look at the server's version and settings."""

@@ -6,7 +6,7 @@ row in a unique violation, and the parameters in others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -15,31 +15,75 @@ from freehold.errors import (
     ConcurrencyConflict,
     ConfigurationError,
     DatabaseError,
+    ErrorMeaning,
     FreeholdError,
     OperationTimeout,
     Unavailable,
 )
 
-__all__ = ["TRY_AGAIN", "diagnose", "never_carried_out", "unreachable"]
+__all__ = [
+    "ERROR_TABLE",
+    "TRY_AGAIN",
+    "diagnose",
+    "diagnose_connecting",
+    "meaning",
+    "never_carried_out",
+    "unreachable",
+]
 
 TRY_AGAIN: Final = "try again; a transaction that stands idle longer than idle_transaction_timeout_seconds ends so too"
 """The hint for a connection that was lost: asyncpg often finds it closed, and does not know any more why."""
 _ENDED_IDLE: Final = "25P03"
-_TIME_LIMITS: Final = (_ENDED_IDLE, "57014")
 _UNSENT: Final = ("cannot switch to state", "not connected")
 
-_CONFLICTS: Final = {
-    "40001": "could not be serialised with a concurrent transaction",
-    "40P01": "was chosen to end a deadlock",
-    "55P03": "waited for a lock longer than lock_timeout_seconds",
+ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str]]] = {
+    "08": (ErrorMeaning.OUTAGE, "the connection failed"),
+    "08P01": (ErrorMeaning.OUTAGE, "the connection lost its protocol"),
+    "25006": (ErrorMeaning.OUTAGE, "the database is read-only"),
+    _ENDED_IDLE: (
+        ErrorMeaning.OUTAGE,
+        "the transaction stood idle longer than idle_transaction_timeout_seconds, and was rolled back",
+    ),
+    "25P04": (ErrorMeaning.OUTAGE, "the transaction ran longer than the server's transaction_timeout"),
+    "28": (ErrorMeaning.CONFIGURATION, "the role is not permitted to connect"),
+    "28P01": (ErrorMeaning.CONFIGURATION, "the password is wrong"),
+    "3D000": (ErrorMeaning.CONFIGURATION, "the database does not exist"),
+    "40": (ErrorMeaning.CONFLICT, "was rolled back by the server"),
+    "40001": (ErrorMeaning.CONFLICT, "could not be serialised with a concurrent transaction"),
+    "40002": (ErrorMeaning.REFUSAL, "a constraint does not hold at the end of the transaction"),
+    "40003": (ErrorMeaning.OUTAGE, "whether the statement was completed is not known"),
+    "40P01": (ErrorMeaning.CONFLICT, "was chosen to end a deadlock"),
+    "53": (ErrorMeaning.OUTAGE, "the server has too few resources"),
+    "53100": (ErrorMeaning.OUTAGE, "the disk is full"),
+    "53200": (ErrorMeaning.OUTAGE, "the server is out of memory"),
+    "53300": (ErrorMeaning.OUTAGE, "too many connections"),
+    "53400": (ErrorMeaning.OUTAGE, "a limit in the server's configuration is reached"),
+    "55P03": (ErrorMeaning.CONFLICT, "waited for a lock longer than lock_timeout_seconds"),
+    "57014": (ErrorMeaning.TIMEOUT, "a statement ran longer than statement_timeout_seconds"),
+    "57P": (ErrorMeaning.OUTAGE, "an operator ended the connection"),
+    "57P01": (ErrorMeaning.OUTAGE, "the server is shutting down, or an operator ended the connection"),
+    "57P02": (ErrorMeaning.OUTAGE, "another process of the server crashed"),
+    "57P03": (ErrorMeaning.OUTAGE, "the server is starting, stopping or in recovery"),
+    "57P04": (ErrorMeaning.OUTAGE, "the database was dropped"),
+    "57P05": (ErrorMeaning.OUTAGE, "the session was idle longer than the server's idle_session_timeout"),
+    "58": (ErrorMeaning.OUTAGE, "the server's system failed"),
+    "58030": (ErrorMeaning.OUTAGE, "the server cannot read or write its files"),
+    "58P01": (ErrorMeaning.OUTAGE, "a file of the server is missing"),
+    "72": (ErrorMeaning.CONFLICT, "read a snapshot that is too old"),
+    "F0": (ErrorMeaning.OUTAGE, "the server's configuration file is wrong"),
+    "HV00N": (ErrorMeaning.OUTAGE, "a foreign server cannot be reached"),
+    "XX": (ErrorMeaning.OUTAGE, "the server failed inside"),
+    "XX001": (ErrorMeaning.OUTAGE, "a table is damaged"),
+    "XX002": (ErrorMeaning.OUTAGE, "an index is damaged"),
 }
-_UNAVAILABLE_CLASSES: Final = ("08", "53", "57P", "58")
-_UNAVAILABLE: Final = ("25006", "25P04", "XX000")
-_REFUSED_AT_THE_DOOR: Final = {
-    "28000": "the role is not permitted to connect",
-    "28P01": "the password is wrong",
-    "3D000": "the database does not exist",
+"""The meaning of a SQLSTATE: the longest prefix of it that stands here decides. All others are refusals: the statement,
+or what it carries, is wrong.
+"""
+_REFUSED_CONNECTIONS: Final[Mapping[str, str]] = {
+    "42501": "the role may not connect to the database",
+    "55000": "the database does not accept connections",
 }
+"""What these say where a connection is made; in a statement they are refusals."""
 
 
 def diagnose(error: BaseException) -> FreeholdError | None:
@@ -48,6 +92,8 @@ def diagnose(error: BaseException) -> FreeholdError | None:
         return None
     for link in reversed(list(_chain(error))):  # the innermost knows the names in the schema
         state = getattr(link, "sqlstate", None)
+        if isinstance(link, asyncpg.InvalidCachedStatementError):
+            return ConcurrencyConflict("the schema changed under a prepared statement", hint="try it again")
         if isinstance(state, str):
             return _by_state(state, link)
         if isinstance(link, asyncpg.InternalClientError):
@@ -96,27 +142,41 @@ def _home(error: BaseException) -> str:
     return type(error).__module__.partition(".")[0]
 
 
+def diagnose_connecting(error: BaseException) -> FreeholdError | None:
+    """Translate an exception from making a connection, where no statement can be wrong: what is no mistake in the
+    settings is an outage, unknown codes included.
+    """
+    known = diagnose(error)
+    if known is None or isinstance(known, Unavailable | ConfigurationError):
+        return known
+    state = next((state for link in _chain(error) if (state := str(getattr(link, "sqlstate", None) or ""))), "")
+    reason = _REFUSED_CONNECTIONS.get(state, known.message)
+    return Unavailable(f"no connection to PostgreSQL: {reason} ({state})" if state else reason, hint="try again")
+
+
+def meaning(state: str) -> tuple[ErrorMeaning, str]:
+    """What a SQLSTATE means, and why."""
+    for length in range(len(state), 1, -1):
+        if state[:length] in ERROR_TABLE:
+            return ERROR_TABLE[state[:length]]
+    return ErrorMeaning.REFUSAL, ""
+
+
 def _by_state(state: str, error: BaseException) -> FreeholdError:
-    if state in _CONFLICTS:
-        return ConcurrencyConflict(f"the transaction {_CONFLICTS[state]} ({state})", hint="try it again")
-    if state in _TIME_LIMITS:
-        return _time_limit(state)
-    if state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE:
-        return Unavailable(f"PostgreSQL cannot serve now: {_name(error)} ({state})", hint="try again")
-    if state in _REFUSED_AT_THE_DOOR:
-        return ConfigurationError(_REFUSED_AT_THE_DOOR[state], hint="look at the database URL of this service")
-    if isinstance(error, asyncpg.InvalidCachedStatementError):
-        return ConcurrencyConflict("the schema changed under a prepared statement", hint="try it again")
-    return DatabaseError(f"PostgreSQL refused: {_name(error)}{_place(error)} ({state})")
-
-
-def _time_limit(state: str) -> FreeholdError:
-    if state == _ENDED_IDLE:
-        return Unavailable(
-            f"the transaction stood idle longer than idle_transaction_timeout_seconds, and was rolled back ({state})",
-            hint="try again; keep what takes long out of transactions",
-        )
-    return OperationTimeout("a statement ran longer than statement_timeout_seconds", hint="it had no effect")
+    kind, reason = meaning(state)
+    match kind:
+        case ErrorMeaning.OUTAGE if state == _ENDED_IDLE:
+            return Unavailable(f"{reason} ({state})", hint="try again; keep what takes long out of transactions")
+        case ErrorMeaning.OUTAGE:
+            return Unavailable(f"PostgreSQL cannot serve now: {reason} ({state})", hint="try again")
+        case ErrorMeaning.CONFLICT:
+            return ConcurrencyConflict(f"the transaction {reason} ({state})", hint="try it again")
+        case ErrorMeaning.TIMEOUT:
+            return OperationTimeout(reason, hint="it had no effect")
+        case ErrorMeaning.CONFIGURATION:
+            return ConfigurationError(reason, hint="look at the database URL of this service")
+        case ErrorMeaning.REFUSAL | ErrorMeaning.ANSWER:
+            return DatabaseError(f"PostgreSQL refused: {_name(error)}{_place(error)} ({state})")
 
 
 def _by_interface(error: BaseException) -> FreeholdError:

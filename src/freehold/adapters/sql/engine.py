@@ -38,6 +38,7 @@ class EngineDatabase(ABC):
         self._engine: AsyncEngine | None = None
         self._units: Units | None = None
         self._partitions = options.partitions
+        self._served = False
 
     @property
     @abstractmethod
@@ -87,6 +88,7 @@ class EngineDatabase(ABC):
             async with self.direct() as sql:
                 await self._check_server(sql)
             await self._read_partitions()
+            self._served = True
         except BaseException:
             await uninterrupted(self.close())
             raise
@@ -144,6 +146,10 @@ class EngineDatabase(ABC):
         """Names of what `upgrade` would apply."""
         return await self._ledger.pending()
 
+    def _diagnose_connecting(self, error: BaseException) -> FreeholdError | None:
+        """Translate an exception from making a connection."""
+        return self.diagnose(error)
+
     def _writing(self) -> AbstractAsyncContextManager[None]:
         """What a transaction waits for before it takes a connection; engines with one writer queue here."""
         return nullcontext()
@@ -177,9 +183,12 @@ class EngineDatabase(ABC):
         except (OSError, TimeoutError) as error:
             raise Unavailable(f"no connection to the database ({type(error).__name__})") from error
         except Exception as error:
-            known = self.diagnose(error)
+            known = self._diagnose_connecting(error)
             if known is None:
                 raise
+            if self._served and isinstance(known, ConfigurationError):
+                # It was right when the database was opened: a password that is being rotated, a database restored.
+                known = Unavailable(f"no connection to the database: {known.message}", hint=known.hint)
             raise known from error
         return OwnUnit(native, self._pooled(raw.driver_connection), time.monotonic())
 

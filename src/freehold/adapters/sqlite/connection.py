@@ -21,7 +21,7 @@ from freehold.adapters.sql.pool import PooledConnection
 from freehold.adapters.sqlite.errors import diagnose
 from freehold.adapters.sqlite.inline import InlineConnection
 from freehold.database import DatabaseOptions
-from freehold.errors import ConcurrencyConflict, DatabaseError, OperationTimeout, Unavailable
+from freehold.errors import ConcurrencyConflict, DatabaseError, FreeholdError, OperationTimeout, Unavailable
 
 __all__ = ["AiosqliteConnection", "PooledAiosqlite", "QueuedWrites"]
 
@@ -89,7 +89,9 @@ class PooledAiosqlite(AiosqliteConnection):
         try:
             await self.execute("BEGIN IMMEDIATE")
             self._inline.inline = True
-        except ConcurrencyConflict as error:
+        except (ConcurrencyConflict, Unavailable) as error:
+            if not _is_locked(error):
+                raise
             raise Unavailable(
                 f"another process held the write lock longer than {self._lock_seconds} s",
                 hint="keep transactions short; raise lock_timeout_seconds",
@@ -124,6 +126,10 @@ class PooledAiosqlite(AiosqliteConnection):
             return self._driver.in_transaction
         except ValueError:
             return closed
+
+
+def _is_locked(error: FreeholdError) -> bool:
+    return getattr(error.__cause__, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 class QueuedWrites:

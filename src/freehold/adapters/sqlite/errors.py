@@ -8,24 +8,60 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Mapping
 from typing import Final
 
-from freehold.errors import ConcurrencyConflict, DatabaseError, FreeholdError, OperationTimeout, Unavailable
+from freehold.errors import (
+    ConcurrencyConflict,
+    DatabaseError,
+    ErrorMeaning,
+    FreeholdError,
+    OperationTimeout,
+    Unavailable,
+)
 
-__all__ = ["diagnose"]
+__all__ = ["ERROR_TABLE", "diagnose", "meaning"]
 
 _CLOSED: Final = ("no active connection", "connection closed")
 _NAMED_CONSTRAINT: Final = re.compile(r"^(?:UNIQUE|NOT NULL) constraint failed: ([\w., ]+)$")
-_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_SCHEMA})
-_UNAVAILABLE: Final = frozenset(
-    {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_PROTOCOL,
-    }
-)
+_ROOM: Final = "make room on the disk"
+_LOOK: Final = "is the disk full, or the directory gone?"
+
+ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str, str]]] = {
+    "SQLITE_BUSY": (ErrorMeaning.OUTAGE, "the database is locked by another process", "keep transactions short"),
+    "SQLITE_BUSY_SNAPSHOT": (ErrorMeaning.CONFLICT, "another writer was first", "retry"),
+    "SQLITE_BUSY_RECOVERY": (ErrorMeaning.OUTAGE, "another process recovers the database", "try again"),
+    "SQLITE_LOCKED": (ErrorMeaning.CONFLICT, "the table is locked by another connection", "retry"),
+    "SQLITE_SCHEMA": (ErrorMeaning.CONFLICT, "the schema changed under a statement", "retry"),
+    "SQLITE_INTERRUPT": (
+        ErrorMeaning.TIMEOUT,
+        "a statement ran longer than statement_timeout_seconds",
+        "it had no effect",
+    ),
+    "SQLITE_FULL": (ErrorMeaning.OUTAGE, "the disk is full", _ROOM),
+    "SQLITE_READONLY": (ErrorMeaning.OUTAGE, "the database is read-only", "give back the right to write the file"),
+    "SQLITE_READONLY_DBMOVED": (ErrorMeaning.OUTAGE, "the file was moved or deleted", "put it back, and restart"),
+    "SQLITE_CANTOPEN": (ErrorMeaning.OUTAGE, "the file cannot be opened", _LOOK),
+    "SQLITE_PERM": (ErrorMeaning.OUTAGE, "the file may not be used", "look at its permissions"),
+    "SQLITE_IOERR": (ErrorMeaning.OUTAGE, "the file cannot be read or written", _LOOK),
+    "SQLITE_NOMEM": (ErrorMeaning.OUTAGE, "the process is out of memory", "try again"),
+    "SQLITE_PROTOCOL": (ErrorMeaning.OUTAGE, "the lock on the file could not be taken", "try again"),
+    "SQLITE_NOLFS": (ErrorMeaning.OUTAGE, "the file system cannot hold a larger file", _ROOM),
+    "SQLITE_CORRUPT": (ErrorMeaning.OUTAGE, "the database is damaged", "restore it from a backup"),
+    "SQLITE_NOTADB": (ErrorMeaning.OUTAGE, "the file is no SQLite database", "restore it from a backup"),
+}
+"""The meaning of a result code by its name: the longest prefix decides, cut at `_`. All others are refusals: the
+statement, or what it carries, is wrong.
+"""
+
+
+def meaning(name: str) -> tuple[ErrorMeaning, str, str]:
+    """What a result code means, why, and what to do."""
+    while name:
+        if name in ERROR_TABLE:
+            return ERROR_TABLE[name]
+        name = name.rpartition("_")[0]
+    return ErrorMeaning.REFUSAL, "", ""
 
 
 def diagnose(error: BaseException) -> FreeholdError | None:
@@ -50,15 +86,15 @@ def _by_code(error: sqlite3.Error) -> FreeholdError:
         if str(error).lower() in _CLOSED:
             return Unavailable("the SQLite connection was closed", hint="try again")
         return DatabaseError(f"sqlite3 refused: {type(error).__name__}", hint="see the cause; it may hold values")
-    primary = code & 0xFF
-    if primary in _BUSY:
-        return ConcurrencyConflict(f"the database is locked by another writer ({error.sqlite_errorname})", hint="retry")
-    if primary == sqlite3.SQLITE_INTERRUPT:
-        return OperationTimeout("a statement ran longer than statement_timeout_seconds", hint="it had no effect")
-    if primary in _UNAVAILABLE:
-        return Unavailable(
-            f"SQLite cannot serve now ({error.sqlite_errorname})", hint="is the disk full, or the directory gone?"
-        )
-    named = _NAMED_CONSTRAINT.match(str(error))
-    place = f" at {named.group(1)}" if named else ""
-    return DatabaseError(f"SQLite refused: {error.sqlite_errorname}{place}")
+    kind, reason, hint = meaning(error.sqlite_errorname)
+    match kind:
+        case ErrorMeaning.OUTAGE:
+            return Unavailable(f"SQLite cannot serve now: {reason} ({error.sqlite_errorname})", hint=hint)
+        case ErrorMeaning.CONFLICT:
+            return ConcurrencyConflict(f"{reason} ({error.sqlite_errorname})", hint=hint)
+        case ErrorMeaning.TIMEOUT:
+            return OperationTimeout(reason, hint=hint)
+        case ErrorMeaning.REFUSAL | ErrorMeaning.CONFIGURATION | ErrorMeaning.ANSWER:
+            named = _NAMED_CONSTRAINT.match(str(error))
+            place = f" at {named.group(1)}" if named else ""
+            return DatabaseError(f"SQLite refused: {error.sqlite_errorname}{place}")
