@@ -7,9 +7,21 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["place_of", "quoted", "reads", "same_columns"]
+__all__ = ["is_projected", "mark_projected", "place_of", "quoted", "reads", "same_columns"]
 
 _KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table"}
+
+_MARK: Final = "freehold.projected"
+
+
+def mark_projected(table: sa.Table) -> None:
+    """Note on a table that it is a projection's: what bears its name in the database is a view."""
+    table.info[_MARK] = True
+
+
+def is_projected(table: object) -> bool:
+    """Whether a table was declared by a projection."""
+    return isinstance(table, sa.Table) and bool(table.info.get(_MARK))
 
 
 def quoted(table: sa.Table) -> str:

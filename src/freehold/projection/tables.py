@@ -17,7 +17,7 @@ from sqlalchemy.schema import DropTable
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.ids import stable_hash
-from freehold.projection.naming import place_of, quoted, reads, same_columns
+from freehold.projection.naming import mark_projected, place_of, quoted, reads, same_columns
 
 __all__ = ["IDENTIFIER_BYTES_MAX", "GenerationTables", "drop_tables", "fitting"]
 
@@ -53,6 +53,7 @@ class GenerationTables:
                     f"table '{table.name}' of a projection has a foreign key",
                     hint="streams are projected side by side, so rows of two tables come in no order; leave it out",
                 )
+            mark_projected(table)
         if len({table.fullname for table in self._tables}) != len(self._tables):
             raise DeclarationError("two tables of a projection have one name", hint="give one of them another")
 
