@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from freehold_shop.servers import RunningServer, ServerUnavailable, start_nats, start_postgres
+from freehold_shop.servers import RunningServer, ServerUnavailable, start_nats, start_pgbouncer, start_postgres
 
 _LEFT_OUT = "left out: "
 
@@ -82,6 +82,20 @@ def postgres_url(postgres_place: tuple[str, Callable[[str], None]]) -> Iterator[
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     yield server_url.rpartition("/")[0] + f"/{name}"
     drop(name)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_server(
+    servers_directory: Path, postgres_place: tuple[str, Callable[[str], None]]
+) -> Iterator[RunningServer]:
+    """The session's PgBouncer in front of the server of `postgres_url`: transaction pooling, few connections."""
+    yield from _running(lambda place: start_pgbouncer(place, postgres_place[0]), servers_directory / "pgbouncer")
+
+
+@pytest.fixture
+def pgbouncer_url(postgres_url: str, pgbouncer_server: RunningServer) -> str:
+    """The database of `postgres_url` through PgBouncer, which pools transactions and knows no prepared statements."""
+    return f"{pgbouncer_server.url.rpartition('/')[0]}/{postgres_url.rpartition('/')[2]}"
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ __all__ = ["BrokerAdapter", "DatabaseAdapter", "Stores", "open_broker", "open_st
 
 _GROUP = "freehold.adapters"
 _EXTRAS = {"postgresql": "postgres", "nats": "nats"}
+_ALIASES = {"postgres": "postgresql"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _scheme(url: object) -> str:
         raise ConfigurationError(
             "a URL without a scheme", hint="write sqlite:///file.db or postgresql://user@host/name"
         )
-    return scheme
+    return _ALIASES.get(scheme, scheme)
 
 
 def _adapters(scheme: str) -> Iterator[object]:

@@ -31,3 +31,13 @@ class OnPostgres:
     async def harness(self, postgres_url: str) -> AsyncIterator[StoresHarness]:
         async with StoresHarness.on(postgres_url) as harness:
             yield harness
+
+
+@pytest.mark.servers
+class OnPgbouncer:
+    """PostgreSQL behind a proxy that pools transactions and knows no prepared statements."""
+
+    @pytest.fixture
+    async def harness(self, pgbouncer_url: str) -> AsyncIterator[StoresHarness]:
+        async with StoresHarness.on(f"{pgbouncer_url}?statement_cache_size=0") as harness:
+            yield harness

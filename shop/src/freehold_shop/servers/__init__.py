@@ -1,10 +1,12 @@
-"""Real servers for the shop's servers profile and for tests: PostgreSQL and NATS as child processes on loopback.
+"""Real servers for the shop's servers profile and for tests: PostgreSQL, NATS and PgBouncer as child processes on
+loopback.
 
 May import the standard library and `freehold.errors`. Plain and blocking on purpose: servers start before, and stop
 after, everything that is asynchronous.
 """
 
 from freehold_shop.servers.nats import find_nats_server, start_nats
+from freehold_shop.servers.pgbouncer import find_pgbouncer, start_pgbouncer
 from freehold_shop.servers.postgres import SUPERUSER, find_postgres_binaries, start_postgres
 from freehold_shop.servers.process import RunningServer, ServerUnavailable, free_port
 
@@ -13,8 +15,10 @@ __all__ = [
     "RunningServer",
     "ServerUnavailable",
     "find_nats_server",
+    "find_pgbouncer",
     "find_postgres_binaries",
     "free_port",
     "start_nats",
+    "start_pgbouncer",
     "start_postgres",
 ]

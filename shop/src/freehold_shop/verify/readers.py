@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import psycopg
 
@@ -22,6 +22,7 @@ __all__ = ["PAGE_ROWS", "Reader", "can_write", "open_reader", "postgres_dsn", "s
 PAGE_ROWS = 2_000
 _CONNECT_LIMIT_SECONDS = 5
 _LOCK_LIMIT_SECONDS = 5.0
+_FREEHOLDS_OWN = frozenset({"schema", "statement_cache_size", "prepared_statement_cache_size", "ssl"})
 
 
 class Reader(Protocol):
@@ -46,8 +47,8 @@ def open_reader(url: str) -> Iterator[Reader]:
         case "sqlite" | "embedded":
             with _sqlite(sqlite_path(url)) as reader:
                 yield reader
-        case "postgresql":
-            with _postgres(postgres_dsn(url)) as reader:
+        case "postgresql" | "postgres":
+            with _postgres(url) as reader:
                 yield reader
         case _:
             raise ConfigurationError(f"a database of scheme '{scheme}' cannot be verified", hint="sqlite or postgresql")
@@ -71,8 +72,15 @@ def sqlite_path(url: str) -> Path:
 
 
 def postgres_dsn(url: str) -> str:
-    """The URL as libpq takes it."""
-    return "postgresql" + url[url.index("://") :]
+    """The URL as libpq takes it: without a driver, and without what only Freehold knows."""
+    parts = urlsplit(url)
+    kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in _FREEHOLDS_OWN]
+    query = f"?{urlencode(kept, quote_via=quote)}" if kept else ""
+    return f"postgresql://{parts.netloc}{parts.path}{query}"
+
+
+def _schema(url: str) -> str | None:
+    return dict(parse_qsl(urlsplit(url).query)).get("schema")
 
 
 @contextlib.contextmanager
@@ -93,14 +101,17 @@ def _sqlite(path: Path) -> Iterator[Reader]:
 
 
 @contextlib.contextmanager
-def _postgres(dsn: str) -> Iterator[Reader]:
+def _postgres(url: str) -> Iterator[Reader]:
     try:
-        connection = psycopg.connect(dsn, connect_timeout=_CONNECT_LIMIT_SECONDS)
+        connection = psycopg.connect(postgres_dsn(url), connect_timeout=_CONNECT_LIMIT_SECONDS)
     except psycopg.OperationalError as error:
-        raise Unavailable("a PostgreSQL database cannot be reached", hint=f"as {urlsplit(dsn).username}") from error
+        raise Unavailable("a PostgreSQL database cannot be reached", hint=f"as {urlsplit(url).username}") from error
     with contextlib.closing(connection):
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
+        if schema := _schema(url):
+            path = "SELECT set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), true)"
+            connection.execute(path, (schema,))
         yield _PostgresReader(connection)
 
 

@@ -16,7 +16,7 @@ from freehold.adapters.postgres.connection import (
     time_limits,
 )
 from freehold.adapters.postgres.dialect import PostgresDialect
-from freehold.adapters.postgres.errors import diagnose, diagnose_connecting
+from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose, diagnose_connecting
 from freehold.adapters.postgres.examine import examine
 from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.connection import SqlConnection
@@ -45,6 +45,10 @@ FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_namespace
 WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped""",
 )
 _VERSION_MIN: Final = 13
+_SERVER: Final = (
+    "SELECT current_setting('server_version_num')::integer,"
+    " (SELECT setting FROM pg_settings WHERE name = 'statement_timeout')"
+)
 _MIGRATION_LOCK: Final = stable_hash("freehold.migrations")
 _MIGRATION_SECONDS: Final = 600
 _RECYCLE_SECONDS: Final = 1800
@@ -62,7 +66,7 @@ class PostgresDatabase(EngineDatabase):
             packaged_migrations("freehold.adapters.postgres.migrations", "postgresql"),
             migrations,
         )
-        self._url, self._arguments = parse_url(url)
+        self._url = parse_url(url)
 
     @property
     def features(self) -> DatabaseFeatures:
@@ -117,7 +121,7 @@ class PostgresDatabase(EngineDatabase):
 
     def _create_engine(self) -> AsyncEngine:
         return create_async_engine(
-            self._url,
+            self._url.url,
             isolation_level="AUTOCOMMIT",
             pool_size=self.options.pool_size,
             max_overflow=0,
@@ -130,30 +134,28 @@ class PostgresDatabase(EngineDatabase):
         )
 
     def _connect_arguments(self) -> dict[str, Any]:
-        arguments = {**self._arguments, "timeout": self.options.connect_timeout_seconds}
-        if not self._proxied:
+        timeout = self._url.connect_timeout_seconds or self.options.connect_timeout_seconds
+        arguments = {**self._url.arguments, "timeout": timeout}
+        if not self._url.proxied:
             arguments["server_settings"] = {**arguments.get("server_settings", {}), **time_limits(self.options)}
         return arguments
 
-    @property
-    def _proxied(self) -> bool:
-        """Without prepared statements, as behind a transaction-pooling proxy, nothing is expected of the session."""
-        return bool(self._arguments["statement_cache_size"] == 0)
-
     def _pooled(self, driver: object) -> PooledConnection:
-        return PooledAsyncpg(cast("asyncpg.Connection[Any]", driver), self.options, proxied=self._proxied)
+        return PooledAsyncpg(cast("asyncpg.Connection[Any]", driver), self.options, proxied=self._url.proxied)
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
-        if self._proxied and isinstance(sql, PooledAsyncpg):
+        if self._url.proxied and isinstance(sql, PooledAsyncpg):
             return StatementTransactions(sql)
         return sql
 
     async def _check_server(self, sql: SqlConnection) -> None:
-        number = int((await sql.fetch("SELECT current_setting('server_version_num')::integer"))[0][0])
+        ((number, limit),) = await sql.fetch(_SERVER)
         if number < _VERSION_MIN * 10_000:
             raise ConfigurationError(
                 f"PostgreSQL {number // 10_000} is older than {_VERSION_MIN}", hint="upgrade the server"
             )
+        if not self._url.proxied and limit != time_limits(self.options)["statement_timeout"]:
+            raise ConfigurationError("the server does not keep the time limits of its sessions", hint=BEHIND_A_PROXY)
 
 
 def _home(native: object) -> str:

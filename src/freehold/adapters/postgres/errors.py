@@ -22,6 +22,7 @@ from freehold.errors import (
 )
 
 __all__ = [
+    "BEHIND_A_PROXY",
     "ERROR_TABLE",
     "TRY_AGAIN",
     "diagnose",
@@ -33,7 +34,13 @@ __all__ = [
 
 TRY_AGAIN: Final = "try again; a transaction that stands idle longer than idle_transaction_timeout_seconds ends so too"
 """The hint for a connection that was lost: asyncpg often finds it closed, and does not know any more why."""
+BEHIND_A_PROXY: Final = (
+    "behind PgBouncer, or another proxy that pools transactions, write ?statement_cache_size=0 into the database URL,"
+    " and no options"
+)
 _ENDED_IDLE: Final = "25P03"
+_LOST_STATEMENTS: Final = ("26000", "42P05")
+_REFUSED_AT_START: Final = "unsupported startup parameter"
 _UNSENT: Final = ("cannot switch to state", "not connected")
 
 ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str]]] = {
@@ -45,6 +52,7 @@ ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str]]] = {
         "the transaction stood idle longer than idle_transaction_timeout_seconds, and was rolled back",
     ),
     "25P04": (ErrorMeaning.OUTAGE, "the transaction ran longer than the server's transaction_timeout"),
+    "26000": (ErrorMeaning.CONFIGURATION, "prepared statements do not outlive a transaction"),
     "28": (ErrorMeaning.CONFIGURATION, "the role is not permitted to connect"),
     "28P01": (ErrorMeaning.CONFIGURATION, "the password is wrong"),
     "3D000": (ErrorMeaning.CONFIGURATION, "the database does not exist"),
@@ -53,6 +61,7 @@ ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str]]] = {
     "40002": (ErrorMeaning.REFUSAL, "a constraint does not hold at the end of the transaction"),
     "40003": (ErrorMeaning.OUTAGE, "whether the statement was completed is not known"),
     "40P01": (ErrorMeaning.CONFLICT, "was chosen to end a deadlock"),
+    "42P05": (ErrorMeaning.CONFIGURATION, "prepared statements outlive their client"),
     "53": (ErrorMeaning.OUTAGE, "the server has too few resources"),
     "53100": (ErrorMeaning.OUTAGE, "the disk is full"),
     "53200": (ErrorMeaning.OUTAGE, "the server is out of memory"),
@@ -165,6 +174,10 @@ def meaning(state: str) -> tuple[ErrorMeaning, str]:
 def _by_state(state: str, error: BaseException) -> FreeholdError:
     kind, reason = meaning(state)
     match kind:
+        case _ if str(error).startswith(_REFUSED_AT_START):
+            return ConfigurationError("PgBouncer refused a parameter of the connection", hint=BEHIND_A_PROXY)
+        case ErrorMeaning.CONFIGURATION if state in _LOST_STATEMENTS:
+            return ConfigurationError(f"{reason} ({state})", hint=BEHIND_A_PROXY)
         case ErrorMeaning.OUTAGE if state == _ENDED_IDLE:
             return Unavailable(f"{reason} ({state})", hint="try again; keep what takes long out of transactions")
         case ErrorMeaning.OUTAGE:

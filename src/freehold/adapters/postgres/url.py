@@ -1,60 +1,191 @@
 """Reading a PostgreSQL URL. Imports the foundation and SQLAlchemy's URL.
 
-`postgresql://user:password@host:port/database?statement_cache_size=0&sslmode=require&application_name=orders`. Behind a
-transaction-pooling proxy that knows no prepared statements give `statement_cache_size=0`. Errors name the key, not the
-value.
+`postgresql://user:password@host:port/database?sslmode=require&application_name=orders`, also `postgres://`, and with
+the name of a driver (`postgresql+asyncpg://`), which says nothing here: the driver is asyncpg. Parameters are libpq's,
+as managed providers give them, and two of our own: `schema` puts Freehold's tables into a schema, and
+`statement_cache_size=0`, for which SQLAlchemy's `prepared_statement_cache_size=0` does too, is for a proxy that pools
+transactions. Errors name the key, not the value.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from freehold.errors import ConfigurationError
 
-__all__ = ["parse_url"]
+__all__ = ["PostgresUrl", "parse_url"]
 
-_KNOWN = frozenset({"application_name", "host", "port", "sslmode", "statement_cache_size"})
-_CACHE_SIZE = 200
+_DRIVERS: Final = frozenset({"", "asyncpg", "psycopg", "psycopg2", "psycopg_async"})
+_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_TLS: Final = (*_FILES, "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version")
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_CACHE_SIZE: Final = 200
+_SCHEMA: Final = re.compile(r"(?!pg_|information_schema$)[a-z_][a-z0-9_]{0,62}")
+_EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 
 
-def parse_url(text: str) -> tuple[URL, dict[str, Any]]:
-    """Return the URL for SQLAlchemy over asyncpg, and asyncpg's arguments. Raises `ConfigurationError`."""
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise ConfigurationError(
-            "the PostgreSQL URL cannot be read", hint="postgresql://user:password@host:5432/database"
-        ) from None
+@dataclass(frozen=True, slots=True)
+class PostgresUrl:
+    """What a URL says.
+
+    url        for SQLAlchemy over asyncpg.
+    arguments  asyncpg's.
+    schema     where Freehold's tables are; None for where the role's search path leads.
+    proxied    without prepared statements, as behind a proxy that pools transactions: nothing is expected of a session.
+    """
+
+    url: URL
+    arguments: Mapping[str, Any]
+    schema: str | None
+    proxied: bool
+    connect_timeout_seconds: float | None = None
+
+
+def parse_url(text: str) -> PostgresUrl:
+    """Read a URL. Raises `ConfigurationError`."""
+    url = _url(text)
     query = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
-    if unknown := sorted(set(query) - _KNOWN):
+    if unknown := sorted(set(query) - _KNOWN.keys()):
         raise ConfigurationError(
             f"the PostgreSQL URL has parameters that are not known: {', '.join(unknown)}",
             hint=f"known are {', '.join(sorted(_KNOWN))}",
         )
-    size = query.get("statement_cache_size", str(_CACHE_SIZE))
-    if not size.isdigit():
-        raise ConfigurationError("statement_cache_size in the PostgreSQL URL is not a number")
-    arguments: dict[str, Any] = {"statement_cache_size": int(size), "prepared_statement_cache_size": int(size)}
-    if int(size) == 0:
+    for key, value in query.items():
+        _KNOWN[key](key, value)
+    sizes = [int(query[key]) for key in ("statement_cache_size", "prepared_statement_cache_size") if key in query]
+    timeout = query.get("connect_timeout")
+    return PostgresUrl(
+        url=_addressed(url, query),
+        arguments=_arguments(query, min(sizes, default=_CACHE_SIZE)),
+        schema=query.get("schema"),
+        proxied=0 in sizes,
+        connect_timeout_seconds=None if timeout is None else float(timeout),
+    )
+
+
+def _url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ConfigurationError("the PostgreSQL URL cannot be read", hint=_EXAMPLE) from None
+    if url.drivername.partition("+")[2] not in _DRIVERS:
+        raise ConfigurationError("the PostgreSQL URL names a driver that is not known", hint=_EXAMPLE)
+    # SQLAlchemy passes over parameters without a value; one of ours would have no effect then.
+    if empty := sorted(key for key, value in parse_qsl(urlsplit(text).query, keep_blank_values=True) if not value):
+        raise ConfigurationError(f"{empty[0]} in the PostgreSQL URL is empty", hint="give it a value, or leave it out")
+    return url
+
+
+def _addressed(url: URL, query: Mapping[str, str]) -> URL:
+    """The URL with the parts of the address that libpq also takes as parameters."""
+    names = {"user": "username", "password": "password", "host": "host", "dbname": "database"}
+    given: dict[str, Any] = {ours: query[theirs] for theirs, ours in names.items() if theirs in query}
+    if "port" in query:
+        given["port"] = int(query["port"])
+    url = url.set(drivername="postgresql+asyncpg", query={}, **given)
+    if not url.database:
+        raise ConfigurationError("the PostgreSQL URL names no database", hint=_EXAMPLE)
+    if "," in (url.host or ""):
+        raise ConfigurationError(
+            "the PostgreSQL URL names several hosts", hint="name one: that of the primary, or of what leads there"
+        )
+    return url
+
+
+def _arguments(query: Mapping[str, str], cache_size: int) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"statement_cache_size": cache_size, "prepared_statement_cache_size": cache_size}
+    if cache_size == 0:
         # What a proxy cannot keep apart by name must have none: two clients would both prepare `__asyncpg_stmt_1__`.
         arguments["prepared_statement_name_func"] = str
-    if "sslmode" in query:
-        arguments["ssl"] = query["sslmode"]
-    if "application_name" in query:
-        arguments["server_settings"] = {"application_name": query["application_name"]}
-    if "host" in query:
-        url = url.set(host=query["host"])
-    if "port" in query:
-        url = url.set(port=_port(query["port"]))
-    if not url.database:
-        raise ConfigurationError("the PostgreSQL URL names no database", hint="postgresql://user@host:5432/database")
-    return url.set(drivername="postgresql+asyncpg", query={}), arguments
+    mode = query.get("sslmode", query.get("ssl"))
+    if mode is not None:
+        arguments["ssl"] = mode
+    if tls := {key: query[key] for key in _TLS if key in query}:
+        # asyncpg takes these in an address only; the rest of the address is given beside it.
+        arguments["dsn"] = f"postgresql://?{urlencode(tls)}"
+    if "target_session_attrs" in query:
+        arguments["target_session_attrs"] = query["target_session_attrs"]
+    settings = {key: query[key] for key in ("application_name", "options") if key in query}
+    if "fallback_application_name" in query:
+        settings.setdefault("application_name", query["fallback_application_name"])
+    if settings:
+        arguments["server_settings"] = settings
+    return arguments
 
 
-def _port(text: str) -> int:
-    if not text.isdigit():
-        raise ConfigurationError("the port in the PostgreSQL URL is not a number")
-    return int(text)
+def _anything(key: str, value: str) -> None:
+    """Take any text."""
+
+
+def _options(key: str, value: str) -> None:
+    if not value.startswith(("-", "endpoint=", "project=")):
+        raise ConfigurationError(f"{key} in the PostgreSQL URL are none", hint="as in options=-c%20work_mem%3D64MB")
+
+
+def _number(key: str, value: str) -> None:
+    if not (value.isascii() and value.isdigit() and len(value) < 10):
+        raise ConfigurationError(f"{key} in the PostgreSQL URL is not a number", hint="write it in digits")
+
+
+def _seconds(key: str, value: str) -> None:
+    _number(key, value)
+    if int(value) == 0:
+        raise ConfigurationError(f"{key} in the PostgreSQL URL is 0", hint="every wait has a limit: 1 or more")
+
+
+def _file(key: str, value: str) -> None:
+    if not Path(value).is_file():
+        raise ConfigurationError(
+            f"{key} in the PostgreSQL URL names a file that does not exist", hint="give its absolute path"
+        )
+
+
+def _identifier(key: str, value: str) -> None:
+    if not _SCHEMA.fullmatch(value):
+        raise ConfigurationError(
+            f"{key} in the PostgreSQL URL cannot be used",
+            hint="lower-case letters, digits and underscores, 63 at most, beginning with a letter; not pg_…",
+        )
+
+
+def _one_of(*known: str, why: str = "") -> Callable[[str, str], None]:
+    def check(key: str, value: str) -> None:
+        if value not in known:
+            raise ConfigurationError(
+                f"{key} in the PostgreSQL URL has a value that {why or 'is not known'}", hint=f"use {', '.join(known)}"
+            )
+
+    return check
+
+
+_KNOWN: Final[Mapping[str, Callable[[str, str], None]]] = {
+    "application_name": _anything,
+    "channel_binding": _one_of("prefer", "disable", why="the driver cannot meet: it binds no channels"),
+    "connect_timeout": _seconds,
+    "dbname": _anything,
+    "fallback_application_name": _anything,
+    "gssencmode": _one_of("prefer", "disable", why="the driver cannot meet"),
+    "host": _anything,
+    "options": _options,
+    "password": _anything,
+    "port": _number,
+    "prepared_statement_cache_size": _number,
+    "schema": _identifier,
+    "ssl": _one_of(*_SSL_MODES),
+    "sslmode": _one_of(*_SSL_MODES),
+    **dict.fromkeys(_FILES, _file),
+    "sslpassword": _anything,
+    "ssl_min_protocol_version": _one_of("TLSv1.2", "TLSv1.3"),
+    "ssl_max_protocol_version": _one_of("TLSv1.2", "TLSv1.3"),
+    "statement_cache_size": _number,
+    "target_session_attrs": _one_of("any", "read-write", "primary", why="leads to a server that cannot be written to"),
+    "user": _anything,
+}

@@ -48,6 +48,9 @@ def test_an_unknown_engine_is_refused() -> None:
 
 def test_a_driver_in_the_url_is_left_out_for_libpq() -> None:
     assert postgres_dsn("postgresql+asyncpg://u:p@h:1/d") == "postgresql://u:p@h:1/d"
+    assert postgres_dsn("postgres://u:p@h:1/d?statement_cache_size=0&sslmode=require&schema=orders") == (
+        "postgresql://u:p@h:1/d?sslmode=require"
+    )
 
 
 def test_the_write_lock_is_given_back(url: str) -> None:

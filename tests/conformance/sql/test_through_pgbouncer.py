@@ -1,0 +1,33 @@
+"""The stores through a real PgBouncer that pools transactions: the suites of those that cannot do without a session's
+state where they are done wrong (markers, advisory locks, claims, functions with settings).
+"""
+
+from __future__ import annotations
+
+from tests.conformance.engines import OnPgbouncer
+
+from freehold.conformance.checkpoints import CheckpointStoreConformance
+from freehold.conformance.events import EventStoreConformance
+from freehold.conformance.inbox import InboxStoreConformance
+from freehold.conformance.outbox import OutboxStoreConformance
+from freehold.conformance.saga import SagaStoreConformance
+
+
+class TestOutboxStoreThroughPgbouncer(OnPgbouncer, OutboxStoreConformance):
+    pass
+
+
+class TestInboxStoreThroughPgbouncer(OnPgbouncer, InboxStoreConformance):
+    pass
+
+
+class TestEventStoreThroughPgbouncer(OnPgbouncer, EventStoreConformance):
+    pass
+
+
+class TestCheckpointStoreThroughPgbouncer(OnPgbouncer, CheckpointStoreConformance):
+    pass
+
+
+class TestSagaStoreThroughPgbouncer(OnPgbouncer, SagaStoreConformance):
+    pass
