@@ -104,7 +104,7 @@ def diagnose(error: BaseException) -> FreeholdError | None:
         if isinstance(link, asyncpg.InvalidCachedStatementError):
             return ConcurrencyConflict("the schema changed under a prepared statement", hint="try it again")
         if isinstance(state, str):
-            return _by_state(state, link)
+            return _by_a_proxy(state, link) or _by_state(state, link)
         if isinstance(link, asyncpg.InternalClientError):
             # The server's farewell to an idle connection leaves asyncpg in the middle of a message it did not ask for.
             return Unavailable("the connection to PostgreSQL is unusable", hint=TRY_AGAIN)
@@ -171,13 +171,18 @@ def meaning(state: str) -> tuple[ErrorMeaning, str]:
     return ErrorMeaning.REFUSAL, ""
 
 
+def _by_a_proxy(state: str, error: BaseException) -> ConfigurationError | None:
+    """What shows that a proxy stands between which the database URL does not tell of; None for everything else."""
+    if str(error).startswith(_REFUSED_AT_START):
+        return ConfigurationError("PgBouncer refused a parameter of the connection", hint=BEHIND_A_PROXY)
+    if state in _LOST_STATEMENTS:
+        return ConfigurationError(f"{meaning(state)[1]} ({state})", hint=BEHIND_A_PROXY)
+    return None
+
+
 def _by_state(state: str, error: BaseException) -> FreeholdError:
     kind, reason = meaning(state)
     match kind:
-        case _ if str(error).startswith(_REFUSED_AT_START):
-            return ConfigurationError("PgBouncer refused a parameter of the connection", hint=BEHIND_A_PROXY)
-        case ErrorMeaning.CONFIGURATION if state in _LOST_STATEMENTS:
-            return ConfigurationError(f"{reason} ({state})", hint=BEHIND_A_PROXY)
         case ErrorMeaning.OUTAGE if state == _ENDED_IDLE:
             return Unavailable(f"{reason} ({state})", hint="try again; keep what takes long out of transactions")
         case ErrorMeaning.OUTAGE:
