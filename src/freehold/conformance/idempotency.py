@@ -39,6 +39,28 @@ class IdempotencyStoreConformance:
         assert await claim(harness.first, "b") is None
         assert await claim(harness.first, "a", scope="payments") is None
 
+    async def test_headers_come_back_as_they_were(self, harness: StoresHarness) -> None:
+        """Repeated ones too, in their order, with every byte that a header may hold; an answer may have no type."""
+        headers = (("link", "</a>"), ("etag", '"1"'), ("link", "</b>"), ("x-odd", "\x00\xe9\xff'\"\\"))
+        answer = StoredAnswer("f", 204, "", b"", headers=headers)
+        async with harness.first.database.begin() as unit:
+            await harness.first.idempotency.claim(unit, "orders", "a", "f")
+            await harness.first.idempotency.complete(unit, "orders", "a", answer)
+        assert await claim(await harness.instance(), "a") == answer
+
+    async def test_it_says_whether_a_key_was_used(self, harness: StoresHarness) -> None:
+        """One key, or any of a scope; asking claims nothing."""
+        stores = harness.first
+        async with stores.database.begin() as unit:
+            assert not await stores.idempotency.used(unit, "orders", "a")
+            assert not await stores.idempotency.used(unit, "orders")
+        assert await claim(stores, "a") is None
+        async with stores.database.begin() as unit:
+            assert await stores.idempotency.used(unit, "orders", "a")
+            assert await stores.idempotency.used(unit, "orders")
+            assert not await stores.idempotency.used(unit, "orders", "b")
+            assert not await stores.idempotency.used(unit, "order")
+
     async def test_another_body_is_recognised(self, harness: StoresHarness) -> None:
         """The stored fingerprint is that of the first request, for the caller to compare."""
         await claim(harness.first, "a")

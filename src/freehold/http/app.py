@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
 
 from freehold.errors import ConfigurationError
+from freehold.http.caller import SESSION_COOKIES, Caller, Callers
 from freehold.http.context import RequestContext
 from freehold.http.datasets import dataset_routes
+from freehold.http.limit import BODY_BYTES_MAX, BodyLimitMiddleware, check_bytes_max
 from freehold.http.middleware import TransactionMiddleware
 from freehold.http.problems import install_problems
 from freehold.runtime import RunningService
@@ -40,10 +43,21 @@ def running_service(request: Request) -> RunningService:
     return _context(request).running
 
 
-def create_app(target: Service | RunningService, settings: Settings | None = None, **options: Any) -> FastAPI:
-    """Make an application that runs a service, or stands before one that runs; `options` are FastAPI's."""
-    app = FastAPI(lifespan=lifespan(target, settings), title=_name(target), **options)
-    install(app)
+def create_app(
+    target: Service | RunningService,
+    settings: Settings | None = None,
+    *,
+    caller: Caller | None = None,
+    session_cookies: Collection[str] = SESSION_COOKIES,
+    body_bytes_max: int = BODY_BYTES_MAX,
+    **options: Any,
+) -> FastAPI:
+    """Make an application that runs a service, or stands before one that runs.
+
+    `caller`, `session_cookies` and `body_bytes_max` are those of `install`, `options` are FastAPI's.
+    """
+    app = FastAPI(lifespan=lifespan(target, settings), **{"title": _name(target), **options})
+    install(app, caller=caller, session_cookies=session_cookies, body_bytes_max=body_bytes_max)
     return app
 
 
@@ -68,9 +82,27 @@ def lifespan(
     return life
 
 
-def install(app: FastAPI) -> None:
-    """Add transactions, idempotency keys, problems, /healthz and /readyz to an application."""
-    app.add_middleware(TransactionMiddleware)
+def install(
+    app: FastAPI,
+    *,
+    caller: Caller | None = None,
+    session_cookies: Collection[str] = SESSION_COOKIES,
+    body_bytes_max: int = BODY_BYTES_MAX,
+) -> None:
+    """Add transactions, idempotency keys, problems, a limit of bodies, /healthz and /readyz to an application.
+
+    Idempotency keys are each caller's own. `caller` returns a stable id of the user that a request comes from, or None
+    where there is none; it may be `async`. Without an id, the `Authorization` header tells callers apart and, where
+    there is none, the cookies named in `session_cookies`. A body of more than `body_bytes_max` bytes is refused: 413.
+
+    All of this goes inside of the middleware that the application has or gets, in whatever order it is added. Raises
+    `DeclarationError` for arguments that cannot be meant.
+    """
+    check_bytes_max(body_bytes_max)
+    callers = Callers(caller, session_cookies)
+    # The last of the list is the innermost: what others do with an answer, they do with one that is committed.
+    app.user_middleware.append(Middleware(TransactionMiddleware, callers=callers, body_bytes_max=body_bytes_max))
+    app.user_middleware.append(Middleware(BodyLimitMiddleware, bytes_max=body_bytes_max))
     install_problems(app)
     app.include_router(dataset_routes())
     app.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -47,6 +48,7 @@ class RequestContext:
         self._tokens = [value.decode("latin-1") for name, value in headers if name == _CONSISTENCY]
         self._block: AbstractAsyncContextManager[Transaction] | None = None
         self._transaction: Transaction | None = None
+        self._opening = asyncio.Lock()
 
     def take_tokens(self) -> None:
         """Verify what the request brought. Raises `TokenRefused`. Without a secret nothing is taken."""
@@ -69,11 +71,12 @@ class RequestContext:
         return signer.sign(self.token) if signer is not None and self.token else ""
 
     async def transaction(self) -> Transaction:
-        """The transaction of this request. Raises `Unavailable`."""
-        if self._transaction is None:
-            block = self.running.transaction(correlation_id=self.correlation_id)
-            self._transaction = await block.__aenter__()
-            self._block = block
+        """The transaction of this request, one for all who ask. Raises `Unavailable`."""
+        async with self._opening:
+            if self._transaction is None:
+                block = self.running.transaction(correlation_id=self.correlation_id)
+                self._transaction = await block.__aenter__()
+                self._block = block
         return self._transaction
 
     async def commit(self) -> None:

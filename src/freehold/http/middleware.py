@@ -2,32 +2,40 @@
 
 An answer below 400 commits, everything else rolls back; when the commit fails, the caller gets that problem instead of
 the answer. So no answer ever tells of an effect that does not exist. With an Idempotency-Key the answer itself is kept
-in the same transaction, and given again to whoever repeats the request.
+in the same transaction, and given again to the caller who repeats the request.
+
+What the application does behind its answer (background tasks, the rest of a stream, what dependencies do after `yield`)
+happens after the commit, and not at all where that failed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.consistency.signing import TokenRefused
 from freehold.consistency.token import Token
 from freehold.errors import FreeholdError
+from freehold.http.caller import Callers
 from freehold.http.context import CONSISTENCY_HEADER, CORRELATION_HEADER, RequestContext
-from freehold.http.problems import problem, problem_of
+from freehold.http.held import Headers, HeldAnswer, Replay, without_extensions
+from freehold.http.limit import told_length
+from freehold.http.problems import problem, problem_of, refusal_of
 from freehold.http.store import StoredAnswer
 from freehold.runtime import RunningService
 from freehold.transaction import current_token, current_trace_parent, token_witness
 
-__all__ = ["TransactionMiddleware"]
+__all__ = ["KEYED_BODY_BYTES_MAX", "TransactionMiddleware"]
 
+_log = logging.getLogger("freehold.http")
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _KEY_LENGTH_MAX: Final = 255
-_BODY_BYTES_MAX: Final = 1024 * 1024
+KEYED_BODY_BYTES_MAX: Final = 1024 * 1024
 _CORRELATION: Final = CORRELATION_HEADER.encode()
 _TRACE: Final = b"traceparent"
 _CONSISTENCY: Final = CONSISTENCY_HEADER.encode()
@@ -37,8 +45,14 @@ _OURS: Final = frozenset({_CORRELATION, _TRACE, _CONSISTENCY})
 class TransactionMiddleware:
     """Plain ASGI middleware around the application; `scope["freehold"]` is the `RequestContext`."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, *, callers: Callers | None = None, body_bytes_max: int = KEYED_BODY_BYTES_MAX
+    ) -> None:
         self._app = app
+        self._callers = callers or Callers()
+        self._body_bytes_max = min(body_bytes_max, KEYED_BODY_BYTES_MAX)
+        # Keys of a version before were nobody's own: whether there may still be such.
+        self._unscoped = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -58,62 +72,111 @@ class TransactionMiddleware:
         witness = token_witness.set(context.note if running.signer is not None else None)
         try:
             if context.idempotency_key and scope["method"] in _CHANGING:
+                if not _is_key(context.idempotency_key):
+                    reason = f"Idempotency-Key is longer than {_KEY_LENGTH_MAX}, or not printable"
+                    await problem(400, reason)(scope, receive, sending)
+                    return
                 await self._once(context, scope, receive, sending)
             else:
-                answer = _CommitFirst(context, scope, receive, sending)
-                await self._app(scope, receive, answer.send)
+                await self._answer(context, _CommitFirst(context, sending), scope, receive, sending)
         finally:
             await context.roll_back()
             current_trace_parent.reset(trace)
             current_token.reset(seen)
             token_witness.reset(witness)
 
-    async def _once(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
-        if len(context.idempotency_key) > _KEY_LENGTH_MAX or not context.idempotency_key.isprintable():
-            await problem(400, f"Idempotency-Key is longer than {_KEY_LENGTH_MAX}, or not printable")(
-                scope, receive, send
-            )
-            return
+    async def _answer(
+        self, context: RequestContext, answer: _CommitFirst | HeldAnswer, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Have the application answer; a problem goes in place of an answer whose transaction could not be ended."""
         try:
-            body = await _read(receive)
+            await self._app(scope, receive, answer.send)
+        except Exception as error:
+            if answer.error is None:
+                raise
+            if not _follows(error, answer.error):
+                _log.exception("an application did not end well behind an answer that was not sent")
+        if answer.error is None:
+            return
+        await context.roll_back()
+        match answer.error:
+            case FreeholdError():
+                await problem_of(answer.error)(scope, receive, send)
+            case HTTPException():
+                await refusal_of(answer.error)(scope, receive, send)
+            case _:
+                raise answer.error
+
+    async def _once(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application's answer where the key is new, and the stored one where it is not."""
+        try:
+            body = await _read(scope, receive, self._body_bytes_max)
+            keep = _Keep(context, await self._callers.scope_of(scope, context.running.service.name), scope, body)
+            found = await keep.claimed() or await self._used_unscoped(context)
         except _CallerGone:
             # Half a body is not what was asked for, and nobody is there for an answer.
             return
-        if body is None:
-            await problem(413, f"with an Idempotency-Key a body has {_BODY_BYTES_MAX} bytes at most")(
-                scope, receive, send
-            )
+        except HTTPException as error:
+            await refusal_of(error)(scope, receive, send)
             return
-        try:
-            answer = await self._answer(context, scope, receive, body)
         except FreeholdError as error:
-            answer = problem_of(error)
-        await answer(scope, receive, send)
+            await problem_of(error)(scope, receive, send)
+            return
+        if found is not None:
+            await context.roll_back()
+            await found(scope, receive, send)
+            return
+        answer = HeldAnswer(send, keep.finish, context.roll_back)
+        without_extensions(scope)
+        await self._answer(context, answer, scope, _replayed(body, receive), send)
+        if not answer.sent and answer.error is None:
+            _log.error("an application ended without a whole answer; its transaction is rolled back")
+            await context.roll_back()
+            await problem(500)(scope, receive, send)
 
-    async def _answer(self, context: RequestContext, scope: Scope, receive: Receive, body: bytes) -> ASGIApp:
-        """The stored answer, a refusal, or the application's answer after its commit."""
-        store, where = context.running.stores.idempotency, f"{context.running.service.name}:http"
-        fingerprint = _fingerprint(scope, body)
+    async def _used_unscoped(self, context: RequestContext) -> ASGIApp | None:
+        """A refusal of a key that was used when keys were nobody's own: whose the answer is cannot be told any more."""
+        if not self._unscoped:
+            return None
+        tx, store = await context.transaction(), context.running.stores.idempotency
+        where = f"{context.running.service.name}:http"
+        if not await store.used(tx.unit, where):
+            self._unscoped = False
+        elif await store.used(tx.unit, where, context.idempotency_key):
+            return problem(409, "this Idempotency-Key was used before the service was upgraded; look before a new one")
+        return None
+
+
+class _Keep:
+    """A request's key, and what is kept under it: `where` is the scope of the key."""
+
+    def __init__(self, context: RequestContext, where: str, scope: Scope, body: bytes) -> None:
+        self._context = context
+        self._where = where
+        self._fingerprint = _fingerprint(scope, body)
+
+    async def claimed(self) -> ASGIApp | None:
+        """Claim the key; the stored answer or a refusal where it was used before."""
+        context = self._context
         tx = await context.transaction()
-        stored = await store.claim(tx.unit, where, context.idempotency_key, fingerprint)
-        if stored is not None:
-            await context.roll_back()
-            if stored.fingerprint != fingerprint:
-                return problem(422, "this Idempotency-Key was used for another request")
-            context.note(Token.parse(stored.token))
-            headers = {"content-type": stored.content_type, "idempotency-replayed": "true"}
-            return Response(stored.body, stored.status, headers)
-        recorded = _Recorded()
-        await self._app(scope, _replayed(body, receive), recorded.send)
-        if recorded.status >= 400:
-            await context.roll_back()
-            return recorded.play
+        store, key = context.running.stores.idempotency, context.idempotency_key
+        stored = await store.claim(tx.unit, self._where, key, self._fingerprint)
+        if stored is None:
+            return None
+        if stored.fingerprint != self._fingerprint:
+            return problem(422, "this Idempotency-Key was used for another request")
+        context.note(Token.parse(stored.token))
+        return Replay(stored)
+
+    async def finish(self, status: int, headers: Headers, content_type: str, body: bytes) -> None:
+        """Store the answer and commit it with its effect."""
+        context = self._context
+        tx = await context.transaction()
         # Written before the answer is kept: where the events stand belongs to it, for whoever asks again.
         await tx.flush()
-        answer = StoredAnswer(fingerprint, recorded.status, recorded.content_type, recorded.body, tx.token.text)
-        await store.complete(tx.unit, where, context.idempotency_key, answer)
+        answer = StoredAnswer(self._fingerprint, status, content_type, body, tx.token.text, headers)
+        await context.running.stores.idempotency.complete(tx.unit, self._where, context.idempotency_key, answer)
         await context.commit()
-        return recorded.play
 
 
 class _CallerGone(Exception):
@@ -121,52 +184,41 @@ class _CallerGone(Exception):
 
 
 class _CommitFirst:
-    """Passes an answer on once its transaction has ended well; puts a problem in its place otherwise."""
+    """Passes an answer on once its transaction has ended well.
 
-    def __init__(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+    Where it has not, that is `error`, and raised to the application: nothing of it that comes after an answer runs.
+    """
+
+    def __init__(self, context: RequestContext, send: Send) -> None:
         self._context = context
-        self._scope = scope
-        self._receive = receive
         self._send = send
-        self._replaced = False
+        self.error: Exception | None = None
 
     async def send(self, message: Message) -> None:
+        if self.error is not None:
+            raise self.error
         if message["type"] == "http.response.start":
             try:
                 if message["status"] < 400:
                     await self._context.commit()
                 else:
                     await self._context.roll_back()
-            except FreeholdError as error:
-                self._replaced = True
-                await problem_of(error)(self._scope, self._receive, self._send)
-        if not self._replaced:
-            await self._send(message)
+            except Exception as error:
+                self.error = error
+                raise
+        await self._send(message)
 
 
-class _Recorded:
-    """An answer that is held back until its transaction has ended."""
+def _follows(error: BaseException, cause: BaseException) -> bool:
+    """Whether an error is this one, or was raised because of it."""
+    found: BaseException | None = error
+    while found is not None and found is not cause:
+        found = found.__cause__ or found.__context__
+    return found is not None
 
-    def __init__(self) -> None:
-        self._messages: list[Message] = []
-        self.body = b""
-        self.status = 500
-        self.content_type = "application/octet-stream"
 
-    async def send(self, message: Message) -> None:
-        self._messages.append(message)
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            for name, value in message.get("headers", ()):
-                if name == b"content-type":
-                    self.content_type = value.decode("latin-1")
-                    break
-        elif message["type"] == "http.response.body":
-            self.body += message.get("body", b"")
-
-    async def play(self, scope: Scope, receive: Receive, send: Send) -> None:
-        for message in self._messages:
-            await send(message)
+def _is_key(key: str) -> bool:
+    return len(key) <= _KEY_LENGTH_MAX and key.isprintable()
 
 
 def _running(scope: MutableMapping[str, Any]) -> RunningService | None:
@@ -190,8 +242,11 @@ def _with_headers(context: RequestContext, send: Send) -> Send:
     return sending
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None where it is too large to be compared with a repetition. Raises `_CallerGone`."""
+async def _read(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
+    """The whole body. Raises `HTTPException` where it is too large to be compared with a repetition, `_CallerGone`."""
+    too_large = HTTPException(413, f"with an Idempotency-Key a body has {bytes_max} bytes at most")
+    if told_length(scope) > bytes_max:
+        raise too_large
     parts: list[bytes] = []
     size = 0
     more = True
@@ -201,8 +256,8 @@ async def _read(receive: Receive) -> bytes | None:
             raise _CallerGone
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > _BODY_BYTES_MAX:
-            return None
+        if size > bytes_max:
+            raise too_large
         more = message.get("more_body", False)
     return b"".join(parts)
 

@@ -1,25 +1,28 @@
 """Errors as `application/problem+json` (RFC 9457). Runtime: imports the foundation, FastAPI and Starlette.
 
-No problem holds a value of the request: fields are named, their content is not.
+No problem holds a value of the request: fields are named, their content is not. None grows with the request.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from pydantic_core.core_schema import ErrorType
 from starlette.exceptions import HTTPException
 
 from freehold.aggregate import VersionMismatch
 from freehold.errors import ConcurrencyConflict, DuplicateMessage, FreeholdError, NotFound, Unavailable
+from freehold.http.context import CORRELATION_HEADER, RequestContext
 from freehold.inbox.outcome import Rejected
 
-__all__ = ["install_problems", "problem", "problem_of"]
+__all__ = ["install_problems", "problem", "problem_of", "problem_responses", "refusal_of"]
 
 _log = logging.getLogger("freehold.http")
 _STATUS: Mapping[type[FreeholdError], int] = {
@@ -30,16 +33,69 @@ _STATUS: Mapping[type[FreeholdError], int] = {
     NotFound: 404,
     Unavailable: 503,
 }
-# Texts of these come from the application's own validators and may quote the input.
-_QUOTING = frozenset({"value_error", "assertion_error"})
+_MEDIA_TYPE: Final = "application/problem+json"
+_ERRORS_MAX: Final = 100
+_PLACE_LENGTH_MAX: Final = 100
+_WITHOUT_BODY: Final = frozenset({204, 304})
+# Texts of these quote the input, or come from the application's own code, which may.
+_QUOTING: Final = frozenset(
+    {
+        "value_error",
+        "assertion_error",
+        "union_tag_invalid",
+        "get_attribute_error",
+        "iteration_error",
+        "mapping_type",
+        "uuid_parsing",
+        "default_factory_not_called",
+    }
+)
+_TELLING: Final = frozenset(get_args(ErrorType)) - _QUOTING
+_SCHEMA: Final = {
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+}
+
+
+class _Problem(JSONResponse):
+    media_type = _MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """Escape what is not ASCII: half a surrogate pair, which a request may name a field by, has no other form."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def problem(status: int, detail: str = "", *, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
     """Make a problem answer; `members` are its extension members."""
-    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, **members}
+    return _made(status, detail, headers, members)
+
+
+def _made(status: int, detail: str, headers: Mapping[str, str] | None, members: Mapping[str, Any]) -> JSONResponse:
+    content = {"type": "about:blank", "title": _phrase(status), **members, "status": status}
     if detail:
         content["detail"] = detail
-    return JSONResponse(content, status, headers=dict(headers or {}), media_type="application/problem+json")
+    return _Problem(content, status, headers=dict(headers or {}))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"Status {status}"
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These problems for an OpenAPI document: `APIRouter(responses=problem_responses(404, 409))`."""
+    content = {_MEDIA_TYPE: {"schema": _SCHEMA}}
+    return {status: {"description": _phrase(status), "content": content} for status in statuses}
 
 
 def problem_of(error: FreeholdError) -> JSONResponse:
@@ -53,6 +109,11 @@ def problem_of(error: FreeholdError) -> JSONResponse:
     headers = {"Retry-After": "1"} if status == 503 else None
     told = isinstance(error, (NotFound, VersionMismatch))
     return problem(status, error.message if told else "", headers=headers)
+
+
+def _place(part: object) -> str:
+    """A part of a field's path; the request chooses the names of unknown ones, and their length."""
+    return str(part)[:_PLACE_LENGTH_MAX]
 
 
 def install_problems(app: FastAPI) -> None:
@@ -70,23 +131,31 @@ async def _on_freehold_error(_request: Request, error: Exception) -> JSONRespons
 async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:
     found = error.errors() if isinstance(error, RequestValidationError) else ()
     errors = [
-        {"at": [str(part) for part in each["loc"]], "type": each["type"]}
-        | ({} if each["type"] in _QUOTING else {"message": each["msg"]})
-        for each in found
+        {"at": [_place(part) for part in each["loc"]], "type": _place(each["type"])}
+        | ({"message": each["msg"]} if each["type"] in _TELLING else {})
+        for each in found[:_ERRORS_MAX]
     ]
     return problem(422, "the request does not fit", errors=errors)
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        return problem(500)
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    return refusal_of(error) if isinstance(error, HTTPException) else problem(500)
+
+
+def refusal_of(error: HTTPException) -> Response:
+    """Make the answer for an exception that names its status itself. One that has no body stays without."""
+    if error.status_code in _WITHOUT_BODY or error.status_code < 200:
+        return Response(status_code=error.status_code, headers=error.headers)
     given: Any = error.detail  # FastAPI's own HTTPException takes any JSON
     if isinstance(given, dict):
-        return problem(error.status_code, headers=error.headers, **given)
-    detail = "" if given == HTTPStatus(error.status_code).phrase else str(given)
+        return _made(error.status_code, "", error.headers, {str(name): value for name, value in given.items()})
+    detail = "" if given == _phrase(error.status_code) else str(given)
     return problem(error.status_code, detail, headers=error.headers)
 
 
-async def _on_exception(_request: Request, _error: Exception) -> JSONResponse:
+async def _on_exception(request: Request, _error: Exception) -> JSONResponse:
     """Starlette logs the exception and raises it on to the server; the caller learns nothing of it."""
-    return problem(500)
+    context = request.scope.get("freehold")
+    if not isinstance(context, RequestContext):
+        return problem(500)
+    return problem(500, headers={CORRELATION_HEADER: str(context.correlation_id)})

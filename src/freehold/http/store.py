@@ -16,6 +16,9 @@ __all__ = ["IdempotencyStore", "StoredAnswer"]
 class StoredAnswer:
     """What was answered to a request. `fingerprint` is a digest of method, path and body; `token` the text of the
     consistency token that the answer's transaction had: whoever asks again has to see the effect as well.
+
+    `content_type` is empty where the answer had none. `headers` are those besides it that are given again, names in
+    lower case, in their order, repeated ones too.
     """
 
     fingerprint: str
@@ -23,6 +26,7 @@ class StoredAnswer:
     content_type: str
     body: bytes = field(repr=False)
     token: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 class IdempotencyStore(Protocol):
@@ -37,6 +41,9 @@ class IdempotencyStore(Protocol):
 
     async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
         """Keep the answer, in the same transaction."""
+
+    async def used(self, unit: UnitOfWork, scope: str, key: str | None = None) -> bool:
+        """Whether this key, or any where None is given, was used in the scope."""
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete answers that are older than this."""

@@ -52,6 +52,11 @@ class MemoryIdempotencyStore(IdempotencyStore):
             raise NotFound("this idempotency key was not claimed", hint="claim it first, in the same transaction")
         rows.put((scope, key), _Claim(claimed.claimed_at, answer))
 
+    async def used(self, unit: UnitOfWork, scope: str, key: str | None = None) -> bool:
+        """Look among the rows."""
+        rows = memory_unit(unit).rows(_CLAIMS)
+        return any(found == scope and key in {None, name} for (found, name), _ in rows.items())
+
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old answers."""
         before = self._database.later(-older_than_seconds)

@@ -6,6 +6,7 @@ one's transaction has ended, and then finds its answer, or, after a rollback, cl
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
@@ -18,9 +19,13 @@ from freehold.http.store import IdempotencyStore, StoredAnswer
 __all__ = ["SqlIdempotencyStore"]
 
 _READ: Final = """\
-SELECT fingerprint, status, content_type, body, token FROM freehold_idempotency WHERE scope = $1 AND key = $2"""
+SELECT fingerprint, status, content_type, body, token, headers FROM freehold_idempotency
+WHERE scope = $1 AND key = $2"""
+_USED: Final = "SELECT 1 FROM freehold_idempotency WHERE scope = $1 AND key = $2"
+_ANY_USED: Final = "SELECT 1 FROM freehold_idempotency WHERE scope = $1 LIMIT 1"
 _COMPLETE: Final = """\
-UPDATE freehold_idempotency SET fingerprint = $3, status = $4, content_type = $5, body = $6, token = $7
+UPDATE freehold_idempotency
+SET fingerprint = $3, status = $4, content_type = $5, body = $6, token = $7, headers = $8
 WHERE scope = $1 AND key = $2"""
 
 
@@ -49,9 +54,25 @@ DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM o
 
     async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
         """Keep the answer."""
-        parameters = (scope, key, answer.fingerprint, answer.status, answer.content_type, answer.body, answer.token)
+        headers = json.dumps(answer.headers) if answer.headers else None
+        parameters = (
+            scope,
+            key,
+            answer.fingerprint,
+            answer.status,
+            answer.content_type,
+            answer.body,
+            answer.token,
+            headers,
+        )
         if not await sql_of(unit).execute(_COMPLETE, parameters):
             raise NotFound("this idempotency key was not claimed", hint="claim it first, in the same transaction")
+
+    async def used(self, unit: UnitOfWork, scope: str, key: str | None = None) -> bool:
+        """Look in the index of the primary key."""
+        if key is None:
+            return bool(await sql_of(unit).fetch(_ANY_USED, (scope,)))
+        return bool(await sql_of(unit).fetch(_USED, (scope, key)))
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old answers."""
@@ -63,10 +84,11 @@ DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM o
         rows = await sql.fetch(_READ, (scope, key))
         if not rows:
             raise ConcurrencyConflict("the answer was pruned while it was read", hint="send the request again")
-        fingerprint, status, content_type, body, token = rows[0]
+        fingerprint, status, content_type, body, token, headers = rows[0]
         if status is None:
             raise ConcurrencyConflict(
                 "this idempotency key was claimed and never answered",
                 hint="complete a claim in the transaction that made it",
             )
-        return StoredAnswer(fingerprint, status, content_type, bytes(body), token or "")
+        kept = tuple((name, value) for name, value in json.loads(headers)) if headers else ()
+        return StoredAnswer(fingerprint, status, content_type, bytes(body), token or "", kept)
