@@ -80,13 +80,17 @@ class Attempts:
     async def condemn(self, work: Work) -> bool:
         """Give a message up that seems to kill its consumer; False where it had been handled already."""
         error = FreeholdError(f"handed out {work.attempt} times without an end", hint="the handler seems to kill us")
+        kept = await self._kept(work, None, error)
+        if kept is not None:
+            return kept is ReceiptStatus.FRESH
         status = await self._bury(work, None, "killed-consumer", error, work.attempt - 1)
         return status is ReceiptStatus.FRESH
 
     async def condemn_deferred(self, work: Work, claimed: DeferredMessage) -> None:
         """As `condemn`, for a deferred message whose tries do not end."""
         error = FreeholdError(f"tried {claimed.attempts - 1} times without an end", hint="the handler seems to kill us")
-        await self._bury(work, claimed, "killed-consumer", error, claimed.attempts - 1)
+        if await self._kept(work, claimed, error) is None:
+            await self._bury(work, claimed, "killed-consumer", error, claimed.attempts - 1)
 
     def cause(self, error: Exception) -> Exception:
         """What the policy decides on: the handler's own error, in Freehold's words where it is the database's."""
@@ -109,6 +113,8 @@ class Attempts:
 
     async def _settle_failure(self, work: Work, claimed: DeferredMessage | None, number: int, error: Exception) -> None:
         counters = self._dispatcher.counters
+        if await self._kept(work, claimed, error) is not None:
+            return
         if isinstance(error, Rejected):
             refusal = error
 
@@ -135,6 +141,25 @@ class Attempts:
             case GiveUp():
                 reason = "attempts-exhausted" if number >= work.retry.attempts else "not-retried"
                 await self._bury(work, claimed, reason, error, number)
+
+    async def _kept(self, work: Work, claimed: DeferredMessage | None, error: Exception) -> ReceiptStatus | None:
+        """Have a message kept whose outcome must not be lost with the failure; None where that is not to be had."""
+        keeping = work.keep
+        if keeping is None:
+            return None
+
+        async def keep(tx: Transaction, _work: Work) -> object:
+            await keeping(tx, error)
+            return NO_ANSWER
+
+        try:
+            receipts = await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed, instead=keep))
+        except (Stopping, StaleClaim):
+            raise
+        except Exception as failure:  # noqa: BLE001 - it is deferred or given up then, like any other message
+            _log.info("%s: a reply was not kept (%s)", self._dispatcher.consumer, type(failure).__name__)
+            return None
+        return receipts[0].status
 
     async def _later(
         self, work: Work, claimed: DeferredMessage | None, number: int, delay_seconds: float, reason: str

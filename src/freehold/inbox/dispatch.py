@@ -227,6 +227,7 @@ class Dispatcher:
             if not scope.expired():
                 raise HandlerFailed(error) from error
             timeout = HandlerTimeout(f"the handler of '{work.envelope.type}' took more than {limit_seconds:g} s")
+            timeout.__cause__ = error
             raise HandlerFailed(timeout) from error
         except Exception as error:
             raise HandlerFailed(error) from error

@@ -38,5 +38,13 @@ class ReplyHandler(Protocol):
     async def prepare(self, replies: Sequence[Envelope], tx: Transaction) -> None:
         """Get ready for `on_reply` with each of these, in this transaction: load together what they need."""
 
-    async def on_reply(self, envelope: Envelope, tx: Transaction) -> None:
-        """Take a reply, in the transaction of its receipt. A late or repeated one is no error."""
+    async def on_reply(self, envelope: Envelope, tx: Transaction, *, cautious: bool = False) -> None:
+        """Take a reply, in the transaction of its receipt. A late or repeated one is no error. `cautious`: run no code
+        of a person's here, for it may be what ended the process.
+        """
+
+    async def keep_reply(self, envelope: Envelope, tx: Transaction, error: BaseException) -> None:
+        """Keep a reply that could not be taken because of `error`, in the transaction of its receipt.
+
+        Raises where it cannot be kept either: it is treated like any other message then.
+        """

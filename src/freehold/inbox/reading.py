@@ -45,7 +45,10 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A message with what is to be done. `attempt` is the broker's count of handing it out."""
+    """A message with what is to be done. `attempt` is the broker's count of handing it out.
+
+    keep  keeps it where handling it fails, so that it is neither deferred nor given up: a reply tells an outcome.
+    """
 
     arrival: Arrival
     document: bytes = field(repr=False)
@@ -55,6 +58,7 @@ class Work:
     timeout_seconds: float | None = None
     defect: Defect | None = None
     attempt: int = 1
+    keep: Callable[[Transaction, Exception], Awaitable[None]] | None = None
 
 
 def dead_arrival(arrival: Arrival, envelope: Envelope | None) -> Arrival:
@@ -199,9 +203,10 @@ class MessageReader:
             arrival=arrival,
             document=document,
             envelope=envelope,
-            call=lambda tx: replies.on_reply(envelope, tx),
+            call=lambda tx: replies.on_reply(envelope, tx, cautious=attempt > 1),
             retry=_REPLY_RETRY,
             attempt=attempt,
+            keep=lambda tx, error: replies.keep_reply(envelope, tx, error),
         )
 
     def _unreadable(

@@ -23,7 +23,9 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from freehold.errors import DeclarationError
+from freehold.policy import Retry
 from freehold.saga.checks import check_graph, check_state, check_steps
+from freehold.saga.hooks import RETRY_HOOK
 from freehold.saga.steps import LocalFunction, StepDefinition
 
 __all__ = ["Saga", "SagaDefinition"]
@@ -37,7 +39,9 @@ class SagaDefinition:
 
     key               field of the state: what people find the instance by, and the partition key of its commands
                       where a command names none of its own.
-    deadline_seconds  after which the whole saga is given up and compensated, unless its pivot has begun.
+    deadline_seconds  after which the whole saga is given up and compensated, unless its pivot has begun. It does not
+                      go on while a hook fails.
+    hook_retry        how often code of the definition that raises is tried before an operator is asked for.
     """
 
     name: str
@@ -48,6 +52,7 @@ class SagaDefinition:
     deadline_seconds: float | None = None
     on_completed: LocalFunction | None = None
     on_compensated: LocalFunction | None = None
+    hook_retry: Retry = RETRY_HOOK
 
     @cached_property
     def by_name(self) -> Mapping[str, StepDefinition]:
@@ -63,7 +68,9 @@ class SagaDefinition:
 class Saga(Generic[S]):
     """Base of declared sagas; `S` is the state, a frozen dataclass. Never instantiated: the class is the declaration.
 
-    `on_completed` and `on_compensated` run in the transaction in which the instance ends.
+    `on_completed` and `on_compensated` run in the transaction in which the instance ends. Where they, or other code of
+    the definition, raise, they are retried by `hook_retry`, and then an operator is asked for; no step fails for it,
+    and nothing is repeated or undone.
     """
 
     on_completed: ClassVar[LocalFunction | None] = None
@@ -71,7 +78,14 @@ class Saga(Generic[S]):
     _definition: ClassVar[SagaDefinition | None] = None
 
     def __init_subclass__(
-        cls, *, name: str, version: int = 1, key: str, deadline_seconds: float | None = None, **kwargs: Any
+        cls,
+        *,
+        name: str,
+        version: int = 1,
+        key: str,
+        deadline_seconds: float | None = None,
+        hook_retry: Retry = RETRY_HOOK,
+        **kwargs: Any,
     ) -> None:
         """Read and check the declaration. Raises `DeclarationError`."""
         super().__init_subclass__(**kwargs)
@@ -93,6 +107,7 @@ class Saga(Generic[S]):
             deadline_seconds=deadline_seconds,
             on_completed=_hook(cls, "on_completed"),
             on_compensated=_hook(cls, "on_compensated"),
+            hook_retry=hook_retry,
         )
 
     @classmethod

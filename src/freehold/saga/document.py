@@ -13,13 +13,18 @@ import msgspec
 
 from freehold.errors import CodecError
 from freehold.saga.definition import SagaDefinition
-from freehold.saga.instance import Awaiting, Instance, Phase, StepProgress
+from freehold.saga.hooks import Hook, HookFailure
+from freehold.saga.instance import Awaiting, Instance, Phase, StepProgress, Unmerged
 from freehold.saga.store import SagaRecord, SagaStatus
 
-__all__ = ["DOCUMENT_FORMAT", "read_instance", "read_progress", "write_record"]
+__all__ = ["DOCUMENT_FORMAT", "read_hook_failure", "read_instance", "read_progress", "write_record"]
 
-DOCUMENT_FORMAT: Final = 1
+DOCUMENT_FORMAT: Final = 2
 """Goes up when the layout changes; readers of the next format read this one too."""
+_FORMAT_WITHOUT_HOOKS: Final = 1
+"""What is still written of instances that need nothing newer, so that a release before can take them."""
+_ATTENTION_FROM: Final = 8
+"""Failures from which format 1 asked for an operator."""
 
 
 class _Step(msgspec.Struct, omit_defaults=True):
@@ -42,11 +47,17 @@ class _Document(msgspec.Struct, omit_defaults=True):
     deadline: datetime | None = None
     due: datetime | None = None
     trouble: int = 0
+    unsettled: bool = False
+    unmerged: tuple[Unmerged, ...] = ()
+    untold: bool = False
+    hookless: bool = False
+    hook_failure: HookFailure | None = None
 
 
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 _decoder = msgspec.json.Decoder(_Document)
 _FIELDS: Final = _Step.__struct_fields__
+_NEWER: Final = ("unsettled", "unmerged", "untold", "hookless", "hook_failure")
 
 
 def write_record(instance: Instance, version: int, now: datetime) -> SagaRecord:
@@ -54,10 +65,11 @@ def write_record(instance: Instance, version: int, now: datetime) -> SagaRecord:
 
     Raises `CodecError` for a state that cannot be stored.
     """
+    newer = {name: getattr(instance, name) for name in _NEWER}
     try:
         document = _encoder.encode(
             _Document(
-                format=DOCUMENT_FORMAT,
+                format=DOCUMENT_FORMAT if any(newer.values()) else _FORMAT_WITHOUT_HOOKS,
                 mode=instance.mode,
                 state=msgspec.Raw(_encoder.encode(instance.state)),
                 steps={
@@ -66,7 +78,7 @@ def write_record(instance: Instance, version: int, now: datetime) -> SagaRecord:
                 },
                 deadline=instance.deadline,
                 due=instance.due,
-                trouble=instance.trouble,
+                **newer,
             )
         )
     except (TypeError, ValueError, OverflowError) as error:
@@ -112,7 +124,11 @@ def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:
         failure=record.failure,
         deadline=document.deadline,
         due=document.due,
-        trouble=document.trouble,
+        unsettled=document.unsettled,
+        unmerged=document.unmerged,
+        untold=document.untold,
+        hookless=document.hookless,
+        hook_failure=_hook_failure(document),
     )
 
 
@@ -121,12 +137,33 @@ def read_progress(record: SagaRecord) -> dict[str, StepProgress]:
     return _progress(_read(record))
 
 
+def read_hook_failure(record: SagaRecord) -> HookFailure | None:
+    """Return which hook of a row fails, without knowing its definition: for people."""
+    return _hook_failure(_read(record))
+
+
+def _hook_failure(document: _Document) -> HookFailure | None:
+    """Format 1 counted failures alone: they happened at the timer that was due."""
+    if document.hook_failure is not None or not document.trouble or document.due is None:
+        return document.hook_failure
+    return HookFailure(
+        step="",
+        hook=Hook.COMMIT,
+        error="Exception",
+        place="",
+        failures=document.trouble,
+        since=document.due,
+        until=document.due,
+        attention=document.trouble >= _ATTENTION_FROM,
+    )
+
+
 def _read(record: SagaRecord) -> _Document:
     try:
         document = _decoder.decode(record.document)
     except msgspec.MsgspecError as error:
         raise CodecError(f"the document of saga {record.id} cannot be read: {type(error).__name__}") from None
-    if document.format != DOCUMENT_FORMAT:
+    if document.format not in {_FORMAT_WITHOUT_HOOKS, DOCUMENT_FORMAT}:
         raise CodecError(
             f"the document of saga {record.id} has format {document.format}, and this release knows {DOCUMENT_FORMAT}",
             hint="run the release that wrote it, or a later one",

@@ -10,16 +10,18 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from freehold.errors import CodecError
 from freehold.inbox.outcome import HEADER_ATTEMPT, HEADER_DIRECTION, HEADER_OUTCOME, HEADER_SAGA, HEADER_STEP, Rejected
+from freehold.lifecycle import contained
 from freehold.messages import Envelope
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import Effect, LocalEnded, Outcome, Replied, RunCall, RunHook, RunLocal, SendCommand
+from freehold.saga.hooks import Hook, HookAt, calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance
 from freehold.saga.merging import make_command
@@ -29,15 +31,21 @@ from freehold.transaction import Post, Transaction
 
 __all__ = ["Turned", "carry_out", "read_reply"]
 
+_UNKNOWN: Final = HookAt("", Hook.STATE)
+
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """An instance after an input, with what is to be written of it, and the calls that are left to be made."""
+    """An instance after an input, with what is to be written of it, and the calls that are left to be made.
+
+    made_by  the code that made the present state, as far as it is known: to be named where that cannot be stored.
+    """
 
     instance: Instance
     now: datetime
     entries: list[JournalEntry]
     calls: list[RunCall]
+    made_by: HookAt = _UNKNOWN
 
 
 async def carry_out(
@@ -53,13 +61,17 @@ async def carry_out(
             case RunCall():
                 turned.calls.append(effect)
             case RunLocal():
-                ended = await _run_local(tx, definition, turned.instance, effect)
+                at = _local_at(definition, effect)
+                ended = await _run_local(tx, at, turned.instance, effect)
                 step = advance(definition, turned.instance, ended, turned.now)
-                turned = Turned(step.instance, turned.now, [*turned.entries, *step.entries], turned.calls)
+                turned = Turned(step.instance, turned.now, [*turned.entries, *step.entries], turned.calls, at)
                 queue.extend(step.effects)
             case RunHook():
-                state = await _run_hook(tx, definition, turned.instance, effect)
-                turned = dataclasses.replace(turned, instance=dataclasses.replace(turned.instance, state=state))
+                at = _hook_at(definition, effect)
+                state = await _run_hook(tx, at, turned.instance)
+                turned = dataclasses.replace(
+                    turned, instance=dataclasses.replace(turned.instance, state=state), made_by=at
+                )
     return turned
 
 
@@ -85,18 +97,21 @@ def read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
 
 
 def _send(tx: Transaction, post: Post, definition: SagaDefinition, instance: Instance, effect: SendCommand) -> None:
-    command = make_command(definition.by_name[effect.step], effect.direction, instance.state)
-    envelope = post.envelope(
-        command,
-        cause=tx.cause,
-        correlation_id=instance.correlation_id,
-        headers={
-            HEADER_SAGA: str(instance.id),
-            HEADER_STEP: effect.step,
-            HEADER_ATTEMPT: str(effect.attempt),
-            HEADER_DIRECTION: effect.direction.value,
-        },
-    )
+    step = definition.by_name[effect.step]
+    action = effect.direction is Direction.ACTION
+    code = (step.make or step.action) if action else (step.make_undo or step.undo)
+    with calling(effect.step, Hook.MAKE if action else Hook.MAKE_UNDO, code):
+        envelope = post.envelope(
+            make_command(step, effect.direction, instance.state),
+            cause=tx.cause,
+            correlation_id=instance.correlation_id,
+            headers={
+                HEADER_SAGA: str(instance.id),
+                HEADER_STEP: effect.step,
+                HEADER_ATTEMPT: str(effect.attempt),
+                HEADER_DIRECTION: effect.direction.value,
+            },
+        )
     key = instance.key if envelope.key == str(envelope.id) else envelope.key
     tx.stage(
         dataclasses.replace(
@@ -109,19 +124,33 @@ def _send(tx: Transaction, post: Post, definition: SagaDefinition, instance: Ins
     )
 
 
-async def _run_local(tx: Transaction, definition: SagaDefinition, instance: Instance, effect: RunLocal) -> LocalEnded:
+def _local_at(definition: SagaDefinition, effect: RunLocal) -> HookAt:
     step = definition.by_name[effect.step]
-    function = step.action if effect.direction is Direction.ACTION else step.undo
+    if effect.direction is Direction.ACTION:
+        return HookAt(effect.step, Hook.ACTION, step.action)
+    return HookAt(effect.step, Hook.UNDO, step.undo)
+
+
+async def _run_local(tx: Transaction, at: HookAt, instance: Instance, effect: RunLocal) -> LocalEnded:
+    function: Any = at.code
     try:
-        state = await function(instance.state, tx)
+        with calling(at.step, at.hook, function), contained():
+            state = await function(instance.state, tx)
     except Rejected as refusal:
         return LocalEnded(effect.step, effect.direction, instance.state, refusal.code)
     return LocalEnded(effect.step, effect.direction, instance.state if state is None else state)
 
 
-async def _run_hook(tx: Transaction, definition: SagaDefinition, instance: Instance, effect: RunHook) -> Any:
-    hook = definition.on_completed if effect.status is SagaStatus.COMPLETED else definition.on_compensated
+def _hook_at(definition: SagaDefinition, effect: RunHook) -> HookAt:
+    if effect.status is SagaStatus.COMPLETED:
+        return HookAt("", Hook.ON_COMPLETED, definition.on_completed)
+    return HookAt("", Hook.ON_COMPENSATED, definition.on_compensated)
+
+
+async def _run_hook(tx: Transaction, at: HookAt, instance: Instance) -> Any:
+    hook: Any = at.code
     if hook is None:
         return instance.state
-    state = await hook(instance.state, tx)
+    with calling(at.step, at.hook, hook), contained():
+        state = await hook(instance.state, tx)
     return instance.state if state is None else state

@@ -19,25 +19,26 @@ from uuid import UUID
 
 from freehold.clock import Clock
 from freehold.database import Finding
-from freehold.errors import CodecError, FreeholdError, NotFound
+from freehold.errors import CodecError, ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.ids import new_id
 from freehold.inbox.outcome import HEADER_SAGA
 from freehold.messages import Envelope
-from freehold.policy import Retry, RetryAfter
 from freehold.saga.definition import Saga, SagaDefinition
 from freehold.saga.document import read_instance, write_record
 from freehold.saga.effects import Turned, carry_out, read_reply
-from freehold.saga.exchange import CallEnded, Decided, Decision, Input, RunCall, RunLocal, Started, TimerDue
+from freehold.saga.exchange import CallEnded, Decided, Decision, Input, Outcome, RunCall, RunLocal, Started, TimerDue
+from freehold.saga.hooks import calling
 from freehold.saga.instance import Instance
-from freehold.saga.machine import advance, begin
+from freehold.saga.machine import advance, begin, hold_up
+from freehold.saga.machine import record as record_input
 from freehold.saga.session import Session
 from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
+from freehold.saga.working import Advance
 from freehold.transaction import Post, Transaction
 
 __all__ = ["PendingCall", "SagaEngine", "UnknownSaga"]
 
 _log = logging.getLogger("freehold.saga")
-_TROUBLE = Retry(attempts=2**31, delay_seconds=0.5, delay_seconds_max=60.0)
 _ATTENTION = "freehold saga list --status needs-attention"
 _UNKNOWN_RECHECK_SECONDS = 30.0
 """An instance whose definition is not declared here is left alone for so long, for a process that has it."""
@@ -85,11 +86,14 @@ class SagaEngine:
         now = self.clock.now()
         instance = begin(definition, state, saga_id, correlation_id, now)
         first = advance(definition, instance, Started(), now)
-        record = write_record(first.instance, 1, now)
+        local = any(isinstance(effect, RunLocal) for effect in first.effects)
+        # Who catches what a local function raises, and commits, leaves an instance that goes on from its beginning.
+        stored = dataclasses.replace(instance, unsettled=True, due=now) if local else first.instance
+        record = write_record(stored, 1, now)
         if not await self.store.create(tx.unit, record, first.entries):
             return saga_id
         turned = await carry_out(tx, self.post, definition, Turned(first.instance, now, [], []), first.effects)
-        if any(isinstance(effect, RunLocal) for effect in first.effects):
+        if local:
             self._save(tx, record, turned)
         self._wake(tx, turned)
         return saga_id
@@ -102,9 +106,12 @@ class SagaEngine:
                 wanted.add(UUID(envelope.headers[HEADER_SAGA]))
         await self._session(tx).prefetch(wanted)
 
-    async def on_reply(self, envelope: Envelope, tx: Transaction) -> None:
-        """Take a reply in the consumer's transaction. A reply to an instance that is gone (pruned), and a late or
-        duplicate one, change nothing. Raises `UnknownSaga`, and `CodecError` for a reply that cannot be read.
+    async def on_reply(self, envelope: Envelope, tx: Transaction, *, cautious: bool = False) -> None:
+        """Take a reply in the consumer's transaction, and begin what follows. `cautious`: only put it on record, and
+        leave what follows to `SagaRunner`; for a reply that was handed out before and may have ended its process.
+
+        A reply to an instance that is gone (pruned), and a late or duplicate one, change nothing. Raises `UnknownSaga`,
+        `CodecError` for a reply that cannot be read, and what the code of the definition raises: see `keep_reply`.
         """
         saga_id, reply = read_reply(envelope)
         try:
@@ -112,44 +119,83 @@ class SagaEngine:
         except NotFound:
             _log.info("reply %s is for saga %s, which does not exist any more", envelope.id, saga_id)
             return
-        await self._apply(tx, record, reply)
+        if cautious:
+            self._record(tx, record, reply)
+        else:
+            await self._apply(tx, record, reply)
+
+    async def keep_reply(self, envelope: Envelope, tx: Transaction, error: BaseException) -> None:
+        """Put a reply on record whose transaction failed with `error`, in another one: what follows from it is tried
+        again by `SagaRunner`. Raises `UnknownSaga`, and `CodecError` where reply or instance cannot be read.
+        """
+        saga_id, reply = read_reply(envelope)
+        with contextlib.suppress(NotFound):  # pruned meanwhile
+            await self.on_failure(tx, saga_id, error, reply)
 
     async def on_call_ended(self, tx: Transaction, saga_id: UUID, ended: CallEnded) -> None:
-        """Record how a call ended."""
-        await self._apply(tx, await self._session(tx).load(saga_id), ended)
+        """Put on record how a call ended, and nothing else: `go_on` follows, in a transaction of its own."""
+        record = await self._session(tx).load(saga_id)
+        self._record(tx, record, ended, lost=ended.error if ended.outcome is Outcome.DONE else None)
+
+    async def go_on(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
+        """Begin what follows from what is on record, where nobody else has; like `on_due_record`."""
+        definition = self._definition(record.definition, record.definition_version)
+        instance = read_instance(record, definition)
+        if not instance.unsettled or instance.hook_failure is not None:
+            return ()
+        return await self._take_timer(tx, record, definition, instance)
 
     async def on_due_record(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
         """Take the timer of an instance that `claim_due` returned in this transaction.
 
         Returns the calls that the caller has to carry out after the commit. An instance whose definition is unknown, or
-        does not fit it, is put off, and otherwise left alone.
+        does not fit it, is put off, and otherwise left alone. Raises what the code of the definition raises.
         """
         try:
             definition = self._definition(record.definition, record.definition_version)
             instance = read_instance(record, definition)
         except (UnknownSaga, CodecError) as error:
             _log.warning("saga %s is left alone: %s", record.id, error)
-            put_off = dataclasses.replace(record, due_seconds=_UNKNOWN_RECHECK_SECONDS)
-            await self.store.save(tx.unit, put_off, ())
+            await self.leave(tx, record)
             return ()
-        turned = await self._turn(tx, record, definition, instance, TimerDue())
-        return [PendingCall(record.id, definition, turned.instance.state, effect) for effect in turned.calls]
+        return await self._take_timer(tx, record, definition, instance)
 
-    async def on_trouble(self, tx: Transaction, saga_id: UUID, error: BaseException) -> None:
-        """Put off an instance whose timer could not be taken (a local function raises), with a growing delay; after
-        some times a person is called, and it is tried on.
+    async def leave(self, tx: Transaction, record: SagaRecord) -> None:
+        """Put an instance off, and otherwise leave it alone."""
+        await self.store.save(tx.unit, dataclasses.replace(record, due_seconds=_UNKNOWN_RECHECK_SECONDS), ())
+
+    async def on_failure(
+        self,
+        tx: Transaction,
+        saga_id: UUID,
+        error: BaseException,
+        arrived: Input | None = None,
+        *,
+        version: int | None = None,
+    ) -> None:
+        """Put down that a transaction of an instance failed with `error`, and what `arrived` in it: it is not lost.
+
+        `version` is that of the record at which it failed: where somebody else has moved it on since, nothing is put
+        down. Raises `NotFound`, `UnknownSaga`, `CodecError`, `DecisionRefused`.
         """
-        record = await self.store.load(tx.unit, saga_id)
-        instance = read_instance(record, self._definition(record.definition, record.definition_version))
-        if instance.ended:
+        record = await self._session(tx).load(saga_id)
+        if version is not None and record.version != version:
             return
-        trouble = instance.trouble + 1
-        now = self.clock.now()
-        decision = _TROUBLE.decide(trouble)
-        delay_seconds = decision.delay_seconds if isinstance(decision, RetryAfter) else 60.0
-        entry = JournalEntry(at=now, step="", what="trouble", attempt=trouble, detail=type(error).__name__)
-        changed = write_record(dataclasses.replace(instance, trouble=trouble), record.version, now)
-        await self.store.save(tx.unit, dataclasses.replace(changed, due_seconds=delay_seconds), [entry])
+        definition = self._definition(record.definition, record.definition_version)
+        instance = read_instance(record, definition)
+        now = self._saga_time(record, instance)
+        entries: list[JournalEntry] = []
+        if arrived is not None:
+            kept = record_input(definition, instance, arrived, now)
+            instance, entries = kept.instance, [*kept.entries]
+        if arrived is None or instance.unsettled:
+            outage = isinstance(self.post.database.diagnose(error) or error, Unavailable | ConcurrencyConflict)
+            held = hold_up(definition, instance, error, now, outage=outage)
+            instance, entries = held.instance, [*entries, *held.entries]
+            _tell(held)
+        turned = Turned(instance, now, entries, [])
+        self._save(tx, record, turned)
+        self._wake(tx, turned)
 
     async def retry(self, tx: Transaction, saga_id: UUID, *, step: str | None = None, reason: str = "") -> None:
         """Repeat what waits for a person, or for its backoff. Raises `NotFound`, `DecisionRefused`, like all
@@ -196,6 +242,26 @@ class SagaEngine:
         definition = self._definition(record.definition, record.definition_version)
         await self._turn(tx, record, definition, read_instance(record, definition), arrived)
 
+    def _record(self, tx: Transaction, record: SagaRecord, arrived: Input, lost: BaseException | None = None) -> None:
+        definition = self._definition(record.definition, record.definition_version)
+        instance = read_instance(record, definition)
+        now = self._saga_time(record, instance)
+        kept = record_input(definition, instance, arrived, now)
+        turned = Turned(kept.instance, now, [*kept.entries], [])
+        if lost is not None and any(each.body is None for each in kept.instance.unmerged):
+            held = hold_up(definition, kept.instance, lost, now)
+            turned = Turned(held.instance, now, [*kept.entries, *held.entries], [])
+            _tell(held)
+        self._save(tx, record, turned)
+        if not isinstance(arrived, CallEnded):
+            self._wake(tx, turned)
+
+    async def _take_timer(
+        self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance
+    ) -> Sequence[PendingCall]:
+        turned = await self._turn(tx, record, definition, instance, TimerDue())
+        return [PendingCall(record.id, definition, turned.instance.state, effect) for effect in turned.calls]
+
     async def _turn(
         self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance, arrived: Input
     ) -> Turned:
@@ -220,7 +286,10 @@ class SagaEngine:
         """Save at the transaction's flush, with the journal, whose times are for people: the wall clock's."""
         wall = self.clock.now()
         entries = [dataclasses.replace(entry, at=wall) for entry in turned.entries]
-        self._session(tx).put(write_record(turned.instance, record.version, turned.now), entries)
+        at = turned.made_by
+        with calling(at.step, at.hook, at.code):
+            written = write_record(turned.instance, record.version, turned.now)
+        self._session(tx).put(written, entries)
 
     def _session(self, tx: Transaction) -> Session:
         return tx.companion(self, lambda: Session(self.store, tx.unit), Session.save)
@@ -239,3 +308,14 @@ class SagaEngine:
                 hint="keep service.directs(...) of a version until its instances have ended",
             )
         return found
+
+
+def _tell(held: Advance) -> None:
+    """Tell the log which hook fails: class, file and line, and nothing that the error says. Once it is known, no more
+    than the journal.
+    """
+    instance, failing = held.instance, held.instance.hook_failure
+    if failing is None or not held.entries:
+        return
+    level = logging.ERROR if failing.attention else logging.WARNING
+    _log.log(level, "saga %s of %s: %s (failed %d times)", instance.id, instance.definition, failing, failing.failures)

@@ -69,7 +69,10 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A call returned or raised. `error` decides with the policy whether it is tried again."""
+    """A call returned or raised. `error` is what it raised, and decides with the policy whether it is tried again.
+
+    Where the outcome is `done`, `error` is why what was returned cannot be stored.
+    """
 
     step: str
     direction: Direction

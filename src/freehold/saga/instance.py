@@ -14,6 +14,7 @@ from uuid import UUID
 
 from freehold.errors import FreeholdError
 from freehold.ids import derive_id
+from freehold.saga.hooks import HookFailure
 from freehold.saga.steps import Direction
 from freehold.saga.store import SagaStatus
 
@@ -23,6 +24,7 @@ __all__ = [
     "Instance",
     "Phase",
     "StepProgress",
+    "Unmerged",
     "request_key",
 ]
 
@@ -92,9 +94,22 @@ class StepProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmerged:
+    """A reply that is on record and not in the state yet. `body` None: it was lost, see `ReplyLost`."""
+
+    step: str
+    body: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """A saga in progress. `mode` is its status as far as the machine is concerned, never `needs-attention`, which is
-    what `status` adds where a step waits for a person or saving failed too often (`trouble`).
+    what `status` adds where a step or a failing hook waits for an operator.
+
+    unsettled     an outcome is on record, and what follows from it has not begun; `unmerged` are its replies.
+    untold        the state has not been told yet why the saga goes back.
+    hookless      an operator said that it ends without its last hook.
+    hook_failure  a hook fails: nothing but answers and decisions is taken until it is tried again.
     """
 
     id: UUID
@@ -108,7 +123,11 @@ class Instance:
     failure: str | None = None
     deadline: datetime | None = None
     due: datetime | None = None
-    trouble: int = 0
+    unsettled: bool = False
+    unmerged: tuple[Unmerged, ...] = ()
+    untold: bool = False
+    hookless: bool = False
+    hook_failure: HookFailure | None = None
 
     @property
     def ended(self) -> bool:
@@ -118,16 +137,10 @@ class Instance:
     @property
     def status(self) -> SagaStatus:
         """What people see."""
-        if not self.ended and (
-            self.trouble >= TROUBLE_MAX or any(p.awaiting is Awaiting.PERSON for p in self.steps.values())
-        ):
+        hook = self.hook_failure is not None and self.hook_failure.attention
+        if not self.ended and (hook or any(p.awaiting is Awaiting.PERSON for p in self.steps.values())):
             return SagaStatus.NEEDS_ATTENTION
         return self.mode
-
-
-TROUBLE_MAX = 8
-"""Failed attempts to save an instance (a local function that raises) after which a person is called; it goes on
-trying."""
 
 
 def request_key(saga_id: UUID, step: str, direction: Direction, round_number: int) -> str:

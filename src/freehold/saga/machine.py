@@ -26,6 +26,15 @@ The protocol, and why nothing is lost, doubled or left half done
    its own clock, and `now` is told on the instance's time line (`due` less what the store says is left of it), so that
    clocks of processes are never compared. Timers are cancelled by the next save. A timer that fires early or twice
    finds nothing overdue and changes nothing.
+9. *Outcome before code.* What an input says is on record before any code of the definition runs with it (`record`, then
+   `settle`): merging a reply, making a command, local functions, the last hook. A reply may do both in one transaction,
+   since the broker hands it out again; the outcome of a call is committed by itself, since nobody else knows it.
+10. *A bug is no outcome.* What a hook raises rolls its transaction back and says nothing of the process. `hold_up` puts
+   it down and the outcome stays: no request is repeated for it, no step fails, nothing is undone. The hook is tried by
+   the definition's policy (`hook_retry`), then an operator is asked for, and it is tried on ever less often, so that
+   deploying the mended code is enough. An outage in a hook does not count. Until it succeeds the instance's time stands
+   still: neither a step's time limit nor the saga's deadline passes because of it. Answers are put on record meanwhile,
+   and taken up in order.
 """
 
 from __future__ import annotations
@@ -34,16 +43,18 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 from uuid import UUID
 
+from freehold.origin import origin
 from freehold.policy import RetryAfter
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import CallEnded, Decided, Decision, Input, LocalEnded, Outcome, Replied, Started, TimerDue
-from freehold.saga.instance import Awaiting, DecisionRefused, Instance, Phase, StepProgress
-from freehold.saga.merging import merge_reply
+from freehold.saga.hooks import Hook, HookFailure
+from freehold.saga.instance import Awaiting, DecisionRefused, Instance, Phase, StepProgress, Unmerged
+from freehold.saga.merging import EMPTY_REPLIES
 from freehold.saga.steps import Direction, StepDefinition
 from freehold.saga.store import SagaStatus
 from freehold.saga.working import Advance, WorkingCopy
 
-__all__ = ["advance", "begin"]
+__all__ = ["advance", "begin", "hold_up", "record"]
 
 
 def begin(definition: SagaDefinition, state: Any, saga_id: UUID, correlation_id: UUID, now: datetime) -> Instance:
@@ -63,12 +74,46 @@ def begin(definition: SagaDefinition, state: Any, saga_id: UUID, correlation_id:
 
 
 def advance(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Advance:
-    """Take one input. Raises `DecisionRefused` for a decision that does not fit, `CodecError` for a reply that does not
-    fit the state; nothing has changed then.
+    """Take one input and begin what follows. While a hook fails, an answer is only put on record.
+
+    Raises `DecisionRefused` for a decision that does not fit, and what the code of the definition raises (see
+    `hooks.hook_at`), `CodecError` for a reply that does not fit the state among it; nothing has changed then.
     """
+    if instance.hook_failure is not None and isinstance(arrived, Replied | CallEnded):
+        return record(definition, instance, arrived, now)
     turn = _Turn(definition, instance, now)
     turn.take(arrived)
     turn.settle()
+    return turn.result()
+
+
+def record(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Advance:
+    """Put an input on record without running any code of the definition; a timer then begins what follows, at once.
+
+    Nothing is left to begin where nothing follows but waiting. Raises `DecisionRefused`.
+    """
+    failing = instance.hook_failure
+    stands = failing is not None and not isinstance(arrived, Decided)
+    turn = _Turn(definition, instance, failing.since if failing is not None and stands else now)
+    turn.take(arrived)
+    if failing is None and not (turn.unmerged or turn.untold):
+        whole = advance(definition, instance, arrived, now)
+        if not whole.effects:
+            return whole
+    turn.unsettled = not turn.ended
+    return turn.result()
+
+
+def hold_up(
+    definition: SagaDefinition, instance: Instance, error: BaseException, now: datetime, *, outage: bool = False
+) -> Advance:
+    """Put down that a hook failed; the instance stays as it was, until it is tried again or an operator decides.
+
+    `outage`: it failed for something that is away, or was changed by somebody else; that counts as nobody's bug.
+    """
+    turn = WorkingCopy(definition, instance, now)
+    if not turn.ended:
+        turn.hold_up(error, outage=outage)
     return turn.result()
 
 
@@ -76,7 +121,11 @@ class _Turn(WorkingCopy):
     """What one input means."""
 
     def take(self, arrived: Input) -> None:
-        """Apply the input to the step it is about."""
+        """Apply the input to the step it is about; no code of the definition is run."""
+        if isinstance(arrived, TimerDue):
+            self.now = max(self.now, self.instance.due or self.now)
+        if isinstance(arrived, TimerDue | Decided):
+            self.resume(noted=isinstance(arrived, TimerDue))
         match arrived:
             case Started():
                 self.note("", "started")
@@ -111,7 +160,9 @@ class _Turn(WorkingCopy):
                 self.set(step.name, phase=Phase.UNDONE, awaiting=Awaiting.NOTHING, until=None, rejected=False)
                 self.note(step.name, "undone", answer.attempt, "" if answer.outcome is Outcome.DONE else "empty")
             case _:
-                self.state = merge_reply(step, self.state, answer.body)
+                lost = isinstance(answer, CallEnded) and answer.error is not None
+                if lost or answer.body not in EMPTY_REPLIES:
+                    self.unmerged += (Unmerged(step.name, None if lost else answer.body),)
                 self._done(step, answer.attempt)
 
     def _is_awaited(self, progress: StepProgress, answer: Replied | CallEnded) -> bool:
@@ -159,7 +210,8 @@ class _Turn(WorkingCopy):
     def _attempt_failed(self, step: StepDefinition, reason: str, error: BaseException | None = None) -> None:
         progress = self.steps[step.name]
         direction = progress.direction
-        self.note(step.name, "failed", progress.attempt, reason)
+        place = "" if error is None else origin(error, step.action if direction is Direction.ACTION else step.undo)
+        self.note(step.name, "failed", progress.attempt, f"{reason} at {place}" if place else reason)
         if direction is Direction.ACTION and self.mode is SagaStatus.COMPENSATING:
             self.set(step.name, phase=Phase.DOUBTFUL, awaiting=Awaiting.NOTHING, until=None)
             return
@@ -185,7 +237,6 @@ class _Turn(WorkingCopy):
     # -- timers
 
     def _take_timer(self) -> None:
-        self.now = max(self.now, self.instance.due or self.now)
         if self._deadline_passed():
             self.go_back("deadline-passed")
         for step in self.definition.steps:
@@ -214,30 +265,60 @@ class _Turn(WorkingCopy):
         self.note(decided.step or "", f"decided-{decided.decision.value}", detail=decided.reason)
         match decided.decision:
             case Decision.RETRY:
+                self._retry_lost(decided.step)
                 for name in self._chosen(decided.step, {Awaiting.PERSON, Awaiting.BACKOFF}):
                     self._retry(name)
             case Decision.SKIP:
                 for name in self._chosen(decided.step, {Awaiting.PERSON}):
-                    self.set(name, phase=Phase.SKIPPED, awaiting=Awaiting.NOTHING, until=None, rejected=False)
+                    self._skip(name)
+                if self.held is not None and decided.step in {None, self.held.step}:
+                    self._skip_hook(self.held)
             case Decision.COMPENSATE:
                 self._compensate()
             case Decision.ABANDON:
                 self.mode = SagaStatus.ABANDONED
                 self.failure = self.failure or "abandoned"
+                self.unmerged, self.untold, self.unsettled = (), False, False
                 self.note("", SagaStatus.ABANDONED.value)
             case _:
                 assert_never(decided.decision)
 
     def _chosen(self, step: str | None, awaiting: set[Awaiting]) -> list[str]:
+        """Steps that the decision is about; none where it is about the hook that fails."""
         found = [
             name for name, progress in self.steps.items() if progress.awaiting in awaiting and step in {None, name}
         ]
-        if not found:
+        if not found and (self.held is None or step not in {None, self.held.step}):
             which = "no step" if step is None else f"not step '{step}'"
             raise DecisionRefused(
                 f"saga {self.instance.id}: {which} waits for a person", hint="see its timeline: freehold saga show"
             )
         return found
+
+    def _skip(self, name: str) -> None:
+        self.set(name, phase=Phase.SKIPPED, awaiting=Awaiting.NOTHING, until=None, rejected=False)
+
+    def _skip_hook(self, held: HookFailure) -> None:
+        """Go on without the hook that fails; where it is a step's own doing, without that."""
+        match held.hook:
+            case Hook.MERGE | Hook.REPLY:
+                self.unmerged = tuple(each for each in self.unmerged if each.step != held.step)
+            case Hook.ON_COMPLETED | Hook.ON_COMPENSATED:
+                self.hookless = True
+            case _ if held.step:
+                self._skip(held.step)
+            case _:
+                raise DecisionRefused(
+                    f"saga {self.instance.id}: it is not known which step fails", hint="retry, compensate or abandon"
+                )
+
+    def _retry_lost(self, step: str | None) -> None:
+        """Repeat the calls whose replies could not be stored, by the same key: nobody else can tell these replies."""
+        lost = [each.step for each in self.unmerged if each.body is None and step in {None, each.step}]
+        self.unmerged = tuple(each for each in self.unmerged if each.step not in lost)
+        for name in lost:
+            self.set(name, phase=Phase.ACTING, tries=0)
+            self.request_again(self.definition.by_name[name])
 
     def _retry(self, name: str) -> None:
         """Begin the policy anew; where the request was definitely refused, with a new round and its new key."""
@@ -264,4 +345,6 @@ class _Turn(WorkingCopy):
                 f"saga {self.instance.id} has begun its pivot '{pivot.name}': there is no way back",
                 hint="retry, or skip what was settled by hand, or abandon",
             )
+        if self.held is not None and self.held.hook in {Hook.MERGE, Hook.REPLY}:
+            self._skip_hook(self.held)
         self.go_back("decided")

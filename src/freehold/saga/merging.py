@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import msgspec
 
 from freehold.errors import CodecError
 from freehold.saga.steps import Direction, StepDefinition
 
-__all__ = ["make_command", "merge_reply"]
+__all__ = ["EMPTY_REPLIES", "make_command", "merge_reply"]
+
+EMPTY_REPLIES: Final = frozenset({b"", b"{}", b"null"})
+"""Bodies that change no state."""
 
 
 def make_command(step: StepDefinition, direction: Direction, state: Any) -> Any:
@@ -30,7 +33,7 @@ def merge_reply(step: StepDefinition, state: Any, body: bytes) -> Any:
     """Return the state with the reply in it. Raises `CodecError` where the reply does not fit; its text holds no
     values.
     """
-    if body in {b"", b"{}", b"null"}:
+    if body in EMPTY_REPLIES:
         return state
     try:
         if step.merge is not None:

@@ -1,28 +1,32 @@
 """The loop that takes the timers of sagas and makes their calls. Pattern: imports the engine and the lifecycle.
 
 A round claims instances that are due and saves them in one transaction, which makes the calls' intention durable; then
-it makes the calls, outside of any transaction, each within its step's time limit, and records each outcome in a
-transaction of its own, guarded by the attempt and the row's version: who comes too late changes nothing. Whoever dies
-in between leaves a row whose `due` brings it to another instance, after the time limit. Any number of runners share
-the work.
+it makes the calls, outside of any transaction, each within its step's time limit. Each outcome is put on record in a
+transaction of its own, before any code of the definition runs with it; what follows is begun in the next one. Both are
+guarded by the attempt and the row's version: who comes too late changes nothing. Whoever dies in between leaves a row
+whose `due` brings it to another instance: after the time limit before the outcome is on record, at once after it. What
+fails is put down in the instance, and is nobody else's hindrance. Any number of runners share the work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
 from freehold.clock import Clock
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.inbox.outcome import Rejected
-from freehold.lifecycle import Runner
+from freehold.lifecycle import Runner, contained
 from freehold.policy import Retry, RetryAfter
 from freehold.saga.engine import PendingCall, SagaEngine
 from freehold.saga.exchange import CallEnded, Outcome
+from freehold.saga.hooks import Hook, HookTimeout, calling
 from freehold.saga.steps import CallContext, Direction
 from freehold.saga.store import SagaRecord
 from freehold.transaction import Post
@@ -39,8 +43,9 @@ _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical"
 class SagaRunner(Runner):
     """Takes due timers and makes calls. Safe in any number of instances.
 
-    poll_seconds  longest idle time: timers set by other processes are seen this late at most.
-    batch         instances claimed in one transaction; `calls_max` limits the calls under way.
+    poll_seconds          longest idle time: timers set by other processes are seen this late at most.
+    batch                 instances claimed in one transaction; `calls_max` limits the calls under way.
+    hook_timeout_seconds  what the hooks of one transaction may take.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class SagaRunner(Runner):
         poll_seconds: float = 1.0,
         batch: int = 50,
         calls_max: int = 64,
+        hook_timeout_seconds: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(f"{post.service}.sagas", clock=clock or post.clock)
@@ -59,6 +65,7 @@ class SagaRunner(Runner):
         self._poll_seconds = poll_seconds
         self._batch = batch
         self._calls_max = calls_max
+        self._hook_timeout_seconds = hook_timeout_seconds
         self._calls: set[asyncio.Task[None]] = set()
         engine.on_due = self.wake
 
@@ -80,8 +87,9 @@ class SagaRunner(Runner):
             raise
 
     async def finish_calls(self) -> None:
-        """Wait until the calls under way have been recorded."""
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        """Wait until the calls under way, and what follows from them, have been recorded."""
+        while self._calls:
+            await asyncio.wait(self._calls)
 
     async def take_due(self) -> int:
         """One round; returns how many instances were due. Calls go on in tasks of their own."""
@@ -90,15 +98,19 @@ class SagaRunner(Runner):
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
             return 1
         calls: list[PendingCall] = []
+        taken: SagaRecord | None = None
         try:
             async with self._post.transaction() as tx:
                 records = await self._engine.store.claim_due(tx.unit, room)
-                for record in records:
-                    calls.extend(await self._engine.on_due_record(tx, record))
-        except Unavailable:
-            raise
+                async with self._limited():
+                    for taken in records:
+                        calls.extend(await self._engine.on_due_record(tx, taken))
+                    taken = None
         except Exception as error:  # noqa: BLE001 - one bad instance must not hold up the others
-            _log.warning("a batch of due sagas failed (%s), taking them one by one", type(error).__name__)
+            if taken is not None:
+                await self._put_off(taken.id, error, taken.version)
+                return 1
+            _log.info("a batch of due sagas failed (%s), taking them one by one", type(error).__name__)
             return await self._take_singly()
         self._begin(calls)
         return len(records)
@@ -112,26 +124,46 @@ class SagaRunner(Runner):
             try:
                 async with self._post.transaction() as tx:
                     for claimed in await self._engine.store.claim_due(tx.unit, 1):
-                        calls = await self._engine.on_due_record(tx, claimed)
+                        async with self._limited():
+                            calls = await self._engine.on_due_record(tx, claimed)
                 if claimed is None:
                     break
                 self._begin(calls)
-            except ConcurrencyConflict:
-                continue
-            except Unavailable:
-                raise
             except Exception as error:
                 if claimed is None:
                     raise
-                await self._put_off(claimed, error)
+                await self._put_off(claimed.id, error, claimed.version)
             taken += 1
         return taken
 
-    async def _put_off(self, record: SagaRecord, error: Exception) -> None:
-        _log.warning("the timer of saga %s failed (%s)", record.id, type(error).__name__)
-        _log.debug("the timer of saga %s failed", record.id, exc_info=error)
-        async with self._post.transaction() as tx:
-            await self._engine.on_trouble(tx, record.id, error)
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[None]:
+        """Bound the time that hooks take. Raises `HookTimeout`."""
+        scope = asyncio.timeout(self._hook_timeout_seconds)
+        try:
+            async with scope:
+                yield
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise HookTimeout(f"it took more than {self._hook_timeout_seconds:g} s") from error
+
+    async def _put_off(self, saga_id: UUID, error: Exception, version: int) -> None:
+        """Put a failure down in its instance; where not even that can be stored, leave the instance alone for a while.
+
+        Raises `Unavailable`.
+        """
+        _log.debug("saga %s failed", saga_id, exc_info=error)
+        try:
+            async with self._post.transaction() as tx:
+                await self._engine.on_failure(tx, saga_id, error, version=version)
+        except Unavailable:
+            raise
+        except Exception as failure:  # noqa: BLE001 - it is one instance's
+            self.last_error = failure
+            _log.warning("the failure of saga %s was not put down (%s)", saga_id, type(failure).__name__)
+            async with self._post.transaction() as tx:
+                await self._engine.leave(tx, await self._engine.store.load(tx.unit, saga_id))
 
     def _begin(self, calls: Sequence[PendingCall]) -> None:
         for pending in calls:
@@ -140,27 +172,52 @@ class SagaRunner(Runner):
             task.add_done_callback(self._calls.discard)
 
     async def _call(self, pending: PendingCall) -> None:
-        await self._record(pending, await carry_out(pending))
-        self.wake()
+        """Make a call, put its outcome on record, go on. What fails is logged and kept, and the row's timer follows."""
+        try:
+            if await self._record(pending, await carry_out(pending)):
+                await self._go_on(pending.saga_id)
+        except Exception as error:  # noqa: BLE001 - a task of its own: nobody else would see it
+            self.last_error = error
+            _log.exception("%s of saga %s was not recorded", pending.effect.step, pending.saga_id)
+        finally:
+            self.wake()
 
-    async def _record(self, pending: PendingCall, ended: CallEnded) -> None:
-        """Record the outcome; given up after some conflicts and failures, when the row's timer takes over."""
-        for attempt in range(1, _RECORD.attempts + 1):
+    async def _record(self, pending: PendingCall, ended: CallEnded) -> bool:
+        """Put the outcome on record. Nobody else knows it, so an outage is waited out, but for a stop."""
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 async with self._post.transaction() as tx:
                     await self._engine.on_call_ended(tx, pending.saga_id, ended)
             except NotFound:
-                return
+                return False
             except (FreeholdError, OSError) as error:
-                decision = _RECORD.decide(attempt)
+                transient = isinstance(error, Unavailable | ConcurrencyConflict | OSError) and not self.stopping
+                decision = _RECORD.decide(min(attempt, _RECORD.attempts - 1) if transient else attempt)
                 if not isinstance(decision, RetryAfter):
-                    _log.warning(
-                        "outcome of %s of saga %s was not recorded", ended.step, pending.saga_id, exc_info=error
-                    )
-                    return
+                    raise
                 await self.clock.sleep(decision.delay_seconds)
             else:
-                return
+                return True
+
+    async def _go_on(self, saga_id: UUID) -> None:
+        """Begin what follows from an outcome that is on record; if that fails, the outcome stays."""
+        version = 0
+        try:
+            async with self._post.transaction() as tx:
+                record = await self._engine.store.load(tx.unit, saga_id)
+                version = record.version
+                async with self._limited():
+                    calls = await self._engine.go_on(tx, record)
+        except NotFound:
+            return
+        except Exception as error:
+            if not version:
+                raise
+            await self._put_off(saga_id, error, version)
+        else:
+            self._begin(calls)
 
     async def _idle_seconds(self) -> float:
         due_seconds = await self._engine.store.next_due_seconds()
@@ -186,10 +243,17 @@ async def carry_out(pending: PendingCall) -> CallEnded:
 
     try:
         async with asyncio.timeout(step.timeout_seconds):
-            reply = await function(pending.state, context)
-        return ended(Outcome.DONE, b"{}" if reply is None else _encoder.encode(reply))
+            with contained():
+                reply = await function(pending.state, context)
     except Rejected as refusal:
         return ended(Outcome.REJECTED, code=refusal.code)
     except Exception as error:  # noqa: BLE001 - whatever it raises, the effect is in doubt and the policy decides
         _log.info("call %s of saga %s failed (%s)", effect.step, pending.saga_id, type(error).__name__)
         return ended(Outcome.FAILED, error=error)
+    if reply is None or effect.direction is Direction.UNDO:
+        return ended(Outcome.DONE)
+    try:
+        with calling(effect.step, Hook.REPLY, function):
+            return ended(Outcome.DONE, _encoder.encode(reply))
+    except Exception as error:  # noqa: BLE001 - it has taken effect all the same
+        return ended(Outcome.DONE, error=error)

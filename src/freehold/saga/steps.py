@@ -212,7 +212,8 @@ def local(
 ) -> StepDefinition:
     """Declare a step on the service's own database, in the transaction that saves the instance: it happens with it.
 
-    An exception other than `Rejected` rolls back the whole transaction, which is tried again later.
+    An exception other than `Rejected` is a bug and no refusal: it rolls the transaction back, which is tried again by
+    the saga's `hook_retry`, and then waits for an operator.
     """
     return StepDefinition(
         kind=StepKind.LOCAL,

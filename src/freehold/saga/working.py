@@ -1,6 +1,7 @@
 """The working copy of an instance within one turn of the machine: how requests begin and what may begin next.
 
 Pattern: plain data only. `machine.py` tells what an input means; here is what follows from it in the graph of steps.
+Until `settle` no code of the definition is run: what was taken until then can always be stored.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
+from freehold.policy import Retry, RetryAfter
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import Effect, RunCall, RunHook, RunLocal, SendCommand
+from freehold.saga.hooks import Hook, HookFailure, ReplyLost, calling, described, hook_at
 from freehold.saga.instance import Awaiting, Instance, Phase, request_key
+from freehold.saga.merging import merge_reply
 from freehold.saga.steps import Direction, StepDefinition, StepKind
 from freehold.saga.store import JournalEntry, SagaStatus
 
@@ -19,6 +23,10 @@ __all__ = ["CALL_GRACE_SECONDS", "Advance", "WorkingCopy"]
 
 CALL_GRACE_SECONDS: Final = 2.0
 """What a caller has, after its call's time limit, to record the outcome before the call is taken for lost."""
+
+_OUTAGE: Final = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=60.0)
+_PROBE_SECONDS_MIN: Final = 60.0
+_PROBE_SECONDS_MAX: Final = 3600.0
 
 _PASSED: Final = frozenset({Phase.DONE, Phase.SKIPPED})
 _GIVEN_UP: Final = frozenset({Phase.REFUSED, Phase.DOUBTFUL})
@@ -44,6 +52,13 @@ class WorkingCopy:
         self.state = instance.state
         self.mode = instance.mode
         self.failure = instance.failure
+        self.deadline_at = instance.deadline
+        self.unsettled = instance.unsettled
+        self.unmerged = instance.unmerged
+        self.untold = instance.untold
+        self.hookless = instance.hookless
+        self.held: HookFailure | None = instance.hook_failure
+        self.failing: HookFailure | None = instance.hook_failure
         self.now = now
         self._effects: list[Effect] = []
         self._entries: list[JournalEntry] = []
@@ -56,8 +71,13 @@ class WorkingCopy:
             state=self.state,
             mode=self.mode,
             failure=self.failure,
-            trouble=0,
+            deadline=self.deadline_at,
             due=self._due(),
+            unsettled=self.unsettled,
+            unmerged=self.unmerged,
+            untold=self.untold,
+            hookless=self.hookless and not self.ended,
+            hook_failure=self.failing,
         )
         return Advance(instance, tuple(self._effects), tuple(self._entries))
 
@@ -73,23 +93,80 @@ class WorkingCopy:
         """So many seconds after this turn's time."""
         return self.now + timedelta(seconds=seconds)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached its one terminal status."""
+        return self.mode not in {SagaStatus.RUNNING, SagaStatus.COMPENSATING}
+
+    def resume(self, *, noted: bool) -> None:
+        """Let the instance's time go on, which stood still while a hook failed: every limit moves by as much."""
+        if self.failing is None:
+            return
+        stood = max(timedelta(0), self.now - self.failing.since)
+        for name, progress in self.steps.items():
+            if progress.until is not None:
+                self.set(name, until=progress.until + stood)
+        if self.deadline_at is not None:
+            self.deadline_at += stood
+        if noted:
+            self.note(self.failing.step, "hook-resumed", self.failing.failures)
+        self.failing = None
+
+    def hold_up(self, error: BaseException, *, outage: bool) -> None:
+        """Put down that a hook failed, and when it is tried again. Outages are counted apart, and call nobody."""
+        before = self.failing
+        if outage:
+            self._put_off(before, error)
+            return
+        at, (name, place) = hook_at(error), described(error)
+        if isinstance(error, ReplyLost) and before is not None:
+            name, place = before.error, before.place
+        failures = 1 + (before.failures if before is not None else 0)
+        decision = self.definition.hook_retry.decide(failures, error)
+        attention = not isinstance(decision, RetryAfter) or at.hook is Hook.REPLY
+        attention = attention or (before is not None and before.attention)
+        since = before.since if before is not None else self.now
+        seconds = _probe_seconds(self.now - since)
+        if isinstance(decision, RetryAfter) and not attention:
+            seconds = decision.delay_seconds
+        self.failing = HookFailure(
+            at.step, at.hook, name, place, failures, since, self.later(seconds), attention=attention
+        )
+        told = before is not None and before.attention and str(before) == str(self.failing)
+        if not told:
+            self.note(at.step, "hook-failed", failures, str(self.failing))
+        if attention and not (before is not None and before.attention):
+            self.note(at.step, SagaStatus.NEEDS_ATTENTION.value, failures, str(self.failing))
+
+    def _put_off(self, before: HookFailure | None, error: BaseException) -> None:
+        outages = 1 + (before.outages if before is not None else 0)
+        decision = _OUTAGE.decide(min(outages, 64))
+        until = self.later(decision.delay_seconds if isinstance(decision, RetryAfter) else _PROBE_SECONDS_MIN)
+        if before is None:
+            at, (name, place) = hook_at(error), described(error)
+            before = HookFailure(at.step, at.hook, name, place, 0, since=self.now, until=until)
+            self.note(at.step, "hook-put-off", detail=str(before))
+        self.failing = replace(before, outages=outages, until=until)
+
     def settle(self) -> None:
-        """Begin whatever can begin now, and end the instance when nothing is left to do."""
+        """Begin whatever can begin now, and end the instance when nothing is left to do.
+
+        Here, and in what the effects run, is all the code of the definition. What it raises leaves with its hook named.
+        """
+        self.unsettled = False
+        self._merge()
+        self._tell()
         if self.mode is SagaStatus.RUNNING:
             self._settle_forward()
         if self.mode is SagaStatus.COMPENSATING:
             self._settle_back()
 
     def go_back(self, failure: str) -> None:
-        """Turn round. What is on its way may have happened; a running call is waited for, as nothing bars it.
-
-        A state with a field `failure` is told the reason, so that `on_compensated` knows it.
-        """
+        """Turn round. What is on its way may have happened; a running call is waited for, as nothing bars it."""
         if self.mode is not SagaStatus.RUNNING:
             return
         self.mode, self.failure = SagaStatus.COMPENSATING, failure
-        if "failure" in getattr(self.state, "__dataclass_fields__", ()):
-            self.state = replace(self.state, failure=failure)
+        self.untold = "failure" in getattr(self.state, "__dataclass_fields__", ())
         self.note("", "compensating", detail=failure)
         for name, progress in self.steps.items():
             if progress.phase is not Phase.ACTING:
@@ -105,14 +182,36 @@ class WorkingCopy:
         """The saga's deadline, for as long as there is a way back."""
         pivot = self.definition.pivot
         committed = pivot is not None and self.steps[pivot.name].phase is not Phase.WAITING
-        return None if committed or self.mode is not SagaStatus.RUNNING else self.instance.deadline
+        return None if committed or self.mode is not SagaStatus.RUNNING else self.deadline_at
 
     def _due(self) -> datetime | None:
-        if self.mode not in {SagaStatus.RUNNING, SagaStatus.COMPENSATING}:
+        if self.ended:
             return None
+        if self.failing is not None:
+            return self.failing.until
+        if self.unsettled:
+            return self.now
         times = [progress.until for progress in self.steps.values() if progress.until is not None]
         deadline = self.deadline()
         return min([*times, deadline] if deadline is not None else times, default=None)
+
+    def _merge(self) -> None:
+        """Put the replies that are on record into the state."""
+        for each in self.unmerged:
+            step = self.definition.by_name[each.step]
+            if each.body is None:
+                with calling(step.name, Hook.REPLY, step.action):
+                    raise ReplyLost(f"what the call of step '{step.name}' returned was not stored")
+            with calling(step.name, Hook.MERGE, step.merge or type(self.state)):
+                self.state = merge_reply(step, self.state, each.body)
+        self.unmerged = ()
+
+    def _tell(self) -> None:
+        """Tell a state that has a field `failure` why the saga goes back, so that `on_compensated` knows it."""
+        if self.untold:
+            with calling("", Hook.STATE, type(self.state)):
+                self.state = replace(self.state, failure=self.failure)
+            self.untold = False
 
     def _begin(self, step: StepDefinition, direction: Direction) -> None:
         phase = Phase.ACTING if direction is Direction.ACTION else Phase.UNDOING
@@ -189,4 +288,12 @@ class WorkingCopy:
     def _end(self, status: SagaStatus) -> None:
         self.mode = status
         self.note("", status.value)
-        self._effects.append(RunHook(status))
+        if not self.hookless:
+            self._effects.append(RunHook(status))
+
+
+def _probe_seconds(stood: timedelta) -> float:
+    """When a hook that an operator is asked for is tried again by itself: after a tenth of the time that it has failed,
+    so that many instances with one bug cost little, and a deployed fix is found without anybody.
+    """
+    return min(max(stood.total_seconds() / 10, _PROBE_SECONDS_MIN), _PROBE_SECONDS_MAX)

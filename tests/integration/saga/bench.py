@@ -19,6 +19,8 @@ from freehold.database import UnitOfWork
 from freehold.ids import new_id
 from freehold.messages import Envelope, MessageKind, decode_envelope
 from freehold.saga import Saga, SagaEngine, SagaRunner
+from freehold.saga.document import read_hook_failure
+from freehold.saga.hooks import HookFailure
 from freehold.saga.store import SagaRecord
 from freehold.transaction import Post
 
@@ -75,6 +77,36 @@ class Bench:
         reply = reply_to(request, outcome, body)
         async with self.post.transaction(reply) as tx:
             await self.engine.on_reply(reply, tx)
+
+    async def consume(self, request: Envelope, outcome: str = "done", body: Mapping[str, Any] | None = None) -> None:
+        """As the consumer does: a reply that cannot be taken is kept, in a transaction of its own."""
+        reply = reply_to(request, outcome, body)
+        try:
+            async with self.post.transaction(reply) as tx:
+                await self.engine.on_reply(reply, tx)
+        except Exception as error:  # noqa: BLE001 - whatever it is, as the consumer
+            async with self.post.transaction(reply) as tx:
+                await self.engine.keep_reply(reply, tx, error)
+
+    async def hook_failure(self, saga_id: UUID) -> HookFailure | None:
+        return read_hook_failure(await self.record(saga_id))
+
+    async def rounds(self, limit: int = 50) -> None:
+        """Take what is due until nothing is, calls included."""
+        runner = self.runner()
+        for _ in range(limit):
+            taken = await runner.take_due()
+            await runner.finish_calls()
+            if not taken:
+                return
+        raise AssertionError("no end")
+
+    async def pass_seconds(self, seconds: float, step: float = 5.0) -> None:
+        """Let time pass, in steps, with a runner at work."""
+        while seconds > 0:
+            self.clock.advance(min(step, seconds))
+            seconds -= step
+            await self.rounds()
 
     def sent(self, name: str) -> list[Envelope]:
         return [envelope for envelope in self.outbox.staged if envelope.type == name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,9 @@ from tests.unit.saga.shapes import ORDER, Capture, Hold, Order, Void
 from freehold.inbox.outcome import Rejected
 from freehold.policy import Retry
 from freehold.saga import CallContext, Saga, SagaRunner, call, step
+from freehold.saga.steps import Direction
 from freehold.saga.store import SagaStatus
+from freehold.transaction import Transaction
 
 
 @dataclass
@@ -44,10 +47,19 @@ async def quote(state: Order, context: CallContext) -> dict[str, str]:
     return await provider.quote(state, context)
 
 
+async def fails(state: Order, tx: Transaction) -> None:
+    raise ZeroDivisionError
+
+
 class Quoted(Saga[Order], name="orders.quoted", key="order_id"):
     ask = call(quote, undo=quote, timeout_seconds=5, retry=Retry(attempts=3, delay_seconds=0.5, draw=lambda: 1.0))
     hold = step(Hold, undo=Void, after=ask)
     capture = step(Capture, pivot=True, after=hold)
+
+
+class Ending(Saga[Order], name="orders.ending", key="order_id"):
+    ask = call(quote, undo=quote, timeout_seconds=5, retry=Retry(attempts=3, delay_seconds=0.5, draw=lambda: 1.0))
+    on_completed = fails
 
 
 @pytest.fixture
@@ -151,3 +163,23 @@ async def test_runners_share_the_calls_and_each_is_made_once(at: Bench) -> None:
         pass
     assert sorted(str(context.saga_id) for context in provider.asked) == sorted(map(str, ids))
     assert len(at.sent("payments.hold")) == 20
+
+
+async def test_a_bug_behind_a_call_is_seen_and_the_call_is_neither_repeated_nor_undone(at: Bench) -> None:
+    """On the release before: an exception that nobody retrieved, `timed-out`, the call again, and its undo."""
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unseen.append(context))
+    at.engine = at.engine_for(Ending)
+    saga_id = await at.start(Ending, ORDER)
+    for _ in range(60):
+        await _round(at.runner())
+        at.clock.advance(10)
+    gc.collect()
+    assert unseen == []
+    assert [context.direction for context in provider.asked] == [Direction.ACTION]
+    record = await at.record(saga_id)
+    assert (record.status, record.failure) == (SagaStatus.NEEDS_ATTENTION, None)
+    journal = [(entry.what, entry.detail) for entry in await at.stores.sagas.journal(saga_id)]
+    assert ("done", "") in journal
+    assert not [what for what, _ in journal if what in {"failed", "compensating"}]
+    assert "ZeroDivisionError at tests/integration/saga/test_saga_calls.py:" in journal[-1][1]

@@ -222,7 +222,7 @@ async def test_a_timer_that_cannot_be_taken_is_put_off_alone(at: Bench) -> None:
     broken["hook"] = True
     at.clock.advance(5)
     await at.runner().take_due()
-    assert (await at.words(bad))[-1] == "trouble"
+    assert (await at.words(bad))[-1] == "hook-failed"
     assert "reserve:failed" in await at.words(good)
     for _ in range(8):
         at.clock.advance(61)

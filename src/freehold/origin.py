@@ -1,0 +1,66 @@
+"""Where in a person's own code an error came from: file and line, never a value. Foundation: standard library only."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import sysconfig
+import traceback
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+__all__ = ["chain", "origin"]
+
+_CHAIN_MAX: Final = 16
+_LIBRARIES: Final = tuple(
+    {str(Path(__file__).parent), *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib"))}
+)
+
+
+def origin(error: BaseException, code: object = None) -> str:
+    """Return `file:line` of the last frame that is neither Freehold's nor a library's, causes included.
+
+    Without such a frame it is where `code` (the function or class that was at work) is defined, or else the last frame
+    there is; empty where nothing is known. The file is told from its place on the import path on.
+    """
+    frames = [frame for each in chain(error) for frame in traceback.extract_tb(each.__traceback__)]
+    for each in chain(error):
+        own = [frame for frame in traceback.extract_tb(each.__traceback__) if _is_own(frame.filename)]
+        if own:
+            return f"{_shown(own[-1].filename)}:{own[-1].lineno}"
+    return _definition(code) or (f"{_shown(frames[-1].filename)}:{frames[-1].lineno}" if frames else "")
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """Return an error, and what it came of, the newest first."""
+    found: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in found and len(found) < _CHAIN_MAX:
+        found.append(following)
+        following = following.__cause__ or following.__context__
+    return found
+
+
+def _definition(code: object) -> str:
+    unwrapped = inspect.unwrap(code) if callable(code) else code
+    compiled = getattr(unwrapped, "__code__", None)
+    if compiled is not None:
+        return f"{_shown(compiled.co_filename)}:{compiled.co_firstlineno}"
+    if not isinstance(unwrapped, type):
+        return ""
+    try:
+        return f"{_shown(inspect.getfile(unwrapped))}:{inspect.getsourcelines(unwrapped)[1]}"
+    except (OSError, TypeError):
+        return ""
+
+
+def _is_own(filename: str) -> bool:
+    return not filename.startswith(("<frozen", "<string")) and not filename.startswith(_LIBRARIES)
+
+
+@lru_cache(maxsize=512)
+def _shown(filename: str) -> str:
+    """Without what differs from machine to machine, and may name its user."""
+    roots = [root.rstrip("/") + "/" for root in sys.path if root and filename.startswith(root.rstrip("/") + "/")]
+    return filename.removeprefix(max(roots, key=len)) if roots else filename.replace("\\", "/").rpartition("/")[2]
