@@ -10,7 +10,7 @@ from freehold.composition.cache import Cached, CachePolicy, Freshness, Reference
 from freehold.composition.caller import BreakerView
 from freehold.composition.composer import Composed, Composer, CompositionFailed, MergeHeaders, Missing
 from freehold.composition.declaration import Composition, Found, Part
-from freehold.composition.fetch import CallFailed, Fetch, Reason, Reply, Request
+from freehold.composition.fetch import CallFailed, Fetch, InvalidRequest, Reason, Reply, Request, UnusableReply
 from freehold.composition.http import HttpFetch
 from freehold.composition.leaving import ClientLeft, while_connected
 from freehold.composition.loader import Loader
@@ -37,6 +37,7 @@ __all__ = [
     "Found",
     "Freshness",
     "HttpFetch",
+    "InvalidRequest",
     "Loader",
     "MergeHeaders",
     "Missing",
@@ -48,6 +49,7 @@ __all__ = [
     "Reply",
     "Request",
     "Source",
+    "UnusableReply",
     "batch",
     "grouped_batch",
     "while_connected",

@@ -16,7 +16,7 @@ from freehold.clock import Clock
 from freehold.composition.budget import Budget
 from freehold.composition.cache import ReferenceCache
 from freehold.composition.caller import Caller
-from freehold.composition.fetch import Reply, Request
+from freehold.composition.fetch import CallFailed, Reason, Reply, Request
 from freehold.composition.loader import Loader
 
 __all__ = ["Ask", "Desk"]
@@ -95,7 +95,10 @@ class Ask:
 
         Raises `CallFailed` where the service does not answer in time, cannot, or is not to be called just now.
         """
-        body = None if query is None else msgspec.json.encode(query)
+        try:
+            body = None if query is None else msgspec.json.encode(query)
+        except ValueError as error:
+            raise CallFailed(service, Reason.REFUSED, "it cannot be asked that") from error
         headers = {**self.headers, "accept": "application/json"}
         if body is not None:
             headers["content-type"] = "application/json"

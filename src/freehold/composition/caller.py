@@ -5,6 +5,7 @@ Imports the foundation and the modules of composition.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,7 +21,7 @@ from freehold.composition.breaker import (
     Turned,
 )
 from freehold.composition.budget import BUDGET_HEADER, Budget, within
-from freehold.composition.fetch import CallFailed, Fetch, Reason, Reply, Request
+from freehold.composition.fetch import CallFailed, Fetch, InvalidRequest, Reason, Reply, Request, UnusableReply
 from freehold.errors import DeclarationError, Unavailable
 from freehold.policy import Retry, RetryAfter
 
@@ -45,6 +46,9 @@ class BreakerView:
 
 class Caller:
     """Calls services through `fetch`; remembers of each how it does. One for a process and event loop.
+
+    What a caller does wrong counts against no service: a request that cannot be made, an answer below 500 but for 429,
+    an answer too large to be taken, an error of one's own code.
 
     Raises `DeclarationError` for a retry of more than two attempts: within one budget, more of them only load a service
     that is in trouble.
@@ -99,29 +103,46 @@ class Caller:
             limit_seconds=share_seconds,
             headers={**request.headers, BUDGET_HEADER: str(int(share_seconds * 1000))},
         )
+        # What ends otherwise than below says nothing about the service: its outcome is nobody's.
         begun, outcome = self._clock.monotonic(), Outcome.ABANDONED
         try:
             reply = await within(self._clock, share_seconds, self._fetched(sent))
-            outcome = _outcome(reply)
+            outcome = self._outcome(reply, request, begun)
         except TimeoutError as error:
+            outcome = self._given_up(request, begun)
             reason = Reason.TIMEOUT if request.limit_seconds <= left_seconds else Reason.BUDGET
             raise CallFailed(service, reason, "no answer in time") from error
+        except asyncio.CancelledError:
+            outcome = self._given_up(request, begun)
+            raise
         except Unavailable as error:
             outcome = Outcome.FAILED
             raise _MayPass(service, Reason.UNAVAILABLE, "it cannot be reached") from error
+        except InvalidRequest as error:
+            raise CallFailed(service, Reason.REFUSED, "it cannot be asked that") from error
+        except UnusableReply as error:
+            outcome = Outcome.SUCCEEDED
+            raise CallFailed(service, Reason.UNAVAILABLE, "its answer cannot be taken") from error
         finally:
-            if outcome is Outcome.ABANDONED and self._was_slow(request, begun):
-                outcome = Outcome.FAILED
             self._report(service, permit, outcome)
         return _usable(service, reply)
 
     async def _fetched(self, request: Request) -> Reply:
         return await self._fetch(request)
 
-    def _was_slow(self, request: Request, begun: float) -> bool:
+    def _outcome(self, reply: Reply, request: Request, begun: float) -> Outcome:
+        """A service that gave up because of the budget passed on to it has not failed: how long it took decides."""
+        if reply.status == _GATEWAY_TIMEOUT:
+            return self._given_up(request, begun)
+        failed = reply.status >= 500 or reply.status == _TOO_MANY_REQUESTS
+        return Outcome.FAILED if failed else Outcome.SUCCEEDED
+
+    def _given_up(self, request: Request, begun: float) -> Outcome:
+        """A failure of the service where it had enough time."""
         # A timer may ring a moment early.
         waited_seconds = self._clock.monotonic() - begun + _SECONDS_MIN
-        return waited_seconds >= min(self._policy.slow_seconds, request.limit_seconds)
+        slow = waited_seconds >= min(self._policy.slow_seconds, request.limit_seconds)
+        return Outcome.FAILED if slow else Outcome.ABANDONED
 
     def _state(self, service: str) -> BreakerState:
         return self._states.get(service) or BreakerState()
@@ -142,18 +163,10 @@ class _MayPass(CallFailed):
     """A failure that the same call may not meet a moment later."""
 
 
-def _outcome(reply: Reply) -> Outcome:
-    """A service that gave up because of the budget passed on to it has not failed: how long it took decides."""
-    if reply.status == _GATEWAY_TIMEOUT:
-        return Outcome.ABANDONED
-    failed = reply.status >= 500 or reply.status == _TOO_MANY_REQUESTS
-    return Outcome.FAILED if failed else Outcome.SUCCEEDED
-
-
 def _usable(service: str, reply: Reply) -> Reply:
     if reply.status == _GATEWAY_TIMEOUT:
-        raise CallFailed(service, Reason.TIMEOUT, "it gave up")
+        raise CallFailed(service, Reason.TIMEOUT, "it gave up", status=reply.status)
     if reply.status < 500 and reply.status != _TOO_MANY_REQUESTS:
         return reply
     kind = CallFailed if "retry-after" in reply.headers or reply.status == _TOO_MANY_REQUESTS else _MayPass
-    raise kind(service, Reason.UNAVAILABLE, f"it answered {reply.status}")
+    raise kind(service, Reason.UNAVAILABLE, f"it answered {reply.status}", status=reply.status)

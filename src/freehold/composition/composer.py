@@ -39,14 +39,18 @@ class Missing:
 
 
 class CompositionFailed(Unavailable):
-    """A required part is missing, so there is no answer: which, whose, and why."""
+    """A required part is missing, so there is no answer: which, whose, why, and the `status` its service answered.
 
-    def __init__(self, composition: str, missing: Missing) -> None:
+    Where the reason is `refused`, the service is well, and asking again later is of no use.
+    """
+
+    def __init__(self, composition: str, missing: Missing, status: int | None = None) -> None:
         super().__init__(
             f"'{composition}' cannot be composed: '{missing.part}' of '{missing.service}' is missing, {missing.reason}",
-            hint="try again later",
+            hint="look at what was asked" if missing.reason == Reason.REFUSED.value else "try again later",
         )
         self.missing = missing
+        self.status = status
 
 
 class Composed(Generic[G]):
@@ -185,4 +189,5 @@ class _Run(Generic[G]):
     def _miss(self, part: Part[Any], reason: str, cause: Exception | None = None) -> None:
         self._missing[part] = Missing(part.name, part.service, reason)
         if part.required:
-            raise CompositionFailed(self._composition.name, self._missing[part]) from cause
+            status = cause.status if isinstance(cause, CallFailed) else None
+            raise CompositionFailed(self._composition.name, self._missing[part], status) from cause

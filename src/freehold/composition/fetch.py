@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from freehold.errors import Unavailable
+from freehold.errors import FreeholdError, Unavailable
 
-__all__ = ["CallFailed", "Fetch", "Reason", "Reply", "Request"]
+__all__ = ["CallFailed", "Fetch", "InvalidRequest", "Reason", "Reply", "Request", "UnusableReply"]
 
 
 class Reason(StrEnum):
-    """Why a part is missing. `DEPENDS_ON` is followed by the part that it needed and that is missing itself."""
+    """Why a part is missing. `DEPENDS_ON` is followed by the part that it needed and that is missing itself.
+
+    `REFUSED` says that the service is well: it does not take what was asked, or its answer is none to be used.
+    """
 
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
@@ -57,16 +60,26 @@ class Fetch(Protocol):
     async def __call__(self, request: Request) -> Reply:
         """Return the reply, whatever its status.
 
-        Raises `freehold.errors.Unavailable` where none came. Cancelled, it gives the connection up, so that the service
-        can notice.
+        Raises `freehold.errors.Unavailable` where none came; `InvalidRequest` where the request cannot be sent, and
+        `UnusableReply` where the reply cannot be taken, which both say nothing against the service. Cancelled, it gives
+        the connection up, so that the service can notice.
         """
 
 
-class CallFailed(Unavailable):
-    """A service did not give what was asked of it: `service`, and the `reason`."""
+class InvalidRequest(FreeholdError):
+    """A request cannot be sent as it is: its path or its headers hold what none may hold. Nobody was asked."""
 
-    def __init__(self, service: str, reason: Reason, detail: str = "") -> None:
+
+class UnusableReply(FreeholdError):
+    """A service answered, with something that cannot be taken: it is too large."""
+
+
+class CallFailed(Unavailable):
+    """A service did not give what was asked of it: `service`, the `reason`, and the `status` it answered, if it did."""
+
+    def __init__(self, service: str, reason: Reason, detail: str = "", *, status: int | None = None) -> None:
         text = f"the service '{service}' did not answer: {reason.value}" + (f", {detail}" if detail else "")
         super().__init__(text, hint="the answer is composed without it; try again later")
         self.service = service
         self.reason = reason
+        self.status = status

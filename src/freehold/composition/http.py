@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from freehold.composition.fetch import Reply, Request
+from freehold.composition.fetch import InvalidRequest, Reply, Request, UnusableReply
+from freehold.composition.paths import fits_header, fits_path
 from freehold.errors import ConfigurationError, MissingDriver, Unavailable
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class HttpFetch:
     """Reaches services at the base addresses `urls`, by name: `async with HttpFetch({"users": "http://users:80"})`.
 
     It opens its own connections, or uses the `session` given, which remains its owner's to close. For one event loop.
-    Raises `MissingDriver` without aiohttp.
+    Raises `MissingDriver` without aiohttp, `ConfigurationError` for an address that is none.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class HttpFetch:
             raise MissingDriver("aiohttp", extra="composition") from error
         self._aiohttp = aiohttp
         self._url = yarl.URL
-        self._urls = {service: url.rstrip("/") for service, url in urls.items()}
+        self._urls = {service: self._address(service, url) for service, url in urls.items()}
         self._given = session
         self._session = session
         self._answer_bytes_max = answer_bytes_max
@@ -63,12 +64,16 @@ class HttpFetch:
     async def __call__(self, request: Request) -> Reply:
         """Send the request. Cancelled, it closes the connection, which the service sees.
 
-        Raises `Unavailable` where no answer came, or too large a one; `ConfigurationError` for a service without an
-        address.
+        Raises `Unavailable` where no answer came, `UnusableReply` where too large a one did; `InvalidRequest` for a
+        path or headers that cannot be sent; `ConfigurationError` for a service without an address.
         """
         base = self._urls.get(request.service)
         if base is None:
             raise ConfigurationError(f"the service '{request.service}' has no address", hint="name it in urls")
+        if not fits_path(request.path):
+            raise InvalidRequest(f"a path for '{request.service}' is none", hint="begin with / and quote what is in it")
+        if not all(map(fits_header, request.headers.values())):
+            raise InvalidRequest(f"a header for '{request.service}' is none", hint="it is a text of one line")
         # The path is quoted already: quoting it once more would change the keys in it.
         url = self._url(base + request.path, encoded=True)
         try:
@@ -84,6 +89,11 @@ class HttpFetch:
                 body = await self._body(request.service, response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, body, headers)
+        except (self._aiohttp.InvalidURL, ValueError, TypeError) as error:
+            # Found while the request is made ready: of what was asked, not of the service.
+            raise InvalidRequest(
+                f"a request to '{request.service}' cannot be sent", hint="look at its path and headers"
+            ) from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"the service '{request.service}' cannot be reached", hint="is it running?") from error
 
@@ -92,6 +102,15 @@ class HttpFetch:
         session, self._session = self._session, self._given
         if session is not None and session is not self._given:
             await session.close()
+
+    def _address(self, service: str, url: str) -> str:
+        try:
+            parsed = self._url(url)
+        except (ValueError, TypeError):
+            parsed = None
+        if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise ConfigurationError(f"the service '{service}' has no http address", hint="http://host:port")
+        return url.rstrip("/")
 
     def _opened(self) -> ClientSession:
         if self._session is None:
@@ -108,6 +127,8 @@ class HttpFetch:
             size_bytes += len(part)
             if size_bytes > self._answer_bytes_max:
                 response.close()
-                raise Unavailable(f"the answer of '{service}' is larger than {self._answer_bytes_max} bytes")
+                raise UnusableReply(
+                    f"the answer of '{service}' is larger than {self._answer_bytes_max} bytes", hint="ask for less"
+                )
             parts.append(part)
         return b"".join(parts)

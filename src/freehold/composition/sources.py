@@ -20,6 +20,7 @@ from freehold.composition.budget import Budget
 from freehold.composition.cache import CachePolicy, Freshness, ReferenceCache
 from freehold.composition.fetch import CallFailed, Reason, Reply
 from freehold.composition.loader import Loader
+from freehold.composition.paths import is_key
 from freehold.errors import DeclarationError, OperationTimeout, Unavailable
 
 __all__ = ["Batch", "Read", "Reference", "Source", "batch", "grouped_batch"]
@@ -46,6 +47,9 @@ class Source(Protocol[K_contra, T_co]):
 class Read(Generic[T]):
     """One thing by its key: GET of `path`, in which `{key}` stands for it. 404 is None.
 
+    So is a key that nothing can have: an empty one, and one with control characters or half a character of two. Nobody
+    is asked for such.
+
     Raises `DeclarationError` for a path without `{key}`, or with another place in it.
     """
 
@@ -62,6 +66,8 @@ class Read(Generic[T]):
 
     async def read(self, ask: Ask, key: str) -> T | None:
         """What the service has under this key. Raises `CallFailed`."""
+        if not is_key(key):
+            return None
         reply = await ask.call(
             self.service, self.path.format(key=quote(key, safe="")), limit_seconds=self.limit_seconds
         )
@@ -74,7 +80,8 @@ class Read(Generic[T]):
 class Batch(Generic[V]):
     """Many things by their keys in one call: POST of `{field: keys}` to `path`. Made by `batch` and `grouped_batch`.
 
-    Within a request a key is asked for once, whoever asks. With `window_seconds`, requests that differ in nothing but
+    A key that nothing can have (see `Read`) is None, and does not go along. Within a request a key is asked for once,
+    whoever asks. With `window_seconds`, requests that differ in nothing but
     their trace share calls: these have the source's own limit, and no trace.
     """
 
@@ -94,10 +101,18 @@ class Batch(Generic[V]):
     async def read(self, ask: Ask, key: Iterable[str]) -> dict[str, V | None]:
         """What the service has under each of the keys, None where there is none. Raises `CallFailed`."""
         keys = list(dict.fromkeys(key))
-        if not keys:
-            return {}
+        wanted = [each for each in keys if is_key(each)]
+        found = await self._read_wanted(ask, wanted) if wanted else {}
+        return {each: found.get(each) for each in keys}
+
+    async def _read_wanted(self, ask: Ask, keys: Sequence[str]) -> dict[str, V | None]:
         if self.window_seconds:
-            return await self._read_shared(ask, keys)
+            try:
+                return await self._read_shared(ask, keys)
+            except CallFailed as error:
+                # Keys of others may be what was refused: these are asked for once more by themselves.
+                if error.reason is not Reason.REFUSED:
+                    raise
         loader: Loader[str, V] = ask.loader(self, self._own_loader)
         return await loader.load_all(keys)
 
@@ -230,7 +245,7 @@ def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
 def _decoded(service: str, reply: Reply, kind: type[T]) -> T:
     """The reply as a `kind`. Raises `CallFailed` where it is none; what stands in it is nobody's business."""
     if reply.status != 200:
-        raise CallFailed(service, Reason.REFUSED, f"it answered {reply.status}")
+        raise CallFailed(service, Reason.REFUSED, f"it answered {reply.status}", status=reply.status)
     try:
         found: T = _decoder(cast("Hashable", kind)).decode(reply.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -120,5 +120,10 @@ class HttpSource:
                 return ConfigurationError(
                     f"'{name}' has other fields at '{self._dataset.service}'", hint="release both with the same Dataset"
                 )
+            case 400 | 405 | 413 | 415 | 422:
+                return ConfigurationError(
+                    f"'{self._dataset.service}' answered {status} when asked for '{name}'",
+                    hint="release both with the same version of Freehold",
+                )
             case _:
                 return Unavailable(f"'{self._dataset.service}' answered {status} when asked for '{name}'")

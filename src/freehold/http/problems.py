@@ -18,6 +18,7 @@ from pydantic_core.core_schema import ErrorType
 from starlette.exceptions import HTTPException
 
 from freehold.aggregate import VersionMismatch
+from freehold.composition import CallFailed, CompositionFailed, Reason
 from freehold.errors import ConcurrencyConflict, DuplicateMessage, FreeholdError, NotFound, Unavailable
 from freehold.http.context import CORRELATION_HEADER, RequestContext
 from freehold.inbox.outcome import Rejected
@@ -101,6 +102,8 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def problem_of(error: FreeholdError) -> JSONResponse:
     """Make the answer for one of Freehold's errors; what only an operator can mend is not told to the caller."""
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    if _is_refusal(error):
+        return problem(502, "a service did not take what it was asked")
     if isinstance(error, Rejected):
         return problem(status, error.detail, code=error.code)
     if status == 500:
@@ -114,6 +117,17 @@ def problem_of(error: FreeholdError) -> JSONResponse:
 def _place(part: object) -> str:
     """A part of a field's path; the request chooses the names of unknown ones, and their length."""
     return str(part)[:_PLACE_LENGTH_MAX]
+
+
+def _is_refusal(error: FreeholdError) -> bool:
+    """Whether a service refused what this one asked of it: it is well, and asking again later is of no use."""
+    match error:
+        case CallFailed():
+            return error.reason is Reason.REFUSED
+        case CompositionFailed():
+            return error.missing.reason == Reason.REFUSED.value
+        case _:
+            return False
 
 
 def install_problems(app: FastAPI) -> None:

@@ -18,6 +18,7 @@ from freehold.composition import (
     Composer,
     Composition,
     HttpFetch,
+    InvalidRequest,
     Missing,
     Read,
     Request,
@@ -161,3 +162,41 @@ async def test_a_server_that_is_gone_is_missing_and_not_an_error(clock: Clock) -
         assert (await composer.compose(composition, "k")).missing == (Missing("p", "service", "unavailable"),)
         with pytest.raises(Unavailable):
             await own(Request("service", "GET", "/well"))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Request("service", "GET", "well"),
+        Request("service", "GET", "@elsewhere/well"),
+        Request("service", "GET", "//elsewhere/well"),
+        Request("service", "GET", "/well\r\nx: y"),
+        Request("service", "GET", "/well\x00"),
+        Request("service", "GET", "/w ell"),
+        Request("service", "GET", "/well#part"),
+        Request("service", "GET", "/\ud800"),
+        Request("service", "GET", "/well", {"x": "a\r\nb: c"}),
+        Request("service", "GET", "/well", {"x": "\ud800"}),
+    ],
+)
+async def test_a_request_that_cannot_be_sent_is_told_from_a_service_that_fails(
+    fetch: HttpFetch, services: Downstream, wanted: Request, clock: Clock
+) -> None:
+    with pytest.raises(InvalidRequest):
+        await fetch(wanted)
+    assert not services.calls
+
+
+async def test_an_answer_too_large_opens_no_breaker(services: Downstream, fetch: HttpFetch, clock: Clock) -> None:
+    composer = Composer(fetch, clock=clock, breaker=BreakerPolicy(calls_min=2))
+    for _ in range(3):
+        found = await composer.compose(view(p=("large", "/large/{key}")), "k")
+        assert [each.reason for each in found.missing] == ["unavailable"]
+    shown = composer.breakers()["large"]
+    assert (shown.phase, shown.failures) == (BreakerPhase.CLOSED, 0)
+
+
+@pytest.mark.parametrize("url", ["orders:8000", "ftp://orders", "http://", "http://[orders", ""])
+def test_an_address_that_is_none_is_found_when_it_is_given(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        HttpFetch({"orders": url})
