@@ -18,6 +18,7 @@ __all__ = [
     "DuplicateMessage",
     "ErrorMeaning",
     "FreeholdError",
+    "InvalidValue",
     "LeaseLost",
     "MessageRejected",
     "MissingDriver",
@@ -91,6 +92,28 @@ class MessageRejected(BrokerError):
 
 class CodecError(FreeholdError):
     """A message body or envelope cannot be read or written; the text names the place, never the content."""
+
+
+class InvalidValue(CodecError):
+    """A value cannot be taken: of a wrong type, not finite, out of range, or a text that some engine cannot keep.
+
+    Raised where the value enters, before anything is written. `field` is the path of the field (`lines[2].quantity`,
+    `key`), `reason` says what is wrong with it; neither holds the value. Over HTTP it is a 422.
+    """
+
+    def __init__(self, field: str, reason: str, *, of: str = "", hint: str = "") -> None:
+        super().__init__(f"{of}: {field} {reason}" if of else f"{field} {reason}", hint=hint)
+        self.field = field
+        self.reason = reason
+        self.of = of
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle by what it was made with."""
+        return (_invalid_value, (self.field, self.reason, self.of, self.hint))
+
+
+def _invalid_value(field: str, reason: str, of: str, hint: str) -> InvalidValue:
+    return InvalidValue(field, reason, of=of, hint=hint)
 
 
 class UnknownMessage(CodecError):

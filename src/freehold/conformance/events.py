@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from freehold.broker import Outgoing
 from freehold.conformance.events_order import EventOrderConformance, add, data_of, new_event
 from freehold.conformance.harness import StoresHarness, has_to_wait
-from freehold.errors import ConcurrencyConflict, DeclarationError
+from freehold.errors import ConcurrencyConflict, DeclarationError, InvalidValue
 from freehold.eventstore.store import Append, Expectation, ExpectedVersion, NewEvent
 from freehold.ids import new_id
 
@@ -32,6 +32,15 @@ _EXPECTED: Final = {
 
 class EventStoreConformance(EventOrderConformance):
     """What every event store does: appends and streams here, the order over all streams in the base."""
+
+    async def test_a_stream_has_a_name_that_every_engine_keeps(self, harness: StoresHarness) -> None:
+        """Refused by all in the same words, or what one engine keeps could not be moved to another."""
+        store = harness.first.events
+        for name in ("a\x00b", "a\nb", "\ud800", "x" * 513):
+            with pytest.raises(InvalidValue, match="stream"):
+                await store.append_alone([Append(name, [new_event(b"")])])
+        await store.append_alone([Append("ä" * 256, [new_event(b"")])])
+        assert await store.version("ä" * 256) == 1
 
     async def test_what_is_appended_is_read_as_it_was_given(self, harness: StoresHarness) -> None:
         """Every field, and the bytes whatever they are."""

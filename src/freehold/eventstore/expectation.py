@@ -6,17 +6,22 @@ from collections.abc import Sequence
 
 from freehold.errors import ConcurrencyConflict, DeclarationError
 from freehold.eventstore.store import Append, Expectation
+from freehold.messages.texts import check_name
 
 __all__ = ["check_appends", "conflict", "is_met"]
 
 
 def check_appends(appends: Sequence[Append]) -> None:
-    """Raise `DeclarationError` where a stream is named twice, has no name, nothing to add, or a version below zero."""
+    """Raise `DeclarationError` where a stream is named twice, has no name, nothing to add, or a version below zero;
+    `InvalidValue` for a name that not every engine can keep.
+    """
     names = {each.stream for each in appends}
     if len(names) != len(appends):
         raise DeclarationError("a stream is named twice in one append", hint="give its events together")
     if not all(names) or not all(each.events for each in appends):
         raise DeclarationError("an append needs a stream and events", hint="leave out streams that get none")
+    for each in appends:
+        check_name("stream", each.stream)
     below = next((each.expected for each in appends if isinstance(each.expected, int) and each.expected < 0), None)
     if below is not None:
         raise DeclarationError(f"no stream is at version {below}", hint="0 is the version of an empty stream")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from freehold.errors import ConcurrencyConflict
+from freehold.errors import ConcurrencyConflict, InvalidValue
 from freehold.eventstore.store import Append, Expectation, ExpectedVersion, NewEvent
+from freehold.messages.texts import check_name
 
 __all__ = ["StagedAppends"]
+
+_VERSION_MAX: Final = 2**63 - 1
 
 
 @dataclass(slots=True)
@@ -28,8 +32,13 @@ class StagedAppends:
 
     def add(self, stream: str, events: Sequence[NewEvent], expected: ExpectedVersion) -> None:
         """Add events to what a stream is to get. Raises `ConcurrencyConflict` where the earlier ones rule out what is
-        expected now.
+        expected now, `InvalidValue` for a name of a stream, or a version, that cannot be.
         """
+        check_name("stream", stream)
+        if type(expected) not in {int, Expectation}:
+            raise InvalidValue("expected", f"must be a version or an Expectation, and is {type(expected).__name__}")
+        if isinstance(expected, int) and expected > _VERSION_MAX:
+            raise InvalidValue("expected", "must be within 64 bits")
         if not events:
             return
         staged = self._streams.get(stream)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, get_args
@@ -19,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from freehold.aggregate import VersionMismatch
 from freehold.composition import CallFailed, CompositionFailed, Reason
-from freehold.errors import ConcurrencyConflict, DuplicateMessage, FreeholdError, NotFound, Unavailable
+from freehold.errors import ConcurrencyConflict, DuplicateMessage, FreeholdError, InvalidValue, NotFound, Unavailable
 from freehold.http.context import CORRELATION_HEADER, RequestContext
 from freehold.inbox.outcome import Rejected
 
@@ -32,8 +33,10 @@ _STATUS: Mapping[type[FreeholdError], int] = {
     ConcurrencyConflict: 409,
     DuplicateMessage: 409,
     NotFound: 404,
+    InvalidValue: 422,
     Unavailable: 503,
 }
+_STEP: Final = re.compile(r"([^.\[\]]+)|\[([^\]]*)\]")
 _MEDIA_TYPE: Final = "application/problem+json"
 _ERRORS_MAX: Final = 100
 _PLACE_LENGTH_MAX: Final = 100
@@ -106,6 +109,10 @@ def problem_of(error: FreeholdError) -> JSONResponse:
         return problem(502, "a service did not take what it was asked")
     if isinstance(error, Rejected):
         return problem(status, error.detail, code=error.code)
+    if isinstance(error, InvalidValue):
+        return problem(
+            status, str(error), errors=[{"at": _steps(error.field), "type": "invalid_value", "message": error.reason}]
+        )
     if status == 500:
         _log.error("request failed", exc_info=error)
         return problem(status)
@@ -128,6 +135,11 @@ def _is_refusal(error: FreeholdError) -> bool:
             return error.missing.reason == Reason.REFUSED.value
         case _:
             return False
+
+
+def _steps(field: str) -> list[str]:
+    """The path of a field as the problems of requests have it: `lines[2].sku` is `["lines", "2", "sku"]`."""
+    return [name or index for name, index in _STEP.findall(field)]
 
 
 def install_problems(app: FastAPI) -> None:

@@ -24,6 +24,7 @@ from freehold.inbox.outcome import (
     Rejected,
 )
 from freehold.messages import Envelope, MessageKind, decode_envelope, encode_body, message_type
+from freehold.messages.values import encode_checked
 from freehold.transaction import Post
 
 __all__ = ["make_reply", "repeat_reply", "reply_to_result"]
@@ -32,7 +33,7 @@ __all__ = ["make_reply", "repeat_reply", "reply_to_result"]
 def reply_to_result(post: Post, request: Envelope, result: object) -> Envelope:
     """Answer a request with what its handler returned: a message, a plain dataclass, None, or `Rejected`.
 
-    Raises `DeclarationError` for anything else, `CodecError` for a value that cannot travel.
+    Raises `DeclarationError` for anything else, `InvalidValue` for a value that cannot travel.
     """
     if isinstance(result, Rejected):
         body = encode_body({"code": result.code, "detail": result.detail})
@@ -45,7 +46,7 @@ def reply_to_result(post: Post, request: Envelope, result: object) -> Envelope:
             hint="return a dataclass, None, or Rejected(code)",
         )
     name, version = _declared(result)
-    return make_reply(post, request, OUTCOME_DONE, encode_body(result), name=name, version=version)
+    return make_reply(post, request, OUTCOME_DONE, encode_checked(result, of=name), name=name, version=version)
 
 
 def make_reply(

@@ -19,7 +19,19 @@ from freehold.messages.declaration import MessageKind, MessageType
 from freehold.messages.envelope import Envelope
 from freehold.messages.lanes import LANE, POSITION
 
-__all__ = ["ATTRIBUTE_BYTES_MAX", "BODY_BYTES_MAX", "decode_body", "decode_envelope", "encode_body", "encode_envelope"]
+__all__ = [
+    "ATTRIBUTE_BYTES_MAX",
+    "BODY_BYTES_MAX",
+    "UNENCODABLE",
+    "UNREADABLE",
+    "decode_body",
+    "decode_envelope",
+    "decoder_of",
+    "encode_body",
+    "encode_envelope",
+    "encoder",
+    "misfit_of",
+]
 
 BODY_BYTES_MAX: Final = 512 * 1024
 """Bodies above this belong in a store of their own, with the message carrying the place."""
@@ -31,7 +43,13 @@ TOKEN_CHARACTERS_MAX: Final = 16 * 1024
 """Bound of a consistency token's text: some hundred lanes."""
 
 _TOKEN = re.compile(r"[a-z][a-z0-9-]*(?:/[0-9]+)?=[0-9]{1,18}(?:;[a-z][a-z0-9-]*(?:/[0-9]+)?=[0-9]{1,18}){0,511}")
-_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order=None)
+UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
+"""What the encoder raises for a value that it cannot encode."""
+
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What a decoder raises for JSON that does not fit."""
+
+encoder: Final = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order=None)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -72,8 +90,8 @@ _wire_decoder = msgspec.json.Decoder(_Wire)
 def encode_body(message: object) -> bytes:
     """Return the message as JSON. Raises `CodecError` for a value that cannot travel or a body too large."""
     try:
-        body = _encoder.encode(message)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        body = encoder.encode(message)
+    except UNENCODABLE as error:
         raise CodecError(f"{type(message).__name__} cannot be encoded: {_without_content(error)}") from None
     if len(body) > BODY_BYTES_MAX:
         raise CodecError(
@@ -85,22 +103,27 @@ def encode_body(message: object) -> bytes:
 
 def decode_body(body: bytes, declared: MessageType) -> Any:
     """Return the message of its class. Raises `CodecError` that names the place; unknown fields are passed over."""
-    decoder = _decoders.get(declared.cls)
-    if decoder is None:
-        decoder = _decoders[declared.cls] = msgspec.json.Decoder(declared.cls)
     try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return decoder_of(declared.cls).decode(body)
+    except UNREADABLE as error:
         raise CodecError(
             f"the body of '{declared.name}' version {declared.version} does not fit {declared.cls.__name__}:"
             f" {_without_content(error)}"
         ) from None
 
 
+def decoder_of(cls: type[Any]) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of a class; the same one each time."""
+    decoder = _decoders.get(cls)
+    if decoder is None:
+        decoder = _decoders[cls] = msgspec.json.Decoder(cls)
+    return decoder
+
+
 def encode_envelope(envelope: Envelope) -> bytes:
     """Return the CloudEvents document of an envelope. Raises `CodecError` for an attribute that cannot be stored."""
     _check_attributes(envelope)
-    return _encoder.encode(
+    return encoder.encode(
         _Wire(
             specversion="1.0",
             id=envelope.id,
@@ -234,6 +257,12 @@ def _check_text(name: str, text: str, bytes_max: int) -> None:
         raise CodecError(f"the envelope's attribute '{name}' holds a control character", hint="send printable text")
     if len(text) > bytes_max or len(text.encode()) > bytes_max:
         raise CodecError(f"the envelope's attribute '{name}' is longer than {bytes_max} bytes", hint="send a digest")
+
+
+def misfit_of(error: Exception) -> tuple[str, str]:
+    """The path of the field that a decoder did not like, and what it wanted; no content."""
+    wanted, _, path = str(error).rpartition(" - at `")
+    return path.rstrip("`").removeprefix("$").lstrip("."), f"does not fit: {_QUOTED.sub('…', wanted or str(error))}"
 
 
 def _without_content(error: Exception) -> str:

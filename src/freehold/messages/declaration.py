@@ -55,8 +55,11 @@ class MessageType:
         return f"{self.service}.{'events' if self.kind is MessageKind.EVENT else 'commands'}"
 
     def partition_key(self, message: object) -> str | None:
-        """The value of the key field as text, or None where the message asks for no order."""
-        return None if self.key is None else str(getattr(message, self.key))
+        """The value of the key field as text, or None where the message asks for no order: no key field, or None in
+        it.
+        """
+        value = None if self.key is None else getattr(message, self.key)
+        return None if value is None else str(value)
 
 
 class Registry:
@@ -125,7 +128,7 @@ def message_type(message: object) -> MessageType:
 
 
 def _declare(name: str, version: int, key: str | None, kind: MessageKind) -> Callable[[type[T]], type[T]]:
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise DeclarationError(
             f"'{name}' is not a message name", hint="write 'service.what-happened': lower case, parts joined by dots"
         )

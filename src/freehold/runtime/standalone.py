@@ -15,6 +15,7 @@ from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.database import DatabaseOptions
 from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.messages.texts import check_name
 from freehold.runtime.running import RunningService
 from freehold.service import Service
 from freehold.settings import Settings
@@ -143,7 +144,7 @@ class Inbox:
     def __init__(
         self, consumer: str, database: str, *, options: DatabaseOptions | Mapping[str, Any] | None = None
     ) -> None:
-        self._consumer = consumer
+        self._consumer = check_name("consumer", consumer)
         self._stores = open_stores(database, options)
 
     async def __aenter__(self) -> Self:
@@ -159,9 +160,13 @@ class Inbox:
         await self._stores.database.close()
 
     async def first_time(self, session: object, message_id: UUID | str) -> bool:
-        """Write the receipt of a message; False where there is one already. A concurrent holder is waited for."""
+        """Write the receipt of a message; False where there is one already. A concurrent holder is waited for.
+
+        Raises `InvalidValue` for an id that is no key.
+        """
+        key = check_name("message_id", str(message_id) if isinstance(message_id, UUID) else message_id)
         unit = self._stores.database.enlist(session)
-        arrival = Arrival(receipt_key=str(message_id), topic="", key=str(message_id))
+        arrival = Arrival(receipt_key=key, topic="", key=key)
         receipts = await self._stores.inbox.receive(unit, self._consumer, [arrival])
         return receipts[0].status is ReceiptStatus.FRESH
 

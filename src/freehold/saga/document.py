@@ -11,13 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from freehold.errors import CodecError
+from freehold.errors import CodecError, InvalidValue
+from freehold.messages.codec import UNENCODABLE, UNREADABLE, decoder_of, encoder
+from freehold.messages.texts import check_name
+from freehold.messages.values import encode_checked
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.hooks import Hook, HookFailure
 from freehold.saga.instance import Awaiting, Instance, Phase, StepProgress, Unmerged
 from freehold.saga.store import SagaRecord, SagaStatus
 
-__all__ = ["DOCUMENT_FORMAT", "read_hook_failure", "read_instance", "read_progress", "write_record"]
+__all__ = ["DOCUMENT_FORMAT", "check_state", "read_hook_failure", "read_instance", "read_progress", "write_record"]
 
 DOCUMENT_FORMAT: Final = 2
 """Goes up when the layout changes; readers of the next format read this one too."""
@@ -60,29 +63,30 @@ _FIELDS: Final = _Step.__struct_fields__
 _NEWER: Final = ("unsettled", "unmerged", "untold", "hookless", "hook_failure")
 
 
-def write_record(instance: Instance, version: int, now: datetime) -> SagaRecord:
+def write_record(instance: Instance, version: int, now: datetime, state_type: type[Any] | None = None) -> SagaRecord:
     """Return the row of an instance. `version` is the one it was loaded with, 1 for a new one.
 
-    Raises `CodecError` for a state that cannot be stored.
+    Raises `InvalidValue` for a state that is no `state_type` (None: whatever class it is), or that holds what its
+    annotations do not say: it could not be read again.
     """
+    of = f"{instance.definition} {instance.id}"
+    _check_class(instance.state, state_type, of)
+    state = _encode_state(instance.state, of)
     newer = {name: getattr(instance, name) for name in _NEWER}
-    try:
-        document = _encoder.encode(
-            _Document(
-                format=DOCUMENT_FORMAT if any(newer.values()) else _FORMAT_WITHOUT_HOOKS,
-                mode=instance.mode,
-                state=msgspec.Raw(_encoder.encode(instance.state)),
-                steps={
-                    name: _Step(**{field: getattr(progress, field) for field in _FIELDS})
-                    for name, progress in instance.steps.items()
-                },
-                deadline=instance.deadline,
-                due=instance.due,
-                **newer,
-            )
+    document = _encoder.encode(
+        _Document(
+            format=DOCUMENT_FORMAT if any(newer.values()) else _FORMAT_WITHOUT_HOOKS,
+            mode=instance.mode,
+            state=msgspec.Raw(state),
+            steps={
+                name: _Step(**{field: getattr(progress, field) for field in _FIELDS})
+                for name, progress in instance.steps.items()
+            },
+            deadline=instance.deadline,
+            due=instance.due,
+            **newer,
         )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise CodecError(f"the state of saga {instance.id} cannot be stored: {type(error).__name__}") from None
+    )
     return SagaRecord(
         id=instance.id,
         definition=instance.definition,
@@ -95,6 +99,42 @@ def write_record(instance: Instance, version: int, now: datetime) -> SagaRecord:
         failure=instance.failure,
         due_seconds=None if instance.due is None else max(0.0, (instance.due - now).total_seconds()),
     )
+
+
+def check_state(definition: SagaDefinition, state: object) -> None:
+    """Raise `InvalidValue` for a state that no instance can begin with: it does not fit its class, or its key is none.
+
+    What was begun goes on with whatever can be read again, also a text that came with a reply.
+    """
+    _check_class(state, definition.state_type, definition.name)
+    check_name(definition.key, str(getattr(state, definition.key)), of=definition.name)
+    encode_checked(state, of=definition.name)
+
+
+def _check_class(state: object, state_type: type[Any] | None, of: str) -> None:
+    if state_type is not None and type(state) is not state_type:
+        reason = f"must be {state_type.__name__}, and is {type(state).__name__}"
+        raise InvalidValue("state", reason, of=f"'{of}'")
+
+
+def _encode_state(state: object, of: str) -> bytes:
+    try:
+        return encode_checked(state, of=of)
+    except InvalidValue as error:
+        encoded = _read_again(state)
+        if encoded is None:
+            raise error from None
+        return encoded
+
+
+def _read_again(state: object) -> bytes | None:
+    """The state as it is stored, where it comes back equal; an instance is not stopped for what is merely unusual."""
+    try:
+        encoded = encoder.encode(state)
+        same: bool = decoder_of(type(state)).decode(encoded) == state
+    except (*UNENCODABLE, *UNREADABLE, ArithmeticError):
+        return None
+    return encoded if same else None
 
 
 def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:

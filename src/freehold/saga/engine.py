@@ -23,8 +23,9 @@ from freehold.errors import CodecError, ConcurrencyConflict, FreeholdError, NotF
 from freehold.ids import new_id
 from freehold.inbox.outcome import HEADER_SAGA
 from freehold.messages import Envelope
+from freehold.messages.values import check_id
 from freehold.saga.definition import Saga, SagaDefinition
-from freehold.saga.document import read_instance, write_record
+from freehold.saga.document import check_state, read_instance, write_record
 from freehold.saga.effects import Turned, carry_out, read_reply
 from freehold.saga.exchange import CallEnded, Decided, Decision, Input, Outcome, RunCall, RunLocal, Started, TimerDue
 from freehold.saga.hooks import calling
@@ -78,12 +79,14 @@ class SagaEngine:
         self, tx: Transaction, saga: type[Saga[Any]], state: object, *, saga_id: UUID | None = None
     ) -> UUID:
         """Begin a saga with the commit of this transaction; returns its id. A second start with the same `saga_id`
-        changes nothing. Raises `UnknownSaga` where this service does not direct it.
+        changes nothing. Raises `UnknownSaga` where this service does not direct it, `InvalidValue` for a state that
+        its class would not read again, and for an id or a key that is none.
         """
         definition = self._definition(saga.definition().name, saga.definition().version)
-        saga_id = saga_id or new_id()
+        saga_id = new_id() if saga_id is None else check_id("saga_id", saga_id)
         correlation_id = tx.correlation_id or saga_id
         now = self.clock.now()
+        check_state(definition, state)
         instance = begin(definition, state, saga_id, correlation_id, now)
         first = advance(definition, instance, Started(), now)
         local = any(isinstance(effect, RunLocal) for effect in first.effects)
@@ -286,9 +289,10 @@ class SagaEngine:
         """Save at the transaction's flush, with the journal, whose times are for people: the wall clock's."""
         wall = self.clock.now()
         entries = [dataclasses.replace(entry, at=wall) for entry in turned.entries]
+        definition = self._definition(record.definition, record.definition_version)
         at = turned.made_by
         with calling(at.step, at.hook, at.code):
-            written = write_record(turned.instance, record.version, turned.now)
+            written = write_record(turned.instance, record.version, turned.now, definition.state_type)
         self._session(tx).put(written, entries)
 
     def _session(self, tx: Transaction) -> Session:

@@ -21,11 +21,11 @@ from freehold.messages import (
     Envelope,
     MessageKind,
     MessageType,
-    decode_body,
-    encode_body,
     encode_envelope,
     message_type,
 )
+from freehold.messages.texts import check_headers, check_name
+from freehold.messages.values import encode_checked
 from freehold.outbox.store import OutboxStore
 from freehold.schedule.store import ScheduleStore
 from freehold.transaction.context import current_token, current_trace_parent
@@ -39,6 +39,14 @@ __all__ = ["AfterAppend", "Post", "SagaStarter", "outgoing"]
 def outgoing(envelope: Envelope) -> Outgoing:
     """Encode an envelope for the outbox or the broker."""
     return Outgoing(id=envelope.id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))
+
+
+def _partition_key(declared: MessageType, message: object, key: str | None) -> str | None:
+    """The key given, else the value of the key field; None where neither asks for an order."""
+    if key is not None:
+        return check_name("key", key, of=declared.name)
+    of_field = declared.partition_key(message)
+    return None if of_field is None else check_name(declared.key or "key", of_field, of=declared.name)
 
 
 class SagaStarter(Protocol):
@@ -84,10 +92,9 @@ class Post:
         correlation_id: UUID | None = None,
         token: Token = NOTHING,
     ) -> Envelope:
-        """Put a declared message into an envelope. Raises `DeclarationError`, `CodecError`."""
+        """Put a declared message into an envelope. Raises `DeclarationError`, `InvalidValue`."""
         declared = message_type(message)
         message_id = new_id()
-        partition_key = key or declared.partition_key(message) or str(message_id)
         return Envelope(
             id=message_id,
             type=declared.name,
@@ -95,16 +102,16 @@ class Post:
             kind=declared.kind,
             source=self.service,
             topic=declared.topic,
-            key=partition_key,
+            key=_partition_key(declared, message, key) or str(message_id),
             time=self.clock.now(),
             hlc=self.hlc.tick(),
             correlation_id=correlation_id or (cause.correlation_id if cause else message_id),
             causation_id=cause.id if cause else None,
-            subject=subject,
+            subject=None if subject is None else check_name("subject", subject, of=declared.name),
             trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
-            headers=dict(headers or {}),
+            headers=check_headers(headers, of=declared.name) if headers else {},
             token=token.text or None,
-            body=encode_body(message),
+            body=encode_checked(message, of=declared.name),
         )
 
     def event(
@@ -116,14 +123,13 @@ class Post:
         subject_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> NewEvent:
-        """Make an event of this service's own ready to be appended. Raises `DeclarationError`, `CodecError`.
+        """Make an event of this service's own ready to be appended. Raises `DeclarationError`, `InvalidValue`.
 
-        It is read back: a stream that holds an event which does not fit its class can never be folded again.
+        A stream that holds an event which does not fit its class could never be folded again.
         """
         declared = message_type(event)
         self.check_event(declared)
-        data = encode_body(event)
-        decode_body(data, declared)
+        data = encode_checked(event, of=declared.name)
         event_id = new_id()
         return NewEvent(
             id=event_id,
@@ -134,8 +140,8 @@ class Post:
             hlc=self.hlc.tick(),
             causation_id=cause.id if cause else None,
             trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
-            subject_key=subject_key,
-            headers=dict(headers or {}),
+            subject_key=None if subject_key is None else check_name("subject_key", subject_key, of=declared.name),
+            headers=check_headers(headers, of=declared.name) if headers else {},
         )
 
     def check_event(self, declared: MessageType) -> None:

@@ -16,6 +16,7 @@ from freehold.database import SqlConnection, UnitOfWork
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import EventStore, Expectation, ExpectedVersion, NewEvent
 from freehold.messages import Envelope, MessageKind, message_type
+from freehold.messages.values import check_delay, check_id, check_moment
 from freehold.transaction.context import token_witness
 from freehold.transaction.post import Post, outgoing
 from freehold.transaction.staged import Staged
@@ -198,21 +199,25 @@ class Transaction:
         return self._seen
 
     def schedule(self, message: object, *, delay_seconds: float, key: str | None = None) -> UUID:
-        """Have a message sent `delay_seconds` after the commit; returns the id that `cancel` takes. Durable."""
-        if delay_seconds < 0:
-            raise DeclarationError(f"delay_seconds must not be negative, and is {delay_seconds}")
+        """Have a message sent `delay_seconds` after the commit; returns the id that `cancel` takes. Durable.
+
+        Raises `InvalidValue` for a delay below 0, above `DELAY_SECONDS_MAX`, or that is no number.
+        """
+        check_delay("delay_seconds", delay_seconds)
         envelope = self._envelope(message, key=key)
         self._staged.scheduled.append((outgoing(envelope), envelope.type, delay_seconds))
         return envelope.id
 
     def schedule_at(self, message: object, *, at: datetime, key: str | None = None) -> UUID:
         """Have a message sent at a wall-clock time (aware); a time that has passed means at once."""
-        if at.tzinfo is None:
-            raise DeclarationError("a scheduled time needs a time zone", hint="datetime.now(UTC) + ...")
-        return self.schedule(message, delay_seconds=max(0.0, (at - self._post.clock.now()).total_seconds()), key=key)
+        check_moment("at", at)
+        delay_seconds = max(0.0, (at - self._post.clock.now()).total_seconds())
+        check_delay("at", delay_seconds)
+        return self.schedule(message, delay_seconds=delay_seconds, key=key)
 
     async def cancel(self, message_id: UUID) -> bool:
         """Take a scheduled message back. False when it is on its way already."""
+        check_id("message_id", message_id)
         before = len(self._staged.scheduled)
         self._staged.scheduled[:] = [entry for entry in self._staged.scheduled if entry[0].id != message_id]
         if len(self._staged.scheduled) != before:

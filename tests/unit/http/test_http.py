@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -12,7 +14,16 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 from tests.unit.runtime.trial import Request, memory_broker, read_topic, settings_for
 
-from freehold import ConcurrencyConflict, NotFound, Rejected, RunningService, Service, Unavailable, VersionMismatch
+from freehold import (
+    ConcurrencyConflict,
+    NotFound,
+    Rejected,
+    RunningService,
+    Service,
+    Unavailable,
+    VersionMismatch,
+    command,
+)
 from freehold.adapters.memory.broker import MemoryBroker
 from freehold.http import Tx, create_app
 
@@ -47,12 +58,31 @@ def _routes(app: FastAPI) -> None:
         return {"plain": "yes"}
 
 
+def _spoilt_route(app: FastAPI) -> None:
+    @app.post("/spoilt")
+    async def spoil(tx: Tx) -> None:
+        wrong: Any = "4711"
+        tx.send(Nested((Part("a", 1), Part("b", wrong))))
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    number: int
+
+
+@command("trial.nested")
+class Nested:
+    parts: tuple[Part, ...]
+
+
 @asynccontextmanager
 async def _client() -> AsyncIterator[tuple[httpx.AsyncClient, RunningService, MemoryBroker]]:
     broker = memory_broker()
     async with RunningService(Service("trial"), settings_for("trial"), broker=broker) as running:
         app = create_app(running)
         _routes(app)
+        _spoilt_route(app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),
@@ -174,3 +204,19 @@ async def test_an_idempotency_key_that_no_database_keeps_is_refused() -> None:
         for key in ("a\x00b", "x" * 256):
             answer = await client.post("/orders", json={"key": "k", "number": 9}, headers={"Idempotency-Key": key})
             assert answer.status_code == 400
+
+
+async def test_a_value_that_does_not_fit_is_a_422_with_the_fields_name() -> None:
+    async with _client() as (client, running, _):
+        answer = await client.post("/spoilt")
+        assert answer.status_code == 422
+        assert answer.headers["content-type"] == "application/problem+json"
+        (error,) = answer.json()["errors"]
+        assert error == {
+            "at": ["parts", "1", "number"],
+            "type": "invalid_value",
+            "message": "must be int, and is str",
+        }
+        assert "parts[1].number" in answer.json()["detail"]
+        assert "4711" not in answer.text
+        assert (await running.stores.outbox.stats()).pending == 0
