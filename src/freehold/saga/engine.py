@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ from freehold.inbox.outcome import HEADER_SAGA
 from freehold.messages import Envelope
 from freehold.messages.values import check_id
 from freehold.saga.definition import Saga, SagaDefinition
-from freehold.saga.document import check_state, read_instance, write_record
+from freehold.saga.document import check_state, read_hook_failure, read_instance, write_record
 from freehold.saga.effects import Turned, carry_out, read_reply
 from freehold.saga.exchange import CallEnded, Decided, Decision, Input, Outcome, RunCall, RunLocal, Started, TimerDue
 from freehold.saga.hooks import calling
@@ -200,23 +201,27 @@ class SagaEngine:
         self._save(tx, record, turned)
         self._wake(tx, turned)
 
-    async def retry(self, tx: Transaction, saga_id: UUID, *, step: str | None = None, reason: str = "") -> None:
-        """Repeat what waits for a person, or for its backoff. Raises `NotFound`, `DecisionRefused`, like all
-        decisions.
+    async def decide(self, tx: Transaction, saga_id: UUID, decided: Decided) -> None:
+        """Take an operator's decision, and begin what follows from it. Raises `NotFound`, `DecisionRefused`, and what
+        the code of the definition raises: `on_failure` keeps the decision then, in another transaction.
         """
-        await self._decide(tx, saga_id, Decided(Decision.RETRY, step, reason))
+        await self._apply(tx, await self._session(tx).load(saga_id), decided)
+
+    async def retry(self, tx: Transaction, saga_id: UUID, *, step: str | None = None, reason: str = "") -> None:
+        """Repeat what waits for an operator, or for its backoff, and a hook that fails."""
+        await self.decide(tx, saga_id, Decided(Decision.RETRY, step, reason))
 
     async def skip(self, tx: Transaction, saga_id: UUID, *, step: str | None = None, reason: str = "") -> None:
-        """Take a step that waits for a person as settled by hand, and go on."""
-        await self._decide(tx, saga_id, Decided(Decision.SKIP, step, reason))
+        """Take a step that waits for an operator as settled by hand, or go on without the hook that fails."""
+        await self.decide(tx, saga_id, Decided(Decision.SKIP, step, reason))
 
     async def compensate(self, tx: Transaction, saga_id: UUID, *, reason: str = "") -> None:
         """Turn round, as long as the pivot has not begun; repeat failed compensations, where it has turned already."""
-        await self._decide(tx, saga_id, Decided(Decision.COMPENSATE, None, reason))
+        await self.decide(tx, saga_id, Decided(Decision.COMPENSATE, None, reason))
 
     async def abandon(self, tx: Transaction, saga_id: UUID, *, reason: str = "") -> None:
         """End it as it stands: nothing more is sent, nothing is undone."""
-        await self._decide(tx, saga_id, Decided(Decision.ABANDON, None, reason))
+        await self.decide(tx, saga_id, Decided(Decision.ABANDON, None, reason))
 
     async def findings(self) -> Sequence[Finding]:
         """For `doctor`: instances in flight whose definition is not declared here, and instances that wait for a
@@ -231,15 +236,12 @@ class SagaEngine:
                 if key not in self._definitions:
                     unknown[key] = unknown.get(key, 0) + 1
             if status is SagaStatus.NEEDS_ATTENTION and records:
-                detail = f"{len(records)} instances wait for a person"
+                detail = f"{len(records)} instances wait for a person{_most_frequent(records)}"
                 found.append(Finding("sagas", ok=False, detail=detail, remedy=_ATTENTION))
         for (name, version), number in unknown.items():
             detail = f"{number} instances in flight of '{name}' version {version}, which is not declared here"
             found.append(Finding("sagas", ok=False, detail=detail, remedy="declare that version until they have ended"))
         return found or [Finding("sagas", ok=True, detail="every instance in flight has its definition")]
-
-    async def _decide(self, tx: Transaction, saga_id: UUID, decided: Decided) -> None:
-        await self._apply(tx, await self._session(tx).load(saga_id), decided)
 
     async def _apply(self, tx: Transaction, record: SagaRecord, arrived: Input) -> None:
         definition = self._definition(record.definition, record.definition_version)
@@ -312,6 +314,15 @@ class SagaEngine:
                 hint="keep service.directs(...) of a version until its instances have ended",
             )
         return found
+
+
+def _most_frequent(records: Sequence[SagaRecord]) -> str:
+    """What most of the instances whose code fails have in common."""
+    failures: Counter[str] = Counter()
+    for record in records:
+        with contextlib.suppress(CodecError):
+            failures.update(str(failing) for failing in [read_hook_failure(record)] if failing is not None)
+    return "".join(f"; {number} of them: {failure}" for failure, number in failures.most_common(1))
 
 
 def _tell(held: Advance) -> None:

@@ -318,7 +318,7 @@ class _Turn(WorkingCopy):
         self.unmerged = tuple(each for each in self.unmerged if each.step not in lost)
         for name in lost:
             self.set(name, phase=Phase.ACTING, tries=0)
-            self.request_again(self.definition.by_name[name])
+            self.repeat(name)
 
     def _retry(self, name: str) -> None:
         """Begin the policy anew; where the request was definitely refused, with a new round and its new key."""
@@ -332,7 +332,7 @@ class _Turn(WorkingCopy):
                 action_round=progress.action_round + (0 if undo else 1),
                 undo_round=progress.undo_round + (1 if undo else 0),
             )
-        self.request_again(self.definition.by_name[name])
+        self.repeat(name)
 
     def _compensate(self) -> None:
         if self.mode is SagaStatus.COMPENSATING:

@@ -1,4 +1,7 @@
-"""An instance as people see it: its journal as text lines, or as a Mermaid sequence diagram. Pattern: plain data."""
+"""An instance as people see it: its problem, its journal as text lines, or as a Mermaid sequence diagram.
+
+Pattern: plain data. It needs no definition, so that any process with the database can show it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,34 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from freehold.saga.store import JournalEntry, SagaRecord
+from freehold.errors import CodecError
+from freehold.saga.document import read_hook_failure, read_progress
+from freehold.saga.instance import Awaiting
+from freehold.saga.store import TERMINAL_STATUSES, JournalEntry, SagaRecord
 
-__all__ = ["sequence", "timeline"]
+__all__ = ["problem", "sequence", "timeline"]
 
 _ASKS: Final = frozenset({"requested", "undo-requested"})
 _UNSAFE: Final = re.compile(r"[^\w .,:'/-]")
+
+
+def problem(record: SagaRecord) -> str:
+    """Return what keeps an instance from going on, in one line; empty where nothing does.
+
+    Of a failing hook it tells step, hook, class, file and line, how often it failed and when it is tried again.
+    """
+    if record.status in TERMINAL_STATUSES:
+        return ""
+    try:
+        failing, steps = read_hook_failure(record), read_progress(record)
+    except CodecError as error:
+        return error.message
+    if failing is not None:
+        failed = f"failed {failing.failures} times" if failing.failures else "held up by an outage"
+        again = f", tried again in {record.due_seconds:.0f} s" if record.due_seconds is not None else ""
+        return f"{failing} ({failed}{again})"
+    waiting = [name for name, progress in steps.items() if progress.awaiting is Awaiting.PERSON]
+    return f"an operator decides about {', '.join(waiting)}" if waiting else ""
 
 
 def timeline(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
@@ -21,6 +46,9 @@ def timeline(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
         f"{record.definition} version {record.definition_version}, {record.key}: {record.status.value}{failure}",
         f"saga {record.id}, correlation {record.correlation_id}",
     ]
+    wrong = problem(record)
+    if wrong:
+        lines.append(f"problem: {wrong}")
     width = max((len(entry.step) for entry in entries), default=0)
     for entry in entries:
         seconds = (entry.at - entries[0].at).total_seconds()

@@ -60,6 +60,7 @@ class WorkingCopy:
         self.held: HookFailure | None = instance.hook_failure
         self.failing: HookFailure | None = instance.hook_failure
         self.now = now
+        self._repeated: list[str] = []
         self._effects: list[Effect] = []
         self._entries: list[JournalEntry] = []
 
@@ -156,6 +157,8 @@ class WorkingCopy:
         self.unsettled = False
         self._merge()
         self._tell()
+        for name in self._repeated:
+            self.request_again(self.definition.by_name[name])
         if self.mode is SagaStatus.RUNNING:
             self._settle_forward()
         if self.mode is SagaStatus.COMPENSATING:
@@ -217,6 +220,11 @@ class WorkingCopy:
         phase = Phase.ACTING if direction is Direction.ACTION else Phase.UNDOING
         self.set(step.name, phase=phase, attempt=0, tries=0, round_start=1, rejected=False)
         self.request_again(step)
+
+    def repeat(self, name: str) -> None:
+        """Have the next attempt begin as soon as this turn settles, or else by the timer."""
+        self.set(name, awaiting=Awaiting.BACKOFF, until=self.now, rejected=False)
+        self._repeated.append(name)
 
     def request_again(self, step: StepDefinition) -> None:
         """Begin the next attempt: a command leaves with this turn, a call awaits its caller."""

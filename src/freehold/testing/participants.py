@@ -34,6 +34,14 @@ class Participants:
     undone: set[str] = field(default_factory=set)
     _answers: dict[str, Outcome] = field(default_factory=dict)
 
+    def snapshot(self) -> tuple[dict[str, int], set[str]]:
+        """What holds at present, to be put back by `restore` where a transaction is rolled back."""
+        return dict(self.effects), set(self.undone)
+
+    def restore(self, before: tuple[dict[str, int], set[str]]) -> None:
+        """Take back what local functions did since `snapshot`."""
+        self.effects, self.undone = dict(before[0]), set(before[1])
+
     def handle(self, request: Request, *, refuse: bool = False) -> Outcome:
         """Take a request, act on it where it is new, and say what is answered."""
         known = self._answers.get(request.idempotency_key)

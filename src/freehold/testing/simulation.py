@@ -33,10 +33,11 @@ from freehold.saga.exchange import (
     TimerDue,
 )
 from freehold.saga.instance import Awaiting, Instance
-from freehold.saga.machine import advance, begin
+from freehold.saga.machine import advance, begin, hold_up, record
 from freehold.saga.merging import make_command
 from freehold.saga.steps import Direction
 from freehold.saga.store import JournalEntry, SagaStatus
+from freehold.saga.working import Advance
 from freehold.testing.participants import Participants, Request, SagaViolation
 
 __all__ = ["Choose", "Fate", "SagaRun"]
@@ -66,6 +67,10 @@ class Fate(StrEnum):
     """The answer comes twice, the second time after the end."""
     RAISED = "raised"
     """A call that raises, having had its effect."""
+    BUG = "bug"
+    """Code of the definition (a local function, `make`, `merge`, `on_completed`) raises once."""
+    BUG_UNTIL_MENDED = "bug-until-mended"
+    """It raises until it is mended, which happens when an operator is asked for."""
 
 
 _COMMAND_FATES: Final = (
@@ -78,7 +83,14 @@ _COMMAND_FATES: Final = (
     Fate.DOUBLED,
 )
 _CALL_FATES: Final = (*_COMMAND_FATES, Fate.RAISED)
+_HOOK_FATES: Final = (Fate.WELL, Fate.BUG, Fate.BUG_UNTIL_MENDED)
+_BUSINESS: Final = frozenset({Fate.REFUSED, Fate.UNHEARD, Fate.UNANSWERED, Fate.SLOW, Fate.LATE, Fate.RAISED})
+"""What may make a saga fail: without any of it, nothing is ever undone."""
 _HELD: Final = frozenset({Fate.UNHEARD, Fate.UNANSWERED})
+
+
+class _PlannedBug(Exception):
+    """What code of the definition raises in a simulated life."""
 
 
 @dataclass(slots=True)
@@ -108,6 +120,8 @@ class SagaRun:
         self._after_timer: list[_Held] = []
         self._after_end: list[_Held] = []
         self._fates: dict[tuple[str, Direction], Fate] = {}
+        self._broken: set[str] = set()
+        self._business_failed = False
         self._inputs = 0
         self.participants = Participants(definition)
         self.entries: list[JournalEntry] = []
@@ -136,6 +150,9 @@ class SagaRun:
         if self._ready:
             order = [str(number) for number in range(len(self._ready))]
             self._deliver(self._ready.pop(int(self._choose("order", order)) if len(order) > 1 else 0))
+        elif self._instance.status is SagaStatus.NEEDS_ATTENTION and self._broken:
+            self._broken.clear()
+            self._decide_or_wait()
         elif self._instance.due is not None:
             self._now = max(self._now, self._instance.due)
             self._take(TimerDue())
@@ -146,6 +163,15 @@ class SagaRun:
             self._take(Decided(Decision.RETRY))
         else:
             raise SagaViolation(f"nothing will ever happen again, and the instance is {self._instance.mode.value}")
+
+    def _decide_or_wait(self) -> None:
+        """The code is mended: an operator says so, or it is tried again by itself."""
+        failing = self._instance.hook_failure
+        if failing is None or self._choose("mended", ["retry", "wait"]) == "retry":
+            self._take(Decided(Decision.RETRY))
+            return
+        self._now = max(self._now, failing.until)
+        self._take(TimerDue())
 
     def _deliver(self, held: _Held, fate: Fate | None = None) -> None:
         if held.outcome is not None:
@@ -178,6 +204,7 @@ class SagaRun:
             fates = _CALL_FATES if isinstance(request, RunCall) else _COMMAND_FATES
             about = f"{request.step} {request.direction.value} {request.attempt}"
             self._fates[half] = Fate(self._choose(about, [fate.value for fate in fates]))
+            self._business_failed = self._business_failed or self._fates[half] in _BUSINESS
         return self._fates[half]
 
     def _answer(self, request: Request, outcome: Outcome) -> Replied | CallEnded:
@@ -191,11 +218,51 @@ class SagaRun:
         return CallEnded(request.step, request.direction, request.attempt, outcome, body, code, error)
 
     def _take(self, arrived: Input) -> None:
-        """Advance, as the engine does: local functions at once, everything else put under way."""
+        """Take an input as the engine and the runner do: in one transaction, or where code of the definition fails, on
+        record in one, with the failure. The outcome of a call is on record before anything else happens.
+        """
+        if isinstance(arrived, CallEnded):
+            self._keep(record(self._definition, self._instance, arrived, self._now))
+            if not self._instance.unsettled or self._instance.hook_failure is not None:
+                return
+            self._try(TimerDue(), None)
+        else:
+            self._try(arrived, None if isinstance(arrived, TimerDue | Started) else arrived)
+
+    def _try(self, arrived: Input, kept: Input | None) -> None:
+        """One transaction with code of the definition in it; where that fails, another one that keeps the input."""
+        before, held, entries = self._instance, self.participants.snapshot(), list(self.entries)
+        requests: list[Request] = []
+        try:
+            self._turn(arrived, requests)
+        except _PlannedBug as error:
+            self._instance, self.entries = before, entries
+            self.participants.restore(held)
+            if isinstance(arrived, Started):
+                self._broken.clear()  # who starts it was told, and starts it again
+                self._try(arrived, kept)
+                return
+            if kept is not None:
+                self._keep(record(self._definition, self._instance, kept, self._now))
+            self._keep(hold_up(self._definition, self._instance, error, self._now))
+            return
+        self._reload()
+        for request in requests:
+            self._put_under_way(request)
+
+    def _keep(self, turn: Advance) -> None:
+        if turn.effects:
+            raise SagaViolation("something was asked for by what only puts down an outcome")
+        self._instance = turn.instance
+        self.entries.extend(turn.entries)
+        self._reload()
+
+    def _turn(self, arrived: Input, requests: list[Request]) -> None:
         self._inputs += 1
         if self._inputs > _INPUTS_MAX:
             raise SagaViolation(f"no end after {_INPUTS_MAX} inputs")
         before = self._instance
+        self._merge(before, arrived)
         turn = advance(self._definition, before, arrived, self._now)
         self._instance = turn.instance
         self.entries.extend(turn.entries)
@@ -203,34 +270,73 @@ class SagaRun:
             raise SagaViolation("an instance that had ended did something")
         for effect in turn.effects:
             match effect:
-                case SendCommand() | RunCall():
-                    self._put_under_way(effect)
+                case SendCommand():
+                    self._make(effect)
+                    requests.append(effect)
+                case RunCall():
+                    requests.append(effect)
                 case RunLocal():
-                    self._run_local(effect)
+                    self._run_local(effect, requests)
                 case RunHook():
-                    pass
-        self._reload()
+                    self._end(effect)
+
+    def _merge(self, before: Instance, arrived: Input) -> None:
+        merged = [each.step for each in before.unmerged]
+        if isinstance(arrived, Replied) and before.hook_failure is None and not before.ended:
+            merged += [arrived.step] if arrived.body != b"{}" else []
+        for step in merged:
+            if self._definition.by_name[step].merge is not None:
+                self._hook(f"{step} merge")
+
+    def _make(self, effect: SendCommand) -> None:
+        step = self._definition.by_name[effect.step]
+        if (step.make if effect.direction is Direction.ACTION else step.make_undo) is not None:
+            self._hook(f"{effect.step} {effect.direction.value} make")
+
+    def _end(self, effect: RunHook) -> None:
+        completed = effect.status is SagaStatus.COMPLETED
+        if (self._definition.on_completed if completed else self._definition.on_compensated) is not None:
+            self._hook(f"on_{effect.status.value}")
+
+    def _hook(self, about: str) -> None:
+        """Run code of the definition, which may have a bug."""
+        if about not in self._broken:
+            fate = Fate(self._choose(about, [each.value for each in _HOOK_FATES]))
+            if fate is Fate.WELL:
+                return
+            if fate is Fate.BUG_UNTIL_MENDED:
+                self._broken.add(about)
+        raise _PlannedBug(about)
 
     def _put_under_way(self, request: Request) -> None:
         self.participants.check_no_way_back(request)
+        if request.direction is Direction.UNDO and not self._business_failed:
+            raise SagaViolation(f"'{request.step}' was undone, and nothing had failed but code")
         step = self._definition.by_name[request.step]
         if isinstance(request, SendCommand):
             encode_body(make_command(step, request.direction, self._instance.state))
         self._ready.append(_Held(request))
 
-    def _run_local(self, effect: RunLocal) -> None:
+    def _run_local(self, effect: RunLocal, requests: list[Request]) -> None:
         about = f"{effect.step} {effect.direction.value}"
-        fate = self._choose(about, [Fate.WELL.value, Fate.REFUSED.value])
-        if fate == Fate.REFUSED.value:
-            self._take(LocalEnded(effect.step, effect.direction, self._instance.state, "refused"))
+        if about in self._broken:
+            raise _PlannedBug(about)
+        fate = Fate(self._choose(about, [*(each.value for each in _HOOK_FATES), Fate.REFUSED.value]))
+        if fate in {Fate.BUG, Fate.BUG_UNTIL_MENDED}:
+            if fate is Fate.BUG_UNTIL_MENDED:
+                self._broken.add(about)
+            raise _PlannedBug(about)
+        if fate is Fate.REFUSED:
+            self._business_failed = True
+            self._turn(LocalEnded(effect.step, effect.direction, self._instance.state, "refused"), requests)
             return
         self.participants.act_locally(effect.step, effect.direction)
-        self._take(LocalEnded(effect.step, effect.direction, self._instance.state))
+        self._turn(LocalEnded(effect.step, effect.direction, self._instance.state), requests)
 
     def _reload(self) -> None:
         """Forget everything that is not stored, as a crash does."""
-        record = write_record(self._instance, 1, self._now)
-        self._instance = replace(read_instance(record, self._definition))
+        stored = write_record(self._instance, 1, self._now)
+        self._instance = replace(read_instance(stored, self._definition))
         self._now += timedelta(milliseconds=1)
 
     def _check(self, ended: SagaStatus) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.integration.cli.work import Project, ran, schedule_one, stuck_sagas
+from tests.integration.cli import till
+from tests.integration.cli.work import Project, failing_sagas, ran, schedule_one, stuck_sagas
 from tests.unit.cli.typing_in import Typed
 
 pytestmark = pytest.mark.timeout(240)
@@ -60,6 +62,40 @@ def test_people_decide_and_it_is_written_down(project: Project, typed: Typed) ->
     refused = typed("saga", "retry", "abandon", "--reason", "x")
     assert (refused.code, "Traceback" in refused.err) == (1, False)
     assert len(typed("audit", "--json").document["actions"]) == 4
+
+
+def test_a_failing_hook_is_shown_with_its_place_and_run_again(
+    project: Project, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(till.till.sagas, ("till.booking", 1), till.Booking)
+    monkeypatch.setattr(till, "broken", [ZeroDivisionError("card 4111")])
+    ran(failing_sagas(project, "a", "b"))
+    line = inspect.getsourcelines(till.book)[1] + 2
+    wrong = f"action of book: ZeroDivisionError at tests/integration/cli/till.py:{line}"
+    shown = typed("saga", "show", "a").out
+    assert f"problem: {wrong} (failed 2 times, tried again in " in shown
+    listed = typed("saga", "list", "--status", "needs-attention", "--json").document["sagas"]
+    assert [each["problem"].partition(" (")[0] for each in listed] == [wrong, wrong]
+    failure = listed[0]["hook_failure"]
+    assert (failure["step"], failure["hook"], failure["failures"]) == ("book", "action", 2)
+    assert (failure["error"], failure["place"]) == ("ZeroDivisionError", f"tests/integration/cli/till.py:{line}")
+    assert 0 < failure["next_try_seconds"] <= 60
+    assert "problem" in typed("saga", "list").out
+    assert f"2 of them: {wrong}" in typed("doctor", "-s", "till").out
+
+    again = typed("saga", "retry", "a", "--reason", "hope", "--json")
+    assert (again.code, again.document["status"]) == (1, "running")
+    assert again.document["problem"].startswith(wrong)
+    monkeypatch.setattr(till, "broken", [])
+    mended = typed("saga", "retry", "a", "--reason", "deployed the fix", "--json")
+    assert (mended.code, mended.document["status"], mended.document["problem"]) == (0, "completed", None)
+    skipped = typed("saga", "skip", "b", "--reason", "booked by hand", "--yes", "--json")
+    assert (skipped.code, skipped.document["status"]) == (0, "completed")
+    assert _unsent(typed) == 0
+    story = typed("saga", "show", "a", "--json").document["journal"]
+    assert [each["what"] for each in story].count("hook-failed") == 3
+    assert "4111" not in shown + str(story)
+    assert [each["action"] for each in typed("audit", "--json").document["actions"]].count("saga.retry") == 2
 
 
 def test_a_decision_needs_the_definition(project: Project, typed: Typed) -> None:

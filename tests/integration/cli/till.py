@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from freehold import Migration, Retry, Saga, Service, Transaction, command, event, step
+from freehold import Migration, Retry, Saga, Service, Transaction, command, event, local, step
 
 TABLE = Migration("001-picked", {"": ["CREATE TABLE picked (sale text NOT NULL)"]})
 till = Service("till")
@@ -42,6 +42,20 @@ class Sale:
 class Selling(Saga[Sale], name="till.selling", key="sale"):
     pick = step(Pick, undo=PutBack)
     pay = step(Pay, no_undo=True, after=pick)
+
+
+broken: list[Exception] = []
+"""What the code of the till raises at present."""
+
+
+async def book(sale: Sale, tx: Transaction) -> None:
+    for error in broken:
+        raise error
+
+
+class Booking(Saga[Sale], name="till.booking", key="sale", hook_retry=Retry(attempts=2, delay_seconds=0.01)):
+    pick = step(Pick, undo=PutBack, timeout_seconds=300)
+    book = local(book, after=pick)
 
 
 @depot.handles(Pick)

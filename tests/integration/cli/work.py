@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from tests.integration.cli.till import PutBack, Sale, SaleClosed, Selling, depot, till
+from tests.integration.cli.till import Booking, PutBack, Sale, SaleClosed, Selling, depot, till
 from tests.integration.saga.bench import reply_to
 from tests.unit.runtime.trial import envelope_of
 
@@ -21,7 +21,8 @@ from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, Direction
 from freehold.ids import new_id
 from freehold.messages import Envelope, decode_envelope, encode_envelope
-from freehold.saga import SagaEngine
+from freehold.saga import SagaEngine, SagaRunner
+from freehold.saga.store import SagaStatus
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Post
@@ -76,6 +77,31 @@ async def keep(project: Project, *letters: DeadLetter) -> None:
     async with project.stores(depot) as stores, stores.database.begin() as unit:
         for each in letters:
             await stores.dead_letters.add(unit, each)
+
+
+async def failing_sagas(project: Project, *keys: str) -> None:
+    """Sales whose booking meets what `till.broken` holds: once in the consumer, and once in the runner."""
+    async with project.stores(till) as stores:
+        shown = _ShownOutbox()
+        clock = SystemClock()
+        hlc = HybridLogicalClock(clock)
+        post = Post("till", stores.database, shown, stores.schedule, clock, hlc)  # type: ignore[arg-type] # only stages
+        engine = SagaEngine(till.sagas, stores.sagas, post)
+        for key in keys:
+            async with post.transaction() as tx:
+                await engine.start(tx, Booking, Sale(key))
+            reply = reply_to(shown.last())
+            try:
+                async with post.transaction(reply) as tx:
+                    await engine.on_reply(reply, tx)
+            except Exception as error:  # noqa: BLE001 - as the consumer
+                async with post.transaction(reply) as tx:
+                    await engine.keep_reply(reply, tx, error)
+        runner = SagaRunner(engine, post)
+        wanted = {("till.booking", SagaStatus.NEEDS_ATTENTION): len(keys)}
+        async with asyncio.timeout(60):
+            while await stores.sagas.count() != wanted:
+                await runner.take_due()
 
 
 async def stuck_sagas(project: Project, *keys: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from freehold.messages import command
@@ -64,7 +64,7 @@ class Order:
 
 
 ORDER = Order("order-1")
-REPLIES: dict[str, dict[str, Any]] = {"hold": {"hold_id": "hold-1"}}
+REPLIES: dict[str, dict[str, Any]] = {"hold": {"hold_id": "hold-1"}, "quote": {"hold_id": "quote-1"}}
 QUICK = Retry(attempts=3, delay_seconds=0.5, draw=lambda: 1.0)
 
 
@@ -106,4 +106,25 @@ class Calling(Saga[Order], name="orders.calling", key="order_id"):
     confirm = local(write_order, after=(reserve, second))
 
 
-SHAPES = (Checkout, Parallel, Calling)
+def merge_hold(state: Order, reply: dict[str, Any]) -> Order:
+    return replace(state, hold_id=reply["hold_id"])
+
+
+class Hooked(Saga[Order], name="orders.with-hooks", key="order_id", deadline_seconds=50):
+    quote = call(ask_quote, undo=withdraw_quote, timeout_seconds=5, merge=merge_hold)
+    hold = step(
+        Hold,
+        undo=Void,
+        after=quote,
+        timeout_seconds=5,
+        make=lambda state: Hold(state.order_id),
+        make_undo=lambda state: Void(state.order_id, state.hold_id),
+        merge=merge_hold,
+    )
+    write = local(write_order, undo=write_order, after=hold)
+    ship = step(Ship, undo=Unship, after=write, timeout_seconds=5)
+    on_completed = write_order
+    on_compensated = write_order
+
+
+SHAPES = (Checkout, Parallel, Calling, Hooked)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.saga.shapes import ORDER, REPLIES, SHAPES, Calling, Checkout, Parallel
+from tests.unit.saga.shapes import ORDER, REPLIES, SHAPES, Calling, Checkout, Hooked, Parallel
 
 from freehold.saga import Saga, working
-from freehold.saga.instance import Awaiting, Phase
+from freehold.saga.instance import Awaiting, Instance, Phase
 from freehold.saga.machine import _Turn
 from freehold.saga.steps import Direction, StepDefinition
 from freehold.saga.store import SagaStatus
+from freehold.testing import simulation
 from freehold.testing.participants import Participants, SagaViolation
 from freehold.testing.saga import explore
-from freehold.testing.simulation import SagaRun
+from freehold.testing.simulation import Fate, SagaRun
 
 _settle_back = working.WorkingCopy._settle_back
 ENDS = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
@@ -27,6 +29,40 @@ def test_the_checkout_ends_well_whichever_two_things_fail() -> None:
     report = explore(Checkout, ORDER, replies=REPLIES, faults_max=2)
     assert report.runs > 300
     assert set(report.statuses) == ENDS
+
+
+def test_bugs_in_the_code_of_a_saga_end_well_with_another_thing_that_fails() -> None:
+    report = explore(Hooked, ORDER, replies=REPLIES, faults_max=2)
+    assert report.runs > 300
+    assert set(report.statuses) == ENDS
+
+
+def test_where_nothing_fails_but_code_everything_is_done_once_and_nothing_undone() -> None:
+    """Whatever bug there is, wherever it is: the saga completes, and no step was asked for twice."""
+    bugs = {Fate.BUG: 1, Fate.BUG_UNTIL_MENDED: 8}
+    places: set[str] = set()
+
+    def life(place: str | None, fate: Fate) -> SagaRun:
+        asked: set[str] = set()
+
+        def choose(about: str, options: Sequence[str]) -> str:
+            if set(bugs) & set(options):
+                places.add(about)
+            first = about == place and about not in asked
+            asked.add(about)
+            return fate.value if first else options[0]
+
+        run = SagaRun(Hooked.definition(), ORDER, choose, REPLIES)
+        assert run.run() is SagaStatus.COMPLETED
+        return run
+
+    life(None, Fate.WELL)
+    assert places == {"quote merge", "hold action make", "hold merge", "write action", "on_completed"}
+    for place in sorted(places):
+        for fate, failures in bugs.items():
+            words = Counter((entry.step, entry.what) for entry in life(place, fate).entries)
+            assert {count for (_, what), count in words.items() if what in {"requested", "done"}} == {1}
+            assert sum(count for (_, what), count in words.items() if what == "hook-failed") == failures
 
 
 @pytest.mark.parametrize("saga", [Parallel, Calling])
@@ -75,6 +111,36 @@ def _pivot_is_no_pivot(turn: Any, step: StepDefinition, reason: str, *, rejected
 
 def _fresh_key(*parts: object) -> str:
     return str(object())
+
+
+def _fails_the_step(turn: working.WorkingCopy, error: BaseException, *, outage: bool) -> None:
+    """A planted fault: a bug is taken for a failure of the process."""
+    turn.go_back("bug")
+    turn.unsettled = True
+
+
+def _lets_time_pass(turn: working.WorkingCopy, *, noted: bool) -> None:
+    turn.failing = None
+
+
+def _loses_the_outcome(definition: object, instance: Instance, arrived: object, now: object) -> working.Advance:
+    return working.Advance(instance, (), ())
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "fault"),
+    [
+        (working.WorkingCopy, "hold_up", _fails_the_step),
+        (working.WorkingCopy, "resume", _lets_time_pass),
+        (simulation, "record", _loses_the_outcome),
+    ],
+)
+def test_the_exploration_finds_planted_faults_around_bugs(
+    target: object, name: str, fault: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, name, fault)
+    with pytest.raises(SagaViolation):
+        explore(Hooked, ORDER, replies=REPLIES, faults_max=2)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from freehold.cli.saga.group import command, find
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.errors import ConfigurationError
 from freehold.saga import SagaEngine
-from freehold.saga.exchange import Decision
+from freehold.saga.exchange import Decided, Decision
+from freehold.saga.hooks import Hook, hook_at
 from freehold.saga.store import SagaRecord
-from freehold.transaction import Post, Transaction
+from freehold.saga.timeline import problem
+from freehold.transaction import Post
 
 __all__ = ["abandon", "compensate", "retry", "skip"]
 
@@ -93,32 +95,38 @@ async def _decide(
             raise ConfigurationError(
                 f"the sagas of '{access.name}' are not declared here", hint="name the module that does with --app"
             )
-        post, engine = _engine(access)
-        async with post.transaction() as tx:
-            await _take(engine, tx, record, decision, step, reason)
-            entry = AuditEntry(datetime.now(UTC), actor(), f"saga.{decision.value}", str(record.id), reason)
-            await access.stores.audit.add(tx.unit, entry)
+        went_on = await _take(access, record, Decided(decision, step, reason))
         async with access.stores.database.begin() as unit:
             now = await access.stores.sagas.load(unit, record.id)
+    wrong = problem(now)
     if as_json:
-        answer_json({"service": access.name, "id": record.id, "decision": decision, "status": now.status})
+        taken = {"service": access.name, "id": record.id, "decision": decision, "status": now.status}
+        answer_json({**taken, "problem": wrong or None})
     else:
         note(f"{record.definition} {record.key}: {decision.value}; it is {now.status.value} now")
-    return 0
+        if not went_on:
+            note(f"the decision is kept, and what follows from it failed: {wrong}")
+    return 0 if went_on else 1
 
 
-async def _take(
-    engine: SagaEngine, tx: Transaction, record: SagaRecord, decision: Decision, step: str | None, reason: str
-) -> None:
-    match decision:
-        case Decision.RETRY:
-            await engine.retry(tx, record.id, step=step, reason=reason)
-        case Decision.SKIP:
-            await engine.skip(tx, record.id, step=step, reason=reason)
-        case Decision.COMPENSATE:
-            await engine.compensate(tx, record.id, reason=reason)
-        case Decision.ABANDON:
-            await engine.abandon(tx, record.id, reason=reason)
+async def _take(access: ServiceAccess, record: SagaRecord, decided: Decided) -> bool:
+    """Take a decision, and begin what follows from it; false where code of the saga failed there, and is tried again by
+    the service, behind the decision.
+    """
+    post, engine = _engine(access)
+    entry = AuditEntry(datetime.now(UTC), actor(), f"saga.{decided.decision.value}", str(record.id), decided.reason)
+    try:
+        async with post.transaction() as tx:
+            await engine.decide(tx, record.id, decided)
+            await access.stores.audit.add(tx.unit, entry)
+    except Exception as error:
+        if hook_at(error).hook is Hook.COMMIT:
+            raise
+        async with post.transaction() as tx:
+            await engine.on_failure(tx, record.id, error, decided)
+            await access.stores.audit.add(tx.unit, entry)
+        return False
+    return True
 
 
 def _engine(access: ServiceAccess) -> tuple[Post, SagaEngine]:

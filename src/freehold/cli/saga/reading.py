@@ -10,10 +10,11 @@ from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, line, table
 from freehold.cli.saga.group import command, find
-from freehold.errors import NotFound
+from freehold.errors import CodecError, NotFound
 from freehold.saga.diagram import mermaid
-from freehold.saga.store import SagaFilter, SagaRecord, SagaStatus
-from freehold.saga.timeline import sequence, timeline
+from freehold.saga.document import read_hook_failure
+from freehold.saga.store import TERMINAL_STATUSES, SagaFilter, SagaRecord, SagaStatus
+from freehold.saga.timeline import problem, sequence, timeline
 
 __all__ = ["diagram", "list_", "show"]
 
@@ -46,12 +47,23 @@ async def list_(
     if as_json:
         answer_json({"sagas": [_document(*each) for each in found], "failed": opened.as_document()})
     else:
-        columns = ("service", "id", "saga", "key", "status", "failure", "changed")
+        columns = ("service", "id", "saga", "key", "status", "failure", "changed", "problem")
         rows = [
-            (access.name, each.id, each.definition, each.key, each.status, each.failure, ago(each.updated_at))
+            (
+                access.name,
+                each.id,
+                each.definition,
+                each.key,
+                each.status,
+                each.failure,
+                ago(each.updated_at),
+                problem(each),
+            )
             for access, each in found
         ]
-        table("Sagas", columns, rows, empty="none", least=("service", "saga", "changed", "failure"))
+        shown = len(columns) if any(row[-1] for row in rows) else -1
+        least = ("service", "saga", "changed", "failure")
+        table("Sagas", columns[:shown], [row[:shown] for row in rows], empty="none", least=least)
     return opened.code
 
 
@@ -113,6 +125,28 @@ def _document(access: ServiceAccess, record: SagaRecord) -> dict[str, object]:
         "correlation_id": record.correlation_id,
         "status": record.status,
         "failure": record.failure,
+        "problem": problem(record) or None,
+        "hook_failure": _hook_failure(record),
         "created_at": record.created_at,
         "updated_at": record.updated_at,
+    }
+
+
+def _hook_failure(record: SagaRecord) -> dict[str, object] | None:
+    try:
+        failing = None if record.status in TERMINAL_STATUSES else read_hook_failure(record)
+    except CodecError:
+        return None
+    if failing is None:
+        return None
+    return {
+        "step": failing.step or None,
+        "hook": failing.hook,
+        "error": failing.error,
+        "place": failing.place or None,
+        "failures": failing.failures,
+        "outages": failing.outages,
+        "since": failing.since,
+        "next_try_seconds": record.due_seconds,
+        "needs_attention": failing.attention,
     }
