@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         MissingDriver,
         NotFound,
         OperationTimeout,
+        PermissionDenied,
         Unavailable,
         UnknownMessage,
     )
@@ -75,6 +76,7 @@ __all__ = [
     "NotFound",
     "OperationTimeout",
     "Outbox",
+    "PermissionDenied",
     "Positioned",
     "Projection",
     "ProjectionWrite",
@@ -131,6 +133,7 @@ _HOMES: Final = {
         "MissingDriver",
         "NotFound",
         "OperationTimeout",
+        "PermissionDenied",
         "Unavailable",
         "UnknownMessage",
     ),

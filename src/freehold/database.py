@@ -157,5 +157,12 @@ class Database(Protocol):
     async def pending(self) -> list[str]:
         """Names of the migrations that `upgrade` would apply."""
 
+    async def grants(self, role: str, schema: str | None = None) -> list[str]:
+        """Statements for the owner of the tables that let a role do what run time does, and make no tables; those that
+        later upgrades make are included. `schema` is that of the tables where none is given.
+
+        Raises `ConfigurationError` where the engine knows no roles, and for a name that no role can have.
+        """
+
     async def examine(self) -> list[Finding]:
         """Check server version and settings that a guarantee needs; for `doctor`."""

@@ -24,6 +24,7 @@ __all__ = [
     "MissingDriver",
     "NotFound",
     "OperationTimeout",
+    "PermissionDenied",
     "Unavailable",
     "UnknownMessage",
 ]
@@ -68,6 +69,10 @@ class OperationTimeout(Unavailable):
 
 class DatabaseError(FreeholdError):
     """A database refused an operation for a reason that trying again will not mend."""
+
+
+class PermissionDenied(DatabaseError):
+    """The role of the database connection lacks a right; the text names what it lacks it on."""
 
 
 class ConcurrencyConflict(FreeholdError):

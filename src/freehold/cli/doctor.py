@@ -24,6 +24,7 @@ from freehold.database import Finding
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 from freehold.redaction import shown_url
 from freehold.runtime.checks import check_windows
+from freehold.runtime.preparation import unprepared
 from freehold.runtime.startup_log import is_default
 from freehold.saga import SagaEngine
 from freehold.service import Service
@@ -110,6 +111,7 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
             remedy = f"freehold db upgrade --service {service.name}" if pending else ""
             report.findings.append(Finding("migrations", ok=not pending, detail=detail, remedy=remedy))
             if not pending:
+                report.findings.append(_preparation(service.name, await unprepared(service, stores)))
                 report.findings += await _examine_contents(service, stores)
         finally:
             await stores.database.close()
@@ -122,6 +124,13 @@ def _place(settings: Settings) -> Finding:
     detail = shown_url(settings.database) + (", the default: no setting names one" if default else "")
     named = f"FREEHOLD_{settings.service.upper().replace('-', '_')}_DATABASE"
     return Finding("database", ok=True, detail=detail, remedy=f"name another one with {named}" if default else "")
+
+
+def _preparation(name: str, missing: list[str]) -> Finding:
+    """What run time would have to make: a role that may make no tables cannot."""
+    detail = f"not made yet: {', '.join(missing)}" if missing else "all that run time needs is made"
+    remedy = f"freehold db upgrade --service {name}" if missing else ""
+    return Finding("preparation", ok=not missing, detail=detail, remedy=remedy)
 
 
 async def _examine_contents(service: Service, stores: Stores) -> list[Finding]:

@@ -184,8 +184,11 @@ class ProjectionsRunner(Runner):
         except Exception as error:  # noqa: BLE001 - whatever a sink raises; it is told, and tried again
             self.last_error = error
             self._failed.add(name)
-            self.problems = {**self.problems, name: describe(error)}
-            _log.warning("%s: '%s' cannot start: %s", self.name, name, self.problems[name])
+            told, why = self.problems.get(name), describe(error)
+            self.problems = {**self.problems, name: why}
+            _log.log(
+                logging.DEBUG if told == why else logging.WARNING, "%s: '%s' cannot start: %s", self.name, name, why
+            )
             return None
 
     async def _start(self, generation: Generation) -> None:

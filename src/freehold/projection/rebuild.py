@@ -13,7 +13,7 @@ from typing import Final
 
 from freehold.clock import Clock
 from freehold.database import Database, UnitOfWork
-from freehold.errors import ConcurrencyConflict, Unavailable
+from freehold.errors import ConcurrencyConflict, PermissionDenied, Unavailable
 from freehold.leases.store import LeaseStore
 from freehold.lifecycle import Runner
 from freehold.projection.declaration import Projection
@@ -58,6 +58,7 @@ class RebuildRunner(Runner):
         self._leases = leases
         self._numbers: dict[str, list[int]] = {}
         self._held_up: dict[str, int] = {}
+        self._denied: dict[str, str] = {}
         self._projections = [each for each in projections if not each.inline]
         self._retention_seconds = retention_seconds
         self._poll_seconds = poll_seconds
@@ -82,11 +83,25 @@ class RebuildRunner(Runner):
             return
         except Unavailable:
             raise
+        except PermissionDenied as error:
+            self._tell_denied(projection.name, error)
         except ConcurrencyConflict as error:
             _log.debug("%s: '%s': %s; again later", self.name, projection.name, error.message)
         except Exception as error:  # noqa: BLE001 - a handler or a sink raises anything; other projections go on
             self.last_error = error
             _log.warning("%s: '%s': %s; again later", self.name, projection.name, describe(error))
+
+    def _tell_denied(self, name: str, error: PermissionDenied) -> None:
+        """Once for each projection: it is tried at each round, and takes a person."""
+        self.last_error = error
+        if self._denied.get(name) != error.message:
+            self._denied[name] = error.message
+            _log.warning(
+                "%s: '%s': %s: rebuild, switch or drop it by command, as a role that may make and drop tables",
+                self.name,
+                name,
+                error.message,
+            )
 
     async def _forget_leases(self, name: str, numbers: list[int]) -> None:
         """Look for leases to forget at the first round, and whenever a generation has come or gone."""

@@ -113,6 +113,10 @@ class MemoryDatabase(Database):
         """Names that `upgrade` would record."""
         return [step for step in self._steps if step not in self._data.migrations]
 
+    async def grants(self, role: str, schema: str | None = None) -> list[str]:
+        """There are no roles."""
+        raise ConfigurationError("a database in memory knows no roles", hint="it belongs to this process alone")
+
     async def examine(self) -> list[Finding]:
         """Say that nothing here outlives the process."""
         return [

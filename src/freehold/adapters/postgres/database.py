@@ -18,6 +18,7 @@ from freehold.adapters.postgres.connection import (
 from freehold.adapters.postgres.dialect import PostgresDialect
 from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose, diagnose_connecting
 from freehold.adapters.postgres.examine import examine
+from freehold.adapters.postgres.rights import examine_rights, grants
 from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.engine import EngineDatabase
@@ -104,10 +105,15 @@ class PostgresDatabase(EngineDatabase):
     def _diagnose_connecting(self, error: BaseException) -> FreeholdError | None:
         return diagnose_connecting(error)
 
-    async def examine(self) -> list[Finding]:
-        """Look at the server's version and settings."""
+    async def grants(self, role: str, schema: str | None = None) -> list[str]:
+        """Statements that grant a role what run time needs."""
         async with self.direct() as sql:
-            return await examine(sql)
+            return await grants(sql, role, schema)
+
+    async def examine(self) -> list[Finding]:
+        """Look at the server's version and settings, and at the rights of the role."""
+        async with self.direct() as sql:
+            return [*await examine(sql), *await examine_rights(sql)]
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Take the advisory lock; DDL waits no longer than others do, but may run longer."""

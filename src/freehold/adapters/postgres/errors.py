@@ -6,6 +6,7 @@ row in a unique violation, and the parameters in others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from freehold.errors import (
     ErrorMeaning,
     FreeholdError,
     OperationTimeout,
+    PermissionDenied,
     Unavailable,
 )
 
@@ -37,6 +39,12 @@ TRY_AGAIN: Final = "try again; a transaction that stands idle longer than idle_t
 BEHIND_A_PROXY: Final = (
     "behind PgBouncer, or another proxy that pools transactions, write ?statement_cache_size=0 into the database URL,"
     " and no options"
+)
+_NO_RIGHT: Final = "42501"
+_NO_RIGHT_ON: Final = re.compile(r"(?:permission denied for|must be owner of) ([a-z ]+) ([\w$.\"]+)").fullmatch
+_RIGHTS: Final = (
+    "as the owner of the tables: freehold db upgrade makes what run time needs, and freehold db grants prints the"
+    " rights; freehold doctor names what is missing"
 )
 _ENDED_IDLE: Final = "25P03"
 _LOST_STATEMENTS: Final = ("26000", "42P05")
@@ -104,7 +112,7 @@ def diagnose(error: BaseException) -> FreeholdError | None:
         if isinstance(link, asyncpg.InvalidCachedStatementError):
             return ConcurrencyConflict("the schema changed under a prepared statement", hint="try it again")
         if isinstance(state, str):
-            return _by_a_proxy(state, link) or _by_state(state, link)
+            return _by_a_proxy(state, link) or _by_right(state, link) or _by_state(state, link)
         if isinstance(link, asyncpg.InternalClientError):
             # The server's farewell to an idle connection leaves asyncpg in the middle of a message it did not ask for.
             return Unavailable("the connection to PostgreSQL is unusable", hint=TRY_AGAIN)
@@ -195,6 +203,21 @@ def _by_state(state: str, error: BaseException) -> FreeholdError:
             return ConfigurationError(reason, hint="look at the database URL of this service")
         case ErrorMeaning.REFUSAL | ErrorMeaning.ANSWER:
             return DatabaseError(f"PostgreSQL refused: {_name(error)}{_place(error)} ({state})")
+
+
+def _by_right(state: str, error: BaseException) -> PermissionDenied | None:
+    """What the role lacks. The server names it in its message alone, which is read where it holds nothing else."""
+    if state != _NO_RIGHT:
+        return None
+    diagnostics: Any = getattr(error, "diag", None)
+    text = str(getattr(diagnostics, "message_primary", None) or getattr(error, "message", None) or "")
+    found = _NO_RIGHT_ON(text)
+    if found is None:
+        return PermissionDenied(f"the database role lacks a right ({state})", hint=_RIGHTS)
+    what = " ".join(found.groups())
+    if text.startswith("must be owner"):
+        return PermissionDenied(f"the database role must own {what} for this ({state})", hint=_RIGHTS)
+    return PermissionDenied(f"the database role lacks a right on {what} ({state})", hint=_RIGHTS)
 
 
 def _by_interface(error: BaseException) -> FreeholdError:

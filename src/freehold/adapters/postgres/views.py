@@ -18,7 +18,8 @@ class PostgresViewStore(SqlViewStore):
 
     A view that is declared in other words is built beside the old one, and takes its place at the end, in the same
     transaction. Refreshing compares the old rows with the new ones by the unique index and writes the difference, so it
-    costs most where most has changed.
+    costs most where most has changed. A role that does not own the view refreshes it by a function of its owner's, and
+    cannot build one.
     """
 
     emulated: ClassVar[bool] = False
@@ -46,10 +47,19 @@ class PostgresViewStore(SqlViewStore):
             await sql.execute(statement)
 
     async def _renew(self, sql: SqlConnection, view: MaterializedView) -> None:
-        if await self._can_be_refreshed(sql, view.name):
+        if not await self._can_be_refreshed(sql, view.name):
+            await self._build(sql, view, known=True)
+        elif await self._is_owner(sql, view.name):
             await sql.execute(f'REFRESH MATERIALIZED VIEW CONCURRENTLY "{view.name}"')
         else:
-            await self._build(sql, view, known=True)
+            await sql.fetch("SELECT freehold_view_refresh(to_regclass($1))", (f'"{view.name}"',))
+
+    @staticmethod
+    async def _is_owner(sql: SqlConnection, name: str) -> bool:
+        rows = await sql.fetch(
+            "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass($1)", (f'"{name}"',)
+        )
+        return bool(rows and rows[0][0])
 
     @staticmethod
     async def _can_be_refreshed(sql: SqlConnection, name: str) -> bool:

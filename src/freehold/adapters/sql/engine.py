@@ -54,6 +54,10 @@ class EngineDatabase(ABC):
         """As the port says."""
 
     @abstractmethod
+    async def grants(self, role: str, schema: str | None = None) -> list[str]:
+        """As the port says."""
+
+    @abstractmethod
     async def examine(self) -> list[Finding]:
         """As the port says."""
 

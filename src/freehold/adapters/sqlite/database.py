@@ -89,6 +89,10 @@ class SqliteDatabase(EngineDatabase):
         """Translate errors of sqlite3, aiosqlite, and SQLAlchemy over them."""
         return diagnose(error)
 
+    async def grants(self, role: str, schema: str | None = None) -> list[str]:
+        """There are no roles."""
+        raise ConfigurationError("SQLite knows no roles", hint="whoever may write the file may do everything")
+
     async def examine(self) -> list[Finding]:
         """Look at SQLite's version and settings."""
         async with self.direct() as sql:

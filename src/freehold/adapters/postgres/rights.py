@@ -1,0 +1,114 @@
+"""What a role may do in a service's schema: the statements that grant what run time needs, and what is missing.
+
+Imports the ports. Run time reads and writes rows. It makes, changes and drops nothing, unless a read model is rebuilt.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Final
+
+from freehold.adapters.sql.connection import SqlConnection
+from freehold.database import Finding
+from freehold.errors import ConfigurationError
+
+__all__ = ["examine_rights", "grants"]
+
+_LEDGER: Final = "freehold_migration"
+_NAME_BYTES_MAX: Final = 63
+_SHOWN_MAX: Final = 5
+_PLACE: Final = f"""
+SELECT coalesce(n.nspname::text, current_schema()::text), coalesce(r.rolname::text, current_user::text),
+    current_database()::text
+FROM (SELECT to_regclass('{_LEDGER}') AS oid) AS l
+LEFT JOIN pg_class AS c ON c.oid = l.oid LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_roles AS r ON r.oid = c.relowner"""
+_OF_FREEHOLD: Final = r"(c.relname LIKE 'freehold\_%' OR c.relname ~ '__[gr][1-9][0-9]*$')"
+_MISSING: Final = f"""
+WITH place AS (SELECT relnamespace AS oid FROM pg_class WHERE oid = to_regclass('{_LEDGER}'))
+SELECT p.wanted || ' on ' || c.relname FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
+CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p (wanted)
+WHERE c.relkind IN ('r', 'p') AND {_OF_FREEHOLD} AND NOT has_table_privilege(c.oid, p.wanted)
+    AND (p.wanted = 'SELECT' OR c.relname <> '{_LEDGER}')
+UNION ALL
+SELECT 'USAGE on ' || c.relname FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
+WHERE {_OF_FREEHOLD} AND CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') END
+UNION ALL
+SELECT 'SELECT on ' || c.relname FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
+WHERE {_OF_FREEHOLD} AND CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'SELECT') END
+UNION ALL
+SELECT 'EXECUTE on ' || f.proname FROM place JOIN pg_proc AS f ON f.pronamespace = place.oid
+WHERE f.proname LIKE 'freehold\\_%' AND NOT has_function_privilege(f.oid, 'EXECUTE')
+UNION ALL
+SELECT 'SELECT on ' || c.relname FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
+WHERE c.relkind IN ('v', 'm') AND NOT has_table_privilege(c.oid, 'SELECT')
+ORDER BY 1"""
+_HIDDEN: Final = f"""
+SELECT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relname = '{_LEDGER}' AND NOT has_schema_privilege(n.oid, 'USAGE') ORDER BY 1 LIMIT 1"""
+_MAY_CREATE: Final = """
+SELECT current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE'), current_schema()::text,
+    current_user::text"""
+
+
+async def grants(sql: SqlConnection, role: str, schema: str | None) -> list[str]:
+    """Statements for the owner of the tables: rows of all tables of the schema, also of those that later upgrades make,
+    and no right to make any. Raises `ConfigurationError` for a name that no role can have.
+    """
+    found, owner, database = (await sql.fetch(_PLACE))[0]
+    place = schema or found
+    if place is None:
+        raise ConfigurationError("the connection has no schema", hint="name one: --schema")
+    to, at, by = _quoted(role, "role"), _quoted(place, "schema"), _quoted(owner, "role")
+    future = f"ALTER DEFAULT PRIVILEGES FOR ROLE {by} IN SCHEMA {at}"
+    return [
+        f"GRANT CONNECT ON DATABASE {_quoted(database, 'database')} TO {to}",
+        f"GRANT USAGE ON SCHEMA {at} TO {to}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {at} TO {to}",
+        f"REVOKE INSERT, UPDATE, DELETE ON {at}.{_LEDGER} FROM {to}",
+        f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {at} TO {to}",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {at} TO {to}",
+        f"{future} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {to}",
+        f"{future} GRANT USAGE, SELECT ON SEQUENCES TO {to}",
+        f"{future} GRANT EXECUTE ON FUNCTIONS TO {to}",
+    ]
+
+
+async def examine_rights(sql: SqlConnection) -> list[Finding]:
+    """Whether this connection's role may do what run time does, and whether it may make tables."""
+    may_create, place, role = (await sql.fetch(_MAY_CREATE))[0]
+    hidden = await sql.fetch(_HIDDEN)
+    made = (await sql.fetch(f"SELECT to_regclass('{_LEDGER}') IS NOT NULL"))[0][0]
+    missing = [row[0] for row in await sql.fetch(_MISSING)]
+    if not made and hidden:
+        missing = [f"USAGE on schema {hidden[0][0]}"]
+    remedy = f"as the owner of the tables: freehold db grants --role {shlex.quote(role)} | psql"
+    return [
+        Finding("rights", ok=not missing, detail=_told(missing), remedy=remedy if missing else ""),
+        _making(place, may_create=bool(may_create), made=bool(made) or bool(hidden)),
+    ]
+
+
+def _told(missing: list[str]) -> str:
+    if not missing:
+        return "all that run time needs"
+    more = f", and {len(missing) - _SHOWN_MAX} more" if len(missing) > _SHOWN_MAX else ""
+    return f"missing: {', '.join(missing[:_SHOWN_MAX])}{more}"
+
+
+def _making(place: str | None, *, may_create: bool, made: bool) -> Finding:
+    """To be without the right to make tables is no defect, once they are made."""
+    if may_create:
+        return Finding("making tables", ok=True, detail=f"may, in schema {place}")
+    return Finding(
+        "making tables",
+        ok=made,
+        detail=f"may not{f', in schema {place}' if place else ''}: upgrades and rebuilds take another role",
+        remedy="" if made else "run freehold db upgrade as a role that has CREATE on the schema",
+    )
+
+
+def _quoted(name: str, kind: str) -> str:
+    if not name or not name.isprintable() or len(name.encode()) > _NAME_BYTES_MAX:
+        raise ConfigurationError(f"that is no name of a {kind}", hint=f"1 to {_NAME_BYTES_MAX} bytes, printable")
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,1 @@
+-- SQLite knows no roles: whoever may write the file may refresh its views.

@@ -1,0 +1,112 @@
+"""A service that uses everything that lies in a database, for a role that may make nothing in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from freehold import (
+    Dataset,
+    MaterializedView,
+    Migration,
+    Projection,
+    ProjectionWrite,
+    Retry,
+    Saga,
+    Service,
+    Transaction,
+    command,
+    event,
+    step,
+)
+
+__all__ = ["ADMITTED", "APP", "PATIENTS", "Admit", "Admitted", "Care", "Case", "Seen", "clinic"]
+
+APP = "tests.integration.runtime.clinic"
+_TABLES = Migration(
+    "100-tables",
+    {
+        "": [
+            "CREATE TABLE patient (name text NOT NULL PRIMARY KEY, visits integer NOT NULL)",
+            "CREATE TABLE copied (name text NOT NULL PRIMARY KEY, visits integer NOT NULL)",
+            "CREATE TABLE bed (name text NOT NULL PRIMARY KEY)",
+        ]
+    },
+)
+clinic = Service("clinic", migrations=[_TABLES], retry=Retry(attempts=1))
+PATIENTS = Dataset("clinic.patients", key="name", fields=("visits",))
+clinic.offers(PATIENTS, table="patient")
+
+
+@command("clinic.admit", key="name")
+class Admit:
+    name: str
+    fails: bool = False
+
+
+@command("clinic.free", key="name")
+class Free:
+    name: str
+
+
+@event("clinic.admitted", key="name")
+class Admitted:
+    name: str
+
+
+@event("clinic.seen", key="name")
+class Seen:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    name: str
+
+
+@clinic.directs
+class Care(Saga[Case], name="clinic.care", key="name"):
+    admit = step(Admit, undo=Free)
+
+
+@clinic.handles(Admit)
+async def admit(message: Admit, tx: Transaction) -> None:
+    if message.fails:
+        raise ValueError("planned")
+    await tx.sql.execute(
+        "INSERT INTO patient AS p VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET visits = p.visits + 1",
+        (message.name,),
+    )
+    tx.append(f"patient-{message.name}", Seen(message.name))
+    tx.publish(Admitted(message.name))
+
+
+@clinic.handles(Free)
+async def free(message: Free, tx: Transaction) -> None:
+    await tx.sql.execute("DELETE FROM bed WHERE name = $1", (message.name,))
+
+
+@clinic.handles(Admitted)
+async def admitted(message: Admitted, tx: Transaction) -> None:
+    await tx.sql.execute("INSERT INTO bed VALUES ($1) ON CONFLICT DO NOTHING", (message.name,))
+
+
+_metadata = sa.MetaData()
+SEEN = sa.Table("seen", _metadata, sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False))
+ADMITTED = sa.Table("at_once", _metadata, sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False))
+
+
+def _projection(name: str, table: sa.Table, *, inline: bool) -> Projection:
+    projection = Projection(name, tables=(table,), inline=inline)
+
+    @projection.on(Seen)
+    async def seen(message: Seen, write: ProjectionWrite) -> None:
+        await write.connection.execute(write.table(table).insert().values(position=write.recorded.position))
+
+    return projection
+
+
+clinic.projects(_projection("seen", SEEN, inline=False))
+clinic.projects(_projection("at-once", ADMITTED, inline=True))
+clinic.views(MaterializedView("visits", "SELECT name, visits FROM patient", key=("name",), refresh_seconds=0.2))
