@@ -15,6 +15,7 @@ from freehold.binding import Stores
 from freehold.broker import Broker
 from freehold.composition import BudgetMiddleware
 from freehold.http.app import install, lifespan
+from freehold.http.problems import problem_responses
 from freehold.runtime import RunningService
 from freehold.service import Service
 from freehold.settings import Settings
@@ -109,5 +110,5 @@ def create_app(name: str, running: RunningService | None = None) -> FastAPI:
     install(app)
     app.add_middleware(BudgetMiddleware)
     answer_problems(app)
-    app.include_router(shop_service.routes(serving))
+    app.include_router(shop_service.routes(serving), responses=problem_responses(400, 404, 409, 413, 422, 503))
     return app

@@ -15,13 +15,15 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 import msgspec
+import yarl
 
 from freehold.composition import HttpFetch, Reply, Request
-from freehold.errors import Unavailable
+from freehold.composition.paths import fits_path
+from freehold.errors import FreeholdError, Unavailable
 from freehold_shop.providers.client import ProvidersClient
 from freehold_shop.settings import settings
 
-__all__ = ["Answer", "ServiceUnavailable", "call", "close_calls", "fetch", "providers", "reach"]
+__all__ = ["Answer", "ServiceRefused", "ServiceUnavailable", "call", "close_calls", "fetch", "providers", "reach"]
 
 T = TypeVar("T")
 CONNECTIONS_MAX = 256
@@ -32,6 +34,15 @@ class ServiceUnavailable(Unavailable):
 
     def __init__(self, service: str, reason: str) -> None:
         super().__init__(f"the service '{service}' is not available: {reason}", hint="try again later")
+        self.service = service
+        self.reason = reason
+
+
+class ServiceRefused(FreeholdError):
+    """Another service of the shop is well, and does not take what it was asked: asking again is of no use."""
+
+    def __init__(self, service: str, reason: str) -> None:
+        super().__init__(f"the service '{service}' refuses: {reason}", hint="look at what it is asked")
         self.service = service
         self.reason = reason
 
@@ -65,17 +76,28 @@ async def call(
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float | None = None,
 ) -> Answer:
-    """Send one request and return the answer, whatever its status. Raises `ServiceUnavailable` where none came."""
+    """Send one request and return the answer, whatever its status; redirects are not followed.
+
+    `path` is quoted already. Raises `ServiceUnavailable` where no answer came, `ServiceRefused` where the request
+    cannot be sent as it is.
+    """
     connections = await _connections()
     limit = aiohttp.ClientTimeout(total=timeout_seconds or settings().call_timeout_seconds)
     sent = {**(headers or {}), **({"content-type": "application/json"} if body is not None else {})}
-    url = settings().urls[service] + path
+    if not fits_path(path):
+        raise ServiceRefused(service, "its path is none")
+    # Quoted already: quoting once more would change the path, and so would resolving what looks like a dot segment.
+    url = yarl.URL(settings().urls[service] + path, encoded=True)
     try:
-        async with connections.session.request(method, url, data=body, headers=sent, timeout=limit) as response:
+        async with connections.session.request(
+            method, url, data=body, headers=sent, timeout=limit, allow_redirects=False
+        ) as response:
             content = await response.read()
             return Answer(response.status, response.content_type, content, response.headers)
     except TimeoutError as error:
         raise ServiceUnavailable(service, "no answer in time") from error
+    except (aiohttp.InvalidURL, ValueError) as error:
+        raise ServiceRefused(service, "it cannot be asked that") from error
     except aiohttp.ClientError as error:
         raise ServiceUnavailable(service, "cannot be reached") from error
 
@@ -83,12 +105,15 @@ async def call(
 async def fetch(service: str, path: str, kind: type[T], *, query: object = None) -> T | None:
     """Read something of another service: GET, or POST of `query` where it is given. None where it does not exist.
 
-    Raises `ServiceUnavailable` for every other status, and for an answer that is not a `kind`.
+    `path` is quoted already. Raises `ServiceRefused` where the service does not take it (4xx but for 429, a redirect),
+    `ServiceUnavailable` for every other status, and for an answer that is not a `kind`.
     """
     body = None if query is None else msgspec.json.encode(query)
     answer = await call(service, "GET" if body is None else "POST", path, body=body)
     if answer.status == 404:
         return None
+    if 300 <= answer.status < 500 and answer.status != 429:
+        raise ServiceRefused(service, f"it answered {answer.status}")
     if answer.status != 200:
         raise ServiceUnavailable(service, f"it answered {answer.status}")
     try:

@@ -6,9 +6,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Body", "CountryCode", "CurrencyCode", "Identity", "PricePence", "Quantity", "Sku", "Text"]
+__all__ = ["Body", "CountryCode", "CurrencyCode", "Identity", "NewIdentity", "PricePence", "Quantity", "Sku", "Text"]
 
 Identity = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+"""An id that something may have."""
+NewIdentity = Annotated[str, Field(pattern=r"^(?:\.{0,2}[A-Za-z0-9_-]|\.{3})[A-Za-z0-9._-]*$", max_length=64)]
+"""An id that something may get: none that is `.` or `..`, for it stands in paths."""
 Sku = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=500)]
 Quantity = Annotated[int, Field(ge=1, le=1_000_000_000)]

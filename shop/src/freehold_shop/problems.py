@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from freehold_shop.calls import ServiceUnavailable
+from freehold_shop.calls import ServiceRefused, ServiceUnavailable
 
 __all__ = ["Problem", "answer_problems", "not_found"]
 
@@ -41,6 +41,10 @@ def answer_problems(app: FastAPI) -> None:
     @app.exception_handler(ServiceUnavailable)
     async def answer_unavailable(_request: Request, error: ServiceUnavailable) -> JSONResponse:
         return _response(Problem(503, f"{error.service}-unavailable", str(error), retry_after_seconds=1))
+
+    @app.exception_handler(ServiceRefused)
+    async def answer_refused(_request: Request, error: ServiceRefused) -> JSONResponse:
+        return _response(Problem(502, f"{error.service}-refuses", error.reason))
 
 
 def _response(problem: Problem) -> JSONResponse:

@@ -64,13 +64,13 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _PRODUCT, f"FROM product WHERE sku IN ({places(body.skus)})", body.skus)
 
     @router.put("/products/{sku:path}")
-    async def change_one(sku: str, body: Description, tx: Tx) -> dict[str, str]:
+    async def change_one(sku: Sku, body: Description, tx: Tx) -> dict[str, str]:
         if not await change_product(tx, body.data(sku)):
             raise not_found("product")
         return {"sku": sku}
 
     @router.get("/products/{sku:path}")
-    async def show_one(sku: str) -> Any:
+    async def show_one(sku: Sku) -> Any:
         found = await read_one(running, _PRODUCT, "FROM product WHERE sku = $1", [sku])
         if found is None:
             raise not_found("product")

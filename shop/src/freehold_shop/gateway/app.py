@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from freehold.http.limit import BodyLimitMiddleware
+from freehold.http.problems import install_problems
 from freehold_shop.calls import close_calls
 from freehold_shop.gateway import composing, customer360, details, forwarding, intake
+from freehold_shop.gateway.paths import PathMiddleware
 from freehold_shop.problems import answer_problems
 
 __all__ = ["create_gateway"]
@@ -25,6 +28,9 @@ def create_gateway() -> FastAPI:
         await close_calls()
 
     app = FastAPI(title="gateway", lifespan=life)
+    app.add_middleware(PathMiddleware)
+    app.add_middleware(BodyLimitMiddleware)
+    install_problems(app)
     answer_problems(app)
     app.add_api_route("/healthz", _alive, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", _alive, methods=["GET"], include_in_schema=False)

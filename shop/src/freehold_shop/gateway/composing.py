@@ -17,14 +17,15 @@ from freehold.composition import (
     ClientLeft,
     Composer,
     CompositionFailed,
+    Reason,
     while_connected,
 )
 from freehold.consistency import merge_headers
 from freehold.errors import NotFound
-from freehold_shop.calls import ServiceUnavailable, reach
+from freehold_shop.calls import ServiceRefused, ServiceUnavailable, reach
 from freehold_shop.direct import json_answer
 from freehold_shop.gateway.forwarding import passed_headers
-from freehold_shop.problems import not_found
+from freehold_shop.problems import Problem, not_found
 
 __all__ = ["BUDGET_SECONDS", "Compose", "answer", "create_composer", "routes"]
 
@@ -61,7 +62,8 @@ async def answer(request: Request, what: str, compose: Compose) -> Response:
     """The composed document as an answer, with its headers. Composing ends when the client leaves.
 
     It has the gateway's time, or what the client says that it waits, where that is less. Raises `ServiceUnavailable`
-    where a required part is missing, `Problem` where there is no such thing as `what`.
+    where a required part is missing, `ServiceRefused` where its service does not take what it is asked, `Problem` where
+    there is no such thing as `what`.
     """
     headers = _passed_on(request)
     budget = Budget.from_header(request.headers.get(BUDGET_HEADER), BUDGET_SECONDS)
@@ -70,12 +72,21 @@ async def answer(request: Request, what: str, compose: Compose) -> Response:
     except ClientLeft:
         return Response(status_code=_CLIENT_LEFT)
     except CompositionFailed as error:
+        if error.missing.reason == Reason.REFUSED.value:
+            raise _refused(error) from error
         raise ServiceUnavailable(error.missing.service, error.missing.reason) from error
     except NotFound:
         raise not_found(what) from None
     answered = json_answer(document)
     answered.headers.update({_CORRELATION: headers[_CORRELATION], **_merged([headers, merged])})
     return answered
+
+
+def _refused(error: CompositionFailed) -> Exception:
+    """What the services refuse of a request whose parameters fit is the consistency token that it brought."""
+    if error.status == 400:
+        return Problem(400, "bad-request", "the services do not take the headers of this request")
+    return ServiceRefused(error.missing.service, "it does not take what it is asked")
 
 
 def _merged(replies: Sequence[Mapping[str, str]]) -> Mapping[str, str]:

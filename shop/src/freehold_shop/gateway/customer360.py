@@ -29,6 +29,7 @@ from freehold.composition import (
 from freehold_shop.direct import DirectRoute
 from freehold_shop.gateway.composing import BUDGET_SECONDS, answer
 from freehold_shop.gateway.forwarding import forward
+from freehold_shop.gateway.published import CONSISTENCY, CUSTOMER_ID, Parameter, Published, path_value
 from freehold_shop.gateway.shape import (
     ORDERS_MAX,
     Country,
@@ -111,6 +112,14 @@ _products = _customer.part(
 )
 
 
+_READ_MODEL = Published("GET", "/customers/{customer_id}/360", "overview", statuses=(404,))
+_FROM = Parameter(
+    "from",
+    "What it is made from.",
+    schema={"type": "string", "enum": ["composition", "read-model"], "default": "composition"},
+)
+
+
 def routes(composer: Composer) -> APIRouter:
     """The composed routes."""
     router = APIRouter(route_class=DirectRoute)
@@ -120,14 +129,21 @@ def routes(composer: Composer) -> APIRouter:
             case "composition":
                 pass
             case "read-model":
-                return await forward(request, "overview")
+                return await forward(request, _READ_MODEL)
             case _:
                 raise Problem(422, "unknown-source", "from is composition or read-model")
-        return await answer(
-            request, "customer", partial(compose_customer360, composer, request.path_params["customer_id"])
-        )
+        customer_id = path_value(request, CUSTOMER_ID)
+        return await answer(request, "customer", partial(compose_customer360, composer, customer_id))
 
-    router.add_api_route("/customers/{customer_id}/360", show_customer, methods=["GET"])
+    router.add_api_route(
+        _READ_MODEL.path,
+        show_customer,
+        methods=["GET"],
+        responses=_READ_MODEL.responses,
+        openapi_extra={
+            "parameters": [CUSTOMER_ID.document, _FROM.document, CONSISTENCY.document],
+        },
+    )
     return router
 
 

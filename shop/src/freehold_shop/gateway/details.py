@@ -13,8 +13,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from freehold.composition import Budget, Composer, Composition, Read, batch
+from freehold.http.problems import problem_responses
 from freehold_shop.direct import DirectRoute
 from freehold_shop.gateway.composing import BUDGET_SECONDS, answer
+from freehold_shop.gateway.published import CONSISTENCY, ORDER_ID, path_value
 
 __all__ = ["compose_details", "routes"]
 
@@ -67,9 +69,15 @@ def routes(composer: Composer) -> APIRouter:
     router = APIRouter(route_class=DirectRoute)
 
     async def show_details(request: Request) -> Response:
-        return await answer(request, "order", partial(compose_details, composer, request.path_params["order_id"]))
+        return await answer(request, "order", partial(compose_details, composer, path_value(request, ORDER_ID)))
 
-    router.add_api_route("/orders/{order_id}/details", show_details, methods=["GET"])
+    router.add_api_route(
+        "/orders/{order_id}/details",
+        show_details,
+        methods=["GET"],
+        responses=problem_responses(400, 404, 422, 503),
+        openapi_extra={"parameters": [ORDER_ID.document, CONSISTENCY.document]},
+    )
     return router
 
 

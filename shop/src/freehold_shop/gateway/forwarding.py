@@ -5,13 +5,14 @@ Imports FastAPI and the shop's calls.
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
 from freehold.ids import new_id
-from freehold_shop.calls import call
+from freehold_shop.calls import ServiceRefused, call
 from freehold_shop.direct import DirectRoute
+from freehold_shop.gateway.published import LIMIT, Parameter, Published
 
 __all__ = ["FORWARD_SECONDS", "forward", "passed_headers", "routes"]
 
@@ -24,38 +25,52 @@ _GIVEN_BACK = (
     "traceparent",
     "idempotency-replayed",
     "retry-after",
+    "etag",
+    "last-modified",
+    "cache-control",
+    "content-language",
+    "content-disposition",
+    "link",
+    "vary",
     "freehold-consistency",
     "freehold-freshness",
 )
 
-_ROUTES = (
-    ("POST", "/orders", "orders"),
-    ("GET", "/orders", "orders"),
-    ("GET", "/orders/summary", "orders"),
-    ("GET", "/order-summaries", "orders"),
-    ("POST", "/orders/query", "orders"),
-    ("GET", "/orders/{order_id}", "orders"),
-    ("POST", "/returns", "orders"),
-    ("GET", "/returns/{return_ref}", "orders"),
-    ("POST", "/customers", "users"),
-    ("PUT", "/customers/{customer_id}", "users"),
-    ("GET", "/customers/{customer_id}", "users"),
-    ("GET", "/products/{sku:path}", "catalog"),
-    ("PUT", "/products/{sku:path}", "catalog"),
-    ("GET", "/stock/{sku:path}", "inventory"),
-    ("POST", "/stock/receipts", "inventory"),
-    ("POST", "/shipments/{order_id}/dispatch", "shipping"),
-    ("POST", "/shipments/{order_id}/delivery", "shipping"),
-    ("GET", "/countries", "reference"),
-    ("GET", "/currencies", "reference"),
+_OF_CUSTOMER: Final = Parameter("customer_id", "Only those of this customer.")
+_STATUS: Final = Parameter("status", "Only those in this state.")
+_ROUTES: Final = (
+    Published("POST", "/orders", "orders", statuses=(409,), success=201),
+    Published("GET", "/orders", "orders", (_OF_CUSTOMER, _STATUS, LIMIT)),
+    Published("GET", "/orders/summary", "orders"),
+    Published(
+        "GET",
+        "/order-summaries",
+        "orders",
+        (Parameter("customer_id", "Of which customer.", required=True), LIMIT),
+    ),
+    Published("POST", "/orders/query", "orders"),
+    Published("GET", "/orders/{order_id}", "orders", statuses=(404,)),
+    Published("POST", "/returns", "orders", statuses=(409,), success=201),
+    Published("GET", "/returns/{return_ref}", "orders", statuses=(404,)),
+    Published("POST", "/customers", "users", statuses=(409,), success=201),
+    Published("PUT", "/customers/{customer_id}", "users", statuses=(404, 409)),
+    Published("GET", "/customers/{customer_id}", "users", statuses=(404,)),
+    Published("GET", "/products/{sku:path}", "catalog", statuses=(404,)),
+    Published("PUT", "/products/{sku:path}", "catalog", statuses=(404, 409)),
+    Published("GET", "/stock/{sku:path}", "inventory", statuses=(404,)),
+    Published("POST", "/stock/receipts", "inventory", statuses=(409,)),
+    Published("POST", "/shipments/{order_id}/dispatch", "shipping", statuses=(404, 409)),
+    Published("POST", "/shipments/{order_id}/delivery", "shipping", statuses=(404, 409)),
+    Published("GET", "/countries", "reference"),
+    Published("GET", "/currencies", "reference"),
 )
 
 
 def routes() -> APIRouter:
     """The routes that are passed on."""
     router = APIRouter(route_class=DirectRoute)
-    for method, path, service in _ROUTES:
-        _add(router, method, path, service)
+    for published in _ROUTES:
+        _add(router, published)
     return router
 
 
@@ -68,27 +83,36 @@ def passed_headers(request: Request) -> dict[str, str]:
     return headers
 
 
-async def forward(request: Request, service: str) -> Response:
-    """Pass a request on to the service, and its answer back."""
-    scope = request.scope
-    query = scope["query_string"]
-    target = quote(scope["path"])
-    method = request.method
+async def forward(request: Request, published: Published) -> Response:
+    """Pass a request on to the route's service, and its answer back.
+
+    Raises `RequestValidationError` for parameters that do not fit, `ServiceUnavailable` and `ServiceRefused`.
+    """
     answer = await call(
-        service,
-        method,
-        f"{target}?{query.decode('latin-1')}" if query else target,
-        body=await request.body() if method != "GET" else None,
+        published.service,
+        request.method,
+        published.target(request),
+        body=await request.body() if request.method != "GET" else None,
         headers=passed_headers(request),
         timeout_seconds=FORWARD_SECONDS,
     )
+    if 300 <= answer.status < 400:
+        raise ServiceRefused(published.service, "it answered with another address")
     kept = {name: answer.headers[name] for name in _GIVEN_BACK if name in answer.headers}
     kept["content-type"] = answer.content_type
     return Response(answer.body, answer.status, kept)
 
 
-def _add(router: APIRouter, method: str, path: str, service: str) -> None:
+def _add(router: APIRouter, published: Published) -> None:
     async def pass_on(request: Request) -> Response:
-        return await forward(request, service)
+        return await forward(request, published)
 
-    router.add_api_route(path, pass_on, methods=[method], name=f"{service}: {method} {path}")
+    router.add_api_route(
+        published.path,
+        pass_on,
+        methods=[published.method],
+        name=f"{published.service}: {published.method} {published.path}",
+        status_code=published.success,
+        responses=published.responses,
+        openapi_extra=published.openapi,
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from freehold.http.problems import problem_responses
 from freehold_shop.calls import ServiceUnavailable, call
 from freehold_shop.direct import DirectRoute
 from freehold_shop.gateway.forwarding import passed_headers
@@ -31,11 +32,31 @@ class Intake(msgspec.Struct, forbid_unknown_fields=True):
     stock: msgspec.Raw = _NOTHING
 
 
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "products": {"type": "array", "items": {"type": "object"}},
+                        "customers": {"type": "array", "items": {"type": "object"}},
+                        "stock": {"type": "object"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
 def routes() -> APIRouter:
     """The intake."""
     router = APIRouter(route_class=DirectRoute)
 
-    @router.post("/intake")
+    @router.post("/intake", responses=problem_responses(400, 404, 413, 422, 503), openapi_extra=_BODY)
     async def take_in(request: Request) -> Response:
         try:
             intake = msgspec.json.decode(await request.body(), type=Intake)
@@ -68,5 +89,5 @@ async def _pass_on(service: str, path: str, body: bytes | None, headers: dict[st
         return answer.status, msgspec.json.decode(answer.body)
     except ServiceUnavailable as error:
         return 503, {"status": 503, "code": f"{service}-unavailable", "detail": error.reason}
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return 502, {"status": 502, "code": f"{service}-unreadable"}

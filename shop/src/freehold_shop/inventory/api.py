@@ -66,7 +66,7 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _STOCK, f"FROM stock WHERE sku IN ({places(body.skus)})", body.skus)
 
     @router.get("/stock/{sku:path}")
-    async def show_one(sku: str) -> Any:
+    async def show_one(sku: Sku) -> Any:
         found = await read_one(running, _STOCK, "FROM stock WHERE sku = $1", [sku])
         if found is None:
             raise not_found("product")
@@ -79,7 +79,7 @@ def routes(running: RunningService) -> APIRouter:
         return [{"order_id": row["order_id"], "lines": _lines(row["lines"])} for row in held]
 
     @router.get("/reservations/{order_id}")
-    async def show_reservation(order_id: str) -> Any:
+    async def show_reservation(order_id: Identity) -> Any:
         found = await read_one(running, _RESERVATION, "FROM reservation WHERE order_id = $1", [order_id])
         if found is None:
             raise not_found("reservation")

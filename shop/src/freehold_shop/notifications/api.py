@@ -32,7 +32,7 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _NOTIFICATION, rest, body.order_ids)
 
     @router.get("/notifications/{order_id}")
-    async def show_notifications(order_id: str) -> list[dict[str, Any]]:
+    async def show_notifications(order_id: Identity) -> list[dict[str, Any]]:
         return await read(
             running, _NOTIFICATION, "FROM notification WHERE order_id = $1 ORDER BY sent_at_ms", [order_id]
         )

@@ -16,7 +16,7 @@ from freehold.http import Tx, transaction
 from freehold.ids import derive_id, new_id
 from freehold.runtime import RunningService
 from freehold_shop.direct import DirectRoute, described, json_answer, read_body
-from freehold_shop.fields import Body, Identity, Quantity, Sku
+from freehold_shop.fields import Body, Identity, NewIdentity, Quantity, Sku
 from freehold_shop.inventory.contracts import StockLine
 from freehold_shop.moments import milliseconds
 from freehold_shop.orders import queries
@@ -34,6 +34,8 @@ __all__ = ["routes"]
 
 _NOT_BEHIND = "(?!\n)"  # a `$` of Python's also stands before a last line feed
 _Identity = Annotated[str, msgspec.Meta(pattern=f"^[A-Za-z0-9._-]{{1,64}}${_NOT_BEHIND}")]
+# `/orders/summary` is another page, and no path can hold `.` and `..`.
+_NewId = Annotated[str, msgspec.Meta(pattern=f"^(?!(?:\\.{{1,2}}|summary)$)[A-Za-z0-9._-]{{1,64}}${_NOT_BEHIND}")]
 _Number = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
 
@@ -50,7 +52,7 @@ class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     customer_id: _Identity
     lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=2_000)]
-    order_id: _Identity | None = None
+    order_id: _NewId | None = None
     currency: Annotated[str, msgspec.Meta(pattern=f"^[A-Z]{{3}}${_NOT_BEHIND}")] = "GBP"
     checkout: CheckoutMode | None = None
     placed_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
@@ -58,7 +60,7 @@ class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def order(self, key: str | None) -> NewOrder:
         """As the service takes it."""
         return NewOrder(
-            order_id=self.order_id or str(derive_id("order", key) if key else new_id()),
+            order_id=self.order_id or str(derive_id("order", self.customer_id, key) if key else new_id()),
             customer_id=self.customer_id,
             checkout=self.checkout or CheckoutMode(settings().checkout),
             currency=self.currency,
@@ -80,7 +82,7 @@ class ReturnedPieces(Body):
 class ReturnBody(Body):
     """Goods that a customer sends back."""
 
-    return_ref: Identity
+    return_ref: NewIdentity
     customer_id: Identity
     lines: Annotated[list[ReturnedPieces], Field(min_length=1, max_length=2_000)]
 

@@ -15,6 +15,7 @@ from freehold.http import Tx
 from freehold.http.consistency import fresh
 from freehold.runtime import RunningService
 from freehold_shop.direct import DirectRoute, described, json_answer, read_body
+from freehold_shop.fields import Identity
 from freehold_shop.orders.domain import OrderStatus, sold_lines
 from freehold_shop.orders.summaries import summaries
 from freehold_shop.orders.tables import order_return, return_request
@@ -66,7 +67,7 @@ def routes(running: RunningService) -> APIRouter:
 
     @router.get("/orders")
     async def list_orders(
-        customer_id: str | None = None,
+        customer_id: Identity | None = None,
         status: OrderStatus | None = None,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> list[dict[str, Any]]:
@@ -83,7 +84,7 @@ def routes(running: RunningService) -> APIRouter:
 
     @router.get("/order-summaries")
     async def list_summaries(
-        customer_id: str,
+        customer_id: Identity,
         _fresh: Annotated[Freshness, Depends(fresh(summaries, limit_seconds=FRESH_SECONDS))],
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> list[dict[str, Any]]:
@@ -98,14 +99,14 @@ def routes(running: RunningService) -> APIRouter:
     router.include_router(query)
 
     @router.get("/orders/{order_id}")
-    async def show_order(order_id: str) -> dict[str, Any]:
+    async def show_order(order_id: Identity) -> dict[str, Any]:
         row = await read_one(running, (*_HEAD, "lines"), "FROM orders WHERE order_id = $1", [order_id])
         if row is None:
             raise not_found("order")
         return {**row, "lines": [_line(document) for document in json.loads(row["lines"])]}
 
     @router.get("/returns/{return_ref}")
-    async def show_return(return_ref: str, tx: Tx) -> dict[str, Any]:
+    async def show_return(return_ref: Identity, tx: Tx) -> dict[str, Any]:
         return await return_document(tx.connection, return_ref)
 
     return router

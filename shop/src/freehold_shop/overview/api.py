@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends
 from freehold.consistency.waiting import Freshness
 from freehold.http.consistency import fresh
 from freehold.runtime import RunningService
+from freehold_shop.fields import Identity
 from freehold_shop.overview.projection import customer_360
 from freehold_shop.overview.standing import Hold, Standing
 from freehold_shop.problems import not_found
@@ -45,7 +46,7 @@ def routes(running: RunningService) -> APIRouter:
 
     @router.get("/customers/{customer_id}/360")
     async def show_customer(
-        customer_id: str,
+        customer_id: Identity,
         _fresh: Annotated[Freshness, Depends(fresh(customer_360, limit_seconds=FRESH_SECONDS))],
     ) -> dict[str, Any]:
         profile = await read_one(running, _PROFILE, "FROM customer_profile WHERE customer_id = $1", [customer_id])

@@ -33,7 +33,7 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _PAYMENT, rest, body.order_ids)
 
     @router.get("/payments/{order_id}")
-    async def show_payment(order_id: str) -> Any:
+    async def show_payment(order_id: Identity) -> Any:
         found = await read_one(running, _PAYMENT, "FROM payment WHERE order_id = $1", [order_id])
         if found is None:
             raise not_found("payment")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -91,15 +92,17 @@ class ProvidersClient:
 
     async def capture(self, hold_id: str, *, idempotency_key: str) -> Captured:
         """Take the whole hold; `ProviderConflict` where it is voided, or captured under another key."""
-        return await self._post(f"/payments/holds/{hold_id}/capture", idempotency_key, None, _capture_answers)
+        return await self._post(
+            f"/payments/holds/{quote(hold_id, safe='')}/capture", idempotency_key, None, _capture_answers
+        )
 
     async def void(self, hold_id: str, *, idempotency_key: str) -> Voided:
         """Release the hold; `ProviderConflict` where it is captured, or voided under another key."""
-        return await self._post(f"/payments/holds/{hold_id}/void", idempotency_key, None, _void_answers)
+        return await self._post(f"/payments/holds/{quote(hold_id, safe='')}/void", idempotency_key, None, _void_answers)
 
     async def refund(self, capture_id: str, *, amount_pence: int, idempotency_key: str) -> Refunded:
         """Give back a part of a capture; `ProviderConflict` where all refunds together would exceed it."""
-        path = f"/payments/captures/{capture_id}/refunds"
+        path = f"/payments/captures/{quote(capture_id, safe='')}/refunds"
         return await self._post(path, idempotency_key, RefundRequest(amount_pence), _refund_answers)
 
     async def send_email(self, *, to_ref: str, template: str, order_id: str, idempotency_key: str) -> EmailSent:
@@ -155,6 +158,8 @@ class ProvidersClient:
                 method, self._base_url + path, data=content or None, headers=headers
             ) as response:
                 answer = await response.read()
+        except (aiohttp.InvalidURL, ValueError) as error:
+            raise ProviderRefused("the request cannot be sent as it is", code="unsendable", status=0) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ProviderUnavailable("the provider cannot be reached", outcome_unknown=False) from error
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -175,6 +180,8 @@ def _error(status: int, content: bytes) -> ProviderUnavailable | ProviderRefused
             return ProviderNotFound(message, code=problem.code, status=status)
         case 409:
             return ProviderConflict(message, code=problem.code, status=status)
+        case 408 | 429:
+            return ProviderUnavailable(message, outcome_unknown=False)
         case _ if status >= 500:
             return ProviderUnavailable(message, outcome_unknown=status != 503)
         case _:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from freehold.runtime import RunningService
+from freehold_shop.fields import CountryCode
 from freehold_shop.problems import not_found
 from freehold_shop.reading import read, read_one
 
@@ -25,7 +26,7 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _COUNTRY, "FROM country ORDER BY code")
 
     @router.get("/countries/{code}")
-    async def show_country(code: str) -> Any:
+    async def show_country(code: CountryCode) -> Any:
         found = await read_one(running, _COUNTRY, "FROM country WHERE code = $1", [code])
         if found is None:
             raise not_found("country")

@@ -45,14 +45,14 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _SHIPMENT, rest, body.order_ids)
 
     @router.get("/shipments/{order_id}")
-    async def show_shipment(order_id: str) -> Any:
+    async def show_shipment(order_id: Identity) -> Any:
         found = await read_one(running, _SHIPMENT, "FROM shipment WHERE order_id = $1", [order_id])
         if found is None:
             raise not_found("shipment")
         return found
 
     @router.post("/shipments/{order_id}/dispatch")
-    async def note_dispatch(order_id: str, tx: Tx) -> Any:
+    async def note_dispatch(order_id: Identity, tx: Tx) -> Any:
         if await _status(tx, order_id) == ShipmentStatus.CREATED:
             goods = await fetch("inventory", f"/reservations/{order_id}", Goods)
             if goods is None or goods.status != "committed":
@@ -61,7 +61,7 @@ def routes(running: RunningService) -> APIRouter:
         return await _moved(tx, order_id, ShipmentStatus.DISPATCHED, ShipmentStatus.DELIVERED)
 
     @router.post("/shipments/{order_id}/delivery")
-    async def note_delivery(order_id: str, tx: Tx) -> Any:
+    async def note_delivery(order_id: Identity, tx: Tx) -> Any:
         if await _status(tx, order_id) == ShipmentStatus.DISPATCHED:
             await deliver(tx, order_id)
         return await _moved(tx, order_id, ShipmentStatus.DELIVERED)

@@ -16,7 +16,7 @@ from freehold.runtime import RunningService
 from freehold.transaction import Transaction
 from freehold_shop.calls import fetch
 from freehold_shop.copies import keep_country
-from freehold_shop.fields import Body, CountryCode, Identity, Text
+from freehold_shop.fields import Body, CountryCode, Identity, NewIdentity, Text
 from freehold_shop.problems import Problem, not_found
 from freehold_shop.reading import read_one
 from freehold_shop.reference.contracts import CountryDefined
@@ -44,7 +44,7 @@ class Person(Body):
 class NewCustomer(Person):
     """A customer to register."""
 
-    customer_id: Identity
+    customer_id: NewIdentity
 
 
 class ManyCustomers(Body):
@@ -73,14 +73,14 @@ def routes(running: RunningService) -> APIRouter:
         return {"customer_id": body.customer_id}
 
     @router.put("/customers/{customer_id}")
-    async def change_one(customer_id: str, body: Person, tx: Tx) -> dict[str, str]:
+    async def change_one(customer_id: Identity, body: Person, tx: Tx) -> dict[str, str]:
         await _check_countries(tx, {body.country})
         if not await change(tx, body.data(customer_id)):
             raise not_found("customer")
         return {"customer_id": customer_id}
 
     @router.get("/customers/{customer_id}")
-    async def show_one(customer_id: str) -> Any:
+    async def show_one(customer_id: Identity) -> Any:
         found = await read_one(running, _CUSTOMER, "FROM customer WHERE customer_id = $1", [customer_id])
         if found is None:
             raise not_found("customer")

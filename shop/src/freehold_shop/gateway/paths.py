@@ -1,0 +1,55 @@
+"""Which paths the gateway takes: no segment of them is `.` or `..`, however it is written.
+
+Such a segment takes another meaning on its way: clients, proxies and servers resolve it, some after they decoded it,
+once or twice, or after they cut parameters off it. Imports Starlette's types and the shop's problems.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote, unquote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from freehold.http.problems import problem
+
+__all__ = ["PathMiddleware", "has_dot_segment"]
+
+_DECODINGS_MAX: Final = 4
+_SEPARATORS: Final = re.compile(r"[/\\]")
+
+
+def has_dot_segment(path: str) -> bool:
+    """Whether a path holds `.` or `..` as a segment, as it is or decoded, also more than once."""
+    for _ in range(_DECODINGS_MAX):
+        if any(segment.partition(";")[0] in {".", ".."} for segment in _SEPARATORS.split(path)):
+            return True
+        decoded = unquote(path, errors="replace")
+        if decoded == path:
+            return False
+        path = decoded
+    return True
+
+
+class PathMiddleware:
+    """Answers 400 to a path with dot segments, before anything is looked up by it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http" and _is_odd(scope):
+            refusal = problem(400, "a path holds no segments . and ..", code="dot-segments")
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _is_odd(scope: Scope) -> bool:
+    path: str = scope["path"]
+    if "." not in path and "%" not in path:
+        return False
+    raw: bytes = scope.get("raw_path") or quote(path).encode("ascii")
+    return has_dot_segment(raw.decode("latin-1")) or has_dot_segment(path)
