@@ -12,10 +12,19 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from freehold.errors import FreeholdError
+from freehold.errors import ConfigurationError, FreeholdError
 from freehold.fields import bounded, check, seconds
 
-__all__ = ["Database", "DatabaseFeatures", "DatabaseOptions", "Finding", "Row", "SqlConnection", "UnitOfWork"]
+__all__ = [
+    "Database",
+    "DatabaseFeatures",
+    "DatabaseOptions",
+    "Finding",
+    "Row",
+    "SqlConnection",
+    "UnitOfWork",
+    "check_owner",
+]
 
 Row = Sequence[Any]
 _LIMIT_SECONDS_MAX: Final = 2_000_000.0
@@ -49,6 +58,7 @@ class DatabaseFeatures:
     several_processes   may be shared by processes.
     byte_order_sql      what follows a text column in a statement to have it compared by its bytes.
     column_types_sql    gives names and types of the columns of the table `$1`; empty where any value goes anywhere.
+    apart               how two services are kept apart, for people.
     """
 
     technology: str
@@ -58,6 +68,7 @@ class DatabaseFeatures:
     several_processes: bool
     byte_order_sql: str = ""
     column_types_sql: str = ""
+    apart: str = "give each service a database of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +160,22 @@ class Database(Protocol):
         `DatabaseError` (it will not mend), or None where it does not come from the database. The text holds no values.
         """
 
-    async def upgrade(self) -> list[str]:
-        """Apply Freehold's own migrations that are missing; returns their names. Safe from several processes at
-        once.
+    async def upgrade(self, service: str | None = None) -> list[str]:
+        """Apply the migrations that are missing, Freehold's own and the service's; returns their names. Safe from
+        several processes at once.
+
+        A `service` that is named owns the database from then on: of two that come at once, one does. Raises
+        `ConfigurationError` where another one owns it, before anything is applied. Without a name nothing is said of
+        whose it is, which is for what may share a database: receipts of several consumers.
+        """
+
+    async def owner(self) -> str | None:
+        """The service that the database is marked with; None for none."""
+
+    async def mark(self, unit: UnitOfWork, service: str, *, instead_of: str) -> None:
+        """Make a service the owner instead of the one that is: the same one, under another name.
+
+        Raises `ConfigurationError` where `instead_of` is not the owner.
         """
 
     async def pending(self) -> list[str]:
@@ -166,3 +190,13 @@ class Database(Protocol):
 
     async def examine(self) -> list[Finding]:
         """Check server version and settings that a guarantee needs; for `doctor`."""
+
+
+def check_owner(features: DatabaseFeatures, owner: str | None, service: str) -> None:
+    """Refuse a database that is marked with another service. Raises `ConfigurationError`."""
+    if owner not in {None, service}:
+        raise ConfigurationError(
+            f"the database is marked as that of '{owner}', and this is '{service}'",
+            hint=f"{features.apart}; if '{owner}' is called '{service}' now: freehold db mark {service}"
+            f" --instead-of {owner}",
+        )

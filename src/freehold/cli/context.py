@@ -100,11 +100,12 @@ class Project:
         return [self.services.get(name) or Service(name) for name in wanted]
 
     @asynccontextmanager
-    async def open(self, names: Iterable[str], *, migrated: bool = True) -> AsyncIterator[Opened]:
+    async def open(self, names: Iterable[str], *, migrated: bool = True, owned: bool = True) -> AsyncIterator[Opened]:
         """Open the databases of the services selected, and nothing else: no broker, no loops, no migrations.
 
         Those that cannot be opened are told on standard error and stand in `Opened.failed`; where it is all of them,
-        the first error is raised. With `migrated`, a database that lacks migrations is such a failure.
+        the first error is raised. With `owned`, a database that is marked with another service is such a failure; with
+        `migrated`, one that lacks migrations.
         """
         import asyncio
 
@@ -116,7 +117,8 @@ class Project:
             note(unread.message)
         opened = Opened()
         try:
-            outcomes = await asyncio.gather(*(_open(service, opened, migrated=migrated) for service in services))
+            opening = (_open(service, opened, migrated=migrated, owned=owned) for service in services)
+            outcomes = await asyncio.gather(*opening)
             for service, error in zip(services, outcomes, strict=True):
                 if error is not None:
                     opened.failed[service.name] = error
@@ -131,8 +133,9 @@ class Project:
                 await access.stores.database.close()
 
 
-async def _open(service: Service, opened: Opened, *, migrated: bool) -> FreeholdError | None:
+async def _open(service: Service, opened: Opened, *, migrated: bool, owned: bool) -> FreeholdError | None:
     from freehold.binding import open_stores
+    from freehold.database import check_owner
     from freehold.settings import Settings
 
     try:
@@ -142,6 +145,8 @@ async def _open(service: Service, opened: Opened, *, migrated: bool) -> Freehold
     except FreeholdError as error:
         return error
     try:
+        if owned:
+            check_owner(stores.database.features, await stores.database.owner(), service.name)
         pending = await stores.database.pending() if migrated else []
         if pending:
             raise ConfigurationError(

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from freehold.audit.store import AuditEntry
 from freehold.cli.context import Opened, Project
-from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line, note, table
+from freehold.clock import SystemClock
 from freehold.errors import FreeholdError
 from freehold.settings import DEFAULT_DIRECTORY
 
@@ -42,6 +44,27 @@ async def upgrade(project: Project, names: tuple[str, ...], *, as_json: bool) ->
 async def status(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
     """Say what `upgrade` would do."""
     return await _each(project, names, apply=False, as_json=as_json)
+
+
+@command.command(help="Say that SERVICE is what another name stands for in the database: after a rename.")
+@click.argument("service", metavar="SERVICE")
+@click.option("--instead-of", "former", required=True, metavar="NAME", help="The name it is marked with.")
+@acting
+@json_option
+@asynchronous
+async def mark(project: Project, service: str, former: str, reason: str, *, as_json: bool) -> int:
+    """Mark a database anew. Receipts and places in topics stay under the old name."""
+    async with project.open([service], owned=False) as opened:
+        stores = opened.services[0].stores
+        async with stores.database.begin() as unit:
+            await stores.database.mark(unit, service, instead_of=former)
+            entry = AuditEntry(SystemClock().now(), actor(), "db.mark", service, reason)
+            await stores.audit.add(unit, entry)
+    if as_json:
+        answer_json({"service": service, "instead_of": former})
+    else:
+        line(f"the database is that of '{service}' now")
+    return 0
 
 
 @command.command(help="Print the SQL that lets a role run the service, and make no tables.")
@@ -81,7 +104,7 @@ async def _each(project: Project, names: tuple[str, ...], *, apply: bool, as_jso
             service, stores = access.service, access.stores
             try:
                 if apply:
-                    answers[access.name] = await stores.database.upgrade()
+                    answers[access.name] = await stores.database.upgrade(access.name)
                     made[access.name] = await prepare(service, stores)
                 else:
                     answers[access.name] = await stores.database.pending()

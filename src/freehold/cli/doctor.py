@@ -20,7 +20,7 @@ from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, line
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.consistency.signing import TokenSigner
-from freehold.database import Finding
+from freehold.database import Finding, check_owner
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 from freehold.redaction import shown_url
 from freehold.runtime.checks import check_windows
@@ -105,6 +105,7 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
         try:
             report.findings.append(_place(settings))
             await stores.database.open()
+            check_owner(stores.database.features, await stores.database.owner(), service.name)
             report.findings += await stores.database.examine()
             pending = await stores.database.pending()
             detail = f"{len(pending)} are missing, the first is {pending[0]}" if pending else "all are applied"

@@ -82,6 +82,43 @@ class DatabaseConformance:
         assert await harness.first.database.upgrade() == []
         assert await other.database.upgrade() == []
 
+    async def test_a_database_is_marked_with_its_service(self, harness: StoresHarness) -> None:
+        """The first that upgrades it by name owns it, for every instance; another is refused by both names."""
+        database, other = harness.first.database, (await harness.instance()).database
+        assert await database.owner() is None
+        await database.upgrade("orders")
+        assert await other.owner() == "orders"
+        with pytest.raises(ConfigurationError, match="marked as that of 'orders', and this is 'billing'") as caught:
+            await other.upgrade("billing")
+        assert "freehold db mark billing --instead-of orders" in caught.value.hint
+        assert database.features.apart in caught.value.hint
+        assert await other.upgrade("orders") == []
+        assert await other.upgrade() == []
+        assert await database.owner() == "orders"
+
+    async def test_of_services_that_come_at_once_one_owns_it(self, harness: StoresHarness) -> None:
+        """All others are refused; none of two believes that it is its own."""
+        names = [f"service-{number}" for number in range(4)]
+        databases = [(await harness.instance()).database for _ in names]
+        outcomes = await asyncio.gather(
+            *(database.upgrade(name) for database, name in zip(databases, names, strict=True)), return_exceptions=True
+        )
+        owner = await harness.first.database.owner()
+        for name, outcome in zip(names, outcomes, strict=True):
+            assert outcome == [] if name == owner else isinstance(outcome, ConfigurationError)
+
+    async def test_a_renamed_service_is_marked_by_command(self, harness: StoresHarness) -> None:
+        """With the change of whoever asks, and only where the former name is right."""
+        database = harness.first.database
+        await database.upgrade("orders")
+        with pytest.raises(ConfigurationError, match="billing"):
+            async with database.begin() as unit:
+                await database.mark(unit, "sales", instead_of="billing")
+        async with database.begin() as unit:
+            await database.mark(unit, "sales", instead_of="orders")
+        assert await database.owner() == "sales"
+        assert await database.upgrade("sales") == []
+
     async def test_ping_and_open_and_close_may_be_repeated(self, harness: StoresHarness) -> None:
         """What is closed may be opened again."""
         database = (await harness.instance()).database

@@ -17,6 +17,7 @@ from freehold.binding import Stores, open_broker, open_stores
 from freehold.broker import Broker
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
 from freehold.consistency.signing import TokenSigner
+from freehold.database import check_owner
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError
 from freehold.messages import Envelope, check_upcasters
 from freehold.policy import Retry, RetryAfter
@@ -263,10 +264,12 @@ class RunningService:
         return None if role not in self.roles else role in self.loops.running
 
     async def _prepare_schema(self) -> None:
+        database = self.stores.database
         if self.settings.upgrade:
-            await self.stores.database.upgrade()
+            await database.upgrade(self.service.name)
             return
-        pending = await self.stores.database.pending()
+        check_owner(database.features, await database.owner(), self.service.name)
+        pending = await database.pending()
         if pending:
             raise ConfigurationError(
                 f"service '{self.service.name}': {len(pending)} migrations are missing, the first is '{pending[0]}'",

@@ -92,6 +92,10 @@ def prepare(file: FileOptions, prefix: str, partitions: int, limit_seconds: floa
         ) from error
     connection = connect(file, limit_seconds)
     try:
+        if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'freehold_meta'").fetchone():
+            raise ConfigurationError(
+                "the broker's file is the database of a service", hint="give the broker a file of its own"
+            )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA busy_timeout = 0")
         begin(connection, limit_seconds)

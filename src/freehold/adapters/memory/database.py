@@ -17,7 +17,15 @@ from weakref import WeakValueDictionary
 
 from freehold.adapters.memory.state import MemoryData, MemoryStore, MemoryUnit, Table
 from freehold.clock import Clock, SystemClock
-from freehold.database import Database, DatabaseFeatures, DatabaseOptions, Finding, SqlConnection
+from freehold.database import (
+    Database,
+    DatabaseFeatures,
+    DatabaseOptions,
+    Finding,
+    SqlConnection,
+    UnitOfWork,
+    check_owner,
+)
 from freehold.errors import ConfigurationError, DeclarationError, FreeholdError, Unavailable
 from freehold.migrations import Migration
 
@@ -27,7 +35,12 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 FEATURES: Final = DatabaseFeatures(
-    technology="memory", emulation=True, durable=False, concurrent_writers=False, several_processes=False
+    technology="memory",
+    emulation=True,
+    durable=False,
+    concurrent_writers=False,
+    several_processes=False,
+    apart="give each service a name of its own (memory://name)",
 )
 _OWN_STEP: Final = "freehold/001-memory"
 _named: WeakValueDictionary[str, MemoryData] = WeakValueDictionary()
@@ -102,12 +115,27 @@ class MemoryDatabase(Database):
         """There is no driver, so nothing comes from one: what goes wrong here is raised as a typed error at once."""
         return None
 
-    async def upgrade(self) -> list[str]:
-        """Fix the number of partitions, and record the names of the steps; there are no tables to make."""
+    async def upgrade(self, service: str | None = None) -> list[str]:
+        """Fix the number of partitions and the owner, and record the steps; there are no tables to make."""
+        if service is not None:
+            check_owner(FEATURES, self._data.owner, service)
+            self._data.owner = service
         missing = await self.pending()
         self._data.migrations.extend(missing)
         self._data.partitions = self.partitions
         return missing
+
+    async def owner(self) -> str | None:
+        """The first service that upgraded a database of this name."""
+        return self._data.owner
+
+    async def mark(self, unit: UnitOfWork, service: str, *, instead_of: str) -> None:
+        """Change the owner."""
+        if self._data.owner != instead_of:
+            raise ConfigurationError(
+                f"the database is not marked as that of '{instead_of}'", hint="see whose it is with freehold doctor"
+            )
+        self._data.owner = service
 
     async def pending(self) -> list[str]:
         """Names that `upgrade` would record."""

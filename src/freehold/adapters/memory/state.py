@@ -40,6 +40,7 @@ class MemoryData:
     sequence: Iterator[int] = field(default_factory=lambda: count(1))
     migrations: list[str] = field(default_factory=list)
     partitions: int | None = None
+    owner: str | None = None
 
     def committed(self, table: Table[K, V]) -> Mapping[K, V]:
         """The committed rows of a table, as they are now."""

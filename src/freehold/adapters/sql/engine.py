@@ -18,6 +18,7 @@ from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.dialect import Dialect
 from freehold.adapters.sql.migrations import Ledger
 from freehold.adapters.sql.pool import OwnUnit, PooledConnection, uninterrupted
+from freehold.adapters.sql.store import sql_of
 from freehold.adapters.sql.units import Units
 from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
@@ -140,11 +141,19 @@ class EngineDatabase(ABC):
             if self._units is None or not self._units.give_at_once(unit):
                 await uninterrupted(self._give(unit))
 
-    async def upgrade(self) -> list[str]:
+    async def upgrade(self, service: str | None = None) -> list[str]:
         """Apply what is missing, Freehold's own and the service's after it."""
-        applied = await self._ledger.upgrade(self.options.partitions)
+        applied = await self._ledger.upgrade(self.options.partitions, service)
         await self._read_partitions()
         return applied
+
+    async def owner(self) -> str | None:
+        """What `freehold_meta` says."""
+        return await self._ledger.owner()
+
+    async def mark(self, unit: UnitOfWork, service: str, *, instead_of: str) -> None:
+        """Change what `freehold_meta` says."""
+        await self._ledger.mark(sql_of(unit), service, instead_of)
 
     async def pending(self) -> list[str]:
         """Names of what `upgrade` would apply."""

@@ -3,6 +3,10 @@
 Freehold's own steps come first, then the service's. Each is applied in a transaction of its own together with its row
 in `freehold_migration`, under a lock that the transaction holds to its end: of two processes one applies, the other
 finds the row. A step that was applied and has changed since is refused.
+
+`freehold_meta` says what the database was made with, and whose it is. A name is written there once, in the transaction
+that makes the tables or in one like it, under the same lock: of two services that come at once the second finds the
+first, before a step of it is applied.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ from typing import Protocol
 
 from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
+from freehold.database import check_owner
 from freehold.errors import ConfigurationError
 from freehold.migrations import Migration
 
 __all__ = ["Ledger", "MigratedDatabase", "packaged_migrations"]
 
 _OWN, _SERVICE = "freehold", "service"
+_PARTITIONS, _OWNER = "partitions", "service"
 
 
 class MigratedDatabase(SqlDatabase, Protocol):
@@ -71,19 +77,34 @@ class Ledger:
 
     async def partitions(self) -> int | None:
         """How many partitions were written down, None before the first upgrade."""
-        async with self._database.direct() as sql:
-            if not await self._exists(sql, "freehold_meta"):
-                return None
-            rows = await sql.fetch("SELECT value FROM freehold_meta WHERE name = 'partitions'")
-        return int(rows[0][0]) if rows else None
+        stored = (await self._facts()).get(_PARTITIONS)
+        return None if stored is None else int(stored)
 
-    async def upgrade(self, partitions: int) -> list[str]:
+    async def owner(self) -> str | None:
+        """The service that was written down."""
+        return (await self._facts()).get(_OWNER)
+
+    async def mark(self, sql: SqlConnection, service: str, instead_of: str) -> None:
+        """Write down another service."""
+        changed = await sql.execute(
+            "UPDATE freehold_meta SET value = $1 WHERE name = $2 AND value = $3", (service, _OWNER, instead_of)
+        )
+        if changed != 1:
+            raise ConfigurationError(
+                f"the database is not marked as that of '{instead_of}'", hint="see whose it is with freehold doctor"
+            )
+
+    async def upgrade(self, partitions: int, service: str | None = None) -> list[str]:
         """Apply what is missing; returns the labels of what this call applied."""
-        if not await self.pending() and await self.partitions() is not None:
+        facts = await self._facts()
+        if service is not None:
+            check_owner(self._database.features, facts.get(_OWNER), service)
+        if _PARTITIONS in facts and (service is None or _OWNER in facts) and not await self.pending():
             return []
         async with self._database.begin() as unit:
             await self._database.lock_migrations(unit.sql)
-            await self._prepare(unit.sql, partitions)
+            await self._prepare(unit.sql)
+            await self._write_down(unit.sql, partitions, service)
             missing = self._missing(await self._applied(unit.sql))
         return [step.label for step in missing if await self._apply(step)]
 
@@ -101,7 +122,10 @@ class Ledger:
             )
         return True
 
-    async def _prepare(self, sql: SqlConnection, partitions: int) -> None:
+    async def _prepare(self, sql: SqlConnection) -> None:
+        """Make the ledger's own tables where they are missing: a role that may make none is asked for none then."""
+        if await self._exists(sql, "freehold_migration") and await self._exists(sql, "freehold_meta"):
+            return
         time = self._dialect.time_type
         await sql.execute(
             "CREATE TABLE IF NOT EXISTS freehold_migration (owner text NOT NULL, name text NOT NULL,"
@@ -110,10 +134,24 @@ class Ledger:
         await sql.execute(
             "CREATE TABLE IF NOT EXISTS freehold_meta (name text NOT NULL PRIMARY KEY, value text NOT NULL)"
         )
-        await sql.execute(
-            "INSERT INTO freehold_meta (name, value) VALUES ('partitions', $1) ON CONFLICT DO NOTHING",
-            (str(partitions),),
-        )
+
+    async def _write_down(self, sql: SqlConnection, partitions: int, service: str | None) -> None:
+        """What was written down before stays. Raises `ConfigurationError` where that is another service."""
+        facts = {_PARTITIONS: str(partitions)} if service is None else {_PARTITIONS: str(partitions), _OWNER: service}
+        for name, value in facts.items():
+            await sql.execute(
+                "INSERT INTO freehold_meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", (name, value)
+            )
+        if service is not None:
+            check_owner(self._database.features, (await self._read_facts(sql)).get(_OWNER), service)
+
+    async def _facts(self) -> Mapping[str, str]:
+        """What is written down; nothing before the first upgrade."""
+        async with self._database.direct() as sql:
+            return await self._read_facts(sql) if await self._exists(sql, "freehold_meta") else {}
+
+    async def _read_facts(self, sql: SqlConnection) -> Mapping[str, str]:
+        return {str(row[0]): str(row[1]) for row in await sql.fetch("SELECT name, value FROM freehold_meta")}
 
     async def _applied(self, sql: SqlConnection) -> Mapping[tuple[str, str], str]:
         if not await self._exists(sql, "freehold_migration"):

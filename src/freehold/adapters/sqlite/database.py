@@ -44,8 +44,10 @@ FEATURES: Final = DatabaseFeatures(
     concurrent_writers=False,
     several_processes=True,
     byte_order_sql="COLLATE BINARY",
+    apart="SQLite knows no schemas: give each service a file of its own",
 )
 _VERSION_MIN: Final = (3, 35, 0)
+_TABLES_OF_A_BROKER: Final = {"message", "progress", "member", "setting"}
 _SYNCHRONOUS: Final = {"full", "normal", "extra"}
 
 
@@ -175,6 +177,11 @@ class SqliteDatabase(EngineDatabase):
             raise ConfigurationError(
                 f"SQLite {sqlite3.sqlite_version} is older than {'.'.join(map(str, _VERSION_MIN))}",
                 hint="use a Python that is linked against a newer one",
+            )
+        tables = {row[0] for row in await sql.fetch("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if tables >= _TABLES_OF_A_BROKER and "freehold_meta" not in tables:
+            raise ConfigurationError(
+                "the file is that of an embedded broker", hint="give the service's database a file of its own"
             )
         mode = (await sql.fetch("PRAGMA journal_mode = WAL"))[0][0]
         if mode != "wal":
