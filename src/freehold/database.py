@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from freehold.errors import ConfigurationError, FreeholdError
 from freehold.fields import bounded, check, seconds
+from freehold.life import Life
 
 __all__ = [
     "Database",
@@ -119,6 +120,10 @@ class UnitOfWork(Protocol):
     def owned(self) -> bool:
         """Whether Freehold ends the transaction."""
 
+    @property
+    def life(self) -> Life:
+        """Whether it is open, and how it ended. What belongs to a unit of work refuses after its end; see `life`."""
+
 
 class Database(Protocol):
     """One service's database: opened once, shared by everything in the process that serves this service."""
@@ -141,6 +146,10 @@ class Database(Protocol):
 
         Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
         `diagnose` makes of it. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is not known.
+
+        Whatever belongs to it raises `TransactionEnded` once the block has begun to end. Ending it in another way
+        raises `TransactionMisused`, and then the block's end rolls back and raises as well, also where that was caught.
+        Two tasks in one transaction take turns: one statement runs at a time.
         """
 
     def direct(self) -> AbstractAsyncContextManager[SqlConnection]:

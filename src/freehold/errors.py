@@ -25,6 +25,8 @@ __all__ = [
     "NotFound",
     "OperationTimeout",
     "PermissionDenied",
+    "TransactionEnded",
+    "TransactionMisused",
     "Unavailable",
     "UnknownMessage",
 ]
@@ -73,6 +75,19 @@ class DatabaseError(FreeholdError):
 
 class PermissionDenied(DatabaseError):
     """The role of the database connection lacks a right; the text names what it lacks it on."""
+
+
+class TransactionEnded(DatabaseError):
+    """Something that belongs to a transaction was used after its end; the text says how it ended and how long ago.
+
+    What was asked for had no effect.
+    """
+
+
+class TransactionMisused(DatabaseError):
+    """Something was done in a transaction that it cannot keep its promises with: another end than its block's, use from
+    another thread or event loop. It is rolled back when its block ends, also where this error was caught.
+    """
 
 
 class ConcurrencyConflict(FreeholdError):

@@ -141,7 +141,16 @@ class PendingSnapshots:
     @classmethod
     def of(cls, tx: Transaction, store: SnapshotStore) -> PendingSnapshots:
         """Those of this transaction."""
-        return tx.companion(cls, lambda: cls(store), lambda pending: pending.write(tx))
+        return tx.companion(cls, lambda: cls(store), lambda pending: pending.write(tx), left=_nothing_is_lost)
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now, for a savepoint."""
+        kept, unfit = dict(self.kept), set(self.unfit)
+
+        def restore() -> None:
+            self.kept, self.unfit = dict(kept), set(unfit)
+
+        return restore
 
     def kept_version(self, stream: str, kind: str) -> int:
         """The version of what is going to be kept, 0 for nothing."""
@@ -157,3 +166,8 @@ class PendingSnapshots:
                 await self.store.save(tx.unit, self.kept[key])
         self.unfit.clear()
         self.kept.clear()
+
+
+def _nothing_is_lost(_pending: PendingSnapshots) -> bool:
+    """A snapshot that is not written is made at another time."""
+    return False

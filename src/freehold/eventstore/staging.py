@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -52,6 +52,15 @@ class StagedAppends:
         """What a stream is to get so far."""
         staged = self._streams.get(stream)
         return tuple(staged.events) if staged is not None else ()
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now."""
+        kept = [(stream, each.expected, tuple(each.events)) for stream, each in self._streams.items()]
+
+        def restore() -> None:
+            self._streams = {stream: _Staged(expected, list(events)) for stream, expected, events in kept}
+
+        return restore
 
     def take(self) -> Sequence[Append]:
         """Everything, to be written now."""

@@ -298,7 +298,7 @@ class SagaEngine:
         self._session(tx).put(written, entries)
 
     def _session(self, tx: Transaction) -> Session:
-        return tx.companion(self, lambda: Session(self.store, tx.unit), Session.save)
+        return tx.companion(self, lambda: Session(self.store, tx.unit), Session.save, left=Session.has_changes)
 
     def _wake(self, tx: Transaction, turned: Turned) -> None:
         """The runner idles until the next time it knows of; tell it of an earlier one."""

@@ -6,7 +6,7 @@ replies it had, and all of them in one statement each way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -41,6 +41,20 @@ class Session:
         """Have this state and these entries written by the next `save`. `record.version` stays what was loaded."""
         self._records[record.id] = record
         self._journal.setdefault(record.id, []).extend(entries)
+
+    def has_changes(self) -> bool:
+        """Whether something is not written."""
+        return bool(self._journal)
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now, for a savepoint."""
+        records, journal = dict(self._records), {key: list(entries) for key, entries in self._journal.items()}
+
+        def restore() -> None:
+            self._records = dict(records)
+            self._journal = {key: list(entries) for key, entries in journal.items()}
+
+        return restore
 
     async def save(self) -> None:
         """Write what has changed. Raises `ConcurrencyConflict`."""

@@ -164,7 +164,8 @@ class Post:
         async with self.database.begin() as unit:
             transaction = self._seen_by_caller(Transaction(self, unit, cause, correlation_id=correlation_id))
             yield transaction
-            await transaction.flush()
+            if unit.life.doomed is None:
+                await transaction.flush()
         transaction.notify()
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from freehold.broker import Outgoing
 from freehold.consistency.token import NOTHING, Token, outbox_lane
@@ -21,7 +21,47 @@ if TYPE_CHECKING:
     from freehold.transaction.post import Post
     from freehold.transaction.unit import Transaction
 
-__all__ = ["Staged"]
+__all__ = ["Companion", "Remembers", "Staged"]
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A companion's object that a savepoint can take back to what it was."""
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now."""
+
+
+@dataclass(slots=True)
+class Companion:
+    """What a pattern has collected for this transaction, and how it is written."""
+
+    value: Any
+    writer: Callable[[Any], Awaitable[None]]
+    is_left: Callable[[Any], bool] | None = None
+    written: bool = False
+    lasting: bool = False
+
+    @property
+    def left(self) -> bool:
+        """Whether something is not written: what the pattern says, or else whether it was never written."""
+        return self.is_left(self.value) if self.is_left is not None else not self.written
+
+    async def write(self) -> None:
+        """Write it."""
+        self.written = True
+        await self.writer(self.value)
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now, where the pattern's object can be brought back."""
+        written, restore = self.written, self.value.remember() if isinstance(self.value, Remembers) else None
+
+        def restored() -> None:
+            self.written = written
+            if restore is not None:
+                restore()
+
+        return restored
 
 
 @dataclass(slots=True)
@@ -36,12 +76,43 @@ class Staged:
     staged_any: bool = False
     scheduled_any: bool = False
     after_commit: set[Callable[[], None]] = field(default_factory=set)
-    companions: dict[object, tuple[Any, Callable[[Any], Awaitable[None]]]] = field(default_factory=dict)
+    companions: dict[object, Companion] = field(default_factory=dict)
+
+    @property
+    def left(self) -> bool:
+        """Whether something was collected that is not written."""
+        return bool(
+            self.outbox
+            or self.appends
+            or self.scheduled
+            or any(companion.left for companion in self.companions.values())
+        )
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now, for a savepoint: also what was collected before it and written
+        inside it, which the savepoint takes out of the database again.
+        """
+        appends, outbox, scheduled = self.appends.remember(), tuple(self.outbox), tuple(self.scheduled)
+        reached, wakes = self.reached, frozenset(self.after_commit)
+        companions = [(key, companion, companion.remember()) for key, companion in self.companions.items()]
+
+        def restore() -> None:
+            appends()
+            self.outbox[:], self.scheduled[:] = outbox, scheduled
+            self.reached, self.after_commit = reached, set(wakes)
+            lasting = {key: companion for key, companion in self.companions.items() if companion.lasting}
+            self.companions = lasting | {key: companion for key, companion, _ in companions}
+            for _, _, restored in companions:
+                restored()
+
+        return restore
 
     async def flush(self, tx: Transaction, post: Post) -> None:
         """Write what was collected so far: companions, events, messages, schedules."""
-        for companion, write in tuple(self.companions.values()):
-            await write(companion)
+        for writer in tuple(tx.unit.life.writers):
+            await writer.write()
+        for companion in tuple(self.companions.values()):
+            await companion.write()
         if self.appends:
             await self._flush_events(tx, post)
         if self.outbox:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from freehold.consistency.token import NOTHING, Token
@@ -19,19 +19,26 @@ from freehold.messages import Envelope, MessageKind, message_type
 from freehold.messages.values import check_delay, check_id, check_moment
 from freehold.transaction.context import token_witness
 from freehold.transaction.post import Post, outgoing
-from freehold.transaction.staged import Staged
+from freehold.transaction.staged import Companion, Staged
 
 __all__ = ["Transaction"]
 
 C = TypeVar("C")
+_FLUSHES_MAX: Final = 10
+"""How often a flush is repeated for what was collected meanwhile; what is left after that makes the commit refuse."""
 
 
 class Transaction:
     """A unit of work on the service's database. Publish, send and schedule take effect with its commit, or not at all.
 
-    `connection` is the native connection (SQLAlchemy `AsyncConnection` by default). `cause` is the message being
-    handled; messages sent here inherit its correlation id and name it as their cause. Where there is no cause,
-    `correlation_id` is that of what goes on, an HTTP request for one.
+    `connection` is what the database's engine gives the user to write with; `freehold.sqlalchemy` gives it with its
+    type, and sessions. `cause` is the message being handled; messages sent here inherit its correlation id and name it
+    as their cause. Where there is no cause, `correlation_id` is that of what goes on, an HTTP request for one.
+
+    It lives as long as its block. After that, and while it is being committed, everything here raises
+    `TransactionEnded`; `token` can still be read. Tasks that share a transaction may publish at the same time, and
+    their statements take turns; they have to end before the block does. What was collected inside a savepoint that is
+    rolled back is not sent.
     """
 
     __slots__ = ("_post", "_seen", "_staged", "cause", "correlation_id", "unit")
@@ -52,18 +59,22 @@ class Transaction:
         self.correlation_id = cause.correlation_id if cause is not None else correlation_id
         # Found out when it is asked for: most handlers publish nothing.
         self._seen: Token | None = None
+        if staged is None:
+            unit.life.watch(self._staged)
 
     @property
     def connection(self) -> Any:
-        """What the service writes its own tables with."""
+        """What the service writes its own tables with. Raises `TransactionEnded`."""
+        self.unit.life.check()
         return self.unit.native
 
     @property
     def sql(self) -> SqlConnection:
         """The same transaction without SQLAlchemy's layers, for hot paths: statements with `$1` placeholders.
 
-        Raises `DeclarationError` on a database that does not speak SQL.
+        Raises `DeclarationError` on a database that does not speak SQL, `TransactionEnded`.
         """
+        self.unit.life.check()
         found: SqlConnection | None = getattr(self.unit, "sql", None)
         if found is None:
             raise DeclarationError("this database does not speak SQL", hint="use tx.connection")
@@ -120,6 +131,7 @@ class Transaction:
         several calls for one stream go together; what a later call expects counts those of the earlier ones. Raises
         `DeclarationError`, `CodecError`, `ConcurrencyConflict` where two calls contradict each other.
         """
+        self.unit.life.check()
         made = [
             self._post.event(
                 event,
@@ -131,11 +143,13 @@ class Transaction:
             for event in events
         ]
         self._staged.appends.add(stream, made, expected)
+        self.unit.life.check()
 
     def keep(self, stream: str) -> None:
         """Append the event being handled to a stream of this service, as it came: a copy of others' history, which
         read models can be built from anew. Raises `DeclarationError` where no event is being handled.
         """
+        self.unit.life.check()
         cause = self.cause
         if cause is None or cause.kind is not MessageKind.EVENT:
             raise DeclarationError("there is no event to keep", hint="call keep in the handler of an event")
@@ -151,17 +165,20 @@ class Transaction:
             headers=cause.headers,
         )
         self._staged.appends.add(stream, [kept], Expectation.ANY)
+        self.unit.life.check()
 
     def staged_events(self, stream: str) -> Sequence[NewEvent]:
         """Events appended to a stream in this transaction that are not written yet: what a read has to add."""
+        self.unit.life.check()
         return self._staged.appends.of(stream)
 
     @property
     def events(self) -> EventStore:
         """Where this service's events are kept. Give `self.unit` along, to read what this transaction wrote.
 
-        Raises `DeclarationError` where there is none.
+        Raises `DeclarationError` where there is none, `TransactionEnded`.
         """
+        self.unit.life.check()
         if self._post.events is None:
             raise DeclarationError("this service's database has no event store", hint="open it with open_stores")
         return self._post.events
@@ -191,6 +208,7 @@ class Transaction:
 
     def observe(self, token: Token) -> None:
         """Note what the caller has seen: it goes along with everything that is published from here on."""
+        self.unit.life.check()
         self._seen = self._has_seen().merged(token)
 
     def _has_seen(self) -> Token:
@@ -205,7 +223,7 @@ class Transaction:
         """
         check_delay("delay_seconds", delay_seconds)
         envelope = self._envelope(message, key=key)
-        self._staged.scheduled.append((outgoing(envelope), envelope.type, delay_seconds))
+        self._collect(self._staged.scheduled, (outgoing(envelope), envelope.type, delay_seconds))
         return envelope.id
 
     def schedule_at(self, message: object, *, at: datetime, key: str | None = None) -> UUID:
@@ -218,6 +236,7 @@ class Transaction:
     async def cancel(self, message_id: UUID) -> bool:
         """Take a scheduled message back. False when it is on its way already."""
         check_id("message_id", message_id)
+        self.unit.life.check()
         before = len(self._staged.scheduled)
         self._staged.scheduled[:] = [entry for entry in self._staged.scheduled if entry[0].id != message_id]
         if len(self._staged.scheduled) != before:
@@ -226,7 +245,16 @@ class Transaction:
 
     def stage(self, envelope: Envelope) -> None:
         """Stage a finished envelope (replies, replays); the patterns' own entrance."""
-        self._staged.outbox.append(outgoing(envelope))
+        self._collect(self._staged.outbox, outgoing(envelope))
+
+    def _collect(self, into: list[C], what: C) -> None:
+        """Looked at before and after: what another thread collects while the commit begins is refused, or written."""
+        self.unit.life.check()
+        into.append(what)
+        if not self.unit.life.is_open:
+            if what in into:
+                into.remove(what)
+            raise self.unit.life.ended()
 
     def envelope(self, message: object, **overrides: Any) -> Envelope:
         """Make an envelope caused by this transaction's message, with fields replaced; stage it with `stage`."""
@@ -237,6 +265,7 @@ class Transaction:
 
         Raises `DeclarationError` where this service directs no saga.
         """
+        self.unit.life.check()
         if self._post.start_saga is None:
             raise DeclarationError(f"'{self._post.service}' directs no saga", hint="declare it with @service.directs")
         return await self._post.start_saga(self, saga, state, saga_id=saga_id)
@@ -260,23 +289,43 @@ class Transaction:
         )
 
     async def flush(self) -> None:
-        """Write what was staged so far. Called before the commit; repeat calls write only what is new."""
-        await self._staged.flush(self, self._post)
+        """Write what was staged so far. Called before the commit; repeat calls write only what is new.
 
-    def companion(self, key: object, make: Callable[[], C], write: Callable[[C], Awaitable[None]]) -> C:
+        What other tasks of the transaction collect meanwhile is written as well. Raises `TransactionEnded`.
+        """
+        self.unit.life.check()
+        await self._staged.flush(self, self._post)
+        for _ in range(_FLUSHES_MAX):
+            if not (self._staged.left or any(writer.left for writer in self.unit.life.writers)):
+                return
+            await self._staged.flush(self, self._post)
+
+    def companion(
+        self,
+        key: object,
+        make: Callable[[], C],
+        write: Callable[[C], Awaitable[None]],
+        *,
+        left: Callable[[C], bool] | None = None,
+        lasting: bool = False,
+    ) -> C:
         """Return what belongs to this transaction under `key`, made at the first call: a pattern's own collection.
 
-        `write` is called with it at each `flush`, before the messages are staged.
+        `write` is called with it at each `flush`, before the messages are staged; `left` says whether it holds
+        something that is not written. An object with a method `remember` (see `Remembers`) follows savepoints; one that
+        was made inside a savepoint is forgotten with it, unless it is `lasting`.
         """
+        self.unit.life.check()
         if key not in self._staged.companions:
-            self._staged.companions[key] = (make(), write)
-        found: C = self._staged.companions[key][0]
+            self._staged.companions[key] = Companion(make(), write, left, lasting=lasting)
+        found: C = self._staged.companions[key].value
         return found
 
     def after_commit(self, wake: Callable[[], None]) -> None:
         """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or
         an enlisted transaction whose owner calls no `notify`, leaves it out.
         """
+        self.unit.life.check()
         self._staged.after_commit.add(wake)
 
     def notify(self) -> None:

@@ -22,6 +22,7 @@ from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterS
 from freehold.http.store import StoredAnswer
 from freehold.ids import new_id
 from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.life import Life
 from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus
 
 pytestmark = pytest.mark.servers
@@ -52,6 +53,10 @@ class Counted:
     @property
     def owned(self) -> bool:
         return self.unit.owned
+
+    @property
+    def life(self) -> Life:
+        return self.unit.life
 
     @property
     def sql(self) -> SqlConnection:

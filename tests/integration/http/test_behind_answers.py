@@ -97,7 +97,7 @@ async def test_nothing_runs_behind_an_answer_whose_commit_failed(opened: Opener,
         @app.post("/orders")
         async def place(tx: Tx) -> JSONResponse:
             tx.send(Request("a", 1))
-            tx._staged.companions["late"] = (None, conflict)
+            tx.companion("late", lambda: None, conflict)
             return JSONResponse({}, 201, background=BackgroundTask(ran.append, "task"))
 
         async def conflict(_companion: None) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from freehold.binding import Stores, open_stores
 from freehold.conformance.outbox import outgoing
-from freehold.errors import ConfigurationError, DatabaseError
+from freehold.errors import ConfigurationError, TransactionMisused
 
 Opener = Callable[[str], AbstractAsyncContextManager[tuple[Any, Callable[[], Any], Callable[[], Any]]]]
 """Gives what is enlisted, and the user's commit and rollback."""
@@ -186,7 +186,7 @@ async def test_the_own_connection_can_be_joined_again(on_sqlite: tuple[str, Stor
 
 async def test_ending_our_transaction_inside_its_block_is_an_error(on_sqlite: tuple[str, Stores]) -> None:
     _, stores = on_sqlite
-    with pytest.raises(DatabaseError, match="ended inside"):
+    with pytest.raises(TransactionMisused, match=r"commit\(\)"):
         async with stores.database.begin() as unit:
             await unit.native.exec_driver_sql("SELECT 1")
             await unit.native.commit()

@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, cast
 
 from freehold.database import UnitOfWork
-from freehold.errors import ConfigurationError, DatabaseError
+from freehold.errors import ConfigurationError
+from freehold.life import Life, LifeState
 
 __all__ = ["MemoryData", "MemoryStore", "MemoryUnit", "Rows", "Table", "memory_unit"]
 
@@ -98,7 +99,7 @@ class MemoryUnit(UnitOfWork):
     def __init__(self, data: MemoryData, *, owned: bool = True) -> None:
         self._data = data
         self._rows: dict[str, Rows[Any, Any]] = {}
-        self._ended = False
+        self._life = Life()
         self._owned = owned
         self._native = MemoryStore(self)
 
@@ -113,9 +114,14 @@ class MemoryUnit(UnitOfWork):
         return self._owned
 
     @property
+    def life(self) -> Life:
+        """Whether it is open, and how it ended."""
+        return self._life
+
+    @property
     def ended(self) -> bool:
         """Whether it was committed or rolled back."""
-        return self._ended
+        return not self.life.is_open
 
     def belongs_to(self, data: MemoryData) -> bool:
         """Whether this is a transaction on that database."""
@@ -126,23 +132,22 @@ class MemoryUnit(UnitOfWork):
         return next(self._data.sequence)
 
     def rows(self, table: Table[K, V]) -> Rows[K, V]:
-        """A table as this transaction sees it. Raises `DatabaseError` when the transaction has ended."""
-        if self._ended:
-            raise DatabaseError("the transaction has ended", hint="use it inside its `async with` block only")
+        """A table as this transaction sees it. Raises `TransactionEnded` when the transaction has ended."""
+        self.life.check()
         if table.name not in self._rows:
             self._rows[table.name] = Rows(self._data.committed(table))
         return self._rows[table.name]
 
     def commit(self) -> None:
-        """Apply every change at once, and end."""
-        if not self._ended:
-            for name, rows in self._rows.items():
-                rows.apply(self._data.tables.setdefault(name, {}))
-        self._ended = True
+        """Apply every change at once, and end. Raises `TransactionMisused` where it must be rolled back."""
+        self.life.seal()
+        for name, rows in self._rows.items():
+            rows.apply(self._data.tables.setdefault(name, {}))
+        self.life.end(LifeState.COMMITTED)
 
     def roll_back(self) -> None:
         """Forget every change, and end. Nothing happens where it has ended already."""
-        self._ended = True
+        self.life.end(LifeState.ROLLED_BACK)
 
 
 class MemoryStore(MutableMapping[Any, Any]):

@@ -15,6 +15,7 @@ import asyncpg
 
 from freehold.adapters.postgres.errors import TRY_AGAIN, never_carried_out, unreachable
 from freehold.adapters.sql.connection import Row
+from freehold.adapters.sql.guard import ended_inside
 from freehold.database import DatabaseOptions
 from freehold.errors import DatabaseError, FreeholdError, OperationTimeout, Unavailable
 
@@ -22,6 +23,7 @@ __all__ = ["AsyncpgConnection", "PooledAsyncpg", "PsycopgConnection", "Statement
 
 _GRACE_SECONDS = 3.0
 _ROLLBACK_SECONDS = 3.0
+_BEGAN = "SELECT transaction_timestamp()"
 
 
 def time_limits(options: DatabaseOptions) -> dict[str, str]:
@@ -90,6 +92,16 @@ class PooledAsyncpg(AsyncpgConnection):
         self._begin_seconds = options.connect_timeout_seconds
         self._usual_seconds = self._seconds
         self._suspect = False
+        self._began: object = None
+
+    @property
+    def driver(self) -> asyncpg.Connection[Any]:
+        """Asyncpg's connection."""
+        return self._driver
+
+    def is_in_transaction(self) -> bool:
+        """Whether the transaction is still there; a connection that was lost is none that ended it."""
+        return self._driver.is_closed() or self._driver.is_in_transaction()
 
     @property
     def broken(self) -> bool:
@@ -103,6 +115,7 @@ class PooledAsyncpg(AsyncpgConnection):
     async def begin(self) -> None:
         """BEGIN and the time limits, in one round trip."""
         self._seconds = self._usual_seconds
+        self._began = None
         try:
             await self._driver.execute(self._begin, timeout=self._begin_seconds)
         except asyncio.CancelledError:
@@ -115,10 +128,8 @@ class PooledAsyncpg(AsyncpgConnection):
         """COMMIT, and see that it was one: a failed transaction answers COMMIT with ROLLBACK."""
         if self._driver.is_closed():
             raise _lost_before_commit()
-        if not self._driver.is_in_transaction():
-            raise DatabaseError(
-                "the transaction was ended inside its block", hint="leave commit and rollback to the block's end"
-            )
+        if not self._driver.is_in_transaction() or not await self._is_the_same():
+            raise ended_inside()
         try:
             status = await self._driver.execute("COMMIT", timeout=self._seconds)
         except Exception as error:
@@ -135,6 +146,20 @@ class PooledAsyncpg(AsyncpgConnection):
                 "the transaction had failed before its end, and was rolled back",
                 hint="an error of the database was caught inside the block; use a savepoint around such a statement",
             )
+
+    async def remember(self) -> None:
+        """Ask when the transaction began: another one, begun later on the same connection, began at another time."""
+        self._began = (await self.fetch(_BEGAN))[0][0]
+
+    async def _is_the_same(self) -> bool:
+        if self._began is None:
+            return True
+        try:
+            return bool((await self._driver.fetchval(_BEGAN, timeout=self._seconds)) == self._began)
+        except asyncpg.InFailedSQLTransactionError:
+            return True
+        except Exception as error:
+            raise self._diagnosed(error) from error
 
     async def rollback(self) -> None:
         """ROLLBACK; where it cannot be sent the connection is cut, which rolls back as well."""

@@ -23,6 +23,7 @@ from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.engine import EngineDatabase
 from freehold.adapters.sql.enlist import enlist_alchemy
+from freehold.adapters.sql.guard import GuardedSql
 from freehold.adapters.sql.migrations import packaged_migrations
 from freehold.adapters.sql.pool import ForeignUnit, PooledConnection
 from freehold.clock import Clock
@@ -118,7 +119,7 @@ class PostgresDatabase(EngineDatabase):
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Take the advisory lock; DDL waits no longer than others do, but may run longer."""
-        if isinstance(sql, PooledAsyncpg):
+        if isinstance(sql, GuardedSql):
             sql.allow(_MIGRATION_SECONDS)
         await sql.execute(f"SET LOCAL statement_timeout = {_MIGRATION_SECONDS * 1000}")
         await sql.execute(f"SET LOCAL lock_timeout = {_MIGRATION_SECONDS * 1000}")

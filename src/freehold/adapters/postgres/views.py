@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from freehold.adapters.postgres.connection import PooledAsyncpg
 from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.guard import GuardedSql
 from freehold.adapters.sql.views import SqlViewStore
 from freehold.errors import ConfigurationError
 from freehold.projection.views import MaterializedView
@@ -25,7 +25,7 @@ class PostgresViewStore(SqlViewStore):
     emulated: ClassVar[bool] = False
 
     async def _allow(self, sql: SqlConnection, seconds: float) -> None:
-        if isinstance(sql, PooledAsyncpg):
+        if isinstance(sql, GuardedSql):
             sql.allow(seconds)
         await sql.execute(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")
 

@@ -16,15 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.guard import Guard, GuardedSql
 from freehold.adapters.sql.migrations import Ledger
-from freehold.adapters.sql.pool import OwnUnit, PooledConnection, uninterrupted
+from freehold.adapters.sql.pool import OwnUnit, Pooled, PooledConnection, uninterrupted
 from freehold.adapters.sql.store import sql_of
 from freehold.adapters.sql.units import Units
 from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
-from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
+from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, TransactionMisused, Unavailable
+from freehold.life import Life, LifeState
 from freehold.migrations import Migration
 
 __all__ = ["EngineDatabase"]
+
+_GRACE_SECONDS = 5.0
 
 
 class EngineDatabase(ABC):
@@ -119,11 +123,12 @@ class EngineDatabase(ABC):
     async def begin(self) -> AsyncIterator[OwnUnit]:
         """Open a transaction: what `Database.begin` says."""
         async with self._writing():
-            unit = await self._begin()
+            unit = OwnUnit(await self._begin())
             try:
                 yield unit
+                unit.life.seal()
             except BaseException as error:
-                await uninterrupted(self._roll_back(unit))
+                await uninterrupted(self._take_back(unit))
                 known = self.diagnose(error)
                 if known is None or known is error:
                     raise
@@ -134,12 +139,17 @@ class EngineDatabase(ABC):
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[SqlConnection]:
         """A connection on which each statement commits by itself."""
-        unit = await self._check_out()
+        pooled = await self._check_out()
+        life = Life("the direct connection")
+        guard = Guard(life)
         try:
-            yield self._autocommitting(unit.sql)
+            yield GuardedSql(guard, self._autocommitting(pooled.sql))
         finally:
-            if self._units is None or not self._units.give_at_once(unit):
-                await uninterrupted(self._give(unit))
+            life.end(LifeState.CLOSED)
+            if guard.busy:
+                await uninterrupted(guard.settle(self._settle_seconds))
+            if self._units is None or not self._units.give_at_once(pooled):
+                await uninterrupted(self._give(pooled))
 
     async def upgrade(self, service: str | None = None) -> list[str]:
         """Apply what is missing, Freehold's own and the service's after it."""
@@ -175,24 +185,24 @@ class EngineDatabase(ABC):
         stored = await self._ledger.partitions()
         self._partitions = self.options.partitions if stored is None else stored
 
-    async def _check_out(self) -> OwnUnit:
+    async def _check_out(self) -> Pooled:
         """Take a connection; those that died are replaced."""
         if self._units is None:
             raise ConfigurationError("the database is not open", hint="await database.open() first")
         return await self._units.take()
 
-    async def _give(self, unit: OwnUnit) -> None:
+    async def _give(self, pooled: Pooled) -> None:
         if self._units is None:
-            await unit.give_back()
+            await pooled.give_back()
         else:
-            await self._units.give(unit)
+            await self._units.give(pooled)
 
-    async def _connect(self) -> OwnUnit:
+    async def _connect(self) -> Pooled:
         if self._engine is None:
             raise ConfigurationError("the database is not open", hint="await database.open() first")
         try:
-            native: AsyncConnection = await self._engine.connect()
-            raw = await native.get_raw_connection()
+            holder: AsyncConnection = await self._engine.connect()
+            raw = await holder.get_raw_connection()
         except (OSError, TimeoutError) as error:
             raise Unavailable(f"no connection to the database ({type(error).__name__})") from error
         except Exception as error:
@@ -203,34 +213,50 @@ class EngineDatabase(ABC):
                 # It was right when the database was opened: a password that is being rotated, a database restored.
                 known = Unavailable(f"no connection to the database: {known.message}", hint=known.hint)
             raise known from error
-        return OwnUnit(native, self._pooled(raw.driver_connection), time.monotonic())
+        return Pooled(holder, self._pooled(raw.driver_connection), time.monotonic())
 
-    async def _begin(self) -> OwnUnit:
+    async def _begin(self) -> Pooled:
         """Begin on a connection that lives: BEGIN has no effect, so it may be tried again on another."""
         for _ in range(self.options.pool_size + 1):
-            unit = await self._check_out()
+            pooled = await self._check_out()
             try:
-                await unit.sql.begin()
+                await pooled.sql.begin()
             except BaseException as error:
-                lost = unit.sql.broken and isinstance(error, Unavailable) and not isinstance(error, OperationTimeout)
-                await uninterrupted(self._roll_back(unit))
+                lost = pooled.sql.broken and isinstance(error, Unavailable) and not isinstance(error, OperationTimeout)
+                await uninterrupted(self._roll_back(pooled))
                 if not lost:
                     raise
             else:
-                return unit
+                return pooled
         raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
 
     async def _commit(self, unit: OwnUnit) -> None:
+        how = LifeState.COMMITTED
         try:
-            await unit.sql.commit()
-        except BaseException:
-            await unit.sql.rollback()
+            if unit.guard.busy:
+                await unit.guard.settle(self._settle_seconds)
+            await unit.pooled.sql.commit()
+        except BaseException as error:
+            how = LifeState.UNKNOWN if isinstance(error, Unavailable | TransactionMisused) else LifeState.ROLLED_BACK
+            await unit.pooled.sql.rollback()
             raise
         finally:
-            await self._give(unit)
+            unit.life.end(how)
+            await self._give(unit.pooled)
 
-    async def _roll_back(self, unit: OwnUnit) -> None:
+    async def _take_back(self, unit: OwnUnit) -> None:
+        unit.life.end(LifeState.ROLLED_BACK)
+        if unit.guard.busy:
+            await unit.guard.settle(self._settle_seconds)
+        await self._roll_back(unit.pooled)
+
+    async def _roll_back(self, pooled: Pooled) -> None:
         try:
-            await unit.sql.rollback()
+            await pooled.sql.rollback()
         finally:
-            await self._give(unit)
+            await self._give(pooled)
+
+    @property
+    def _settle_seconds(self) -> float:
+        """How long a statement that another task has begun may still run."""
+        return self.options.statement_timeout_seconds + _GRACE_SECONDS

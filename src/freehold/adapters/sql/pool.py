@@ -1,23 +1,32 @@
-"""A connection of our own pool: statements, and the transaction around them. Imports the ports and the foundation.
+"""A connection of our own pool: statements, and the transaction around them. Imports the ports and its siblings.
 
 SQLAlchemy's pool keeps the connections, so that the user's `AsyncConnection` and Freehold's statements share one driver
 connection and one transaction. The transaction is ours: SQLAlchemy is in autocommit mode and begins and ends nothing.
+What a transaction works with is made for it, and refuses after its end: see `guard` and `lent`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Session
 
 from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.driver import DriverProxy
+from freehold.adapters.sql.guard import Guard, GuardedSql
+from freehold.adapters.sql.lent import UnitHandle, lend
+from freehold.adapters.sql.sessions import JoinedSessions, listen
+from freehold.errors import TransactionEnded
+from freehold.life import Life, LifeState
 
-__all__ = ["ForeignUnit", "OwnUnit", "PooledConnection", "uninterrupted"]
+__all__ = ["ForeignUnit", "OwnUnit", "Pooled", "PooledConnection", "uninterrupted"]
 
 T = TypeVar("T")
+listen()
 
 
 class PooledConnection(SqlConnection, Protocol):
@@ -27,11 +36,20 @@ class PooledConnection(SqlConnection, Protocol):
     def broken(self) -> bool:
         """True where it must not be used again: closed, or in an unknown state."""
 
+    @property
+    def driver(self) -> Any:
+        """The driver's own connection."""
+
+    def is_in_transaction(self) -> bool:
+        """Whether the transaction is still there, as far as is known without asking."""
+
     async def begin(self) -> None:
         """Begin a transaction. Raises `Unavailable`."""
 
     async def commit(self) -> None:
-        """Commit. Raises `Unavailable` where the answer is lost, `DatabaseError` where nothing was committed."""
+        """Commit. Raises `Unavailable` where the answer is lost, `DatabaseError` where nothing was committed, and
+        `TransactionMisused` where the transaction that was begun is not there any more.
+        """
 
     async def rollback(self) -> None:
         """Roll back; never raises: where it cannot be done the connection is `broken`, and the engine rolls back."""
@@ -39,31 +57,112 @@ class PooledConnection(SqlConnection, Protocol):
     async def abort(self) -> None:
         """Cut the connection off without asking the other side."""
 
+    async def remember(self) -> None:
+        """Note which transaction this is: the commit sees whether it is still the same."""
 
-@dataclass(frozen=True, slots=True)
-class OwnUnit:
-    """A unit of work that Freehold ends. `since` is when it was connected, by the monotonic clock."""
 
-    native: AsyncConnection
+@dataclass(slots=True)
+class Pooled:
+    """A connection that is kept between transactions. `holder` keeps it checked out of SQLAlchemy's pool; `since` is
+    when it was connected, by the monotonic clock; one that is `spent` is not used again.
+    """
+
+    holder: AsyncConnection
     sql: PooledConnection
     since: float
-    owned: bool = True
+    spent: bool = False
 
     async def give_back(self) -> None:
         """Return the connection to the pool, or drop it where it is broken."""
-        if self.sql.broken:
+        if self.sql.broken or self.spent:
             await self.sql.abort()
-            await self.native.invalidate()
-        await self.native.close()
+            await self.holder.invalidate()
+        await self.holder.close()
+
+
+class OwnUnit:
+    """A unit of work that Freehold ends. What it gives out belongs to it alone, and refuses after its end."""
+
+    __slots__ = ("_native", "_sessions", "guard", "life", "pooled", "sql")
+
+    owned = True
+
+    def __init__(self, pooled: Pooled) -> None:
+        self.pooled = pooled
+        self.life = Life()
+        self.guard = Guard(self.life, pooled.sql.is_in_transaction)
+        self.sql = GuardedSql(self.guard, pooled.sql)
+        self._native: UnitHandle | None = None
+        self._sessions: JoinedSessions | None = None
+
+    @property
+    def native(self) -> AsyncConnection:
+        """SQLAlchemy's connection, made when it is first asked for. Raises `TransactionEnded`."""
+        self.life.check()
+        if self._native is None:
+            self._native = lend(self)
+        return self._native
+
+    @property
+    def holder(self) -> AsyncConnection:
+        """What keeps the connection checked out of SQLAlchemy's pool."""
+        return self.pooled.holder
+
+    @property
+    def driver(self) -> Any:
+        """The driver's connection as users are given it. Raises `TransactionEnded`."""
+        self.life.check()
+        self.pooled.spent = self.guard.watched = True
+        return DriverProxy(self.pooled.sql.driver, self.guard, self.sql)
+
+    def join(self, session: Session) -> None:
+        """Have a session flushed before the commit."""
+        if self._sessions is None:
+            self._sessions = JoinedSessions()
+            self.life.add_writer(self._sessions)
+        self._sessions.join(session)
+
+    async def hand_out(self) -> None:
+        """Note which transaction this is, before a driver object is in the hands of the user."""
+        if not self.pooled.spent:
+            self.pooled.spent = self.guard.watched = True
+            await self.pooled.sql.remember()
+
+
+class _ForeignLife(Life):
+    """The life of a transaction that the user ends, as far as it can be seen."""
+
+    __slots__ = ("_seen_open",)
+
+    def __init__(self, seen_open: Callable[[], bool]) -> None:
+        super().__init__("the enlisted transaction")
+        self._seen_open = seen_open
+
+    def check(self) -> None:
+        """Raise `TransactionEnded` where its owner has ended it."""
+        if self.state is LifeState.OPEN and not self._seen_open():
+            self.end(LifeState.BY_OWNER)
+        super().check()
+
+    def ended(self) -> TransactionEnded:
+        """The owner's commit or rollback is not told apart."""
+        return TransactionEnded(
+            "the enlisted transaction was ended by its owner", hint="enlist the next transaction anew"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignUnit:
-    """A unit of work that the user ends."""
+    """A unit of work that the user ends. `seen_open` says whether it is still the one that was joined."""
 
     native: Any
     sql: SqlConnection
+    seen_open: Callable[[], bool] = field(default=lambda: True)
     owned: bool = False
+    life: Life = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "life", _ForeignLife(self.seen_open))
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from freehold.adapters.sql.pool import OwnUnit, uninterrupted
+from freehold.adapters.sql.pool import Pooled, uninterrupted
 from freehold.errors import Unavailable
 
 __all__ = ["Units"]
@@ -20,63 +20,61 @@ _KEPT_SECONDS_MAX: Final = 600.0
 
 
 class Units:
-    """Units of work that nobody uses just now, and how many are in use. `connect` makes one more."""
+    """Connections that nobody uses just now, and how many are in use. `connect` makes one more."""
 
-    def __init__(self, connect: Callable[[], Awaitable[OwnUnit]], size: int, timeout_seconds: float) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Pooled]], size: int, timeout_seconds: float) -> None:
         self._connect = connect
         self._size = size
         self._timeout_seconds = timeout_seconds
         self._places = asyncio.Semaphore(size)
-        self._idle: list[OwnUnit] = []
+        self._idle: list[Pooled] = []
 
-    async def take(self) -> OwnUnit:
-        """Return a unit that seems alive. Raises `Unavailable` when none becomes free in time."""
+    async def take(self) -> Pooled:
+        """Return a connection that seems alive. Raises `Unavailable` when none becomes free in time."""
         await self._take_place()
         try:
             while self._idle:
-                unit = self._idle.pop()
-                if _is_clean(unit):
-                    return unit
-                await uninterrupted(unit.give_back())
+                pooled = self._idle.pop()
+                if _is_clean(pooled):
+                    return pooled
+                await uninterrupted(pooled.give_back())
             for _ in range(self._size + 1):
-                unit = await self._connect()
-                if not unit.sql.broken:
-                    return unit
-                await uninterrupted(unit.give_back())
+                pooled = await self._connect()
+                if not pooled.sql.broken:
+                    return pooled
+                await uninterrupted(pooled.give_back())
         except BaseException:
             self._places.release()
             raise
         self._places.release()
         raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
 
-    def give_at_once(self, unit: OwnUnit) -> bool:
-        """Take a unit back of which nothing is left open; false where `give` has to see to it.
+    def give_at_once(self, pooled: Pooled) -> bool:
+        """Take a connection back of which nothing is left open; false where `give` has to see to it.
 
         Nobody can be cancelled in here, which spares the task that seeing it through would take.
         """
-        if unit.native.in_transaction() or not _is_clean(unit):
+        if not _is_clean(pooled):
             return False
-        self._idle.append(unit)
+        self._idle.append(pooled)
         self._places.release()
         return True
 
-    async def give(self, unit: OwnUnit) -> None:
-        """Take a unit back. What the user's side of it left open is ended."""
+    async def give(self, pooled: Pooled) -> None:
+        """Take a connection back."""
         try:
-            if unit.native.in_transaction() and not unit.native.closed:
-                await unit.native.rollback()
-            if _is_clean(unit):
-                self._idle.append(unit)
+            if _is_clean(pooled):
+                self._idle.append(pooled)
             else:
-                await unit.give_back()
+                await pooled.give_back()
         finally:
             self._places.release()
 
     async def close(self) -> None:
         """Give the idle ones back to SQLAlchemy."""
         idle, self._idle = self._idle, []
-        for unit in idle:
-            await unit.give_back()
+        for pooled in idle:
+            await pooled.give_back()
 
     async def _take_place(self) -> None:
         if not self._places.locked():
@@ -92,6 +90,6 @@ class Units:
             ) from error
 
 
-def _is_clean(unit: OwnUnit) -> bool:
-    old = time.monotonic() - unit.since > _KEPT_SECONDS_MAX
-    return not (old or unit.sql.broken or unit.native.closed or unit.native.invalidated)
+def _is_clean(pooled: Pooled) -> bool:
+    old = time.monotonic() - pooled.since > _KEPT_SECONDS_MAX
+    return not (old or pooled.spent or pooled.sql.broken or pooled.holder.closed or pooled.holder.invalidated)

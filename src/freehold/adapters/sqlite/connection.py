@@ -16,7 +16,9 @@ from typing import TypeVar
 import aiosqlite
 
 from freehold.adapters.sql.connection import Row
+from freehold.adapters.sql.control import Verb, controls
 from freehold.adapters.sql.enlist import question_marks
+from freehold.adapters.sql.guard import ended_inside
 from freehold.adapters.sql.pool import PooledConnection
 from freehold.adapters.sqlite.errors import diagnose
 from freehold.adapters.sqlite.inline import InlineConnection
@@ -70,11 +72,21 @@ class PooledAiosqlite(AiosqliteConnection):
         self._lock_seconds = options.lock_timeout_seconds
         self._usual_seconds = options.statement_timeout_seconds
         self._suspect = False
+        self._traced: list[str] | None = None
 
     @property
     def broken(self) -> bool:
         """Closed, or left in a transaction."""
         return self._suspect or self._in_transaction(closed=True)
+
+    @property
+    def driver(self) -> aiosqlite.Connection:
+        """Aiosqlite's connection."""
+        return self._driver
+
+    def is_in_transaction(self) -> bool:
+        """Whether the transaction is still there."""
+        return self._in_transaction(closed=True)
 
     def allow(self, seconds: float) -> None:
         """Give the rest of this transaction another time limit. What runs longer than others runs in the connection's
@@ -98,17 +110,29 @@ class PooledAiosqlite(AiosqliteConnection):
             ) from error
 
     async def commit(self) -> None:
-        """COMMIT, and see that there is something to commit."""
+        """COMMIT, and see that there is something to commit: the transaction that was begun."""
         self._inline.inline = False
-        if not self._in_transaction():
-            raise DatabaseError(
-                "the transaction was ended inside its block", hint="leave commit and rollback to the block's end"
-            )
+        traced = self._stop_tracing()
+        if not self._in_transaction() or any(each.verb is Verb.ENDS for sql in traced for each in controls(sql)):
+            raise ended_inside()
         await self.execute("COMMIT")
+
+    async def remember(self) -> None:
+        """Have SQLite tell of every statement from now on, whoever sends it."""
+        self._traced = []
+        await self._driver.set_trace_callback(self._traced.append)
+
+    def _stop_tracing(self) -> Sequence[str]:
+        traced, self._traced = self._traced, None
+        if traced is None:
+            return ()
+        self._inline.watch_no_statements()
+        return traced
 
     async def rollback(self) -> None:
         """ROLLBACK, after whatever still runs in the connection's thread."""
         self._inline.inline = False
+        self._stop_tracing()
         try:
             await self._driver.rollback()
         except (sqlite3.Error, ValueError):

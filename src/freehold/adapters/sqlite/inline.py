@@ -65,6 +65,10 @@ class InlineConnection(aiosqlite.Connection):
         """Have SQLite look at the time every so many steps of its machine."""
         self._conn.set_progress_handler(self._overdue, _STEPS_BETWEEN_LOOKS)
 
+    def watch_no_statements(self) -> None:
+        """Have SQLite tell no more of statements."""
+        self._conn.set_trace_callback(None)
+
     def _overdue(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.guard import GuardedSql
 from freehold.adapters.sql.views import SqlViewStore
-from freehold.adapters.sqlite.connection import PooledAiosqlite
 from freehold.errors import ConfigurationError
 from freehold.projection.views import MaterializedView
 
@@ -22,7 +22,7 @@ class SqliteViewStore(SqlViewStore):
     emulated: ClassVar[bool] = True
 
     async def _allow(self, sql: SqlConnection, seconds: float) -> None:
-        if isinstance(sql, PooledAiosqlite):
+        if isinstance(sql, GuardedSql):
             sql.allow(seconds)
 
     async def _build(self, sql: SqlConnection, view: MaterializedView, *, known: bool) -> None:

@@ -26,11 +26,13 @@ from freehold.conformance.replays import ReplayStoreConformance as Replays
 from freehold.conformance.saga import SagaStoreConformance as Saga
 from freehold.conformance.schedule import ScheduleStoreConformance as Schedule
 from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
+from freehold.conformance.transaction import TransactionConformance as Transactions
 
 __all__ = ["GUARANTEES", "SUITES", "Guarantee"]
 
 SUITES: Final[dict[str, type[Any]]] = {
     "Database": Database,
+    "Transactions": Transactions,
     "Outbox": Outbox,
     "Inbox and retries": Inbox,
     "Dead letters": DeadLetters,
@@ -51,6 +53,7 @@ SUITES: Final[dict[str, type[Any]]] = {
 
 GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *ground.DATABASE,
+    *ground.TRANSACTIONS,
     *messages.OUTBOX,
     *messages.PROGRESS,
     *messages.INBOX,

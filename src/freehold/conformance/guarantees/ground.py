@@ -12,8 +12,9 @@ from freehold.conformance.database import DatabaseConformance as Database
 from freehold.conformance.guarantees.guarantee import Guarantee
 from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
 from freehold.conformance.leases import LeaseStoreConformance as Leases
+from freehold.conformance.transaction import TransactionConformance as Transactions
 
-__all__ = ["AUDIT", "DATABASE", "IDEMPOTENCY", "LEASES"]
+__all__ = ["AUDIT", "DATABASE", "IDEMPOTENCY", "LEASES", "TRANSACTIONS"]
 
 DATABASE: Final = (
     Guarantee(
@@ -30,6 +31,34 @@ DATABASE: Final = (
     ),
     Guarantee("A migration is applied once.", (Database.test_upgrade_is_done_once,)),
     Guarantee("Only a transaction that can be joined is joined.", (Database.test_what_cannot_be_joined_is_refused,)),
+)
+
+TRANSACTIONS: Final = (
+    Guarantee(
+        "What belongs to a transaction refuses after its end, and reaches no other one.",
+        (
+            Transactions.test_nothing_is_collected_after_the_end,
+            Transactions.test_nothing_is_written_after_the_end,
+            Transactions.test_a_view_of_another_message_ends_with_it,
+            Transactions.test_a_thread_may_publish,
+            Transactions.test_the_token_is_read_after_the_end,
+        ),
+    ),
+    Guarantee(
+        "What was collected is committed with the transaction, or the commit refuses.",
+        (
+            Transactions.test_what_was_collected_after_the_last_flush_makes_the_commit_refuse,
+            Transactions.test_what_another_task_collects_is_committed_or_refused,
+        ),
+    ),
+    Guarantee(
+        "The statements of two tasks in one transaction take turns.",
+        (Transactions.test_two_tasks_publish_in_one_transaction,),
+    ),
+    Guarantee(
+        "A transaction that was misused is rolled back at its end, which raises.",
+        (Transactions.test_what_is_doomed_is_rolled_back_at_the_end,),
+    ),
 )
 
 LEASES: Final = (

@@ -1,0 +1,142 @@
+"""Statements that begin or end transactions and savepoints, found in their text. Imports the standard library only.
+
+The text of one call may hold several statements, comments, quoted strings with semicolons, and bodies of triggers and
+functions, whose BEGIN and END are no transaction's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+__all__ = ["Control", "Verb", "controls"]
+
+_CACHED_CHARACTERS_MAX: Final = 4096
+
+_TOKEN: Final = re.compile(
+    r"""
+    (?P<skip>\s+|--[^\n]*|/\*)
+  | (?P<end>;)
+  | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z))
+  | (?P<string>'(?:[^']|'')*(?:'|\Z))
+  | (?P<dollar>\$(?:[A-Za-z_\x80-\uffff][\w]*)?\$)
+  | (?P<quoted>"(?:[^"]|"")*(?:"|\Z)|`[^`]*(?:`|\Z)|\[[^\]]*(?:\]|\Z))
+  | (?P<word>[^\W\d][\w$]*)
+  | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_SUSPECT: Final = re.compile(r"\b(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
+_ENDS: Final = frozenset({"BEGIN", "COMMIT", "END", "ABORT"})
+_BODIES: Final = frozenset({"TRIGGER", "FUNCTION", "PROCEDURE"})
+
+
+class Verb(StrEnum):
+    """What a statement does to transactions."""
+
+    ENDS = "ends"
+    SAVEPOINT = "savepoint"
+    ROLLBACK_TO = "rollback to"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One such statement: its first words for people, and the savepoint that it names."""
+
+    verb: Verb
+    words: str
+    savepoint: str = ""
+
+
+def controls(sql: str) -> tuple[Control, ...]:
+    """What the statements in a text do to transactions, in order; most do nothing."""
+    return _cached(sql) if len(sql) <= _CACHED_CHARACTERS_MAX else _found(sql)
+
+
+@lru_cache(maxsize=2048)
+def _cached(sql: str) -> tuple[Control, ...]:
+    return _found(sql)
+
+
+def _found(sql: str) -> tuple[Control, ...]:
+    if _SUSPECT.search(sql) is None:
+        return ()
+    return tuple(found for words in _statements(sql) if (found := _control(words)) is not None)
+
+
+def _statements(sql: str) -> list[list[str]]:
+    """The words that each statement begins with: names in quotes keep them, everything else is upper case."""
+    statements: list[list[str]] = []
+    words: list[str] = []
+    depth, place, length = 0, 0, len(sql)
+    while place < length:
+        match = _TOKEN.match(sql, place)
+        if match is None:  # pragma: no cover - the last alternative takes anything
+            break
+        place = match.end()
+        kind, text = match.lastgroup, match.group()
+        if text == "/*":
+            place = _after_comment(sql, place)
+        elif kind == "dollar":
+            closing = sql.find(text, place)
+            place = length if closing < 0 else closing + len(text)
+            words.append("'")
+        elif kind == "end" and depth == 0:
+            statements.append(words)
+            words = []
+        elif kind != "skip":
+            word = text if kind == "quoted" else text.upper()
+            if _has_body(words):
+                depth = max(0, depth + (word in {"BEGIN", "CASE"}) - (word == "END"))
+            words.append(word)
+    statements.append(words)
+    return statements
+
+
+def _has_body(words: list[str]) -> bool:
+    return bool(words) and words[0] == "CREATE" and not _BODIES.isdisjoint(words[1:6])
+
+
+def _after_comment(sql: str, place: int) -> int:
+    """Comments lie in each other on PostgreSQL. On SQLite they do not, and end earlier than is thought here only where
+    one is written for the purpose.
+    """
+    depth = 1
+    for match in re.compile(r"/\*|\*/").finditer(sql, place):
+        depth += 1 if match.group() == "/*" else -1
+        if depth == 0:
+            return match.end()
+    return len(sql)
+
+
+def _control(words: list[str]) -> Control | None:
+    first, second = (*words, "", "")[:2]
+    match first:
+        case "ROLLBACK":
+            rest = words[2:] if second in {"WORK", "TRANSACTION"} else words[1:]
+            if rest[:1] != ["TO"]:
+                return Control(Verb.ENDS, first)
+            return Control(Verb.ROLLBACK_TO, "ROLLBACK TO", _name(rest[1:]))
+        case "SAVEPOINT":
+            return Control(Verb.SAVEPOINT, first, _name(words))
+        case "RELEASE":
+            return Control(Verb.RELEASE, first, _name(words[1:]))
+        case "START" | "PREPARE" if second == "TRANSACTION":
+            return Control(Verb.ENDS, f"{first} {second}")
+        case _:
+            return Control(Verb.ENDS, first) if first in _ENDS else None
+
+
+def _name(words: list[str]) -> str:
+    """The savepoint's name, in lower case but in quotes; after the word SAVEPOINT, which may be left out."""
+    rest = words[1:] if words[:1] == ["SAVEPOINT"] else words
+    return savepoint_name(rest[0]) if rest else ""
+
+
+def savepoint_name(text: str) -> str:
+    """A savepoint's name as it is compared."""
+    return text[1:-1] if text[:1] in {'"', "`", "["} else text.lower()

@@ -1,0 +1,199 @@
+"""The suite of a transaction's life. Bind it with a `harness` fixture, see `freehold.conformance.harness`.
+
+Messages are declared by the suite; what came of them is read back through the outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from freehold.clock import HybridLogicalClock
+from freehold.conformance.harness import StoresHarness
+from freehold.conformance.outbox import outgoing
+from freehold.errors import TransactionEnded, TransactionMisused
+from freehold.messages import event
+from freehold.transaction import Post, Transaction
+
+__all__ = ["TransactionConformance", "post_of"]
+
+
+@event("suite.happened", key="name")
+class _Happened:
+    name: str
+
+
+class _TakeBack(Exception):
+    """Rolls a block back."""
+
+
+def post_of(harness: StoresHarness) -> Post:
+    """What a service of the suite writes with."""
+    stores = harness.first
+    return Post(
+        service="suite",
+        database=stores.database,
+        outbox=stores.outbox,
+        schedule=stores.schedule,
+        clock=harness.clock,
+        hlc=HybridLogicalClock(harness.clock),
+        events=stores.events,
+    )
+
+
+async def _pending(harness: StoresHarness) -> int:
+    return (await harness.first.outbox.stats()).pending
+
+
+@asynccontextmanager
+async def _ended(harness: StoresHarness, *, committed: bool) -> AsyncIterator[Transaction]:
+    """A transaction that has ended, while another one is open: what reaches it is seen there."""
+    post = post_of(harness)
+    kept: list[Transaction] = []
+    try:
+        async with post.transaction() as tx:
+            kept.append(tx)
+            assert tx.connection is not None
+            if not committed:
+                raise _TakeBack
+    except _TakeBack:
+        pass
+    yield kept[0]
+
+
+_COLLECTING: dict[str, Callable[[Transaction], object]] = {
+    "publish": lambda tx: tx.publish(_Happened("late")),
+    "append": lambda tx: tx.append("thing-1", _Happened("late")),
+    "schedule": lambda tx: tx.schedule(_Happened("late"), delay_seconds=1),
+    "stage": lambda tx: tx.stage(tx.envelope(_Happened("late"))),
+    "companion": lambda tx: tx.companion("late", list[int], _write),
+    "after_commit": lambda tx: tx.after_commit(lambda: None),
+    "connection": lambda tx: tx.connection,
+    "events": lambda tx: tx.events,
+    "staged_events": lambda tx: tx.staged_events("thing-1"),
+}
+
+
+async def _write(_companion: list[int]) -> None:
+    """Nothing to write."""
+
+
+class TransactionConformance:
+    """What every database's transactions do when they are used wrongly."""
+
+    @pytest.mark.parametrize("how", ["committed", "rolled back"])
+    @pytest.mark.parametrize("what", _COLLECTING)
+    async def test_nothing_is_collected_after_the_end(self, harness: StoresHarness, what: str, how: str) -> None:
+        """It is refused, with how and when the transaction ended, and nothing comes of it."""
+        async with _ended(harness, committed=how == "committed") as tx:
+            with pytest.raises(TransactionEnded, match=how + r" \d+\.\d+ s ago"):
+                _COLLECTING[what](tx)
+        assert await _pending(harness) == 0
+
+    @pytest.mark.parametrize("how", ["committed", "rolled back"])
+    async def test_nothing_is_written_after_the_end(self, harness: StoresHarness, how: str) -> None:
+        """Not by itself, and not in the transaction of somebody else that is open by then."""
+        stores = harness.first
+        async with _ended(harness, committed=how == "committed") as tx:
+            if stores.database.features.concurrent_writers:
+                async with stores.database.begin():
+                    with pytest.raises(TransactionEnded):
+                        await stores.outbox.stage(tx.unit, [outgoing("late")])
+            with pytest.raises(TransactionEnded):
+                await stores.outbox.stage(tx.unit, [outgoing("late")])
+            with pytest.raises(TransactionEnded):
+                await tx.flush()
+        assert await _pending(harness) == 0
+
+    async def test_a_view_of_another_message_ends_with_it(self, harness: StoresHarness) -> None:
+        """They share one transaction, and one life."""
+        post = post_of(harness)
+        async with post.transaction() as tx:
+            view = tx.for_message(post.envelope(_Happened("cause")))
+            view.publish(_Happened("in time"))
+        with pytest.raises(TransactionEnded):
+            view.publish(_Happened("late"))
+        assert await _pending(harness) == 1
+
+    async def test_the_token_is_read_after_the_end(self, harness: StoresHarness) -> None:
+        """It is what the commit has reached."""
+        async with post_of(harness).transaction() as tx:
+            tx.append("thing-1", _Happened("a"))
+        assert tx.token
+
+    async def test_what_was_collected_after_the_last_flush_makes_the_commit_refuse(
+        self, harness: StoresHarness
+    ) -> None:
+        """Whoever flushes by themselves cannot lose a message in silence: the whole transaction is rolled back."""
+        post, stores = post_of(harness), harness.first
+        with pytest.raises(TransactionMisused, match="after the transaction's last flush"):
+            async with stores.database.begin() as unit:
+                tx = Transaction(post, unit)
+                tx.publish(_Happened("flushed"))
+                await tx.flush()
+                tx.publish(_Happened("left"))
+        assert await _pending(harness) == 0
+
+    async def test_what_another_task_collects_is_committed_or_refused(self, harness: StoresHarness) -> None:
+        """A task that goes on after the block is told so; what it was not told of is there."""
+        accepted = 0
+        stop = asyncio.Event()
+
+        async def chatter(tx: Transaction) -> None:
+            nonlocal accepted
+            while not stop.is_set():
+                try:
+                    tx.publish(_Happened("chatter"))
+                except TransactionEnded:
+                    return
+                accepted += 1
+                await asyncio.sleep(0)
+
+        for _ in range(10):
+            before, tasks = accepted, list[asyncio.Task[None]]()
+            try:
+                async with post_of(harness).transaction() as tx:
+                    tasks.append(asyncio.create_task(chatter(tx)))
+                    for _ in range(3):
+                        await asyncio.sleep(0)
+            except TransactionMisused:
+                accepted = before
+            await asyncio.gather(*tasks)
+        assert await _pending(harness) == accepted
+
+    async def test_two_tasks_publish_in_one_transaction(self, harness: StoresHarness) -> None:
+        """And write in it: their statements take turns."""
+        stores = harness.first
+
+        async def work(tx: Transaction, number: int) -> None:
+            tx.publish(_Happened(f"{number}"))
+            await stores.outbox.stage(tx.unit, [outgoing(f"k{number}")])
+            tx.publish(_Happened(f"{number}"))
+
+        async with post_of(harness).transaction() as tx:
+            await asyncio.gather(*(work(tx, number) for number in range(20)))
+        assert await _pending(harness) == 60
+
+    async def test_a_thread_may_publish(self, harness: StoresHarness) -> None:
+        """As an endpoint that is no coroutine does; after the end it is refused there as well."""
+        async with post_of(harness).transaction() as tx:
+            await asyncio.to_thread(tx.publish, _Happened("from a thread"))
+        with pytest.raises(TransactionEnded):
+            await asyncio.to_thread(tx.publish, _Happened("late"))
+        assert await _pending(harness) == 1
+
+    async def test_what_is_doomed_is_rolled_back_at_the_end(self, harness: StoresHarness) -> None:
+        """The block's end raises, although the error was caught inside."""
+        with pytest.raises(TransactionMisused, match="rolled back: a reason") as caught:
+            async with post_of(harness).transaction() as tx:
+                tx.publish(_Happened("doomed"))
+                with suppress(TransactionMisused):
+                    tx.unit.life.refuse("a reason", "a hint")
+        assert caught.value.hint == "a hint"
+        assert await _pending(harness) == 0
+        async with post_of(harness).transaction() as tx:
+            tx.publish(_Happened("the next one"))
+        assert await _pending(harness) == 1
