@@ -6,6 +6,8 @@ Here the body is decoded and checked in one go, and its schema is still shown in
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -15,12 +17,13 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-__all__ = ["DirectRoute", "described", "json_answer", "read_body"]
+__all__ = ["DirectRoute", "described", "json_answer", "misfit", "read_body"]
 
 T = TypeVar("T")
 _JSON = "application/json"
 _PLACE = re.compile(r" - at `\$([^`]*)`$")
 _PARTS = re.compile(r"\.(\w+)|\[(\d+)\]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _encoder = msgspec.json.Encoder()
 
 
@@ -35,12 +38,13 @@ class DirectRoute(APIRoute):
 
 async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     """The body as the decoder's type. Raises `RequestValidationError`, which names the place and not what is there."""
+    body = await request.body()
     try:
-        return decoder.decode(await request.body())
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _misfit("does_not_fit", *_place(str(error))) from None
+        raise misfit("does_not_fit", *_place(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _misfit("json_invalid") from None
+        raise misfit("json_invalid", *_no_value_at(body)) from None
 
 
 def json_answer(document: object, status: int = 200) -> Response:
@@ -68,8 +72,29 @@ def _inlined(schema: Any, components: Mapping[str, Any]) -> Any:
             return schema
 
 
-def _misfit(kind: str, *place: str | int) -> RequestValidationError:
+def misfit(kind: str, *place: str | int) -> RequestValidationError:
+    """The error for a body that does not fit at this place."""
     return RequestValidationError([{"loc": ("body", *place), "type": kind, "msg": "does not fit"}])
+
+
+def _no_value_at(body: bytes) -> tuple[str | int, ...]:
+    """Where a body that is no JSON, but that Python reads, has no value: NaN, infinity, half a surrogate pair."""
+    try:
+        pending: list[tuple[tuple[str | int, ...], Any]] = [((), json.loads(body))]
+    except (ValueError, RecursionError):
+        return ()
+    while pending:
+        place, value = pending.pop()
+        match value:
+            case dict():
+                pending.extend(((*place, name), each) for name, each in value.items())
+            case list():
+                pending.extend(((*place, number), each) for number, each in enumerate(value))
+            case float() if not math.isfinite(value):
+                return place
+            case str() if not value.isascii() and _SURROGATE.search(value):
+                return place
+    return ()
 
 
 def _place(message: str) -> list[str | int]:

@@ -1,26 +1,52 @@
-"""Types of fields in the APIs' bodies, with their bounds. Imports pydantic."""
+"""Types of fields in the APIs' bodies, paths and queries, with their bounds. Imports pydantic and the rules."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-__all__ = ["Body", "CountryCode", "CurrencyCode", "Identity", "NewIdentity", "PricePence", "Quantity", "Sku", "Text"]
+from freehold_shop import rules
 
-Identity = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+__all__ = [
+    "Body",
+    "CountryCode",
+    "CurrencyCode",
+    "Email",
+    "Identity",
+    "Key",
+    "Name",
+    "NewIdentity",
+    "PricePence",
+    "Quantity",
+    "Sku",
+    "Text",
+]
+
+
+def _text(pattern: str) -> StringConstraints:
+    """Compiled, a pattern is Python's own, which can look ahead."""
+    return StringConstraints(pattern=re.compile(pattern))
+
+
+Identity = Annotated[str, _text(rules.IDENTITY)]
 """An id that something may have."""
-NewIdentity = Annotated[str, Field(pattern=r"^(?:\.{0,2}[A-Za-z0-9_-]|\.{3})[A-Za-z0-9._-]*$", max_length=64)]
-"""An id that something may get: none that is `.` or `..`, for it stands in paths."""
-Sku = Annotated[str, Field(min_length=1, max_length=64)]
-Text = Annotated[str, Field(max_length=500)]
-Quantity = Annotated[int, Field(ge=1, le=1_000_000_000)]
-PricePence = Annotated[int, Field(ge=1, le=1_000_000_000)]
+NewIdentity = Annotated[str, _text(rules.NEW_IDENTITY)]
+"""An id that something may get."""
+Sku = Annotated[str, _text(rules.SKU)]
+Key = Annotated[str, _text(rules.KEY)]
+"""A product's code that is looked up."""
+Name = Annotated[str, _text(rules.NAME)]
+Text = Annotated[str, _text(rules.TEXT)]
+Email = Annotated[str, _text(rules.EMAIL)]
+Quantity = Annotated[int, Field(ge=1, le=rules.QUANTITY_MAX)]
+PricePence = Annotated[int, Field(ge=1, le=rules.UNIT_PRICE_PENCE_MAX)]
 CountryCode = Annotated[str, Field(pattern="^[A-Z]{2}$")]
 CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 
 
 class Body(BaseModel):
-    """A request's body: unknown fields are an error, so that a misspelt one is noticed."""
+    """A request's body: unknown fields are an error, so that a misspelt one is noticed, and `true` is no number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

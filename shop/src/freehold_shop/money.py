@@ -1,11 +1,21 @@
-"""Money: whole pence (minor units) and a currency. Imports the standard library only."""
+"""Money: whole pence (minor units) and a currency. Imports the errors of Freehold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["CurrencyMismatch", "Money"]
+from freehold.errors import InvalidValue
+from freehold_shop.rules import PENCE_MAX
+
+__all__ = ["CurrencyMismatch", "Money", "checked_pence"]
+
+
+def checked_pence(pence: int) -> int:
+    """An amount that was computed, if the tables and every reader can hold it. Raises `InvalidValue`."""
+    if not -PENCE_MAX <= pence <= PENCE_MAX:
+        raise InvalidValue("pence", f"must be at most {PENCE_MAX}")
+    return pence
 
 
 class CurrencyMismatch(ValueError):
@@ -20,12 +30,12 @@ class Money:
     currency: str = "GBP"
 
     def __add__(self, other: Money) -> Money:
-        """The sum. Raises `CurrencyMismatch`."""
-        return Money(self.pence + self._same(other).pence, self.currency)
+        """The sum. Raises `CurrencyMismatch`, `InvalidValue`."""
+        return Money(checked_pence(self.pence + self._same(other).pence), self.currency)
 
     def __sub__(self, other: Money) -> Money:
-        """The difference. Raises `CurrencyMismatch`."""
-        return Money(self.pence - self._same(other).pence, self.currency)
+        """The difference. Raises `CurrencyMismatch`, `InvalidValue`."""
+        return Money(checked_pence(self.pence - self._same(other).pence), self.currency)
 
     def _same(self, other: Money) -> Money:
         if other.currency != self.currency:

@@ -10,7 +10,7 @@ from pydantic import Field
 from freehold.http import Tx
 from freehold.runtime import RunningService
 from freehold_shop.catalog.service import ProductData, change_product, list_products
-from freehold_shop.fields import Body, CurrencyCode, PricePence, Sku, Text
+from freehold_shop.fields import Body, CurrencyCode, Key, PricePence, Sku, Text
 from freehold_shop.problems import not_found
 from freehold_shop.reading import places, read, read_one
 
@@ -46,7 +46,7 @@ class ManyProducts(Body):
 class Wanted(Body):
     """Which products."""
 
-    skus: Annotated[list[Sku], Field(max_length=5_000)]
+    skus: Annotated[list[Key], Field(max_length=5_000)]
 
 
 def routes(running: RunningService) -> APIRouter:
@@ -64,13 +64,13 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _PRODUCT, f"FROM product WHERE sku IN ({places(body.skus)})", body.skus)
 
     @router.put("/products/{sku:path}")
-    async def change_one(sku: Sku, body: Description, tx: Tx) -> dict[str, str]:
+    async def change_one(sku: Key, body: Description, tx: Tx) -> dict[str, str]:
         if not await change_product(tx, body.data(sku)):
             raise not_found("product")
         return {"sku": sku}
 
     @router.get("/products/{sku:path}")
-    async def show_one(sku: Sku) -> Any:
+    async def show_one(sku: Key) -> Any:
         found = await read_one(running, _PRODUCT, "FROM product WHERE sku = $1", [sku])
         if found is None:
             raise not_found("product")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from freehold.http import Tx
 from freehold.runtime import RunningService
-from freehold_shop.fields import Body, Identity, Quantity, Sku
+from freehold_shop.fields import Body, Identity, Key, NewIdentity, Quantity, Sku
 from freehold_shop.inventory import reservations
 from freehold_shop.inventory.contracts import StockLine, StockReceived
 from freehold_shop.inventory.domain import ReservationStatus
@@ -33,14 +33,14 @@ class Pieces(Body):
 class Receipt(Body):
     """A delivery. It is put on the shelf once, however often it is sent."""
 
-    receipt_ref: Identity
+    receipt_ref: NewIdentity
     lines: Annotated[list[Pieces], Field(min_length=1, max_length=5_000)]
 
 
 class Wanted(Body):
     """Which products."""
 
-    skus: Annotated[list[Sku], Field(max_length=5_000)]
+    skus: Annotated[list[Key], Field(max_length=5_000)]
 
 
 class WantedHolds(Body):
@@ -66,7 +66,7 @@ def routes(running: RunningService) -> APIRouter:
         return await read(running, _STOCK, f"FROM stock WHERE sku IN ({places(body.skus)})", body.skus)
 
     @router.get("/stock/{sku:path}")
-    async def show_one(sku: Sku) -> Any:
+    async def show_one(sku: Key) -> Any:
         found = await read_one(running, _STOCK, "FROM stock WHERE sku = $1", [sku])
         if found is None:
             raise not_found("product")

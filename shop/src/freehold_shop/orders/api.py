@@ -15,8 +15,9 @@ from pydantic import Field
 from freehold.http import Tx, transaction
 from freehold.ids import derive_id, new_id
 from freehold.runtime import RunningService
-from freehold_shop.direct import DirectRoute, described, json_answer, read_body
-from freehold_shop.fields import Body, Identity, NewIdentity, Quantity, Sku
+from freehold_shop import rules
+from freehold_shop.direct import DirectRoute, described, json_answer, misfit, read_body
+from freehold_shop.fields import Body, Identity, Key, NewIdentity, Quantity
 from freehold_shop.inventory.contracts import StockLine
 from freehold_shop.moments import milliseconds
 from freehold_shop.orders import queries
@@ -32,19 +33,17 @@ from freehold_shop.settings import settings
 
 __all__ = ["routes"]
 
-_NOT_BEHIND = "(?!\n)"  # a `$` of Python's also stands before a last line feed
-_Identity = Annotated[str, msgspec.Meta(pattern=f"^[A-Za-z0-9._-]{{1,64}}${_NOT_BEHIND}")]
-# `/orders/summary` is another page, and no path can hold `.` and `..`.
-_NewId = Annotated[str, msgspec.Meta(pattern=f"^(?!(?:\\.{{1,2}}|summary)$)[A-Za-z0-9._-]{{1,64}}${_NOT_BEHIND}")]
-_Number = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+_Identity = Annotated[str, msgspec.Meta(pattern=rules.NEW_IDENTITY)]
+_Quantity = Annotated[int, msgspec.Meta(ge=1, le=rules.QUANTITY_MAX)]
+_PricePence = Annotated[int, msgspec.Meta(ge=1, le=rules.UNIT_PRICE_PENCE_MAX)]
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """So many pieces of a product at this price."""
 
-    sku: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    quantity: _Number
-    price_pence: _Number
+    sku: Annotated[str, msgspec.Meta(pattern=rules.SKU)]
+    quantity: _Quantity
+    price_pence: _PricePence
 
 
 class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,13 +51,17 @@ class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     customer_id: _Identity
     lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=2_000)]
-    order_id: _NewId | None = None
-    currency: Annotated[str, msgspec.Meta(pattern=f"^[A-Z]{{3}}${_NOT_BEHIND}")] = "GBP"
+    order_id: Annotated[str, msgspec.Meta(pattern=rules.NEW_ORDER_ID)] | None = None
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "GBP"
     checkout: CheckoutMode | None = None
     placed_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def order(self, key: str | None) -> NewOrder:
-        """As the service takes it."""
+        """As the service takes it. Raises `RequestValidationError` for a time, or a total, beyond all bounds."""
+        if self.placed_at is not None and not rules.is_time(self.placed_at):
+            raise misfit("time_out_of_range", "placed_at")
+        if sum(each.quantity * each.price_pence for each in self.lines) > rules.PENCE_MAX:
+            raise misfit("total_out_of_range", "lines")
         return NewOrder(
             order_id=self.order_id or str(derive_id("order", self.customer_id, key) if key else new_id()),
             customer_id=self.customer_id,
@@ -75,7 +78,7 @@ _order_bodies = msgspec.json.Decoder(OrderBody)
 class ReturnedPieces(Body):
     """So many pieces of a product that come back."""
 
-    sku: Sku
+    sku: Key
     quantity: Quantity
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from freehold_shop.money import Money
+from freehold_shop.money import Money, checked_pence
 from freehold_shop.orders.contracts import OrderLine
 
 __all__ = [
@@ -117,8 +117,8 @@ class Matching:
 
 
 def total_of(lines: Iterable[OrderLine], currency: str) -> Money:
-    """Quantity times price, over all lines."""
-    return Money(sum(line.quantity * line.price_pence for line in lines), currency)
+    """Quantity times price, over all lines. Raises `InvalidValue` where that is more than can be held."""
+    return Money(checked_pence(sum(line.quantity * line.price_pence for line in lines)), currency)
 
 
 def lines_document(lines: Iterable[OrderLine | SoldLine]) -> str:

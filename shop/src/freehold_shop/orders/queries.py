@@ -14,6 +14,7 @@ from freehold.consistency.waiting import Freshness
 from freehold.http import Tx
 from freehold.http.consistency import fresh
 from freehold.runtime import RunningService
+from freehold_shop import rules
 from freehold_shop.direct import DirectRoute, described, json_answer, read_body
 from freehold_shop.fields import Identity
 from freehold_shop.orders.domain import OrderStatus, sold_lines
@@ -49,7 +50,7 @@ _SUMMARY = (
     "placed_at_ms",
     "ended_at_ms",
 )
-_Identity = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
+_Identity = Annotated[str, msgspec.Meta(pattern=rules.IDENTITY)]
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

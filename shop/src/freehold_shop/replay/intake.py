@@ -7,13 +7,14 @@ retail model and Freehold's ids.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from freehold.ids import derive_id
 from freehold_shop.replay.feed import Order
 from freehold_shop.retail import Sale, SaleLine
 from freehold_shop.retail.countries import DATA_CURRENCY, country_by_name
+from freehold_shop.rules import QUANTITY_MAX
 
 __all__ = ["REMEMBERED_MAX", "Intake", "order_lines"]
 
@@ -49,7 +50,7 @@ class Intake:
             intake["customers"] = customers
         if pieces:
             reference = derive_id("replay-stock", *(sale.order_ref for sale in sales))
-            wanted = [{"sku": sku, "quantity": quantity} for sku, quantity in pieces.items()]
+            wanted = [{"sku": sku, "quantity": part} for sku, quantity in pieces.items() for part in _parts(quantity)]
             intake["stock"] = {"receipt_ref": str(reference), "lines": wanted}
         return intake
 
@@ -74,6 +75,12 @@ class _Remembered:
 def order_lines(lines: Iterable[SaleLine]) -> list[dict[str, Any]]:
     """Lines as an order has them."""
     return [{"sku": line.stock_code, "quantity": line.quantity, "price_pence": line.unit_price_pence} for line in lines]
+
+
+def _parts(quantity: int) -> Iterator[int]:
+    """A quantity in parts that a line of a delivery may have."""
+    for begun in range(0, quantity, QUANTITY_MAX):
+        yield min(QUANTITY_MAX, quantity - begun)
 
 
 def _product(line: SaleLine) -> dict[str, Any]:

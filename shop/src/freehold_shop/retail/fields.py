@@ -1,8 +1,8 @@
 """The eight fields of a row, from text to values, and the rules that make a row part of an order or not.
 
 Checked in this order, the first that fails names the reason: invoice, stock code, form of every other field, customer,
-quantity, price. Money is read as `Decimal` into whole pence, never through a float. Imports the standard library and
-the retail model.
+quantity, price. Money is read as `Decimal` into whole pence, never through a float. Imports the standard library, the
+retail model and the rules.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from freehold_shop.retail.model import RejectReason
+from freehold_shop.rules import PENCE_MAX, UNIT_PRICE_PENCE_MAX, is_sku, is_time
 
 __all__ = ["DESCRIPTION_LENGTH_MAX", "QUANTITY_MAX", "UNIT_PRICE_PENCE_MAX", "BadRow", "Row", "parse_row"]
 
 QUANTITY_MAX = 10_000_000
-UNIT_PRICE_PENCE_MAX = 1_000_000_000
 DESCRIPTION_LENGTH_MAX = 500
 STOCK_CODE_LENGTH_MAX = 64
 COUNTRY_LENGTH_MAX = 64
@@ -31,6 +31,7 @@ _NO_CUSTOMER = frozenset({"", "nan", "null", "none", "n/a", "na"})
 # A spreadsheet writes a column of whole numbers that has gaps as 6.0.
 _QUANTITY = re.compile(r"(-?[0-9]{1,12})(?:\.0*)?")
 _PRICE = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{0,15})?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2})?")
 
 
@@ -73,6 +74,10 @@ def parse_row(fields: list[str]) -> Row:
     _check_length("stock code", stock_code, STOCK_CODE_LENGTH_MAX)
     _check_length("description", description, DESCRIPTION_LENGTH_MAX)
     _check_length("country", country, COUNTRY_LENGTH_MAX)
+    if not is_sku(stock_code):
+        raise _broken("the stock code has a control character, or is no part of a path")
+    if _CONTROL.search(country):
+        raise _broken("the country has a control character")
     invoice = invoice.upper()
     is_return = invoice.startswith("C")
     signed_quantity = _parse_quantity(quantity)
@@ -80,6 +85,8 @@ def parse_row(fields: list[str]) -> Row:
     amount = _parse_price(price)
     customer_ref = _parse_customer(customer)
     _check_rules(signed_quantity, amount, is_return=is_return)
+    if abs(signed_quantity) * amount > PENCE_MAX:
+        raise _broken(f"the amount is beyond {PENCE_MAX} pence")
     return Row(
         invoice=invoice,
         is_return=is_return,
@@ -130,9 +137,12 @@ def _parse_time(text: str) -> datetime:
     if not _TIME.fullmatch(text):
         raise _broken("the date is not of the form 2010-12-01 08:26:00")
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError as error:
         raise _broken("the date does not exist") from error
+    if not is_time(moment):
+        raise _broken("the date is before 1970, or after 2199")
+    return moment
 
 
 def _parse_customer(text: str) -> str:

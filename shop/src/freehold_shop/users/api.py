@@ -16,7 +16,7 @@ from freehold.runtime import RunningService
 from freehold.transaction import Transaction
 from freehold_shop.calls import fetch
 from freehold_shop.copies import keep_country
-from freehold_shop.fields import Body, CountryCode, Identity, NewIdentity, Text
+from freehold_shop.fields import Body, CountryCode, Email, Identity, Name, NewIdentity, Text
 from freehold_shop.problems import Problem, not_found
 from freehold_shop.reading import read_one
 from freehold_shop.reference.contracts import CountryDefined
@@ -31,8 +31,8 @@ _CUSTOMER = ("customer_id", "name", "email", "country", "address", "revision")
 class Person(Body):
     """What a customer tells of themselves."""
 
-    name: Text
-    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
+    name: Name
+    email: Email
     country: CountryCode
     address: Text = ""
 

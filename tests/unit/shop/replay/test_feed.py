@@ -9,6 +9,7 @@ import pytest
 from freehold_shop.replay.feed import CHUNK_ORDERS, OrderFeed, SharedRejects
 from freehold_shop.replay.intake import Intake
 from freehold_shop.retail import HEADER, RejectsWriter, UnreadableFile, WrongHeader
+from freehold_shop.rules import QUANTITY_MAX
 
 
 def _file(path: Path, orders: int, first: int = 500_000) -> Path:
@@ -49,6 +50,18 @@ async def test_an_intake_brings_what_is_new_and_all_pieces(tmp_path: Path) -> No
     assert sum(line["quantity"] for line in first["stock"]["lines"]) == sum(range(1, 21))
     assert {customer["country"] for customer in first["customers"]} == {"FR"}
     assert set(again) == {"stock"}
+
+
+async def test_more_pieces_than_a_line_of_a_delivery_may_have_come_in_several(tmp_path: Path) -> None:
+    """Refused as a whole, the delivery would end the replay."""
+    rows = [f"{n},SKU,THING,10000000,2010-12-01 08:26:00,0.01,1,France" for n in range(1, 100) for _ in range(2)]
+    file = tmp_path / "a.csv"
+    file.write_text("\n".join([",".join(HEADER), *rows]) + "\n", encoding="utf-8")
+    feed, _ = _feed(tmp_path, file)
+    (chunk,) = [chunk async for chunk in feed.chunks()]
+    quantities = [line["quantity"] for line in Intake().of(chunk)["stock"]["lines"]]
+    assert max(quantities) <= QUANTITY_MAX
+    assert sum(quantities) == 198 * 10**7
 
 
 async def test_a_file_that_breaks_off_comes_behind_its_orders(tmp_path: Path) -> None:
