@@ -26,7 +26,8 @@ _IN_TURN: Final = Retry(attempts=240, delay_seconds=0.05, delay_seconds_max=2.0)
 
 
 async def prepare(service: Service, stores: Stores) -> list[str]:
-    """Make what is missing; returns what this call made: `projection/<name>`, `view/<name>`.
+    """Make what is missing; returns what that was: `projection/<name>`, `view/<name>`. Of several processes that find
+    the same thing missing at once one makes it, and each may name it.
 
     One that fails does not keep the others; the first error is raised at the end.
     """
@@ -38,8 +39,8 @@ async def prepare(service: Service, stores: Stores) -> list[str]:
         try:
             if kind == "projection":
                 await begin_first(service.projections[name], stores.database, stores.events, stores.checkpoints)
-            elif not await _build(service.materialized_views[name], stores):
-                continue
+            else:
+                await _build(service.materialized_views[name], stores)
         except FreeholdError as error:
             failed.append(error)
         else:
@@ -69,10 +70,10 @@ def _makes_tables(projection: Projection) -> bool:
     return projection.sink is None
 
 
-async def _build(view: MaterializedView, stores: Stores) -> bool:
-    """Build a view; False where another process did meanwhile."""
+async def _build(view: MaterializedView, stores: Stores) -> None:
+    """Build a view, unless another process does meanwhile."""
     attempt = 1
-    while True:
+    while not any(state.name == view.name and state.digest == view.digest for state in await stores.views.states()):
         try:
             await stores.views.refresh(view)
         except ConcurrencyConflict as error:
@@ -81,7 +82,3 @@ async def _build(view: MaterializedView, stores: Stores) -> bool:
                 raise
             attempt += 1
             await asyncio.sleep(decision.delay_seconds)
-        else:
-            return True
-        if any(state.name == view.name and state.digest == view.digest for state in await stores.views.states()):
-            return False

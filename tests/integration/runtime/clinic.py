@@ -1,7 +1,11 @@
-"""A service that uses everything that lies in a database, for a role that may make nothing in it."""
+"""A service that uses everything that lies in a database: for roles that may make nothing in it, and for processes that
+start at once. `python -m` with a word starts it when it reads a line, and stops it at the next.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,6 +17,7 @@ from freehold import (
     Projection,
     ProjectionWrite,
     Retry,
+    RunningService,
     Saga,
     Service,
     Transaction,
@@ -110,3 +115,19 @@ def _projection(name: str, table: sa.Table, *, inline: bool) -> Projection:
 clinic.projects(_projection("seen", SEEN, inline=False))
 clinic.projects(_projection("at-once", ADMITTED, inline=True))
 clinic.views(MaterializedView("visits", "SELECT name, visits FROM patient", key=("name",), refresh_seconds=0.2))
+
+
+async def main() -> None:
+    """Say when it waits, and when it has started."""
+    await _said("waiting")
+    async with RunningService(clinic):
+        await _said("ready")
+
+
+async def _said(word: str) -> None:
+    print(word, flush=True)  # noqa: T201 - tells the test
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
