@@ -1,0 +1,123 @@
+"""A service that charges by a call and writes in its hooks, in a process that ends itself at a chosen point of a saga.
+
+python -m tests.integration.saga.crash DATABASE-URL LEDGER [POINT]
+
+It starts the saga that is named like the point, and goes on with those that other processes left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from freehold.ids import derive_id
+from freehold.migrations import Migration
+from freehold.policy import Retry
+from freehold.runtime import RunningService
+from freehold.saga import CallContext, Saga, SagaRunner, call, local
+from freehold.saga.store import TERMINAL_STATUSES
+from freehold.service import Service
+from freehold.settings import Settings
+from freehold.transaction import Transaction
+
+POINTS = ("before-effect", "after-effect", "recorded", "in-function", "in-hook", "failed", "settled")
+"""In the order in which a life passes them; `failed` is behind the commit that puts a failing hook down."""
+TABLE = Migration("001-done", {"": ["CREATE TABLE done (what text NOT NULL)"]})
+FAST = Retry(attempts=5, delay_seconds=0.05)
+ledger = Path("unset")
+point = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    order_id: str
+    paid: str | None = None
+
+
+def saga_id(name: str) -> UUID:
+    return derive_id("crash", name)
+
+
+def passing(here: str, saga: UUID | str) -> None:
+    """End this process where it was told to, in its own saga alone."""
+    if here == point and saga in {point, saga_id(point)}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def enter(line: str) -> None:
+    with ledger.open("a") as file:
+        file.write(f"{line}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+async def charge(state: Order, context: CallContext) -> dict[str, str]:
+    passing("before-effect", state.order_id)
+    enter(f"{state.order_id} charge {context.idempotency_key}")
+    passing("after-effect", state.order_id)
+    return {"paid": "yes"}
+
+
+async def refund(state: Order, context: CallContext) -> None:
+    enter(f"{state.order_id} refund")
+
+
+async def write(state: Order, tx: Transaction) -> None:
+    await tx.connection.execute(text("INSERT INTO done (what) VALUES (:what)"), {"what": f"{state.order_id} write"})
+    passing("in-function", state.order_id)
+
+
+async def completed(state: Order, tx: Transaction) -> None:
+    await tx.connection.execute(text("INSERT INTO done (what) VALUES (:what)"), {"what": f"{state.order_id} completed"})
+    passing("in-hook", state.order_id)
+    if state.order_id == point == "failed":
+        raise ValueError
+
+
+class Crashing(Saga[Order], name="orders.crashing", key="order_id", hook_retry=FAST):
+    charge = call(charge, undo=refund, timeout_seconds=1, retry=FAST)
+    write = local(write, no_undo=True, after=charge)
+    on_completed = completed
+
+
+orders = Service("orders", migrations=[TABLE])
+orders.directs(Crashing)
+
+
+def _kill_around(name: str, before: str, after: str) -> None:
+    real: Callable[..., Awaitable[Any]] = getattr(SagaRunner, name)
+
+    async def around(self: SagaRunner, saga: UUID, *arguments: object) -> object:
+        passing(before, saga)
+        result = await real(self, saga, *arguments)
+        passing(after, saga)
+        return result
+
+    setattr(SagaRunner, name, around)
+
+
+async def main(url: str) -> None:
+    _kill_around("_go_on", "recorded", "settled")
+    _kill_around("_put_off", "", "failed")
+    settings = Settings.load("orders", environ={}, database=url, broker="memory://")
+    async with RunningService(orders, settings, roles=("sagas",)) as running:
+        if point:
+            async with running.transaction() as tx:
+                await running.sagas.start(tx, Crashing, Order(point), saga_id=saga_id(point))
+        while not all(status in TERMINAL_STATUSES for _, status in await running.stores.sagas.count()):
+            await running.post.clock.sleep(0.02)
+
+
+if __name__ == "__main__":
+    ledger = Path(sys.argv[2])
+    point = sys.argv[3] if len(sys.argv) > 3 else ""
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,64 @@
+"""SIGKILL at each boundary of a call: what is on record is not repeated; what is not, is repeated by the same key."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from tests.integration.saga.crash import POINTS, saga_id
+
+from freehold.binding import open_stores
+from freehold.saga.store import SagaStatus
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+def durable_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/orders.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+def _live(url: str, ledger: Path, point: str = "") -> int:
+    command = [sys.executable, "-m", "tests.integration.saga.crash", url, str(ledger), point]
+    with (ledger.parent / "log").open("ab") as log:
+        return subprocess.run(command, cwd=Path(__file__).parents[3], stderr=log, check=False, timeout=100).returncode
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+async def test_a_kill_at_any_boundary_loses_no_outcome(durable_url: str, tmp_path: Path) -> None:
+    """Each process goes on with the saga of the one before, and is killed at the next boundary of its own."""
+    ledger = tmp_path / "ledger"
+    ledger.touch()
+    for point in POINTS:
+        assert _live(durable_url, ledger, point) == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert _live(durable_url, ledger) == 0, (tmp_path / "log").read_text()
+
+    asked: dict[str, list[str]] = {point: [] for point in POINTS}
+    for line in ledger.read_text().splitlines():
+        point, _, what = line.partition(" ")
+        asked[point].append(what)
+    # Again where it had been asked and the outcome was not on record; once behind that.
+    assert len(asked["before-effect"]) >= 1
+    assert len(asked["after-effect"]) >= 2
+    assert {len(asked[point]) for point in POINTS[2:]} == {1}
+    assert all(len(set(whats)) == 1 and "refund" not in whats for whats in asked.values())
+
+    stores = open_stores(durable_url)
+    await stores.database.open()
+    try:
+        async with stores.database.begin() as unit:
+            done = (await unit.native.execute(text("SELECT what FROM done"))).scalars().all()
+        assert await stores.sagas.count() == {("orders.crashing", SagaStatus.COMPLETED): len(POINTS)}
+        for point in POINTS:
+            words = [f"{entry.step}:{entry.what}" for entry in await stores.sagas.journal(saga_id(point))]
+            assert (words.count("charge:done"), words.count(":completed")) == (1, 1)
+            assert not [word for word in words if "undo" in word or "compens" in word]
+    finally:
+        await stores.database.close()
+    assert sorted(done) == sorted(f"{point} {what}" for point in POINTS for what in ("write", "completed"))
