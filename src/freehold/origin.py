@@ -10,7 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["chain", "origin"]
+from freehold.errors import FreeholdError
+
+__all__ = ["chain", "describe", "origin"]
 
 _CHAIN_MAX: Final = 16
 _LIBRARIES: Final = tuple(
@@ -24,12 +26,37 @@ def origin(error: BaseException, code: object = None) -> str:
     Without such a frame it is where `code` (the function or class that was at work) is defined, or else the last frame
     there is; empty where nothing is known. The file is told from its place on the import path on.
     """
-    frames = [frame for each in chain(error) for frame in traceback.extract_tb(each.__traceback__)]
+    own, last = _frames(error)
+    if own is not None:
+        return _place(own)
+    return _definition(code) or (_place(last) if last is not None else "")
+
+
+def describe(error: BaseException) -> str:
+    """Return what may be kept of an error: Freehold's own text, of others the class alone, for a text may hold content;
+    and where in a person's own code it was raised.
+    """
+    own, last = _frames(error)
+    if isinstance(error, FreeholdError):
+        return f"{error}, at {_place(own)}" if own is not None else str(error)
+    frame = own or last
+    return type(error).__name__ if frame is None else f"{type(error).__name__} in {frame.name}, {_place(frame)}"
+
+
+def _frames(error: BaseException) -> tuple[traceback.FrameSummary | None, traceback.FrameSummary | None]:
+    """The last frame of a person's own code, and the last one at all."""
+    last = None
     for each in chain(error):
-        own = [frame for frame in traceback.extract_tb(each.__traceback__) if _is_own(frame.filename)]
+        frames = traceback.extract_tb(each.__traceback__)
+        last = last or (frames[-1] if frames else None)
+        own = [frame for frame in frames if _is_own(frame.filename)]
         if own:
-            return f"{_shown(own[-1].filename)}:{own[-1].lineno}"
-    return _definition(code) or (f"{_shown(frames[-1].filename)}:{frames[-1].lineno}" if frames else "")
+            return own[-1], last
+    return None, last
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{_shown(frame.filename)}:{frame.lineno}"
 
 
 def chain(error: BaseException) -> list[BaseException]:

@@ -7,7 +7,6 @@ The dispatcher decides nothing about failures: it raises, the transaction is rol
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +23,7 @@ from freehold.inbox.replies import make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, Receipt, ReceiptStatus
 from freehold.lifecycle import contained
 from freehold.messages import MessageKind, encode_envelope
+from freehold.origin import describe
 from freehold.transaction import Post, Transaction, current_trace_parent
 
 __all__ = ["NO_ANSWER", "Counters", "Dispatcher", "Effect", "HandlerFailed", "HandlerTimeout", "StaleClaim"]
@@ -271,13 +271,3 @@ class Dispatcher:
 
 NO_ANSWER: Final = object()
 """Returned by an effect that answers nothing, whatever the request asks for."""
-
-
-def describe(error: BaseException) -> str:
-    """What a dead letter tells of an error: Freehold's own text; of others the place, since a text may hold content."""
-    if isinstance(error, FreeholdError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return type(error).__name__
-    return f"{type(error).__name__} in {frames[-1].name}, {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
-
-from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
+from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.eventstore.store import RecordedEvent
+from freehold.origin import describe
 from freehold.policy import RetryAfter
 from freehold.projection.attempts import ProcessEnded
 from freehold.projection.declaration import Projection
@@ -43,16 +42,6 @@ def again_seconds(projection: Projection, attempts: int) -> float:
     """When to try again where nothing is heard of an attempt any more: it always is, for it says nothing so far."""
     decision = projection.retry.decide(attempts)
     return decision.delay_seconds if isinstance(decision, RetryAfter) else projection.retry.delay_seconds
-
-
-def describe(error: BaseException) -> str:
-    """Freehold's own text; of other errors the place, since a text may hold content."""
-    if isinstance(error, FreeholdError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return type(error).__name__
-    return f"{type(error).__name__} in {frames[-1].name}, {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
 
 
 def is_transient(error: BaseException) -> bool:

@@ -92,7 +92,7 @@ class RunningService:
             after_append=self._inline or None,
             start_saga=self._start_saga if service.sagas else None,
         )
-        self._sagas = wire_sagas(service, self.post, self.stores)
+        self._sagas = wire_sagas(service, self.post, self.stores, self.settings.handler_timeout_seconds)
         self.freshness = FreshnessGate(
             service, self.stores.progress, self.stores.checkpoints, wall, at_work=self._at_work
         )

@@ -25,9 +25,11 @@ class SagaWiring:
 NO_SAGAS = SagaWiring(engine=None, loops=list)
 
 
-def wire_sagas(service: Service, post: Post, stores: Stores) -> SagaWiring:
-    """Make the engine for the sagas that a service directs."""
+def wire_sagas(service: Service, post: Post, stores: Stores, hook_timeout_seconds: float = 30.0) -> SagaWiring:
+    """Make the engine for the sagas that a service directs; hooks have as long as handlers."""
     if not service.sagas:
         return NO_SAGAS
     engine = SagaEngine(service.sagas, stores.sagas, post)
-    return SagaWiring(engine=engine, loops=lambda: [SagaRunner(engine, post)])
+    return SagaWiring(
+        engine=engine, loops=lambda: [SagaRunner(engine, post, hook_timeout_seconds=hook_timeout_seconds)]
+    )

@@ -179,6 +179,7 @@ async def test_a_statement_that_the_database_refuses_is_poison(url: str) -> None
         assert [row[0:3] for row in await rows(running, model.accounts)] == [("a", 1, 1), ("b", 1, 1)]
         (parked,) = await _parked(running)
         assert parked.error == "DatabaseError"
+        assert "at tests/integration/projection/test_parking.py:" in parked.detail
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), ConcurrencyConflict("first")])

@@ -222,6 +222,8 @@ async def test_an_unavailable_other_service_is_the_handlers_failure() -> None:
         await put(broker, envelope_of(Happened("a", 1)))
         await eventually(lambda: len(tries) == 3)
         await _count(started, {"attempts-exhausted": 1})
+        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
+    assert letter.detail.startswith("the weather service is away, at tests/unit/runtime/test_consumer.py:")
 
 
 async def test_a_conflict_is_tried_again_at_once_and_counts_for_nothing() -> None:
