@@ -8,10 +8,10 @@ WORKERS := 3
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
 ARGS :=
 
-.PHONY: help setup shop test servers lint bench docs requirements clean
+.PHONY: help setup shop test test-growth servers lint bench docs requirements clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.stamp-dev ## make .venv with everything for running, testing and linting
 
@@ -20,6 +20,9 @@ shop: .venv/.stamp-base ## set everything up and run the reference shop
 
 test: .venv/.stamp-servers ## set everything up, servers included, and run the tests
 	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+test-growth: .venv/.stamp-servers ## run the tests beside a hundred thousand rows, which `make test` leaves out
+	$(PYTHON) -m pytest -m growth $(ARGS)
 
 servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are
 	@exec $(PYTHON) -m freehold_shop.servers .freehold/servers

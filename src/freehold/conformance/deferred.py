@@ -146,6 +146,43 @@ class DeferredMessagesConformance:
         claimed = [await claim(harness.first, limit=3), await claim(harness.first, limit=3)]
         assert [[one.receipt_key for one in some] for some in claimed] == [["0", "1", "2"], ["3"]]
 
+    async def test_what_waits_behind_one_message_is_claimed_after_it(self, harness: StoresHarness) -> None:
+        """Many more of a key than a claim looks at: none of them keeps others, each has its turn, and none is lost."""
+        stores = harness.first
+        for number in range(30):
+            await defer(stores, message(f"crowd {number}", "crowd"))
+        (first,) = await claim(stores, limit=2)
+        assert await stores.inbox.postpone(first, 600.0, "Failed")
+        assert await claim(stores, limit=2) == []
+        assert await stores.inbox.next_due_seconds(_CONSUMER) == 600.0
+        await defer(stores, message("other", "other"))
+        (other,) = await claim(stores, limit=2)
+        assert other.receipt_key == "other"
+        assert await finish(stores, other)
+        harness.clock.advance(600)
+        turns = []
+        while claimed := await claim(stores, limit=2):
+            assert await finish(stores, claimed[0])
+            turns.append(claimed[0].receipt_key)
+        assert turns == [f"crowd {number}" for number in range(30)]
+
+    async def test_a_claim_beside_an_end_leaves_nobody_waiting(self, harness: StoresHarness) -> None:
+        """While the first of a key is being finished, others look: the next has its turn all the same."""
+        stores, other = harness.first, await harness.instance()
+        for number in range(12):
+            await defer(stores, message(f"m{number}", "k"))
+        for number in range(12):
+            (claimed,) = await claim(stores, limit=1)
+            assert claimed.receipt_key == f"m{number}"
+            async with asyncio.TaskGroup() as group:
+                looks = [group.create_task(claim(other, limit=1)) for _ in range(3)]
+                group.create_task(finish(stores, claimed))
+            for look in looks:
+                for taken in look.result():
+                    assert await other.inbox.postpone(taken, 0.0, "given back")
+        assert await claim(stores) == []
+        assert await stores.inbox.next_due_seconds(_CONSUMER) is None
+
     async def test_two_instances_never_claim_the_same_message(self, harness: StoresHarness) -> None:
         """Claims at the same time share the messages."""
         for number in range(20):

@@ -8,7 +8,7 @@ after all, or its compensation came meanwhile, the replay has no effect.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -17,7 +17,14 @@ from freehold.binding import Stores
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
 from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
-from freehold.errors import CodecError, ConcurrencyConflict, UnknownMessage
+from freehold.errors import (
+    CodecError,
+    ConcurrencyConflict,
+    FreeholdError,
+    NotFound,
+    Unavailable,
+    UnknownMessage,
+)
 from freehold.ids import new_id
 from freehold.inbox.store import Arrival
 from freehold.messages import (
@@ -76,22 +83,75 @@ class DeadLetterActions:
         receipts that would tell a second effect may be gone by then. `late` says that this is known and wanted.
         """
         async with self._stores.database.begin() as unit:
-            letter = await self._stores.dead_letters.get(unit, letter_id)
-            self._check_age(letter, late=late)
-            original = _envelope(letter)
-            again = replace(
-                original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick()
-            )
-            await self._send(unit, letter, again)
-            await self._stores.dead_letters.mark(unit, letter_id, DeadLetterStatus.REPLAYED, again.id)
-            await self._note(unit, letter_id, "dead-letter.replay", actor, reason)
-        return again.id
+            return await self._replay(unit, letter_id, actor=actor, reason=reason, late=late)
+
+    async def replay_many(
+        self, letter_ids: Sequence[UUID], *, actor: str, reason: str, late: bool = False
+    ) -> Mapping[UUID, UUID | FreeholdError]:
+        """Replay letters in one transaction; returns the new message's id for each, or why it was refused.
+
+        One that is refused does not keep the others. Give some hundreds at a time: on SQLite nobody else writes
+        meanwhile. Raises `Unavailable` where the database does not answer; then none of these was replayed.
+        """
+
+        async def replay(unit: UnitOfWork, letter_id: UUID) -> UUID:
+            return await self._replay(unit, letter_id, actor=actor, reason=reason, late=late)
+
+        return await self._each(letter_ids, replay)
 
     async def drop(self, letter_id: UUID, *, actor: str, reason: str) -> None:
         """Give the message up for good. Raises `NotFound`, `ConcurrencyConflict` where the letter has ended."""
         async with self._stores.database.begin() as unit:
-            await self._stores.dead_letters.mark(unit, letter_id, DeadLetterStatus.DROPPED, None)
-            await self._note(unit, letter_id, "dead-letter.drop", actor, reason)
+            await self._drop(unit, letter_id, actor=actor, reason=reason)
+
+    async def drop_many(
+        self, letter_ids: Sequence[UUID], *, actor: str, reason: str
+    ) -> Mapping[UUID, UUID | FreeholdError]:
+        """Drop letters in one transaction, as `replay_many` replays them; returns each one's own id."""
+
+        async def drop(unit: UnitOfWork, letter_id: UUID) -> UUID:
+            await self._drop(unit, letter_id, actor=actor, reason=reason)
+            return letter_id
+
+        return await self._each(letter_ids, drop)
+
+    async def _each(
+        self, letter_ids: Sequence[UUID], act: Callable[[UnitOfWork, UUID], Awaitable[UUID]]
+    ) -> Mapping[UUID, UUID | FreeholdError]:
+        """Act on all in one transaction. What the database refuses may have ended that: then on each in its own."""
+        outcomes: dict[UUID, UUID | FreeholdError] = {}
+        try:
+            async with self._stores.database.begin() as unit:
+                for letter_id in letter_ids:
+                    try:
+                        outcomes[letter_id] = await act(unit, letter_id)
+                    except (NotFound, ConcurrencyConflict, CodecError) as error:
+                        outcomes[letter_id] = error
+        except Unavailable:
+            raise
+        except FreeholdError as error:
+            if len(letter_ids) == 1:
+                return {letter_ids[0]: error}
+            outcomes = {}
+            for letter_id in letter_ids:
+                outcomes.update(await self._each([letter_id], act))
+        return outcomes
+
+    async def _replay(self, unit: UnitOfWork, letter_id: UUID, *, actor: str, reason: str, late: bool) -> UUID:
+        """Everything that refuses it comes before the first write: the transaction may be others' as well."""
+        letter = await self._stores.dead_letters.get(unit, letter_id)
+        _check_dead(letter)
+        self._check_age(letter, late=late)
+        original = _envelope(letter)
+        again = replace(original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick())
+        await self._send(unit, letter, again)
+        await self._stores.dead_letters.mark(unit, letter_id, DeadLetterStatus.REPLAYED, again.id)
+        await self._note(unit, letter_id, "dead-letter.replay", actor, reason)
+        return again.id
+
+    async def _drop(self, unit: UnitOfWork, letter_id: UUID, *, actor: str, reason: str) -> None:
+        await self._stores.dead_letters.mark(unit, letter_id, DeadLetterStatus.DROPPED, None)
+        await self._note(unit, letter_id, "dead-letter.drop", actor, reason)
 
     async def _send(self, unit: UnitOfWork, letter: DeadLetter, again: Envelope) -> None:
         if letter.direction is Direction.OUTBOUND:
@@ -110,7 +170,7 @@ class DeadLetterActions:
 
     def _check_age(self, letter: DeadLetter, *, late: bool) -> None:
         age_seconds = (self._clock.now() - letter.failed_at).total_seconds()
-        if letter.status is DeadLetterStatus.DEAD and age_seconds > self._replay_horizon_seconds and not late:
+        if age_seconds > self._replay_horizon_seconds and not late:
             raise ConcurrencyConflict(
                 f"dead letter {letter.id} is {age_seconds / 86400:.1f} days old, more than replay_horizon_seconds",
                 hint="make sure that its effect does not exist, then replay it as a late one",
@@ -119,6 +179,13 @@ class DeadLetterActions:
     async def _note(self, unit: UnitOfWork, letter_id: UUID, action: str, actor: str, reason: str) -> None:
         entry = AuditEntry(at=self._clock.now(), actor=actor, action=action, subject=str(letter_id), reason=reason)
         await self._stores.audit.add(unit, entry)
+
+
+def _check_dead(letter: DeadLetter) -> None:
+    if letter.status is not DeadLetterStatus.DEAD:
+        raise ConcurrencyConflict(
+            f"dead letter {letter.id} was {letter.status.value} already", hint="a letter is replayed or dropped once"
+        )
 
 
 def _envelope(letter: DeadLetter) -> Envelope:

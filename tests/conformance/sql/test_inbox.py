@@ -2,12 +2,26 @@ from __future__ import annotations
 
 from tests.conformance.engines import OnPostgres, OnSqlite
 
+from freehold.conformance.deferred import claim, defer, message
+from freehold.conformance.harness import StoresHarness
 from freehold.conformance.inbox import InboxStoreConformance
 
 
-class TestInboxStoreOnSqlite(OnSqlite, InboxStoreConformance):
+class _OnSql(InboxStoreConformance):
+    async def test_one_whose_predecessor_was_deleted_by_hand_is_woken(self, harness: StoresHarness) -> None:
+        stores = harness.first
+        for number in range(3):
+            await defer(stores, message(f"m{number}"), delay_seconds=600.0 if number == 0 else 0.0)
+        assert await claim(stores) == []
+        async with stores.database.begin() as unit:
+            await unit.sql.execute("DELETE FROM freehold_deferred WHERE receipt_key = $1", ("m0",))  # type: ignore[attr-defined] # an SqlUnit
+        await stores.inbox.prune("orders", 60.0, 10)
+        assert [each.receipt_key for each in await claim(stores)] == ["m1"]
+
+
+class TestInboxStoreOnSqlite(OnSqlite, _OnSql):
     pass
 
 
-class TestInboxStoreOnPostgres(OnPostgres, InboxStoreConformance):
+class TestInboxStoreOnPostgres(OnPostgres, _OnSql):
     pass

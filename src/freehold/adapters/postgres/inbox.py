@@ -13,12 +13,12 @@ from typing import Final
 
 from freehold.adapters.sql.connection import SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.inbox import DEFERRED_COLUMNS, SqlInboxStore
+from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, SqlInboxStore
 from freehold.adapters.sql.store import sql_of
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict
 from freehold.inbox.receipts import StoredReceipt, judge, receipt_keys
-from freehold.inbox.store import Arrival, Receipt
+from freehold.inbox.store import Arrival, DeferredMessage, Receipt
 
 __all__ = ["PostgresInboxStore"]
 
@@ -27,8 +27,13 @@ _ANSWER: Final = """\
 UPDATE freehold_inbox AS i SET answer = a.answer
 FROM unnest($2::text[], $3::bytea[]) AS a (receipt_key, answer)
 WHERE i.consumer = $1 AND i.receipt_key = a.receipt_key"""
+_FINISH: Final = "SELECT freehold_deferred_finish($1::bigint, $2::integer)"
 _STORED: Final = """\
-SELECT receipt_key, barred, answer FROM freehold_inbox WHERE consumer = $1 AND receipt_key = ANY($2::text[])"""
+SELECT i.receipt_key, i.barred, i.answer FROM unnest($2::text[]) AS w (receipt_key) CROSS JOIN LATERAL (
+    SELECT r.receipt_key, r.barred, r.answer FROM freehold_inbox AS r
+    WHERE r.consumer = $1 AND r.receipt_key = w.receipt_key OFFSET 0
+) AS i"""
+"""Receipt by receipt: one list of keys is read as a filter on all of a consumer's where statistics are old."""
 
 
 class PostgresInboxStore(SqlInboxStore):
@@ -37,7 +42,9 @@ class PostgresInboxStore(SqlInboxStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._claim = f"SELECT {DEFERRED_COLUMNS} FROM freehold_deferred_claim($3, {now}, $2::float8, $4::integer)"
+        self._claim = (
+            f"SELECT {CLAIMED_COLUMNS} FROM freehold_deferred_claim($3, {now}, $2::float8, $4::integer, $5::integer)"
+        )
         self._next_due = f"SELECT {dialect.seconds_sql('freehold_deferred_next_due($2)', now)}"
         self._write = f"""\
 WITH arrival AS MATERIALIZED (
@@ -73,6 +80,11 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
         if known - stored.keys():
             raise ConcurrencyConflict("receipts were pruned while they were read", hint="receive the batch again")
         return judge(arrivals, places, stored).receipts
+
+    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+        """Delete it and wake the next, in one call of a function."""
+        rows = await sql_of(unit).fetch(_FINISH, (message.position, message.attempts))
+        return bool(rows[0][0])
 
     async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers, all in one statement."""

@@ -62,6 +62,13 @@ RETURNING position"""
             f"SELECT freehold_outbox_postpone($2::jsonb, $3::bigint, {dialect.later_sql(now, 4)}, $5::text)"
         )
 
+    def _oldest(self, number: int) -> str:
+        return f"""(
+        SELECT min(o.staged_at) FROM generate_series(0, ${number}::integer - 1) AS p (number) CROSS JOIN LATERAL (
+            SELECT q.staged_at FROM freehold_outbox AS q WHERE q.partition = p.number ORDER BY q.position LIMIT 1
+        ) AS o
+    )"""
+
     async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Lock the keys and insert, in one round trip."""
         if not messages:

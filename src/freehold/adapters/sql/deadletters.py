@@ -8,7 +8,7 @@ from uuid import UUID
 
 from freehold.adapters.sql.connection import Row, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.adapters.sql.store import SqlStore, newest, sql_of, storable
 from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import ConcurrencyConflict, NotFound
@@ -52,8 +52,7 @@ DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old) RETURNING 1"""
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
-        status = None if wanted.status is None else wanted.status.value
-        columns = {"status": status, "consumer": wanted.consumer, "type": wanted.type, "reason": wanted.reason}
+        columns = {"consumer": wanted.consumer, "type": wanted.type, "reason": wanted.reason}
         given = {column: value for column, value in columns.items() if value is not None}
         conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=2)]
         parameters: list[object] = [wanted.limit, *given.values()]
@@ -61,12 +60,10 @@ DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old) RETURNING 1"""
             failed_at, letter_id = wanted.after
             conditions.append(f"(failed_at, id) < (${len(parameters) + 1}, ${len(parameters) + 2})")
             parameters += [self._dialect.time(failed_at), self._dialect.uuid(letter_id)]
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        statuses = [each.value for each in DeadLetterStatus if wanted.status in ({each, None} if given else {each})]
+        selected = f"SELECT {_COLUMNS} FROM freehold_dead_letter"
         async with self._database.direct() as sql:
-            rows = await sql.fetch(
-                f"SELECT {_COLUMNS} FROM freehold_dead_letter {where} ORDER BY failed_at DESC, id DESC LIMIT $1",
-                parameters,
-            )
+            rows = await sql.fetch(newest(selected, "failed_at DESC, id DESC", "$1", conditions, statuses), parameters)
         return [self._letter(row) for row in rows]
 
     async def get(self, unit: UnitOfWork, letter_id: UUID) -> DeadLetter:

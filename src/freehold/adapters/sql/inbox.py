@@ -17,18 +17,30 @@ from freehold.adapters.sql.store import SqlStore, sql_of, storable
 from freehold.database import UnitOfWork
 from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
 
-__all__ = ["DEFERRED_COLUMNS", "SqlInboxStore"]
+__all__ = ["CLAIMED_COLUMNS", "DEFERRED_COLUMNS", "IS_HEAD", "SqlInboxStore"]
 
 _REASON_CHARACTERS_MAX: Final = 500
 DEFERRED_COLUMNS: Final = "position, consumer, topic, key, receipt_key, document, attempts, due_at, reason"
-_IS_HEAD: Final = (
+CLAIMED_COLUMNS: Final = f"{DEFERRED_COLUMNS}, waiting"
+_LOOKS: Final = (2, 64)
+"""How many rows a claim looks at for each that it is to find, at first, and where there was none among these."""
+IS_HEAD: Final = (
     "NOT EXISTS (SELECT 1 FROM freehold_deferred AS e WHERE e.consumer = d.consumer AND e.topic = d.topic"
     " AND e.key = d.key AND e.position < d.position)"
 )
 
 
 class SqlInboxStore(SqlStore, InboxStore):
-    """Receipts by consumer and key, deferred messages by position."""
+    """Receipts by consumer and key, deferred messages by position.
+
+    A claim passes over what is due and not the first of its key, once: that is marked as waiting, and `finish` of the
+    first wakes the next. Otherwise each claim would go through all that stands behind one failing message.
+    """
+
+    _claim: str
+    """Parameters: time, visibility in seconds, consumer, how many, how many to look at. Returns `CLAIMED_COLUMNS`."""
+    _next_due: str
+    """Parameters: time, consumer."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -37,23 +49,19 @@ class SqlInboxStore(SqlStore, InboxStore):
 INSERT INTO freehold_deferred
     (deferred_at, due_at, consumer, topic, key, receipt_key, document, attempts, reason, lane, lane_position)
 VALUES ({now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, $11)"""
-        self._claim = f"""\
-WITH head AS MATERIALIZED (
-    SELECT d.position FROM freehold_deferred AS d
-    WHERE d.consumer = $3 AND d.due_at <= {now} AND {_IS_HEAD}
-    ORDER BY d.due_at, d.position LIMIT $4 {dialect.lock_free_rows}
-)
-UPDATE freehold_deferred SET attempts = attempts + 1, due_at = {dialect.later_sql(now, 2)}
-WHERE position IN (SELECT position FROM head)
-RETURNING {DEFERRED_COLUMNS}"""
         self._postpone = f"""\
 UPDATE freehold_deferred SET due_at = {dialect.later_sql(now, 2)}, reason = $3 WHERE position = $4 AND attempts = $5"""
-        self._next_due = f"""\
-SELECT {dialect.seconds_sql("min(d.due_at)", now)} FROM freehold_deferred AS d WHERE d.consumer = $2 AND {_IS_HEAD}"""
         self._stats = f"""\
-SELECT coalesce(sum(k.pending), 0), count(*), {dialect.seconds_sql(now, "min(k.oldest)")}
-FROM (SELECT count(*) AS pending, min(deferred_at) AS oldest FROM freehold_deferred GROUP BY consumer, topic, key) AS k
-"""
+SELECT coalesce(sum(k.pending), 0), count(*),
+    (SELECT {dialect.seconds_sql(now, "d.deferred_at")} FROM freehold_deferred AS d ORDER BY d.position LIMIT 1)
+FROM (SELECT count(*) AS pending FROM freehold_deferred GROUP BY consumer, topic, key) AS k"""
+        # In order of position, whatever the planner thinks of the consumer: most services have one.
+        self._deferred = {
+            every: f"SELECT {DEFERRED_COLUMNS} FROM freehold_deferred {where} ORDER BY position LIMIT $1"
+            for every, where in ((True, ""), (False, "WHERE consumer || '' = $2"))
+        }
+        self._wake = f"""\
+UPDATE freehold_deferred AS d SET waiting = false WHERE d.consumer = $1 AND d.waiting <> false AND {IS_HEAD}"""
         self._prune = f"""\
 WITH old AS MATERIALIZED (
     SELECT receipt_key FROM freehold_inbox WHERE consumer = $4 AND received_at < {dialect.later_sql(now, 2)}
@@ -86,17 +94,24 @@ DELETE FROM freehold_inbox WHERE consumer = $4 AND receipt_key IN (SELECT receip
         await sql_of(unit).execute(self._defer, (self._dialect.now(), delay_seconds, *message, *rest))
 
     async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
-        """Count an attempt of each message that is due and first of its key; one statement, which commits by itself."""
-        async with self._database.direct() as sql:
-            rows = await sql.fetch(self._claim, (self._dialect.now(), visibility_seconds, consumer, limit))
-        return sorted((self._message(row) for row in rows), key=lambda message: message.position)
+        """Count an attempt of each message that is due and first of its key; statements that commit by themselves.
 
+        Nearly always one. Where nothing of what it saw was the first of its key, that is waiting from now on, and the
+        next statement looks further.
+        """
+        look = _LOOKS[0] * limit
+        while True:
+            async with self._database.direct() as sql:
+                parameters = (self._dialect.now(), visibility_seconds, consumer, limit, look)
+                rows = await sql.fetch(self._claim, parameters)
+            claimed = [self._message(row[:-1]) for row in rows if not row[-1]]
+            if claimed or len(rows) < look:
+                return sorted(claimed, key=lambda message: message.position)
+            look = _LOOKS[1] * limit
+
+    @abstractmethod
     async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
-        """Delete a claimed message, if the claim still is the latest."""
-        deleted = await sql_of(unit).execute(
-            "DELETE FROM freehold_deferred WHERE position = $1 AND attempts = $2", (message.position, message.attempts)
-        )
-        return deleted == 1
+        """As the port says; wakes the next message of the key."""
 
     async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
         """Give a claimed message its next time, if the claim still is the latest."""
@@ -113,12 +128,9 @@ DELETE FROM freehold_inbox WHERE consumer = $4 AND receipt_key IN (SELECT receip
 
     async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
         """Deferred messages, oldest first."""
-        where = "" if consumer is None else "WHERE consumer = $2"
         parameters = (limit,) if consumer is None else (limit, consumer)
         async with self._database.direct() as sql:
-            rows = await sql.fetch(
-                f"SELECT {DEFERRED_COLUMNS} FROM freehold_deferred {where} ORDER BY position LIMIT $1", parameters
-            )
+            rows = await sql.fetch(self._deferred[consumer is None], parameters)
         return [self._message(row) for row in rows]
 
     async def stats(self) -> DeferredStats:
@@ -130,7 +142,11 @@ DELETE FROM freehold_inbox WHERE consumer = $4 AND receipt_key IN (SELECT receip
     async def prune(self, consumer: str, older_than_seconds: float, limit: int) -> int:
         """Delete old receipts of a consumer, oldest first; those that others delete just now are passed over."""
         async with self._database.direct() as sql:
-            return len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit, consumer)))
+            deleted = len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit, consumer)))
+            if deleted < limit:
+                # What a person deleted by hand, or a process of an earlier release, woke nobody.
+                await sql.execute(self._wake, (consumer,))
+        return deleted
 
     def _message(self, row: Row) -> DeferredMessage:
         position, consumer, topic, key, receipt_key, document, attempts, due_at, reason = row

@@ -38,12 +38,16 @@ class SqlOutboxStore(SqlStore, OutboxStore):
         self._stats = f"""
 SELECT (SELECT count(*) FROM freehold_outbox),
     (SELECT count(DISTINCT key) FROM freehold_outbox WHERE blocked_until > {now}),
-    (SELECT {dialect.seconds_sql(now, "min(staged_at)")} FROM freehold_outbox)"""
+    {dialect.seconds_sql(now, self._oldest(2))}"""
 
     @property
     def partitions(self) -> int:
         """How many partitions the rows are divided into."""
         return self._database.partitions
+
+    @abstractmethod
+    def _oldest(self, number: int) -> str:
+        """A subquery: when the oldest row was staged, along the primary key; `$number` is how many partitions are."""
 
     @abstractmethod
     async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
@@ -98,7 +102,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
     async def stats(self) -> OutboxStats:
         """How much waits, and for how long."""
         async with self._database.direct() as sql:
-            ((pending, blocked, oldest),) = await sql.fetch(self._stats, (self._dialect.now(),))
+            ((pending, blocked, oldest),) = await sql.fetch(self._stats, (self._dialect.now(), self.partitions))
         return OutboxStats(pending, blocked, max(0.0, float(oldest or 0.0)))
 
     def _partition(self, key: str) -> int:

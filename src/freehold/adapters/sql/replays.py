@@ -43,15 +43,15 @@ WHERE number = $4 AND position = $5 AND applied = $6 AND failed = $7 AND state =
         old = f"r.state <> 'running' AND r.tables = '[]' AND r.updated_at < {dialect.later_sql(now, 2)}"
         self._prune_errors = f"""
 DELETE FROM freehold_replay_error WHERE (replay, position) IN (
-    SELECT e.replay, e.position FROM freehold_replay AS r JOIN freehold_replay_error AS e ON e.replay = r.number
-    WHERE {old} ORDER BY e.replay, e.position LIMIT $3
+    SELECT e.replay, e.position FROM freehold_replay AS r CROSS JOIN freehold_replay_error AS e
+    WHERE {old} AND e.replay = r.number ORDER BY r.updated_at LIMIT $3
 )"""
         # The condition twice: one that somebody has made run again meanwhile is not deleted.
         self._prune = f"""
 DELETE FROM freehold_replay AS r WHERE {old} AND r.number IN (
     SELECT r.number FROM freehold_replay AS r WHERE {old}
         AND NOT EXISTS (SELECT 1 FROM freehold_replay_error AS e WHERE e.replay = r.number)
-    ORDER BY r.number LIMIT $3
+    ORDER BY r.updated_at LIMIT $3
 )"""
         self._error = """
 INSERT INTO freehold_replay_error (replay, position, stream, version, event_id, type, error, detail)

@@ -12,12 +12,11 @@ from uuid import UUID
 
 from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.adapters.sql.store import SqlStore, newest, sql_of, storable
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.saga.store import (
     JOURNAL_DETAIL_CHARACTERS_MAX,
-    TERMINAL_STATUSES,
     JournalEntry,
     SagaFilter,
     SagaRecord,
@@ -29,7 +28,8 @@ __all__ = ["ENTRY_COLUMNS", "SqlSagaStore", "conflict"]
 
 ENTRY_COLUMNS: Final = "place integer, at timestamptz, step text, what text, attempt integer, detail text"
 """The columns of journal entries, as a relation of the dialect."""
-_ENDED: Final = ", ".join(f"'{status.value}'" for status in sorted(TERMINAL_STATUSES))
+_ENDED: Final = "'completed', 'compensated', 'abandoned'"
+"""The terminal statuses, in the words of the index of ended instances: SQLite knows it by its words only."""
 _FAILURE_CHARACTERS_MAX: Final = 2000
 
 
@@ -119,16 +119,19 @@ FROM {source}"""
 
     async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
         """Instances, newest first."""
-        status = None if wanted.status is None else wanted.status.value
-        columns = {"definition": wanted.definition, "status": status, "key": wanted.key}
+        columns = {"definition": wanted.definition, "key": wanted.key}
         given = {column: value for column, value in columns.items() if value is not None}
         conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=3)]
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        statuses = [each.value for each in SagaStatus if wanted.status in {each, None}]
+        if wanted.key is not None:
+            # Of one key there are few: no other index than its own serves.
+            conditions += [f"status || '' = '{wanted.status.value}'"] if wanted.status is not None else []
+            statuses = []
+        elif not given and wanted.status is None:
+            statuses = []
+        statement = newest(self._select, "created_at DESC, id DESC", "$2", conditions, statuses)
         async with self._database.direct() as sql:
-            rows = await sql.fetch(
-                f"{self._select} {where} ORDER BY created_at DESC, id DESC LIMIT $2",
-                (self._dialect.now(), wanted.limit, *given.values()),
-            )
+            rows = await sql.fetch(statement, (self._dialect.now(), wanted.limit, *given.values()))
         return [self._record(row) for row in rows]
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:

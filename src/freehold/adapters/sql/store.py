@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import cast
 
 from freehold.adapters.sql.connection import SqlConnection, SqlDatabase, SqlUnit
@@ -9,7 +10,7 @@ from freehold.adapters.sql.dialect import Dialect
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError
 
-__all__ = ["SqlStore", "sql_of", "storable"]
+__all__ = ["SqlStore", "newest", "sql_of", "storable"]
 
 
 class SqlStore:
@@ -32,3 +33,21 @@ def sql_of(unit: UnitOfWork) -> SqlConnection:
 def storable(text: str, characters_max: int) -> str:
     """A text for people, cut off at a bound, without the one character that PostgreSQL does not store."""
     return text[:characters_max].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def newest(selected: str, order: str, limit: str, conditions: Sequence[str], statuses: Collection[str] = ()) -> str:
+    """A statement for the first rows of `selected` in an order that ends an index which begins with the status.
+
+    Of several statuses each is read along the index by itself: a list of them would have all rows sorted.
+    """
+    tail = f"ORDER BY {order} LIMIT {limit}"
+    if not statuses:
+        return f"{selected} {_where(conditions)} {tail}"
+    parts = [
+        f"SELECT * FROM ({selected} {_where([*conditions, f'status = {each!r}'])} {tail}) AS s" for each in statuses
+    ]
+    return parts[0] if len(parts) == 1 else f"{' UNION ALL '.join(parts)} {tail}"
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""

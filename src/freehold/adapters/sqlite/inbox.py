@@ -6,16 +6,23 @@ The transaction holds the write lock from its beginning, so nothing changes betw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from freehold.adapters.sql.connection import SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.inbox import SqlInboxStore
+from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, IS_HEAD, SqlInboxStore
 from freehold.adapters.sql.store import sql_of
 from freehold.database import UnitOfWork
 from freehold.inbox.receipts import StoredReceipt, judge, open_places, receipt_keys
-from freehold.inbox.store import Arrival, Receipt
+from freehold.inbox.store import Arrival, DeferredMessage, Receipt
 
 __all__ = ["SqliteInboxStore"]
+
+_DELETE: Final = "DELETE FROM freehold_deferred WHERE position = $1 AND attempts = $2 RETURNING consumer, topic, key"
+_WAKE: Final = """\
+UPDATE freehold_deferred SET waiting = 0 WHERE position = (
+    SELECT min(position) FROM freehold_deferred WHERE consumer = $1 AND topic = $2 AND key = $3 AND position > $4
+)"""
 
 
 class SqliteInboxStore(SqlInboxStore):
@@ -23,14 +30,31 @@ class SqliteInboxStore(SqlInboxStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
+        # A subquery for each key: in a join, deferred messages would come first, all of them.
         self._read = f"""\
-SELECT d.topic, d.key, min(d.position), NULL, NULL, NULL
+SELECT a.topic, a.key, (
+    SELECT min(d.position) FROM freehold_deferred AS d WHERE d.consumer = $1 AND d.topic = a.topic AND d.key = a.key
+), NULL, NULL, NULL
 FROM {dialect.relation_sql(2, "topic text, key text")} AS a
-JOIN freehold_deferred AS d ON d.consumer = $1 AND d.topic = a.topic AND d.key = a.key
-GROUP BY d.topic, d.key
 UNION ALL
 SELECT NULL, NULL, NULL, receipt_key, barred, answer
 FROM freehold_inbox WHERE consumer = $1 AND receipt_key {dialect.in_sql(3, "text")}"""
+        now = dialect.now_sql(1)
+        self._claim = f"""\
+WITH due AS MATERIALIZED (
+    SELECT d.position, d.due_at, {IS_HEAD} AS head FROM freehold_deferred AS d
+    WHERE d.consumer = $3 AND d.waiting = 0 AND d.due_at <= {now} ORDER BY d.due_at, d.position LIMIT $5
+), claimed AS MATERIALIZED (
+    SELECT position FROM due WHERE head ORDER BY due_at, position LIMIT $4
+)
+UPDATE freehold_deferred SET attempts = attempts + (position IN (SELECT position FROM claimed)),
+    due_at = CASE WHEN position IN (SELECT position FROM claimed) THEN {dialect.later_sql(now, 2)} ELSE due_at END,
+    waiting = position NOT IN (SELECT position FROM claimed)
+WHERE position IN (SELECT position FROM due WHERE NOT head UNION ALL SELECT position FROM claimed)
+RETURNING {CLAIMED_COLUMNS}"""
+        self._next_due = f"""\
+SELECT {dialect.seconds_sql("min(d.due_at)", now)} FROM freehold_deferred AS d
+WHERE d.consumer = $2 AND d.waiting = 0 AND {IS_HEAD}"""
         self._write = f"""\
 INSERT INTO freehold_inbox (consumer, receipt_key, barred, received_at)
 SELECT $1, w.receipt_key, w.barred, {dialect.now_sql(3)}
@@ -53,6 +77,14 @@ FROM {dialect.relation_sql(2, "receipt_key text, barred integer")} AS w"""
             ]
             await sql.execute(self._write, (consumer, self._dialect.relation_value(written), self._dialect.now()))
         return verdict.receipts
+
+    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+        """Delete it, then wake the next: nobody else writes in between."""
+        sql = sql_of(unit)
+        gone = await sql.fetch(_DELETE, (message.position, message.attempts))
+        if gone:
+            await sql.execute(_WAKE, (*gone[0], message.position))
+        return bool(gone)
 
     async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers with their receipts."""

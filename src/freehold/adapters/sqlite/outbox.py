@@ -64,6 +64,9 @@ ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
 UPDATE freehold_outbox SET blocked_until = {dialect.later_sql("$2", 3)}, attempts = attempts + 1, reason = $4
 WHERE position = $5 AND +partition IN ({held})"""
 
+    def _oldest(self, number: int) -> str:
+        return f"(SELECT staged_at FROM freehold_outbox WHERE ${number} > 0 ORDER BY position LIMIT 1)"
+
     async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Insert; the only writer draws positions one after the other."""
         now = self._dialect.now()

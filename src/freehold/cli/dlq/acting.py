@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import click
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.dlq.group import command, filters, owner
@@ -25,7 +26,7 @@ __all__ = ["drop", "replay"]
 _BATCH = 200
 _REFUSALS_SHOWN = 20
 
-Act = Callable[[DeadLetterActions, UUID], Coroutine[Any, Any, UUID | None]]
+Act = Callable[[DeadLetterActions, Sequence[UUID]], Coroutine[Any, Any, Mapping[UUID, UUID | FreeholdError]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,10 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
 async def replay(
     project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, late: bool, as_json: bool
 ) -> int:
-    """Replay each in a transaction of its own; one that is refused does not keep the others."""
+    """Replay them batch by batch, each in a transaction; one that is refused does not keep the others."""
 
-    async def act(actions: DeadLetterActions, letter_id: UUID) -> UUID | None:
-        return await actions.replay(letter_id, actor=actor(), reason=reason, late=late)
+    async def act(actions: DeadLetterActions, letter_ids: Sequence[UUID]) -> Mapping[UUID, UUID | FreeholdError]:
+        return await actions.replay_many(letter_ids, actor=actor(), reason=reason, late=late)
 
     return await _act_on(project, names, choice, act, word="replayed", as_json=as_json)
 
@@ -100,11 +101,10 @@ async def replay(
 @destroying(lambda given: f"Give up {given['choice'].described} for good?")
 @asynchronous
 async def drop(project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, as_json: bool) -> int:
-    """Drop each in a transaction of its own."""
+    """Drop them batch by batch, each in a transaction."""
 
-    async def act(actions: DeadLetterActions, letter_id: UUID) -> UUID | None:
-        await actions.drop(letter_id, actor=actor(), reason=reason)
-        return None
+    async def act(actions: DeadLetterActions, letter_ids: Sequence[UUID]) -> Mapping[UUID, UUID | FreeholdError]:
+        return await actions.drop_many(letter_ids, actor=actor(), reason=reason)
 
     return await _act_on(project, names, choice, act, word="dropped", as_json=as_json)
 
@@ -117,11 +117,16 @@ async def _act_on(
         raise click.UsageError("name dead letters by id, or say --all")
     outcome = _Outcome()
     async with project.open(names) as opened:
-        with Progress(console=Console(stderr=True), transient=True, disable=not choice.every) as progress:
-            task = progress.add_task(word, total=None)
-            async for access, letter_id in _letters(opened, choice):
-                await _act_on_one(access, letter_id, act, outcome)
-                progress.advance(task)
+        try:
+            with _progress(shown=choice.every) as progress:
+                task = progress.add_task(word, total=None)
+                async for access, letter_ids in _batches(opened, choice):
+                    await _act_on_batch(access, letter_ids, act, outcome)
+                    progress.advance(task, len(letter_ids))
+        except (Unavailable, asyncio.CancelledError):
+            # What was done so far stays done, and is in the audit table; the same command goes on with the rest.
+            note(f"{len(outcome.done)} {word}, {len(outcome.refused)} refused; the rest is as it was")
+            raise
     if as_json:
         counts = {"done": len(outcome.done), "refused": len(outcome.refused)}
         answer_json({"counts": counts, word: outcome.done, "refused": outcome.refused, "failed": opened.as_document()})
@@ -130,18 +135,19 @@ async def _act_on(
     return opened.code or (1 if outcome.refused else 0)
 
 
-async def _act_on_one(access: ServiceAccess, letter_id: UUID, act: Act, outcome: _Outcome) -> None:
-    place: dict[str, object] = {"service": access.name, "id": letter_id}
-    try:
-        new_id = await act(DeadLetterActions(access.stores, access.settings), letter_id)
-    except Unavailable:
-        # The others would fail as well, each after its time limit. What was done so far is in the audit table.
-        note(f"{len(outcome.done)} done, {len(outcome.refused)} refused; then {access.name} did not answer any more")
-        raise
-    except FreeholdError as error:
-        outcome.refused.append({**place, "error": str(error)})
-    else:
-        outcome.done.append({**place, "new_id": new_id} if new_id else place)
+async def _act_on_batch(access: ServiceAccess, letter_ids: Sequence[UUID], act: Act, outcome: _Outcome) -> None:
+    outcomes = await act(DeadLetterActions(access.stores, access.settings), letter_ids)
+    for letter_id, became in outcomes.items():
+        place: dict[str, object] = {"service": access.name, "id": letter_id}
+        if isinstance(became, FreeholdError):
+            outcome.refused.append({**place, "error": str(became)})
+        else:
+            outcome.done.append({**place, "new_id": became} if became != letter_id else place)
+
+
+def _progress(*, shown: bool) -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} {task.description}"), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
 
 
 def _tell(outcome: _Outcome, word: str) -> None:
@@ -152,11 +158,15 @@ def _tell(outcome: _Outcome, word: str) -> None:
         note(f"  and {len(outcome.refused) - _REFUSALS_SHOWN} more; --json lists them all")
 
 
-async def _letters(opened: Opened, choice: _Choice) -> AsyncIterator[tuple[ServiceAccess, UUID]]:
-    """Each letter meant, once. All of those named are found before the first is touched."""
+async def _batches(opened: Opened, choice: _Choice) -> AsyncIterator[tuple[ServiceAccess, Sequence[UUID]]]:
+    """The letters meant, each once. All of those named are found before the first is touched."""
     if not choice.every:
+        held: dict[str, tuple[ServiceAccess, list[UUID]]] = {}
         for access, letter in [await owner(opened, letter_id) for letter_id in dict.fromkeys(choice.letter_ids)]:
-            yield access, letter.id
+            held.setdefault(access.name, (access, []))[1].append(letter.id)
+        for access, letter_ids in held.values():
+            for begin in range(0, len(letter_ids), _BATCH):
+                yield access, letter_ids[begin : begin + _BATCH]
         return
     left = choice.limit
     for access in opened.services:
@@ -168,6 +178,5 @@ async def _letters(opened: Opened, choice: _Choice) -> AsyncIterator[tuple[Servi
                 break
             # From the newest backwards: what dies again meanwhile is newer, and is not met a second time.
             wanted = replace(wanted, after=(batch[-1].failed_at, batch[-1].id))
-            for letter in batch:
-                yield access, letter.id
+            yield access, [letter.id for letter in batch]
             left = None if left is None else left - len(batch)

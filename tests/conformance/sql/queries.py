@@ -1,0 +1,540 @@
+"""Every call of every store of a service's database, by name, each as often as one likes: what the tests of plans and
+of growth run beside many rows. What a call uses up it makes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Final
+from uuid import UUID
+
+from freehold.aggregate.store import Snapshot
+from freehold.audit.store import AuditEntry
+from freehold.binding import Stores
+from freehold.broker import Outgoing
+from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.eventstore.store import Append, EventFilter, NewEvent
+from freehold.http.store import StoredAnswer
+from freehold.ids import new_id
+from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.messages import Envelope, MessageKind, encode_envelope
+from freehold.outbox.store import lease_name
+from freehold.projection.replays import NewReplay, ReplayError, ReplayState
+from freehold.projection.store import GenerationState, Move, NewParkedKey
+from freehold.reconcile.store import ReconciliationRecord
+from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus
+
+__all__ = ["CONSUMER", "QUERIES", "TOPIC", "Seeded", "letter", "replayable"]
+
+CONSUMER: Final = "shop"
+TOPIC: Final = "orders.commands"
+_NOW: Final = datetime.now(UTC)
+_fresh = count(10_000_000)
+
+Query = Callable[["Seeded"], Awaitable[object]]
+QUERIES: Final[dict[str, Query]] = {}
+
+
+@dataclass(slots=True)
+class Seeded:
+    """Stores beside `rows` rows in every table that grows; `leases` are held on all partitions of the outbox."""
+
+    stores: Stores
+    rows: int
+    leases: dict[int, int] = field(default_factory=dict)
+
+    async def prepare(self) -> None:
+        """Take the leases, and make what is there once: a live generation, and a replay."""
+        stores, partitions = self.stores, self.stores.outbox.partitions
+        await stores.leases.ensure([lease_name(partition) for partition in range(partitions)])
+        for partition in range(partitions):
+            (seen,) = [
+                each for each in await stores.leases.list(lease_name(partition)) if each.name == lease_name(partition)
+            ]
+            taken = await stores.leases.take(seen, "me")
+            assert taken is not None
+            self.leases[partition] = taken.token
+        async with stores.database.begin() as unit:
+            await stores.checkpoints.create(
+                unit, "live", 1, version=1, partitions=4, state=GenerationState.LIVE, tables=["t"]
+            )
+
+
+def query(function: Query) -> Query:
+    QUERIES[function.__name__] = function
+    return function
+
+
+def _outgoing(key: str) -> Outgoing:
+    return Outgoing(new_id(), "orders.events", key, b"{}")
+
+
+def _arrival(key: str | None = None, receipt_key: str | None = None) -> Arrival:
+    return Arrival(receipt_key or str(new_id()), TOPIC, key or f"fresh{next(_fresh)}")
+
+
+def letter() -> DeadLetter:
+    """A letter of a key of its own."""
+    return DeadLetter(
+        id=new_id(),
+        direction=Direction.INBOUND,
+        consumer=CONSUMER,
+        topic=TOPIC,
+        key=f"fresh{next(_fresh)}",
+        message_id=new_id(),
+        type="orders.place-order",
+        reason="attempts-exhausted",
+        error_type="ValueError",
+        detail="",
+        attempts=1,
+        failed_at=datetime.now(UTC),
+        status=DeadLetterStatus.DEAD,
+        document=b"{}",
+    )
+
+
+def replayable() -> DeadLetter:
+    """A letter that holds a readable envelope."""
+    made = letter()
+    envelope = Envelope(
+        id=new_id(),
+        type="orders.unheard-of",
+        version=1,
+        kind=MessageKind.COMMAND,
+        source="web",
+        topic=made.topic,
+        key=made.key,
+        time=made.failed_at,
+        hlc=1,
+        correlation_id=new_id(),
+        body=b"{}",
+    )
+    return replace(made, document=encode_envelope(envelope))
+
+
+def _saga() -> SagaRecord:
+    return SagaRecord(
+        id=new_id(),
+        definition="checkout",
+        definition_version=1,
+        key=f"fresh{next(_fresh)}",
+        correlation_id=new_id(),
+        status=SagaStatus.RUNNING,
+        version=1,
+        document=b"{}",
+        due_seconds=3600.0,
+    )
+
+
+def _event() -> NewEvent:
+    return NewEvent(new_id(), "orders.order-placed", 1, b"{}", new_id(), 1)
+
+
+@query
+async def outbox_stage(seeded: Seeded) -> None:
+    async with seeded.stores.database.begin() as unit:
+        await seeded.stores.outbox.stage(unit, [_outgoing(f"fresh{next(_fresh)}") for _ in range(10)])
+
+
+@query
+async def outbox_fetch(seeded: Seeded) -> None:
+    fetched = await seeded.stores.outbox.fetch(seeded.leases, 100)
+    assert len(fetched.rows) == 100 or seeded.rows < 500
+
+
+@query
+async def outbox_fetch_one_partition(seeded: Seeded) -> None:
+    await seeded.stores.outbox.fetch({0: seeded.leases[0]}, 100)
+
+
+@query
+async def outbox_remove(seeded: Seeded) -> None:
+    fetched = await seeded.stores.outbox.fetch(seeded.leases, 5)
+    await seeded.stores.outbox.remove(seeded.leases, fetched.rows[:3])
+    await seeded.stores.outbox.remove(seeded.leases, fetched.rows[3:], {0: next(_fresh)})
+
+
+@query
+async def outbox_postpone(seeded: Seeded) -> None:
+    async with seeded.stores.database.begin() as unit:
+        await seeded.stores.outbox.stage(unit, [_outgoing(f"fresh{next(_fresh)}")])
+    fetched = await seeded.stores.outbox.fetch(seeded.leases, 1)
+    assert await seeded.stores.outbox.postpone(seeded.leases, fetched.rows[0], 0.0, "refused")
+
+
+@query
+async def outbox_bury(seeded: Seeded) -> None:
+    fetched = await seeded.stores.outbox.fetch(seeded.leases, 1)
+    assert await seeded.stores.outbox.bury(seeded.leases, fetched.rows[0], "refused")
+
+
+@query
+async def outbox_stats(seeded: Seeded) -> None:
+    await seeded.stores.outbox.stats()
+
+
+@query
+async def leases(seeded: Seeded) -> None:
+    store, name = seeded.stores.leases, f"mine/{next(_fresh)}"
+    await store.ensure([name])
+    (seen,) = await store.list(name)
+    taken = await store.take(seen, "me")
+    assert taken is not None
+    await store.renew("me", {name: taken.token})
+    await store.give_back("me", {name: taken.token})
+    await store.forget([name])
+
+
+@query
+async def inbox_receive(seeded: Seeded) -> None:
+    arrivals = [_arrival() for _ in range(16)]
+    async with seeded.stores.database.begin() as unit:
+        await seeded.stores.inbox.receive(unit, CONSUMER, arrivals)
+        await seeded.stores.inbox.answer(unit, CONSUMER, {each.receipt_key: b"a" for each in arrivals[:2]})
+
+
+@query
+async def inbox_receive_known(seeded: Seeded) -> None:
+    async with seeded.stores.database.begin() as unit:
+        known = [_arrival(receipt_key=f"r{number}") for number in range(8)]
+        barring = replace(_arrival(), bars="r3")
+        blocked = [_arrival(f"k{number}") for number in range(8)]
+        await seeded.stores.inbox.receive(unit, CONSUMER, [*known, barring, *blocked])
+
+
+async def _defer(seeded: Seeded, delay_seconds: float = 0.0, key: str | None = None) -> None:
+    async with seeded.stores.database.begin() as unit:
+        arrival = replace(_arrival(key), lane="orders:0", lane_position=next(_fresh))
+        await seeded.stores.inbox.defer(
+            unit, CONSUMER, arrival, b"{}", attempts=1, delay_seconds=delay_seconds, reason=""
+        )
+
+
+@query
+async def inbox_defer_and_finish(seeded: Seeded) -> None:
+    await _defer(seeded, -1.0)
+    inbox = seeded.stores.inbox
+    (claimed,) = await inbox.claim_due(CONSUMER, 1, 0.0)
+    assert await inbox.postpone(claimed, -1.0, "again")
+    (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
+    async with seeded.stores.database.begin() as unit:
+        assert await inbox.finish(unit, claimed)
+
+
+@query
+async def inbox_claim_nothing(seeded: Seeded) -> None:
+    assert await seeded.stores.inbox.claim_due(CONSUMER, 16, 60.0) == []
+
+
+@query
+async def inbox_claim_behind_one_key(seeded: Seeded) -> None:
+    """Of `crowded` as many are due as there are rows elsewhere, and the first is not."""
+    assert await seeded.stores.inbox.claim_due("crowded", 16, 60.0) == []
+    assert await seeded.stores.inbox.next_due_seconds("crowded")
+    async with seeded.stores.database.begin() as unit:
+        (receipt,) = await seeded.stores.inbox.receive(unit, "crowded", [_arrival("crowd")])
+    assert receipt.status is ReceiptStatus.BLOCKED
+
+
+@query
+async def inbox_next_due(seeded: Seeded) -> None:
+    assert await seeded.stores.inbox.next_due_seconds(CONSUMER)
+
+
+@query
+async def inbox_deferred(seeded: Seeded) -> None:
+    await seeded.stores.inbox.deferred(CONSUMER, 20)
+    await seeded.stores.inbox.deferred(None, 20)
+
+
+@query
+async def inbox_stats(seeded: Seeded) -> None:
+    await seeded.stores.inbox.stats()
+
+
+@query
+async def inbox_prune(seeded: Seeded) -> None:
+    await seeded.stores.inbox.prune(CONSUMER, 6 * 86400.0, 2)
+
+
+@query
+async def dead_letters_add_to_end(seeded: Seeded) -> None:
+    store, mine, other = seeded.stores.dead_letters, letter(), letter()
+    async with seeded.stores.database.begin() as unit:
+        await store.add(unit, mine)
+        await store.add(unit, other)
+        await store.get(unit, mine.id)
+        await store.edit(unit, mine.id, b"e")
+        await store.mark(unit, mine.id, DeadLetterStatus.DROPPED, None)
+        await store.mark(unit, other.id, DeadLetterStatus.REPLAYED, new_id())
+
+
+_FILTERS: Final = {
+    "newest": DeadLetterFilter(limit=20),
+    "any_status": DeadLetterFilter(status=None, limit=20),
+    "consumer": DeadLetterFilter(consumer="rare", limit=20),
+    "type": DeadLetterFilter(type="rare", limit=20),
+    "reason": DeadLetterFilter(reason="rare", limit=20),
+    "all_of_them": DeadLetterFilter(consumer="rare", type="rare", reason="rare", limit=20),
+    "any_status_of_a_type": DeadLetterFilter(status=None, type="rare", limit=20),
+    "next_page": DeadLetterFilter(limit=20, after=(_NOW - timedelta(seconds=50), UUID(int=0))),
+    "next_page_of_a_type": DeadLetterFilter(type="rare", limit=20, after=(_NOW, UUID(int=0))),
+}
+
+
+def _finding(wanted: DeadLetterFilter) -> Query:
+    async def find(seeded: Seeded) -> None:
+        await seeded.stores.dead_letters.find(wanted)
+
+    return find
+
+
+QUERIES.update({f"dead_letters_find_{name}": _finding(wanted) for name, wanted in _FILTERS.items()})
+
+
+@query
+async def dead_letters_count(seeded: Seeded) -> None:
+    await seeded.stores.dead_letters.count()
+
+
+@query
+async def dead_letters_prune(seeded: Seeded) -> None:
+    await seeded.stores.dead_letters.prune(6 * 86400.0, 2)
+
+
+@query
+async def schedule(seeded: Seeded) -> None:
+    store, message, due = seeded.stores.schedule, _outgoing("k"), _outgoing("k")
+    async with seeded.stores.database.begin() as unit:
+        await store.add(unit, message, "n", 7200.0)
+        await store.cancel(unit, message.id)
+        await store.add(unit, due, "n", -1.0)
+    assert await store.move_due(10) == 1
+
+
+@query
+async def schedule_look(seeded: Seeded) -> None:
+    store = seeded.stores.schedule
+    assert await store.next_due_seconds()
+    await store.find(None, 20)
+    await store.find("rare", 20)
+
+
+@query
+async def saga_steps(seeded: Seeded) -> None:
+    store, record = seeded.stores.sagas, _saga()
+    entries = [JournalEntry(_NOW, "reserve", "sent", 1)]
+    async with seeded.stores.database.begin() as unit:
+        assert await store.create(unit, record, entries)
+        loaded = await store.load(unit, record.id)
+        await store.save(unit, loaded, entries)
+        many = await store.load_many(unit, [record.id])
+        await store.save_many(unit, [(many[record.id], entries)])
+    await store.journal(record.id)
+
+
+@query
+async def saga_due(seeded: Seeded) -> None:
+    store, record = seeded.stores.sagas, replace(_saga(), due_seconds=-1.0)
+    async with seeded.stores.database.begin() as unit:
+        assert await store.create(unit, record, [])
+        (due,) = await store.claim_due(unit, 16)
+        await store.save(unit, replace(due, due_seconds=None, status=SagaStatus.COMPLETED), [])
+    assert await store.next_due_seconds()
+
+
+_SAGAS: Final = {
+    "newest": SagaFilter(limit=20),
+    "key": SagaFilter(key="k7", limit=20),
+    "key_and_status": SagaFilter(key="k7", status=SagaStatus.RUNNING, limit=20),
+    "rare_definition": SagaFilter(definition="rare", limit=20),
+    "definition": SagaFilter(definition="checkout", limit=20),
+    "definition_and_status": SagaFilter(definition="checkout", status=SagaStatus.NEEDS_ATTENTION, limit=20),
+    "status": SagaFilter(status=SagaStatus.NEEDS_ATTENTION, limit=20),
+}
+
+
+def _finding_sagas(wanted: SagaFilter) -> Query:
+    async def find(seeded: Seeded) -> None:
+        await seeded.stores.sagas.find(wanted)
+
+    return find
+
+
+QUERIES.update({f"saga_find_{name}": _finding_sagas(wanted) for name, wanted in _SAGAS.items()})
+
+
+@query
+async def saga_count(seeded: Seeded) -> None:
+    await seeded.stores.sagas.count()
+
+
+@query
+async def saga_prune(seeded: Seeded) -> None:
+    await seeded.stores.sagas.prune(6 * 86400.0, 2)
+
+
+@query
+async def idempotency(seeded: Seeded) -> None:
+    store, key = seeded.stores.idempotency, f"fresh{next(_fresh)}"
+    async with seeded.stores.database.begin() as unit:
+        assert await store.claim(unit, CONSUMER, key, "f") is None
+        await store.complete(unit, CONSUMER, key, StoredAnswer("f", 200, "text/plain", b""))
+        assert await store.claim(unit, CONSUMER, key, "f")
+    await store.prune(6 * 86400.0, 2)
+
+
+@query
+async def audit(seeded: Seeded) -> None:
+    async with seeded.stores.database.begin() as unit:
+        await seeded.stores.audit.add(unit, AuditEntry(_NOW, "ada", "drop", "rare", ""))
+    await seeded.stores.audit.find(None, 20)
+    await seeded.stores.audit.find("rare", 20)
+
+
+@query
+async def events_append(seeded: Seeded) -> None:
+    store = seeded.stores.events
+    async with seeded.stores.database.begin() as unit:
+        await store.append(unit, [Append(f"order-fresh{next(_fresh)}", [_event()]), Append("order-7", [_event()])])
+    await store.append_alone([Append("order-8", [_event()])])
+
+
+@query
+async def events_read_stream(seeded: Seeded) -> None:
+    store = seeded.stores.events
+    await store.read_stream("order-7", limit=5)
+    await store.read_stream("order-7", after=1, before=9, limit=5, backwards=True)
+    await store.read_bodies("order-7", limit=5)
+    await store.version("order-7")
+    await store.head()
+
+
+_WANTED: Final = {
+    "all": EventFilter(),
+    "type": EventFilter(types=frozenset({"orders.order-placed"})),
+    "rare_type": EventFilter(types=frozenset({"rare"})),
+    "types": EventFilter(types=frozenset({"orders.order-placed", "rare"})),
+    "category": EventFilter(categories=frozenset({"order"})),
+    "partition": EventFilter(partition=1, partitions=4),
+    "types_of_a_partition": EventFilter(types=frozenset({"orders.order-placed", "rare"}), partition=1, partitions=4),
+}
+
+
+def _reading(wanted: EventFilter) -> Query:
+    async def read(seeded: Seeded) -> None:
+        store = seeded.stores.events
+        for after in (0, seeded.rows // 2, seeded.rows - 60):
+            await store.read_all(after, limit=50, wanted=wanted)
+        await store.recorded_at(seeded.rows // 2, wanted)
+        await store.count(seeded.rows - 60, seeded.rows, wanted, limit=50)
+
+    return read
+
+
+QUERIES.update({f"events_read_{name}": _reading(wanted) for name, wanted in _WANTED.items()})
+
+
+@query
+async def events_read_span(seeded: Seeded) -> None:
+    wanted = EventFilter(recorded_from=_NOW - timedelta(seconds=40), recorded_to=_NOW - timedelta(seconds=20))
+    await seeded.stores.events.read_all(seeded.rows - 60, limit=50, wanted=wanted)
+
+
+@query
+async def snapshots(seeded: Seeded) -> None:
+    store, stream = seeded.stores.snapshots, f"order-fresh{next(_fresh)}"
+    async with seeded.stores.database.begin() as unit:
+        await store.save(unit, Snapshot(stream, "order", 1, 1, "f", b"{}"))
+    await store.load(stream, "order")
+    await store.discard(stream, "order")
+    await store.discard_all("old", 2)
+
+
+@query
+async def snapshots_kinds(seeded: Seeded) -> None:
+    await seeded.stores.snapshots.kinds()
+
+
+@query
+async def checkpoints(seeded: Seeded) -> None:
+    store, database = seeded.stores.checkpoints, seeded.stores.database
+    seen = await store.checkpoints("live", 1)
+    async with database.begin() as unit:
+        begun = await store.begin(unit, seen[0])
+        moved = await store.advance(unit, [Move(begun, begun.position + 1, handled=1)])
+        await store.lock(unit, "live", 1, 0)
+    async with database.begin() as unit:
+        parked = NewParkedKey("stream-fresh", 1, 1, new_id(), "t", "E", "", 1, 1.0)
+        held = await store.park(unit, moved[0], parked)
+        await store.release(unit, held, "stream-fresh")
+    await store.parked("live", 1, 1, limit=20)
+    await store.parked("live", 1, stream="s7", limit=1)
+    await store.count_parked()
+
+
+@query
+async def generations(seeded: Seeded) -> None:
+    store, database, name = seeded.stores.checkpoints, seeded.stores.database, f"made{next(_fresh)}"
+    async with database.begin() as unit:
+        await store.create(unit, name, 1, version=1, partitions=2, state=GenerationState.BUILDING)
+        await store.pause(unit, name, 1, reason="r", actor="ada")
+    await store.pauses()
+    await store.pauses(name)
+    await store.generations()
+    await store.generations(name)
+    async with database.begin() as unit:
+        await store.resume(unit, name, 1)
+        await store.transition(unit, name, 1, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
+        await store.forget(unit, name, 1)
+
+
+@query
+async def replays(seeded: Seeded) -> None:
+    store, database = seeded.stores.replays, seeded.stores.database
+    async with database.begin() as unit:
+        replay = await store.create(unit, NewReplay("live", 1, None, None, 0, 10, "ada", "r"))
+        replay = await store.own(unit, replay.number, ["t"])
+        replay = await store.begin(unit, replay)
+        failed = ReplayError(1, "s", 1, new_id(), "t", "E", "")
+        replay = await store.advance(unit, replay, 5, applied=1, failed=[failed])
+        await store.end(unit, replay.number, ReplayState.CANCELLED)
+        await store.again(unit, replay.number)
+        await store.end(unit, replay.number, ReplayState.CANCELLED)
+    await store.get(replay.number)
+    await store.find(limit=5)
+    await store.find("live", limit=5)
+    await store.errors(replay.number, limit=5)
+    async with database.begin() as unit:
+        await store.delete(unit, replay.number)
+
+
+@query
+async def replays_prune(seeded: Seeded) -> None:
+    await seeded.stores.replays.prune(6 * 86400.0, 2)
+
+
+@query
+async def progress(seeded: Seeded) -> None:
+    store = seeded.stores.progress
+    async with seeded.stores.database.begin() as unit:
+        await store.advance(unit, CONSUMER, {"orders:0": next(_fresh), "orders:1": next(_fresh)}, kept=1)
+    await store.progress(CONSUMER)
+    await store.progress(CONSUMER, ["orders:0"])
+
+
+@query
+async def reconciliations(seeded: Seeded) -> None:
+    store = seeded.stores.reconciliations
+    await store.add(ReconciliationRecord("rare", _NOW, 1.0, 1, 0, 0, 0))
+    await store.last("rare")
+    await store.recent(5)
+    await store.prune(6 * 86400.0, 2)
+
+
+@query
+async def views(seeded: Seeded) -> None:
+    await seeded.stores.views.states()

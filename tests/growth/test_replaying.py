@@ -1,0 +1,50 @@
+"""Dead letters that are replayed by the ten thousand: each takes as long as one of a few."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from tests.conformance.sql.queries import replayable
+
+from freehold.binding import Stores, open_stores
+from freehold.database import DatabaseOptions
+from freehold.deadletters.store import DeadLetterFilter
+from freehold.runtime.letters import DeadLetterActions
+from freehold.settings import Settings
+
+pytestmark = [pytest.mark.growth, pytest.mark.timeout(600)]
+_BATCH = 200
+
+
+async def _seconds_for_each(file: Path, letters: int) -> float:
+    stores = open_stores(f"sqlite:///{file}", DatabaseOptions())
+    await stores.database.open()
+    try:
+        await stores.database.upgrade()
+        await _bury(stores, letters)
+        actions = DeadLetterActions(
+            stores, Settings(service="shop", database="memory://unused", broker="memory://unused")
+        )
+        begun, wanted = time.perf_counter(), DeadLetterFilter(limit=_BATCH)
+        while batch := await stores.dead_letters.find(wanted):
+            outcomes = await actions.replay_many([each.id for each in batch], actor="ada", reason="mended")
+            assert len(outcomes) == len(batch)
+        seconds = time.perf_counter() - begun
+        assert (await stores.inbox.stats()).pending == letters
+        return seconds / letters
+    finally:
+        await stores.database.close()
+
+
+async def _bury(stores: Stores, letters: int) -> None:
+    async with stores.database.begin() as unit:
+        for _ in range(letters):
+            await stores.dead_letters.add(unit, replayable())
+
+
+async def test_twenty_thousand_letters_are_replayed_as_fast_as_a_thousand(tmp_path: Path) -> None:
+    few = await _seconds_for_each(tmp_path / "few.db", 1_000)
+    many = await _seconds_for_each(tmp_path / "many.db", 20_000)
+    assert many < 3 * few
