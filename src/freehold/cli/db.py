@@ -9,6 +9,7 @@ import click
 
 from freehold.audit.store import AuditEntry
 from freehold.cli.context import Opened, Project
+from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line, note, table
 from freehold.clock import SystemClock
@@ -18,7 +19,7 @@ from freehold.settings import DEFAULT_DIRECTORY
 __all__ = ["command"]
 
 
-@click.group("db", help="Show and apply schema migrations.")
+@click.group("db", cls=NamingGroup, help="Show and apply schema migrations.")
 def command() -> None:
     """Hold the subcommands."""
 

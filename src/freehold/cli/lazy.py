@@ -1,4 +1,5 @@
-"""A group of commands that are imported when they are called, so that help is shown at once. Face: imports click.
+"""Groups of commands: imported when they are called, so that help is shown at once, and named where a name is misspelt.
+Face: imports click.
 
 For the command lines of projects as well: `click.group(cls=LazyGroup, lazy={"run": Lazy("shop.cli", "run", "…")})`.
 """
@@ -8,11 +9,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
-__all__ = ["Lazy", "LazyGroup"]
+__all__ = ["Lazy", "LazyGroup", "NamingGroup"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,24 @@ class Lazy:
     help: str
 
 
-class LazyGroup(click.Group):
+class NamingGroup(click.Group):
+    """Names the commands that are nearest to one that does not exist. Its groups do the same."""
+
+    group_class = type
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which it could have been."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            nearest = get_close_matches(name, self.list_commands(ctx), n=2)
+            meant = f" Did you mean {' or '.join(repr(each) for each in nearest)}?" if nearest else ""
+            ctx.fail(f"No such command {name!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(NamingGroup):
     """Knows its commands by name, in the order in which people need them."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **rest: Any) -> None:

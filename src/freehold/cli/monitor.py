@@ -14,6 +14,7 @@ import click
 from freehold.broker import TopicLag
 from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lags import broker_lags
+from freehold.cli.numbers import seconds
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import ago, answer_json, duration, note, table
 from freehold.outbox.store import OutboxStats
@@ -50,7 +51,7 @@ class _Copied:
 @click.option(
     "--max-seconds",
     "max_seconds",
-    type=click.FloatRange(min=0),
+    type=seconds(),
     metavar="SECONDS",
     help="Exit code 1 where something is further behind, or a copy was found wrong and not repaired.",
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import click
 
 from freehold.cli.context import Project
+from freehold.cli.numbers import seconds
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note, table
 from freehold.inbox.store import DeferredStats
@@ -30,7 +31,7 @@ class _Waiting:
 @click.option(
     "--max-age",
     "max_age_seconds",
-    type=click.FloatRange(min=0),
+    type=seconds(),
     metavar="SECONDS",
     help="Exit code 1 where the oldest unsent message is older.",
 )

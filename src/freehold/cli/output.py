@@ -5,8 +5,10 @@ Payloads are shown only where a command is asked for them; a table cell never ho
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
@@ -18,7 +20,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ago", "answer_json", "document_of", "duration", "line", "note", "table", "to_plain", "until"]
+__all__ = [
+    "ago",
+    "answer_json",
+    "document_of",
+    "duration",
+    "line",
+    "note",
+    "table",
+    "to_plain",
+    "told_when_interrupted",
+    "until",
+]
 
 _GAP: Final = 2
 _UNFOLDED: Final = 20
@@ -41,6 +54,16 @@ def line(text: str = "", *, style: str = "") -> None:
 def note(text: str) -> None:
     """Say something beside the answer, on standard error."""
     Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
+
+
+@contextmanager
+def told_when_interrupted(words: Callable[[], str]) -> Iterator[None]:
+    """Where ctrl-c ends what is done here, say how far it is."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        note(words())
+        raise
 
 
 def table(

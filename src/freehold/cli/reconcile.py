@@ -14,9 +14,9 @@ import click
 
 from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.options import actor, asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, duration, note, table
+from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
-from freehold.errors import ConfigurationError, FreeholdError
+from freehold.errors import ConfigurationError, FreeholdError, NotFound
 from freehold.reconcile.dataset import Copy
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.runner import record_of
@@ -55,15 +55,16 @@ async def command(
     async with _opened(project, names) as (opened, copies):
         wanted = [(access, copy) for access, copy in copies if not datasets or copy.dataset.name in datasets]
         if not wanted:
-            raise ConfigurationError("no such copy is declared", hint=_known(copies))
-        for access, copy in wanted:
-            try:
-                result = await _compare(opened, access, copy, (actor(), reason.strip()) if repair else None)
-            except FreeholdError as error:
-                opened.failed[f"{copy.dataset.name} in {access.name}"] = error
-                note(f"{copy.dataset.name} in {access.name}: {error}")
-                continue
-            results.append(_Result(access.name, result))
+            raise NotFound("no such copy is declared", hint=_known(copies))
+        with told_when_interrupted(lambda: f"{len(results)} of {len(wanted)} copies were compared"):
+            for access, copy in wanted:
+                try:
+                    result = await _compare(opened, access, copy, (actor(), reason.strip()) if repair else None)
+                except FreeholdError as error:
+                    opened.failed[f"{copy.dataset.name} in {access.name}"] = error
+                    note(f"{copy.dataset.name} in {access.name}: {error}")
+                    continue
+                results.append(_Result(access.name, result))
     if as_json:
         answer_json({"results": results, "failed": opened.as_document()})
     else:

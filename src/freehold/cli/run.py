@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import click
 
 from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, note
+from freehold.cli.output import answer_json, duration, note
 from freehold.runtime import ROLES, Runtime, run
 
 __all__ = ["command"]
@@ -25,12 +26,16 @@ async def command(project: Project, names: tuple[str, ...], roles: tuple[str, ..
     """Run until SIGTERM or SIGINT, then drain. The JSON document is written once all have started."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+    started: list[str] = []
+
     def ready(runtime: Runtime) -> None:
-        started = [each.service.name for each in runtime]
+        started.extend(each.service.name for each in runtime)
         chosen = [role for role in ROLES if not roles or role in roles]
         note(f"running {', '.join(started)}: {', '.join(chosen)}; ctrl-c drains and stops")
         if as_json:
             answer_json({"running": started, "roles": chosen})
 
+    began = time.monotonic()
     await run(*project.select(names), roles=roles or None, on_ready=ready)
+    note(f"stopped {', '.join(started)} after {duration(time.monotonic() - began)}; nothing is left half done")
     return 0

@@ -9,6 +9,7 @@ import click
 
 from freehold.audit.store import AuditEntry
 from freehold.cli.context import Project
+from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import (
     acting,
     actor,
@@ -23,7 +24,7 @@ from freehold.cli.output import answer_json, note, table, until
 __all__ = ["command"]
 
 
-@click.group("schedule", help="List and cancel scheduled messages.")
+@click.group("schedule", cls=NamingGroup, help="List and cancel scheduled messages.")
 def command() -> None:
     """Hold the subcommands."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -9,19 +10,21 @@ from typing import Final
 import click
 
 from freehold.cli.context import Project
+from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import json_option
 from freehold.cli.output import answer_json, line, note
 from freehold.errors import ConfigurationError, NotFound
 from freehold.schema.asyncapi import asyncapi
-from freehold.schema.catalogue import Catalogue, catalogue_of, read_catalogue
+from freehold.schema.catalogue import Catalogue, catalogue_of, parse_catalogue, read_catalogue
 from freehold.schema.check import Compatibility, Finding, Report, check
 
 __all__ = ["command"]
 
 _CATALOGUE: Final = Path("schemas/events.json")
+_STANDARD: Final = Path("-")
 
 
-@click.group("schema", help="Write the catalogue of messages, check changes against it, AsyncAPI.")
+@click.group("schema", cls=NamingGroup, help="Write the catalogue of messages, check changes against it, AsyncAPI.")
 def command() -> None:
     """Group of the commands on schemas."""
 
@@ -33,9 +36,15 @@ def command() -> None:
 def write(project: Project, file: Path, *, as_json: bool) -> int:
     """Write the catalogue FILE: every message that the project declares, and what each service understands.
 
-    To be done with a release: `check` compares with what stands there. Default: schemas/events.json
+    To be done with a release: `check` compares with what stands there. Default: schemas/events.json; - is standard
+    output.
     """
     code = _declared(project)
+    if file == _STANDARD:
+        if as_json:
+            raise click.UsageError("the catalogue itself is what is written to standard output: leave --json out")
+        click.echo(code.document().decode(), nl=False)
+        return 0
     broken = _broken(file, code)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(code.document())
@@ -56,7 +65,7 @@ def write(project: Project, file: Path, *, as_json: bool) -> int:
     type=click.Path(dir_okay=False, path_type=Path),
     default=_CATALOGUE,
     show_default=True,
-    help="The last released catalogue.",
+    help="The last released catalogue; - is standard input.",
 )
 @click.option(
     "--compatibility",
@@ -70,7 +79,7 @@ def write(project: Project, file: Path, *, as_json: bool) -> int:
 def check_command(project: Project, file: Path, compatibility: str, *, as_json: bool) -> int:
     """Compare the code with the last released catalogue, and fail on a breaking change."""
     asked = Compatibility(compatibility)
-    report = check(read_catalogue(file), _declared(project), asked)
+    report = check(_released(file), _declared(project), asked)
     if as_json:
         answer_json(
             {
@@ -89,7 +98,10 @@ def check_command(project: Project, file: Path, compatibility: str, *, as_json: 
 @command.command("asyncapi")
 @click.argument("service")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it there instead."
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write it there instead; - is standard output.",
 )
 @click.option("--version", default="1", show_default=True, help="The version of the service that is described.")
 @json_option
@@ -98,7 +110,7 @@ def asyncapi_command(project: Project, service: str, output: Path | None, versio
     """Print the AsyncAPI 3.0 document of SERVICE: its topics, and what it sends and receives there."""
     (selected,) = project.select([service], declared=True)
     document = asyncapi(selected, version)
-    if output is None:
+    if output is None or output == _STANDARD:
         answer_json(document)
         return 0
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +120,16 @@ def asyncapi_command(project: Project, service: str, output: Path | None, versio
     else:
         line(f"{output}: AsyncAPI {document['asyncapi']} of {service}")
     return 0
+
+
+def _released(file: Path) -> Catalogue:
+    """The catalogue to compare with. A file that is not there is wrong input, and no failed check."""
+    if file == _STANDARD:
+        return parse_catalogue(sys.stdin.buffer.read(), "standard input")
+    try:
+        return read_catalogue(file)
+    except NotFound as error:
+        raise ConfigurationError(error.message, hint=error.hint) from error
 
 
 def _declared(project: Project) -> Catalogue:

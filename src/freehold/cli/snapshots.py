@@ -13,6 +13,7 @@ import click
 from freehold.aggregate.store import SnapshotKind
 from freehold.audit.store import AuditEntry
 from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import ago, answer_json, note, table
 
@@ -21,7 +22,9 @@ __all__ = ["command"]
 _BATCH = 1000
 
 
-@click.group("snapshots", help="Show the snapshots of aggregates by kind, and discard those of a kind.")
+@click.group(
+    "snapshots", cls=NamingGroup, help="Show the snapshots of aggregates by kind, and discard those of a kind."
+)
 def command() -> None:
     """Hold the subcommands."""
 

@@ -19,7 +19,15 @@ from freehold.messages import MessageType, Registry, Upcasters, registry, upcast
 from freehold.schema.jsonschema import Schema, message_schema
 from freehold.service import Service
 
-__all__ = ["Catalogue", "CataloguedMessage", "CataloguedService", "Version", "catalogue_of", "read_catalogue"]
+__all__ = [
+    "Catalogue",
+    "CataloguedMessage",
+    "CataloguedService",
+    "Version",
+    "catalogue_of",
+    "parse_catalogue",
+    "read_catalogue",
+]
 
 Version = tuple[str, int]
 """Name and version of a message."""
@@ -82,6 +90,11 @@ def read_catalogue(file: Path) -> Catalogue:
         content = file.read_bytes()
     except FileNotFoundError as error:
         raise NotFound(f"there is no catalogue {file}", hint=f"freehold schema write {file}") from error
+    return parse_catalogue(content, str(file))
+
+
+def parse_catalogue(content: bytes, file: str) -> Catalogue:
+    """A catalogue from what a file holds. Raises `ConfigurationError` for what is none."""
     try:
         document = msgspec.json.decode(content, type=_Document)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -384,6 +384,8 @@ async def idempotency(seeded: Seeded) -> None:
         assert await store.claim(unit, CONSUMER, key, "f") is None
         await store.complete(unit, CONSUMER, key, StoredAnswer("f", 200, "text/plain", b""))
         assert await store.claim(unit, CONSUMER, key, "f")
+        assert await store.used(unit, CONSUMER, key)
+        assert await store.used(unit, CONSUMER)
     await store.prune(6 * 86400.0, 2)
 
 

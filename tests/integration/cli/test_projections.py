@@ -119,7 +119,7 @@ def test_how_they_stand_is_shown(typed: Typed, file: Path) -> None:
     assert [each["holder"] for each in shown["partitions"]] == ["", ""]
     assert "1 events behind" in typed("projection", "show", "balances", "--sample", 0).out
     absent = typed("projection", "show", "absent", "--json")
-    assert (absent.code, absent.document["error"]["kind"]) == (2, "NotFound")
+    assert (absent.code, absent.document["error"]["kind"]) == (1, "NotFound")
 
 
 def test_a_rebuild_with_progress_by_the_running_service(typed: Typed, file: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_rebuild_with_progress_by_the_running_service(typed: Typed, file: Path
 
 
 def test_a_rebuild_step_by_step(typed: Typed, file: Path) -> None:
-    assert typed("projection", "rebuild", "balances", *WHY).code == 2  # it has not run yet
+    assert typed("projection", "rebuild", "balances", *WHY).code == 1  # it has not run yet
     booked(file)
     assert typed("projection", "rebuild", "balances", *WHY, "--json").document["generation"] == 2
     assert typed("projection", "rebuild", "balances", *WHY).code == 1
@@ -155,7 +155,7 @@ def test_a_rebuild_step_by_step(typed: Typed, file: Path) -> None:
     assert typed("projection", "rebuild", "balances", *WHY, "--json").document["generation"] == 3
     switched = typed("projection", "switch", "balances", "--yes", *WHY, "--json")
     assert (switched.code, switched.document["live"], switched.document["retired"]) == (0, 3, 1)
-    assert typed("projection", "switch", "balances", "--yes", *WHY).code == 2
+    assert typed("projection", "switch", "balances", "--yes", *WHY).code == 1
     assert typed("projection", "rebuild", "balances").code == 2  # without a reason
     assert len(balances(file)) == 5
 
@@ -173,12 +173,12 @@ def test_what_is_parked_is_retried_or_skipped(typed: Typed, file: Path) -> None:
     skipped = typed("projection", "skip", "balances", "account-a1", "--yes", *WHY, "--json")
     assert (skipped.code, skipped.document["generations"][0]["applied"]) == (0, 1)
     assert balances(file)["a1"] == (62, 11)
-    assert typed("projection", "retry", "balances", "account-a1", *WHY).code == 2  # it is not parked any more
+    assert typed("projection", "retry", "balances", "account-a1", *WHY).code == 1  # it is not parked any more
     mended.append(True)
     anew = typed("projection", "rebuild-key", "balances", "account-a1", *WHY, "--json")
     assert (anew.code, anew.document["events"]) == (0, 12)
     assert balances(file)["a1"] == (61, 12)
-    assert typed("projection", "rebuild-key", "balances", "order-1", *WHY).code == 2
+    assert typed("projection", "rebuild-key", "balances", "order-1", *WHY).code == 1
 
 
 def test_pause_and_resume(typed: Typed, file: Path) -> None:
@@ -189,7 +189,7 @@ def test_pause_and_resume(typed: Typed, file: Path) -> None:
     ended = typed("projection", "resume", "balances", *WHY, "--json")
     assert (ended.code, ended.document["ended"][0]["reason"]) == (0, "why not")
     assert typed("projection", "resume", "balances", *WHY).code == 1
-    assert typed("projection", "pause", "absent", *WHY).code == 2
+    assert typed("projection", "pause", "absent", *WHY).code == 1
 
 
 def test_history_is_replayed(typed: Typed, file: Path) -> None:
@@ -208,7 +208,7 @@ def test_history_is_replayed(typed: Typed, file: Path) -> None:
     assert typed("projection", "replay", "cancel", 1, *WHY).code == 1
     assert typed("projection", "replay", "drop", 1, *WHY).code == 2  # nobody can be asked
     assert typed("projection", "replay", "drop", 1, "--yes", *WHY).code == 0
-    assert typed("projection", "replay", "errors", 1).code == 2
+    assert typed("projection", "replay", "errors", 1).code == 1
     assert typed("projection", "replay", "balances", "--into", "live", *WHY).code == 2  # --yes is missing
     none = ("--from", "2100-01-01")
     into = typed("projection", "replay", "balances", *none, "--into", "live", "--yes", *WHY, "--json")
@@ -228,4 +228,4 @@ def test_views_are_refreshed_and_shown(typed: Typed, file: Path) -> None:
     (view,) = typed("projection", "list", "--sample", 0, "--json").document["views"]
     assert (view["failures"], view["refresh_seconds"]) == (0, 600.0)
     assert "totals" in typed("projection", "list", "--sample", 0).out
-    assert typed("projection", "refresh", "absent").code == 2
+    assert typed("projection", "refresh", "absent").code == 1

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from freehold_shop.cli.output import at_state, json_option, print_json, state_option
+from freehold.cli.numbers import seconds as seconds_type
+from freehold_shop.cli.output import at_state, console, json_option, print_json, state_option
 from freehold_shop.supervisor.client import FaultState, attach
 
 __all__ = ["break_", "faults", "heal"]
@@ -16,9 +17,7 @@ __all__ = ["break_", "faults", "heal"]
 
 @click.command("break")
 @click.argument("what")
-@click.option(
-    "--for", "seconds", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Heal by itself after."
-)
+@click.option("--for", "seconds", type=seconds_type(above=True), metavar="SECONDS", help="Heal by itself after.")
 @state_option
 @json_option
 def break_(what: str, seconds: float | None, state: Path, *, as_json: bool) -> None:
@@ -59,7 +58,6 @@ def faults(state: Path, *, as_json: bool) -> None:
 
 
 def _print_table(states: Sequence[FaultState]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -68,7 +66,7 @@ def _print_table(states: Sequence[FaultState]) -> None:
     table.add_column("what it does")
     for state in states:
         table.add_row(state.name, _now(state), state.description, style=None if state.on else "dim")
-    Console().print(table)
+    console().print(table)
 
 
 def _now(state: FaultState) -> str:

@@ -1,6 +1,6 @@
 """The command `shop` and its subcommands. Each is imported when it is called; here only click is.
 
-Exit codes: 0 done, 1 a check failed, 2 wrong usage or input, 3 something cannot be reached.
+Exit codes are those of `freehold.cli.entry`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from freehold.cli.entry import run
 from freehold.cli.lazy import Lazy, LazyGroup
 
 __all__ = ["cli", "main"]
@@ -25,46 +26,14 @@ _COMMANDS: Mapping[str, Lazy] = {
 
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="freehold-shop", message="%(prog)s %(version)s")
 def cli() -> None:
     """A shop of services that each own their database, to run, to feed, to break and to check."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(_exit_code(arguments))
-
-
-def _exit_code(arguments: Sequence[str] | None) -> int:
-    try:
-        result = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    except Exception as error:  # noqa: BLE001 - what is not ours is raised again there
-        return _complain(error)
-    return result if isinstance(result, int) else 0
-
-
-def _complain(error: Exception) -> int:
-    """Say what is wrong and what to do about it; raises what is no error of ours."""
-    from freehold.errors import ConfigurationError, FreeholdError, Unavailable
-
-    if not isinstance(error, FreeholdError):
-        raise error
-    click.echo(f"error: {error.message}", err=True)
-    if error.hint:
-        click.echo(f"hint:  {error.hint}", err=True)
-    match error:
-        case ConfigurationError():
-            return 2
-        case Unavailable():
-            return 3
-        case _:
-            return 1
+    sys.exit(run(cli, "shop", arguments))
 
 
 if __name__ == "__main__":

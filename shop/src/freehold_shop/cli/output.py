@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
-__all__ = ["at_state", "json_option", "print_json", "state_option"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["at_state", "console", "json_option", "print_json", "state_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Written out here so that a command that only attaches need not import the supervisor's plan.
 _DEFAULT_STATE = ".freehold/shop"
+_PIPE_WIDTH = 10_000
 
 
 def state_option(command: F) -> F:
@@ -43,3 +48,10 @@ def json_option(command: F) -> F:
 def print_json(document: object) -> None:
     """Print one document."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+def console() -> Console:
+    """Standard output for people; what is no terminal has no width, so that nothing is folded on its way to `grep`."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
-from freehold.errors import FreeholdError, Unavailable
+from freehold.cli.entry import INTERRUPTED
+from freehold.cli.numbers import seconds
+from freehold.errors import Unavailable
+from freehold_shop.cli.output import console
 from freehold_shop.replay import session
 from freehold_shop.replay.display import ProgressBar, print_outcome
-from freehold_shop.replay.session import Outcome, Wanted
+from freehold_shop.replay.session import Interrupted, Outcome, Wanted
 from freehold_shop.retail import RetailInputError
 from freehold_shop.supervisor.plan import parse_instances
 
-__all__ = ["exit_code_of", "replay"]
+__all__ = ["replay"]
 
 RATE_MAX = 1_000_000.0
+_STANDARD_INPUT = Path("-")
 
 
 def _rate(_ctx: click.Context, _param: click.Parameter, value: str) -> float | None:
@@ -48,7 +55,7 @@ def _rate(_ctx: click.Context, _param: click.Parameter, value: str) -> float | N
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(min=1.0),
+    type=seconds(1),
     default=300.0,
     show_default=True,
     metavar="SECONDS",
@@ -65,16 +72,17 @@ def replay(
     state: Path | None,
     instances: tuple[str, ...],
     patience: float,
-) -> None:
+) -> int:
     """Put the orders of retail FILEs through the shop, and verify that nothing got lost.
 
     The running shop is used, or one is started for the purpose. A line of a FILE is an invoice line, an invoice is an
     order, an invoice that begins with C is a return. Rows that cannot be part of an order are counted by reason and
-    written to the rejects file. Ends with 0 where every order reached an end and the verification holds.
+    written to the rejects file. FILE - is standard input. Ends with 0 where every order reached an end and the
+    verification holds; ctrl-c ends it early, with the summary of what was done.
     """
-    try:
+    with _readable(files) as named, ProgressBar(named) as bar:
         wanted = Wanted(
-            files=files,
+            files=named,
             state_directory=state,
             profile=profile,
             checkout=checkout,
@@ -83,22 +91,26 @@ def replay(
             instances=parse_instances(instances),
             patience_seconds=patience,
         )
-        with ProgressBar(files) as bar:
-            outcome = asyncio.run(
-                session.replay(
-                    wanted, on_shop=lambda _shop: bar.began(), on_progress=bar.moved, on_verify=bar.verifying
-                )
-            )
-    except FreeholdError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(exit_code_of(error))
+        outcome = asyncio.run(
+            session.replay(wanted, on_shop=lambda _shop: bar.began(), on_progress=bar.moved, on_verify=bar.verifying)
+        )
     _tell(outcome, as_json=as_json)
-    sys.exit(_exit_code(outcome))
+    return _exit_code(outcome)
 
 
-def exit_code_of(error: FreeholdError) -> int:
-    """3 for what cannot be reached, 2 for bad usage and input."""
-    return 3 if isinstance(error, Unavailable) else 2
+@contextlib.contextmanager
+def _readable(files: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
+    """The files, with standard input copied to one of its own: headers are looked at before anything starts."""
+    if files.count(_STANDARD_INPUT) > 1:
+        raise click.UsageError("standard input can be read once")
+    if _STANDARD_INPUT not in files:
+        yield tuple(files)
+        return
+    with tempfile.TemporaryDirectory(prefix="shop-replay-") as directory:
+        copy = Path(directory) / "standard-input.csv"
+        with copy.open("wb") as target:
+            shutil.copyfileobj(sys.stdin.buffer, target)
+        yield tuple(copy if each == _STANDARD_INPUT else each for each in files)
 
 
 def _tell(outcome: Outcome, *, as_json: bool) -> None:
@@ -107,13 +119,15 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
         if outcome.rows_rejected:
             click.echo(f"{outcome.rows_rejected} rows rejected, see {outcome.rejects}", err=True)
     else:
-        print_outcome(Console(highlight=False), outcome)
+        print_outcome(console(), outcome)
     if outcome.error is not None:
         click.echo(f"error: {outcome.error}", err=True)
 
 
 def _exit_code(outcome: Outcome) -> int:
     match outcome.error:
+        case Interrupted():
+            return INTERRUPTED
         case RetailInputError():
             return 2
         case Unavailable():

@@ -15,9 +15,10 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from freehold.cli.numbers import FiniteRange
 from freehold_shop.cli.face import Figures, block, status_line
 from freehold_shop.cli.output import json_option, print_json, state_option
-from freehold_shop.cli.stream import OrderStream
+from freehold_shop.cli.stream import OrderStream, StreamCounts
 from freehold_shop.supervisor.client import Shop, start_shop
 from freehold_shop.supervisor.errors import ShopNotRunning
 from freehold_shop.supervisor.plan import Checkout, Plan, Profile, parse_instances
@@ -35,7 +36,7 @@ _SUMMARY_SECONDS = 2.0
 @click.option("--instances", multiple=True, metavar="SERVICE=N", help="Run N processes of a service; repeatable.")
 @click.option(
     "--orders-per-second",
-    type=click.FloatRange(0, 1_000),
+    type=FiniteRange(0, 1_000),
     default=2.0,
     show_default=True,
     help="Sample orders to keep coming; 0 for none.",
@@ -72,23 +73,35 @@ async def _run(plan: Plan, orders_per_second: float, *, as_json: bool) -> None:
     notes = Console(stderr=True)
     with _stopped_by_signals():
         began = time.monotonic()
+        counts = StreamCounts()
         with notes.status("starting the shop …") if notes.is_terminal else contextlib.nullcontext():
             shop = await start_shop(plan)
         try:
             if as_json:
                 print_json(_document(shop))
             else:
-                Console().print(block(shop, time.monotonic() - began))
-            await _keep_going(shop, orders_per_second, notes)
+                _print(shop, time.monotonic() - began)
+            await _keep_going(shop, orders_per_second, notes, counts)
         finally:
+            took = f"{time.monotonic() - began:.0f} s"
+            click.echo(f"{counts.placed} orders placed, {counts.failed} unanswered in {took}", err=True)
             with notes.status("stopping …") if notes.is_terminal else contextlib.nullcontext():
                 await shop.stop()
 
 
-async def _keep_going(shop: Shop, orders_per_second: float, notes: Console) -> None:
+def _print(shop: Shop, seconds: float) -> None:
+    """The block for people who look on; into a pipe, a line for each place, as it is."""
+    if sys.stdout.isatty():
+        Console().print(block(shop, seconds))
+        return
+    for name, url in {**shop.urls, "state": shop.state_directory}.items():
+        click.echo(f"{name} {url}")
+
+
+async def _keep_going(shop: Shop, orders_per_second: float, notes: Console, counts: StreamCounts) -> None:
     """Place orders and tell how it goes, until cancelled. Raises `ShopNotRunning` where the supervisor ends."""
     figures = Figures()
-    stream = OrderStream(shop.gateway_url, orders_per_second) if orders_per_second > 0 else None
+    stream = OrderStream(shop.gateway_url, orders_per_second, counts=counts) if orders_per_second > 0 else None
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(stream.run())] if stream is not None else []
         if notes.is_terminal:

@@ -36,8 +36,15 @@ class StreamCounts:
 class OrderStream:
     """Places so many orders per second until cancelled. A shop that does not answer is asked on and on."""
 
-    def __init__(self, gateway_url: str, orders_per_second: float, *, source: random.Random | None = None) -> None:
-        self.counts = StreamCounts()
+    def __init__(
+        self,
+        gateway_url: str,
+        orders_per_second: float,
+        *,
+        source: random.Random | None = None,
+        counts: StreamCounts | None = None,
+    ) -> None:
+        self.counts = counts or StreamCounts()
         self._url = gateway_url
         self._interval_seconds = 1.0 / orders_per_second
         self._source = source or random.Random()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
-from freehold.errors import FreeholdError
-from freehold_shop.cli.replay import exit_code_of
+from freehold.cli.numbers import seconds
+from freehold_shop.cli.output import console
 from freehold_shop.replay.display import print_checks
 from freehold_shop.supervisor.client import attach
 from freehold_shop.supervisor.plan import DEFAULT_STATE
@@ -32,25 +30,21 @@ __all__ = ["verify"]
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0.0),
+    type=seconds(),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
     help="How long to wait until the shop is quiet.",
 )
-def verify(*, as_json: bool, state: Path, wait: float) -> None:
+def verify(*, as_json: bool, state: Path, wait: float) -> int:
     """Compare all databases of the running shop with each other and with the providers' ledger.
 
     Nothing is changed. Where orders keep coming, what had ended before is compared. Ends with 0 where every check
     holds.
     """
-    try:
-        shop = attach(state)
-        target = Target(shop.databases, shop.broker_url, shop.provider_url)
-        verified = asyncio.run(verify_shop(target, wait_seconds=wait))
-    except FreeholdError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(exit_code_of(error))
+    shop = attach(state)
+    target = Target(shop.databases, shop.broker_url, shop.provider_url)
+    verified = asyncio.run(verify_shop(target, wait_seconds=wait))
     if not verified.quietness.quiet:
         click.echo(
             f"the shop did not come to rest in {wait:g} s: {verified.quietness.words or 'orders keep coming'}; "
@@ -60,5 +54,5 @@ def verify(*, as_json: bool, state: Path, wait: float) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(verified.verification), indent=2))
     else:
-        print_checks(Console(highlight=False), verified.verification, all_of_them=True)
-    sys.exit(0 if verified.verification.ok else 1)
+        print_checks(console(), verified.verification, all_of_them=True)
+    return 0 if verified.verification.ok else 1

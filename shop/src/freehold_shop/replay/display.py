@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from freehold_shop.replay.run import Replay
-from freehold_shop.replay.session import Outcome
+from freehold_shop.replay.session import Interrupted, Outcome
 from freehold_shop.replay.summary import Summary
 from freehold_shop.verify.model import Verification
 
@@ -65,12 +65,12 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     """The summary for people."""
     summary = outcome.summary
     console.print(_figures(summary, outcome))
-    print_checks(console, summary.verify, all_of_them=False)
+    print_checks(console, summary.verify, all_of_them=False, interrupted=isinstance(outcome.error, Interrupted))
     if outcome.kept is not None:
         console.print(f"[dim]kept for a look into it: {outcome.kept}[/dim]")
 
 
-def print_checks(console: Console, verification: Verification, *, all_of_them: bool) -> None:
+def print_checks(console: Console, verification: Verification, *, all_of_them: bool, interrupted: bool = False) -> None:
     """The checks: all, or those that fail and how many hold."""
     for check in verification.checks:
         if all_of_them or not check.ok:
@@ -79,6 +79,8 @@ def print_checks(console: Console, verification: Verification, *, all_of_them: b
     count = len(verification.checks)
     if verification.ok:
         console.print(Text.assemble(("✓ ", "green"), f"verified: all {count} checks hold"))
+    elif not count and interrupted:
+        console.print(Text.assemble(("✗ ", "bold red"), "not verified: the replay was interrupted"))
     elif not count:
         console.print(Text.assemble(("✗ ", "bold red"), "not verified: the shop could not be read"))
     else:

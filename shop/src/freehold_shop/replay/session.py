@@ -5,6 +5,7 @@ Imports this package, the supervisor's client and the verification.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import tempfile
@@ -27,7 +28,11 @@ from freehold_shop.supervisor.plan import DEFAULT_STATE
 from freehold_shop.supervisor.state import read_state
 from freehold_shop.verify.model import Verification
 
-__all__ = ["Outcome", "Wanted", "replay"]
+__all__ = ["Interrupted", "Outcome", "Wanted", "replay"]
+
+
+class Interrupted(FreeholdError):
+    """Somebody ended the replay before its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +92,13 @@ async def replay(
         feed = OrderFeed(wanted.files, rejects)
         async with _shop(wanted, directory) as shop:
             on_shop(shop)
-            run = await _run(wanted, shop, feed, rejects, on_progress, clock)
+            run, interrupted = await _run(wanted, shop, feed, rejects, on_progress, clock)
             on_verify()
-            verification, error = await _verify(shop, wanted, run)
+            verification, error = (
+                (Verification(ok=False, checks=()), interrupted)
+                if interrupted is not None
+                else await _verify(shop, wanted, run)
+            )
         rows_rejected = rejects.by_reason()
     summary = Summary.of(
         run.tally,
@@ -110,7 +119,8 @@ async def _run(
     rejects: SharedRejects,
     on_progress: Callable[[Replay], None],
     clock: Clock,
-) -> Replay:
+) -> tuple[Replay, Interrupted | None]:
+    """Run it. Cancelled (ctrl-c), it ends early, and says so: what was done by then is worth a summary."""
     patience = Patience(clock, wanted.patience_seconds)
     locate = _Locate(shop)
     async with Gateway(locate, patience, connections_max=SENDING_MAX + 8) as gateway:
@@ -124,8 +134,14 @@ async def _run(
             checkout=wanted.checkout,
         )
         run.on_progress = lambda: on_progress(run)
-        await run.run()
-    return run
+        try:
+            await run.run()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            return run, Interrupted("the replay was interrupted", hint="orders that were placed go on in the shop")
+    return run, None
 
 
 async def _verify(shop: Shop, wanted: Wanted, run: Replay) -> tuple[Verification, FreeholdError | None]:

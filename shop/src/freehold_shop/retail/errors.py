@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.errors import FreeholdError
+from freehold.errors import CodecError
 
 __all__ = ["RetailInputError", "UnreadableFile", "WrongHeader"]
 
 
-class RetailInputError(FreeholdError):
+class RetailInputError(CodecError):
     """A file as a whole cannot be read; raised before, or in place of, its first row."""
 
 

@@ -15,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.dlq.group import command, filters, owner
+from freehold.cli.numbers import COUNT
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
 from freehold.deadletters.store import DeadLetterFilter
@@ -69,7 +70,7 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
         wanted = DeadLetterFilter(consumer=consumer, type=type_, reason=why)
         return function(choice=_Choice(letter_ids, every, wanted, limit), **rest)
 
-    limits = click.option("--limit", type=click.IntRange(min=1), help="With --all: no more than so many.")
+    limits = click.option("--limit", type=COUNT, help="With --all: no more than so many.")
     everything = click.option("--all", "every", is_flag=True, help="All dead letters that match the filters.")
     argument = click.argument("letter_ids", type=click.UUID, nargs=-1)
     return argument(everything(filters(limits(choose))))
@@ -124,7 +125,7 @@ async def _act_on(
                     await _act_on_batch(access, letter_ids, act, outcome)
                     progress.advance(task, len(letter_ids))
         except (Unavailable, asyncio.CancelledError):
-            # What was done so far stays done, and is in the audit table; the same command goes on with the rest.
+            # It is in the audit table; the same command goes on with the rest.
             note(f"{len(outcome.done)} {word}, {len(outcome.refused)} refused; the rest is as it was")
             raise
     if as_json:

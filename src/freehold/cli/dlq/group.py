@@ -10,6 +10,7 @@ from uuid import UUID
 import click
 
 from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.cli.lazy import NamingGroup
 from freehold.deadletters.store import DeadLetter
 from freehold.errors import NotFound, Unavailable
 from freehold.runtime.letters import DeadLetterActions
@@ -17,7 +18,7 @@ from freehold.runtime.letters import DeadLetterActions
 __all__ = ["command", "filters", "holding", "owner"]
 
 
-@click.group("dlq", help="List, show, edit, replay and drop dead letters.")
+@click.group("dlq", cls=NamingGroup, help="List, show, edit, replay and drop dead letters.")
 def command() -> None:
     """Hold the subcommands."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from freehold.cli.output import duration, note
+from freehold.cli.output import duration, note, told_when_interrupted
 from freehold.clock import SystemClock
 from freehold.errors import NotFound
 from freehold.projection.generations import NotCaughtUp
@@ -35,7 +35,8 @@ async def follow(
     actions: ProjectionActions, generation: Generation, *, actor: str, reason: str, timeout_seconds: float
 ) -> Followed:
     """Wait until a generation has caught up, and switch to it. Raises `NotFound` where it was given up meanwhile."""
-    with made_progress() as progress:
+    left = f"generation {generation.number} of {generation.projection} goes on being built: freehold projection list"
+    with told_when_interrupted(lambda: f"no longer waited for; {left}"), made_progress() as progress:
         status = await _until_caught_up(actions, generation, progress, timeout_seconds)
     caught_up = await is_caught_up(actions.history, generation.projection)
     if status.state is GenerationState.LIVE:

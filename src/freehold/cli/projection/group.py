@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import click
 
 from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.cli.lazy import NamingGroup
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.errors import NotFound, Unavailable
 from freehold.runtime.projections import ProjectionActions
@@ -16,7 +17,7 @@ from freehold.transaction import Post
 __all__ = ["actions_of", "command", "holding", "owner"]
 
 
-@click.group("projection", help="Show, rebuild and repair read models; replay history; refresh views.")
+@click.group("projection", cls=NamingGroup, help="Show, rebuild and repair read models; replay history; refresh views.")
 def command() -> None:
     """Hold the subcommands."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import click
 
 from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.numbers import FiniteRange
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, duration, line, table
 from freehold.cli.projection.group import actions_of, command, holding
@@ -30,7 +31,7 @@ __all__ = ["list_", "parked", "show"]
 _sample = click.option(
     "--sample",
     "sample_seconds",
-    type=click.FloatRange(min=0, max=60),
+    type=FiniteRange(min=0, max=60),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from freehold.cli.context import Project
+from freehold.cli.numbers import COUNT, seconds
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
 from freehold.cli.projection.following import follow
@@ -26,7 +27,7 @@ _WAIT_SECONDS = 3600.0
 @click.option(
     "--timeout",
     "timeout_seconds",
-    type=click.FloatRange(min=1),
+    type=seconds(1),
     default=_WAIT_SECONDS,
     show_default=True,
     metavar="SECONDS",
@@ -101,7 +102,7 @@ async def abandon(project: Project, name: str, names: tuple[str, ...], reason: s
 
 @command.command(help="Drop a retired generation with its tables, before its time. Asks, or takes --yes.")
 @click.argument("name")
-@click.argument("generation", type=click.IntRange(min=1))
+@click.argument("generation", type=COUNT)
 @service_option
 @acting
 @json_option

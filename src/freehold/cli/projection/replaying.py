@@ -12,6 +12,7 @@ from typing import Any, Literal
 import click
 
 from freehold.cli.context import Project
+from freehold.cli.numbers import COUNT, POSITION
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, note, table
 from freehold.cli.projection.following import made_progress
@@ -120,10 +121,10 @@ async def list_(project: Project, names: tuple[str, ...], limit: int, *, as_json
 
 
 @replay.command(help="Events that a replay could not apply, and why.")
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=COUNT)
 @service_option
 @limit_option(100)
-@click.option("--after", type=click.IntRange(min=0), default=0, metavar="POSITION", help="Only behind this position.")
+@click.option("--after", type=POSITION, default=0, metavar="POSITION", help="Only behind this position.")
 @json_option
 @asynchronous
 async def errors(
@@ -149,7 +150,7 @@ def _on_one(verb: str, help_text: str, question: str = "") -> Callable[[_Acts], 
         wrapped: Callable[..., Any] = asynchronous(function)
         if question:
             wrapped = destroying(lambda given: question.format(number=given["number"]))(wrapped)
-        for option in (json_option, acting, service_option, click.argument("number", type=click.IntRange(min=1))):
+        for option in (json_option, acting, service_option, click.argument("number", type=COUNT)):
             wrapped = option(wrapped)
         return replay.command(verb, help=help_text)(wrapped)
 

@@ -7,6 +7,7 @@ from uuid import UUID
 import click
 
 from freehold.cli.context import Opened, ServiceAccess
+from freehold.cli.lazy import NamingGroup
 from freehold.errors import NotFound, Unavailable
 from freehold.saga.store import SagaFilter, SagaRecord
 
@@ -15,7 +16,7 @@ __all__ = ["command", "find"]
 _AMBIGUOUS_SHOWN = 5
 
 
-@click.group("saga", help="List and show sagas, and decide for those that wait for a person.")
+@click.group("saga", cls=NamingGroup, help="List and show sagas, and decide for those that wait for a person.")
 def command() -> None:
     """Hold the subcommands."""
 

@@ -68,8 +68,16 @@ def test_wrong_usage_is_2(shop: Shop) -> None:
 
 def test_a_shop_that_does_not_run_is_3(tmp_path: Path) -> None:
     answer = shop_command("faults", "--state", str(tmp_path), "--json")
-    assert (answer.returncode, answer.stdout) == (3, "")
+    assert answer.returncode == 3
+    assert json.loads(answer.stdout)["error"]["kind"] == "ShopNotRunning"
     assert "shop run" in answer.stderr
+
+
+def test_a_list_is_not_folded_into_a_pipe(shop: Shop) -> None:
+    listed = shop_command("faults", "--state", str(shop.state_directory)).stdout.splitlines()
+    states = json.loads(shop_command("faults", "--state", str(shop.state_directory), "--json").stdout)["faults"]
+    assert len(listed) == len(states) + 1
+    assert {each["description"] for each in states} <= {line.split(maxsplit=2)[2].strip() for line in listed[1:]}
 
 
 async def test_orders_keep_coming_until_ctrl_c(state_directory: Path) -> None:
