@@ -1,6 +1,6 @@
 """Ten writers in two processes, slow, overlapping and rolled back; five readers that tail: nothing is skipped.
 
-FREEHOLD_TAIL_SECONDS says for how long (3 by default); `-s` shows the figures.
+FREEHOLD_TEST_TAIL_SECONDS says for how long (3 by default); `-s` shows the figures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from freehold.binding import Stores
 from freehold.conformance.events_order import follow, is_wanted
 from freehold.eventstore.store import EVERYTHING, EventFilter, RecordedEvent
 
-SECONDS = float(os.environ.get("FREEHOLD_TAIL_SECONDS", "3"))
+SECONDS = float(os.environ.get("FREEHOLD_TEST_TAIL_SECONDS", "3"))
 _PROCESSES = 2
 _READERS = (
     (EVERYTHING, 1000),

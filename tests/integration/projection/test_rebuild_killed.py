@@ -1,6 +1,6 @@
 """A process that rebuilds a read model dies at random moments; the result is that of a cold fold.
 
-`FREEHOLD_REBUILD_EVENTS` and `FREEHOLD_REBUILD_KILLS` make it longer, `FREEHOLD_REBUILD_SEED` repeats a run.
+`FREEHOLD_TEST_REBUILD_EVENTS` and `FREEHOLD_TEST_REBUILD_KILLS` make it longer, `FREEHOLD_TEST_REBUILD_SEED` repeats a run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.integration.projection.rebuilding import append_history, cold_fold, d
 from freehold import RunningService
 from freehold.projection.store import Checkpoint, GenerationState
 
-EVENTS = int(os.environ.get("FREEHOLD_REBUILD_EVENTS", "10000"))
-KILLS = int(os.environ.get("FREEHOLD_REBUILD_KILLS", "6"))
-SEED = int(os.environ.get("FREEHOLD_REBUILD_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+EVENTS = int(os.environ.get("FREEHOLD_TEST_REBUILD_EVENTS", "10000"))
+KILLS = int(os.environ.get("FREEHOLD_TEST_REBUILD_KILLS", "6"))
+SEED = int(os.environ.get("FREEHOLD_TEST_REBUILD_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 LIMIT_SECONDS = 120 + EVENTS / 500 + KILLS * 5
 
 

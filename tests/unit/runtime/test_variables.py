@@ -123,6 +123,21 @@ async def test_a_default_database_is_told_as_such(
     )
 
 
+async def test_a_default_database_beside_settings_of_another_name_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However unlike the names are: `order-service` in the settings, `orders` in the code."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".freehold/data").mkdir(parents=True)
+    monkeypatch.setenv("FREEHOLD_ORDER_SERVICE_DATABASE", "postgresql://u:s3cret@h/d")
+    monkeypatch.setenv("FREEHOLD_STOCK_DATABASE", "memory://")
+    async with Runtime(Service("orders"), Service("stock"), roles=[]):
+        pass
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
+        "orders: no setting names its database, so it is the local file; settings are there for order-service"
+    ]
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

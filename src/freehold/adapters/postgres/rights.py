@@ -15,6 +15,8 @@ from freehold.errors import ConfigurationError
 __all__ = ["examine_rights", "grants"]
 
 _LEDGER: Final = "freehold_migration"
+_READ_ONLY: Final = (_LEDGER, "freehold_meta")
+"""What only upgrades write: which steps were applied, and whose the database is."""
 _NAME_BYTES_MAX: Final = 63
 _SHOWN_MAX: Final = 5
 _PLACE: Final = f"""
@@ -29,7 +31,7 @@ WITH place AS (SELECT relnamespace AS oid FROM pg_class WHERE oid = to_regclass(
 SELECT p.wanted || ' on ' || c.relname FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
 CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p (wanted)
 WHERE c.relkind IN ('r', 'p') AND {_OF_FREEHOLD} AND NOT has_table_privilege(c.oid, p.wanted)
-    AND (p.wanted = 'SELECT' OR c.relname <> '{_LEDGER}')
+    AND (p.wanted = 'SELECT' OR c.relname NOT IN ('{_READ_ONLY[0]}', '{_READ_ONLY[1]}'))
 UNION ALL
 SELECT 'USAGE on ' || c.relname FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
 WHERE {_OF_FREEHOLD} AND CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') END
@@ -45,7 +47,10 @@ WHERE c.relkind IN ('v', 'm') AND NOT has_table_privilege(c.oid, 'SELECT')
 ORDER BY 1"""
 _HIDDEN: Final = f"""
 SELECT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relname = '{_LEDGER}' AND NOT has_schema_privilege(n.oid, 'USAGE') ORDER BY 1 LIMIT 1"""
+WHERE c.relname = '{_LEDGER}' AND NOT has_schema_privilege(n.oid, 'USAGE') AND n.nspname IN (
+    SELECT replace(btrim(s.name, ' "'), '$user', current_user)
+    FROM unnest(string_to_array(current_setting('search_path'), ',')) AS s (name)
+) ORDER BY 1 LIMIT 1"""
 _MAY_CREATE: Final = """
 SELECT current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE'), current_schema()::text,
     current_user::text"""
@@ -65,7 +70,7 @@ async def grants(sql: SqlConnection, role: str, schema: str | None) -> list[str]
         f"GRANT CONNECT ON DATABASE {_quoted(database, 'database')} TO {to}",
         f"GRANT USAGE ON SCHEMA {at} TO {to}",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {at} TO {to}",
-        f"REVOKE INSERT, UPDATE, DELETE ON {at}.{_LEDGER} FROM {to}",
+        *(f"REVOKE INSERT, UPDATE, DELETE ON {at}.{name} FROM {to}" for name in _READ_ONLY),
         f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {at} TO {to}",
         f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {at} TO {to}",
         f"{future} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {to}",

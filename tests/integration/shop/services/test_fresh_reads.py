@@ -1,6 +1,6 @@
 """Who has written something reads it back from read models that are behind, through the gateway: never stale.
 
-`FREEHOLD_FRESH_TRIES` says how often it is tried.
+`FREEHOLD_TEST_FRESH_TRIES` says how often it is tried.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from freehold_shop.faults.slowness import Brake
 from freehold_shop.gateway.app import create_gateway
 from freehold_shop.settings import ShopSettings, configure
 
-TRIES = int(os.environ.get("FREEHOLD_FRESH_TRIES", "200"))
+TRIES = int(os.environ.get("FREEHOLD_TEST_FRESH_TRIES", "200"))
 CLIENTS = max(10, min(40, TRIES // 50))
 ORDERS_PER_CUSTOMER = 20
 PATIENCE_SECONDS = 60.0
