@@ -41,3 +41,16 @@ class OnPgbouncer:
     async def harness(self, pgbouncer_url: str) -> AsyncIterator[StoresHarness]:
         async with StoresHarness.on(f"{pgbouncer_url}?statement_cache_size=0") as harness:
             yield harness
+
+
+@pytest.mark.servers
+class OnPostgresSchema:
+    """PostgreSQL with Freehold's tables in a schema of their own, beside another service in another schema."""
+
+    @pytest.fixture
+    async def harness(self, postgres_url: str) -> AsyncIterator[StoresHarness]:
+        async with (
+            StoresHarness.on(f"{postgres_url}?schema=neighbour"),
+            StoresHarness.on(f"{postgres_url}?schema=orders_1") as harness,
+        ):
+            yield harness

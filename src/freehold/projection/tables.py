@@ -17,7 +17,7 @@ from sqlalchemy.schema import DropTable
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.ids import stable_hash
-from freehold.projection.naming import mark_projected, place_of, quoted, reads, same_columns
+from freehold.projection.naming import is_visible, mark_projected, place_of, quoted, reads, relation_sql, same_columns
 
 __all__ = ["IDENTIFIER_BYTES_MAX", "GenerationTables", "drop_tables", "fitting"]
 
@@ -96,7 +96,8 @@ class GenerationTables:
                     f"a table '{clone.fullname}' exists already, and no generation of it is known",
                     hint="look what it holds, then drop or rename it",
                 )
-            await connection.run_sync(clone.create, checkfirst=True)
+            # What SQLAlchemy would find first may lie further down the search path, and be another service's.
+            await connection.run_sync(clone.create, checkfirst=not await is_visible(connection, clone))
 
     async def drop(self, unit: UnitOfWork, generation: int, names: Sequence[str]) -> None:
         """Drop the tables that a generation was made with, by the plain names that were noted then, whatever is
@@ -109,7 +110,7 @@ class GenerationTables:
             physical = sa.Table(self.name(table, generation), sa.MetaData(), schema=table.schema)
             if await reads(_native(unit), table, physical):
                 await _native(unit).execute(sa.text(f"DROP VIEW {quoted(table)}"))
-            await _native(unit).execute(DropTable(physical, if_exists=True))
+            await _drop(_native(unit), physical)
 
     async def show(self, unit: UnitOfWork, generation: int) -> None:
         """Have the plain names read this generation, in this transaction: readers see the old one until it commits.
@@ -176,7 +177,13 @@ class GenerationTables:
 async def drop_tables(unit: UnitOfWork, names: Sequence[str]) -> None:
     """Drop physical tables by the names that were noted when they were made; those that are gone are passed over."""
     for table in map(_called, names):
-        await _native(unit).execute(DropTable(table, if_exists=True))
+        await _drop(_native(unit), table)
+
+
+async def _drop(connection: AsyncConnection, table: sa.Table) -> None:
+    """Drop a table where it would be made, and no other of its name further down the search path."""
+    if await place_of(connection, table.name, table.schema) is not None:
+        await connection.execute(DropTable(table, if_exists=True))
 
 
 def _called(name: str) -> sa.Table:
@@ -190,12 +197,14 @@ async def _granted(connection: AsyncConnection, table: sa.Table) -> list[str]:
     if connection.dialect.name != "postgresql":
         return []
     statement = sa.text(
-        """\
+        f"""\
 SELECT format('GRANT %s ON %s TO %s', a.privilege_type, c.oid::regclass,
               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
-FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = to_regclass(:name) AND a.grantee <> c.relowner"""
+FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = {relation_sql()} AND a.grantee <> c.relowner"""  # noqa: S608 - an expression of ours
     )
-    return [str(row[0]) for row in await connection.execute(statement, {"name": quoted(table)})]
+    return [
+        str(row[0]) for row in await connection.execute(statement, {"schema": table.schema, "name": str(table.name)})
+    ]
 
 
 def _native(unit: UnitOfWork) -> AsyncConnection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import asyncpg
@@ -19,6 +20,7 @@ from freehold.adapters.postgres.dialect import PostgresDialect
 from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose, diagnose_connecting
 from freehold.adapters.postgres.examine import examine
 from freehold.adapters.postgres.rights import examine_rights, grants
+from freehold.adapters.postgres.schema import QualifiedConnection, Schema, SchemaAsyncpg
 from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.engine import EngineDatabase
@@ -29,7 +31,6 @@ from freehold.adapters.sql.pool import ForeignUnit, PooledConnection
 from freehold.clock import Clock
 from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
 from freehold.errors import ConfigurationError, FreeholdError
-from freehold.ids import stable_hash
 from freehold.migrations import Migration
 
 __all__ = ["FEATURES", "PostgresDatabase"]
@@ -52,7 +53,11 @@ _SERVER: Final = (
     "SELECT current_setting('server_version_num')::integer,"
     " (SELECT setting FROM pg_settings WHERE name = 'statement_timeout')"
 )
-_MIGRATION_LOCK: Final = stable_hash("freehold.migrations")
+_SCHEMA_RIGHTS: Final = (
+    "SELECT (SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace AS n WHERE n.nspname = $1::text)"
+)
+_MAY_CREATE: Final = "SELECT has_database_privilege(current_database(), 'CREATE'), current_user::text"
+_MIGRATIONS: Final = "freehold.migrations"
 _MIGRATION_SECONDS: Final = 600
 _RECYCLE_SECONDS: Final = 1800
 
@@ -63,13 +68,10 @@ class PostgresDatabase(EngineDatabase):
     def __init__(
         self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
     ) -> None:
-        super().__init__(
-            PostgresDialect(clock),
-            options,
-            packaged_migrations("freehold.adapters.postgres.migrations", "postgresql"),
-            migrations,
-        )
         self._url = parse_url(url)
+        own = packaged_migrations("freehold.adapters.postgres.migrations", "postgresql")
+        self._schema = None if self._url.schema is None else Schema(self._url.schema, own)
+        super().__init__(PostgresDialect(clock, self._url.schema or ""), options, own, migrations)
 
     @property
     def features(self) -> DatabaseFeatures:
@@ -78,6 +80,10 @@ class PostgresDatabase(EngineDatabase):
 
     def enlist(self, native: object) -> UnitOfWork:
         """Join a transaction of SQLAlchemy, asyncpg or psycopg."""
+        unit = self._joined(native)
+        return unit if self._schema is None else replace(unit, sql=QualifiedConnection(unit.sql, self._schema))
+
+    def _joined(self, native: object) -> ForeignUnit:
         joined = enlist_alchemy(native, "postgresql", diagnose, _in_transaction)
         if joined is not None:
             return joined
@@ -124,8 +130,34 @@ class PostgresDatabase(EngineDatabase):
         await sql.execute(f"SET LOCAL statement_timeout = {_MIGRATION_SECONDS * 1000}")
         await sql.execute(f"SET LOCAL lock_timeout = {_MIGRATION_SECONDS * 1000}")
         await sql.execute(f"SET LOCAL idle_in_transaction_session_timeout = {_MIGRATION_SECONDS * 1000}")
-        await sql.fetch("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
+        await sql.fetch("SELECT pg_advisory_xact_lock($1)", (self.dialect.lock_number(_MIGRATIONS),))
         await sql.execute(f"SET LOCAL lock_timeout = {round(self.options.lock_timeout_seconds * 1000)}")
+
+    async def make_place(self, sql: SqlConnection) -> None:
+        """Make the schema where it is missing. Raises `ConfigurationError` where the role may not."""
+        if self._schema is None or (await sql.fetch(_SCHEMA_RIGHTS, (self._schema.name,)))[0][0] is not None:
+            return
+        ((may, role),) = await sql.fetch(_MAY_CREATE)
+        if not may:
+            raise ConfigurationError(
+                f"the schema '{self._schema.name}' does not exist, and role '{role}' may not make one",
+                hint=f'CREATE SCHEMA {self._schema.name} AUTHORIZATION "{role}", as the owner of the database',
+            )
+        await sql.execute(f'CREATE SCHEMA "{self._schema.name}"')
+
+    async def _check_schema(self, sql: SqlConnection) -> None:
+        if self._schema is not None and (await sql.fetch(_SCHEMA_RIGHTS, (self._schema.name,)))[0][0] is False:
+            raise ConfigurationError(
+                f"the role may not use the schema '{self._schema.name}'",
+                hint=f"GRANT USAGE ON SCHEMA {self._schema.name} TO it; CREATE as well where it upgrades",
+            )
+
+    async def _connect_driver(self, *arguments: Any, **keywords: Any) -> asyncpg.Connection[Any]:
+        """Connect, and put the schema before the search path: once a connection, where a session is kept."""
+        driver: asyncpg.Connection[Any] = await asyncpg.connect(*arguments, **keywords)
+        if self._schema is not None:
+            await driver.execute(self._schema.path_sql(local=False), timeout=keywords.get("timeout"))
+        return driver
 
     def _create_engine(self) -> AsyncEngine:
         return create_async_engine(
@@ -144,12 +176,17 @@ class PostgresDatabase(EngineDatabase):
     def _connect_arguments(self) -> dict[str, Any]:
         timeout = self._url.connect_timeout_seconds or self.options.connect_timeout_seconds
         arguments = {**self._url.arguments, "timeout": timeout}
+        if self._schema is not None and not self._url.proxied:
+            arguments["async_creator_fn"] = self._connect_driver
         if not self._url.proxied:
             arguments["server_settings"] = {**arguments.get("server_settings", {}), **time_limits(self.options)}
         return arguments
 
     def _pooled(self, driver: object) -> PooledConnection:
-        return PooledAsyncpg(cast("asyncpg.Connection[Any]", driver), self.options, proxied=self._url.proxied)
+        connection, proxied = cast("asyncpg.Connection[Any]", driver), self._url.proxied
+        if self._schema is not None:
+            return SchemaAsyncpg(connection, self.options, self._schema, proxied=proxied)
+        return PooledAsyncpg(connection, self.options, proxied=proxied)
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
         if self._url.proxied and isinstance(sql, PooledAsyncpg):
@@ -164,6 +201,7 @@ class PostgresDatabase(EngineDatabase):
             )
         if not self._url.proxied and limit != time_limits(self.options)["statement_timeout"]:
             raise ConfigurationError("the server does not keep the time limits of its sessions", hint=BEHIND_A_PROXY)
+        await self._check_schema(sql)
 
 
 def _home(native: object) -> str:

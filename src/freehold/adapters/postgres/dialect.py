@@ -14,6 +14,7 @@ from uuid import UUID, SafeUUID
 import msgspec
 
 from freehold.adapters.sql.dialect import Dialect
+from freehold.clock import Clock
 
 __all__ = ["PostgresDialect"]
 
@@ -31,7 +32,13 @@ class PostgresDialect(Dialect):
     lock_free_rows: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
     time_type: ClassVar[str] = "timestamptz"
     alone_sql: ClassVar[str] = "SELECT pg_try_advisory_xact_lock($1)"
-    table_exists_sql: ClassVar[str] = "SELECT to_regclass($1) IS NOT NULL"
+    table_exists_sql: str = "SELECT to_regclass($1) IS NOT NULL"
+
+    def __init__(self, clock: Clock | None = None, schema: str = "") -> None:
+        super().__init__(clock)
+        self.schema = schema
+        if schema:
+            self.table_exists_sql = f"SELECT to_regclass('\"{schema}\".' || $1::text) IS NOT NULL"
 
     def uuid(self, value: UUID | None) -> object:
         """As it is."""

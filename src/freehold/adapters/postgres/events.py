@@ -32,7 +32,6 @@ from freehold.eventstore.store import (
     category_of,
     checked_limit,
 )
-from freehold.ids import stable_hash
 
 __all__ = ["PostgresEventStore"]
 
@@ -95,7 +94,7 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         events = [event for _, _, event in placed]
         return (
             self._dialect.now(),
-            sorted({stable_hash(_LOCK_SPACE + name) for name in names}),
+            sorted({self._dialect.lock_number(_LOCK_SPACE + name) for name in names}),
             names,
             [_expected(each.expected) for each in appends],
             [ordinal for ordinal, _, _ in placed],

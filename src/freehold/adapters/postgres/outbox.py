@@ -18,14 +18,13 @@ from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
 from freehold.adapters.sql.store import sql_of
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
-from freehold.ids import stable_hash
 from freehold.outbox.store import Fetched, StagedMessage
 
 __all__ = ["PostgresOutboxStore"]
 
 _LOCK_SPACE = "freehold.outbox/"
 _MARKER = 1179143000
-"""The class of the markers, as in migration 025."""
+"""The class of the markers, as in migration 025; `schema` gives each schema one of its own."""
 _OWE = """\
 INSERT INTO freehold_outbox_owed (partition, position) VALUES ($1, $2)
 ON CONFLICT (partition) DO UPDATE SET position = greatest(freehold_outbox_owed.position, excluded.position)"""
@@ -75,7 +74,7 @@ RETURNING position"""
             return ()
         parameters = (
             self._dialect.now(),
-            sorted({stable_hash(_LOCK_SPACE + message.key) for message in messages}),
+            sorted({self._dialect.lock_number(_LOCK_SPACE + message.key) for message in messages}),
             [self._partition(message.key) for message in messages],
             [message.id for message in messages],
             [message.topic for message in messages],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.guard import GuardedSql
@@ -11,6 +11,9 @@ from freehold.errors import ConfigurationError
 from freehold.projection.views import MaterializedView
 
 __all__ = ["PostgresViewStore"]
+
+_RELATION: Final = "to_regclass(quote_ident(current_schema()) || '.' || quote_ident($1::text))"
+"""What bears the name `$1` where views are made: in the first schema of the search path, not in any further one."""
 
 
 class PostgresViewStore(SqlViewStore):
@@ -30,7 +33,7 @@ class PostgresViewStore(SqlViewStore):
         await sql.execute(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")
 
     async def _build(self, sql: SqlConnection, view: MaterializedView, *, known: bool) -> None:
-        rows = await sql.fetch("SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)", (f'"{view.name}"',))
+        rows = await sql.fetch(f"SELECT relkind::text FROM pg_class WHERE oid = {_RELATION}", (view.name,))
         if rows and (rows[0][0] != "m" or not known):
             raise ConfigurationError(
                 f"'{view.name}' exists already, and is no materialised view of Freehold's",
@@ -40,7 +43,7 @@ class PostgresViewStore(SqlViewStore):
         for statement in (
             f'CREATE MATERIALIZED VIEW "{view.name}__next" AS {view.definition}',
             f'CREATE UNIQUE INDEX "{view.name}__nkey" ON "{view.name}__next" ({columns})',
-            f'DROP MATERIALIZED VIEW IF EXISTS "{view.name}"',
+            *([f'DROP MATERIALIZED VIEW "{view.name}"'] if rows else []),
             f'ALTER MATERIALIZED VIEW "{view.name}__next" RENAME TO "{view.name}"',
             f'ALTER INDEX "{view.name}__nkey" RENAME TO "{view.name}__key"',
         ):
@@ -52,13 +55,11 @@ class PostgresViewStore(SqlViewStore):
         elif await self._is_owner(sql, view.name):
             await sql.execute(f'REFRESH MATERIALIZED VIEW CONCURRENTLY "{view.name}"')
         else:
-            await sql.fetch("SELECT freehold_view_refresh(to_regclass($1))", (f'"{view.name}"',))
+            await sql.fetch(f"SELECT freehold_view_refresh({_RELATION})", (view.name,))
 
     @staticmethod
     async def _is_owner(sql: SqlConnection, name: str) -> bool:
-        rows = await sql.fetch(
-            "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass($1)", (f'"{name}"',)
-        )
+        rows = await sql.fetch(f"SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = {_RELATION}", (name,))
         return bool(rows and rows[0][0])
 
     @staticmethod
@@ -70,10 +71,11 @@ class PostgresViewStore(SqlViewStore):
         rows = await sql.fetch(
             "SELECT c.relispopulated AND EXISTS (SELECT 1 FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisunique"
             " AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL)"
-            " FROM pg_class AS c WHERE c.oid = to_regclass($1) AND c.relkind = 'm'",
-            (f'"{name}"',),
+            f" FROM pg_class AS c WHERE c.oid = {_RELATION} AND c.relkind = 'm'",
+            (name,),
         )
         return bool(rows and rows[0][0])
 
     async def _drop(self, sql: SqlConnection, name: str) -> None:
-        await sql.execute(f'DROP MATERIALIZED VIEW IF EXISTS "{name}"')
+        if (await sql.fetch(f"SELECT {_RELATION} IS NOT NULL", (name,)))[0][0]:
+            await sql.execute(f'DROP MATERIALIZED VIEW "{name}"')

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from freehold.clock import Clock
+from freehold.ids import stable_hash
 
 __all__ = ["Dialect"]
 
@@ -34,13 +35,20 @@ class Dialect(ABC):
     """The same, passing over rows that others have locked."""
     time_type: ClassVar[str]
     """The type of a column that holds a time."""
-    table_exists_sql: ClassVar[str]
+    table_exists_sql: str
     """A statement that says whether the table named by `$1` exists."""
     alone_sql: ClassVar[str]
     """A statement that says whether this transaction is the only one that holds the lock numbered `$1`; never waits."""
 
+    schema: str = ""
+    """The schema that Freehold's tables have to themselves; empty for none."""
+
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock
+
+    def lock_number(self, name: str) -> int:
+        """The number of a lock that the engine keeps by numbers: the same for all who work on the same tables."""
+        return stable_hash(f"{self.schema}/{name}" if self.schema else name)
 
     @abstractmethod
     def uuid(self, value: UUID | None) -> object:

@@ -82,6 +82,10 @@ class EngineDatabase(ABC):
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Keep other processes from migrating until the transaction ends."""
 
+    @abstractmethod
+    async def make_place(self, sql: SqlConnection) -> None:
+        """Make what the tables lie in, where that is missing: a schema."""
+
     @property
     def partitions(self) -> int:
         """How many partitions the outbox has."""

@@ -26,7 +26,7 @@ from freehold.migrations import Migration
 __all__ = ["Ledger", "MigratedDatabase", "packaged_migrations"]
 
 _OWN, _SERVICE = "freehold", "service"
-_PARTITIONS, _OWNER = "partitions", "service"
+_PARTITIONS, _OWNER, _SCHEMA = "partitions", "service", "schema"
 
 
 class MigratedDatabase(SqlDatabase, Protocol):
@@ -34,6 +34,9 @@ class MigratedDatabase(SqlDatabase, Protocol):
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Wait for the lock on migrations, and hold it until the transaction ends."""
+
+    async def make_place(self, sql: SqlConnection) -> None:
+        """Make what the tables lie in, where that is missing: a schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class Ledger:
             return []
         async with self._database.begin() as unit:
             await self._database.lock_migrations(unit.sql)
+            await self._database.make_place(unit.sql)
             await self._prepare(unit.sql)
             await self._write_down(unit.sql, partitions, service)
             missing = self._missing(await self._applied(unit.sql))
@@ -137,13 +141,14 @@ class Ledger:
 
     async def _write_down(self, sql: SqlConnection, partitions: int, service: str | None) -> None:
         """What was written down before stays. Raises `ConfigurationError` where that is another service."""
-        facts = {_PARTITIONS: str(partitions)} if service is None else {_PARTITIONS: str(partitions), _OWNER: service}
-        for name, value in facts.items():
+        facts = {_PARTITIONS: str(partitions), _OWNER: service, _SCHEMA: self._dialect.schema or None}
+        for name, value in ((name, value) for name, value in facts.items() if value is not None):
             await sql.execute(
                 "INSERT INTO freehold_meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", (name, value)
             )
+        written = await self._read_facts(sql)
         if service is not None:
-            check_owner(self._database.features, (await self._read_facts(sql)).get(_OWNER), service)
+            check_owner(self._database.features, written.get(_OWNER), service)
 
     async def _facts(self) -> Mapping[str, str]:
         """What is written down; nothing before the first upgrade."""
@@ -151,7 +156,16 @@ class Ledger:
             return await self._read_facts(sql) if await self._exists(sql, "freehold_meta") else {}
 
     async def _read_facts(self, sql: SqlConnection) -> Mapping[str, str]:
-        return {str(row[0]): str(row[1]) for row in await sql.fetch("SELECT name, value FROM freehold_meta")}
+        facts = {str(row[0]): str(row[1]) for row in await sql.fetch("SELECT name, value FROM freehold_meta")}
+        made = facts.get(_SCHEMA, "")
+        if _PARTITIONS in facts and made != self._dialect.schema:
+            # Locks are numbered by the schema: with other numbers on the same tables nobody would wait for anybody.
+            raise ConfigurationError(
+                f"Freehold's tables here were made {f'in the schema {made!r}' if made else 'without a schema'}, and the"
+                f" URL says {f'schema={self._dialect.schema}' if self._dialect.schema else 'no schema'}",
+                hint=f"add ?schema={made} to the database URL" if made else "leave ?schema= out of the database URL",
+            )
+        return facts
 
     async def _applied(self, sql: SqlConnection) -> Mapping[tuple[str, str], str]:
         if not await self._exists(sql, "freehold_migration"):

@@ -14,13 +14,10 @@ from freehold.adapters.sql.dialect import Dialect
 from freehold.adapters.sql.store import SqlStore, sql_of
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
-from freehold.ids import stable_hash
 from freehold.outbox.store import OutboxStore
 from freehold.schedule.store import ScheduledMessage, ScheduleStore
 
 __all__ = ["SqlScheduleStore"]
-
-_MOVER = stable_hash("freehold.schedule")
 
 
 class SqlScheduleStore(SqlStore, ScheduleStore):
@@ -29,6 +26,7 @@ class SqlScheduleStore(SqlStore, ScheduleStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect, outbox: OutboxStore) -> None:
         super().__init__(database, dialect)
         self._outbox = outbox
+        self._mover = dialect.lock_number("freehold.schedule")
         now = dialect.now_sql(1)
         self._add = f"""
 INSERT INTO freehold_schedule (due_at, id, name, topic, key, document)
@@ -55,7 +53,7 @@ RETURNING due_at, position, id, topic, key, document"""
     async def move_due(self, limit: int) -> int:
         """Take what is due, oldest first, and stage it; nothing where another instance is about it."""
         async with self._database.begin() as unit:
-            if not (await unit.sql.fetch(self._dialect.alone_sql, (_MOVER,)))[0][0]:
+            if not (await unit.sql.fetch(self._dialect.alone_sql, (self._mover,)))[0][0]:
                 return 0
             rows = await unit.sql.fetch(self._take, (self._dialect.now(), limit))
             ordered = sorted(rows, key=lambda row: (row[0], row[1]))

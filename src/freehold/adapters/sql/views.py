@@ -16,7 +16,6 @@ from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
 from freehold.adapters.sql.dialect import Dialect
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound
-from freehold.ids import stable_hash
 from freehold.projection.views import MaterializedView, ViewState, ViewStore
 
 __all__ = ["SqlViewStore"]
@@ -110,7 +109,7 @@ ON CONFLICT (name) DO UPDATE SET attempted_at = excluded.attempted_at, failures 
             await unit.sql.execute(self._failed, (self._dialect.now(), view.name, text))
 
     async def _take_turn(self, sql: SqlConnection, name: str) -> None:
-        if not (await sql.fetch(self._dialect.alone_sql, (stable_hash(f"freehold.view/{name}"),)))[0][0]:
+        if not (await sql.fetch(self._dialect.alone_sql, (self._dialect.lock_number(f"freehold.view/{name}"),)))[0][0]:
             raise ConcurrencyConflict(
                 f"materialised view '{name}' is being refreshed by somebody else", hint="try again when that has ended"
             )

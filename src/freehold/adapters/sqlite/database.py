@@ -117,6 +117,9 @@ class SqliteDatabase(EngineDatabase):
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Nothing to do: the transaction is the only one that writes."""
 
+    async def make_place(self, sql: SqlConnection) -> None:
+        """Nothing to do: there are no schemas."""
+
     def _create_engine(self) -> AsyncEngine:
         engine = create_async_engine(
             self._url,

@@ -32,7 +32,7 @@ class SqliteDialect(Dialect):
     lock_free_rows: ClassVar[str] = ""
     time_type: ClassVar[str] = "INTEGER"
     alone_sql: ClassVar[str] = "SELECT $1 IS NOT NULL"
-    table_exists_sql: ClassVar[str] = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)"
+    table_exists_sql: str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)"
 
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(clock)

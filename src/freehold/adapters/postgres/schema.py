@@ -1,0 +1,109 @@
+"""Freehold's tables in a schema of their own (`?schema=…` in the URL). Imports the base of the SQL adapters.
+
+Stores write the plain names. With a schema, each statement is rewritten once, and kept: the names of Freehold's tables,
+functions and sequences get the schema's name before them, in the bodies of functions too when these are made. So they
+are found whatever the search path is, that of a user's session which was enlisted for one, and never elsewhere.
+
+Advisory locks are numbered for a whole database: two schemas would wait for each other's keys, and readers would stop
+at each other's markers. So a schema has lock numbers, and classes of markers, of its own.
+
+Our own connections have the schema before what their role's search path names: what the service's own migrations and
+projections make is made there, and what an application has elsewhere is found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import asyncpg
+
+from freehold.adapters.postgres.connection import PooledAsyncpg
+from freehold.adapters.sql.connection import Row, SqlConnection
+from freehold.database import DatabaseOptions
+from freehold.ids import stable_hash
+from freehold.migrations import Migration
+
+__all__ = ["QualifiedConnection", "Schema", "SchemaAsyncpg"]
+
+_LEDGER: Final = ("freehold_meta", "freehold_migration")
+_MARKER_CLASSES: Final = ("1179143000", "1179149686")
+"""Those of the outbox and of the event store, in their statements and in the migrations 020 and 025."""
+_FOUND: Final = re.compile(
+    r"(?P<index>\bCREATE (?:UNIQUE )?INDEX )?(?<![\w.\"'$])(?:(?P<name>freehold_\w+)|(?P<marker>"
+    + "|".join(_MARKER_CLASSES)
+    + r"))\b"
+)
+_CLASSES: Final = 0x7FFFFFFF
+
+
+class Schema:
+    """A schema by its name, which is an identifier that was looked at (see `url`)."""
+
+    def __init__(self, name: str, migrations: Iterable[Migration]) -> None:
+        self.name = name
+        texts = (text for migration in migrations for text in migration.for_dialect("postgresql"))
+        self._names = {*_LEDGER, *(name for text in texts for name in re.findall(r"\bfreehold_\w+", text))}
+        self.qualified = lru_cache(maxsize=1024)(self._qualified)
+
+    def path_sql(self, *, local: bool) -> str:
+        """A statement that puts the schema before the search path, of the session or of the transaction alone."""
+        rest = "coalesce(', ' || nullif(current_setting('search_path'), ''), '')"
+        return f"SELECT set_config('search_path', '\"{self.name}\"' || {rest}, {str(local).lower()})"
+
+    def _qualified(self, sql: str) -> str:
+        return _FOUND.sub(self._replacement, sql)
+
+    def _replacement(self, found: re.Match[str]) -> str:
+        if found["marker"]:
+            return str(stable_hash(f"{self.name}/{found['marker']}") & _CLASSES)
+        if found["index"] or found["name"] not in self._names:
+            # An index is made in the schema of its table, and its name takes none.
+            return found[0]
+        return f'"{self.name}".{found["name"]}'
+
+
+class SchemaAsyncpg(PooledAsyncpg):
+    """A connection of our own pool whose statements are about a schema."""
+
+    def __init__(
+        self, driver: asyncpg.Connection[Any], options: DatabaseOptions, schema: Schema, *, proxied: bool
+    ) -> None:
+        super().__init__(driver, options, proxied=proxied)
+        self._schema = schema
+        if proxied:
+            self._begin += f"; {schema.path_sql(local=True)}"
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; returns the number of rows it touched."""
+        return await super().execute(self._schema.qualified(sql), parameters)
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
+        """Run a statement; returns its rows."""
+        return await super().fetch(self._schema.qualified(sql), parameters)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run a statement for each row of parameters, pipelined."""
+        await super().execute_many(self._schema.qualified(sql), rows)
+
+
+class QualifiedConnection:
+    """A user's connection, on which Freehold's statements are about a schema."""
+
+    def __init__(self, inner: SqlConnection, schema: Schema) -> None:
+        self._inner = inner
+        self._schema = schema
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; returns the number of rows it touched."""
+        return await self._inner.execute(self._schema.qualified(sql), parameters)
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
+        """Run a statement; returns its rows."""
+        return await self._inner.fetch(self._schema.qualified(sql), parameters)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run a statement for each row of parameters."""
+        await self._inner.execute_many(self._schema.qualified(sql), rows)
