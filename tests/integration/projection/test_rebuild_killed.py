@@ -1,6 +1,7 @@
 """A process that rebuilds a read model dies at random moments; the result is that of a cold fold.
 
-`FREEHOLD_TEST_REBUILD_EVENTS` and `FREEHOLD_TEST_REBUILD_KILLS` make it longer, `FREEHOLD_TEST_REBUILD_SEED` repeats a run.
+`FREEHOLD_TEST_REBUILD_EVENTS` and `FREEHOLD_TEST_REBUILD_KILLS` make it longer, `FREEHOLD_TEST_REBUILD_SEED` repeats a
+run.
 """
 
 from __future__ import annotations
