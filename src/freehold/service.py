@@ -6,6 +6,8 @@ Runtime: imports the foundation and the patterns. What is declared is checked wh
 from __future__ import annotations
 
 import inspect
+import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +29,7 @@ __all__ = ["Handler", "HandlerFunction", "Service"]
 
 M = TypeVar("M")
 LINGER_SECONDS_MAX = 5.0
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
 @dataclass(slots=True)
@@ -51,8 +54,11 @@ class Service:
 
     def __post_init__(self) -> None:
         """Refuse a name that could not be part of a topic, a setting and a file name, and a linger without measure."""
-        if not self.name.replace("-", "").isalnum() or not self.name[:1].isalpha() or self.name != self.name.lower():
-            raise DeclarationError(f"'{self.name}' is not a service name", hint="lower-case letters, digits and '-'")
+        if _NAME.fullmatch(self.name) is None:
+            raise DeclarationError(
+                f"'{self.name[:40]}' is not a service name",
+                hint="1 to 63 of lower-case letters a to z, digits and '-', a letter first",
+            )
         if not 0.0 <= self.linger_seconds <= LINGER_SECONDS_MAX:
             raise DeclarationError(
                 f"service '{self.name}' lingers {self.linger_seconds:g} s", hint=f"0 to {LINGER_SECONDS_MAX:g} s"
@@ -69,6 +75,8 @@ class Service:
         one run; without it the service's setting does.
         """
         declared = message_type(message)
+        if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
+            raise DeclarationError(f"the handler of '{declared.name}' needs a timeout_seconds that is more than 0")
 
         def decorate(
             function: Callable[[M, Transaction], Awaitable[Any]],

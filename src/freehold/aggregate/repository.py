@@ -20,6 +20,7 @@ from freehold.aggregate.snapshots import PendingSnapshots, SnapshotPolicy, State
 from freehold.consistency.token import NOTHING, Token
 from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
 from freehold.messages import Envelope
+from freehold.messages.texts import NAME_BYTES_MAX, check_name
 from freehold.policy import Retry, RetryAfter
 from freehold.transaction import Post, Transaction
 
@@ -99,13 +100,12 @@ class Repository(Generic[S]):
         self._translate = translation(self._model, publish)
 
     def stream(self, id: AggregateId) -> str:
-        """The name of an aggregate's stream."""
-        text = str(id)
+        """The name of an aggregate's stream. Raises `InvalidValue` for an id that no stream can be named by."""
+        text, category = str(id), self._model.category
         if not text:
-            raise DeclarationError(
-                f"'{self._model.category}': an aggregate needs an id", hint="any text that is not empty"
-            )
-        return f"{self._model.category}-{text}"
+            raise DeclarationError(f"'{category}': an aggregate needs an id", hint="any text that is not empty")
+        check_name("id", text, bytes_max=NAME_BYTES_MAX - len(category) - 1, of=category)
+        return f"{category}-{text}"
 
     async def load(self, tx: Transaction, id: AggregateId, *, must_exist: bool = True) -> Loaded[S]:
         """Return an aggregate as this transaction sees it, with what it has appended itself.

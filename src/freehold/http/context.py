@@ -42,6 +42,8 @@ class RequestContext:
         self.running = running
         self.correlation_id = _uuid(found.get(CORRELATION_HEADER.encode(), b"")) or new_id()
         self.idempotency_key = found.get(b"idempotency-key", b"").decode("latin-1")
+        self.keyed = b"idempotency-key" in found
+        """Whether the caller gave an idempotency key, be it a bad one."""
         self.trace_parent = _trace_parent(found.get(b"traceparent", b""), self.correlation_id)
         self.answer_headers: dict[bytes, bytes] = {}
         self.token = NOTHING

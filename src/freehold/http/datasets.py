@@ -15,6 +15,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from freehold.http.problems import problem
+from freehold.messages.texts import unstorable_text
 from freehold.reconcile.fence import fence
 from freehold.reconcile.side import TableSide
 from freehold.runtime.running import RunningService
@@ -64,9 +65,8 @@ async def _answer(name: str, what: str, request: Request) -> Response:
     if offer is None:
         return problem(404, "no such dataset is offered here")
     side = TableSide(running.stores.database, offer)
-    try:
-        query = _queries.decode(await request.body() or b"{}")
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    query = _query(await request.body())
+    if query is None:
         return problem(400, "not a query of a dataset")
     if (query.key, query.fields, query.kinds) != (offer.dataset.key, offer.dataset.fields, offer.dataset.kinds):
         return problem(409, "the dataset has other fields here")
@@ -83,6 +83,15 @@ async def _answer(name: str, what: str, request: Request) -> Response:
         case _:
             return problem(404)
     return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _query(body: bytes) -> DatasetQuery | None:
+    """The query; None where it is none, or asks for a key that no database holds."""
+    try:
+        query = _queries.decode(body or b"{}")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if unstorable_text([query.after, query.through, *query.keys]) is not None else query
 
 
 def _is_peer(running: RunningService, request: Request) -> bool:

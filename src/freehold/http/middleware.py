@@ -71,9 +71,9 @@ class TransactionMiddleware:
         seen = current_token.set(context.token)
         witness = token_witness.set(context.note if running.signer is not None else None)
         try:
-            if context.idempotency_key and scope["method"] in _CHANGING:
+            if context.keyed and scope["method"] in _CHANGING:
                 if not _is_key(context.idempotency_key):
-                    reason = f"Idempotency-Key is longer than {_KEY_LENGTH_MAX}, or not printable"
+                    reason = f"Idempotency-Key is empty, longer than {_KEY_LENGTH_MAX}, or not printable"
                     await problem(400, reason)(scope, receive, sending)
                     return
                 await self._once(context, scope, receive, sending)
@@ -218,7 +218,7 @@ def _follows(error: BaseException, cause: BaseException) -> bool:
 
 
 def _is_key(key: str) -> bool:
-    return len(key) <= _KEY_LENGTH_MAX and key.isprintable()
+    return 0 < len(key) <= _KEY_LENGTH_MAX and key.isprintable()
 
 
 def _running(scope: MutableMapping[str, Any]) -> RunningService | None:

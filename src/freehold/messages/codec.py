@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from freehold.errors import CodecError
-from freehold.messages.declaration import MessageKind, MessageType
+from freehold.messages.declaration import VERSION_MAX, MessageKind, MessageType
 from freehold.messages.envelope import Envelope
 from freehold.messages.lanes import LANE, POSITION
 
@@ -51,6 +51,7 @@ UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 encoder: Final = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order=None)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_STAMP = re.compile(r"[0-9]{1,19}")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -156,7 +157,9 @@ def decode_envelope(document: bytes) -> Envelope:
     """Read a CloudEvents document. Raises `CodecError` where it is none, or an attribute is missing or unstorable."""
     try:
         wire = _wire_decoder.decode(document)
-        kind, hlc = MessageKind(wire.kind), int(wire.hlc)
+        kind, hlc = MessageKind(wire.kind), _stamp(wire.hlc)
+        if not 0 <= wire.schemaversion <= VERSION_MAX:
+            raise ValueError("schemaversion is beyond its bounds")
         position, watermark = _number(wire.sequence), _number(wire.watermark)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"not an envelope: {_without_content(error)}") from None
@@ -187,6 +190,13 @@ def decode_envelope(document: bytes) -> Envelope:
     _check_attributes(envelope)
     _check_place(envelope)
     return envelope
+
+
+def _stamp(text: str) -> int:
+    """A hybrid-logical-clock stamp, which databases keep in 64 bits."""
+    if _STAMP.fullmatch(text) is None or int(text) >= 2**63:
+        raise ValueError("hlc is a number within 64 bits")
+    return int(text)
 
 
 def _number(text: str | None) -> int | None:

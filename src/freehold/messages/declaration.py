@@ -13,13 +13,29 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, Final, TypeVar, dataclass_transform
 
 import msgspec
 
 from freehold.errors import DeclarationError, UnknownMessage
 
-__all__ = ["MessageKind", "MessageType", "Registry", "command", "event", "message_type", "registry"]
+__all__ = [
+    "NAME_LENGTH_MAX",
+    "VERSION_MAX",
+    "MessageKind",
+    "MessageType",
+    "Registry",
+    "command",
+    "event",
+    "message_type",
+    "registry",
+]
+
+VERSION_MAX: Final = 2**31 - 1
+"""The highest version of a message: databases keep it in 32 bits."""
+
+NAME_LENGTH_MAX: Final = 200
+"""The longest name of a message."""
 
 T = TypeVar("T")
 _NAME = re.compile(r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$")
@@ -132,8 +148,10 @@ def _declare(name: str, version: int, key: str | None, kind: MessageKind) -> Cal
         raise DeclarationError(
             f"'{name}' is not a message name", hint="write 'service.what-happened': lower case, parts joined by dots"
         )
-    if version < 1:
-        raise DeclarationError(f"'{name}': version must be 1 or more, not {version}")
+    if len(name) > NAME_LENGTH_MAX:
+        raise DeclarationError(f"'{name[:20]}…': a message name has {NAME_LENGTH_MAX} characters at most")
+    if type(version) is not int or not 1 <= version <= VERSION_MAX:
+        raise DeclarationError(f"'{name}': version must be 1 or more, not {version}", hint="a whole number of 31 bits")
 
     def decorate(cls: type[T]) -> type[T]:
         made: type[T] = cls if dataclasses.is_dataclass(cls) else dataclass(frozen=True, slots=True)(cls)

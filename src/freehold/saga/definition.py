@@ -17,12 +17,15 @@ and keep the old one (`service.directs(CheckoutV1)`) until its instances have en
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from freehold.errors import DeclarationError
+from freehold.messages.declaration import VERSION_MAX
 from freehold.policy import Retry
 from freehold.saga.checks import check_graph, check_state, check_steps
 from freehold.saga.hooks import RETRY_HOOK
@@ -31,6 +34,7 @@ from freehold.saga.steps import LocalFunction, StepDefinition
 __all__ = ["Saga", "SagaDefinition"]
 
 S = TypeVar("S")
+_NAME = re.compile(r"(?=.{1,200}\Z)[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+")
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,13 @@ class Saga(Generic[S]):
     ) -> None:
         """Read and check the declaration. Raises `DeclarationError`."""
         super().__init_subclass__(**kwargs)
-        if "." not in name or name != name.lower() or version < 1:
+        if _NAME.fullmatch(name) is None or type(version) is not int or not 1 <= version <= VERSION_MAX:
             raise DeclarationError(
                 f"saga {cls.__qualname__}: name '{name}' version {version}",
                 hint='write name="orders.checkout", version=1: lower case, the service first',
             )
+        if deadline_seconds is not None and not 0 < deadline_seconds < math.inf:
+            raise DeclarationError(f"saga '{name}' needs a deadline_seconds that is more than 0")
         state_type = _state_type(cls)
         check_state(name, state_type, key)
         steps = check_graph(name, _named_steps(cls))

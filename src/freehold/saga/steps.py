@@ -6,6 +6,7 @@ class body it stands in; `definition.py` puts the steps together and checks them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -231,6 +232,6 @@ def _after(after: After) -> tuple[str | StepDefinition, ...]:
 
 
 def _positive(timeout_seconds: float) -> float:
-    if timeout_seconds <= 0:
+    if not 0 < timeout_seconds < math.inf:
         raise DeclarationError(f"timeout_seconds must be more than 0, and is {timeout_seconds}")
     return timeout_seconds

@@ -24,6 +24,9 @@ _BAD: list[dict[str, object]] = [
     {"idempotencykey": "x" * 5000},
     {"partitionkey": "x" * 5000},
     {"bars": "\x00"},
+    {"hlc": str(2**63)},
+    {"hlc": "1_000"},
+    {"schemaversion": 2**31},
     {"headers": {"freehold-step": "\x00"}},
     {"data": {"key": "k", "number": "seven"}},
 ]

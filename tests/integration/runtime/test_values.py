@@ -12,7 +12,20 @@ from uuid import uuid4
 import pytest
 from tests.unit.runtime.trial import memory_broker, settings_for
 
-from freehold import Inbox, InvalidValue, RunningService, Saga, Service, Transaction, command, event, local, step
+from freehold import (
+    Decider,
+    Inbox,
+    InvalidValue,
+    Repository,
+    RunningService,
+    Saga,
+    Service,
+    Transaction,
+    command,
+    event,
+    local,
+    step,
+)
 from freehold.errors import DeclarationError
 from freehold.messages.values import DELAY_SECONDS_MAX
 from freehold.saga.store import SagaFilter
@@ -213,3 +226,22 @@ async def _nothing_happened(running: RunningService) -> None:
     assert await running.stores.schedule.find(None, 10) == []
     assert await running.stores.events.head() == 0
     assert await running.stores.sagas.find(SagaFilter()) == []
+
+
+def _decide(_: int, command: str) -> list[Counted]:
+    return [Counted(command)]
+
+
+def _evolve(state: int, _: Counted) -> int:
+    return state + 1
+
+
+@pytest.mark.parametrize("bad", ["a\x00b", "a\nb", "\ud800", "x" * 512])
+async def test_an_aggregate_is_neither_read_nor_written_by_an_id_that_no_engine_keeps(
+    running: RunningService, bad: str
+) -> None:
+    books = Repository(Decider("book", 0, _decide, _evolve))
+    async with running.transaction() as tx:
+        with pytest.raises(InvalidValue) as caught:
+            await books.load(tx, bad, must_exist=False)
+    assert caught.value.field == "id"

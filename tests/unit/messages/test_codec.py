@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -226,6 +227,25 @@ def test_declarations_are_checked_when_they_are_made() -> None:
 
     with pytest.raises(DeclarationError, match="is not a message"):
         message_type(Line)
+
+
+@pytest.mark.parametrize("name", ["codec.a\n", "codec.a\x00", "codec." + "a" * 200])
+def test_a_message_has_a_name_that_can_be_part_of_a_topic(name: str) -> None:
+    with pytest.raises(DeclarationError):
+        event(name)
+
+
+@pytest.mark.parametrize("version", [0, -1, 2**31, True, 1.0, float("nan")])
+def test_a_version_is_a_whole_number_that_a_column_holds(version: Any) -> None:
+    with pytest.raises(DeclarationError, match="version must be 1 or more"):
+        event("codec.versioned", version=version)
+
+
+@pytest.mark.parametrize("change", [{"hlc": str(2**63)}, {"hlc": "-1"}, {"hlc": "1_0"}, {"schemaversion": 2**31}])
+def test_a_number_that_no_column_holds_is_not_taken(change: dict[str, object]) -> None:
+    document = json.loads(encode_envelope(_plain_envelope())) | change
+    with pytest.raises(CodecError, match="not an envelope"):
+        decode_envelope(json.dumps(document).encode())
 
 
 def test_a_message_is_frozen_and_knows_its_way() -> None:
