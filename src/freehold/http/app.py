@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 
-from freehold.errors import ConfigurationError
+from freehold.errors import ConfigurationError, DeclarationError
 from freehold.http.caller import SESSION_COOKIES, Caller, Callers
 from freehold.http.context import RequestContext
 from freehold.http.datasets import dataset_routes
@@ -96,10 +96,14 @@ def install(
     there is none, the cookies named in `session_cookies`. A body of more than `body_bytes_max` bytes is refused: 413.
 
     All of this goes inside of the middleware that the application has or gets, in whatever order it is added. Raises
-    `DeclarationError` for arguments that cannot be meant.
+    `DeclarationError` for arguments that cannot be meant, and where it was called before or the application serves.
     """
     check_bytes_max(body_bytes_max)
     callers = Callers(caller, session_cookies)
+    if any(isinstance(each.cls, type) and issubclass(each.cls, TransactionMiddleware) for each in app.user_middleware):
+        raise DeclarationError("this application has all of it already", hint="call install once; create_app calls it")
+    if app.middleware_stack is not None:
+        raise DeclarationError("this application serves already", hint="call install where it is made")
     # The last of the list is the innermost: what others do with an answer, they do with one that is committed.
     app.user_middleware.append(Middleware(TransactionMiddleware, callers=callers, body_bytes_max=body_bytes_max))
     app.user_middleware.append(Middleware(BodyLimitMiddleware, bytes_max=body_bytes_max))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from starlette.requests import Request as HttpRequest
 from tests.integration.http.conftest import Opener
 from tests.unit.http.apps import Trial
@@ -204,3 +205,89 @@ async def test_a_key_of_before_the_upgrade_has_no_second_effect_and_tells_nobody
             assert (answer.status_code, "s3cret" in answer.text) == (409, False)
         assert await trial.staged() == 0
         assert (await trial.client.post("/orders", headers={"Idempotency-Key": "k2"})).status_code == 201
+
+
+async def test_a_request_that_is_killed_in_the_middle_leaves_its_key_free(opened: Opener) -> None:
+    begun = asyncio.Event()
+
+    def routes(app: FastAPI) -> None:
+        @app.post("/orders", status_code=201)
+        async def place(tx: Tx, hang: bool = False) -> dict[str, str]:
+            tx.send(Request("a", 1))
+            begun.set()
+            if hang:
+                await asyncio.Event().wait()
+            return {}
+
+    async with opened(routes) as trial:
+        killed = asyncio.create_task(trial.client.post("/orders", headers=KEY, params={"hang": True}))
+        async with asyncio.timeout(30):
+            await begun.wait()
+        killed.cancel()
+        await asyncio.gather(killed, return_exceptions=True)
+        assert await trial.staged() == 0
+        answer = await trial.client.post("/orders", headers=KEY)
+        assert (answer.status_code, "idempotency-replayed" in answer.headers) == (201, False)
+        assert await trial.staged() == 1
+
+
+async def test_an_answer_that_never_ends_whole_is_a_failure_and_takes_its_effect_back(opened: Opener) -> None:
+    def routes(app: FastAPI) -> None:
+        @app.post("/orders", response_model=None)
+        async def place(tx: Tx) -> Response:
+            tx.send(Request("a", 1))
+            return Half()
+
+    class Half(Response):
+        async def __call__(self, _scope: Any, _receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    async with opened(routes) as trial:
+        answer = await trial.client.post("/orders", headers=KEY)
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert await trial.staged() == 0
+
+
+async def _asked(trial: Trial, more: dict[str, Any]) -> list[Any]:
+    """The messages of the answer to a request with a key, from a server that can do what `more` says."""
+    messages, sent = iter([{"type": "http.request", "body": b""}]), []
+    scope = {"type": "http", "method": "POST", "path": "/orders", "query_string": b"", **more}
+
+    async def receive() -> dict[str, Any]:
+        message = next(messages, None)
+        if message is None:
+            await asyncio.Event().wait()
+        return message or {}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await trial.app({**scope, "headers": [(b"idempotency-key", b"k")]}, receive, send)
+    return sent
+
+
+async def test_files_early_hints_and_trailers_are_kept_as_a_plain_answer(opened: Opener, tmp_path: Path) -> None:
+    """A server that sends files by name gives the body to nobody, so with a key it is not asked to."""
+    (tmp_path / "bill.txt").write_text("a bill")
+    extensions: dict[str, Any] = {
+        "http.response.pathsend": {},
+        "http.response.trailers": {},
+        "http.response.early_hint": {},
+    }
+
+    def routes(app: FastAPI) -> None:
+        @app.post("/orders", response_model=None)
+        async def place(tx: Tx, request: HttpRequest) -> Response:
+            tx.send(Request("a", 1))
+            await request.send_early_hints("</a.css>; rel=preload")
+            return FileResponse(tmp_path / "bill.txt")
+
+    async with opened(routes) as trial:
+        bodies = []
+        for _ in range(2):
+            sent = await _asked(trial, {"extensions": extensions})
+            assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+            bodies.append(sent[1]["body"])
+        assert bodies == [b"a bill", b"a bill"]
+        assert await trial.staged() == 1

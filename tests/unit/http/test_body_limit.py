@@ -155,6 +155,16 @@ async def test_middleware_of_the_application_goes_outside_whenever_it_is_added()
     assert seen == [1, 2]
 
 
+async def test_it_is_installed_once_and_before_the_application_serves() -> None:
+    async with started(_routes) as trial:
+        with pytest.raises(DeclarationError, match="already"):
+            install(trial.app)
+        app = FastAPI()
+        await Sent("/nowhere", iter([])).to(app)
+        with pytest.raises(DeclarationError, match="serves"):
+            install(app)
+
+
 async def test_create_app_refuses_a_limit_that_is_none() -> None:
     async with started(_routes) as trial:
         with pytest.raises(DeclarationError):
