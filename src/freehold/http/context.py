@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 from freehold.consistency.token import NOTHING, Token
+from freehold.errors import TransactionEnded
 from freehold.ids import new_id
 from freehold.runtime import RunningService
 from freehold.transaction import Transaction
@@ -51,6 +52,7 @@ class RequestContext:
         self._block: AbstractAsyncContextManager[Transaction] | None = None
         self._transaction: Transaction | None = None
         self._opening = asyncio.Lock()
+        self._ended = ""
 
     def take_tokens(self) -> None:
         """Verify what the request brought. Raises `TokenRefused`. Without a secret nothing is taken."""
@@ -73,8 +75,17 @@ class RequestContext:
         return signer.sign(self.token) if signer is not None and self.token else ""
 
     async def transaction(self) -> Transaction:
-        """The transaction of this request, one for all who ask. Raises `Unavailable`."""
+        """The transaction of this request, one for all who ask.
+
+        Raises `TransactionEnded` once it has ended, which is before the answer is sent, also where there was none;
+        `Unavailable`.
+        """
         async with self._opening:
+            if self._ended:
+                raise TransactionEnded(
+                    f"the transaction of this request was {self._ended} before its answer was sent",
+                    hint="open another one for what comes behind the answer: async with running.transaction()",
+                )
             if self._transaction is None:
                 block = self.running.transaction(correlation_id=self.correlation_id)
                 self._transaction = await block.__aenter__()
@@ -84,12 +95,14 @@ class RequestContext:
     async def commit(self) -> None:
         """Commit, where a transaction was opened. Raises what the commit does; it is rolled back then."""
         block, self._block = self._block, None
+        self._ended = self._ended or "committed"
         if block is not None:
             await block.__aexit__(None, None, None)
 
     async def roll_back(self) -> None:
         """Roll back, where a transaction is open."""
         block, self._block = self._block, None
+        self._ended = self._ended or "rolled back"
         if block is not None:
             error = _TakenBack()
             with contextlib.suppress(_TakenBack):

@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from fastapi import BackgroundTasks, FastAPI
+from fastapi import BackgroundTasks, Depends, FastAPI
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.background import BackgroundTask
+from starlette.requests import Request as HttpRequest
 from tests.integration.http.conftest import Opener
 from tests.unit.http.apps import Trial
 from tests.unit.runtime.trial import Request
 
-from freehold import ConcurrencyConflict, Rejected
-from freehold.http import Tx
+from freehold import ConcurrencyConflict, Rejected, Transaction
+from freehold.errors import TransactionEnded
+from freehold.http import Tx, transaction
 
 KEYED = [{}, {"Idempotency-Key": "k1"}]
 pytestmark = pytest.mark.parametrize("headers", KEYED, ids=["without a key", "with a key"])
@@ -162,3 +164,95 @@ async def test_a_stream_that_breaks_off_is_committed_without_a_key_and_taken_bac
         assert answer.status_code == (500 if headers else 201)
         assert "secret" not in answer.text
         assert await trial.staged() == (0 if headers else 1)
+
+
+async def test_a_background_task_that_uses_the_requests_transaction_is_refused(
+    opened: Opener, headers: dict[str, str]
+) -> None:
+    refused: list[BaseException] = []
+
+    def routes(app: FastAPI) -> None:
+        @app.post("/orders", status_code=201)
+        async def place(tx: Tx, request: HttpRequest, tasks: BackgroundTasks) -> dict[str, str]:
+            tx.send(Request("a", 1))
+            tasks.add_task(late, tx, request)
+            return {}
+
+        @app.post("/plain", status_code=201)
+        async def plain(request: HttpRequest, tasks: BackgroundTasks) -> dict[str, str]:
+            tasks.add_task(late, None, request)
+            return {}
+
+        async def late(tx: Transaction | None, request: HttpRequest) -> None:
+            for use in (lambda: tx and tx.send(Request("b", 2)), lambda: transaction(request)):
+                try:
+                    found = use()
+                    if found is not None:
+                        await found  # type: ignore[misc] # an id cannot be awaited, and is not given
+                except TransactionEnded as error:
+                    refused.append(error)
+
+    async with opened(routes) as trial:
+        assert (await trial.client.post("/orders", headers=headers)).status_code == 201
+        assert len(refused) == 2
+        assert (await trial.client.post("/plain", headers=headers)).status_code == 201
+        assert len(refused) == 3
+        assert "committed" in str(refused[-1])
+        assert await trial.staged() == 1
+
+
+async def test_a_stream_that_uses_the_requests_transaction_is_refused(opened: Opener, headers: dict[str, str]) -> None:
+    """With a key the answer is held back whole, and so is its commit: the stream is part of the request then."""
+    refused: list[BaseException] = []
+
+    def routes(app: FastAPI) -> None:
+        @app.post("/orders")
+        async def place(tx: Tx) -> StreamingResponse:
+            tx.send(Request("a", 1))
+            return StreamingResponse(parts(tx), 201, media_type="text/plain")
+
+        async def parts(tx: Transaction) -> AsyncIterator[str]:
+            yield "one "
+            try:
+                tx.send(Request("b", 2))
+            except TransactionEnded as error:
+                refused.append(error)
+            yield "two"
+
+    async with opened(routes) as trial:
+        answer = await trial.client.post("/orders", headers=headers)
+        assert (answer.status_code, answer.text) == (201, "one two")
+        assert (len(refused), await trial.staged()) == ((0, 2) if headers else (1, 1))
+
+
+async def test_what_a_dependency_does_after_yield_comes_after_the_end(opened: Opener, headers: dict[str, str]) -> None:
+    refused: list[BaseException] = []
+    raised: list[BaseException] = []
+
+    async def late(tx: Tx) -> AsyncIterator[None]:
+        try:
+            yield
+        except ConcurrencyConflict as error:
+            raised.append(error)
+            raise
+        try:
+            tx.send(Request("b", 2))
+        except TransactionEnded as error:
+            refused.append(error)
+
+    def routes(app: FastAPI) -> None:
+        @app.post("/orders", status_code=201, dependencies=[Depends(late)])
+        async def place(tx: Tx, conflict: bool = False) -> dict[str, str]:
+            tx.send(Request("a", 1))
+            if conflict:
+                tx.companion("late", lambda: None, fail)
+            return {}
+
+        async def fail(_companion: None) -> None:
+            raise ConcurrencyConflict("somebody was first")
+
+    async with opened(routes) as trial:
+        answer = await trial.client.post("/orders", headers=headers, params={"conflict": True})
+        assert (answer.status_code, len(raised), await trial.staged()) == (409, 1, 0)
+        assert (await trial.client.post("/orders", headers=headers)).status_code == 201
+        assert (len(refused), len(raised), await trial.staged()) == (1, 1, 1)

@@ -17,6 +17,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
 from freehold.http.problems import problem_responses
+from freehold_shop import rules
 
 __all__ = ["CONSISTENCY", "CUSTOMER_ID", "LIMIT", "ORDER_ID", "Parameter", "Published", "path_value"]
 
@@ -45,7 +46,7 @@ class Parameter:
         """As OpenAPI has it."""
         schema = dict(self.schema or {"type": "string"})
         if self.pattern:
-            schema["pattern"] = f"^{self.pattern}$"
+            schema["pattern"] = self.pattern
         return {
             "name": self.name,
             "in": self.place,
@@ -55,14 +56,13 @@ class Parameter:
         }
 
 
-_IDENTITY: Final = r"[A-Za-z0-9._-]{1,64}"
-ORDER_ID: Final = Parameter("order_id", "The order.", _IDENTITY, place="path")
-CUSTOMER_ID: Final = Parameter("customer_id", "The customer.", _IDENTITY, place="path")
-_RETURN_REF: Final = Parameter("return_ref", "The return.", _IDENTITY, place="path")
+ORDER_ID: Final = Parameter("order_id", "The order.", rules.IDENTITY, place="path")
+CUSTOMER_ID: Final = Parameter("customer_id", "The customer.", rules.IDENTITY, place="path")
+_RETURN_REF: Final = Parameter("return_ref", "The return.", rules.IDENTITY, place="path")
 _SKU: Final = Parameter(
     "sku",
     "The product; slashes in it stand as they are.",
-    r"(?=.{1,64}$)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+(?:/[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+)*",
+    r"^(?=.{1,64}$)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+(?:/[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+)*$(?!\n)",
     place="path",
 )
 _IN_PATHS: Final = {each.name: each for each in (ORDER_ID, CUSTOMER_ID, _RETURN_REF, _SKU)}
