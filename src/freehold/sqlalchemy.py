@@ -67,6 +67,7 @@ def _open(tx: Transaction) -> AsyncSession:
     return _TransactionSession(
         bind=connection(tx),
         expire_on_commit=False,
+        join_transaction_mode="control_fully",
         sync_session_class=_SyncSession,
         info={_LIFE: tx.unit.life},
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, cast
 
 from sqlalchemy.engine import Connection, RootTransaction
@@ -228,6 +229,7 @@ class UnitConnection(Connection):
         self.guard = unit.guard
         super().__init__(unit.holder.engine.sync_engine, connection=lent, _allow_revalidate=False)
         self._transaction = _JoinedTransaction(self)
+        self._joining = False
 
     @property
     def unit(self) -> Lender:
@@ -294,7 +296,16 @@ class UnitConnection(Connection):
         """Whether a savepoint is open. A session that joins asks this: told that there is a transaction, it would take
         no notice of a commit; told that there is none, it asks for one, and is given one that refuses.
         """
-        return self.in_nested_transaction()
+        return self.in_nested_transaction() and not self._joining
+
+    @contextmanager
+    def joining(self) -> Iterator[None]:
+        """Have a session join the transaction, and not the savepoint that is open."""
+        self._joining = True
+        try:
+            yield
+        finally:
+            self._joining = False
 
     def begin_twophase(self, xid: Any = None) -> NoReturn:
         """Refused."""

@@ -4,7 +4,8 @@ A session says nothing to its connection until it flushes, and makes a savepoint
 inside `begin_nested()`. Both are too late for a transaction that somebody else commits, and that messages are collected
 in. So Freehold listens to the beginning of every session's transaction in the process, and looks at those alone whose
 bind is a connection of a unit of work: what is pending in them is flushed before the commit, and their savepoints are
-made at once.
+made at once. A session that controls its transaction fully joins the unit of work itself, also inside a savepoint that
+the connection has made; others make a savepoint of their own there, as SQLAlchemy says.
 """
 
 from __future__ import annotations
@@ -63,3 +64,6 @@ def _began(session: Session, transaction: SessionTransaction) -> None:
     bind.join(session)
     if transaction.nested:
         session.connection()
+    elif session.join_transaction_mode == "control_fully":
+        with bind.joining():
+            session.connection()
