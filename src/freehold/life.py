@@ -76,6 +76,11 @@ class Life:
         return self.state is LifeState.OPEN
 
     @property
+    def left(self) -> bool:
+        """Whether something was collected that is not written."""
+        return any(stake.left for stake in self._stakes)
+
+    @property
     def rolled_back(self) -> bool:
         """Whether it ended, and nothing of it stays."""
         return self.state is LifeState.ROLLED_BACK
@@ -131,7 +136,7 @@ class Life:
         """Begin the end with a commit. Raises `TransactionMisused` where it must be a rollback."""
         self.check()
         self.state = LifeState.COMMITTING  # first, for what another thread collects: it looks at this afterwards
-        if self._doom is None and any(stake.left for stake in self._stakes):
+        if self._doom is None and self.left:
             self._doom = TransactionMisused(
                 "messages or events were collected after the transaction's last flush",
                 hint="let every task end that works in the transaction before its block ends",

@@ -295,6 +295,7 @@ class Transaction:
         """
         self.unit.life.check()
         await self._staged.flush(self, self._post)
+        self.unit.life.check()  # an enlisted transaction has begun by now: from here on its end can be seen
         for _ in range(_FLUSHES_MAX):
             if not (self._staged.left or any(writer.left for writer in self.unit.life.writers)):
                 return

@@ -25,9 +25,10 @@ from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.engine import EngineDatabase
 from freehold.adapters.sql.enlist import enlist_alchemy
+from freehold.adapters.sql.foreign import foreign, once_in_transaction
 from freehold.adapters.sql.guard import GuardedSql
 from freehold.adapters.sql.migrations import packaged_migrations
-from freehold.adapters.sql.pool import ForeignUnit, PooledConnection
+from freehold.adapters.sql.pool import PooledConnection
 from freehold.clock import Clock
 from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
 from freehold.errors import ConfigurationError, FreeholdError
@@ -93,14 +94,14 @@ class PostgresDatabase(EngineDatabase):
                 raise ConfigurationError(
                     "the asyncpg connection is in no transaction", hint="async with connection.transaction(): ..."
                 )
-            return ForeignUnit(native, AsyncpgConnection(connection, self.options))
+            return foreign(native, AsyncpgConnection(connection, self.options), connection.is_in_transaction)
         if _home(native) == "psycopg" and hasattr(native, "autocommit"):
             if native.autocommit and not _in_transaction(native):
                 raise ConfigurationError(
                     "the psycopg connection is in autocommit mode and in no transaction",
                     hint="async with connection.transaction(): ...",
                 )
-            return ForeignUnit(native, PsycopgConnection(native))
+            return foreign(native, PsycopgConnection(native), once_in_transaction(lambda: _in_transaction(native)))
         raise ConfigurationError(
             f"a {type(native).__name__} cannot be joined",
             hint="a SQLAlchemy AsyncSession or AsyncConnection, an asyncpg connection, or a psycopg AsyncConnection",

@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
 from freehold.adapters.sql.connection import Row
-from freehold.adapters.sql.pool import ForeignUnit
+from freehold.adapters.sql.foreign import ForeignUnit, enlisted_connection, enlisted_session
+from freehold.adapters.sql.lent import UnitHandle
 from freehold.errors import ConfigurationError, FreeholdError
 
 __all__ = ["AlchemyConnection", "Diagnose", "enlist_alchemy", "question_marks"]
@@ -43,16 +45,49 @@ def enlist_alchemy(
     if isinstance(native, async_scoped_session):
         native = native()
     if isinstance(native, AsyncSession):
-        return ForeignUnit(native, AlchemyConnection(native.connection, dialect, diagnose, in_transaction))
+        session = native
+
+        async def of_session() -> AsyncConnection:
+            await _begin_outside_savepoints(session, in_transaction)
+            return await session.connection()
+
+        statements = AlchemyConnection(of_session, dialect, diagnose, in_transaction)
+        return enlisted_session(session, statements)
+    if isinstance(native, UnitHandle):
+        return ForeignUnit(native, native.unit.sql, native.unit.guard.life)
     if isinstance(native, AsyncConnection):
         connection = native
         _refuse_autocommit(connection, dialect, in_transaction)
 
         async def itself() -> AsyncConnection:
+            await _begin_explicitly(connection, in_transaction)
             return connection
 
-        return ForeignUnit(native, AlchemyConnection(itself, dialect, diagnose, in_transaction))
+        return enlisted_connection(connection, AlchemyConnection(itself, dialect, diagnose, in_transaction))
     return None
+
+
+async def _begin_outside_savepoints(session: AsyncSession, in_transaction: Callable[[Any], bool]) -> None:
+    """sqlite3 in its own mode says BEGIN before the first INSERT only. After a savepoint it does not say it at all, and
+    the savepoint's release would commit. Where a savepoint is asked for and not made yet, BEGIN comes first.
+    """
+    sync = session.sync_session
+    root = sync.get_transaction()
+    if sync.in_nested_transaction() and root is not None and sync.get_bind().dialect.name == "sqlite":
+        outer = await session.run_sync(lambda _sync: root.connection(None))
+        await session.run_sync(lambda _sync: _say_begin(outer, in_transaction))
+
+
+async def _begin_explicitly(connection: AsyncConnection, in_transaction: Callable[[Any], bool]) -> None:
+    """The same, on a connection."""
+    if connection.dialect.name == "sqlite":
+        await connection.run_sync(_say_begin, in_transaction)
+
+
+def _say_begin(connection: Connection, in_transaction: Callable[[Any], bool]) -> None:
+    adapted: Any = connection.connection.dbapi_connection
+    if adapted.isolation_level is not None and not in_transaction(adapted.driver_connection):
+        connection.exec_driver_sql("BEGIN")
 
 
 class AlchemyConnection:
@@ -131,7 +166,7 @@ def _refuse_autocommit(connection: AsyncConnection, dialect: str, in_transaction
         raise ConfigurationError("the SQLAlchemy connection is not started", hint="async with engine.begin() as ...")
     adapted: Any = sync.connection.dbapi_connection
     autocommit = adapted.isolation_level is None if dialect == "sqlite" else adapted.autocommit
-    if autocommit and not in_transaction(sync.connection.driver_connection):
+    if autocommit and not in_transaction(adapted.driver_connection):
         raise ConfigurationError(
             "the SQLAlchemy connection is in AUTOCOMMIT mode", hint="use it without, within `async with engine.begin()`"
         )

@@ -29,6 +29,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from freehold.adapters.sql.control import Control, Verb, controls, savepoint_name
 from freehold.adapters.sql.guard import ENDS_ITSELF, Guard
+from freehold.database import SqlConnection
 from freehold.errors import TransactionMisused
 from freehold.life import LifeState
 
@@ -41,6 +42,10 @@ class Lender(Protocol):
     @property
     def guard(self) -> Guard:
         """What stands before its statements."""
+
+    @property
+    def sql(self) -> SqlConnection:
+        """Its statements."""
 
     @property
     def holder(self) -> AsyncConnection:

@@ -8,8 +8,8 @@ What a transaction works with is made for it, and refuses after its end: see `gu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,10 +20,9 @@ from freehold.adapters.sql.driver import DriverProxy
 from freehold.adapters.sql.guard import Guard, GuardedSql
 from freehold.adapters.sql.lent import UnitHandle, lend
 from freehold.adapters.sql.sessions import JoinedSessions, listen
-from freehold.errors import TransactionEnded
-from freehold.life import Life, LifeState
+from freehold.life import Life
 
-__all__ = ["ForeignUnit", "OwnUnit", "Pooled", "PooledConnection", "uninterrupted"]
+__all__ = ["OwnUnit", "Pooled", "PooledConnection", "uninterrupted"]
 
 T = TypeVar("T")
 listen()
@@ -127,42 +126,6 @@ class OwnUnit:
         if not self.pooled.spent:
             self.pooled.spent = self.guard.watched = True
             await self.pooled.sql.remember()
-
-
-class _ForeignLife(Life):
-    """The life of a transaction that the user ends, as far as it can be seen."""
-
-    __slots__ = ("_seen_open",)
-
-    def __init__(self, seen_open: Callable[[], bool]) -> None:
-        super().__init__("the enlisted transaction")
-        self._seen_open = seen_open
-
-    def check(self) -> None:
-        """Raise `TransactionEnded` where its owner has ended it."""
-        if self.state is LifeState.OPEN and not self._seen_open():
-            self.end(LifeState.BY_OWNER)
-        super().check()
-
-    def ended(self) -> TransactionEnded:
-        """The owner's commit or rollback is not told apart."""
-        return TransactionEnded(
-            "the enlisted transaction was ended by its owner", hint="enlist the next transaction anew"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignUnit:
-    """A unit of work that the user ends. `seen_open` says whether it is still the one that was joined."""
-
-    native: Any
-    sql: SqlConnection
-    seen_open: Callable[[], bool] = field(default=lambda: True)
-    owned: bool = False
-    life: Life = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "life", _ForeignLife(self.seen_open))
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

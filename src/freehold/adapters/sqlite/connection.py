@@ -25,13 +25,13 @@ from freehold.adapters.sqlite.inline import InlineConnection
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, DatabaseError, FreeholdError, OperationTimeout, Unavailable
 
-__all__ = ["AiosqliteConnection", "PooledAiosqlite", "QueuedWrites"]
+__all__ = ["AiosqliteConnection", "JoinedAiosqlite", "PooledAiosqlite", "QueuedWrites"]
 
 T = TypeVar("T")
 
 
 class AiosqliteConnection:
-    """A user's aiosqlite connection, in their transaction."""
+    """An aiosqlite connection in a transaction."""
 
     def __init__(self, driver: aiosqlite.Connection, options: DatabaseOptions) -> None:
         self._driver = driver
@@ -61,6 +61,17 @@ class AiosqliteConnection:
             raise OperationTimeout("a statement ran longer than statement_timeout_seconds") from error
         except (sqlite3.Error, ValueError) as error:
             raise diagnose(error) or DatabaseError(f"aiosqlite failed: {type(error).__name__}") from error
+
+
+class JoinedAiosqlite(AiosqliteConnection):
+    """A user's connection, in their transaction. sqlite3 in its own mode says BEGIN before the first INSERT, UPDATE or
+    DELETE only, and not at all after a savepoint, whose release would commit: so it is said here.
+    """
+
+    async def _run(self, work: Awaitable[T]) -> T:
+        if self._driver.isolation_level is not None and not self._driver.in_transaction:
+            await super()._run(self._driver.execute("BEGIN"))
+        return await super()._run(work)
 
 
 class PooledAiosqlite(AiosqliteConnection):

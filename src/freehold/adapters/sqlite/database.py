@@ -23,9 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.engine import EngineDatabase
 from freehold.adapters.sql.enlist import enlist_alchemy
+from freehold.adapters.sql.foreign import foreign, once_in_transaction
 from freehold.adapters.sql.migrations import packaged_migrations
-from freehold.adapters.sql.pool import ForeignUnit, PooledConnection
-from freehold.adapters.sqlite.connection import AiosqliteConnection, PooledAiosqlite, QueuedWrites
+from freehold.adapters.sql.pool import PooledConnection
+from freehold.adapters.sqlite.connection import JoinedAiosqlite, PooledAiosqlite, QueuedWrites
 from freehold.adapters.sqlite.dialect import SqliteDialect
 from freehold.adapters.sqlite.errors import diagnose
 from freehold.adapters.sqlite.examine import examine
@@ -81,7 +82,10 @@ class SqliteDatabase(EngineDatabase):
                 raise ConfigurationError(
                     "the aiosqlite connection is in autocommit mode and in no transaction", hint="execute BEGIN first"
                 )
-            return ForeignUnit(native, AiosqliteConnection(native, self.options))
+            connection = native
+            return foreign(
+                native, JoinedAiosqlite(native, self.options), once_in_transaction(lambda: connection.in_transaction)
+            )
         raise ConfigurationError(
             f"a {type(native).__name__} cannot be joined",
             hint="an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of aiosqlite",
