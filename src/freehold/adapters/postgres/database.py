@@ -25,7 +25,7 @@ from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.engine import EngineDatabase
 from freehold.adapters.sql.enlist import enlist_alchemy
-from freehold.adapters.sql.foreign import foreign, once_in_transaction
+from freehold.adapters.sql.foreign import ForeignUnit, foreign, once_in_transaction
 from freehold.adapters.sql.guard import GuardedSql
 from freehold.adapters.sql.migrations import packaged_migrations
 from freehold.adapters.sql.pool import PooledConnection
