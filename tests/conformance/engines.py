@@ -45,12 +45,9 @@ class OnPgbouncer:
 
 @pytest.mark.servers
 class OnPostgresSchema:
-    """PostgreSQL with Freehold's tables in a schema of their own, beside another service in another schema."""
+    """PostgreSQL with Freehold's tables in a schema of their own."""
 
     @pytest.fixture
     async def harness(self, postgres_url: str) -> AsyncIterator[StoresHarness]:
-        async with (
-            StoresHarness.on(f"{postgres_url}?schema=neighbour"),
-            StoresHarness.on(f"{postgres_url}?schema=orders_1") as harness,
-        ):
+        async with StoresHarness.on(f"{postgres_url}?schema=orders_1") as harness:
             yield harness

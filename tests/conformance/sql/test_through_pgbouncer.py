@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from tests.conformance.engines import OnPgbouncer
 
-from freehold.conformance.checkpoints import CheckpointStoreConformance
 from freehold.conformance.events import EventStoreConformance
-from freehold.conformance.inbox import InboxStoreConformance
+from freehold.conformance.inbox import ReceiptsConformance
 from freehold.conformance.outbox import OutboxStoreConformance
 from freehold.conformance.saga import SagaStoreConformance
 
@@ -17,15 +16,11 @@ class TestOutboxStoreThroughPgbouncer(OnPgbouncer, OutboxStoreConformance):
     pass
 
 
-class TestInboxStoreThroughPgbouncer(OnPgbouncer, InboxStoreConformance):
+class TestReceiptsThroughPgbouncer(OnPgbouncer, ReceiptsConformance):
     pass
 
 
 class TestEventStoreThroughPgbouncer(OnPgbouncer, EventStoreConformance):
-    pass
-
-
-class TestCheckpointStoreThroughPgbouncer(OnPgbouncer, CheckpointStoreConformance):
     pass
 
 

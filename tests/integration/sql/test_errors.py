@@ -200,6 +200,8 @@ async def test_a_server_that_stops_and_comes_back(disposable_postgres: RunningSe
         "sqlite:///:memory:",
         "sqlite:////nowhere/at/all.db",
         "sqlite:///a.db?mode=ro",
+        "sqlite:///a.db?schema=orders",
+        "memory://orders?schema=orders",
         "sqlite:///a.db?synchronous=off",
         "postgresql://host",
         "postgresql://host/db?options=x",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.integration.projection.models import Deposited, append, caught_up, read_model, rows, until
 
+from freehold import RunningService, Settings
 from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
@@ -96,6 +99,29 @@ async def test_what_a_users_session_publishes_through_it_shares_its_fate(pgbounc
     finally:
         await engine.dispose()
         await stores.database.close()
+
+
+async def test_a_service_runs_its_projections_and_its_relay_through_it(pgbouncer_url: str, tmp_path: Path) -> None:
+    """Read models are made, switched and read, and what is published is relayed."""
+    model = read_model()
+    settings = Settings.load(
+        model.service.name,
+        environ={},
+        database=f"{pgbouncer_url}?statement_cache_size=0",
+        broker=f"embedded:///{tmp_path}/broker.db",
+    )
+    async with RunningService(model.service, settings, roles=("projections", "relay", "schedule", "prune")) as running:
+        for amount in range(1, 6):
+            await append(running, "a", amount)
+        async with running.transaction() as tx:
+            tx.publish(Deposited("a", 1))
+        await until(partial(caught_up, running, model))
+        assert await rows(running, model.accounts) == [("a", 15, 5, 5)]
+        await until(partial(_is_relayed, running))
+
+
+async def _is_relayed(running: RunningService) -> bool:
+    return (await running.stores.outbox.stats()).pending == 0
 
 
 def _arrival(key: str) -> Arrival:

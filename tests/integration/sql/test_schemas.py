@@ -219,6 +219,30 @@ async def test_a_schema_that_the_role_may_not_make_is_told(postgres_url: str) ->
             await connection.execute(f"DROP ROLE {role}")
 
 
+async def test_a_role_without_the_right_to_make_tables_works_in_a_schema(postgres_url: str) -> None:
+    """With what `freehold db grants` prints, and nothing more."""
+    role = f"clerk_{postgres_url.rpartition('_')[2]}"
+    url = f"postgresql://{role}:x@{postgres_url.rpartition('@')[2]}?schema=bank"
+    async with admin(postgres_url) as connection:
+        await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+        try:
+            async with opened(f"{postgres_url}?schema=bank") as owner:
+                for statement in await owner.database.grants(role, None):
+                    await connection.execute(statement)
+            async with opened(url) as stores:
+                async with stores.database.begin() as unit:
+                    await stores.outbox.stage(unit, [outgoing("k")])
+                    await stores.events.append(unit, [noted("s-1")])
+                assert await stores.events.head() == 1
+                assert await settled(stores) == 1
+                assert not [
+                    each for each in await stores.database.examine() if each.subject == "rights" and not each.ok
+                ]
+        finally:
+            await connection.execute(f"DROP OWNED BY {role}")
+            await connection.execute(f"DROP ROLE {role}")
+
+
 @pytest.mark.parametrize(("made", "asked"), [("?schema=bank", "?options=-csearch_path%3Dbank"), ("", "?schema=public")])
 async def test_tables_are_reached_in_one_way_only(postgres_url: str, made: str, asked: str) -> None:
     """With other lock numbers on the same tables, writers would not wait for each other, and readers skip."""

@@ -59,6 +59,10 @@ class MemoryDatabase(Database):
         parts = urlsplit(url)
         if parts.scheme != "memory":
             raise ConfigurationError(f"'{parts.scheme}' is not a memory database", hint="write memory://name")
+        if parts.query:
+            raise ConfigurationError(
+                "a memory database takes no parameters", hint="give each service a name of its own"
+            )
         name = parts.netloc + parts.path
         self.clock: Clock = clock or SystemClock()
         self._data = _named.setdefault(name, MemoryData()) if name else MemoryData()

@@ -204,6 +204,10 @@ def _parse(text: str) -> tuple[URL, str]:
         raise ConfigurationError("the SQLite URL cannot be read", hint="sqlite:///orders.db") from None
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise ConfigurationError("the SQLite URL names no file", hint="sqlite:///orders.db, or memory:// for tests")
+    if "schema" in url.query:
+        raise ConfigurationError(
+            "SQLite knows no schemas", hint="give each service a file of its own, without ?schema="
+        )
     if unknown := sorted(set(url.query) - {"synchronous"}):
         raise ConfigurationError(
             f"the SQLite URL has parameters that are not known: {', '.join(unknown)}", hint="known is synchronous"
