@@ -15,54 +15,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from freehold.binding import Stores, open_stores
 from freehold.clock import Clock
 from freehold.database import DatabaseFeatures, DatabaseOptions
 from freehold.migrations import Migration
+from freehold.testing.clock import ManualClock
 
 __all__ = ["ManualClock", "StoresHarness", "has_to_wait"]
 
-_BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _BLOCKED_SECONDS: Final = 0.2
 # Whoever is made to wait waits until it is let go on, however slow the machine is.
 _PATIENT: Final = DatabaseOptions(pool_timeout_seconds=30.0, lock_timeout_seconds=30.0, statement_timeout_seconds=60.0)
-
-
-class ManualClock(Clock):
-    """A clock that moves only when it is told to."""
-
-    def __init__(self, start: datetime = _BEGINNING) -> None:
-        self._now = start
-        self._seconds = 0.0
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-
-    def now(self) -> datetime:
-        """The time that was set."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """The seconds that it was moved by."""
-        return self._seconds
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait until it was moved so far."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._seconds + seconds, future))
-        if seconds <= 0:
-            future.set_result(None)
-        await future
-
-    def advance(self, seconds: float) -> None:
-        """Move on, and wake who waited for it."""
-        self._now += timedelta(seconds=seconds)
-        self._seconds += seconds
-        for due, future in self._sleepers:
-            if due <= self._seconds and not future.done():
-                future.set_result(None)
-        self._sleepers = [(due, future) for due, future in self._sleepers if not future.done()]
 
 
 StoresFactory = Callable[[DatabaseOptions, Sequence[Migration], Clock], Stores]

@@ -1,1 +1,11 @@
-"""Helpers for tests of services built on Freehold: exploring sagas through all failures of their steps."""
+"""Helpers for tests of services built on Freehold: a clock that is moved by hand, what was sent, waiting until all is
+done; and exploring sagas through all failures of their steps (`freehold.testing.saga`).
+"""
+
+from __future__ import annotations
+
+from freehold.testing.clock import ManualClock
+from freehold.testing.recording import Recording, recorded
+from freehold.testing.settling import NotSettled, settled, unsettled
+
+__all__ = ["ManualClock", "NotSettled", "Recording", "recorded", "settled", "unsettled"]

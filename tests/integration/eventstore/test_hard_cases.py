@@ -18,10 +18,10 @@ from tests.integration.eventstore.opened import opened
 
 from freehold.binding import Stores
 from freehold.conformance.events_order import add, data_of, follow, new_event
-from freehold.conformance.harness import ManualClock
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, ConfigurationError
 from freehold.eventstore.store import Append
+from freehold.testing import ManualClock
 
 pytestmark = pytest.mark.servers
 

@@ -11,11 +11,11 @@ import pytest
 from tests.unit.runtime.trial import eventually
 
 from freehold.binding import Stores, open_stores
-from freehold.conformance.harness import ManualClock
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError, OperationTimeout
 from freehold.projection.refreshing import ViewRunner
 from freehold.projection.views import MaterializedView
+from freehold.testing import ManualClock
 
 SALES = MaterializedView("sales_by_day", "SELECT day, sum(cents) AS cents FROM sale GROUP BY day;", key=("day",))
 

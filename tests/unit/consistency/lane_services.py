@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from freehold import Projection, ProjectionWrite, RunningService, Service, Settings, Transaction, event
 from freehold.broker import Delivery, Outgoing, PublishOutcome, Stored
-from freehold.conformance.harness import ManualClock
 from freehold.conformance.outbox import take_partitions
 from freehold.consistency import Freshness, Token
 from freehold.database import DatabaseOptions
@@ -19,6 +18,7 @@ from freehold.messages import decode_envelope
 from freehold.outbox.lanes import Lanes
 from freehold.outbox.relay import RelayRunner
 from freehold.policy import Retry
+from freehold.testing import ManualClock
 
 __all__ = ["LANE", "Told", "Turned", "overheard", "turned"]
 

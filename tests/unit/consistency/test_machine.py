@@ -19,7 +19,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from freehold import RunningService, Service, Settings, Transaction, event
 from freehold.broker import Delivery, Outgoing, PublishFailed, PublishOutcome, Stored
-from freehold.conformance.harness import ManualClock
 from freehold.conformance.outbox import take_partitions
 from freehold.consistency import Fresh, Token
 from freehold.database import DatabaseOptions
@@ -32,6 +31,7 @@ from freehold.outbox.lanes import Lanes, Stamped
 from freehold.outbox.relay import RelayRunner
 from freehold.outbox.store import Fetched
 from freehold.policy import Retry
+from freehold.testing import ManualClock
 
 T = TypeVar("T")
 KEYS = tuple("abcd")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
-from freehold.conformance.harness import ManualClock
 from freehold.consistency.waiting import Reached, Watch
 from freehold.errors import Unavailable
+from freehold.testing import ManualClock
 
 
 class Known:

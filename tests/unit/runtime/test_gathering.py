@@ -13,12 +13,12 @@ from tests.unit.runtime.trial import Happened, envelope_of, eventually, memory_b
 
 from freehold import Retry, RunningService, Service, Transaction
 from freehold.broker import Batch, Consumer, Delivery, Subscription
-from freehold.conformance.harness import ManualClock
 from freehold.deadletters.store import DeadLetterFilter
 from freehold.errors import ConcurrencyConflict, DeclarationError, LeaseLost, Unavailable
 from freehold.inbox.consumer import ConsumerRunner
 from freehold.messages import encode_envelope
 from freehold.messages.lanes import lane_name
+from freehold.testing import ManualClock
 
 
 @dataclass

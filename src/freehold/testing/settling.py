@@ -1,0 +1,129 @@
+"""Waiting until running services have nothing left to do. Testing: imports the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from freehold.errors import FreeholdError, OperationTimeout
+from freehold.runtime import RunningService
+from freehold.runtime.projections import ProjectionActions
+from freehold.saga.store import SagaStatus
+from freehold.testing.clock import ManualClock
+from freehold.testing.recording import all_of
+
+__all__ = ["NotSettled", "settled", "unsettled"]
+
+_LOOKS: Final = 3
+"""So many times in a row nothing was found: a message may move on behind a look."""
+_BETWEEN_SECONDS: Final = 0.01
+_STEP_SECONDS: Final = 1.0
+_DEFERRED_SHOWN: Final = 3
+
+
+class NotSettled(OperationTimeout):
+    """Something was still under way at the time limit; the text says what, service by service."""
+
+
+async def settled(
+    *services: RunningService | Iterable[RunningService],
+    timeout_seconds: float = 10.0,
+    clock: ManualClock | None = None,
+) -> None:
+    """Wait until running services, or those of a `Runtime`, have nothing left to do.
+
+    That is: nothing in an outbox, nothing unread or deferred, no scheduled message due, no saga running, no projection
+    behind. Messages that are scheduled for later, dead letters and sagas that wait for a person are no work of a
+    service's. With `clock`, the one that the services were given, time passes as long as something waits for it.
+    Raises `NotSettled` after `timeout_seconds` of real time.
+    """
+    running = all_of(services)
+    found: Sequence[str] = ["nothing was looked at"]
+    empty = 0
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            while empty < _LOOKS:
+                found = await unsettled(*running)
+                empty = 0 if found else empty + 1
+                if found and clock is not None:
+                    clock.advance(_STEP_SECONDS)
+                await asyncio.sleep(_BETWEEN_SECONDS)
+    except TimeoutError as error:
+        raise NotSettled(
+            f"not settled after {timeout_seconds:g} s: {'; '.join(found) or 'something moves on and on'}",
+            hint="raise timeout_seconds, give the clock that the services were given, or look into what is named",
+        ) from error
+
+
+async def unsettled(*services: RunningService | Iterable[RunningService]) -> list[str]:
+    """What is still under way, a line for each kind of thing, named after its service. Empty: nothing.
+
+    What moves on while it is looked for may be missed: `settled` looks several times.
+    """
+    found: list[str] = []
+    for running in all_of(services):
+        name = running.service.name
+        try:
+            lines = [
+                *await _outbox(running),
+                *await _unread(running),
+                *await _deferred(running),
+                *await _scheduled(running),
+                *await _sagas(running),
+                *await _projections(running),
+                *await _outbox(running),
+            ]
+        except FreeholdError as error:
+            lines = [f"cannot be asked ({type(error).__name__}: {error.message})"]
+        found += [f"{name}: {line}" for line in dict.fromkeys(lines)]
+    return found
+
+
+async def _outbox(running: RunningService) -> list[str]:
+    stats = await running.stores.outbox.stats()
+    return [f"{stats.pending} messages in the outbox"] if stats.pending else []
+
+
+async def _unread(running: RunningService) -> list[str]:
+    if not running.service.topics:
+        return []
+    lags = await running.broker.lag(running.service.name)
+    return [f"{each.pending} messages of {each.topic} unread" for each in lags if each.pending]
+
+
+async def _deferred(running: RunningService) -> list[str]:
+    stats = await running.stores.inbox.stats()
+    if not stats.pending:
+        return []
+    next_seconds = await running.stores.inbox.next_due_seconds(running.service.name)
+    kept = await running.stores.inbox.deferred(running.service.name, _DEFERRED_SHOWN)
+    why = ", ".join(dict.fromkeys(each.reason for each in kept))
+    when = "" if next_seconds is None else f", next try in {next_seconds:.1f} s"
+    return [f"{stats.pending} deferred messages ({why}{when})"]
+
+
+async def _scheduled(running: RunningService) -> list[str]:
+    seconds = await running.stores.schedule.next_due_seconds()
+    return ["scheduled messages are due"] if seconds is not None and seconds <= 0 else []
+
+
+async def _sagas(running: RunningService) -> list[str]:
+    under_way = (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
+    counts = await running.stores.sagas.count()
+    return [
+        f"{number} sagas {definition} {status.value}"
+        for (definition, status), number in sorted(counts.items())
+        if status in under_way and number
+    ]
+
+
+async def _projections(running: RunningService) -> list[str]:
+    if all(each.inline for each in running.service.projections.values()):
+        return []
+    look = await ProjectionActions(running.service, running.stores, running.post).look()
+    return [
+        f"projection {each.projection} is {each.lag_events} events behind"
+        for each in look.generations
+        if each.lag_events and each.paused is None
+    ]
