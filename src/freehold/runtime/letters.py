@@ -36,6 +36,7 @@ from freehold.messages import (
     registry,
     upcasters,
 )
+from freehold.messages.values import encode_checked
 from freehold.settings import Settings
 from freehold.transaction import outgoing
 
@@ -207,6 +208,7 @@ def _check_body(envelope: Envelope) -> None:
     except UnknownMessage:
         if upcasters.find(envelope.type, envelope.version) is not None:
             with contextlib.suppress(UnknownMessage):
-                read_event(envelope.type, envelope.version, envelope.body)
+                for message in read_event(envelope.type, envelope.version, envelope.body):
+                    encode_checked(message, of=envelope.type)
         return
-    decode_body(envelope.body, declared)
+    encode_checked(decode_body(envelope.body, declared), of=envelope.type)

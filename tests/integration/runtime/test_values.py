@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,13 +11,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.unit.runtime.trial import memory_broker, settings_for
+from tests.unit.runtime.trial import Happened, envelope_of, memory_broker, put, settings_for
 
 from freehold import (
     Decider,
     Inbox,
     InvalidValue,
     Repository,
+    Retry,
     RunningService,
     Saga,
     Service,
@@ -26,6 +28,8 @@ from freehold import (
     local,
     step,
 )
+from freehold.audit.store import AuditEntry
+from freehold.deadletters.store import DeadLetterFilter
 from freehold.errors import DeclarationError
 from freehold.messages.values import DELAY_SECONDS_MAX
 from freehold.saga.store import SagaFilter
@@ -245,3 +249,26 @@ async def test_an_aggregate_is_neither_read_nor_written_by_an_id_that_no_engine_
         with pytest.raises(InvalidValue) as caught:
             await books.load(tx, bad, must_exist=False)
     assert caught.value.field == "id"
+
+
+async def test_a_failure_whose_text_no_engine_keeps_is_recorded_all_the_same(database_url: str) -> None:
+    service, broker = Service("trial"), memory_broker()
+
+    @service.handles(Happened, retry=Retry(attempts=1))
+    async def happened(message: Happened, _: Transaction) -> None:
+        raise ValueError("half a pair: \ud800, and \x00")
+
+    settings = settings_for("trial", database=database_url, poll_seconds=0.05)
+    async with RunningService(service, settings, broker=broker) as running:
+        await put(broker, envelope_of(Happened("a", 1)), envelope_of(Happened("b", 2)))
+        async with asyncio.timeout(30):
+            while len(await running.stores.dead_letters.find(DeadLetterFilter())) < 2:  # noqa: ASYNC110 - looks from outside
+                await asyncio.sleep(0.02)
+
+
+async def test_what_people_say_about_what_they_do_is_kept_whatever_it_is(running: RunningService) -> None:
+    entry = AuditEntry(datetime(2026, 1, 1, tzinfo=UTC), "ann\x00", "look", "it", "because \ud800")
+    async with running.stores.database.begin() as unit:
+        await running.stores.audit.add(unit, entry)
+    (kept,) = await running.stores.audit.find("it", 10)
+    assert kept.reason.startswith("because")

@@ -14,6 +14,7 @@ from tests.unit.runtime.trial import Happened, Request, envelope_of, eventually,
 from freehold import (
     CodecError,
     ConcurrencyConflict,
+    InvalidValue,
     NotFound,
     Retry,
     RunningService,
@@ -78,6 +79,8 @@ async def test_an_edited_letter_is_replayed_once_as_a_new_message_linked_to_the_
         actions = DeadLetterActions(started.stores, started.settings)
         with pytest.raises(CodecError, match="does not fit"):
             await actions.edit(letter.id, b'{"key":"a"}', **BY)
+        with pytest.raises(InvalidValue, match="key"):
+            await actions.edit(letter.id, b'{"key":"a\\u0000","number":5}', **BY)
         await actions.edit(letter.id, b'{"key":"a","number":5}', **BY)
         new_id = await actions.replay(letter.id, **BY)
         await eventually(lambda: seen == [(5, original.id)])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.adapters.sql.store import SqlStore, sql_of, storable
 from freehold.audit.store import AuditEntry, AuditStore
 from freehold.database import UnitOfWork
 
 __all__ = ["SqlAuditStore"]
+
+_CHARACTERS_MAX: Final = 4_000
 
 
 class SqlAuditStore(SqlStore, AuditStore):
@@ -16,9 +19,10 @@ class SqlAuditStore(SqlStore, AuditStore):
 
     async def add(self, unit: UnitOfWork, entry: AuditEntry) -> None:
         """Record an action."""
+        texts = (entry.actor, entry.action, entry.subject, entry.reason)
         await sql_of(unit).execute(
             "INSERT INTO freehold_audit (at, actor, action, subject, reason) VALUES ($1, $2, $3, $4, $5)",
-            (self._dialect.time(entry.at), entry.actor, entry.action, entry.subject, entry.reason),
+            (self._dialect.time(entry.at), *(storable(text, _CHARACTERS_MAX) for text in texts)),
         )
 
     async def find(self, subject: str | None, limit: int) -> Sequence[AuditEntry]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
-from typing import cast
+from typing import Final, cast
 
 from freehold.adapters.sql.connection import SqlConnection, SqlDatabase, SqlUnit
 from freehold.adapters.sql.dialect import Dialect
@@ -11,6 +12,8 @@ from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError
 
 __all__ = ["SqlStore", "newest", "sql_of", "storable"]
+
+_UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class SqlStore:
@@ -31,8 +34,11 @@ def sql_of(unit: UnitOfWork) -> SqlConnection:
 
 
 def storable(text: str, characters_max: int) -> str:
-    """A text for people, cut off at a bound, without the one character that PostgreSQL does not store."""
-    return text[:characters_max].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    """A text for people, cut off at a bound, without what is no UTF-8 and the one character that PostgreSQL does not
+    store.
+    """
+    bounded = text[:characters_max]
+    return bounded if bounded.isprintable() else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", bounded)
 
 
 def newest(selected: str, order: str, limit: str, conditions: Sequence[str], statuses: Collection[str] = ()) -> str:
