@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +50,7 @@ class Place:
     owner_url: str
     url: str
     role: str
+    schema: str
     typed: Typed
     monkeypatch: pytest.MonkeyPatch
 
@@ -65,15 +68,23 @@ class Place:
         """Carry out what `freehold db grants` prints, line by line, as the owner."""
         printed = self.as_owner("db", "grants", "--role", self.role)
         assert printed.code == 0
-        with psycopg.connect(self.owner_url, autocommit=True) as connection:
+        with self.connect(self.owner_url) as connection:
             for statement in printed.out.splitlines():
                 assert statement.endswith(";")
                 connection.execute(statement.encode())
 
     def execute(self, statement: str) -> None:
         """A statement of the administrator's."""
-        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+        with self.connect(self.admin_url) as connection:
             connection.execute(statement.encode())
+
+    @contextmanager
+    def connect(self, url: str) -> Iterator[psycopg.Connection[Any]]:
+        """A connection that finds the service's schema first."""
+        with psycopg.connect(url.partition("?")[0], autocommit=True) as connection:
+            if self.schema != "public":
+                connection.execute(f"SET search_path TO {self.schema}, public".encode())
+            yield connection
 
     def settings(self, **changes: Any) -> Settings:
         return Settings.load(
@@ -82,9 +93,13 @@ class Place:
         )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(params=[None, "wards"])
 def place(
-    postgres_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    request: pytest.FixtureRequest,
+    postgres_url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Iterator[Place]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FREEHOLD_SETTINGS", raising=False)
@@ -101,7 +116,8 @@ def place(
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
         connection.execute(sql.SQL("GRANT ALL ON SCHEMA public TO {}").format(sql.Identifier(owner)))
-    yield Place(postgres_url, _url(postgres_url, owner), _url(postgres_url, role), role, typist(capsys), monkeypatch)
+    urls = (_url(postgres_url, each, request.param) for each in (owner, role))
+    yield Place(postgres_url, *urls, role, request.param or "public", typist(capsys), monkeypatch)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(name))
         for each in (role, owner):
@@ -109,9 +125,11 @@ def place(
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(each)))
 
 
-def _url(admin_url: str, role: str) -> str:
+def _url(admin_url: str, role: str, schema: str | None) -> str:
     parts = conninfo_to_dict(admin_url)
-    return f"postgresql://{quote(role)}:pw@{parts['host']}:{parts['port']}/{parts['dbname']}"
+    return f"postgresql://{quote(role)}:pw@{parts['host']}:{parts['port']}/{parts['dbname']}" + (
+        f"?schema={schema}" if schema else ""
+    )
 
 
 @pytest.fixture
@@ -182,9 +200,9 @@ async def test_what_makes_tables_by_nature_is_refused_and_the_right_is_named(
 ) -> None:
     async with RunningService(clinic, prepared.settings()) as running, asyncio.timeout(60):
         actions = ProjectionActions(clinic, running.stores, running.post)
-        with pytest.raises(PermissionDenied, match="right on schema public"):
+        with pytest.raises(PermissionDenied, match=f"right on schema {prepared.schema}"):
             await actions.rebuild("seen", **WHO)
-        with pytest.raises(PermissionDenied, match="right on schema public") as caught:
+        with pytest.raises(PermissionDenied, match=f"right on schema {prepared.schema}") as caught:
             await ReplayActions(actions).begin("seen", Span(None, None), "new", **WHO)
         assert "freehold db grants" in caught.value.hint
         assert isinstance(caught.value, DatabaseError)
@@ -257,7 +275,7 @@ def test_doctor_names_the_right_and_the_table_that_are_missing(prepared: Place) 
     assert well["rights"]["ok"]
     assert well["preparation"]["ok"]
     assert well["making tables"]["ok"]
-    assert "may not, in schema public" in well["making tables"]["detail"]
+    assert f"may not, in schema {prepared.schema}" in well["making tables"]["detail"]
     quoted = '"' + prepared.role.replace('"', '""') + '"'
     prepared.execute(f"REVOKE DELETE ON freehold_inbox FROM {quoted}")
     prepared.execute(f"REVOKE SELECT ON freehold_outbox_position_seq FROM {quoted}")
@@ -270,8 +288,9 @@ def test_doctor_names_the_right_and_the_table_that_are_missing(prepared: Place) 
         "missing: DELETE on freehold_inbox, EXECUTE on freehold_view_refresh, SELECT on freehold_outbox_position_seq"
     )
     assert "freehold db grants --role" in rights["remedy"]
-    prepared.execute(f"REVOKE USAGE ON SCHEMA public FROM {quoted}")
-    assert "USAGE on schema public" in _findings(prepared.as_role("doctor", "--json"))["rights"]["detail"]
+    prepared.execute(f"REVOKE USAGE ON SCHEMA {prepared.schema} FROM {quoted}")
+    told = json.dumps(_findings(prepared.as_role("doctor", "--json")))
+    assert ("USAGE on schema public" if prepared.schema == "public" else "may not use the schema 'wards'") in told
 
 
 def test_doctor_and_status_tell_what_is_not_prepared(place: Place) -> None:
@@ -304,10 +323,10 @@ async def test_a_start_that_is_not_prepared_says_which_right_is_missing(place: P
     await stores.database.upgrade()
     statements = await stores.database.grants(place.role)
     await stores.database.close()
-    with psycopg.connect(place.owner_url, autocommit=True) as connection:
+    with place.connect(place.owner_url) as connection:
         for statement in statements:
             connection.execute(statement.encode())
-    with pytest.raises(PermissionDenied, match="right on schema public") as caught:
+    with pytest.raises(PermissionDenied, match=f"right on schema {place.schema}") as caught:
         async with RunningService(clinic, place.settings()):
             pass
     assert "freehold db upgrade" in caught.value.hint
@@ -317,18 +336,18 @@ async def test_an_upgrade_by_a_role_without_ddl_says_which_right_is_missing(plac
     quoted = '"' + place.role.replace('"', '""') + '"'
     place.execute(f"GRANT CONNECT ON DATABASE {place.admin_url.rpartition('/')[2]} TO {quoted}")
     place.execute(f"GRANT USAGE ON SCHEMA public TO {quoted}")
-    with pytest.raises(PermissionDenied, match="right on schema public"):
+    with pytest.raises((PermissionDenied, ConfigurationError), match=r"right on schema public|may not make one"):
         async with RunningService(clinic, place.settings(upgrade=True)):
             pass
 
 
 async def test_the_function_refreshes_no_view_of_anybody_else(prepared: Place) -> None:
     """Not one that Freehold has not built, nor one that belongs to another role."""
-    with psycopg.connect(prepared.owner_url, autocommit=True) as connection:
+    with prepared.connect(prepared.owner_url) as connection:
         connection.execute("CREATE MATERIALIZED VIEW other AS SELECT 1 AS one")
     prepared.execute("CREATE MATERIALIZED VIEW foreign_one AS SELECT 1 AS one")
     prepared.execute("INSERT INTO freehold_view VALUES ('foreign_one', 'x', now(), 0, now(), 0, '')")
-    with psycopg.connect(prepared.url, autocommit=True) as connection:
+    with prepared.connect(prepared.url) as connection:
         for name in ("other", "foreign_one", "freehold_outbox"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("SELECT freehold_view_refresh(to_regclass(%s))", (name,))
