@@ -54,12 +54,26 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 async def test_an_integrity_error_that_is_never_retried_is_a_dead_letter_at_once(url: str, tmp_path: Path) -> None:
     """Also beside another message of its batch that fails otherwise: that one is retried."""
-    settings = Settings.load("bins", environ={}, database=url, broker=f"memory://{tmp_path.name}")
+    settings = Settings.load(
+        "bins",
+        environ={},
+        database=url,
+        broker=f"memory://{tmp_path.name}",
+        broker_options={"partitions": 1},
+        workers=1,
+    )
     retry = Retry(attempts=2, delay_seconds=0.01, delay_seconds_max=0.01, never=IntegrityError)
     async with RunningService(_service(retry), settings) as running, asyncio.timeout(60):
+        await running.pause("consumer")
         async with running.transaction() as tx:
             tx.publish(Filled("twice", breaks=True))
-            tx.publish(Filled("slow", breaks=False))
+            tx.publish(Filled("slow", breaks=False), key="twice")
+
+        async def is_published() -> bool:
+            return (await running.stores.outbox.stats()).pending == 0
+
+        await eventually(is_published)
+        await running.resume("consumer")
 
         async def letters() -> list[DeadLetter]:
             return list(await running.stores.dead_letters.find(DeadLetterFilter()))
@@ -68,8 +82,8 @@ async def test_an_integrity_error_that_is_never_retried_is_a_dead_letter_at_once
             return len(await letters()) == 2
 
         await eventually(all_dead)
-        found = {letter.key: (letter.reason, letter.attempts) for letter in await letters()}
-    assert found == {"twice": ("not-retried", 1), "slow": ("attempts-exhausted", 2)}
+        found = {(letter.error_type, letter.reason, letter.attempts) for letter in await letters()}
+    assert found == {("DatabaseError", "not-retried", 1), ("TimeoutError", "attempts-exhausted", 2)}
 
 
 async def test_a_projection_parks_for_good_what_is_never_retried(url: str, tmp_path: Path) -> None:

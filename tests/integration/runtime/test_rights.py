@@ -116,8 +116,8 @@ def place(
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
         connection.execute(sql.SQL("GRANT ALL ON SCHEMA public TO {}").format(sql.Identifier(owner)))
-    urls = (_url(postgres_url, each, request.param) for each in (owner, role))
-    yield Place(postgres_url, *urls, role, request.param or "public", typist(capsys), monkeypatch)
+    owner_url, url = (_url(postgres_url, each, request.param) for each in (owner, role))
+    yield Place(postgres_url, owner_url, url, role, request.param or "public", typist(capsys), monkeypatch)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(name))
         for each in (role, owner):
