@@ -207,3 +207,25 @@ async def test_words_in_strings_and_bodies_are_no_ends(running: RunningService) 
             await connection(tx).exec_driver_sql("DO $$ BEGIN PERFORM 1; END $$")
         session(tx).add(Order(order_id="a"))
     assert await orders(running) == 1
+
+
+async def test_nothing_comes_after_an_end_by_the_engine(running: RunningService) -> None:
+    """SQLite rolls back at some errors. What came then would commit by itself; PostgreSQL refuses it too."""
+    async with running.transaction() as tx:
+        if connection(tx).dialect.name == "sqlite":
+            await tx.sql.execute(
+                "CREATE TRIGGER trial BEFORE INSERT ON own_order WHEN NEW.pieces < 0 "
+                "BEGIN SELECT RAISE(ROLLBACK, 'negative'); END"
+            )
+        else:
+            await tx.sql.execute("ALTER TABLE own_order ADD CHECK (pieces >= 0)")
+    bad, good = (f"INSERT INTO own_order (order_id, pieces) VALUES ('{n}', {n})" for n in (-1, 1))
+    for through_sql in (True, False):
+        with pytest.raises(DatabaseError):
+            async with running.transaction() as tx:
+                tx.publish(Happened("before"))
+                for statement in (bad, good):
+                    with pytest.raises(Exception):  # noqa: B017, PT011 - the driver's, SQLAlchemy's, or ours
+                        await (tx.sql.execute(statement) if through_sql else connection(tx).exec_driver_sql(statement))
+    assert await orders(running) == 0
+    assert await messages(running) == 0

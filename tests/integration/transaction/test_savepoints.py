@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from tests.integration.transaction.trial import Happened, Order, messages, orders
+from tests.integration.transaction.trial import Deposited, Happened, Order, messages, orders
+from tests.unit.runtime.trial import memory_broker, settings_for
+from tests.unit.saga.shapes import Checkout
+from tests.unit.saga.shapes import Order as Placed
 
-from freehold import RunningService, Transaction
+from freehold import RunningService, Service, Transaction
+from freehold.aggregate import Decider, Repository
 from freehold.sqlalchemy import connection, session
 
 Savepoint = Callable[[Transaction], AbstractAsyncContextManager[object]]
@@ -154,3 +158,46 @@ async def test_a_session_that_is_opened_inside_works_on(running: RunningService)
                 raise _TakeBack
         opened.add(Order(order_id="after"))
     assert await orders(running) == 1
+
+
+@pytest.mark.parametrize("known", ["", "after another"])
+async def test_a_saga_that_was_begun_inside_is_none(database_url: str, known: str) -> None:
+    """Neither its row nor its first command, nor its journal; those that were begun before go on."""
+    directing = Service("orders")
+    directing.directs(Checkout)
+    settings = settings_for("orders", database=database_url)
+    async with RunningService(directing, settings, broker=memory_broker(), roles=()) as running:
+        async with running.transaction() as tx:
+            if known:
+                await tx.start(Checkout, Placed("before"))
+            with pytest.raises(_TakeBack):
+                async with connection(tx).begin_nested():
+                    await tx.start(Checkout, Placed("inside"))
+                    raise _TakeBack
+            await tx.start(Checkout, Placed("after"))
+        async with running.transaction() as tx:
+            sagas = (await tx.sql.fetch("SELECT count(*) FROM freehold_saga"))[0][0]
+        assert (sagas, await messages(running)) == ((2, 2) if known else (1, 1))
+
+
+async def test_what_an_aggregate_decided_inside_is_not_appended(running: RunningService) -> None:
+    """Nor seen by what is decided after it, in the same transaction."""
+    accounts = Repository(Decider("account", 0, _deposit, _deposited))
+    async with running.transaction() as tx:
+        await accounts.execute(tx, "a", 1)
+        with pytest.raises(_TakeBack):
+            async with session(tx).begin_nested():
+                assert (await accounts.execute(tx, "a", 10)).state == 11
+                raise _TakeBack
+        assert (await accounts.execute(tx, "a", 100)).state == 101
+    async with running.transaction() as tx:
+        loaded = await accounts.load(tx, "a")
+    assert (loaded.state, loaded.version) == (101, 2)
+
+
+def _deposit(_state: int, command: int) -> list[Deposited]:
+    return [Deposited("a", command)]
+
+
+def _deposited(state: int, deposited: Deposited) -> int:
+    return state + deposited.pieces

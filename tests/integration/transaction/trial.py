@@ -8,7 +8,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from freehold import Migration, RunningService, Service, event
 from freehold.sqlalchemy import connection
 
-__all__ = ["Happened", "Order", "messages", "orders", "service"]
+__all__ = ["Deposited", "Happened", "Order", "messages", "orders", "service"]
 
 
 class Base(DeclarativeBase):
@@ -25,6 +25,12 @@ class Order(Base):
 @event("trial.happened", key="name")
 class Happened:
     name: str
+
+
+@event("trial.deposited", key="account")
+class Deposited:
+    account: str
+    pieces: int
 
 
 def service() -> Service:
