@@ -42,6 +42,14 @@ def test_what_providers_give_is_taken(tmp_path: Path) -> None:
     assert not parsed.proxied
 
 
+def test_nothing_of_a_password_is_told() -> None:
+    assert parse_url("postgresql://u:hunter?two=&3@h/db").url.password == "hunter?two=&3"
+    with pytest.raises(ConfigurationError) as caught:
+        parse_url("postgresql://u:hunter?two=&3@h/db?sslmode=hunter2")
+    assert "hunter" not in str(caught.value)
+    assert "two" not in str(caught.value)
+
+
 def test_the_address_may_stand_in_parameters() -> None:
     parsed = parse_url("postgresql:///?host=/run/postgresql&port=6543&user=ada&password=x&dbname=orders").url
     assert (parsed.host, parsed.port, parsed.username, parsed.database) == ("/run/postgresql", 6543, "ada", "orders")

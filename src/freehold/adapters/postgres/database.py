@@ -157,7 +157,11 @@ class PostgresDatabase(EngineDatabase):
         """Connect, and put the schema before the search path: once a connection, where a session is kept."""
         driver: asyncpg.Connection[Any] = await asyncpg.connect(*arguments, **keywords)
         if self._schema is not None:
-            await driver.execute(self._schema.path_sql(local=False), timeout=keywords.get("timeout"))
+            try:
+                await driver.execute(self._schema.path_sql(local=False), timeout=keywords.get("timeout"))
+            except BaseException:
+                driver.terminate()
+                raise
         return driver
 
     def _create_engine(self) -> AsyncEngine:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -78,8 +78,9 @@ def _url(text: str) -> URL:
         raise ConfigurationError("the PostgreSQL URL cannot be read", hint=_EXAMPLE) from None
     if url.drivername.partition("+")[2] not in _DRIVERS:
         raise ConfigurationError("the PostgreSQL URL names a driver that is not known", hint=_EXAMPLE)
-    # SQLAlchemy passes over parameters without a value; one of ours would have no effect then.
-    if empty := sorted(key for key, value in parse_qsl(urlsplit(text).query, keep_blank_values=True) if not value):
+    # SQLAlchemy passes over parameters without a value; one of ours would have no effect then. They are looked for by
+    # name, so that nothing of a password that is not escaped comes into the text.
+    if empty := [key for key in _KNOWN if re.search(rf"[?&]{key}(=?&|=?$)", text)]:
         raise ConfigurationError(f"{empty[0]} in the PostgreSQL URL is empty", hint="give it a value, or leave it out")
     return url
 

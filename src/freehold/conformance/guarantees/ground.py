@@ -30,6 +30,14 @@ DATABASE: Final = (
         (Database.test_a_transaction_that_cannot_begin_says_so_in_time,),
     ),
     Guarantee("A migration is applied once.", (Database.test_upgrade_is_done_once,)),
+    Guarantee(
+        "A database belongs to one service; another is refused by name.",
+        (
+            Database.test_a_database_is_marked_with_its_service,
+            Database.test_of_services_that_come_at_once_one_owns_it,
+            Database.test_a_renamed_service_is_marked_by_command,
+        ),
+    ),
     Guarantee("Only a transaction that can be joined is joined.", (Database.test_what_cannot_be_joined_is_refused,)),
 )
 

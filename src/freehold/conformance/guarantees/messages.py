@@ -124,7 +124,13 @@ INBOX: Final = (
             Inbox.test_a_message_being_finished_is_not_claimed,
         ),
     ),
-    Guarantee("A receipt is kept for its whole window.", (Inbox.test_a_receipt_within_the_window_is_never_pruned,)),
+    Guarantee(
+        "A receipt is kept for its whole window, whatever other consumers prune.",
+        (
+            Inbox.test_a_receipt_within_the_window_is_never_pruned,
+            Inbox.test_a_consumer_prunes_its_own_receipts_only,
+        ),
+    ),
 )
 
 LETTERS: Final = (
