@@ -16,6 +16,7 @@ from freehold.http.problems import problem
 __all__ = ["BODY_BYTES_MAX", "BodyLimitMiddleware", "BodyTooLarge", "check_bytes_max", "told_length"]
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+_DIGITS_MAX: Final = 18
 
 
 class BodyTooLarge(HTTPException):
@@ -106,5 +107,5 @@ def told_length(scope: Scope) -> int:
     """The length of the body as the request tells it; 0 where it does not."""
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else 0
+            return int(value[:_DIGITS_MAX]) if value.isdigit() else 0
     return 0
