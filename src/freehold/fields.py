@@ -14,7 +14,18 @@ from typing import Any, Final, TypeVar, get_type_hints
 
 from freehold.errors import ConfigurationError
 
-__all__ = ["SECONDS_MAX", "bounded", "check", "convert", "nearest", "options_of", "seconds", "unknown_name", "words"]
+__all__ = [
+    "SECONDS_MAX",
+    "bounded",
+    "check",
+    "convert",
+    "is_whole",
+    "nearest",
+    "options_of",
+    "seconds",
+    "unknown_name",
+    "words",
+]
 
 T = TypeVar("T")
 SECONDS_MAX: Final = 100 * 366 * 86400.0
@@ -129,6 +140,11 @@ def _checked(value: Any, kind: Any, metadata: Mapping[str, Any], place: str) -> 
     if isinstance(rule, _Words):
         _check_words(value, rule, place)
     return value
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, and no boolean."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _number(value: Any, kind: type[Any], rule: _Range | None, place: str) -> float:

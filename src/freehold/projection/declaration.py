@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import BUCKETS
+from freehold.fields import is_whole
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.messages.upcasting import upcasters
 from freehold.policy import Retry
@@ -47,6 +48,10 @@ __all__ = [
 
 E = TypeVar("E")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_VERSION_MAX = 2**31 - 1
+_BATCH_MAX = 10_000
+_PARKED_MAX = 100_000
+"""How many parked streams are read at once, where all are."""
 _RETRY = Retry(attempts=5, delay_seconds=1.0, delay_seconds_max=60.0)
 
 
@@ -101,11 +106,16 @@ class Projection:
         self.generation_tables = GenerationTables(self.tables)
         if not _NAME.fullmatch(self.name):
             raise DeclarationError(f"'{self.name}' is no name of a projection", hint="lower case, digits and '-'")
-        for limit, value in (("version", self.version), ("batch_limit", self.batch_limit)):
-            if value < 1:
-                raise DeclarationError(f"projection '{self.name}': {limit} must be 1 or more, not {value}")
-        if not 1 <= self.partitions <= BUCKETS:
-            raise DeclarationError(f"projection '{self.name}': partitions must be between 1 and {BUCKETS}")
+        for limit, value, least, most in (
+            ("version", self.version, 1, _VERSION_MAX),
+            ("batch_limit", self.batch_limit, 1, _BATCH_MAX),
+            ("partitions", self.partitions, 1, BUCKETS),
+            ("parked_max", self.parked_max, 0, _PARKED_MAX),
+        ):
+            if not is_whole(value) or not least <= value <= most:
+                raise DeclarationError(
+                    f"projection '{self.name}': {limit} must be a whole number between {least} and {most}"
+                )
         if any("-" in category for category in self.categories):
             raise DeclarationError(
                 f"projection '{self.name}': a category ends at the first '-' of a stream's name", hint="leave '-' out"

@@ -22,6 +22,8 @@ __all__ = ["MaterializedView", "ViewState", "ViewStore"]
 
 _IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]{0,54}")
 _FIRST_RETRY_SECONDS: Final = 5.0
+_SECONDS_MAX: Final = 2_000_000.0
+"""PostgreSQL keeps its limits as milliseconds in 31 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,12 @@ class MaterializedView:
                 )
         if not self.query.strip():
             raise DeclarationError(f"materialised view '{self.name}' has no query")
-        if self.timeout_seconds <= 0 or (self.refresh_seconds is not None and self.refresh_seconds <= 0):
-            raise DeclarationError(f"the times of materialised view '{self.name}' must be greater than 0")
+        for seconds in (self.timeout_seconds, *([] if self.refresh_seconds is None else [self.refresh_seconds])):
+            if isinstance(seconds, bool) or not 0 < seconds <= _SECONDS_MAX:
+                raise DeclarationError(
+                    f"the times of materialised view '{self.name}' must be greater than 0",
+                    hint=f"and {_SECONDS_MAX:g} s at most",
+                )
 
     @property
     def definition(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from freehold import Service, command, event
+from freehold import MaterializedView, Service, command, event
 from freehold.errors import DeclarationError
 from freehold.messages import upcaster
 from freehold.projection.declaration import Applied, Positioned, Projection, ProjectionWrite
@@ -132,3 +132,31 @@ def test_a_service_has_a_name_and_a_table_once() -> None:
         other.on(Opened)(_handler)
         with pytest.raises(DeclarationError, match="twice"):
             service.projects(other)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"version": 0},
+        {"version": 1.5},
+        {"version": 2**31},
+        {"batch_limit": float("nan")},
+        {"batch_limit": True},
+        {"batch_limit": 0},
+        {"partitions": 0},
+        {"partitions": 2.0},
+        {"parked_max": -1},
+        {"parked_max": float("inf")},
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(DeclarationError, match=next(iter(values))):
+        Projection("declared", **values)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), True, 1e9])
+@pytest.mark.parametrize("name", ["timeout_seconds", "refresh_seconds"])
+def test_times_of_views_that_cannot_be_meant_are_refused(name: str, value: float) -> None:
+    times: dict[str, Any] = {name: value}
+    with pytest.raises(DeclarationError, match="times of materialised view"):
+        MaterializedView("declared", "SELECT 1 AS one", key=("one",), **times)
