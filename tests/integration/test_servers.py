@@ -36,6 +36,20 @@ def test_postgres_lets_nobody_in_without_the_password(postgres_server: RunningSe
         psycopg.connect(f"postgresql://freehold:wrong@127.0.0.1:{postgres_server.port}/postgres")
 
 
+def test_pgbouncer_lets_each_role_in_with_its_own_password(pgbouncer_url: str, postgres_url: str) -> None:
+    role = f"clerk_{postgres_url.rpartition('_')[2]}"
+    place = pgbouncer_url.rpartition("@")[2]
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'right'".encode())
+        try:
+            with psycopg.connect(f"postgresql://{role}:right@{place}") as through:
+                assert through.execute("SELECT current_user").fetchone() == (role,)
+            with pytest.raises(psycopg.OperationalError):
+                psycopg.connect(f"postgresql://{role}:wrong@{place}")
+        finally:
+            connection.execute(f"DROP ROLE {role}".encode())
+
+
 def test_each_test_has_an_empty_database_of_its_own(postgres_url: str, postgres_server: RunningServer) -> None:
     assert postgres_url != postgres_server.url
     with psycopg.connect(postgres_url) as connection:

@@ -23,6 +23,7 @@ from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.eventstore.store import Append, NewEvent
 from freehold.ids import new_id
 from freehold.messages import decode_envelope
+from freehold_shop.verify.readers import open_reader
 
 pytestmark = pytest.mark.servers
 VIEW = MaterializedView("daily", "SELECT account, cents FROM ledger", key=("account",))
@@ -250,6 +251,14 @@ async def test_tables_are_reached_in_one_way_only(postgres_url: str, made: str, 
         pass
     with pytest.raises(ConfigurationError, match="schema"):
         await open_stores(postgres_url + asked).database.open()
+
+
+async def test_the_shops_verify_reads_a_schema(postgres_url: str) -> None:
+    url = f"{postgres_url}?schema=bank"
+    async with opened(url):
+        pass
+    with open_reader(url) as reader:
+        assert list(reader.rows("SELECT value FROM freehold_meta WHERE name = 'service'")) == [("bank",)]
 
 
 def test_every_name_in_the_migrations_is_qualified() -> None:
