@@ -146,6 +146,15 @@ def test_a_bad_row_is_rejected_with_its_reason_and_bytes_and_the_run_goes_on(
     assert reading.counts.rows_rejected == {reason: 1}
 
 
+def test_an_order_beyond_what_the_shop_takes_is_rejected_row_by_row(tmp_path: Path) -> None:
+    rows = [row(stock=f"S{number}", quantity="9000000", price="10000000.00") for number in range(2)]
+    reading = read(tmp_path, *rows, GOOD)
+    assert reading.refs == ["536365"]
+    assert [(each.reason, each.raw) for each in reading.rejected] == [("broken-line", each) for each in rows]
+    assert reading.counts.rows_read == 3
+    assert reading.counts.rows_rejected == {"broken-line": 2}
+
+
 def test_forms_that_spreadsheets_write_are_read(tmp_path: Path) -> None:
     reading = read(
         tmp_path, row(quantity="6.0", price=" 2.550 ", at="2010-12-01 08:26", customer=" 17850 ", country="")

@@ -6,7 +6,7 @@ changes its customer, or has more than `LINES_MAX` lines, goes on as an order of
 So the same file read twice gives the same orders twice, the second time as parts. The order references depend on the
 files alone: reading them again in another run gives the same ones.
 
-Imports the standard library and retail modules.
+Imports the standard library, retail modules and the rules.
 """
 
 from __future__ import annotations
@@ -18,9 +18,19 @@ from pathlib import Path
 
 from freehold_shop.retail.errors import UnreadableFile
 from freehold_shop.retail.fields import QUANTITY_MAX, Row
-from freehold_shop.retail.model import ReadCounts, Rejected, ReturnOrder, Sale, SaleLine, SourceRow
+from freehold_shop.retail.model import (
+    ReadCounts,
+    Rejected,
+    RejectReason,
+    ReturnOrder,
+    Sale,
+    SaleLine,
+    SourceRow,
+    reject_lines,
+)
 from freehold_shop.retail.rows import ReadRow, check_header, read_rows
 from freehold_shop.retail.seen import SeenInvoices
+from freehold_shop.rules import PENCE_MAX
 
 __all__ = ["LINES_MAX", "read_orders"]
 
@@ -69,15 +79,27 @@ def _stream(
                     on_reject(item)
                     continue
                 if group is not None and not group.takes(item.row):
-                    yield group.finish()
+                    yield from _hand_out(group.finish(), on_reject, counts)
                     group = None
                 if group is None:
                     group = _Group(item.row, seen.next_part(item.row.invoice))
                 group.add(item, descriptions.of(item.row))
         if group is not None:
-            yield group.finish()
+            yield from _hand_out(group.finish(), on_reject, counts)
     finally:
         seen.close()
+
+
+def _hand_out(
+    order: Sale | ReturnOrder, on_reject: Callable[[Rejected], None], counts: ReadCounts
+) -> Iterator[Sale | ReturnOrder]:
+    """The order, or its rows as rejected ones where they come to more than the shop takes."""
+    if order.total_pence <= PENCE_MAX:
+        yield order
+        return
+    for rejected in reject_lines(order.lines, RejectReason.BROKEN_LINE, f"the order is beyond {PENCE_MAX} pence"):
+        counts.count_rejected(rejected)
+        on_reject(rejected)
 
 
 class _Descriptions:
