@@ -2,8 +2,13 @@
 
 Protocol: `start()` spawns the task and returns once `run()` is scheduled; `stop(drain_seconds)` asks `run()` to finish
 what it holds (`self.stopping` becomes true and every `wait` returns at once), waits at most `drain_seconds`, then
-cancels and waits for the cancellation to be absorbed. A runner that fails restarts after a backoff and keeps its last
-error; it never dies silently. `stop()` is idempotent, and safe from a cancelled task: the loop is stopped all the same.
+cancels and waits for the cancellation to be absorbed. `stop()` is idempotent, and safe from a cancelled task: the loop
+is stopped all the same.
+
+No loop ends unseen. What `run()` raises is logged and kept, and it is restarted after a backoff: an exception, a
+cancellation that nobody asked for, any other `BaseException`, and also a return that nobody asked for. Only what ends
+the process or the event loop ends the loop as well (KeyboardInterrupt, SystemExit, a cancellation from outside): it is
+`ENDED` then. `trouble` tells in words what a readiness check has to say about it.
 """
 
 from __future__ import annotations
@@ -14,15 +19,29 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import Final
 
 from freehold.clock import Clock, SystemClock
 from freehold.errors import FreeholdError
 from freehold.policy import Retry, RetryAfter
 
-__all__ = ["HandlerLeft", "Runner", "RunnerState", "contained", "start_all", "stop_all"]
+__all__ = [
+    "FAILING_SECONDS_MAX",
+    "HandlerLeft",
+    "LoopEnded",
+    "Runner",
+    "RunnerState",
+    "contained",
+    "root_cause",
+    "start_all",
+    "stop_all",
+]
 
+FAILING_SECONDS_MAX: Final = 20.0
+"""How long a loop may fail, round after round, before it is trouble: a server that is restarted is none."""
 _log = logging.getLogger("freehold.lifecycle")
-_RESTART = Retry(attempts=2**31, delay_seconds=0.1, delay_seconds_max=10.0)
+_RESTART_SECONDS = 0.1
+_RESTART_SECONDS_MAX = 10.0
 
 
 class HandlerLeft(FreeholdError):
@@ -30,7 +49,7 @@ class HandlerLeft(FreeholdError):
 
 
 @contextlib.contextmanager
-def contained() -> Iterator[None]:
+def contained(what: str = "a handler") -> Iterator[None]:
     """Make an error of what would end the loop in which a handler is called, and is no order to end: a cancellation
     that nobody has asked for, or an exception that is no `Exception`. Raises `HandlerLeft` in its place.
     """
@@ -43,18 +62,30 @@ def contained() -> Iterator[None]:
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
         raise HandlerLeft(
-            f"a handler was left by {type(error).__name__}", hint="it has to raise an Exception, or return"
+            f"{what} was left by {type(error).__name__}", hint="it has to raise an Exception, or return"
         ) from error
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """What went wrong first in a group of errors, as task groups raise them; the error itself where it is none."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+class LoopEnded(FreeholdError):
+    """A loop returned, or was cancelled, although nobody had asked it to stop."""
+
+
 class RunnerState(StrEnum):
-    """Where a runner is in its life."""
+    """Where a runner is in its life. `ENDED`: it stopped for good although nobody had asked it to."""
 
     NEW = "new"
     RUNNING = "running"
     FAILING = "failing"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    ENDED = "ended"
 
 
 class Runner(ABC):
@@ -69,15 +100,35 @@ class Runner(ABC):
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
+        self._failing_since: float | None = None
 
     @property
     def stopping(self) -> bool:
         """True once stop was asked for: finish what is held, take nothing new."""
         return self._stop.is_set()
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing to do any more: `run` may return then though nobody asked it to stop."""
+        return False
+
+    @property
+    def trouble(self) -> str:
+        """What keeps this loop from its work, and for how long; empty while it works, or has not failed for long."""
+        error = type(root_cause(self.last_error)).__name__ if self.last_error is not None else "no error"
+        if self.state is RunnerState.ENDED:
+            return f"ended ({error}), and is not started again"
+        if self._failing_since is None:
+            return ""
+        seconds = self.clock.monotonic() - self._failing_since
+        return f"fails since {seconds:.0f} s ({error})" if seconds >= FAILING_SECONDS_MAX else ""
+
     @abstractmethod
     async def run(self) -> None:
         """Do the work until `self.stopping`; return to end, raise to be restarted after a backoff."""
+
+    async def release(self) -> None:  # noqa: B027 - most hold nothing
+        """Give back what is held, once the loop has ended because it was stopped; also where it failed just then."""
 
     async def start(self) -> None:
         """Spawn the loop. Starting twice is an error of the caller."""
@@ -86,6 +137,7 @@ class Runner(ABC):
             raise RuntimeError(msg)
         self.state = RunnerState.RUNNING
         self._task = asyncio.create_task(self._supervise(), name=self.name)
+        self._task.add_done_callback(self._task_ended)
 
     async def stop(self, drain_seconds: float = 10.0) -> None:
         """Let the loop finish what it holds within `drain_seconds`, then cancel it. Returns when it has ended."""
@@ -112,6 +164,7 @@ class Runner(ABC):
     def healthy(self) -> None:
         """Note that a round went well: the restart backoff begins anew."""
         self._failures = 0
+        self._failing_since = None
         if self.state is RunnerState.FAILING:
             self.state = RunnerState.RUNNING
 
@@ -122,33 +175,83 @@ class Runner(ABC):
         waker = asyncio.ensure_future(self._wake.wait())
         sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
         try:
-            await asyncio.wait({waker, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({waker, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            if sleeper in done:
+                sleeper.result()
         finally:
             waker.cancel()
             sleeper.cancel()
             self._wake.clear()
 
     async def _supervise(self) -> None:
-        while not self.stopping:
-            try:
-                await self.run()
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the loop outlives whatever its work raises
-                await self._back_off(error)
-            else:
-                return
+        try:
+            while not self.stopping and not self.complete:
+                try:
+                    await self.run()
+                except BaseException as error:
+                    if self._must_end(error):
+                        raise
+                    await self._back_off(error)
+                else:
+                    await self._returned()
+        finally:
+            if self.stopping and not self._abandoned():
+                await self._let_go()
 
-    async def _back_off(self, error: Exception) -> None:
+    async def _returned(self) -> None:
+        if not (self.stopping or self.complete):
+            await self._back_off(LoopEnded(f"{self.name} returned", hint="it was not asked to stop"))
+
+    def _must_end(self, error: BaseException) -> bool:
+        """Whether this ends the task: an order to the process, to the event loop or to the task itself."""
+        if isinstance(error, KeyboardInterrupt | SystemExit) or self._abandoned():
+            return True
+        return isinstance(error, asyncio.CancelledError) and self._task is not None and self._task.cancelling() > 0
+
+    def _abandoned(self) -> bool:
+        """Whether the coroutine is closed without its task, as when the event loop is gone: it must not wait then."""
+        try:
+            return asyncio.current_task() is not self._task
+        except RuntimeError:
+            return True
+
+    async def _let_go(self) -> None:
+        try:
+            await self.release()
+        except Exception as error:  # noqa: BLE001 - what is not given back runs out by itself
+            _log.warning("%s could not give back what it held (%s)", self.name, type(error).__name__)
+
+    async def _back_off(self, error: BaseException) -> None:
         self.last_error = error
         self._failures += 1
+        if self._failing_since is None:
+            self._failing_since = self.clock.monotonic()
+        if self.stopping:
+            return
         self.state = RunnerState.FAILING
-        decision = _RESTART.decide(self._failures, error)
-        delay_seconds = decision.delay_seconds if isinstance(decision, RetryAfter) else 10.0
-        _log.warning("%s failed (%s), restarting in %.1f s", self.name, type(error).__name__, delay_seconds)
+        restart = Retry(2**31, delay_seconds=_RESTART_SECONDS, delay_seconds_max=_RESTART_SECONDS_MAX)
+        decision = restart.decide(self._failures)
+        delay_seconds = decision.delay_seconds if isinstance(decision, RetryAfter) else _RESTART_SECONDS_MAX
+        name = type(root_cause(error)).__name__
+        _log.warning("%s failed (%s), restarting in %.1f s", self.name, name, delay_seconds)
         _log.debug("%s failed", self.name, exc_info=error)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), delay_seconds)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """Look at how the task ended: asyncio would tell of it only once the task is collected, if ever."""
+        if task.cancelled():
+            error: BaseException | None = asyncio.CancelledError()
+        else:
+            error = task.exception()
+        if self.stopping or (error is None and self.complete):
+            if error is not None and not isinstance(error, asyncio.CancelledError):
+                self.last_error = error
+                _log.warning("%s failed while it was stopped (%s)", self.name, type(error).__name__)
+            return
+        self.last_error = error or LoopEnded(f"{self.name} returned")
+        self.state = RunnerState.ENDED
+        _log.error("%s has ended (%s) and is not started again", self.name, type(self.last_error).__name__)
 
 
 async def start_all(runners: Iterable[Runner]) -> None:

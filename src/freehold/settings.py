@@ -62,6 +62,7 @@ class Settings:
     peers                     where the APIs of other services are, by name: the table `[peers]` of the file, for all
                               services, and `FREEHOLD_PEERS_<SERVICE>` of the environment.
     upgrade                   apply missing migrations at start; otherwise they are an error.
+    ready_without_broker: bool = False
 
     Raises `ConfigurationError` for a value of another type or outside of its range.
     """
@@ -85,6 +86,7 @@ class Settings:
     idempotency_retention_seconds: float = seconds(_DAY_SECONDS, least=0.0)
     prune_interval_seconds: float = seconds(60.0)
     upgrade: bool = True
+    ready_without_broker: bool = False
     token_secret: str = words("", empty=True, shown=False)
     peers: Mapping[str, str] = field(default_factory=dict)
 

@@ -120,7 +120,12 @@ async def _healthz() -> dict[str, str]:
 
 async def _readyz(request: Request) -> JSONResponse:
     readiness = await running_service(request).readiness(_READY_TIMEOUT_SECONDS)
-    content = {"status": "ready" if readiness.ready else "not-ready", "problems": dict(readiness.problems)}
+    content: dict[str, Any] = {
+        "status": "ready" if readiness.ready else "not-ready",
+        "problems": dict(readiness.problems),
+    }
+    if readiness.notices:
+        content["notices"] = dict(readiness.notices)
     return JSONResponse(content, 200 if readiness.ready else 503)
 
 

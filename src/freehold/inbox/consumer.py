@@ -19,7 +19,7 @@ from freehold.errors import FreeholdError, LeaseLost, Unavailable
 from freehold.inbox.attempts import Attempts, Stopping
 from freehold.inbox.dispatch import Counters, Dispatcher, HandlerFailed
 from freehold.inbox.reading import MessageReader, Work
-from freehold.lifecycle import Runner
+from freehold.lifecycle import Runner, contained
 from freehold.policy import Retry, RetryAfter
 
 __all__ = ["ConsumerRunner"]
@@ -86,10 +86,15 @@ class ConsumerRunner(Runner):
         try:
             async with asyncio.TaskGroup() as workers:
                 for number in range(self._workers):
-                    workers.create_task(self._work(consumer), name=f"{self.name} {number}")
+                    workers.create_task(self._worker(consumer), name=f"{self.name} {number}")
         finally:
             with contextlib.suppress(FreeholdError):
                 await consumer.close()
+
+    async def _worker(self, consumer: Consumer) -> None:
+        """Work until stopped; whatever ends it earlier is an error, or the others would go on without it, unseen."""
+        with contained("a worker"):
+            await self._work(consumer)
 
     async def _work(self, consumer: Consumer) -> None:
         outages = 0
@@ -133,7 +138,11 @@ class ConsumerRunner(Runner):
             if not fetching.done():
                 fetching.cancel()
                 await asyncio.wait({fetching})
-        return () if fetching.cancelled() else fetching.result()
+                if not (fetching.cancelled() or self.stopping):
+                    fetching.exception()  # looked at: whoever cancelled this worker is told of something else
+        if fetching.cancelled() and self.stopping:
+            return ()
+        return fetching.result()
 
     async def _gather(self, consumer: Consumer) -> Sequence[Batch]:
         """Fetch a batch, and what goes along with it; one worker at a time, or the ready ones would be scattered."""

@@ -64,16 +64,17 @@ class LeaseKeeper(Runner):
         return self._tokens
 
     async def run(self) -> None:
-        """Keep the share until stopped, then give it back."""
-        try:
-            await self._store.ensure([*self._names, self._member])
-            while not self.stopping:
-                await self._round()
-                self.healthy()
-                await self.wait(self._lease_seconds / 3)
-        finally:
-            if self.stopping:
-                await self._leave()
+        """Keep the share until stopped."""
+        await self._store.ensure([*self._names, self._member])
+        while not self.stopping:
+            await self._round()
+            self.healthy()
+            await self.wait(self._lease_seconds / 3)
+
+    async def release(self) -> None:
+        """Give everything back, also where the last round failed."""
+        await self._give_back(tuple(self._tokens))
+        await self._store.forget([self._member])
 
     async def _round(self) -> None:
         await self._renew()
@@ -149,10 +150,6 @@ class LeaseKeeper(Runner):
         dead = [name for name in records if self._is_member(name) and now - since[name] >= limit]
         if dead:
             await self._store.forget(dead)
-
-    async def _leave(self) -> None:
-        await self._give_back(tuple(self._tokens))
-        await self._store.forget([self._member])
 
     def _is_member(self, name: str) -> bool:
         return name.startswith(f"{self._prefix}member/")

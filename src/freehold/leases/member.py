@@ -20,6 +20,7 @@ from freehold.ids import new_id
 from freehold.leases.group import GroupKeeper
 from freehold.leases.log import Entry, GroupLog, Place
 from freehold.leases.progress import Hold, Holds
+from freehold.lifecycle import RunnerState
 
 __all__ = ["GroupMember", "LogBatch"]
 
@@ -81,6 +82,7 @@ class GroupMember:
         """Return the next batch; see `freehold.broker.Consumer`."""
         deadline = self._clock.monotonic() + wait_seconds
         while not self._closed:
+            self._check_keeper()
             self._news.clear()
             # A process that was frozen must look at the leases before it hands out anything.
             hold = self._holds.next_ready(self._log) if self._keeper.fresh else None
@@ -127,6 +129,13 @@ class GroupMember:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._keeper.leave()
         await self._log.close()
+
+    def _check_keeper(self) -> None:
+        """Without its keeper a member has nothing to hand out, for good, and looks like one that has nothing to do."""
+        if self._keeper.state in {RunnerState.FAILING, RunnerState.ENDED}:
+            raise BrokerError(
+                "the leases of the group's member cannot be kept", hint="subscribe again"
+            ) from self._keeper.last_error
 
     async def _hand_out(self, hold: Hold, limit: int) -> LogBatch | None:
         hold.busy = True

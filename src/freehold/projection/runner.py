@@ -100,6 +100,11 @@ class GenerationRunner(Runner):
         """Whether there is nothing to do any more."""
         return self._at.retired
 
+    @property
+    def complete(self) -> bool:
+        """As `retired`: the loop ends by itself."""
+        return self.retired
+
     async def run(self) -> None:
         """Apply events until stopped or retired."""
         self._at.seen.clear()

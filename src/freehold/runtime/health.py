@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from freehold.broker import TopicLag
 from freehold.inbox.store import DeferredStats
@@ -23,15 +23,20 @@ class RunnerHealth:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether requests may come. `problems` by what does not answer: `database`, `broker`, `draining`."""
+    """Whether requests may come. `problems` say what is missing, by name: `database`, `broker`, `draining`, and each
+    loop that has ended or does not get on. `notices` is what passes by itself, and takes readiness from nobody.
+    """
 
     ready: bool
     problems: Mapping[str, str]
+    notices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a service is: its loops by name, and what waits in its tables and before its group."""
+    """How a service is: its loops by name, and what waits in its tables and before its group. `broker` says what keeps
+    this process from the broker, and is empty where nothing does; nothing is known of `lag` then.
+    """
 
     service: str
     runners: Mapping[str, RunnerHealth]
@@ -39,6 +44,7 @@ class Health:
     deferred: DeferredStats
     dead_letters: Mapping[str, int]
     lag: Sequence[TopicLag]
+    broker: str = ""
 
     @property
     def ok(self) -> bool:

@@ -21,7 +21,7 @@ from freehold.inbox.deferral import DeferredRunner
 from freehold.inbox.dispatch import Dispatcher
 from freehold.inbox.reading import MessageReader
 from freehold.leases.keeper import LeaseKeeper
-from freehold.lifecycle import Runner
+from freehold.lifecycle import Runner, start_all
 from freehold.outbox.lanes import Lanes
 from freehold.outbox.relay import RelayRunner
 from freehold.projection.following import ProjectionsRunner
@@ -35,9 +35,11 @@ from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Post
 
-__all__ = ["ROLES", "Loops", "relay_loops"]
+__all__ = ["BROKER_ROLES", "ROLES", "Loops", "relay_loops"]
 
 ROLES: Final = ("relay", "consumer", "deferred", "schedule", "sagas", "projections", "reconcile", "prune")
+BROKER_ROLES: Final = frozenset({"relay", "consumer"})
+"""What has nothing to do without a broker."""
 _PREFIX = "outbox/"
 _VISIBILITY_MARGIN_SECONDS = 30.0
 
@@ -107,11 +109,13 @@ class Loops:
         """Start a role; nothing where it runs already."""
         if role in self.running:
             return
-        started: list[Runner] = []
+        started = self._make(role)
         self.running[role] = started
-        for runner in self._make(role):
-            await runner.start()
-            started.append(runner)
+        try:
+            await start_all(started)
+        except BaseException:
+            del self.running[role]
+            raise
 
     async def stop(self, role: str, drain_seconds: float) -> None:
         """Stop a role, in the reverse order of starting; nothing where it does not run."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from freehold.binding import Stores
 from freehold.clock import Clock
-from freehold.lifecycle import Runner
+from freehold.lifecycle import Runner, RunnerState
 from freehold.settings import Settings
 
 __all__ = ["PruneRunner"]
@@ -43,7 +43,9 @@ class PruneRunner(Runner):
     async def run(self) -> None:
         """Prune until stopped."""
         while not self.stopping:
-            await self.wait(self._interval_seconds)
+            # What has failed is tried again at once, not after another interval: it would count as failing meanwhile.
+            if self.state is not RunnerState.FAILING:
+                await self.wait(self._interval_seconds)
             for name, (prune, older_than_seconds) in self._targets.items():
                 await self._prune(name, prune, older_than_seconds)
             self.healthy()

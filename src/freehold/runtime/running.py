@@ -6,7 +6,8 @@ To be made and entered in the process and event loop that runs it: after a fork,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,7 +19,8 @@ from freehold.broker import Broker
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
 from freehold.consistency.signing import TokenSigner
 from freehold.database import check_owner
-from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError
+from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, Unavailable
+from freehold.lifecycle import Runner
 from freehold.messages import Envelope, check_upcasters
 from freehold.policy import Retry, RetryAfter
 from freehold.projection.inline import InlineProjections
@@ -28,8 +30,10 @@ from freehold.reconcile.runner import record_of
 from freehold.reconcile.side import Source
 from freehold.runtime.checks import check_lanes, check_versions, check_windows
 from freehold.runtime.freshness import FreshnessGate
-from freehold.runtime.health import Health, Readiness, RunnerHealth
-from freehold.runtime.loops import ROLES, Loops
+from freehold.runtime.health import Health, Readiness
+from freehold.runtime.link import BrokerLink
+from freehold.runtime.looking import look_at_health, look_at_readiness
+from freehold.runtime.loops import BROKER_ROLES, ROLES, Loops
 from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
 from freehold.runtime.sagas import wire_sagas
 from freehold.runtime.startup_log import tell_settings
@@ -51,6 +55,9 @@ class RunningService:
     services of one process share one. `stores` that are given, not open yet, take the place of those that the settings
     name: for whoever puts something between. `roles` names the loops that run here (all of `ROLES` without it; none:
     only transactions). `clock` replaces the system's, and the database's, in tests.
+
+    A broker that cannot be reached keeps nobody from starting: what is published is kept in the outbox, and the loops
+    that need the broker start when it is there. `connects=False` leaves it alone for good.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class RunningService:
         stores: Stores | None = None,
         roles: Collection[str] | None = None,
         clock: Clock | None = None,
+        connects: bool = True,
     ) -> None:
         self.service = service
         self.settings = settings or Settings.load(service.name)
@@ -105,11 +113,16 @@ class RunningService:
             self._sagas,
             on_progress=self.freshness.wake,
         )
+        self.connects = connects
+        self.link = BrokerLink(
+            service.name, self.broker, check=self._check_broker, connected=self._start_waiting, clock=wall
+        )
+        self._waiting: list[str] = []
 
     async def start(self) -> None:
-        """Open, check, and start the loops. Raises `Unavailable`, `ConfigurationError`, `DeclarationError` for an
-        upcaster that leads nowhere and for a version of an event that a projection would pass over; nothing is left
-        open then.
+        """Open, check, and start the loops. Raises `Unavailable` for the database, `ConfigurationError`,
+        `DeclarationError` for an upcaster that leads nowhere and for a version of an event that a projection would pass
+        over, `BrokerError` for a broker that will not mend; nothing is left open then.
         """
         if not self.is_told:
             tell_settings([self.settings])
@@ -118,12 +131,16 @@ class RunningService:
             check_versions(self.service.projections.values())
             await self.stores.database.open()
             await self._prepare_schema()
-            await self.broker.open()
             check_windows(self.settings, self.broker.features)
-            check_lanes(self.settings, self.stores.outbox.partitions, self.broker.partitions)
             await self._inline.begin(self.stores.database, self.stores.events, self.stores.checkpoints)
+            self._waiting = [role for role in self.roles if role in BROKER_ROLES]
             for role in self.roles:
-                await self.loops.start(role)
+                if role not in self._waiting:
+                    await self.loops.start(role)
+            if self.connects:
+                with contextlib.suppress(Unavailable):
+                    await self.link.connect()
+                await self.link.start()
         except BaseException:
             await self.stop(0.0)
             raise
@@ -133,6 +150,7 @@ class RunningService:
         """Finish what is held, publish what that staged, close. Idempotent."""
         self.draining = True
         drain_seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
+        await self.link.stop(0.0)
         others = [role for role in self.loops.running if role != "relay"]
         await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in others))
         await self.loops.stop("relay", drain_seconds)
@@ -226,42 +244,45 @@ class RunningService:
     async def pause(self, role: str) -> None:
         """Stop the loops of a role, here only; other processes take the work over. Idempotent."""
         _checked([role])
+        self._waiting = [each for each in self._waiting if each != role]
         await self.loops.stop(role, self.settings.drain_seconds)
 
     async def resume(self, role: str) -> None:
-        """Start the loops of a paused role again. Idempotent."""
+        """Start the loops of a paused role again; where they need the broker, once it is there. Idempotent."""
         _checked([role])
+        if role in BROKER_ROLES and not self.link.up:
+            self._waiting = [*(each for each in self._waiting if each != role), role]
+            return
         await self.loops.start(role)
 
     async def readiness(self, timeout_seconds: float = 2.0) -> Readiness:
-        """Say whether database and broker answer within the time limit, and no stop is under way."""
-        problems: dict[str, str] = {}
-        if self.draining or not self.started:
-            problems["draining" if self.draining else "starting"] = "no new work is taken"
-        for name, ping in (("database", self.stores.database.ping), ("broker", self.broker.ping)):
-            try:
-                await ping(timeout_seconds)
-            except FreeholdError as error:
-                problems[name] = type(error).__name__
-        return Readiness(ready=not problems, problems=problems)
+        """Say whether requests may come: the database answers within the time limit, the broker does (or
+        `ready_without_broker` says that what is published may wait), every loop gets on, and no stop is under way.
+        """
+        return await look_at_readiness(self, timeout_seconds)
 
     async def health(self) -> Health:
-        """Say how the loops are and what waits. Raises `Unavailable` where the database or the broker does not say."""
-        outbox, deferred, dead, lag = await asyncio.gather(
-            self.stores.outbox.stats(),
-            self.stores.inbox.stats(),
-            self.stores.dead_letters.count(),
-            self.broker.lag(self.service.name) if self.service.topics else _nothing(),
-        )
-        runners = {
-            runner.name: RunnerHealth(runner.state, type(runner.last_error).__name__ if runner.last_error else "")
-            for runner in self.loops.all()
-        }
-        return Health(self.service.name, runners, outbox, deferred, dead, lag)
+        """Say how the loops are and what waits. Raises `Unavailable` where the database does not say."""
+        return await look_at_health(self)
 
     def _at_work(self, role: str) -> bool | None:
         """Whether a role runs here; None where it is another process's."""
         return None if role not in self.roles else role in self.loops.running
+
+    @property
+    def watched(self) -> Sequence[Runner]:
+        """Every loop whose end or trouble is this service's."""
+        return [*self.loops.all(), *([self.link] if self.connects else [])]
+
+    def _check_broker(self) -> None:
+        check_windows(self.settings, self.broker.features)
+        check_lanes(self.settings, self.stores.outbox.partitions, self.broker.partitions)
+
+    async def _start_waiting(self) -> None:
+        """Start what has waited for the broker."""
+        while self._waiting and not self.draining:
+            await self.loops.start(self._waiting[0])
+            del self._waiting[:1]
 
     async def _prepare_schema(self) -> None:
         database = self.stores.database
@@ -280,10 +301,6 @@ class RunningService:
         self, tx: Transaction, saga: type[Any], state: object, *, saga_id: UUID | None = None
     ) -> UUID:
         return await self.sagas.start(tx, saga, state, saga_id=saga_id)
-
-
-async def _nothing() -> tuple[()]:
-    return ()
 
 
 def _checked(roles: Collection[str]) -> tuple[str, ...]:

@@ -26,7 +26,8 @@ class Runtime:
     """`async with Runtime(orders, payments) as runtime:` runs services side by side; `runtime["orders"]` is one of
     them.
 
-    Services whose settings name the same broker share one connection. Where one fails to start, all are stopped.
+    Services whose settings name the same broker share one connection. Where one fails to start, all are stopped. A
+    broker that cannot be reached is no failure: see `RunningService`.
     """
 
     def __init__(
@@ -63,7 +64,6 @@ class Runtime:
             running.is_told = True
         async with AsyncExitStack() as stack:
             for broker in self._brokers.values():
-                await broker.open()
                 stack.push_async_callback(broker.close)
             for running in self:
                 stack.push_async_callback(running.stop)

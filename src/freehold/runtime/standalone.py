@@ -30,7 +30,8 @@ class Outbox:
 
     The methods take the user's own SQLAlchemy `AsyncSession` or `AsyncConnection`, asyncpg connection or psycopg
     `AsyncConnection`, with a transaction open, and write one row into it. The relay is woken by SQLAlchemy's commit,
-    and otherwise looks once a second. With `relay=False` another process publishes.
+    and otherwise looks once a second. A broker that cannot be reached keeps nothing from being published: the relay
+    sends it when the broker is there. With `relay=False` another process publishes, and this one needs no broker.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Outbox:
             Settings.load(service, environ={}, database=database, broker=broker, **settings),
             roles=("relay", "schedule", "prune") if relay else (),
             clock=clock,
+            connects=relay,
         )
         self._listening: WeakSet[Any] = WeakSet()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from freehold import lifecycle
 from freehold.lifecycle import Runner, RunnerState, start_all, stop_all
 
 
@@ -108,3 +110,124 @@ async def test_where_one_fails_to_start_the_others_are_stopped() -> None:
         await start_all([first, second])
     assert first.state is RunnerState.STOPPED
     await stop_all([first, second])
+
+
+class Scripted(Runner):
+    """Ends as the script says, once for each of its lines; then works."""
+
+    def __init__(self, *script: Callable[[], Awaitable[None]]) -> None:
+        super().__init__("scripted")
+        self.script = list(script)
+        self.working = asyncio.Event()
+        self.released = 0
+
+    async def run(self) -> None:
+        if self.script:
+            await self.script.pop(0)()
+            return
+        self.working.set()
+        while not self.stopping:
+            self.healthy()
+            await self.wait(60)
+
+    async def release(self) -> None:
+        self.released += 1
+
+
+class _Odd(BaseException):
+    """No `Exception`, and no order to end."""
+
+
+def _raising(error: BaseException) -> Callable[[], Awaitable[None]]:
+    async def end() -> None:
+        raise error
+
+    return end
+
+
+async def _returning() -> None:
+    return
+
+
+async def _cancelled_within() -> None:
+    inner = asyncio.ensure_future(asyncio.Event().wait())
+    asyncio.get_running_loop().call_soon(inner.cancel)
+    await inner
+
+
+@pytest.mark.parametrize(
+    ("ending", "name"),
+    [
+        (_raising(ValueError("planned")), "ValueError"),
+        (_raising(_Odd()), "_Odd"),
+        (_raising(GeneratorExit()), "GeneratorExit"),
+        (_raising(BaseExceptionGroup("several", [_Odd(), ValueError()])), "_Odd"),
+        (_raising(RecursionError()), "RecursionError"),
+        (_raising(MemoryError()), "MemoryError"),
+        (_raising(asyncio.CancelledError()), "CancelledError"),
+        (_cancelled_within, "CancelledError"),
+        (_returning, "LoopEnded"),
+    ],
+)
+async def test_a_loop_goes_on_however_it_ended_and_tells_it_while_it_does_not(
+    ending: Callable[[], Awaitable[None]],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(lifecycle, "FAILING_SECONDS_MAX", 0.0)
+    caplog.set_level(logging.WARNING, "freehold.lifecycle")
+    runner = Scripted(ending)
+    assert runner.trouble == ""
+    await runner.start()
+    await _until(lambda: runner.state is RunnerState.FAILING)
+    assert name in runner.trouble
+    assert f"scripted failed ({name}), restarting" in caplog.text
+    await asyncio.wait_for(runner.working.wait(), 30)
+    await _until(lambda: runner.state is RunnerState.RUNNING)
+    assert runner.trouble == ""
+    await runner.stop()
+    assert runner.state is RunnerState.STOPPED
+
+
+async def test_a_loop_that_fails_for_a_moment_is_no_trouble_yet() -> None:
+    runner = Scripted(_raising(ValueError("planned")))
+    await runner.start()
+    await _until(lambda: runner.state is RunnerState.FAILING)
+    assert runner.trouble == ""
+    await runner.stop()
+
+
+async def test_what_ends_the_loop_from_outside_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    runner = Scripted()
+    await runner.start()
+    await runner.working.wait()
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "scripted"]
+    task.cancel()
+    await _until(lambda: runner.state is RunnerState.ENDED)
+    assert "ended (CancelledError)" in runner.trouble
+    assert "scripted has ended (CancelledError)" in caplog.text
+    await runner.stop()
+
+
+def test_an_order_to_the_process_ends_the_loop_and_is_told() -> None:
+    runner = None
+
+    async def main() -> None:
+        nonlocal runner
+        runner = Scripted(_raising(KeyboardInterrupt()))
+        await runner.start()
+        await asyncio.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert runner is not None
+    assert (runner.state, "KeyboardInterrupt" in runner.trouble) == (RunnerState.ENDED, True)
+
+
+async def test_what_is_held_is_released_also_where_the_loop_was_failing_when_it_was_stopped() -> None:
+    runner = Scripted(*[_raising(ValueError("planned"))] * 9)
+    await runner.start()
+    await _until(lambda: runner.state is RunnerState.FAILING)
+    await runner.stop()
+    assert runner.released == 1

@@ -95,7 +95,6 @@ async def _running(
         for name, chosen in settings.items():
             if chosen.broker not in brokers:
                 broker = DuplicatingBroker(open_broker(chosen.broker, chosen.broker_options), levers.duplicates)
-                await broker.open()
                 stack.push_async_callback(broker.close)
                 brokers[chosen.broker] = broker
             migrations = SERVICES[name].service.migrations

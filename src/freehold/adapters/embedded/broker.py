@@ -58,6 +58,7 @@ class EmbeddedBroker:
         self._write: WriteLane | None = None
         self._ringer: Ringer | None = None
         self._partitions = options.partitions
+        self._opening = asyncio.Lock()
 
     @property
     def features(self) -> BrokerFeatures:
@@ -79,8 +80,11 @@ class EmbeddedBroker:
 
     async def open(self) -> None:
         """Make the file and its tables where they are missing, and start the threads."""
-        if self._write is not None:
-            return
+        async with self._opening:
+            if self._write is None:
+                await self._open()
+
+    async def _open(self) -> None:
         limit = self._options.connect_timeout_seconds
         try:
             self._partitions = await asyncio.to_thread(
@@ -88,6 +92,8 @@ class EmbeddedBroker:
             )
         except sqlite3.Error as error:
             raise diagnose(error) from error
+        except OSError as error:
+            raise Unavailable(f"the broker's file cannot be reached: {error.strerror}") from error
         self._ringer = Ringer(self._directory)
         self._read = ReadLane("freehold-broker-read", self._file, limit)
         self._write = WriteLane("freehold-broker-write", self._file, limit, self._after_commit)

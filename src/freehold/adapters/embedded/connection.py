@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from freehold.errors import BrokerError, ConfigurationError, FreeholdError, Unavailable
+from freehold.errors import BrokerError, FreeholdError, Unavailable
 
 __all__ = ["FileOptions", "begin", "connect", "diagnose", "prepare"]
 
@@ -82,12 +82,12 @@ def connect(file: FileOptions, limit_seconds: float) -> sqlite3.Connection:
 def prepare(file: FileOptions, prefix: str, partitions: int, limit_seconds: float) -> int:
     """Make the file and its tables; return the number of partitions that this prefix was first used with.
 
-    Raises `ConfigurationError` for a file that is none of ours, `sqlite3.Error`.
+    Raises `Unavailable` where there is no directory for it, `sqlite3.Error`.
     """
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(
+        raise Unavailable(
             f"the directory of the broker's file cannot be made: {error.strerror}", hint="check FREEHOLD_BROKER"
         ) from error
     connection = connect(file, limit_seconds)

@@ -98,9 +98,10 @@ class Lane:
             translated = diagnose(error)
             translated.__cause__ = error
             results = [translated] * len(jobs)
-        except Exception as error:  # noqa: BLE001 - the thread outlives whatever its work raises
+        except BaseException as error:  # noqa: BLE001 - the thread outlives whatever its work raises
             self._reset()
-            results = [error] * len(jobs)
+            failure = error if isinstance(error, Exception) else BrokerError(f"the work ended: {type(error).__name__}")
+            results = [failure] * len(jobs)
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             jobs[0].loop.call_soon_threadsafe(_answer, jobs, results)
 

@@ -77,7 +77,8 @@ class MemoryBroker:
         return self._options.partitions
 
     async def open(self) -> None:
-        """Nothing to connect to."""
+        """Nothing to connect to, but for an interruption."""
+        self.check()
 
     async def close(self) -> None:
         """Close all consumers; the messages stay for as long as the object does."""

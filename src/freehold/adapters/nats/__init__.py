@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Final
+from urllib.parse import urlsplit
 
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock, SystemClock
-from freehold.errors import MissingDriver
+from freehold.errors import ConfigurationError, MissingDriver
 
 __all__ = ["NatsAdapter", "adapter"]
+
+_SCHEMES: Final = frozenset({"nats", "tls", "ws", "wss"})
 
 
 class NatsAdapter:
@@ -22,11 +26,24 @@ class NatsAdapter:
 
     def broker(self, url: str, options: BrokerOptions, clock: Clock | None = None) -> Broker:
         """Make the broker without connecting. Raises `ConfigurationError`, `MissingDriver`."""
+        _check(url)
         if find_spec("nats") is None:
             raise MissingDriver("nats-py", extra="nats")
         from freehold.adapters.nats.broker import NatsBroker
 
         return NatsBroker(url, options, clock or SystemClock())
+
+
+def _check(url: str) -> None:
+    """Raise `ConfigurationError` for a URL that no connection can ever be made to."""
+    for part in url.split(","):
+        try:
+            parts = urlsplit(part if "://" in part else f"nats://{part}")
+            known = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise ConfigurationError("the NATS URL cannot be read", hint="nats://host:4222, several with commas")
 
 
 adapter = NatsAdapter()

@@ -5,6 +5,7 @@ Messages lie in one stream, a subject for each partition; a group's progress is 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -54,6 +55,7 @@ class NatsBroker:
         self._members: list[GroupMember] = []
         self._connection: NatsConnection | None = None
         self._publisher: Publisher | None = None
+        self._opening = asyncio.Lock()
 
     @property
     def features(self) -> BrokerFeatures:
@@ -74,9 +76,12 @@ class NatsBroker:
         return self._partitions
 
     async def open(self) -> None:
-        """Connect, and make the streams where they are missing."""
-        if self._connection is not None:
-            return
+        """Connect, and make the streams where they are missing; again where the server closed it for good."""
+        async with self._opening:
+            if self._connection is None or self._connection.ended:
+                await self._open()
+
+    async def _open(self) -> None:
         connection = NatsConnection(self._url, self._options.connect_timeout_seconds)
         await connection.open()
         try:

@@ -34,6 +34,9 @@ class NatsConnection:
         self._servers = [part if "://" in part else f"nats://{part}" for part in url.split(",")]
         self._timeout_seconds = timeout_seconds
         self._client = Client()
+        self._opened = False
+        self._failures: list[Exception] = []
+        self._refused = asyncio.Event()
         self.on_reconnected: list[Callable[[], None]] = []
 
     @property
@@ -51,26 +54,55 @@ class NatsConnection:
         """The version that the server told."""
         return str(self._client.connected_server_version)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the connection was closed for good, by us or by a server that does not want us: open another one."""
+        return self._opened and bool(self._client.is_closed)
+
     async def open(self) -> None:
-        """Connect. Raises `Unavailable` in bounded time."""
+        """Connect. Raises `Unavailable` as soon as every server was tried, in bounded time."""
         with translated():
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    await self._client.connect(
-                        self._servers,
-                        connect_timeout=max(1, int(self._timeout_seconds)),
-                        reconnect_time_wait=_RECONNECT_WAIT_SECONDS,
-                        max_reconnect_attempts=-1,
-                        ping_interval=_PING_SECONDS,
-                        max_outstanding_pings=2,
-                        error_cb=_ignore,
-                        # `Names` makes the subjects, and checks what comes from outside.
-                        skip_subject_validation=True,
-                        reconnected_cb=self._reconnected,
-                    )
+                    await self._connect()
+                self._opened = True
             except BaseException:
                 await self._abandon()
                 raise
+
+    async def _connect(self) -> None:
+        """The driver tries again by itself, for ever: that is wanted once the connection has stood."""
+        connecting = asyncio.ensure_future(
+            self._client.connect(
+                self._servers,
+                connect_timeout=max(1, int(self._timeout_seconds)),
+                reconnect_time_wait=_RECONNECT_WAIT_SECONDS,
+                max_reconnect_attempts=-1,
+                ping_interval=_PING_SECONDS,
+                max_outstanding_pings=2,
+                error_cb=self._failed,
+                # `Names` makes the subjects, and checks what comes from outside.
+                skip_subject_validation=True,
+                reconnected_cb=self._reconnected,
+            )
+        )
+        refused = asyncio.ensure_future(self._refused.wait())
+        try:
+            await asyncio.wait({connecting, refused}, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                raise self._failures[-1]
+            connecting.result()
+        finally:
+            refused.cancel()
+            connecting.cancel()
+            await asyncio.gather(connecting, refused, return_exceptions=True)
+
+    async def _failed(self, error: Exception) -> None:
+        """Connection errors show where they matter, in the calls that fail; here they tell that a server was tried."""
+        if not self._opened:
+            self._failures.append(error)
+            if len(self._failures) >= len(self._servers):
+                self._refused.set()
 
     async def close(self) -> None:
         """Close. Never raises."""
@@ -138,7 +170,3 @@ class NatsConnection:
 def encode(value: Mapping[str, Any]) -> bytes:
     """Encode a request or record."""
     return msgspec.json.encode(value)
-
-
-async def _ignore(_error: Exception) -> None:
-    """Connection errors show where they matter: in the calls that fail."""

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _RUNNING: Final = "is nats-server running, with JetStream (-js)?"
+_LOGIN: Final = "check user and password in the broker's URL"
 _ROOM: Final = "make room: raise the limit of the server, account or stream, or delete what is not needed"
 _WAIT: Final = "the cluster may be electing a leader; the same call may succeed later"
 
@@ -96,7 +97,10 @@ def translated() -> Iterator[None]:
     except nats.errors.NoRespondersError as error:
         raise Unavailable("nobody answers in NATS: JetStream or the stream is gone", hint=_RUNNING) from error
     except (nats.errors.Error, OSError) as error:
-        raise Unavailable(f"NATS cannot be reached ({type(error).__name__})", hint=_RUNNING) from error
+        # The driver tells of refused credentials by a text alone.
+        refused = isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()
+        reason, hint = ("it refuses the credentials", _LOGIN) if refused else (type(error).__name__, _RUNNING)
+        raise Unavailable(f"NATS cannot be reached ({reason})", hint=hint) from error
 
 
 def raise_error(answer: Mapping[str, Any]) -> None:

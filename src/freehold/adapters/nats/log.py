@@ -19,7 +19,7 @@ from freehold.adapters.nats.names import Names
 from freehold.adapters.nats.publisher import Publication, Publisher
 from freehold.adapters.nats.snapshot import snapshot
 from freehold.broker import Subscription
-from freehold.errors import FreeholdError, Unavailable
+from freehold.errors import BrokerError, FreeholdError, Unavailable
 from freehold.leases.log import Entry, GroupView, Member, Place, PlaceRecord
 
 __all__ = ["NatsLog", "read_record"]
@@ -176,7 +176,9 @@ class NatsLog:
         return self._follower.has_news(place, after)
 
     async def refresh(self) -> None:
-        """Mend what broke; news come by themselves."""
+        """Mend what broke; news come by themselves. Raises `BrokerError` where only another connection helps."""
+        if self._connection.ended:
+            raise BrokerError("NATS closed the connection for good", hint="subscribe again")
         await self._follower.mend()
 
     async def read(self, place: Place, after: int, limit: int) -> Sequence[Entry]:
