@@ -41,6 +41,7 @@ FAILING_SECONDS_MAX: Final = 20.0
 """How long a loop may fail, round after round, before it is trouble: a server that is restarted is none."""
 _log = logging.getLogger("freehold.lifecycle")
 _RESTART_SECONDS = 0.1
+_STUCK_MAX = 1000
 _RESTART_SECONDS_MAX = 10.0
 
 
@@ -101,6 +102,7 @@ class Runner(ABC):
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self._failing_since: float | None = None
+        self._stuck: dict[str, tuple[float, str]] = {}
 
     @property
     def stopping(self) -> bool:
@@ -118,10 +120,13 @@ class Runner(ABC):
         error = type(root_cause(self.last_error)).__name__ if self.last_error is not None else "no error"
         if self.state is RunnerState.ENDED:
             return f"ended ({error}), and is not started again"
-        if self._failing_since is None:
-            return ""
-        seconds = self.clock.monotonic() - self._failing_since
-        return f"fails since {seconds:.0f} s ({error})" if seconds >= FAILING_SECONDS_MAX else ""
+        now = self.clock.monotonic()
+        if self._failing_since is not None and now - self._failing_since >= FAILING_SECONDS_MAX:
+            return f"fails since {now - self._failing_since:.0f} s ({error})"
+        for place, (since, name) in self._stuck.items():
+            if now - since >= FAILING_SECONDS_MAX:
+                return f"{place} fails since {now - since:.0f} s ({name})"
+        return ""
 
     @abstractmethod
     async def run(self) -> None:
@@ -167,6 +172,16 @@ class Runner(ABC):
         self._failing_since = None
         if self.state is RunnerState.FAILING:
             self.state = RunnerState.RUNNING
+
+    def trouble_at(self, place: str, error: BaseException) -> None:
+        """Note that a part of the work fails while the rest goes on; for long, it is trouble all the same."""
+        if place not in self._stuck and len(self._stuck) < _STUCK_MAX:
+            self._stuck[place] = self.clock.monotonic(), type(root_cause(error)).__name__
+        self.last_error = error
+
+    def no_trouble_at(self, place: str) -> None:
+        """Note that a part of the work gets on again."""
+        self._stuck.pop(place, None)
 
     async def wait(self, seconds: float) -> None:
         """Idle until `wake`, `stop` or `seconds` later by the runner's clock, whichever comes first."""

@@ -71,6 +71,15 @@ class DeadLetterStoreConformance:
             with pytest.raises(NotFound):
                 await harness.first.dead_letters.get(unit, new_id())
 
+    async def test_whatever_an_error_is_called_and_says_is_kept(self, harness: StoresHarness) -> None:
+        """Readable, and cut off at a bound: a failure that cannot be recorded would hold up others."""
+        odd = "a\x00b\ud800c\x1b[0m" + "x" * 100_000
+        await add(harness.first, replace(letter(harness), reason=odd, error_type=odd, detail=odd))
+        (kept,) = await harness.first.dead_letters.find(DeadLetterFilter())
+        for text in (kept.reason, kept.error_type, kept.detail):
+            assert text.startswith("a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c")
+            assert len(text) <= 10_000
+
     async def test_a_letter_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
         """What ends the message's way keeps the letter, or neither happens."""
         stores = harness.first

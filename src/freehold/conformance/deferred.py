@@ -63,6 +63,17 @@ async def finish(stores: Stores, claimed: DeferredMessage) -> bool:
 class DeferredMessagesConformance:
     """What an inbox does with messages that failed."""
 
+    async def test_whatever_the_reason_says_is_kept(self, harness: StoresHarness) -> None:
+        """Readable, also when the message is put off again."""
+        stores, odd = harness.first, "a\x00b\ud800c" + "x" * 100_000
+        arrival = Arrival(receipt_key="odd", topic="t", key="k")
+        async with stores.database.begin() as unit:
+            await stores.inbox.defer(unit, _CONSUMER, arrival, b"{}", attempts=1, delay_seconds=0.0, reason=odd)
+        for _ in range(2):
+            (kept,) = await stores.inbox.deferred(_CONSUMER, 10)
+            assert kept.reason.startswith("a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c")
+            assert await stores.inbox.postpone(await claim_one(stores), 0.0, odd)
+
     async def test_a_deferred_message_blocks_its_key_alone(self, harness: StoresHarness) -> None:
         """Later ones of the key are blocked and leave no receipt; other keys, topics and consumers go on."""
         stores = harness.first

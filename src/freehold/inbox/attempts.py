@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
+from freehold.failures import name_of
 from freehold.inbox.dispatch import NO_ANSWER, Dispatcher, HandlerFailed, StaleClaim
 from freehold.inbox.outcome import Rejected
 from freehold.inbox.reading import Work, dead_arrival
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _log = logging.getLogger("freehold.inbox")
 _CONFLICTS = Retry(attempts=6, delay_seconds=0.01, delay_seconds_max=0.2)
 _OUTAGE = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=2.0)
+_UNRECORDED = Retry(attempts=2**31, delay_seconds=1.0, delay_seconds_max=300.0)
 _UNEXPLAINED_OUTAGES_MAX = 8
 _PING_SECONDS = 2.0
 
@@ -74,8 +76,14 @@ class Attempts:
             conflicts += 1
             await self._pause(_CONFLICTS, min(conflicts, _CONFLICTS.attempts - 1))
             failure = await self._try(work, claimed)
-        if failure is not None:
+        if failure is None:
+            return
+        try:
             await self._settle_failure(work, claimed, number, failure)
+        except (Stopping, StaleClaim):
+            raise
+        except Exception as unrecorded:  # noqa: BLE001 - whatever it is, it is this message's alone
+            await self._unrecorded(work, claimed, number, unrecorded)
 
     async def condemn(self, work: Work) -> bool:
         """Give a message up that seems to kill its consumer; False where it had been handled already."""
@@ -124,19 +132,19 @@ class Attempts:
             await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed, instead=refuse))
             counters.rejected += 1
             return
-        counters.last_error = type(error).__name__
+        name = counters.last_error = name_of(error)
         decision = work.retry.decide(number, error)
         _log.warning(
             "%s: message %s of type %s failed with %s on attempt %d",
             self._dispatcher.consumer,
             work.envelope.id if work.envelope else work.arrival.receipt_key,
             work.envelope.type if work.envelope else "?",
-            type(error).__name__,
+            name,
             number,
         )
         match decision:
             case RetryAfter(delay_seconds):
-                await self._later(work, claimed, number, delay_seconds, type(error).__name__)
+                await self._later(work, claimed, number, delay_seconds, name)
                 counters.deferred += 1
             case GiveUp():
                 reason = "attempts-exhausted" if number >= work.retry.attempts else "not-retried"
@@ -160,6 +168,22 @@ class Attempts:
             _log.info("%s: a reply was not kept (%s)", self._dispatcher.consumer, type(failure).__name__)
             return None
         return receipts[0].status
+
+    async def _unrecorded(self, work: Work, claimed: DeferredMessage | None, number: int, error: Exception) -> None:
+        """What became of a message could not be written down: it is tried later, and its key alone waits. Raises where
+        not even that can be written.
+        """
+        name = self._dispatcher.counters.last_error = name_of(self.cause(error))
+        _log.error(
+            "%s: the failure of message %s could not be recorded (%s); its key waits, and is tried again",
+            self._dispatcher.consumer,
+            work.envelope.id if work.envelope else work.arrival.receipt_key,
+            name,
+        )
+        decision = _UNRECORDED.decide(min(number, 64))
+        seconds = decision.delay_seconds if isinstance(decision, RetryAfter) else _UNRECORDED.delay_seconds_max
+        await self._later(work, claimed, number, seconds, f"its failure could not be recorded: {name}")
+        self._dispatcher.counters.deferred += 1
 
     async def _later(
         self, work: Work, claimed: DeferredMessage | None, number: int, delay_seconds: float, reason: str

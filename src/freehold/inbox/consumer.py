@@ -26,6 +26,7 @@ __all__ = ["ConsumerRunner"]
 
 _log = logging.getLogger("freehold.inbox")
 _BROKER_OUTAGE = Retry(attempts=2**31, delay_seconds=0.05, delay_seconds_max=2.0)
+_HELD_UP = Retry(attempts=2**31, delay_seconds=0.1, delay_seconds_max=5.0)
 _BUSY_PART = 0.25
 """A fetch that waits less than this part of the linger says that more will come soon."""
 _ATTEMPTS_SIDE_BY_SIDE = 2
@@ -70,6 +71,7 @@ class ConsumerRunner(Runner):
         self._fetch_wait_seconds = fetch_wait_seconds
         self._linger_seconds = linger_seconds
         self._attempts = Attempts(dispatcher, self._stop)
+        self._settling = asyncio.TaskGroup()
         self._gate = asyncio.Lock()
         self._fetch_at = 0.0
         self._handling = 0
@@ -85,6 +87,7 @@ class ConsumerRunner(Runner):
         consumer = await self._broker.subscribe(self._subscription)
         try:
             async with asyncio.TaskGroup() as workers:
+                self._settling = workers
                 for number in range(self._workers):
                     workers.create_task(self._worker(consumer), name=f"{self.name} {number}")
         finally:
@@ -174,12 +177,41 @@ class ConsumerRunner(Runner):
         return self._side_by_side and self._handling < self._workers - 1
 
     async def _take(self, batches: Sequence[Batch]) -> None:
-        """Handle batches and settle them, as far as each came."""
+        """Handle batches and settle them, as far as each came. What could not even be put off holds up its partition,
+        and no other.
+        """
         done = [0] * len(batches)
         try:
             await self._handle(batches, done)
-        finally:
+        except Exception as error:  # noqa: BLE001 - the other partitions go on
+            for batch, count in zip(batches, done, strict=True):
+                self._settling.create_task(self._hold_up(batch, count, error))
+        except BaseException:
             await asyncio.gather(*map(self._settle, batches, done))
+            raise
+        else:
+            for batch in batches:
+                self.no_trouble_at(_place(batch))
+            await asyncio.gather(*map(self._settle, batches, done))
+
+    async def _hold_up(self, batch: Batch, done: int, error: Exception) -> None:
+        """Have what was not handled come again a little later; a stop has it come at once, to somebody else."""
+        if done < len(batch.deliveries):
+            self.trouble_at(_place(batch), error)
+            name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
+            attempt = min(batch.deliveries[done].attempt, 64)
+            decision = _HELD_UP.decide(attempt)
+            seconds = decision.delay_seconds if isinstance(decision, RetryAfter) else _HELD_UP.delay_seconds_max
+            _log.error("%s: %s waits %.1f s, it cannot be recorded (%s)", self.name, _place(batch), seconds, name)
+            _log.debug("%s: %s waits", self.name, _place(batch), exc_info=error)
+            stopper = asyncio.ensure_future(self._stop.wait())
+            sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
+            try:
+                await asyncio.wait({stopper, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopper.cancel()
+                sleeper.cancel()
+        await self._settle(batch, done)
 
     async def _settle(self, batch: Batch, done: int) -> None:
         try:
@@ -252,6 +284,10 @@ class ConsumerRunner(Runner):
     async def _pause(self, outages: int) -> None:
         decision = _BROKER_OUTAGE.decide(min(outages, 64))
         await self.wait(decision.delay_seconds if isinstance(decision, RetryAfter) else 2.0)
+
+
+def _place(batch: Batch) -> str:
+    return f"{batch.topic} partition {batch.partition}"
 
 
 def _came_before(batch: Batch) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from freehold.inbox.attempts import Attempts, Stopping
@@ -12,6 +13,7 @@ from freehold.lifecycle import Runner
 
 __all__ = ["DeferredRunner"]
 
+_log = logging.getLogger("freehold.inbox")
 _CLAIM_LIMIT = 16
 
 
@@ -38,6 +40,7 @@ class DeferredRunner(Runner):
         self._poll_seconds = poll_seconds
         self._killed_attempts_max = killed_attempts_max
         self._attempts = Attempts(dispatcher, self._stop)
+        self._claimed: dict[int, DeferredMessage] = {}
 
     async def run(self) -> None:
         """Try what is due until stopped."""
@@ -52,15 +55,37 @@ class DeferredRunner(Runner):
                     self._poll_seconds if next_seconds is None else min(max(next_seconds, 0.005), self._poll_seconds)
                 )
 
+    async def release(self) -> None:
+        """Let others take what was claimed and not handled."""
+        await self._give_back()
+
     async def _handle_all(self, due: Sequence[DeferredMessage]) -> None:
         claimed_at = self.clock.monotonic()
+        self._claimed = {message.position: message for message in due}
         for message in due:
             # What is left would be handled by another instance as well: its claim runs out meanwhile.
             if self.stopping or self.clock.monotonic() - claimed_at > self._visibility_seconds / 2:
-                for left in due[due.index(message) :]:
-                    await self._dispatcher.inbox.postpone(left, 0.0, left.reason)
-                return
+                break
+            await self._handle_one(message)
+            del self._claimed[message.position]
+        await self._give_back()
+
+    async def _handle_one(self, message: DeferredMessage) -> None:
+        """Whatever happens to one, the others that were claimed with it do not wait until the claim runs out."""
+        place = f"deferred message {message.position}"
+        try:
             await self._handle(message)
+        except Exception as error:  # noqa: BLE001 - it is this message's alone
+            self.trouble_at(place, error)
+            _log.error("%s: %s was neither handled nor put off (%s)", self.name, place, type(error).__name__)
+            _log.debug("%s: %s was neither handled nor put off", self.name, place, exc_info=error)
+        else:
+            self.no_trouble_at(place)
+
+    async def _give_back(self) -> None:
+        claimed, self._claimed = self._claimed, {}
+        for message in claimed.values():
+            await self._dispatcher.inbox.postpone(message, 0.0, message.reason)
 
     async def _handle(self, message: DeferredMessage) -> None:
         work = self._reader.read(

@@ -15,6 +15,7 @@ from freehold.consistency.store import ProgressStore
 from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import FreeholdError
+from freehold.failures import describe, name_of
 from freehold.ids import new_id
 from freehold.inbox.handler import ReplyHandler
 from freehold.inbox.outcome import OUTCOME_BARRED, OUTCOME_EMPTY
@@ -23,7 +24,6 @@ from freehold.inbox.replies import make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, Receipt, ReceiptStatus
 from freehold.lifecycle import contained
 from freehold.messages import MessageKind, encode_envelope
-from freehold.origin import describe
 from freehold.transaction import Post, Transaction, current_trace_parent
 
 __all__ = ["NO_ANSWER", "Counters", "Dispatcher", "Effect", "HandlerFailed", "HandlerTimeout", "StaleClaim"]
@@ -182,7 +182,7 @@ class Dispatcher:
                     return
                 try:
                     reply = reply_to_result(self.post, envelope, result)
-                except FreeholdError as error:
+                except Exception as error:
                     raise HandlerFailed(error) from error
                 tx.stage(reply)
                 answers[work.arrival.receipt_key] = encode_envelope(reply)
@@ -246,7 +246,7 @@ class Dispatcher:
             message_id=envelope.id if envelope else None,
             type=envelope.type if envelope else "",
             reason=reason,
-            error_type=type(error).__name__,
+            error_type=name_of(error),
             detail=describe(error),
             attempts=attempts,
             failed_at=self.post.clock.now(),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from freehold.broker import Broker, PublishFailed, PublishOutcome, Stored
 from freehold.clock import Clock
 from freehold.errors import LeaseLost, MessageRejected, Unavailable
+from freehold.failures import plain_text
 from freehold.lifecycle import Runner
 from freehold.outbox.lanes import Lanes, Stamped
 from freehold.outbox.store import Fetched, OutboxStore, StagedMessage
@@ -128,8 +129,9 @@ class RelayRunner(Runner):
             self._note_outage(error)
             return 0
         owed = stamped.owed(fetched, outcomes) if self._lanes else {}
-        await self._remove_stored(leases, fetched.rows, outcomes, owed)
-        return len(fetched.rows) if await self._treat_failures(leases, fetched.rows, outcomes) else 0
+        stored = await self._remove_stored(leases, fetched.rows, outcomes, owed)
+        refused = await self._treat_failures(leases, fetched.rows, outcomes)
+        return 0 if refused is None or not (stored or refused) else len(fetched.rows)
 
     async def _remove_stored(
         self,
@@ -137,53 +139,67 @@ class RelayRunner(Runner):
         rows: Sequence[StagedMessage],
         outcomes: Sequence[PublishOutcome],
         owed: Mapping[int, int],
-    ) -> None:
+    ) -> int:
         # Behind the rows' outcomes there are those of watermarks, which are no rows.
         stored = [row for row, outcome in zip(rows, outcomes, strict=False) if isinstance(outcome, Stored)]
         if not stored and not owed:
-            return
+            return 0
         removed = await self._outbox.remove(leases, stored, owed)
         self.counters.published += len(stored)
         if removed < len(stored):
             _log.info("%s: %d rows belong to another relay now", self.name, len(stored) - removed)
+        return len(stored)
 
     async def _treat_failures(
         self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]
-    ) -> bool:
-        """Postpone or bury what was refused; returns whether another round is worth while at once.
+    ) -> int | None:
+        """Postpone or bury what was refused; returns of how many that was written down, None in an outage.
 
         Only the first failure of a key tells anything: the broker stores nothing of a key after one that failed.
         """
         failed: set[tuple[str, str]] = set()
         outage: Unavailable | None = None
+        treated = 0
         for row, outcome in zip(rows, outcomes, strict=False):
             place = (row.message.topic, row.message.key)
             if not isinstance(outcome, PublishFailed) or place in failed:
                 continue
             failed.add(place)
             if isinstance(outcome.error, MessageRejected):
-                await self._refuse(leases, row, outcome.error)
+                treated += await self._refuse(leases, row, outcome.error)
             else:
                 outage = outcome.error if isinstance(outcome.error, Unavailable) else Unavailable(outcome.error.message)
         if outage is not None:
             self._note_outage(outage)
-            return False
+            return None
         self._outages = 0
-        return True
+        return treated
 
-    async def _refuse(self, leases: Mapping[int, int], row: StagedMessage, error: MessageRejected) -> None:
-        """The broker does not want this one: its key alone waits, and after some attempts goes on without it."""
+    async def _refuse(self, leases: Mapping[int, int], row: StagedMessage, error: MessageRejected) -> bool:
+        """The broker does not want this one: its key alone waits, and after some attempts goes on without it. False
+        where that could not be written down: it comes again, and others go on meanwhile.
+        """
+        place = f"message {row.message.id}"
         self.counters.refused += 1
         self.counters.last_error = type(error).__name__
         decision = self._refused.decide(row.attempts + 1, error)
         try:
             if isinstance(decision, RetryAfter):
-                await self._outbox.postpone(leases, row, decision.delay_seconds, error.message)
-            elif await self._outbox.bury(leases, row, error.message):
+                await self._outbox.postpone(leases, row, decision.delay_seconds, plain_text(error.message))
+            elif await self._outbox.bury(leases, row, plain_text(error.message)):
                 self.counters.buried += 1
                 _log.warning("%s: message %s was refused for good: dead letter", self.name, row.message.id)
         except LeaseLost:
             _log.info("%s: a refused row belongs to another relay now", self.name)
+        except Unavailable:
+            raise
+        except Exception as unrecorded:  # noqa: BLE001 - it is this row's alone
+            self.trouble_at(place, unrecorded)
+            name = type(unrecorded).__name__
+            _log.error("%s: that %s was refused could not be recorded (%s); its key waits", self.name, place, name)
+            return False
+        self.no_trouble_at(place)
+        return True
 
     def _note_outage(self, error: Unavailable) -> None:
         self._outages += 1

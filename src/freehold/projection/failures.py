@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.eventstore.store import RecordedEvent
-from freehold.origin import describe
+from freehold.failures import describe, name_of
 from freehold.policy import RetryAfter
 from freehold.projection.attempts import ProcessEnded
 from freehold.projection.declaration import Projection
@@ -21,7 +21,7 @@ def parked_by(projection: Projection, event: RecordedEvent, error: BaseException
         version=event.version,
         event_id=event.event.id,
         type=event.event.type,
-        error=type(error).__name__,
+        error=name_of(error),
         detail=describe(error),
         attempts=attempts,
         retry_seconds=retry_seconds(projection, error, attempts),

@@ -30,6 +30,7 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.eventstore.store import EventFilter, RecordedEvent
+from freehold.failures import name_of
 from freehold.projection.attempts import ENDINGS_MIN, ProcessEnded
 from freehold.projection.declaration import Projection
 from freehold.projection.failures import describe
@@ -287,6 +288,6 @@ def _failed(event: RecordedEvent, error: BaseException) -> ReplayError:
         version=event.version,
         event_id=event.event.id,
         type=event.event.type,
-        error=type(error).__name__,
+        error=name_of(error),
         detail=describe(error),
     )

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from freehold.clock import Clock
 from freehold.errors import FreeholdError
+from freehold.failures import name_of
 from freehold.lifecycle import Runner
 from freehold.reconcile.dataset import Copy
 from freehold.reconcile.reconciler import Reconciliation
@@ -88,9 +89,7 @@ class ReconcileRunner(Runner):
             seconds = self.clock.monotonic() - begun
             _log.warning("%s was not compared (%s)", copy.dataset.name, type(error).__name__)
             name = copy.dataset.name
-            await self._store.add(
-                ReconciliationRecord(name, self.clock.now(), seconds, 0, 0, 0, 0, type(error).__name__)
-            )
+            await self._store.add(ReconciliationRecord(name, self.clock.now(), seconds, 0, 0, 0, 0, name_of(error)))
             return
         if result.drift or result.unsettled:
             _log.warning(

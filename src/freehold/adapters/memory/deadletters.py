@@ -14,6 +14,7 @@ from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
 from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore
 from freehold.errors import ConcurrencyConflict, NotFound
+from freehold.failures import plain_text
 
 __all__ = ["MemoryDeadLetterStore", "keep_letter"]
 
@@ -74,7 +75,9 @@ class MemoryDeadLetterStore(DeadLetterStore):
 
 def keep_letter(unit: MemoryUnit, letter: DeadLetter) -> None:
     """Add a letter to a transaction; the outbox does so too."""
-    unit.rows(_LETTERS).put(letter.id, _Kept(letter))
+    reason, error_type, detail = map(plain_text, (letter.reason, letter.error_type, letter.detail))
+    kept = replace(letter, reason=reason, error_type=error_type, detail=detail)
+    unit.rows(_LETTERS).put(letter.id, _Kept(kept))
 
 
 def _fits(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:

@@ -11,6 +11,7 @@ from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import Table, memory_unit
 from freehold.database import UnitOfWork
 from freehold.errors import NotFound
+from freehold.failures import plain_text
 from freehold.inbox.receipts import StoredReceipt, judge, open_places, receipt_keys
 from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
 
@@ -86,7 +87,7 @@ class MemoryInboxStore(InboxStore):
             document=document,
             attempts=attempts,
             due_at=self._database.later(delay_seconds),
-            reason=reason,
+            reason=plain_text(reason),
         )
         row = _DeferredRow(message, self._database.now(), arrival.lane, arrival.lane_position)
         memory_unit(unit).rows(DEFERRED).put(position, row)
@@ -118,7 +119,7 @@ class MemoryInboxStore(InboxStore):
             row = rows.get(message.position)
             if row is None or not _is_current(row, message):
                 return False
-            later = replace(row.message, due_at=self._database.later(delay_seconds), reason=reason)
+            later = replace(row.message, due_at=self._database.later(delay_seconds), reason=plain_text(reason))
             rows.put(message.position, replace(row, message=later))
             return True
 

@@ -16,6 +16,7 @@ from freehold.errors import ConcurrencyConflict, NotFound
 __all__ = ["SqlDeadLetterStore"]
 
 _DETAIL_CHARACTERS_MAX: Final = 4000
+_NAME_CHARACTERS_MAX: Final = 200
 _COLUMNS: Final = (
     "id, direction, consumer, topic, key, message_id, type, reason, error_type, detail, attempts, failed_at, status,"
     " document, edited, replayed_as"
@@ -45,7 +46,8 @@ DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old) RETURNING 1"""
         """Keep a letter."""
         dialect = self._dialect
         place = (letter.direction.value, letter.consumer, letter.topic, letter.key, dialect.uuid(letter.message_id))
-        failure = (letter.type, letter.reason, letter.error_type, storable(letter.detail, _DETAIL_CHARACTERS_MAX))
+        reason, error = (storable(each, _NAME_CHARACTERS_MAX) for each in (letter.reason, letter.error_type))
+        failure = (letter.type, reason, error, storable(letter.detail, _DETAIL_CHARACTERS_MAX))
         end = (letter.status.value, letter.document, letter.edited, dialect.uuid(letter.replayed_as))
         parameters = (dialect.uuid(letter.id), *place, *failure, letter.attempts, dialect.time(letter.failed_at), *end)
         await sql_of(unit).execute(_ADD, parameters)

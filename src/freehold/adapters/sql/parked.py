@@ -39,7 +39,7 @@ ON CONFLICT (projection, generation, stream) DO UPDATE SET
         """Insert the row of a stream, or say of it what is known now."""
         place = (seen.projection, seen.generation, seen.partition, parked.stream, parked.position, parked.version)
         detail = storable(parked.detail, _DETAIL_CHARACTERS_MAX)
-        what = (parked.type, parked.error, detail, parked.attempts, parked.begun)
+        what = (parked.type, storable(parked.error, _DETAIL_CHARACTERS_MAX), detail, parked.attempts, parked.begun)
         event_id = self._dialect.uuid(parked.event_id)
         await sql.execute(self._put, (self._dialect.now(), parked.retry_seconds, *place, event_id, *what))
 

@@ -183,7 +183,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
             failed.version,
             self._dialect.uuid(failed.event_id),
             failed.type,
-            failed.error,
+            storable(failed.error, _DETAIL_CHARACTERS_MAX),
             storable(failed.detail, _DETAIL_CHARACTERS_MAX),
         )
 
