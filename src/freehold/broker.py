@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 from uuid import UUID
 
 from freehold.database import Finding
@@ -37,6 +37,7 @@ __all__ = [
     "BrokerOptions",
     "Consumer",
     "Delivery",
+    "Noticing",
     "Outgoing",
     "PublishFailed",
     "PublishOutcome",
@@ -169,6 +170,15 @@ class Consumer(Protocol):
 
     async def close(self) -> None:
         """Leave the group at once: others take over without waiting for the lease to run out. Idempotent."""
+
+
+@runtime_checkable
+class Noticing(Protocol):
+    """A consumer that knows what keeps messages from it."""
+
+    @property
+    def notice(self) -> str:
+        """What keeps messages from this member and passes by itself, for people; empty for nothing."""
 
 
 class Broker(Protocol):

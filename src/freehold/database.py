@@ -60,6 +60,7 @@ class DatabaseFeatures:
     byte_order_sql      what follows a text column in a statement to have it compared by its bytes.
     column_types_sql    gives names and types of the columns of the table `$1`; empty where any value goes anywhere.
     apart               how two services are kept apart, for people.
+    proves_death        tells that a process which held leases has died (see `freehold.leases.store`).
     """
 
     technology: str
@@ -70,6 +71,7 @@ class DatabaseFeatures:
     byte_order_sql: str = ""
     column_types_sql: str = ""
     apart: str = "give each service a database of its own"
+    proves_death: bool = False
 
 
 @dataclass(frozen=True, slots=True)

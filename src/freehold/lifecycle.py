@@ -128,6 +128,11 @@ class Runner(ABC):
                 return f"{place} fails since {now - since:.0f} s ({name})"
         return ""
 
+    @property
+    def notice(self) -> str:
+        """What this loop waits for and what passes by itself; empty for nothing."""
+        return ""
+
     @abstractmethod
     async def run(self) -> None:
         """Do the work until `self.stopping`; return to end, raise to be restarted after a backoff."""

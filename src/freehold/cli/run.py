@@ -31,6 +31,9 @@ async def command(project: Project, names: tuple[str, ...], roles: tuple[str, ..
     def ready(runtime: Runtime) -> None:
         started.extend(each.service.name for each in runtime)
         chosen = [role for role in ROLES if not roles or role in roles]
+        for each in runtime:
+            if each.link.problem is not None:
+                note(f"{each.service.name} waits for its broker: {each.link.problem}")
         note(f"running {', '.join(started)}: {', '.join(chosen)}; ctrl-c drains and stops")
         if as_json:
             answer_json({"running": started, "roles": chosen})

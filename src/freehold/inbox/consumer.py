@@ -14,7 +14,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from freehold.broker import Batch, Broker, Consumer, Subscription
+from freehold.broker import Batch, Broker, Consumer, Noticing, Subscription
 from freehold.errors import FreeholdError, LeaseLost, Unavailable
 from freehold.inbox.attempts import Attempts, Stopping
 from freehold.inbox.dispatch import Counters, Dispatcher, HandlerFailed
@@ -71,6 +71,7 @@ class ConsumerRunner(Runner):
         self._fetch_wait_seconds = fetch_wait_seconds
         self._linger_seconds = linger_seconds
         self._attempts = Attempts(dispatcher, self._stop)
+        self._consumer: Consumer | None = None
         self._settling = asyncio.TaskGroup()
         self._gate = asyncio.Lock()
         self._fetch_at = 0.0
@@ -82,15 +83,22 @@ class ConsumerRunner(Runner):
         """What was done since the start."""
         return self._dispatcher.counters
 
+    @property
+    def notice(self) -> str:
+        """Which partitions wait for a member that may have died."""
+        consumer: object = self._consumer
+        return consumer.notice if isinstance(consumer, Noticing) else ""
+
     async def run(self) -> None:
         """Be a member of the group until stopped."""
-        consumer = await self._broker.subscribe(self._subscription)
+        consumer = self._consumer = await self._broker.subscribe(self._subscription)
         try:
             async with asyncio.TaskGroup() as workers:
                 self._settling = workers
                 for number in range(self._workers):
                     workers.create_task(self._worker(consumer), name=f"{self.name} {number}")
         finally:
+            self._consumer = None
             with contextlib.suppress(FreeholdError):
                 await consumer.close()
 

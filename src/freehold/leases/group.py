@@ -17,6 +17,7 @@ __all__ = ["GroupKeeper"]
 
 _FORGET_AFTER_LEASES = 10.0
 _RETRY_SECONDS = 0.5
+_SILENT_LEASES = 0.4
 
 
 class GroupKeeper(Runner):
@@ -43,11 +44,26 @@ class GroupKeeper(Runner):
         self._checked_at = -math.inf
         self._frozen = False
         self._departing: set[Place] = set()
+        self._others: Mapping[Place, float] = {}
 
     @property
     def fresh(self) -> bool:
         """Whether the leases were looked at within `lease_seconds`; else others may hold them by now."""
         return self._frozen or self.clock.monotonic() - self._checked_at < self._lease_seconds
+
+    @property
+    def notice(self) -> str:
+        """Which partitions are held by a member of whom nothing is heard, and when they are taken over."""
+        now = self.clock.monotonic()
+        longest = _SILENT_LEASES * self._lease_seconds
+        others = {place: now - since for place, since in self._others.items() if self._holds.get(place) is None}
+        silent = {place: seconds for place, seconds in others.items() if longest <= seconds < math.inf}
+        if not silent:
+            return ""
+        place, seconds = min(silent.items(), key=lambda each: each[1])
+        what = f"{place.topic} partition {place.partition}" if len(silent) == 1 else f"{len(silent)} partitions"
+        left = max(0.0, self._lease_seconds - seconds)
+        return f"{what} held by a member that is silent for {seconds:.0f} s: taken over in {left:.0f} s"
 
     async def run(self) -> None:
         """Keep on until stopped; a broker that cannot be reached is asked again soon."""
@@ -74,7 +90,8 @@ class GroupKeeper(Runner):
         looks: dict[str, int | None] = {record.owner: None for record in view.records}
         looks.update((name, member.beat) for name, member in view.members.items())
         since = self._beats.observe(looks, now)
-        decision = self._decide(view, since, now)
+        heard = {name: -math.inf if name in view.gone else at for name, at in since.items()}
+        decision = self._decide(view, heard, now)
         records = {record.place: record for record in view.records}
         await self._release([hold for place in decision.give_back if (hold := self._holds.get(place)) is not None])
         await self._take([records[place] for place in decision.take])
@@ -144,11 +161,15 @@ class GroupKeeper(Runner):
         """Share each topic between those who want it: members of different versions may want different ones."""
         moved = self._tokens.observe({record.place: record.token for record in view.records}, now)
         leases: dict[str, list[Holding[Place]]] = {}
+        others: dict[Place, float] = {}
         for record in view.records:
             # A holder lives if it beats or its record moves.
-            alive = max(since[record.owner], moved[record.place])
+            alive = -math.inf if record.owner in view.gone else max(since[record.owner], moved[record.place])
+            if record.owner not in {"", self._member}:
+                others[record.place] = alive
             holding = Holding(name=record.place, owner=self._holder(record), since=alive)
             leases.setdefault(record.place.topic, []).append(holding)
+        self._others = others
         take: list[Place] = []
         give_back: list[Place] = []
         for topic, places in leases.items():

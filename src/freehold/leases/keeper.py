@@ -6,18 +6,22 @@ A member is a lease too (`<prefix>member/<owner>`), so that one `list` shows who
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from freehold.clock import Clock
 from freehold.leases.balance import BalancePolicy, Decision, Holding, Sightings
-from freehold.leases.store import LeaseRecord, LeaseStore
+from freehold.leases.store import LeaseRecord, LeaseStore, Vouch, Vouching
 from freehold.lifecycle import Runner
 
 __all__ = ["LeaseKeeper"]
 
 _log = logging.getLogger("freehold.leases")
 _FORGET_AFTER_LEASES = 10.0
+_VOUCH_AGAIN_LEASES = 5.0
+_SILENT_LEASES = 0.4
+"""A holder beats every third of a lease."""
 
 
 class LeaseKeeper(Runner):
@@ -53,6 +57,11 @@ class LeaseKeeper(Runner):
         self._on_change = on_change
         self._before_give_back = before_give_back
         self._member_token: int | None = None
+        self._vouching = store if isinstance(store, Vouching) else None
+        self._vouch: Vouch | None = None
+        self._vouch_tried_at = -math.inf
+        self._records: Mapping[str, LeaseRecord] = {}
+        self._others: Mapping[str, Mapping[str, float]] = {}
         self._renewed_at = 0.0
         self._tokens: Mapping[str, int] = MappingProxyType({})
 
@@ -65,6 +74,7 @@ class LeaseKeeper(Runner):
 
     async def run(self) -> None:
         """Keep the share until stopped."""
+        await self._vouched()
         await self._store.ensure([*self._names, self._member])
         while not self.stopping:
             await self._round()
@@ -73,10 +83,40 @@ class LeaseKeeper(Runner):
 
     async def release(self) -> None:
         """Give everything back, also where the last round failed."""
-        await self._give_back(tuple(self._tokens))
-        await self._store.forget([self._member])
+        try:
+            await self._give_back(tuple(self._tokens))
+            await self._store.forget([self._member])
+        finally:
+            vouch, self._vouch = self._vouch, None
+            if vouch is not None:
+                await vouch.release()
+
+    @property
+    def notice(self) -> str:
+        """Which leases are held by somebody of whom nothing is heard, and when they are taken over."""
+        told: list[str] = []
+        now = self.clock.monotonic()
+        for owner, known in self._others.items():
+            leases = {name: since for name, since in known.items() if name not in self._tokens}
+            seconds = now - max(leases.values(), default=now)
+            if not _SILENT_LEASES * self._lease_seconds <= seconds < math.inf:
+                continue
+            names = f"{next(iter(leases))}" if len(leases) == 1 else f"{len(leases)} leases"
+            left = max(0.0, self._lease_seconds - seconds)
+            told.append(f"{names} held by {owner}, silent for {seconds:.0f} s: taken over in {left:.0f} s")
+        return "; ".join(told)
+
+    async def _vouched(self) -> None:
+        """Have this process's death seen by others; what was lost of that is made anew before anything else is done."""
+        if self._vouching is None or (self._vouch is not None and await self._vouch.stands()):
+            return
+        now = self.clock.monotonic()
+        if self._vouch is None and now - self._vouch_tried_at < _VOUCH_AGAIN_LEASES * self._lease_seconds:
+            return
+        self._vouch, self._vouch_tried_at = await self._vouching.vouch(self.owner), now
 
     async def _round(self) -> None:
+        await self._vouched()
         await self._renew()
         records = {record.name: record for record in await self._store.list(self._prefix)}
         now = self.clock.monotonic()
@@ -84,10 +124,39 @@ class LeaseKeeper(Runner):
         since = self._sightings.observe(looks, now)
         if self._member_token is None:
             await self._join(records.get(self._member))
-        decision = self._decide(records, since, now)
+        gone = await self._gone(records)
+        self._records = records
+        heard = {name: -math.inf if each.owner in gone else since[name] for name, each in records.items()}
+        self._others = self._held_by_others(records, heard)
+        decision = self._decide(records, heard, now)
         await self._give_back(decision.give_back)
         await self._take([records[name] for name in decision.take])
         await self._forget_dead(records, since, now)
+
+    async def _gone(self, records: Mapping[str, LeaseRecord]) -> set[str]:
+        """Whose process has died, of those from whom nothing was heard since the last look."""
+        if self._vouching is None:
+            return set()
+        before = self._records
+        heard = {
+            each.owner
+            for name, each in records.items()
+            if name in before
+            and (before[name].owner, before[name].token) == (each.owner, each.token)
+            and before[name].beat != each.beat
+        }
+        suspects = {each.owner for each in records.values()} - heard - {"", self.owner}
+        return await self._vouching.gone(suspects) if suspects else set()
+
+    def _held_by_others(
+        self, records: Mapping[str, LeaseRecord], heard: Mapping[str, float]
+    ) -> Mapping[str, Mapping[str, float]]:
+        """When each lease of others was heard of, by holder."""
+        found: dict[str, dict[str, float]] = {}
+        for name in self._names:
+            if name in records and records[name].owner not in {"", self.owner}:
+                found.setdefault(records[name].owner, {})[name] = heard[name]
+        return found
 
     async def _renew(self) -> None:
         tokens = dict(self._tokens)

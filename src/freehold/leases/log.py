@@ -55,10 +55,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """What a group looks like: the records of the places that the viewer wants, and all members."""
+    """What a group looks like: the records of the places that the viewer wants, and all members.
+
+    `gone` are those of them whose process has provably died; nothing is said of others.
+    """
 
     records: Sequence[PlaceRecord]
     members: Mapping[str, Member]
+    gone: frozenset[str] = frozenset()
 
 
 class GroupLog(Protocol):

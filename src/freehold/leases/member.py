@@ -67,6 +67,11 @@ class GroupMember:
         self._closed = False
         log.listen(self._messages_came, self._keeper.wake)
 
+    @property
+    def notice(self) -> str:
+        """As `freehold.broker.Noticing` says."""
+        return self._keeper.notice
+
     async def join(self) -> None:
         """Become a member and take a first share. Raises `Unavailable`."""
         try:

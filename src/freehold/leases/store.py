@@ -4,15 +4,20 @@ Leases carry no time. A holder proves that it lives by moving `beat`; a challeng
 monotonic clock, it has seen (token, beat) unchanged for the lease's duration, with a compare-and-set on what it saw. So
 no clock of any machine can take a lease away from a live holder for long, or keep a dead one's. Every take-over
 increases `token`; whoever writes under a lease names its token in the same statement, and a stale token writes nothing.
+
+Where an engine can tell that a process has died, its store is `Vouching` too, and nobody waits for that time: `vouch`
+ties an owner to the life of its process, `gone` names those whose process has provably died. It says nothing of whoever
+is not vouched for, and nothing of a process that is frozen. Should it be wrong, tokens keep it safe: then a lease was
+taken over too soon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["LeaseRecord", "LeaseStore"]
+__all__ = ["LeaseRecord", "LeaseStore", "Vouch", "Vouching"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,16 @@ class LeaseRecord:
     owner: str
     token: int
     beat: int
+
+
+class Vouch(Protocol):
+    """That an owner's process lives, for as long as it does."""
+
+    async def stands(self) -> bool:
+        """Whether it still can be seen; where not, vouch anew before anything is done under a lease."""
+
+    async def release(self) -> None:
+        """Say nothing of the owner any more: its leases were given back, or run out."""
 
 
 class LeaseStore(Protocol):
@@ -45,3 +60,16 @@ class LeaseStore(Protocol):
 
     async def forget(self, names: Iterable[str]) -> None:
         """Delete leases (members that left)."""
+
+
+@runtime_checkable
+class Vouching(Protocol):
+    """What a lease store does beside, where its engine can tell that a process has died."""
+
+    async def vouch(self, owner: str) -> Vouch | None:
+        """Tie an owner to the life of this process, before it takes its first lease. None where that cannot be done
+        here: it runs out then. The same owner may be vouched for several times.
+        """
+
+    async def gone(self, owners: Collection[str]) -> set[str]:
+        """Those of the owners that were vouched for and whose process has died."""

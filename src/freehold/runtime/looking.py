@@ -33,6 +33,7 @@ async def look_at_readiness(running: RunningService, timeout_seconds: float) -> 
         said = broker if database else broker + await _kept(running, timeout_seconds)
         (notices if may_wait else problems)["broker"] = said
     problems |= {runner.name: trouble for runner in running.watched if (trouble := runner.trouble)}
+    notices |= {runner.name: notice for runner in running.watched if (notice := runner.notice)}
     return Readiness(ready=not problems, problems=problems, notices=notices)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from tests.conformance.engines import OnPostgres, OnSqlite
 
 from freehold.conformance.leases import LeaseStoreConformance
+from freehold.conformance.vouching import VouchingConformance
 
 
 class TestLeaseStoreOnSqlite(OnSqlite, LeaseStoreConformance):
@@ -10,4 +11,12 @@ class TestLeaseStoreOnSqlite(OnSqlite, LeaseStoreConformance):
 
 
 class TestLeaseStoreOnPostgres(OnPostgres, LeaseStoreConformance):
+    pass
+
+
+class TestVouchingOnSqlite(OnSqlite, VouchingConformance):
+    pass
+
+
+class TestVouchingOnPostgres(OnPostgres, VouchingConformance):
     pass

@@ -180,3 +180,120 @@ async def test_idling_costs_two_statements_a_round() -> None:
     await clock.move(2.0, steps=10)
     assert store.calls - before == 20
     await keeper.stop()
+
+
+class _Alive:
+    """That an owner lives, as its store sees it."""
+
+    def __init__(self, store: _VouchingStore, owner: str) -> None:
+        self._store = store
+        self._owner = owner
+        store.alive[owner] = True
+
+    async def stands(self) -> bool:
+        return self._store.alive.get(self._owner, False)
+
+    async def release(self) -> None:
+        self._store.alive.pop(self._owner, None)
+
+
+class _VouchingStore(_Store):
+    """Knows who lives; a test lets owners die."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[str, bool] = {}
+        self.asked: list[set[str]] = []
+
+    async def vouch(self, owner: str) -> _Alive | None:
+        return _Alive(self, owner)
+
+    async def gone(self, owners: Iterable[str]) -> set[str]:
+        self.asked.append(set(owners))
+        return {owner for owner in owners if self.alive.get(owner) is False}
+
+
+async def _killed(keeper: LeaseKeeper, store: _VouchingStore) -> None:
+    assert keeper._task is not None
+    keeper._task.cancel()
+    await asyncio.sleep(0)
+    store.alive[keeper.owner] = False
+
+
+async def test_the_leases_of_a_process_that_has_died_are_taken_at_once() -> None:
+    store, clock = _VouchingStore(), _Clock()
+    one, two = _keeper(store, clock, "one"), _keeper(store, clock, "two")
+    await one.start()
+    await clock.move(2.0)
+    before = dict(one.tokens)
+    await _killed(one, store)
+    await two.start()
+    await clock.move(0.0)
+    assert sorted(two.tokens) == NAMES
+    assert all(two.tokens[name] > token for name, token in before.items())
+    await two.stop()
+
+
+async def test_a_peer_takes_them_at_its_next_look_and_asks_for_the_silent_only() -> None:
+    store, clock = _VouchingStore(), _Clock()
+    one, two = _keeper(store, clock, "one"), _keeper(store, clock, "two")
+    await one.start()
+    await clock.move(1.0)
+    await two.start()
+    await clock.move(1.0, steps=8)
+    assert (len(one.tokens), len(two.tokens)) == (4, 4)
+    store.asked.clear()
+    await clock.move(1.0, steps=8)
+    assert store.asked == [], "who beats lives"
+    await _killed(one, store)
+    await clock.move(1.0, steps=3)
+    assert sorted(two.tokens) == NAMES
+    assert "outbox/member/one" in store.records, "others may not have seen it yet"
+    await clock.move(2.0, steps=40)
+    assert "outbox/member/one" not in store.records
+    await two.stop()
+    assert "two" not in store.alive
+
+
+async def test_a_process_that_is_frozen_keeps_its_leases_until_they_run_out_and_that_is_told() -> None:
+    store, clock = _VouchingStore(), _Clock()
+    one, two = _keeper(store, clock, "one"), _keeper(store, clock, "two")
+    await one.start()
+    await clock.move(2.0)
+    assert one._task is not None
+    one._task.cancel()
+    await two.start()
+    await clock.move(0.0)
+    await clock.move(2.0)
+    assert (dict(two.tokens), two.notice) == ({}, "")
+    await clock.move(1.0)
+    assert two.notice == "8 leases held by one, silent for 3 s: taken over in 3 s"
+    await clock.move(2.0, steps=2)
+    assert sorted(two.tokens) == NAMES
+    assert two.notice == ""
+    await two.stop()
+
+
+async def test_a_proof_that_was_lost_is_made_anew_before_anything_else() -> None:
+    store, clock = _VouchingStore(), _Clock()
+    one = _keeper(store, clock, "one")
+    await one.start()
+    await clock.move(2.0)
+    store.alive["one"] = False
+    await clock.move(2.0)
+    assert store.alive["one"] is True
+    assert sorted(one.tokens) == NAMES
+    await one.stop()
+
+
+async def test_leases_are_given_back_by_a_stop_although_the_last_round_failed() -> None:
+    store, clock = _VouchingStore(), _Clock()
+    one = _keeper(store, clock, "one")
+    await one.start()
+    await clock.move(2.0)
+    store.reachable = False
+    await clock.move(2.0)
+    store.reachable = True
+    await one.stop()
+    assert {record.owner for record in store.records.values()} == {""}
+    assert store.alive == {}

@@ -27,6 +27,7 @@ from freehold.database import Finding
 from freehold.errors import ConfigurationError, MessageRejected, Unavailable
 from freehold.ids import stable_hash
 from freehold.leases.member import GroupMember
+from freehold.leases.presence import PresenceFiles
 
 __all__ = ["EmbeddedBroker"]
 
@@ -51,6 +52,7 @@ class EmbeddedBroker:
         self._options = options
         self._clock = clock
         self._directory = wake_directory(file.path)
+        self._presence = PresenceFiles(file.path.resolve())
         self._rings = Rings()
         self._pruner = Pruner(file.keep_messages, options.retention_seconds, clock)
         self._members: list[GroupMember] = []
@@ -142,6 +144,7 @@ class EmbeddedBroker:
             write,
             self._rings,
             Bell(self._directory),
+            self._presence,
             subscription=subscription,
             partitions=self._partitions,
             scope=self._scope,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from freehold.errors import BrokerError, FreeholdError, Unavailable
+from freehold.errors import BrokerError, ConfigurationError, FreeholdError, Unavailable
 
 __all__ = ["FileOptions", "begin", "connect", "diagnose", "prepare"]
 
@@ -82,7 +82,8 @@ def connect(file: FileOptions, limit_seconds: float) -> sqlite3.Connection:
 def prepare(file: FileOptions, prefix: str, partitions: int, limit_seconds: float) -> int:
     """Make the file and its tables; return the number of partitions that this prefix was first used with.
 
-    Raises `Unavailable` where there is no directory for it, `sqlite3.Error`.
+    Raises `Unavailable` where there is no directory for it, `ConfigurationError` for a file that is none of ours,
+    `sqlite3.Error`.
     """
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)

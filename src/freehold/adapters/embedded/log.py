@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from freehold.adapters.embedded.lanes import ReadLane, WriteLane
 from freehold.adapters.embedded.wake import REGROUP, Bell
 from freehold.broker import Subscription
 from freehold.leases.log import Entry, GroupView, Member, Place, PlaceRecord
+from freehold.leases.presence import Presence, PresenceFiles
 
 __all__ = ["EmbeddedLog", "Rings", "owners_of", "places_of"]
 
@@ -67,6 +69,7 @@ class EmbeddedLog:
         write: WriteLane,
         rings: Rings,
         bell: Bell,
+        presence: PresenceFiles,
         *,
         subscription: Subscription,
         partitions: int,
@@ -76,6 +79,8 @@ class EmbeddedLog:
         self._write = write
         self._rings = rings
         self._bell = bell
+        self._presence = presence
+        self._present: Presence | None = None
         self._group = scope(subscription.group)
         self._topics = "\n".join(sorted(subscription.topics))
         self._latest = subscription.start == "latest"
@@ -107,6 +112,8 @@ class EmbeddedLog:
             )
             connection.execute(_BEAT_SQL, (self._group, member, self._topics))
 
+        if self._present is None:
+            self._present = await asyncio.to_thread(self._presence.hold, member)
         await self._write.run(work)
         if not self._member:
             self._member = member
@@ -140,7 +147,8 @@ class EmbeddedLog:
             ]
             rows = connection.execute("SELECT id, beat, topics FROM member WHERE group_name = ?", (self._group,))
             members = {name: Member(beat, frozenset(topics.split("\n"))) for name, beat, topics in rows}
-            return GroupView(records, members)
+            others = {*members, *(record.owner for record in records)} - {"", self._member}
+            return GroupView(records, members, frozenset(self._presence.gone(others)))
 
         return await self._read.run(work)
 
@@ -235,6 +243,8 @@ class EmbeddedLog:
     async def close(self) -> None:
         """Stop listening."""
         self._bell.close()
+        if self._present is not None:
+            await self._present.release()
 
 
 def owners_of(connection: sqlite3.Connection, touched: Iterable[tuple[str, int]]) -> set[str]:

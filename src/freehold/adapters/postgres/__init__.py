@@ -34,6 +34,7 @@ class PostgresAdapter:
         from freehold.adapters.postgres.database import PostgresDatabase
         from freehold.adapters.postgres.events import PostgresEventStore
         from freehold.adapters.postgres.inbox import PostgresInboxStore
+        from freehold.adapters.postgres.leases import PostgresLeaseStore
         from freehold.adapters.postgres.outbox import PostgresOutboxStore
         from freehold.adapters.postgres.saga import PostgresSagaStore
         from freehold.adapters.postgres.schedule import PostgresScheduleStore
@@ -42,7 +43,6 @@ class PostgresAdapter:
         from freehold.adapters.sql.checkpoints import SqlCheckpointStore
         from freehold.adapters.sql.deadletters import SqlDeadLetterStore
         from freehold.adapters.sql.idempotency import SqlIdempotencyStore
-        from freehold.adapters.sql.leases import SqlLeaseStore
         from freehold.adapters.sql.progress import SqlProgressStore
         from freehold.adapters.sql.reconciliations import SqlReconciliationStore
         from freehold.adapters.sql.replays import SqlReplayStore
@@ -59,7 +59,7 @@ class PostgresAdapter:
             dead_letters=SqlDeadLetterStore(database, dialect),
             schedule=PostgresScheduleStore(database, dialect, outbox),
             sagas=PostgresSagaStore(database, dialect),
-            leases=SqlLeaseStore(database, dialect),
+            leases=PostgresLeaseStore(database, dialect),
             idempotency=SqlIdempotencyStore(database, dialect),
             audit=SqlAuditStore(database, dialect),
             events=PostgresEventStore(database, dialect),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 import asyncpg
+from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from freehold.adapters.postgres.connection import (
@@ -21,6 +22,7 @@ from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose, diagnose
 from freehold.adapters.postgres.examine import examine
 from freehold.adapters.postgres.rights import examine_rights, grants
 from freehold.adapters.postgres.schema import QualifiedConnection, Schema, SchemaAsyncpg
+from freehold.adapters.postgres.sessions import ApartConnection
 from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.engine import EngineDatabase
@@ -49,6 +51,7 @@ SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname)
 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_namespace AS n ON n.oid = t.typnamespace
 WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped""",
 )
+_PROVING: Final = replace(FEATURES, proves_death=True)
 _VERSION_MIN: Final = 13
 _SERVER: Final = (
     "SELECT current_setting('server_version_num')::integer,"
@@ -64,7 +67,9 @@ _RECYCLE_SECONDS: Final = 1800
 
 
 class PostgresDatabase(EngineDatabase):
-    """One service's PostgreSQL database. Keeps nothing in a session: a transaction-pooling proxy may stand between."""
+    """One service's PostgreSQL database. A transaction-pooling proxy may stand between: nothing is kept in a session,
+    but for the proof that this process lives, and that only where the URL names no proxy.
+    """
 
     def __init__(
         self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
@@ -77,7 +82,25 @@ class PostgresDatabase(EngineDatabase):
     @property
     def features(self) -> DatabaseFeatures:
         """What PostgreSQL guarantees, with `synchronous_commit` and `fsync` on: `examine` looks at them."""
-        return FEATURES
+        return FEATURES if self.proxied else _PROVING
+
+    @property
+    def proxied(self) -> bool:
+        """Whether a proxy that pools transactions stands between: sessions belong to nobody then."""
+        return self._url.proxied
+
+    async def connect_apart(self) -> ApartConnection:
+        """Open a connection outside of the pool, for what belongs to a session. Raises what the driver raises."""
+        engine = create_async_engine(
+            self._url.url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=self._connect_arguments()
+        )
+        try:
+            connection = await engine.connect()
+            raw = await connection.get_raw_connection()
+        except BaseException:
+            await engine.dispose()
+            raise
+        return ApartConnection(engine, connection, cast("asyncpg.Connection[Any]", raw.driver_connection))
 
     def enlist(self, native: object) -> UnitOfWork:
         """Join a transaction of SQLAlchemy, asyncpg or psycopg."""

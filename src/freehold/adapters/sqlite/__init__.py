@@ -31,7 +31,6 @@ class SqliteAdapter:
         from freehold.adapters.sql.checkpoints import SqlCheckpointStore
         from freehold.adapters.sql.deadletters import SqlDeadLetterStore
         from freehold.adapters.sql.idempotency import SqlIdempotencyStore
-        from freehold.adapters.sql.leases import SqlLeaseStore
         from freehold.adapters.sql.progress import SqlProgressStore
         from freehold.adapters.sql.reconciliations import SqlReconciliationStore
         from freehold.adapters.sql.replays import SqlReplayStore
@@ -40,6 +39,7 @@ class SqliteAdapter:
         from freehold.adapters.sqlite.database import SqliteDatabase
         from freehold.adapters.sqlite.events import SqliteEventStore
         from freehold.adapters.sqlite.inbox import SqliteInboxStore
+        from freehold.adapters.sqlite.leases import SqliteLeaseStore
         from freehold.adapters.sqlite.outbox import SqliteOutboxStore
         from freehold.adapters.sqlite.saga import SqliteSagaStore
         from freehold.adapters.sqlite.views import SqliteViewStore
@@ -55,7 +55,7 @@ class SqliteAdapter:
             dead_letters=SqlDeadLetterStore(database, dialect),
             schedule=SqlScheduleStore(database, dialect, outbox),
             sagas=SqliteSagaStore(database, dialect),
-            leases=SqlLeaseStore(database, dialect),
+            leases=SqliteLeaseStore(database, dialect),
             idempotency=SqlIdempotencyStore(database, dialect),
             audit=SqlAuditStore(database, dialect),
             events=SqliteEventStore(database, dialect),

@@ -8,6 +8,7 @@ one process queue in order of arrival before they compete for SQLite's lock, who
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -46,6 +47,7 @@ FEATURES: Final = DatabaseFeatures(
     several_processes=True,
     byte_order_sql="COLLATE BINARY",
     apart="SQLite knows no schemas: give each service a file of its own",
+    proves_death=os.name == "posix",
 )
 _VERSION_MIN: Final = (3, 35, 0)
 _TABLES_OF_A_BROKER: Final = {"message", "progress", "member", "setting"}
@@ -66,6 +68,11 @@ class SqliteDatabase(EngineDatabase):
         )
         self._url, self._synchronous = _parse(url)
         self._writer: asyncio.Lock | None = None
+
+    @property
+    def file(self) -> Path:
+        """Where the database is."""
+        return Path(self._url.database or "").resolve()
 
     @property
     def features(self) -> DatabaseFeatures:

@@ -1,0 +1,162 @@
+"""A session that holds a lock for each owner of leases in this process. Imports the ports, the leases and the driver.
+
+The server lets go of a session's advisory locks when it ends: at once after the process was killed, for its socket is
+closed. A process that is frozen keeps its session. A session that was lost although the process lives proves the wrong
+thing for a moment, until it is made anew; tokens keep that safe. Not behind a proxy that pools transactions: sessions
+are shared out there, and nothing is proved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from freehold.ids import stable_hash
+
+__all__ = ["ApartConnection", "SessionLock", "SessionLocks", "lock_key"]
+
+_log = logging.getLogger("freehold.leases")
+_SECONDS: Final = 3.0
+_TRIES: Final = 20
+_PAUSE_SECONDS: Final = 0.02
+_LOOK_SECONDS: Final = 1.0
+# An idle session is what it is for; servers before 14 have no such setting.
+_STAY: Final = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
+
+
+@dataclass(frozen=True, slots=True)
+class ApartConnection:
+    """A connection outside of the pool, with the engine that it was made by."""
+
+    engine: AsyncEngine
+    connection: AsyncConnection
+    driver: asyncpg.Connection[Any]
+
+    async def close(self) -> None:
+        """Cut it off: the server lets go of its locks then. Never raises."""
+        with contextlib.suppress(Exception):
+            self.driver.terminate()
+            await self.connection.invalidate()
+            await self.connection.close()
+            await self.engine.dispose()
+
+
+def lock_key(owner: str) -> int:
+    """The advisory lock of an owner."""
+    return stable_hash(f"freehold.alive.{owner}")
+
+
+class SessionLock:
+    """One owner's lock, held until `release`, or until the session ends."""
+
+    def __init__(self, locks: SessionLocks, owner: str, driver: asyncpg.Connection[Any]) -> None:
+        self._locks = locks
+        self._owner = owner
+        self._driver = driver
+
+    async def stands(self) -> bool:
+        """Whether the session in which it was taken is still there: the server is asked."""
+        return await self._locks.stands(self._driver)
+
+    @property
+    def last(self) -> bool:
+        """Whether nobody else in this process vouches for the owner."""
+        return self._locks.count(self._owner) <= 1
+
+    async def release(self) -> None:
+        """Say nothing of the owner any more."""
+        await self._locks.release(self._owner, self._driver)
+
+
+class SessionLocks:
+    """The locks of this process, in one session that is opened with the first and closed with the last."""
+
+    def __init__(self, connect: Callable[[], Awaitable[ApartConnection]]) -> None:
+        self._connect = connect
+        self._turn = asyncio.Lock()
+        self._session: ApartConnection | None = None
+        self._held: dict[str, int] = {}
+        self._looked_at = 0.0
+
+    async def hold(self, owner: str) -> SessionLock | None:
+        """Take an owner's lock. None where there is no session to be had, or somebody else has the lock."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    driver = await self._driver()
+                    if self._held.get(owner) or await self._lock(driver, owner):
+                        self._held[owner] = self._held.get(owner, 0) + 1
+                        return SessionLock(self, owner, driver)
+            except Exception as error:  # noqa: BLE001 - it is done without: what cannot be proved runs out by itself
+                _log.info("no session that shows whether this process lives (%s)", type(error).__name__)
+                await self._drop()
+            if not self._held:
+                await self._drop()
+            return None
+
+    def count(self, owner: str) -> int:
+        """How often an owner is held here."""
+        return self._held.get(owner, 0)
+
+    async def stands(self, driver: asyncpg.Connection[Any]) -> bool:
+        """Whether this very session is still there."""
+        async with self._turn:
+            if self._session is None or self._session.driver is not driver:
+                return False
+            now = asyncio.get_running_loop().time()
+            if now - self._looked_at < _LOOK_SECONDS and not driver.is_closed():
+                return True
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    await driver.fetchval("SELECT 1")
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                _log.warning("the session that shows that this process lives was lost")
+                await self._drop()
+                return False
+            self._looked_at = now
+            return True
+
+    async def release(self, owner: str, driver: asyncpg.Connection[Any]) -> None:
+        """Let go of an owner's lock, where it was taken in this session."""
+        async with self._turn:
+            if self._session is None or self._session.driver is not driver:
+                return
+            self._held[owner] = self._held.get(owner, 1) - 1
+            if self._held[owner] > 0:
+                return
+            del self._held[owner]
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                async with asyncio.timeout(_SECONDS):
+                    await driver.fetchval("SELECT pg_advisory_unlock($1)", lock_key(owner))
+            if not self._held:
+                await self._drop()
+
+    async def _driver(self) -> asyncpg.Connection[Any]:
+        if self._session is not None and self._session.driver.is_closed():
+            await self._drop()
+        if self._session is None:
+            self._session = await self._connect()
+            await self._session.driver.fetch(_STAY)
+        return self._session.driver
+
+    @staticmethod
+    async def _lock(driver: asyncpg.Connection[Any], owner: str) -> bool:
+        """Whoever asks whether it is free holds it for a moment."""
+        for _ in range(_TRIES):
+            if await driver.fetchval("SELECT pg_try_advisory_lock($1)", lock_key(owner)):
+                return True
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return False
+
+    async def _drop(self) -> None:
+        session, self._session = self._session, None
+        self._held.clear()
+        if session is not None:
+            await session.close()

@@ -1,0 +1,87 @@
+"""The suite of the vouching port, for engines that tell when a process has died. Needs pytest and pytest-asyncio.
+
+Bind it with a `harness` fixture, see `freehold.conformance.harness`. That a process which was killed is gone, and one
+that is frozen is not, takes processes: it is tested beside.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from freehold.binding import Stores
+from freehold.conformance.harness import StoresHarness
+from freehold.leases.store import Vouch, Vouching
+
+__all__ = ["VouchingConformance"]
+
+
+def _vouching(harness: StoresHarness, stores: Stores) -> Vouching:
+    if not harness.features.proves_death:
+        pytest.skip("feature: proves_death")
+    assert isinstance(stores.leases, Vouching)
+    return stores.leases
+
+
+async def _vouched(vouching: Vouching, owner: str) -> Vouch:
+    vouch = await vouching.vouch(owner)
+    assert vouch is not None
+    return vouch
+
+
+class VouchingConformance:
+    """What every store of leases that is `Vouching` does."""
+
+    async def test_whoever_lives_is_not_gone(self, harness: StoresHarness) -> None:
+        """Whoever asks, and however often: also at the same time."""
+        mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
+        vouch = await _vouched(mine, "me")
+        for each in (mine, other, other):
+            assert await each.gone(["me"]) == set()
+        assert await vouch.stands()
+        await vouch.release()
+
+    async def test_nothing_is_said_of_whoever_was_not_vouched_for(self, harness: StoresHarness) -> None:
+        """An older version of the code, another machine: it may live."""
+        vouching = _vouching(harness, harness.first)
+        vouch = await _vouched(vouching, "me")
+        assert await vouching.gone(["stranger", "me", ""]) == set()
+        assert await vouching.gone([]) == set()
+        await vouch.release()
+
+    async def test_nothing_is_said_after_a_release(self, harness: StoresHarness) -> None:
+        """It gave back what it held; a second release does nothing."""
+        mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
+        vouch = await _vouched(mine, "me")
+        await vouch.release()
+        assert await other.gone(["me"]) == set()
+        assert not await vouch.stands()
+        await vouch.release()
+        again = await _vouched(mine, "me")
+        assert await again.stands()
+        await again.release()
+
+    async def test_an_owner_is_vouched_for_until_the_last_release(self, harness: StoresHarness) -> None:
+        """The keepers of several leases share an owner."""
+        mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
+        one, two = await _vouched(mine, "me"), await _vouched(mine, "me")
+        await one.release()
+        assert await two.stands()
+        assert await other.gone(["me"]) == set()
+        await two.release()
+
+    async def test_nobody_vouches_for_an_owner_of_somebody_else(self, harness: StoresHarness) -> None:
+        """As long as that one lives."""
+        mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
+        vouch = await _vouched(mine, "me")
+        assert await other.vouch("me") is None
+        assert await mine.gone(["me"]) == set()
+        await vouch.release()
+
+    async def test_many_owners_are_vouched_for_side_by_side(self, harness: StoresHarness) -> None:
+        """And asked for together."""
+        mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
+        names = [f"owner-{number}" for number in range(20)]
+        vouches = [await _vouched(mine if number % 2 else other, name) for number, name in enumerate(names)]
+        assert await mine.gone(names) == set()
+        for vouch in vouches:
+            await vouch.release()
