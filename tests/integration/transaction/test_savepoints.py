@@ -148,6 +148,23 @@ async def test_a_scheduled_message_that_was_cancelled_inside_comes_back(running:
     assert await _counted(running) == (0, 0, 1)
 
 
+async def test_a_session_in_a_savepoint_of_its_own_may_commit_it(running: RunningService) -> None:
+    """For code that calls `commit` and `rollback`: `join_transaction_mode="create_savepoint"`."""
+    async with running.transaction() as tx:
+        own = AsyncSession(connection(tx), join_transaction_mode="create_savepoint")
+        own.add(Order(order_id="kept"))
+        await own.flush()
+        tx.publish(Happened("kept"))
+        await own.commit()
+        own.add(Order(order_id="dropped"))
+        await own.flush()
+        tx.publish(Happened("dropped"))
+        await own.rollback()
+        await own.close()
+    assert await orders(running) == 1
+    assert await messages(running) == 1
+
+
 async def test_a_session_that_is_opened_inside_works_on(running: RunningService) -> None:
     async with running.transaction() as tx:
         with pytest.raises(_TakeBack):

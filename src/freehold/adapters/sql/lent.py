@@ -298,14 +298,12 @@ class UnitConnection(Connection):
         return cast("RootTransaction", self._transaction)
 
     def in_transaction(self) -> bool:
-        """Whether a savepoint is open. A session that joins asks this: told that there is a transaction, it would take
-        no notice of a commit; told that there is none, it asks for one, and is given one that refuses.
-        """
-        return self.in_nested_transaction() and not self._joining
+        """Whether the transaction is open; not to a session that joins: it would not end one that it found."""
+        return self.guard.life.is_open and not self._joining
 
     @contextmanager
     def joining(self) -> Iterator[None]:
-        """Have a session join the transaction, and not the savepoint that is open."""
+        """Have a session ask for a transaction: it is given the one that there is, which refuses to be ended."""
         self._joining = True
         try:
             yield

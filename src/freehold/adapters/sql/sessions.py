@@ -4,8 +4,9 @@ A session says nothing to its connection until it flushes, and makes a savepoint
 inside `begin_nested()`. Both are too late for a transaction that somebody else commits, and that messages are collected
 in. So Freehold listens to the beginning of every session's transaction in the process, and looks at those alone whose
 bind is a connection of a unit of work: what is pending in them is flushed before the commit, and their savepoints are
-made at once. A session that controls its transaction fully joins the unit of work itself, also inside a savepoint that
-the connection has made; others make a savepoint of their own there, as SQLAlchemy says.
+made at once. They join its transaction at once too, in a way in which a commit of theirs is refused: joining one that
+it finds, a session would take no notice of its own commit. A session that is to work in a savepoint of its own, by its
+`join_transaction_mode` or because the connection has one open, does so as SQLAlchemy says, and may commit that.
 """
 
 from __future__ import annotations
@@ -64,6 +65,11 @@ def _began(session: Session, transaction: SessionTransaction) -> None:
     bind.join(session)
     if transaction.nested:
         session.connection()
-    elif session.join_transaction_mode == "control_fully":
+    elif not _works_in_a_savepoint(session, bind):
         with bind.joining():
             session.connection()
+
+
+def _works_in_a_savepoint(session: Session, bind: UnitConnection) -> bool:
+    mode = session.join_transaction_mode
+    return mode == "create_savepoint" or (mode == "conditional_savepoint" and bind.in_nested_transaction())
