@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from freehold.errors import FreeholdError, OperationTimeout
+from freehold.projection.store import GenerationState
 from freehold.runtime import RunningService
 from freehold.runtime.projections import ProjectionActions
 from freehold.saga.store import SagaStatus
@@ -119,11 +120,16 @@ async def _sagas(running: RunningService) -> list[str]:
 
 
 async def _projections(running: RunningService) -> list[str]:
-    if all(each.inline for each in running.service.projections.values()):
+    followed = {name for name, each in running.service.projections.items() if not each.inline}
+    if not followed:
         return []
     look = await ProjectionActions(running.service, running.stores, running.post).look()
-    return [
+    lines = [
         f"projection {each.projection} is {each.lag_events} events behind"
         for each in look.generations
         if each.lag_events and each.paused is None
     ]
+    live = {each.projection for each in look.generations if each.state is GenerationState.LIVE}
+    if followed - live and await running.stores.events.head():
+        lines += [f"projection {name} has not begun" for name in sorted(followed - live)]
+    return lines

@@ -10,8 +10,21 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
-from freehold import Retry, Runtime, Saga, Service, Settings, Transaction, command, event, step
+from freehold import (
+    Projection,
+    ProjectionWrite,
+    Retry,
+    Runtime,
+    Saga,
+    Service,
+    Settings,
+    Transaction,
+    command,
+    event,
+    step,
+)
 from freehold.testing import ManualClock, NotSettled, recorded, settled, unsettled
 
 
@@ -163,3 +176,26 @@ async def test_a_service_that_cannot_be_asked_is_named() -> None:
         await runtime["bakery"].stop()
         with pytest.raises(NotSettled, match="bakery: cannot be asked"):
             await settled(runtime, timeout_seconds=0.5)
+
+
+async def test_a_read_model_is_waited_for(tmp_path: Path) -> None:
+    sales = sa.Table("sales", sa.MetaData(), sa.Column("order_id", sa.Text, primary_key=True))
+    projection, service = Projection("sales", version=1, tables=(sales,), categories={"order"}), Service("bakery")
+
+    @projection.on(Baked)
+    async def baked(happened: Baked, write: ProjectionWrite) -> None:
+        await write.connection.execute(write.table(sales).insert().values(order_id=happened.order))
+
+    service.projects(projection)
+    async with _running(service, database=f"sqlite:///{tmp_path}/{{}}.db") as runtime:
+        for number in range(30):
+            async with runtime["bakery"].transaction() as tx:
+                tx.append(f"order-{number}", Baked(str(number)))
+        await settled(runtime, timeout_seconds=60)
+        async with runtime["bakery"].transaction() as tx:
+            rows = (await tx.connection.execute(sa.select(sales))).all()
+        assert len(rows) == 30
+        await runtime["bakery"].pause("projections")
+        async with runtime["bakery"].transaction() as tx:
+            tx.append("order-30", Baked("30"))
+        assert await unsettled(runtime) == ["bakery: projection sales is 1 events behind"]
