@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 from tests.integration.shop.replay.sample import SAMPLE, write_many, write_sample
 from tests.integration.shop.replay.sampling import replay_sample
@@ -150,7 +151,7 @@ async def test_bad_input_is_told_and_ends_with_2(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("a,b\n1,2\n", encoding="utf-8")
     code, printed, complained = await _command(str(wrong), "--json", cwd=tmp_path)
-    assert (code, printed) == (2, "")
+    assert (code, json.loads(printed)["error"]["kind"]) == (2, "WrongHeader")
     assert "header" in complained
     code, printed, complained = await _command("nowhere.csv", cwd=tmp_path)
     assert (code, printed) == (2, "")
@@ -167,3 +168,35 @@ async def test_a_shop_is_started_for_the_purpose_and_cleared_away(tmp_path: Path
     assert summary["files"] == 1
     assert "r.csv" in complained
     assert list(tmp_path.glob(".freehold/replay-*")) == []
+
+
+async def test_ctrl_c_leaves_a_summary(tmp_path: Path) -> None:
+    """The file comes through a pipe; no verification is made of what is half done."""
+    file = write_many(tmp_path / "many.csv", MANY)
+    async with running_shop(state_directory=tmp_path / "shop", single_process=True) as shop:
+        with file.open("rb") as content:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "freehold_shop.cli.main", "replay", "-", "--rate", "2", "--json"),
+                *("--state", str(shop.state_directory)),
+                stdin=content,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=tmp_path,
+            )
+        async with asyncio.timeout(120):
+            while await _orders(shop) < 3:  # noqa: ASYNC110 - another process places them
+                await asyncio.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        printed, complained = await process.communicate()
+    summary = json.loads(printed)
+    assert process.returncode == 130, complained
+    assert 3 <= summary["orders_placed"] < MANY
+    assert (summary["verify"]["ok"], summary["verify"]["checks"]) == (False, [])
+    assert b"interrupted" in complained
+    assert b"Traceback" not in complained
+
+
+async def _orders(shop: Shop) -> int:
+    async with aiohttp.ClientSession() as session, session.get(f"{shop.gateway_url}/orders/summary") as response:
+        rows = await response.json() if response.status == 200 else []
+    return sum(row["number"] for row in rows)
