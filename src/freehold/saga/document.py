@@ -20,7 +20,15 @@ from freehold.saga.hooks import Hook, HookFailure
 from freehold.saga.instance import Awaiting, Instance, Phase, StepProgress, Unmerged
 from freehold.saga.store import SagaRecord, SagaStatus
 
-__all__ = ["DOCUMENT_FORMAT", "check_state", "read_hook_failure", "read_instance", "read_progress", "write_record"]
+__all__ = [
+    "DOCUMENT_FORMAT",
+    "NewerFormat",
+    "check_state",
+    "read_hook_failure",
+    "read_instance",
+    "read_progress",
+    "write_record",
+]
 
 DOCUMENT_FORMAT: Final = 2
 """Goes up when the layout changes; readers of the next format read this one too."""
@@ -28,6 +36,10 @@ _FORMAT_WITHOUT_HOOKS: Final = 1
 """What is still written of instances that need nothing newer, so that a release before can take them."""
 _ATTENTION_FROM: Final = 8
 """Failures from which format 1 asked for an operator."""
+
+
+class NewerFormat(CodecError):
+    """A later release wrote the document; a process that runs it is needed."""
 
 
 class _Step(msgspec.Struct, omit_defaults=True):
@@ -204,7 +216,7 @@ def _read(record: SagaRecord) -> _Document:
     except msgspec.MsgspecError as error:
         raise CodecError(f"the document of saga {record.id} cannot be read: {type(error).__name__}") from None
     if document.format not in {_FORMAT_WITHOUT_HOOKS, DOCUMENT_FORMAT}:
-        raise CodecError(
+        raise NewerFormat(
             f"the document of saga {record.id} has format {document.format}, and this release knows {DOCUMENT_FORMAT}",
             hint="run the release that wrote it, or a later one",
         )

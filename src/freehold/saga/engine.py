@@ -26,7 +26,7 @@ from freehold.inbox.outcome import HEADER_SAGA
 from freehold.messages import Envelope
 from freehold.messages.values import check_id
 from freehold.saga.definition import Saga, SagaDefinition
-from freehold.saga.document import check_state, read_hook_failure, read_instance, write_record
+from freehold.saga.document import NewerFormat, check_state, read_hook_failure, read_instance, write_record
 from freehold.saga.effects import Turned, carry_out, read_reply
 from freehold.saga.exchange import CallEnded, Decided, Decision, Input, Outcome, RunCall, RunLocal, Started, TimerDue
 from freehold.saga.hooks import calling
@@ -152,21 +152,31 @@ class SagaEngine:
     async def on_due_record(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
         """Take the timer of an instance that `claim_due` returned in this transaction.
 
-        Returns the calls that the caller has to carry out after the commit. An instance whose definition is unknown, or
-        does not fit it, is put off, and otherwise left alone. Raises what the code of the definition raises.
+        Returns the calls that the caller has to carry out after the commit. An instance whose definition is unknown is
+        put off and otherwise left alone; one that does not fit its definition needs attention until it does. Raises
+        what the code of the definition raises.
         """
         try:
             definition = self._definition(record.definition, record.definition_version)
             instance = read_instance(record, definition)
-        except (UnknownSaga, CodecError) as error:
+        except (UnknownSaga, NewerFormat) as error:
             _log.warning("saga %s is left alone: %s", record.id, error)
             await self.leave(tx, record)
             return ()
+        except CodecError as error:
+            _log.warning("saga %s cannot be read: %s", record.id, error)
+            await self.leave(tx, record, error)
+            return ()
         return await self._take_timer(tx, record, definition, instance)
 
-    async def leave(self, tx: Transaction, record: SagaRecord) -> None:
-        """Put an instance off, and otherwise leave it alone."""
-        await self.store.save(tx.unit, dataclasses.replace(record, due_seconds=_UNKNOWN_RECHECK_SECONDS), ())
+    async def leave(self, tx: Transaction, record: SagaRecord, error: CodecError | None = None) -> None:
+        """Put an instance off, and otherwise leave it alone; with `error`, why it cannot be read, for an operator."""
+        put_off = dataclasses.replace(record, due_seconds=_UNKNOWN_RECHECK_SECONDS)
+        entries: list[JournalEntry] = []
+        if error is not None and record.status is not SagaStatus.NEEDS_ATTENTION:
+            put_off = dataclasses.replace(put_off, status=SagaStatus.NEEDS_ATTENTION)
+            entries = [JournalEntry(self.clock.now(), "", SagaStatus.NEEDS_ATTENTION.value, detail=str(error))]
+        await self.store.save(tx.unit, put_off, entries)
 
     async def on_failure(
         self,

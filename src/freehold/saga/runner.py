@@ -107,11 +107,11 @@ class SagaRunner(Runner):
                         calls.extend(await self._engine.on_due_record(tx, taken))
                     taken = None
         except Exception as error:  # noqa: BLE001 - one bad instance must not hold up the others
-            if taken is not None:
-                await self._put_off(taken.id, error, taken.version)
-                return 1
             _log.info("a batch of due sagas failed (%s), taking them one by one", type(error).__name__)
-            return await self._take_singly()
+            if taken is None:
+                return await self._take_singly()
+            await self._put_off(taken.id, error, taken.version)
+            return 1 + await self._take_singly()
         self._begin(calls)
         return len(records)
 

@@ -12,7 +12,7 @@ from typing import Final
 from freehold.errors import CodecError
 from freehold.saga.document import read_hook_failure, read_progress
 from freehold.saga.instance import Awaiting
-from freehold.saga.store import TERMINAL_STATUSES, JournalEntry, SagaRecord
+from freehold.saga.store import TERMINAL_STATUSES, JournalEntry, SagaRecord, SagaStatus
 
 __all__ = ["problem", "sequence", "timeline"]
 
@@ -36,7 +36,9 @@ def problem(record: SagaRecord) -> str:
         again = f", tried again in {record.due_seconds:.0f} s" if record.due_seconds is not None else ""
         return f"{failing} ({failed}{again})"
     waiting = [name for name, progress in steps.items() if progress.awaiting is Awaiting.PERSON]
-    return f"an operator decides about {', '.join(waiting)}" if waiting else ""
+    if waiting:
+        return f"an operator decides about {', '.join(waiting)}"
+    return "its last entry tells" if record.status is SagaStatus.NEEDS_ATTENTION else ""
 
 
 def timeline(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:

@@ -603,3 +603,22 @@ async def test_a_document_of_the_format_before_is_read(at: Bench) -> None:
     await at.rounds()
     assert (await at.record(saga_id)).status is SagaStatus.RUNNING
     assert (await at.words(saga_id))[-1] == "reserve:failed"
+
+
+async def test_an_instance_that_does_not_fit_its_definition_needs_attention_until_it_does(at: Bench) -> None:
+    saga_id = await at.start(Commanding, ORDER)
+    definition = Commanding.definition()
+    fewer = replace(definition, steps=definition.steps[:-1])
+    at.engine._definitions["orders.commanding", 1] = fewer
+    for _ in range(4):
+        at.clock.advance(31)
+        await at.rounds()
+    record, journal = await at.record(saga_id), await at.stores.sagas.journal(saga_id)
+    assert record.status is SagaStatus.NEEDS_ATTENTION
+    assert [entry.what for entry in journal].count("needs-attention") == 1
+    assert "begun with other steps" in journal[-1].detail
+    assert "problem: its last entry tells" in timeline(record, journal)
+    at.engine._definitions["orders.commanding", 1] = definition
+    at.clock.advance(31)
+    await at.rounds()
+    assert (await at.record(saga_id)).status is SagaStatus.RUNNING

@@ -42,11 +42,8 @@ def test_the_line_is_the_last_one_of_a_persons_own() -> None:
 
 
 def test_an_error_of_freehold_keeps_its_text_and_gets_the_place() -> None:
-    error = _caught(wrapped)
-    assert (
-        describe(error)
-        == f"the other service is away, at tests/unit/foundation/test_origin.py:{_line('raise Unavailable')}"
-    )
+    place = f"tests/unit/foundation/test_origin.py:{_line('raise Unavailable')}"
+    assert describe(_caught(wrapped)) == f"the other service is away, at {place}"
     assert describe(CodecError("a body", hint="mend it")) == "a body (mend it)"
 
 
