@@ -65,6 +65,7 @@ class _Document(msgspec.Struct, omit_defaults=True):
     unsettled: bool = False
     unmerged: tuple[Unmerged, ...] = ()
     untold: bool = False
+    begun: int = 0
     hookless: bool = False
     hook_failure: HookFailure | None = None
 
@@ -72,7 +73,7 @@ class _Document(msgspec.Struct, omit_defaults=True):
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 _decoder = msgspec.json.Decoder(_Document)
 _FIELDS: Final = _Step.__struct_fields__
-_NEWER: Final = ("unsettled", "unmerged", "untold", "hookless", "hook_failure")
+_NEWER: Final = ("unsettled", "unmerged", "untold", "begun", "hookless", "hook_failure")
 
 
 def write_record(instance: Instance, version: int, now: datetime, state_type: type[Any] | None = None) -> SagaRecord:
@@ -179,6 +180,7 @@ def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:
         unsettled=document.unsettled,
         unmerged=document.unmerged,
         untold=document.untold,
+        begun=document.begun,
         hookless=document.hookless,
         hook_failure=_hook_failure(document),
     )

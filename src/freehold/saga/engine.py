@@ -29,9 +29,9 @@ from freehold.saga.definition import Saga, SagaDefinition
 from freehold.saga.document import NewerFormat, check_state, read_hook_failure, read_instance, write_record
 from freehold.saga.effects import Turned, carry_out, read_reply
 from freehold.saga.exchange import CallEnded, Decided, Decision, Input, Outcome, RunCall, RunLocal, Started, TimerDue
-from freehold.saga.hooks import calling
+from freehold.saga.hooks import ProcessEnded, calling
 from freehold.saga.instance import Instance
-from freehold.saga.machine import advance, begin, hold_up
+from freehold.saga.machine import advance, begin, hold_up, set_out
 from freehold.saga.machine import record as record_input
 from freehold.saga.session import Session
 from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
@@ -42,6 +42,8 @@ __all__ = ["PendingCall", "SagaEngine", "UnknownSaga"]
 
 _log = logging.getLogger("freehold.saga")
 _ATTENTION = "freehold saga list --status needs-attention"
+_BEGUN_MAX = 3
+"""Tries of hooks of which nothing was heard again, after which an operator is asked for."""
 _UNKNOWN_RECHECK_SECONDS = 30.0
 """An instance whose definition is not declared here is left alone for so long, for a process that has it."""
 
@@ -141,20 +143,34 @@ class SagaEngine:
         record = await self._session(tx).load(saga_id)
         self._record(tx, record, ended, lost=ended.error if ended.outcome is Outcome.DONE else None)
 
+    async def set_out(self, tx: Transaction, record: SagaRecord, visible_seconds: float) -> bool:
+        """Count a try of an instance's hooks before it begins, with `go_on` in the next transaction; false where
+        somebody else has. Raises `ProcessEnded` where nothing was heard of the tries before.
+        """
+        instance = read_instance(record, self._definition(record.definition, record.definition_version))
+        if not instance.doubtful or record.due_seconds is None or record.due_seconds > 0:
+            return False
+        if instance.begun >= _BEGUN_MAX:
+            raise ProcessEnded(f"tried {instance.begun} times without an end", hint="its hooks seem to end the process")
+        now = self._saga_time(record, instance)
+        self._save(tx, record, Turned(set_out(instance, now, visible_seconds), now, [], []))
+        return True
+
     async def go_on(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
         """Begin what follows from what is on record, where nobody else has; like `on_due_record`."""
         definition = self._definition(record.definition, record.definition_version)
         instance = read_instance(record, definition)
-        if not instance.unsettled or instance.hook_failure is not None:
+        if instance.ended or not instance.begun:
             return ()
         return await self._take_timer(tx, record, definition, instance)
 
-    async def on_due_record(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
+    async def on_due_record(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall] | None:
         """Take the timer of an instance that `claim_due` returned in this transaction.
 
         Returns the calls that the caller has to carry out after the commit. An instance whose definition is unknown is
-        put off and otherwise left alone; one that does not fit its definition needs attention until it does. Raises
-        what the code of the definition raises.
+        put off and otherwise left alone; one that does not fit its definition needs attention until it does. None, and
+        nothing is done, where its hooks may have ended a process: they are tried alone, see `set_out`. Raises what the
+        code of the definition raises.
         """
         try:
             definition = self._definition(record.definition, record.definition_version)
@@ -167,6 +183,8 @@ class SagaEngine:
             _log.warning("saga %s cannot be read: %s", record.id, error)
             await self.leave(tx, record, error)
             return ()
+        if instance.doubtful:
+            return None
         return await self._take_timer(tx, record, definition, instance)
 
     async def leave(self, tx: Transaction, record: SagaRecord, error: CodecError | None = None) -> None:

@@ -19,7 +19,18 @@ from freehold.errors import FreeholdError
 from freehold.origin import chain, origin
 from freehold.policy import Retry
 
-__all__ = ["RETRY_HOOK", "Hook", "HookAt", "HookFailure", "HookTimeout", "ReplyLost", "calling", "described", "hook_at"]
+__all__ = [
+    "RETRY_HOOK",
+    "Hook",
+    "HookAt",
+    "HookFailure",
+    "HookTimeout",
+    "ProcessEnded",
+    "ReplyLost",
+    "calling",
+    "described",
+    "hook_at",
+]
 
 RETRY_HOOK: Final = Retry(attempts=8, delay_seconds=0.5, delay_seconds_max=60.0)
 """How often a hook that fails is tried before an operator is asked for: for about a minute."""
@@ -28,6 +39,10 @@ _MARK: Final = "__freehold_hook__"
 
 class HookTimeout(FreeholdError):
     """A hook did not end within its time limit; it was cancelled and its transaction rolled back."""
+
+
+class ProcessEnded(FreeholdError):
+    """Each time that hooks of an instance were tried, nothing was heard of it again: they seem to end the process."""
 
 
 class ReplyLost(FreeholdError):
@@ -70,7 +85,7 @@ class HookFailure:
 
     error     the class of what it raised; `place` is the file and line in the person's own code.
     failures  how often, outages not counted; `outages` counts those since the last bug.
-    until     when it is tried again.
+    until     when it is tried again; None: not before an operator says so.
     attention the policy is exhausted: an operator is asked for.
     """
 
@@ -80,7 +95,7 @@ class HookFailure:
     place: str
     failures: int
     since: datetime
-    until: datetime
+    until: datetime | None
     outages: int = 0
     attention: bool = False
 

@@ -108,6 +108,7 @@ class Instance:
 
     unsettled     an outcome is on record, and what follows from it has not begun; `unmerged` are its replies.
     untold        the state has not been told yet why the saga goes back.
+    begun         how often somebody set out to do what follows, and was not heard of since.
     hookless      an operator said that it ends without its last hook.
     hook_failure  a hook fails: nothing but answers and decisions is taken until it is tried again.
     """
@@ -126,8 +127,14 @@ class Instance:
     unsettled: bool = False
     unmerged: tuple[Unmerged, ...] = ()
     untold: bool = False
+    begun: int = 0
     hookless: bool = False
     hook_failure: HookFailure | None = None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its hooks may be what ended a process: they are tried alone, and counted before."""
+        return self.begun > 0 or self.hook_failure is not None
 
     @property
     def ended(self) -> bool:

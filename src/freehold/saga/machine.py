@@ -34,11 +34,13 @@ The protocol, and why nothing is lost, doubled or left half done
    the definition's policy (`hook_retry`), then an operator is asked for, and it is tried on ever less often, so that
    deploying the mended code is enough. An outage in a hook does not count. Until it succeeds the instance's time stands
    still: neither a step's time limit nor the saga's deadline passes because of it. Answers are put on record meanwhile,
-   and taken up in order.
+   and taken up in order. Hooks that may have ended a process (`Instance.doubtful`) are tried alone, and counted before;
+   those of which nothing is heard again and again wait for an operator.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 from uuid import UUID
@@ -54,7 +56,7 @@ from freehold.saga.steps import Direction, StepDefinition
 from freehold.saga.store import SagaStatus
 from freehold.saga.working import Advance, WorkingCopy
 
-__all__ = ["advance", "begin", "hold_up", "record"]
+__all__ = ["advance", "begin", "hold_up", "record", "set_out"]
 
 
 def begin(definition: SagaDefinition, state: Any, saga_id: UUID, correlation_id: UUID, now: datetime) -> Instance:
@@ -101,7 +103,14 @@ def record(definition: SagaDefinition, instance: Instance, arrived: Input, now: 
         if not whole.effects:
             return whole
     turn.unsettled = not turn.ended
+    turn.begun = max(turn.begun, 1 if failing is None else 0)
     return turn.result()
+
+
+def set_out(instance: Instance, now: datetime, visible_seconds: float) -> Instance:
+    """Count a try of hooks that may end the process before it begins; without an end it comes due again later."""
+    until = now + timedelta(seconds=visible_seconds)
+    return replace(instance, begun=instance.begun + 1, due=until)
 
 
 def hold_up(
@@ -122,8 +131,6 @@ class _Turn(WorkingCopy):
 
     def take(self, arrived: Input) -> None:
         """Apply the input to the step it is about; no code of the definition is run."""
-        if isinstance(arrived, TimerDue):
-            self.now = max(self.now, self.instance.due or self.now)
         if isinstance(arrived, TimerDue | Decided):
             self.resume(noted=isinstance(arrived, TimerDue))
         match arrived:
@@ -237,6 +244,8 @@ class _Turn(WorkingCopy):
     # -- timers
 
     def _take_timer(self) -> None:
+        if not self.instance.doubtful:  # else `due` may be later than what is due
+            self.now = max(self.now, self.instance.due or self.now)
         if self._deadline_passed():
             self.go_back("deadline-passed")
         for step in self.definition.steps:

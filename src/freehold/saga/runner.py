@@ -26,7 +26,7 @@ from freehold.lifecycle import Runner, contained
 from freehold.policy import Retry, RetryAfter
 from freehold.saga.engine import PendingCall, SagaEngine
 from freehold.saga.exchange import CallEnded, Outcome
-from freehold.saga.hooks import Hook, HookTimeout, calling
+from freehold.saga.hooks import Hook, HookTimeout, ProcessEnded, calling
 from freehold.saga.steps import CallContext, Direction
 from freehold.saga.store import SagaRecord
 from freehold.transaction import Post
@@ -98,13 +98,16 @@ class SagaRunner(Runner):
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
             return 1
         calls: list[PendingCall] = []
+        doubtful: list[UUID] = []
         taken: SagaRecord | None = None
         try:
             async with self._post.transaction() as tx:
                 records = await self._engine.store.claim_due(tx.unit, room)
                 async with self._limited():
                     for taken in records:
-                        calls.extend(await self._engine.on_due_record(tx, taken))
+                        found = await self._engine.on_due_record(tx, taken)
+                        doubtful += [taken.id] if found is None else []
+                        calls.extend(found or ())
                     taken = None
         except Exception as error:  # noqa: BLE001 - one bad instance must not hold up the others
             _log.info("a batch of due sagas failed (%s), taking them one by one", type(error).__name__)
@@ -113,6 +116,8 @@ class SagaRunner(Runner):
             await self._put_off(taken.id, error, taken.version)
             return 1 + await self._take_singly()
         self._begin(calls)
+        for saga_id in doubtful:
+            await self._try_alone(saga_id)
         return len(records)
 
     async def _take_singly(self) -> int:
@@ -120,7 +125,7 @@ class SagaRunner(Runner):
         taken = 0
         for _ in range(self._batch):
             claimed: SagaRecord | None = None
-            calls: Sequence[PendingCall] = ()
+            calls: Sequence[PendingCall] | None = ()
             try:
                 async with self._post.transaction() as tx:
                     for claimed in await self._engine.store.claim_due(tx.unit, 1):
@@ -128,7 +133,9 @@ class SagaRunner(Runner):
                             calls = await self._engine.on_due_record(tx, claimed)
                 if claimed is None:
                     break
-                self._begin(calls)
+                self._begin(calls or ())
+                if calls is None:
+                    await self._try_alone(claimed.id)
             except Exception as error:
                 if claimed is None:
                     raise
@@ -200,6 +207,22 @@ class SagaRunner(Runner):
                 await self.clock.sleep(decision.delay_seconds)
             else:
                 return True
+
+    async def _try_alone(self, saga_id: UUID) -> None:
+        """Try hooks that may end the process, while no other hooks are: the count tells which instance it was."""
+        version = 0
+        try:
+            async with self._post.transaction() as tx:
+                record = await self._engine.store.load(tx.unit, saga_id)
+                version = record.version
+                mine = await self._engine.set_out(tx, record, self._hook_timeout_seconds * 2)
+        except NotFound:
+            return
+        except ProcessEnded as error:
+            await self._put_off(saga_id, error, version)
+        else:
+            if mine:
+                await self._go_on(saga_id)
 
     async def _go_on(self, saga_id: UUID) -> None:
         """Begin what follows from an outcome that is on record; if that fails, the outcome stays."""

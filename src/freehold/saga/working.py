@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 from freehold.policy import Retry, RetryAfter
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import Effect, RunCall, RunHook, RunLocal, SendCommand
-from freehold.saga.hooks import Hook, HookFailure, ReplyLost, calling, described, hook_at
+from freehold.saga.hooks import Hook, HookFailure, ProcessEnded, ReplyLost, calling, described, hook_at
 from freehold.saga.instance import Awaiting, Instance, Phase, request_key
 from freehold.saga.merging import merge_reply
 from freehold.saga.steps import Direction, StepDefinition, StepKind
@@ -56,6 +56,7 @@ class WorkingCopy:
         self.unsettled = instance.unsettled
         self.unmerged = instance.unmerged
         self.untold = instance.untold
+        self.begun = instance.begun
         self.hookless = instance.hookless
         self.held: HookFailure | None = instance.hook_failure
         self.failing: HookFailure | None = instance.hook_failure
@@ -77,6 +78,7 @@ class WorkingCopy:
             unsettled=self.unsettled,
             unmerged=self.unmerged,
             untold=self.untold,
+            begun=0 if self.ended else self.begun,
             hookless=self.hookless and not self.ended,
             hook_failure=self.failing,
         )
@@ -115,7 +117,7 @@ class WorkingCopy:
 
     def hold_up(self, error: BaseException, *, outage: bool) -> None:
         """Put down that a hook failed, and when it is tried again. Outages are counted apart, and call nobody."""
-        before = self.failing
+        before, self.begun = self.failing, 0
         if outage:
             self._put_off(before, error)
             return
@@ -124,15 +126,14 @@ class WorkingCopy:
             name, place = before.error, before.place
         failures = 1 + (before.failures if before is not None else 0)
         decision = self.definition.hook_retry.decide(failures, error)
-        attention = not isinstance(decision, RetryAfter) or at.hook is Hook.REPLY
+        attention = not isinstance(decision, RetryAfter) or isinstance(error, ProcessEnded) or at.hook is Hook.REPLY
         attention = attention or (before is not None and before.attention)
         since = before.since if before is not None else self.now
         seconds = _probe_seconds(self.now - since)
         if isinstance(decision, RetryAfter) and not attention:
             seconds = decision.delay_seconds
-        self.failing = HookFailure(
-            at.step, at.hook, name, place, failures, since, self.later(seconds), attention=attention
-        )
+        until = None if isinstance(error, ProcessEnded) else self.later(seconds)
+        self.failing = HookFailure(at.step, at.hook, name, place, failures, since, until, attention=attention)
         told = before is not None and before.attention and str(before) == str(self.failing)
         if not told:
             self.note(at.step, "hook-failed", failures, str(self.failing))
@@ -154,7 +155,7 @@ class WorkingCopy:
 
         Here, and in what the effects run, is all the code of the definition. What it raises leaves with its hook named.
         """
-        self.unsettled = False
+        self.unsettled, self.begun = False, 0
         self._merge()
         self._tell()
         for name in self._repeated:

@@ -170,7 +170,7 @@ class SagaRun:
         if failing is None or self._choose("mended", ["retry", "wait"]) == "retry":
             self._take(Decided(Decision.RETRY))
             return
-        self._now = max(self._now, failing.until)
+        self._now = max(self._now, failing.until or self._now)
         self._take(TimerDue())
 
     def _deliver(self, held: _Held, fate: Fate | None = None) -> None:

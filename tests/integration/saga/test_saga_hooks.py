@@ -207,7 +207,7 @@ async def test_a_process_that_dies_behind_the_record_loses_nothing(at: Bench, mo
     assert at.sent("notifications.send")
 
 
-async def _never(_saga_id: Any) -> None:
+async def _never(*_: Any) -> None:
     """Stands for a process that is gone."""
 
 
@@ -622,3 +622,53 @@ async def test_an_instance_that_does_not_fit_its_definition_needs_attention_unti
     at.clock.advance(31)
     await at.rounds()
     assert (await at.record(saga_id)).status is SagaStatus.RUNNING
+
+
+async def test_hooks_that_end_the_process_are_counted_before_and_wait_for_an_operator(
+    at: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saga_id = await at.start(Charging, ORDER)
+    with monkeypatch.context() as dying:
+        dying.setattr(SagaRunner, "_go_on", _never)  # the process is gone there, each time
+        for _ in range(10):
+            await at.rounds()
+            at.clock.advance(61)
+    record, failure = await at.record(saga_id), await at.hook_failure(saga_id)
+    assert failure is not None
+    assert (failure.error, failure.until, record.due_seconds) == ("ProcessEnded", None, None)
+    assert record.status is SagaStatus.NEEDS_ATTENTION
+    assert (len(shop.charges), shop.refunds, shop.ran.get("merge")) == (1, [], None)
+    await at.pass_seconds(4000, step=400)
+    assert shop.ran.get("merge") is None  # what costs a process each time is not tried by itself
+    async with at.post.transaction() as tx:
+        await at.engine.retry(tx, saga_id, reason="mended")
+    await at.consume(at.sent("notifications.send")[0])
+    assert (await at.record(saga_id)).status is SagaStatus.COMPLETED
+
+
+async def test_a_hook_that_may_end_the_process_is_tried_alone(at: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [await at.start(Charging, replace(ORDER, order_id=f"order-{number}")) for number in range(3)]
+    tried: list[Any] = []
+    real = SagaRunner._go_on
+
+    async def dies_at_the_second(self: SagaRunner, saga_id: Any) -> None:
+        tried.append(saga_id)
+        if saga_id != ids[1]:
+            await real(self, saga_id)
+
+    monkeypatch.setattr(SagaRunner, "_go_on", _never)
+    await _first_round(at)
+    monkeypatch.setattr(SagaRunner, "_go_on", dies_at_the_second)
+    for _ in range(6):
+        await at.rounds()
+        at.clock.advance(61)
+    statuses = [(await at.hook_failure(each)) is None for each in ids]
+    assert statuses == [True, False, True]
+    assert len(at.sent("notifications.send")) == 2
+
+
+async def _first_round(at: Bench) -> None:
+    """The outcomes of the calls are on record, and nobody goes on."""
+    runner = at.runner()
+    await runner.take_due()
+    await runner.finish_calls()
