@@ -6,11 +6,14 @@ commit: the later one is done again, and decides on what the first one left.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from freehold.aggregate.repository import Repository
+from freehold.errors import InvalidValue
 from freehold.transaction import Transaction
+from freehold_shop import rules
 from freehold_shop.moments import now_ms
 from freehold_shop.money import Money
 from freehold_shop.orders.contracts import (
@@ -26,6 +29,8 @@ from freehold_shop.orders.life import ORDER
 from freehold_shop.orders.order import Cancel, Order, Place, Reach, Stage
 
 __all__ = ["BOOK", "NewOrder", "cancel", "place", "reach"]
+
+_may_be_called = re.compile(rules.NEW_ORDER_ID).match
 
 BOOK: Final[Repository[Order | None]] = Repository(
     ORDER, publish=(OrderPlaced, OrderConfirmed, OrderCancelled, OrderReturned)
@@ -53,8 +58,10 @@ class NewOrder:
 async def place(tx: Transaction, order: NewOrder) -> bool:
     """Take an order and publish it. False: it was taken before, and nothing was done.
 
-    Raises `OrderExists` where the id belongs to an order with other content.
+    Raises `InvalidValue` for an id that no order may have, `OrderExists` where it belongs to one with other content.
     """
+    if _may_be_called(order.order_id) is None:
+        raise InvalidValue("order_id", "is none that an order may have", hint="letters, digits, - and _; not `summary`")
     placed_at_ms = order.placed_at_ms if order.placed_at_ms is not None else now_ms()
     wanted = Place(order.order_id, order.customer_id, order.checkout, order.total, order.lines, placed_at_ms)
     return bool((await BOOK.execute(tx, order.order_id, wanted)).events)

@@ -4,8 +4,11 @@ import httpx
 import pytest
 from tests.integration.shop.services.conftest import Opener
 
+from freehold.errors import InvalidValue
 from freehold.runtime import RunningService
 from freehold_shop.assembly import create_app
+from freehold_shop.orders.contracts import CheckoutMode, OrderLine
+from freehold_shop.orders.placing import NewOrder, place
 
 LINES = [{"sku": "A", "quantity": 1, "price_pence": 5}]
 
@@ -24,6 +27,15 @@ async def test_an_order_may_not_be_called_so(opened: Opener, name: str) -> None:
         answer = await client.post("/orders", json=body)
         assert (answer.status_code, answer.json()["errors"][0]["at"]) == (422, ["body", "order_id"])
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("name", [".", "..", "summary", "a/b", "", "x" * 65])
+async def test_nor_may_one_that_is_placed_from_python(opened: Opener, name: str) -> None:
+    order = NewOrder(name, "c1", CheckoutMode.SAGA, "GBP", (OrderLine("A", 1, 5),))
+    async with opened("orders") as running:
+        with pytest.raises(InvalidValue, match="order_id"):
+            async with running.transaction() as tx:
+                await place(tx, order)
 
 
 @pytest.mark.parametrize("name", [".", ".."])
