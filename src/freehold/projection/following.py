@@ -164,8 +164,14 @@ class ProjectionsRunner(Runner):
         if left != self.left_to_others:
             _log.info("%s: left to other versions of the code: %s", self.name, ", ".join(left) or "nothing")
         self.left_to_others = left
-        self.problems = {name: why for name, why in self.problems.items() if name in self._failed}
+        self._forget_problems()
         self._looked_at = self.clock.monotonic()
+
+    def _forget_problems(self) -> None:
+        """Those of projections that could be started this time."""
+        for name in self._projections.keys() - self._failed:
+            self.no_trouble_at(f"projection '{name}'")
+        self.problems = {name: why for name, why in self.problems.items() if name in self._failed}
 
     async def _begun(self, projection: Projection, generations: Sequence[Generation]) -> Sequence[Generation]:
         """The generations of a projection, the first one made where there is none."""
@@ -182,7 +188,7 @@ class ProjectionsRunner(Runner):
         try:
             return await work
         except Exception as error:  # noqa: BLE001 - whatever a sink raises; it is told, and tried again
-            self.last_error = error
+            self.trouble_at(f"projection '{name}'", error)
             self._failed.add(name)
             told, why = self.problems.get(name), describe(error)
             self.problems = {**self.problems, name: why}

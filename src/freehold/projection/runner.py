@@ -105,6 +105,11 @@ class GenerationRunner(Runner):
         """As `retired`: the loop ends by itself."""
         return self.retired
 
+    @property
+    def notice(self) -> str:
+        """That it was paused: by a person, or by itself where too many streams are parked."""
+        return "paused" if self._at.paused else ""
+
     async def run(self) -> None:
         """Apply events until stopped or retired."""
         self._at.seen.clear()

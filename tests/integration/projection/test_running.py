@@ -18,7 +18,7 @@ from tests.integration.projection.models import (
     until,
 )
 
-from freehold import RunningService
+from freehold import RunningService, lifecycle
 from freehold.errors import ConcurrencyConflict
 from freehold.projection.beginning import begin_first
 from freehold.projection.declaration import Projection, ProjectionWrite
@@ -232,8 +232,12 @@ async def test_what_cannot_start_is_told_all_the_time(url: str, monkeypatch: pyt
     model.service.projects(_blocked())
     async with RunningService(model.service, settings_for(url), roles=()) as running, running.transaction() as tx:
         await tx.sql.execute("CREATE TABLE in_the_way (account text)")
+    monkeypatch.setattr(lifecycle, "FAILING_SECONDS_MAX", 0.0)
     async with RunningService(model.service, settings_for(url)) as running:
         await until(lambda: _blocked_is_told(running))
+        problems = (await running.readiness()).problems
+        assert problems.keys() == {"projections bank"}
+        assert problems["projections bank"].startswith("projection 'blocked' fails since")
         checkpoints, told = running.stores.checkpoints, list[list[str]]()
         generations = checkpoints.generations
 
