@@ -18,6 +18,7 @@ from tests.integration.cli.ledger import balance, book, is_up_to_date, ledger, m
 from tests.unit.cli.typing_in import Typed, typist
 
 from freehold import RunningService, Settings
+from freehold.binding import open_stores
 
 pytestmark = pytest.mark.timeout(240)
 WHY = ("--reason", "why not")
@@ -40,10 +41,18 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def typed(file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
     monkeypatch.setenv("FREEHOLD_SETTINGS", str(file))
     monkeypatch.delenv("FREEHOLD_APP", raising=False)
-    typed = typist(capsys)
-    assert typed("db", "upgrade").code == 0
-    yield typed
+    asyncio.run(_migrate(file))
+    yield typist(capsys)
     mended.clear()
+
+
+async def _migrate(file: Path) -> None:
+    """Apply the migrations alone: what run time needs of projections is not made ahead, as `db upgrade` would."""
+    settings = Settings.load("ledger", environ={}, file=file)
+    stores = open_stores(settings.database, migrations=ledger.migrations)
+    await stores.database.open()
+    await stores.database.upgrade("ledger")
+    await stores.database.close()
 
 
 def running(file: Path, work: Callable[[RunningService], Awaitable[Any]], *, up_to_date: bool = True) -> Any:
