@@ -77,8 +77,7 @@ def enlisted_session(session: AsyncSession, sql: SqlConnection) -> ForeignUnit:
     """Join a session: its transaction is the root that it has now, or begins next."""
     sync = session.sync_session
     unit = foreign(session, sql, _still(sync.get_transaction))
-    if sync not in _lives:
-        _listen_to_session(sync)
+    _listen_to_sessions()
     _lives.setdefault(sync, []).append(unit.life)
     return unit
 
@@ -113,11 +112,14 @@ _lives: WeakKeyDictionary[Any, list[Life]] = WeakKeyDictionary()
 """What has joined a session or connection in its present transaction; emptied by its end."""
 
 
-def _listen_to_session(session: Session) -> None:
-    event.listen(session, "before_commit", _before_session_commits)
-    event.listen(session, "after_transaction_create", _savepoint_begins)
-    event.listen(session, "after_rollback", _rolls_back)
-    event.listen(session, "after_transaction_end", _transaction_ends)
+def _listen_to_sessions() -> None:
+    """Once for the process: to listen to each session costs more than the question whether it was joined."""
+    if event.contains(Session, "before_commit", _before_session_commits):
+        return
+    event.listen(Session, "before_commit", _before_session_commits)
+    event.listen(Session, "after_transaction_create", _savepoint_begins)
+    event.listen(Session, "after_rollback", _rolls_back)
+    event.listen(Session, "after_transaction_end", _transaction_ends)
 
 
 def _before_session_commits(session: Session) -> None:
