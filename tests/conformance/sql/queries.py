@@ -20,6 +20,7 @@ from freehold.eventstore.store import Append, EventFilter, NewEvent
 from freehold.http.store import StoredAnswer
 from freehold.ids import new_id
 from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.leases.store import Vouching
 from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.outbox.store import lease_name
 from freehold.projection.replays import NewReplay, ReplayError, ReplayState
@@ -186,6 +187,11 @@ async def leases(seeded: Seeded) -> None:
     await store.renew("me", {name: taken.token})
     await store.give_back("me", {name: taken.token})
     await store.forget([name])
+    assert isinstance(store, Vouching)
+    vouched = await store.vouch(name)
+    assert name not in await store.gone([name, "nobody"])
+    if vouched is not None:
+        await vouched.release()
 
 
 @query
