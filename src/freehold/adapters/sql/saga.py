@@ -130,6 +130,13 @@ FROM {source}"""
         elif not given and wanted.status is None:
             statuses = []
         statement = newest(self._select, "created_at DESC, id DESC", "$2", conditions, statuses)
+        if wanted.key is not None:
+            # All of them, then in order: an index by time would be gone through to its end for the few of a key.
+            found = f"{self._select} WHERE {' AND '.join(conditions)}"
+            statement = (
+                f"SELECT * FROM (WITH found AS MATERIALIZED ({found}) SELECT * FROM found) AS s"
+                " ORDER BY created_at DESC, id DESC LIMIT $2"
+            )
         async with self._database.direct() as sql:
             rows = await sql.fetch(statement, (self._dialect.now(), wanted.limit, *given.values()))
         return [self._record(row) for row in rows]
