@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isfinite
 from typing import Final
 
 from freehold.errors import DeclarationError
@@ -112,7 +113,8 @@ class BreakerPolicy:
     def __post_init__(self) -> None:
         """Raise `DeclarationError` for numbers that cannot be meant."""
         spans = (self.window_seconds, self.open_seconds, self.probe_seconds, self.slow_seconds)
-        if min(spans) <= 0 or self.calls_min < 1 or not 0 < self.failure_ratio <= 1:
+        possible = all(isfinite(each) and each > 0 for each in spans)
+        if not possible or self.calls_min < 1 or not 0 < self.failure_ratio <= 1:
             raise DeclarationError(
                 "a breaker's numbers cannot be meant",
                 hint="seconds are greater than 0, calls_min is at least 1, failure_ratio is above 0 and at most 1",

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
@@ -56,7 +57,9 @@ class CachePolicy:
     def __post_init__(self) -> None:
         """Raise `DeclarationError` for numbers that cannot be meant."""
         times = (self.revalidate_seconds, self.error_seconds, self.negative_ttl_seconds, self.retry_seconds)
-        if self.ttl_seconds <= 0 or self.load_seconds <= 0 or min(times) < 0 or self.size_max < 1:
+        limits = (self.ttl_seconds, self.load_seconds)
+        possible = all(isfinite(each) and each >= 0 for each in times)
+        if not possible or not all(isfinite(each) and each > 0 for each in limits) or self.size_max < 1:
             raise DeclarationError("a cache's numbers cannot be meant", hint="seconds and sizes are greater than 0")
 
 

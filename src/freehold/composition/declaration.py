@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import Any, Final, Generic, TypeVar
 
 from freehold.composition.sources import Source
@@ -79,8 +80,10 @@ class Composition(Generic[G]):
 
     def __init__(self, name: str, *, budget_seconds: float) -> None:
         self.name = _checked(name)
-        if budget_seconds <= 0:
-            raise DeclarationError(f"the composition '{name}' has no time", hint="budget_seconds is greater than 0")
+        if not (isfinite(budget_seconds) and budget_seconds > 0):
+            raise DeclarationError(
+                f"the composition '{name}' has no time", hint="budget_seconds is a finite number greater than 0"
+            )
         self.budget_seconds = budget_seconds
         self._parts: dict[str, Part[Any]] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Final, Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
@@ -37,7 +38,7 @@ class Loader(Generic[K, V]):
         remember: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        if size_max < 1 or window_seconds < 0:
+        if size_max < 1 or not (isfinite(window_seconds) and window_seconds >= 0):
             raise DeclarationError("a loader takes one key at least, and cannot wait backwards")
         self._load = load
         self._size_max = size_max

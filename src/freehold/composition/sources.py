@@ -10,6 +10,7 @@ import string
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import isfinite
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from urllib.parse import quote
 
@@ -229,8 +230,8 @@ async def _load_nothing(_keys: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _check_limit(limit_seconds: float) -> None:
-    if limit_seconds <= 0:
-        raise DeclarationError("a call needs some time", hint="limit_seconds is greater than 0")
+    if not (isfinite(limit_seconds) and limit_seconds > 0):
+        raise DeclarationError("a call needs some time", hint="limit_seconds is a finite number greater than 0")
 
 
 def _list_of(row: type[V]) -> type[list[V]]:
