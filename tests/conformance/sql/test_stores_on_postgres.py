@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from freehold.adapters.sql.connection import Row, SqlConnection, SqlUnit
 from freehold.audit.store import AuditEntry
@@ -187,10 +187,10 @@ async def test_every_driver_writes_the_same(stores: Stores, postgres_url: str, d
             async with await psycopg.AsyncConnection.connect(postgres_url) as own:
                 record = await write_everything(stores, stores.database.enlist(own))
         case "sqlalchemy":
-            async with stores.database.begin() as unit:
-                assert isinstance(unit.native, AsyncConnection)
-                async with AsyncSession(bind=unit.native) as session, session.begin():
-                    record = await write_everything(stores, stores.database.enlist(session))
+            engine = create_async_engine(postgres_url.replace("postgresql:", "postgresql+asyncpg:"))
+            async with AsyncSession(engine) as session, session.begin():
+                record = await write_everything(stores, stores.database.enlist(session))
+            await engine.dispose()
         case _:
             async with stores.database.begin() as unit:
                 record = await write_everything(stores, unit)

@@ -90,14 +90,14 @@ class Cases:
 
     async def test_it_has_a_time_limit_of_its_own(self, stores: Stores) -> None:
         with pytest.raises(OperationTimeout):
-            await stores.views.refresh(replace(SALES, query=SLOW, timeout_seconds=0.05))
+            await stores.views.refresh(replace(SALES, query=ENDLESS, timeout_seconds=0.05))
         (state,) = await stores.views.states()
         assert state.error.startswith("OperationTimeout: ")
         # Business transactions on the same connections have their own limit again.
         for _ in range(3):
             with pytest.raises(OperationTimeout):
                 async with stores.database.begin() as unit:
-                    await unit.sql.fetch(f"WITH slow AS ({SLOW}) SELECT * FROM slow")  # type: ignore[attr-defined] # both engines have it
+                    await unit.sql.fetch(f"WITH slow AS ({ENDLESS}) SELECT * FROM slow")  # type: ignore[attr-defined] # both engines have it
 
     async def test_dropped_means_gone(self, stores: Stores) -> None:
         await stores.views.refresh(SALES)
@@ -245,6 +245,8 @@ SLOW = """\
 WITH RECURSIVE n(day) AS (SELECT 1 UNION ALL SELECT day + 1 FROM n WHERE day < 1500000)
 SELECT day FROM n WHERE day % 500000 = 0"""
 """Takes about a second on both engines."""
+ENDLESS = SLOW.replace("1500000", "150000000")
+"""Takes longer than any time limit, on every machine."""
 
 
 async def write(stores: Stores, statement: str) -> None:

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -174,7 +176,7 @@ async def test_ctrl_c_leaves_a_summary(tmp_path: Path) -> None:
     """The file comes through a pipe; no verification is made of what is half done."""
     file = write_many(tmp_path / "many.csv", MANY)
     async with running_shop(state_directory=tmp_path / "shop", single_process=True) as shop:
-        with file.open("rb") as content:
+        with file.open("rb") as content, _listening_to_ctrl_c():
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "freehold_shop.cli.main", "replay", "-", "--rate", "2", "--json"),
                 *("--state", str(shop.state_directory)),
@@ -194,6 +196,16 @@ async def test_ctrl_c_leaves_a_summary(tmp_path: Path) -> None:
     assert (summary["verify"]["ok"], summary["verify"]["checks"]) == (False, [])
     assert b"interrupted" in complained
     assert b"Traceback" not in complained
+
+
+@contextmanager
+def _listening_to_ctrl_c() -> Iterator[None]:
+    """Have children listen to SIGINT: what a shell runs in the background ignores it, and so would they."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _orders(shop: Shop) -> int:
