@@ -150,7 +150,7 @@ class TransactionConformance:
                 except TransactionEnded:
                     return
                 accepted += 1
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # the other task's turn
 
         for _ in range(10):
             before, tasks = accepted, list[asyncio.Task[None]]()
@@ -158,7 +158,7 @@ class TransactionConformance:
                 async with post_of(harness).transaction() as tx:
                     tasks.append(asyncio.create_task(chatter(tx)))
                     for _ in range(3):
-                        await asyncio.sleep(0)
+                        await asyncio.sleep(0)  # its turn
             except TransactionMisused:
                 accepted = before
             await asyncio.gather(*tasks)

@@ -31,8 +31,8 @@ from freehold.reconcile.side import Source
 from freehold.runtime.checks import check_lanes, check_versions, check_windows
 from freehold.runtime.freshness import FreshnessGate
 from freehold.runtime.health import Health, Readiness
+from freehold.runtime.health_checks import look_at_health, look_at_readiness
 from freehold.runtime.link import BrokerLink
-from freehold.runtime.looking import look_at_health, look_at_readiness
 from freehold.runtime.loops import BROKER_ROLES, ROLES, Loops
 from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
 from freehold.runtime.sagas import wire_sagas

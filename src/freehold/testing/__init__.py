@@ -6,6 +6,6 @@ from __future__ import annotations
 
 from freehold.testing.clock import ManualClock
 from freehold.testing.recording import Recording, recorded
-from freehold.testing.settling import NotSettled, settled, unsettled
+from freehold.testing.settlement import NotSettled, settled, unsettled
 
 __all__ = ["ManualClock", "NotSettled", "Recording", "recorded", "settled", "unsettled"]

@@ -61,7 +61,7 @@ async def serving(app: object) -> AsyncIterator[str]:
         async with asyncio.timeout(30):
             while not server.started:
                 assert not task.done(), "the application did not start"
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # uvicorn tells nobody
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:

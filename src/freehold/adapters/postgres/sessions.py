@@ -152,6 +152,7 @@ class SessionLocks:
         for _ in range(_TRIES):
             if await driver.fetchval("SELECT pg_try_advisory_lock($1)", lock_key(owner)):
                 return True
+            # Not the waiting form of the lock: it would also wait for another session that holds it for its life.
             await asyncio.sleep(_PAUSE_SECONDS)
         return False
 

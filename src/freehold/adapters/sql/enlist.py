@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 
 from freehold.adapters.sql.connection import Row
 from freehold.adapters.sql.foreign import ForeignUnit, enlisted_connection, enlisted_session
-from freehold.adapters.sql.lent import UnitHandle
+from freehold.adapters.sql.unit_connection import UnitHandle
 from freehold.errors import ConfigurationError, FreeholdError
 
 __all__ = ["AlchemyConnection", "Diagnose", "enlist_alchemy", "question_marks"]

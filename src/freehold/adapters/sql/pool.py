@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from freehold.adapters.sql.connection import SqlConnection
 from freehold.adapters.sql.driver import DriverProxy
 from freehold.adapters.sql.guard import Guard, GuardedSql
-from freehold.adapters.sql.lent import UnitHandle, lend
 from freehold.adapters.sql.sessions import JoinedSessions, listen
+from freehold.adapters.sql.unit_connection import UnitHandle, lend
 from freehold.life import Life
 
 __all__ = ["OwnUnit", "Pooled", "PooledConnection", "uninterrupted"]

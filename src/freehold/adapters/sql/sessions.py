@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import greenlet_spawn
 
-from freehold.adapters.sql.lent import UnitConnection
+from freehold.adapters.sql.unit_connection import UnitConnection
 
 __all__ = ["JoinedSessions", "listen"]
 

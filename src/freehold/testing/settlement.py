@@ -49,6 +49,7 @@ async def settled(
                 empty = 0 if found else empty + 1
                 if found and clock is not None:
                     clock.advance(_STEP_SECONDS)
+                # Looked at again, not woken: much of the work is other processes', or the broker's.
                 await asyncio.sleep(_BETWEEN_SECONDS)
     except TimeoutError as error:
         raise NotSettled(
