@@ -10,7 +10,7 @@ WORKERS := 3
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
 ARGS :=
 
-.PHONY: help setup shop test test-growth servers lint bench docs requirements clean
+.PHONY: help setup shop test test-growth heal heal-all servers lint bench docs requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -20,11 +20,17 @@ setup: .venv/.stamp-dev ## make .venv with everything for running, testing and l
 shop: .venv/.stamp-base ## set everything up and run the reference shop
 	.venv/bin/shop run $(ARGS)
 
-test: .venv/.stamp-servers ## set everything up, servers included, and run the tests
+test: .venv/.stamp-servers .venv/.stamp-docs ## set everything up, servers included, and run the tests
 	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 test-growth: .venv/.stamp-servers ## run the tests beside a hundred thousand rows, which `make test` leaves out
 	$(PYTHON) -m pytest -m growth $(ARGS)
+
+heal: .venv/.stamp-servers ## break the shop in every way it can be, on both profiles, and see it heal
+	$(PYTHON) -m tests.heal $(ARGS)
+
+heal-all: .venv/.stamp-servers ## the same with faults that last a minute, under more load
+	$(PYTHON) -m tests.heal --hold 60 --rate 10 $(ARGS)
 
 servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are
 	@exec $(PYTHON) -m freehold_shop.servers .freehold/servers

@@ -16,12 +16,16 @@ import msgspec
 from benchmarks.figures import Figure
 
 from freehold.aggregate import Decider, Repository, SnapshotPolicy
+from freehold.aggregate.store import SNAPSHOTS
 from freehold.binding import open_stores
 from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.eventstore.store import EVENTS
 from freehold.messages import event, registry
-from freehold.transaction import Post, Transaction
+from freehold.outbox.store import OUTBOX
+from freehold.schedule.store import SCHEDULE
+from freehold.transaction import Post, Transaction, Transactions
 
-EVENTS = 10_000
+EVENT_COUNT = 10_000
 RUNS = 15
 _BODIES = "SELECT type, schema_version, data FROM freehold_event WHERE stream = $1 ORDER BY version"
 
@@ -86,10 +90,10 @@ async def figures(url: str) -> AsyncIterator[Figure]:
         clock = SystemClock()
         hlc = HybridLogicalClock(clock)
         post = Post(
-            "bench", stores.database, stores.outbox, stores.schedule, clock, hlc, stores.events, stores.snapshots
+            "bench", stores.database, stores[OUTBOX], stores[SCHEDULE], clock, hlc, stores[EVENTS], stores[SNAPSHOTS]
         )
-        found = await _measure(post, EVENTS, RUNS)
-        what = f"loading an aggregate of {EVENTS:,} events"
+        found = await _measure(Transactions(post), EVENT_COUNT, RUNS)
+        what = f"loading an aggregate of {EVENT_COUNT:,} events"
         yield Figure(what, found["load"], "ms", found["floor"])
         yield Figure("  fetching alone", found["fetch"], "ms")
         yield Figure("  with a snapshot", found["load with snapshot"], "ms")
@@ -97,11 +101,11 @@ async def figures(url: str) -> AsyncIterator[Figure]:
         await stores.database.close()
 
 
-async def _measure(post: Post, events: int, runs: int) -> dict[str, float]:
+async def _measure(transactions: Transactions, events: int, runs: int) -> dict[str, float]:
     basket, kept = uuid4(), uuid4()
     for _ in range(events // 1000):
-        await PLAIN.handle(post, basket, 1000)
-        await KEEPING.handle(post, kept, 1000)
+        await PLAIN.handle(transactions, basket, 1000)
+        await KEEPING.handle(transactions, kept, 1000)
 
     async def floor(tx: Transaction) -> None:
         rows = await tx.sql.fetch(_BODIES, (PLAIN.stream(basket),))
@@ -124,16 +128,18 @@ async def _measure(post: Post, events: int, runs: int) -> dict[str, float]:
     async def load_kept(tx: Transaction) -> None:
         await KEEPING.load(tx, kept)
 
-    return await _medians(post, {"fetch": fetch, "floor": floor, "load": load, "load with snapshot": load_kept}, runs)
+    return await _medians(
+        transactions, {"fetch": fetch, "floor": floor, "load": load, "load with snapshot": load_kept}, runs
+    )
 
 
 async def _medians(
-    post: Post, works: dict[str, Callable[[Transaction], Awaitable[None]]], runs: int
+    transactions: Transactions, works: dict[str, Callable[[Transaction], Awaitable[None]]], runs: int
 ) -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(runs):
         for name, work in works.items():
-            async with post.transaction() as tx:
+            async with transactions.begin() as tx:
                 begun = time.perf_counter()
                 await work(tx)
                 taken[name].append((time.perf_counter() - begun) * 1000)

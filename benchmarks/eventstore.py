@@ -18,10 +18,11 @@ from typing import Any
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
-from freehold.eventstore.store import Append, Expectation, NewEvent
+from freehold.eventstore.store import EVENTS, Append, Expectation, NewEvent
 from freehold.ids import new_id
+from freehold.ports import Stores
 
 __all__ = ["figures"]
 
@@ -67,7 +68,7 @@ async def _rate(writers: int, seconds: float, once: Once) -> float:
 def _save(stores: Stores, events: int) -> Once:
     async def once() -> None:
         stream = f"bench-{new_id()}"
-        await stores.events.append_alone([Append(stream, _events(events), Expectation.NO_STREAM)])
+        await stores[EVENTS].append_alone([Append(stream, _events(events), Expectation.NO_STREAM)])
 
     return once
 
@@ -143,11 +144,11 @@ async def _saving(stores: Stores, saved: Callable[[int], Once], seconds: float) 
 async def _reading(stores: Stores, read: Callable[[str], Awaitable[object]]) -> Figure:
     stream = f"bench-{new_id()}"
     for _ in range(STREAM_EVENTS // 1000):
-        await stores.events.append_alone([Append(stream, _events(1000))])
+        await stores[EVENTS].append_alone([Append(stream, _events(1000))])
     ours, floors = [], []
     for _ in range(5):
         begun = time.perf_counter()
-        assert len(await stores.events.read_stream(stream, limit=STREAM_EVENTS)) == STREAM_EVENTS
+        assert len(await stores[EVENTS].read_stream(stream, limit=STREAM_EVENTS)) == STREAM_EVENTS
         between = time.perf_counter()
         await read(stream)
         ours.append(between - begun)

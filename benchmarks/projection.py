@@ -27,14 +27,15 @@ from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
 from freehold import RunningService, Service, Settings, event
-from freehold.eventstore.store import Append, EventFilter, NewEvent
+from freehold.eventstore.store import EVENTS, Append, EventFilter, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
 from freehold.projection.declaration import Applied, Projection, ProjectionWrite
+from freehold.projection.store import CHECKPOINTS
 
 __all__ = ["figures"]
 
-EVENTS = 20_000
+EVENT_COUNT = 20_000
 BATCH = 500
 TURNS = 3
 _ACCOUNTS = 1000
@@ -138,8 +139,8 @@ async def _by_hand(running: RunningService, dialect: str, name: str) -> float:
         await tx.sql.execute(f"CREATE TABLE {name} (account text PRIMARY KEY, balance bigint NOT NULL)")
         await tx.sql.execute(f"CREATE TABLE {name}_position AS SELECT CAST(0 AS bigint) AS position")
     wanted, after, count, begun = EventFilter(types=frozenset({"bench.deposited"})), 0, 0, time.monotonic()
-    while count < EVENTS:
-        page = await running.stores.events.read_all(after, limit=BATCH, wanted=wanted)
+    while count < EVENT_COUNT:
+        page = await running.stores[EVENTS].read_all(after, limit=BATCH, wanted=wanted)
         sums = _summed([decode(each.event.data) for each in page.events])
         async with running.stores.database.begin() as unit:
             sql: Any = unit
@@ -178,23 +179,23 @@ async def _projected(settings: Settings, projection: Projection, seconds_max: fl
     begun, before = 0.0, 0
     async with RunningService(service, settings, roles=("projections",)) as running:
         while True:
-            found = await running.stores.checkpoints.checkpoints(projection.name)
+            found = await running.stores[CHECKPOINTS].checkpoints(projection.name)
             handled = sum(each.handled for each in found)
             if handled and not before:
                 begun, before = time.monotonic(), handled
-            elif before and (handled >= EVENTS or time.monotonic() - begun > seconds_max):
+            elif before and (handled >= EVENT_COUNT or time.monotonic() - begun > seconds_max):
                 return (handled - before) / (time.monotonic() - begun)
             await asyncio.sleep(0.01)
 
 
 async def _fill(running: RunningService) -> None:
-    for first in range(0, EVENTS, BATCH):
+    for first in range(0, EVENT_COUNT, BATCH):
         appends = [
             Append(f"account-{number % _ACCOUNTS}", [NewEvent(new_id(), "bench.deposited", 1, data, new_id(), 1)])
             for number in range(first, first + BATCH)
             if (data := encode_body(Deposited(f"a{number % _ACCOUNTS}", number)))
         ]
-        await running.stores.events.append_alone(appends)
+        await running.stores[EVENTS].append_alone(appends)
 
 
 async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:

@@ -1,7 +1,8 @@
 """Freehold: your services own their data; Freehold keeps it right between them.
 
-What a service needs is here; ports, stores and adapters are in the packages of their own names, HTTP in
-`freehold.http`. A name is imported when it is first used, so that a program that needs one does not wait for all.
+What a service needs is here; the stores and values of a pattern are exported by its package, such as `freehold.saga`;
+HTTP by `freehold.http`. Modules inside the packages are internal. A name is imported when it is first used, so that a
+program that needs one does not wait for all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
         applies,
         decides,
     )
+    from freehold.clock import Clock, SystemClock, stamp_time
+    from freehold.database import SqlConnection
     from freehold.errors import (
         BrokerError,
         CodecError,
@@ -35,15 +38,18 @@ if TYPE_CHECKING:
         NotFound,
         OperationTimeout,
         PermissionDenied,
+        TransactionEnded,
+        TransactionMisused,
         Unavailable,
         UnknownMessage,
     )
+    from freehold.ids import derive_id, new_id
     from freehold.inbox.outcome import Rejected
     from freehold.messages import Envelope, Upcast, command, event, upcaster
     from freehold.migrations import Migration
     from freehold.policy import Retry
-    from freehold.projection.declaration import KeyLookup, Positioned, Projection, ProjectionWrite, Sink
-    from freehold.projection.views import MaterializedView
+    from freehold.projection.declaration import Applied, KeyLookup, Positioned, Projection, ProjectionWrite, Sink
+    from freehold.projection.view_store import MaterializedView
     from freehold.reconcile import Dataset
     from freehold.runtime import Inbox, Outbox, RunningService, Runtime, run
     from freehold.saga import CallContext, Saga, call, local, step
@@ -53,8 +59,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregate",
+    "Applied",
     "BrokerError",
     "CallContext",
+    "Clock",
     "CodecError",
     "ConcurrencyConflict",
     "ConfigurationError",
@@ -90,7 +98,11 @@ __all__ = [
     "Settings",
     "Sink",
     "SnapshotPolicy",
+    "SqlConnection",
+    "SystemClock",
     "Transaction",
+    "TransactionEnded",
+    "TransactionMisused",
     "Unavailable",
     "UnknownMessage",
     "Upcast",
@@ -100,9 +112,12 @@ __all__ = [
     "call",
     "command",
     "decides",
+    "derive_id",
     "event",
     "local",
+    "new_id",
     "run",
+    "stamp_time",
     "step",
     "upcaster",
 ]
@@ -118,6 +133,9 @@ _HOMES: Final = {
         "applies",
         "decides",
     ),
+    "freehold.clock": ("Clock", "SystemClock", "stamp_time"),
+    "freehold.database": ("SqlConnection",),
+    "freehold.ids": ("derive_id", "new_id"),
     "freehold.errors": (
         "BrokerError",
         "CodecError",
@@ -134,6 +152,8 @@ _HOMES: Final = {
         "NotFound",
         "OperationTimeout",
         "PermissionDenied",
+        "TransactionEnded",
+        "TransactionMisused",
         "Unavailable",
         "UnknownMessage",
     ),
@@ -142,8 +162,8 @@ _HOMES: Final = {
     "freehold.messages": ("Envelope", "Upcast", "command", "event", "upcaster"),
     "freehold.migrations": ("Migration",),
     "freehold.policy": ("Retry",),
-    "freehold.projection.declaration": ("KeyLookup", "Positioned", "Projection", "ProjectionWrite", "Sink"),
-    "freehold.projection.views": ("MaterializedView",),
+    "freehold.projection.declaration": ("Applied", "KeyLookup", "Positioned", "Projection", "ProjectionWrite", "Sink"),
+    "freehold.projection.view_store": ("MaterializedView",),
     "freehold.runtime": ("Inbox", "Outbox", "RunningService", "Runtime", "run"),
     "freehold.saga": ("CallContext", "Saga", "call", "local", "step"),
     "freehold.service": ("Service",),

@@ -7,67 +7,44 @@ This is the only place that loads adapters. Each entry point in the group `freeh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from freehold.aggregate.store import SnapshotStore
-from freehold.audit.store import AuditStore
-from freehold.broker import Broker, BrokerOptions
+from freehold.broker import Broker, BrokerOptions, BrokerRights
 from freehold.clock import Clock
-from freehold.consistency.store import ProgressStore
-from freehold.database import Database, DatabaseOptions
-from freehold.deadletters.store import DeadLetterStore
+from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError, MissingDriver
-from freehold.eventstore.store import EventStore
 from freehold.fields import options_of
-from freehold.http.store import IdempotencyStore
-from freehold.inbox.store import InboxStore
-from freehold.leases.store import LeaseStore
 from freehold.migrations import Migration
-from freehold.outbox.store import OutboxStore
-from freehold.projection.replays import ReplayStore
-from freehold.projection.store import CheckpointStore
-from freehold.projection.views import ViewStore
-from freehold.reconcile.store import ReconciliationStore
-from freehold.saga.store import SagaStore
-from freehold.schedule.store import ScheduleStore
+from freehold.ports import Port, Provision, Stores
 
-__all__ = ["BrokerAdapter", "DatabaseAdapter", "Stores", "open_broker", "open_stores"]
+__all__ = [
+    "AccountsAdapter",
+    "BrokerAdapter",
+    "DatabaseAdapter",
+    "broker_accounts",
+    "database_engines",
+    "open_broker",
+    "open_stores",
+]
 
 _GROUP = "freehold.adapters"
 _EXTRAS = {"postgresql": "postgres", "nats": "nats"}
 _ALIASES = {"postgres": "postgresql"}
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """A service's database with the store of each pattern on it."""
-
-    database: Database
-    outbox: OutboxStore
-    inbox: InboxStore
-    dead_letters: DeadLetterStore
-    schedule: ScheduleStore
-    sagas: SagaStore
-    leases: LeaseStore
-    idempotency: IdempotencyStore
-    audit: AuditStore
-    events: EventStore
-    snapshots: SnapshotStore
-    checkpoints: CheckpointStore
-    replays: ReplayStore
-    views: ViewStore
-    progress: ProgressStore
-    reconciliations: ReconciliationStore
-
-
 @runtime_checkable
 class DatabaseAdapter(Protocol):
-    """An adapter of a database engine. `database_schemes` are URL schemes up to the first `+`."""
+    """An adapter of a database engine. `engine` is its name for people, `database_schemes` are URL schemes up to the
+    first `+`.
+    """
 
+    engine: str
     database_schemes: Sequence[str]
+
+    def provisions(self) -> Sequence[Provision[Any]]:
+        """The ports that the engine has, without a driver."""
 
     def stores(
         self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
@@ -85,6 +62,25 @@ class BrokerAdapter(Protocol):
 
     def broker(self, url: str, options: BrokerOptions, clock: Clock | None = None) -> Broker:
         """Make the broker without connecting. Raises `ConfigurationError`, `MissingDriver`."""
+
+
+@runtime_checkable
+class AccountsAdapter(Protocol):
+    """An adapter of a broker whose server gives rights to accounts."""
+
+    broker_schemes: Sequence[str]
+
+    def accounts(self, rights: Sequence[BrokerRights], options: BrokerOptions, passwords: Mapping[str, str]) -> str:
+        """Return configuration for the server. Raises `ConfigurationError`."""
+
+
+def database_engines() -> Mapping[str, Sequence[Port[Any]]]:
+    """The ports of each engine of databases whose adapter is installed, by the engine's name. Needs no driver."""
+    found = {}
+    for adapter in _adapters(""):
+        if isinstance(adapter, DatabaseAdapter):
+            found[adapter.engine] = [provision.port for provision in adapter.provisions()]
+    return dict(sorted(found.items(), key=lambda each: each[0].lower()))
 
 
 def open_stores(
@@ -118,6 +114,19 @@ def open_broker(
         if isinstance(adapter, BrokerAdapter) and scheme in adapter.broker_schemes:
             return adapter.broker(url, options, clock)
     raise ConfigurationError(f"no adapter for a broker of scheme '{scheme}'", hint="embedded, nats or memory")
+
+
+def broker_accounts(
+    scheme: str, rights: Sequence[BrokerRights], options: BrokerOptions, passwords: Mapping[str, str]
+) -> str:
+    """Return configuration for a broker's server that gives each service these rights and no more.
+
+    Raises `ConfigurationError` where the broker has no accounts.
+    """
+    for adapter in _adapters(scheme):
+        if isinstance(adapter, AccountsAdapter) and scheme in adapter.broker_schemes:
+            return adapter.accounts(rights, options, passwords)
+    raise ConfigurationError(f"a broker of scheme '{scheme}' has no accounts", hint="nats has")
 
 
 def _scheme(url: object) -> str:

@@ -16,14 +16,15 @@ of
   different partitions may be worked on side by side. Acknowledging moves the group's position past a prefix of the
   batch.
 - `Delivery.attempt` counts how often the message was handed out, as far as the broker knows; it is counted before
-  handing out, so that a message that kills its consumer is recognised.
+  handing out, so that a message that kills its consumer is recognised. A consumer that was kept from handling it by
+  something else takes the count back when it settles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 from uuid import UUID
 
 from freehold.database import Finding
@@ -31,14 +32,19 @@ from freehold.errors import FreeholdError
 from freehold.fields import bounded, check, seconds, words
 
 __all__ = [
+    "OPERATOR",
     "Batch",
     "Broker",
     "BrokerFeatures",
     "BrokerOptions",
+    "BrokerRights",
     "Consumer",
     "Delivery",
+    "GroupPlace",
+    "GroupState",
     "Noticing",
     "Outgoing",
+    "Provisioning",
     "PublishFailed",
     "PublishOutcome",
     "Stored",
@@ -139,6 +145,44 @@ class TopicLag:
     oldest_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class GroupPlace:
+    """A partition as a group has it: `holder` is the member that may read it, empty for none; `position` rises with
+    what is acknowledged, and has no other meaning.
+    """
+
+    topic: str
+    partition: int
+    holder: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """How a group stands, seen from outside.
+
+    beats  members, each with a number that changes at every sign of life: several within `lease_seconds`.
+    gone   members and holders whose process has provably died; nothing is said of others.
+    """
+
+    places: Sequence[GroupPlace]
+    beats: Mapping[str, int]
+    gone: frozenset[str] = frozenset()
+
+
+OPERATOR: Final = "OPERATOR"
+"""Who may do everything with a broker that gives rights to accounts; in capitals, for no service is called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerRights:
+    """What one service needs of a broker: the topics it publishes to, and those it reads as a group of its name."""
+
+    service: str
+    publishes: frozenset[str]
+    reads: frozenset[str]
+
+
 class Batch(Protocol):
     """Deliveries of one partition, in order."""
 
@@ -154,9 +198,10 @@ class Batch(Protocol):
     def deliveries(self) -> Sequence[Delivery]:
         """At least one."""
 
-    async def settle(self, acknowledged: int) -> None:
+    async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
         """Acknowledge the first `acknowledged` deliveries and give the partition back; the rest comes again.
 
+        Not `counted`: that the rest was handed out counts for no attempt, for what stood in the way was not the rest.
         Raises `LeaseLost` when another member took the partition over (nothing is acknowledged then), `Unavailable`
         when the broker cannot be reached (the batch comes again). Exactly one call for each batch.
         """
@@ -174,11 +219,19 @@ class Consumer(Protocol):
 
 @runtime_checkable
 class Noticing(Protocol):
-    """A consumer that knows what keeps messages from it."""
+    """A consumer that knows what keeps messages from it, or a broker that knows what it has lost lately."""
 
     @property
     def notice(self) -> str:
-        """What keeps messages from this member and passes by itself, for people; empty for nothing."""
+        """What keeps messages back and passes by itself, or what was lost, for people; empty for nothing."""
+
+
+@runtime_checkable
+class Provisioning(Protocol):
+    """A broker on which an operator can make what services that have few rights may not make themselves."""
+
+    async def provision(self, groups: Iterable[str]) -> None:
+        """Make what is missing of the log, and of what groups of these names keep. Raises `Unavailable`."""
 
 
 class Broker(Protocol):
@@ -203,8 +256,22 @@ class Broker(Protocol):
     async def ping(self, timeout_seconds: float) -> None:
         """Return when the broker answers. Raises `Unavailable`, within the time limit."""
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+    async def probe(self, name: str, timeout_seconds: float) -> None:
+        """See that messages are taken: write a record under the name of a service that no consumer sees, as durably as
+        a message, within the time limit. It is the same record each time, so it may be done every few seconds.
+
+        Raises what keeps the broker from taking messages, with the reason: `Unavailable` (at its limit, no space left,
+        locked), `BrokerError`.
+        """
+
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         """Store messages; the outcomes stand in the order of the messages. Never raises for a single message.
+
+        `log` is the identity that the publisher knows (see `log_identity`). Where the broker knows before it stores
+        that its log is another one, it stores nothing and raises `LogReplaced`; what it finds out afterwards it does
+        not confirm, with the same error. Empty: any log will do.
 
         Raises `Unavailable` when nothing could be tried. Cancelled: what was stored is not known.
         """
@@ -214,6 +281,25 @@ class Broker(Protocol):
 
     async def lag(self, group: str) -> Sequence[TopicLag]:
         """What the group still has before it, by topic."""
+
+    async def log_identity(self) -> str:
+        """Name the log that positions belong to: the same string for as long as the log lives, for all processes, and
+        another one once it was lost and made anew. A log that was restored from a copy may keep its name.
+
+        Raises `Unavailable`, also while there is no log.
+        """
+
+    async def log_mark(self) -> str:
+        """Name the newest message of the log, for `log_holds`; empty where there was none yet. Raises `Unavailable`."""
+
+    async def log_holds(self, mark: str) -> bool:
+        """Whether the log has come as far as a mark of it says. False: it is an older copy of itself, and messages that
+        were confirmed are gone. A copy that has as many messages again by now may pass for the log. Raises
+        `Unavailable`.
+        """
+
+    async def group_state(self, group: str) -> GroupState:
+        """Who holds what in a group, without joining it; empty for a group that has never been there."""
 
     async def examine(self) -> list[Finding]:
         """Check version and settings that a guarantee needs; for `doctor`."""

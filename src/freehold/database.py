@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from freehold.errors import ConfigurationError, FreeholdError
@@ -20,14 +21,17 @@ __all__ = [
     "Database",
     "DatabaseFeatures",
     "DatabaseOptions",
+    "Defect",
     "Finding",
     "Row",
     "SqlConnection",
     "UnitOfWork",
     "check_owner",
+    "examine_clock",
 ]
 
 Row = Sequence[Any]
+_CLOCKS_APART_SECONDS_MAX: Final = 2.0
 _LIMIT_SECONDS_MAX: Final = 2_000_000.0
 """PostgreSQL keeps its limits as milliseconds in 31 bits."""
 
@@ -107,6 +111,49 @@ class Finding:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Something in a database that is not as the migrations made it.
+
+    subject   what it is, for people: `table freehold_outbox`, `column sale.total`.
+    problem   what is wrong with it: `is missing`, `has the type text instead of bigint`.
+    made_by   the migration that made it, as `pending` names them; empty where it was none.
+    remedy    what to do about it.
+    lossless  whether `repair` makes it good, and nothing is lost by that.
+    vital     whether statements that run time needs fail, or do harm, as long as it is so.
+    """
+
+    subject: str
+    problem: str
+    made_by: str
+    remedy: str
+    lossless: bool = False
+    vital: bool = True
+
+    def __str__(self) -> str:
+        made = f" (made by {self.made_by})" if self.made_by else ""
+        return f"{self.subject} {self.problem}{made}: {self.remedy}"
+
+
+def examine_clock(subject: str, theirs: datetime | None, asked_at: datetime, answered_at: datetime) -> Finding:
+    """How far a server's clock is from this machine's, as its answer told between two looks at this one; for `doctor`.
+
+    No order and no lease depends on it. Times at which something is due, and how long things are kept, do.
+    """
+    if theirs is None:
+        return Finding(subject, ok=True, detail="the server does not tell its time")
+    away = max((asked_at - theirs).total_seconds(), (theirs - answered_at).total_seconds(), 0.0)
+    if away <= _CLOCKS_APART_SECONDS_MAX:
+        return Finding(subject, ok=True, detail=f"within {_CLOCKS_APART_SECONDS_MAX:g} s of this machine's")
+    where = "behind" if theirs < asked_at else "ahead of"
+    return Finding(
+        subject,
+        ok=False,
+        detail=f"the server's clock is {away:.1f} s {where} this machine's: due times, ages, retention are off by it",
+        remedy="keep the clocks of both machines in step (NTP)",
+    )
+
+
 class UnitOfWork(Protocol):
     """A transaction in progress on the service's database.
 
@@ -142,6 +189,14 @@ class Database(Protocol):
 
     async def ping(self, timeout_seconds: float) -> None:
         """Return when the database answers a query. Raises `Unavailable`, within the time limit."""
+
+    async def probe(self, timeout_seconds: float) -> None:
+        """Write a row of Freehold's own and commit it, within the time limit; the tables must have been made. The row
+        is the same each time, so it may be done every few seconds.
+
+        Raises what keeps a transaction from committing, with the reason: `Unavailable` (read-only, no space left,
+        locked by somebody else), `DatabaseError` (a right or a table is missing).
+        """
 
     def begin(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Open a transaction: commits when the block ends, rolls back when it raises or is cancelled.
@@ -191,6 +246,25 @@ class Database(Protocol):
 
     async def pending(self) -> list[str]:
         """Names of the migrations that `upgrade` would apply."""
+
+    async def defects(self, *, closer: bool = True) -> list[Defect]:
+        """How the tables, and all else that applied migrations have made, differ from what those made. Reads only.
+
+        Without `closer` it looks into the engine's catalogue and no further, for the start of a service: it does not
+        count the rows that are against a missing constraint, nor plan what a view says.
+        What was made by hand beside it is left alone. What a service's migrations made counts as far as it can be known
+        from them for sure. Raises `DatabaseError` where the record of what was applied is lost.
+        """
+
+    async def repair(self) -> list[str]:
+        """Make good those `defects` by which nothing is lost; returns their subjects. Safe from several processes at
+        once. What held data is never made again empty. One that cannot be made good stays a defect, and keeps no other.
+        """
+
+    async def relations(self, names: Sequence[str]) -> dict[str, str]:
+        """What bears each of these names (`table`, or `schema.table`): `table`, `view`, `materialised view` …; names
+        that nothing bears are left out.
+        """
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
         """Statements for the owner of the tables that let a role do what run time does, and make no tables; those that

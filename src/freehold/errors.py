@@ -6,7 +6,9 @@ text holds a payload, a secret or personal data: name the message id, the type, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Self
 
 __all__ = [
     "BrokerError",
@@ -20,6 +22,7 @@ __all__ = [
     "FreeholdError",
     "InvalidValue",
     "LeaseLost",
+    "LogReplaced",
     "MessageRejected",
     "MissingDriver",
     "NotFound",
@@ -29,6 +32,7 @@ __all__ = [
     "TransactionMisused",
     "Unavailable",
     "UnknownMessage",
+    "joined",
 ]
 
 
@@ -42,6 +46,12 @@ class FreeholdError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def of_service(self, service: str) -> Self:
+        """Say in the text whose failure it is, unless it does so already; returns the same error."""
+        if not self.message.startswith(f"{service}: ") and f"'{service}'" not in self.message:
+            self.message = f"{service}: {self.message}"
+        return self
 
 
 class ConfigurationError(FreeholdError):
@@ -63,6 +73,17 @@ class MissingDriver(ConfigurationError):
 
 class Unavailable(FreeholdError):
     """A database or broker cannot be reached just now; the same call may succeed later."""
+
+
+class LogReplaced(Unavailable):
+    """The broker's log is not the one that the publisher knows: ask which one it is, and publish again.
+
+    `went_back`: it bears the same name, and lacks messages that it had confirmed: it is an older copy.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", went_back: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.went_back = went_back
 
 
 class OperationTimeout(Unavailable):
@@ -142,6 +163,30 @@ class UnknownMessage(CodecError):
 
 class NotFound(FreeholdError):
     """What was asked for does not exist (any more)."""
+
+
+def joined(errors: Iterable[FreeholdError]) -> FreeholdError:
+    """One error of those of several services, which names each; the only one as it is.
+
+    It is of the kind that decides: `ConfigurationError` or another where one is none that passes by itself, else
+    `Unavailable`.
+    """
+    found = list(errors)
+    worst = next((each for each in found if not isinstance(each, Unavailable)), found[0])
+    if len(found) == 1:
+        return worst
+    kinds: tuple[type[FreeholdError], ...] = (
+        ConfigurationError,
+        DeclarationError,
+        DatabaseError,
+        BrokerError,
+        Unavailable,
+    )
+    kind = next((kind for kind in kinds if isinstance(worst, kind)), FreeholdError)
+    hints = dict.fromkeys(each.hint for each in (worst, *found) if each.hint)
+    error = kind("; ".join(each.message for each in found), hint="; ".join(hints))
+    error.__cause__ = worst
+    return error
 
 
 class ErrorMeaning(StrEnum):

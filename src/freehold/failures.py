@@ -2,19 +2,38 @@
 
 Whatever the error is, the text can be stored by every engine and shown on every terminal: no NUL, no other control
 character, no half of a surrogate pair, and a bound. An error that cannot be described is none that cannot be recorded.
+
+What ends its process raises nothing. It is counted before it is begun, and the count is taken back when it ends in any
+way (`CrashLimit`): what was begun too often and never ended probably crashes the process.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Self
 
 from freehold import origin
+from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
+from freehold.policy import Retry
 
-__all__ = ["TEXT_CHARACTERS_MAX", "describe", "name_of", "plain_text"]
+__all__ = [
+    "TEXT_CHARACTERS_MAX",
+    "CrashLimit",
+    "FailureLog",
+    "ProcessEnded",
+    "describe",
+    "name_of",
+    "plain_text",
+    "root_cause",
+]
 
 TEXT_CHARACTERS_MAX: Final = 2000
 _NAME_CHARACTERS_MAX: Final = 200
+_KINDS_MAX: Final = 256
+_AGAIN_SECONDS: Final = 600.0
 _UNSTORABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -34,3 +53,76 @@ def describe(error: BaseException) -> str:
         return plain_text(origin.describe(error))
     except Exception:  # noqa: BLE001 - a class of the user's own, whose text cannot be made
         return name_of(error)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """What went wrong in a group of errors, as task groups raise them: the first that no outage explains, or the first;
+    the error itself where it is no group.
+    """
+    leaves = _leaves(error)
+    return next((each for each in leaves if not isinstance(each, Unavailable)), leaves[0])
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in _leaves(each)]
+
+
+class ProcessEnded(FreeholdError):
+    """What was begun several times never ended: each time the process ended, or hung until it was replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashLimit:
+    """How often something may be begun and never end before it is given up: `begun_max` times."""
+
+    begun_max: int = 3
+
+    @classmethod
+    def of(cls, retry: Retry) -> Self:
+        """As many as a policy has attempts, between 3 and 10: processes are ended for many reasons, so that fewer say
+        nothing of what was under way, and each costs a process.
+        """
+        return cls(min(max(retry.attempts, 3), 10))
+
+    def reached(self, begun: int) -> bool:
+        """Whether it is begun no more that was begun so many times without an end."""
+        return begun >= self.begun_max
+
+    def error(
+        self, begun: int, what: str, hint: str = "the handler probably crashes or blocks the process"
+    ) -> ProcessEnded:
+        """What is said of it; `what` was begun, in words: `this event was handled by itself`."""
+        return ProcessEnded(f"the process ended, or hung, each of {begun} times that {what}", hint=hint)
+
+
+class FailureLog:
+    """Which failures of a person's code are told in the log with their traceback: the first of a kind (a class, raised
+    at a place), and one each ten minutes; those that repeat it are told in a line. No value is shown.
+
+    tracebacks  whether any is (`log_tracebacks` of the settings).
+    """
+
+    def __init__(self, *, tracebacks: bool = True, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._tracebacks = tracebacks
+        self._monotonic = monotonic
+        self._told: dict[str, float] = {}
+
+    def traceback(self, error: BaseException) -> str:
+        """What goes behind a line of the log, begun on a line of its own; empty where nothing does. An outage and a
+        conflict have none: they are nobody's bug.
+        """
+        if not self._tracebacks or isinstance(error, (Unavailable, ConcurrencyConflict)):
+            return ""
+        try:
+            kind, now = f"{type(error).__name__} {origin.origin(error)}", self._monotonic()
+            told_at = self._told.get(kind)
+            if told_at is not None and now - told_at < _AGAIN_SECONDS:
+                return ""
+            if len(self._told) >= _KINDS_MAX:
+                self._told.clear()
+            self._told[kind] = now
+            return f"\n{origin.stack(error)}"
+        except Exception:  # noqa: BLE001 - a class of the user's own, whose text cannot be made
+            return ""

@@ -1,4 +1,4 @@
-"""One way to start, stop, drain and cancel for every loop of Freehold. Foundation: standard library only.
+"""One way to start, stop, drain and cancel for every loop of Freehold. Foundation: imports its siblings.
 
 Protocol: `start()` spawns the task and returns once `run()` is scheduled; `stop(drain_seconds)` asks `run()` to finish
 what it holds (`self.stopping` becomes true and every `wait` returns at once), waits at most `drain_seconds`, then
@@ -6,7 +6,9 @@ cancels and waits for the cancellation to be absorbed. `stop()` is idempotent, a
 is stopped all the same.
 
 No loop ends unseen. What `run()` raises is logged and kept, and it is restarted after a backoff: an exception, a
-cancellation that nobody asked for, any other `BaseException`, and also a return that nobody asked for. Only what ends
+cancellation that nobody asked for, any other `BaseException`, and also a return that nobody asked for. An outage is
+told once for all loops of a service (`freehold.outages`), anything else once for each loop and kind of failure, a bug
+with its stack. Only what ends
 the process or the event loop ends the loop as well (KeyboardInterrupt, SystemExit, a cancellation from outside): it is
 `ENDED` then. `trouble` tells in words what a readiness check has to say about it.
 """
@@ -22,17 +24,26 @@ from enum import StrEnum
 from typing import Final
 
 from freehold.clock import Clock, SystemClock
-from freehold.errors import FreeholdError
-from freehold.policy import Retry, RetryAfter
+from freehold.errors import (
+    ConcurrencyConflict,
+    ConfigurationError,
+    FreeholdError,
+    LeaseLost,
+    PermissionDenied,
+    Unavailable,
+)
+from freehold.failures import describe, root_cause
+from freehold.origin import origin, stack
+from freehold.outages import DATABASE, REMIND_SECONDS, Outages, Wait, current_outages, on_behalf_of, reason_of
+from freehold.policy import OUTAGE, RESTART
 
 __all__ = [
     "FAILING_SECONDS_MAX",
-    "HandlerLeft",
+    "HandlerAborted",
     "LoopEnded",
     "Runner",
     "RunnerState",
     "contained",
-    "root_cause",
     "start_all",
     "stop_all",
 ]
@@ -40,19 +51,18 @@ __all__ = [
 FAILING_SECONDS_MAX: Final = 20.0
 """How long a loop may fail, round after round, before it is trouble: a server that is restarted is none."""
 _log = logging.getLogger("freehold.lifecycle")
-_RESTART_SECONDS = 0.1
 _STUCK_MAX = 1000
-_RESTART_SECONDS_MAX = 10.0
+_RELEASE_SECONDS = 0.2
 
 
-class HandlerLeft(FreeholdError):
+class HandlerAborted(FreeholdError):
     """A handler was left by what is no `Exception`, and no order to end either."""
 
 
 @contextlib.contextmanager
 def contained(what: str = "a handler") -> Iterator[None]:
     """Make an error of what would end the loop in which a handler is called, and is no order to end: a cancellation
-    that nobody has asked for, or an exception that is no `Exception`. Raises `HandlerLeft` in its place.
+    that nobody has asked for, or an exception that is no `Exception`. Raises `HandlerAborted` in its place.
     """
     try:
         yield
@@ -62,20 +72,25 @@ def contained(what: str = "a handler") -> Iterator[None]:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        raise HandlerLeft(
+        raise HandlerAborted(
             f"{what} was left by {type(error).__name__}", hint="it has to raise an Exception, or return"
         ) from error
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """What went wrong first in a group of errors, as task groups raise them; the error itself where it is none."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 class LoopEnded(FreeholdError):
     """A loop returned, or was cancelled, although nobody had asked it to stop."""
+
+
+_NO_BUGS: Final = (
+    Unavailable,
+    ConcurrencyConflict,
+    ConfigurationError,
+    PermissionDenied,
+    LeaseLost,
+    LoopEnded,
+    asyncio.CancelledError,
+)
+"""Their texts say all that there is to know; where they were raised says nothing more."""
 
 
 class RunnerState(StrEnum):
@@ -90,7 +105,11 @@ class RunnerState(StrEnum):
 
 
 class Runner(ABC):
-    """A loop. Subclasses implement `run`, call `wait` to idle and `healthy` after each good round."""
+    """A loop. Subclasses implement `run`, call `wait` to idle and `healthy` after each good round. `needs` is what the
+    loop waits for where `run` raises `Unavailable`.
+    """
+
+    needs: str = DATABASE
 
     def __init__(self, name: str, *, clock: Clock | None = None) -> None:
         self.name = name
@@ -103,6 +122,9 @@ class Runner(ABC):
         self._failures = 0
         self._failing_since: float | None = None
         self._stuck: dict[str, tuple[float, str]] = {}
+        self._told: dict[str, float] = {}
+        self._waits: dict[str, Wait] = {}
+        self.outages = Outages(name, self.clock)
 
     @property
     def stopping(self) -> bool:
@@ -117,7 +139,7 @@ class Runner(ABC):
     @property
     def trouble(self) -> str:
         """What keeps this loop from its work, and for how long; empty while it works, or has not failed for long."""
-        error = type(root_cause(self.last_error)).__name__ if self.last_error is not None else "no error"
+        error = reason_of(root_cause(self.last_error)) if self.last_error is not None else "no error"
         if self.state is RunnerState.ENDED:
             return f"ended ({error}), and is not started again"
         now = self.clock.monotonic()
@@ -133,6 +155,13 @@ class Runner(ABC):
         """What this loop waits for and what passes by itself; empty for nothing."""
         return ""
 
+    @property
+    def owes(self) -> str:
+        """What this loop still has to write down for a correct count, for people: a stop waits for that as long as it
+        may, where what is written to is away. Empty for nothing.
+        """
+        return ""
+
     @abstractmethod
     async def run(self) -> None:
         """Do the work until `self.stopping`; return to end, raise to be restarted after a backoff."""
@@ -146,7 +175,9 @@ class Runner(ABC):
             msg = f"runner {self.name} was started already"
             raise RuntimeError(msg)
         self.state = RunnerState.RUNNING
-        self._task = asyncio.create_task(self._supervise(), name=self.name)
+        self.outages = current_outages() or self.outages
+        with on_behalf_of(self.outages):
+            self._task = asyncio.create_task(self._supervise(), name=self.name)
         self._task.add_done_callback(self._task_ended)
 
     async def stop(self, drain_seconds: float = 10.0) -> None:
@@ -172,16 +203,27 @@ class Runner(ABC):
         self._wake.set()
 
     def healthy(self) -> None:
-        """Note that a round went well: the restart backoff begins anew."""
+        """Note that a round went well: the restart backoff begins anew, and no outage keeps this loop waiting."""
         self._failures = 0
         self._failing_since = None
+        for wait in self._waits.values():
+            wait.over()
         if self.state is RunnerState.FAILING:
             self.state = RunnerState.RUNNING
+
+    def waits_for(self, what: str, error: BaseException, *, again_seconds: float) -> None:
+        """Note that something is away which this loop needs, and that it tries again by itself; until `healthy`."""
+        self.last_error = error
+        self.wait_of(what).failed(error, again_seconds=again_seconds)
+
+    def wait_of(self, what: str) -> Wait:
+        """The wait of this loop for something; `healthy` ends it, and the end of the loop gives it up."""
+        return self._waits.setdefault(what, self.outages.wait_of(self.name, what))
 
     def trouble_at(self, place: str, error: BaseException) -> None:
         """Note that a part of the work fails while the rest goes on; for long, it is trouble all the same."""
         if place not in self._stuck and len(self._stuck) < _STUCK_MAX:
-            self._stuck[place] = self.clock.monotonic(), type(root_cause(error)).__name__
+            self._stuck[place] = self.clock.monotonic(), reason_of(root_cause(error))
         self.last_error = error
 
     def no_trouble_at(self, place: str) -> None:
@@ -190,18 +232,27 @@ class Runner(ABC):
 
     async def wait(self, seconds: float) -> None:
         """Idle until `wake`, `stop` or `seconds` later by the runner's clock, whichever comes first."""
+        try:
+            await self._until(self._wake, seconds)
+        finally:
+            self._wake.clear()
+
+    async def rest(self, seconds: float) -> None:
+        """As `wait`, but that `wake` does not end it, and still ends the next `wait`."""
+        await self._until(self._stop, seconds)
+
+    async def _until(self, event: asyncio.Event, seconds: float) -> None:
         if self.stopping:
             return
-        waker = asyncio.ensure_future(self._wake.wait())
+        waiter = asyncio.ensure_future(event.wait())
         sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
         try:
-            done, _ = await asyncio.wait({waker, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
             if sleeper in done:
                 sleeper.result()
         finally:
-            waker.cancel()
+            waiter.cancel()
             sleeper.cancel()
-            self._wake.clear()
 
     async def _supervise(self) -> None:
         try:
@@ -215,8 +266,12 @@ class Runner(ABC):
                 else:
                     await self._returned()
         finally:
-            if self.stopping and not self._abandoned():
-                await self._let_go()
+            try:
+                if self.stopping and not self._abandoned():
+                    await self._let_go()
+            finally:
+                for wait in self._waits.values():
+                    wait.given_up()
 
     async def _returned(self) -> None:
         if not (self.stopping or self.complete):
@@ -236,10 +291,31 @@ class Runner(ABC):
             return True
 
     async def _let_go(self) -> None:
+        """Give back what is held; what is not given back runs out by itself, so it is waited for where it is owed."""
+        name = self.outages.titled(self.name)
+        try:
+            # In real time: a clock of a test does not move at a stop.
+            while not await self._released(name):  # noqa: ASYNC110 - nothing tells that what was away is back
+                await asyncio.sleep(_RELEASE_SECONDS)  # the stop ends it after `drain_seconds`
+        except asyncio.CancelledError:
+            if self.owes:
+                _log.warning("%s: stopped; %s was not taken back in time: an attempt too many", name, self.owes)
+            raise
+
+    async def _released(self, name: str) -> bool:
         try:
             await self.release()
         except Exception as error:  # noqa: BLE001 - what is not given back runs out by itself
-            _log.warning("%s could not give back what it held (%s)", self.name, type(error).__name__)
+            away = isinstance(error, Unavailable)
+            if away and self.owes:
+                self.waits_for(self.needs, error, again_seconds=_RELEASE_SECONDS)
+                return False
+            level = logging.INFO if away else logging.WARNING
+            _log.log(level, "%s: stopped; what it held runs out by itself (%s)", name, describe(error))
+        else:
+            if self.needs in self._waits and type(self).release is not Runner.release:
+                self._waits[self.needs].over()
+        return True
 
     async def _back_off(self, error: BaseException) -> None:
         self.last_error = error
@@ -249,14 +325,31 @@ class Runner(ABC):
         if self.stopping:
             return
         self.state = RunnerState.FAILING
-        restart = Retry(2**31, delay_seconds=_RESTART_SECONDS, delay_seconds_max=_RESTART_SECONDS_MAX)
-        decision = restart.decide(self._failures)
-        delay_seconds = decision.delay_seconds if isinstance(decision, RetryAfter) else _RESTART_SECONDS_MAX
-        name = type(root_cause(error)).__name__
-        _log.warning("%s failed (%s), restarting in %.1f s", self.name, name, delay_seconds)
-        _log.debug("%s failed", self.name, exc_info=error)
+        cause = root_cause(error)
+        backoff = OUTAGE if isinstance(cause, Unavailable) else RESTART
+        delay_seconds = backoff.after(self._failures)
+        if isinstance(cause, Unavailable):
+            self.waits_for(self.needs, cause, again_seconds=backoff.delay_seconds_max)
+            self.last_error = error
+        else:
+            self._tell(cause, delay_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), delay_seconds)
+
+    def _tell(self, error: BaseException, delay_seconds: float) -> None:
+        """Say that the loop failed, and why: at once where that is new, now and then where it comes again."""
+        kind, now = f"{type(error).__name__} {origin(error)}", self.clock.monotonic()
+        told_at = self._told.get(kind)
+        if told_at is not None and now - told_at < REMIND_SECONDS:
+            _log.debug("%s failed again (%s); starts again in %.1f s", self.name, describe(error), delay_seconds)
+            return
+        if len(self._told) < _STUCK_MAX:
+            self._told[kind] = now
+        _log.error(
+            "%s failed (%s); starts again in %.1f s", self.outages.titled(self.name), describe(error), delay_seconds
+        )
+        if self.outages.tracebacks and told_at is None and not isinstance(error, _NO_BUGS):
+            _log.error("%s failed so:\n%s", self.outages.titled(self.name), stack(error))
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         """Look at how the task ended: asyncio would tell of it only once the task is collected, if ever."""
@@ -267,11 +360,16 @@ class Runner(ABC):
         if self.stopping or (error is None and self.complete):
             if error is not None and not isinstance(error, asyncio.CancelledError):
                 self.last_error = error
-                _log.warning("%s failed while it was stopped (%s)", self.name, type(error).__name__)
+                name = self.outages.titled(self.name)
+                _log.warning("%s failed while it was stopped (%s); it is stopped all the same", name, describe(error))
             return
         self.last_error = error or LoopEnded(f"{self.name} returned")
         self.state = RunnerState.ENDED
-        _log.error("%s has ended (%s) and is not started again", self.name, type(self.last_error).__name__)
+        _log.error(
+            "%s has ended (%s) and is not started again; the service is not ready until its process is restarted",
+            self.outages.titled(self.name),
+            describe(self.last_error),
+        )
 
 
 async def start_all(runners: Iterable[Runner]) -> None:

@@ -12,9 +12,13 @@ from typing import Final
 
 from freehold.errors import FreeholdError
 
-__all__ = ["chain", "describe", "origin"]
+__all__ = ["chain", "describe", "origin", "stack"]
 
 _CHAIN_MAX: Final = 16
+_FRAMES_MAX: Final = 20
+_MEMBERS_MAX: Final = 5
+_DEPTH_MAX: Final = 3
+_STACK_CHARACTERS_MAX: Final = 8000
 _LIBRARIES: Final = tuple(
     {str(Path(__file__).parent), *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib"))}
 )
@@ -41,6 +45,40 @@ def describe(error: BaseException) -> str:
         return f"{error}, at {_place(own)}" if own is not None else str(error)
     frame = own or last
     return type(error).__name__ if frame is None else f"{type(error).__name__} in {frame.name}, {_place(frame)}"
+
+
+def stack(error: BaseException) -> str:
+    """Return how an error came about, causes first: of each its frames with file, line, function and source line, and
+    its class. What an error says is told of Freehold's own alone, for other texts may hold content. Frames of libraries
+    are passed over where a person's own code is among them, but for the last; members of a group come after it. All of
+    it is bounded.
+    """
+    told = "\nand because of that\n".join(_told(each, 0) for each in reversed(chain(error)))
+    if len(told) <= _STACK_CHARACTERS_MAX:
+        return told
+    half = _STACK_CHARACTERS_MAX // 2
+    return f"{told[:half]}\n  ...\n{told[-half:]}"
+
+
+def _told(error: BaseException, depth: int) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_own(frame.filename)]
+    chosen = [*own, *(frames[-1:] if frames and frames[-1] not in own else [])] if own else list(frames)
+    lines = [_frame(frame) for frame in chosen[-_FRAMES_MAX:]]
+    if len(chosen) > _FRAMES_MAX:
+        lines.insert(0, f"  ... {len(chosen) - _FRAMES_MAX} frames before")
+    name = type(error).__name__
+    lines.append(f"{name}: {error}" if isinstance(error, FreeholdError) else name)
+    if isinstance(error, BaseExceptionGroup) and depth < _DEPTH_MAX:
+        for number, each in enumerate(error.exceptions[:_MEMBERS_MAX], start=1):
+            lines.append(f"of which {number}:")
+            lines += (f"  {line}" for line in _told(each, depth + 1).splitlines())
+    return "\n".join(lines)
+
+
+def _frame(frame: traceback.FrameSummary) -> str:
+    source = f"\n    {frame.line}" if frame.line else ""
+    return f'  File "{_shown(frame.filename)}", line {frame.lineno}, in {frame.name}{source}'
 
 
 def _frames(error: BaseException) -> tuple[traceback.FrameSummary | None, traceback.FrameSummary | None]:

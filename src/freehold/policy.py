@@ -1,4 +1,7 @@
-"""Pure decisions on failure: try again after so long, or give up. Foundation: standard library and the errors."""
+"""Pure decisions on failure: try again after so long, or give up. Foundation: standard library and the errors.
+
+`Retry` gives up after so many attempts; `Backoff` never does, and its delays for outages are declared here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,18 @@ from typing import Final, Self, TypeAlias
 
 from freehold.errors import DeclarationError
 
-__all__ = ["GiveUp", "InvalidRetry", "Retry", "RetryAfter", "RetryDecision", "causes_of"]
+__all__ = [
+    "OUTAGE",
+    "RESTART",
+    "TROUBLE",
+    "Backoff",
+    "GiveUp",
+    "InvalidRetry",
+    "Retry",
+    "RetryAfter",
+    "RetryDecision",
+    "causes_of",
+]
 
 ExceptionTypes: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 _DELAY_SECONDS_MAX: Final = 366 * 86400.0
@@ -99,20 +113,39 @@ class Retry:
             return GiveUp(f"{type(error).__name__} is not retried")
         if attempt >= self.attempts:
             return GiveUp(f"all {self.attempts} attempts failed")
-        ceiling = self._ceiling(attempt)
-        return RetryAfter(ceiling * (0.5 + 0.5 * self.draw()) if self.jitter else ceiling)
-
-    def _ceiling(self, attempt: int) -> float:
-        try:
-            return min(self.delay_seconds * self.multiplier ** min(attempt - 1, 64), self.delay_seconds_max)
-        except OverflowError:
-            return self.delay_seconds_max if self.delay_seconds else 0.0
+        ceiling = _ceiling(attempt, self.delay_seconds, self.multiplier, self.delay_seconds_max)
+        return RetryAfter(_drawn(ceiling, self.draw) if self.jitter else ceiling)
 
     def _retries(self, error: BaseException) -> bool:
         if any(isinstance(each, self.never) for each in causes_of(error)):
             return False
         # A cancellation or an exit is none of the policy's, whatever was being handled when it came.
         return isinstance(error, self.only) or (isinstance(error, Exception) and _all_match(error, self.only))
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with jitter that never gives up: for what passes by itself, such as an outage.
+
+    The delay after the n-th failure in a row is drawn from `[d/2, d]`, d being
+    `min(delay_seconds * 2**(n-1), delay_seconds_max)`, as for `Retry`.
+    """
+
+    delay_seconds: float
+    delay_seconds_max: float
+    draw: Callable[[], float] = field(default=random.random, repr=False, compare=False)
+
+    def after(self, failures: int) -> float:
+        """How many seconds to wait after so many failures in a row, from 1."""
+        return _drawn(_ceiling(failures, self.delay_seconds, 2.0, self.delay_seconds_max), self.draw)
+
+
+OUTAGE: Final = Backoff(0.05, 2.0)
+"""While a database or a broker is away: work goes on soon after it is back."""
+RESTART: Final = Backoff(0.1, 10.0)
+"""Before a loop is started again that failed for another reason than an outage."""
+TROUBLE: Final = Backoff(0.1, 5.0)
+"""Before one place is tried again while the others go on: a connection, a partition of a topic."""
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
@@ -158,6 +191,17 @@ def _raised_from(error: BaseException) -> Iterable[BaseException]:
         yield error.__cause__
     elif error.__context__ is not None and not error.__suppress_context__:
         yield error.__context__
+
+
+def _ceiling(attempt: int, delay_seconds: float, multiplier: float, delay_seconds_max: float) -> float:
+    try:
+        return min(delay_seconds * multiplier ** min(attempt - 1, 64), delay_seconds_max)
+    except OverflowError:
+        return delay_seconds_max if delay_seconds else 0.0
+
+
+def _drawn(ceiling: float, draw: Callable[[], float]) -> float:
+    return ceiling * (0.5 + 0.5 * draw())
 
 
 def _is_whole(value: object) -> bool:

@@ -22,7 +22,7 @@ from freehold.transaction import Transaction
 
 if TYPE_CHECKING:
     from freehold.projection.declaration import Projection
-    from freehold.projection.views import MaterializedView
+    from freehold.projection.view_store import MaterializedView
     from freehold.saga.definition import Saga
 
 __all__ = ["Handler", "HandlerFunction", "Service"]
@@ -46,6 +46,7 @@ class Service:
     retry: Retry = field(default_factory=Retry)
     linger_seconds: float = 0.0
     handlers: dict[MessageType, Handler] = field(default_factory=dict, init=False)
+    sent: set[MessageType] = field(default_factory=set, init=False)
     sagas: dict[tuple[str, int], type[Saga[Any]]] = field(default_factory=dict, init=False)
     offered: dict[str, Offer] = field(default_factory=dict, init=False)
     copied: dict[str, Copy] = field(default_factory=dict, init=False)
@@ -86,6 +87,17 @@ class Service:
             return function
 
         return decorate
+
+    def sends(self, *commands: type[Any]) -> None:
+        """Say which commands to other services the handlers send; the steps of sagas say it themselves.
+
+        Sending does not depend on it: it is for whoever gives the service its rights. Raises `DeclarationError`.
+        """
+        for command in commands:
+            declared = message_type(command)
+            if declared.kind is not MessageKind.COMMAND:
+                raise DeclarationError(f"'{declared.name}' is not a command", hint="events need no declaration")
+            self.sent.add(declared)
 
     def directs(self, saga: type[Saga[Any]]) -> type[Saga[Any]]:
         """Make this service the one that runs a saga; older versions stay declared for instances in flight."""

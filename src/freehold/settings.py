@@ -57,11 +57,20 @@ class Settings:
     lease_seconds             after how long without a beat a relay's work is taken over.
     dedup_window_seconds      how long receipts are kept; not below what can bring a message again.
     replay_horizon_seconds    how long after its failure a dead letter may be replayed.
+    outbox_sent_retention_seconds  how long messages are kept after the broker confirmed them, to be sent again by
+                              `freehold outbox resend` where it has lost them; 0 keeps none. Not above
+                              dedup_window_seconds, here and in those who receive them.
+    deferred_alarm_seconds    how long a message may be deferred before readiness and doctor tell of it.
+    overdue_alarm_seconds     how long something may be due and not be done before doctor tells of it: scheduled
+                              messages, timers of sagas, tries of deferred messages, comparisons, pruning; and how long
+                              a projection may be behind. Of the first three readiness has a notice.
     token_secret              what consistency tokens are signed with, and services known to each other by: the same for
                               all services; several separated by commas, the first signs, all are taken.
     peers                     where the APIs of other services are, by name: the table `[peers]` of the file, for all
                               services, and `FREEHOLD_PEERS_<SERVICE>` of the environment.
     upgrade                   apply missing migrations at start; otherwise they are an error.
+    log_tracebacks            whether a handler, a saga or a projection that fails is logged with a traceback, in which
+                              values are hidden; the same failure again is a line.
     ready_without_broker: bool = False
 
     Raises `ConfigurationError` for a value of another type or outside of its range.
@@ -81,11 +90,15 @@ class Settings:
     drain_seconds: float = seconds(10.0, least=0.0)
     dedup_window_seconds: float = seconds(8 * _DAY_SECONDS, least=0.0)
     replay_horizon_seconds: float = seconds(7 * _DAY_SECONDS, least=0.0)
+    outbox_sent_retention_seconds: float = seconds(0.0, least=0.0)
     dead_letter_retention_seconds: float = seconds(30 * _DAY_SECONDS, least=0.0)
     saga_retention_seconds: float = seconds(30 * _DAY_SECONDS, least=0.0)
     idempotency_retention_seconds: float = seconds(_DAY_SECONDS, least=0.0)
     prune_interval_seconds: float = seconds(60.0)
+    deferred_alarm_seconds: float = seconds(3600.0)
+    overdue_alarm_seconds: float = seconds(300.0)
     upgrade: bool = True
+    log_tracebacks: bool = True
     ready_without_broker: bool = False
     token_secret: str = words("", empty=True, shown=False)
     peers: Mapping[str, str] = field(default_factory=dict)

@@ -44,6 +44,7 @@ class OnPgbouncer:
 
 
 @pytest.mark.servers
+@pytest.mark.empty_database
 class OnPostgresSchema:
     """PostgreSQL with Freehold's tables in a schema of their own."""
 

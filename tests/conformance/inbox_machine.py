@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from freehold.conformance.harness import StoresHarness
-from freehold.inbox.store import Arrival, DeferredMessage, Receipt, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, DeferredMessage, Receipt, ReceiptStatus
 
 T = TypeVar("T")
 _CONSUMER = "orders"
@@ -109,7 +109,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     @initialize()
     def is_empty(self) -> None:
-        assert list(self.run(self.stores.inbox.deferred(None, 10))) == []
+        assert list(self.run(self.stores[INBOX].deferred(None, 10))) == []
 
     @rule(batch=st.lists(arrivals, max_size=6), commits=st.booleans(), answered=st.booleans())
     def receive(self, batch: list[Arrival], commits: bool, answered: bool) -> None:
@@ -124,8 +124,8 @@ class InboxMachine(RuleBasedStateMachine):
 
         async def work() -> list[Receipt]:
             async with self.stores.database.begin() as unit:
-                receipts = list(await self.stores.inbox.receive(unit, _CONSUMER, batch))
-                await self.stores.inbox.answer(unit, _CONSUMER, answers)
+                receipts = list(await self.stores[INBOX].receive(unit, _CONSUMER, batch))
+                await self.stores[INBOX].answer(unit, _CONSUMER, answers)
                 if commits:
                     return receipts
                 raise _RolledBack(receipts)
@@ -145,7 +145,7 @@ class InboxMachine(RuleBasedStateMachine):
     def defer(self, arrival: Arrival, attempts: int, delay_seconds: int) -> None:
         async def work() -> None:
             async with self.stores.database.begin() as unit:
-                await self.stores.inbox.defer(
+                await self.stores[INBOX].defer(
                     unit, _CONSUMER, arrival, b"d", attempts=attempts, delay_seconds=delay_seconds, reason="Failed"
                 )
 
@@ -160,7 +160,7 @@ class InboxMachine(RuleBasedStateMachine):
         due = sorted((one for one in self.model.heads() if one.due_at <= now), key=lambda one: (one.due_at, one.turn))[
             :limit
         ]
-        claimed = list(self.run(self.stores.inbox.claim_due(_CONSUMER, limit, visibility_seconds)))
+        claimed = list(self.run(self.stores[INBOX].claim_due(_CONSUMER, limit, visibility_seconds)))
         for one in due:
             one.attempts += 1
             one.due_at = now + timedelta(seconds=visibility_seconds)
@@ -176,8 +176,8 @@ class InboxMachine(RuleBasedStateMachine):
         async def work() -> Receipt:
             async with self.stores.database.begin() as unit:
                 arrival = replace(_named(message), deferred_position=message.position)
-                (receipt,) = await self.stores.inbox.receive(unit, _CONSUMER, [arrival])
-                if not await self.stores.inbox.finish(unit, message):
+                (receipt,) = await self.stores[INBOX].receive(unit, _CONSUMER, [arrival])
+                if not await self.stores[INBOX].finish(unit, message):
                     raise _RolledBack
                 return receipt
 
@@ -192,7 +192,7 @@ class InboxMachine(RuleBasedStateMachine):
     def postpone(self, claim: tuple[int, DeferredMessage], delay_seconds: int) -> None:
         turn, message = claim
         waiting = self._current(turn, message)
-        assert self.run(self.stores.inbox.postpone(message, delay_seconds, "Again")) is (waiting is not None)
+        assert self.run(self.stores[INBOX].postpone(message, delay_seconds, "Again")) is (waiting is not None)
         if waiting is not None:
             waiting.due_at = self.harness.clock.now() + timedelta(seconds=delay_seconds)
 
@@ -204,19 +204,19 @@ class InboxMachine(RuleBasedStateMachine):
     def prune(self, older_than_seconds: int) -> None:
         before = self.harness.clock.now() - timedelta(seconds=older_than_seconds)
         old = [key for key, (_, _, at) in self.model.receipts.items() if at < before]
-        assert self.run(self.stores.inbox.prune(_CONSUMER, older_than_seconds, 100)) == len(old)
+        assert self.run(self.stores[INBOX].prune(_CONSUMER, older_than_seconds, 100)) == len(old)
         for key in old:
             del self.model.receipts[key]
 
     @invariant()
     def what_is_deferred_agrees(self) -> None:
-        shown = self.run(self.stores.inbox.deferred(_CONSUMER, 100))
+        shown = self.run(self.stores[INBOX].deferred(_CONSUMER, 100))
         ordered = sorted(self.model.waiting, key=lambda one: one.turn)
         assert [_seen(message) for message in shown] == [self._shown(one) for one in ordered]
-        assert self.run(self.stores.inbox.stats()).keys == len(self.model.heads())
+        assert self.run(self.stores[INBOX].stats()).keys == len(self.model.heads())
         now = self.harness.clock.now()
         due = min(((one.due_at - now).total_seconds() for one in self.model.heads()), default=None)
-        assert self.run(self.stores.inbox.next_due_seconds(_CONSUMER)) == (None if due is None else max(0.0, due))
+        assert self.run(self.stores[INBOX].next_due_seconds(_CONSUMER)) == due
 
     def _current(self, turn: int, message: DeferredMessage) -> Waiting | None:
         for one in self.model.waiting:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.docs import commands
+from tests.docs import commands, engines
 from tests.docs.blocks import ROOT
 
+from freehold.binding import database_engines
 from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
 from freehold.saga.diagram import mermaid
@@ -24,6 +25,14 @@ def test_the_table_of_guarantees_is_up_to_date() -> None:
         [sys.executable, "-m", "tests.docs.guarantees"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_table_of_what_works_is_made_from_what_adapters_declare() -> None:
+    assert engines.README.read_text(encoding="utf-8") == engines.page(), "python -m tests.docs.engines --write"
+
+
+def test_the_table_of_what_works_leaves_out_no_port() -> None:
+    assert {port for ports in database_engines().values() for port in ports} == engines.COVERED
 
 
 @pytest.mark.parametrize("options", [Settings, DatabaseOptions, BrokerOptions])

@@ -17,6 +17,8 @@ from tests.integration.runtime.workers import Numbered, settings_for
 from freehold import Migration, Retry, RunningService, Service, Transaction
 from freehold.broker import Outgoing, PublishFailed, PublishOutcome
 from freehold.errors import Unavailable
+from freehold.inbox.store import INBOX
+from freehold.outbox.store import OUTBOX
 
 __all__ = ["breaches"]
 
@@ -93,15 +95,17 @@ def _unreliable(publish: object) -> object:
     """Every third call is not carried out, every third is carried out and its confirmation lost, the others work."""
     calls = 0
 
-    async def unreliable(messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+    async def unreliable(
+        messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         nonlocal calls
         calls += 1
         if calls % 3 != 1:
             if calls % 3 == 0:
-                await publish(messages, timeout_seconds)  # type: ignore[operator] # the broker's own method
+                await publish(messages, timeout_seconds, log=log)  # type: ignore[operator] # the broker's own method
             return [PublishFailed(Unavailable("planned")) for _ in messages]
-        await publish(messages[:2], timeout_seconds)  # type: ignore[operator] # as above
-        outcomes: Sequence[PublishOutcome] = await publish(messages, timeout_seconds)  # type: ignore[operator] # as above
+        await publish(messages[:2], timeout_seconds, log=log)  # type: ignore[operator] # as above
+        outcomes: Sequence[PublishOutcome] = await publish(messages, timeout_seconds, log=log)  # type: ignore[operator] # as above
         return outcomes
 
     return unreliable
@@ -130,8 +134,15 @@ async def _quiet(source: RunningService, running: RunningService) -> list[str]:
 
 
 async def _under_way(source: RunningService, running: RunningService) -> int:
-    waiting = (await source.stores.outbox.stats()).pending + (await running.stores.inbox.stats()).pending
-    return waiting + sum(topic.pending for topic in await running.broker.lag("worker"))
+    """How much is not handled yet, looked for in the order in which a message moves on.
+
+    A group that no consumer has joined yet has no lag, whatever waits for it.
+    """
+    unsent = (await source.stores[OUTBOX].stats()).pending
+    lags = await running.broker.lag("worker")
+    if not lags:
+        return 1
+    return unsent + sum(topic.pending for topic in lags) + (await running.stores[INBOX].stats()).pending
 
 
 def _compare(effects: Sequence[tuple[str, int]]) -> list[str]:

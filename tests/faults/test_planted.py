@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,21 @@ from tests.faults.scenario import breaches
 from freehold.adapters.sql.saga import SqlSagaStore
 from freehold.adapters.sqlite.inbox import SqliteInboxStore
 from freehold.adapters.sqlite.outbox import SqliteOutboxStore
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.broker import Batch
 from freehold.clock import SystemClock
 from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, LeaseLost
 from freehold.ids import new_id
-from freehold.inbox.consumer import ConsumerRunner
+from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.store import Arrival, Receipt, ReceiptStatus
-from freehold.outbox.relay import RelayRunner
-from freehold.outbox.store import LEASE_PREFIX
-from freehold.saga.store import JournalEntry, SagaRecord, SagaStatus
+from freehold.leases.store import LEASES
+from freehold.outbox.refusal import bury
+from freehold.outbox.relay_runner import RelayRunner
+from freehold.outbox.store import LEASE_PREFIX, OUTBOX
+from freehold.ports import Stores
+from freehold.saga.store import SAGAS, JournalEntry, SagaRecord, SagaStatus
 
 
 async def test_the_system_as_it_is_breaks_nothing(tmp_path: Path) -> None:
@@ -78,19 +82,19 @@ async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
 async def _changes_of_a_relay_without_its_lease(stores: Stores) -> list[str]:
     """A relay is frozen after it fetched; another one takes over; the first goes on."""
     async with stores.database.begin() as unit:
-        await stores.outbox.stage(unit, [outgoing("k"), outgoing("k")])
+        await stores[OUTBOX].stage(unit, [outgoing("k"), outgoing("k")])
     late = await take_partitions(stores)
-    rows = (await stores.outbox.fetch(late, 10)).rows
-    for seen in await stores.leases.list(LEASE_PREFIX):
-        await stores.leases.take(seen, "another")
+    rows = (await stores[OUTBOX].fetch(late, 10)).rows
+    for seen in await stores[LEASES].list(LEASE_PREFIX):
+        await stores[LEASES].take(seen, "another")
     found = []
-    if (await stores.outbox.fetch(late, 10)).rows:
+    if (await stores[OUTBOX].fetch(late, 10)).rows:
         found.append("fetched")
-    if await stores.outbox.postpone(late, rows[0], 60.0, "late"):
+    if await stores[OUTBOX].postpone(late, rows[0], 60.0, "late"):
         found.append("postponed")
-    if await stores.outbox.bury(late, rows[0], "late"):
+    if await bury(stores, late, rows[0], "late", datetime.now(UTC)):
         found.append("buried")
-    if await stores.outbox.remove(late, rows[1:]):
+    if await stores[OUTBOX].remove(late, rows[1:]):
         found.append("removed")
     return found
 
@@ -100,7 +104,7 @@ async def test_a_relay_without_its_lease_changes_nothing(stores: Stores) -> None
 
 
 async def test_skipping_the_check_of_the_token_is_found(stores: Stores) -> None:
-    outbox = stores.outbox
+    outbox = stores[OUTBOX]
     assert isinstance(outbox, SqliteOutboxStore)
     for name in ("_fetch", "_remove_sql", "_postpone"):
         planted = getattr(outbox, name).replace(" AND l.token = g.token", "")
@@ -113,17 +117,17 @@ async def _ends_of_a_saga(stores: Stores) -> list[str]:
     """Two engines decide on the same state of an instance: one completes it, one begins to undo it."""
     record = _record()
     async with stores.database.begin() as unit:
-        await stores.sagas.create(unit, record, ())
+        await stores[SAGAS].create(unit, record, ())
     seen = []
     for _ in range(2):
         async with stores.database.begin() as unit:
-            seen.append(await stores.sagas.load(unit, record.id))
+            seen.append(await stores[SAGAS].load(unit, record.id))
     for status, loaded in zip((SagaStatus.COMPLETED, SagaStatus.COMPENSATED), seen, strict=True):
         entry = JournalEntry(SystemClock().now(), "", status.value, 0, "")
         with contextlib.suppress(ConcurrencyConflict):
             async with stores.database.begin() as unit:
-                await stores.sagas.save(unit, replace(loaded, status=status), [entry])
-    return [entry.what for entry in await stores.sagas.journal(record.id)]
+                await stores[SAGAS].save(unit, replace(loaded, status=status), [entry])
+    return [entry.what for entry in await stores[SAGAS].journal(record.id)]
 
 
 async def test_a_saga_ends_once(stores: Stores) -> None:
@@ -131,7 +135,7 @@ async def test_a_saga_ends_once(stores: Stores) -> None:
 
 
 async def test_saving_without_the_version_is_found(stores: Stores) -> None:
-    sagas: Any = stores.sagas
+    sagas: Any = stores[SAGAS]
     assert isinstance(sagas, SqlSagaStore)
     planted = sagas._save.replace(" AND version = $7", " AND $7 >= 0")
     assert planted != sagas._save

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from tests.conformance.sql.queries import replayable
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
-from freehold.deadletters.store import DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
+from freehold.inbox.store import INBOX
+from freehold.ports import Stores
 from freehold.runtime.letters import DeadLetterActions
 from freehold.settings import Settings
 
@@ -28,11 +30,11 @@ async def _seconds_for_each(file: Path, letters: int) -> float:
             stores, Settings(service="shop", database="memory://unused", broker="memory://unused")
         )
         begun, wanted = time.perf_counter(), DeadLetterFilter(limit=_BATCH)
-        while batch := await stores.dead_letters.find(wanted):
+        while batch := await stores[DEAD_LETTERS].find(wanted):
             outcomes = await actions.replay_many([each.id for each in batch], actor="ada", reason="mended")
             assert len(outcomes) == len(batch)
         seconds = time.perf_counter() - begun
-        assert (await stores.inbox.stats()).pending == letters
+        assert (await stores[INBOX].stats()).pending == letters
         return seconds / letters
     finally:
         await stores.database.close()
@@ -41,7 +43,7 @@ async def _seconds_for_each(file: Path, letters: int) -> float:
 async def _bury(stores: Stores, letters: int) -> None:
     async with stores.database.begin() as unit:
         for _ in range(letters):
-            await stores.dead_letters.add(unit, replayable())
+            await stores[DEAD_LETTERS].add(unit, replayable())
 
 
 async def test_twenty_thousand_letters_are_replayed_as_fast_as_a_thousand(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from freehold_shop.servers import RunningServer, ServerUnavailable, start_nats
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.empty_database]
 
 
 def test_postgres_is_set_up_for_what_the_guarantees_need(postgres_url: str) -> None:

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from freehold.binding import Stores
+from freehold import Service, Settings
 from freehold.broker import Broker
 from freehold.composition import BudgetMiddleware
-from freehold.http.app import install, lifespan
-from freehold.http.problems import problem_responses
-from freehold.runtime import RunningService
-from freehold.service import Service
-from freehold.settings import Settings
+from freehold.http import install, lifespan, problem_responses
+from freehold.runtime import RunningService, Stores
 from freehold_shop.calls import close_calls
 from freehold_shop.catalog import api as catalog_api
 from freehold_shop.catalog.service import catalog

@@ -17,9 +17,8 @@ import aiohttp
 import msgspec
 import yarl
 
-from freehold.composition import HttpFetch, Reply, Request
-from freehold.composition.paths import fits_path
-from freehold.errors import FreeholdError, Unavailable
+from freehold import FreeholdError, Unavailable
+from freehold.composition import HttpFetch, Reply, Request, fits_path
 from freehold_shop.providers.client import ProvidersClient
 from freehold_shop.settings import settings
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.database import SqlConnection
+from freehold import SqlConnection
 from freehold_shop.reference.contracts import CountryDefined
 from freehold_shop.upsert import insert_into
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated

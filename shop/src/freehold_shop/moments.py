@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from freehold.clock import Clock, SystemClock
+from freehold import Clock, SystemClock
 from freehold.transaction import Transaction
 
 __all__ = ["milliseconds", "moment_ms", "now_ms"]

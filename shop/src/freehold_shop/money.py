@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from freehold.errors import InvalidValue
+from freehold import InvalidValue
 from freehold_shop.rules import PENCE_MAX
 
 __all__ = ["CurrencyMismatch", "Money", "checked_pence"]

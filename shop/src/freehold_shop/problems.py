@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from freehold.runtime import Outages, current_outages
 from freehold_shop.calls import ServiceRefused, ServiceUnavailable
 
 __all__ = ["Problem", "answer_problems", "not_found"]
@@ -32,7 +33,8 @@ def not_found(what: str) -> Problem:
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Have problems and unavailable services answered as documents."""
+    """Have problems and unavailable services answered as documents; an outage is told in the log, once a minute."""
+    outages = Outages(app.title)
 
     @app.exception_handler(Problem)
     async def answer(_request: Request, problem: Problem) -> JSONResponse:
@@ -40,6 +42,7 @@ def answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(ServiceUnavailable)
     async def answer_unavailable(_request: Request, error: ServiceUnavailable) -> JSONResponse:
+        (current_outages() or outages).unanswered(error, f"service '{error.service}'")
         return _response(Problem(503, f"{error.service}-unavailable", str(error), retry_after_seconds=1))
 
     @app.exception_handler(ServiceRefused)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["DEFAULT_PORTS", "ShopSettings", "configure", "settings"]
+__all__ = ["DEFAULT_PORTS", "OUTBOX_SENT_RETENTION_SECONDS", "ShopSettings", "configure", "settings"]
 
 DEFAULT_PORTS: Mapping[str, int] = {
     "gateway": 8000,
@@ -25,6 +25,8 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "providers": 8009,
     "overview": 8010,
 }
+OUTBOX_SENT_RETENTION_SECONDS = 86_400.0
+"""How long messages are kept after their confirmation, where the settings say nothing: a broker may lose them."""
 
 
 def _default_urls() -> Mapping[str, str]:

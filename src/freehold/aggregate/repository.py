@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Protocol, TypeVar, overload
 from uuid import UUID
 
-from freehold.aggregate.classes import Aggregate, model_of
+from freehold.aggregate.base import Aggregate, model_of
 from freehold.aggregate.decider import Decider
-from freehold.aggregate.loading import Loaded, Loader, snapshots_of
+from freehold.aggregate.loader import Loaded, Loader, snapshots_of
 from freehold.aggregate.model import Model
-from freehold.aggregate.publishing import Publish, publish_events, translation
 from freehold.aggregate.snapshots import PendingSnapshots, SnapshotPolicy, StateCodec
+from freehold.aggregate.translation import Publish, publish_events, translation
 from freehold.consistency.token import NOTHING, Token
 from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
 from freehold.messages import Envelope
 from freehold.messages.texts import NAME_BYTES_MAX, check_name
 from freehold.policy import Retry, RetryAfter
-from freehold.transaction import Post, Transaction
+from freehold.transaction import Transaction, Transactions
 
-__all__ = ["Executed", "Repository", "RunsTransactions", "VersionMismatch"]
+__all__ = ["Executed", "Repository", "TransactionRunner", "VersionMismatch"]
 
 S = TypeVar("S")
 A = TypeVar("A", bound=Aggregate)
@@ -36,12 +36,12 @@ class VersionMismatch(ConcurrencyConflict):
     """The aggregate is not at the version that the caller had seen; load it again and ask the person, or the client."""
 
 
-class RunsTransactions(Protocol):
+class TransactionRunner(Protocol):
     """What `handle` needs of a running service."""
 
     @property
-    def post(self) -> Post:
-        """Makes transactions."""
+    def transactions(self) -> Transactions:
+        """Opens transactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Repository(Generic[S]):
 
     async def handle(
         self,
-        service: RunsTransactions | Post,
+        service: TransactionRunner | Transactions,
         id: AggregateId,
         command: object,
         *,
@@ -177,11 +177,11 @@ class Repository(Generic[S]):
         Returns after the commit. `retry` says how often and how soon; it is asked about conflicts only. An
         `expected_version` that has passed is no conflict that another try could mend: `VersionMismatch`, at once.
         """
-        post = service if isinstance(service, Post) else service.post
+        transactions = service if isinstance(service, Transactions) else service.transactions
         attempt = 1
         while True:
             try:
-                async with post.transaction(cause, correlation_id=correlation_id) as tx:
+                async with transactions.begin(cause, correlation_id=correlation_id) as tx:
                     executed = await self.execute(
                         tx,
                         id,
@@ -198,7 +198,7 @@ class Repository(Generic[S]):
                 if not isinstance(decision, RetryAfter):
                     raise
                 attempt += 1
-                await post.clock.sleep(decision.delay_seconds)
+                await transactions.post.clock.sleep(decision.delay_seconds)
 
     def _keep(self, tx: Transaction, stream: str, executed: Executed[S], kept_version: int, *, unfit: bool) -> None:
         """Have a snapshot kept with the commit where one is due, and one that does not fit thrown away."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
-__all__ = ["Snapshot", "SnapshotKind", "SnapshotStore"]
+__all__ = ["SNAPSHOTS", "Snapshot", "SnapshotKind", "SnapshotStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +61,8 @@ class SnapshotStore(Protocol):
 
     async def kinds(self) -> Sequence[SnapshotKind]:
         """What there is, by kind. Looks at every snapshot: for people."""
+
+
+SNAPSHOTS: Final[Port[SnapshotStore]] = Port(
+    "snapshots", "snapshots of aggregates", SnapshotStore, "freehold.conformance.snapshots:SnapshotStoreConformance"
+)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
-__all__ = ["AuditEntry", "AuditStore"]
+__all__ = ["AUDIT", "AuditEntry", "AuditStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +32,8 @@ class AuditStore(Protocol):
 
     async def find(self, subject: str | None, limit: int) -> Sequence[AuditEntry]:
         """Actions, newest first."""
+
+
+AUDIT: Final[Port[AuditStore]] = Port(
+    "audit", "the audit trail", AuditStore, "freehold.conformance.audit:AuditStoreConformance"
+)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import click
 
+from freehold.audit.store import AUDIT
 from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import answer_json, table
@@ -25,11 +26,8 @@ async def command(project: Project, names: tuple[str, ...], subject: str | None,
     """List actions."""
     rows: list[tuple[str, datetime, str, str, str, str]] = []
     async with project.open(names) as opened:
-        for access in opened.services:
-            rows += [
-                (access.name, each.at, each.actor, each.action, each.subject, each.reason)
-                for each in await access.stores.audit.find(subject, limit)
-            ]
+        for access, found in await opened.each(lambda access: access.stores[AUDIT].find(subject, limit)):
+            rows += [(access.name, each.at, each.actor, each.action, each.subject, each.reason) for each in found]
     rows = sorted(rows, key=lambda row: row[1], reverse=True)[:limit]
     if as_json:
         actions = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]

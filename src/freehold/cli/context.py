@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, FreeholdError, joined
 
 if TYPE_CHECKING:
-    from freehold.binding import Stores
+    from freehold.ports import Stores
     from freehold.service import Service
     from freehold.settings import Settings
 
-__all__ = ["Opened", "Project", "ServiceAccess"]
+__all__ = ["PROBE_SECONDS", "Opened", "Project", "ServiceAccess", "explained", "named"]
+
+T = TypeVar("T")
+PROBE_SECONDS: Final = 5.0
+"""How long a write that shows whether work gets on is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,56 @@ class Opened:
     services: list[ServiceAccess] = field(default_factory=list)
     failed: dict[str, FreeholdError] = field(default_factory=dict)
 
+    async def each(self, work: Callable[[ServiceAccess], Awaitable[T]]) -> list[tuple[ServiceAccess, T]]:
+        """What `work` gives for each service, all at once. One with which it fails is told on standard error, stands in
+        `failed`, and keeps no other; it is left out of what comes after.
+        """
+        import asyncio
+
+        asked = [access for access in self.services if access.name not in self.failed]
+        outcomes = await asyncio.gather(*(_attempt(access, work) for access in asked))
+        given: list[tuple[ServiceAccess, T]] = []
+        for access, (outcome, error) in zip(asked, outcomes, strict=True):
+            if error is not None:
+                self.fail(access.name, error)
+            else:
+                given += [(access, each) for each in outcome]
+        return given
+
+    async def written(self) -> None:
+        """See that each database takes a write; one that does not is told as in `each`: what was read of it stays."""
+        await self.each(lambda access: access.stores.database.probe(PROBE_SECONDS))
+
+    @asynccontextmanager
+    async def sparing(
+        self, access: ServiceAccess, *others: ServiceAccess, what: str = "", but: tuple[type[FreeholdError], ...] = ()
+    ) -> AsyncIterator[None]:
+        """What fails in here with one service is told on standard error, stands in `failed` by its name, or as `what`,
+        and keeps no other; but for errors that end the command. `others` are services whose databases are used too.
+        """
+        try:
+            yield
+        except but:
+            raise
+        except FreeholdError as error:
+            self.fail(what or access.name, await explained(error, access, *others))
+
+    def fail(self, name: str, error: FreeholdError) -> None:
+        """Have it known that something could not be done."""
+        from freehold.cli.output import note
+
+        self.failed[name] = error
+        note(f"{name}: {error}")
+
     @property
     def code(self) -> int:
-        """Exit code of a command that did what it could: 3 where a service was not reached, 1 for other failures."""
-        if any(isinstance(error, Unavailable) for error in self.failed.values()):
-            return 3
-        return 1 if self.failed else 0
+        """Exit code of a command that did what it could: that of what failed, as it would be for these services alone.
+
+        What does not pass by itself decides: 2 for settings, 1 for other failures; else 3, a service was not reached.
+        """
+        from freehold.cli.entry import code_of
+
+        return code_of(joined(self.failed.values())) if self.failed else 0
 
     def as_document(self) -> dict[str, dict[str, str]]:
         """What failed, for JSON: empty where all is well."""
@@ -123,11 +171,15 @@ class Project:
                 if error is not None:
                     opened.failed[service.name] = error
             if len(opened.failed) == len(services):
-                raise next(iter(opened.failed.values()))
+                raise joined(error.of_service(name) for name, error in opened.failed.items())
             for name, error in opened.failed.items():
                 note(f"{name} is left out: {error}")
             opened.services.sort(key=lambda access: access.name)
             yield opened
+        except FreeholdError as error:
+            if len(services) == 1:
+                error.of_service(services[0].name)
+            raise
         finally:
             for access in opened.services:
                 await access.stores.database.close()
@@ -144,6 +196,8 @@ async def _open(service: Service, opened: Opened, *, migrated: bool, owned: bool
         await stores.database.open()
     except FreeholdError as error:
         return error
+    except OSError as error:
+        return ConfigurationError(f"{error.strerror or type(error).__name__}: {error.filename or 'the database'}")
     try:
         if owned:
             check_owner(stores.database.features, await stores.database.owner(), service.name)
@@ -160,6 +214,67 @@ async def _open(service: Service, opened: Opened, *, migrated: bool, owned: bool
         raise
     opened.services.append(ServiceAccess(service, settings, stores))
     return None
+
+
+async def _attempt(
+    access: ServiceAccess, work: Callable[[ServiceAccess], Awaitable[T]]
+) -> tuple[list[T], FreeholdError | None]:
+    try:
+        return [await work(access)], None
+    except FreeholdError as error:
+        return [], await explained(error, access)
+    except Exception as error:  # noqa: BLE001 - what one service holds must not keep the others from being shown
+        from freehold.failures import describe
+
+        unreadable = DatabaseError(f"what it holds cannot be read: {describe(error)}", hint="freehold doctor")
+        return [], await explained(unreadable, access)
+
+
+@asynccontextmanager
+async def named(access: ServiceAccess) -> AsyncIterator[None]:
+    """What fails in here names the service, also where several are open, and what is missing in its database."""
+    try:
+        yield
+    except FreeholdError as error:
+        told = await explained(error, access)
+        if told is error:
+            error.of_service(access.name)
+            raise
+        raise told.of_service(access.name) from error
+
+
+async def explained(error: FreeholdError, *accesses: ServiceAccess) -> FreeholdError:
+    """An engine refuses for want of a table in words that name none; the schema says what is missing. Whose a lock is
+    that was waited for in vain, a write says.
+    """
+    of_engine = isinstance(error, ConcurrencyConflict) and error.__cause__ is not None
+    if not (isinstance(error, DatabaseError) or of_engine):
+        return error
+    for access in accesses:
+        told = await _explained(access, error)
+        if told is not error:
+            return told
+    return error
+
+
+async def _explained(access: ServiceAccess, error: FreeholdError) -> FreeholdError:
+    if isinstance(error, ConcurrencyConflict):
+        try:
+            await access.stores.database.probe(PROBE_SECONDS)
+        except FreeholdError as locked:
+            return locked
+        return error
+    try:
+        found = await access.stores.database.defects()
+    except FreeholdError as lost:
+        return lost if isinstance(lost, DatabaseError) else error
+    vital = [each for each in found if each.vital]
+    if not vital:
+        return error
+    more = f", and {len(vital) - 1} more" if len(vital) > 1 else ""
+    told = DatabaseError(f"{vital[0].subject} {vital[0].problem}{more}", hint=vital[0].remedy)
+    told.__cause__ = error
+    return told
 
 
 def _imported(name: str) -> object:

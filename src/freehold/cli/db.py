@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from freehold.audit.store import AuditEntry
-from freehold.cli.context import Opened, Project
+from freehold.audit.store import AUDIT, AuditEntry
+from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line, note, table
 from freehold.clock import SystemClock
+from freehold.database import Defect
 from freehold.errors import FreeholdError
 from freehold.settings import DEFAULT_DIRECTORY
 
@@ -25,20 +27,25 @@ def command() -> None:
 
 
 @command.command(
-    help="Apply the migrations that are missing, and make what run time needs; safe from several processes at once."
+    help="Apply the migrations that are missing, make what run time needs, and make again what is gone and held no"
+    " data; exit code 1 where something is left to be restored. Safe from several processes at once."
 )
 @service_option
 @json_option
 @asynchronous
 async def upgrade(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
     """Bring each database to the newest schema, with the first generations of projections and the materialised views
-    of the services that a module declares; one that fails does not keep the others.
+    of the services that a module declares; one that fails does not keep the others. What held data and is gone is not
+    made again empty.
     """
     await asyncio.to_thread(Path(DEFAULT_DIRECTORY).mkdir, parents=True, exist_ok=True)
     return await _each(project, names, apply=True, as_json=as_json)
 
 
-@command.command(help="List what `upgrade` would apply and make; exit code 1 where there is something.")
+@command.command(
+    help="List what `upgrade` would apply and make, and what is not as the migrations made it, with the remedy; exit"
+    " code 1 where there is something."
+)
 @service_option
 @json_option
 @asynchronous
@@ -60,7 +67,7 @@ async def mark(project: Project, service: str, former: str, reason: str, *, as_j
         async with stores.database.begin() as unit:
             await stores.database.mark(unit, service, instead_of=former)
             entry = AuditEntry(SystemClock().now(), actor(), "db.mark", service, reason)
-            await stores.audit.add(unit, entry)
+            await stores[AUDIT].add(unit, entry)
     if as_json:
         answer_json({"service": service, "instead_of": former})
     else:
@@ -95,36 +102,71 @@ async def grants(project: Project, names: tuple[str, ...], *, role: str, schema:
     return opened.code
 
 
-async def _each(project: Project, names: tuple[str, ...], *, apply: bool, as_json: bool) -> int:
-    from freehold.runtime.preparation import prepare, unprepared
+@dataclass(slots=True)
+class _State:
+    """What was done, or would be, and what is wrong, by service."""
 
-    answers: dict[str, list[str]] = {}
-    made: dict[str, list[str]] = {}
+    steps: dict[str, list[str]] = field(default_factory=dict)
+    made: dict[str, list[str]] = field(default_factory=dict)
+    repaired: dict[str, list[str]] = field(default_factory=dict)
+    defects: dict[str, list[Defect]] = field(default_factory=dict)
+
+
+async def _each(project: Project, names: tuple[str, ...], *, apply: bool, as_json: bool) -> int:
+    state = _State()
     async with project.open(names, migrated=False) as opened:
         for access in opened.services:
-            service, stores = access.service, access.stores
             try:
-                if apply:
-                    answers[access.name] = await stores.database.upgrade(access.name)
-                    made[access.name] = await prepare(service, stores)
-                else:
-                    answers[access.name] = await stores.database.pending()
-                    made[access.name] = await unprepared(service, stores) if not answers[access.name] else []
+                await (_upgrade(access, state) if apply else _look(access, state))
             except FreeholdError as error:
                 opened.failed[access.name] = error
                 note(f"{access.name}: {error}")
-    _answer(answers, made, opened, apply=apply, as_json=as_json)
-    missing = not apply and (any(answers.values()) or any(made.values()))
-    return opened.code or (1 if missing else 0)
+    _answer(state, opened, apply=apply, as_json=as_json)
+    wrong = any(state.defects.values())
+    missing = not apply and (any(state.steps.values()) or any(state.made.values()))
+    return opened.code or (1 if missing or wrong else 0)
 
 
-def _answer(
-    answers: dict[str, list[str]], made: dict[str, list[str]], opened: Opened, *, apply: bool, as_json: bool
-) -> None:
+async def _upgrade(access: ServiceAccess, state: _State) -> None:
+    from freehold.runtime.integrity import defects, repair
+    from freehold.runtime.preparation import prepare
+
+    service, stores = access.service, access.stores
+    state.steps[access.name] = await stores.database.upgrade(access.name)
+    try:
+        state.repaired[access.name] = await repair(service, stores)
+    finally:
+        state.defects[access.name] = await defects(service, stores)
+    if not any(each.vital for each in state.defects[access.name]):
+        state.made[access.name] = await prepare(service, stores)
+
+
+async def _look(access: ServiceAccess, state: _State) -> None:
+    from freehold.runtime.integrity import defects
+    from freehold.runtime.preparation import unprepared
+
+    service, stores = access.service, access.stores
+    pending = state.steps[access.name] = await stores.database.pending()
+    found = state.defects[access.name] = await defects(service, stores)
+    whole = not pending and not any(each.vital for each in found)
+    state.made[access.name] = await unprepared(service, stores) if whole else []
+
+
+def _answer(state: _State, opened: Opened, *, apply: bool, as_json: bool) -> None:
     title, second = ("applied", "made") if apply else ("pending", "unmade")
     if as_json:
-        answer_json({title: answers, second: made, "failed": opened.as_document()})
+        document = {title: state.steps, second: state.made, "defects": state.defects, "failed": opened.as_document()}
+        answer_json(document | ({"repaired": state.repaired} if apply else {}))
         return
-    rows = [(name, step) for each in (answers, made) for name, steps in each.items() for step in steps]
-    empty = "every database is up to date" if answers else "nothing could be done"
-    table(title.capitalize(), ("service", "step"), rows, empty=empty)
+    done = [(name, step) for each in (state.steps, state.made) for name, steps in each.items() for step in steps]
+    mended = [(name, subject) for name, subjects in state.repaired.items() for subject in subjects]
+    wrong = [(name, each) for name, found in state.defects.items() for each in found]
+    if done or not (mended or wrong):
+        empty = "every database is up to date" if state.steps else "nothing could be done"
+        table(title.capitalize(), ("service", "step"), done, empty=empty)
+    if mended:
+        table("Made again", ("service", "what"), mended, empty="nothing")
+    if wrong:
+        line("Not as the migrations made it")
+        for name, each in wrong:
+            line(f"{name}: {each}")

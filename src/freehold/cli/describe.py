@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from freehold.binding import database_engines
 from freehold.cli.context import Project
 from freehold.cli.flow import flowchart
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line, table
 from freehold.messages import MessageKind, MessageType, registry
+from freehold.runtime.needs import needs_of
 from freehold.saga.steps import Direction
 from freehold.service import Service
 
@@ -21,11 +23,15 @@ __all__ = ["command"]
 @click.command("describe", help="Show services, messages, handlers, subscriptions and sagas.")
 @service_option
 @click.option("--mermaid", "as_mermaid", is_flag=True, help="A data-flow map as a Mermaid flowchart.")
+@click.option("--ports", "as_ports", is_flag=True, help="Which ports they need, and which engines have them.")
 @json_option
 @asynchronous
-async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool, as_json: bool) -> int:
+async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool, as_ports: bool, as_json: bool) -> int:
     """Show what is declared."""
     services = project.select(names, declared=True)
+    if as_ports:
+        _show_ports(services, as_json=as_json)
+        return 0
     if as_mermaid:
         chart = flowchart(services)
         if as_json:
@@ -40,6 +46,38 @@ async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool,
     for each in described:
         _print(each)
     return 0
+
+
+def _show_ports(services: Sequence[Service], *, as_json: bool) -> None:
+    """Of each port that an engine has: which engines, and which patterns of these services need it."""
+    engines = database_engines()
+    needs = [(service.name, need) for service in services for need in needs_of(service)]
+    ports = {port: port.title for had in engines.values() for port in had}
+    ports |= {port: port.title for _, need in needs for port in need.ports}
+    having = {port: [name for name, had in engines.items() if port in had] for port in ports}
+    using = {port: [(name, need.pattern) for name, need in needs if port in need.ports] for port in ports}
+    if as_json:
+        described = [
+            {
+                "port": port.name,
+                "holds": title,
+                "engines": having[port],
+                "needed_by": [{"service": name, "pattern": pattern} for name, pattern in using[port]],
+            }
+            for port, title in ports.items()
+        ]
+        answer_json({"ports": described})
+        return
+    rows = [
+        (
+            port.name,
+            title,
+            *("yes" if name in having[port] else "no" for name in engines),
+            ", ".join(f"{name} ({pattern})" for name, pattern in using[port]),
+        )
+        for port, title in ports.items()
+    ]
+    table("ports", ("port", "holds", *engines, "needed by"), rows, empty="none", least=("holds",))
 
 
 def _describe(service: Service) -> dict[str, Any]:
@@ -66,6 +104,10 @@ def _describe(service: Service) -> dict[str, Any]:
         ],
         "sagas": [_saga(saga) for _, saga in sorted(service.sagas.items())],
         "migrations": [each.name for each in service.migrations],
+        "needs": [
+            {"pattern": need.pattern, "ports": [port.name for port in need.ports], "by": list(need.by)}
+            for need in needs_of(service)
+        ],
     }
 
 

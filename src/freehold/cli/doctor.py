@@ -7,26 +7,40 @@ all the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import click
 
-from freehold.binding import Stores, open_broker, open_stores
-from freehold.broker import BrokerOptions
-from freehold.cli.context import Project
+from freehold.binding import open_broker, open_stores
+from freehold.broker import Broker, BrokerOptions
+from freehold.cli.context import PROBE_SECONDS, Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, line
 from freehold.clock import HybridLogicalClock, SystemClock
-from freehold.consistency.signing import TokenSigner
-from freehold.database import Finding, check_owner
+from freehold.consistency.signer import TokenSigner
+from freehold.database import Defect, Finding, check_owner
+from freehold.deadletters.store import DEAD_LETTERS
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.inbox.store import INBOX
+from freehold.leases.store import LEASES, Vouching
+from freehold.outbox.store import LEASE_PREFIX, OUTBOX
+from freehold.ports import Stores
 from freehold.redaction import shown_url
+from freehold.runtime.backlog import examine_backlog
 from freehold.runtime.checks import check_windows
+from freehold.runtime.consumption import LATE_SECONDS, examine_consumers
+from freehold.runtime.former_database import examine_former
+from freehold.runtime.integrity import defects
+from freehold.runtime.log_watch import examine_how_far, examine_logs
 from freehold.runtime.preparation import unprepared
 from freehold.runtime.startup_log import is_default
 from freehold.saga import SagaEngine
+from freehold.saga.store import SAGAS
+from freehold.schedule.store import SCHEDULE
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Post
@@ -34,7 +48,7 @@ from freehold.variables import unread_names
 
 __all__ = ["command"]
 
-_LATE_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -60,9 +74,9 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
         except ConfigurationError as error:
             reports.append(_Report(f"settings of {service.name}", [_bad("settings", error)]))
     reports += _examine_names(project, [service for service, _ in working])
-    brokers: dict[tuple[str, BrokerOptions], list[Settings]] = {}
-    for _, settings in working:
-        brokers.setdefault((settings.broker, settings.broker_options), []).append(settings)
+    brokers: dict[tuple[str, BrokerOptions], list[tuple[Service, Settings]]] = {}
+    for service, settings in working:
+        brokers.setdefault((settings.broker, settings.broker_options), []).append((service, settings))
     reports += await asyncio.gather(*(_examine_database(*each) for each in working))
     reports += await asyncio.gather(*(_examine_broker(users) for users in brokers.values()))
     unwell = [finding for report in reports for finding in report.findings if not finding.ok]
@@ -112,8 +126,16 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
             remedy = f"freehold db upgrade --service {service.name}" if pending else ""
             report.findings.append(Finding("migrations", ok=not pending, detail=detail, remedy=remedy))
             if not pending:
+                write = stores.database.probe
+                report.findings.append(await _probe(report, "write probe", "a row was written and committed", write))
+            wrong = await defects(service, stores)
+            report.findings.append(_schema(service.name, wrong))
+            if not pending and not any(each.vital for each in wrong):
                 report.findings.append(_preparation(service.name, await unprepared(service, stores)))
-                report.findings += await _examine_contents(service, stores)
+                report.findings += await _examine_contents(service, settings, stores)
+                report.findings += await examine_backlog(service, settings, stores, SystemClock())
+                report.findings.append(await examine_logs(stores, settings))
+                report.findings.append(await examine_former(service.name, stores))
         finally:
             await stores.database.close()
     return report
@@ -127,6 +149,15 @@ def _place(settings: Settings) -> Finding:
     return Finding("database", ok=True, detail=detail, remedy=f"name another one with {named}" if default else "")
 
 
+def _schema(name: str, found: list[Defect]) -> Finding:
+    """What is there, compared with what the migrations made."""
+    if not found:
+        return Finding("schema", ok=True, detail="as the migrations made it")
+    more = f", and {len(found) - 1} more: freehold db status --service {name}" if len(found) > 1 else ""
+    first = next((each for each in found if not each.lossless), found[0])
+    return Finding("schema", ok=False, detail=f"{first.subject} {first.problem}{more}", remedy=first.remedy)
+
+
 def _preparation(name: str, missing: list[str]) -> Finding:
     """What run time would have to make: a role that may make no tables cannot."""
     detail = f"not made yet: {', '.join(missing)}" if missing else "all that run time needs is made"
@@ -134,27 +165,60 @@ def _preparation(name: str, missing: list[str]) -> Finding:
     return Finding("preparation", ok=not missing, detail=detail, remedy=remedy)
 
 
-async def _examine_contents(service: Service, stores: Stores) -> list[Finding]:
+async def _probe(report: _Report, subject: str, detail: str, write: Callable[[float], Awaitable[None]]) -> Finding:
+    """A write that shows whether work gets on. What keeps it is a finding, and everything else is looked at as well."""
+    begun = time.monotonic()
+    try:
+        await write(PROBE_SECONDS)
+    except FreeholdError as error:
+        report.reached = report.reached and not isinstance(error, Unavailable)
+        return _bad(subject, error)
+    return Finding(subject, ok=True, detail=f"{detail} in {(time.monotonic() - begun) * 1000:.0f} ms")
+
+
+async def _probe_broker(report: _Report, broker: Broker, service: str) -> Finding:
+    return await _probe(report, f"write probe of {service}", "a record was taken", partial(broker.probe, service))
+
+
+async def _deferred(settings: Settings, stores: Stores) -> Finding:
+    """What consumers have put off: to be expected for a while, and with a reason."""
+    found = await stores[INBOX].stats()
+    if not found.pending:
+        return Finding("deferred", ok=True, detail="none")
+    late = found.oldest_seconds > settings.deferred_alarm_seconds
+    oldest = next(iter(await stores[INBOX].deferred(None, 1)), None)
+    reason = f": {oldest.reason}" if oldest is not None and oldest.reason else ""
+    return Finding(
+        "deferred",
+        ok=not late,
+        detail=f"{found.pending} wait for another try, the oldest for {duration(found.oldest_seconds)}{reason}",
+        remedy="mend what the reason names; each is tried again by itself" if late else "",
+    )
+
+
+async def _examine_contents(service: Service, settings: Settings, stores: Stores) -> list[Finding]:
     """What stands still, or waits for a person."""
-    dead = sum((await stores.dead_letters.count()).values())
-    outbox = await stores.outbox.stats()
-    late = bool(outbox.pending) and outbox.oldest_seconds > _LATE_SECONDS
+    dead = sum((await stores[DEAD_LETTERS].count()).values())
+    outbox = await stores[OUTBOX].stats()
+    late = bool(outbox.pending) and outbox.oldest_seconds > LATE_SECONDS
     waiting = f"{outbox.pending} wait, the oldest for {duration(outbox.oldest_seconds)}"
     found = [
         Finding("outbox", ok=not late, detail=waiting if outbox.pending else "empty",
                 remedy="is a relay running (freehold ps), and the broker up?" if late else ""),
+        await _deferred(settings, stores),
         Finding("dead letters", ok=not dead, detail=f"{dead} wait for a person" if dead else "none",
                 remedy=f"freehold dlq list --service {service.name}" if dead else ""),
     ]  # fmt: skip
     if service.sagas:
         clock = SystemClock()
-        post = Post(service.name, stores.database, stores.outbox, stores.schedule, clock, HybridLogicalClock(clock))
-        found += await SagaEngine(service.sagas, stores.sagas, post).findings()
+        post = Post(service.name, stores.database, stores[OUTBOX], stores[SCHEDULE], clock, HybridLogicalClock(clock))
+        found += await SagaEngine(service.sagas, stores[SAGAS], post).findings()
     return found
 
 
-async def _examine_broker(users: list[Settings]) -> _Report:
+async def _examine_broker(services: list[tuple[Service, Settings]]) -> _Report:
     """Examine a broker for the services that use it: the windows are settings of each."""
+    users = [settings for _, settings in services]
     settings = users[0]
     report = _Report(f"broker of {', '.join(each.service for each in users)}")
     async with _reporting(report):
@@ -163,6 +227,10 @@ async def _examine_broker(users: list[Settings]) -> _Report:
             await broker.open()
             report.findings.append(Finding("broker", ok=True, detail=broker.features.technology))
             report.findings += await broker.examine()
+            report.findings += await asyncio.gather(*(_probe_broker(report, broker, each.service) for each in users))
+            report.findings += await asyncio.gather(*(_examine_log(broker, *each) for each in services))
+            consumers = (_examine_consumers(broker, *each) for each in services if each[0].topics)
+            report.findings += await asyncio.gather(*consumers)
             report.findings += [_tokens(each) for each in users]
             for each in users:
                 try:
@@ -177,6 +245,50 @@ async def _examine_broker(users: list[Settings]) -> _Report:
         finally:
             await broker.close()
     return report
+
+
+async def _examine_consumers(broker: Broker, service: Service, settings: Settings) -> Finding:
+    """What the service's consumers wait for."""
+    seconds = settings.broker_options.lease_seconds
+    clock = SystemClock()
+    return await examine_consumers(broker, service.name, seconds, clock, partial(_at_work, service, settings))
+
+
+async def _examine_log(broker: Broker, service: Service, settings: Settings) -> Finding:
+    """Whether the log has come as far as the service has seen it; a database that does not say is told of elsewhere."""
+    stores = open_stores(settings.database, settings.database_options, service.migrations)
+    try:
+        await stores.database.open()
+        if not await stores.database.pending():
+            return await examine_how_far(broker, stores, settings)
+        detail = "not known: migrations are missing"
+    except FreeholdError:
+        detail = "not known: the database does not say"
+    finally:
+        await stores.database.close()
+    return Finding(f"log of {service.name}", ok=True, detail=detail)
+
+
+async def _at_work(service: Service, settings: Settings) -> bool:
+    """Whether a relay of the service runs somewhere: a lease of it has a holder that beats."""
+    stores = open_stores(settings.database, settings.database_options, service.migrations)
+    try:
+        await stores.database.open()
+        leases = stores[LEASES]
+        first = {each for each in await leases.list(LEASE_PREFIX) if each.owner}
+        if isinstance(leases, Vouching):
+            gone = await leases.gone({each.owner for each in first})
+            first = {each for each in first if each.owner not in gone}
+        deadline = time.monotonic() + settings.lease_seconds
+        while first and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_SECONDS)  # a beat wakes nobody; a lease's time at most
+            if any(each.owner and each not in first for each in await leases.list(LEASE_PREFIX)):
+                return True
+    except FreeholdError:
+        return False  # that is told with the database
+    finally:
+        await stores.database.close()
+    return False
 
 
 def _tokens(settings: Settings) -> Finding:

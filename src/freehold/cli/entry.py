@@ -22,6 +22,7 @@ from freehold.errors import (
     FreeholdError,
     NotFound,
     Unavailable,
+    joined,
 )
 
 __all__ = ["FAILED", "INTERRUPTED", "UNREACHABLE", "USAGE", "code_of", "run"]
@@ -76,7 +77,7 @@ def _run(command: click.Command, name: str, arguments: list[str], *, as_json: bo
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a bug has an exit code and a document as well
-        return _failed(error, as_json=as_json)
+        return _failed(_one_of(error), as_json=as_json)
     return result if isinstance(result, int) else 0
 
 
@@ -102,6 +103,15 @@ def _failed(error: Exception | KeyboardInterrupt, *, as_json: bool) -> int:
             kind, message, hint, code = "bug", _placed(error), _REPORT, FAILED
     _complain(kind, message, hint, as_json=as_json)
     return code
+
+
+def _one_of(error: Exception | KeyboardInterrupt) -> Exception | KeyboardInterrupt:
+    """What a group of errors comes to: all of them in one where they are Freehold's own, else the first that is not."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    leaves = [_one_of(each) for each in error.exceptions]
+    own = [each for each in leaves if isinstance(each, FreeholdError)]
+    return joined(own) if len(own) == len(leaves) else next(each for each in leaves if each not in own)
 
 
 def _placed(error: Exception) -> str:

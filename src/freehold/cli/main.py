@@ -23,10 +23,12 @@ _HELP: Mapping[str, str] = {
     "run": "Run services, or some of their loops, until ctrl-c.",
     "ps": "Show who relays, and what waits: unsent, unread, deferred, dead, stuck.",
     "db": "Show and apply schema migrations.",
-    "outbox": "Show what waits to be published.",
+    "broker": "Give each service an account of its own on NATS.",
+    "outbox": "Show what waits to be published; send again what a broker has lost.",
+    "trace": "Show where a message is, by its id, key or correlation id, and what it waits for.",
     "dlq": "List, show, edit, replay and drop dead letters.",
-    "saga": "List and show sagas, and decide for those that wait for a person.",
-    "monitor": "Show how far consumers and copies are behind, in messages and in seconds.",
+    "saga": "List and show sagas, and decide for those that wait for an operator.",
+    "monitor": "Show the lag of consumers and copies, in messages and in seconds.",
     "reconcile": "Compare copies with their sources, and repair what has drifted.",
     "projection": "Show, rebuild and repair read models; replay history; refresh views.",
     "snapshots": "Show the snapshots of aggregates by kind, and discard those of a kind.",
@@ -49,7 +51,7 @@ _COMMANDS: Mapping[str, Lazy] = {name: Lazy(f"freehold.cli.{name}", "command", t
 @click.version_option(package_name="freehold", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, apps: tuple[str, ...]) -> None:
-    """Your services own their data; this shows and repairs what is between them."""
+    """Show and repair what is between services that own their data."""
     ctx.obj = Project(apps)
 
 

@@ -17,20 +17,34 @@ from freehold.cli.lags import broker_lags
 from freehold.cli.numbers import seconds
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import ago, answer_json, duration, note, table
-from freehold.outbox.store import OutboxStats
-from freehold.reconcile.store import ReconciliationRecord
+from freehold.inbox.store import INBOX, DeferredStats
+from freehold.outbox.store import OUTBOX, OutboxStats
+from freehold.reconcile.store import RECONCILIATIONS, ReconciliationRecord
 
 __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Consumer:
-    """What a service has not handled of a topic. `unread` is None where the broker could not be asked."""
+    """What a service has not handled of a topic. `unread` is None where the broker could not be asked, and where no
+    consumer of the service has ever been there.
+    """
 
     service: str
     topic: str
     unread: int | None
     oldest_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What waits in the tables of a service: to be published, and to be tried again."""
+
+    service: str
+    unsent: int
+    oldest_unsent_seconds: float | None
+    deferred: int
+    oldest_deferred_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +60,36 @@ class _Copied:
     last: ReconciliationRecord | None
 
 
-@click.command("monitor", help="Show how far consumers and copies are behind, in messages and in seconds.")
+@click.command("monitor", help="Show the lag of consumers and copies, in messages and in seconds.")
 @service_option
 @click.option(
     "--max-seconds",
     "max_seconds",
     type=seconds(),
     metavar="SECONDS",
-    help="Exit code 1 where something is further behind, or a copy was found wrong and not repaired.",
+    help="Exit code 1 where something is further behind, unsent or deferred for longer, or a copy was found wrong.",
 )
 @json_option
 @asynchronous
 async def command(project: Project, names: tuple[str, ...], max_seconds: float | None, *, as_json: bool) -> int:
-    """Numbers to alarm on: the seconds grow while nothing moves, however few the messages are."""
+    """Numbers to alarm on: the seconds grow while nothing moves, however few the messages are. What nothing can be
+    written to shows none: so it is written to.
+    """
     async with project.open(names) as opened:
-        lags = await broker_lags(opened)
+        lags = await broker_lags(opened, probes=max_seconds is not None)
         consumers = [each for access in opened.services for each in _consumers(access, lags.get(access.name))]
-        outboxes = {access.name: await access.stores.outbox.stats() for access in opened.services}
-        copies = [each for access in opened.services for each in await _copies(access, consumers, outboxes)]
-    late = _late(consumers, copies, max_seconds)
+        outboxes = {access.name: stats for access, stats in await opened.each(lambda each: each.stores[OUTBOX].stats())}
+        looks = await opened.each(lambda access: _copies(access, consumers, outboxes))
+        copies = [each for _, found in looks for each in found]
+        kept = [_kept(access.name, *found) for access, found in await opened.each(_look)]
+        if max_seconds is not None:
+            await opened.written()
+    late = _late(consumers, kept, copies, max_seconds)
     if as_json:
-        answer_json({"consumers": consumers, "copies": copies, "late": late, "failed": opened.as_document()})
+        found = {"consumers": consumers, "services": kept, "copies": copies}
+        answer_json({**found, "late": late, "failed": opened.as_document()})
     else:
-        _print(consumers, copies)
+        _print(consumers, kept, copies)
         for each in late:
             note(f"{each} is behind, or wrong")
     return opened.code or (1 if late else 0)
@@ -81,18 +102,32 @@ def _consumers(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> list[_C
         _Consumer(
             service=access.name,
             topic=topic,
-            unread=None if lag is None else known[topic].pending if topic in known else 0,
+            unread=known[topic].pending if topic in known else None,
             oldest_seconds=known[topic].oldest_seconds if topic in known else None,
         )
         for topic in topics
     ]
 
 
+async def _look(access: ServiceAccess) -> tuple[OutboxStats, DeferredStats]:
+    return await access.stores[OUTBOX].stats(), await access.stores[INBOX].stats()
+
+
+def _kept(service: str, outbox: OutboxStats, deferred: DeferredStats) -> _Kept:
+    return _Kept(
+        service=service,
+        unsent=outbox.pending,
+        oldest_unsent_seconds=outbox.oldest_seconds if outbox.pending else None,
+        deferred=deferred.pending,
+        oldest_deferred_seconds=deferred.oldest_seconds if deferred.pending else None,
+    )
+
+
 async def _copies(
     access: ServiceAccess, consumers: Sequence[_Consumer], outboxes: Mapping[str, OutboxStats]
 ) -> list[_Copied]:
     found: list[_Copied] = []
-    deferred = await access.stores.inbox.stats()
+    deferred = await access.stores[INBOX].stats()
     for copy in access.service.copied.values():
         topic = f"{copy.dataset.service}.events"
         consumer = next((each for each in consumers if each.service == access.name and each.topic == topic), None)
@@ -111,16 +146,23 @@ async def _copies(
                 unread=consumer.unread if consumer else None,
                 deferred=deferred.pending,
                 behind_seconds=max(known, default=0.0),
-                last=await access.stores.reconciliations.last(copy.dataset.name),
+                last=await access.stores[RECONCILIATIONS].last(copy.dataset.name),
             )
         )
     return found
 
 
-def _late(consumers: Sequence[_Consumer], copies: Sequence[_Copied], max_seconds: float | None) -> list[str]:
+def _late(
+    consumers: Sequence[_Consumer], kept: Sequence[_Kept], copies: Sequence[_Copied], max_seconds: float | None
+) -> list[str]:
     if max_seconds is None:
         return []
     late = [f"{each.service} in {each.topic}" for each in consumers if (each.oldest_seconds or 0.0) > max_seconds]
+    for place in kept:
+        if (place.oldest_unsent_seconds or 0.0) > max_seconds:
+            late.append(f"{place.service} in what it publishes")
+        if (place.oldest_deferred_seconds or 0.0) > max_seconds:
+            late.append(f"{place.service} in what it has deferred")
     for each in copies:
         wrong = each.last is not None and (each.last.drifted > each.last.repaired or bool(each.last.error))
         if wrong or (each.behind_seconds or 0.0) > max_seconds:
@@ -128,12 +170,24 @@ def _late(consumers: Sequence[_Consumer], copies: Sequence[_Copied], max_seconds
     return late
 
 
-def _print(consumers: Sequence[_Consumer], copies: Sequence[_Copied]) -> None:
+def _print(consumers: Sequence[_Consumer], kept: Sequence[_Kept], copies: Sequence[_Copied]) -> None:
     rows = [
         (each.service, each.topic, "?" if each.unread is None else each.unread, duration(each.oldest_seconds))
         for each in consumers
     ]
     table("Consumers", ("service", "reads", "unread", "oldest"), rows, empty="none of these services reads anything")
+    columns: tuple[str, ...] = ("service", "unsent", "oldest unsent", "deferred", "oldest deferred")
+    held = [
+        (
+            each.service,
+            each.unsent,
+            duration(each.oldest_unsent_seconds),
+            each.deferred,
+            duration(each.oldest_deferred_seconds),
+        )
+        for each in kept
+    ]
+    table("Kept", columns, held, empty="no service")
     shown = [
         (
             each.dataset,

@@ -1,24 +1,28 @@
-"""`freehold outbox`: what waits to be published, and what is deferred by consumers. Face."""
+"""`freehold outbox`: what waits to be published, and what is deferred by consumers; `resend` is beside. Face."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from freehold.cli.context import Project
+from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.lazy import NamingGroup
 from freehold.cli.numbers import seconds
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note, table
-from freehold.inbox.store import DeferredStats
-from freehold.outbox.store import OutboxStats
+from freehold.cli.resend import command as resend
+from freehold.inbox.store import INBOX, DeferredStats
+from freehold.outbox.store import OUTBOX, OutboxStats
 
 __all__ = ["command"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """What waits in a service. `late`: its oldest unsent message is older than asked for."""
+    """What waits in a service. `late`: its oldest unsent, or its oldest deferred message, is older than asked for."""
 
     service: str
     outbox: OutboxStats
@@ -26,34 +30,63 @@ class _Waiting:
     late: bool
 
 
-@click.command("outbox", help="Show what waits to be published, and what consumers try again later.")
+@click.group(
+    "outbox",
+    cls=NamingGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND]",
+    help="Show what waits to be published, and what consumers try again later.",
+)
 @service_option
 @click.option(
     "--max-age",
     "max_age_seconds",
     type=seconds(),
     metavar="SECONDS",
-    help="Exit code 1 where the oldest unsent message is older.",
+    help="Exit code 1 where the oldest message that is unsent or deferred is older.",
 )
 @json_option
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> int:
+    """List, where no subcommand is named."""
+    if context.invoked_subcommand is None:
+        return _list(**options)
+    for name in options:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            # An option of the listing would change nothing of what the subcommand does.
+            place = f"{context.command_path} {context.invoked_subcommand}"
+            raise click.UsageError(f"options go behind the subcommand: {place} …")
+    return 0
+
+
 @asynchronous
-async def command(project: Project, names: tuple[str, ...], max_age_seconds: float | None, *, as_json: bool) -> int:
-    """Age of the oldest is the figure to watch: a number that grows means a relay that stands still."""
+async def _list(project: Project, names: tuple[str, ...], max_age_seconds: float | None, *, as_json: bool) -> int:
+    """Age of the oldest is the figure to watch: a number that grows means a relay that stands still. A database that
+    takes no write shows none: so it is written to.
+    """
     waiting: list[_Waiting] = []
     async with project.open(names) as opened:
-        for access in opened.services:
-            outbox = await access.stores.outbox.stats()
-            late = max_age_seconds is not None and bool(outbox.pending) and outbox.oldest_seconds > max_age_seconds
-            waiting.append(_Waiting(access.name, outbox, await access.stores.inbox.stats(), late))
+        for access, (outbox, deferred) in await opened.each(_look):
+            late = max_age_seconds is not None and any(
+                each.pending and each.oldest_seconds > max_age_seconds for each in (outbox, deferred)
+            )
+            waiting.append(_Waiting(access.name, outbox, deferred, late))
+        if max_age_seconds is not None:
+            await opened.written()
     if as_json:
         answer_json({"services": waiting, "failed": opened.as_document()})
     else:
         columns = ("service", "unsent", "oldest unsent", "blocked keys", "deferred", "oldest deferred")
         table("Outbox", columns, [_row(each) for each in waiting], empty="no service")
         for each in waiting:
-            if each.late:
-                note(f"{each.service} has a message that is unsent for {duration(each.outbox.oldest_seconds)}")
+            for what, stats in (("unsent", each.outbox), ("deferred", each.deferred)) if each.late else ():
+                if stats.pending and stats.oldest_seconds > (max_age_seconds or 0.0):
+                    note(f"{each.service} has a message that is {what} for {duration(stats.oldest_seconds)}")
     return opened.code or (1 if any(each.late for each in waiting) else 0)
+
+
+async def _look(access: ServiceAccess) -> tuple[OutboxStats, DeferredStats]:
+    return await access.stores[OUTBOX].stats(), await access.stores[INBOX].stats()
 
 
 def _row(each: _Waiting) -> tuple[object, ...]:
@@ -65,3 +98,6 @@ def _row(each: _Waiting) -> tuple[object, ...]:
         each.deferred.pending,
         duration(each.deferred.oldest_seconds if each.deferred.pending else None),
     )
+
+
+command.add_command(resend)

@@ -16,10 +16,11 @@ from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lags import broker_lags
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, table
-from freehold.inbox.store import DeferredStats
-from freehold.leases.store import LeaseRecord
-from freehold.outbox.store import LEASE_PREFIX, OutboxStats
-from freehold.saga.store import SagaStatus
+from freehold.deadletters.store import DEAD_LETTERS
+from freehold.inbox.store import INBOX, DeferredStats
+from freehold.leases.store import LEASES, LeaseRecord
+from freehold.outbox.store import LEASE_PREFIX, OUTBOX, OutboxStats
+from freehold.saga.store import SAGAS, SagaStatus
 
 __all__ = ["command"]
 
@@ -57,7 +58,7 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
     """Show each service."""
     async with project.open(names) as opened:
         lags = await broker_lags(opened)
-        rows = await asyncio.gather(*(_look(access, lags.get(access.name)) for access in opened.services))
+        rows = [row for _, row in await opened.each(lambda access: _look(access, lags.get(access.name)))]
     if as_json:
         answer_json({"services": list(rows), "failed": opened.as_document()})
     else:
@@ -67,19 +68,19 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
 
 async def _look(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> _Row:
     stores = access.stores
-    before = await stores.leases.list(LEASE_PREFIX)
+    before = await stores[LEASES].list(LEASE_PREFIX)
     await asyncio.sleep(access.settings.lease_seconds / 2)
-    after = await stores.leases.list(LEASE_PREFIX)
+    after = await stores[LEASES].list(LEASE_PREFIX)
     sagas: dict[str, int] = {}
-    for (_, status), number in (await stores.sagas.count()).items():
+    for (_, status), number in (await stores[SAGAS].count()).items():
         sagas[status.value] = sagas.get(status.value, 0) + number
     return _Row(
         service=access.name,
         relays=_relays(before, after),
-        partitions=stores.outbox.partitions,
-        outbox=await stores.outbox.stats(),
-        deferred=await stores.inbox.stats(),
-        dead_letters=sum((await stores.dead_letters.count()).values()),
+        partitions=stores[OUTBOX].partitions,
+        outbox=await stores[OUTBOX].stats(),
+        deferred=await stores[INBOX].stats(),
+        dead_letters=sum((await stores[DEAD_LETTERS].count()).values()),
         sagas=sagas,
         lag=lag,
     )

@@ -16,14 +16,17 @@ from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.options import actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
-from freehold.errors import ConfigurationError, FreeholdError, NotFound
+from freehold.errors import ConfigurationError, NotFound
+from freehold.outbox.store import OUTBOX
 from freehold.reconcile.dataset import Copy
+from freehold.reconcile.reconcile_runner import record_of
 from freehold.reconcile.reconciler import Reconciliation
-from freehold.reconcile.runner import record_of
 from freehold.reconcile.side import Source
+from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
+from freehold.schedule.store import SCHEDULE
 from freehold.settings import Settings
-from freehold.transaction import Post
+from freehold.transaction import Post, Transactions
 
 __all__ = ["command"]
 
@@ -58,13 +61,10 @@ async def command(
             raise NotFound("no such copy is declared", hint=_known(copies))
         with told_when_interrupted(lambda: f"{len(results)} of {len(wanted)} copies were compared"):
             for access, copy in wanted:
-                try:
+                sources = [each for each in opened.services if each.name == copy.dataset.service]
+                async with opened.sparing(access, *sources, what=f"{copy.dataset.name} in {access.name}"):
                     result = await _compare(opened, access, copy, (actor(), reason.strip()) if repair else None)
-                except FreeholdError as error:
-                    opened.failed[f"{copy.dataset.name} in {access.name}"] = error
-                    note(f"{copy.dataset.name} in {access.name}: {error}")
-                    continue
-                results.append(_Result(access.name, result))
+                    results.append(_Result(access.name, result))
     if as_json:
         answer_json({"results": results, "failed": opened.as_document()})
     else:
@@ -100,7 +100,7 @@ async def _compare(
     source = _source(opened, access, copy, clock)
     reconciler = make_reconciler(access.name, access.stores, copy, source, clock, repair_for=repair_for)
     result = await reconciler.run()
-    await access.stores.reconciliations.add(record_of(result, clock))
+    await access.stores[RECONCILIATIONS].add(record_of(result, clock))
     return result
 
 
@@ -112,8 +112,8 @@ def _source(opened: Opened, access: ServiceAccess, copy: Copy, clock: Clock) -> 
             if other.name == owner and offer is not None:
                 stores = other.stores
                 hlc = HybridLogicalClock(clock)
-                post = Post(owner, stores.database, stores.outbox, stores.schedule, clock, hlc)
-                return LocalSource(post, offer)
+                post = Post(owner, stores.database, stores[OUTBOX], stores[SCHEDULE], clock, hlc)
+                return LocalSource(Transactions(post), offer)
     return peer_source(copy, access.settings)
 
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import click
 
-from freehold.audit.store import AuditEntry
-from freehold.cli.context import Project
+from freehold.audit.store import AUDIT, AuditEntry
+from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import (
     acting,
@@ -20,6 +20,8 @@ from freehold.cli.options import (
     service_option,
 )
 from freehold.cli.output import answer_json, note, table, until
+from freehold.errors import Unavailable
+from freehold.schedule.store import SCHEDULE
 
 __all__ = ["command"]
 
@@ -39,11 +41,8 @@ async def list_(project: Project, names: tuple[str, ...], name: str | None, limi
     """Say what is due when."""
     rows: list[tuple[str, UUID, str, str, datetime]] = []
     async with project.open(names) as opened:
-        for access in opened.services:
-            rows += [
-                (access.name, each.message.id, each.name, each.message.key, each.due_at)
-                for each in await access.stores.schedule.find(name, limit)
-            ]
+        for access, found in await opened.each(lambda access: access.stores[SCHEDULE].find(name, limit)):
+            rows += [(access.name, each.message.id, each.name, each.message.key, each.due_at) for each in found]
     rows = sorted(rows, key=lambda row: row[-1])[:limit]
     if as_json:
         columns = ("service", "id", "type", "key", "due_at")
@@ -65,19 +64,23 @@ async def list_(project: Project, names: tuple[str, ...], name: str | None, limi
 @asynchronous
 async def cancel(project: Project, message_id: UUID, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Cancel, with an audit row in the same transaction."""
-    cancelled = None
+
+    async def take_back(access: ServiceAccess) -> bool:
+        async with access.stores.database.begin() as unit:
+            if not await access.stores[SCHEDULE].cancel(unit, message_id):
+                return False
+            entry = AuditEntry(datetime.now(UTC), actor(), "schedule.cancel", str(message_id), reason)
+            await access.stores[AUDIT].add(unit, entry)
+        return True
+
     async with project.open(names) as opened:
-        for access in opened.services:
-            async with access.stores.database.begin() as unit:
-                if await access.stores.schedule.cancel(unit, message_id):
-                    entry = AuditEntry(datetime.now(UTC), actor(), "schedule.cancel", str(message_id), reason)
-                    await access.stores.audit.add(unit, entry)
-                    cancelled = access.name
+        cancelled = next((access.name for access, done in await opened.each(take_back) if done), None)
+    if cancelled is None and opened.failed:
+        raise Unavailable(f"no message {message_id} is scheduled; {', '.join(opened.failed)} could not be asked")
     if as_json:
-        document = {"cancelled": cancelled is not None, "service": cancelled, "failed": opened.as_document()}
-        answer_json(document)
+        answer_json({"cancelled": cancelled is not None, "service": cancelled, "failed": opened.as_document()})
     elif cancelled:
         note(f"{cancelled}: cancelled")
     else:
         note("not there (any more): it is on its way, or was never scheduled")
-    return 0 if cancelled else (opened.code or 1)
+    return 0 if cancelled else 1

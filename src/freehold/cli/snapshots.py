@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import click
 
-from freehold.aggregate.store import SnapshotKind
-from freehold.audit.store import AuditEntry
+from freehold.aggregate.store import SNAPSHOTS, SnapshotKind
+from freehold.audit.store import AUDIT, AuditEntry
 from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
@@ -37,8 +37,8 @@ async def list_(project: Project, names: tuple[str, ...], *, as_json: bool) -> i
     """Count them."""
     found: list[tuple[str, SnapshotKind]] = []
     async with project.open(names) as opened:
-        for access in opened.services:
-            found += [(access.name, each) for each in await access.stores.snapshots.kinds()]
+        for access, kinds in await opened.each(lambda access: access.stores[SNAPSHOTS].kinds()):
+            found += [(access.name, each) for each in kinds]
     if as_json:
         answer_json(
             {
@@ -73,11 +73,9 @@ async def list_(project: Project, names: tuple[str, ...], *, as_json: bool) -> i
 @asynchronous
 async def discard(project: Project, kind: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Discard them in batches; the audit row is written with the first."""
-    done: dict[str, int] = {}
     async with project.open(names) as opened:
-        for access in opened.services:
-            if count := await _discard(access, kind, reason):
-                done[access.name] = count
+        counts = await opened.each(lambda access: _discard(access, kind, reason))
+    done = {access.name: count for access, count in counts if count}
     if as_json:
         answer_json({"kind": kind, "discarded": done, "failed": opened.as_document()})
     for name, count in done.items():
@@ -91,10 +89,10 @@ async def _discard(access: ServiceAccess, kind: str, reason: str) -> int:
     total = 0
     while True:
         async with access.stores.database.begin() as unit:
-            count = await access.stores.snapshots.discard_all(kind, _BATCH, unit=unit)
+            count = await access.stores[SNAPSHOTS].discard_all(kind, _BATCH, unit=unit)
             if count and not total:
                 entry = AuditEntry(datetime.now(UTC), actor(), "snapshots.discard", kind, reason)
-                await access.stores.audit.add(unit, entry)
+                await access.stores[AUDIT].add(unit, entry)
         if not count:
             return total
         total += count

@@ -12,8 +12,9 @@ from freehold.composition.composer import Composed, Composer, CompositionFailed,
 from freehold.composition.declaration import Composition, Found, Part
 from freehold.composition.fetch import CallFailed, Fetch, InvalidRequest, Reason, Reply, Request, UnusableReply
 from freehold.composition.http import HttpFetch
-from freehold.composition.leaving import ClientLeft, while_connected
+from freehold.composition.leaving import ClientDisconnected, while_connected
 from freehold.composition.loader import Loader
+from freehold.composition.paths import fits_path
 from freehold.composition.serving import BudgetMiddleware
 from freehold.composition.sources import Batch, Read, Reference, Source, batch, grouped_batch
 
@@ -28,7 +29,7 @@ __all__ = [
     "CachePolicy",
     "Cached",
     "CallFailed",
-    "ClientLeft",
+    "ClientDisconnected",
     "Composed",
     "Composer",
     "Composition",
@@ -51,6 +52,7 @@ __all__ = [
     "Source",
     "UnusableReply",
     "batch",
+    "fits_path",
     "grouped_batch",
     "while_connected",
     "within",

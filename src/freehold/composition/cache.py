@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
 from freehold.composition.budget import within
-from freehold.composition.flight import Flight
+from freehold.composition.flight import SingleFlight
 from freehold.errors import DeclarationError, OperationTimeout, Unavailable
 
 __all__ = ["CachePolicy", "Cached", "Freshness", "ReferenceCache"]
@@ -95,7 +95,7 @@ class ReferenceCache(Generic[K, V]):
         self._clock: Clock = clock or SystemClock()
         self._known: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._absent: OrderedDict[K, _Entry[V]] = OrderedDict()
-        self._flights: dict[K, Flight[_Entry[V]]] = {}
+        self._flights: dict[K, SingleFlight[_Entry[V]]] = {}
 
     async def get(self, key: K) -> Cached[V]:
         """The value, from the cache or from its source.
@@ -160,10 +160,12 @@ class ReferenceCache(Generic[K, V]):
             freshness = Freshness.STALE_ON_ERROR if entry.failing else Freshness.STALE
         return Cached(entry.value, freshness, now - entry.loaded)
 
-    def _flight(self, key: K, *, kept: bool = False) -> Flight[_Entry[V]]:
+    def _flight(self, key: K, *, kept: bool = False) -> SingleFlight[_Entry[V]]:
         flight = self._flights.get(key)
         if flight is None or not flight.joinable:
-            flight = self._flights[key] = Flight(self._fetch(key, lambda: self._flights.get(key) is flight), kept=kept)
+            flight = self._flights[key] = SingleFlight(
+                self._fetch(key, lambda: self._flights.get(key) is flight), kept=kept
+            )
         return flight
 
     async def _fetch(self, key: K, is_current: Callable[[], bool]) -> _Entry[V]:

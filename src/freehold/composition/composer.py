@@ -18,6 +18,7 @@ from freehold.composition.caller import RETRY, BreakerView, Caller
 from freehold.composition.declaration import Composition, Found, Part
 from freehold.composition.fetch import CallFailed, Fetch, Reason
 from freehold.errors import NotFound, Unavailable
+from freehold.outages import Outages, current_outages
 from freehold.policy import Retry
 
 __all__ = ["Composed", "Composer", "CompositionFailed", "MergeHeaders", "Missing"]
@@ -27,6 +28,7 @@ T = TypeVar("T")
 MergeHeaders = Callable[[Sequence[Mapping[str, str]]], Mapping[str, str]]
 """Makes the answer's headers from those of the replies."""
 _BREAKER: Final = BreakerPolicy()
+_OUTAGES: Final = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.CIRCUIT_OPEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Composer:
         self._caller = Caller(fetch, self.clock, breaker, retry)
         self._desk = Desk(self._caller, self.clock)
         self._merge_headers = merge_headers
+        self._outages = Outages("compositions", self.clock)
 
     async def compose(
         self,
@@ -114,7 +117,8 @@ class Composer:
         """
         own = Budget(composition.budget_seconds, self.clock)
         shorter = budget if budget is not None and budget.left_seconds() < own.left_seconds() else own
-        run = _Run(composition, given, self._desk.ask(shorter, headers))
+        outages = current_outages() or self._outages
+        run = _Run(composition, given, self._desk.ask(shorter, headers), outages)
         await run.all_parts()
         return run.composed(self._merge_headers)
 
@@ -130,10 +134,11 @@ class Composer:
 class _Run(Generic[G]):
     """One answer being composed."""
 
-    def __init__(self, composition: Composition[G], given: G, ask: Ask) -> None:
+    def __init__(self, composition: Composition[G], given: G, ask: Ask, outages: Outages) -> None:
         self._composition = composition
         self._given = given
         self._ask = ask
+        self._outages = outages
         self._ended = {part: asyncio.Event() for part in composition.parts}
         self._values: dict[Part[Any], Any] = {}
         self._missing: dict[Part[Any], Missing] = {}
@@ -191,3 +196,5 @@ class _Run(Generic[G]):
         if part.required:
             status = cause.status if isinstance(cause, CallFailed) else None
             raise CompositionFailed(self._composition.name, self._missing[part], status) from cause
+        if isinstance(cause, CallFailed) and cause.reason in _OUTAGES:
+            self._outages.left_out(cause, f"service '{part.service}'")

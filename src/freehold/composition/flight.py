@@ -8,12 +8,12 @@ from typing import Any, Generic, TypeVar
 
 from freehold.errors import Unavailable
 
-__all__ = ["Flight"]
+__all__ = ["SingleFlight"]
 
 T = TypeVar("T")
 
 
-class Flight(Generic[T]):
+class SingleFlight(Generic[T]):
     """Begins at once. `kept` work goes on without anybody waiting; its owner must `close` it."""
 
     def __init__(self, work: Coroutine[Any, Any, T], *, kept: bool = False) -> None:

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from freehold.errors import FreeholdError
 
-__all__ = ["ClientLeft", "while_connected"]
+__all__ = ["ClientDisconnected", "while_connected"]
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class ClientLeft(FreeholdError):
+class ClientDisconnected(FreeholdError):
     """The client closed the connection before it had the answer; the work for it was given up."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class ClientLeft(FreeholdError):
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Do the work while the client is there; `receive` is the request's, its body read already or not wanted.
 
-    Raises `ClientLeft` when the client leaves, after the work was cancelled and has ended.
+    Raises `ClientDisconnected` when the client leaves, after the work was cancelled and has ended.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_left(receive))
@@ -36,7 +36,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         if working.done():
             return working.result()
         leaving.result()
-        raise ClientLeft
+        raise ClientDisconnected
     finally:
         working.cancel()
         leaving.cancel()

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Final, Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
-from freehold.composition.flight import Flight
+from freehold.composition.flight import SingleFlight
 from freehold.errors import DeclarationError, Unavailable
 
 __all__ = ["Loader"]
@@ -107,7 +107,7 @@ class _Batch(Generic[K, V]):
         self.keys: dict[K, None] = {}
         self.found: dict[K, V] = {}
         self.failed: dict[K, Exception] = {}
-        self.flight = Flight(self._work(run))
+        self.flight = SingleFlight(self._work(run))
 
     async def _work(self, run: Callable[[_Batch[K, V]], Awaitable[None]]) -> None:
         await run(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from freehold.audit.store import AuditEntry
+from freehold.audit.store import AUDIT, AuditEntry
 from freehold.conformance.harness import StoresHarness
 
 __all__ = ["AuditStoreConformance"]
@@ -29,8 +29,8 @@ class AuditStoreConformance:
         entries += [entry(harness, "1", "again"), entry(harness, "1", "once more")]
         async with harness.first.database.begin() as unit:
             for one in entries:
-                await harness.first.audit.add(unit, one)
-        audit = (await harness.instance()).audit
+                await harness.first[AUDIT].add(unit, one)
+        audit = (await harness.instance())[AUDIT]
         assert list(await audit.find(None, 10)) == entries[::-1]
         assert list(await audit.find(None, 3)) == entries[:0:-1]
         assert list(await audit.find("1", 10)) == [entries[3], entries[2], entries[0]]
@@ -40,6 +40,6 @@ class AuditStoreConformance:
         """An action that was rolled back did not happen."""
         with pytest.raises(_GivenUp):
             async with harness.first.database.begin() as unit:
-                await harness.first.audit.add(unit, entry(harness, "1"))
+                await harness.first[AUDIT].add(unit, entry(harness, "1"))
                 raise _GivenUp
-        assert list(await harness.first.audit.find(None, 10)) == []
+        assert list(await harness.first[AUDIT].find(None, 10)) == []

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 
-from freehold.broker import Outgoing, PublishFailed, Stored, Subscription
+from freehold.broker import Broker, Outgoing, PublishFailed, Stored, Subscription
 from freehold.conformance.broker_faults import BrokerFaultsConformance
 from freehold.conformance.broker_harness import (
     TOPIC,
@@ -30,7 +30,9 @@ from freehold.conformance.broker_harness import (
     read,
     subscribe,
 )
+from freehold.conformance.broker_log import BrokerLogConformance
 from freehold.conformance.broker_members import BrokerMembersConformance
+from freehold.conformance.broker_probe import BrokerProbeConformance
 from freehold.errors import BrokerError, MessageRejected, Unavailable
 from freehold.ids import new_id
 
@@ -39,7 +41,9 @@ __all__ = ["BrokerConformance"]
 _KEYS = [f"key-{number}" for number in range(10)]
 
 
-class BrokerConformance(BrokerMembersConformance, BrokerFaultsConformance):
+class BrokerConformance(
+    BrokerMembersConformance, BrokerFaultsConformance, BrokerLogConformance, BrokerProbeConformance
+):
     """Everything that `freehold.broker` promises."""
 
     async def test_messages_of_a_key_come_in_the_order_published(self, harness: BrokerHarness) -> None:
@@ -155,6 +159,26 @@ class BrokerConformance(BrokerMembersConformance, BrokerFaultsConformance):
             else:
                 assert await consumer.fetch(10, 0.2) is None
 
+    @pytest.mark.parametrize("acknowledged", [0, 1])
+    async def test_what_was_kept_from_being_handled_counts_for_no_attempt(
+        self, harness: BrokerHarness, acknowledged: int
+    ) -> None:
+        """However often it is given back so, by this member and by those after it."""
+        async with opened(harness) as broker:
+            await publish(broker, messages(["key"], 3))
+            consumer = await subscribe(broker)
+            for turn in range(3):
+                for _ in range(3):
+                    batch = await fetch(consumer)
+                    assert {delivery.attempt for delivery in batch.deliveries} == {1}
+                    await batch.settle(acknowledged if turn == 0 else 0, counted=False)
+                    acknowledged = 0
+                await consumer.close()
+                consumer = await subscribe(broker)
+            batch = await fetch(consumer)
+            await batch.settle(0)
+            assert {delivery.attempt for delivery in (await fetch(consumer)).deliveries} == {2}
+
     async def test_a_batch_is_settled_once_and_within_its_length(self, harness: BrokerHarness) -> None:
         """A mistake of the caller is told, not carried out."""
         async with opened(harness) as broker:
@@ -252,6 +276,10 @@ class BrokerConformance(BrokerMembersConformance, BrokerFaultsConformance):
             (before,) = await broker.lag("readers")
             assert (before.group, before.topic, before.pending) == ("readers", TOPIC, 30)
             assert before.oldest_seconds is None or 0 <= before.oldest_seconds < 30
+            if before.oldest_seconds is not None:
+                await eventually(lambda: _is_older(broker, before.oldest_seconds or 0.0))
+            asked = await asyncio.gather(*(broker.lag("readers") for _ in range(5)))
+            assert {lag.pending for (lag,) in asked} == {30}
             await collect(consumer, 30)
             (after,) = await broker.lag("readers")
             assert (after.pending, after.oldest_seconds or 0.0) == (0, 0.0)
@@ -278,3 +306,8 @@ class BrokerConformance(BrokerMembersConformance, BrokerFaultsConformance):
                 await publish(broker, messages([topic], 5, topic=topic))
             seen = await collect(consumer, 15)
             assert {topic: numbers(seen, topic) for topic in topics} == {topic: [0, 1, 2, 3, 4] for topic in topics}
+
+
+async def _is_older(broker: Broker, than_seconds: float) -> bool:
+    (lag,) = await broker.lag("readers")
+    return (lag.oldest_seconds or 0.0) > than_seconds

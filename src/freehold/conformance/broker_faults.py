@@ -51,6 +51,20 @@ class BrokerFaultsConformance:
             await asyncio.wait_for(members_until(consumer, seen, lambda: "after:2" in seen), 60.0)
             assert numbers(list(dict.fromkeys(seen)), "after") == [0, 1, 2]
 
+    async def test_what_counts_for_no_attempt_is_told_to_a_broker_that_comes_back(self, harness: BrokerHarness) -> None:
+        """A member that leaves while the broker is away waits for it for a few seconds, where it owes that."""
+        async with opened(harness) as broker:
+            await publish(broker, messages(["key"], 1))
+            consumer = await subscribe(broker)
+            await (await fetch(consumer)).settle(0, counted=False)
+            async with _outage(harness):
+                leaving = asyncio.create_task(consumer.close())
+                await asyncio.wait({leaving}, timeout=0.2)
+                assert not leaving.done()
+            await leaving
+            again = await fetch(await subscribe(broker), wait_seconds=30.0)
+            assert [delivery.attempt for delivery in again.deliveries] == [1]
+
     async def test_what_was_confirmed_before_and_during_an_outage_is_kept_in_order(
         self, harness: BrokerHarness
     ) -> None:

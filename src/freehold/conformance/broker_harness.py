@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pytest
 
@@ -27,6 +27,7 @@ from freehold.ids import new_id
 __all__ = [
     "TOPIC",
     "BrokerHarness",
+    "WipedHarness",
     "collect",
     "confirmed",
     "eventually",
@@ -42,6 +43,7 @@ __all__ = [
     "publish",
     "read",
     "subscribe",
+    "wiped",
 ]
 
 TOPIC = "conformance.events"
@@ -75,6 +77,25 @@ class BrokerHarness(Protocol):
 
     async def restore(self) -> None:
         """End the interruption."""
+
+
+@runtime_checkable
+class WipedHarness(Protocol):
+    """What a harness can do beside, where its adapter heals a broker that lost everything."""
+
+    async def wipe(self) -> None:
+        """Lose all that the system stores, while members and publishers are at work: messages, positions, members.
+
+        As hard as it gets: the server is killed and comes back empty, the file is deleted. It can be used again when
+        this returns, though those who are at work may find out a little later.
+        """
+
+
+def wiped(harness: BrokerHarness) -> WipedHarness:
+    """Skip the test where the harness cannot wipe its system."""
+    if not isinstance(harness, WipedHarness):
+        pytest.skip(f"{harness.features.technology}: the harness cannot take from it all that it stores")
+    return harness
 
 
 def needs(harness: BrokerHarness, feature: str) -> None:
@@ -201,10 +222,10 @@ def numbers(documents: Sequence[str], key: str) -> list[int]:
     return [int(document.rpartition(":")[2]) for document in documents if key_of(document) == key]
 
 
-async def confirmed(broker: Broker, outgoing: Sequence[Outgoing], timeout_seconds: float) -> list[bool]:
+async def confirmed(broker: Broker, outgoing: Sequence[Outgoing], timeout_seconds: float, log: str = "") -> list[bool]:
     """Publish and tell what was confirmed; everything else must be `Unavailable`."""
     try:
-        outcomes = await broker.publish(outgoing, timeout_seconds)
+        outcomes = await broker.publish(outgoing, timeout_seconds, log=log)
     except Unavailable:
         return [False] * len(outgoing)
     for outcome in outcomes:

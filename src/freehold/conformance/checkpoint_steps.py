@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from freehold.binding import Stores
 from freehold.errors import ConcurrencyConflict
 from freehold.ids import new_id
-from freehold.projection.store import Checkpoint, Generation, GenerationState, Move, NewParkedKey
+from freehold.ports import Stores
+from freehold.projection.store import CHECKPOINTS, Checkpoint, Generation, GenerationState, Move, NewParkedKey
 
 __all__ = [
     "BUILDING",
@@ -33,24 +33,24 @@ async def made(
 ) -> Generation:
     """Make a generation."""
     async with stores.database.begin() as unit:
-        return await stores.checkpoints.create(unit, name, number, version=7, partitions=partitions, state=state)
+        return await stores[CHECKPOINTS].create(unit, name, number, version=7, partitions=partitions, state=state)
 
 
 async def seen_at(stores: Stores, partition: int = 0, generation: int = 1, name: str = "summary") -> Checkpoint:
     """A checkpoint as it stands."""
-    return (await stores.checkpoints.checkpoints(name, generation))[partition]
+    return (await stores[CHECKPOINTS].checkpoints(name, generation))[partition]
 
 
 async def advanced(stores: Stores, *moves: Move) -> list[Checkpoint]:
     """Move checkpoints, in a transaction of their own."""
     async with stores.database.begin() as unit:
-        return list(await stores.checkpoints.advance(unit, moves))
+        return list(await stores[CHECKPOINTS].advance(unit, moves))
 
 
 async def parked_at(stores: Stores, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
     """Park a stream, likewise."""
     async with stores.database.begin() as unit:
-        return await stores.checkpoints.park(unit, seen, parked)
+        return await stores[CHECKPOINTS].park(unit, seen, parked)
 
 
 async def refused(stores: Stores, *moves: Move) -> None:
@@ -73,7 +73,7 @@ def key_of(stream: str = "order-1", *, position: int = 5, retry_seconds: float |
 async def begun_at(stores: Stores, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
     """Say that somebody goes on from there."""
     async with stores.database.begin() as unit:
-        return await stores.checkpoints.begin(unit, seen, alone=alone, attempts=attempts)
+        return await stores[CHECKPOINTS].begin(unit, seen, alone=alone, attempts=attempts)
 
 
 async def not_begun(stores: Stores, seen: Checkpoint) -> None:

@@ -21,7 +21,7 @@ from freehold.conformance.checkpoint_steps import (
 from freehold.conformance.checkpoints_parked import ParkedStreamsConformance
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict, FreeholdError
-from freehold.projection.store import Generation, Move
+from freehold.projection.store import CHECKPOINTS, Generation, Move
 
 __all__ = ["CheckpointStoreConformance"]
 
@@ -33,7 +33,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         """At the position given, one a partition, none for an inline projection; and with the names of its tables."""
         stores = harness.first
         async with stores.database.begin() as unit:
-            made = await stores.checkpoints.create(
+            made = await stores[CHECKPOINTS].create(
                 unit,
                 "summary",
                 1,
@@ -44,14 +44,14 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
                 reason="the first",
                 tables=("a", "s.b"),
             )
-            await stores.checkpoints.create(unit, "inline", 1, version=1, partitions=0, state=LIVE)
-            assert [each.number for each in await stores.checkpoints.generations("summary", unit=unit)] == [1]
+            await stores[CHECKPOINTS].create(unit, "inline", 1, version=1, partitions=0, state=LIVE)
+            assert [each.number for each in await stores[CHECKPOINTS].generations("summary", unit=unit)] == [1]
         assert (made.version, made.partitions, made.state, made.reason) == (7, 3, LIVE, "the first")
         assert made.tables == ("a", "s.b")
         assert made.created_at == made.changed_at == harness.clock.now()
-        assert [each.projection for each in await stores.checkpoints.generations()] == ["inline", "summary"]
-        assert await stores.checkpoints.generations("summary") == [made]
-        checkpoints = await stores.checkpoints.checkpoints()
+        assert [each.projection for each in await stores[CHECKPOINTS].generations()] == ["inline", "summary"]
+        assert await stores[CHECKPOINTS].generations("summary") == [made]
+        checkpoints = await stores[CHECKPOINTS].checkpoints()
         assert [(each.partition, each.position, each.state) for each in checkpoints] == [
             (partition, 41, LIVE) for partition in range(3)
         ]
@@ -62,12 +62,12 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         stores = harness.first
         try:
             async with stores.database.begin() as unit:
-                await stores.checkpoints.create(unit, "summary", 1, version=1, partitions=2, state=LIVE)
+                await stores[CHECKPOINTS].create(unit, "summary", 1, version=1, partitions=2, state=LIVE)
                 raise KeyError
         except KeyError:
             pass
-        assert await stores.checkpoints.generations() == []
-        assert await stores.checkpoints.checkpoints() == []
+        assert await stores[CHECKPOINTS].generations() == []
+        assert await stores[CHECKPOINTS].checkpoints() == []
 
     async def test_one_of_many_makes_a_generation(self, harness: StoresHarness) -> None:
         """Instances that start together make it once; one generation is live, whatever its number."""
@@ -96,7 +96,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert (second.position, second.handled, second.failed) == (12, 6, 1)
         assert second.updated_at == harness.clock.now()
         untouched = await seen_at(stores, 1)
-        assert [*await stores.checkpoints.checkpoints("summary", 1)] == [second, untouched]
+        assert [*await stores[CHECKPOINTS].checkpoints("summary", 1)] == [second, untouched]
         assert untouched.position == 0
         assert await advanced(stores) == []
 
@@ -104,11 +104,11 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         """In the order given."""
         stores = harness.first
         await made(stores, partitions=3)
-        zero, one, two = await stores.checkpoints.checkpoints("summary")
+        zero, one, two = await stores[CHECKPOINTS].checkpoints("summary")
         moved = await advanced(stores, Move(two, 3), Move(zero, 4), Move(one, 5))
         assert [(each.partition, each.position) for each in moved] == [(2, 3), (0, 4), (1, 5)]
         await refused(stores, Move(moved[1], 7), Move(one, 7))
-        assert [each.position for each in await stores.checkpoints.checkpoints("summary")] == [4, 5, 3]
+        assert [each.position for each in await stores[CHECKPOINTS].checkpoints("summary")] == [4, 5, 3]
 
     async def test_an_overtaken_runner_moves_nothing(self, harness: StoresHarness) -> None:
         """Compare and set on the position: one of two wins, and the other's work is taken back with it."""
@@ -138,7 +138,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores)
         seen = await seen_at(stores)
         async with stores.database.begin() as unit:
-            await stores.checkpoints.advance(unit, [Move(seen, 9)])
+            await stores[CHECKPOINTS].advance(unit, [Move(seen, 9)])
             late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
@@ -149,8 +149,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores)
         seen = await seen_at(stores, 1)
         async with stores.database.begin() as unit:
-            assert [each.partition for each in await stores.checkpoints.lock(unit, "summary")] == [0, 1]
-            assert await stores.checkpoints.lock(unit, "summary", 1, 1) == [seen]
+            assert [each.partition for each in await stores[CHECKPOINTS].lock(unit, "summary")] == [0, 1]
+            assert await stores[CHECKPOINTS].lock(unit, "summary", 1, 1) == [seen]
             late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
         assert (await late)[0].position == 9
@@ -162,14 +162,14 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores, 2, BUILDING)
         old, new = await seen_at(stores, 0, 1), await seen_at(stores, 0, 2)
         async with stores.database.begin() as unit:
-            await stores.checkpoints.lock(unit, "summary")
-            await stores.checkpoints.transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
-            await stores.checkpoints.transition(unit, "summary", 2, seen=BUILDING, to=LIVE)
+            await stores[CHECKPOINTS].lock(unit, "summary")
+            await stores[CHECKPOINTS].transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
+            await stores[CHECKPOINTS].transition(unit, "summary", 2, seen=BUILDING, to=LIVE)
         await refused(stores, Move(old, 9))
         await refused(stores, Move(new, 9))
         await refused(stores, Move(await seen_at(stores, 0, 1), 9))
         assert (await advanced(stores, Move(await seen_at(stores, 0, 2), 9)))[0].state is LIVE
-        assert [each.state for each in await stores.checkpoints.generations("summary")] == [RETIRED, LIVE]
+        assert [each.state for each in await stores[CHECKPOINTS].generations("summary")] == [RETIRED, LIVE]
 
     async def test_a_late_batch_waits_for_the_switch(self, harness: StoresHarness) -> None:
         """It was under way when the checkpoints were locked; it goes by what the switch has left."""
@@ -177,10 +177,10 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores)
         seen = await seen_at(stores)
         async with stores.database.begin() as unit:
-            await stores.checkpoints.lock(unit, "summary")
+            await stores[CHECKPOINTS].lock(unit, "summary")
             late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
-            await stores.checkpoints.transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
+            await stores[CHECKPOINTS].transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
 
     async def test_one_generation_is_live(self, harness: StoresHarness) -> None:
@@ -191,11 +191,11 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         for number, seen, to in ((2, BUILDING, LIVE), (2, LIVE, RETIRED), (3, BUILDING, RETIRED)):
             try:
                 async with stores.database.begin() as unit:
-                    await stores.checkpoints.transition(unit, "summary", number, seen=seen, to=to)
+                    await stores[CHECKPOINTS].transition(unit, "summary", number, seen=seen, to=to)
             except ConcurrencyConflict:
                 continue
             raise AssertionError("it went through")
-        assert [each.state for each in await stores.checkpoints.generations()] == [LIVE, BUILDING]
+        assert [each.state for each in await stores[CHECKPOINTS].generations()] == [LIVE, BUILDING]
 
     async def test_what_is_begun_is_written_down_beforehand(self, harness: StoresHarness) -> None:
         """Whoever finds the checkpoint there knows that somebody set out from it; nobody is overtaken by this."""
@@ -239,7 +239,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         parked = await parked_at(stores, moved, key_of())
         await not_begun(stores, moved)
         async with stores.database.begin() as unit:
-            await stores.checkpoints.transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
+            await stores[CHECKPOINTS].transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
         await not_begun(stores, parked)
         await not_begun(stores, await seen_at(stores))
         assert (await seen_at(stores)).begun == -1
@@ -251,7 +251,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         seen = await seen_at(stores)
         try:
             async with stores.database.begin() as unit:
-                await stores.checkpoints.begin(unit, seen)
+                await stores[CHECKPOINTS].begin(unit, seen)
                 raise KeyError
         except KeyError:
             pass
@@ -265,18 +265,18 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await parked_at(stores, await seen_at(stores, 0, 2), key_of())
         kept = await parked_at(stores, await seen_at(stores, 0, 1), key_of())
         async with stores.database.begin() as unit:
-            await stores.checkpoints.pause(unit, "summary", 2, reason="look", actor="me")
-            await stores.checkpoints.forget(unit, "summary", 2)
-            await stores.checkpoints.forget(unit, "summary", 9)
-        assert [each.number for each in await stores.checkpoints.generations()] == [1]
-        assert (await stores.checkpoints.checkpoints())[0] == kept
-        assert [each.generation for each in await stores.checkpoints.parked()] == [1]
-        assert await stores.checkpoints.pauses() == []
+            await stores[CHECKPOINTS].pause(unit, "summary", 2, reason="look", actor="me")
+            await stores[CHECKPOINTS].forget(unit, "summary", 2)
+            await stores[CHECKPOINTS].forget(unit, "summary", 9)
+        assert [each.number for each in await stores[CHECKPOINTS].generations()] == [1]
+        assert (await stores[CHECKPOINTS].checkpoints())[0] == kept
+        assert [each.generation for each in await stores[CHECKPOINTS].parked()] == [1]
+        assert await stores[CHECKPOINTS].pauses() == []
         try:
             async with stores.database.begin() as unit:
-                await stores.checkpoints.forget(unit, "summary", 1)
+                await stores[CHECKPOINTS].forget(unit, "summary", 1)
         except ConcurrencyConflict:
-            assert await stores.checkpoints.generations()
+            assert await stores[CHECKPOINTS].generations()
         else:
             raise AssertionError("the live one was deleted")
 
@@ -289,8 +289,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert (await seen_at(stores, name="axb")).position == 0
         try:
             async with stores.database.begin() as unit:
-                await stores.checkpoints.transition(unit, "a%", 1, seen=LIVE, to=RETIRED)
+                await stores[CHECKPOINTS].transition(unit, "a%", 1, seen=LIVE, to=RETIRED)
         except FreeholdError:
-            assert {each.state for each in await stores.checkpoints.generations()} == {LIVE}
+            assert {each.state for each in await stores[CHECKPOINTS].generations()} == {LIVE}
         else:
             raise AssertionError("it went through")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from freehold.conformance.checkpoint_steps import BUILDING, advanced, key_of, made, parked_at, refused, seen_at
 from freehold.conformance.harness import StoresHarness
 from freehold.errors import ConcurrencyConflict
-from freehold.projection.store import Move
+from freehold.projection.store import CHECKPOINTS, Move
 
 __all__ = ["ParkedStreamsConformance"]
 
@@ -24,10 +24,10 @@ class ParkedStreamsConformance:
         assert (parked.position, parked.revision > seen.revision) == (9, True)
         await refused(stores, Move(seen, 10))
         async with stores.database.begin() as unit:
-            released = await stores.checkpoints.release(unit, parked, "order-1")
+            released = await stores[CHECKPOINTS].release(unit, parked, "order-1")
         await refused(stores, Move(parked, 10))
         assert (await advanced(stores, Move(released, 10)))[0].position == 10
-        assert await stores.checkpoints.parked() == []
+        assert await stores[CHECKPOINTS].parked() == []
 
     async def test_an_overtaken_runner_parks_nothing(self, harness: StoresHarness) -> None:
         """Nor does it release anything."""
@@ -39,13 +39,13 @@ class ParkedStreamsConformance:
             try:
                 async with stores.database.begin() as unit:
                     if release:
-                        await stores.checkpoints.release(unit, seen, "order-1")
+                        await stores[CHECKPOINTS].release(unit, seen, "order-1")
                     else:
-                        await stores.checkpoints.park(unit, seen, key_of("order-2"))
+                        await stores[CHECKPOINTS].park(unit, seen, key_of("order-2"))
             except ConcurrencyConflict:
                 continue
             raise AssertionError("it went through")
-        assert [each.stream for each in await stores.checkpoints.parked()] == ["order-1"]
+        assert [each.stream for each in await stores[CHECKPOINTS].parked()] == ["order-1"]
         assert await seen_at(stores) == parked
 
     async def test_what_is_known_of_a_parked_stream(self, harness: StoresHarness) -> None:
@@ -56,7 +56,7 @@ class ParkedStreamsConformance:
         seen = await parked_at(stores, await seen_at(stores), first)
         since = harness.clock.now()
         harness.clock.advance(4)
-        (read,) = await stores.checkpoints.parked("summary", 1, 0, stream="order-1")
+        (read,) = await stores[CHECKPOINTS].parked("summary", 1, 0, stream="order-1")
         assert (read.stream, read.position, read.version, read.event_id) == ("order-1", 5, 3, first.event_id)
         assert (read.type, read.error, read.attempts) == ("orders.placed", "ValueError", 1)
         assert read.detail.startswith("in placed, line 7")
@@ -64,7 +64,7 @@ class ParkedStreamsConformance:
         assert round(read.due_seconds, 3) == 6.0
         later = replace(key_of(position=8, retry_seconds=None), attempts=2, begun=1)
         await parked_at(stores, seen, later)
-        (again,) = await stores.checkpoints.parked()
+        (again,) = await stores[CHECKPOINTS].parked()
         assert (again.position, again.attempts, again.due_seconds, again.parked_at) == (8, 2, None, since)
         assert (read.begun, again.begun) == (0, 1)
 
@@ -78,11 +78,11 @@ class ParkedStreamsConformance:
             seen = await parked_at(stores, seen, key_of(stream, position=position))
         await parked_at(stores, await seen_at(stores, 1), key_of("order-4", position=1))
         await parked_at(stores, await seen_at(stores, 1, 1, "other"), key_of("order-1"))
-        parked = stores.checkpoints.parked
+        parked = stores[CHECKPOINTS].parked
         assert [each.stream for each in await parked("summary", 1, 0)] == ["order-3", "order-2", "order-1"]
         assert [each.stream for each in await parked("summary", limit=2)] == ["order-4", "order-3"]
         assert [each.projection for each in await parked(stream="order-1")] == ["other", "summary"]
-        assert await stores.checkpoints.count_parked() == {("summary", 1): 4, ("other", 1): 1}
+        assert await stores[CHECKPOINTS].count_parked() == {("summary", 1): 4, ("other", 1): 1}
 
     async def test_a_pause_is_noticed(self, harness: StoresHarness) -> None:
         """Once it has committed, no batch of the generations that it is meant for commits."""
@@ -91,18 +91,18 @@ class ParkedStreamsConformance:
         await made(stores, 2, BUILDING)
         old, new = await seen_at(stores, 0, 1), await seen_at(stores, 0, 2)
         async with stores.database.begin() as unit:
-            assert await stores.checkpoints.pause(unit, "summary", 2, reason="too many", actor="runner")
+            assert await stores[CHECKPOINTS].pause(unit, "summary", 2, reason="too many", actor="runner")
         await refused(stores, Move(new, 9))
         (old,) = await advanced(stores, Move(old, 9))
         async with stores.database.begin() as unit:
-            assert await stores.checkpoints.pause(unit, "summary", reason="drill", actor="me")
-            assert not await stores.checkpoints.pause(unit, "summary", reason="again", actor="you")
+            assert await stores[CHECKPOINTS].pause(unit, "summary", reason="drill", actor="me")
+            assert not await stores[CHECKPOINTS].pause(unit, "summary", reason="again", actor="you")
         await refused(stores, Move(old, 10))
-        all_of_it, one = await stores.checkpoints.pauses("summary")
+        all_of_it, one = await stores[CHECKPOINTS].pauses("summary")
         assert (all_of_it.generation, all_of_it.reason, all_of_it.actor) == (0, "drill", "me")
         assert (one.generation, one.reason, one.paused_at) == (2, "too many", harness.clock.now())
         async with stores.database.begin() as unit:
-            assert await stores.checkpoints.resume(unit, "summary") == all_of_it
-            assert await stores.checkpoints.resume(unit, "summary") is None
-        assert await stores.checkpoints.pauses() == [one]
-        assert await stores.checkpoints.pauses("another") == []
+            assert await stores[CHECKPOINTS].resume(unit, "summary") == all_of_it
+            assert await stores[CHECKPOINTS].resume(unit, "summary") is None
+        assert await stores[CHECKPOINTS].pauses() == [one]
+        assert await stores[CHECKPOINTS].pauses("another") == []

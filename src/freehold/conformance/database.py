@@ -10,16 +10,18 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.outbox import outgoing
 from freehold.errors import ConfigurationError, Unavailable
+from freehold.leases.store import LEASES
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
 
 __all__ = ["DatabaseConformance"]
 
 
 async def _pending(stores: Stores) -> int:
-    return (await stores.outbox.stats()).pending
+    return (await stores[OUTBOX].stats()).pending
 
 
 class DatabaseConformance:
@@ -29,7 +31,7 @@ class DatabaseConformance:
         """What was written is there for another instance, and Freehold owned the transaction."""
         async with harness.first.database.begin() as unit:
             assert unit.owned
-            await harness.first.outbox.stage(unit, [outgoing("k")])
+            await harness.first[OUTBOX].stage(unit, [outgoing("k")])
         assert await _pending(await harness.instance()) == 1
 
     async def test_an_exception_comes_through_as_it_is(self, harness: StoresHarness) -> None:
@@ -39,7 +41,7 @@ class DatabaseConformance:
         for _ in range(20):
             with pytest.raises(LookupError) as caught:
                 async with stores.database.begin() as unit:
-                    await stores.outbox.stage(unit, [outgoing("k")])
+                    await stores[OUTBOX].stage(unit, [outgoing("k")])
                     raise error
             assert caught.value is error
         assert await _pending(stores) == 0
@@ -50,7 +52,7 @@ class DatabaseConformance:
 
         async def work() -> None:
             async with stores.database.begin() as unit:
-                await stores.outbox.stage(unit, [outgoing("k")])
+                await stores[OUTBOX].stage(unit, [outgoing("k")])
                 await asyncio.Event().wait()
 
         for turn in range(30):
@@ -61,7 +63,7 @@ class DatabaseConformance:
             with pytest.raises(asyncio.CancelledError):
                 await task
         async with asyncio.timeout(30), stores.database.begin() as unit:
-            await stores.outbox.stage(unit, [outgoing("k")])
+            await stores[OUTBOX].stage(unit, [outgoing("k")])
         assert await _pending(stores) == 1
 
     async def test_a_transaction_that_cannot_begin_says_so_in_time(self, harness: StoresHarness) -> None:
@@ -73,7 +75,7 @@ class DatabaseConformance:
                     for _ in range(50):
                         await held.enter_async_context(stores.database.begin())
         async with stores.database.begin() as unit:
-            await stores.outbox.stage(unit, [outgoing("k")])
+            await stores[OUTBOX].stage(unit, [outgoing("k")])
 
     async def test_upgrade_is_done_once(self, harness: StoresHarness) -> None:
         """A second time, and from another instance, there is nothing to do."""
@@ -81,6 +83,8 @@ class DatabaseConformance:
         assert await harness.first.database.pending() == []
         assert await harness.first.database.upgrade() == []
         assert await other.database.upgrade() == []
+        assert await other.database.defects() == []
+        assert await other.database.repair() == []
 
     async def test_a_database_is_marked_with_its_service(self, harness: StoresHarness) -> None:
         """The first that upgrades it by name owns it, for every instance; another is refused by both names."""
@@ -131,6 +135,21 @@ class DatabaseConformance:
                 pass
         await database.open()
         await database.ping(5)
+
+    async def test_a_probe_writes_the_same_row_each_time(self, harness: StoresHarness) -> None:
+        """Asked often and by several processes at once, it takes no room, and nobody finds work in it."""
+        other = await harness.instance()
+        for _ in range(3):
+            await asyncio.gather(harness.first.database.probe(10.0), other.database.probe(10.0))
+        assert len(await harness.first[LEASES].list("")) <= 1
+        assert await _pending(harness.first) == 0
+
+    async def test_a_probe_of_a_database_that_is_closed_is_refused(self, harness: StoresHarness) -> None:
+        """As everything else is."""
+        database = (await harness.instance()).database
+        await database.close()
+        with pytest.raises(ConfigurationError):
+            await database.probe(1.0)
 
     async def test_what_cannot_be_joined_is_refused(self, harness: StoresHarness) -> None:
         """With an error that says what can."""

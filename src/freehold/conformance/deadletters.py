@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.harness import StoresHarness, has_to_wait
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.ids import new_id
+from freehold.ports import Stores
 
 __all__ = ["DeadLetterStoreConformance"]
 
@@ -48,13 +48,13 @@ async def add(stores: Stores, *letters: DeadLetter) -> None:
     """Keep letters in a transaction of their own."""
     async with stores.database.begin() as unit:
         for one in letters:
-            await stores.dead_letters.add(unit, one)
+            await stores[DEAD_LETTERS].add(unit, one)
 
 
 async def mark(stores: Stores, kept: DeadLetter, status: DeadLetterStatus) -> None:
     """End a letter in a transaction of its own."""
     async with stores.database.begin() as unit:
-        await stores.dead_letters.mark(unit, kept.id, status, None)
+        await stores[DEAD_LETTERS].mark(unit, kept.id, status, None)
 
 
 class DeadLetterStoreConformance:
@@ -66,16 +66,16 @@ class DeadLetterStoreConformance:
         unreadable = replace(letter(harness), message_id=None, direction=Direction.OUTBOUND, type="")
         await add(harness.first, kept, unreadable)
         async with harness.first.database.begin() as unit:
-            assert await harness.first.dead_letters.get(unit, kept.id) == kept
-            assert await harness.first.dead_letters.get(unit, unreadable.id) == unreadable
+            assert await harness.first[DEAD_LETTERS].get(unit, kept.id) == kept
+            assert await harness.first[DEAD_LETTERS].get(unit, unreadable.id) == unreadable
             with pytest.raises(NotFound):
-                await harness.first.dead_letters.get(unit, new_id())
+                await harness.first[DEAD_LETTERS].get(unit, new_id())
 
     async def test_whatever_an_error_is_called_and_says_is_kept(self, harness: StoresHarness) -> None:
         """Readable, and cut off at a bound: a failure that cannot be recorded would hold up others."""
         odd = "a\x00b\ud800c\x1b[0m" + "x" * 100_000
         await add(harness.first, replace(letter(harness), reason=odd, error_type=odd, detail=odd))
-        (kept,) = await harness.first.dead_letters.find(DeadLetterFilter())
+        (kept,) = await harness.first[DEAD_LETTERS].find(DeadLetterFilter())
         for text in (kept.reason, kept.error_type, kept.detail):
             assert text.startswith("a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c")
             assert len(text) <= 10_000
@@ -85,9 +85,9 @@ class DeadLetterStoreConformance:
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                await stores.dead_letters.add(unit, letter(harness))
+                await stores[DEAD_LETTERS].add(unit, letter(harness))
                 raise _GivenUp
-        assert list(await stores.dead_letters.find(DeadLetterFilter(status=None))) == []
+        assert list(await stores[DEAD_LETTERS].find(DeadLetterFilter(status=None))) == []
 
     async def test_letters_are_found_newest_first(self, harness: StoresHarness) -> None:
         """By every part of the filter, and no more than asked for."""
@@ -99,7 +99,7 @@ class DeadLetterStoreConformance:
         newest = kept[::-1]
 
         async def find(**wanted: Any) -> list[DeadLetter]:
-            return list(await harness.first.dead_letters.find(replace(DeadLetterFilter(), **wanted)))
+            return list(await harness.first[DEAD_LETTERS].find(replace(DeadLetterFilter(), **wanted)))
 
         assert await find() == newest
         assert await find(limit=2) == newest[:2]
@@ -107,6 +107,9 @@ class DeadLetterStoreConformance:
         assert await find(consumer="a", type="x") == [newest[0], newest[3]]
         assert await find(consumer="a", type="x", reason="r") == [newest[3]]
         assert await find(status=DeadLetterStatus.DROPPED) == []
+        assert await find(id=kept[1].id, status=None) == [kept[1]]
+        assert await find(id=kept[1].id, consumer="a") == await find(id=new_id()) == []
+        assert await find(id=kept[1].id, status=DeadLetterStatus.DROPPED) == []
 
     async def test_pages_follow_one_another(self, harness: StoresHarness) -> None:
         """Letters of one moment included, and none of those that came since the first page."""
@@ -117,7 +120,7 @@ class DeadLetterStoreConformance:
         newest = sorted(kept, key=lambda each: (each.failed_at, each.id), reverse=True)
         wanted = DeadLetterFilter(consumer="orders", limit=2)
         found: list[DeadLetter] = []
-        while page := await harness.first.dead_letters.find(wanted):
+        while page := await harness.first[DEAD_LETTERS].find(wanted):
             found += page
             wanted = replace(wanted, after=(page[-1].failed_at, page[-1].id))
             harness.clock.advance(1)
@@ -129,27 +132,27 @@ class DeadLetterStoreConformance:
         stores, kept = harness.first, letter(harness)
         await add(stores, kept)
         async with stores.database.begin() as unit:
-            await stores.dead_letters.edit(unit, kept.id, b"first")
-            await stores.dead_letters.edit(unit, kept.id, b"\x00second")
+            await stores[DEAD_LETTERS].edit(unit, kept.id, b"first")
+            await stores[DEAD_LETTERS].edit(unit, kept.id, b"\x00second")
             with pytest.raises(NotFound):
-                await stores.dead_letters.edit(unit, new_id(), b"nothing")
-        assert list(await stores.dead_letters.find(DeadLetterFilter())) == [replace(kept, edited=b"\x00second")]
+                await stores[DEAD_LETTERS].edit(unit, new_id(), b"nothing")
+        assert list(await stores[DEAD_LETTERS].find(DeadLetterFilter())) == [replace(kept, edited=b"\x00second")]
 
     async def test_a_letter_ends_once(self, harness: StoresHarness) -> None:
         """What was replayed or dropped is neither edited nor ended again."""
         stores, kept, replay = harness.first, letter(harness), new_id()
         await add(stores, kept)
         async with stores.database.begin() as unit:
-            await stores.dead_letters.mark(unit, kept.id, DeadLetterStatus.REPLAYED, replay)
+            await stores[DEAD_LETTERS].mark(unit, kept.id, DeadLetterStatus.REPLAYED, replay)
         for status in (DeadLetterStatus.REPLAYED, DeadLetterStatus.DROPPED):
             with pytest.raises(ConcurrencyConflict):
                 await mark(stores, kept, status)
         with pytest.raises(ConcurrencyConflict):
             async with stores.database.begin() as unit:
-                await stores.dead_letters.edit(unit, kept.id, b"late")
+                await stores[DEAD_LETTERS].edit(unit, kept.id, b"late")
         with pytest.raises(NotFound):
             await mark(stores, letter(harness), DeadLetterStatus.DROPPED)
-        found = await stores.dead_letters.find(DeadLetterFilter(status=DeadLetterStatus.REPLAYED))
+        found = await stores[DEAD_LETTERS].find(DeadLetterFilter(status=DeadLetterStatus.REPLAYED))
         assert list(found) == [replace(kept, status=DeadLetterStatus.REPLAYED, replayed_as=replay)]
 
     async def test_two_people_cannot_replay_the_same_letter(self, harness: StoresHarness) -> None:
@@ -159,13 +162,13 @@ class DeadLetterStoreConformance:
 
         async def look() -> DeadLetterStatus:
             async with other.database.begin() as unit:
-                return (await other.dead_letters.get(unit, kept.id)).status
+                return (await other[DEAD_LETTERS].get(unit, kept.id)).status
 
         async with stores.database.begin() as unit:
-            await stores.dead_letters.get(unit, kept.id)
+            await stores[DEAD_LETTERS].get(unit, kept.id)
             second = asyncio.create_task(look())
             assert await has_to_wait(second)
-            await stores.dead_letters.mark(unit, kept.id, DeadLetterStatus.DROPPED, None)
+            await stores[DEAD_LETTERS].mark(unit, kept.id, DeadLetterStatus.DROPPED, None)
         assert await second is DeadLetterStatus.DROPPED
 
     async def test_dead_ones_are_counted_by_reason(self, harness: StoresHarness) -> None:
@@ -173,7 +176,7 @@ class DeadLetterStoreConformance:
         letters = [letter(harness, reason=reason) for reason in ("bad-body", "bad-body", "refused", "refused")]
         await add(harness.first, *letters)
         await mark(harness.first, letters[0], DeadLetterStatus.DROPPED)
-        assert await harness.first.dead_letters.count() == {"bad-body": 1, "refused": 2}
+        assert await harness.first[DEAD_LETTERS].count() == {"bad-body": 1, "refused": 2}
 
     async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:
         """The age counts from the end; a dead letter waits for a person, however old."""
@@ -182,10 +185,10 @@ class DeadLetterStoreConformance:
         await add(stores, *letters)
         for one in letters[:3]:
             await mark(stores, one, DeadLetterStatus.DROPPED)
-        assert await stores.dead_letters.prune(60, limit=100) == 0
+        assert await stores[DEAD_LETTERS].prune(60, limit=100) == 0
         harness.clock.advance(61)
         await mark(stores, letters[3], DeadLetterStatus.DROPPED)
-        assert await stores.dead_letters.prune(60, limit=2) == 2
-        assert await stores.dead_letters.prune(60, limit=2) == 1
-        left = await stores.dead_letters.find(DeadLetterFilter(status=None))
+        assert await stores[DEAD_LETTERS].prune(60, limit=2) == 2
+        assert await stores[DEAD_LETTERS].prune(60, limit=2) == 1
+        left = await stores[DEAD_LETTERS].find(DeadLetterFilter(status=None))
         assert {one.id for one in left} == {letters[3].id, letters[4].id}

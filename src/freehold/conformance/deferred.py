@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.harness import StoresHarness, has_to_wait
-from freehold.inbox.store import Arrival, DeferredMessage, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, DeferredMessage, ReceiptStatus
+from freehold.ports import Stores
 
 __all__ = ["DeferredMessagesConformance"]
 
@@ -32,14 +32,14 @@ async def defer(
     """Defer in a transaction of its own."""
     async with stores.database.begin() as unit:
         document = b"\x00" + arrival.receipt_key.encode()
-        await stores.inbox.defer(
+        await stores[INBOX].defer(
             unit, consumer, arrival, document, attempts=attempts, delay_seconds=delay_seconds, reason="Failed"
         )
 
 
 async def claim(stores: Stores, *, limit: int = 10, visibility_seconds: float = 60.0) -> list[DeferredMessage]:
     """Claim what is due."""
-    return list(await stores.inbox.claim_due(_CONSUMER, limit, visibility_seconds))
+    return list(await stores[INBOX].claim_due(_CONSUMER, limit, visibility_seconds))
 
 
 async def claim_one(stores: Stores) -> DeferredMessage:
@@ -51,13 +51,13 @@ async def claim_one(stores: Stores) -> DeferredMessage:
 async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiptStatus]:
     """What the inbox says of arrivals, received in a transaction of its own."""
     async with stores.database.begin() as unit:
-        return [receipt.status for receipt in await stores.inbox.receive(unit, consumer, arrivals)]
+        return [receipt.status for receipt in await stores[INBOX].receive(unit, consumer, arrivals)]
 
 
 async def finish(stores: Stores, claimed: DeferredMessage) -> bool:
     """Finish a try in a transaction of its own."""
     async with stores.database.begin() as unit:
-        return await stores.inbox.finish(unit, claimed)
+        return await stores[INBOX].finish(unit, claimed)
 
 
 class DeferredMessagesConformance:
@@ -68,11 +68,11 @@ class DeferredMessagesConformance:
         stores, odd = harness.first, "a\x00b\ud800c" + "x" * 100_000
         arrival = Arrival(receipt_key="odd", topic="t", key="k")
         async with stores.database.begin() as unit:
-            await stores.inbox.defer(unit, _CONSUMER, arrival, b"{}", attempts=1, delay_seconds=0.0, reason=odd)
+            await stores[INBOX].defer(unit, _CONSUMER, arrival, b"{}", attempts=1, delay_seconds=0.0, reason=odd)
         for _ in range(2):
-            (kept,) = await stores.inbox.deferred(_CONSUMER, 10)
+            (kept,) = await stores[INBOX].deferred(_CONSUMER, 10)
             assert kept.reason.startswith("a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c")
-            assert await stores.inbox.postpone(await claim_one(stores), 0.0, odd)
+            assert await stores[INBOX].postpone(await claim_one(stores), 0.0, odd)
 
     async def test_a_deferred_message_blocks_its_key_alone(self, harness: StoresHarness) -> None:
         """Later ones of the key are blocked and leave no receipt; other keys, topics and consumers go on."""
@@ -103,7 +103,7 @@ class DeferredMessagesConformance:
         stores = harness.first
         await defer(stores, message("1"))
         await defer(stores, message("2"))
-        first, second = await stores.inbox.deferred(_CONSUMER, 10)
+        first, second = await stores[INBOX].deferred(_CONSUMER, 10)
         assert await words(stores, message("2", position=second.position)) == [BLOCKED]
         assert await words(stores, message("1", position=first.position)) == [FRESH]
 
@@ -139,14 +139,14 @@ class DeferredMessagesConformance:
     async def test_a_message_waits_until_it_is_due(self, harness: StoresHarness) -> None:
         """By the database's time; the first of a key that is not due holds up the due ones behind it."""
         stores = harness.first
-        assert await stores.inbox.next_due_seconds(_CONSUMER) is None
+        assert await stores[INBOX].next_due_seconds(_CONSUMER) is None
         await defer(stores, message("1"), delay_seconds=30)
         await defer(stores, message("2"))
-        assert await stores.inbox.next_due_seconds(_CONSUMER) == pytest.approx(30)
-        assert await stores.inbox.next_due_seconds("billing") is None
+        assert await stores[INBOX].next_due_seconds(_CONSUMER) == pytest.approx(30)
+        assert await stores[INBOX].next_due_seconds("billing") is None
         assert await claim(stores) == []
         harness.clock.advance(31)
-        assert await stores.inbox.next_due_seconds(_CONSUMER) == 0
+        assert await stores[INBOX].next_due_seconds(_CONSUMER) == pytest.approx(-1)
         assert (await claim_one(stores)).receipt_key == "1"
 
     async def test_a_claim_is_limited(self, harness: StoresHarness) -> None:
@@ -163,9 +163,9 @@ class DeferredMessagesConformance:
         for number in range(30):
             await defer(stores, message(f"crowd {number}", "crowd"))
         (first,) = await claim(stores, limit=2)
-        assert await stores.inbox.postpone(first, 600.0, "Failed")
+        assert await stores[INBOX].postpone(first, 600.0, "Failed")
         assert await claim(stores, limit=2) == []
-        assert await stores.inbox.next_due_seconds(_CONSUMER) == 600.0
+        assert await stores[INBOX].next_due_seconds(_CONSUMER) == 600.0
         await defer(stores, message("other", "other"))
         (other,) = await claim(stores, limit=2)
         assert other.receipt_key == "other"
@@ -190,9 +190,9 @@ class DeferredMessagesConformance:
                 group.create_task(finish(stores, claimed))
             for look in looks:
                 for taken in look.result():
-                    assert await other.inbox.postpone(taken, 0.0, "given back")
+                    assert await other[INBOX].postpone(taken, 0.0, "given back")
         assert await claim(stores) == []
-        assert await stores.inbox.next_due_seconds(_CONSUMER) is None
+        assert await stores[INBOX].next_due_seconds(_CONSUMER) is None
 
     async def test_two_instances_never_claim_the_same_message(self, harness: StoresHarness) -> None:
         """Claims at the same time share the messages."""
@@ -214,10 +214,27 @@ class DeferredMessagesConformance:
         harness.clock.advance(61)
         current = await claim_one(other)
         assert not await finish(stores, slow)
-        assert not await stores.inbox.postpone(slow, 5, "Late")
+        assert not await stores[INBOX].postpone(slow, 5, "Late")
         assert await finish(other, current)
         assert not await finish(other, current)
-        assert not await other.inbox.postpone(current, 5, "Late")
+        assert not await other[INBOX].postpone(current, 5, "Late")
+
+    async def test_a_claim_that_is_given_back_counts_for_no_attempt(self, harness: StoresHarness) -> None:
+        """It can be claimed at once; only the latest claim can be given back, and once."""
+        stores, other = harness.first, await harness.instance()
+        await defer(stores, message("1"))
+        for _ in range(3):
+            claimed = await claim_one(stores)
+            assert claimed.attempts == 2
+            assert await stores[INBOX].give_back(claimed)
+            assert not await stores[INBOX].give_back(claimed)
+            assert not await finish(stores, claimed)
+        slow = await claim_one(stores)
+        harness.clock.advance(61)
+        current = await claim_one(other)
+        assert current.attempts == 3
+        assert not await stores[INBOX].give_back(slow)
+        assert await finish(other, current)
 
     async def test_finishing_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
         """A try that is rolled back is not over."""
@@ -226,10 +243,10 @@ class DeferredMessagesConformance:
         claimed = await claim_one(stores)
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                assert await stores.inbox.finish(unit, claimed)
+                assert await stores[INBOX].finish(unit, claimed)
                 raise _GivenUp
-        assert await stores.inbox.postpone(claimed, 5, "Again")
-        (waiting,) = await stores.inbox.deferred(None, 10)
+        assert await stores[INBOX].postpone(claimed, 5, "Again")
+        (waiting,) = await stores[INBOX].deferred(None, 10)
         assert (waiting.reason, waiting.attempts) == ("Again", 2)
         assert waiting.due_at == harness.clock.now() + timedelta(seconds=5)
 
@@ -240,7 +257,7 @@ class DeferredMessagesConformance:
         claimed = await claim_one(stores)
         harness.clock.advance(61)
         async with stores.database.begin() as unit:
-            assert await stores.inbox.finish(unit, claimed)
+            assert await stores[INBOX].finish(unit, claimed)
             attempt = asyncio.create_task(claim(other))
             await has_to_wait(attempt)
         assert await attempt == []
@@ -250,10 +267,10 @@ class DeferredMessagesConformance:
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                await stores.inbox.defer(
+                await stores[INBOX].defer(
                     unit, _CONSUMER, message("1"), b"1", attempts=1, delay_seconds=0, reason="Failed"
                 )
-                (receipt,) = await stores.inbox.receive(unit, _CONSUMER, [message("2")])
+                (receipt,) = await stores[INBOX].receive(unit, _CONSUMER, [message("2")])
                 assert receipt.status is BLOCKED
                 raise _GivenUp
         assert await words(stores, message("2")) == [FRESH]
@@ -261,15 +278,15 @@ class DeferredMessagesConformance:
     async def test_people_see_what_is_deferred(self, harness: StoresHarness) -> None:
         """Oldest first, by consumer, with the age to alarm on."""
         stores = harness.first
-        empty = await stores.inbox.stats()
+        empty = await stores[INBOX].stats()
         assert (empty.pending, empty.keys, empty.oldest_seconds) == (0, 0, 0.0)
         await defer(stores, message("1", "a"), delay_seconds=500)
         harness.clock.advance(40)
         await defer(stores, message("2", "a"))
         await defer(stores, message("3", "b"), consumer="billing")
-        stats = await stores.inbox.stats()
+        stats = await stores[INBOX].stats()
         assert (stats.pending, stats.keys) == (3, 2)
         assert stats.oldest_seconds == pytest.approx(40)
-        assert [one.receipt_key for one in await stores.inbox.deferred(None, 10)] == ["1", "2", "3"]
-        assert [one.receipt_key for one in await stores.inbox.deferred(None, 2)] == ["1", "2"]
-        assert [one.receipt_key for one in await stores.inbox.deferred("billing", 10)] == ["3"]
+        assert [one.receipt_key for one in await stores[INBOX].deferred(None, 10)] == ["1", "2", "3"]
+        assert [one.receipt_key for one in await stores[INBOX].deferred(None, 2)] == ["1", "2"]
+        assert [one.receipt_key for one in await stores[INBOX].deferred("billing", 10)] == ["3"]

@@ -13,8 +13,9 @@ from freehold.broker import Outgoing
 from freehold.conformance.events_order import EventOrderConformance, add, data_of, new_event
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict, DeclarationError, InvalidValue
-from freehold.eventstore.store import Append, Expectation, ExpectedVersion, NewEvent
+from freehold.eventstore.store import EVENTS, Append, Expectation, ExpectedVersion, NewEvent
 from freehold.ids import new_id
+from freehold.outbox.store import OUTBOX
 
 __all__ = ["EventStoreConformance"]
 
@@ -35,7 +36,7 @@ class EventStoreConformance(EventOrderConformance):
 
     async def test_a_stream_has_a_name_that_every_engine_keeps(self, harness: StoresHarness) -> None:
         """Refused by all in the same words, or what one engine keeps could not be moved to another."""
-        store = harness.first.events
+        store = harness.first[EVENTS]
         for name in ("a\x00b", "a\nb", "\ud800", "x" * 513):
             with pytest.raises(InvalidValue, match="stream"):
                 await store.append_alone([Append(name, [new_event(b"")])])
@@ -44,7 +45,7 @@ class EventStoreConformance(EventOrderConformance):
 
     async def test_what_is_appended_is_read_as_it_was_given(self, harness: StoresHarness) -> None:
         """Every field, and the bytes whatever they are."""
-        store = harness.first.events
+        store = harness.first[EVENTS]
         event = NewEvent(
             id=new_id(),
             type="orders.order-placed",
@@ -73,7 +74,7 @@ class EventStoreConformance(EventOrderConformance):
         """A megabyte of bytes that no text holds."""
         data = bytes(range(256)) * 4096
         await add(harness.first, "order-1", new_event(data))
-        assert data_of(await harness.first.events.read_stream("order-1")) == [data]
+        assert data_of(await harness.first[EVENTS].read_stream("order-1")) == [data]
 
     @pytest.mark.parametrize("expected", _EXPECTED, ids=str)
     async def test_what_is_expected_is_checked(self, harness: StoresHarness, expected: ExpectedVersion) -> None:
@@ -86,27 +87,27 @@ class EventStoreConformance(EventOrderConformance):
             else:
                 with pytest.raises(ConcurrencyConflict, match=f"'{stream}' is at version {version}.*{expected} was"):
                     await add(stores, stream, expected=expected)
-            assert await stores.events.version(stream) == version + allowed
+            assert await stores[EVENTS].version(stream) == version + allowed
 
     async def test_several_streams_are_appended_together(self, harness: StoresHarness) -> None:
         """In one call, in the order given; versions are each stream's own, and later calls go on from there."""
         stores = harness.first
         async with stores.database.begin() as unit:
-            first = await stores.events.append(
+            first = await stores[EVENTS].append(
                 unit,
                 [
                     Append("order-1", [new_event(b"1"), new_event(b"2")], 0),
                     Append("cart-1", [new_event(b"3")], Expectation.NO_STREAM),
                 ],
             )
-            second = await stores.events.append(unit, [Append("order-1", [new_event(b"4")], 2)])
-            assert not await stores.events.append(unit, [])
+            second = await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"4")], 2)])
+            assert not await stores[EVENTS].append(unit, [])
         assert [(each.stream, each.version, len(each.positions)) for each in (*first, *second)] == [
             ("order-1", 2, 2),
             ("cart-1", 1, 1),
             ("order-1", 3, 1),
         ]
-        found = (await stores.events.read_all(0)).events
+        found = (await stores[EVENTS].read_all(0)).events
         assert data_of(found) == [b"1", b"2", b"3", b"4"]
         assert [each.position for each in found] == [
             position for each in (*first, *second) for position in each.positions
@@ -122,11 +123,11 @@ class EventStoreConformance(EventOrderConformance):
         ):
             with pytest.raises(ConcurrencyConflict, match="'order-1'"):
                 async with stores.database.begin() as unit:
-                    await stores.events.append(unit, appends)
+                    await stores[EVENTS].append(unit, appends)
             with pytest.raises(ConcurrencyConflict, match="'order-1'"):
-                await stores.events.append_alone(appends)
-        assert await stores.events.version("order-2") == 0
-        assert await stores.events.version("order-1") == 1
+                await stores[EVENTS].append_alone(appends)
+        assert await stores[EVENTS].version("order-2") == 0
+        assert await stores[EVENTS].version("order-1") == 1
 
     async def test_an_append_that_makes_no_sense_is_refused(self, harness: StoresHarness) -> None:
         """A stream named twice, without a name, or with nothing to add."""
@@ -136,8 +137,8 @@ class EventStoreConformance(EventOrderConformance):
             [Append("order-1", [])],
         ):
             with pytest.raises(DeclarationError):
-                await harness.first.events.append_alone(appends)
-        assert await harness.first.events.head() == 0
+                await harness.first[EVENTS].append_alone(appends)
+        assert await harness.first[EVENTS].head() == 0
 
     async def test_an_appends_rollback_leaves_nothing(self, harness: StoresHarness) -> None:
         """Events, staged messages and the versions are gone together; and together they come with a commit."""
@@ -145,19 +146,19 @@ class EventStoreConformance(EventOrderConformance):
 
         async def work(*, fails: bool) -> None:
             async with stores.database.begin() as unit:
-                await stores.events.append(unit, [Append("order-1", [new_event()], 0)])
+                await stores[EVENTS].append(unit, [Append("order-1", [new_event()], 0)])
                 message = Outgoing(id=new_id(), topic="orders.events", key="k", document=b"{}")
-                await stores.outbox.stage(unit, [message])
+                await stores[OUTBOX].stage(unit, [message])
                 if fails:
                     _ = 1 / 0
 
         with pytest.raises(ZeroDivisionError):
             await work(fails=True)
-        assert await stores.events.version("order-1") == 0
-        assert (await stores.outbox.stats()).pending == 0
+        assert await stores[EVENTS].version("order-1") == 0
+        assert (await stores[OUTBOX].stats()).pending == 0
         await work(fails=False)
-        assert await stores.events.version("order-1") == 1
-        assert (await stores.outbox.stats()).pending == 1
+        assert await stores[EVENTS].version("order-1") == 1
+        assert (await stores[OUTBOX].stats()).pending == 1
 
     async def test_a_cancelled_append_leaves_nothing(self, harness: StoresHarness) -> None:
         """Cancelled inside the block: rolled back, its streams are free and its readers held up no longer."""
@@ -166,7 +167,7 @@ class EventStoreConformance(EventOrderConformance):
 
         async def work() -> None:
             async with stores.database.begin() as unit:
-                await stores.events.append(unit, [Append("order-1", [new_event()])])
+                await stores[EVENTS].append(unit, [Append("order-1", [new_event()])])
                 appended.set()
                 await asyncio.Event().wait()
 
@@ -176,12 +177,12 @@ class EventStoreConformance(EventOrderConformance):
         with pytest.raises(asyncio.CancelledError):
             await task
         await add(stores, "order-1", new_event(b"after"), expected=0)
-        assert data_of((await stores.events.read_all(0)).events) == [b"after"]
+        assert data_of((await stores[EVENTS].read_all(0)).events) == [b"after"]
 
     @pytest.mark.parametrize("limit", [0, -1])
     async def test_a_page_of_nothing_is_refused(self, harness: StoresHarness, limit: int) -> None:
         """Neither an empty page, which looks like the end, nor one without a limit."""
-        events = harness.first.events
+        events = harness.first[EVENTS]
         await add(harness.first, "order-1", new_event(b"1"))
         for reading in (
             events.read_all(0, limit=limit),
@@ -196,7 +197,7 @@ class EventStoreConformance(EventOrderConformance):
         stores = harness.first
         await add(stores, "order-1", *(new_event(str(number).encode()) for number in range(1, 11)))
         await add(stores, "order-10", new_event(b"another"))
-        read = stores.events.read_stream
+        read = stores[EVENTS].read_stream
 
         def numbers(first: int, last: int) -> list[bytes]:
             step = 1 if last >= first else -1
@@ -220,9 +221,9 @@ class EventStoreConformance(EventOrderConformance):
         await add(stores, "order-1", *added[:4])
         await add(stores, "order-10", new_event(b"another"))
         async with stores.database.begin() as unit:
-            await stores.events.append(unit, [Append("order-1", added[4:], 4)])
+            await stores[EVENTS].append(unit, [Append("order-1", added[4:], 4)])
             bodies = [(number, each.type, number, each.data) for number, each in enumerate(added, 1)]
-            read = stores.events.read_bodies
+            read = stores[EVENTS].read_bodies
             assert [tuple(body) for body in await read("order-1", unit=unit)] == bodies
             assert [tuple(body) for body in await read("order-1", after=1, limit=2, unit=unit)] == bodies[1:3]
             assert [tuple(body) for body in await read("order-1")] == bodies[:4]
@@ -234,18 +235,18 @@ class EventStoreConformance(EventOrderConformance):
         stores = harness.first
         await add(stores, "order-1", new_event(b"1"))
         async with stores.database.begin() as unit:
-            await stores.events.append(unit, [Append("order-1", [new_event(b"2")], 1)])
-            assert data_of(await stores.events.read_stream("order-1", unit=unit)) == [b"1", b"2"]
-            assert data_of(await stores.events.read_stream("order-1", backwards=True, limit=1, unit=unit)) == [b"2"]
-            assert await stores.events.version("order-1", unit=unit) == 2
-            assert data_of(await stores.events.read_stream("order-1")) == [b"1"]
-            assert await stores.events.version("order-1") == 1
+            await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"2")], 1)])
+            assert data_of(await stores[EVENTS].read_stream("order-1", unit=unit)) == [b"1", b"2"]
+            assert data_of(await stores[EVENTS].read_stream("order-1", backwards=True, limit=1, unit=unit)) == [b"2"]
+            assert await stores[EVENTS].version("order-1", unit=unit) == 2
+            assert data_of(await stores[EVENTS].read_stream("order-1")) == [b"1"]
+            assert await stores[EVENTS].version("order-1") == 1
 
     async def test_writers_of_a_stream_take_turns(self, harness: StoresHarness) -> None:
         """Until the commit; whoever comes second meets the new version."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as unit:
-            await stores.events.append(unit, [Append("order-1", [new_event(b"first")])])
+            await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"first")])])
             second = asyncio.create_task(add(other, "order-1", new_event(b"second")))
             third = asyncio.create_task(add(other, "order-1", new_event(b"third"), expected=0))
             assert await has_to_wait(second)
@@ -253,7 +254,7 @@ class EventStoreConformance(EventOrderConformance):
         await asyncio.wait_for(second, 30)
         with pytest.raises(ConcurrencyConflict, match="'order-1'"):
             await asyncio.wait_for(third, 30)
-        assert data_of(await stores.events.read_stream("order-1")) == [b"first", b"second"]
+        assert data_of(await stores[EVENTS].read_stream("order-1")) == [b"first", b"second"]
 
     async def test_writers_of_other_streams_do_not_wait(self, harness: StoresHarness) -> None:
         """Where the engine has several writers."""
@@ -261,7 +262,7 @@ class EventStoreConformance(EventOrderConformance):
             pytest.skip("feature: concurrent_writers")
         stores = harness.first
         async with stores.database.begin() as unit:
-            await stores.events.append(unit, [Append("order-1", [new_event()])])
+            await stores[EVENTS].append(unit, [Append("order-1", [new_event()])])
             await asyncio.wait_for(add(stores, "order-2"), 30)
 
     async def test_one_of_many_writers_of_a_version_wins(self, harness: StoresHarness) -> None:
@@ -271,7 +272,7 @@ class EventStoreConformance(EventOrderConformance):
             tries = (add((stores, other)[n % 2], "order-1", expected=version) for n in range(10))
             answers = await asyncio.gather(*tries, return_exceptions=True)
             assert sum(isinstance(each, ConcurrencyConflict) for each in answers) == 9
-        assert [each.version for each in await other.events.read_stream("order-1")] == [1, 2, 3]
+        assert [each.version for each in await other[EVENTS].read_stream("order-1")] == [1, 2, 3]
 
     async def test_streams_in_any_order_cause_no_deadlock(self, harness: StoresHarness) -> None:
         """Each transaction names the same streams in an order of its own."""
@@ -281,10 +282,10 @@ class EventStoreConformance(EventOrderConformance):
         async def work(turn: int) -> None:
             rotated = streams[turn % 6 :] + streams[: turn % 6]
             appends = [Append(stream, [new_event()]) for stream in (rotated if turn % 2 else rotated[::-1])]
-            await (stores, other)[turn % 2].events.append_alone(appends)
+            await (stores, other)[turn % 2][EVENTS].append_alone(appends)
 
         async with asyncio.TaskGroup() as group:
             for turn in range(24):
                 group.create_task(work(turn))
         for stream in streams:
-            assert await stores.events.version(stream) == 24
+            assert await stores[EVENTS].version(stream) == 24

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.broker import Outgoing
 from freehold.conformance.harness import StoresHarness
 from freehold.eventstore.store import (
+    EVENTS,
     EVERYTHING,
     Append,
     EventFilter,
@@ -27,6 +27,8 @@ from freehold.eventstore.store import (
     category_of,
 )
 from freehold.ids import new_id
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
 
 __all__ = ["EventOrderConformance", "add", "data_of", "follow", "is_wanted", "new_event"]
 
@@ -62,7 +64,7 @@ async def add(
     stores: Stores, stream: str, *events: NewEvent, expected: ExpectedVersion = Expectation.ANY
 ) -> tuple[int, ...]:
     """Append to one stream in a transaction of its own; returns the positions."""
-    (appended,) = await stores.events.append_alone([Append(stream, events or (new_event(),), expected)])
+    (appended,) = await stores[EVENTS].append_alone([Append(stream, events or (new_event(),), expected)])
     return appended.positions
 
 
@@ -71,9 +73,9 @@ async def follow(
 ) -> list[RecordedEvent]:
     """Everything wanted after a position, page by page, up to the head."""
     found: list[RecordedEvent] = []
-    head = await stores.events.head()
+    head = await stores[EVENTS].head()
     while after < head:
-        page = await stores.events.read_all(after, limit=limit, wanted=wanted)
+        page = await stores[EVENTS].read_all(after, limit=limit, wanted=wanted)
         assert page.through > after
         assert len(page.events) <= limit
         assert all(after < each.position <= page.through for each in page.events)
@@ -114,10 +116,10 @@ async def _check(stores: Stores, everything: Sequence[RecordedEvent], wanted: Ev
     middle, last = everything[17].position, everything[-1].position
     later = [each for each in expected if each.position > middle]
     assert await follow(stores, middle, wanted) == later
-    assert await stores.events.count(middle, last, wanted) == len(later)
-    assert await stores.events.count(0, middle, wanted) == len(expected) - len(later)
-    assert await stores.events.count(0, last, wanted, limit=2) == min(2, len(expected))
-    assert await stores.events.recorded_at(middle, wanted) == (later[0].recorded_at if later else None)
+    assert await stores[EVENTS].count(middle, last, wanted) == len(later)
+    assert await stores[EVENTS].count(0, middle, wanted) == len(expected) - len(later)
+    assert await stores[EVENTS].count(0, last, wanted, limit=2) == min(2, len(expected))
+    assert await stores[EVENTS].recorded_at(middle, wanted) == (later[0].recorded_at if later else None)
 
 
 class EventOrderConformance:
@@ -129,17 +131,17 @@ class EventOrderConformance:
         everything = await _fill(harness)
         assert data_of(everything) == [str(number).encode() for number in range(40)]
         assert await follow(stores, limit=7) == everything
-        page = await stores.events.read_all(everything[9].position, limit=5)
+        page = await stores[EVENTS].read_all(everything[9].position, limit=5)
         assert page.events == tuple(everything[10:15])
         assert page.through == everything[14].position
-        head = await stores.events.head()
+        head = await stores[EVENTS].head()
         assert head == everything[-1].position
-        assert await stores.events.read_all(head) == type(page)((), head)
-        assert await stores.events.read_all(head + 100) == type(page)((), head + 100)
+        assert await stores[EVENTS].read_all(head) == type(page)((), head)
+        assert await stores[EVENTS].read_all(head + 100) == type(page)((), head + 100)
 
     async def test_an_empty_store_is_read_as_well(self, harness: StoresHarness) -> None:
         """It has no head, no page and no time."""
-        events = harness.first.events
+        events = harness.first[EVENTS]
         assert await events.head() == 0
         assert (await events.read_all(0)).through == 0
         assert await events.read_stream("order-1") == []
@@ -183,7 +185,7 @@ class EventOrderConformance:
             positions = await add((stores, other)[turn % 2], f"order-{turn % 3}", new_event(), new_event())
             assert highest < positions[0] < positions[1]
             highest = positions[1]
-            assert await stores.events.head() == highest
+            assert await stores[EVENTS].head() == highest
 
     async def test_a_rolled_back_append_holds_nobody_up(self, harness: StoresHarness) -> None:
         """The positions that it drew are a gap, and no more."""
@@ -191,10 +193,10 @@ class EventOrderConformance:
         before = await add(stores, "order-1")
         with pytest.raises(_TakenBack):
             async with stores.database.begin() as unit:
-                await stores.events.append(unit, [Append("order-2", [new_event() for _ in range(50)])])
+                await stores[EVENTS].append(unit, [Append("order-2", [new_event() for _ in range(50)])])
                 raise _TakenBack
-        assert await stores.events.head() == before[0]
-        assert (await stores.events.read_all(0)).through == before[0]
+        assert await stores[EVENTS].head() == before[0]
+        assert (await stores[EVENTS].read_all(0)).through == before[0]
         after = await add(stores, "order-3")
         assert [each.position for each in await follow(stores)] == [*before, *after]
 
@@ -205,11 +207,11 @@ class EventOrderConformance:
         stores, other = harness.first, await harness.instance()
         before = await add(stores, "order-1", new_event(b"before"))
         async with stores.database.begin() as slow:
-            await stores.events.append(slow, [Append("order-2", [new_event(b"slow")])])
+            await stores[EVENTS].append(slow, [Append("order-2", [new_event(b"slow")])])
             await add(other, "order-3", new_event(b"quick"))
-            page = await other.events.read_all(0)
+            page = await other[EVENTS].read_all(0)
             assert data_of(page.events) == [b"before"]
-            assert page.through == before[0] == await other.events.head()
+            assert page.through == before[0] == await other[EVENTS].head()
         assert data_of(await follow(other, page.through)) == [b"slow", b"quick"]
 
     async def test_a_slow_append_that_is_rolled_back_hides_nothing(self, harness: StoresHarness) -> None:
@@ -219,9 +221,9 @@ class EventOrderConformance:
         stores = harness.first
         with pytest.raises(_TakenBack):
             async with stores.database.begin() as slow:
-                await stores.events.append(slow, [Append("order-2", [new_event(b"slow")])])
+                await stores[EVENTS].append(slow, [Append("order-2", [new_event(b"slow")])])
                 await add(stores, "order-3", new_event(b"quick"))
-                assert (await stores.events.read_all(0)).events == ()
+                assert (await stores[EVENTS].read_all(0)).events == ()
                 raise _TakenBack
         assert data_of(await follow(stores)) == [b"quick"]
 
@@ -232,9 +234,9 @@ class EventOrderConformance:
         stores = harness.first
         async with stores.database.begin() as writing, stores.database.begin():
             message = Outgoing(id=new_id(), topic="orders.events", key="k", document=b"{}")
-            await stores.outbox.stage(writing, [message])
+            await stores[OUTBOX].stage(writing, [message])
             await add(stores, "order-1", new_event(b"seen"))
-            assert data_of((await stores.events.read_all(0)).events) == [b"seen"]
+            assert data_of((await stores[EVENTS].read_all(0)).events) == [b"seen"]
 
     async def test_a_reader_skips_nothing_while_many_write(self, harness: StoresHarness) -> None:
         """Writers overlap, some are slow, some rolled back: readers get all, and each stream in its order."""
@@ -246,9 +248,9 @@ class EventOrderConformance:
                 appends = [Append(f"order-{n}", [new_event(), new_event()]) for n in {task % 4, turn % 4}]
                 try:
                     async with writer.database.begin() as unit:
-                        await writer.events.append(unit, appends)
+                        await writer[EVENTS].append(unit, appends)
                         for _ in range(20 if turn % 5 == 0 else 0):
-                            await writer.events.version("order-0", unit=unit)
+                            await writer[EVENTS].version("order-0", unit=unit)
                         if turn % 7 == 3:
                             raise _TakenBack
                 except _TakenBack:
@@ -259,7 +261,7 @@ class EventOrderConformance:
             seen: list[RecordedEvent] = []
             after = 0
             while not writers.done():
-                page = await reader.events.read_all(after, limit=20)
+                page = await reader[EVENTS].read_all(after, limit=20)
                 seen += page.events
                 after = page.through
                 await asyncio.wait({writers}, timeout=0 if page.events else 0.005)

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.http.store import StoredAnswer
+from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
+from freehold.ports import Stores
 
 __all__ = ["IdempotencyStoreConformance"]
 
@@ -23,9 +23,9 @@ class _GivenUp(Exception):
 async def claim(stores: Stores, key: str, scope: str = "orders") -> StoredAnswer | None:
     """Claim and, where it is new, answer in one transaction."""
     async with stores.database.begin() as unit:
-        found = await stores.idempotency.claim(unit, scope, key, "f")
+        found = await stores[IDEMPOTENCY].claim(unit, scope, key, "f")
         if found is None:
-            await stores.idempotency.complete(unit, scope, key, _ANSWER)
+            await stores[IDEMPOTENCY].complete(unit, scope, key, _ANSWER)
         return found
 
 
@@ -44,28 +44,28 @@ class IdempotencyStoreConformance:
         headers = (("link", "</a>"), ("etag", '"1"'), ("link", "</b>"), ("x-odd", "\x00\xe9\xff'\"\\"))
         answer = StoredAnswer("f", 204, "", b"", headers=headers)
         async with harness.first.database.begin() as unit:
-            await harness.first.idempotency.claim(unit, "orders", "a", "f")
-            await harness.first.idempotency.complete(unit, "orders", "a", answer)
+            await harness.first[IDEMPOTENCY].claim(unit, "orders", "a", "f")
+            await harness.first[IDEMPOTENCY].complete(unit, "orders", "a", answer)
         assert await claim(await harness.instance(), "a") == answer
 
     async def test_it_says_whether_a_key_was_used(self, harness: StoresHarness) -> None:
         """One key, or any of a scope; asking claims nothing."""
         stores = harness.first
         async with stores.database.begin() as unit:
-            assert not await stores.idempotency.used(unit, "orders", "a")
-            assert not await stores.idempotency.used(unit, "orders")
+            assert not await stores[IDEMPOTENCY].used(unit, "orders", "a")
+            assert not await stores[IDEMPOTENCY].used(unit, "orders")
         assert await claim(stores, "a") is None
         async with stores.database.begin() as unit:
-            assert await stores.idempotency.used(unit, "orders", "a")
-            assert await stores.idempotency.used(unit, "orders")
-            assert not await stores.idempotency.used(unit, "orders", "b")
-            assert not await stores.idempotency.used(unit, "order")
+            assert await stores[IDEMPOTENCY].used(unit, "orders", "a")
+            assert await stores[IDEMPOTENCY].used(unit, "orders")
+            assert not await stores[IDEMPOTENCY].used(unit, "orders", "b")
+            assert not await stores[IDEMPOTENCY].used(unit, "order")
 
     async def test_another_body_is_recognised(self, harness: StoresHarness) -> None:
         """The stored fingerprint is that of the first request, for the caller to compare."""
         await claim(harness.first, "a")
         async with harness.first.database.begin() as unit:
-            found = await harness.first.idempotency.claim(unit, "orders", "a", "other")
+            found = await harness.first[IDEMPOTENCY].claim(unit, "orders", "a", "other")
         assert found is not None
         assert found.fingerprint == "f"
 
@@ -73,7 +73,7 @@ class IdempotencyStoreConformance:
         """A request that fails leaves no claim, so it may be sent again."""
         with pytest.raises(_GivenUp):
             async with harness.first.database.begin() as unit:
-                assert await harness.first.idempotency.claim(unit, "orders", "a", "f") is None
+                assert await harness.first[IDEMPOTENCY].claim(unit, "orders", "a", "f") is None
                 raise _GivenUp
         assert await claim(harness.first, "a") is None
 
@@ -81,10 +81,10 @@ class IdempotencyStoreConformance:
         """The same request twice at once has its effect once."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as unit:
-            assert await stores.idempotency.claim(unit, "orders", "a", "f") is None
+            assert await stores[IDEMPOTENCY].claim(unit, "orders", "a", "f") is None
             second = asyncio.create_task(claim(other, "a"))
             assert await has_to_wait(second)
-            await stores.idempotency.complete(unit, "orders", "a", _ANSWER)
+            await stores[IDEMPOTENCY].complete(unit, "orders", "a", _ANSWER)
         assert await second == _ANSWER
 
     async def test_a_concurrent_request_takes_over_after_a_rollback(self, harness: StoresHarness) -> None:
@@ -93,7 +93,7 @@ class IdempotencyStoreConformance:
         second: asyncio.Task[StoredAnswer | None] | None = None
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                await stores.idempotency.claim(unit, "orders", "a", "f")
+                await stores[IDEMPOTENCY].claim(unit, "orders", "a", "f")
                 second = asyncio.create_task(claim(other, "a"))
                 assert await has_to_wait(second)
                 raise _GivenUp
@@ -104,7 +104,7 @@ class IdempotencyStoreConformance:
     async def test_a_claim_that_was_never_answered_is_an_error(self, harness: StoresHarness) -> None:
         """Its effect may exist: it is neither new, nor is there anything to answer."""
         async with harness.first.database.begin() as unit:
-            await harness.first.idempotency.claim(unit, "orders", "a", "f")
+            await harness.first[IDEMPOTENCY].claim(unit, "orders", "a", "f")
         with pytest.raises(ConcurrencyConflict):
             await claim(harness.first, "a")
 
@@ -112,7 +112,7 @@ class IdempotencyStoreConformance:
         """An answer without a claim would protect nothing."""
         with pytest.raises(NotFound):
             async with harness.first.database.begin() as unit:
-                await harness.first.idempotency.complete(unit, "orders", "a", _ANSWER)
+                await harness.first[IDEMPOTENCY].complete(unit, "orders", "a", _ANSWER)
 
     async def test_old_answers_are_pruned(self, harness: StoresHarness) -> None:
         """After the window, in bounded portions."""
@@ -120,8 +120,8 @@ class IdempotencyStoreConformance:
             await claim(harness.first, str(number))
         harness.clock.advance(61)
         await claim(harness.first, "young")
-        assert await harness.first.idempotency.prune(62, limit=10) == 0
-        assert await harness.first.idempotency.prune(60, limit=2) == 2
-        assert await harness.first.idempotency.prune(60, limit=2) == 1
+        assert await harness.first[IDEMPOTENCY].prune(62, limit=10) == 0
+        assert await harness.first[IDEMPOTENCY].prune(60, limit=2) == 2
+        assert await harness.first[IDEMPOTENCY].prune(60, limit=2) == 1
         assert await claim(harness.first, "young") == _ANSWER
         assert await claim(harness.first, "0") is None

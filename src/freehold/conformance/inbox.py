@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.deferred import DeferredMessagesConformance
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict
-from freehold.inbox.store import Arrival, Receipt, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, Receipt, ReceiptStatus
+from freehold.ports import Stores
 
 __all__ = ["InboxStoreConformance", "ReceiptsConformance"]
 
@@ -31,7 +31,7 @@ def arrival(key: str, *, bars: str | None = None, partition_key: str = "k") -> A
 async def receive(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> Sequence[Receipt]:
     """Receive in a transaction of its own."""
     async with stores.database.begin() as unit:
-        return await stores.inbox.receive(unit, consumer, arrivals)
+        return await stores[INBOX].receive(unit, consumer, arrivals)
 
 
 async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiptStatus]:
@@ -41,6 +41,28 @@ async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -
 
 class ReceiptsConformance:
     """What an inbox says of arrivals."""
+
+    async def test_people_see_when_a_message_was_handled(self, harness: StoresHarness) -> None:
+        """By its receipt, for each consumer."""
+        at = harness.clock.now()
+        assert await words(harness.first, arrival("a")) == [FRESH]
+        harness.clock.advance(5)
+        assert await harness.first[INBOX].received_at(_CONSUMER, "a") == at
+        assert await harness.first[INBOX].received_at(_CONSUMER, "b") is None
+        assert await harness.first[INBOX].received_at("others", "a") is None
+
+    async def test_the_age_of_the_oldest_receipt_shows_whether_pruning_keeps_up(self, harness: StoresHarness) -> None:
+        """Of each consumer; nothing is old where there is none."""
+        inbox = harness.first[INBOX]
+        assert await inbox.oldest_receipt_seconds(_CONSUMER) == 0.0
+        await words(harness.first, arrival("a"))
+        harness.clock.advance(30)
+        await words(harness.first, arrival("b"))
+        harness.clock.advance(5)
+        assert await inbox.oldest_receipt_seconds(_CONSUMER) == pytest.approx(35)
+        assert await inbox.oldest_receipt_seconds("others") == 0.0
+        await inbox.prune(_CONSUMER, 20.0, 100)
+        assert await inbox.oldest_receipt_seconds(_CONSUMER) == pytest.approx(5)
 
     async def test_a_message_is_fresh_once(self, harness: StoresHarness) -> None:
         """The second arrival is a duplicate, in another transaction and for another instance."""
@@ -55,7 +77,7 @@ class ReceiptsConformance:
         """No arrivals, no receipts, no answers."""
         assert await words(harness.first) == []
         async with harness.first.database.begin() as unit:
-            await harness.first.inbox.answer(unit, _CONSUMER, {})
+            await harness.first[INBOX].answer(unit, _CONSUMER, {})
 
     async def test_a_key_twice_in_one_call_is_a_duplicate(self, harness: StoresHarness) -> None:
         """A redelivery may come in the same batch as the original."""
@@ -66,7 +88,7 @@ class ReceiptsConformance:
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                assert (await stores.inbox.receive(unit, _CONSUMER, [arrival("a")]))[0].status is FRESH
+                assert (await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")]))[0].status is FRESH
                 raise _GivenUp
         assert await words(stores, arrival("a")) == [FRESH]
 
@@ -79,8 +101,8 @@ class ReceiptsConformance:
         """Answers are kept with their receipts, in the same transaction."""
         stores = harness.first
         async with stores.database.begin() as unit:
-            await stores.inbox.receive(unit, _CONSUMER, [arrival("a"), arrival("b"), arrival("c")])
-            await stores.inbox.answer(unit, _CONSUMER, {"a": b"\x00one", "c": b"three"})
+            await stores[INBOX].receive(unit, _CONSUMER, [arrival("a"), arrival("b"), arrival("c")])
+            await stores[INBOX].answer(unit, _CONSUMER, {"a": b"\x00one", "c": b"three"})
         answers = [receipt.answer for receipt in await receive(stores, arrival("c"), arrival("b"), arrival("a"))]
         assert answers == [b"three", None, b"\x00one"]
 
@@ -88,10 +110,10 @@ class ReceiptsConformance:
         """Two instances are given the same request at once: one handles it, the other repeats the answer."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as unit:
-            await stores.inbox.receive(unit, _CONSUMER, [arrival("a")])
+            await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")])
             late = asyncio.create_task(receive(other, arrival("a")))
             assert await has_to_wait(late)
-            await stores.inbox.answer(unit, _CONSUMER, {"a": b"done"})
+            await stores[INBOX].answer(unit, _CONSUMER, {"a": b"done"})
         assert list(await late) == [Receipt(DUPLICATE, b"done")]
 
     async def test_a_concurrent_duplicate_is_fresh_after_a_rollback(self, harness: StoresHarness) -> None:
@@ -100,7 +122,7 @@ class ReceiptsConformance:
         late: asyncio.Task[list[ReceiptStatus]] | None = None
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                await stores.inbox.receive(unit, _CONSUMER, [arrival("a")])
+                await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")])
                 late = asyncio.create_task(words(other, arrival("a"), arrival("b")))
                 assert await has_to_wait(late)
                 raise _GivenUp
@@ -128,7 +150,7 @@ class ReceiptsConformance:
         async def cross(stores: Stores, *keys: str) -> None:
             async with stores.database.begin() as unit:
                 for key in keys:
-                    await stores.inbox.receive(unit, _CONSUMER, [arrival(key)])
+                    await stores[INBOX].receive(unit, _CONSUMER, [arrival(key)])
                     if key == keys[0]:
                         await both.wait()
 
@@ -156,8 +178,8 @@ class ReceiptsConformance:
         stores = harness.first
         await receive(stores, arrival("undo", bars="act"))
         async with stores.database.begin() as unit:
-            await stores.inbox.receive(unit, _CONSUMER, [arrival("act")])
-            await stores.inbox.answer(unit, _CONSUMER, {"act": b"barred"})
+            await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
+            await stores[INBOX].answer(unit, _CONSUMER, {"act": b"barred"})
         assert list(await receive(stores, arrival("act"))) == [Receipt(BARRED, b"barred")]
 
     async def test_action_and_compensation_in_one_call_count_in_their_order(self, harness: StoresHarness) -> None:
@@ -170,7 +192,7 @@ class ReceiptsConformance:
         """An action that is being handled ends first; what was committed is there to be undone."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as unit:
-            await stores.inbox.receive(unit, _CONSUMER, [arrival("act")])
+            await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
             undo = asyncio.create_task(words(other, arrival("undo", bars="act")))
             assert await has_to_wait(undo)
         assert await undo == [FRESH]
@@ -181,7 +203,7 @@ class ReceiptsConformance:
         undo: asyncio.Task[list[ReceiptStatus]] | None = None
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                await stores.inbox.receive(unit, _CONSUMER, [arrival("act")])
+                await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
                 undo = asyncio.create_task(words(other, arrival("undo", bars="act")))
                 assert await has_to_wait(undo)
                 raise _GivenUp
@@ -195,12 +217,12 @@ class ReceiptsConformance:
         await receive(stores, *(arrival(f"old {number}") for number in range(5)))
         harness.clock.advance(600)
         await receive(stores, arrival("young"))
-        assert await stores.inbox.prune(_CONSUMER, 601, limit=100) == 0
+        assert await stores[INBOX].prune(_CONSUMER, 601, limit=100) == 0
         assert await words(stores, arrival("old 0"), arrival("young")) == [DUPLICATE, DUPLICATE]
         harness.clock.advance(2)
-        assert await stores.inbox.prune(_CONSUMER, 601, limit=3) == 3
-        assert await stores.inbox.prune(_CONSUMER, 601, limit=3) == 2
-        assert await stores.inbox.prune(_CONSUMER, 601, limit=3) == 0
+        assert await stores[INBOX].prune(_CONSUMER, 601, limit=3) == 3
+        assert await stores[INBOX].prune(_CONSUMER, 601, limit=3) == 2
+        assert await stores[INBOX].prune(_CONSUMER, 601, limit=3) == 0
         assert await words(stores, arrival("young")) == [DUPLICATE]
 
     async def test_a_consumer_prunes_its_own_receipts_only(self, harness: StoresHarness) -> None:
@@ -209,9 +231,9 @@ class ReceiptsConformance:
         for consumer in ("billing", _CONSUMER):
             await receive(stores, *(arrival(f"old {number}") for number in range(3)), consumer=consumer)
         harness.clock.advance(600)
-        assert await stores.inbox.prune("billing", 60, limit=2) == 2
-        assert await stores.inbox.prune("billing", 60, limit=100) == 1
-        assert await stores.inbox.prune("billing", 60, limit=100) == 0
+        assert await stores[INBOX].prune("billing", 60, limit=2) == 2
+        assert await stores[INBOX].prune("billing", 60, limit=100) == 1
+        assert await stores[INBOX].prune("billing", 60, limit=100) == 0
         assert await words(stores, *(arrival(f"old {number}") for number in range(3))) == [DUPLICATE] * 3
         assert await words(stores, arrival("old 0"), consumer="billing") == [FRESH]
 

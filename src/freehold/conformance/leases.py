@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from freehold.conformance.harness import StoresHarness
-from freehold.leases.store import LeaseRecord, LeaseStore
+from freehold.leases.store import LEASES, LeaseRecord, LeaseStore
 
 __all__ = ["LeaseStoreConformance"]
 
@@ -29,7 +29,7 @@ class LeaseStoreConformance:
 
     async def test_ensure_makes_what_is_missing(self, harness: StoresHarness) -> None:
         """Without owner; what exists stays as it is, also when several do it at once."""
-        leases = harness.first.leases
+        leases = harness.first[LEASES]
         tokens = await _taken(leases, "me", "p/1")
         await asyncio.gather(*(leases.ensure(["p/2", "p/1", "p/0", "p/2"]) for _ in range(4)))
         zero, one, two = await leases.list("p/")
@@ -39,7 +39,7 @@ class LeaseStoreConformance:
 
     async def test_list_goes_by_prefix_and_name(self, harness: StoresHarness) -> None:
         """A prefix is no pattern."""
-        leases = harness.first.leases
+        leases = harness.first[LEASES]
         await leases.ensure(["a/2", "a/10", "b/1", "a_1", "A/1", "a%"])
         assert [lease.name for lease in await leases.list("a/")] == ["a/10", "a/2"]
         assert [lease.name for lease in await leases.list("a_")] == ["a_1"]
@@ -48,7 +48,7 @@ class LeaseStoreConformance:
 
     async def test_one_challenger_wins(self, harness: StoresHarness) -> None:
         """Of many that saw the same, and its token is greater than any before."""
-        first, other = harness.first.leases, (await harness.instance()).leases
+        first, other = harness.first[LEASES], (await harness.instance())[LEASES]
         await first.ensure(["p/1"])
         for turn in range(3):
             (seen,) = await first.list("p/1")
@@ -61,7 +61,7 @@ class LeaseStoreConformance:
 
     async def test_a_beat_defends_a_lease(self, harness: StoresHarness) -> None:
         """Whoever saw it before the beat cannot take it."""
-        leases = harness.first.leases
+        leases = harness.first[LEASES]
         tokens = await _taken(leases, "me", "p/1")
         (seen,) = await leases.list("p/1")
         assert await leases.renew("me", tokens) == {"p/1"}
@@ -72,7 +72,7 @@ class LeaseStoreConformance:
 
     async def test_renew_tells_what_is_still_held(self, harness: StoresHarness) -> None:
         """What was taken over is left out and left alone; so are foreign tokens and unknown names."""
-        leases = harness.first.leases
+        leases = harness.first[LEASES]
         mine = await _taken(leases, "me", "p/1", "p/2", "p/3")
         theirs = await _taken(leases, "other", "p/2")
         assert await leases.renew("me", {**mine, "p/9": 1}) == {"p/1", "p/3"}
@@ -82,7 +82,7 @@ class LeaseStoreConformance:
 
     async def test_an_old_token_of_the_same_owner_is_stale(self, harness: StoresHarness) -> None:
         """Names of owners may come again after a restart; tokens never do."""
-        leases = harness.first.leases
+        leases = harness.first[LEASES]
         old = await _taken(leases, "me", "p/1")
         new = await _taken(leases, "me", "p/1")
         assert await leases.renew("me", old) == set()
@@ -91,7 +91,7 @@ class LeaseStoreConformance:
 
     async def test_give_back_clears_the_owner(self, harness: StoresHarness) -> None:
         """Others may take it at once, and the old token is stale from then on; what others hold stays theirs."""
-        leases = harness.first.leases
+        leases = harness.first[LEASES]
         mine = await _taken(leases, "me", "p/1", "p/2")
         theirs = await _taken(leases, "other", "p/2")
         await leases.give_back("me", mine)
@@ -106,7 +106,7 @@ class LeaseStoreConformance:
 
     async def test_forget_deletes(self, harness: StoresHarness) -> None:
         """Those named, whoever holds them."""
-        leases = harness.first.leases
+        leases = harness.first[LEASES]
         tokens = await _taken(leases, "me", "member/1", "member/2")
         await leases.forget(["member/1", "member/9"])
         await leases.forget([])
@@ -115,4 +115,4 @@ class LeaseStoreConformance:
 
     async def test_what_is_gone_cannot_be_taken(self, harness: StoresHarness) -> None:
         """A compare-and-set on nothing fails."""
-        assert await harness.first.leases.take(LeaseRecord("p/1", "", 0, 0), "me") is None
+        assert await harness.first[LEASES].take(LeaseRecord("p/1", "", 0, 0), "me") is None

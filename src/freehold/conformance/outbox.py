@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.broker import Outgoing
 from freehold.conformance.harness import StoresHarness, has_to_wait
-from freehold.deadletters.store import DeadLetterFilter, Direction
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter, Direction
 from freehold.ids import new_id, stable_hash
-from freehold.outbox.store import LEASE_PREFIX, StagedMessage, lease_name
+from freehold.leases.store import LEASES
+from freehold.outbox.refusal import bury
+from freehold.outbox.store import LEASE_PREFIX, OUTBOX, StagedMessage, lease_name
+from freehold.ports import Stores
 
 __all__ = ["OutboxStoreConformance", "outgoing", "take_partitions"]
 
@@ -29,10 +32,10 @@ def outgoing(key: str, document: bytes = b"{}", topic: str = "orders.events") ->
 
 async def take_partitions(stores: Stores, owner: str = "relay") -> dict[int, int]:
     """Take the leases of all partitions, also from whoever has them; returns partition to token."""
-    await stores.leases.ensure(lease_name(partition) for partition in range(stores.outbox.partitions))
+    await stores[LEASES].ensure(lease_name(partition) for partition in range(stores[OUTBOX].partitions))
     taken: dict[int, int] = {}
-    for seen in await stores.leases.list(LEASE_PREFIX):
-        lease = await stores.leases.take(seen, owner)
+    for seen in await stores[LEASES].list(LEASE_PREFIX):
+        lease = await stores[LEASES].take(seen, owner)
         assert lease is not None
         taken[int(lease.name.removeprefix(LEASE_PREFIX))] = lease.token
     return taken
@@ -40,7 +43,7 @@ async def take_partitions(stores: Stores, owner: str = "relay") -> dict[int, int
 
 async def _stage(stores: Stores, *messages: Outgoing) -> None:
     async with stores.database.begin() as unit:
-        await stores.outbox.stage(unit, messages)
+        await stores[OUTBOX].stage(unit, messages)
 
 
 def _documents(rows: Sequence[StagedMessage]) -> list[bytes]:
@@ -56,21 +59,21 @@ class OutboxStoreConformance:
         leases = await take_partitions(stores)
         message = outgoing("ä'$1;--", b"\x00\xff%(p1)s ?1")
         async with stores.database.begin() as unit:
-            await stores.outbox.stage(unit, [message])
-            assert (await stores.outbox.fetch(leases, _LIMIT)).rows == []
-        (row,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
+            await stores[OUTBOX].stage(unit, [message])
+            assert (await stores[OUTBOX].fetch(leases, _LIMIT)).rows == []
+        (row,) = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         assert row.message == message
         assert row.attempts == 0
-        assert row.partition == stable_hash(message.key) % stores.outbox.partitions
+        assert row.partition == stable_hash(message.key) % stores[OUTBOX].partitions
 
     async def test_a_rollback_leaves_nothing(self, harness: StoresHarness) -> None:
         """Raised out of the block: the message is gone with the rest."""
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
             async with stores.database.begin() as unit:
-                await stores.outbox.stage(unit, [outgoing("k")])
+                await stores[OUTBOX].stage(unit, [outgoing("k")])
                 _ = 1 / 0
-        assert (await stores.outbox.stats()).pending == 0
+        assert (await stores[OUTBOX].stats()).pending == 0
 
     async def test_a_cancellation_leaves_nothing(self, harness: StoresHarness) -> None:
         """Cancelled inside the block: rolled back, and the database goes on."""
@@ -79,7 +82,7 @@ class OutboxStoreConformance:
 
         async def work() -> None:
             async with stores.database.begin() as unit:
-                await stores.outbox.stage(unit, [outgoing("k")])
+                await stores[OUTBOX].stage(unit, [outgoing("k")])
                 staged.set()
                 await asyncio.Event().wait()
 
@@ -88,9 +91,9 @@ class OutboxStoreConformance:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert (await stores.outbox.stats()).pending == 0
+        assert (await stores[OUTBOX].stats()).pending == 0
         await _stage(stores, outgoing("k"))
-        assert (await stores.outbox.stats()).pending == 1
+        assert (await stores[OUTBOX].stats()).pending == 1
 
     async def test_many_messages_keep_the_order_given(self, harness: StoresHarness) -> None:
         """Over all keys of one call, and over calls in one transaction."""
@@ -98,25 +101,25 @@ class OutboxStoreConformance:
         leases = await take_partitions(stores)
         messages = [outgoing(f"key-{number % 7}", str(number).encode()) for number in range(300)]
         async with stores.database.begin() as unit:
-            await stores.outbox.stage(unit, messages[:200])
-            await stores.outbox.stage(unit, [])
-            await stores.outbox.stage(unit, messages[200:])
-        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
+            await stores[OUTBOX].stage(unit, messages[:200])
+            await stores[OUTBOX].stage(unit, [])
+            await stores[OUTBOX].stage(unit, messages[200:])
+        rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         assert _documents(rows) == [message.document for message in messages]
         assert [row.position for row in rows] == sorted({row.position for row in rows})
-        assert _documents((await stores.outbox.fetch(leases, 10)).rows) == _documents(rows)[:10]
+        assert _documents((await stores[OUTBOX].fetch(leases, 10)).rows) == _documents(rows)[:10]
 
     async def test_transactions_of_one_key_wait_for_each_other(self, harness: StoresHarness) -> None:
         """From staging to commit: whoever stages second has the greater position, and commits second."""
         stores, other = harness.first, await harness.instance()
         leases = await take_partitions(stores)
         async with stores.database.begin() as unit:
-            await stores.outbox.stage(unit, [outgoing("k", b"first")])
+            await stores[OUTBOX].stage(unit, [outgoing("k", b"first")])
             second = asyncio.create_task(_stage(other, outgoing("k", b"second")))
             assert await has_to_wait(second)
-            assert (await stores.outbox.fetch(leases, _LIMIT)).rows == []
+            assert (await stores[OUTBOX].fetch(leases, _LIMIT)).rows == []
         await asyncio.wait_for(second, 30)
-        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"first", b"second"]
+        assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"first", b"second"]
 
     async def test_transactions_of_other_keys_do_not_wait(self, harness: StoresHarness) -> None:
         """Where the engine has several writers."""
@@ -125,10 +128,10 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         async with stores.database.begin() as unit:
-            await stores.outbox.stage(unit, [outgoing("slow", b"slow")])
+            await stores[OUTBOX].stage(unit, [outgoing("slow", b"slow")])
             await asyncio.wait_for(_stage(stores, outgoing("quick", b"quick")), 30)
-            assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"quick"]
-        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"slow", b"quick"]
+            assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"quick"]
+        assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"slow", b"quick"]
 
     async def test_keys_in_any_order_cause_no_deadlock(self, harness: StoresHarness) -> None:
         """Each transaction has the same keys in an order of its own."""
@@ -142,7 +145,7 @@ class OutboxStoreConformance:
         async with asyncio.TaskGroup() as group:
             for turn in range(24):
                 group.create_task(work(turn))
-        assert (await stores.outbox.stats()).pending == 24 * 6
+        assert (await stores[OUTBOX].stats()).pending == 24 * 6
 
     async def test_a_reader_never_sees_a_key_go_back(self, harness: StoresHarness) -> None:
         """While several write to few keys, no row appears below one that was seen of its key."""
@@ -152,7 +155,7 @@ class OutboxStoreConformance:
         seen: set[int] = set()
 
         async def look() -> None:
-            for row in (await stores.outbox.fetch(leases, _LIMIT)).rows:
+            for row in (await stores[OUTBOX].fetch(leases, _LIMIT)).rows:
                 if row.position not in seen:
                     assert row.position > highest[row.message.key]
                     highest[row.message.key] = row.position
@@ -174,81 +177,100 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, *(outgoing(f"key-{number}", str(number).encode()) for number in range(5)))
-        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
-        assert await stores.outbox.remove(leases, []) == 0
-        assert await stores.outbox.remove(leases, rows[1:3]) == 2
-        assert await stores.outbox.remove(leases, rows[1:3]) == 0
-        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"0", b"3", b"4"]
+        rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
+        assert await stores[OUTBOX].remove(leases, []) == 0
+        assert await stores[OUTBOX].remove(leases, rows[1:3]) == 2
+        assert await stores[OUTBOX].remove(leases, rows[1:3]) == 0
+        assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"0", b"3", b"4"]
 
     async def test_a_stale_token_changes_nothing(self, harness: StoresHarness) -> None:
         """A relay whose leases were taken over can neither read, remove, postpone nor bury."""
         stores, other = harness.first, await harness.instance()
         stale = await take_partitions(stores, "paused")
         await _stage(stores, outgoing("k"))
-        rows = (await stores.outbox.fetch(stale, _LIMIT)).rows
+        rows = (await stores[OUTBOX].fetch(stale, _LIMIT)).rows
         fresh = await take_partitions(other, "successor")
-        assert await stores.outbox.remove(stale, rows) == 0
-        assert not await stores.outbox.postpone(stale, rows[0], 60, "refused")
-        assert not await stores.outbox.bury(stale, rows[0], "refused")
-        assert (await stores.outbox.fetch(stale, _LIMIT)).rows == []
-        assert (await other.outbox.fetch(fresh, _LIMIT)).rows == rows
-        assert await stores.dead_letters.find(DeadLetterFilter()) == []
+        assert await stores[OUTBOX].remove(stale, rows) == 0
+        assert not await stores[OUTBOX].postpone(stale, rows[0], 60, "refused")
+        assert not await bury(stores, stale, rows[0], "refused", datetime.now(UTC))
+        assert (await stores[OUTBOX].fetch(stale, _LIMIT)).rows == []
+        assert (await other[OUTBOX].fetch(fresh, _LIMIT)).rows == rows
+        assert await stores[DEAD_LETTERS].find(DeadLetterFilter()) == []
 
     async def test_leases_guard_their_own_partition_only(self, harness: StoresHarness) -> None:
         """Rows of a partition that is not leased are neither handed out nor removed."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, *(outgoing(f"key-{number}") for number in range(40)))
-        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
+        rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         partition = rows[0].partition
         some: Mapping[int, int] = {partition: leases[partition]}
         of_it = [row for row in rows if row.partition == partition]
-        assert (await stores.outbox.fetch(some, _LIMIT)).rows == of_it
-        assert await stores.outbox.remove(some, rows) == len(of_it)
-        assert (await stores.outbox.stats()).pending == len(rows) - len(of_it)
-        assert (await stores.outbox.fetch({}, _LIMIT)).rows == []
+        assert (await stores[OUTBOX].fetch(some, _LIMIT)).rows == of_it
+        assert await stores[OUTBOX].remove(some, rows) == len(of_it)
+        assert (await stores[OUTBOX].stats()).pending == len(rows) - len(of_it)
+        assert (await stores[OUTBOX].fetch({}, _LIMIT)).rows == []
 
     async def test_a_postponed_row_blocks_its_key_alone(self, harness: StoresHarness) -> None:
         """All rows of the key wait, also later ones; others go on; then it comes again, counted."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("bad", b"b1"), outgoing("bad", b"b2"), outgoing("good", b"g1"))
-        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
-        assert await stores.outbox.postpone(leases, rows[0], 30, "refused")
+        rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
+        assert await stores[OUTBOX].postpone(leases, rows[0], 30, "refused")
         await _stage(stores, outgoing("bad", b"b3"), outgoing("good", b"g2"))
-        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"g1", b"g2"]
-        assert (await stores.outbox.stats()).blocked_keys == 1
+        assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"g1", b"g2"]
+        assert (await stores[OUTBOX].stats()).blocked_keys == 1
         harness.clock.advance(31)
-        again = (await stores.outbox.fetch(leases, _LIMIT)).rows
+        again = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         assert _documents(again) == [b"b1", b"b2", b"g1", b"b3", b"g2"]
         assert [row.attempts for row in again] == [1, 0, 0, 0, 0]
-        assert (await stores.outbox.stats()).blocked_keys == 0
+        assert (await stores[OUTBOX].stats()).blocked_keys == 0
+
+    async def test_people_see_what_is_unsent_and_what_holds_it_up(self, harness: StoresHarness) -> None:
+        """Oldest first, of all partitions, no more than asked for; no lease is needed."""
+        stores = harness.first
+        await _stage(stores, outgoing("bad", b"b1"))
+        harness.clock.advance(5)
+        await _stage(stores, outgoing("bad", b"b2"), outgoing("good", b"g1"))
+        leases = await take_partitions(stores)
+        rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
+        assert await stores[OUTBOX].postpone(leases, rows[0], 30, "too large")
+        unsent = await stores[OUTBOX].unsent(10)
+        assert [each.staged.message.document for each in unsent] == [b"b1", b"b2", b"g1"]
+        assert [each.staged.attempts for each in unsent] == [1, 0, 0]
+        assert [each.reason for each in unsent] == ["too large", "", ""]
+        assert [each.age_seconds for each in unsent] == pytest.approx([5, 0, 0], abs=1)
+        assert [each.blocked_seconds for each in unsent] == pytest.approx([30, 0, 0], abs=1)
+        assert len(await stores[OUTBOX].unsent(2)) == 2
+        harness.clock.advance(31)
+        assert [each.blocked_seconds for each in await stores[OUTBOX].unsent(10)] == [0, 0, 0]
 
     async def test_a_buried_row_becomes_a_dead_letter(self, harness: StoresHarness) -> None:
         """With its document, in one transaction; its key goes on."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k", b"never"), outgoing("k", b"next"))
-        (row, _) = (await stores.outbox.fetch(leases, _LIMIT)).rows
-        assert await stores.outbox.bury(leases, row, "too large")
-        assert not await stores.outbox.bury(leases, row, "too large")
-        (letter,) = await stores.dead_letters.find(DeadLetterFilter())
+        (row, _) = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
+        assert await bury(stores, leases, row, "too large", datetime.now(UTC))
+        assert not await bury(stores, leases, row, "too large", datetime.now(UTC))
+        (letter,) = await stores[DEAD_LETTERS].find(DeadLetterFilter())
         assert letter.direction is Direction.OUTBOUND
         assert letter.document == b"never"
         assert letter.message_id == row.message.id
         assert letter.topic == row.message.topic
         assert letter.detail == "too large"
         assert letter.attempts == 1
-        assert _documents((await stores.outbox.fetch(leases, _LIMIT)).rows) == [b"next"]
+        assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"next"]
 
     async def test_stats_tell_how_much_and_how_long(self, harness: StoresHarness) -> None:
         """The age is that of the oldest row, 0 where there is none."""
         stores = harness.first
-        assert (await stores.outbox.stats()).oldest_seconds == 0
+        assert (await stores[OUTBOX].stats()).oldest_seconds == 0
         await _stage(stores, outgoing("k"))
         harness.clock.advance(90)
         await _stage(stores, outgoing("l"))
-        stats = await stores.outbox.stats()
+        stats = await stores[OUTBOX].stats()
         assert stats.pending == 2
         assert stats.oldest_seconds == pytest.approx(90, abs=1)
 
@@ -257,28 +279,28 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k", b"1"))
-        (before,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
-        assert await stores.outbox.remove(leases, [before]) == 1
+        (before,) = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
+        assert await stores[OUTBOX].remove(leases, [before]) == 1
         other = await harness.instance()
         await _stage(other, outgoing("k", b"2"))
-        (after,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
+        (after,) = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         assert after.position > before.position
-        assert other.outbox.partitions == stores.outbox.partitions
+        assert other[OUTBOX].partitions == stores[OUTBOX].partitions
 
     async def test_what_is_fetched_comes_with_what_is_settled(self, harness: StoresHarness) -> None:
         """Everything at or below it is among the rows or has left; where rows are cut off, so is what is settled."""
         stores = harness.first
         leases = await take_partitions(stores)
-        assert set((await stores.outbox.fetch(leases, _LIMIT)).settled.values()) == {0}
+        assert set((await stores[OUTBOX].fetch(leases, _LIMIT)).settled.values()) == {0}
         await _stage(stores, *(outgoing(f"key-{number}") for number in range(20)))
-        whole = await stores.outbox.fetch(leases, _LIMIT)
+        whole = await stores[OUTBOX].fetch(leases, _LIMIT)
         last = whole.rows[-1].position
         assert set(whole.settled) == set(leases)
         assert all(position >= last for position in whole.settled.values())
-        some = await stores.outbox.fetch(leases, 5)
+        some = await stores[OUTBOX].fetch(leases, 5)
         assert set(some.settled.values()) == {some.rows[-1].position}
-        await stores.outbox.remove(leases, whole.rows)
-        assert set((await stores.outbox.fetch(leases, _LIMIT)).settled.values()) == set(whole.settled.values())
+        await stores[OUTBOX].remove(leases, whole.rows)
+        assert set((await stores[OUTBOX].fetch(leases, _LIMIT)).settled.values()) == set(whole.settled.values())
 
     async def test_an_open_transaction_holds_what_is_settled_below_its_positions(self, harness: StoresHarness) -> None:
         """From before its positions are drawn to its end, and whoever commits above them meanwhile."""
@@ -287,14 +309,14 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("before"))
-        (before,) = (await stores.outbox.fetch(leases, _LIMIT)).rows
+        (before,) = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         async with stores.database.begin() as unit:
-            (slow,) = await stores.outbox.stage(unit, [outgoing("slow")])
+            (slow,) = await stores[OUTBOX].stage(unit, [outgoing("slow")])
             await _stage(stores, outgoing("quick"), outgoing("later"))
-            fetched = await stores.outbox.fetch(leases, _LIMIT)
+            fetched = await stores[OUTBOX].fetch(leases, _LIMIT)
             assert fetched.rows[-1].position > slow
             assert all(before.position <= position < slow for position in fetched.settled.values())
-        settled = (await stores.outbox.fetch(leases, _LIMIT)).settled
+        settled = (await stores[OUTBOX].fetch(leases, _LIMIT)).settled
         assert all(position >= fetched.rows[-1].position for position in settled.values())
 
     async def test_a_rollback_holds_nothing_back(self, harness: StoresHarness) -> None:
@@ -304,10 +326,10 @@ class OutboxStoreConformance:
         await _stage(stores, outgoing("k"))
         with pytest.raises(ZeroDivisionError):
             async with stores.database.begin() as unit:
-                await stores.outbox.stage(unit, [outgoing("k"), outgoing("l")])
+                await stores[OUTBOX].stage(unit, [outgoing("k"), outgoing("l")])
                 _ = 1 / 0
         await _stage(stores, outgoing("m"))
-        fetched = await stores.outbox.fetch(leases, _LIMIT)
+        fetched = await stores[OUTBOX].fetch(leases, _LIMIT)
         assert all(position >= fetched.rows[-1].position for position in fetched.settled.values())
 
     async def test_nothing_appears_at_or_below_what_was_settled(self, harness: StoresHarness) -> None:
@@ -319,7 +341,7 @@ class OutboxStoreConformance:
 
         async def look() -> None:
             nonlocal settled
-            fetched = await stores.outbox.fetch(leases, _LIMIT)
+            fetched = await stores[OUTBOX].fetch(leases, _LIMIT)
             fresh = {row.position for row in fetched.rows} - seen
             assert all(position > settled for position in fresh), (sorted(fresh), settled)
             seen.update(fresh)
@@ -329,7 +351,7 @@ class OutboxStoreConformance:
             for number in range(8):
                 with contextlib.suppress(ZeroDivisionError):
                     async with writer.database.begin() as unit:
-                        await writer.outbox.stage(unit, [outgoing(f"key-{(turn + number) % 5}")])
+                        await writer[OUTBOX].stage(unit, [outgoing(f"key-{(turn + number) % 5}")])
                         await asyncio.sleep(0.002 * (number % 3))
                         _ = 1 / ((turn + number) % 7)
 
@@ -346,30 +368,30 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("a"), outgoing("bad"), outgoing("bad"), outgoing("good"))
-        rows = (await stores.outbox.fetch(leases, _LIMIT)).rows
+        rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         assert rows[1].partition != rows[3].partition
-        assert await stores.outbox.postpone(leases, rows[2], 30, "refused")
-        settled = (await stores.outbox.fetch(leases, _LIMIT)).settled
+        assert await stores[OUTBOX].postpone(leases, rows[2], 30, "refused")
+        settled = (await stores[OUTBOX].fetch(leases, _LIMIT)).settled
         assert settled[rows[1].partition] == rows[1].position - 1
         assert settled[rows[3].partition] >= rows[3].position
         for row in rows[1:3]:
-            assert await stores.outbox.bury(leases, row, "refused")
-        assert (await stores.outbox.fetch(leases, _LIMIT)).settled[rows[1].partition] >= rows[3].position
+            assert await bury(stores, leases, row, "refused", datetime.now(UTC))
+        assert (await stores[OUTBOX].fetch(leases, _LIMIT)).settled[rows[1].partition] >= rows[3].position
 
     async def test_what_is_owed_is_kept_until_it_is_paid(self, harness: StoresHarness) -> None:
         """By lease, with the rows; a buried row is owed; nobody without the lease changes it."""
         stores, other = harness.first, await harness.instance()
         stale = await take_partitions(stores)
         await _stage(stores, outgoing("k"), outgoing("k"))
-        rows = (await stores.outbox.fetch(stale, _LIMIT)).rows
+        rows = (await stores[OUTBOX].fetch(stale, _LIMIT)).rows
         partition = rows[0].partition
-        assert await stores.outbox.remove(stale, rows[:1], {partition: rows[0].position}) == 1
-        assert (await other.outbox.fetch(stale, _LIMIT)).owed == {partition: rows[0].position}
-        assert await stores.outbox.bury(stale, rows[1], "too large")
-        assert (await other.outbox.fetch(stale, _LIMIT)).owed == {partition: rows[1].position}
+        assert await stores[OUTBOX].remove(stale, rows[:1], {partition: rows[0].position}) == 1
+        assert (await other[OUTBOX].fetch(stale, _LIMIT)).owed == {partition: rows[0].position}
+        assert await bury(stores, stale, rows[1], "too large", datetime.now(UTC))
+        assert (await other[OUTBOX].fetch(stale, _LIMIT)).owed == {partition: rows[1].position}
         fresh = await take_partitions(other, "successor")
-        assert await stores.outbox.remove(stale, [], {partition: 0}) == 0
-        assert (await other.outbox.fetch(fresh, _LIMIT)).owed == {partition: rows[1].position}
-        assert (await other.outbox.fetch(stale, _LIMIT)).settled == {}
-        assert await other.outbox.remove(fresh, [], {partition: 0}) == 0
-        assert (await other.outbox.fetch(fresh, _LIMIT)).owed == {}
+        assert await stores[OUTBOX].remove(stale, [], {partition: 0}) == 0
+        assert (await other[OUTBOX].fetch(fresh, _LIMIT)).owed == {partition: rows[1].position}
+        assert (await other[OUTBOX].fetch(stale, _LIMIT)).settled == {}
+        assert await other[OUTBOX].remove(fresh, [], {partition: 0}) == 0
+        assert (await other[OUTBOX].fetch(fresh, _LIMIT)).owed == {}

@@ -6,27 +6,27 @@ import asyncio
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.harness import StoresHarness
-from freehold.consistency.store import LaneProgress
-from freehold.inbox.store import Arrival
+from freehold.consistency.store import PROGRESS, LaneProgress
+from freehold.inbox.store import INBOX, Arrival
+from freehold.ports import Stores
 
 __all__ = ["ProgressStoreConformance"]
 
 
 async def _advance(stores: Stores, watermarks: dict[str, int], *, kept: int = 0, consumer: str = "reader") -> None:
     async with stores.database.begin() as unit:
-        await stores.progress.advance(unit, consumer, watermarks, kept=kept)
+        await stores[PROGRESS].advance(unit, consumer, watermarks, kept=kept)
 
 
 async def _defer(stores: Stores, key: str, lane: str | None, position: int | None) -> None:
     arrival = Arrival(receipt_key=f"{key}/{position}", topic="t", key=key, lane=lane, lane_position=position)
     async with stores.database.begin() as unit:
-        await stores.inbox.defer(unit, "reader", arrival, b"{}", attempts=0, delay_seconds=0.0, reason="failed")
+        await stores[INBOX].defer(unit, "reader", arrival, b"{}", attempts=0, delay_seconds=0.0, reason="failed")
 
 
 async def _one(stores: Stores, lane: str) -> LaneProgress:
-    (found,) = await stores.progress.progress("reader", [lane])
+    (found,) = await stores[PROGRESS].progress("reader", [lane])
     return found
 
 
@@ -51,12 +51,12 @@ class ProgressStoreConformance:
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
             async with stores.database.begin() as unit:
-                await stores.progress.advance(unit, "reader", {"orders/1": 7})
+                await stores[PROGRESS].advance(unit, "reader", {"orders/1": 7})
                 _ = 1 / 0
-        assert list(await stores.progress.progress("reader")) == []
+        assert list(await stores[PROGRESS].progress("reader")) == []
         async with stores.database.begin() as unit:
-            await stores.progress.advance(unit, "reader", {"orders/1": 7})
-            assert list(await stores.progress.progress("reader")) == []
+            await stores[PROGRESS].advance(unit, "reader", {"orders/1": 7})
+            assert list(await stores[PROGRESS].progress("reader")) == []
         assert (await _one(stores, "orders/1")).watermark == 7
 
     async def test_lanes_and_consumers_are_apart(self, harness: StoresHarness) -> None:
@@ -65,12 +65,12 @@ class ProgressStoreConformance:
         await _advance(stores, {"b/2": 2, "a/1": 1, "a/0": 3})
         await _advance(other, {"a/1": 50}, consumer="another")
         await _advance(stores, {})
-        assert [(each.lane, each.watermark) for each in await other.progress.progress("reader")] == [
+        assert [(each.lane, each.watermark) for each in await other[PROGRESS].progress("reader")] == [
             ("a/0", 3),
             ("a/1", 1),
             ("b/2", 2),
         ]
-        asked = await stores.progress.progress("reader", ["b/2", "a/1", "c/0"])
+        asked = await stores[PROGRESS].progress("reader", ["b/2", "a/1", "c/0"])
         assert [each.lane for each in asked] == ["a/1", "b/2"]
 
     async def test_a_deferred_message_blocks_its_lane_from_there_on(self, harness: StoresHarness) -> None:
@@ -86,9 +86,9 @@ class ProgressStoreConformance:
         assert not lane.covers(9)
         assert not lane.covers(20)
         assert (await _one(stores, "orders/2")).covers(20)
-        for message in await stores.inbox.claim_due("reader", 10, 60):
+        for message in await stores[INBOX].claim_due("reader", 10, 60):
             async with stores.database.begin() as unit:
-                assert await stores.inbox.finish(unit, message)
+                assert await stores[INBOX].finish(unit, message)
         assert (await _one(stores, "orders/1")).covers(20)
         assert not (await _one(stores, "orders/1")).covers(21)
 
@@ -116,6 +116,6 @@ class ProgressStoreConformance:
         async with asyncio.TaskGroup() as group:
             for turn in range(1, 25):
                 group.create_task(work(turn))
-        assert {each.lane: each.watermark for each in await stores.progress.progress("reader")} == dict.fromkeys(
+        assert {each.lane: each.watermark for each in await stores[PROGRESS].progress("reader")} == dict.fromkeys(
             lanes, 24
         )

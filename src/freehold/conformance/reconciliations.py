@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from freehold.conformance.harness import StoresHarness
-from freehold.reconcile.store import ReconciliationRecord
+from freehold.reconcile.store import RECONCILIATIONS, ReconciliationRecord
 
 __all__ = ["ReconciliationStoreConformance"]
 
@@ -18,13 +18,13 @@ class ReconciliationStoreConformance:
 
     async def test_the_last_result_of_a_dataset_is_found(self, harness: StoresHarness) -> None:
         """As it was given, by any instance; a failure counts as one."""
-        store = harness.first.reconciliations
+        store = harness.first[RECONCILIATIONS]
         assert await store.last("users.customers") is None
         results = [record(harness, "users.customers", drifted=3), record(harness, "catalog.products")]
         results.append(record(harness, "users.customers", error="Unavailable"))
         for each in results:
             await store.add(each)
-        other = (await harness.instance()).reconciliations
+        other = (await harness.instance())[RECONCILIATIONS]
         assert await other.last("users.customers") == results[2]
         assert await other.last("catalog.products") == results[1]
         assert list(await other.recent(10)) == results[::-1]
@@ -32,7 +32,7 @@ class ReconciliationStoreConformance:
 
     async def test_prune_leaves_each_dataset_its_newest(self, harness: StoresHarness) -> None:
         """However old it is: it says when the copy was last known to be right."""
-        store = harness.first.reconciliations
+        store = harness.first[RECONCILIATIONS]
         for dataset in ("a.a", "a.a", "b.b"):
             await store.add(record(harness, dataset))
         harness.clock.advance(100)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.harness import StoresHarness
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.ids import new_id
-from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState
+from freehold.ports import Stores
+from freehold.projection.replay_store import REPLAYS, NewReplay, Replay, ReplayError, ReplayState
 
 __all__ = ["ReplayStoreConformance"]
 
@@ -30,17 +30,17 @@ async def _begun(stores: Stores, **changes: Any) -> Replay:
         "reason": "a bug in March",
     }
     async with stores.database.begin() as unit:
-        return await stores.replays.create(unit, NewReplay(**{**values, **changes}))
+        return await stores[REPLAYS].create(unit, NewReplay(**{**values, **changes}))
 
 
 async def _advance(stores: Stores, seen: Replay, position: int, *failed: ReplayError, applied: int = 1) -> Replay:
     async with stores.database.begin() as unit:
-        return await stores.replays.advance(unit, seen, position, applied=applied, failed=failed)
+        return await stores[REPLAYS].advance(unit, seen, position, applied=applied, failed=failed)
 
 
 async def _end(stores: Stores, number: int, state: ReplayState = ReplayState.DONE) -> Replay:
     async with stores.database.begin() as unit:
-        return await stores.replays.end(unit, number, state)
+        return await stores[REPLAYS].end(unit, number, state)
 
 
 def _error(position: int) -> ReplayError:
@@ -55,7 +55,7 @@ class ReplayStoreConformance:
     async def test_a_replay_begins_where_it_was_told_to(self, harness: StoresHarness) -> None:
         """All that it was asked for is kept."""
         replay = await _begun(harness.first, generation=4)
-        assert replay == await harness.first.replays.get(replay.number)
+        assert replay == await harness.first[REPLAYS].get(replay.number)
         assert (replay.projection, replay.generation) == ("order-summary", 4)
         assert (replay.recorded_from, replay.recorded_to) == (_FROM, _TO)
         assert (replay.position, replay.end, replay.applied, replay.failed) == (10, 500, 0, 0)
@@ -73,7 +73,7 @@ class ReplayStoreConformance:
         first = await _begun(harness.first)
         await _end(harness.first, first.number)
         async with harness.first.database.begin() as unit:
-            await harness.first.replays.delete(unit, first.number)
+            await harness.first[REPLAYS].delete(unit, first.number)
         assert (await _begun(harness.first)).number > first.number
 
     async def test_its_position_and_counts_move_on(self, harness: StoresHarness) -> None:
@@ -83,7 +83,7 @@ class ReplayStoreConformance:
         replay = await _advance(harness.first, replay, 20, applied=10)
         replay = await _advance(harness.first, replay, 22, _error(22), applied=0)
         assert (replay.position, replay.applied, replay.failed) == (22, 10, 1)
-        assert replay == await harness.first.replays.get(replay.number)
+        assert replay == await harness.first[REPLAYS].get(replay.number)
         assert replay.updated_at > replay.created_at
 
     async def test_what_is_begun_is_void_once_it_moves(self, harness: StoresHarness) -> None:
@@ -92,11 +92,11 @@ class ReplayStoreConformance:
         replay = await _begun(stores)
         assert not replay.in_doubt
         async with stores.database.begin() as unit:
-            begun = await stores.replays.begin(unit, replay)
+            begun = await stores[REPLAYS].begin(unit, replay)
         assert (begun.in_doubt, begun.begun) == (True, 10)
         async with stores.database.begin() as unit:
-            alone = await stores.replays.begin(unit, begun, alone=15, attempts=2)
-        assert alone == await stores.replays.get(replay.number)
+            alone = await stores[REPLAYS].begin(unit, begun, alone=15, attempts=2)
+        assert alone == await stores[REPLAYS].get(replay.number)
         assert (alone.attempts_at(15), alone.attempts_at(16)) == (2, 0)
         before = await _advance(stores, alone, 12)
         assert (before.in_doubt, before.attempts_at(15)) == (True, 2)
@@ -105,11 +105,11 @@ class ReplayStoreConformance:
         for late in (replay, before):
             with pytest.raises(ConcurrencyConflict):
                 async with stores.database.begin() as unit:
-                    await stores.replays.begin(unit, late)
+                    await stores[REPLAYS].begin(unit, late)
         ended = await _end(stores, replay.number)
         with pytest.raises(ConcurrencyConflict):
             async with stores.database.begin() as unit:
-                await stores.replays.begin(unit, ended)
+                await stores[REPLAYS].begin(unit, ended)
 
     async def test_of_two_who_work_on_one_the_later_is_refused(self, harness: StoresHarness) -> None:
         """The one that was overtaken writes nothing, errors neither."""
@@ -118,27 +118,27 @@ class ReplayStoreConformance:
         await _advance(harness.first, replay, 20)
         with pytest.raises(ConcurrencyConflict):
             await _advance(second, replay, 30, _error(30))
-        assert (await second.replays.get(replay.number)).position == 20
-        assert await second.replays.errors(replay.number) == []
+        assert (await second[REPLAYS].get(replay.number)).position == 20
+        assert await second[REPLAYS].errors(replay.number) == []
 
     async def test_an_advance_is_taken_back_with_its_transaction(self, harness: StoresHarness) -> None:
         """What it stands for is taken back as well."""
         replay = await _begun(harness.first)
         with pytest.raises(RuntimeError):
             async with harness.first.database.begin() as unit:
-                await harness.first.replays.advance(unit, replay, 20, applied=1, failed=[_error(20)])
+                await harness.first[REPLAYS].advance(unit, replay, 20, applied=1, failed=[_error(20)])
                 raise RuntimeError
-        assert await harness.first.replays.get(replay.number) == replay
-        assert await harness.first.replays.errors(replay.number) == []
+        assert await harness.first[REPLAYS].get(replay.number) == replay
+        assert await harness.first[REPLAYS].errors(replay.number) == []
 
     async def test_errors_are_listed_page_by_page(self, harness: StoresHarness) -> None:
         """In order of position."""
         replay = await _begun(harness.first)
         errors = [_error(position) for position in (11, 15, 19)]
         await _advance(harness.first, replay, 20, *reversed(errors))
-        assert list(await harness.first.replays.errors(replay.number, limit=2)) == errors[:2]
-        assert list(await harness.first.replays.errors(replay.number, after=15)) == errors[2:]
-        assert await harness.first.replays.errors(replay.number + 1) == []
+        assert list(await harness.first[REPLAYS].errors(replay.number, limit=2)) == errors[:2]
+        assert list(await harness.first[REPLAYS].errors(replay.number, after=15)) == errors[2:]
+        assert await harness.first[REPLAYS].errors(replay.number + 1) == []
 
     async def test_one_that_has_ended_does_not_move(self, harness: StoresHarness) -> None:
         """And does not end twice."""
@@ -155,19 +155,19 @@ class ReplayStoreConformance:
         await _end(harness.first, replay.number, ReplayState.CANCELLED)
         for _ in range(2):
             async with harness.first.database.begin() as unit:
-                again = await harness.first.replays.again(unit, replay.number)
+                again = await harness.first[REPLAYS].again(unit, replay.number)
             assert (again.state, again.position) == (ReplayState.RUNNING, 20)
         await _end(harness.first, replay.number)
         with pytest.raises(ConcurrencyConflict):
             async with harness.first.database.begin() as unit:
-                await harness.first.replays.again(unit, replay.number)
+                await harness.first[REPLAYS].again(unit, replay.number)
 
     async def test_its_tables_are_known(self, harness: StoresHarness) -> None:
         """So that they can be dropped by somebody who does not know the projection."""
         replay = await _begun(harness.first)
         async with harness.first.database.begin() as unit:
-            await harness.first.replays.own(unit, replay.number, ["order_summary__r1"])
-        assert (await harness.first.replays.get(replay.number)).tables == ("order_summary__r1",)
+            await harness.first[REPLAYS].own(unit, replay.number, ["order_summary__r1"])
+        assert (await harness.first[REPLAYS].get(replay.number)).tables == ("order_summary__r1",)
 
     async def test_the_newest_come_first(self, harness: StoresHarness) -> None:
         """Those of one projection, or all."""
@@ -176,9 +176,9 @@ class ReplayStoreConformance:
             await _begun(harness.first),
             await _begun(harness.first, projection="sales"),
         )
-        found = await harness.first.replays.find()
+        found = await harness.first[REPLAYS].find()
         assert [each.number for each in found] == [other.number, second.number, first.number]
-        of_one = await harness.first.replays.find("order-summary", limit=1)
+        of_one = await harness.first[REPLAYS].find("order-summary", limit=1)
         assert [each.number for each in of_one] == [second.number]
 
     async def test_delete_takes_the_errors_along(self, harness: StoresHarness) -> None:
@@ -187,28 +187,28 @@ class ReplayStoreConformance:
         await _advance(harness.first, replay, 20, _error(20))
         with pytest.raises(ConcurrencyConflict):
             async with harness.first.database.begin() as unit:
-                await harness.first.replays.delete(unit, replay.number)
+                await harness.first[REPLAYS].delete(unit, replay.number)
         await _end(harness.first, replay.number, ReplayState.CANCELLED)
         async with harness.first.database.begin() as unit:
-            deleted = await harness.first.replays.delete(unit, replay.number)
-            assert await harness.first.replays.delete(unit, replay.number) is None
+            deleted = await harness.first[REPLAYS].delete(unit, replay.number)
+            assert await harness.first[REPLAYS].delete(unit, replay.number) is None
         assert deleted is not None
         assert deleted.number == replay.number
-        assert await harness.first.replays.errors(replay.number) == []
+        assert await harness.first[REPLAYS].errors(replay.number) == []
 
     async def test_what_is_not_there_is_said_to_be(self, harness: StoresHarness) -> None:
         """By everything that names one."""
         with pytest.raises(NotFound):
-            await harness.first.replays.get(12345)
+            await harness.first[REPLAYS].get(12345)
         with pytest.raises(NotFound):
             await _end(harness.first, 12345)
         with pytest.raises(NotFound):
             async with harness.first.database.begin() as unit:
-                await harness.first.replays.again(unit, 12345)
+                await harness.first[REPLAYS].again(unit, 12345)
 
     async def test_those_that_ended_long_ago_are_pruned(self, harness: StoresHarness) -> None:
         """With their errors; not one that runs, nor one whose tables somebody may still look at."""
-        replays = harness.first.replays
+        replays = harness.first[REPLAYS]
         done, cancelled, running, owning = [await _begun(harness.first) for _ in range(4)]
         for each in (done, owning):
             await _advance(harness.first, each, 20, _error(15), _error(16))

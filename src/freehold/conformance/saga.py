@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.ids import new_id
-from freehold.saga.store import JOURNAL_DETAIL_CHARACTERS_MAX, JournalEntry, SagaFilter, SagaRecord, SagaStatus
+from freehold.ports import Stores
+from freehold.saga.store import JOURNAL_DETAIL_CHARACTERS_MAX, SAGAS, JournalEntry, SagaFilter, SagaRecord, SagaStatus
 
 __all__ = ["SagaStoreConformance"]
 
@@ -44,25 +44,25 @@ def record(
 async def create(stores: Stores, new: SagaRecord, entries: Sequence[JournalEntry] = ()) -> bool:
     """Create in a transaction of its own."""
     async with stores.database.begin() as unit:
-        return await stores.sagas.create(unit, new, entries)
+        return await stores[SAGAS].create(unit, new, entries)
 
 
 async def load(stores: Stores, saga_id: UUID) -> SagaRecord:
     """Load in a transaction of its own."""
     async with stores.database.begin() as unit:
-        return await stores.sagas.load(unit, saga_id)
+        return await stores[SAGAS].load(unit, saga_id)
 
 
 async def save(stores: Stores, changed: SagaRecord, entries: Sequence[JournalEntry] = ()) -> None:
     """Save in a transaction of its own."""
     async with stores.database.begin() as unit:
-        await stores.sagas.save(unit, changed, entries)
+        await stores[SAGAS].save(unit, changed, entries)
 
 
 async def due(stores: Stores, limit: int = 10) -> list[UUID]:
     """Ids of what is due."""
     async with stores.database.begin() as unit:
-        return [one.id for one in await stores.sagas.claim_due(unit, limit)]
+        return [one.id for one in await stores[SAGAS].claim_due(unit, limit)]
 
 
 class SagaStoreConformance:
@@ -85,23 +85,23 @@ class SagaStoreConformance:
         stores, other, new = harness.first, await harness.instance(), record()
         begun = [JournalEntry(harness.clock.now(), "", "started")]
         async with stores.database.begin() as unit:
-            assert await stores.sagas.create(unit, new, begun)
+            assert await stores[SAGAS].create(unit, new, begun)
             second = asyncio.create_task(create(other, replace(new, key="other"), begun))
             assert await has_to_wait(second)
         assert not await second
         assert (await load(stores, new.id)).key == new.key
-        assert list(await stores.sagas.journal(new.id)) == begun
+        assert list(await stores[SAGAS].journal(new.id)) == begun
 
     async def test_a_rolled_back_creation_leaves_nothing(self, harness: StoresHarness) -> None:
         """Neither the instance nor its journal."""
         stores, new = harness.first, record(due_seconds=0)
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                assert await stores.sagas.create(unit, new, [JournalEntry(harness.clock.now(), "", "started")])
+                assert await stores[SAGAS].create(unit, new, [JournalEntry(harness.clock.now(), "", "started")])
                 raise _GivenUp
-        assert list(await stores.sagas.find(SagaFilter())) == []
-        assert list(await stores.sagas.journal(new.id)) == []
-        assert await stores.sagas.next_due_seconds() is None
+        assert list(await stores[SAGAS].find(SagaFilter())) == []
+        assert list(await stores[SAGAS].journal(new.id)) == []
+        assert await stores[SAGAS].next_due_seconds() is None
 
     async def test_a_save_goes_on_from_the_version_loaded(self, harness: StoresHarness) -> None:
         """Everything that may change is stored; what an instance is stays."""
@@ -131,7 +131,7 @@ class SagaStoreConformance:
             await save(other, replace(record(), version=1))
         loaded = await load(stores, new.id)
         assert (loaded.document, loaded.version) == (b"winner", 2)
-        assert list(await stores.sagas.journal(new.id)) == []
+        assert list(await stores[SAGAS].journal(new.id)) == []
 
     async def test_one_of_many_savers_wins(self, harness: StoresHarness) -> None:
         """Saves of the same version at the same time, without a lock: exactly one is stored."""
@@ -151,18 +151,18 @@ class SagaStoreConformance:
             await create(stores, new)
         at = harness.clock.now()
         async with stores.database.begin() as unit:
-            found = await stores.sagas.load_many(unit, [*(new.id for new in made), new_id()])
+            found = await stores[SAGAS].load_many(unit, [*(new.id for new in made), new_id()])
             assert set(found) == {new.id for new in made}
             changed = [
                 replace(found[new.id], document=bytes([place]), due_seconds=None, failure="late")
                 for place, new in enumerate(made)
             ]
             entries = [JournalEntry(at, "reserve", "requested", 1), JournalEntry(at, "reserve", "done", 1)]
-            await stores.sagas.save_many(unit, [(each, entries) for each in changed])
+            await stores[SAGAS].save_many(unit, [(each, entries) for each in changed])
         for place, new in enumerate(made):
             now = await load(stores, new.id)
             assert (now.version, now.document, now.due_seconds, now.failure) == (2, bytes([place]), None, "late")
-            assert [entry.what for entry in await stores.sagas.journal(new.id)] == ["requested", "done"]
+            assert [entry.what for entry in await stores[SAGAS].journal(new.id)] == ["requested", "done"]
 
     async def test_one_stale_version_among_many_is_refused(self, harness: StoresHarness) -> None:
         """Nothing of the transaction is kept."""
@@ -172,7 +172,7 @@ class SagaStoreConformance:
         await save(stores, await load(stores, made[0].id))
         with pytest.raises(ConcurrencyConflict):
             async with stores.database.begin() as unit:
-                await stores.sagas.save_many(unit, [(replace(new, document=b"2"), ()) for new in made])
+                await stores[SAGAS].save_many(unit, [(replace(new, document=b"2"), ()) for new in made])
         assert (await load(stores, made[1].id)).version == 1
 
     async def test_a_loaded_instance_is_locked(self, harness: StoresHarness) -> None:
@@ -180,10 +180,10 @@ class SagaStoreConformance:
         stores, other, new = harness.first, await harness.instance(), record()
         await create(stores, new)
         async with stores.database.begin() as unit:
-            loaded = await stores.sagas.load(unit, new.id)
+            loaded = await stores[SAGAS].load(unit, new.id)
             second = asyncio.create_task(load(other, new.id))
             assert await has_to_wait(second)
-            await stores.sagas.save(unit, replace(loaded, document=b"next"), ())
+            await stores[SAGAS].save(unit, replace(loaded, document=b"next"), ())
         assert (await second).document == b"next"
 
     async def test_the_journal_keeps_its_order(self, harness: StoresHarness) -> None:
@@ -194,10 +194,10 @@ class SagaStoreConformance:
         await create(stores, new, entries[:12])
         await save(stores, new, entries[12:])
         await save(stores, replace(new, version=2), [JournalEntry(at, "charge", "failed", 1, "x" * 10_000)])
-        journal = list(await stores.sagas.journal(new.id))
+        journal = list(await stores[SAGAS].journal(new.id))
         assert journal[:-1] == entries
         assert journal[-1].detail == "x" * JOURNAL_DETAIL_CHARACTERS_MAX
-        assert list(await stores.sagas.journal(new_id())) == []
+        assert list(await stores[SAGAS].journal(new_id())) == []
 
     async def test_timers_come_due_by_the_databases_time(self, harness: StoresHarness) -> None:
         """Longest due first; a save moves or cancels the timer."""
@@ -205,16 +205,16 @@ class SagaStoreConformance:
         soon, late, never = record(due_seconds=10), record(due_seconds=20), record()
         for new in (late, soon, never):
             await create(stores, new)
-        assert await stores.sagas.next_due_seconds() == pytest.approx(10)
+        assert await stores[SAGAS].next_due_seconds() == pytest.approx(10)
         assert await due(stores) == []
         harness.clock.advance(25)
-        assert await stores.sagas.next_due_seconds() == 0
+        assert await stores[SAGAS].next_due_seconds() == pytest.approx(-15)
         assert await due(stores) == [soon.id, late.id]
         assert await due(stores, limit=1) == [soon.id]
         await save(stores, replace(soon, due_seconds=None))
         await save(stores, replace(late, due_seconds=60))
         assert await due(stores) == []
-        assert await stores.sagas.next_due_seconds() == pytest.approx(60)
+        assert await stores[SAGAS].next_due_seconds() == pytest.approx(60)
 
     async def test_due_instances_are_claimed_by_one(self, harness: StoresHarness) -> None:
         """Others pass over what is claimed, or wait until it was saved: nobody gets the same one."""
@@ -222,11 +222,11 @@ class SagaStoreConformance:
         for _ in range(4):
             await create(stores, record(due_seconds=0))
         async with stores.database.begin() as unit:
-            claimed = await stores.sagas.claim_due(unit, 2)
+            claimed = await stores[SAGAS].claim_due(unit, 2)
             second = asyncio.create_task(due(other))
             assert await has_to_wait(second) is not harness.features.concurrent_writers
             for one in claimed:
-                await stores.sagas.save(unit, replace(one, due_seconds=None), ())
+                await stores[SAGAS].save(unit, replace(one, due_seconds=None), ())
         assert len(claimed) == 2
         assert len(await second) == 2
         assert not {one.id for one in claimed} & set(await second)
@@ -241,7 +241,7 @@ class SagaStoreConformance:
         await save(stores, replace(made[3], status=SagaStatus.COMPLETED))
 
         async def find(**wanted: Any) -> list[int]:
-            found = await stores.sagas.find(replace(SagaFilter(), **wanted))
+            found = await stores[SAGAS].find(replace(SagaFilter(), **wanted))
             return [[one.id for one in made].index(one.id) for one in found]
 
         assert await find() == [3, 2, 1, 0]
@@ -250,6 +250,10 @@ class SagaStoreConformance:
         assert await find(definition="checkout", key="1") == [3, 0]
         assert await find(status=SagaStatus.COMPLETED) == [3]
         assert await find(key="3") == []
+        assert await find(id=made[1].id) == [1]
+        assert await find(id=new_id()) == []
+        assert await find(correlation_id=made[2].correlation_id) == [2]
+        assert await find(correlation_id=made[2].correlation_id, status=SagaStatus.COMPLETED) == []
 
     async def test_instances_are_counted(self, harness: StoresHarness) -> None:
         """By definition and status."""
@@ -257,7 +261,7 @@ class SagaStoreConformance:
         for new in (ended, record(), record(), record(definition="return")):
             await create(harness.first, new)
         await save(harness.first, replace(ended, status=SagaStatus.COMPENSATED))
-        assert await harness.first.sagas.count() == {
+        assert await harness.first[SAGAS].count() == {
             ("checkout", SagaStatus.RUNNING): 2,
             ("checkout", SagaStatus.COMPENSATED): 1,
             ("return", SagaStatus.RUNNING): 1,
@@ -273,11 +277,11 @@ class SagaStoreConformance:
         for status, new in made.items():
             await create(stores, new, [entry])
             await save(stores, replace(new, status=status))
-        assert await stores.sagas.prune(60, limit=100) == 0
+        assert await stores[SAGAS].prune(60, limit=100) == 0
         harness.clock.advance(61)
-        assert await stores.sagas.prune(60, limit=2) == 2
-        assert await stores.sagas.prune(60, limit=2) == 1
-        assert await stores.sagas.prune(60, limit=2) == 0
-        assert {one.id for one in await stores.sagas.find(SagaFilter())} == {made[status].id for status in kept}
-        assert list(await stores.sagas.journal(made[ends[0]].id)) == []
-        assert list(await stores.sagas.journal(made[kept[0]].id)) == [entry]
+        assert await stores[SAGAS].prune(60, limit=2) == 2
+        assert await stores[SAGAS].prune(60, limit=2) == 1
+        assert await stores[SAGAS].prune(60, limit=2) == 0
+        assert {one.id for one in await stores[SAGAS].find(SagaFilter())} == {made[status].id for status in kept}
+        assert list(await stores[SAGAS].journal(made[ends[0]].id)) == []
+        assert list(await stores[SAGAS].journal(made[kept[0]].id)) == [entry]

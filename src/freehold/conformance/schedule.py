@@ -8,11 +8,14 @@ from typing import Final
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.broker import Outgoing
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.ids import new_id
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
+from freehold.schedule.schedule_runner import send_due
+from freehold.schedule.store import SCHEDULE
 
 __all__ = ["ScheduleStoreConformance"]
 
@@ -21,11 +24,11 @@ _LIMIT: Final = 1000
 
 async def _schedule(stores: Stores, message: Outgoing, delay_seconds: float, name: str = "orders.expire") -> None:
     async with stores.database.begin() as unit:
-        await stores.schedule.add(unit, message, name, delay_seconds)
+        await stores[SCHEDULE].add(unit, message, name, delay_seconds)
 
 
 async def _staged(stores: Stores) -> list[bytes]:
-    rows = (await stores.outbox.fetch(await take_partitions(stores), _LIMIT)).rows
+    rows = (await stores[OUTBOX].fetch(await take_partitions(stores), _LIMIT)).rows
     return [row.message.document for row in rows]
 
 
@@ -37,13 +40,13 @@ class ScheduleStoreConformance:
         stores = harness.first
         message = outgoing("ä", b"\x00\xff", "orders.commands")
         await _schedule(stores, message, 60)
-        assert await stores.schedule.move_due(_LIMIT) == 0
+        assert await send_due(stores, _LIMIT) == 0
         harness.clock.advance(59)
-        assert await stores.schedule.move_due(_LIMIT) == 0
+        assert await send_due(stores, _LIMIT) == 0
         harness.clock.advance(1)
-        assert await stores.schedule.move_due(_LIMIT) == 1
-        assert await stores.schedule.move_due(_LIMIT) == 0
-        (row,) = (await stores.outbox.fetch(await take_partitions(stores), _LIMIT)).rows
+        assert await send_due(stores, _LIMIT) == 1
+        assert await send_due(stores, _LIMIT) == 0
+        (row,) = (await stores[OUTBOX].fetch(await take_partitions(stores), _LIMIT)).rows
         assert row.message == message
 
     async def test_a_rollback_schedules_nothing(self, harness: StoresHarness) -> None:
@@ -51,9 +54,9 @@ class ScheduleStoreConformance:
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
             async with stores.database.begin() as unit:
-                await stores.schedule.add(unit, outgoing("k"), "n", 0)
+                await stores[SCHEDULE].add(unit, outgoing("k"), "n", 0)
                 _ = 1 / 0
-        assert await stores.schedule.next_due_seconds() is None
+        assert await stores[SCHEDULE].next_due_seconds() is None
 
     async def test_oldest_first(self, harness: StoresHarness) -> None:
         """By the time they are due, then by the order in which they were scheduled; a batch at a time."""
@@ -61,9 +64,9 @@ class ScheduleStoreConformance:
         for document, delay_seconds in ((b"3", 30), (b"1", 10), (b"2a", 20), (b"2b", 20), (b"2c", 20), (b"4", 99)):
             await _schedule(stores, outgoing("k", document), delay_seconds)
         harness.clock.advance(30)
-        assert await stores.schedule.move_due(2) == 2
+        assert await send_due(stores, 2) == 2
         assert await _staged(stores) == [b"1", b"2a"]
-        assert await stores.schedule.move_due(_LIMIT) == 3
+        assert await send_due(stores, _LIMIT) == 3
         assert await _staged(stores) == [b"1", b"2a", b"2b", b"2c", b"3"]
 
     async def test_cancel_takes_it_back(self, harness: StoresHarness) -> None:
@@ -73,14 +76,14 @@ class ScheduleStoreConformance:
         await _schedule(stores, cancelled, 10)
         await _schedule(stores, moved, 5)
         harness.clock.advance(5)
-        assert await stores.schedule.move_due(_LIMIT) == 1
+        assert await send_due(stores, _LIMIT) == 1
         async with stores.database.begin() as unit:
-            assert await stores.schedule.cancel(unit, cancelled.id)
-            assert not await stores.schedule.cancel(unit, cancelled.id)
-            assert not await stores.schedule.cancel(unit, moved.id)
-            assert not await stores.schedule.cancel(unit, new_id())
+            assert await stores[SCHEDULE].cancel(unit, cancelled.id)
+            assert not await stores[SCHEDULE].cancel(unit, cancelled.id)
+            assert not await stores[SCHEDULE].cancel(unit, moved.id)
+            assert not await stores[SCHEDULE].cancel(unit, new_id())
         harness.clock.advance(60)
-        assert await stores.schedule.move_due(_LIMIT) == 0
+        assert await send_due(stores, _LIMIT) == 0
         assert await _staged(stores) == [b"moved"]
 
     async def test_a_cancellation_rolls_back_too(self, harness: StoresHarness) -> None:
@@ -90,10 +93,10 @@ class ScheduleStoreConformance:
         await _schedule(stores, message, 10)
         with pytest.raises(ZeroDivisionError):
             async with stores.database.begin() as unit:
-                assert await stores.schedule.cancel(unit, message.id)
+                assert await stores[SCHEDULE].cancel(unit, message.id)
                 _ = 1 / 0
         harness.clock.advance(10)
-        assert await stores.schedule.move_due(_LIMIT) == 1
+        assert await send_due(stores, _LIMIT) == 1
 
     async def test_several_movers_move_each_message_once(self, harness: StoresHarness) -> None:
         """Side by side, in batches; and in order for each key."""
@@ -103,29 +106,29 @@ class ScheduleStoreConformance:
             for number in range(90):
                 key, document = "abc"[number % 3], str(number).encode()
                 expected[key].append(document)
-                await harness.first.schedule.add(unit, outgoing(key, document), "n", number / 10)
+                await harness.first[SCHEDULE].add(unit, outgoing(key, document), "n", number / 10)
         harness.clock.advance(60)
 
         async def drain(stores: Stores) -> None:
-            while await stores.schedule.next_due_seconds() is not None:
-                await stores.schedule.move_due(7)
+            while await stores[SCHEDULE].next_due_seconds() is not None:
+                await send_due(stores, 7)
 
         await asyncio.wait_for(asyncio.gather(*(drain(each) for each in instances for _ in range(2))), 30)
-        rows = (await harness.first.outbox.fetch(await take_partitions(harness.first), _LIMIT)).rows
+        rows = (await harness.first[OUTBOX].fetch(await take_partitions(harness.first), _LIMIT)).rows
         for key, documents in expected.items():
             assert [row.message.document for row in rows if row.message.key == key] == documents
 
     async def test_next_due_tells_how_long(self, harness: StoresHarness) -> None:
-        """None without any, 0 where one is overdue."""
+        """None without any, below zero where one is overdue."""
         stores = harness.first
-        assert await stores.schedule.next_due_seconds() is None
+        assert await stores[SCHEDULE].next_due_seconds() is None
         await _schedule(stores, outgoing("k"), 60)
         await _schedule(stores, outgoing("k"), 90)
-        assert await stores.schedule.next_due_seconds() == pytest.approx(60, abs=0.01)
+        assert await stores[SCHEDULE].next_due_seconds() == pytest.approx(60, abs=0.01)
         harness.clock.advance(75)
-        assert await stores.schedule.next_due_seconds() == 0
-        await stores.schedule.move_due(_LIMIT)
-        assert await stores.schedule.next_due_seconds() == pytest.approx(15, abs=0.01)
+        assert await stores[SCHEDULE].next_due_seconds() == pytest.approx(-15, abs=0.01)
+        await send_due(stores, _LIMIT)
+        assert await stores[SCHEDULE].next_due_seconds() == pytest.approx(15, abs=0.01)
 
     async def test_find_shows_what_waits(self, harness: StoresHarness) -> None:
         """By name, next first."""
@@ -134,9 +137,9 @@ class ScheduleStoreConformance:
         await _schedule(stores, later, 20, "wanted")
         await _schedule(stores, sooner, 10, "wanted")
         await _schedule(stores, other, 5, "other")
-        found = await stores.schedule.find("wanted", 10)
+        found = await stores[SCHEDULE].find("wanted", 10)
         assert [each.message for each in found] == [sooner, later]
         assert found[0].name == "wanted"
         assert found[0].due_at == harness.clock.now() + timedelta(seconds=10)
-        assert [each.message for each in await stores.schedule.find(None, 2)] == [other, sooner]
-        assert await stores.schedule.find("unknown", 10) == []
+        assert [each.message for each in await stores[SCHEDULE].find(None, 2)] == [other, sooner]
+        assert await stores[SCHEDULE].find("unknown", 10) == []

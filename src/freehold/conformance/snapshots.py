@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from freehold.aggregate.store import Snapshot
-from freehold.binding import Stores
+from freehold.aggregate.store import SNAPSHOTS, Snapshot
 from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.ports import Stores
 
 __all__ = ["SnapshotStoreConformance"]
 
@@ -27,12 +27,12 @@ async def save(stores: Stores, *snapshots: Snapshot) -> None:
     """Save in a transaction of its own."""
     async with stores.database.begin() as unit:
         for snapshot in snapshots:
-            await stores.snapshots.save(unit, snapshot)
+            await stores[SNAPSHOTS].save(unit, snapshot)
 
 
 async def load(stores: Stores, snapshot: Snapshot = _FIRST) -> Snapshot | None:
     """What is kept of the stream and kind."""
-    return await stores.snapshots.load(snapshot.stream, snapshot.kind)
+    return await stores[SNAPSHOTS].load(snapshot.stream, snapshot.kind)
 
 
 class SnapshotStoreConformance:
@@ -77,8 +77,8 @@ class SnapshotStoreConformance:
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                await stores.snapshots.save(unit, _FIRST)
-                assert await stores.snapshots.load(_FIRST.stream, _FIRST.kind, unit=unit) == _FIRST
+                await stores[SNAPSHOTS].save(unit, _FIRST)
+                assert await stores[SNAPSHOTS].load(_FIRST.stream, _FIRST.kind, unit=unit) == _FIRST
                 assert await load(await harness.instance()) is None
                 raise _GivenUp
         assert await load(stores) is None
@@ -87,7 +87,7 @@ class SnapshotStoreConformance:
         """The second one waits for the first, and loses nothing by it."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as unit:
-            await stores.snapshots.save(unit, replace(_FIRST, version=200))
+            await stores[SNAPSHOTS].save(unit, replace(_FIRST, version=200))
             second = asyncio.create_task(save(other, _FIRST))
             assert await has_to_wait(second)
         await second
@@ -97,8 +97,8 @@ class SnapshotStoreConformance:
         """It says whether there was one; others stay."""
         stores, other = harness.first, replace(_FIRST, kind="order-totals")
         await save(stores, _FIRST, other)
-        assert await stores.snapshots.discard(_FIRST.stream, _FIRST.kind)
-        assert not await stores.snapshots.discard(_FIRST.stream, _FIRST.kind)
+        assert await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind)
+        assert not await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind)
         assert await load(stores) is None
         assert await load(stores, other) == other
 
@@ -108,22 +108,22 @@ class SnapshotStoreConformance:
         await save(stores, _FIRST)
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                assert await stores.snapshots.discard(_FIRST.stream, _FIRST.kind, unit=unit)
-                assert await stores.snapshots.load(_FIRST.stream, _FIRST.kind, unit=unit) is None
+                assert await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind, unit=unit)
+                assert await stores[SNAPSHOTS].load(_FIRST.stream, _FIRST.kind, unit=unit) is None
                 raise _GivenUp
         assert await load(stores) == _FIRST
         async with stores.database.begin() as unit:
-            await stores.snapshots.discard(_FIRST.stream, _FIRST.kind, unit=unit)
-            await stores.snapshots.save(unit, older)
+            await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind, unit=unit)
+            await stores[SNAPSHOTS].save(unit, older)
         assert await load(stores) == older
 
     async def test_all_of_a_kind_are_discarded_in_bounded_portions(self, harness: StoresHarness) -> None:
         """Other kinds stay."""
         stores, other = harness.first, replace(_FIRST, kind="order-totals")
         await save(stores, other, *(replace(_FIRST, stream=f"order-{number}") for number in range(5)))
-        assert await stores.snapshots.discard_all("order", 3) == 3
-        assert await stores.snapshots.discard_all("order", 3) == 2
-        assert await stores.snapshots.discard_all("order", 3) == 0
+        assert await stores[SNAPSHOTS].discard_all("order", 3) == 3
+        assert await stores[SNAPSHOTS].discard_all("order", 3) == 2
+        assert await stores[SNAPSHOTS].discard_all("order", 3) == 0
         assert await load(stores, other) == other
 
     async def test_discarding_a_kind_can_be_part_of_a_transaction(self, harness: StoresHarness) -> None:
@@ -132,18 +132,18 @@ class SnapshotStoreConformance:
         await save(stores, _FIRST, replace(_FIRST, stream="order-2"))
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                assert await stores.snapshots.discard_all("order", 10, unit=unit) == 2
+                assert await stores[SNAPSHOTS].discard_all("order", 10, unit=unit) == 2
                 raise _GivenUp
         assert await load(stores) == _FIRST
 
     async def test_kinds_are_counted(self, harness: StoresHarness) -> None:
         """Their number, their size, and when one was saved last: that is what a person goes by who discards a kind."""
         stores, newer = harness.first, replace(_FIRST, stream="order-2", data=b"12345")
-        assert await stores.snapshots.kinds() == []
+        assert await stores[SNAPSHOTS].kinds() == []
         await save(stores, _FIRST, replace(_FIRST, kind="order-totals", data=b""))
-        (first, totals) = await stores.snapshots.kinds()
+        (first, totals) = await stores[SNAPSHOTS].kinds()
         await save(stores, newer)
-        (both, same) = await stores.snapshots.kinds()
+        (both, same) = await stores[SNAPSHOTS].kinds()
         assert (first.kind, first.count, first.size_bytes) == ("order", 1, len(_FIRST.data))
         assert (both.kind, both.count, both.size_bytes) == ("order", 2, len(_FIRST.data) + 5)
         assert (totals.kind, totals.count, totals.size_bytes) == ("order-totals", 1, 0)

@@ -15,8 +15,11 @@ from freehold.clock import HybridLogicalClock
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.outbox import outgoing
 from freehold.errors import TransactionEnded, TransactionMisused
+from freehold.eventstore.store import EVENTS
 from freehold.messages import event
-from freehold.transaction import Post, Transaction
+from freehold.outbox.store import OUTBOX
+from freehold.schedule.store import SCHEDULE
+from freehold.transaction import Post, Transaction, Transactions
 
 __all__ = ["TransactionConformance", "post_of"]
 
@@ -36,16 +39,16 @@ def post_of(harness: StoresHarness) -> Post:
     return Post(
         service="suite",
         database=stores.database,
-        outbox=stores.outbox,
-        schedule=stores.schedule,
+        outbox=stores[OUTBOX],
+        schedule=stores[SCHEDULE],
         clock=harness.clock,
         hlc=HybridLogicalClock(harness.clock),
-        events=stores.events,
+        events=stores[EVENTS],
     )
 
 
 async def _pending(harness: StoresHarness) -> int:
-    return (await harness.first.outbox.stats()).pending
+    return (await harness.first[OUTBOX].stats()).pending
 
 
 @asynccontextmanager
@@ -54,7 +57,7 @@ async def _ended(harness: StoresHarness, *, committed: bool) -> AsyncIterator[Tr
     post = post_of(harness)
     kept: list[Transaction] = []
     try:
-        async with post.transaction() as tx:
+        async with Transactions(post).begin() as tx:
             kept.append(tx)
             assert tx.connection is not None
             if not committed:
@@ -101,9 +104,9 @@ class TransactionConformance:
             if stores.database.features.concurrent_writers:
                 async with stores.database.begin():
                     with pytest.raises(TransactionEnded):
-                        await stores.outbox.stage(tx.unit, [outgoing("late")])
+                        await stores[OUTBOX].stage(tx.unit, [outgoing("late")])
             with pytest.raises(TransactionEnded):
-                await stores.outbox.stage(tx.unit, [outgoing("late")])
+                await stores[OUTBOX].stage(tx.unit, [outgoing("late")])
             with pytest.raises(TransactionEnded):
                 await tx.flush()
         assert await _pending(harness) == 0
@@ -111,8 +114,8 @@ class TransactionConformance:
     async def test_a_view_of_another_message_ends_with_it(self, harness: StoresHarness) -> None:
         """They share one transaction, and one life."""
         post = post_of(harness)
-        async with post.transaction() as tx:
-            view = tx.for_message(post.envelope(_Happened("cause")))
+        async with Transactions(post).begin() as tx:
+            view = tx.for_message(post.envelopes.envelope(_Happened("cause")))
             view.publish(_Happened("in time"))
         with pytest.raises(TransactionEnded):
             view.publish(_Happened("late"))
@@ -120,7 +123,7 @@ class TransactionConformance:
 
     async def test_the_token_is_read_after_the_end(self, harness: StoresHarness) -> None:
         """It is what the commit has reached."""
-        async with post_of(harness).transaction() as tx:
+        async with Transactions(post_of(harness)).begin() as tx:
             tx.append("thing-1", _Happened("a"))
         assert tx.token
 
@@ -155,7 +158,7 @@ class TransactionConformance:
         for _ in range(10):
             before, tasks = accepted, list[asyncio.Task[None]]()
             try:
-                async with post_of(harness).transaction() as tx:
+                async with Transactions(post_of(harness)).begin() as tx:
                     tasks.append(asyncio.create_task(chatter(tx)))
                     for _ in range(3):
                         await asyncio.sleep(0)  # its turn
@@ -170,16 +173,16 @@ class TransactionConformance:
 
         async def work(tx: Transaction, number: int) -> None:
             tx.publish(_Happened(f"{number}"))
-            await stores.outbox.stage(tx.unit, [outgoing(f"k{number}")])
+            await stores[OUTBOX].stage(tx.unit, [outgoing(f"k{number}")])
             tx.publish(_Happened(f"{number}"))
 
-        async with post_of(harness).transaction() as tx:
+        async with Transactions(post_of(harness)).begin() as tx:
             await asyncio.gather(*(work(tx, number) for number in range(20)))
         assert await _pending(harness) == 60
 
     async def test_a_thread_may_publish(self, harness: StoresHarness) -> None:
         """As an endpoint that is no coroutine does; after the end it is refused there as well."""
-        async with post_of(harness).transaction() as tx:
+        async with Transactions(post_of(harness)).begin() as tx:
             await asyncio.to_thread(tx.publish, _Happened("from a thread"))
         with pytest.raises(TransactionEnded):
             await asyncio.to_thread(tx.publish, _Happened("late"))
@@ -188,12 +191,12 @@ class TransactionConformance:
     async def test_what_is_doomed_is_rolled_back_at_the_end(self, harness: StoresHarness) -> None:
         """The block's end raises, although the error was caught inside."""
         with pytest.raises(TransactionMisused, match="rolled back: a reason") as caught:
-            async with post_of(harness).transaction() as tx:
+            async with Transactions(post_of(harness)).begin() as tx:
                 tx.publish(_Happened("doomed"))
                 with suppress(TransactionMisused):
                     tx.unit.life.refuse("a reason", "a hint")
         assert caught.value.hint == "a hint"
         assert await _pending(harness) == 0
-        async with post_of(harness).transaction() as tx:
+        async with Transactions(post_of(harness)).begin() as tx:
             tx.publish(_Happened("the next one"))
         assert await _pending(harness) == 1

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.conformance.harness import StoresHarness
-from freehold.leases.store import Vouch, Vouching
+from freehold.leases.store import LEASES, Vouch, Vouching
+from freehold.ports import Stores
 
 __all__ = ["VouchingConformance"]
 
@@ -18,8 +18,9 @@ __all__ = ["VouchingConformance"]
 def _vouching(harness: StoresHarness, stores: Stores) -> Vouching:
     if not harness.features.proves_death:
         pytest.skip("feature: proves_death")
-    assert isinstance(stores.leases, Vouching)
-    return stores.leases
+    leases = stores[LEASES]
+    assert isinstance(leases, Vouching)
+    return leases
 
 
 async def _vouched(vouching: Vouching, owner: str) -> Vouch:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
-__all__ = ["LaneProgress", "ProgressStore"]
+__all__ = ["PROGRESS", "LaneProgress", "ProgressStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,8 @@ class ProgressStore(Protocol):
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
         """How far lanes have been read, all lanes where none are named; a lane not heard of is left out."""
+
+
+PROGRESS: Final[Port[ProgressStore]] = Port(
+    "progress", "progress of consumers", ProgressStore, "freehold.conformance.progress:ProgressStoreConformance"
+)

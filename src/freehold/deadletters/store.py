@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
-__all__ = ["DeadLetter", "DeadLetterFilter", "DeadLetterStatus", "DeadLetterStore", "Direction"]
+__all__ = ["DEAD_LETTERS", "DeadLetter", "DeadLetterFilter", "DeadLetterStatus", "DeadLetterStore", "Direction"]
 
 
 class Direction(StrEnum):
@@ -75,6 +76,7 @@ class DeadLetterFilter:
     consumer: str | None = None
     type: str | None = None
     reason: str | None = None
+    id: UUID | None = None
     limit: int = 100
     after: tuple[datetime, UUID] | None = None
 
@@ -104,3 +106,8 @@ class DeadLetterStore(Protocol):
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete replayed and dropped letters older than this; dead ones stay until somebody decides."""
+
+
+DEAD_LETTERS: Final[Port[DeadLetterStore]] = Port(
+    "deadletters", "dead letters", DeadLetterStore, "freehold.conformance.deadletters:DeadLetterStoreConformance"
+)

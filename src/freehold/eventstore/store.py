@@ -27,9 +27,11 @@ import msgspec
 
 from freehold.database import UnitOfWork
 from freehold.ids import stable_hash
+from freehold.ports import Port
 
 __all__ = [
     "BUCKETS",
+    "EVENTS",
     "EVERYTHING",
     "NO_HEADERS",
     "Append",
@@ -67,7 +69,7 @@ ExpectedVersion = int | Expectation
 
 
 # Events are read by the ten thousand: a frozen Struct is made in a fifth of the time that a frozen dataclass takes, and
-# since nothing that it holds can lead back to it, the collector of cycles need not look at it.
+# since it can be part of no reference cycle, the garbage collector need not track it.
 class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """An event to append. `data` is the encoded event; `type` and `schema_version` are those it was declared with.
 
@@ -217,6 +219,11 @@ class EventStore(Protocol):
 
     async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
         """When the first wanted event after a position was recorded; None where there is none."""
+
+
+EVENTS: Final[Port[EventStore]] = Port(
+    "events", "event streams", EventStore, "freehold.conformance.events:EventStoreConformance"
+)
 
 
 def category_of(stream: str) -> str:

@@ -13,10 +13,11 @@ from starlette.middleware import Middleware
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.http.caller import SESSION_COOKIES, Caller, Callers
 from freehold.http.context import RequestContext
+from freehold.http.cut import tell_once
 from freehold.http.datasets import dataset_routes
 from freehold.http.limit import BODY_BYTES_MAX, BodyLimitMiddleware, check_bytes_max
 from freehold.http.middleware import TransactionMiddleware
-from freehold.http.problems import install_problems
+from freehold.http.problems import RETRY_AFTER_SECONDS, install_problems
 from freehold.runtime import RunningService
 from freehold.service import Service
 from freehold.settings import Settings
@@ -108,6 +109,7 @@ def install(
     app.user_middleware.append(Middleware(TransactionMiddleware, callers=callers, body_bytes_max=body_bytes_max))
     app.user_middleware.append(Middleware(BodyLimitMiddleware, bytes_max=body_bytes_max))
     install_problems(app)
+    tell_once()
     app.include_router(dataset_routes())
     app.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", _readyz, methods=["GET"], include_in_schema=False)
@@ -126,7 +128,9 @@ async def _readyz(request: Request) -> JSONResponse:
     }
     if readiness.notices:
         content["notices"] = dict(readiness.notices)
-    return JSONResponse(content, 200 if readiness.ready else 503)
+    if readiness.ready:
+        return JSONResponse(content)
+    return JSONResponse(content, 503, headers={"Retry-After": RETRY_AFTER_SECONDS})
 
 
 def _context(request: Request) -> RequestContext:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import HTTPException, Request
 
-from freehold.consistency.waiting import Fresh, Freshness, Stale, Stalled
+from freehold.consistency.watcher import Fresh, Freshness, Stale, Stalled
 from freehold.errors import ConfigurationError
 from freehold.http.context import RequestContext
 

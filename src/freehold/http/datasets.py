@@ -18,7 +18,7 @@ from freehold.http.problems import problem
 from freehold.messages.texts import unstorable_text
 from freehold.reconcile.fence import fence
 from freehold.reconcile.side import TableSide
-from freehold.runtime.running import RunningService
+from freehold.runtime.running_service import RunningService
 
 __all__ = ["PEER_HEADER", "DatasetQuery", "dataset_routes", "peer_proof"]
 
@@ -79,7 +79,7 @@ async def _answer(name: str, what: str, request: Request) -> Response:
         case "rows":
             answer = await side.rows(query.keys)
         case "fence":
-            answer = {"token": (await fence(running.post)).text}
+            answer = {"token": (await fence(running.transactions)).text}
         case _:
             return problem(404)
     return Response(msgspec.json.encode(answer), media_type="application/json")

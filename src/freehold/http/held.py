@@ -12,7 +12,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from freehold.http.store import StoredAnswer
+from freehold.idempotency.store import StoredAnswer
 
 __all__ = ["ANSWER_BYTES_MAX", "AnswerTooLarge", "Headers", "HeldAnswer", "Replay", "without_extensions"]
 
@@ -91,6 +91,7 @@ class HeldAnswer:
         self._parts: list[bytes] = []
         self._bytes = 0
         self.sent = False
+        self.whole = False
         self.error: Exception | None = None
 
     async def send(self, message: Message) -> None:
@@ -108,6 +109,7 @@ class HeldAnswer:
                 await self._hold(self._start, message)
             case "http.response.body":
                 await self._send(message)
+                self.whole = not message.get("more_body", False)
             case _:
                 pass  # hints and trailers are no part of what is kept
 
@@ -124,6 +126,7 @@ class HeldAnswer:
             self.sent = True
             await self._send(start)
             await self._send({"type": "http.response.body", "body": body})
+            self.whole = True
 
     def _collected(self, message: Message) -> bytes | None:
         part = bytes(message.get("body", b""))

@@ -18,15 +18,18 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from freehold.consistency.signing import TokenRefused
+from freehold.consistency.signer import TokenRefused
 from freehold.consistency.token import Token
-from freehold.errors import FreeholdError
+from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
+from freehold.failures import describe, root_cause
 from freehold.http.caller import Callers
 from freehold.http.context import CONSISTENCY_HEADER, CORRELATION_HEADER, RequestContext
+from freehold.http.cut import AnswerCutOff
 from freehold.http.held import Headers, HeldAnswer, Replay, without_extensions
 from freehold.http.limit import told_length
 from freehold.http.problems import problem, problem_of, refusal_of
-from freehold.http.store import StoredAnswer
+from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
+from freehold.outages import on_behalf_of
 from freehold.runtime import RunningService
 from freehold.transaction import current_token, current_trace_parent, token_witness
 
@@ -71,19 +74,22 @@ class TransactionMiddleware:
         seen = current_token.set(context.token)
         witness = token_witness.set(context.note if running.signer is not None else None)
         try:
-            if context.keyed and scope["method"] in _CHANGING:
-                if not _is_key(context.idempotency_key):
-                    reason = f"Idempotency-Key is empty, longer than {_KEY_LENGTH_MAX}, or not printable"
-                    await problem(400, reason)(scope, receive, sending)
-                    return
-                await self._once(context, scope, receive, sending)
-            else:
-                await self._answer(context, _CommitFirst(context, sending), scope, receive, sending)
+            with on_behalf_of(running.outages):
+                await self._respond(context, scope, receive, sending)
         finally:
             await context.roll_back()
             current_trace_parent.reset(trace)
             current_token.reset(seen)
             token_witness.reset(witness)
+
+    async def _respond(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+        if not (context.keyed and scope["method"] in _CHANGING):
+            await self._answer(context, _CommitFirst(context, send), scope, receive, send)
+        elif _is_key(context.idempotency_key):
+            await self._once(context, scope, receive, send)
+        else:
+            reason = f"Idempotency-Key is empty, longer than {_KEY_LENGTH_MAX}, or not printable"
+            await problem(400, reason)(scope, receive, send)
 
     async def _answer(
         self, context: RequestContext, answer: _CommitFirst | HeldAnswer, scope: Scope, receive: Receive, send: Send
@@ -93,15 +99,27 @@ class TransactionMiddleware:
             await self._app(scope, receive, answer.send)
         except Exception as error:
             if answer.error is None:
-                raise
-            if not _follows(error, answer.error):
-                _log.exception("an application did not end well behind an answer that was not sent")
+                passing = _passing(error, context.running)
+                if answer.sent and isinstance(passing, Unavailable):
+                    context.running.outages.cut_off(passing, whole=answer.whole)
+                    raise AnswerCutOff(passing.message, hint=passing.hint) from error
+                answer.error = None if answer.sent else passing
+                if answer.error is None:
+                    raise
+            elif not _follows(error, answer.error):
+                trace = context.running.post.failures.traceback(error)
+                _log.error(
+                    "%s: a request failed once more behind its refusal, which is sent (%s)%s",
+                    context.running.service.name,
+                    describe(error),
+                    trace,
+                )
         if answer.error is None:
             return
         await context.roll_back()
         match answer.error:
             case FreeholdError():
-                await problem_of(answer.error)(scope, receive, send)
+                await problem_of(answer.error, context.running.post.failures)(scope, receive, send)
             case HTTPException():
                 await refusal_of(answer.error)(scope, receive, send)
             case _:
@@ -120,7 +138,7 @@ class TransactionMiddleware:
             await refusal_of(error)(scope, receive, send)
             return
         except FreeholdError as error:
-            await problem_of(error)(scope, receive, send)
+            await problem_of(error, context.running.post.failures)(scope, receive, send)
             return
         if found is not None:
             await context.roll_back()
@@ -130,7 +148,8 @@ class TransactionMiddleware:
         without_extensions(scope)
         await self._answer(context, answer, scope, _replayed(body, receive), send)
         if not answer.sent and answer.error is None:
-            _log.error("an application ended without a whole answer; its transaction is rolled back")
+            name = context.running.service.name
+            _log.error("%s: an application ended without a whole answer; rolled back, and answered with 500", name)
             await context.roll_back()
             await problem(500)(scope, receive, send)
 
@@ -138,7 +157,7 @@ class TransactionMiddleware:
         """A refusal of a key that was used when keys were nobody's own: whose the answer is cannot be told any more."""
         if not self._unscoped:
             return None
-        tx, store = await context.transaction(), context.running.stores.idempotency
+        tx, store = await context.transaction(), context.running.stores[IDEMPOTENCY]
         where = f"{context.running.service.name}:http"
         if not await store.used(tx.unit, where):
             self._unscoped = False
@@ -159,7 +178,7 @@ class _Keep:
         """Claim the key; the stored answer or a refusal where it was used before."""
         context = self._context
         tx = await context.transaction()
-        store, key = context.running.stores.idempotency, context.idempotency_key
+        store, key = context.running.stores[IDEMPOTENCY], context.idempotency_key
         stored = await store.claim(tx.unit, self._where, key, self._fingerprint)
         if stored is None:
             return None
@@ -175,7 +194,7 @@ class _Keep:
         # Written before the answer is kept: where the events stand belongs to it, for whoever asks again.
         await tx.flush()
         answer = StoredAnswer(self._fingerprint, status, content_type, body, tx.token.text, headers)
-        await context.running.stores.idempotency.complete(tx.unit, self._where, context.idempotency_key, answer)
+        await context.running.stores[IDEMPOTENCY].complete(tx.unit, self._where, context.idempotency_key, answer)
         await context.commit()
 
 
@@ -192,6 +211,8 @@ class _CommitFirst:
     def __init__(self, context: RequestContext, send: Send) -> None:
         self._context = context
         self._send = send
+        self.sent = False
+        self.whole = False
         self.error: Exception | None = None
 
     async def send(self, message: Message) -> None:
@@ -206,7 +227,24 @@ class _CommitFirst:
             except Exception as error:
                 self.error = error
                 raise
+            self.sent = True
         await self._send(message)
+        self.whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+
+def _passing(error: Exception, running: RunningService) -> FreeholdError | None:
+    """What an error of a driver means that an application let through, where it passes by itself: an outage, or that
+    somebody else was first. None for all else: that is a bug of the application.
+    """
+    cause = root_cause(error)
+    if isinstance(cause, RuntimeError) and isinstance(cause.__cause__, FreeholdError):
+        cause = cause.__cause__  # Starlette, which cannot answer it any more
+    known = cause if isinstance(cause, FreeholdError) else running.stores.database.diagnose(cause)
+    if not isinstance(known, Unavailable | ConcurrencyConflict):
+        return None
+    if known is not error:
+        known.__cause__ = error
+    return known
 
 
 def _follows(error: BaseException, cause: BaseException) -> bool:

@@ -21,12 +21,19 @@ from starlette.exceptions import HTTPException
 from freehold.aggregate import VersionMismatch
 from freehold.composition import CallFailed, CompositionFailed, Reason
 from freehold.errors import ConcurrencyConflict, DuplicateMessage, FreeholdError, InvalidValue, NotFound, Unavailable
+from freehold.failures import FailureLog, describe
 from freehold.http.context import CORRELATION_HEADER, RequestContext
 from freehold.inbox.outcome import Rejected
+from freehold.outages import DATABASE, Outages, current_outages
 
-__all__ = ["install_problems", "problem", "problem_of", "problem_responses", "refusal_of"]
+__all__ = ["RETRY_AFTER_SECONDS", "install_problems", "problem", "problem_of", "problem_responses", "refusal_of"]
 
+RETRY_AFTER_SECONDS: Final = "1"
+"""An outage may be over any time."""
 _log = logging.getLogger("freehold.http")
+_outages: Final = Outages("requests")
+_failures: Final = FailureLog()
+"""Of applications that run no service."""
 _STATUS: Mapping[type[FreeholdError], int] = {
     Rejected: 409,
     VersionMismatch: 412,
@@ -102,9 +109,13 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _phrase(status), "content": content} for status in statuses}
 
 
-def problem_of(error: FreeholdError) -> JSONResponse:
-    """Make the answer for one of Freehold's errors; what only an operator can mend is not told to the caller."""
+def problem_of(error: FreeholdError, failures: FailureLog | None = None) -> JSONResponse:
+    """Make the answer for one of Freehold's errors; what only an operator can mend is not told to the caller, but in
+    the log.
+    """
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    if status == 503 and not _is_refusal(error):
+        _tell(error)
     if _is_refusal(error):
         return problem(502, "a service did not take what it was asked")
     if isinstance(error, Rejected):
@@ -114,11 +125,17 @@ def problem_of(error: FreeholdError) -> JSONResponse:
             status, str(error), errors=[{"at": _steps(error.field), "type": "invalid_value", "message": error.reason}]
         )
     if status == 500:
-        _log.error("request failed", exc_info=error)
+        _log.error("request failed (%s)%s", describe(error), (failures or _failures).traceback(error))
         return problem(status)
-    headers = {"Retry-After": "1"} if status == 503 else None
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else None
     told = isinstance(error, (NotFound, VersionMismatch))
     return problem(status, error.message if told else "", headers=headers)
+
+
+def _tell(error: FreeholdError) -> None:
+    """One line for many requests: what is away, as its service's loops tell it too."""
+    service = error.missing.service if isinstance(error, CompositionFailed) else getattr(error, "service", "")
+    (current_outages() or _outages).unanswered(error, f"service '{service}'" if service else DATABASE)
 
 
 def _place(part: object) -> str:
@@ -150,8 +167,10 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_exception)
 
 
-async def _on_freehold_error(_request: Request, error: Exception) -> JSONResponse:
-    return problem_of(error) if isinstance(error, FreeholdError) else problem(500)
+async def _on_freehold_error(request: Request, error: Exception) -> JSONResponse:
+    context = request.scope.get("freehold")
+    failures = context.running.post.failures if isinstance(context, RequestContext) else None
+    return problem_of(error, failures) if isinstance(error, FreeholdError) else problem(500)
 
 
 async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:

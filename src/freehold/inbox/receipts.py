@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from freehold.inbox.store import Arrival, Receipt, ReceiptStatus
 
-__all__ = ["StoredReceipt", "Verdict", "judge", "open_places", "receipt_keys"]
+__all__ = ["ReceiveDecision", "StoredReceipt", "judge", "open_places", "receipt_keys"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class StoredReceipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReceiveDecision:
     """The word on each arrival, in order, and the receipts to write, by key: whether barred."""
 
     receipts: tuple[Receipt, ...]
@@ -58,7 +58,7 @@ def open_places(arrivals: Sequence[Arrival], first_deferred: Callable[[str, str]
     return frozenset(places)
 
 
-def judge(arrivals: Sequence[Arrival], places: frozenset[int], stored: Mapping[str, StoredReceipt]) -> Verdict:
+def judge(arrivals: Sequence[Arrival], places: frozenset[int], stored: Mapping[str, StoredReceipt]) -> ReceiveDecision:
     """Say what each arrival is. `places` are those not blocked; `stored` the receipts that were there before."""
     written: dict[str, bool] = {}
     receipts: list[Receipt] = []
@@ -70,7 +70,7 @@ def judge(arrivals: Sequence[Arrival], places: frozenset[int], stored: Mapping[s
         if own is None:
             written[arrival.receipt_key] = False
         receipts.append(_word(own, barring=_bar(arrival, stored, written)))
-    return Verdict(receipts=tuple(receipts), written=written)
+    return ReceiveDecision(receipts=tuple(receipts), written=written)
 
 
 def _find(key: str, stored: Mapping[str, StoredReceipt], written: Mapping[str, bool]) -> StoredReceipt | None:

@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
-__all__ = ["Arrival", "DeferredMessage", "DeferredStats", "InboxStore", "Receipt", "ReceiptStatus"]
+__all__ = ["INBOX", "Arrival", "DeferredMessage", "DeferredStats", "InboxStore", "Receipt", "ReceiptStatus"]
 
 
 class ReceiptStatus(StrEnum):
@@ -125,11 +126,24 @@ class InboxStore(Protocol):
     async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
         """Give a claimed message its next time. False: the claim is stale."""
 
+    async def give_back(self, message: DeferredMessage) -> bool:
+        """Let others claim a message at once, and take back that an attempt of it was counted: none was made, or
+        something else stood in its way. False: the claim is stale.
+        """
+
     async def next_due_seconds(self, consumer: str) -> float | None:
-        """Seconds until a deferred message is due (0 when one is), None when nothing is deferred."""
+        """Seconds until a deferred message is due (below zero: one has been due for so long), None when nothing is
+        deferred.
+        """
 
     async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
         """Deferred messages, oldest first; for people."""
+
+    async def received_at(self, consumer: str, receipt_key: str) -> datetime | None:
+        """When a consumer handled a message of this receipt key; None where there is no receipt, or not any more."""
+
+    async def oldest_receipt_seconds(self, consumer: str) -> float:
+        """How old the oldest receipt of a consumer is, by the database's time; 0 where there is none."""
 
     async def stats(self) -> DeferredStats:
         """How much is deferred."""
@@ -138,3 +152,8 @@ class InboxStore(Protocol):
         """Delete receipts of a consumer that are older than its window, `limit` at most; returns how many. Those of
         other consumers stay: several may share a database, each with a window of its own.
         """
+
+
+INBOX: Final[Port[InboxStore]] = Port(
+    "inbox", "receipts and deferred messages", InboxStore, "freehold.conformance.inbox:InboxStoreConformance"
+)

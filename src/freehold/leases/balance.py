@@ -12,13 +12,13 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["BalancePolicy", "Decision", "Holding", "Sightings"]
+__all__ = ["BalancePolicy", "Decision", "LivenessTracker", "ObservedLease"]
 
 K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Holding(Generic[K]):
+class ObservedLease(Generic[K]):
     """A lease as observed: `owner` is empty where nobody holds it, `since` is the holder's last sign of life."""
 
     name: K
@@ -34,7 +34,7 @@ class Decision(Generic[K]):
     give_back: tuple[K, ...]
 
 
-class Sightings(Generic[K]):
+class LivenessTracker(Generic[K]):
     """Remembers since when each thing looks as it does, by the observer's monotonic clock."""
 
     def __init__(self) -> None:
@@ -64,7 +64,9 @@ class BalancePolicy:
         """Whether a sign of life at `since` still counts."""
         return now - since < self.lease_seconds
 
-    def decide(self, leases: Sequence[Holding[K]], members: Mapping[str, float], owner: str, now: float) -> Decision[K]:
+    def decide(
+        self, leases: Sequence[ObservedLease[K]], members: Mapping[str, float], owner: str, now: float
+    ) -> Decision[K]:
         """Decide for `owner`. `members` maps each member known to its last sign of life; `owner` itself counts as
         alive.
         """

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from freehold.clock import Clock
-from freehold.leases.balance import BalancePolicy, Decision, Holding, Sightings
+from freehold.leases.balance import BalancePolicy, Decision, LivenessTracker, ObservedLease
 from freehold.leases.store import LeaseRecord, LeaseStore, Vouch, Vouching
 from freehold.lifecycle import Runner
 
-__all__ = ["LeaseKeeper"]
+__all__ = ["LeaseManager"]
 
 _log = logging.getLogger("freehold.leases")
 _FORGET_AFTER_LEASES = 10.0
@@ -24,7 +24,7 @@ _SILENT_LEASES = 0.4
 """A holder beats every third of a lease."""
 
 
-class LeaseKeeper(Runner):
+class LeaseManager(Runner):
     """Joins, renews every third of `lease_seconds`, takes and gives back until the leases are shared evenly.
 
     `tokens` maps each lease held now to its token; read it anew before each use. A lease leaves `tokens` at the latest
@@ -53,7 +53,7 @@ class LeaseKeeper(Runner):
         self._member = f"{prefix}member/{owner}"
         self._lease_seconds = lease_seconds
         self._policy = BalancePolicy(lease_seconds)
-        self._sightings: Sightings[str] = Sightings()
+        self._sightings: LivenessTracker[str] = LivenessTracker()
         self._on_change = on_change
         self._before_give_back = before_give_back
         self._member_token: int | None = None
@@ -180,7 +180,7 @@ class LeaseKeeper(Runner):
 
     def _decide(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> Decision[str]:
         leases = [
-            Holding(name=name, owner=self._holder(records[name]), since=since[name])
+            ObservedLease(name=name, owner=self._holder(records[name]), since=since[name])
             for name in self._names
             if name in records
         ]

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
-__all__ = ["LeaseRecord", "LeaseStore", "Vouch", "Vouching"]
+from freehold.ports import Port
+
+__all__ = ["LEASES", "LeaseRecord", "LeaseStore", "Vouch", "Vouching"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class LeaseStore(Protocol):
 
     async def forget(self, names: Iterable[str]) -> None:
         """Delete leases (members that left)."""
+
+
+LEASES: Final[Port[LeaseStore]] = Port(
+    "leases", "leases", LeaseStore, "freehold.conformance.leases:LeaseStoreConformance"
+)
 
 
 @runtime_checkable

@@ -59,6 +59,7 @@ INT_MAX: Final = 2**63 - 1
 _FLOAT_INT_MAX: Final = 2**53
 # Such a time has a date in every time zone, so that whoever converts it can.
 _TIME_MIN: Final = datetime(1, 1, 2, tzinfo=UTC)
+_MINUTE: Final = timedelta(minutes=1)
 _TIME_MAX: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
 Check = Callable[[Any], None]
@@ -158,8 +159,12 @@ def _decimal(value: Any) -> None:
 def _time_with_zone(value: Any) -> None:
     if not isinstance(value, datetime):
         raise _wrong("datetime", value)
-    if value.utcoffset() is None:
+    offset = value.utcoffset()
+    if offset is None:
         raise Misfit("must have a time zone")
+    if offset % _MINUTE:
+        # RFC 3339 writes no seconds of an offset: local mean times, which zones had before they were agreed on.
+        raise Misfit("must have an offset of whole minutes from UTC")
     if not _TIME_MIN <= value <= _TIME_MAX:
         raise Misfit("must be a time that every time zone has a date for")
 

@@ -6,6 +6,11 @@ position is drawn and committed one transaction after the other (a key's transac
 to commit; staging happens right before commit, keys are locked in a fixed order). A row leaves only through `remove`,
 with the lease token of its partition, after the broker confirmed it, or as a dead letter.
 
+The order of a key holds across a **loss** of the broker's log as well. A row that was published is kept with the number
+of losses that had been written down when it was fetched. While a loss is open, a row waits for every kept one of its
+key with a lower position and a lower number: that one may be gone, and is published again first (see
+`freehold.outbox.sent`).
+
 What is fetched comes with what is **settled**: the position of each partition at or below which every row that ever
 was has left, or is among the rows given, and none will appear any more. It rests on the positions that transactions in
 progress may still commit (PostgreSQL: a marker that staging takes before it draws; the others have one writer at a
@@ -16,15 +21,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
-__all__ = ["LEASE_PREFIX", "Fetched", "OutboxStats", "OutboxStore", "StagedMessage", "lease_name"]
+__all__ = [
+    "EVER_SECONDS",
+    "LEASE_PREFIX",
+    "OUTBOX",
+    "Fetched",
+    "LossState",
+    "OutboxStats",
+    "OutboxStore",
+    "StagedMessage",
+    "UnsentMessage",
+    "lease_name",
+]
 
 LEASE_PREFIX = "outbox/"
 """What the names of the leases on outbox partitions begin with."""
+EVER_SECONDS: Final = 100 * 365.25 * 86400.0
+"""Longer than anything is kept."""
 
 
 def lease_name(partition: int) -> str:
@@ -43,25 +62,60 @@ class StagedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class LossState:
+    """How often brokers have lost the log of this service, as far as it was written down, and whether a loss is open
+    (see `freehold.outbox.log`).
+    """
+
+    number: int = 0
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """Rows in order of position, and for each partition whose lease is valid what is settled and what is owed.
 
     settled  by partition: at or below this position every row has been published, buried or rolled back, or is among
              `rows`; no row will appear there. It stays true, whoever holds the lease later.
     owed     by partition, where there is one: through here all was published, and no message says so yet.
+    loss     the state of the broker's log; what is published of these rows is kept with its number.
     """
 
     rows: Sequence[StagedMessage] = ()
     settled: Mapping[int, int] = field(default_factory=dict)
     owed: Mapping[int, int] = field(default_factory=dict)
+    loss: LossState = field(default_factory=LossState)
 
     @classmethod
-    def of(cls, rows: Sequence[StagedMessage], limit: int, settled: Mapping[int, int], owed: Mapping[int, int]) -> Self:
+    def of(
+        cls,
+        rows: Sequence[StagedMessage],
+        limit: int,
+        settled: Mapping[int, int],
+        owed: Mapping[int, int],
+        loss: LossState | None = None,
+    ) -> Self:
         """Where the limit cut rows off, nothing is said beyond the last one given."""
         if len(rows) >= limit:
             last = rows[-1].position
             settled = {partition: min(position, last) for partition, position in settled.items()}
-        return cls(rows, settled, {partition: position for partition, position in owed.items() if position})
+        owes = {partition: position for partition, position in owed.items() if position}
+        return cls(rows, settled, owes, loss or LossState())
+
+
+@dataclass(frozen=True, slots=True)
+class UnsentMessage:
+    """A row of the outbox for people.
+
+    age_seconds      since it was staged.
+    blocked_seconds  how long its key is still held up by it; 0 where it is not.
+    reason           why the broker refused it the last time; empty where it did not.
+    """
+
+    staged: StagedMessage
+    age_seconds: float
+    blocked_seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +139,13 @@ class OutboxStore(Protocol):
         number.
         """
 
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
+    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
         """Return the oldest rows of the partitions leased (partition to token), in order of position, `limit` at most,
-        with what is settled and owed. One round trip, one view of the table. `limit` is 1 or more.
+        with what is settled and owed. One round trip, one view of the tables. `limit` is 1 or more.
 
         Keys that are blocked by a postponed row are left out whole until its time has come; they hold what is settled
-        below them.
+        below them. While a loss is open, those of the oldest rows are left out that wait for what it took of their key,
+        as far as that was confirmed first within `recall_seconds`: there may be none left although others wait.
         """
 
     async def remove(
@@ -98,8 +153,13 @@ class OutboxStore(Protocol):
         leases: Mapping[int, int],
         messages: Collection[StagedMessage],
         owed: Mapping[int, int] | None = None,
+        *,
+        keep: LossState | None = None,
     ) -> int:
         """Delete confirmed rows, and note what their partitions owe from now on (0: nothing), in one transaction.
+
+        With `keep` the rows are moved to the messages that can be sent again (see `freehold.outbox.sent`): it is the
+        state that came with them.
 
         Rows and debts of a partition whose token is stale stay; returns how many rows were deleted.
         """
@@ -109,10 +169,18 @@ class OutboxStore(Protocol):
     ) -> bool:
         """Block the row's key for `delay_seconds`, count the attempt. False where the token is stale."""
 
-    async def bury(self, leases: Mapping[int, int], message: StagedMessage, reason: str) -> bool:
-        """Move a row that the broker will never take to the dead letters, in one transaction; its partition owes its
-        position then. False: stale token.
+    async def take(self, unit: UnitOfWork, leases: Mapping[int, int], message: StagedMessage) -> bool:
+        """Delete a row that the broker will never take, in the transaction of whoever keeps it elsewhere; its partition
+        owes its position then. False: the token is stale, or the row is gone.
         """
+
+    async def unsent(self, limit: int) -> Sequence[UnsentMessage]:
+        """Rows of all partitions, oldest first; for people."""
 
     async def stats(self) -> OutboxStats:
         """How much waits, and for how long."""
+
+
+OUTBOX: Final[Port[OutboxStore]] = Port(
+    "outbox", "staged messages", OutboxStore, "freehold.conformance.outbox:OutboxStoreConformance"
+)

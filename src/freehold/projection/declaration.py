@@ -17,7 +17,7 @@ from freehold.fields import is_whole
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.messages.upcasting import upcasters
 from freehold.policy import Retry
-from freehold.projection.handling import (
+from freehold.projection.interfaces import (
     Applied,
     BatchFunction,
     EventFunction,

@@ -1,5 +1,5 @@
-"""Generations of a read model: begun beside the live one, switched to, given up, dropped. Pattern: imports the
-foundation, the event store port and its own package.
+"""Generations of a read model: the first one; those that are begun beside the live one, switched to, given up, dropped;
+and the leases on their partitions. Pattern: imports the ports, the leases and its own package.
 
 Each of these is a part of the caller's transaction. The switch is one transaction that
 
@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING, Final, Protocol
 
-from freehold.database import UnitOfWork
+from freehold.database import Database, UnitOfWork
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
 from freehold.eventstore.store import EventStore, RecordedEvent
+from freehold.leases.store import LeaseStore
+from freehold.projection.batch import wanted_by
 from freehold.projection.declaration import Projection
 from freehold.projection.status import filter_of
 from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState, Move
@@ -30,14 +32,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BESIDE_INLINE",
-    "Apply",
-    "History",
     "NotCaughtUp",
-    "Switched",
+    "RebuildSource",
+    "ReplayInvoker",
+    "SwitchResult",
     "abandon",
     "begin",
+    "begin_first",
     "begun_of",
     "drop",
+    "forget_leases",
+    "lease_prefix",
     "switch",
 ]
 
@@ -53,13 +58,15 @@ _LAST_PAGES_MAX: Final = 10
 """How many reads that may take: one goes no further than some thousand events, wanted or not."""
 _PARKED_SHOWN: Final = 3
 _PARKED_READ_MAX: Final = 100_000
+_ATTEMPTS_MAX: Final = 10
+_LEASE_PREFIX: Final = "projection/"
 
 
 class NotCaughtUp(ConcurrencyConflict):
     """The building generation cannot be shown yet: it is behind, or streams of it are parked."""
 
 
-class Apply(Protocol):
+class ReplayInvoker(Protocol):
     """Calls a projection's handlers for stored events, in order, in a transaction, with side effects held back."""
 
     async def __call__(
@@ -74,16 +81,16 @@ class Apply(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class RebuildSource:
     """What a read model is made from: the events, how far they were applied, and how that is done."""
 
     checkpoints: CheckpointStore
     events: EventStore
-    apply: Apply
+    apply: ReplayInvoker
 
 
 @dataclass(frozen=True, slots=True)
-class Switched:
+class SwitchResult:
     """What a switch did. `parked` streams of the new generation lack events; `effects_lost` are streams that were
     parked in the old one, whose side effects from there on never happened and will not.
     """
@@ -133,7 +140,9 @@ async def begin(unit: UnitOfWork, store: CheckpointStore, projection: Projection
     )
 
 
-async def switch(unit: UnitOfWork, history: History, projection: Projection, *, force: bool = False) -> Switched:
+async def switch(
+    unit: UnitOfWork, history: RebuildSource, projection: Projection, *, force: bool = False
+) -> SwitchResult:
     """Have readers see the generation that is being built, and make side effects come from it.
 
     `force` shows it although streams of it are parked. Raises `NotCaughtUp` where that is not said, or where it is too
@@ -174,7 +183,7 @@ async def switch(unit: UnitOfWork, history: History, projection: Projection, *, 
         unit, projection.name, building.number, seen=GenerationState.BUILDING, to=GenerationState.LIVE
     )
     await projection.generation_tables.show(unit, building.number)
-    return Switched(live, building, len(parked), len(lost))
+    return SwitchResult(live, building, len(parked), len(lost))
 
 
 async def abandon(unit: UnitOfWork, store: CheckpointStore, name: str) -> Generation:
@@ -234,7 +243,12 @@ def _target(each: Checkpoint, building: Generation, there: Sequence[Checkpoint],
 
 
 async def _carry_on(
-    unit: UnitOfWork, history: History, projection: Projection, seen: Checkpoint, target: int, parked: frozenset[str]
+    unit: UnitOfWork,
+    history: RebuildSource,
+    projection: Projection,
+    seen: Checkpoint,
+    target: int,
+    parked: frozenset[str],
 ) -> None:
     last = [each for each in await _between(history.events, projection, seen, target) if each.stream not in parked]
     await history.checkpoints.advance(unit, [Move(seen, target, handled=len(last))])
@@ -261,3 +275,81 @@ async def _between(
         " or what it lacks is not settled yet",
         hint="wait for it: freehold projection list",
     )
+
+
+async def begin_first(
+    projection: Projection, database: Database, events: EventStore, checkpoints: CheckpointStore
+) -> Generation:
+    """Make the first generation, live from the beginning; returns the live one where somebody has made it before.
+
+    Raises `ConfigurationError` where an inline projection would begin with a part of the history missing, or a table is
+    in the way; `ConcurrencyConflict` where others were in the way again and again.
+    """
+    attempt = 1
+    while True:
+        found = await checkpoints.generations(projection.name)
+        for generation in found:
+            if generation.state is GenerationState.LIVE:
+                return generation
+        position = await events.head() if projection.start == "now" else 0
+        if projection.inline and projection.start == "earliest":
+            await _refuse_missed(projection, events)
+        number = max((each.number for each in found), default=0) + 1
+        try:
+            return await _begin(projection, database, checkpoints, number, position)
+        except ConcurrencyConflict:
+            attempt += 1
+            if attempt > _ATTEMPTS_MAX:
+                raise
+
+
+async def _begin(
+    projection: Projection, database: Database, checkpoints: CheckpointStore, number: int, position: int
+) -> Generation:
+    if projection.sink is not None:
+        await projection.sink.prepare(number)
+    async with database.begin() as unit:
+        made = await checkpoints.create(
+            unit,
+            projection.name,
+            number,
+            version=projection.version,
+            partitions=0 if projection.inline else projection.partitions,
+            state=GenerationState.LIVE,
+            position=position,
+            reason="first start",
+            tables=projection.generation_tables.names,
+        )
+        await projection.generation_tables.create(unit, number)
+        await projection.generation_tables.show(unit, number)
+    if projection.sink is not None:
+        await projection.sink.show(number)
+    return made
+
+
+async def _refuse_missed(projection: Projection, events: EventStore) -> None:
+    missed = await events.count(0, await events.head(), wanted_by(projection), limit=1)
+    if missed:
+        raise ConfigurationError(
+            f"inline projection '{projection.name}' would begin without the events that were appended before it",
+            hint='leave inline out, or say start="now" where what was before does not matter',
+        )
+
+
+def lease_prefix(projection: str, generation: int | None = None) -> str:
+    """What the names of a generation's leases begin with; of all of a projection's without one."""
+    return f"{_LEASE_PREFIX}{projection}/" if generation is None else f"{_LEASE_PREFIX}{projection}/{generation}/"
+
+
+async def forget_leases(leases: LeaseStore, checkpoints: CheckpointStore) -> int:
+    """Delete the leases of generations that are dropped; returns how many.
+
+    A process that stops gives up its own. What is left is of one that was killed, so whoever runs projections looks
+    when generations have come or gone. The leases are looked at first: a generation is there before its leases are.
+    """
+    names = [each.name for each in await leases.list(_LEASE_PREFIX)]
+    there = tuple(lease_prefix(each.projection, each.number) for each in await checkpoints.generations())
+    gone = [name for name in names if not name.startswith(there)]
+    if gone:
+        await leases.forget(gone)
+    return len(gone)

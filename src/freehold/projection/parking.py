@@ -8,12 +8,12 @@ from freehold.audit.store import AuditEntry, AuditStore
 from freehold.errors import NotFound
 from freehold.eventstore.store import EventStore
 from freehold.projection.declaration import Projection
-from freehold.projection.failures import describe
+from freehold.projection.parking_policy import describe
 from freehold.projection.store import CheckpointStore, ParkedKey
-from freehold.projection.taking import TakenUp, Taking
-from freehold.transaction import Post
+from freehold.projection.taking import ParkedStreamRetrier, RetryResult
+from freehold.transaction import Transactions
 
-__all__ = ["Parking", "TakenUp", "describe"]
+__all__ = ["Parking", "RetryResult", "describe"]
 
 
 class Parking:
@@ -26,7 +26,7 @@ class Parking:
     def __init__(
         self,
         projection: Projection,
-        post: Post,
+        transactions: Transactions,
         events: EventStore,
         checkpoints: CheckpointStore,
         audit: AuditStore,
@@ -34,29 +34,38 @@ class Parking:
         event_timeout_seconds: float = 30.0,
     ) -> None:
         self._projection = projection
-        self._clock = post.clock
+        self._clock = transactions.post.clock
         self._checkpoints = checkpoints
-        self._taking = Taking(projection, post, events, checkpoints, audit, event_timeout_seconds)
+        self._taking = ParkedStreamRetrier(projection, transactions, events, checkpoints, audit, event_timeout_seconds)
 
-    async def resume(self, generation: int, stream: str, *, actor: str, reason: str) -> TakenUp:
+    async def resume(self, generation: int, stream: str, *, actor: str, reason: str) -> RetryResult:
         """Try a stream again now, for a person. Raises `NotFound` where it is not parked, `Unavailable`,
         `ConcurrencyConflict`; a handler that fails keeps it parked.
         """
         return await self._by_hand("projection resume", generation, stream, actor=actor, reason=reason, skip=False)
 
-    async def skip(self, generation: int, stream: str, *, actor: str, reason: str) -> TakenUp:
+    async def skip(self, generation: int, stream: str, *, actor: str, reason: str) -> RetryResult:
         """Pass over the event that a stream is parked at, and go on behind it. What the event said is then missing from
         this generation. Raises as `resume` does.
         """
         return await self._by_hand("projection skip", generation, stream, actor=actor, reason=reason, skip=True)
 
-    async def retry(self, parked: ParkedKey) -> TakenUp:
+    @property
+    def owes(self) -> str:
+        """Attempts that are to be taken back, and could not be yet."""
+        return self._taking.owes
+
+    async def take_back(self) -> None:
+        """Take back attempts that proved nothing. Raises `Unavailable`."""
+        await self._taking.take_back()
+
+    async def retry(self, parked: ParkedKey) -> RetryResult:
         """Try a stream again because it is due."""
         return await self._taking.take_up(parked, skip=False, entry=None)
 
     async def _by_hand(
         self, action: str, generation: int, stream: str, *, actor: str, reason: str, skip: bool
-    ) -> TakenUp:
+    ) -> RetryResult:
         name = self._projection.name
         found = await self._checkpoints.parked(name, generation, stream=stream)
         if not found:

@@ -4,7 +4,8 @@ foundation, the event store port and its own package.
 A batch, the replay's position and its counts are one transaction, so a replay that was killed goes on where it stood.
 A batch that fails is taken back and applied event by event; those that fail then are kept as errors and passed over.
 Where whoever carried it out did not come back, it goes event by event as well, and keeps the one that ended the process
-so `ENDINGS_MIN` times as an error: see `freehold.projection.attempts`. Side effects do not happen.
+so as often as `freehold.failures.CrashLimit` says as an error: see `freehold.projection.crash_recovery`. Side effects
+do not happen.
 
 Into the live read model comes only what its runner has applied before: nothing behind its checkpoints, and nothing of a
 parked stream from the parked event on. The runner, or whoever takes the stream up, would apply it again, out of order.
@@ -30,12 +31,11 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.eventstore.store import EventFilter, RecordedEvent
-from freehold.failures import name_of
-from freehold.projection.attempts import ENDINGS_MIN, ProcessEnded
+from freehold.failures import CrashLimit, name_of
 from freehold.projection.declaration import Projection
-from freehold.projection.failures import describe
-from freehold.projection.generations import History
-from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
+from freehold.projection.generations import RebuildSource
+from freehold.projection.parking_policy import describe
+from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 from freehold.projection.store import Generation, GenerationState
 
 __all__ = ["REPLAY_MARK", "Replayer", "Span", "StreamParked"]
@@ -44,6 +44,7 @@ REPLAY_MARK: Final = "r"
 """Tables of replay 3 are named `order_summary__r3`."""
 _log = logging.getLogger("freehold.projection")
 _CONFLICTS_MAX: Final = 10
+_CRASHES: Final = CrashLimit()
 _TAKE_BACK_SECONDS: Final = 2.0
 _BATCH_SECONDS_MAX: Final = 60.0
 """What takes longer is divided; an event that does by itself is an error."""
@@ -75,7 +76,7 @@ class StreamParked(FreeholdError):
 class Replayer:
     """Replays history through the handlers of one projection."""
 
-    def __init__(self, database: Database, store: ReplayStore, history: History, projection: Projection) -> None:
+    def __init__(self, database: Database, store: ReplayStore, history: RebuildSource, projection: Projection) -> None:
         self._database = database
         self._store = store
         self._history = history
@@ -161,8 +162,8 @@ class Replayer:
 
     async def _apply_doubted(self, replay: Replay, event: RecordedEvent) -> Replay:
         before = replay.attempts_at(event.position)
-        if before >= ENDINGS_MIN:
-            error = ProcessEnded(f"the process ended each of {before} times that this event was replayed by itself")
+        if _CRASHES.reached(before):
+            error = _CRASHES.error(before, "this event was replayed by itself")
             async with self._database.begin() as unit:
                 failed = [_failed(event, error)]
                 replay = await self._store.advance(unit, replay, event.position, applied=0, failed=failed)

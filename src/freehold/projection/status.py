@@ -21,7 +21,7 @@ from freehold.projection.store import (
     Pause,
 )
 
-__all__ = ["COUNT_MAX", "NEAR_EVENTS", "GenerationStatus", "Look", "filter_of", "look", "rated"]
+__all__ = ["COUNT_MAX", "NEAR_EVENTS", "GenerationStatus", "StatusReport", "filter_of", "look", "rated"]
 
 COUNT_MAX: Final = 1_000_000
 """Events are counted no further than this: a lag that reads so much is this much or more."""
@@ -73,7 +73,7 @@ class GenerationStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class StatusReport:
     """All generations at one moment, by projection and number. `at_seconds` is the looker's own monotonic clock."""
 
     at_seconds: float
@@ -105,7 +105,7 @@ async def look(
     *,
     projection: str | None = None,
     retired: bool = False,
-) -> Look:
+) -> StatusReport:
     """Look at all generations, or those of one projection; retired ones where they are asked for."""
     head = await events.head()
     at_seconds = clock.monotonic()
@@ -131,16 +131,16 @@ async def look(
                 clock=clock,
             )
         )
-    return Look(at_seconds, tuple(found))
+    return StatusReport(at_seconds, tuple(found))
 
 
-def rated(earlier: Look, later: Look) -> Look:
+def rated(earlier: StatusReport, later: StatusReport) -> StatusReport:
     """The later look, with the rates and the time left that the earlier one permits to say."""
     seconds = later.at_seconds - earlier.at_seconds
     before = {(each.projection, each.generation.number): each for each in earlier.generations}
     if seconds <= 0:
         return later
-    return Look(
+    return StatusReport(
         later.at_seconds,
         tuple(
             _rated(each, before.get((each.projection, each.generation.number)), seconds) for each in later.generations

@@ -12,8 +12,8 @@ Invariants, for every adapter (the conformance suite proves them):
 - `advance` comes **first** in a transaction: it holds the checkpoint until the commit, so that whoever else believes to
   be at work there waits, and finds itself overtaken before it has touched the read model.
 - What is **begun** is written down before it is done, so that whoever finds the checkpoint where somebody had set out
-  from it knows that this one did not come back (`freehold.projection.attempts` says what follows from that). It is void
-  as soon as the position moves: nothing has to be cleared, and an advance does not touch it.
+  from it knows that this one did not come back (`freehold.projection.crash_recovery` says what follows from that). It
+  is void as soon as the position moves: nothing has to be cleared, and an advance does not touch it.
 - A building generation never passes the live one (the runner sees to it), so that no side effect falls between them:
   caught up means equal positions.
 """
@@ -24,13 +24,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
 __all__ = [
     "ALL_GENERATIONS",
+    "CHECKPOINTS",
     "Checkpoint",
     "CheckpointStore",
     "Generation",
@@ -276,3 +278,11 @@ class CheckpointStore(Protocol):
 
     async def pauses(self, projection: str | None = None) -> Sequence[Pause]:
         """What stands still, by projection and generation."""
+
+
+CHECKPOINTS: Final[Port[CheckpointStore]] = Port(
+    "checkpoints",
+    "checkpoints of projections",
+    CheckpointStore,
+    "freehold.conformance.checkpoints:CheckpointStoreConformance",
+)

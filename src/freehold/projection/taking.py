@@ -9,7 +9,8 @@ checkpoint: then no batch moves meanwhile, and the runner notices that the strea
 Before it does, it writes down that the stream is begun, in a transaction of its own, and what came of it takes that
 back. Where it is found begun, nothing came: whoever tried it ended. It is gone on with event by event then, each in a
 transaction that also moves the stream to the next event, so that the one that ends the process is the one it waits at;
-begun `endings_max` times without an outcome, it waits for a person. While it is tried, people see it begun, and due.
+begun as often as `CrashLimit` says without an outcome, it waits for a person. While it is tried, people see it begun,
+and due.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from freehold.audit.store import AuditEntry, AuditStore
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
 from freehold.eventstore.store import EventStore, RecordedEvent, category_of
-from freehold.projection.attempts import ProcessEnded, endings_max
-from freehold.projection.batch import Applier
+from freehold.failures import CrashLimit, ProcessEnded
+from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
-from freehold.projection.failures import again_seconds, describe, is_transient, parked_by
+from freehold.projection.parking_policy import CRASH_REMEDY, again_seconds, describe, is_transient, parked_by
 from freehold.projection.store import Checkpoint, CheckpointStore, GenerationState, Move, NewParkedKey, ParkedKey
-from freehold.transaction import Post, Transaction
+from freehold.transaction import Transaction, Transactions
 
-__all__ = ["TakenUp", "Taking"]
+__all__ = ["ParkedStreamRetrier", "RetryResult"]
 
 _PAGE: Final = 500
 _RESTORE_SECONDS: Final = 2.0
@@ -40,7 +41,7 @@ _ENDED: Final = ProcessEnded(
 
 
 @dataclass(frozen=True, slots=True)
-class TakenUp:
+class RetryResult:
     """What came of taking a stream up again: events applied, and the failure that keeps it parked, if there is one."""
 
     applied: int
@@ -58,20 +59,21 @@ class _Failed(Exception):
         self.error = error
 
 
-class Taking:
+class ParkedStreamRetrier:
     """Takes up parked streams of one projection. `entry` is what a person did; None where it was simply due."""
 
     def __init__(
         self,
         projection: Projection,
-        post: Post,
+        transactions: Transactions,
         events: EventStore,
         checkpoints: CheckpointStore,
         audit: AuditStore,
         event_timeout_seconds: float,
     ) -> None:
         self._projection = projection
-        self._post = post
+        self._transactions = transactions
+        self._post = transactions.post
         self._events = events
         self._checkpoints = checkpoints
         self._audit = audit
@@ -79,13 +81,13 @@ class Taking:
         self._event_timeout_seconds = event_timeout_seconds
         self._owed: dict[tuple[int, str], tuple[ParkedKey, ParkedKey]] = {}
 
-    async def take_up(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
+    async def take_up(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
         """Apply it from the event on that it waits at, or from behind that one. Raises `ConcurrencyConflict` where it
         is not parked any more as it was seen, `Unavailable`.
         """
         parked = await self._settled(parked)
         if parked.begun or parked.error == ProcessEnded.__name__:
-            if entry is None and parked.begun >= endings_max(self._projection.retry):
+            if entry is None and CrashLimit.of(self._projection.retry).reached(parked.begun):
                 return await self._give_up(parked)
             return await self._step_by_step(parked, skip=skip, entry=entry)
         noted = await self._note(parked, parked.attempts + (not skip), by_hand=entry is not None)
@@ -98,6 +100,18 @@ class Taking:
             await self._restore(noted, parked)
             raise
 
+    @property
+    def owes(self) -> str:
+        """Attempts that are to be taken back, and could not be yet."""
+        return f"an attempt of {len(self._owed)} parked streams" if self._owed else ""
+
+    async def take_back(self) -> None:
+        """Take back attempts that proved nothing. Raises `Unavailable`."""
+        for place, (noted, _) in list(self._owed.items()):
+            with suppress(ConcurrencyConflict):  # somebody else has taken it up since
+                await self._settled(noted)
+            self._owed.pop(place, None)
+
     async def _settled(self, parked: ParkedKey) -> ParkedKey:
         """The stream, with an attempt of this process taken back that proved nothing, where that is not done yet."""
         place = parked.generation, parked.stream
@@ -108,14 +122,12 @@ class Taking:
         self._owed.pop(place, None)
         return parked
 
-    async def _give_up(self, parked: ParkedKey) -> TakenUp:
-        error = ProcessEnded(
-            f"the process ended, or hung, each of {parked.begun} times that this stream was tried again from here",
-            hint="mend what ends it, then retry; or skip the event",
-        )
+    async def _give_up(self, parked: ParkedKey) -> RetryResult:
+        crashes = CrashLimit.of(self._projection.retry)
+        error = crashes.error(parked.begun, "this stream was tried again from here", CRASH_REMEDY)
         ended = replace(parked, error=ProcessEnded.__name__, detail=describe(error), begun=0)
         await self._write(parked, ended, None)
-        return TakenUp(0, _row(ended, None))
+        return RetryResult(0, _row(ended, None))
 
     async def _write(self, seen: ParkedKey, parked: ParkedKey, due_seconds: float | None) -> None:
         async with self._post.database.begin() as unit:
@@ -142,8 +154,8 @@ class Taking:
             async with asyncio.timeout(_RESTORE_SECONDS):
                 await self._settled(noted)
 
-    async def _apply(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
-        async with self._post.transaction() as tx:
+    async def _apply(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
+        async with self._transactions.begin() as tx:
             seen = await self._held(tx.unit, parked)
             after = parked.version if skip else parked.version - 1
             applied = await self._through(tx, parked, seen, after)
@@ -151,11 +163,11 @@ class Taking:
             await self._checkpoints.release(tx.unit, seen, parked.stream)
             if entry is not None:
                 await self._audit.add(tx.unit, entry)
-        return TakenUp(applied)
+        return RetryResult(applied)
 
     async def _keep_parked(
         self, parked: ParkedKey, failed: _Failed, *, skip: bool, entry: AuditEntry | None
-    ) -> TakenUp:
+    ) -> RetryResult:
         """Apply what stands before the failing event, and park the stream at that one."""
         while True:
             try:
@@ -163,11 +175,13 @@ class Taking:
             except _Failed as earlier:
                 failed = earlier
 
-    async def _park_at(self, parked: ParkedKey, failed: _Failed, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
+    async def _park_at(
+        self, parked: ParkedKey, failed: _Failed, *, skip: bool, entry: AuditEntry | None
+    ) -> RetryResult:
         event = failed.event
         attempts = parked.attempts if event.version == parked.version else 1
         again = parked_by(self._projection, event, failed.error, attempts)
-        async with self._post.transaction() as tx:
+        async with self._transactions.begin() as tx:
             seen = await self._held(tx.unit, parked)
             after = parked.version if skip else parked.version - 1
             applied = await self._through(tx, parked, seen, after, before=event.version)
@@ -175,9 +189,9 @@ class Taking:
             await self._checkpoints.park(tx.unit, seen, again)
             if entry is not None:
                 await self._audit.add(tx.unit, entry)
-        return TakenUp(applied, again)
+        return RetryResult(applied, again)
 
-    async def _step_by_step(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> TakenUp:
+    async def _step_by_step(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
         """Event by event: the row always names the one that is under way."""
         by_hand, applied = entry is not None, 0
         at: ParkedKey | None
@@ -191,20 +205,20 @@ class Taking:
             try:
                 at = await self._step(under_way, by_hand=by_hand)
             except _Failed as failed:
-                return TakenUp(applied, await self._fail(under_way, failed))
+                return RetryResult(applied, await self._fail(under_way, failed))
             except (Exception, asyncio.CancelledError):
                 if under_way.version != before.version:
                     before = replace(under_way, attempts=0, begun=0, due_seconds=parked.due_seconds)
                 await self._restore(under_way, before)
                 raise
             applied += 1
-        return TakenUp(applied)
+        return RetryResult(applied)
 
     async def _step(
         self, at: ParkedKey, *, by_hand: bool, skip: bool = False, entry: AuditEntry | None = None
     ) -> ParkedKey | None:
         """Apply one event, or pass over it, and go on to the next one; None where that was the last."""
-        async with self._post.transaction() as tx:
+        async with self._transactions.begin() as tx:
             seen = await self._held(tx.unit, at)
             if not skip:
                 await self._through(tx, at, seen, at.version - 1, before=at.version + 1)
@@ -260,7 +274,7 @@ class Taking:
     ) -> int:
         """Apply a stream's events through the checkpoint, or to the event `before` which it is to stay parked."""
         applied = 0
-        applier = Applier(self._projection, self._post.service, parked.generation)
+        applier = HandlerInvoker(self._projection, self._post.service, parked.generation)
         while True:
             page = await self._events.read_stream(parked.stream, after=after, before=before, limit=_PAGE, unit=tx.unit)
             due = [event for event in page if event.position <= seen.position]
@@ -272,7 +286,7 @@ class Taking:
                 return applied
             after = due[-1].version
 
-    async def _one(self, applier: Applier, tx: Transaction, event: RecordedEvent, seen: Checkpoint) -> None:
+    async def _one(self, applier: HandlerInvoker, tx: Transaction, event: RecordedEvent, seen: Checkpoint) -> None:
         try:
             async with asyncio.timeout(self._event_timeout_seconds):
                 await applier.sink([event])

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from freehold.errors import DeclarationError
-from freehold.reconcile.values import FieldKind
+from freehold.reconcile.field_value import FieldKind
 
 __all__ = ["Copy", "Dataset", "Offer", "RangeDigest", "RowDigest", "digest_of", "row_digest"]
 

@@ -7,19 +7,20 @@ from functools import cache
 from freehold.consistency.token import Token, outbox_lane
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind
-from freehold.transaction import Post
+from freehold.transaction import Post, Transactions
 
 __all__ = ["fence"]
 
 
-async def fence(post: Post) -> Token:
+async def fence(transactions: Transactions) -> Token:
     """Publish a mark in each lane, in one transaction; returns where the marks stand.
 
     A consumer that has come to them has handled everything that was committed before the call, for a lane's watermark
     never passes what is not yet there. Consumers know marks as progress only.
     """
+    post = transactions.post
     partitions = range(post.outbox.partitions)
-    async with post.transaction() as tx:
+    async with transactions.begin() as tx:
         for partition in partitions:
             tx.stage(_mark(post, _key_of(partition, post.outbox.partitions)))
     # What the caller has seen of other lanes stands in the token too, and is nothing that a copy has to come to.

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from freehold.database import Database, SqlConnection, UnitOfWork
 from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Copy
+from freehold.reconcile.field_value import stored
 from freehold.reconcile.side import FullRow, read_row, same_key, selected
-from freehold.reconcile.values import stored
 
 __all__ = ["CopyRepair", "Recorded"]
 

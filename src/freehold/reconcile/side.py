@@ -14,7 +14,7 @@ from freehold.consistency.token import Token
 from freehold.database import Database, Row, SqlConnection
 from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Dataset, Offer, RangeDigest, RowDigest, digest_of, row_digest
-from freehold.reconcile.values import PLAIN_TYPES, FieldKind, canonical
+from freehold.reconcile.field_value import PLAIN_TYPES, FieldKind, canonical
 
 __all__ = ["FullRow", "Side", "Source", "TableSide", "read_row", "same_key", "selected"]
 

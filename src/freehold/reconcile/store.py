@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["ReconciliationRecord", "ReconciliationStore"]
+from freehold.ports import Port
+
+__all__ = ["RECONCILIATIONS", "ReconciliationRecord", "ReconciliationStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +40,11 @@ class ReconciliationStore(Protocol):
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old results, but for the newest of each dataset; returns how many."""
+
+
+RECONCILIATIONS: Final[Port[ReconciliationStore]] = Port(
+    "reconciliations",
+    "comparisons of copies",
+    ReconciliationStore,
+    "freehold.conformance.reconciliations:ReconciliationStoreConformance",
+)

@@ -1,25 +1,43 @@
 """The runtime: a service put together from settings and adapters, with its loops."""
 
+from freehold.binding import broker_accounts, open_broker, open_stores
+from freehold.database import DatabaseOptions
+from freehold.lifecycle import Runner
+from freehold.outages import Outages, current_outages
+from freehold.passwords import keep_passwords
+from freehold.ports import Stores
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.letters import DeadLetterActions
 from freehold.runtime.loops import ROLES
 from freehold.runtime.projections import ProjectionActions
 from freehold.runtime.replaying import ReplayActions
-from freehold.runtime.running import RunningService
-from freehold.runtime.several import Runtime, run
+from freehold.runtime.resend import Resend
+from freehold.runtime.running_service import RunningService
+from freehold.runtime.several import Runtime, raise_together, run
 from freehold.runtime.standalone import Inbox, Outbox
 
 __all__ = [
     "ROLES",
+    "DatabaseOptions",
     "DeadLetterActions",
     "Health",
     "Inbox",
+    "Outages",
     "Outbox",
     "ProjectionActions",
     "Readiness",
     "ReplayActions",
+    "Resend",
+    "Runner",
     "RunnerHealth",
     "RunningService",
     "Runtime",
+    "Stores",
+    "broker_accounts",
+    "current_outages",
+    "keep_passwords",
+    "open_broker",
+    "open_stores",
+    "raise_together",
     "run",
 ]

@@ -44,6 +44,7 @@ def check_windows(settings: Settings, features: BrokerFeatures) -> None:
     horizons = {
         f"the redelivery horizon of {features.technology}": features.redelivery_horizon_seconds,
         "replay_horizon_seconds": settings.replay_horizon_seconds,
+        "outbox_sent_retention_seconds": settings.outbox_sent_retention_seconds,
     }
     for name, horizon in horizons.items():
         if window < horizon:

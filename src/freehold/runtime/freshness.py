@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from freehold.clock import Clock
 from freehold.consistency.store import LaneProgress, ProgressStore
 from freehold.consistency.token import Token
-from freehold.consistency.waiting import Behind, Fresh, Freshness, Frontier, Goal, Reached, Stale, Stalled, Watch
+from freehold.consistency.watcher import Behind, Fresh, Freshness, Frontier, Goal, Reached, Stale, Stalled, Watch
 from freehold.errors import DeclarationError
 from freehold.messages import MessageKind
 from freehold.projection.store import ALL_GENERATIONS, Checkpoint, CheckpointStore, GenerationState
@@ -30,7 +30,7 @@ _NO_TIME_SECONDS = 1e-6
 class LaneFrontier(Frontier):
     """How far this service has read the lanes of others. What was once complete stays so: `known` remembers it."""
 
-    def __init__(self, progress: ProgressStore, consumer: str, clock: Clock) -> None:
+    def __init__(self, progress: ProgressStore | None, consumer: str, clock: Clock) -> None:
         self.known: dict[str, Reached] = {}
         self._progress = progress
         self._consumer = consumer
@@ -38,6 +38,8 @@ class LaneFrontier(Frontier):
 
     async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
         """One query. A lane with a deferred message is complete up to it, and stalls there."""
+        if self._progress is None:  # the engine keeps none: a service that handles messages does not start on it
+            return {}
         rows = await self._progress.progress(self._consumer, sorted(names))
         found = {each.lane: self._reached(each) for each in rows}
         for lane, each in found.items():
@@ -55,13 +57,15 @@ class LaneFrontier(Frontier):
 class ProjectionFrontier(Frontier):
     """How far the live generations of projections have come in this service's own event store."""
 
-    def __init__(self, checkpoints: CheckpointStore, clock: Clock) -> None:
+    def __init__(self, checkpoints: CheckpointStore | None, clock: Clock) -> None:
         self._checkpoints = checkpoints
         self._clock = clock
 
     async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
         """Three small queries for any number of projections, and one for each."""
         found: dict[str, Reached] = {}
+        if self._checkpoints is None:
+            return found
         generations = await self._checkpoints.generations()
         live = {each.projection: each for each in generations if each.state is GenerationState.LIVE}
         checkpoints = await self._checkpoints.checkpoints()
@@ -98,8 +102,8 @@ class FreshnessGate:
     def __init__(
         self,
         service: Service,
-        progress: ProgressStore,
-        checkpoints: CheckpointStore,
+        progress: ProgressStore | None,
+        checkpoints: CheckpointStore | None,
         clock: Clock,
         at_work: Callable[[str], bool | None] = lambda _role: None,
     ) -> None:

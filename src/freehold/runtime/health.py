@@ -23,8 +23,9 @@ class RunnerHealth:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether requests may come. `problems` say what is missing, by name: `database`, `broker`, `draining`, and each
-    loop that has ended or does not get on. `notices` is what passes by itself, and takes readiness from nobody.
+    """Whether requests may come. `problems` say what is missing, by name, and why: `database`, `broker`, `draining`,
+    and each loop that has ended or does not get on. `notices` take readiness from nobody: what passes by itself,
+    `deferred` messages that are older than they should be, and what is `overdue`.
     """
 
     ready: bool

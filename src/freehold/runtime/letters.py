@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from freehold.audit.store import AuditEntry
-from freehold.binding import Stores
+from freehold.audit.store import AUDIT, AuditEntry
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
 from freehold.database import UnitOfWork
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import (
     CodecError,
     ConcurrencyConflict,
@@ -26,7 +25,7 @@ from freehold.errors import (
     UnknownMessage,
 )
 from freehold.ids import new_id
-from freehold.inbox.store import Arrival
+from freehold.inbox.store import INBOX, Arrival
 from freehold.messages import (
     Envelope,
     decode_body,
@@ -37,6 +36,8 @@ from freehold.messages import (
     upcasters,
 )
 from freehold.messages.values import encode_checked
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
 from freehold.settings import Settings
 from freehold.transaction import outgoing
 
@@ -57,12 +58,13 @@ class DeadLetterActions:
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
-        return await self._stores.dead_letters.find(wanted)
+        return await self._stores[DEAD_LETTERS].find(wanted)
 
     async def get(self, letter_id: UUID) -> DeadLetter:
-        """One letter. Raises `NotFound`."""
-        async with self._stores.database.begin() as unit:
-            return await self._stores.dead_letters.get(unit, letter_id)
+        """One letter, as it is just now; nothing is locked. Raises `NotFound`."""
+        for letter in await self._stores[DEAD_LETTERS].find(DeadLetterFilter(status=None, id=letter_id)):
+            return letter
+        raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
 
     async def edit(self, letter_id: UUID, body: bytes, *, actor: str, reason: str) -> None:
         """Have another body replayed; the original stays as it is.
@@ -71,17 +73,17 @@ class DeadLetterActions:
         where the envelope itself is unreadable: such a letter can only be dropped.
         """
         async with self._stores.database.begin() as unit:
-            letter = await self._stores.dead_letters.get(unit, letter_id)
+            letter = await self._stores[DEAD_LETTERS].get(unit, letter_id)
             envelope = replace(_envelope(letter), body=body)
             _check_body(envelope)
-            await self._stores.dead_letters.edit(unit, letter_id, encode_envelope(envelope))
+            await self._stores[DEAD_LETTERS].edit(unit, letter_id, encode_envelope(envelope))
             await self._note(unit, letter_id, "dead-letter.edit", actor, reason)
 
     async def replay(self, letter_id: UUID, *, actor: str, reason: str, late: bool = False) -> UUID:
-        """Bring the message, or its edited form, on its way again; returns the id of the new message.
+        """Replay a dead letter: send it, or its edited form, as a new message; returns the id of that message.
 
-        Raises `NotFound`, `ConcurrencyConflict` where the letter has ended, or is older than `replay_horizon_seconds`:
-        receipts that would tell a second effect may be gone by then. `late` says that this is known and wanted.
+        Raises `NotFound`, `ConcurrencyConflict` if the dead letter was replayed or dropped, or is older than
+        `replay_horizon_seconds`: receipts that would prevent a second effect may be gone by then. `late` accepts that.
         """
         async with self._stores.database.begin() as unit:
             return await self._replay(unit, letter_id, actor=actor, reason=reason, late=late)
@@ -140,26 +142,26 @@ class DeadLetterActions:
 
     async def _replay(self, unit: UnitOfWork, letter_id: UUID, *, actor: str, reason: str, late: bool) -> UUID:
         """Everything that refuses it comes before the first write: the transaction may be others' as well."""
-        letter = await self._stores.dead_letters.get(unit, letter_id)
+        letter = await self._stores[DEAD_LETTERS].get(unit, letter_id)
         _check_dead(letter)
         self._check_age(letter, late=late)
         original = _envelope(letter)
         again = replace(original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick())
         await self._send(unit, letter, again)
-        await self._stores.dead_letters.mark(unit, letter_id, DeadLetterStatus.REPLAYED, again.id)
+        await self._stores[DEAD_LETTERS].mark(unit, letter_id, DeadLetterStatus.REPLAYED, again.id)
         await self._note(unit, letter_id, "dead-letter.replay", actor, reason)
         return again.id
 
     async def _drop(self, unit: UnitOfWork, letter_id: UUID, *, actor: str, reason: str) -> None:
-        await self._stores.dead_letters.mark(unit, letter_id, DeadLetterStatus.DROPPED, None)
+        await self._stores[DEAD_LETTERS].mark(unit, letter_id, DeadLetterStatus.DROPPED, None)
         await self._note(unit, letter_id, "dead-letter.drop", actor, reason)
 
     async def _send(self, unit: UnitOfWork, letter: DeadLetter, again: Envelope) -> None:
         if letter.direction is Direction.OUTBOUND:
-            await self._stores.outbox.stage(unit, [outgoing(again)])
+            await self._stores[OUTBOX].stage(unit, [outgoing(again)])
             return
         arrival = Arrival(receipt_key=again.receipt_key, topic=again.topic, key=again.key, bars=again.bars)
-        await self._stores.inbox.defer(
+        await self._stores[INBOX].defer(
             unit,
             letter.consumer,
             arrival,
@@ -179,7 +181,7 @@ class DeadLetterActions:
 
     async def _note(self, unit: UnitOfWork, letter_id: UUID, action: str, actor: str, reason: str) -> None:
         entry = AuditEntry(at=self._clock.now(), actor=actor, action=action, subject=str(letter_id), reason=reason)
-        await self._stores.audit.add(unit, entry)
+        await self._stores[AUDIT].add(unit, entry)
 
 
 def _check_dead(letter: DeadLetter) -> None:

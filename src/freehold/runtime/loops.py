@@ -13,29 +13,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from freehold.binding import Stores
 from freehold.broker import Broker
+from freehold.consistency.store import PROGRESS
+from freehold.deadletters.store import DEAD_LETTERS
 from freehold.ids import new_id
-from freehold.inbox.consumer import ConsumerRunner
-from freehold.inbox.deferral import DeferredRunner
-from freehold.inbox.dispatch import Dispatcher
-from freehold.inbox.reading import MessageReader
-from freehold.leases.keeper import LeaseKeeper
+from freehold.inbox.consumer_runner import ConsumerRunner
+from freehold.inbox.deferred_runner import DeferredRunner
+from freehold.inbox.dispatcher import Dispatcher
+from freehold.inbox.store import INBOX
+from freehold.inbox.work import MessageRouter
+from freehold.leases.keeper import LeaseManager
+from freehold.leases.store import LEASES
 from freehold.lifecycle import Runner, start_all
-from freehold.outbox.lanes import Lanes
-from freehold.outbox.relay import RelayRunner
-from freehold.projection.following import ProjectionsRunner
+from freehold.outages import Outages, on_behalf_of
+from freehold.outbox.relay_runner import RelayRunner
+from freehold.outbox.store import OUTBOX
+from freehold.outbox.watermark import Lanes
+from freehold.ports import Stores
+from freehold.projection.service_runner import ProjectionCoordinator
 from freehold.runtime.checks import lanes_in_order
+from freehold.runtime.log_watch import LogWatch
 from freehold.runtime.projecting import projection_loops
-from freehold.runtime.prune import PruneRunner
+from freehold.runtime.prune_runner import PruneRunner
 from freehold.runtime.reconciling import reconcile_loops
 from freehold.runtime.sagas import SagaWiring
-from freehold.schedule.runner import ScheduleRunner
+from freehold.schedule.schedule_runner import ScheduleRunner
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post
+from freehold.transaction import Post, Transactions
 
-__all__ = ["BROKER_ROLES", "ROLES", "Loops", "relay_loops"]
+__all__ = ["BROKER_ROLES", "ROLES", "ServiceRunners", "relay_loops"]
 
 ROLES: Final = ("relay", "consumer", "deferred", "schedule", "sagas", "projections", "reconcile", "prune")
 BROKER_ROLES: Final = frozenset({"relay", "consumer"})
@@ -49,20 +56,25 @@ def member_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
 
 
-def relay_loops(post: Post, stores: Stores, broker: Broker, settings: Settings) -> list[Runner]:
+def relay_loops(
+    post: Post, stores: Stores, broker: Broker, settings: Settings, watch: LogWatch | None = None
+) -> list[Runner]:
     """The relay with the keeper of its leases; needs an open database."""
-    names = {f"{_PREFIX}{partition}": partition for partition in range(stores.outbox.partitions)}
+    names = {f"{_PREFIX}{partition}": partition for partition in range(stores[OUTBOX].partitions)}
     relay = RelayRunner(
         post.service,
-        stores.outbox,
+        stores,
         broker,
         lambda: {names[name]: token for name, token in keeper.tokens.items()},
         clock=post.clock,
         poll_seconds=settings.poll_seconds,
         lanes=_lanes(post, stores, broker),
+        keeps_sent=settings.outbox_sent_retention_seconds > 0,
+        known_log=watch,
+        recall_seconds=settings.dedup_window_seconds,
     )
-    keeper = LeaseKeeper(
-        stores.leases,
+    keeper = LeaseManager(
+        stores[LEASES],
         _PREFIX,
         tuple(names),
         member_name(),
@@ -76,23 +88,29 @@ def relay_loops(post: Post, stores: Stores, broker: Broker, settings: Settings) 
 
 def _lanes(post: Post, stores: Stores, broker: Broker) -> Lanes | None:
     """What the relay says of lanes; nothing where a lane's messages do not come in order."""
-    if not lanes_in_order(stores.outbox.partitions, broker.partitions) or not Lanes.can_name(post.service):
+    if not lanes_in_order(stores[OUTBOX].partitions, broker.partitions) or not Lanes.can_name(post.service):
         return None
-    return Lanes(post.service, stores.outbox.partitions, post.clock)
+    return Lanes(post.service, stores[OUTBOX].partitions, post.clock)
 
 
 @dataclass(slots=True)
-class Loops:
+class ServiceRunners:
     """The loops of one service that run in this process, by role; each role can be stopped and started again."""
 
     service: Service
     settings: Settings
     stores: Stores
     broker: Broker
-    post: Post
+    transactions: Transactions
     sagas: SagaWiring
     running: dict[str, list[Runner]] = field(default_factory=dict)
     on_progress: Callable[[], None] = field(default=lambda: None)
+    watch: LogWatch | None = None
+    outages: Outages = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what all of them share."""
+        self.outages = Outages(self.service.name, self.transactions.post.clock, tracebacks=self.settings.log_tracebacks)
 
     def wake(self, role: str) -> None:
         """End the idle wait of a role's loops; nothing where it does not run here."""
@@ -102,7 +120,7 @@ class Loops:
     def appended(self) -> None:
         """Tell who follows the events of this service that there are new ones."""
         for runner in self.running.get("projections", ()):
-            if isinstance(runner, ProjectionsRunner):
+            if isinstance(runner, ProjectionCoordinator):
                 runner.wake()
 
     async def start(self, role: str) -> None:
@@ -112,7 +130,8 @@ class Loops:
         started = self._make(role)
         self.running[role] = started
         try:
-            await start_all(started)
+            with on_behalf_of(self.outages):
+                await start_all(started)
         except BaseException:
             del self.running[role]
             raise
@@ -125,41 +144,41 @@ class Loops:
     def all(self) -> Sequence[Runner]:
         """Every loop that runs here."""
         found = [runner for runners in self.running.values() for runner in runners]
-        followers = [runner for runner in found if isinstance(runner, ProjectionsRunner)]
+        followers = [runner for runner in found if isinstance(runner, ProjectionCoordinator)]
         return [*found, *(runner for follower in followers for runner in follower.runners)]
 
     def _make(self, role: str) -> list[Runner]:
         makers: dict[str, Callable[[], list[Runner]]] = {
-            "relay": lambda: relay_loops(self.post, self.stores, self.broker, self.settings),
+            "relay": lambda: relay_loops(self.transactions.post, self.stores, self.broker, self.settings, self.watch),
             "consumer": self._consumer,
             "deferred": self._deferred,
             "schedule": self._schedule,
             "sagas": self.sagas.loops,
             "projections": lambda: projection_loops(
-                self.service, self.settings, self.stores, self.post, member_name(), self.on_progress
+                self.service, self.settings, self.stores, self.transactions, member_name(), self.on_progress
             ),
             "reconcile": lambda: reconcile_loops(
-                self.service, self.settings, self.stores, self.post.clock, member_name()
+                self.service, self.settings, self.stores, self.transactions.post.clock, member_name()
             ),
-            "prune": lambda: [PruneRunner(self.stores, self.settings, clock=self.post.clock)],
+            "prune": lambda: [PruneRunner(self.stores, self.settings, clock=self.transactions.post.clock)],
         }
         return makers[role]()
 
     def _dispatcher(self) -> Dispatcher:
         return Dispatcher(
-            self.post,
-            self.stores.inbox,
-            self.stores.dead_letters,
+            self.transactions,
+            self.stores[INBOX],
+            self.stores[DEAD_LETTERS],
             consumer=self.service.name,
-            progress=self.stores.progress,
+            progress=self.stores[PROGRESS],
             on_progress=self.on_progress,
             handler_timeout_seconds=self.settings.handler_timeout_seconds,
             on_deferred=lambda: self.wake("deferred"),
             replies=self.sagas.engine,
         )
 
-    def _reader(self) -> MessageReader:
-        return MessageReader(self.service.handlers.values(), self.sagas.engine)
+    def _reader(self) -> MessageRouter:
+        return MessageRouter(self.service.handlers.values(), self.sagas.engine)
 
     def _consumer(self) -> list[Runner]:
         if not self.service.topics:
@@ -195,6 +214,9 @@ class Loops:
     def _schedule(self) -> list[Runner]:
         return [
             ScheduleRunner(
-                self.post.service, self.stores.schedule, on_moved=lambda: self.wake("relay"), clock=self.post.clock
+                self.transactions.post.service,
+                self.stores,
+                on_moved=lambda: self.wake("relay"),
+                clock=self.transactions.post.clock,
             )
         ]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from freehold.binding import Stores
 from freehold.errors import ConcurrencyConflict, FreeholdError
+from freehold.eventstore.store import EVENTS
 from freehold.policy import Retry, RetryAfter
-from freehold.projection.beginning import begin_first
+from freehold.ports import Stores
 from freehold.projection.declaration import Projection
-from freehold.projection.store import GenerationState
-from freehold.projection.views import MaterializedView
+from freehold.projection.generations import begin_first
+from freehold.projection.store import CHECKPOINTS, GenerationState
+from freehold.projection.view_store import VIEWS, MaterializedView
 from freehold.service import Service
 
 __all__ = ["prepare", "unprepared"]
@@ -38,7 +39,7 @@ async def prepare(service: Service, stores: Stores) -> list[str]:
         kind, _, name = label.partition("/")
         try:
             if kind == "projection":
-                await begin_first(service.projections[name], stores.database, stores.events, stores.checkpoints)
+                await begin_first(service.projections[name], stores.database, stores[EVENTS], stores[CHECKPOINTS])
             else:
                 await _build(service.materialized_views[name], stores)
         except FreeholdError as error:
@@ -55,11 +56,11 @@ async def unprepared(service: Service, stores: Stores) -> list[str]:
     projections = [each for each in service.projections.values() if _makes_tables(each)]
     found: list[str] = []
     if projections:
-        generations = await stores.checkpoints.generations()
+        generations = await stores[CHECKPOINTS].generations()
         live = {each.projection for each in generations if each.state is GenerationState.LIVE}
         found += [f"projection/{each.name}" for each in projections if each.name not in live]
     if service.materialized_views:
-        digests = {state.name: state.digest for state in await stores.views.states()}
+        digests = {state.name: state.digest for state in await stores[VIEWS].states()}
         found += [
             f"view/{view.name}" for view in service.materialized_views.values() if digests.get(view.name) != view.digest
         ]
@@ -73,9 +74,9 @@ def _makes_tables(projection: Projection) -> bool:
 async def _build(view: MaterializedView, stores: Stores) -> None:
     """Build a view, unless another process does meanwhile."""
     attempt = 1
-    while not any(state.name == view.name and state.digest == view.digest for state in await stores.views.states()):
+    while not any(state.name == view.name and state.digest == view.digest for state in await stores[VIEWS].states()):
         try:
-            await stores.views.refresh(view)
+            await stores[VIEWS].refresh(view)
         except ConcurrencyConflict as error:
             decision = _IN_TURN.decide(attempt, error)
             if not isinstance(decision, RetryAfter):

@@ -10,22 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from freehold.audit.store import AuditEntry
-from freehold.binding import Stores
+from freehold.audit.store import AUDIT, AuditEntry
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
+from freehold.eventstore.store import EVENTS
+from freehold.leases.store import LEASES
+from freehold.ports import Stores
+from freehold.projection.apply_modes import SuppressedInvoker
 from freehold.projection.declaration import Projection
-from freehold.projection.gated import GatedApply
-from freehold.projection.generations import History, Switched, abandon, begin
-from freehold.projection.keys import rebuild_key, streams_of_key
-from freehold.projection.parking import Parking, TakenUp
-from freehold.projection.rebuild import attempt_drop, attempt_switch
-from freehold.projection.sharing import forget_leases
-from freehold.projection.status import Look, look
-from freehold.projection.store import Generation, GenerationState, ParkedKey, Pause
-from freehold.projection.views import MaterializedView, ViewState
+from freehold.projection.generations import RebuildSource, SwitchResult, abandon, begin, forget_leases
+from freehold.projection.key_rebuild import rebuild_key, streams_of_key
+from freehold.projection.parking import Parking, RetryResult
+from freehold.projection.rebuild_runner import attempt_drop, attempt_switch
+from freehold.projection.status import StatusReport, look
+from freehold.projection.store import CHECKPOINTS, Generation, GenerationState, ParkedKey, Pause
+from freehold.projection.view_store import VIEWS, MaterializedView, ViewState
 from freehold.service import Service
-from freehold.transaction import Post
+from freehold.transaction import Transactions
 
 __all__ = ["ProjectionActions"]
 
@@ -35,11 +36,12 @@ _SWITCH_ATTEMPTS: Final = 5
 class ProjectionActions:
     """Actions on the projections of one service."""
 
-    def __init__(self, service: Service, stores: Stores, post: Post) -> None:
+    def __init__(self, service: Service, stores: Stores, transactions: Transactions) -> None:
         self.service = service
         self.stores = stores
-        self._post = post
-        self.history = History(stores.checkpoints, stores.events, GatedApply(post))
+        self._transactions = transactions
+        self._post = transactions.post
+        self.history = RebuildSource(stores[CHECKPOINTS], stores[EVENTS], SuppressedInvoker(transactions))
 
     def declared(self, name: str) -> Projection:
         """A projection whose handlers are known here. Raises `ConfigurationError`."""
@@ -51,11 +53,11 @@ class ProjectionActions:
             )
         return found
 
-    async def look(self, name: str | None = None, *, retired: bool = False) -> Look:
+    async def look(self, name: str | None = None, *, retired: bool = False) -> StatusReport:
         """How projections stand now. Raises `NotFound` for one of which nothing is known."""
         found = await look(
-            self.stores.checkpoints,
-            self.stores.events,
+            self.stores[CHECKPOINTS],
+            self.stores[EVENTS],
             self.service.projections,
             self._post.clock,
             projection=name,
@@ -74,7 +76,7 @@ class ProjectionActions:
             await self.note(unit, "projection.rebuild", f"{name}/{made.number}", actor, reason)
         return made
 
-    async def switch(self, name: str, *, actor: str, reason: str, force: bool = False) -> Switched:
+    async def switch(self, name: str, *, actor: str, reason: str, force: bool = False) -> SwitchResult:
         """Show the generation that is being built. Raises as `generations.switch` does; where readers or runners were
         in the way, it is tried again some times.
         """
@@ -105,13 +107,13 @@ class ProjectionActions:
             await self.note(unit, "projection.drop", f"{name}/{number}", actor, reason)
 
         await attempt_drop(self.stores.database, self.history, self.declared(name), number, note=note)
-        await forget_leases(self.stores.leases, self.stores.checkpoints)
+        await forget_leases(self.stores[LEASES], self.stores[CHECKPOINTS])
 
     async def pause(self, name: str, *, actor: str, reason: str) -> bool:
         """Have all generations of a projection stand still. False where they did before. Raises `NotFound`."""
         await self._known(name)
         async with self.stores.database.begin() as unit:
-            paused = await self.stores.checkpoints.pause(unit, name, reason=reason, actor=actor)
+            paused = await self.stores[CHECKPOINTS].pause(unit, name, reason=reason, actor=actor)
             if paused:
                 await self.note(unit, "projection.pause", name, actor, reason)
         return paused
@@ -121,8 +123,8 @@ class ProjectionActions:
         await self._known(name)
         async with self.stores.database.begin() as unit:
             ended = []
-            for each in await self.stores.checkpoints.pauses(name):
-                pause = await self.stores.checkpoints.resume(unit, name, each.generation)
+            for each in await self.stores[CHECKPOINTS].pauses(name):
+                pause = await self.stores[CHECKPOINTS].resume(unit, name, each.generation)
                 ended += [pause] if pause is not None else []
             if ended:
                 await self.note(unit, "projection.resume", name, actor, reason)
@@ -131,9 +133,9 @@ class ProjectionActions:
     async def parked(self, name: str, limit: int) -> Sequence[ParkedKey]:
         """Streams that stand still, of all generations."""
         await self._known(name)
-        return await self.stores.checkpoints.parked(name, limit=limit)
+        return await self.stores[CHECKPOINTS].parked(name, limit=limit)
 
-    async def retry(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, TakenUp]]:
+    async def retry(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, RetryResult]]:
         """Try a parked stream again in every generation that has it and that the code here can build.
 
         Raises `NotFound`, `ConcurrencyConflict`, `ConfigurationError` where none of them is of the version here.
@@ -144,7 +146,7 @@ class ProjectionActions:
             for each in await self._where_parked(name, stream)
         ]
 
-    async def skip(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, TakenUp]]:
+    async def skip(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, RetryResult]]:
         """Pass over the event that a stream is parked at, in the same generations. Raises as `retry` does."""
         parking = self._parking(name)
         return [
@@ -168,12 +170,12 @@ class ProjectionActions:
         """Refresh a materialised view now. Raises `ConfigurationError` for one that is not declared here, and what
         `ViewStore.refresh` does.
         """
-        return await self.stores.views.refresh(self._view(name))
+        return await self.stores[VIEWS].refresh(self._view(name))
 
     async def note(self, unit: UnitOfWork, action: str, subject: str, actor: str, reason: str) -> None:
         """Write the audit row."""
         entry = AuditEntry(at=self._post.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
-        await self.stores.audit.add(unit, entry)
+        await self.stores[AUDIT].add(unit, entry)
 
     def _view(self, name: str) -> MaterializedView:
         found = self.service.materialized_views.get(name)
@@ -186,16 +188,16 @@ class ProjectionActions:
 
     def _parking(self, name: str) -> Parking:
         stores = self.stores
-        return Parking(self.declared(name), self._post, stores.events, stores.checkpoints, stores.audit)
+        return Parking(self.declared(name), self._transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT])
 
     async def _where_parked(self, name: str, stream: str) -> list[int]:
-        found = await self.stores.checkpoints.parked(name, stream=stream)
+        found = await self.stores[CHECKPOINTS].parked(name, stream=stream)
         if not found:
             raise NotFound(f"stream '{stream}' of projection '{name}' is not parked", hint="freehold projection parked")
         version = self.declared(name).version
         generations = {
             each.number: each
-            for each in await self.stores.checkpoints.generations(name)
+            for each in await self.stores[CHECKPOINTS].generations(name)
             if each.state is not GenerationState.RETIRED
         }
         there = [each.generation for each in found if each.generation in generations]
@@ -209,7 +211,7 @@ class ProjectionActions:
         return mine
 
     async def _known(self, name: str) -> None:
-        if not await self.stores.checkpoints.generations(name):
+        if not await self.stores[CHECKPOINTS].generations(name):
             raise NotFound(
                 f"projection '{name}' has not run yet in '{self.service.name}'", hint="freehold projection list"
             )

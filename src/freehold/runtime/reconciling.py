@@ -7,23 +7,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from freehold.audit.store import AuditEntry
-from freehold.binding import Stores
+from freehold.audit.store import AUDIT, AuditEntry
 from freehold.clock import Clock
+from freehold.consistency.store import PROGRESS
 from freehold.consistency.token import Token
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError
-from freehold.leases.keeper import LeaseKeeper
+from freehold.leases.keeper import LeaseManager
+from freehold.leases.store import LEASES
 from freehold.lifecycle import Runner
+from freehold.ports import Stores
 from freehold.reconcile.dataset import Copy, Offer
 from freehold.reconcile.fence import fence
+from freehold.reconcile.reconcile_runner import ReconcileRunner, lease_of
 from freehold.reconcile.reconciler import Reconciler, Reconciliation
 from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.runner import ReconcileRunner, lease_of
 from freehold.reconcile.side import Source, TableSide
+from freehold.reconcile.store import RECONCILIATIONS
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post
+from freehold.transaction import Transactions
 
 __all__ = ["LocalSource", "make_reconciler", "peer_source", "reconcile_loops", "settled"]
 
@@ -34,13 +37,13 @@ _LOOK_SECONDS_MAX = 0.5
 class LocalSource(TableSide):
     """A dataset in a database that is open here. Its service's own relay sends the marks."""
 
-    def __init__(self, post: Post, offer: Offer) -> None:
-        super().__init__(post.database, offer)
-        self._post = post
+    def __init__(self, transactions: Transactions, offer: Offer) -> None:
+        super().__init__(transactions.post.database, offer)
+        self._transactions = transactions
 
     async def fence(self) -> Token:
         """Publish a mark."""
-        return await fence(self._post)
+        return await fence(self._transactions)
 
 
 def reconcile_loops(service: Service, settings: Settings, stores: Stores, clock: Clock, owner: str) -> list[Runner]:
@@ -54,10 +57,10 @@ def reconcile_loops(service: Service, settings: Settings, stores: Stores, clock:
         source = peer_source(copy, settings)
         return await make_reconciler(service.name, stores, copy, source, clock, repair_for=repair_for).run()
 
-    runner = ReconcileRunner(service.name, copies, stores.reconciliations, compare, lambda: keeper.tokens, clock)
+    runner = ReconcileRunner(service.name, copies, stores[RECONCILIATIONS], compare, lambda: keeper.tokens, clock)
     names = tuple(lease_of(each) for each in copies)
-    keeper = LeaseKeeper(
-        stores.leases, "reconcile/", names, owner, settings.lease_seconds, clock, on_change=runner.wake
+    keeper = LeaseManager(
+        stores[LEASES], "reconcile/", names, owner, settings.lease_seconds, clock, on_change=runner.wake
     )
     return [keeper, runner]
 
@@ -76,7 +79,7 @@ def make_reconciler(
     async def record(unit: UnitOfWork, keys: Sequence[str]) -> None:
         actor, reason = repair_for or ("", "")
         action = f"reconcile: {len(keys)} rows repaired"
-        await stores.audit.add(unit, AuditEntry(clock.now(), actor, action, copy.dataset.name, reason))
+        await stores[AUDIT].add(unit, AuditEntry(clock.now(), actor, action, copy.dataset.name, reason))
 
     async def come_to(token: Token) -> bool:
         return await settled(service, stores, token, clock, _SETTLE_SECONDS)
@@ -116,7 +119,7 @@ async def settled(service: str, stores: Stores, token: Token, clock: Clock, limi
     while True:
         try:
             async with asyncio.timeout(max(_LOOK_SECONDS_MAX, end - clock.monotonic())):
-                rows = await stores.progress.progress(service, tuple(token.positions))
+                rows = await stores[PROGRESS].progress(service, tuple(token.positions))
         except TimeoutError:
             return False
         found = {each.lane: each for each in rows}

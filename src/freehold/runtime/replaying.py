@@ -9,7 +9,7 @@ from freehold.database import UnitOfWork
 from freehold.errors import NotFound, Unavailable
 from freehold.policy import Retry, RetryAfter
 from freehold.projection.replay import Into, Replayer, Span
-from freehold.projection.replays import Replay, ReplayState
+from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["ReplayActions"]
@@ -59,7 +59,7 @@ class ReplayActions:
                     raise
                 attempt += 1
                 await self._clock.sleep(decision.delay_seconds)
-                replay = await self._stores.replays.get(replay.number)
+                replay = await self._stores[REPLAYS].get(replay.number)
             else:
                 attempt = 1
                 yield replay
@@ -69,21 +69,21 @@ class ReplayActions:
     async def again(self, number: int, *, actor: str, reason: str) -> Replay:
         """Have one that was killed or cancelled run again. Raises `ConcurrencyConflict` for one that is done."""
         async with self._stores.database.begin() as unit:
-            replay = await self._stores.replays.again(unit, number)
+            replay = await self._stores[REPLAYS].again(unit, number)
             await self._note(unit, "resume", replay, actor, reason)
         return replay
 
     async def cancel(self, number: int, *, actor: str, reason: str) -> Replay:
         """Stop it after the batch under way. Raises `ConcurrencyConflict` for one that has ended."""
         async with self._stores.database.begin() as unit:
-            replay = await self._stores.replays.end(unit, number, ReplayState.CANCELLED)
+            replay = await self._stores[REPLAYS].end(unit, number, ReplayState.CANCELLED)
             await self._note(unit, "cancel", replay, actor, reason)
         return replay
 
     async def drop(self, number: int, *, actor: str, reason: str) -> Replay:
         """Drop one that has ended, with its tables. Raises `NotFound`, `ConcurrencyConflict` for one that runs."""
         async with self._stores.database.begin() as unit:
-            replay = await self._stores.replays.delete(unit, number)
+            replay = await self._stores[REPLAYS].delete(unit, number)
             if replay is None:
                 raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
             if replay.tables:
@@ -95,7 +95,7 @@ class ReplayActions:
 
     def _replayer(self, name: str) -> Replayer:
         projection = self._projections.declared(name)
-        return Replayer(self._stores.database, self._stores.replays, self._projections.history, projection)
+        return Replayer(self._stores.database, self._stores[REPLAYS], self._projections.history, projection)
 
     async def _note(self, unit: UnitOfWork, what: str, replay: Replay, actor: str, reason: str) -> None:
         subject = f"{replay.projection}/r{replay.number}"

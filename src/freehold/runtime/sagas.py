@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from freehold.binding import Stores
 from freehold.lifecycle import Runner
+from freehold.ports import Stores
 from freehold.saga import SagaEngine, SagaRunner
+from freehold.saga.store import SAGAS
 from freehold.service import Service
-from freehold.transaction import Post
+from freehold.transaction import Transactions
 
 __all__ = ["NO_SAGAS", "SagaWiring", "wire_sagas"]
 
@@ -25,11 +26,13 @@ class SagaWiring:
 NO_SAGAS = SagaWiring(engine=None, loops=list)
 
 
-def wire_sagas(service: Service, post: Post, stores: Stores, hook_timeout_seconds: float = 30.0) -> SagaWiring:
+def wire_sagas(
+    service: Service, transactions: Transactions, stores: Stores, hook_timeout_seconds: float = 30.0
+) -> SagaWiring:
     """Make the engine for the sagas that a service directs; hooks have as long as handlers."""
     if not service.sagas:
         return NO_SAGAS
-    engine = SagaEngine(service.sagas, stores.sagas, post)
+    engine = SagaEngine(service.sagas, stores[SAGAS], transactions.post)
     return SagaWiring(
-        engine=engine, loops=lambda: [SagaRunner(engine, post, hook_timeout_seconds=hook_timeout_seconds)]
+        engine=engine, loops=lambda: [SagaRunner(engine, transactions, hook_timeout_seconds=hook_timeout_seconds)]
     )

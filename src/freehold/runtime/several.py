@@ -6,20 +6,22 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from freehold.binding import Stores, open_broker
+from freehold.binding import open_broker
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock
-from freehold.runtime.running import RunningService
+from freehold.errors import FreeholdError, joined
+from freehold.ports import Stores
+from freehold.runtime.running_service import RunningService
 from freehold.runtime.startup_log import tell_settings
 from freehold.service import Service
 from freehold.settings import Settings
 
-__all__ = ["Runtime", "run"]
+__all__ = ["Runtime", "raise_together", "run"]
 
 
 class Runtime:
@@ -68,8 +70,7 @@ class Runtime:
             for running in self:
                 stack.push_async_callback(running.stop)
             outcomes = await asyncio.gather(*(running.start() for running in self), return_exceptions=True)
-            for failed in (outcome for outcome in outcomes if outcome is not None):
-                raise failed
+            raise_together(outcomes)
             self._stack = stack.pop_all()
         return self
 
@@ -85,6 +86,16 @@ class Runtime:
         if place not in self._brokers:
             self._brokers[place] = open_broker(settings.broker, settings.broker_options, self._clock)
         return self._brokers[place]
+
+
+def raise_together(outcomes: Iterable[BaseException | None]) -> None:
+    """Raise one error of what several services failed with, which names each; a bug, or a cancellation, goes first."""
+    failed = [outcome for outcome in outcomes if outcome is not None]
+    for error in failed:
+        if not isinstance(error, FreeholdError):
+            raise error
+    if failed:
+        raise joined([error for error in failed if isinstance(error, FreeholdError)])
 
 
 async def run(
@@ -109,9 +120,9 @@ async def run(
 
 @contextlib.contextmanager
 def _started_is_kept() -> Iterator[None]:
-    """Keep the collector of cycles from looking at what was imported and started again and again.
+    """Exclude imported modules and started objects from the garbage collector.
 
-    It stays until the end anyhow, and to look at it takes a quarter of the time in which events are read.
+    They live until the end; to traverse them takes a quarter of the time in which events are read.
     """
     gc.collect()
     gc.freeze()

@@ -6,6 +6,7 @@ Nothing here ever commits or rolls back for the user: what is written joins thei
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -14,9 +15,11 @@ from weakref import WeakSet
 from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.database import DatabaseOptions
-from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
 from freehold.messages.texts import check_name
-from freehold.runtime.running import RunningService
+from freehold.runtime.integrity import check_whole
+from freehold.runtime.resend import Resend, Resent
+from freehold.runtime.running_service import RunningService
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transaction
@@ -79,7 +82,7 @@ class Outbox:
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
         """Publish an event with the user's commit; returns its id. Raises `DeclarationError`, `ConfigurationError`."""
-        tx = self._running.post.enlist(session)
+        tx = self._running.transactions.enlist(session)
         message_id = tx.publish(event, key=key, subject=subject, headers=headers)
         await self._write(tx, session)
         return message_id
@@ -94,21 +97,34 @@ class Outbox:
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
         """Send a command with the user's commit; returns its id."""
-        tx = self._running.post.enlist(session)
+        tx = self._running.transactions.enlist(session)
         message_id = tx.send(command, key=key, subject=subject, headers=headers)
         await self._write(tx, session)
         return message_id
 
     async def schedule(self, session: object, message: object, *, delay_seconds: float, key: str | None = None) -> UUID:
         """Have a message sent `delay_seconds` after the user's commit; returns the id that `cancel` takes."""
-        tx = self._running.post.enlist(session)
+        tx = self._running.transactions.enlist(session)
         message_id = tx.schedule(message, delay_seconds=delay_seconds, key=key)
         await self._write(tx, session)
         return message_id
 
     async def cancel(self, session: object, message_id: UUID) -> bool:
         """Take a scheduled message back with the user's commit. False: it is on its way already."""
-        return await self._running.post.enlist(session).cancel(message_id)
+        return await self._running.transactions.enlist(session).cancel(message_id)
+
+    async def resend(self, *, reason: str, since: datetime | None = None, actor: str = "outbox") -> Resent:
+        """Send again what the broker confirmed and then lost, as far as `outbox_sent_retention_seconds` has kept it:
+        what was confirmed at `since` or later, everything by default. `actor` and `reason` are recorded.
+
+        As `freehold outbox resend`, which does it from outside. Raises `ConfigurationError` for a time before
+        `dedup_window_seconds`, `Unavailable`.
+        """
+        running = self._running
+        resend = Resend(running.stores, running.settings, running.post.clock, broker=running.broker)
+        done = await resend.run(await resend.plan(since), actor=actor, reason=reason)
+        self._wake()
+        return done
 
     async def _write(self, tx: Transaction, session: object) -> None:
         """Stage, and have the loops woken by the commit where SQLAlchemy tells of it.
@@ -153,6 +169,7 @@ class Inbox:
         """Make the tables where they are missing."""
         await self._stores.database.open()
         await self._stores.database.upgrade()
+        await check_whole(self._consumer, self._stores.database, mend=True)
         return self
 
     async def __aexit__(
@@ -169,11 +186,11 @@ class Inbox:
         key = check_name("message_id", str(message_id) if isinstance(message_id, UUID) else message_id)
         unit = self._stores.database.enlist(session)
         arrival = Arrival(receipt_key=key, topic="", key=key)
-        receipts = await self._stores.inbox.receive(unit, self._consumer, [arrival])
+        receipts = await self._stores[INBOX].receive(unit, self._consumer, [arrival])
         return receipts[0].status is ReceiptStatus.FRESH
 
     async def prune(self, older_than_seconds: float, *, limit: int = 1000) -> int:
         """Delete receipts of this consumer that are older than this, `limit` at most; returns how many. Those of other
         consumers in the database stay. Call it now and then.
         """
-        return await self._stores.inbox.prune(self._consumer, older_than_seconds, limit)
+        return await self._stores[INBOX].prune(self._consumer, older_than_seconds, limit)

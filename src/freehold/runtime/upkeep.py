@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from freehold.binding import Stores
-from freehold.leases.keeper import LeaseKeeper
+from freehold.eventstore.store import EVENTS
+from freehold.leases.keeper import LeaseManager
+from freehold.leases.store import LEASES
 from freehold.lifecycle import Runner
-from freehold.projection.gated import GatedApply
-from freehold.projection.generations import History
-from freehold.projection.rebuild import RebuildRunner
-from freehold.projection.refreshing import ViewRunner
+from freehold.ports import Stores
+from freehold.projection.apply_modes import SuppressedInvoker
+from freehold.projection.generations import RebuildSource
+from freehold.projection.rebuild_runner import RebuildRunner
+from freehold.projection.store import CHECKPOINTS
+from freehold.projection.view_runner import ViewRunner
+from freehold.projection.view_store import VIEWS
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post
+from freehold.transaction import Post, Transactions
 
 __all__ = ["RETIRED_RETENTION_SECONDS", "rebuild_loops", "view_loops"]
 
@@ -24,7 +28,11 @@ who want to compare."""
 
 
 def rebuild_loops(
-    service: Service, post: Post, stores: Stores, settings: Settings, on_change: Callable[[], None] = lambda: None
+    service: Service,
+    transactions: Transactions,
+    stores: Stores,
+    settings: Settings,
+    on_change: Callable[[], None] = lambda: None,
 ) -> list[Runner]:
     """The loop that brings projections to the versions declared here. `on_change` wakes who fills generations."""
     if all(each.inline for each in service.projections.values()):
@@ -33,13 +41,13 @@ def rebuild_loops(
         RebuildRunner(
             service.name,
             stores.database,
-            History(stores.checkpoints, stores.events, GatedApply(post)),
-            stores.leases,
+            RebuildSource(stores[CHECKPOINTS], stores[EVENTS], SuppressedInvoker(transactions)),
+            stores[LEASES],
             list(service.projections.values()),
             retention_seconds=RETIRED_RETENTION_SECONDS,
             poll_seconds=settings.poll_seconds,
             on_change=on_change,
-            clock=post.clock,
+            clock=transactions.post.clock,
         )
     ]
 
@@ -51,9 +59,9 @@ def view_loops(service: Service, post: Post, stores: Stores, settings: Settings,
         return []
     names = {f"view/{view.name}": view.name for view in views}
     runner = ViewRunner(
-        service.name, stores.views, views, lambda: [names[name] for name in keeper.tokens], clock=post.clock
+        service.name, stores[VIEWS], views, lambda: [names[name] for name in keeper.tokens], clock=post.clock
     )
-    keeper = LeaseKeeper(
-        stores.leases, "view/", tuple(names), owner, settings.lease_seconds, post.clock, on_change=runner.wake
+    keeper = LeaseManager(
+        stores[LEASES], "view/", tuple(names), owner, settings.lease_seconds, post.clock, on_change=runner.wake
     )
     return [keeper, runner]

@@ -27,9 +27,9 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 from freehold.errors import DeclarationError
 from freehold.messages.declaration import VERSION_MAX
 from freehold.policy import Retry
-from freehold.saga.checks import check_graph, check_state, check_steps
 from freehold.saga.hooks import RETRY_HOOK
 from freehold.saga.steps import LocalFunction, StepDefinition
+from freehold.saga.validation import check_graph, check_state, check_steps
 
 __all__ = ["Saga", "SagaDefinition"]
 

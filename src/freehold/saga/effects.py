@@ -24,18 +24,18 @@ from freehold.saga.exchange import Effect, LocalEnded, Outcome, Replied, RunCall
 from freehold.saga.hooks import Hook, HookAt, calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance
-from freehold.saga.merging import make_command
+from freehold.saga.mapping import make_command
 from freehold.saga.steps import Direction
 from freehold.saga.store import JournalEntry, SagaStatus
 from freehold.transaction import Post, Transaction
 
-__all__ = ["Turned", "carry_out", "read_reply"]
+__all__ = ["TransitionResult", "carry_out", "read_reply"]
 
 _UNKNOWN: Final = HookAt("", Hook.STATE)
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
+class TransitionResult:
     """An instance after an input, with what is to be written of it, and the calls that are left to be made.
 
     made_by  the code that made the present state, as far as it is known: to be named where that cannot be stored.
@@ -49,8 +49,8 @@ class Turned:
 
 
 async def carry_out(
-    tx: Transaction, post: Post, definition: SagaDefinition, turned: Turned, effects: Sequence[Effect]
-) -> Turned:
+    tx: Transaction, post: Post, definition: SagaDefinition, turned: TransitionResult, effects: Sequence[Effect]
+) -> TransitionResult:
     """Stage commands and run local functions, whose outcome may bring more effects."""
     queue = list(effects)
     while queue:
@@ -64,7 +64,7 @@ async def carry_out(
                 at = _local_at(definition, effect)
                 ended = await _run_local(tx, at, turned.instance, effect)
                 step = advance(definition, turned.instance, ended, turned.now)
-                turned = Turned(step.instance, turned.now, [*turned.entries, *step.entries], turned.calls, at)
+                turned = TransitionResult(step.instance, turned.now, [*turned.entries, *step.entries], turned.calls, at)
                 queue.extend(step.effects)
             case RunHook():
                 at = _hook_at(definition, effect)
@@ -101,7 +101,7 @@ def _send(tx: Transaction, post: Post, definition: SagaDefinition, instance: Ins
     action = effect.direction is Direction.ACTION
     code = (step.make or step.action) if action else (step.make_undo or step.undo)
     with calling(effect.step, Hook.MAKE if action else Hook.MAKE_UNDO, code):
-        envelope = post.envelope(
+        envelope = post.envelopes.envelope(
             make_command(step, effect.direction, instance.state),
             cause=tx.cause,
             correlation_id=instance.correlation_id,

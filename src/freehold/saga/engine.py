@@ -15,36 +15,38 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from freehold.clock import Clock
 from freehold.database import Finding
 from freehold.errors import CodecError, ConcurrencyConflict, FreeholdError, NotFound, Unavailable
+from freehold.failures import CrashLimit
 from freehold.ids import new_id
 from freehold.inbox.outcome import HEADER_SAGA
 from freehold.messages import Envelope
 from freehold.messages.values import check_id
 from freehold.saga.definition import Saga, SagaDefinition
 from freehold.saga.document import NewerFormat, check_state, read_hook_failure, read_instance, write_record
-from freehold.saga.effects import Turned, carry_out, read_reply
+from freehold.saga.effects import TransitionResult, carry_out, read_reply
 from freehold.saga.exchange import CallEnded, Decided, Decision, Input, Outcome, RunCall, RunLocal, Started, TimerDue
-from freehold.saga.hooks import ProcessEnded, calling
+from freehold.saga.hooks import calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance, begin, hold_up, set_out
 from freehold.saga.machine import record as record_input
 from freehold.saga.session import Session
 from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
-from freehold.saga.working import Advance
+from freehold.saga.turn import Transition
 from freehold.transaction import Post, Transaction
 
 __all__ = ["PendingCall", "SagaEngine", "UnknownSaga"]
 
 _log = logging.getLogger("freehold.saga")
 _ATTENTION = "freehold saga list --status needs-attention"
-_BEGUN_MAX = 3
+_CRASHES: Final = CrashLimit()
 """Tries of hooks of which nothing was heard again, after which an operator is asked for."""
 _UNKNOWN_RECHECK_SECONDS = 30.0
+_LOOKED_AT_AGAIN = f"it is looked at again in {_UNKNOWN_RECHECK_SECONDS:g} s"
 """An instance whose definition is not declared here is left alone for so long, for a process that has it."""
 
 
@@ -98,7 +100,9 @@ class SagaEngine:
         record = write_record(stored, 1, now)
         if not await self.store.create(tx.unit, record, first.entries):
             return saga_id
-        turned = await carry_out(tx, self.post, definition, Turned(first.instance, now, [], []), first.effects)
+        turned = await carry_out(
+            tx, self.post, definition, TransitionResult(first.instance, now, [], []), first.effects
+        )
         if local:
             self._save(tx, record, turned)
         self._wake(tx, turned)
@@ -123,7 +127,8 @@ class SagaEngine:
         try:
             record = await self._session(tx).load(saga_id)
         except NotFound:
-            _log.info("reply %s is for saga %s, which does not exist any more", envelope.id, saga_id)
+            text = "%s: reply %s is for saga %s, which does not exist any more; it is dropped"
+            _log.info(text, self.post.service, envelope.id, saga_id)
             return
         if cautious:
             self._record(tx, record, reply)
@@ -150,10 +155,12 @@ class SagaEngine:
         instance = read_instance(record, self._definition(record.definition, record.definition_version))
         if not instance.doubtful or record.due_seconds is None or record.due_seconds > 0:
             return False
-        if instance.begun >= _BEGUN_MAX:
-            raise ProcessEnded(f"tried {instance.begun} times without an end", hint="its hooks seem to end the process")
+        if _CRASHES.reached(instance.begun):
+            raise _CRASHES.error(
+                instance.begun, "hooks of this saga were tried", "its hooks probably crash the process"
+            )
         now = self._saga_time(record, instance)
-        self._save(tx, record, Turned(set_out(instance, now, visible_seconds), now, [], []))
+        self._save(tx, record, TransitionResult(set_out(instance, now, visible_seconds), now, [], []))
         return True
 
     async def go_on(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
@@ -176,11 +183,11 @@ class SagaEngine:
             definition = self._definition(record.definition, record.definition_version)
             instance = read_instance(record, definition)
         except (UnknownSaga, NewerFormat) as error:
-            _log.warning("saga %s is left alone: %s", record.id, error)
+            _log.warning("%s: saga %s is left alone: %s; %s", self.post.service, record.id, error, _LOOKED_AT_AGAIN)
             await self.leave(tx, record)
             return ()
         except CodecError as error:
-            _log.warning("saga %s cannot be read: %s", record.id, error)
+            _log.warning("%s: saga %s cannot be read: %s; %s", self.post.service, record.id, error, _LOOKED_AT_AGAIN)
             await self.leave(tx, record, error)
             return ()
         if instance.doubtful:
@@ -224,8 +231,8 @@ class SagaEngine:
             outage = isinstance(self.post.database.diagnose(error) or error, Unavailable | ConcurrencyConflict)
             held = hold_up(definition, instance, error, now, outage=outage)
             instance, entries = held.instance, [*entries, *held.entries]
-            _tell(held)
-        turned = Turned(instance, now, entries, [])
+            _tell(self.post.service, held)
+        turned = TransitionResult(instance, now, entries, [])
         self._save(tx, record, turned)
         self._wake(tx, turned)
 
@@ -280,11 +287,11 @@ class SagaEngine:
         instance = read_instance(record, definition)
         now = self._saga_time(record, instance)
         kept = record_input(definition, instance, arrived, now)
-        turned = Turned(kept.instance, now, [*kept.entries], [])
+        turned = TransitionResult(kept.instance, now, [*kept.entries], [])
         if lost is not None and any(each.body is None for each in kept.instance.unmerged):
             held = hold_up(definition, kept.instance, lost, now)
-            turned = Turned(held.instance, now, [*kept.entries, *held.entries], [])
-            _tell(held)
+            turned = TransitionResult(held.instance, now, [*kept.entries, *held.entries], [])
+            _tell(self.post.service, held)
         self._save(tx, record, turned)
         if not isinstance(arrived, CallEnded):
             self._wake(tx, turned)
@@ -297,10 +304,10 @@ class SagaEngine:
 
     async def _turn(
         self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance, arrived: Input
-    ) -> Turned:
+    ) -> TransitionResult:
         now = self._saga_time(record, instance)
         first = advance(definition, instance, arrived, now)
-        turned = Turned(first.instance, now, list(first.entries), [])
+        turned = TransitionResult(first.instance, now, list(first.entries), [])
         turned = await carry_out(tx, self.post, definition, turned, first.effects)
         self._save(tx, record, turned)
         self._wake(tx, turned)
@@ -315,7 +322,7 @@ class SagaEngine:
             return self.clock.now()
         return instance.due - timedelta(seconds=record.due_seconds)
 
-    def _save(self, tx: Transaction, record: SagaRecord, turned: Turned) -> None:
+    def _save(self, tx: Transaction, record: SagaRecord, turned: TransitionResult) -> None:
         """Save at the transaction's flush, with the journal, whose times are for people: the wall clock's."""
         wall = self.clock.now()
         entries = [dataclasses.replace(entry, at=wall) for entry in turned.entries]
@@ -328,7 +335,7 @@ class SagaEngine:
     def _session(self, tx: Transaction) -> Session:
         return tx.companion(self, lambda: Session(self.store, tx.unit), Session.save, left=Session.has_changes)
 
-    def _wake(self, tx: Transaction, turned: Turned) -> None:
+    def _wake(self, tx: Transaction, turned: TransitionResult) -> None:
         """The runner idles until the next time it knows of; tell it of an earlier one."""
         due = turned.instance.due
         if due is not None and (due - turned.now).total_seconds() < 1.0:
@@ -353,7 +360,7 @@ def _most_frequent(records: Sequence[SagaRecord]) -> str:
     return "".join(f"; {number} of them: {failure}" for failure, number in failures.most_common(1))
 
 
-def _tell(held: Advance) -> None:
+def _tell(service: str, held: Transition) -> None:
     """Tell the log which hook fails: class, file and line, and nothing that the error says. Once it is known, no more
     than the journal.
     """
@@ -361,4 +368,14 @@ def _tell(held: Advance) -> None:
     if failing is None or not held.entries:
         return
     level = logging.ERROR if failing.attention else logging.WARNING
-    _log.log(level, "saga %s of %s: %s (failed %d times)", instance.id, instance.definition, failing, failing.failures)
+    follows = "it waits for a person" if failing.until is None else f"it is tried again at {failing.until:%H:%M:%S} UTC"
+    _log.log(
+        level,
+        "%s: saga %s of %s: %s (failed %d times); %s",
+        service,
+        instance.id,
+        instance.definition,
+        failing,
+        failing.failures,
+        follows,
+    )

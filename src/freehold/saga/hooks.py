@@ -25,7 +25,6 @@ __all__ = [
     "HookAt",
     "HookFailure",
     "HookTimeout",
-    "ProcessEnded",
     "ReplyLost",
     "calling",
     "described",
@@ -39,10 +38,6 @@ _MARK: Final = "__freehold_hook__"
 
 class HookTimeout(FreeholdError):
     """A hook did not end within its time limit; it was cancelled and its transaction rolled back."""
-
-
-class ProcessEnded(FreeholdError):
-    """Each time that hooks of an instance were tried, nothing was heard of it again: they seem to end the process."""
 
 
 class ReplyLost(FreeholdError):

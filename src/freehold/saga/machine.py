@@ -51,10 +51,10 @@ from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import CallEnded, Decided, Decision, Input, LocalEnded, Outcome, Replied, Started, TimerDue
 from freehold.saga.hooks import Hook, HookFailure
 from freehold.saga.instance import Awaiting, DecisionRefused, Instance, Phase, StepProgress, Unmerged
-from freehold.saga.merging import EMPTY_REPLIES
+from freehold.saga.mapping import EMPTY_REPLIES
 from freehold.saga.steps import Direction, StepDefinition
 from freehold.saga.store import SagaStatus
-from freehold.saga.working import Advance, WorkingCopy
+from freehold.saga.turn import Transition, TransitionState
 
 __all__ = ["advance", "begin", "hold_up", "record", "set_out"]
 
@@ -75,7 +75,7 @@ def begin(definition: SagaDefinition, state: Any, saga_id: UUID, correlation_id:
     )
 
 
-def advance(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Advance:
+def advance(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Transition:
     """Take one input and begin what follows. While a hook fails, an answer is only put on record.
 
     Raises `DecisionRefused` for a decision that does not fit, and what the code of the definition raises (see
@@ -89,7 +89,7 @@ def advance(definition: SagaDefinition, instance: Instance, arrived: Input, now:
     return turn.result()
 
 
-def record(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Advance:
+def record(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Transition:
     """Put an input on record without running any code of the definition; a timer then begins what follows, at once.
 
     Nothing is left to begin where nothing follows but waiting. Raises `DecisionRefused`.
@@ -115,18 +115,18 @@ def set_out(instance: Instance, now: datetime, visible_seconds: float) -> Instan
 
 def hold_up(
     definition: SagaDefinition, instance: Instance, error: BaseException, now: datetime, *, outage: bool = False
-) -> Advance:
+) -> Transition:
     """Put down that a hook failed; the instance stays as it was, until it is tried again or an operator decides.
 
     `outage`: it failed for something that is away, or was changed by somebody else; that counts as nobody's bug.
     """
-    turn = WorkingCopy(definition, instance, now)
+    turn = TransitionState(definition, instance, now)
     if not turn.ended:
         turn.hold_up(error, outage=outage)
     return turn.result()
 
 
-class _Turn(WorkingCopy):
+class _Turn(TransitionState):
     """What one input means."""
 
     def take(self, arrived: Input) -> None:

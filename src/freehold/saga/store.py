@@ -16,9 +16,11 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
 __all__ = [
     "JOURNAL_DETAIL_CHARACTERS_MAX",
+    "SAGAS",
     "TERMINAL_STATUSES",
     "JournalEntry",
     "SagaFilter",
@@ -91,6 +93,8 @@ class SagaFilter:
     definition: str | None = None
     status: SagaStatus | None = None
     key: str | None = None
+    id: UUID | None = None
+    correlation_id: UUID | None = None
     limit: int = 100
 
 
@@ -125,7 +129,7 @@ class SagaStore(Protocol):
         """Return instances that are due, locked until the transaction ends; those locked by others are passed over."""
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until an instance is due (0 when one is), None when none has a timer."""
+        """Seconds until an instance is due (below zero: one has been due for so long), None when none has a timer."""
 
     async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
         """Instances, newest first."""
@@ -138,3 +142,8 @@ class SagaStore(Protocol):
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete terminal instances and their journals that ended before this; returns how many."""
+
+
+SAGAS: Final[Port[SagaStore]] = Port(
+    "saga", "instances of sagas", SagaStore, "freehold.conformance.saga:SagaStoreConformance"
+)

@@ -1,8 +1,8 @@
 """The scheduler port: messages to be sent later, durable and cancellable. Pattern: imports the foundation and the
 ports.
 
-A scheduled message moves to the outbox in one transaction when it is due, by any instance, once. Time is the database's
-own where it has one (PostgreSQL), so that instances with differing clocks agree.
+A scheduled message moves to the outbox in one transaction when it is due, by any instance, once (`send_due`). Time is
+the database's own where it has one (PostgreSQL), so that instances with differing clocks agree.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
+from freehold.ports import Port
 
-__all__ = ["ScheduleStore", "ScheduledMessage"]
+__all__ = ["SCHEDULE", "ScheduleStore", "ScheduledMessage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,19 @@ class ScheduleStore(Protocol):
     async def cancel(self, unit: UnitOfWork, message_id: UUID) -> bool:
         """Take it back in the business transaction. False: it is on its way, or was never there."""
 
-    async def move_due(self, limit: int) -> int:
-        """Move due messages to the outbox in one transaction, oldest first; returns how many."""
+    async def take_due(self, unit: UnitOfWork, limit: int) -> Sequence[Outgoing]:
+        """Take messages that are due out of the schedule, oldest first, in the transaction of whoever stages them.
+        Nothing where another transaction has taken some and has not ended: of two that stage side by side, the one with
+        the later message of a key could commit first.
+        """
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until the next is due (0 when one is), None when none waits."""
+        """Seconds until the next is due (below zero: one has been due for so long), None when none waits."""
 
     async def find(self, name: str | None, limit: int) -> Sequence[ScheduledMessage]:
         """Scheduled messages, next first; for people."""
+
+
+SCHEDULE: Final[Port[ScheduleStore]] = Port(
+    "schedule", "scheduled messages", ScheduleStore, "freehold.conformance.schedule:ScheduleStoreConformance"
+)

@@ -14,7 +14,7 @@ from freehold.saga.steps import StepKind
 from freehold.schema.jsonschema import Schema, schemas_of
 from freehold.service import Service
 
-__all__ = ["CONTENT_TYPE", "asyncapi"]
+__all__ = ["CONTENT_TYPE", "asyncapi", "requests_of"]
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 _REFS: Final = "#/components/schemas/{name}"
@@ -30,7 +30,7 @@ def asyncapi(service: Service, version: str = "1", types: Registry = registry) -
     """
     events = _ordered(each for each in types if each.service == service.name and each.kind is MessageKind.EVENT)
     handled = _ordered(service.handlers)
-    requests = _ordered(_requests(service))
+    requests = _ordered(requests_of(service))
     everything = _ordered({*events, *handled, *requests})
     bodies, components = schemas_of(everything, _REFS)
     messages = {_id(each): _message(each, _draft_7(body)) for each, body in zip(everything, bodies, strict=True)}
@@ -219,7 +219,7 @@ def _draft_7(schema: Any) -> Any:
     return made
 
 
-def _requests(service: Service) -> set[MessageType]:
+def requests_of(service: Service) -> set[MessageType]:
     """Commands that the service's sagas send, undos among them."""
     return {
         message_type(each)

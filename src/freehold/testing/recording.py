@@ -10,6 +10,7 @@ from uuid import UUID
 from freehold.broker import Broker, Outgoing, PublishOutcome, Stored
 from freehold.messages import Envelope, decode_body, decode_envelope, message_type
 from freehold.runtime import RunningService
+from freehold.schedule.store import SCHEDULE
 
 __all__ = ["Recording", "recorded"]
 
@@ -46,7 +47,7 @@ class Recording:
         wanted = message_type(declared)
         found = []
         for running in self._services:
-            for each in await running.stores.schedule.find(None, _SCHEDULED_MAX):
+            for each in await running.stores[SCHEDULE].find(None, _SCHEDULED_MAX):
                 envelope = decode_envelope(each.message.document)
                 if (envelope.type, envelope.version) == (wanted.name, wanted.version):
                     found.append((each.due_at, decode_body(envelope.body, wanted)))
@@ -92,8 +93,8 @@ def _heard(broker: Broker, recording: Recording) -> Iterator[None]:
     """Listen to one broker: its relays look the method up at each call."""
     publish = broker.publish
 
-    async def heard(messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
-        outcomes = await publish(messages, timeout_seconds)
+    async def heard(messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = "") -> Sequence[PublishOutcome]:
+        outcomes = await publish(messages, timeout_seconds, log=log)
         recording.note(messages, outcomes)
         return outcomes
 

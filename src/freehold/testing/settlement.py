@@ -7,10 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from freehold.errors import FreeholdError, OperationTimeout
+from freehold.eventstore.store import EVENTS
+from freehold.inbox.store import INBOX
+from freehold.outbox.store import OUTBOX
 from freehold.projection.store import GenerationState
 from freehold.runtime import RunningService
 from freehold.runtime.projections import ProjectionActions
-from freehold.saga.store import SagaStatus
+from freehold.saga.store import SAGAS, SagaStatus
+from freehold.schedule.store import SCHEDULE
 from freehold.testing.clock import ManualClock
 from freehold.testing.recording import all_of
 
@@ -83,7 +87,7 @@ async def unsettled(*services: RunningService | Iterable[RunningService]) -> lis
 
 
 async def _outbox(running: RunningService) -> list[str]:
-    stats = await running.stores.outbox.stats()
+    stats = await running.stores[OUTBOX].stats()
     return [f"{stats.pending} messages in the outbox"] if stats.pending else []
 
 
@@ -91,28 +95,31 @@ async def _unread(running: RunningService) -> list[str]:
     if not running.service.topics:
         return []
     lags = await running.broker.lag(running.service.name)
-    return [f"{each.pending} messages of {each.topic} unread" for each in lags if each.pending]
+    lines = [f"{each.pending} messages of {each.topic} unread" for each in lags if each.pending]
+    # Until a consumer has joined, its group has no places, and the broker counts nothing as unread.
+    unjoined = running.service.topics - {each.topic for each in lags} if running.loops.running.get("consumer") else ()
+    return lines + [f"the consumer has not joined {topic}" for topic in sorted(unjoined)]
 
 
 async def _deferred(running: RunningService) -> list[str]:
-    stats = await running.stores.inbox.stats()
+    stats = await running.stores[INBOX].stats()
     if not stats.pending:
         return []
-    next_seconds = await running.stores.inbox.next_due_seconds(running.service.name)
-    kept = await running.stores.inbox.deferred(running.service.name, _DEFERRED_SHOWN)
+    next_seconds = await running.stores[INBOX].next_due_seconds(running.service.name)
+    kept = await running.stores[INBOX].deferred(running.service.name, _DEFERRED_SHOWN)
     why = ", ".join(dict.fromkeys(each.reason for each in kept))
-    when = "" if next_seconds is None else f", next try in {next_seconds:.1f} s"
+    when = "" if next_seconds is None else f", next try in {max(0.0, next_seconds):.1f} s"
     return [f"{stats.pending} deferred messages ({why}{when})"]
 
 
 async def _scheduled(running: RunningService) -> list[str]:
-    seconds = await running.stores.schedule.next_due_seconds()
+    seconds = await running.stores[SCHEDULE].next_due_seconds()
     return ["scheduled messages are due"] if seconds is not None and seconds <= 0 else []
 
 
 async def _sagas(running: RunningService) -> list[str]:
     under_way = (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
-    counts = await running.stores.sagas.count()
+    counts = await running.stores[SAGAS].count()
     return [
         f"{number} sagas {definition} {status.value}"
         for (definition, status), number in sorted(counts.items())
@@ -124,13 +131,13 @@ async def _projections(running: RunningService) -> list[str]:
     followed = {name for name, each in running.service.projections.items() if not each.inline}
     if not followed:
         return []
-    look = await ProjectionActions(running.service, running.stores, running.post).look()
+    look = await ProjectionActions(running.service, running.stores, running.transactions).look()
     lines = [
         f"projection {each.projection} is {each.lag_events} events behind"
         for each in look.generations
         if each.lag_events and each.paused is None
     ]
     live = {each.projection for each in look.generations if each.state is GenerationState.LIVE}
-    if followed - live and await running.stores.events.head():
+    if followed - live and await running.stores[EVENTS].head():
         lines += [f"projection {name} has not begun" for name in sorted(followed - live)]
     return lines

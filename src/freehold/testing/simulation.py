@@ -34,10 +34,10 @@ from freehold.saga.exchange import (
 )
 from freehold.saga.instance import Awaiting, Instance
 from freehold.saga.machine import advance, begin, hold_up, record
-from freehold.saga.merging import make_command
+from freehold.saga.mapping import make_command
 from freehold.saga.steps import Direction
 from freehold.saga.store import JournalEntry, SagaStatus
-from freehold.saga.working import Advance
+from freehold.saga.turn import Transition
 from freehold.testing.participants import Participants, Request, SagaViolation
 
 __all__ = ["Choose", "Fate", "SagaRun"]
@@ -250,7 +250,7 @@ class SagaRun:
         for request in requests:
             self._put_under_way(request)
 
-    def _keep(self, turn: Advance) -> None:
+    def _keep(self, turn: Transition) -> None:
         if turn.effects:
             raise SagaViolation("something was asked for by what only puts down an outcome")
         self._instance = turn.instance

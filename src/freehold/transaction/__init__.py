@@ -1,18 +1,24 @@
 """The transaction that services work in: the unit of work plus what is appended, published, sent and scheduled with it.
 
-`unit` is what handlers hold, `staged` what it collects and how that is written, `post` what a service writes with, and
-`context` what goes on around it in the same task.
+`transaction` is what handlers hold, `staging` what it collects and how that is written, `envelopes` how messages are
+made, `transactions` how they are opened, `post` what a service writes with, and `ambient` what goes on around it in
+the same task.
 """
 
-from freehold.transaction.context import current_token, current_trace_parent, token_witness
-from freehold.transaction.post import AfterAppend, Post, SagaStarter, outgoing
-from freehold.transaction.unit import Transaction
+from freehold.transaction.ambient import current_token, current_trace_parent, token_witness
+from freehold.transaction.envelopes import EnvelopeFactory, outgoing
+from freehold.transaction.post import Post
+from freehold.transaction.transaction import AfterAppend, SagaStarter, Transaction, TransactionHooks
+from freehold.transaction.transactions import Transactions
 
 __all__ = [
     "AfterAppend",
+    "EnvelopeFactory",
     "Post",
     "SagaStarter",
     "Transaction",
+    "TransactionHooks",
+    "Transactions",
     "current_token",
     "current_trace_parent",
     "outgoing",

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from freehold.adapters.embedded import adapter
+from freehold.adapters.files.marks import Paths
 from freehold.broker import Broker, BrokerFeatures, BrokerOptions, Consumer
 from freehold.conformance.broker import BrokerConformance
 from freehold.conformance.broker_harness import BrokerHarness
-from freehold.leases.member import GroupMember
+from freehold.groups.member import GroupMember
 
 
 class _Harness:
@@ -43,6 +44,10 @@ class _Harness:
     async def restore(self) -> None:
         if self._blocker is not None:
             self._blocker.close()
+
+    async def wipe(self) -> None:
+        for each in Paths.of(self._path):
+            each.unlink(missing_ok=True)
 
 
 class TestEmbedded(BrokerConformance):

@@ -7,7 +7,7 @@ from freehold.broker import Broker, BrokerFeatures, BrokerOptions, Consumer
 from freehold.clock import SystemClock
 from freehold.conformance.broker import BrokerConformance
 from freehold.conformance.broker_harness import BrokerHarness
-from freehold.leases.member import GroupMember
+from freehold.groups.member import GroupMember
 
 
 class _Harness:
@@ -38,6 +38,10 @@ class _Harness:
     async def restore(self) -> None:
         for broker in self._brokers.values():
             broker.restore()
+
+    async def wipe(self) -> None:
+        for broker in self._brokers.values():
+            broker.wipe()
 
 
 class TestMemory(BrokerConformance):

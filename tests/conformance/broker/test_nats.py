@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from freehold.adapters.nats import adapter
 from freehold.broker import Broker, BrokerFeatures, BrokerOptions, Consumer
 from freehold.conformance.broker import BrokerConformance
 from freehold.conformance.broker_harness import BrokerHarness
-from freehold.leases.member import GroupMember
+from freehold.groups.member import GroupMember
 from freehold_shop.servers import RunningServer
 
 
@@ -43,9 +44,19 @@ class _Harness:
 
 
 @pytest.mark.servers
+class _WipedHarness(_Harness):
+    """It loses its store as well."""
+
+    async def wipe(self) -> None:
+        self._server.kill()
+        shutil.rmtree(self._server.directory / "jetstream")
+        self._server.start()
+
+
 class TestNats(BrokerConformance):
     @pytest.fixture
     def harness(self, nats_prefix: str, request: pytest.FixtureRequest) -> BrokerHarness:
-        breaks: bool = "outage" in request.function.__name__
+        name = request.function.__name__
+        breaks = "outage" in name or "wipe" in name
         server: Any = request.getfixturevalue("disposable_nats" if breaks else "nats_server")
-        return _Harness(nats_prefix, server)
+        return (_WipedHarness if breaks else _Harness)(nats_prefix, server)

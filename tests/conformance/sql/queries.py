@@ -11,22 +11,29 @@ from itertools import count
 from typing import Final
 from uuid import UUID
 
-from freehold.aggregate.store import Snapshot
-from freehold.audit.store import AuditEntry
-from freehold.binding import Stores
+from freehold.aggregate.store import SNAPSHOTS, Snapshot
+from freehold.audit.store import AUDIT, AuditEntry
 from freehold.broker import Outgoing
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
-from freehold.eventstore.store import Append, EventFilter, NewEvent
-from freehold.http.store import StoredAnswer
+from freehold.consistency.store import PROGRESS
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.eventstore.store import EVENTS, Append, EventFilter, NewEvent
+from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id
-from freehold.inbox.store import Arrival, ReceiptStatus
-from freehold.leases.store import Vouching
+from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.leases.store import LEASES, Vouching
 from freehold.messages import Envelope, MessageKind, encode_envelope
-from freehold.outbox.store import lease_name
-from freehold.projection.replays import NewReplay, ReplayError, ReplayState
-from freehold.projection.store import GenerationState, Move, NewParkedKey
-from freehold.reconcile.store import ReconciliationRecord
-from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus
+from freehold.outbox.log import BROKER_LOGS
+from freehold.outbox.refusal import bury
+from freehold.outbox.sent import SENT
+from freehold.outbox.store import OUTBOX, LossState, lease_name
+from freehold.ports import Stores
+from freehold.projection.replay_store import REPLAYS, NewReplay, ReplayError, ReplayState
+from freehold.projection.store import CHECKPOINTS, GenerationState, Move, NewParkedKey
+from freehold.projection.view_store import VIEWS
+from freehold.reconcile.store import RECONCILIATIONS, ReconciliationRecord
+from freehold.saga.store import SAGAS, JournalEntry, SagaFilter, SagaRecord, SagaStatus
+from freehold.schedule.schedule_runner import send_due
+from freehold.schedule.store import SCHEDULE
 
 __all__ = ["CONSUMER", "QUERIES", "TOPIC", "Seeded", "letter", "replayable"]
 
@@ -49,17 +56,17 @@ class Seeded:
 
     async def prepare(self) -> None:
         """Take the leases, and make what is there once: a live generation, and a replay."""
-        stores, partitions = self.stores, self.stores.outbox.partitions
-        await stores.leases.ensure([lease_name(partition) for partition in range(partitions)])
+        stores, partitions = self.stores, self.stores[OUTBOX].partitions
+        await stores[LEASES].ensure([lease_name(partition) for partition in range(partitions)])
         for partition in range(partitions):
             (seen,) = [
-                each for each in await stores.leases.list(lease_name(partition)) if each.name == lease_name(partition)
+                each for each in await stores[LEASES].list(lease_name(partition)) if each.name == lease_name(partition)
             ]
-            taken = await stores.leases.take(seen, "me")
+            taken = await stores[LEASES].take(seen, "me")
             assert taken is not None
             self.leases[partition] = taken.token
         async with stores.database.begin() as unit:
-            await stores.checkpoints.create(
+            await stores[CHECKPOINTS].create(
                 unit, "live", 1, version=1, partitions=4, state=GenerationState.LIVE, tables=["t"]
             )
 
@@ -137,49 +144,92 @@ def _event() -> NewEvent:
 @query
 async def outbox_stage(seeded: Seeded) -> None:
     async with seeded.stores.database.begin() as unit:
-        await seeded.stores.outbox.stage(unit, [_outgoing(f"fresh{next(_fresh)}") for _ in range(10)])
+        await seeded.stores[OUTBOX].stage(unit, [_outgoing(f"fresh{next(_fresh)}") for _ in range(10)])
 
 
 @query
 async def outbox_fetch(seeded: Seeded) -> None:
-    fetched = await seeded.stores.outbox.fetch(seeded.leases, 100)
+    fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 100)
     assert len(fetched.rows) == 100 or seeded.rows < 500
 
 
 @query
 async def outbox_fetch_one_partition(seeded: Seeded) -> None:
-    await seeded.stores.outbox.fetch({0: seeded.leases[0]}, 100)
+    await seeded.stores[OUTBOX].fetch({0: seeded.leases[0]}, 100)
 
 
 @query
 async def outbox_remove(seeded: Seeded) -> None:
-    fetched = await seeded.stores.outbox.fetch(seeded.leases, 5)
-    await seeded.stores.outbox.remove(seeded.leases, fetched.rows[:3])
-    await seeded.stores.outbox.remove(seeded.leases, fetched.rows[3:], {0: next(_fresh)})
+    fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 5)
+    await seeded.stores[OUTBOX].remove(seeded.leases, fetched.rows[:3])
+    await seeded.stores[OUTBOX].remove(seeded.leases, fetched.rows[3:], {0: next(_fresh)})
+
+
+@query
+async def outbox_keep(seeded: Seeded) -> None:
+    fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 5)
+    await seeded.stores[OUTBOX].remove(seeded.leases, fetched.rows[:3], keep=LossState())
+    await seeded.stores[OUTBOX].remove(seeded.leases, fetched.rows[3:], {0: next(_fresh)}, keep=LossState())
+
+
+@query
+async def sent(seeded: Seeded) -> None:
+    store = seeded.stores[SENT]
+    kept = await store.kept()
+    assert kept.last_position is not None
+    async with seeded.stores.database.begin() as unit:
+        await store.send_again(unit, kept.now - timedelta(days=9), 0, kept.last_position, 10)
+    await store.prune(86400.0, 10)
+    await seeded.stores[BROKER_LOGS].note("here", "first")
+    await seeded.stores[BROKER_LOGS].note("here", f"another{next(_fresh)}")
+    (lost,) = await seeded.stores[BROKER_LOGS].lost()
+    await store.recall(seeded.leases, 50)
+    assert (await seeded.stores[OUTBOX].fetch(seeded.leases, 50)).loss.open
+    async with seeded.stores.database.begin() as unit:
+        assert await seeded.stores[BROKER_LOGS].end_loss(unit, lost)
+    await store.prune(seeded.rows + 3500.0, 5)
+
+
+@query
+async def broker_logs(seeded: Seeded) -> None:
+    store = seeded.stores[BROKER_LOGS]
+    place = f"place{next(_fresh)}"
+    await store.note(place, "first")
+    assert (await store.note(place, "second")).lost_at is not None
+    (lost,) = await store.lost()
+    await store.keep_mark(place, "second", "7")
+    assert await store.mark(place) == "7"
+    async with seeded.stores.database.begin() as unit:
+        assert await store.end_loss(unit, lost)
 
 
 @query
 async def outbox_postpone(seeded: Seeded) -> None:
     async with seeded.stores.database.begin() as unit:
-        await seeded.stores.outbox.stage(unit, [_outgoing(f"fresh{next(_fresh)}")])
-    fetched = await seeded.stores.outbox.fetch(seeded.leases, 1)
-    assert await seeded.stores.outbox.postpone(seeded.leases, fetched.rows[0], 0.0, "refused")
+        await seeded.stores[OUTBOX].stage(unit, [_outgoing(f"fresh{next(_fresh)}")])
+    fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 1)
+    assert await seeded.stores[OUTBOX].postpone(seeded.leases, fetched.rows[0], 0.0, "refused")
 
 
 @query
 async def outbox_bury(seeded: Seeded) -> None:
-    fetched = await seeded.stores.outbox.fetch(seeded.leases, 1)
-    assert await seeded.stores.outbox.bury(seeded.leases, fetched.rows[0], "refused")
+    fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 1)
+    assert await bury(seeded.stores, seeded.leases, fetched.rows[0], "refused", datetime.now(UTC))
+
+
+@query
+async def outbox_unsent(seeded: Seeded) -> None:
+    await seeded.stores[OUTBOX].unsent(20)
 
 
 @query
 async def outbox_stats(seeded: Seeded) -> None:
-    await seeded.stores.outbox.stats()
+    await seeded.stores[OUTBOX].stats()
 
 
 @query
 async def leases(seeded: Seeded) -> None:
-    store, name = seeded.stores.leases, f"mine/{next(_fresh)}"
+    store, name = seeded.stores[LEASES], f"mine/{next(_fresh)}"
     await store.ensure([name])
     (seen,) = await store.list(name)
     taken = await store.take(seen, "me")
@@ -198,8 +248,8 @@ async def leases(seeded: Seeded) -> None:
 async def inbox_receive(seeded: Seeded) -> None:
     arrivals = [_arrival() for _ in range(16)]
     async with seeded.stores.database.begin() as unit:
-        await seeded.stores.inbox.receive(unit, CONSUMER, arrivals)
-        await seeded.stores.inbox.answer(unit, CONSUMER, {each.receipt_key: b"a" for each in arrivals[:2]})
+        await seeded.stores[INBOX].receive(unit, CONSUMER, arrivals)
+        await seeded.stores[INBOX].answer(unit, CONSUMER, {each.receipt_key: b"a" for each in arrivals[:2]})
 
 
 @query
@@ -208,13 +258,13 @@ async def inbox_receive_known(seeded: Seeded) -> None:
         known = [_arrival(receipt_key=f"r{number}") for number in range(8)]
         barring = replace(_arrival(), bars="r3")
         blocked = [_arrival(f"k{number}") for number in range(8)]
-        await seeded.stores.inbox.receive(unit, CONSUMER, [*known, barring, *blocked])
+        await seeded.stores[INBOX].receive(unit, CONSUMER, [*known, barring, *blocked])
 
 
 async def _defer(seeded: Seeded, delay_seconds: float = 0.0, key: str | None = None) -> None:
     async with seeded.stores.database.begin() as unit:
         arrival = replace(_arrival(key), lane="orders:0", lane_position=next(_fresh))
-        await seeded.stores.inbox.defer(
+        await seeded.stores[INBOX].defer(
             unit, CONSUMER, arrival, b"{}", attempts=1, delay_seconds=delay_seconds, reason=""
         )
 
@@ -222,9 +272,11 @@ async def _defer(seeded: Seeded, delay_seconds: float = 0.0, key: str | None = N
 @query
 async def inbox_defer_and_finish(seeded: Seeded) -> None:
     await _defer(seeded, -1.0)
-    inbox = seeded.stores.inbox
+    inbox = seeded.stores[INBOX]
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 0.0)
     assert await inbox.postpone(claimed, -1.0, "again")
+    (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
+    assert await inbox.give_back(claimed)
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
     async with seeded.stores.database.begin() as unit:
         assert await inbox.finish(unit, claimed)
@@ -232,43 +284,53 @@ async def inbox_defer_and_finish(seeded: Seeded) -> None:
 
 @query
 async def inbox_claim_nothing(seeded: Seeded) -> None:
-    assert await seeded.stores.inbox.claim_due(CONSUMER, 16, 60.0) == []
+    assert await seeded.stores[INBOX].claim_due(CONSUMER, 16, 60.0) == []
 
 
 @query
 async def inbox_claim_behind_one_key(seeded: Seeded) -> None:
     """Of `crowded` as many are due as there are rows elsewhere, and the first is not."""
-    assert await seeded.stores.inbox.claim_due("crowded", 16, 60.0) == []
-    assert await seeded.stores.inbox.next_due_seconds("crowded")
+    assert await seeded.stores[INBOX].claim_due("crowded", 16, 60.0) == []
+    assert await seeded.stores[INBOX].next_due_seconds("crowded")
     async with seeded.stores.database.begin() as unit:
-        (receipt,) = await seeded.stores.inbox.receive(unit, "crowded", [_arrival("crowd")])
+        (receipt,) = await seeded.stores[INBOX].receive(unit, "crowded", [_arrival("crowd")])
     assert receipt.status is ReceiptStatus.BLOCKED
 
 
 @query
 async def inbox_next_due(seeded: Seeded) -> None:
-    assert await seeded.stores.inbox.next_due_seconds(CONSUMER)
+    assert await seeded.stores[INBOX].next_due_seconds(CONSUMER)
 
 
 @query
 async def inbox_deferred(seeded: Seeded) -> None:
-    await seeded.stores.inbox.deferred(CONSUMER, 20)
-    await seeded.stores.inbox.deferred(None, 20)
+    await seeded.stores[INBOX].deferred(CONSUMER, 20)
+    await seeded.stores[INBOX].deferred(None, 20)
+
+
+@query
+async def inbox_oldest_receipt(seeded: Seeded) -> None:
+    assert await seeded.stores[INBOX].oldest_receipt_seconds(CONSUMER)
+
+
+@query
+async def inbox_received_at(seeded: Seeded) -> None:
+    assert await seeded.stores[INBOX].received_at(CONSUMER, "r3") is not None
 
 
 @query
 async def inbox_stats(seeded: Seeded) -> None:
-    await seeded.stores.inbox.stats()
+    await seeded.stores[INBOX].stats()
 
 
 @query
 async def inbox_prune(seeded: Seeded) -> None:
-    await seeded.stores.inbox.prune(CONSUMER, 6 * 86400.0, 2)
+    await seeded.stores[INBOX].prune(CONSUMER, 6 * 86400.0, 2)
 
 
 @query
 async def dead_letters_add_to_end(seeded: Seeded) -> None:
-    store, mine, other = seeded.stores.dead_letters, letter(), letter()
+    store, mine, other = seeded.stores[DEAD_LETTERS], letter(), letter()
     async with seeded.stores.database.begin() as unit:
         await store.add(unit, mine)
         await store.add(unit, other)
@@ -280,6 +342,8 @@ async def dead_letters_add_to_end(seeded: Seeded) -> None:
 
 _FILTERS: Final = {
     "newest": DeadLetterFilter(limit=20),
+    "one": DeadLetterFilter(status=None, id=UUID(int=1), limit=1),
+    "one_that_is_dead": DeadLetterFilter(id=UUID(int=1), limit=1),
     "any_status": DeadLetterFilter(status=None, limit=20),
     "consumer": DeadLetterFilter(consumer="rare", limit=20),
     "type": DeadLetterFilter(type="rare", limit=20),
@@ -293,7 +357,7 @@ _FILTERS: Final = {
 
 def _finding(wanted: DeadLetterFilter) -> Query:
     async def find(seeded: Seeded) -> None:
-        await seeded.stores.dead_letters.find(wanted)
+        await seeded.stores[DEAD_LETTERS].find(wanted)
 
     return find
 
@@ -303,27 +367,27 @@ QUERIES.update({f"dead_letters_find_{name}": _finding(wanted) for name, wanted i
 
 @query
 async def dead_letters_count(seeded: Seeded) -> None:
-    await seeded.stores.dead_letters.count()
+    await seeded.stores[DEAD_LETTERS].count()
 
 
 @query
 async def dead_letters_prune(seeded: Seeded) -> None:
-    await seeded.stores.dead_letters.prune(6 * 86400.0, 2)
+    await seeded.stores[DEAD_LETTERS].prune(6 * 86400.0, 2)
 
 
 @query
 async def schedule(seeded: Seeded) -> None:
-    store, message, due = seeded.stores.schedule, _outgoing("k"), _outgoing("k")
+    store, message, due = seeded.stores[SCHEDULE], _outgoing("k"), _outgoing("k")
     async with seeded.stores.database.begin() as unit:
         await store.add(unit, message, "n", 7200.0)
         await store.cancel(unit, message.id)
         await store.add(unit, due, "n", -1.0)
-    assert await store.move_due(10) == 1
+    assert await send_due(seeded.stores, 10) == 1
 
 
 @query
 async def schedule_look(seeded: Seeded) -> None:
-    store = seeded.stores.schedule
+    store = seeded.stores[SCHEDULE]
     assert await store.next_due_seconds()
     await store.find(None, 20)
     await store.find("rare", 20)
@@ -331,7 +395,7 @@ async def schedule_look(seeded: Seeded) -> None:
 
 @query
 async def saga_steps(seeded: Seeded) -> None:
-    store, record = seeded.stores.sagas, _saga()
+    store, record = seeded.stores[SAGAS], _saga()
     entries = [JournalEntry(_NOW, "reserve", "sent", 1)]
     async with seeded.stores.database.begin() as unit:
         assert await store.create(unit, record, entries)
@@ -344,7 +408,7 @@ async def saga_steps(seeded: Seeded) -> None:
 
 @query
 async def saga_due(seeded: Seeded) -> None:
-    store, record = seeded.stores.sagas, replace(_saga(), due_seconds=-1.0)
+    store, record = seeded.stores[SAGAS], replace(_saga(), due_seconds=-1.0)
     async with seeded.stores.database.begin() as unit:
         assert await store.create(unit, record, [])
         (due,) = await store.claim_due(unit, 16)
@@ -356,6 +420,8 @@ _SAGAS: Final = {
     "newest": SagaFilter(limit=20),
     "key": SagaFilter(key="k7", limit=20),
     "key_and_status": SagaFilter(key="k7", status=SagaStatus.RUNNING, limit=20),
+    "id": SagaFilter(id=new_id(), limit=20),
+    "cause": SagaFilter(correlation_id=new_id(), limit=20),
     "rare_definition": SagaFilter(definition="rare", limit=20),
     "definition": SagaFilter(definition="checkout", limit=20),
     "definition_and_status": SagaFilter(definition="checkout", status=SagaStatus.NEEDS_ATTENTION, limit=20),
@@ -365,7 +431,7 @@ _SAGAS: Final = {
 
 def _finding_sagas(wanted: SagaFilter) -> Query:
     async def find(seeded: Seeded) -> None:
-        await seeded.stores.sagas.find(wanted)
+        await seeded.stores[SAGAS].find(wanted)
 
     return find
 
@@ -375,17 +441,17 @@ QUERIES.update({f"saga_find_{name}": _finding_sagas(wanted) for name, wanted in 
 
 @query
 async def saga_count(seeded: Seeded) -> None:
-    await seeded.stores.sagas.count()
+    await seeded.stores[SAGAS].count()
 
 
 @query
 async def saga_prune(seeded: Seeded) -> None:
-    await seeded.stores.sagas.prune(6 * 86400.0, 2)
+    await seeded.stores[SAGAS].prune(6 * 86400.0, 2)
 
 
 @query
 async def idempotency(seeded: Seeded) -> None:
-    store, key = seeded.stores.idempotency, f"fresh{next(_fresh)}"
+    store, key = seeded.stores[IDEMPOTENCY], f"fresh{next(_fresh)}"
     async with seeded.stores.database.begin() as unit:
         assert await store.claim(unit, CONSUMER, key, "f") is None
         await store.complete(unit, CONSUMER, key, StoredAnswer("f", 200, "text/plain", b""))
@@ -398,14 +464,14 @@ async def idempotency(seeded: Seeded) -> None:
 @query
 async def audit(seeded: Seeded) -> None:
     async with seeded.stores.database.begin() as unit:
-        await seeded.stores.audit.add(unit, AuditEntry(_NOW, "ada", "drop", "rare", ""))
-    await seeded.stores.audit.find(None, 20)
-    await seeded.stores.audit.find("rare", 20)
+        await seeded.stores[AUDIT].add(unit, AuditEntry(_NOW, "ada", "drop", "rare", ""))
+    await seeded.stores[AUDIT].find(None, 20)
+    await seeded.stores[AUDIT].find("rare", 20)
 
 
 @query
 async def events_append(seeded: Seeded) -> None:
-    store = seeded.stores.events
+    store = seeded.stores[EVENTS]
     async with seeded.stores.database.begin() as unit:
         await store.append(unit, [Append(f"order-fresh{next(_fresh)}", [_event()]), Append("order-7", [_event()])])
     await store.append_alone([Append("order-8", [_event()])])
@@ -413,7 +479,7 @@ async def events_append(seeded: Seeded) -> None:
 
 @query
 async def events_read_stream(seeded: Seeded) -> None:
-    store = seeded.stores.events
+    store = seeded.stores[EVENTS]
     await store.read_stream("order-7", limit=5)
     await store.read_stream("order-7", after=1, before=9, limit=5, backwards=True)
     await store.read_bodies("order-7", limit=5)
@@ -434,7 +500,7 @@ _WANTED: Final = {
 
 def _reading(wanted: EventFilter) -> Query:
     async def read(seeded: Seeded) -> None:
-        store = seeded.stores.events
+        store = seeded.stores[EVENTS]
         for after in (0, seeded.rows // 2, seeded.rows - 60):
             await store.read_all(after, limit=50, wanted=wanted)
         await store.recorded_at(seeded.rows // 2, wanted)
@@ -449,12 +515,12 @@ QUERIES.update({f"events_read_{name}": _reading(wanted) for name, wanted in _WAN
 @query
 async def events_read_span(seeded: Seeded) -> None:
     wanted = EventFilter(recorded_from=_NOW - timedelta(seconds=40), recorded_to=_NOW - timedelta(seconds=20))
-    await seeded.stores.events.read_all(seeded.rows - 60, limit=50, wanted=wanted)
+    await seeded.stores[EVENTS].read_all(seeded.rows - 60, limit=50, wanted=wanted)
 
 
 @query
 async def snapshots(seeded: Seeded) -> None:
-    store, stream = seeded.stores.snapshots, f"order-fresh{next(_fresh)}"
+    store, stream = seeded.stores[SNAPSHOTS], f"order-fresh{next(_fresh)}"
     async with seeded.stores.database.begin() as unit:
         await store.save(unit, Snapshot(stream, "order", 1, 1, "f", b"{}"))
     await store.load(stream, "order")
@@ -464,12 +530,12 @@ async def snapshots(seeded: Seeded) -> None:
 
 @query
 async def snapshots_kinds(seeded: Seeded) -> None:
-    await seeded.stores.snapshots.kinds()
+    await seeded.stores[SNAPSHOTS].kinds()
 
 
 @query
 async def checkpoints(seeded: Seeded) -> None:
-    store, database = seeded.stores.checkpoints, seeded.stores.database
+    store, database = seeded.stores[CHECKPOINTS], seeded.stores.database
     seen = await store.checkpoints("live", 1)
     async with database.begin() as unit:
         begun = await store.begin(unit, seen[0])
@@ -486,7 +552,7 @@ async def checkpoints(seeded: Seeded) -> None:
 
 @query
 async def generations(seeded: Seeded) -> None:
-    store, database, name = seeded.stores.checkpoints, seeded.stores.database, f"made{next(_fresh)}"
+    store, database, name = seeded.stores[CHECKPOINTS], seeded.stores.database, f"made{next(_fresh)}"
     async with database.begin() as unit:
         await store.create(unit, name, 1, version=1, partitions=2, state=GenerationState.BUILDING)
         await store.pause(unit, name, 1, reason="r", actor="ada")
@@ -502,7 +568,7 @@ async def generations(seeded: Seeded) -> None:
 
 @query
 async def replays(seeded: Seeded) -> None:
-    store, database = seeded.stores.replays, seeded.stores.database
+    store, database = seeded.stores[REPLAYS], seeded.stores.database
     async with database.begin() as unit:
         replay = await store.create(unit, NewReplay("live", 1, None, None, 0, 10, "ada", "r"))
         replay = await store.own(unit, replay.number, ["t"])
@@ -522,12 +588,12 @@ async def replays(seeded: Seeded) -> None:
 
 @query
 async def replays_prune(seeded: Seeded) -> None:
-    await seeded.stores.replays.prune(6 * 86400.0, 2)
+    await seeded.stores[REPLAYS].prune(6 * 86400.0, 2)
 
 
 @query
 async def progress(seeded: Seeded) -> None:
-    store = seeded.stores.progress
+    store = seeded.stores[PROGRESS]
     async with seeded.stores.database.begin() as unit:
         await store.advance(unit, CONSUMER, {"orders:0": next(_fresh), "orders:1": next(_fresh)}, kept=1)
     await store.progress(CONSUMER)
@@ -536,7 +602,7 @@ async def progress(seeded: Seeded) -> None:
 
 @query
 async def reconciliations(seeded: Seeded) -> None:
-    store = seeded.stores.reconciliations
+    store = seeded.stores[RECONCILIATIONS]
     await store.add(ReconciliationRecord("rare", _NOW, 1.0, 1, 0, 0, 0))
     await store.last("rare")
     await store.recent(5)
@@ -545,4 +611,4 @@ async def reconciliations(seeded: Seeded) -> None:
 
 @query
 async def views(seeded: Seeded) -> None:
-    await seeded.stores.views.states()
+    await seeded.stores[VIEWS].states()

@@ -22,6 +22,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         "{i} % {partitions}, {uuid}, 'orders.events', 'k' || {i}, {blob}, {ago:3600}",
     ),
     (
+        "freehold_outbox_sent",
+        "position, partition, id, topic, key, document, sent_at",
+        "{i}, {i} % {partitions}, {uuid}, 'orders.events', 'k' || {i}, {blob}, {ago:{rows} - {i} + 3600}",
+    ),
+    (
         "freehold_schedule",
         "id, name, topic, key, document, due_at",
         "{uuid}, 'n' || {i} % 7, 'orders.events', 'k' || {i}, {blob}, {later:{i} + 3600}",

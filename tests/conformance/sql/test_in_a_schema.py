@@ -7,9 +7,11 @@ from tests.conformance.engines import OnPostgresSchema
 from freehold.conformance.database import DatabaseConformance
 from freehold.conformance.events import EventStoreConformance
 from freehold.conformance.inbox import InboxStoreConformance
+from freehold.conformance.logs import BrokerLogStoreConformance
 from freehold.conformance.outbox import OutboxStoreConformance
 from freehold.conformance.saga import SagaStoreConformance
 from freehold.conformance.schedule import ScheduleStoreConformance
+from freehold.conformance.sent import SentStoreConformance
 
 
 class TestDatabaseInASchema(OnPostgresSchema, DatabaseConformance):
@@ -17,6 +19,14 @@ class TestDatabaseInASchema(OnPostgresSchema, DatabaseConformance):
 
 
 class TestOutboxStoreInASchema(OnPostgresSchema, OutboxStoreConformance):
+    pass
+
+
+class TestBrokerLogStoreInASchema(OnPostgresSchema, BrokerLogStoreConformance):
+    pass
+
+
+class TestSentStoreInASchema(OnPostgresSchema, SentStoreConformance):
     pass
 
 

@@ -5,6 +5,7 @@ from tests.conformance.engines import OnPostgres, OnSqlite
 from freehold.conformance.deferred import claim, defer, message
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.inbox import InboxStoreConformance
+from freehold.inbox.store import INBOX
 
 
 class _OnSql(InboxStoreConformance):
@@ -14,8 +15,9 @@ class _OnSql(InboxStoreConformance):
             await defer(stores, message(f"m{number}"), delay_seconds=600.0 if number == 0 else 0.0)
         assert await claim(stores) == []
         async with stores.database.begin() as unit:
-            await unit.sql.execute("DELETE FROM freehold_deferred WHERE receipt_key = $1", ("m0",))  # type: ignore[attr-defined] # an SqlUnit
-        await stores.inbox.prune("orders", 60.0, 10)
+            statement = "DELETE FROM freehold_deferred WHERE receipt_key = $1"
+            await unit.sql.execute(statement, ("m0",))  # type: ignore[attr-defined] # the port does not tell of its `sql`
+        await stores[INBOX].prune("orders", 60.0, 10)
         assert [each.receipt_key for each in await claim(stores)] == ["m1"]
 
 

@@ -18,7 +18,8 @@ from tests.conformance.sql.beside import ALLOWED, ALLOWED_ON_POSTGRES, Statistic
 from tests.conformance.sql.queries import QUERIES, Seeded
 from tests.conformance.sql.recorder import Recorder, recording
 
-from freehold.binding import Stores
+from freehold.ports import Port
+from freehold.projection.view_store import VIEWS
 
 _FEW, _MANY = 500, 5000
 # A tree gets a level deeper, a page is full: so much more is no growth. Ten times as many rows is far from both.
@@ -59,24 +60,23 @@ async def test_every_method_of_every_store_is_among_the_queries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with on_sqlite(tmp_path, 100, "none") as seeded:
-        called: set[tuple[str, str]] = set()
+        called: set[tuple[Port[Any], str]] = set()
         public = {
-            (name, method)
-            for name in Stores.__dataclass_fields__
-            if name != "database"
-            for method, _ in inspect.getmembers(getattr(seeded.stores, name), inspect.iscoroutinefunction)
+            (port, method)
+            for port in seeded.stores
+            for method, _ in inspect.getmembers(seeded.stores[port], inspect.iscoroutinefunction)
             if not method.startswith("_")
         }
-        for name, method in public:
-            store = getattr(seeded.stores, name)
-            monkeypatch.setattr(store, method, _noted(getattr(store, method), called, (name, method)))
+        for port, method in public:
+            store = seeded.stores[port]
+            monkeypatch.setattr(store, method, _noted(getattr(store, method), called, (port, method)))
         for query in QUERIES.values():
             await query(seeded)
     # A view is filled by its own statement, on tables of the service's; that and what drops it are rare.
-    assert public - called == {("views", "refresh"), ("views", "drop")}
+    assert public - called == {(VIEWS, "refresh"), (VIEWS, "drop")}
 
 
-def _noted(original: Any, called: set[tuple[str, str]], what: tuple[str, str]) -> Any:
+def _noted(original: Any, called: set[tuple[Port[Any], str]], what: tuple[Port[Any], str]) -> Any:
     async def call(*arguments: Any, **named: Any) -> Any:
         called.add(what)
         return await original(*arguments, **named)

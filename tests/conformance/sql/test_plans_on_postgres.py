@@ -8,9 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
-from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.ports import Stores
+from freehold.saga.store import SAGAS
+from freehold.schedule.schedule_runner import send_due
+from freehold.schedule.store import SCHEDULE
 
 pytestmark = pytest.mark.servers
 _TABLES = ("freehold_deferred", "freehold_schedule", "freehold_saga")
@@ -50,20 +54,20 @@ async def test_what_is_due_is_found_with_plans_from_empty_tables(stores: Stores,
     async def blocked() -> object:
         async with stores.database.begin() as unit:
             arrivals = [Arrival(f"new{n}", "t.events", f"k{n}") for n in range(64)]
-            return [receipt.status for receipt in await stores.inbox.receive(unit, "shop", arrivals)]
+            return [receipt.status for receipt in await stores[INBOX].receive(unit, "shop", arrivals)]
 
     async def sagas() -> object:
         async with stores.database.begin() as unit:
-            return await stores.sagas.claim_due(unit, 50)
+            return await stores[SAGAS].claim_due(unit, 50)
 
     questions: list[Callable[[], Awaitable[object]]] = [
-        lambda: stores.inbox.claim_due("shop", 16, 60.0),
-        lambda: stores.inbox.next_due_seconds("shop"),
+        lambda: stores[INBOX].claim_due("shop", 16, 60.0),
+        lambda: stores[INBOX].next_due_seconds("shop"),
         blocked,
-        lambda: stores.schedule.move_due(200),
-        stores.schedule.next_due_seconds,
+        lambda: send_due(stores, 200),
+        stores[SCHEDULE].next_due_seconds,
         sagas,
-        stores.sagas.next_due_seconds,
+        stores[SAGAS].next_due_seconds,
     ]
     operator = await asyncpg.connect(postgres_url)
     for table in _TABLES:

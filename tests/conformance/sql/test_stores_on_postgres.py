@@ -14,16 +14,17 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from freehold.adapters.sql.connection import Row, SqlConnection, SqlUnit
-from freehold.audit.store import AuditEntry
-from freehold.binding import Stores, open_stores
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlTransaction
+from freehold.audit.store import AUDIT, AuditEntry
+from freehold.binding import open_stores
 from freehold.database import UnitOfWork
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
-from freehold.http.store import StoredAnswer
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id
-from freehold.inbox.store import Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
 from freehold.life import Life
-from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus
+from freehold.ports import Stores
+from freehold.saga.store import SAGAS, JournalEntry, SagaFilter, SagaRecord, SagaStatus
 
 pytestmark = pytest.mark.servers
 FRESH, DUPLICATE, BARRED, EMPTY, BLOCKED = ReceiptStatus
@@ -43,7 +44,7 @@ async def stores(postgres_url: str) -> AsyncIterator[Stores]:
 class Counted:
     """A unit of work that keeps the statements that were sent."""
 
-    unit: SqlUnit
+    unit: SqlTransaction
     statements: list[str]
 
     @property
@@ -78,7 +79,7 @@ class Counted:
 @asynccontextmanager
 async def counted(stores: Stores) -> AsyncIterator[Counted]:
     async with stores.database.begin() as unit:
-        yield Counted(unit, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlUnit
+        yield Counted(unit, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlTransaction
 
 
 def arrivals(*numbers: int) -> list[Arrival]:
@@ -120,13 +121,13 @@ def letter() -> DeadLetter:
 
 async def test_a_fresh_batch_takes_one_round_trip_and_a_known_one_two(stores: Stores) -> None:
     async with counted(stores) as unit:
-        receipts = await stores.inbox.receive(unit, "orders", arrivals(*range(100)))
+        receipts = await stores[INBOX].receive(unit, "orders", arrivals(*range(100)))
         assert {receipt.status for receipt in receipts} == {FRESH}
         assert len(unit.statements) == 1
-        await stores.inbox.answer(unit, "orders", {str(number): b"a" for number in range(100)})
+        await stores[INBOX].answer(unit, "orders", {str(number): b"a" for number in range(100)})
         assert len(unit.statements) == 2
     async with counted(stores) as unit:
-        receipts = await stores.inbox.receive(unit, "orders", arrivals(*range(50, 150)))
+        receipts = await stores[INBOX].receive(unit, "orders", arrivals(*range(50, 150)))
         assert [receipt.status for receipt in receipts] == [DUPLICATE] * 50 + [FRESH] * 50
         assert len(unit.statements) == 2
 
@@ -135,44 +136,46 @@ async def test_a_saga_and_its_journal_take_one_round_trip(stores: Stores) -> Non
     entries = [JournalEntry(datetime.now(UTC), "reserve", "sent", number) for number in range(5)]
     record = saga()
     async with counted(stores) as unit:
-        assert await stores.sagas.create(unit, record, entries)
-        await stores.sagas.save(unit, record, entries)
+        assert await stores[SAGAS].create(unit, record, entries)
+        await stores[SAGAS].save(unit, record, entries)
         assert len(unit.statements) == 2
-    assert [entry.attempt for entry in await stores.sagas.journal(record.id)] == [0, 1, 2, 3, 4] * 2
+    assert [entry.attempt for entry in await stores[SAGAS].journal(record.id)] == [0, 1, 2, 3, 4] * 2
 
 
 async def write_everything(stores: Stores, unit: UnitOfWork) -> SagaRecord:
     """Each write that belongs to a business transaction."""
     record, entry = saga(), JournalEntry(datetime.now(UTC), "reserve", "sent", 1, "détail")
-    receipts = await stores.inbox.receive(
+    receipts = await stores[INBOX].receive(
         unit, "orders", [*arrivals(1, 2), replace(arrivals(3)[0], bars="9"), *arrivals(9)]
     )
     assert [receipt.status for receipt in receipts] == [FRESH, FRESH, EMPTY, BARRED]
-    await stores.inbox.answer(unit, "orders", {"1": b"\x00one", "3": b"three"})
-    await stores.inbox.defer(unit, "orders", arrivals(4)[0], b"\x00d", attempts=1, delay_seconds=0.0, reason="NUL \x00")
-    await stores.dead_letters.add(unit, letter())
-    assert await stores.sagas.create(unit, record, [entry])
-    await stores.sagas.save(unit, replace(record, due_seconds=None), [replace(entry, detail="\x00")])
-    assert (await stores.sagas.load(unit, record.id)).version == 2
-    assert await stores.idempotency.claim(unit, "orders", "k", "f") is None
-    await stores.idempotency.complete(unit, "orders", "k", StoredAnswer("f", 200, "text/plain", b"\x00"))
-    await stores.audit.add(unit, AuditEntry(datetime.now(UTC), "ada", "dlq drop", "1", "because"))
+    await stores[INBOX].answer(unit, "orders", {"1": b"\x00one", "3": b"three"})
+    await stores[INBOX].defer(
+        unit, "orders", arrivals(4)[0], b"\x00d", attempts=1, delay_seconds=0.0, reason="NUL \x00"
+    )
+    await stores[DEAD_LETTERS].add(unit, letter())
+    assert await stores[SAGAS].create(unit, record, [entry])
+    await stores[SAGAS].save(unit, replace(record, due_seconds=None), [replace(entry, detail="\x00")])
+    assert (await stores[SAGAS].load(unit, record.id)).version == 2
+    assert await stores[IDEMPOTENCY].claim(unit, "orders", "k", "f") is None
+    await stores[IDEMPOTENCY].complete(unit, "orders", "k", StoredAnswer("f", 200, "text/plain", b"\x00"))
+    await stores[AUDIT].add(unit, AuditEntry(datetime.now(UTC), "ada", "dlq drop", "1", "because"))
     return record
 
 
 async def assert_everything(stores: Stores, record: SagaRecord) -> None:
     async with stores.database.begin() as unit:
-        receipts = await stores.inbox.receive(unit, "orders", arrivals(1, 2, 9, 4))
+        receipts = await stores[INBOX].receive(unit, "orders", arrivals(1, 2, 9, 4))
         assert [receipt.status for receipt in receipts] == [DUPLICATE, DUPLICATE, BARRED, BLOCKED]
         assert receipts[0].answer == b"\x00one"
-        found = await stores.idempotency.claim(unit, "orders", "k", "f")
+        found = await stores[IDEMPOTENCY].claim(unit, "orders", "k", "f")
         assert found == StoredAnswer("f", 200, "text/plain", b"\x00")
-    (deferred,) = await stores.inbox.deferred(None, 10)
+    (deferred,) = await stores[INBOX].deferred(None, 10)
     assert deferred.document == b"\x00d"
-    assert [one.document for one in await stores.dead_letters.find(DeadLetterFilter())] == [b"\x00"]
-    assert [one.version for one in await stores.sagas.find(SagaFilter())] == [2]
-    assert len(await stores.sagas.journal(record.id)) == 2
-    assert len(await stores.audit.find("1", 10)) == 1
+    assert [one.document for one in await stores[DEAD_LETTERS].find(DeadLetterFilter())] == [b"\x00"]
+    assert [one.version for one in await stores[SAGAS].find(SagaFilter())] == [2]
+    assert len(await stores[SAGAS].journal(record.id)) == 2
+    assert len(await stores[AUDIT].find("1", 10)) == 1
 
 
 @pytest.mark.parametrize("driver", ["own", "asyncpg", "psycopg", "sqlalchemy"])
@@ -199,16 +202,16 @@ async def test_every_driver_writes_the_same(stores: Stores, postgres_url: str, d
 
 async def test_the_servers_time_rules_where_no_clock_is_given(stores: Stores) -> None:
     async with stores.database.begin() as unit:
-        await stores.inbox.defer(unit, "o", arrivals(1)[0], b"", attempts=1, delay_seconds=0.0, reason="")
-        await stores.inbox.defer(unit, "o", arrivals(2)[0], b"", attempts=1, delay_seconds=600.0, reason="")
-        assert await stores.sagas.create(unit, saga(), [])
-    assert [one.receipt_key for one in await stores.inbox.claim_due("o", 10, 900.0)] == ["1"]
-    seconds = await stores.inbox.next_due_seconds("o")
+        await stores[INBOX].defer(unit, "o", arrivals(1)[0], b"", attempts=1, delay_seconds=0.0, reason="")
+        await stores[INBOX].defer(unit, "o", arrivals(2)[0], b"", attempts=1, delay_seconds=600.0, reason="")
+        assert await stores[SAGAS].create(unit, saga(), [])
+    assert [one.receipt_key for one in await stores[INBOX].claim_due("o", 10, 900.0)] == ["1"]
+    seconds = await stores[INBOX].next_due_seconds("o")
     assert seconds == pytest.approx(600.0, abs=60.0)
-    assert await stores.sagas.next_due_seconds() == 0.0
+    assert await stores[SAGAS].next_due_seconds() == pytest.approx(0.0, abs=60.0)
     async with stores.database.begin() as unit:
-        assert len(await stores.sagas.claim_due(unit, 10)) == 1
-    assert await stores.inbox.prune("o", 60.0, 10) == 0
+        assert len(await stores[SAGAS].claim_due(unit, 10)) == 1
+    assert await stores[INBOX].prune("o", 60.0, 10) == 0
 
 
 @pytest.fixture
@@ -281,28 +284,28 @@ _LARGE = {"freehold_inbox", "freehold_dead_letter", "freehold_saga", "freehold_s
 
 async def _type_of_connection(stores: Stores) -> type:
     async with stores.database.begin() as unit:
-        return type(unit.sql)  # type: ignore[attr-defined] # the port does not tell that it is an SqlUnit
+        return type(unit.sql)  # type: ignore[attr-defined] # the port does not tell that it is an SqlTransaction
 
 
 async def _every_call(stores: Stores) -> None:
     kept = letter()
     async with stores.database.begin() as unit:
         record = await write_everything(stores, unit)
-        await stores.dead_letters.add(unit, kept)
-        await stores.dead_letters.get(unit, kept.id)
-        await stores.dead_letters.edit(unit, kept.id, b"e")
-        await stores.dead_letters.mark(unit, kept.id, DeadLetterStatus.DROPPED, None)
-        await stores.sagas.claim_due(unit, 1)
+        await stores[DEAD_LETTERS].add(unit, kept)
+        await stores[DEAD_LETTERS].get(unit, kept.id)
+        await stores[DEAD_LETTERS].edit(unit, kept.id, b"e")
+        await stores[DEAD_LETTERS].mark(unit, kept.id, DeadLetterStatus.DROPPED, None)
+        await stores[SAGAS].claim_due(unit, 1)
     await assert_everything(stores, record)
     for wanted in (DeadLetterFilter(), DeadLetterFilter(status=None), DeadLetterFilter(consumer="a", type="b")):
-        await stores.dead_letters.find(wanted)
+        await stores[DEAD_LETTERS].find(wanted)
     for sought in (SagaFilter(), SagaFilter(key="k"), SagaFilter(definition="d", status=SagaStatus.RUNNING)):
-        await stores.sagas.find(sought)
-    await stores.dead_letters.count()
-    await stores.inbox.prune("orders", 60.0, 10)
-    for store in (stores.dead_letters, stores.sagas, stores.idempotency):
+        await stores[SAGAS].find(sought)
+    await stores[DEAD_LETTERS].count()
+    await stores[INBOX].prune("orders", 60.0, 10)
+    for store in (stores[DEAD_LETTERS], stores[SAGAS], stores[IDEMPOTENCY]):
         await store.prune(60.0, 10)
-    await stores.sagas.next_due_seconds()
-    (claimed,) = await stores.inbox.claim_due("orders", 1, 60.0)
-    await stores.inbox.postpone(claimed, 1.0, "later")
-    await stores.inbox.next_due_seconds("orders")
+    await stores[SAGAS].next_due_seconds()
+    (claimed,) = await stores[INBOX].claim_due("orders", 1, 60.0)
+    await stores[INBOX].postpone(claimed, 1.0, "later")
+    await stores[INBOX].next_due_seconds("orders")

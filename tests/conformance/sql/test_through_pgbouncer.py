@@ -10,9 +10,14 @@ from freehold.conformance.events import EventStoreConformance
 from freehold.conformance.inbox import ReceiptsConformance
 from freehold.conformance.outbox import OutboxStoreConformance
 from freehold.conformance.saga import SagaStoreConformance
+from freehold.conformance.sent import SentStoreConformance
 
 
 class TestOutboxStoreThroughPgbouncer(OnPgbouncer, OutboxStoreConformance):
+    pass
+
+
+class TestSentStoreThroughPgbouncer(OnPgbouncer, SentStoreConformance):
     pass
 
 

@@ -29,6 +29,8 @@ from freehold.errors import TransactionEnded
 from freehold.http import Tx
 from freehold.messages import decode_envelope
 
+pytestmark = pytest.mark.empty_database
+
 REQUESTS: Final = 200
 _ON_SERVERS: Final = ("postgresql", "pgbouncer", "role without DDL", "role without DDL through pgbouncer")
 _KINDS: Final = ["sqlite", *(pytest.param(kind, marks=pytest.mark.servers) for kind in _ON_SERVERS)]

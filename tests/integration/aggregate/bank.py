@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from freehold.binding import Stores, open_stores
+from freehold.aggregate.store import SNAPSHOTS
+from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.database import UnitOfWork
+from freehold.eventstore.store import EVENTS
 from freehold.messages import Envelope, decode_body, decode_envelope, registry
-from freehold.outbox.store import OutboxStore
-from freehold.transaction import Post
+from freehold.outbox.store import OUTBOX, OutboxStore
+from freehold.ports import Stores
+from freehold.schedule.store import SCHEDULE
+from freehold.transaction import Post, Transactions
 
 
 class SeenOutbox:
@@ -34,17 +38,18 @@ class Bank:
     def __init__(self, stores: Stores, service: str = "bank") -> None:
         clock = SystemClock()
         self.stores = stores
-        self.outbox = SeenOutbox(stores.outbox)
+        self.outbox = SeenOutbox(stores[OUTBOX])
         self.post = Post(
             service=service,
             database=stores.database,
             outbox=self.outbox,  # type: ignore[arg-type] # only stages
-            schedule=stores.schedule,
+            schedule=stores[SCHEDULE],
             clock=clock,
             hlc=HybridLogicalClock(clock),
-            events=stores.events,
-            snapshots=stores.snapshots,
+            events=stores[EVENTS],
+            snapshots=stores[SNAPSHOTS],
         )
+        self.transactions = Transactions(self.post)
 
     @property
     def published(self) -> list[tuple[str, Any]]:
@@ -54,7 +59,7 @@ class Bank:
 
     async def stored(self, stream: str) -> list[Any]:
         """The events of a stream."""
-        events = [each.event for each in await self.stores.events.read_stream(stream, limit=10_000)]
+        events = [each.event for each in await self.stores[EVENTS].read_stream(stream, limit=10_000)]
         return [decode_body(each.data, registry.find(each.type, each.schema_version)) for each in events]
 
 

@@ -23,17 +23,17 @@ _MANY = Retry(attempts=100, delay_seconds=0.002, delay_seconds_max=0.05)
 async def test_tasks_that_conflict_decide_on_fresh_state(bank: Bank, model: Any) -> None:
     """Of sixteen that want one of ten, ten get it."""
     repository: Repository[Any] = Repository(model, snapshots=SnapshotPolicy(every=4), publish=True)
-    await repository.handle(bank.post, 1, Open("Ada", 10))
+    await repository.handle(bank.transactions, 1, Open("Ada", 10))
 
     async def withdraw() -> bool:
         try:
-            await repository.handle(bank.post, 1, Withdraw(1), retry=_MANY)
+            await repository.handle(bank.transactions, 1, Withdraw(1), retry=_MANY)
         except Overdrawn:
             return False
         return True
 
     assert sorted(await asyncio.gather(*(withdraw() for _ in range(16)))) == [False] * 6 + [True] * 10
-    async with bank.post.transaction() as tx:
+    async with bank.transactions.begin() as tx:
         loaded = await repository.load(tx, 1)
     assert (loaded.state.amount, loaded.version) == (0, 12)
 
@@ -46,7 +46,7 @@ async def test_processes_that_conflict_decide_on_fresh_state(
     url = f"sqlite:///{tmp_path}/bank.db" if engine == "sqlite" else request.getfixturevalue("postgres_url")
     async with open_bank(url) as bank:
         repository = Repository(ACCOUNT)
-        await repository.handle(bank.post, "shared", Open("Ada", 60))
+        await repository.handle(bank.transactions, "shared", Open("Ada", 60))
         writers = [await _start(url) for _ in range(2)]
         try:
             async with asyncio.timeout(60):
@@ -61,11 +61,11 @@ async def test_processes_that_conflict_decide_on_fresh_state(
             for writer in writers:
                 if writer.returncode is None:
                     writer.kill()
-        async with bank.post.transaction() as tx:
+        async with bank.transactions.begin() as tx:
             loaded = await repository.load(tx, "shared")
         assert sum(counts) == 60
         assert (loaded.state.amount, loaded.version) == (0, 62)
-        assert (await repository.handle(bank.post, "shared", Deposit(1))).version == 63
+        assert (await repository.handle(bank.transactions, "shared", Deposit(1))).version == 63
 
 
 async def _start(url: str) -> Process:

@@ -33,8 +33,9 @@ from tests.unit.aggregate.shapes import (
 )
 
 from freehold.aggregate import Repository, SnapshotPolicy, applies
-from freehold.aggregate.classes import model_of
+from freehold.aggregate.base import model_of
 from freehold.aggregate.snapshots import StateCodec
+from freehold.aggregate.store import SNAPSHOTS
 from freehold.transaction import Transaction
 
 T = TypeVar("T")
@@ -127,7 +128,7 @@ class AggregateMachine(RuleBasedStateMachine):
         self, style: str, commands: list[tuple[str, Command]], flush_after: set[int], *, commits: bool
     ) -> None:
         repository: Repository[Any] = Repository(_MODELS[style], snapshots=self._policy)
-        async with self._bank.post.transaction() as tx:
+        async with self._bank.transactions.begin() as tx:
             for number, (name, command) in enumerate(commands):
                 await self._one(tx, repository, style, (name, command))
                 if number in flush_after:
@@ -169,8 +170,8 @@ class AggregateMachine(RuleBasedStateMachine):
         )
         assert lie is not None
         async with self._bank.stores.database.begin() as unit:
-            await self._bank.stores.snapshots.discard(stream, kind, unit=unit)
-            await self._bank.stores.snapshots.save(unit, lie if data is None else replace(lie, data=data))
+            await self._bank.stores[SNAPSHOTS].discard(stream, kind, unit=unit)
+            await self._bank.stores[SNAPSHOTS].save(unit, lie if data is None else replace(lie, data=data))
 
     @invariant()
     def every_load_is_the_fold(self) -> None:
@@ -178,7 +179,7 @@ class AggregateMachine(RuleBasedStateMachine):
             self._run(self._compare())
 
     async def _compare(self) -> None:
-        async with self._bank.post.transaction() as tx:
+        async with self._bank.transactions.begin() as tx:
             for style, model in _MODELS.items():
                 repository: Repository[Any] = Repository(model, snapshots=SnapshotPolicy(every=4))
                 for name in ("a", "b"):

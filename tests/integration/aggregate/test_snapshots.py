@@ -12,7 +12,9 @@ from tests.unit.aggregate.shapes import ACCOUNT, Account, Balance, Deposit, Depo
 
 from freehold.aggregate import Decider, Loaded, Repository, SnapshotPolicy
 from freehold.aggregate.snapshots import StateCodec
-from freehold.aggregate.store import Snapshot
+from freehold.aggregate.store import SNAPSHOTS, Snapshot
+from freehold.eventstore.store import EVENTS
+from freehold.transaction import Transactions
 
 EVERY_3 = SnapshotPolicy(every=3)
 BOTH = pytest.mark.parametrize("model", [ACCOUNT, Account], ids=["decider", "class"])
@@ -22,22 +24,22 @@ _ANY: Decider[Any, Any, Any] = ACCOUNT
 
 async def deposit(bank: Bank, times: int, repository: Repository[Any] = REPOSITORY) -> None:
     for _ in range(times):
-        await repository.handle(bank.post, 1, Deposit(1))
+        await repository.handle(bank.transactions, 1, Deposit(1))
 
 
 async def load(bank: Bank, repository: Repository[Any] = REPOSITORY) -> Loaded[Any]:
-    async with bank.post.transaction() as tx:
+    async with bank.transactions.begin() as tx:
         return await repository.load(tx, 1)
 
 
 async def kept(bank: Bank, stream: str = "account-1") -> Snapshot | None:
-    return await bank.stores.snapshots.load(stream, stream.partition("-")[0])
+    return await bank.stores[SNAPSHOTS].load(stream, stream.partition("-")[0])
 
 
 async def plant(bank: Bank, snapshot: Snapshot) -> None:
     async with bank.stores.database.begin() as unit:
-        await bank.stores.snapshots.discard(snapshot.stream, snapshot.kind, unit=unit)
-        await bank.stores.snapshots.save(unit, snapshot)
+        await bank.stores[SNAPSHOTS].discard(snapshot.stream, snapshot.kind, unit=unit)
+        await bank.stores[SNAPSHOTS].save(unit, snapshot)
 
 
 class TestWhenTheyAreKept:
@@ -56,12 +58,12 @@ class TestWhenTheyAreKept:
         repository = Repository(ACCOUNT, snapshots=policy)
         await deposit(bank, 2, repository)
         assert await kept(bank) is None
-        await repository.handle(bank.post, 1, Withdraw(2))
+        await repository.handle(bank.transactions, 1, Withdraw(2))
         assert (await load(bank, repository)).snapshot_version == 3
 
     async def test_once_in_a_transaction_of_many_commands(self, bank: Bank) -> None:
         """The last that was due, at the version that it has with the commit."""
-        async with bank.post.transaction() as tx:
+        async with bank.transactions.begin() as tx:
             for _ in range(8):
                 await REPOSITORY.execute(tx, 1, Deposit(1))
         loaded = await load(bank)
@@ -69,7 +71,7 @@ class TestWhenTheyAreKept:
 
     async def test_with_the_commit_and_never_without_it(self, bank: Bank) -> None:
         with pytest.raises(Overdrawn):
-            async with bank.post.transaction() as tx:
+            async with bank.transactions.begin() as tx:
                 for _ in range(3):
                     await REPOSITORY.execute(tx, 1, Deposit(1))
                 await tx.flush()
@@ -148,7 +150,7 @@ class TestWhatDoesNotFit:
             replace(_ANY, evolve=lambda count, _: count + 1, initial=0, state=int, kind="audit"), snapshots=EVERY_3
         )
         await deposit(bank, 3)
-        async with bank.post.transaction() as tx:
+        async with bank.transactions.begin() as tx:
             assert (await audit.load(tx, 1)).state == 3
         await deposit(bank, 3)
         assert (await load(bank)).snapshot_version == 6
@@ -157,17 +159,18 @@ class TestWhatDoesNotFit:
 async def test_a_snapshot_saves_reading_what_is_before_it(bank: Bank) -> None:
     """One event is read: that which it was taken behind."""
     repository = Repository(ACCOUNT, snapshots=SnapshotPolicy(every=5))
-    await repository.handle(bank.post, 1, Open("Ada"))
+    await repository.handle(bank.transactions, 1, Open("Ada"))
     await deposit(bank, 9, repository)
     reads = Counting(bank)
-    async with replace(bank.post, events=reads).transaction() as tx:  # type: ignore[arg-type] # it passes on the rest
+    post = replace(bank.post, events=reads)  # type: ignore[arg-type] # it passes on the rest
+    async with Transactions(post).begin() as tx:
         loaded = await repository.load(tx, 1)
     assert (loaded.version, loaded.snapshot_version, loaded.state.amount) == (10, 10, 9)
     assert reads.events == 1
 
 
 async def test_pages_after_a_snapshot(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freehold.aggregate.loading.PAGE", 2)
+    monkeypatch.setattr("freehold.aggregate.loader.PAGE", 2)
     await deposit(bank, 3)
     await deposit(bank, 6, Repository(ACCOUNT))
     assert await load(bank) == Loaded(Balance("", 9, 9), 9, 3)
@@ -182,11 +185,11 @@ class Counting:
         self.events = 0
 
     async def read_stream(self, stream: str, **options: Any) -> Any:
-        events = await self._bank.stores.events.read_stream(stream, **options)
+        events = await self._bank.stores[EVENTS].read_stream(stream, **options)
         self.events += len(events)
         return events
 
     async def read_bodies(self, stream: str, **options: Any) -> Any:
-        bodies = await self._bank.stores.events.read_bodies(stream, **options)
+        bodies = await self._bank.stores[EVENTS].read_bodies(stream, **options)
         self.events += len(bodies)
         return bodies

@@ -26,7 +26,7 @@ async def main(url: str, times: int) -> None:
             count = 0
             for _ in range(times):
                 try:
-                    await REPOSITORY.handle(bank.post, "shared", Withdraw(1), retry=RETRY)
+                    await REPOSITORY.handle(bank.transactions, "shared", Withdraw(1), retry=RETRY)
                     count += 1
                 except Overdrawn:
                     continue

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.integration.cli.work import APP, Project
+from tests.integration.cli.workshop import prepare
 from tests.unit.cli.typing_in import Typed, typist
 
 
@@ -43,6 +44,14 @@ def typed(project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     typed = typist(capsys)
     assert typed("db", "upgrade").code == 0
     return typed
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The module and the files of three services that are whole: to be copied."""
+    directory = tmp_path_factory.mktemp("workshop")
+    prepare(directory)
+    return directory
 
 
 def _on_server(url: str, statement: LiteralString) -> None:

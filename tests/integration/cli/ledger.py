@@ -7,12 +7,12 @@ import os
 import sqlalchemy as sa
 
 from freehold import Retry, RunningService, Service, event
-from freehold.eventstore.store import Append, NewEvent
+from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
 from freehold.projection.declaration import Projection, ProjectionWrite
-from freehold.projection.store import GenerationState
-from freehold.projection.views import MaterializedView
+from freehold.projection.store import CHECKPOINTS, GenerationState
+from freehold.projection.view_store import MaterializedView
 
 ledger = Service("ledger")
 balance = sa.Table(
@@ -59,14 +59,14 @@ ledger.views(
 
 async def book(running: RunningService, account: str, *cents: int) -> None:
     events = [NewEvent(new_id(), "ledger.booked", 1, encode_body(Booked(account, each)), new_id(), 1) for each in cents]
-    await running.stores.events.append_alone([Append(f"account-{account}", events)])
+    await running.stores[EVENTS].append_alone([Append(f"account-{account}", events)])
 
 
 async def is_up_to_date(running: RunningService) -> bool:
-    head = await running.stores.events.head()
+    head = await running.stores[EVENTS].head()
     found = [
         each
-        for each in await running.stores.checkpoints.checkpoints("balances")
+        for each in await running.stores[CHECKPOINTS].checkpoints("balances")
         if each.state is not GenerationState.RETIRED
     ]
     return bool(found) and all(each.position >= head for each in found)

@@ -132,6 +132,12 @@ def test_what_is_declared_is_described(project: Project, typed: Typed) -> None:
         ("pick", "PutBack", []),
         ("pay", None, ["pick"]),
     ]
+    assert {"pattern": "inbox", "ports": ["inbox", "deadletters", "progress"], "by": ["till.replies"]} in (
+        by_name["till"]["needs"]
+    )
+    ports = {each["port"]: each for each in typed("describe", "--ports", "--json").document["ports"]}
+    assert ports["views"]["engines"] == ["PostgreSQL", "SQLite"]
+    assert {"service": "till", "pattern": "outbox"} in ports["outbox"]["needed_by"]
     chart = typed("describe", "--mermaid").out
     assert chart.splitlines()[0] == "flowchart LR"
     for edge in ('s_till -->|"sale-closed"| s_depot', 's_till -.->|"pay"| s_depot', 's_till -.->|"put-back"| s_depot'):

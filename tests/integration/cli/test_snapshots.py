@@ -8,7 +8,7 @@ from tests.integration.cli.work import Project
 from tests.unit.cli.typing_in import Typed
 
 from freehold import Settings
-from freehold.aggregate.store import Snapshot
+from freehold.aggregate.store import SNAPSHOTS, Snapshot
 from freehold.binding import open_stores
 
 WHY = ("--reason", "nobody declares it any more")
@@ -22,7 +22,7 @@ def keep(project: Project, kind: str, count: int) -> None:
         try:
             async with stores.database.begin() as unit:
                 for number in range(count):
-                    await stores.snapshots.save(unit, Snapshot(f"{kind}-{number}", kind, 100, 1, "f", b"12345"))
+                    await stores[SNAPSHOTS].save(unit, Snapshot(f"{kind}-{number}", kind, 100, 1, "f", b"12345"))
         finally:
             await stores.database.close()
 

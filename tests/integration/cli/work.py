@@ -14,18 +14,21 @@ from tests.integration.cli.till import Booking, PutBack, Sale, SaleClosed, Selli
 from tests.integration.saga.bench import reply_to
 from tests.unit.runtime.trial import envelope_of
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.database import UnitOfWork
-from freehold.deadletters.store import DeadLetter, DeadLetterStatus, Direction
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterStatus, Direction
 from freehold.ids import new_id
 from freehold.messages import Envelope, decode_envelope, encode_envelope
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
 from freehold.saga import SagaEngine, SagaRunner
-from freehold.saga.store import SagaStatus
+from freehold.saga.store import SAGAS, SagaStatus
+from freehold.schedule.store import SCHEDULE
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post
+from freehold.transaction import Post, Transactions
 
 APP = "tests.integration.cli.till"
 
@@ -76,7 +79,7 @@ def letter(cents: int = -1, **changes: object) -> DeadLetter:
 async def keep(project: Project, *letters: DeadLetter) -> None:
     async with project.stores(depot) as stores, stores.database.begin() as unit:
         for each in letters:
-            await stores.dead_letters.add(unit, each)
+            await stores[DEAD_LETTERS].add(unit, each)
 
 
 async def failing_sagas(project: Project, *keys: str) -> None:
@@ -85,22 +88,22 @@ async def failing_sagas(project: Project, *keys: str) -> None:
         shown = _ShownOutbox()
         clock = SystemClock()
         hlc = HybridLogicalClock(clock)
-        post = Post("till", stores.database, shown, stores.schedule, clock, hlc)  # type: ignore[arg-type] # only stages
-        engine = SagaEngine(till.sagas, stores.sagas, post)
+        post = Post("till", stores.database, shown, stores[SCHEDULE], clock, hlc)  # type: ignore[arg-type] # only stages
+        engine = SagaEngine(till.sagas, stores[SAGAS], post)
         for key in keys:
-            async with post.transaction() as tx:
+            async with Transactions(post).begin() as tx:
                 await engine.start(tx, Booking, Sale(key))
             reply = reply_to(shown.last())
             try:
-                async with post.transaction(reply) as tx:
+                async with Transactions(post).begin(reply) as tx:
                     await engine.on_reply(reply, tx)
             except Exception as error:  # noqa: BLE001 - as the consumer
-                async with post.transaction(reply) as tx:
+                async with Transactions(post).begin(reply) as tx:
                     await engine.keep_reply(reply, tx, error)
-        runner = SagaRunner(engine, post)
+        runner = SagaRunner(engine, Transactions(post))
         wanted = {("till.booking", SagaStatus.NEEDS_ATTENTION): len(keys)}
         async with asyncio.timeout(60):
-            while await stores.sagas.count() != wanted:
+            while await stores[SAGAS].count() != wanted:
                 await runner.take_due()
 
 
@@ -110,15 +113,15 @@ async def stuck_sagas(project: Project, *keys: str) -> None:
         shown = _ShownOutbox()
         clock = SystemClock()
         hlc = HybridLogicalClock(clock)
-        post = Post("till", stores.database, shown, stores.schedule, clock, hlc)  # type: ignore[arg-type] # only stages
-        engine = SagaEngine(till.sagas, stores.sagas, post)
+        post = Post("till", stores.database, shown, stores[SCHEDULE], clock, hlc)  # type: ignore[arg-type] # only stages
+        engine = SagaEngine(till.sagas, stores[SAGAS], post)
         for key in keys:
-            async with post.transaction() as tx:
+            async with Transactions(post).begin() as tx:
                 await engine.start(tx, Selling, Sale(key))
             for outcome in ("done", "rejected", "rejected"):
                 body = {"code": "refused", "detail": ""} if outcome == "rejected" else None
                 reply = reply_to(shown.last(), outcome, body)
-                async with post.transaction(reply) as tx:
+                async with Transactions(post).begin(reply) as tx:
                     await engine.on_reply(reply, tx)
 
 
@@ -126,8 +129,8 @@ async def schedule_one(project: Project) -> UUID:
     async with project.stores(till) as stores:
         clock = SystemClock()
         hlc = HybridLogicalClock(clock)
-        post = Post("till", stores.database, stores.outbox, stores.schedule, clock, hlc)
-        async with post.transaction() as tx:
+        post = Post("till", stores.database, stores[OUTBOX], stores[SCHEDULE], clock, hlc)
+        async with Transactions(post).begin() as tx:
             return tx.schedule(PutBack("later"), delay_seconds=3600)
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from tests.integration.composition.servers import Downstream, downstream
 
-from freehold.composition import ClientLeft, Composer, Composition, HttpFetch, Read, while_connected
+from freehold.composition import ClientDisconnected, Composer, Composition, HttpFetch, Read, while_connected
 
 view: Composition[str] = Composition("view", budget_seconds=90.0)
 view.part(
@@ -56,7 +56,7 @@ async def test_a_client_that_leaves_ends_the_calls_made_for_it(services: Downstr
         async def show(request: Request) -> Response:
             try:
                 await while_connected(request.receive, composer.compose(view, "k"))
-            except ClientLeft:
+            except ClientDisconnected:
                 left.set()
             return JSONResponse({})
 

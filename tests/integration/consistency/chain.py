@@ -20,7 +20,7 @@ from freehold import Migration, RunningService, Service, Settings, Transaction, 
 from freehold.broker import BrokerOptions
 from freehold.http import Tx, create_app, fresh
 from freehold.projection.declaration import Projection, ProjectionWrite
-from freehold.projection.store import GenerationState
+from freehold.projection.store import CHECKPOINTS, GenerationState
 
 __all__ = ["Chain", "chain"]
 
@@ -102,7 +102,7 @@ async def _until_live(gamma: RunningService) -> None:
     """The first generation is made, and live, soon after the start."""
     async with asyncio.timeout(60):
         while not any(  # noqa: ASYNC110 - a test looks from outside
-            each.state is GenerationState.LIVE for each in await gamma.stores.checkpoints.generations()
+            each.state is GenerationState.LIVE for each in await gamma.stores[CHECKPOINTS].generations()
         ):
             await asyncio.sleep(0.02)
 

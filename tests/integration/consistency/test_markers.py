@@ -11,9 +11,10 @@ import pytest
 from tests.integration.eventstore.opened import opened
 from tests.integration.sql.test_enlist import POSTGRES
 
-from freehold.binding import Stores
 from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.errors import DatabaseError
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
 
 pytestmark = pytest.mark.servers
 
@@ -34,15 +35,15 @@ async def connection(stores: Stores, postgres_url: str) -> AsyncIterator[Any]:
 async def _stage(stores: Stores, native: Any = None) -> int:
     """Stage one message, in the user's transaction or in one of its own; returns its position."""
     if native is not None:
-        (position,) = await stores.outbox.stage(stores.database.enlist(native), [outgoing(str(uuid4()))])
+        (position,) = await stores[OUTBOX].stage(stores.database.enlist(native), [outgoing(str(uuid4()))])
         return position
     async with stores.database.begin() as unit:
-        (position,) = await stores.outbox.stage(unit, [outgoing(str(uuid4()))])
+        (position,) = await stores[OUTBOX].stage(unit, [outgoing(str(uuid4()))])
     return position
 
 
 async def _settled(stores: Stores) -> int:
-    (position,) = set((await stores.outbox.fetch(await take_partitions(stores), 1000)).settled.values())
+    (position,) = set((await stores[OUTBOX].fetch(await take_partitions(stores), 1000)).settled.values())
     return position
 
 
@@ -98,7 +99,7 @@ async def test_a_statement_that_fails_behind_the_marker_leaves_none(stores: Stor
         with pytest.raises(DatabaseError):
             async with connection.transaction():
                 unit = stores.database.enlist(connection)
-                await stores.outbox.stage(unit, [outgoing("k"), outgoing("l", topic="never")])
+                await stores[OUTBOX].stage(unit, [outgoing("k"), outgoing("l", topic="never")])
         last = await _stage(stores)
         assert await _settled(stores) == last
 
@@ -134,5 +135,5 @@ async def test_with_one_snapshot_for_all_nothing_is_settled(stores: Stores, post
     async with asyncpg.create_pool(postgres_url, min_size=1) as operators:
         await operators.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'")
     async with opened(postgres_url) as one:
-        assert len((await one.outbox.fetch(await take_partitions(one), 1000)).rows) == 1
+        assert len((await one[OUTBOX].fetch(await take_partitions(one), 1000)).rows) == 1
         assert await _settled(one) == 0

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 from tests.integration.eventstore.opened import opened
 
-from freehold.binding import Stores
 from freehold.conformance.events_order import add, data_of, follow, new_event
 from freehold.errors import ConfigurationError, FreeholdError
-from freehold.eventstore.store import Append
+from freehold.eventstore.store import EVENTS, Append
+from freehold.ports import Stores
 from freehold_shop.servers import RunningServer, find_postgres_binaries
 
 pytestmark = pytest.mark.servers
@@ -27,7 +27,7 @@ async def _draw(stores: Stores, count: int) -> None:
     """Draw positions and take them back."""
     with pytest.raises(_TakenBack):
         async with stores.database.begin() as unit:
-            await stores.events.append(unit, [Append("order-gap", [new_event() for _ in range(count)])])
+            await stores[EVENTS].append(unit, [Append("order-gap", [new_event() for _ in range(count)])])
             raise _TakenBack
 
 
@@ -50,33 +50,33 @@ async def test_a_crash_takes_positions_back_and_nothing_is_skipped(disposable_po
         for number in range(3):
             await add(stores, "order-1", new_event(f"before {number}".encode()))
             await _draw(stores, 10)
-        page = await stores.events.read_all(0)
+        page = await stores[EVENTS].read_all(0)
         assert page.through == page.events[-1].position
-        assert await stores.events.head() == page.through
+        assert await stores[EVENTS].head() == page.through
         await _draw_until_killed(stores, disposable_postgres)
     disposable_postgres.start()
     async with opened(disposable_postgres.url) as stores:
-        assert await stores.events.head() == page.through
+        assert await stores[EVENTS].head() == page.through
         await _draw(stores, 3)
         positions = await add(stores, "order-1", new_event(b"after"), expected=3)
         assert positions[0] > page.through
         assert data_of(await follow(stores, page.through)) == [b"after"]
-        assert data_of(await stores.events.read_stream("order-1")) == [b"before 0", b"before 1", b"before 2", b"after"]
+        assert data_of(await stores[EVENTS].read_stream("order-1")) == [b"before 0", b"before 1", b"before 2", b"after"]
 
 
 async def test_a_store_of_nothing_but_gaps_stalls_nobody(disposable_postgres: RunningServer) -> None:
     """Avoided: a reader waits for ever for numbers that nobody has. Only rolled-back appends, then a crash."""
     async with opened(disposable_postgres.url) as stores:
         await _draw(stores, 40)
-        assert await stores.events.head() == 0
-        assert (await stores.events.read_all(0)).through == 0
+        assert await stores[EVENTS].head() == 0
+        assert (await stores[EVENTS].read_all(0)).through == 0
         await _draw_until_killed(stores, disposable_postgres)
     disposable_postgres.start()
     async with opened(disposable_postgres.url) as stores:
-        assert (await stores.events.read_all(0)).through == 0
+        assert (await stores[EVENTS].read_all(0)).through == 0
         positions = await add(stores, "order-1", new_event(b"first"))
         assert data_of(await follow(stores)) == [b"first"]
-        assert await stores.events.head() == positions[0]
+        assert await stores[EVENTS].head() == positions[0]
 
 
 async def test_a_standby_is_refused(disposable_postgres: RunningServer) -> None:
@@ -87,8 +87,8 @@ async def test_a_standby_is_refused(disposable_postgres: RunningServer) -> None:
     (disposable_postgres.directory / "data" / "standby.signal").touch()
     disposable_postgres.start()
     async with opened(disposable_postgres.url) as stores:
-        assert data_of(await stores.events.read_stream("order-1")) == [b"1"]
-        for read in (stores.events.read_all(0), stores.events.head()):
+        assert data_of(await stores[EVENTS].read_stream("order-1")) == [b"1"]
+        for read in (stores[EVENTS].read_all(0), stores[EVENTS].head()):
             with pytest.raises(ConfigurationError, match="standby"):
                 await read
 
@@ -107,18 +107,18 @@ async def test_a_restored_store_is_read_on(postgres_url: str, disposable_postgre
         for number in range(6):
             await add(stores, f"order-{number % 2}", new_event(str(number).encode()))
             await _draw(stores, 5)
-        page = await stores.events.read_all(0, limit=4)
+        page = await stores[EVENTS].read_all(0, limit=4)
     _copy(postgres_url, disposable_postgres.url)
     async with opened(disposable_postgres.url) as restored:
         fresh = await asyncpg.connect(disposable_postgres.url)
         assert int(await fresh.fetchval("SELECT pg_current_xact_id()::text")) < burnt
         await fresh.close()
         assert data_of(await follow(restored, page.through)) == [b"4", b"5"]
-        head = await restored.events.head()
+        head = await restored[EVENTS].head()
         async with restored.database.begin() as late:
-            await restored.events.append(late, [Append("order-0", [new_event(b"late")], 3)])
+            await restored[EVENTS].append(late, [Append("order-0", [new_event(b"late")], 3)])
             await add(restored, "order-1", new_event(b"early"), expected=3)
-            assert (await restored.events.read_all(head)).through == head
+            assert (await restored[EVENTS].read_all(head)).through == head
         assert data_of(await follow(restored, page.through)) == [b"4", b"5", b"late", b"early"]
         assert data_of(await follow(restored))[:4] == data_of(page.events)
 

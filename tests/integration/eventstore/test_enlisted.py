@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from tests.integration.eventstore.opened import opened
 from tests.integration.sql.test_enlist import POSTGRES, SQLITE, Opener
 
-from freehold.adapters.sql.store import sql_of
-from freehold.binding import Stores
+from freehold.adapters.sql.engine.connection import sql_of
 from freehold.conformance.events_order import data_of, follow, new_event
 from freehold.conformance.outbox import outgoing
 from freehold.errors import ConcurrencyConflict
-from freehold.eventstore.store import Append
+from freehold.eventstore.store import EVENTS, Append
 from freehold.ids import new_id
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
 
 
 async def _check(stores: Stores, url: str, opener: Opener) -> None:
@@ -26,12 +27,12 @@ async def _check(stores: Stores, url: str, opener: Opener) -> None:
     async def work(native: Any) -> None:
         unit = stores.database.enlist(native)
         await sql_of(unit).execute("INSERT INTO own VALUES (1)")
-        assert await stores.events.version("order-1", unit=unit) == 0
+        assert await stores[EVENTS].version("order-1", unit=unit) == 0
         appends = [Append("order-1", [new_event(b"\x00\xff"), new_event(b"2")], 0), Append("cart-1", [new_event(b"3")])]
-        first, second = await stores.events.append(unit, appends)
+        first, second = await stores[EVENTS].append(unit, appends)
         assert (first.version, second.version) == (2, 1)
-        await stores.outbox.stage(unit, [outgoing("k")])
-        assert data_of(await stores.events.read_stream("order-1", unit=unit)) == [b"\x00\xff", b"2"]
+        await stores[OUTBOX].stage(unit, [outgoing("k")])
+        assert data_of(await stores[EVENTS].read_stream("order-1", unit=unit)) == [b"\x00\xff", b"2"]
 
     async with opener(url) as (native, _, rollback):
         await work(native)
@@ -43,7 +44,7 @@ async def _check(stores: Stores, url: str, opener: Opener) -> None:
     assert await _counts(stores) == (1, 3, 1)
     async with opener(url) as (native, _, rollback):
         with pytest.raises(ConcurrencyConflict, match="'order-1' is at version 2, where 1 was expected"):
-            await stores.events.append(stores.database.enlist(native), [Append("order-1", [new_event()], 1)])
+            await stores[EVENTS].append(stores.database.enlist(native), [Append("order-1", [new_event()], 1)])
         await rollback()
     (first, second, third) = await follow(stores)
     assert (first.event.data, second.event.data, third.event.data) == (b"\x00\xff", b"2", b"3")
@@ -54,7 +55,7 @@ async def _counts(stores: Stores) -> tuple[int, int, int]:
     """Rows in the user's table, events, staged messages."""
     async with stores.database.begin() as unit:
         own = (await sql_of(unit).fetch("SELECT count(*) FROM own"))[0][0]
-    return own, len(await follow(stores)), (await stores.outbox.stats()).pending
+    return own, len(await follow(stores)), (await stores[OUTBOX].stats()).pending
 
 
 @pytest.mark.servers

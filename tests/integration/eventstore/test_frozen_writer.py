@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.integration.eventstore.opened import opened
 
-from freehold.adapters.sql.store import sql_of
-from freehold.binding import Stores
+from freehold.adapters.sql.engine.connection import sql_of
 from freehold.conformance.events_order import add, data_of, new_event
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, Unavailable
-from freehold.eventstore.store import Append
+from freehold.eventstore.store import EVENTS, Append
+from freehold.ports import Stores
 
 pytestmark = pytest.mark.servers
 
@@ -25,11 +25,10 @@ _ENOUGH_SECONDS = 60.0
 _TRY = """
 import asyncio, sys
 from freehold.binding import open_stores
-from freehold.adapters.sql.store import sql_of
 from freehold.conformance.events_order import new_event
 from freehold.database import DatabaseOptions
 from freehold.errors import FreeholdError, Unavailable
-from freehold.eventstore.store import Append
+from freehold.eventstore.store import EVENTS, Append
 from freehold.policy import Retry, RetryAfter
 
 def say(word):
@@ -40,7 +39,7 @@ async def told():
 
 async def append(stores, held):
     async with stores.database.begin() as unit:
-        await stores.events.append(unit, [Append("order-1", [new_event(b"frozen")], 1)])
+        await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"frozen")], 1)])
         if held:
             say("held")
             await told()
@@ -106,7 +105,7 @@ async def _frozen(url: str, limit_seconds: float) -> AsyncIterator[_Writer]:
 
 
 async def _seen(stores: Stores) -> Sequence[bytes]:
-    return data_of((await stores.events.read_all(0)).events)
+    return data_of((await stores[EVENTS].read_all(0)).events)
 
 
 async def _until_seen(stores: Stores, expected: Sequence[bytes]) -> None:
@@ -137,7 +136,7 @@ async def test_without_a_limit_a_frozen_writer_holds_readers_up_until_it_goes_on
         async with _frozen(postgres_url, 0.0) as writer:
             await add(stores, "order-2", new_event(b"beside"))
             with pytest.raises(ConcurrencyConflict):  # waits for the stream's lock, longer than the limit below
-                await stores.events.append_alone([Append("order-1", [new_event(b"in the way")])])
+                await stores[EVENTS].append_alone([Append("order-1", [new_event(b"in the way")])])
             assert await _seen(stores) == [b"before"]
             await writer.wake()
             assert await writer.heard() == "committed at attempt 1"
@@ -152,7 +151,7 @@ async def test_who_stood_idle_too_long_is_told_so(postgres_url: str, how: str) -
         for last in ("SELECT 1", "COMMIT"):
             with pytest.raises(Unavailable, match="idle_transaction_timeout_seconds") as caught:
                 async with stores.database.begin() as unit:
-                    await stores.events.append(unit, [Append("order-1", [new_event(b"idle")])])
+                    await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"idle")])])
                     pid = (await sql_of(unit).fetch("SELECT pg_backend_pid()"))[0][0]
                     await _until_ended(stores, pid)
                     if last != "COMMIT":

@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 from tests.integration.eventstore.opened import opened
 
-from freehold.binding import Stores
 from freehold.conformance.events_order import add, data_of, follow, new_event
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, ConfigurationError
-from freehold.eventstore.store import Append
+from freehold.eventstore.store import EVENTS, Append
+from freehold.ports import Stores
 from freehold.testing import ManualClock
 
 pytestmark = pytest.mark.servers
@@ -77,9 +77,9 @@ async def test_a_late_commit_is_not_skipped(stores: Stores, postgres_url: str) -
     async with connected(postgres_url) as connection:
         naive = _Naive(connection, _BY_POSITION)
         async with stores.database.begin() as late:
-            await stores.events.append(late, [Append("order-1", [new_event(b"late")])])
+            await stores[EVENTS].append(late, [Append("order-1", [new_event(b"late")])])
             await add(stores, "order-2", new_event(b"early"))
-            page = await stores.events.read_all(0)
+            page = await stores[EVENTS].read_all(0)
             await naive.read()
         await naive.read()
     assert data_of([*page.events, *await follow(stores, page.through)]) == [b"late", b"early"]
@@ -106,7 +106,7 @@ async def test_one_snapshot_for_a_transaction_is_refused(postgres_url: str, stor
         await operator.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'")
     async with opened(postgres_url) as changed:
         await add(changed, "order-1", expected=1)
-        for read in (changed.events.read_all(0), changed.events.head()):
+        for read in (changed[EVENTS].read_all(0), changed[EVENTS].head()):
             with pytest.raises(ConfigurationError, match="one snapshot"):
                 await read
 
@@ -128,7 +128,7 @@ async def test_a_position_drawn_before_the_transaction_has_an_id(stores: Stores,
         naive = _Naive(other, _BY_TRANSACTION)
         # Any transaction of the cluster holds it up: a vacuum, or the end of another test's database.
         await _until(lambda: naive.has_seen([1, 3]), slow)
-        page = await stores.events.read_all(0)
+        page = await stores[EVENTS].read_all(0)
         await operator.execute("SELECT pg_advisory_unlock(42)")
         await asyncio.wait_for(slow, 60)
         await naive.read()
@@ -154,7 +154,7 @@ async def test_a_stream_keeps_its_order_whatever_the_transaction_ids(stores: Sto
         async with stores.database.begin() as first:
             await first.native.execute(sa.text("INSERT INTO other VALUES (1)"))
             await add(stores, "order-1", new_event(b"version 1"))
-            await stores.events.append(first, [Append("order-1", [new_event(b"version 2")])])
+            await stores[EVENTS].append(first, [Append("order-1", [new_event(b"version 2")])])
         by_transaction = "SELECT version FROM freehold_event ORDER BY xmin::text::bigint, position"
         assert [row[0] for row in await operator.fetch(by_transaction)] == [2, 1]
     assert [(each.version, each.event.data) for each in await follow(stores)] == [(1, b"version 1"), (2, b"version 2")]
@@ -171,9 +171,9 @@ async def test_idle_transactions_here_and_elsewhere_stall_nobody(stores: Stores,
                 for connection in (idle, here):
                     await connection.execute("BEGIN; CREATE TABLE held (n integer)")
                 async with appending.database.begin() as open_append:
-                    await appending.events.append(open_append, [Append("order-1", [new_event()])])
+                    await appending[EVENTS].append(open_append, [Append("order-1", [new_event()])])
                     await add(stores, "order-2", new_event(b"seen"))
-                    assert data_of((await stores.events.read_all(0)).events) == [b"seen"]
+                    assert data_of((await stores[EVENTS].read_all(0)).events) == [b"seen"]
                     naive = _Naive(operator, _BY_TRANSACTION)
                     await naive.read()
                     assert naive.seen == []
@@ -189,11 +189,11 @@ async def test_a_gap_is_never_given_up_by_the_clock(postgres_url: str, hours: in
     clock = ManualClock()
     async with opened(postgres_url, clock=clock) as stores:
         async with stores.database.begin() as late:
-            await stores.events.append(late, [Append("order-1", [new_event(b"late")])])
+            await stores[EVENTS].append(late, [Append("order-1", [new_event(b"late")])])
             clock.advance(hours * 3600)
             await add(stores, "order-2", new_event(b"early"))
-            assert await stores.events.read_all(0) == await stores.events.read_all(0)
-            assert (await stores.events.read_all(0)).through == 0
+            assert await stores[EVENTS].read_all(0) == await stores[EVENTS].read_all(0)
+            assert (await stores[EVENTS].read_all(0)).through == 0
         assert data_of(await follow(stores)) == [b"late", b"early"]
 
 
@@ -202,11 +202,11 @@ async def test_a_prepared_append_is_waited_for(stores: Stores, postgres_url: str
     async with connected(postgres_url) as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await stores.events.append(stores.database.enlist(connection), [Append("order-1", [new_event(b"late")])])
+        await stores[EVENTS].append(stores.database.enlist(connection), [Append("order-1", [new_event(b"late")])])
         gid = f"test-{uuid4().hex}"
         await connection.execute(f"PREPARE TRANSACTION '{gid}'")
         await add(stores, "order-2", new_event(b"early"))
-        assert (await stores.events.read_all(0)).through == 0
+        assert (await stores[EVENTS].read_all(0)).through == 0
         await connection.execute(f"COMMIT PREPARED '{gid}'")
     assert data_of(await follow(stores)) == [b"late", b"early"]
 
@@ -223,7 +223,7 @@ async def test_whoever_writes_without_the_lock_takes_no_event_of_ours(stores: St
             uuid4(),
         )
         append = Append("order-1", [new_event(b"first"), new_event(b"second")])
-        ours = asyncio.create_task(stores.events.append_alone([append]))
+        ours = asyncio.create_task(stores[EVENTS].append_alone([append]))
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
@@ -240,7 +240,7 @@ async def test_markers_are_right_beyond_32_bits(stores: Stores, postgres_url: st
         for start in (2**31 - 2, 2**32 - 2, 2**33 + 2**31 - 2):
             await operator.fetchval("SELECT setval('freehold_event_position_seq', $1)", start)
             async with stores.database.begin() as late:
-                await stores.events.append(late, [Append(f"late-{start}", [new_event(b"late")])])
+                await stores[EVENTS].append(late, [Append(f"late-{start}", [new_event(b"late")])])
                 await add(stores, f"early-{start}", *(new_event(b"early") for _ in range(5)))
                 assert await follow(stores, start - 1) == []
             assert data_of(await follow(stores, start)) == [b"late", *[b"early"] * 5]

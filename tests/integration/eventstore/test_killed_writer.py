@@ -10,18 +10,19 @@ import pytest
 from tests.integration.eventstore.opened import opened
 
 from freehold.conformance.events_order import add, data_of, follow, new_event
+from freehold.eventstore.store import EVENTS
 
 _APPEND = """
 import asyncio, sys
 from freehold.binding import open_stores
 from freehold.conformance.events_order import new_event
-from freehold.eventstore.store import Append
+from freehold.eventstore.store import EVENTS, Append
 
 async def main():
     stores = open_stores(sys.argv[1])
     await stores.database.open()
     async with stores.database.begin() as unit:
-        await stores.events.append(unit, [Append("order-1", [new_event(b"killed")], 1)])
+        await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"killed")], 1)])
         print("ready", flush=True)
         await asyncio.Event().wait()
 
@@ -37,7 +38,7 @@ async def _check(url: str) -> None:
         )
         assert process.stdout is not None
         assert await asyncio.wait_for(process.stdout.readline(), 90) == b"ready\n"
-        before = await stores.events.read_all(0)
+        before = await stores[EVENTS].read_all(0)
         assert data_of(before.events) == [b"before"]
         process.kill()
         await process.wait()

@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 from tests.integration.eventstore.opened import opened
 
-from freehold.binding import Stores
 from freehold.conformance.events_order import add, follow, new_event
 from freehold.database import DatabaseOptions
-from freehold.eventstore.store import EventFilter, Page
+from freehold.eventstore.store import EVENTS, EventFilter, Page
+from freehold.ports import Stores
 
 _EVENTS: Final = 60_000
 _RARE: Final = 20_000
@@ -91,9 +91,9 @@ async def test_plans_do_not_depend_on_statistics(stores: Stores, postgres_url: s
 
 async def _pages(stores: Stores, wanted: EventFilter) -> list[Page]:
     """The pages from the beginning to the head."""
-    pages, after, head = [], 0, await stores.events.head()
+    pages, after, head = [], 0, await stores[EVENTS].head()
     while after < head:
-        pages.append(await stores.events.read_all(after, wanted=wanted))
+        pages.append(await stores[EVENTS].read_all(after, wanted=wanted))
         assert pages[-1].through > after
         after = pages[-1].through
     return pages

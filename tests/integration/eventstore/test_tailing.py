@@ -22,9 +22,9 @@ import sqlalchemy as sa
 from tests.integration.eventstore.opened import opened
 from tests.integration.eventstore.writers import WRITERS
 
-from freehold.binding import Stores
 from freehold.conformance.events_order import follow, is_wanted
-from freehold.eventstore.store import EVERYTHING, EventFilter, RecordedEvent
+from freehold.eventstore.store import EVENTS, EVERYTHING, EventFilter, RecordedEvent
+from freehold.ports import Stores
 
 SECONDS = float(os.environ.get("FREEHOLD_TEST_TAIL_SECONDS", "3"))
 _PROCESSES = 2
@@ -55,12 +55,12 @@ class _Reader:
             if not await self._page(stores):
                 await asyncio.wait({waiting := asyncio.ensure_future(ended.wait())}, timeout=0.005)
                 waiting.cancel()
-        head = await stores.events.head()
+        head = await stores[EVENTS].head()
         while self.after < head:
             await self._page(stores)
 
     async def _page(self, stores: Stores) -> bool:
-        page = await stores.events.read_all(self.after, limit=self.limit, wanted=self.wanted)
+        page = await stores[EVENTS].read_all(self.after, limit=self.limit, wanted=self.wanted)
         now = datetime.now(UTC)
         self.lags += [(now - each.recorded_at).total_seconds() for each in page.events]
         self.seen += page.events

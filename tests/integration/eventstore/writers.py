@@ -12,11 +12,12 @@ import sys
 import time
 from uuid import UUID
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.conformance.events_order import new_event
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, Unavailable
-from freehold.eventstore.store import Append
+from freehold.eventstore.store import EVENTS, Append
+from freehold.ports import Stores
 
 __all__ = ["WRITERS"]
 
@@ -40,7 +41,7 @@ async def _write(stores: Stores, until: float, seed: int, slow_seconds: float) -
         kind = chance.random()
         try:
             async with stores.database.begin() as unit:
-                await stores.events.append(unit, appends)
+                await stores[EVENTS].append(unit, appends)
                 if kind < 0.1:
                     await asyncio.sleep(chance.uniform(0.2, 1.0) * slow_seconds)  # a slow transaction, not a wait
                 elif kind < 0.2:

@@ -18,7 +18,7 @@ from tests.unit.runtime.trial import Request
 
 from freehold.http import Tx
 from freehold.http.held import ANSWER_BYTES_MAX
-from freehold.http.store import StoredAnswer
+from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 
 KEY = {"Idempotency-Key": "k1"}
 
@@ -198,8 +198,10 @@ async def test_a_key_of_before_the_upgrade_has_no_second_effect_and_tells_nobody
     async with opened(_whose) as trial:
         stores = trial.running.stores
         async with stores.database.begin() as unit:
-            await stores.idempotency.claim(unit, "trial:http", "k1", "f")
-            await stores.idempotency.complete(unit, "trial:http", "k1", StoredAnswer("f", 201, "text/plain", b"s3cret"))
+            await stores[IDEMPOTENCY].claim(unit, "trial:http", "k1", "f")
+            await stores[IDEMPOTENCY].complete(
+                unit, "trial:http", "k1", StoredAnswer("f", 201, "text/plain", b"s3cret")
+            )
         for headers in (KEY, KEY | ONE):
             answer = await trial.client.post("/orders", headers=headers)
             assert (answer.status_code, "s3cret" in answer.text) == (409, False)

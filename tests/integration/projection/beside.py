@@ -14,7 +14,8 @@ from tests.integration.projection.models import (
 )
 
 from freehold import RunningService
-from freehold.projection.store import GenerationState
+from freehold.eventstore.store import EVENTS
+from freehold.projection.store import CHECKPOINTS, GenerationState
 from freehold.runtime.projections import ProjectionActions
 
 __all__ = [
@@ -35,17 +36,17 @@ KEYS = {"account": "account", "entry": "account"}
 
 
 def actions_of(running: RunningService) -> ProjectionActions:
-    return ProjectionActions(running.service, running.stores, running.post)
+    return ProjectionActions(running.service, running.stores, running.transactions)
 
 
 async def states(running: RunningService) -> dict[int, str]:
-    return {each.number: each.state.value for each in await running.stores.checkpoints.generations()}
+    return {each.number: each.state.value for each in await running.stores[CHECKPOINTS].generations()}
 
 
 async def up_to_date(running: RunningService) -> bool:
     """Whether every checkpoint that still moves stands at the head."""
-    head = await running.stores.events.head()
-    found = await running.stores.checkpoints.checkpoints()
+    head = await running.stores[EVENTS].head()
+    found = await running.stores[CHECKPOINTS].checkpoints()
     moving = [each for each in found if each.state is not GenerationState.RETIRED]
     return bool(moving) and all(each.position >= head for each in moving)
 
@@ -78,7 +79,7 @@ async def writing(running: RunningService) -> AsyncIterator[list[int]]:
 async def check_against_cold_fold(running: RunningService, model: ReadModel) -> None:
     expected: dict[str, tuple[int, int, int]] = {}
     entries = []
-    page = await running.stores.events.read_all(0, limit=1_000_000)
+    page = await running.stores[EVENTS].read_all(0, limit=1_000_000)
     for recorded in page.events:
         account = recorded.stream.partition("-")[2]
         amount = int(recorded.event.data.split(b'"amount":')[1].rstrip(b"}"))

@@ -17,6 +17,7 @@ from tests.integration.projection.models import Deposited, ReadModel, caught_up,
 
 from freehold import Retry, RunningService
 from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.store import CHECKPOINTS
 
 __all__ = ["ATTEMPTS", "DEADLY", "bank", "deadly_model"]
 
@@ -47,7 +48,7 @@ bank = _model.service
 
 
 async def _nothing_left(running: RunningService) -> bool:
-    waiting = await running.stores.checkpoints.parked()
+    waiting = await running.stores[CHECKPOINTS].parked()
     return await caught_up(running, _model) and all(each.due_seconds is None for each in waiting)
 
 

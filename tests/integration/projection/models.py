@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from tests.integration.projection.dying import Doom
 
 from freehold import Retry, RunningService, Service, Settings, event, run
-from freehold.eventstore.store import Append, NewEvent, RecordedEvent
+from freehold.eventstore.store import EVENTS, Append, NewEvent, RecordedEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
 from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.store import CHECKPOINTS
 
 __all__ = ["Deposited", "Noted", "ReadModel", "append", "caught_up", "read_model", "rows", "settings_for", "until"]
 
@@ -117,7 +118,7 @@ async def append(running: RunningService, account: str, *amounts: int) -> None:
         NewEvent(new_id(), "bank.deposited", 1, encode_body(Deposited(account, amount)), new_id(), 1)
         for amount in amounts
     ]
-    await running.stores.events.append_alone([Append(f"account-{account}", events)])
+    await running.stores[EVENTS].append_alone([Append(f"account-{account}", events)])
 
 
 async def until(what: Callable[[], Awaitable[object]], seconds: float = 90.0) -> None:
@@ -135,8 +136,8 @@ async def rows(running: RunningService, table: sa.Table) -> list[Any]:
 
 async def caught_up(running: RunningService, model: ReadModel) -> bool:
     """Whether every checkpoint stands at the head."""
-    head = await running.stores.events.head()
-    checkpoints = await running.stores.checkpoints.checkpoints(model.projection.name)
+    head = await running.stores[EVENTS].head()
+    checkpoints = await running.stores[CHECKPOINTS].checkpoints(model.projection.name)
     return bool(checkpoints) and all(each.position >= head for each in checkpoints)
 
 

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from tests.integration.projection.dying import Doom
 
 from freehold import RunningService, Service, Settings, event
-from freehold.eventstore.store import Append, NewEvent, RecordedEvent
+from freehold.eventstore.store import EVENTS, Append, NewEvent, RecordedEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
 from freehold.projection.declaration import Projection, ProjectionWrite
-from freehold.projection.store import GenerationState
+from freehold.projection.store import CHECKPOINTS, GenerationState
 
 __all__ = ["Paid", "append_history", "cold_fold", "declared", "settings_for"]
 
@@ -80,7 +80,7 @@ async def append_history(running: RunningService, events: int, seed: int) -> lis
             body = encode_body(Paid(customer, cents))
             appends.setdefault(customer, []).append(NewEvent(new_id(), "shopkeeper.paid", 1, body, new_id(), 1))
             history.append((customer, cents))
-        await running.stores.events.append_alone(
+        await running.stores[EVENTS].append_alone(
             [Append(f"customer-{customer}", made) for customer, made in appends.items()]
         )
     return history
@@ -103,7 +103,7 @@ async def _main(url: str, version: int, dies_after: int, within: int) -> None:
     async with RunningService(service, settings_for(url), roles=["projections"]) as running:
         print("running", flush=True)  # noqa: T201 - tells the test
         while True:
-            found = await running.stores.checkpoints.generations("payments-of")
+            found = await running.stores[CHECKPOINTS].generations("payments-of")
             if any(each.version == version and each.state is GenerationState.LIVE for each in found):
                 break
             await asyncio.sleep(0.05)  # it may kill itself meanwhile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from tests.integration.projection.unleased import unleased
 
 from freehold import Retry, RunningService
 from freehold.errors import ConcurrencyConflict, OperationTimeout, Unavailable
-from freehold.eventstore.store import bucket_of
+from freehold.eventstore.store import EVENTS, bucket_of
+from freehold.lifecycle import RunnerState
 from freehold.projection.declaration import ProjectionWrite
-from freehold.projection.store import ParkedKey
+from freehold.projection.generation_runner import GenerationRunner
+from freehold.projection.store import CHECKPOINTS, ParkedKey
 
 _ATTEMPTS = 3
 
@@ -43,7 +46,7 @@ def _model(before: Callable[[Deposited], Awaitable[None]], **options: Any) -> Re
 
 
 async def _the_parked(running: RunningService) -> ParkedKey:
-    (found,) = await running.stores.checkpoints.parked()
+    (found,) = await running.stores[CHECKPOINTS].parked()
     return found
 
 
@@ -52,8 +55,8 @@ async def _left_behind(running: RunningService, model: ReadModel) -> None:
     async with RunningService(model.service, settings_for(str(running.settings.database))) as starter:
         await until(lambda: caught_up(starter, model))
     async with running.stores.database.begin() as unit:
-        for each in await running.stores.checkpoints.lock(unit, "accounts"):
-            await running.stores.checkpoints.begin(unit, each)
+        for each in await running.stores[CHECKPOINTS].lock(unit, "accounts"):
+            await running.stores[CHECKPOINTS].begin(unit, each)
 
 
 @pytest.mark.parametrize("error", [OperationTimeout("too long"), ConcurrencyConflict("in its own way")], ids=repr)
@@ -93,7 +96,7 @@ async def test_what_is_no_exception_parks_its_stream(url: str, error: BaseExcept
         await append(running, "b", 1, 2)
         await until(lambda: caught_up(running, model))
         parked = await _the_parked(running)
-        assert (parked.stream, parked.version, parked.error) == ("account-a", 2, "HandlerLeft")
+        assert (parked.stream, parked.version, parked.error) == ("account-a", 2, "HandlerAborted")
         assert type(error).__name__ in parked.detail
         assert [row[:3] for row in await rows(running, model.accounts)] == [("a", 1, 1), ("b", 3, 2)]
 
@@ -113,7 +116,7 @@ async def test_what_says_nothing_of_an_event_does_not_count(url: str) -> None:
         async with RunningService(model.service, settings_for(url)) as working:
             await until(lambda: caught_up(working, model))
         assert failures == []
-        assert await running.stores.checkpoints.parked() == []
+        assert await running.stores[CHECKPOINTS].parked() == []
         assert [row[1:] for row in await rows(running, model.accounts)] == [(10, 3, 3)]
 
 
@@ -130,15 +133,15 @@ async def test_a_doubt_lasts_beyond_what_one_read_looks_at(tmp_path: Path, monke
             for other in others[:15]:
                 await append(running, other, 1)
             await append(running, rare, 7)
-        stored = (await running.stores.events.read_all(0)).events
+        stored = (await running.stores[EVENTS].read_all(0)).events
         async with RunningService(model.service, settings_for(url)) as working:
-            begin, alone = working.stores.checkpoints.begin, set[int]()
+            begin, alone = working.stores[CHECKPOINTS].begin, set[int]()
 
             async def noting(unit: Any, seen: Any, **named: int) -> Any:
                 alone.add(named.get("alone", 0))
                 return await begin(unit, seen, **named)
 
-            monkeypatch.setattr(working.stores.checkpoints, "begin", noting)
+            monkeypatch.setattr(working.stores[CHECKPOINTS], "begin", noting)
             await until(lambda: caught_up(working, model))
         assert {each.position for each in stored if each.stream == f"account-{rare}"} <= alone
 
@@ -158,18 +161,64 @@ async def test_an_outage_that_lasts_does_not_count(url: str, monkeypatch: pytest
         await _left_behind(running, model)
         await append(running, "a", 1, 7, 2)
         async with RunningService(model.service, settings_for(url)) as working:
-            begin = working.stores.checkpoints.begin
+            begin = working.stores[CHECKPOINTS].begin
 
             async def failing(*given: Any, **named: Any) -> Any:
                 if away:
                     raise Unavailable(f"still away {away.pop()}")
                 return await begin(*given, **named)
 
-            monkeypatch.setattr(working.stores.checkpoints, "begin", failing)
+            monkeypatch.setattr(working.stores[CHECKPOINTS], "begin", failing)
             await until(lambda: caught_up(working, model))
         assert failures == []
-        assert await running.stores.checkpoints.parked() == []
+        assert await running.stores[CHECKPOINTS].parked() == []
         assert [row[1:] for row in await rows(running, model.accounts)] == [(10, 3, 3)]
+
+
+async def test_an_outage_that_lasts_until_a_stop_does_not_count(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stop waits until the attempt can be taken back."""
+    gone = [True]
+
+    async def before(event: Deposited) -> None:
+        if event.amount == 7 and gone:
+            raise Unavailable("away")
+
+    model = _model(before)
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await _left_behind(running, model)
+        await append(running, "a", 7)
+        stores = running.stores
+        begin, away = stores[CHECKPOINTS].begin, [False]
+
+        async def failing(*given: Any, **named: Any) -> Any:
+            if away[0]:
+                raise Unavailable("still away")
+            away[0] = named.get("attempts", 0) > 0  # from the attempt on
+            return await begin(*given, **named)
+
+        monkeypatch.setattr(stores[CHECKPOINTS], "begin", failing)
+        for _ in range(_ATTEMPTS + 1):
+            runner = await unleased(running, model, await stores[EVENTS].head())
+            await runner.start()
+            await until(partial(_owes, runner))
+            stopping = asyncio.create_task(runner.stop(30.0))
+            await until(partial(_is_stopping, runner))
+            away[0] = False
+            await stopping
+            away[0] = False
+            assert {each.attempts for each in await stores[CHECKPOINTS].checkpoints()} == {0}
+        gone.clear()
+        monkeypatch.undo()
+        async with RunningService(model.service, settings_for(url)) as working:
+            await until(lambda: caught_up(working, model))
+
+
+async def _owes(runner: GenerationRunner) -> bool:
+    return bool(runner.owes)
+
+
+async def _is_stopping(runner: GenerationRunner) -> bool:
+    return runner.state is RunnerState.STOPPING
 
 
 async def test_a_stop_does_not_count(url: str) -> None:
@@ -188,17 +237,17 @@ async def test_a_stop_does_not_count(url: str) -> None:
         await append(running, "a", 7)
         for _ in range(_ATTEMPTS + 1):
             stores = running.stores
-            runner = await unleased(running, model, await stores.events.head())
+            runner = await unleased(running, model, await stores[EVENTS].head())
             await runner.start()
             async with asyncio.timeout(60):
                 await under_way.wait()
             await runner.stop(0.01)
             under_way.clear()
-            assert {each.attempts for each in await stores.checkpoints.checkpoints()} == {0}
+            assert {each.attempts for each in await stores[CHECKPOINTS].checkpoints()} == {0}
         held.clear()
         async with RunningService(model.service, settings_for(url)) as working:
             await until(lambda: caught_up(working, model))
-        assert await running.stores.checkpoints.parked() == []
+        assert await running.stores[CHECKPOINTS].parked() == []
         assert [row[1:] for row in await rows(running, model.accounts)] == [(7, 1, 1)]
 
 
@@ -213,14 +262,14 @@ async def test_two_that_go_event_by_event_at_once_park_nothing(url: str) -> None
         await _left_behind(running, model)
         for number in range(6):
             await append(running, f"a{number}", *range(5))
-        head = await running.stores.events.head()
+        head = await running.stores[EVENTS].head()
         runners = [await unleased(running, model, head) for _ in range(2)]
         for runner in runners:
             await runner.start()
         await until(lambda: caught_up(running, model))
         for runner in runners:
             await runner.stop()
-        assert await running.stores.checkpoints.parked() == []
+        assert await running.stores[CHECKPOINTS].parked() == []
         assert [row[1:] for row in await rows(running, model.accounts)] == [(10, 5, 5)] * 6
 
 
@@ -228,7 +277,7 @@ async def test_the_usual_way_writes_nothing_down(url: str, monkeypatch: pytest.M
     """Once a take-over, and no more, however many batches there are."""
     model = read_model(batch_limit=5)
     async with RunningService(model.service, settings_for(url)) as running:
-        checkpoints, begun = running.stores.checkpoints, list[Any]()
+        checkpoints, begun = running.stores[CHECKPOINTS], list[Any]()
         begin = checkpoints.begin
 
         async def counted(unit: Any, seen: Any, **named: int) -> Any:

@@ -8,11 +8,13 @@ from tests.integration.projection.beside import WHO, actions_of, live_is, states
 from tests.integration.projection.models import Deposited, settings_for, until
 
 from freehold import RunningService, Service
-from freehold.binding import Stores
 from freehold.errors import DatabaseError
+from freehold.leases.store import LEASES
+from freehold.ports import Stores
 from freehold.projection.declaration import Projection, ProjectionWrite
-from freehold.projection.rebuild import RebuildRunner
-from freehold.projection.sharing import lease_prefix
+from freehold.projection.generations import lease_prefix
+from freehold.projection.rebuild_runner import RebuildRunner
+from freehold.projection.store import CHECKPOINTS
 
 
 def declared(version: int, *names: str) -> tuple[Service, Projection]:
@@ -52,7 +54,7 @@ async def _has_leases(running: RunningService, number: int) -> bool:
 
 
 async def leases(stores: Stores, generation: int) -> list[str]:
-    return [each.name for each in await stores.leases.list(lease_prefix("dropped", generation))]
+    return [each.name for each in await stores[LEASES].list(lease_prefix("dropped", generation))]
 
 
 @pytest.mark.parametrize("command", [True, False], ids=["by command", "by itself"])
@@ -65,11 +67,11 @@ async def test_tables_and_leases_go_with_their_generation(url: str, *, command: 
     async with RunningService(second, settings_for(url)) as running:
         stores = running.stores
         await until(lambda: live_is(running, 2))
-        assert [each.tables for each in await stores.checkpoints.generations("dropped")] == [
+        assert [each.tables for each in await stores[CHECKPOINTS].generations("dropped")] == [
             ("held", "left_out"),
             ("held",),
         ]
-        await stores.leases.ensure([lease_prefix("dropped", 1) + each for each in ("0", "1", "member/killed")])
+        await stores[LEASES].ensure([lease_prefix("dropped", 1) + each for each in ("0", "1", "member/killed")])
         if command:
             await actions_of(running).drop("dropped", 1, **WHO)
         else:
@@ -77,7 +79,7 @@ async def test_tables_and_leases_go_with_their_generation(url: str, *, command: 
                 "bank",
                 stores.database,
                 actions_of(running).history,
-                stores.leases,
+                stores[LEASES],
                 [projection],
                 retention_seconds=0.0,
                 poll_seconds=0.05,

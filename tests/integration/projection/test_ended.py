@@ -12,10 +12,13 @@ from tests.integration.projection.killing import ATTEMPTS, DEADLY, deadly_model
 from tests.integration.projection.models import Deposited, append, caught_up, rows, settings_for, until
 
 from freehold import RunningService
-from freehold.projection.attempts import ENDINGS_MIN
+from freehold.audit.store import AUDIT
+from freehold.eventstore.store import EVENTS
+from freehold.failures import CrashLimit
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.parking import Parking
-from freehold.projection.store import ParkedKey
+from freehold.projection.replay_store import REPLAYS
+from freehold.projection.store import CHECKPOINTS, ParkedKey
 
 pytestmark = pytest.mark.timeout(300)
 _STARTS_MAX = 25
@@ -38,7 +41,7 @@ async def _ends(url: str, **environment: str) -> int:
 
 
 async def _the_parked(running: RunningService) -> ParkedKey:
-    (found,) = await running.stores.checkpoints.parked()
+    (found,) = await running.stores[CHECKPOINTS].parked()
     return found
 
 
@@ -75,11 +78,11 @@ async def _mended(running: RunningService, url: str) -> None:
     model = deadly_model()
     async with RunningService(model.service, settings_for(url)) as mended:
         stores = mended.stores
-        parking = Parking(model.projection, mended.post, stores.events, stores.checkpoints, stores.audit)
+        parking = Parking(model.projection, mended.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT])
         taken_up = await parking.resume(1, "account-a5", actor="me", reason="mended")
         assert (taken_up.applied, taken_up.released) == (3, True)
         await until(lambda: caught_up(mended, model))
-    assert await running.stores.checkpoints.parked() == []
+    assert await running.stores[CHECKPOINTS].parked() == []
 
 
 async def test_one_that_comes_later_is_found_too(url: str) -> None:
@@ -103,7 +106,7 @@ async def test_kills_by_chance_park_nothing(url: str) -> None:
             await append(running, f"a{number}", *range(20))
         for _ in range(6):
             await _ran("tests.integration.projection.killing", url, BANK_DOOM="5")
-            assert await running.stores.checkpoints.parked() == []
+            assert await running.stores[CHECKPOINTS].parked() == []
         assert await _ends(url) == 0
         assert [row[2:] for row in await rows(running, model.accounts)] == [(20, 20)] * 6
 
@@ -164,9 +167,9 @@ async def test_people_take_it_up_event_by_event(url: str, tmp_path: Path) -> Non
         assert (parked.version, parked.error, parked.due_seconds) == (4, "ProcessEnded", None)
         assert [row[2] for row in await rows(running, model.entries)] == [1, 2]
         assert await typed("skip", "accounts", "account-a", "--yes", end="exit") == 0
-        assert await running.stores.checkpoints.parked() == []
+        assert await running.stores[CHECKPOINTS].parked() == []
         assert [row[2] for row in await rows(running, model.entries)] == [1, 2, 3]
-        assert {each.action for each in await running.stores.audit.find(None, 10)} == {
+        assert {each.action for each in await running.stores[AUDIT].find(None, 10)} == {
             "projection skip", "projection resume",
         }  # fmt: skip
         assert await _ends(url, BANK_END="exit") == 0
@@ -186,10 +189,10 @@ async def test_a_replay_that_is_ended_keeps_the_event_as_an_error(url: str, tmp_
         codes = [await _ran(*replay, "accounts", "--reason", "a test", **environment)]
         while codes[-1] == 11 and len(codes) < _STARTS_MAX:
             codes.append(await _ran(*replay, "resume", "1", "--reason", "a test", **environment))
-        assert codes.count(11) == 1 + ENDINGS_MIN
-        (done,) = await running.stores.replays.find("accounts")
+        assert codes.count(11) == 1 + CrashLimit().begun_max
+        (done,) = await running.stores[REPLAYS].find("accounts")
         assert (done.state.value, done.applied, done.failed) == ("done", 4, 1)
-        (error,) = await running.stores.replays.errors(done.number)
+        (error,) = await running.stores[REPLAYS].errors(done.number)
         assert (error.stream, error.version, error.error) == ("account-a", 3, "ProcessEnded")
 
 

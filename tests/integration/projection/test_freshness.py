@@ -9,8 +9,10 @@ from tests.integration.projection.models import Deposited, append, caught_up, re
 from freehold import Retry, RunningService
 from freehold.clock import SystemClock
 from freehold.consistency.token import Token
-from freehold.consistency.waiting import Fresh, Stalled
+from freehold.consistency.watcher import Fresh, Stalled
+from freehold.leases.store import LEASES
 from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.store import CHECKPOINTS
 
 
 class HaltedClock(SystemClock):
@@ -62,7 +64,7 @@ async def test_a_parked_stream_is_seen_among_any_number_of_others(url: str) -> N
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", 7)
         await until(lambda: caught_up(running, model))
-        (parked,) = await running.stores.checkpoints.parked("accounts")
+        (parked,) = await running.stores[CHECKPOINTS].parked("accounts")
         async with running.stores.database.begin() as unit:
             await unit.sql.execute(  # type: ignore[attr-defined]  # both engines have it
                 "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)"
@@ -78,7 +80,7 @@ async def test_a_parked_stream_is_seen_among_any_number_of_others(url: str) -> N
 
 
 async def _at_work(running: RunningService) -> bool:
-    leases = await running.stores.leases.list("projection/accounts/1/0")
+    leases = await running.stores[LEASES].list("projection/accounts/1/0")
     return any(lease.owner for lease in leases)
 
 

@@ -10,8 +10,9 @@ from tests.integration.sql.stalling import stalling
 
 from freehold import RunningService
 from freehold.consistency.token import Token
-from freehold.consistency.waiting import Fresh, Stale
+from freehold.consistency.watcher import Fresh, Stale
 from freehold.database import DatabaseOptions
+from freehold.eventstore.store import EVENTS
 
 pytestmark = pytest.mark.servers
 
@@ -25,7 +26,7 @@ async def test_a_wait_on_a_database_that_hangs_is_answered_at_its_limit(postgres
     async with RunningService(model.service, settings_for(postgres_url)) as running, stalling(postgres_url) as proxy:
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
-        page = await running.stores.events.read_all(0)
+        page = await running.stores[EVENTS].read_all(0)
         options = DatabaseOptions(pool_size=2, statement_timeout_seconds=_STATEMENT_SECONDS)
         settings = settings_for(proxy.url, database_options=options)
         async with RunningService(read_model(partitions=1).service, settings, roles=()) as reader:

@@ -9,7 +9,10 @@ from tests.integration.projection.models import Deposited, Noted, append, read_m
 
 from freehold import RunningService
 from freehold.errors import ConfigurationError
+from freehold.eventstore.store import EVENTS
+from freehold.outbox.store import OUTBOX
 from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.store import CHECKPOINTS
 
 
 async def test_what_was_appended_can_be_read_at_once(url: str) -> None:
@@ -24,7 +27,7 @@ async def test_what_was_appended_can_be_read_at_once(url: str) -> None:
         async with running.transaction() as tx:
             tx.append("account-a", Deposited("a", 7))
         assert [tuple(row[1:]) for row in await rows(running, model.accounts)] == [(18, 3, 3)]
-        assert await running.stores.checkpoints.checkpoints() == []
+        assert await running.stores[CHECKPOINTS].checkpoints() == []
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -35,7 +38,7 @@ async def test_a_failing_handler_takes_the_append_back(url: str, batch: bool) ->
             async with running.transaction() as tx:
                 tx.append("account-a", Deposited("a", 5), Deposited("a", 13))
         assert await rows(running, model.accounts) == []
-        assert await running.stores.events.version("account-a") == 0
+        assert await running.stores[EVENTS].version("account-a") == 0
 
 
 async def test_effects_go_with_the_append(url: str) -> None:
@@ -49,7 +52,7 @@ async def test_effects_go_with_the_append(url: str) -> None:
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         async with running.transaction() as tx:
             tx.append("account-a", Deposited("a", 5))
-        assert (await running.stores.outbox.stats()).pending == 1
+        assert (await running.stores[OUTBOX].stats()).pending == 1
 
 
 async def test_it_joins_a_transaction_of_the_users_own(url: str) -> None:
@@ -64,7 +67,7 @@ async def test_it_joins_a_transaction_of_the_users_own(url: str) -> None:
         engine = create_async_engine(_alchemy(url))
         for commit in (False, True):
             async with AsyncSession(engine) as session:
-                tx = running.post.enlist(session)
+                tx = running.transactions.enlist(session)
                 tx.append("account-a", Deposited("a", 5))
                 await tx.flush()
                 await (session.commit() if commit else session.rollback())

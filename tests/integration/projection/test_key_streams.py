@@ -12,7 +12,7 @@ from tests.integration.projection.models import rows, settings_for, until
 
 from freehold import Retry, RunningService, Service, event
 from freehold.errors import DeclarationError
-from freehold.eventstore.store import Append, NewEvent
+from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
 from freehold.projection.declaration import KeyLookup, Projection, ProjectionWrite
@@ -67,7 +67,7 @@ class League:
 
 async def say(running: RunningService, stream: str, team: str, text: str) -> None:
     said = NewEvent(new_id(), "league.said", 1, encode_body(Said(stream, team, text)), new_id(), 1)
-    await running.stores.events.append_alone([Append(stream, [said])])
+    await running.stores[EVENTS].append_alone([Append(stream, [said])])
 
 
 async def fill(running: RunningService) -> None:

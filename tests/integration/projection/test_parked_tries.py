@@ -19,10 +19,12 @@ from tests.integration.projection.models import (
 )
 
 from freehold import Retry, RunningService
+from freehold.audit.store import AUDIT
 from freehold.errors import Unavailable
+from freehold.eventstore.store import EVENTS
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.parking import Parking
-from freehold.projection.store import ParkedKey
+from freehold.projection.store import CHECKPOINTS, ParkedKey
 
 _ATTEMPTS = 3
 
@@ -57,11 +59,11 @@ class _Trying:
 
 def _parking(running: RunningService, model: ReadModel) -> Parking:
     stores = running.stores
-    return Parking(model.projection, running.post, stores.events, stores.checkpoints, stores.audit)
+    return Parking(model.projection, running.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT])
 
 
 async def _the_parked(running: RunningService) -> ParkedKey:
-    (found,) = await running.stores.checkpoints.parked()
+    (found,) = await running.stores[CHECKPOINTS].parked()
     return found
 
 
@@ -102,12 +104,12 @@ async def test_one_end_in_the_last_attempt_is_no_proof(url: str, mended: bool) -
         async with RunningService(trying.model.service, settings_for(url)) as working:
 
             async def known() -> bool:
-                found = await working.stores.checkpoints.parked()
+                found = await working.stores[CHECKPOINTS].parked()
                 return all(each.due_seconds is None for each in found)
 
             await until(known)
         if mended:
-            assert await running.stores.checkpoints.parked() == []
+            assert await running.stores[CHECKPOINTS].parked() == []
             assert [row[1:] for row in await rows(running, trying.model.accounts)] == [(10, 3, 3)]
         else:
             parked = await _the_parked(running)
@@ -121,7 +123,7 @@ async def test_an_outage_that_lasts_is_no_end(url: str, monkeypatch: pytest.Monk
     trying.go_on.set()
     trying.error = Unavailable("away")
     async with RunningService(trying.model.service, settings_for(url), roles=()) as running:
-        parking, checkpoints = _parking(running, trying.model), running.stores.checkpoints
+        parking, checkpoints = _parking(running, trying.model), running.stores[CHECKPOINTS]
         park, away = checkpoints.park, list[bool]()
 
         async def failing(*given: Any) -> Any:
@@ -138,5 +140,9 @@ async def test_an_outage_that_lasts_is_no_end(url: str, monkeypatch: pytest.Monk
         assert (seen.error, seen.attempts) in {("ValueError", 1), ("ValueError", 2)}
         assert seen.begun <= 1
         monkeypatch.undo()
+        if seen.begun:
+            assert parking.owes
+            await parking.take_back()
+            assert ((await _the_parked(running)).begun, parking.owes) == (0, "")
         trying.error = None
         assert (await parking.retry(await _the_parked(running))).released

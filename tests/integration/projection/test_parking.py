@@ -19,23 +19,24 @@ from tests.integration.projection.models import (
 )
 
 from freehold import Retry, RunningService
+from freehold.audit.store import AUDIT
 from freehold.errors import ConcurrencyConflict, DatabaseError, NotFound, OperationTimeout, Unavailable
-from freehold.eventstore.store import Append, NewEvent
+from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.parking import Parking
-from freehold.projection.store import ParkedKey
+from freehold.projection.store import CHECKPOINTS, ParkedKey
 
 _ONCE = Retry(attempts=1)
 
 
 def _parking(running: RunningService, model: ReadModel) -> Parking:
     stores = running.stores
-    return Parking(model.projection, running.post, stores.events, stores.checkpoints, stores.audit)
+    return Parking(model.projection, running.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT])
 
 
 async def _parked(running: RunningService) -> list[ParkedKey]:
-    return list(await running.stores.checkpoints.parked())
+    return list(await running.stores[CHECKPOINTS].parked())
 
 
 async def _given_up(running: RunningService) -> bool:
@@ -64,7 +65,7 @@ async def test_one_stream_is_parked_and_all_others_go_on(url: str, batch: bool) 
         await append(running, "a2", 3)
         await until(lambda: caught_up(running, model))
         assert [row[2] for row in await rows(running, model.accounts)] == [6, 3, 6, 5]
-        counts = await running.stores.checkpoints.checkpoints()
+        counts = await running.stores[CHECKPOINTS].checkpoints()
         assert sum(each.failed for each in counts) == 1
         assert sum(each.handled for each in counts) == 20
 
@@ -111,7 +112,7 @@ async def test_after_the_last_attempt_it_waits_for_a_person(url: str) -> None:
         await append(running, "a", 5)
         await until(lambda: caught_up(running, model))
         assert [row[1:] for row in await rows(running, model.accounts)] == [(15, 5, 5)]
-        assert [each.reason for each in await running.stores.audit.find(None, 10)] == ["mended", "try"]
+        assert [each.reason for each in await running.stores[AUDIT].find(None, 10)] == ["mended", "try"]
         with pytest.raises(NotFound):
             await parking.resume(1, "account-a", actor="me", reason="again")
 
@@ -130,7 +131,7 @@ async def test_skip_goes_on_behind_the_poison(url: str) -> None:
         second = await parking.skip(1, "account-a", actor="me", reason="nor this")
         assert (second.applied, second.released) == (1, True)
         assert [row[2] for row in await rows(running, model.entries)] == [1, 3, 5]
-        assert {each.action for each in await running.stores.audit.find(None, 10)} == {"projection skip"}
+        assert {each.action for each in await running.stores[AUDIT].find(None, 10)} == {"projection skip"}
 
 
 async def test_a_long_stream_is_taken_up_whole(url: str) -> None:
@@ -151,7 +152,7 @@ async def test_an_event_that_cannot_be_read_parks_its_stream(url: str) -> None:
     async with RunningService(model.service, settings_for(url)) as running:
         broken = NewEvent(new_id(), "bank.deposited", 1, b'{"account": 7}', new_id(), 1)
         unknown = NewEvent(new_id(), "bank.deposited", 9, b"{}", new_id(), 1)
-        await running.stores.events.append_alone([Append("account-b", [broken]), Append("account-u", [unknown])])
+        await running.stores[EVENTS].append_alone([Append("account-b", [broken]), Append("account-u", [unknown])])
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
         assert {each.stream: each.error for each in await _parked(running)} == {
@@ -208,8 +209,8 @@ async def test_too_many_parked_streams_pause_it(url: str) -> None:
     async with RunningService(model.service, settings_for(url)) as running:
         for number in range(10):
             await append(running, f"a{number}", 1)
-        await until(lambda: running.stores.checkpoints.pauses("accounts"))
-        (pause,) = await running.stores.checkpoints.pauses("accounts")
+        await until(lambda: running.stores[CHECKPOINTS].pauses("accounts"))
+        (pause,) = await running.stores[CHECKPOINTS].pauses("accounts")
         assert pause.generation == 1
         assert "parked" in pause.reason
         assert len(await _parked(running)) <= 5
@@ -281,7 +282,7 @@ async def test_an_error_beside_a_parked_stream_does_not_move_it(url: str, monkey
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", 1, 2, 3)
         await until(lambda: caught_up(running, model))
-        checkpoints, errors = running.stores.checkpoints, [DatabaseError("disk full")]
+        checkpoints, errors = running.stores[CHECKPOINTS], [DatabaseError("disk full")]
         advance = checkpoints.advance
 
         async def failing(*given: Any) -> Any:

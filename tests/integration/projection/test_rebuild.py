@@ -30,14 +30,17 @@ from tests.integration.projection.models import (
 )
 
 from freehold import Retry, RunningService, Service
+from freehold.audit.store import AUDIT
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, NotFound
+from freehold.eventstore.store import EVENTS
+from freehold.leases.store import LEASES
 from freehold.messages import decode_envelope
 from freehold.projection import generations
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import NotCaughtUp, drop
-from freehold.projection.rebuild import RebuildRunner, is_caught_up
+from freehold.projection.rebuild_runner import RebuildRunner, is_caught_up
 from freehold.projection.status import look, rated
-from freehold.projection.store import GenerationState
+from freehold.projection.store import CHECKPOINTS, GenerationState
 from freehold.runtime.projections import ProjectionActions
 
 
@@ -46,14 +49,14 @@ async def look_on(running: RunningService, model: ReadModel, seen: list[int]) ->
     while True:
         found = [
             each
-            for each in await running.stores.checkpoints.checkpoints("accounts")
+            for each in await running.stores[CHECKPOINTS].checkpoints("accounts")
             if each.state is GenerationState.LIVE
         ]
         position = min((each.position for each in found), default=0)
         assert position >= (seen[-1] if seen else 0)
         async with running.transaction() as tx:
             there = set(await tx.connection.scalars(sa.select(model.entries.c.position)))
-        page = await running.stores.events.read_all(0, limit=100_000)
+        page = await running.stores[EVENTS].read_all(0, limit=100_000)
         assert {each.position for each in page.events if each.position <= position} <= there
         seen.append(position)
         await asyncio.sleep(0)
@@ -108,7 +111,7 @@ async def test_a_raised_version_is_rebuilt_and_shown_by_itself(url: str) -> None
         await append(running, "a1", 5)
         await until(lambda: all_rows(running, second, 101))
         await check_against_cold_fold(running, second)
-        (retired, live) = await running.stores.checkpoints.generations("accounts")
+        (retired, live) = await running.stores[CHECKPOINTS].generations("accounts")
         assert (retired.state, live.version, live.partitions) == (GenerationState.RETIRED, 2, 8)
         assert live.reason == "version 2 is deployed"
 
@@ -169,7 +172,7 @@ async def test_side_effects_happen_once_across_the_switch(url: str) -> None:
 
 
 async def built(running: RunningService, name: str, generation: int, events: int) -> bool:
-    found = await running.stores.checkpoints.checkpoints(name, generation)
+    found = await running.stores[CHECKPOINTS].checkpoints(name, generation)
     return sum(each.handled for each in found) >= events
 
 
@@ -201,7 +204,7 @@ async def test_the_last_events_are_applied_at_the_switch_itself(url: str) -> Non
         done = await actions.switch("accounts", **WHO)
         assert (done.retired.number, done.live.number, done.parked, done.effects_lost) == (1, 2, 0, 0)
         await check_against_cold_fold(running, model)
-        audit = [(each.action, each.actor) for each in await running.stores.audit.find(None, 10)]
+        audit = [(each.action, each.actor) for each in await running.stores[AUDIT].find(None, 10)]
         assert sorted(audit) == [("projection.rebuild", "ann"), ("projection.switch", "ann")]
 
 
@@ -294,7 +297,7 @@ async def test_retired_generations_are_dropped_after_a_while(url: str) -> None:
             "bank",
             running.stores.database,
             actions.history,
-            running.stores.leases,
+            running.stores[LEASES],
             [model.projection],
             retention_seconds=0.0,
         )
@@ -318,7 +321,7 @@ async def test_only_retired_generations_are_dropped(url: str) -> None:
         for number, error in ((1, ConcurrencyConflict), (2, NotFound)):
             with pytest.raises(error):
                 async with running.transaction() as tx:
-                    await drop(tx.unit, running.stores.checkpoints, model.projection, number)
+                    await drop(tx.unit, running.stores[CHECKPOINTS], model.projection, number)
 
 
 async def test_how_far_behind_and_how_fast(url: str) -> None:
@@ -337,7 +340,7 @@ async def test_how_far_behind_and_how_fast(url: str) -> None:
         assert (live.lag_events, live.handled, live.state) == (4, 40, GenerationState.LIVE)
         assert live.lag_seconds > 0
         assert (building.lag_events, building.position, building.events_per_second) == (44, 0, None)
-        assert building.head == await running.stores.events.head()
+        assert building.head == await running.stores[EVENTS].head()
         await actions.switch("accounts", **WHO)
         after = rated(before, await actions.look("accounts"))
         (now,) = after.generations
@@ -346,7 +349,7 @@ async def test_how_far_behind_and_how_fast(url: str) -> None:
         assert now.events_per_second > 0
         assert now.seconds_left is not None
         assert now.seconds_left > 0
-        undeclared = await look(running.stores.checkpoints, running.stores.events, {}, running.post.clock)
+        undeclared = await look(running.stores[CHECKPOINTS], running.stores[EVENTS], {}, running.post.clock)
         assert undeclared.generations[0].code_version is None
         with pytest.raises(NotFound):
             await actions.look("nothing")

@@ -12,12 +12,13 @@ from tests.integration.projection.dying import Doom, killed
 from tests.integration.projection.models import append, caught_up, read_model, rows, settings_for, until
 
 from freehold import Retry, RunningService
+from freehold.audit.store import AUDIT
 from freehold.clock import SystemClock
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, NotFound
-from freehold.eventstore.store import Page
+from freehold.eventstore.store import EVENTS, Page
 from freehold.projection.declaration import Projection
 from freehold.projection.replay import Span
-from freehold.projection.replays import Replay, ReplayState
+from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 from freehold.runtime.projections import ProjectionActions
 from freehold.runtime.replaying import ReplayActions
 
@@ -26,7 +27,7 @@ EVERYTHING = Span()
 
 
 def replays_of(running: RunningService) -> ReplayActions:
-    return ReplayActions(ProjectionActions(running.service, running.stores, running.post))
+    return ReplayActions(ProjectionActions(running.service, running.stores, running.transactions))
 
 
 async def carried_out(replays: ReplayActions, replay: Replay) -> Replay:
@@ -65,7 +66,7 @@ async def test_a_span_is_replayed_into_tables_of_its_own(url: str) -> None:
         await replays.drop(done.number, **WHO)
         with pytest.raises(DatabaseError):
             await read(running, "SELECT * FROM entry__r1")
-        actions = [each.action for each in await running.stores.audit.find("accounts/r1", 10)]
+        actions = [each.action for each in await running.stores[AUDIT].find("accounts/r1", 10)]
         assert sorted(actions) == ["projection.replay", "projection.replay-drop"]
 
 
@@ -79,7 +80,7 @@ async def test_errors_are_kept_and_do_not_stop_it(url: str) -> None:
         replays = replays_of(running)
         done = await carried_out(replays, await replays.begin("accounts", EVERYTHING, "new", **WHO))
         assert (done.state, done.applied, done.failed) == (ReplayState.DONE, 37, 3)
-        errors = await running.stores.replays.errors(done.number)
+        errors = await running.stores[REPLAYS].errors(done.number)
         assert [(each.stream, each.version, each.type, each.error) for each in errors] == [
             ("account-a", 4, "bank.deposited", "ValueError"),
             ("account-a", 5, "bank.deposited", "ValueError"),
@@ -97,7 +98,7 @@ async def test_into_the_live_read_model(url: str) -> None:
         async with running.transaction() as tx:
             await tx.sql.execute("DELETE FROM entry__g1 WHERE amount >= 10")
             await tx.sql.execute("DELETE FROM account__g1")
-        between = (await running.stores.events.read_all(0)).events[9].recorded_at
+        between = (await running.stores[EVENTS].read_all(0)).events[9].recorded_at
         replays = replays_of(running)
         begun = await replays.begin("accounts", Span(begins=between), "live", **WHO)
         done = await carried_out(replays, begun)
@@ -105,7 +106,7 @@ async def test_into_the_live_read_model(url: str) -> None:
         assert done.state is ReplayState.DONE
         assert done.tables == ()
         assert len(await rows(running, model.entries)) == 20
-        assert done.applied + done.failed == await running.stores.events.count(0, done.end)
+        assert done.applied + done.failed == await running.stores[EVENTS].count(0, done.end)
 
 
 async def test_into_the_live_one_goes_nothing_that_it_has_not_come_to(url: str) -> None:
@@ -113,7 +114,7 @@ async def test_into_the_live_one_goes_nothing_that_it_has_not_come_to(url: str) 
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", *range(20))
         await until(lambda: caught_up(running, model))
-        await ProjectionActions(running.service, running.stores, running.post).pause("accounts", **WHO)
+        await ProjectionActions(running.service, running.stores, running.transactions).pause("accounts", **WHO)
         await append(running, "b", 100, 101)
         replays = replays_of(running)
         done = await carried_out(replays, await replays.begin("accounts", EVERYTHING, "live", **WHO))
@@ -134,7 +135,7 @@ async def test_into_the_live_one_goes_nothing_behind_a_poison_event(url: str) ->
         done = await carried_out(replays, await replays.begin("accounts", EVERYTHING, "live", **WHO))
         assert (done.applied, done.failed) == (2, 2)
         assert [row[2] for row in await rows(running, model.entries)] == [1, 4]
-        errors = await running.stores.replays.errors(done.number)
+        errors = await running.stores[REPLAYS].errors(done.number)
         assert [(each.version, each.error) for each in errors] == [(2, "StreamParked"), (3, "StreamParked")]
 
 
@@ -151,7 +152,7 @@ async def test_a_cancelled_one_goes_on_where_it_stood(url: str) -> None:
         await replays.cancel(begun.number, **WHO)
         with pytest.raises(ConcurrencyConflict):
             await anext(steps)
-        assert (await running.stores.replays.get(begun.number)).applied == 7
+        assert (await running.stores[REPLAYS].get(begun.number)).applied == 7
         again = await replays.again(begun.number, **WHO)
         done = await carried_out(replays, again)
         assert (done.state, done.applied) == (ReplayState.DONE, 40)
@@ -170,9 +171,9 @@ async def test_two_who_carry_out_one_apply_each_event_once(url: str) -> None:
             carried_out(replays, begun), carried_out(replays, begun), return_exceptions=True
         )
         assert sum(isinstance(each, ConcurrencyConflict) for each in outcomes) <= 2
-        if (await running.stores.replays.get(begun.number)).state is ReplayState.RUNNING:
-            await carried_out(replays, await running.stores.replays.get(begun.number))
-        done = await running.stores.replays.get(begun.number)
+        if (await running.stores[REPLAYS].get(begun.number)).state is ReplayState.RUNNING:
+            await carried_out(replays, await running.stores[REPLAYS].get(begun.number))
+        done = await running.stores[REPLAYS].get(begun.number)
         assert (done.state, done.applied, done.failed) == (ReplayState.DONE, 60, 0)
         assert [row[1:] for row in await read(running, "SELECT account, events, version FROM account__r1")] == [
             (60, 60)
@@ -184,7 +185,7 @@ async def test_a_switch_meanwhile_ends_a_replay_into_the_live_one(url: str) -> N
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", *range(10))
         await until(lambda: caught_up(running, model))
-        actions = ProjectionActions(running.service, running.stores, running.post)
+        actions = ProjectionActions(running.service, running.stores, running.transactions)
         replays = ReplayActions(actions)
         begun = await replays.begin("accounts", EVERYTHING, "live", **WHO)
         await actions.rebuild("accounts", **WHO)
@@ -232,7 +233,7 @@ async def test_a_killed_one_is_resumed(url: str) -> None:
                 sys.executable, "-m", "tests.integration.projection.test_replay", url, str(begun.number), str(kill_at)
             )
             assert killed(await asyncio.wait_for(process.wait(), 90))
-            left = await running.stores.replays.get(begun.number)
+            left = await running.stores[REPLAYS].get(begun.number)
             assert left.state is ReplayState.RUNNING
             assert left.applied >= kill_at
         done = await carried_out(replays, await replays.again(begun.number, **WHO))
@@ -263,7 +264,7 @@ async def test_what_is_not_settled_yet_is_waited_for(url: str, monkeypatch: pyte
     async with RunningService(model.service, settings_for(url), roles=("projections",)) as running:
         await append(running, "a", *range(20))
         await until(lambda: caught_up(running, model))
-        events, unsettled, pauses = running.stores.events, [1, 2, 3], list[float]()
+        events, unsettled, pauses = running.stores[EVENTS], [1, 2, 3], list[float]()
         read_all = events.read_all
 
         async def reading(after: int, **options: Any) -> Page:
@@ -276,7 +277,7 @@ async def test_what_is_not_settled_yet_is_waited_for(url: str, monkeypatch: pyte
             async def sleep(self, seconds: float) -> None:
                 pauses.append(seconds)
 
-        actions = ProjectionActions(running.service, running.stores, running.post)
+        actions = ProjectionActions(running.service, running.stores, running.transactions)
         replays = ReplayActions(actions, Counting())
         begun = await replays.begin("accounts", EVERYTHING, "new", **WHO)
         monkeypatch.setattr(events, "read_all", reading)

@@ -20,10 +20,13 @@ from tests.integration.projection.models import (
 
 from freehold import RunningService, lifecycle
 from freehold.errors import ConcurrencyConflict
-from freehold.projection.beginning import begin_first
+from freehold.eventstore.store import EVENTS
+from freehold.leases.store import LEASES
+from freehold.outbox.store import OUTBOX
 from freehold.projection.declaration import Projection, ProjectionWrite
-from freehold.projection.following import ProjectionsRunner
-from freehold.projection.store import GenerationState
+from freehold.projection.generations import begin_first
+from freehold.projection.service_runner import ProjectionCoordinator
+from freehold.projection.store import CHECKPOINTS, GenerationState
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -39,7 +42,7 @@ async def test_it_follows_from_the_first_event_on(url: str, batch: bool) -> None
         ]
         assert sum(balance for _, balance, _, _ in accounts) == sum(2 * number + 1 for number in range(30))
         assert len(await rows(running, model.entries)) == 60
-        checkpoints = await running.stores.checkpoints.checkpoints()
+        checkpoints = await running.stores[CHECKPOINTS].checkpoints()
         assert sum(each.handled for each in checkpoints) == 60
 
 
@@ -52,7 +55,7 @@ async def test_a_restart_goes_on_where_it_stood(url: str) -> None:
             await until(lambda: caught_up(running, model))
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         assert [row[2:] for row in await rows(running, model.accounts)] == [(15, 15), (3, 3)]
-        generations = await running.stores.checkpoints.generations()
+        generations = await running.stores[CHECKPOINTS].generations()
         assert [(each.number, each.version, each.reason) for each in generations] == [(1, 1, "first start")]
 
 
@@ -66,12 +69,12 @@ async def test_instances_that_start_together_make_it_once(url: str) -> None:
             await append(one if number % 2 else other, f"a{number}", number)
         await until(lambda: caught_up(other, model))
         assert len(await rows(one, model.entries)) == 20
-        assert len(await one.stores.checkpoints.generations()) == 1
+        assert len(await one.stores[CHECKPOINTS].generations()) == 1
         await until(lambda: _shared(one))
 
 
 async def _shared(running: RunningService) -> bool:
-    leases = await running.stores.leases.list("projection/accounts/1/")
+    leases = await running.stores[LEASES].list("projection/accounts/1/")
     return len({lease.owner for lease in leases if "member" not in lease.name and lease.owner}) == 2
 
 
@@ -83,7 +86,7 @@ async def test_events_of_others_move_the_checkpoint(url: str) -> None:
             tx.append("note-1", Noted("a", "not followed"))
             tx.append("account-a", Noted("a", "not handled"))
         await until(lambda: caught_up(running, model))
-        assert await running.stores.events.head() > 0
+        assert await running.stores[EVENTS].head() > 0
         assert await rows(running, model.accounts) == []
 
 
@@ -103,7 +106,7 @@ async def test_a_paused_projection_stands_still(url: str) -> None:
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
-        checkpoints = running.stores.checkpoints
+        checkpoints = running.stores[CHECKPOINTS]
         async with running.stores.database.begin() as unit:
             await checkpoints.pause(unit, "accounts", reason="drill", actor="me")
         stood = await checkpoints.checkpoints()
@@ -129,7 +132,7 @@ async def test_another_version_of_the_code_leaves_it_alone(url: str) -> None:
         assert len(await rows(running, older.entries)) == 1
 
 
-async def _left(follower: ProjectionsRunner) -> object:
+async def _left(follower: ProjectionCoordinator) -> object:
     return follower.left_to_others
 
 
@@ -149,20 +152,20 @@ async def test_effects_come_from_the_live_generation_only(url: str) -> None:
         await until(lambda: caught_up(running, model))
         async with running.stores.database.begin() as unit:
             await model.projection.generation_tables.create(unit, 2)
-            await running.stores.checkpoints.create(
+            await running.stores[CHECKPOINTS].create(
                 unit, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING
             )
         await until(lambda: caught_up(running, model))
         assert len(told) == 2
         assert told[0] is not None
         assert told[1] is None
-        assert (await running.stores.outbox.stats()).pending == 1
+        assert (await running.stores[OUTBOX].stats()).pending == 1
         gated = [each.applier.gated for each in _follower(running).generations]
         assert gated == [0, 1]
 
 
-def _follower(running: RunningService) -> ProjectionsRunner:
-    (found,) = [each for each in running.loops.running["projections"] if isinstance(each, ProjectionsRunner)]
+def _follower(running: RunningService) -> ProjectionCoordinator:
+    (found,) = [each for each in running.loops.running["projections"] if isinstance(each, ProjectionCoordinator)]
     return found
 
 
@@ -171,7 +174,7 @@ async def test_a_building_generation_never_passes_the_live_one(url: str) -> None
     async with RunningService(model.service, settings_for(url), roles=("projections",)) as running:
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
-        checkpoints = running.stores.checkpoints
+        checkpoints = running.stores[CHECKPOINTS]
         async with running.stores.database.begin() as unit:
             await checkpoints.pause(unit, "accounts", 1, reason="drill", actor="me")
             await model.projection.generation_tables.create(unit, 2)
@@ -217,7 +220,7 @@ async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> No
             await tx.sql.execute("DROP TABLE in_the_way")
 
         async def there() -> bool:
-            found = await running.stores.checkpoints.checkpoints("blocked")
+            found = await running.stores[CHECKPOINTS].checkpoints("blocked")
             return bool(found) and found[0].handled == 1
 
         await until(there)
@@ -238,7 +241,7 @@ async def test_what_cannot_start_is_told_all_the_time(url: str, monkeypatch: pyt
         problems = (await running.readiness()).problems
         assert problems.keys() == {"projections bank"}
         assert problems["projections bank"].startswith("projection 'blocked' fails since")
-        checkpoints, told = running.stores.checkpoints, list[list[str]]()
+        checkpoints, told = running.stores[CHECKPOINTS], list[list[str]]()
         generations = checkpoints.generations
 
         async def watched(*given: Any, **named: Any) -> Any:
@@ -269,8 +272,8 @@ async def test_a_beginning_that_is_always_in_conflict_is_given_up(url: str, monk
             tried.append(1)
             raise ConcurrencyConflict("planned")
 
-        monkeypatch.setattr(stores.checkpoints, "create", conflicting)
+        monkeypatch.setattr(stores[CHECKPOINTS], "create", conflicting)
         async with asyncio.timeout(60.0):
             with pytest.raises(ConcurrencyConflict, match="planned"):
-                await begin_first(model.projection, stores.database, stores.events, stores.checkpoints)
+                await begin_first(model.projection, stores.database, stores[EVENTS], stores[CHECKPOINTS])
         assert 1 < len(tried) < 100

@@ -16,7 +16,8 @@ from tests.integration.projection.sinks import FileSink, sinking
 from freehold import Retry, RunningService
 from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.projection.declaration import Sink
-from freehold.projection.following import ProjectionsRunner
+from freehold.projection.service_runner import ProjectionCoordinator
+from freehold.projection.store import CHECKPOINTS
 from freehold.runtime.projections import ProjectionActions
 
 
@@ -54,7 +55,7 @@ async def test_readers_see_what_was_switched_to_though_the_sink_was_away(url: st
             await show(generation)
 
         sink.show = showing  # type: ignore[method-assign] # it is away twice
-        actions = ProjectionActions(running.service, running.stores, running.post)
+        actions = ProjectionActions(running.service, running.stores, running.transactions)
         await actions.rebuild("balances", actor="ann", reason="a test")
         with pytest.raises(Unavailable):
             await actions.switch("balances", actor="ann", reason="a test")
@@ -83,7 +84,7 @@ async def test_a_checkpoint_that_somebody_holds_says_nothing_of_the_events(
     model = _model(FileSink(tmp_path / "sink.db"))
     model.projection.retry = Retry(attempts=3)
     async with RunningService(model.service, settings_for(url)) as running:
-        checkpoints, held = running.stores.checkpoints, [ConcurrencyConflict("held")] * 10
+        checkpoints, held = running.stores[CHECKPOINTS], [ConcurrencyConflict("held")] * 10
         advance = checkpoints.advance
 
         async def waiting(unit: Any, moves: Any) -> Any:
@@ -112,13 +113,13 @@ async def test_a_process_that_dies_between_write_and_checkpoint(url: str, tmp_pa
         for number in range(40):
             await append(running, f"a{number % 3}", number)
         for die_after in (1, 2):
-            before = sum(each.handled for each in await running.stores.checkpoints.checkpoints())
+            before = sum(each.handled for each in await running.stores[CHECKPOINTS].checkpoints())
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.integration.projection.sinks", url, str(sink.path), str(die_after)
             )
             async with asyncio.timeout(60):
                 assert await process.wait() == -signal.SIGKILL
-            handled = sum(each.handled for each in await running.stores.checkpoints.checkpoints())
+            handled = sum(each.handled for each in await running.stores[CHECKPOINTS].checkpoints())
             assert (handled == before) == (die_after == 1)
             assert sum(events for _, events in sink.balances().values()) > handled
     async with RunningService(model.service, settings_for(url)) as running:
@@ -135,8 +136,8 @@ async def test_a_sink_that_is_away_is_waited_for(url: str, tmp_path: Path) -> No
         await append(running, "a", 1, 2)
         await until(lambda: caught_up(running, model))
         assert sink.balances() == {"a": (3, 2)}
-        assert await running.stores.checkpoints.parked() == []
-        (follower,) = [each for each in running.loops.running["projections"] if isinstance(each, ProjectionsRunner)]
+        assert await running.stores[CHECKPOINTS].parked() == []
+        (follower,) = [each for each in running.loops.running["projections"] if isinstance(each, ProjectionCoordinator)]
         assert follower.generations[0].progress.parked == 0
 
 
@@ -150,11 +151,11 @@ async def test_a_change_that_a_sink_refuses_parks_its_stream(url: str, tmp_path:
         await append(running, "b", 5)
         await until(lambda: caught_up(running, model))
         assert sink.balances() == {"a": (1, 1), "b": (5, 1)}
-        assert [each.stream for each in await running.stores.checkpoints.parked()] == ["account-a"]
+        assert [each.stream for each in await running.stores[CHECKPOINTS].parked()] == ["account-a"]
         sink.failing.clear()
         await until(lambda: _released(running))
         assert sink.balances() == {"a": (10, 3), "b": (5, 1)}
 
 
 async def _released(running: RunningService) -> bool:
-    return not await running.stores.checkpoints.parked()
+    return not await running.stores[CHECKPOINTS].parked()

@@ -25,17 +25,19 @@ from tests.integration.projection.sinks import FileSink, sinking
 
 from freehold import Retry, RunningService
 from freehold.errors import ConcurrencyConflict, ConfigurationError, Unavailable
-from freehold.eventstore.store import EVERYTHING, EventFilter, EventStore, Page
-from freehold.projection import generations, rebuild
+from freehold.eventstore.store import EVENTS, EVERYTHING, EventFilter, EventStore, Page
+from freehold.leases.store import LEASES
+from freehold.outbox.store import OUTBOX
+from freehold.projection import generations, rebuild_runner
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import NotCaughtUp
-from freehold.projection.keys import rebuild_key
-from freehold.projection.rebuild import RebuildRunner
-from freehold.projection.store import CheckpointStore, Generation, GenerationState
+from freehold.projection.key_rebuild import rebuild_key
+from freehold.projection.rebuild_runner import RebuildRunner
+from freehold.projection.store import CHECKPOINTS, CheckpointStore, Generation, GenerationState
 
 
 async def states(running: RunningService, name: str = "accounts") -> dict[int, str]:
-    return {each.number: each.state.value for each in await running.stores.checkpoints.generations(name)}
+    return {each.number: each.state.value for each in await running.stores[CHECKPOINTS].generations(name)}
 
 
 class Hesitant:
@@ -68,7 +70,7 @@ async def test_a_read_that_ends_early_loses_nothing_at_the_switch(url: str) -> N
     model = read_model(partitions=2)
     await _ready_to_switch(url, model)
     async with RunningService(model.service, settings_for(url), roles=()) as running:
-        hesitant: Any = Hesitant(running.stores.events, lambda after: after + 7)
+        hesitant: Any = Hesitant(running.stores[EVENTS], lambda after: after + 7)
         running.stores = _with_events(running, hesitant)
         await actions_of(running).switch("accounts", **WHO)
         assert sorted(row[2] for row in await rows(running, model.entries)) == list(range(60))
@@ -78,7 +80,7 @@ async def test_what_is_not_settled_yet_is_waited_for_at_the_switch(url: str) -> 
     model = read_model(partitions=2)
     await _ready_to_switch(url, model)
     async with RunningService(model.service, settings_for(url), roles=()) as running:
-        hesitant: Any = Hesitant(running.stores.events, lambda _: 30)
+        hesitant: Any = Hesitant(running.stores[EVENTS], lambda _: 30)
         running.stores = _with_events(running, hesitant)
         with pytest.raises(NotCaughtUp):
             await actions_of(running).switch("accounts", **WHO)
@@ -86,7 +88,7 @@ async def test_what_is_not_settled_yet_is_waited_for_at_the_switch(url: str) -> 
 
 
 def _with_events(running: RunningService, events: EventStore) -> Any:
-    return replace(running.stores, events=events)
+    return running.stores.replacing(EVENTS, events)
 
 
 async def test_the_switch_holds_back_what_the_live_one_has_done(url: str) -> None:
@@ -104,7 +106,7 @@ async def test_the_switch_holds_back_what_the_live_one_has_done(url: str) -> Non
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         await actions_of(running).switch("accounts", **WHO)
         assert told == [(2, False, None)] * 60
-        assert (await running.stores.outbox.stats()).pending == 0
+        assert (await running.stores[OUTBOX].stats()).pending == 0
 
 
 async def test_parked_streams_are_left_to_the_code_that_parked_them(url: str) -> None:
@@ -113,7 +115,7 @@ async def test_parked_streams_are_left_to_the_code_that_parked_them(url: str) ->
     model = read_model(poison=poison, retry=Retry(attempts=1))
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", 1, 2, 3)
-        await until(running.stores.checkpoints.parked)
+        await until(running.stores[CHECKPOINTS].parked)
     newer = read_model(version=2)
     async with RunningService(newer.service, settings_for(url), roles=()) as running:
         for action in (actions_of(running).retry, actions_of(running).skip):
@@ -141,18 +143,18 @@ async def test_one_that_cannot_be_brought_forward_does_not_hold_up_the_others(
             raise ValueError("planned")
         return await generations.begin(unit, store, projection, reason=reason)
 
-    monkeypatch.setattr(rebuild, "begin", failing)
+    monkeypatch.setattr(rebuild_runner, "begin", failing)
     other = Projection("failing", version=2, tables=(), categories={"account"})
     async with RunningService(newer.service, settings_for(url), roles=()) as running:
         async with running.stores.database.begin() as unit:
             live = GenerationState.LIVE
-            await running.stores.checkpoints.create(unit, "failing", 1, version=1, partitions=1, state=live)
+            await running.stores[CHECKPOINTS].create(unit, "failing", 1, version=1, partitions=1, state=live)
         history = actions_of(running).history
         runner = RebuildRunner(
             "bank",
             running.stores.database,
             history,
-            running.stores.leases,
+            running.stores[LEASES],
             [other, newer.projection],
             retention_seconds=60,
             poll_seconds=0.05,
@@ -202,9 +204,9 @@ async def test_a_key_is_not_made_anew_in_what_was_live_before(url: str) -> None:
     await _ready_to_switch(url, model)
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         actions = actions_of(running)
-        before = await running.stores.checkpoints.generations("accounts")
+        before = await running.stores[CHECKPOINTS].generations("accounts")
         await actions.switch("accounts", **WHO)
-        late: Any = Late(running.stores.checkpoints, before)
+        late: Any = Late(running.stores[CHECKPOINTS], before)
         with pytest.raises(ConcurrencyConflict, match="not live any more"):
             async with running.stores.database.begin() as unit:
                 await rebuild_key(unit, replace(actions.history, checkpoints=late), model.projection, "account-a1")
@@ -266,5 +268,5 @@ def _in_the_log(caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable[bool
 
 
 async def _is_live(running: RunningService, number: int) -> bool:
-    generations = await running.stores.checkpoints.generations("accounts")
+    generations = await running.stores[CHECKPOINTS].generations("accounts")
     return any(each.number == number and each.state is GenerationState.LIVE for each in generations)

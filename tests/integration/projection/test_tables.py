@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError
+from freehold.ports import Stores
 from freehold.projection.tables import IDENTIFIER_BYTES_MAX, GenerationTables, fitting
 
 LONG = "a_read_model_whose_name_is_as_long_as_postgresql_permits_it_to_b"[:63]

@@ -23,7 +23,9 @@ from tests.integration.projection.unleased import unleased
 
 from freehold import RunningService
 from freehold.errors import Unavailable
-from freehold.eventstore.store import bucket_of
+from freehold.eventstore.store import EVENTS, bucket_of
+from freehold.leases.store import LEASES
+from freehold.projection.store import CHECKPOINTS
 
 _KILLS = 4
 _APPENDS = 60
@@ -53,13 +55,13 @@ async def _process(url: str, dies_after: int = 0) -> AsyncIterator[asyncio.subpr
 
 
 async def _stored(running: RunningService) -> dict[int, str]:
-    page = await running.stores.events.read_all(0, limit=100_000)
+    page = await running.stores[EVENTS].read_all(0, limit=100_000)
     return {event.position: event.stream for event in page.events}
 
 
 async def _assert_together(running: RunningService, model: ReadModel) -> int:
     """A row is there exactly where the checkpoint of its partition has passed it; returns how many there are."""
-    checkpoints = {each.partition: each for each in await running.stores.checkpoints.checkpoints("accounts", 1)}
+    checkpoints = {each.partition: each for each in await running.stores[CHECKPOINTS].checkpoints("accounts", 1)}
     entries = {row[0] for row in await rows(running, model.entries)}
     stored = await _stored(running)
     passed = {
@@ -106,11 +108,11 @@ async def test_a_runner_that_is_killed_at_any_moment_leaves_a_whole(url: str) ->
 
 
 async def _handled(running: RunningService) -> int:
-    return sum(each.handled for each in await running.stores.checkpoints.checkpoints())
+    return sum(each.handled for each in await running.stores[CHECKPOINTS].checkpoints())
 
 
 async def _begun(running: RunningService) -> bool:
-    return bool(await running.stores.checkpoints.checkpoints())
+    return bool(await running.stores[CHECKPOINTS].checkpoints())
 
 
 async def test_the_work_of_a_killed_runner_is_taken_over(url: str) -> None:
@@ -132,7 +134,7 @@ async def test_the_work_of_a_killed_runner_is_taken_over(url: str) -> None:
 
 
 async def _shared(running: RunningService) -> bool:
-    leases = await running.stores.leases.list("projection/accounts/1/")
+    leases = await running.stores[LEASES].list("projection/accounts/1/")
     return len({lease.owner for lease in leases if "member" not in lease.name and lease.owner}) == 2
 
 
@@ -182,7 +184,7 @@ async def test_two_that_believe_to_hold_it_do_it_once(url: str) -> None:
     ):
         for number in range(60):
             await append(one, f"a{number % 9}", *range(5))
-        head = await one.stores.events.head()
+        head = await one.stores[EVENTS].head()
         runners = [await unleased(each, model, head) for each in (one, other, one)]
         for runner in runners:
             await runner.start()
@@ -191,4 +193,4 @@ async def test_two_that_believe_to_hold_it_do_it_once(url: str) -> None:
             await runner.stop()
         await _assert_together(one, model)
         await _assert_folded(one, model)
-        assert await one.stores.checkpoints.parked() == []
+        assert await one.stores[CHECKPOINTS].parked() == []

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from tests.unit.runtime.trial import eventually
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError, OperationTimeout
-from freehold.projection.refreshing import ViewRunner
-from freehold.projection.views import MaterializedView
+from freehold.ports import Stores
+from freehold.projection.view_runner import ViewRunner
+from freehold.projection.view_store import VIEWS, MaterializedView
 from freehold.testing import ManualClock
 
 SALES = MaterializedView("sales_by_day", "SELECT day, sum(cents) AS cents FROM sale GROUP BY day;", key=("day",))
@@ -43,55 +44,55 @@ class Cases:
         await stores.database.close()
 
     async def test_it_is_built_and_refreshed(self, stores: Stores, clock: ManualClock) -> None:
-        built = await stores.views.refresh(SALES)
+        built = await stores[VIEWS].refresh(SALES)
         assert await read(stores, "SELECT day, cents FROM sales_by_day ORDER BY day") == [(1, 15), (2, 7)]
         assert (built.refreshed_at, built.failures, built.error) == (clock.now(), 0, "")
         await write(stores, "INSERT INTO sale VALUES (3, 1)")
         assert len(await read(stores, "SELECT * FROM sales_by_day")) == 2
         clock.advance(60)
-        assert list(await stores.views.states()) == [replace(built, attempted_seconds=60.0)]
-        refreshed = await stores.views.refresh(SALES)
+        assert list(await stores[VIEWS].states()) == [replace(built, attempted_seconds=60.0)]
+        refreshed = await stores[VIEWS].refresh(SALES)
         assert len(await read(stores, "SELECT * FROM sales_by_day")) == 3
         assert refreshed.refreshed_at == clock.now()
         assert refreshed.duration_seconds is not None
         assert refreshed.attempted_seconds == 0.0
 
     async def test_another_definition_builds_it_anew(self, stores: Stores) -> None:
-        await stores.views.refresh(SALES)
+        await stores[VIEWS].refresh(SALES)
         for _ in range(2):
-            await stores.views.refresh(replace(SALES, query="SELECT day, count(*) AS sales FROM sale GROUP BY day"))
+            await stores[VIEWS].refresh(replace(SALES, query="SELECT day, count(*) AS sales FROM sale GROUP BY day"))
             assert await read(stores, "SELECT day, sales FROM sales_by_day ORDER BY day") == [(1, 2), (2, 1)]
 
     async def test_a_failure_is_kept_and_the_old_rows_stay(self, stores: Stores, clock: ManualClock) -> None:
-        built = await stores.views.refresh(SALES)
+        built = await stores[VIEWS].refresh(SALES)
         broken = replace(SALES, query="SELECT day, cents FROM sale")
         for failures in (1, 2):
             clock.advance(60)
             with pytest.raises(DatabaseError):
-                await stores.views.refresh(broken)  # two sales of one day: the key is none
-            (state,) = await stores.views.states()
+                await stores[VIEWS].refresh(broken)  # two sales of one day: the key is none
+            (state,) = await stores[VIEWS].states()
             assert (state.failures, state.refreshed_at, state.digest) == (failures, built.refreshed_at, built.digest)
             assert state.error.startswith("DatabaseError: ")
             assert "15" not in state.error
         assert await read(stores, "SELECT day, cents FROM sales_by_day ORDER BY day") == [(1, 15), (2, 7)]
-        assert (await stores.views.refresh(SALES)).failures == 0
+        assert (await stores[VIEWS].refresh(SALES)).failures == 0
 
     async def test_a_view_that_never_was_built_shows_its_error(self, stores: Stores) -> None:
         with pytest.raises(DatabaseError):
-            await stores.views.refresh(replace(SALES, query="SELECT nothing FROM nowhere"))
-        (state,) = await stores.views.states()
+            await stores[VIEWS].refresh(replace(SALES, query="SELECT nothing FROM nowhere"))
+        (state,) = await stores[VIEWS].states()
         assert (state.failures, state.refreshed_at, state.digest) == (1, None, "")
-        await stores.views.refresh(SALES)
+        await stores[VIEWS].refresh(SALES)
 
     async def test_a_name_that_is_taken_is_left_alone(self, stores: Stores) -> None:
         with pytest.raises(ConfigurationError, match="'sale' exists already"):
-            await stores.views.refresh(replace(SALES, name="sale"))
+            await stores[VIEWS].refresh(replace(SALES, name="sale"))
         assert len(await read(stores, "SELECT * FROM sale")) == 3
 
     async def test_it_has_a_time_limit_of_its_own(self, stores: Stores) -> None:
         with pytest.raises(OperationTimeout):
-            await stores.views.refresh(replace(SALES, query=ENDLESS, timeout_seconds=0.05))
-        (state,) = await stores.views.states()
+            await stores[VIEWS].refresh(replace(SALES, query=ENDLESS, timeout_seconds=0.05))
+        (state,) = await stores[VIEWS].states()
         assert state.error.startswith("OperationTimeout: ")
         # Business transactions on the same connections have their own limit again.
         for _ in range(3):
@@ -100,10 +101,10 @@ class Cases:
                     await unit.sql.fetch(f"WITH slow AS ({ENDLESS}) SELECT * FROM slow")  # type: ignore[attr-defined] # both engines have it
 
     async def test_dropped_means_gone(self, stores: Stores) -> None:
-        await stores.views.refresh(SALES)
-        assert await stores.views.drop("sales_by_day")
-        assert not await stores.views.drop("sales_by_day")
-        assert await stores.views.states() == []
+        await stores[VIEWS].refresh(SALES)
+        assert await stores[VIEWS].drop("sales_by_day")
+        assert not await stores[VIEWS].drop("sales_by_day")
+        assert await stores[VIEWS].states() == []
         with pytest.raises(DatabaseError):
             await read(stores, "SELECT * FROM sales_by_day")
 
@@ -112,15 +113,15 @@ class Cases:
         other = replace(SALES, name="others_by_day", refresh_seconds=60)
         broken = replace(SALES, name="broken", query="SELECT 1 FROM nowhere", refresh_seconds=60)
         views = [replace(SALES, refresh_seconds=60), other, broken]
-        runner = ViewRunner("till", stores.views, views, lambda: held, clock=clock)
+        runner = ViewRunner("till", stores[VIEWS], views, lambda: held, clock=clock)
         await runner.start()
         try:
             await eventually(lambda: runner.refreshed == 1)
-            assert [state.name for state in await stores.views.states()] == ["sales_by_day"]
+            assert [state.name for state in await stores[VIEWS].states()] == ["sales_by_day"]
             held.update({"others_by_day", "broken"})
             clock.advance(61)
             await eventually(lambda: runner.refreshed == 3)
-            states = {state.name: state for state in await stores.views.states()}
+            states = {state.name: state for state in await stores[VIEWS].states()}
             assert states["broken"].failures >= 1
             assert states["sales_by_day"].refreshed_at == clock.now()
         finally:
@@ -133,12 +134,12 @@ class TestOnSqlite(Cases):
         return f"sqlite:///{tmp_path}/service.db"
 
     async def test_it_is_called_an_emulation(self, stores: Stores) -> None:
-        assert (await stores.views.refresh(SALES)).emulated
+        assert (await stores[VIEWS].refresh(SALES)).emulated
 
     async def test_the_event_loop_goes_on_during_a_refresh(self, stores: Stores) -> None:
         turns = 0
         for _ in range(_TRIES):
-            refresh = asyncio.create_task(stores.views.refresh(replace(SALES, query=SLOW)))
+            refresh = asyncio.create_task(stores[VIEWS].refresh(replace(SALES, query=SLOW)))
             while not refresh.done():
                 turns += 1
                 assert await read(stores, "SELECT count(*) FROM sale") == [(3,)]
@@ -160,9 +161,9 @@ class TestOnPostgres(Cases):
             query="SELECT day, sum(cents) AS cents, max(slept) FROM sale,"
             " (SELECT pg_sleep(0.7)::text AS slept) AS s GROUP BY day",
         )
-        assert not (await stores.views.refresh(slow)).emulated
+        assert not (await stores[VIEWS].refresh(slow)).emulated
         await write(stores, "INSERT INTO sale VALUES (3, 1)")
-        refresh = asyncio.create_task(stores.views.refresh(slow))
+        refresh = asyncio.create_task(stores[VIEWS].refresh(slow))
         reads = 0
         while not refresh.done():
             # The statement's limit is 0.4 s, so a reader that waited for the refresh would fail.
@@ -181,31 +182,31 @@ class TestOnPostgres(Cases):
         ],
     )
     async def test_what_a_person_took_away_is_built_again(self, stores: Stores, statement: str) -> None:
-        await stores.views.refresh(SALES)
+        await stores[VIEWS].refresh(SALES)
         await write(stores, statement)
         for day in (3, 4):
             await write(stores, f"INSERT INTO sale VALUES ({day}, 1)")
-            assert (await stores.views.refresh(SALES)).failures == 0
+            assert (await stores[VIEWS].refresh(SALES)).failures == 0
             assert len(await read(stores, "SELECT * FROM sales_by_day")) == day
 
     async def test_two_do_not_refresh_at_once(self, stores: Stores, url: str) -> None:
         slow = replace(SALES, query="SELECT day, pg_sleep(0.3)::text AS slept FROM sale GROUP BY day")
         refused = False
         for _ in range(_TRIES):
-            first = asyncio.create_task(stores.views.refresh(slow))
+            first = asyncio.create_task(stores[VIEWS].refresh(slow))
             async with stores.database.direct() as sql:
                 while not (await sql.fetch("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))[0][0]:
                     if first.done():
                         break
             try:
-                await stores.views.refresh(slow)
+                await stores[VIEWS].refresh(slow)
             except ConcurrencyConflict:
                 refused = True
             assert (await first).failures == 0
             if refused:
                 break
         assert refused
-        (state,) = await stores.views.states()
+        (state,) = await stores[VIEWS].states()
         assert (state.failures, state.error) == (0, "")
 
 
@@ -229,7 +230,7 @@ async def test_when_a_view_is_due(tmp_path: Path) -> None:
     await stores.database.upgrade()
     plain = MaterializedView("ones", "SELECT 1 AS one", key=("one",))
     scheduled = replace(plain, refresh_seconds=60)
-    state = replace(await stores.views.refresh(plain), attempted_seconds=10.0)
+    state = replace(await stores[VIEWS].refresh(plain), attempted_seconds=10.0)
     await stores.database.close()
     assert plain.due_seconds(None) == 0.0
     assert plain.due_seconds(state) is None

@@ -12,11 +12,13 @@ import pytest
 import uvicorn
 
 from freehold import Dataset, Migration, Service, Settings, Transaction, event
+from freehold.audit.store import AUDIT
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.http.app import create_app
 from freehold.http.peer import HttpSource
 from freehold.reconcile import Drift, DriftKind
 from freehold.reconcile.side import Source, TableSide
+from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime import RunningService, Runtime
 
 PEOPLE = Dataset("crm.people", key="person", fields=("name", "rank"))
@@ -114,9 +116,9 @@ async def test_drift_is_found_told_and_repaired(both: tuple[Runtime, asyncio.Eve
     assert set(mended.drift) == wrong
     assert set(mended.repaired) == {each.key for each in wrong}
     assert (await desk.reconcile(PEOPLE, source=crm.source(PEOPLE))).drift == []
-    (entry,) = await desk.stores.audit.find(PEOPLE.name, 10)
+    (entry,) = await desk.stores[AUDIT].find(PEOPLE.name, 10)
     assert (entry.actor, entry.reason) == ("desk", "a test")
-    last = await desk.stores.reconciliations.last(PEOPLE.name)
+    last = await desk.stores[RECONCILIATIONS].last(PEOPLE.name)
     assert last is not None
     assert (last.compared, last.drifted) == (len(keys) + 1, 0)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from freehold.adapters.sql.store import sql_of
-from freehold.binding import Stores, open_stores
+from freehold.adapters.sql.engine.connection import sql_of
+from freehold.binding import open_stores
 from freehold.database import UnitOfWork
+from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset
 from freehold.reconcile.repair import CopyRepair
 from freehold.reconcile.side import FullRow, TableSide

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.database import DatabaseOptions, UnitOfWork
+from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset, FieldKind
 from freehold.reconcile.dataset import RangeDigest
 from freehold.reconcile.repair import CopyRepair

@@ -16,7 +16,7 @@ from tests.integration.runtime.workers import worker
 from freehold import Settings, run
 from freehold.binding import open_stores
 from freehold.broker import BrokerOptions
-from freehold.leases.store import Vouching
+from freehold.leases.store import LEASES, Vouching
 
 __all__ = ["LASTING_SECONDS", "lasting"]
 
@@ -51,8 +51,9 @@ def _live_on() -> None:
 async def _vouch(url: str, owner: str, *, fork: bool) -> None:
     stores = open_stores(url)
     await stores.database.open()
-    assert isinstance(stores.leases, Vouching)
-    vouch = await stores.leases.vouch(owner)
+    leases = stores[LEASES]
+    assert isinstance(leases, Vouching)
+    vouch = await leases.vouch(owner)
     assert vouch is not None
     if fork and os.fork() == 0:
         _live_on()

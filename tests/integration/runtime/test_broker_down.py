@@ -15,6 +15,7 @@ from freehold import ConfigurationError, Outbox, RunningService, Service, Settin
 from freehold.binding import open_broker
 from freehold.broker import BrokerOptions
 from freehold.errors import Unavailable
+from freehold.outbox.store import OUTBOX
 from freehold_shop.servers import RunningServer
 
 
@@ -92,7 +93,7 @@ async def test_without_its_relay_an_outbox_needs_no_broker(tmp_path: Path) -> No
     await engine.dispose()
     async with Outbox("source", f"sqlite:///{tmp_path}/source.db", f"embedded:///{tmp_path}/real.db") as outbox:
         async with asyncio.timeout(60):
-            while (await outbox.running.stores.outbox.stats()).pending:  # noqa: ASYNC110 - looks from outside
+            while (await outbox.running.stores[OUTBOX].stats()).pending:  # noqa: ASYNC110 - looks from outside
                 await asyncio.sleep(0.02)
 
 
@@ -125,7 +126,7 @@ async def test_a_nats_that_refuses_is_told_as_soon_as_it_does(disposable_nats: R
 async def test_a_connection_that_nats_closes_for_good_is_made_anew(
     nats_url: str, nats_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freehold.runtime.link._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("freehold.runtime.broker_link._LOOK_SECONDS", 0.05)
     service, seen = _service()
     async with RunningService(service, _settings(tmp_path, nats_url, nats_prefix)) as running:
         async with running.transaction() as tx:

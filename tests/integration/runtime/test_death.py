@@ -20,8 +20,10 @@ from tests.integration.runtime.living import lasting
 from tests.integration.runtime.workers import Counted, Numbered, worker
 
 from freehold import Outbox, RunningService, Service, Settings, Transaction
-from freehold.binding import Stores, open_stores
-from freehold.leases.store import Vouching
+from freehold.binding import open_stores
+from freehold.leases.store import LEASES, Vouching
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
@@ -60,8 +62,9 @@ async def _stores(url: str) -> AsyncIterator[tuple[Stores, Vouching]]:
     stores = open_stores(url)
     await stores.database.open()
     await stores.database.upgrade()
-    assert isinstance(stores.leases, Vouching)
-    yield stores, stores.leases
+    leases = stores[LEASES]
+    assert isinstance(leases, Vouching)
+    yield stores, leases
     await stores.database.close()
 
 
@@ -139,23 +142,23 @@ async def test_behind_a_proxy_nothing_is_proved(postgres_url: str) -> None:
 async def test_rows_of_the_dead_are_deleted_once_no_lease_names_them(postgres_url: str) -> None:
     async with _stores(postgres_url) as (stores, vouching):
         async with _process("vouch", postgres_url, "other") as process:
-            await stores.leases.ensure(["outbox/0"])
-            (seen,) = await stores.leases.list("outbox/")
-            assert await stores.leases.take(seen, "other")
+            await stores[LEASES].ensure(["outbox/0"])
+            (seen,) = await stores[LEASES].list("outbox/")
+            assert await stores[LEASES].take(seen, "other")
             process.kill()
             await process.wait()
         await _eventually(lambda: _is_gone(vouching, "other"))
         first = await vouching.vouch("first")
-        assert [each.name for each in await stores.leases.list("alive/")] == ["alive/first", "alive/other"]
-        (seen,) = await stores.leases.list("outbox/")
-        assert await stores.leases.take(seen, "first")
+        assert [each.name for each in await stores[LEASES].list("alive/")] == ["alive/first", "alive/other"]
+        (seen,) = await stores[LEASES].list("outbox/")
+        assert await stores[LEASES].take(seen, "first")
         second = await vouching.vouch("second")
-        assert [each.name for each in await stores.leases.list("alive/")] == ["alive/first", "alive/second"]
+        assert [each.name for each in await stores[LEASES].list("alive/")] == ["alive/first", "alive/second"]
         assert first is not None
         assert second is not None
         await first.release()
         await second.release()
-        assert await stores.leases.list("alive/") == []
+        assert await stores[LEASES].list("alive/") == []
 
 
 async def test_the_work_of_a_killed_service_goes_on_at_once(database: str, tmp_path: Path) -> None:
@@ -181,7 +184,7 @@ async def test_a_service_that_a_signal_stops_gives_everything_back(database: str
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(process.wait(), 60) == 0
             async with _stores(database) as (stores, _):
-                assert {(each.name, each.owner) for each in await stores.leases.list("") if each.owner} == set()
+                assert {(each.name, each.owner) for each in await stores[LEASES].list("") if each.owner} == set()
     assert [path.name for path in tmp_path.iterdir() if path.suffix in {".alive", ".wake"}] == []
 
 
@@ -234,7 +237,7 @@ async def _tell(source: RunningService, number: int) -> None:
 
 
 async def _all_held(stores: Stores) -> bool:
-    return all(each.owner for each in await stores.leases.list("outbox/"))
+    return all(each.owner for each in await stores[LEASES].list("outbox/"))
 
 
 def _heard(heard: list[int], number: int) -> bool:
@@ -242,7 +245,7 @@ def _heard(heard: list[int], number: int) -> bool:
 
 
 async def _relayed(running: RunningService) -> bool:
-    return (await running.stores.outbox.stats()).pending == 0
+    return (await running.stores[OUTBOX].stats()).pending == 0
 
 
 async def _is_gone(vouching: Vouching, owner: str) -> bool:

@@ -16,9 +16,10 @@ from tests.integration.runtime.workers import Numbered, settings_for, worker
 
 from freehold import RunningService, Service
 from freehold.broker import Outgoing
-from freehold.deadletters.store import DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.ids import new_id
 from freehold.messages import decode_envelope
+from freehold.outbox.store import OUTBOX
 from freehold.runtime import DeadLetterActions
 from freehold_shop.servers import RunningServer
 
@@ -113,9 +114,9 @@ async def test_effects_happen_once_although_deliveries_come_twice(place: Place) 
     async with _worker(place) as running, _source(place) as source:
         publish, chance = source.broker.publish, random.Random(1)
 
-        async def publish_some_twice(messages: list[Outgoing], timeout_seconds: float) -> object:
-            await publish([each for each in messages if chance.random() < 0.1], timeout_seconds)
-            return await publish(messages, timeout_seconds)
+        async def publish_some_twice(messages: list[Outgoing], timeout_seconds: float, *, log: str = "") -> object:
+            await publish([each for each in messages if chance.random() < 0.1], timeout_seconds, log=log)
+            return await publish(messages, timeout_seconds, log=log)
 
         source.broker.publish = publish_some_twice  # type: ignore[method-assign, assignment] # the fault
         await _publish(source, range(25))
@@ -158,7 +159,7 @@ async def test_a_poison_message_parks_its_key_alone_and_can_be_replayed(place: P
         await _publish(source, range(2), [*_KEYS, "poison"])
         await _wait_for(running, 16)
         async with asyncio.timeout(60):
-            while len(letters := await running.stores.dead_letters.find(DeadLetterFilter())) < 2:  # noqa: ASYNC110 - a test looks from outside
+            while len(letters := await running.stores[DEAD_LETTERS].find(DeadLetterFilter())) < 2:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.05)
         assert {letter.reason for letter in letters} == {"attempts-exhausted"}
         actions = DeadLetterActions(running.stores, running.settings)
@@ -180,12 +181,12 @@ async def test_a_broker_that_was_away_is_caught_up_with(
         await _wait_for(running, 40)
         disposable_nats.kill()
         await _publish(source, range(5, 10))
-        assert (await source.stores.outbox.stats()).pending > 0
+        assert (await source.stores[OUTBOX].stats()).pending > 0
         await asyncio.to_thread(disposable_nats.start)
         _assert_once_and_in_order(await _wait_for(running, 80), 10)
 
 
 async def _drained(running: RunningService) -> None:
     async with asyncio.timeout(60):
-        while (await running.stores.outbox.stats()).pending:  # noqa: ASYNC110 - a test looks from outside
+        while (await running.stores[OUTBOX].stats()).pending:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.05)

@@ -21,6 +21,7 @@ from tests.integration.runtime.test_exactly_once import (
 
 from freehold import RunningService
 from freehold.errors import Unavailable
+from freehold.leases.store import LEASES
 from freehold.outbox.store import LEASE_PREFIX
 
 # Many leases long: what is taken over at all is taken over within it.
@@ -74,7 +75,7 @@ async def _replaced(
 
 async def _relays(running: RunningService, count: int) -> bool:
     """Whether all partitions of the outbox are held, and by so many processes together."""
-    leases = [lease for lease in await running.stores.leases.list(LEASE_PREFIX) if "member" not in lease.name]
+    leases = [lease for lease in await running.stores[LEASES].list(LEASE_PREFIX) if "member" not in lease.name]
     owners = {lease.owner for lease in leases}
     return "" not in owners and len(owners) == count
 

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import Stores
 from freehold.broker import Outgoing, PublishFailed, PublishOutcome, Stored
 from freehold.clock import SystemClock
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.outbox import outgoing
 from freehold.errors import Unavailable
-from freehold.leases.keeper import LeaseKeeper
-from freehold.outbox.relay import RelayRunner
-from freehold.outbox.store import LEASE_PREFIX, lease_name
+from freehold.leases.keeper import LeaseManager
+from freehold.leases.store import LEASES
+from freehold.outbox.relay_runner import RelayRunner
+from freehold.outbox.store import LEASE_PREFIX, OUTBOX, lease_name
+from freehold.ports import Stores
 
 KEYS = 12
 
@@ -39,7 +40,9 @@ class ForgetfulBroker:
         self.stored: list[Outgoing] = []
         self._tried = 0
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         failed: set[str] = set()
         outcomes: list[PublishOutcome] = []
         for message in messages:
@@ -70,16 +73,16 @@ async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 @contextlib.asynccontextmanager
 async def relaying(stores: Stores, broker: ForgetfulBroker, name: str) -> AsyncIterator[RelayRunner]:
-    names = {lease_name(number): number for number in range(stores.outbox.partitions)}
+    names = {lease_name(number): number for number in range(stores[OUTBOX].partitions)}
     relay = RelayRunner(
         name,
-        stores.outbox,
+        stores,
         broker,  # type: ignore[arg-type] # the relay publishes, and nothing else
         lambda: {names[lease]: token for lease, token in keeper.tokens.items()},
         poll_seconds=0.01,
     )
-    keeper = LeaseKeeper(
-        stores.leases,
+    keeper = LeaseManager(
+        stores[LEASES],
         LEASE_PREFIX,
         tuple(names),
         name,
@@ -101,7 +104,7 @@ async def stage(stores: Stores, start: int, count: int) -> None:
     for number in range(start, start + count):
         async with stores.database.begin() as unit:
             document = b'{"n":"#%d#"}' % number
-            await stores.outbox.stage(unit, [outgoing(f"key-{number % KEYS}", document)])
+            await stores[OUTBOX].stage(unit, [outgoing(f"key-{number % KEYS}", document)])
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -10,10 +10,12 @@ import pytest
 from tests.conformance.engines import OnMemory, OnPostgres, OnSqlite
 from tests.conformance.sql.queries import replayable
 
+from freehold.audit.store import AUDIT
 from freehold.conformance.harness import StoresHarness
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter
 from freehold.errors import DatabaseError, FreeholdError, Unavailable
 from freehold.ids import new_id
+from freehold.inbox.store import INBOX
 from freehold.runtime.letters import DeadLetterActions
 from freehold.settings import Settings
 
@@ -29,7 +31,7 @@ async def _buried(harness: StoresHarness, number: int) -> list[DeadLetter]:
     letters = [replace(replayable(), failed_at=harness.clock.now()) for _ in range(number)]
     async with harness.first.database.begin() as unit:
         for each in letters:
-            await harness.first.dead_letters.add(unit, each)
+            await harness.first[DEAD_LETTERS].add(unit, each)
     return letters
 
 
@@ -42,15 +44,15 @@ class _ReplayedMany:
         letters, actions = await _buried(harness, 4), _actions(harness)
         broken = replace(replayable(), failed_at=harness.clock.now(), document=b"no envelope")
         async with harness.first.database.begin() as unit:
-            await harness.first.dead_letters.add(unit, broken)
+            await harness.first[DEAD_LETTERS].add(unit, broken)
         await actions.drop(letters[0].id, **BY)
         wanted = [letters[0].id, letters[1].id, broken.id, new_id(), letters[2].id]
         outcomes = dict(await actions.replay_many(wanted, **BY))
         assert _kinds(outcomes) == ["ConcurrencyConflict", "UUID", "CodecError", "NotFound", "UUID"]
-        assert (await harness.first.inbox.stats()).pending == 2
-        left = await harness.first.dead_letters.find(DeadLetterFilter())
+        assert (await harness.first[INBOX].stats()).pending == 2
+        left = await harness.first[DEAD_LETTERS].find(DeadLetterFilter())
         assert {each.id for each in left} == {letters[3].id, broken.id}
-        assert len(await harness.first.audit.find(str(letters[1].id), 5)) == 1
+        assert len(await harness.first[AUDIT].find(str(letters[1].id), 5)) == 1
         assert _kinds(dict(await actions.drop_many([letters[2].id, broken.id], **BY))) == [
             "ConcurrencyConflict",
             "UUID",
@@ -77,7 +79,7 @@ class _ReplayedMany:
         _fail_for(letters[1], DatabaseError("refused"), harness, monkeypatch)
         outcomes = dict(await actions.replay_many([each.id for each in letters], **BY))
         assert _kinds(outcomes) == ["UUID", "DatabaseError", "UUID"]
-        assert (await harness.first.inbox.stats()).pending == 2
+        assert (await harness.first[INBOX].stats()).pending == 2
 
     async def test_an_outage_leaves_the_batch_as_it_was(
         self, harness: StoresHarness, monkeypatch: pytest.MonkeyPatch
@@ -86,14 +88,14 @@ class _ReplayedMany:
         _fail_for(letters[1], Unavailable("gone"), harness, monkeypatch)
         with pytest.raises(Unavailable):
             await actions.replay_many([each.id for each in letters], **BY)
-        assert (await harness.first.inbox.stats()).pending == 0
-        assert len(await harness.first.dead_letters.find(DeadLetterFilter())) == 3
+        assert (await harness.first[INBOX].stats()).pending == 0
+        assert len(await harness.first[DEAD_LETTERS].find(DeadLetterFilter())) == 3
 
 
 def _fail_for(
     letter: DeadLetter, error: FreeholdError, harness: StoresHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = harness.first.dead_letters
+    store = harness.first[DEAD_LETTERS]
     mark = store.mark
 
     async def marking(unit: Any, letter_id: UUID, *rest: Any) -> None:

@@ -21,7 +21,9 @@ from freehold import (
     event,
 )
 from freehold.conformance.broker_harness import eventually
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter
+from freehold.outbox.store import OUTBOX
+from freehold.projection.store import CHECKPOINTS
 
 _TABLE = Migration("100-bin", {"": ["CREATE TABLE bin (name text NOT NULL PRIMARY KEY)"]})
 
@@ -70,13 +72,13 @@ async def test_an_integrity_error_that_is_never_retried_is_a_dead_letter_at_once
             tx.publish(Filled("slow", breaks=False), key="twice")
 
         async def is_published() -> bool:
-            return (await running.stores.outbox.stats()).pending == 0
+            return (await running.stores[OUTBOX].stats()).pending == 0
 
         await eventually(is_published)
         await running.resume("consumer")
 
         async def letters() -> list[DeadLetter]:
-            return list(await running.stores.dead_letters.find(DeadLetterFilter()))
+            return list(await running.stores[DEAD_LETTERS].find(DeadLetterFilter()))
 
         async def all_dead() -> bool:
             return len(await letters()) == 2
@@ -97,10 +99,10 @@ async def test_a_projection_parks_for_good_what_is_never_retried(url: str, tmp_p
             tx.append("bin-2", Filled("slow", breaks=False))
 
         async def parked() -> bool:
-            return len(await running.stores.checkpoints.parked(projection.name, 1)) == 2
+            return len(await running.stores[CHECKPOINTS].parked(projection.name, 1)) == 2
 
         await eventually(parked)
-        found = {each.stream: each for each in await running.stores.checkpoints.parked(projection.name, 1)}
+        found = {each.stream: each for each in await running.stores[CHECKPOINTS].parked(projection.name, 1)}
     assert found["bin-1"].due_seconds is None
     assert found["bin-2"].due_seconds is not None
 

@@ -36,9 +36,9 @@ from freehold.deadletters.store import DeadLetterFilter
 from freehold.errors import DatabaseError, PermissionDenied
 from freehold.projection.replay import Span
 from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
-from freehold.saga.store import TERMINAL_STATUSES
+from freehold.saga.store import SAGAS, TERMINAL_STATUSES
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.empty_database]
 WHO: dict[str, Any] = {"actor": "test", "reason": "test"}
 
 
@@ -165,7 +165,7 @@ async def test_a_role_without_ddl_runs_everything(prepared: Place) -> None:
         await _until(lambda: _has_come(running, ["ada", "cay", "dan"]))
 
         async def is_cared_for() -> bool:
-            counts = await running.stores.sagas.count()
+            counts = await running.stores[SAGAS].count()
             return any(status in TERMINAL_STATUSES for _, status in counts)
 
         await eventually(is_cared_for)
@@ -175,7 +175,7 @@ async def test_a_role_without_ddl_runs_everything(prepared: Place) -> None:
         await letters.edit(letter.id, b'{"name": "bob", "fails": false}', **WHO)
         await letters.replay(letter.id, **WHO)
         await _until(lambda: _has_come(running, ["ada", "bob", "cay", "dan"]))
-        actions = ProjectionActions(clinic, running.stores, running.post)
+        actions = ProjectionActions(clinic, running.stores, running.transactions)
         assert await actions.pause("seen", **WHO)
         await actions.resume("seen", **WHO)
         replays = ReplayActions(actions)
@@ -199,7 +199,7 @@ async def test_what_makes_tables_by_nature_is_refused_and_the_right_is_named(
     prepared: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with RunningService(clinic, prepared.settings()) as running, asyncio.timeout(60):
-        actions = ProjectionActions(clinic, running.stores, running.post)
+        actions = ProjectionActions(clinic, running.stores, running.transactions)
         with pytest.raises(PermissionDenied, match=f"right on schema {prepared.schema}"):
             await actions.rebuild("seen", **WHO)
         with pytest.raises(PermissionDenied, match=f"right on schema {prepared.schema}") as caught:
@@ -215,7 +215,7 @@ async def test_an_owner_rebuilds_for_a_role_that_may_not(prepared: Place) -> Non
             tx.append("patient-ada", Seen("ada"))
         owner = open_stores(prepared.owner_url, migrations=clinic.migrations)
         await owner.database.open()
-        actions = ProjectionActions(clinic, owner, running.post)
+        actions = ProjectionActions(clinic, owner, running.transactions)
         await actions.rebuild("seen", **WHO)
 
         async def is_filled() -> bool:
@@ -267,7 +267,7 @@ def test_grants_name_the_role_the_schema_and_the_owner_in_quotes(place: Place) -
     other = place.as_owner("db", "grants", "--role", "r", "--schema", 'my"schema', "--json")
     assert 'GRANT USAGE ON SCHEMA "my""schema" TO "r"' in other.document["grants"]["clinic"]
     for wrong in ("", "x" * 64, "a\nb"):
-        assert place.as_owner("db", "grants", "--role", wrong).code == 1
+        assert place.as_owner("db", "grants", "--role", wrong).code == 2
 
 
 def test_doctor_names_the_right_and_the_table_that_are_missing(prepared: Place) -> None:

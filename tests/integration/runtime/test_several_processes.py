@@ -17,9 +17,11 @@ import httpx
 import pytest
 from tests.integration.runtime.clinic import ADMITTED, APP, SEEN, clinic
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.conformance.broker_harness import eventually
-from freehold.projection.store import GenerationState
+from freehold.ports import Stores
+from freehold.projection.store import CHECKPOINTS, GenerationState
+from freehold.projection.view_store import VIEWS
 
 _LIMIT_SECONDS = 120.0
 _PATIENTS = 60
@@ -72,14 +74,15 @@ async def _count(stores: Stores, name: str) -> int:
 
 async def _is_made_once(stores: Stores) -> bool:
     """One live generation of each projection, no migration missing, the view built."""
-    generations = await stores.checkpoints.generations()
+    generations = await stores[CHECKPOINTS].generations()
     assert {(each.projection, each.number, each.state) for each in generations} <= {
         (name, 1, GenerationState.LIVE) for name in ("seen", "at-once")
     }
     assert await stores.database.pending() == []
-    return len(generations) == 2 and any(each.digest for each in await stores.views.states())
+    return len(generations) == 2 and any(each.digest for each in await stores[VIEWS].states())
 
 
+@pytest.mark.empty_database
 async def test_uvicorn_with_several_workers_starts_on_an_empty_database(environment: dict[str, str]) -> None:
     """Each request counts once, whichever worker has it: in the table, both read models and the view."""
     arguments = ("uvicorn", "tests.integration.runtime.clinic_api:app", "--workers", "2", "--port", "0")

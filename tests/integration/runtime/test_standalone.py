@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from tests.integration.runtime.workers import Numbered
 
 from freehold import Inbox, Outbox
-from freehold.broker import Subscription
+from freehold.broker import Broker, Subscription
+from freehold.errors import Unavailable
 from freehold.messages import decode_envelope
+from freehold.outbox.store import OUTBOX
+from freehold.schedule.store import SCHEDULE
 
 
 async def test_what_is_published_in_a_users_session_shares_its_fate(tmp_path: Path) -> None:
@@ -41,7 +45,7 @@ async def test_what_is_published_in_a_users_session_shares_its_fate(tmp_path: Pa
                     keys += [decode_envelope(each.document).key for each in batch.deliveries]
                     await batch.settle(len(batch.deliveries))
             # The relay removes what the broker has confirmed, after the readers have it.
-            while (await outbox.running.stores.outbox.stats()).pending:  # noqa: ASYNC110 - looks from outside
+            while (await outbox.running.stores[OUTBOX].stats()).pending:  # noqa: ASYNC110 - looks from outside
                 await asyncio.sleep(0.02)
         assert keys == ["kept", "kept"]
     await engine.dispose()
@@ -143,4 +147,44 @@ async def test_both_share_the_fate_of_a_transaction_on_postgresql(
                     keys += [decode_envelope(each.document).key for each in batch.deliveries]
                     await batch.settle(len(batch.deliveries))
         assert keys == ["kept", "kept"]
-        assert await outbox.running.stores.schedule.find(None, 10) == []
+        assert await outbox.running.stores[SCHEDULE].find(None, 10) == []
+
+
+async def test_an_outbox_alone_sends_again_what_it_has_kept(tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/source.db")
+    broker = f"embedded:///{tmp_path}/broker.db"
+    database = f"sqlite:///{tmp_path}/source.db"
+    async with Outbox("source", database, broker, outbox_sent_retention_seconds=60) as outbox:
+        async with AsyncSession(engine) as session, session.begin():
+            await outbox.publish(session, Numbered("k", 1))
+        await _until_empty(outbox)
+        for end in ("", "-wal", "-shm"):
+            (tmp_path / f"broker.db{end}").unlink(missing_ok=True)
+        await _until_back(outbox.running.broker)
+        done = await outbox.resend(reason="its file was deleted")
+        assert (done.sent_again, done.losses_ended, done.losses_open) == (1, 1, 0)
+        await _until_empty(outbox)
+        consumer = await outbox.running.broker.subscribe(Subscription("reader", frozenset({"source.events"})))
+        keys: set[str] = set()
+        async with asyncio.timeout(60):
+            while "k" not in keys:
+                batch = await consumer.fetch(10, 1.0)
+                if batch is not None:
+                    keys |= {decode_envelope(each.document).key for each in batch.deliveries}
+                    await batch.settle(len(batch.deliveries))
+    await engine.dispose()
+
+
+async def _until_empty(outbox: Outbox) -> None:
+    async with asyncio.timeout(60):
+        while (await outbox.running.stores[OUTBOX].stats()).pending:  # noqa: ASYNC110 - looks from outside
+            await asyncio.sleep(0.02)
+
+
+async def _until_back(broker: Broker) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(Unavailable):
+                await broker.log_identity()
+                return
+            await asyncio.sleep(0.05)

@@ -11,7 +11,7 @@ from tests.integration.runtime.test_exactly_once import Place, _effects, _publis
 from freehold.broker import Outgoing
 from freehold.clock import SystemClock
 from freehold.conformance.broker_harness import eventually
-from freehold.deadletters.store import DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.ids import new_id
 
 pytestmark = pytest.mark.servers
@@ -39,7 +39,7 @@ async def test_every_unstorable_message_is_a_dead_letter(postgres_url: str, tmp_
         assert len(outcomes) == len(_BAD)
         await _publish(source, range(2))
         await _wait_for(running, 16)
-        letters = await running.stores.dead_letters.find(DeadLetterFilter())
+        letters = await running.stores[DEAD_LETTERS].find(DeadLetterFilter())
         assert sorted(letter.reason for letter in letters) == ["bad-body"] + ["unreadable"] * (len(_BAD) - 1)
         assert len(await _effects(running)) == 16
 

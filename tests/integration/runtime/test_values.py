@@ -28,11 +28,14 @@ from freehold import (
     local,
     step,
 )
-from freehold.audit.store import AuditEntry
-from freehold.deadletters.store import DeadLetterFilter
+from freehold.audit.store import AUDIT, AuditEntry
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import DeclarationError
+from freehold.eventstore.store import EVENTS
 from freehold.messages.values import DELAY_SECONDS_MAX
-from freehold.saga.store import SagaFilter
+from freehold.outbox.store import OUTBOX
+from freehold.saga.store import SAGAS, SagaFilter
+from freehold.schedule.store import SCHEDULE
 
 
 @event("trial.counted", key="key")
@@ -159,7 +162,7 @@ async def test_a_time_long_past_is_at_once_and_the_longest_delay_is_kept(running
     async with running.transaction() as tx:
         tx.schedule_at(Count("k"), at=datetime(1, 1, 3, tzinfo=UTC))
         tx.schedule(Count("k"), delay_seconds=DELAY_SECONDS_MAX)
-    first, last = await running.stores.schedule.find(None, 10)
+    first, last = await running.stores[SCHEDULE].find(None, 10)
     assert last.due_at - first.due_at > timedelta(days=36_000)
 
 
@@ -226,10 +229,10 @@ async def test_the_inbox_alone_takes_no_id_that_is_none(database_url: str) -> No
 
 
 async def _nothing_happened(running: RunningService) -> None:
-    assert (await running.stores.outbox.stats()).pending == 0
-    assert await running.stores.schedule.find(None, 10) == []
-    assert await running.stores.events.head() == 0
-    assert await running.stores.sagas.find(SagaFilter()) == []
+    assert (await running.stores[OUTBOX].stats()).pending == 0
+    assert await running.stores[SCHEDULE].find(None, 10) == []
+    assert await running.stores[EVENTS].head() == 0
+    assert await running.stores[SAGAS].find(SagaFilter()) == []
 
 
 def _decide(_: int, command: str) -> list[Counted]:
@@ -262,13 +265,13 @@ async def test_a_failure_whose_text_no_engine_keeps_is_recorded_all_the_same(dat
     async with RunningService(service, settings, broker=broker) as running:
         await put(broker, envelope_of(Happened("a", 1)), envelope_of(Happened("b", 2)))
         async with asyncio.timeout(30):
-            while len(await running.stores.dead_letters.find(DeadLetterFilter())) < 2:  # noqa: ASYNC110 - looks from outside
+            while len(await running.stores[DEAD_LETTERS].find(DeadLetterFilter())) < 2:  # noqa: ASYNC110 - looks from outside
                 await asyncio.sleep(0.02)
 
 
 async def test_what_people_say_about_what_they_do_is_kept_whatever_it_is(running: RunningService) -> None:
     entry = AuditEntry(datetime(2026, 1, 1, tzinfo=UTC), "ann\x00", "look", "it", "because \ud800")
     async with running.stores.database.begin() as unit:
-        await running.stores.audit.add(unit, entry)
-    (kept,) = await running.stores.audit.find("it", 10)
+        await running.stores[AUDIT].add(unit, entry)
+    (kept,) = await running.stores[AUDIT].find("it", 10)
     assert kept.reason.startswith("because")

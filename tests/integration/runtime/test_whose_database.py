@@ -9,7 +9,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from freehold import ConfigurationError, Inbox, Migration, Outbox, RunningService, Service, Settings
-from freehold.binding import Stores, open_broker, open_stores
+from freehold.binding import open_broker, open_stores
+from freehold.ports import Stores
+
+pytestmark = pytest.mark.empty_database
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])

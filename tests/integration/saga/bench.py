@@ -12,17 +12,19 @@ from uuid import UUID
 
 import msgspec
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.clock import HybridLogicalClock
 from freehold.database import UnitOfWork
 from freehold.ids import new_id
 from freehold.messages import Envelope, MessageKind, decode_envelope
+from freehold.ports import Stores
 from freehold.saga import Saga, SagaEngine, SagaRunner
 from freehold.saga.document import read_hook_failure
 from freehold.saga.hooks import HookFailure
-from freehold.saga.store import SagaRecord
-from freehold.transaction import Post
+from freehold.saga.store import SAGAS, SagaRecord
+from freehold.schedule.store import SCHEDULE
+from freehold.transaction import Post, Transactions
 
 
 class TestClock:
@@ -64,28 +66,28 @@ class ShownOutbox:
 @dataclass(slots=True)
 class Bench:
     engine: SagaEngine
-    post: Post
+    transactions: Transactions
     stores: Stores
     clock: TestClock
     outbox: ShownOutbox
 
     async def start(self, saga: type[Saga[Any]], state: object, saga_id: UUID | None = None) -> UUID:
-        async with self.post.transaction() as tx:
+        async with self.transactions.begin() as tx:
             return await self.engine.start(tx, saga, state, saga_id=saga_id)
 
     async def answer(self, request: Envelope, outcome: str = "done", body: Mapping[str, Any] | None = None) -> None:
         reply = reply_to(request, outcome, body)
-        async with self.post.transaction(reply) as tx:
+        async with self.transactions.begin(reply) as tx:
             await self.engine.on_reply(reply, tx)
 
     async def consume(self, request: Envelope, outcome: str = "done", body: Mapping[str, Any] | None = None) -> None:
         """As the consumer does: a reply that cannot be taken is kept, in a transaction of its own."""
         reply = reply_to(request, outcome, body)
         try:
-            async with self.post.transaction(reply) as tx:
+            async with self.transactions.begin(reply) as tx:
                 await self.engine.on_reply(reply, tx)
         except Exception as error:  # noqa: BLE001 - whatever it is, as the consumer
-            async with self.post.transaction(reply) as tx:
+            async with self.transactions.begin(reply) as tx:
                 await self.engine.keep_reply(reply, tx, error)
 
     async def hook_failure(self, saga_id: UUID) -> HookFailure | None:
@@ -113,17 +115,17 @@ class Bench:
 
     async def record(self, saga_id: UUID) -> SagaRecord:
         async with self.stores.database.begin() as unit:
-            return await self.stores.sagas.load(unit, saga_id)
+            return await self.stores[SAGAS].load(unit, saga_id)
 
     async def words(self, saga_id: UUID) -> list[str]:
-        return [f"{entry.step}:{entry.what}".strip(":") for entry in await self.stores.sagas.journal(saga_id)]
+        return [f"{entry.step}:{entry.what}".strip(":") for entry in await self.stores[SAGAS].journal(saga_id)]
 
     def runner(self) -> SagaRunner:
-        return SagaRunner(self.engine, self.post)
+        return SagaRunner(self.engine, self.transactions)
 
     def engine_for(self, *sagas: type[Saga[Any]]) -> SagaEngine:
         """Another process' engine on the same database."""
-        return SagaEngine(by_name(*sagas), self.stores.sagas, self.post, self.clock)
+        return SagaEngine(by_name(*sagas), self.stores[SAGAS], self.transactions.post, self.clock)
 
 
 def by_name(*sagas: type[Saga[Any]]) -> dict[tuple[str, int], type[Saga[Any]]]:
@@ -160,11 +162,12 @@ async def bench(url: str, *sagas: type[Saga[Any]]) -> AsyncIterator[Bench]:
         service="orders",
         database=stores.database,
         outbox=outbox,  # type: ignore[arg-type] # the transaction uses `stage` alone
-        schedule=stores.schedule,
+        schedule=stores[SCHEDULE],
         clock=clock,
         hlc=HybridLogicalClock(clock),
     )
     try:
-        yield Bench(SagaEngine(by_name(*sagas), stores.sagas, post, clock), post, stores, clock, outbox)
+        engine = SagaEngine(by_name(*sagas), stores[SAGAS], post, clock)
+        yield Bench(engine, Transactions(post), stores, clock, outbox)
     finally:
         await stores.database.close()

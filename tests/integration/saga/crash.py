@@ -24,7 +24,7 @@ from freehold.migrations import Migration
 from freehold.policy import Retry
 from freehold.runtime import RunningService
 from freehold.saga import CallContext, Saga, SagaRunner, call, local
-from freehold.saga.store import TERMINAL_STATUSES
+from freehold.saga.store import SAGAS, TERMINAL_STATUSES
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transaction
@@ -113,7 +113,7 @@ async def main(url: str) -> None:
         if point:
             async with running.transaction() as tx:
                 await running.sagas.start(tx, Crashing, Order(point), saga_id=saga_id(point))
-        while not all(status in TERMINAL_STATUSES for _, status in await running.stores.sagas.count()):
+        while not all(status in TERMINAL_STATUSES for _, status in await running.stores[SAGAS].count()):
             await running.post.clock.sleep(0.02)
 
 

@@ -21,7 +21,7 @@ from freehold.ids import derive_id
 from freehold.inbox.outcome import Rejected
 from freehold.migrations import Migration
 from freehold.runtime import RunningService
-from freehold.saga.store import TERMINAL_STATUSES
+from freehold.saga.store import SAGAS, TERMINAL_STATUSES
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transaction
@@ -95,7 +95,7 @@ async def main(directory: Path, number_of_orders: int) -> None:
 
 
 async def _ended(front: RunningService) -> list[int]:
-    counts = await front.stores.sagas.count()
+    counts = await front.stores[SAGAS].count()
     return [number for (_, status), number in counts.items() if status in TERMINAL_STATUSES]
 
 

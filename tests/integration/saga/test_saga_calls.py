@@ -15,7 +15,7 @@ from freehold.inbox.outcome import Rejected
 from freehold.policy import Retry
 from freehold.saga import CallContext, Saga, SagaRunner, call, step
 from freehold.saga.steps import Direction
-from freehold.saga.store import SagaStatus
+from freehold.saga.store import SAGAS, SagaStatus
 from freehold.transaction import Transaction
 
 
@@ -179,7 +179,7 @@ async def test_a_bug_behind_a_call_is_seen_and_the_call_is_neither_repeated_nor_
     assert [context.direction for context in provider.asked] == [Direction.ACTION]
     record = await at.record(saga_id)
     assert (record.status, record.failure) == (SagaStatus.NEEDS_ATTENTION, None)
-    journal = [(entry.what, entry.detail) for entry in await at.stores.sagas.journal(saga_id)]
+    journal = [(entry.what, entry.detail) for entry in await at.stores[SAGAS].journal(saga_id)]
     assert ("done", "") in journal
     assert not [what for what, _ in journal if what in {"failed", "compensating"}]
     assert "ZeroDivisionError at tests/integration/saga/test_saga_calls.py:" in journal[-1][1]

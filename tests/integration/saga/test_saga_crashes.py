@@ -12,7 +12,7 @@ from sqlalchemy import text
 from tests.integration.saga.crash import POINTS, saga_id
 
 from freehold.binding import open_stores
-from freehold.saga.store import SagaStatus
+from freehold.saga.store import SAGAS, SagaStatus
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
@@ -54,9 +54,9 @@ async def test_a_kill_at_any_boundary_loses_no_outcome(durable_url: str, tmp_pat
     try:
         async with stores.database.begin() as unit:
             done = (await unit.native.execute(text("SELECT what FROM done"))).scalars().all()
-        assert await stores.sagas.count() == {("orders.crashing", SagaStatus.COMPLETED): len(POINTS)}
+        assert await stores[SAGAS].count() == {("orders.crashing", SagaStatus.COMPLETED): len(POINTS)}
         for point in POINTS:
-            words = [f"{entry.step}:{entry.what}" for entry in await stores.sagas.journal(saga_id(point))]
+            words = [f"{entry.step}:{entry.what}" for entry in await stores[SAGAS].journal(saga_id(point))]
             assert (words.count("charge:done"), words.count(":completed")) == (1, 1)
             assert not [word for word in words if "undo" in word or "compens" in word]
     finally:

@@ -15,7 +15,7 @@ from freehold.errors import CodecError
 from freehold.saga import DecisionRefused, Saga, SagaEngine, UnknownSaga, local, step
 from freehold.saga.instance import request_key
 from freehold.saga.steps import Direction
-from freehold.saga.store import SagaStatus
+from freehold.saga.store import SAGAS, SagaStatus
 from freehold.transaction import Transaction
 
 broken = {"hook": False}
@@ -67,7 +67,7 @@ async def test_a_start_that_rolls_back_leaves_nothing(at: Bench) -> None:
     with pytest.raises(ConnectionError):
         await at.start(Checkout, ORDER, saga_id)
     at.outbox.fail = False
-    assert list(await at.stores.sagas.journal(saga_id)) == []
+    assert list(await at.stores[SAGAS].journal(saga_id)) == []
 
 
 async def test_a_process_whose_clock_is_an_hour_ahead_lets_no_timer_fire_early(at: Bench) -> None:
@@ -76,7 +76,7 @@ async def test_a_process_whose_clock_is_an_hour_ahead_lets_no_timer_fire_early(a
     reserve, _ = at.outbox.staged
     ahead = TestClock()
     ahead.advance(3600)
-    at.engine = SagaEngine(by_name(Parallel), at.stores.sagas, at.post, ahead)
+    at.engine = SagaEngine(by_name(Parallel), at.stores[SAGAS], at.transactions.post, ahead)
     await at.answer(reserve)
     assert (await at.record(saga_id)).due_seconds == pytest.approx(30, abs=0.1)
     assert await at.runner().take_due() == 0
@@ -278,7 +278,7 @@ async def _stuck(at: Bench) -> UUID:
 
 async def test_a_person_repeats_a_refused_compensation_with_a_new_key(at: Bench) -> None:
     saga_id = await _stuck(at)
-    async with at.post.transaction() as tx:
+    async with at.transactions.begin() as tx:
         await at.engine.retry(tx, saga_id, reason="unlocked")
     first, second = at.sent("inventory.release")
     assert first.idempotency_key != second.idempotency_key
@@ -291,7 +291,7 @@ async def test_a_person_repeats_a_refused_compensation_with_a_new_key(at: Bench)
 
 async def test_a_person_settles_a_step_by_hand(at: Bench) -> None:
     saga_id = await _stuck(at)
-    async with at.post.transaction() as tx:
+    async with at.transactions.begin() as tx:
         await at.engine.skip(tx, saga_id, step="reserve", reason="released by hand")
     assert (await at.record(saga_id)).status is SagaStatus.COMPENSATED
     assert "reserve:decided-skip" in await at.words(saga_id)
@@ -299,21 +299,21 @@ async def test_a_person_settles_a_step_by_hand(at: Bench) -> None:
 
 async def test_a_person_abandons_and_nothing_more_happens(at: Bench) -> None:
     saga_id = await _stuck(at)
-    async with at.post.transaction() as tx:
+    async with at.transactions.begin() as tx:
         await at.engine.abandon(tx, saga_id, reason="a test order")
     sent = len(at.outbox.staged)
     await at.answer(at.sent("inventory.release")[0])
     assert (await at.record(saga_id)).status is SagaStatus.ABANDONED
     assert len(at.outbox.staged) == sent
     with pytest.raises(DecisionRefused, match="ended as abandoned"):
-        async with at.post.transaction() as tx:
+        async with at.transactions.begin() as tx:
             await at.engine.retry(tx, saga_id)
 
 
 async def test_a_person_turns_a_running_saga_round_before_its_pivot_only(at: Bench) -> None:
     saga_id = await at.start(Checkout, ORDER)
     await at.answer(at.outbox.staged[-1])
-    async with at.post.transaction() as tx:
+    async with at.transactions.begin() as tx:
         await at.engine.compensate(tx, saga_id, reason="the customer called")
     assert [at.outbox.staged[-1].type] == ["payments.void"]
 
@@ -322,7 +322,7 @@ async def test_a_person_turns_a_running_saga_round_before_its_pivot_only(at: Ben
         await at.answer(at.outbox.staged[-1])
     assert at.outbox.staged[-1].type == "payments.capture"
     with pytest.raises(DecisionRefused, match="no way back"):
-        async with at.post.transaction() as tx:
+        async with at.transactions.begin() as tx:
             await at.engine.compensate(tx, other)
 
 
@@ -330,7 +330,7 @@ async def test_a_reply_costs_a_load_a_save_and_a_staging(at: Bench, monkeypatch:
     await at.start(Checkout, ORDER)
     request = at.outbox.staged[0]
     calls: list[str] = []
-    store = type(at.stores.sagas)
+    store = type(at.stores[SAGAS])
     for name in ("load", "save", "create", "claim_due", "find", "journal"):
         real = getattr(store, name)
 
@@ -340,6 +340,6 @@ async def test_a_reply_costs_a_load_a_save_and_a_staging(at: Bench, monkeypatch:
 
         monkeypatch.setattr(store, name, counted)
     reply = reply_to(request)
-    async with at.post.transaction(reply) as tx:
+    async with at.transactions.begin(reply) as tx:
         await at.engine.on_reply(reply, tx)
     assert calls == ["load", "save"]

@@ -18,7 +18,10 @@ from freehold import MaterializedView, Migration, RunningService
 from freehold.alembic import filters, include_name, include_object
 from freehold.binding import open_stores
 from freehold.projection.replay import Span
+from freehold.projection.view_store import VIEWS
 from freehold.runtime import ProjectionActions, ReplayActions
+
+pytestmark = pytest.mark.empty_database
 
 _THEIRS = {
     "sqlite": ["CREATE TABLE sale (day INTEGER NOT NULL PRIMARY KEY, cents INTEGER NOT NULL)"],
@@ -51,11 +54,11 @@ async def model(url: str) -> ReadModel:
     async with RunningService(service, settings_for(url)) as running, asyncio.timeout(60):
         await append(running, "ada", 5)
         await until(lambda: caught_up(running, model))
-        actions = ProjectionActions(service, running.stores, running.post)
+        actions = ProjectionActions(service, running.stores, running.transactions)
         await actions.rebuild("accounts", actor="test", reason="test")
         span = Span(None, datetime.now(UTC))
         await ReplayActions(actions).begin("accounts", span, "new", actor="test", reason="test")
-        await until(running.stores.views.states)
+        await until(running.stores[VIEWS].states)
     return model
 
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 import sqlalchemy as sa
@@ -13,20 +14,27 @@ import sqlalchemy as sa
 from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.errors import Unavailable
+from freehold.outbox.store import OUTBOX
 
 pytestmark = pytest.mark.servers
 
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
+@dataclass(slots=True)
+class Cuts:
+    """How many commits more are cut."""
+
+    left: float
+
+
 @asynccontextmanager
-async def cutting_at_commit(url: sa.URL, times: float = math.inf) -> AsyncIterator[sa.URL]:
+async def cutting_at_commit(url: sa.URL, cuts: Cuts | None = None) -> AsyncIterator[sa.URL]:
     """A proxy that passes COMMIT on, waits for the server's answer, and cuts the client off instead of giving it."""
     tasks: set[asyncio.Task[None]] = set()
-    left = times
+    cuts = cuts or Cuts(math.inf)
 
     async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        nonlocal left
         server, to_server = await asyncio.open_connection(url.host, url.port)
         committing = False
 
@@ -39,9 +47,9 @@ async def cutting_at_commit(url: sa.URL, times: float = math.inf) -> AsyncIterat
 
         tasks.add(asyncio.create_task(back()))
         while data := await client.read(65536):
-            if not committing and left > 0 and _COMMIT in data:
+            if not committing and cuts.left > 0 and _COMMIT in data:
                 committing = True
-                left -= 1
+                cuts.left -= 1
             to_server.write(data)
         to_server.close()
 
@@ -60,9 +68,9 @@ async def test_a_lost_answer_to_commit_is_unknown_and_not_a_rollback(postgres_ur
         await through.database.open()
         with pytest.raises(Unavailable, match="outcome is not known"):
             async with through.database.begin() as unit:
-                await through.outbox.stage(unit, [outgoing("k")])
+                await through[OUTBOX].stage(unit, [outgoing("k")])
         await through.database.close()
-    assert (await stores.outbox.stats()).pending == 1
+    assert (await stores[OUTBOX].stats()).pending == 1
     await stores.database.close()
 
 
@@ -73,10 +81,10 @@ async def test_without_prepared_statements(postgres_url: str) -> None:
     for _ in range(2):
         async with stores.database.begin() as unit:
             await unit.native.execute(sa.text("SELECT :n + 1"), {"n": 1})
-            await stores.outbox.stage(unit, [outgoing("k")])
+            await stores[OUTBOX].stage(unit, [outgoing("k")])
             prepared = await unit.native.execute(sa.text("SELECT count(*) FROM pg_prepared_statements"))
             assert prepared.scalar_one() == 0
     leases = await take_partitions(stores)
-    rows = (await stores.outbox.fetch(leases, 10)).rows
-    assert await stores.outbox.remove(leases, rows) == 2
+    rows = (await stores[OUTBOX].fetch(leases, 10)).rows
+    assert await stores[OUTBOX].remove(leases, rows) == 2
     await stores.database.close()

@@ -14,9 +14,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing
 from freehold.errors import ConfigurationError, TransactionMisused
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
+from freehold.schedule.store import SCHEDULE
 
 Opener = Callable[[str], AbstractAsyncContextManager[tuple[Any, Callable[[], Any], Callable[[], Any]]]]
 """Gives what is enlisted, and the user's commit and rollback."""
@@ -117,20 +120,20 @@ async def check(stores: Stores, url: str, opener: Opener) -> None:
         unit = stores.database.enlist(native)
         assert not unit.owned
         assert unit.native is native
-        await stores.outbox.stage(unit, [outgoing("k", b"\x00\xff"), outgoing("l")])
-        assert (await stores.outbox.stats()).pending == 0
+        await stores[OUTBOX].stage(unit, [outgoing("k", b"\x00\xff"), outgoing("l")])
+        assert (await stores[OUTBOX].stats()).pending == 0
         await rollback()
-    assert (await stores.outbox.stats()).pending == 0
+    assert (await stores[OUTBOX].stats()).pending == 0
     async with opener(url) as (native, commit, _):
         unit = stores.database.enlist(native)
         kept, message = outgoing("k", b"\x00\xff"), outgoing("k")
-        await stores.outbox.stage(unit, [kept])
-        await stores.schedule.add(unit, message, "n", 0)
-        assert await stores.schedule.cancel(unit, message.id)
-        await stores.schedule.add(unit, message, "n", 0)
+        await stores[OUTBOX].stage(unit, [kept])
+        await stores[SCHEDULE].add(unit, message, "n", 0)
+        assert await stores[SCHEDULE].cancel(unit, message.id)
+        await stores[SCHEDULE].add(unit, message, "n", 0)
         await commit()
-    assert (await stores.outbox.stats()).pending == 1
-    assert [each.message for each in await stores.schedule.find(None, 9)] == [message]
+    assert (await stores[OUTBOX].stats()).pending == 1
+    assert [each.message for each in await stores[SCHEDULE].find(None, 9)] == [message]
 
 
 @pytest.mark.servers
@@ -155,7 +158,7 @@ async def test_what_would_commit_by_itself_is_refused(on_postgres: tuple[str, St
         with pytest.raises(ConfigurationError, match="autocommit"):
             stores.database.enlist(autocommitting)
         async with autocommitting.transaction():
-            await stores.outbox.stage(stores.database.enlist(autocommitting), [outgoing("k")])
+            await stores[OUTBOX].stage(stores.database.enlist(autocommitting), [outgoing("k")])
     for driver in ("postgresql+asyncpg", "postgresql+psycopg"):
         engine = create_async_engine(_over(driver, url), isolation_level="AUTOCOMMIT")
         async with engine.connect() as alchemy:
@@ -163,9 +166,9 @@ async def test_what_would_commit_by_itself_is_refused(on_postgres: tuple[str, St
                 stores.database.enlist(alchemy)
         async with AsyncSession(engine) as session:
             with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
-                await stores.outbox.stage(stores.database.enlist(session), [outgoing("k")])
+                await stores[OUTBOX].stage(stores.database.enlist(session), [outgoing("k")])
         await engine.dispose()
-    assert (await stores.outbox.stats()).pending == 1
+    assert (await stores[OUTBOX].stats()).pending == 1
 
 
 @pytest.mark.servers
@@ -173,15 +176,15 @@ async def test_a_session_on_another_engine_is_refused(on_postgres: tuple[str, St
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/other.db")
     async with AsyncSession(engine) as session:
         with pytest.raises(ConfigurationError, match="sqlite"):
-            await on_postgres[1].outbox.stage(on_postgres[1].database.enlist(session), [outgoing("k")])
+            await on_postgres[1][OUTBOX].stage(on_postgres[1].database.enlist(session), [outgoing("k")])
     await engine.dispose()
 
 
 async def test_the_own_connection_can_be_joined_again(on_sqlite: tuple[str, Stores]) -> None:
     _, stores = on_sqlite
     async with stores.database.begin() as unit:
-        await stores.outbox.stage(stores.database.enlist(unit.native), [outgoing("k")])
-    assert (await stores.outbox.stats()).pending == 1
+        await stores[OUTBOX].stage(stores.database.enlist(unit.native), [outgoing("k")])
+    assert (await stores[OUTBOX].stats()).pending == 1
 
 
 async def test_ending_our_transaction_inside_its_block_is_an_error(on_sqlite: tuple[str, Stores]) -> None:
@@ -191,4 +194,4 @@ async def test_ending_our_transaction_inside_its_block_is_an_error(on_sqlite: tu
             await unit.native.exec_driver_sql("SELECT 1")
             await unit.native.commit()
     async with stores.database.begin() as unit:
-        await stores.outbox.stage(unit, [outgoing("k")])
+        await stores[OUTBOX].stage(unit, [outgoing("k")])

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import (
     ConcurrencyConflict,
@@ -24,6 +24,8 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.migrations import Migration
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
 from freehold_shop.servers import RunningServer
 
 SECRET = "ada@example.org"
@@ -189,7 +191,7 @@ async def test_a_server_that_stops_and_comes_back(disposable_postgres: RunningSe
     with pytest.raises(Unavailable):
         await stores.database.ping(3)
     with pytest.raises(Unavailable):
-        await stores.outbox.stats()
+        await stores[OUTBOX].stats()
     await stores.database.close()
 
 

@@ -8,10 +8,11 @@ import time
 import pytest
 from tests.integration.sql.stalling import stalling
 
-from freehold.adapters.sql.store import sql_of
-from freehold.binding import Stores, open_stores
+from freehold.adapters.sql.engine.connection import sql_of
+from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import OperationTimeout
+from freehold.ports import Stores
 
 pytestmark = pytest.mark.servers
 

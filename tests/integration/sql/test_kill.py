@@ -10,16 +10,18 @@ import pytest
 
 from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing, take_partitions
+from freehold.outbox.store import OUTBOX
 
 _STAGE = """
 import asyncio, sys
 from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing
+from freehold.outbox.store import OUTBOX
 async def main():
     stores = open_stores(sys.argv[1])
     await stores.database.open()
     async with stores.database.begin() as unit:
-        await stores.outbox.stage(unit, [outgoing("k", b"killed")])
+        await stores[OUTBOX].stage(unit, [outgoing("k", b"killed")])
         if sys.argv[2] == "staged":
             print("ready", flush=True)
             await asyncio.Event().wait()
@@ -47,7 +49,7 @@ async def test_kill(
     process.kill()
     await process.wait()
     async with stores.database.begin() as unit:
-        await stores.outbox.stage(unit, [outgoing("k", b"next")])
-    rows = (await stores.outbox.fetch(leases, 10)).rows
+        await stores[OUTBOX].stage(unit, [outgoing("k", b"next")])
+    rows = (await stores[OUTBOX].fetch(leases, 10)).rows
     assert [row.message.document for row in rows] == [*expected, b"next"]
     await stores.database.close()

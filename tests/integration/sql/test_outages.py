@@ -13,8 +13,11 @@ import pytest
 import sqlalchemy as sa
 from tests.integration.sql.test_errors import OPTIONS, insert, opened
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
 from freehold.errors import ConfigurationError, Unavailable
+from freehold.ports import Stores
+
+pytestmark = pytest.mark.empty_database
 
 
 @pytest.fixture

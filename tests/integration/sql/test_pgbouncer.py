@@ -16,7 +16,8 @@ from freehold import RunningService, Settings
 from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
-from freehold.inbox.store import Arrival
+from freehold.inbox.store import INBOX, Arrival
+from freehold.outbox.store import OUTBOX
 from freehold_shop.servers import start_pgbouncer
 
 pytestmark = pytest.mark.servers
@@ -89,9 +90,9 @@ async def test_what_a_users_session_publishes_through_it_shares_its_fate(pgbounc
             async with engine.connect() as connection:
                 transaction = await connection.begin()
                 unit = stores.database.enlist(connection)
-                (receipt,) = await stores.inbox.receive(unit, "reader", [_arrival("m-1")])
+                (receipt,) = await stores[INBOX].receive(unit, "reader", [_arrival("m-1")])
                 assert receipt.status.name == ("FRESH" if kept else "DUPLICATE")
-                (receipt,) = await stores.inbox.receive(unit, "reader", [_arrival(f"only {kept}")])
+                (receipt,) = await stores[INBOX].receive(unit, "reader", [_arrival(f"only {kept}")])
                 await (transaction.commit() if kept else transaction.rollback())
         async with stores.database.direct() as sql:
             keys = [row[0] for row in await sql.fetch("SELECT receipt_key FROM freehold_inbox ORDER BY receipt_key")]
@@ -121,7 +122,7 @@ async def test_a_service_runs_its_projections_and_its_relay_through_it(pgbouncer
 
 
 async def _is_relayed(running: RunningService) -> bool:
-    return (await running.stores.outbox.stats()).pending == 0
+    return (await running.stores[OUTBOX].stats()).pending == 0
 
 
 def _arrival(key: str) -> Arrival:

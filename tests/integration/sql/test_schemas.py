@@ -16,16 +16,19 @@ from tests.integration.sql.test_enlist import POSTGRES
 
 from freehold import ConfigurationError, MaterializedView, Outbox, RunningService, Settings
 from freehold.adapters.postgres.schema import Schema
-from freehold.adapters.sql.migrations import packaged_migrations
-from freehold.binding import Stores, open_stores
+from freehold.adapters.sql.engine.schema import packaged_migrations
+from freehold.binding import open_stores
 from freehold.broker import Subscription
 from freehold.conformance.outbox import outgoing, take_partitions
-from freehold.eventstore.store import Append, NewEvent
+from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.messages import decode_envelope
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
+from freehold.projection.view_store import VIEWS
 from freehold_shop.verify.readers import open_reader
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.empty_database]
 VIEW = MaterializedView("daily", "SELECT account, cents FROM ledger", key=("account",))
 
 
@@ -55,7 +58,7 @@ def noted(stream: str) -> Append:
 
 
 async def settled(stores: Stores) -> int:
-    fetched = await stores.outbox.fetch(await take_partitions(stores), 1000)
+    fetched = await stores[OUTBOX].fetch(await take_partitions(stores), 1000)
     return min(fetched.settled.values())
 
 
@@ -88,20 +91,20 @@ async def test_an_open_transaction_of_one_holds_up_nobody_of_the_other(postgres_
         asyncio.timeout(60),
         bank.database.begin() as held,
     ):
-        await bank.outbox.stage(held, [outgoing("k")])
-        await bank.events.append(held, [noted("s-1")])
+        await bank[OUTBOX].stage(held, [outgoing("k")])
+        await bank[EVENTS].append(held, [noted("s-1")])
         await bank.database.lock_migrations(held.sql)  # type: ignore[attr-defined] # an SQL database
         for _ in range(3):
             async with shop.database.begin() as unit:
-                await shop.outbox.stage(unit, [outgoing("k")])
-                await shop.events.append(unit, [noted("s-1")])
-        assert await shop.events.head() == 3
-        assert len((await shop.events.read_all(0)).events) == 3
+                await shop[OUTBOX].stage(unit, [outgoing("k")])
+                await shop[EVENTS].append(unit, [noted("s-1")])
+        assert await shop[EVENTS].head() == 3
+        assert len((await shop[EVENTS].read_all(0)).events) == 3
         assert await settled(shop) == 3
         async with opened(f"{postgres_url}?schema=shop"), opened(f"{postgres_url}?schema=third"):
             pass
         # A reader of the same schema is held up: what was looked at is what holds readers up.
-        assert await bank.events.head() == 0
+        assert await bank[EVENTS].head() == 0
         assert await settled(bank) < 1
 
 
@@ -111,12 +114,12 @@ async def test_a_users_transaction_needs_no_search_path(postgres_url: str, how: 
     async with opened(f"{postgres_url}?schema=bank") as stores:
         async with POSTGRES[how](postgres_url) as (native, commit, _):
             unit = stores.database.enlist(native)
-            await stores.outbox.stage(unit, [outgoing("k")])
-            await stores.events.append(unit, [noted("s-1")])
-            assert len(await stores.events.read_stream("s-1", unit=unit)) == 1
+            await stores[OUTBOX].stage(unit, [outgoing("k")])
+            await stores[EVENTS].append(unit, [noted("s-1")])
+            assert len(await stores[EVENTS].read_stream("s-1", unit=unit)) == 1
             await commit()
-        assert (await stores.outbox.stats()).pending == 1
-        assert len((await stores.events.read_all(0)).events) == 1
+        assert (await stores[OUTBOX].stats()).pending == 1
+        assert len((await stores[EVENTS].read_all(0)).events) == 1
 
 
 async def test_two_outboxes_of_one_database_publish_to_their_own_brokers(postgres_url: str, tmp_path: Path) -> None:
@@ -172,10 +175,10 @@ async def test_materialised_views_of_one_name_stand_side_by_side(postgres_url: s
         await connection.execute("CREATE MATERIALIZED VIEW public.daily AS SELECT 'public' AS account")
     async with opened(f"{postgres_url}?schema=one") as one, opened(f"{postgres_url}?schema=two") as two:
         for stores in (one, two):
-            await stores.views.refresh(VIEW)
-            await stores.views.refresh(VIEW)
-        assert await one.views.drop("daily")
-        await two.views.refresh(VIEW)
+            await stores[VIEWS].refresh(VIEW)
+            await stores[VIEWS].refresh(VIEW)
+        assert await one[VIEWS].drop("daily")
+        await two[VIEWS].refresh(VIEW)
     async with admin(postgres_url) as connection:
         found = await connection.fetch("SELECT schemaname FROM pg_matviews WHERE matviewname = 'daily' ORDER BY 1")
     assert [row[0] for row in found] == ["public", "two"]
@@ -186,14 +189,14 @@ async def test_a_schema_through_pgbouncer(pgbouncer_url: str) -> None:
     async with opened(url) as stores, opened(f"{pgbouncer_url}?statement_cache_size=0&schema=shop") as other:
         async with stores.database.begin() as unit:
             await unit.native.exec_driver_sql("CREATE TABLE things (id text)")
-            await stores.outbox.stage(unit, [outgoing("k")])
-            await stores.events.append(unit, [noted("s-1")])
+            await stores[OUTBOX].stage(unit, [outgoing("k")])
+            await stores[EVENTS].append(unit, [noted("s-1")])
         async with stores.database.direct() as sql:
             assert await sql.execute("INSERT INTO things VALUES ('x')") == 1
             ((path,),) = await sql.fetch("SELECT current_schemas(false)::text")
         assert path == "{bank,public}"
-        assert await stores.events.head() == 1
-        assert await other.events.head() == 0
+        assert await stores[EVENTS].head() == 1
+        assert await other[EVENTS].head() == 0
 
 
 async def test_a_schema_that_the_role_may_not_make_is_told(postgres_url: str) -> None:
@@ -232,9 +235,9 @@ async def test_a_role_without_the_right_to_make_tables_works_in_a_schema(postgre
                     await connection.execute(statement)
             async with opened(url) as stores:
                 async with stores.database.begin() as unit:
-                    await stores.outbox.stage(unit, [outgoing("k")])
-                    await stores.events.append(unit, [noted("s-1")])
-                assert await stores.events.head() == 1
+                    await stores[OUTBOX].stage(unit, [outgoing("k")])
+                    await stores[EVENTS].append(unit, [noted("s-1")])
+                assert await stores[EVENTS].head() == 1
                 assert await settled(stores) == 1
                 assert not [
                     each for each in await stores.database.examine() if each.subject == "rights" and not each.ok

@@ -12,7 +12,9 @@ from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError, DatabaseError
 from freehold.migrations import Migration
+from freehold.outbox.store import OUTBOX
 
+pytestmark = pytest.mark.empty_database
 # Two suffice for a race, and a start of Python takes seconds on a busy machine.
 _PROCESSES = 2
 _LIMIT_SECONDS = 110
@@ -101,7 +103,7 @@ async def test_the_number_of_partitions_is_that_of_the_first_upgrade(url: str) -
     await first.database.close()
     second = open_stores(url, DatabaseOptions(partitions=9))
     await second.database.open()
-    assert second.outbox.partitions == 5
+    assert second[OUTBOX].partitions == 5
     await second.database.close()
 
 

@@ -98,7 +98,7 @@ async def test_nothing_is_collected_after_the_owners_end(outbox: Outbox, url: st
     running: RunningService = outbox.running
     for end in ("commit", "rollback"):
         async with _ALL[how](url) as (native, commit, rollback):
-            tx = running.post.enlist(native)
+            tx = running.transactions.enlist(native)
             tx.publish(Happened(end))
             await tx.flush()
             await (commit() if end == "commit" else rollback())
@@ -117,7 +117,7 @@ async def test_the_owners_commit_refuses_what_was_not_flushed(outbox: Outbox, ur
     """SQLAlchemy tells before it commits; a driver does not."""
     running: RunningService = outbox.running
     async with _ALL[how](url) as (native, commit, rollback):
-        tx = running.post.enlist(native)
+        tx = running.transactions.enlist(native)
         tx.publish(Happened("flushed"))
         await tx.flush()
         tx.publish(Happened("left"))
@@ -125,7 +125,7 @@ async def test_the_owners_commit_refuses_what_was_not_flushed(outbox: Outbox, ur
             await commit()
         await rollback()
     async with _ALL[how](url) as (native, commit, rollback):
-        tx = running.post.enlist(native)
+        tx = running.transactions.enlist(native)
         tx.publish(Happened("dropped"))
         await _run(native, "SELECT 1")
         await rollback()
@@ -139,7 +139,7 @@ async def test_what_is_collected_in_a_sessions_savepoint_goes_with_it(outbox: Ou
     """Also where it is flushed after it."""
     running: RunningService = outbox.running
     async with _ALL[how](url) as (native, commit, _):
-        tx = running.post.enlist(native)
+        tx = running.transactions.enlist(native)
         tx.publish(Happened("before"))
         async with _savepoint(native, rolled_back=True):
             tx.publish(Happened("inside"))

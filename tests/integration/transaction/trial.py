@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from freehold import Migration, RunningService, Service, event
+from freehold.outbox.store import OUTBOX
 from freehold.sqlalchemy import connection
 
 __all__ = ["Deposited", "Happened", "Order", "messages", "orders", "service"]
@@ -47,4 +48,4 @@ async def orders(running: RunningService) -> int:
 
 async def messages(running: RunningService) -> int:
     """How many messages wait in the outbox."""
-    return (await running.stores.outbox.stats()).pending
+    return (await running.stores[OUTBOX].stats()).pending

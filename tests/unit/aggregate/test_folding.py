@@ -9,8 +9,8 @@ import pytest
 from tests.unit.aggregate.shapes import ACCOUNT, Account, Balance, Deposited, Opened, Renamed
 
 from freehold.aggregate import Decider
-from freehold.aggregate.classes import model_of
-from freehold.aggregate.folding import fold
+from freehold.aggregate.base import model_of
+from freehold.aggregate.loader import fold
 from freehold.aggregate.snapshots import StateCodec
 from freehold.errors import CodecError, DeclarationError, UnknownMessage
 from freehold.eventstore.store import Body

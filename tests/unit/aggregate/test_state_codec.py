@@ -11,7 +11,7 @@ import pytest
 
 from freehold import event
 from freehold.aggregate import Aggregate, applies
-from freehold.aggregate.classes import model_of
+from freehold.aggregate.base import model_of
 from freehold.aggregate.model import check_category
 from freehold.aggregate.snapshots import StateCodec
 from freehold.errors import DeclarationError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -235,3 +236,18 @@ async def test_a_key_is_made_from_declared_parts_only() -> None:
     services = Services({"users": always({}), "orders": always([])})
     with pytest.raises(DeclarationError, match="after=first"):
         await composer(services).compose(sly, "c1")
+
+
+async def test_what_is_left_out_is_told_once_for_each_service(caplog: pytest.LogCaptureFixture) -> None:
+    """While it lasts one line a minute, however many answers are given without it; a service that refuses is well."""
+    services = Services(
+        {"users": gone, "orders": always({"code": "unknown"}, status=422), "payments": rows_by("x", "y")}
+    )
+    composing = composer(services)
+    with caplog.at_level(logging.WARNING, "freehold.outages"):
+        for _ in range(5):
+            await composing.compose(view, "c")
+        told = (
+            "compositions: the service 'users' did not answer: unavailable, it cannot be reached; answers are composed"
+        )
+        assert [each.getMessage().startswith(told) for each in caplog.records] == [True]

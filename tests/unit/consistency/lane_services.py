@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,12 +12,15 @@ from freehold import Projection, ProjectionWrite, RunningService, Service, Setti
 from freehold.broker import Delivery, Outgoing, PublishOutcome, Stored
 from freehold.conformance.outbox import take_partitions
 from freehold.consistency import Freshness, Token
+from freehold.consistency.store import PROGRESS
 from freehold.database import DatabaseOptions
-from freehold.inbox.consumer import ConsumerRunner
-from freehold.inbox.deferral import DeferredRunner
+from freehold.inbox.consumer_runner import ConsumerRunner
+from freehold.inbox.deferred_runner import DeferredRunner
+from freehold.inbox.retry import HandedBack
+from freehold.inbox.store import INBOX
 from freehold.messages import decode_envelope
-from freehold.outbox.lanes import Lanes
-from freehold.outbox.relay import RelayRunner
+from freehold.outbox.relay_runner import RelayRunner
+from freehold.outbox.watermark import Lanes
 from freehold.policy import Retry
 from freehold.testing import ManualClock
 
@@ -47,7 +51,9 @@ class Log:
     documents: list[bytes] = field(default_factory=list)
     outcomes: dict[str, PublishOutcome] = field(default_factory=dict)
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         answers = [self.outcomes.get(message.key, Stored()) for message in messages]
         pairs = zip(messages, answers, strict=True)
         self.documents += [message.document for message, answer in pairs if answer == Stored()]
@@ -65,7 +71,7 @@ class HandedOut:
     partition: int
     deliveries: Sequence[Delivery]
 
-    async def settle(self, acknowledged: int) -> None:
+    async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
         raise AssertionError
 
 
@@ -91,7 +97,7 @@ class Turned:
     def relay(self) -> RelayRunner:
         return RelayRunner(
             "teller",
-            self.source.stores.outbox,
+            self.source.stores,
             self.log,  # type: ignore[arg-type] # the relay publishes, and nothing else
             lambda: self.leases,
             clock=self.clock,
@@ -103,22 +109,24 @@ class Turned:
         await self.relay()._round()
 
     async def consume(self) -> None:
-        """Hand out what is new as one batch."""
+        """Hand out what is new as one batch; a stop may end it."""
         documents = self.log.documents[self.read :]
         deliveries = [Delivery(each, 1, f"0/{self.read + number}") for number, each in enumerate(documents)]
         done = [0]
-        await self.consumer._handle([HandedOut("teller.events", 0, deliveries)], done)
+        with contextlib.suppress(HandedBack):
+            await self.consumer._handle([HandedOut("teller.events", 0, deliveries)], done)
         self.read += done[0]
 
     async def try_deferred(self) -> None:
-        await self.deferred._handle_all(await self.reader.stores.inbox.claim_due("listener", 16, 60.0))
+        for message in await self.reader.stores[INBOX].claim_due("listener", 16, 60.0):
+            await self.deferred._handle_claimed(message)
 
     async def watermark(self) -> int:
-        rows = await self.reader.stores.progress.progress("listener", [LANE])
+        rows = await self.reader.stores[PROGRESS].progress("listener", [LANE])
         return rows[0].watermark if rows else 0
 
     async def kept(self) -> int:
-        rows = await self.reader.stores.progress.progress("listener", [LANE])
+        rows = await self.reader.stores[PROGRESS].progress("listener", [LANE])
         return rows[0].kept if rows else 0
 
     async def wait(self, token: Token, *projections: str) -> Freshness:

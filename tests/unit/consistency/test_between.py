@@ -10,6 +10,7 @@ from freehold.broker import PublishFailed, Stored
 from freehold.conformance.outbox import take_partitions
 from freehold.consistency import Fresh, Stale, Stalled, Token
 from freehold.errors import MessageRejected, Unavailable
+from freehold.eventstore.store import EVENTS
 
 
 async def _ignore(_message: Told, _tx: Transaction) -> None:
@@ -126,7 +127,7 @@ async def test_a_batch_that_stops_half_way_notes_nothing(monkeypatch: pytest.Mon
             tries += 1
             if tries == 1:
                 raise ValueError
-            monkeypatch.setattr(both.reader.stores.database, "ping", away)
+            monkeypatch.setattr(both.reader.stores.database, "probe", away)
             both.consumer._stop.set()
             raise Unavailable("planned")
 
@@ -209,7 +210,7 @@ async def test_what_handling_a_lane_appended_goes_with_it(failing: bool) -> None
         token = await both.tell("a", "a")
         await both.publish()
         await both.consume()
-        assert await both.kept() == await both.reader.stores.events.head() > 0
+        assert await both.kept() == await both.reader.stores[EVENTS].head() > 0
         assert await both.wait(token) == Fresh()
         found = await both.wait(token, overheard.name)
         assert isinstance(found, Stalled)
@@ -233,6 +234,6 @@ async def test_what_a_deferred_message_appended_goes_with_its_lane() -> None:
         failing = False
         both.clock.advance(2.0)
         await both.try_deferred()
-        assert await both.kept() == await both.reader.stores.events.head() > 0
+        assert await both.kept() == await both.reader.stores[EVENTS].head() > 0
         assert await both.wait(token) == Fresh()
         assert isinstance(await both.wait(token, overheard.name), Stalled)

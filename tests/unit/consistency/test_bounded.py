@@ -10,7 +10,8 @@ from tests.unit.consistency.lane_services import LANE, Told, overheard, turned
 
 from freehold import Transaction
 from freehold.consistency import Behind, Fresh, Freshness, Stale, Token
-from freehold.projection.store import GenerationState
+from freehold.consistency.store import PROGRESS
+from freehold.projection.store import CHECKPOINTS, GenerationState
 
 
 async def _ignore(_message: Told, _tx: Transaction) -> None:
@@ -41,7 +42,7 @@ async def test_a_wait_for_a_lane_ends_at_its_limit(monkeypatch: pytest.MonkeyPat
         await both.consume()
         assert await both.wait(before) == Fresh()
         token = await both.tell("b")
-        monkeypatch.setattr(both.reader.stores.progress, "progress", hanging)
+        monkeypatch.setattr(both.reader.stores[PROGRESS], "progress", hanging)
         waiting = asyncio.create_task(both.reader.freshness.wait(token, limit_seconds=2.0))
         await asyncio.wait_for(hanging.asked.wait(), 30)
         both.clock.advance(1.9)
@@ -58,7 +59,7 @@ async def test_a_wait_for_a_projection_ends_at_the_same_limit(monkeypatch: pytes
     """What the lanes took is taken off it."""
     hanging = _Hanging()
     async with turned(_ignore) as both:
-        monkeypatch.setattr(both.reader.stores.checkpoints, query, hanging)
+        monkeypatch.setattr(both.reader.stores[CHECKPOINTS], query, hanging)
         if query == "parked":
             await _begin(both.reader)
         told = await both.tell("a")
@@ -84,6 +85,6 @@ async def test_a_wait_for_a_projection_ends_at_the_same_limit(monkeypatch: pytes
 async def _begin(reader: Any) -> None:
     """A live generation: only of one is it asked what is parked."""
     async with reader.stores.database.begin() as unit:
-        await reader.stores.checkpoints.create(
+        await reader.stores[CHECKPOINTS].create(
             unit, overheard.name, 1, version=1, partitions=1, state=GenerationState.LIVE
         )

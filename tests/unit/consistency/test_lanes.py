@@ -13,8 +13,8 @@ from freehold.errors import CodecError, MessageRejected
 from freehold.ids import stable_hash
 from freehold.messages import decode_envelope
 from freehold.messages.lanes import stamped
-from freehold.outbox.lanes import Lanes, Stamped
 from freehold.outbox.store import Fetched, StagedMessage
+from freehold.outbox.watermark import Lanes, Stamped
 
 LANES = Lanes("orders", 4, SystemClock())
 REFUSED = PublishFailed(MessageRejected("planned"))

@@ -22,14 +22,15 @@ from freehold.broker import Delivery, Outgoing, PublishFailed, PublishOutcome, S
 from freehold.conformance.outbox import take_partitions
 from freehold.consistency import Fresh, Token
 from freehold.database import DatabaseOptions
-from freehold.deadletters.store import DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import MessageRejected, Unavailable
 from freehold.ids import stable_hash
-from freehold.inbox.consumer import ConsumerRunner
-from freehold.inbox.deferral import DeferredRunner
-from freehold.outbox.lanes import Lanes, Stamped
-from freehold.outbox.relay import RelayRunner
-from freehold.outbox.store import Fetched
+from freehold.inbox.consumer_runner import ConsumerRunner
+from freehold.inbox.deferred_runner import DeferredRunner
+from freehold.inbox.store import INBOX
+from freehold.outbox.relay_runner import RelayRunner
+from freehold.outbox.store import OUTBOX, Fetched
+from freehold.outbox.watermark import Lanes, Stamped
 from freehold.policy import Retry
 from freehold.testing import ManualClock
 
@@ -57,7 +58,9 @@ class Log:
     knows_again: bool = False
     ids: set[UUID] = field(default_factory=set)
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         if self.away:
             raise Unavailable("planned")
         outcomes: list[PublishOutcome] = []
@@ -81,7 +84,7 @@ class HandedOut:
     partition: int
     deliveries: Sequence[Delivery]
 
-    async def settle(self, acknowledged: int) -> None:
+    async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
         raise AssertionError
 
 
@@ -127,7 +130,7 @@ class Machine(RuleBasedStateMachine):
         self.leases = await take_partitions(self.source.stores, owner)
         self.relay = RelayRunner(
             "machine",
-            self.source.stores.outbox,
+            self.source.stores,
             self.log,  # type: ignore[arg-type] # the relay publishes, and nothing else
             lambda: self.leases,
             clock=self.clock,
@@ -178,7 +181,7 @@ class Machine(RuleBasedStateMachine):
         """A relay stops after its fetch; another one takes over."""
 
         async def work() -> None:
-            fetched = await self.source.stores.outbox.fetch(self.leases, 4)
+            fetched = await self.source.stores[OUTBOX].fetch(self.leases, 4)
             self.frozen = (self.leases, fetched, self.lanes.stamp(fetched))
             await self._take_over("another")
 
@@ -194,7 +197,7 @@ class Machine(RuleBasedStateMachine):
             leases, fetched, stamped = self.frozen
             outcomes = await self.log.publish(stamped.messages, 1.0)
             stored = [row for row, each in zip(fetched.rows, outcomes, strict=False) if isinstance(each, Stored)]
-            await self.source.stores.outbox.remove(leases, stored, stamped.owed(fetched, outcomes))
+            await self.source.stores[OUTBOX].remove(leases, stored, stamped.owed(fetched, outcomes))
             self.frozen = None
 
         self.do(work())
@@ -256,13 +259,13 @@ class Machine(RuleBasedStateMachine):
             self.positions[partition] = begin + done
 
     async def _try_deferred(self) -> None:
-        due = await self.reader.stores.inbox.claim_due("reader", 16, 60.0)
-        await self.deferred._handle_all(due)
+        for message in await self.reader.stores[INBOX].claim_due("reader", 16, 60.0):
+            await self.deferred._handle_claimed(message)
 
     async def _dead(self) -> set[UUID]:
         found: set[UUID] = set()
         for running in (self.source, self.reader):
-            for letter in await running.stores.dead_letters.find(DeadLetterFilter(limit=1000)):
+            for letter in await running.stores[DEAD_LETTERS].find(DeadLetterFilter(limit=1000)):
                 if letter.message_id is not None:
                     found.add(letter.message_id)
         return found

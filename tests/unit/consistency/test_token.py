@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freehold.consistency import NOTHING, Token, TokenRefused, TokenSigner, merge_headers
-from freehold.consistency.signing import TOKENS_MAX
+from freehold.consistency.signer import TOKENS_MAX
 from freehold.consistency.token import LANES_MAX
 from freehold.errors import CodecError, ConfigurationError
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
-from freehold.consistency.waiting import Reached, Watch
+from freehold.consistency.watcher import Reached, Watch
 from freehold.errors import Unavailable
 from freehold.testing import ManualClock
 

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 
 from freehold.conformance.events_order import new_event
 from freehold.errors import ConcurrencyConflict, DeclarationError
-from freehold.eventstore.expectation import check_appends, conflict, is_met
-from freehold.eventstore.staging import StagedAppends
+from freehold.eventstore.append import StagedAppends, check_appends, conflict, is_met
 from freehold.eventstore.store import (
     BUCKETS,
     Append,

@@ -1,13 +1,17 @@
-"""The hybrid logical clock: always greater than what it has seen, never dragged into the future."""
+"""The hybrid logical clock: always greater than what it has seen, never dragged into the future; and what is said of a
+server's clock that is away.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from freehold.clock import HybridLogicalClock, stamp_time
+from freehold.database import examine_clock
 
 
 class StillClock:
@@ -60,3 +64,30 @@ def test_a_stamp_tells_its_time_and_fits_a_signed_column() -> None:
     stamp = HybridLogicalClock(wall).tick()
     assert stamp_time(stamp) == wall.time
     assert stamp < 2**63
+
+
+@pytest.mark.parametrize(
+    ("away_seconds", "ok", "told"),
+    [
+        (0.0, True, "within 2 s of this machine's"),
+        (2.0, True, "within 2 s of this machine's"),
+        (3.0, True, "within 2 s of this machine's"),  # the question took a second
+        (3.1, False, "the server's clock is 2.1 s ahead of this machine's: due times, ages, retention are off by it"),
+        (-2.0, True, "within 2 s of this machine's"),
+        (-2.1, False, "the server's clock is 2.1 s behind this machine's: due times, ages, retention are off by it"),
+        (-7200.0, False, "the server's clock is 7200.0 s behind this machine's: due times, ages, retention are off"),
+    ],
+)
+def test_a_server_whose_clock_is_away_is_a_finding(away_seconds: float, *, ok: bool, told: str) -> None:
+    asked_at = datetime(2026, 1, 1, tzinfo=UTC)
+    theirs = asked_at + timedelta(seconds=away_seconds)
+    found = examine_clock("clock", theirs, asked_at, asked_at + timedelta(seconds=1))
+    assert (found.subject, found.ok) == ("clock", ok)
+    assert found.detail.startswith(told)
+    assert bool(found.remedy) is not ok
+
+
+def test_a_server_that_does_not_tell_its_time_is_no_defect() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    found = examine_clock("broker clock", None, now, now)
+    assert (found.ok, found.detail, found.remedy) == (True, "the server does not tell its time", "")

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from freehold import lifecycle
+from freehold.errors import Unavailable
 from freehold.lifecycle import Runner, RunnerState, start_all, stop_all
+from freehold.testing import ManualClock
 
 
 class Counting(Runner):
@@ -53,6 +55,68 @@ async def test_a_wake_ends_the_wait_and_a_stop_too() -> None:
     await _until(lambda: runner.rounds == 2)
     await runner.stop()
     assert (runner.state, runner.rounds) == (RunnerState.STOPPED, 2)
+
+
+class Resting(Counting):
+    """Rests between its rounds, and waits after each second one."""
+
+    async def run(self) -> None:
+        while not self.stopping:
+            self.rounds += 1
+            self.begun.set()
+            await self.rest(3600)
+            await self.wait(3600)
+
+
+async def test_a_stop_ends_a_rest_and_a_wake_the_wait_behind_it() -> None:
+    clock = ManualClock()
+    runner = Resting()
+    runner.clock = clock
+    await runner.start()
+    await runner.begun.wait()
+    runner.wake()
+    await asyncio.sleep(0)
+    clock.advance(3600)
+    await _until(lambda: runner.rounds == 2)
+    async with asyncio.timeout(5):
+        await runner.stop(30.0)
+    assert (runner.state, runner.rounds) == (RunnerState.STOPPED, 2)
+
+
+class Owing(Counting):
+    """Holds a count that it gives back, once what keeps it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = asyncio.Event()
+        self.releases = 0
+
+    @property
+    def owes(self) -> str:
+        return "a count" if self.releases == 0 or not self.away.is_set() else ""
+
+    async def release(self) -> None:
+        self.releases += 1
+        if not self.away.is_set():
+            raise Unavailable("the database is away")
+
+
+async def test_a_stop_waits_for_what_is_owed_and_tells_what_was_not_given_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "freehold")
+    patient, impatient = Owing(), Owing()
+    for each in (patient, impatient):
+        await each.start()
+    stopping = asyncio.create_task(patient.stop(60.0))
+    await _until(lambda: patient.releases >= 1)
+    patient.away.set()
+    await stopping
+    assert patient.owes == ""
+    await impatient.stop(0.3)
+    told = [record.getMessage() for record in caplog.records]
+    assert "counting: stopped; a count was not taken back in time: an attempt too many" in told
+    assert "counting: the database is back after" in " ".join(told)
 
 
 async def test_a_wake_before_the_wait_is_not_lost() -> None:
@@ -166,7 +230,7 @@ async def _cancelled_within() -> None:
         (_raising(MemoryError()), "MemoryError"),
         (_raising(asyncio.CancelledError()), "CancelledError"),
         (_cancelled_within, "CancelledError"),
-        (_returning, "LoopEnded"),
+        (_returning, "scripted returned"),
     ],
 )
 async def test_a_loop_goes_on_however_it_ended_and_tells_it_while_it_does_not(
@@ -182,7 +246,8 @@ async def test_a_loop_goes_on_however_it_ended_and_tells_it_while_it_does_not(
     await runner.start()
     await _until(lambda: runner.state is RunnerState.FAILING)
     assert name in runner.trouble
-    assert f"scripted failed ({name}), restarting" in caplog.text
+    assert f"scripted failed ({name}" in caplog.text
+    assert "; starts again in 0.1 s" in caplog.text
     await asyncio.wait_for(runner.working.wait(), 30)
     await _until(lambda: runner.state is RunnerState.RUNNING)
     assert runner.trouble == ""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freehold.errors import DatabaseError, DeclarationError
-from freehold.policy import GiveUp, Retry, RetryAfter
+from freehold.policy import Backoff, GiveUp, Retry, RetryAfter
 
 
 @given(st.integers(1, 200), st.floats(0, 1), st.floats(0.001, 10), st.floats(1, 10))
@@ -21,6 +21,13 @@ def test_a_delay_stays_between_half_and_all_of_its_ceiling(
     assert isinstance(decision, RetryAfter)
     ceiling = min(delay * multiplier ** min(attempt - 1, 64), 60)
     assert ceiling / 2 - 1e-9 <= decision.delay_seconds <= ceiling + 1e-9
+
+
+@given(st.integers(1, 2**40), st.floats(0, 1), st.floats(0.001, 10))
+def test_a_backoff_has_no_last_attempt_and_the_delays_of_a_retry(failures: int, drawn: float, delay: float) -> None:
+    seconds = Backoff(delay, 60.0, draw=lambda: drawn).after(failures)
+    ceiling = min(delay * 2.0 ** min(failures - 1, 64), 60)
+    assert ceiling / 2 - 1e-9 <= seconds <= ceiling + 1e-9
 
 
 def test_attempts_count_the_first_one() -> None:

@@ -13,6 +13,7 @@ from tests.unit.runtime.trial import memory_broker, settings_for
 
 from freehold import RunningService, Service
 from freehold.http import create_app
+from freehold.outbox.store import OUTBOX
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Trial:
 
     async def staged(self) -> int:
         """Messages that were committed and are not sent: the relay does not run."""
-        return (await self.running.stores.outbox.stats()).pending
+        return (await self.running.stores[OUTBOX].stats()).pending
 
 
 @asynccontextmanager

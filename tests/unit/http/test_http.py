@@ -27,6 +27,7 @@ from freehold import (
 from freehold.adapters.memory.broker import MemoryBroker
 from freehold.http import Tx, create_app
 from freehold.http.limit import told_length
+from freehold.outbox.store import OUTBOX
 
 
 class Order(BaseModel):
@@ -114,7 +115,7 @@ async def test_every_other_answer_takes_everything_back_and_tells_no_secret() ->
             assert answer.json()["status"] == status
             assert "4711" not in answer.text
             assert "10.0.0.1" not in answer.text
-        assert (await running.stores.outbox.stats()).pending == 0
+        assert (await running.stores[OUTBOX].stats()).pending == 0
         refused = await client.post("/orders", json={"key": "a", "number": 2})
         assert (refused.json()["code"], refused.json()["detail"]) == ("out-of-stock", "none left")
 
@@ -168,7 +169,8 @@ async def test_readiness_tells_what_is_missing_and_health_asks_nobody() -> None:
         assert (await client.get("/readyz")).status_code == 200
         broker.interrupt()
         answer = await client.get("/readyz")
-        assert (answer.status_code, answer.json()["problems"]) == (503, {"broker": "Unavailable"})
+        assert answer.status_code == 503
+        assert answer.json()["problems"] == {"broker": "Unavailable: the memory broker is interrupted"}
         broker.restore()
         running.draining = True
         assert (await client.get("/readyz")).json()["problems"].keys() == {"draining"}
@@ -220,7 +222,7 @@ async def test_a_value_that_does_not_fit_is_a_422_with_the_fields_name() -> None
         }
         assert "parts[1].number" in answer.json()["detail"]
         assert "4711" not in answer.text
-        assert (await running.stores.outbox.stats()).pending == 0
+        assert (await running.stores[OUTBOX].stats()).pending == 0
 
 
 def test_a_length_of_thousands_of_digits_is_too_long_and_no_error() -> None:

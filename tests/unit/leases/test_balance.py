@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freehold.leases.balance import BalancePolicy, Decision, Holding, Sightings
+from freehold.leases.balance import BalancePolicy, Decision, LivenessTracker, ObservedLease
 
 LEASE_SECONDS = 6.0
 STEP_SECONDS = 2.0
@@ -23,12 +23,12 @@ class _World:
     owners: dict[int, str] = field(default_factory=dict)
     tokens: dict[int, int] = field(default_factory=dict)
     beats: dict[str, int] = field(default_factory=dict)
-    live: dict[str, Sightings[str]] = field(default_factory=dict)
-    paused: dict[str, Sightings[str]] = field(default_factory=dict)
+    live: dict[str, LivenessTracker[str]] = field(default_factory=dict)
+    paused: dict[str, LivenessTracker[str]] = field(default_factory=dict)
     moves: int = 0
 
     def join(self, member: str) -> None:
-        self.live.setdefault(member, Sightings())
+        self.live.setdefault(member, LivenessTracker())
 
     def leave(self, member: str) -> None:
         if self.live.pop(member, None) is not None:
@@ -52,7 +52,7 @@ class _World:
     def _act(self, member: str) -> None:
         since = self.live[member].observe({**dict.fromkeys(self.owners.values()), **self.beats}, self.now)
         leases = [
-            Holding(name=lease, owner=owner, since=since[owner] if owner else 0.0)
+            ObservedLease(name=lease, owner=owner, since=since[owner] if owner else 0.0)
             for lease in range(self.leases)
             for owner in [self.owners.get(lease, "")]
         ]
@@ -93,25 +93,25 @@ def test_whatever_happens_it_ends_fair_and_then_rests(leases: int, sequence: lis
 
 
 def test_a_live_holder_is_left_alone_and_a_dead_one_is_not() -> None:
-    leases = [Holding(name=0, owner="quiet", since=0.0), Holding(name=1, owner="lively", since=5.0)]
+    leases = [ObservedLease(name=0, owner="quiet", since=0.0), ObservedLease(name=1, owner="lively", since=5.0)]
     policy = BalancePolicy(LEASE_SECONDS)
     assert policy.decide(leases, {}, "me", 5.9) == Decision(take=(), give_back=())
     assert policy.decide(leases, {}, "me", 6.0) == Decision(take=(0,), give_back=())
 
 
 def test_a_new_member_gets_what_is_given_back() -> None:
-    leases = [Holding(name=number, owner="old", since=0.0) for number in range(5)]
+    leases = [ObservedLease(name=number, owner="old", since=0.0) for number in range(5)]
     policy = BalancePolicy(LEASE_SECONDS)
     given = policy.decide(leases, {"new": 0.0}, "old", 0.0).give_back
     assert given == (3, 4)
-    after = [Holding(name=lease.name, owner="" if lease.name in given else "old", since=0.0) for lease in leases]
+    after = [ObservedLease(name=lease.name, owner="" if lease.name in given else "old", since=0.0) for lease in leases]
     assert set(policy.decide(after, {"new": 0.0, "old": 0.0}, "new", 0.0).take) == {3, 4}
     assert policy.decide(after, {"new": 0.0, "old": 0.0}, "old", 0.0).take == ()
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 8), (2, 4), (8, 1)])
 def test_members_that_begin_together_seldom_want_the_same(count: int, expected: int) -> None:
-    leases = [Holding(name=number, owner="", since=0.0) for number in range(8)]
+    leases = [ObservedLease(name=number, owner="", since=0.0) for number in range(8)]
     names = {f"m{number}": 0.0 for number in range(count)}
     wanted = [BalancePolicy(LEASE_SECONDS).decide(leases, names, name, 0.0).take for name in names]
     assert max(map(len, wanted)) == expected
@@ -119,7 +119,7 @@ def test_members_that_begin_together_seldom_want_the_same(count: int, expected: 
 
 
 def test_a_sighting_dates_from_the_last_change() -> None:
-    sightings: Sightings[str] = Sightings()
+    sightings: LivenessTracker[str] = LivenessTracker()
     assert sightings.observe({"a": 1}, 10.0) == {"a": 10.0}
     assert sightings.observe({"a": 1, "b": 1}, 11.0) == {"a": 10.0, "b": 11.0}
     assert sightings.observe({"a": 2}, 12.0) == {"a": 12.0}

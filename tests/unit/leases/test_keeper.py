@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from freehold.errors import Unavailable
-from freehold.leases.keeper import LeaseKeeper
+from freehold.leases.keeper import LeaseManager
 from freehold.leases.store import LeaseRecord
 
 NAMES = [f"outbox/{number}" for number in range(8)]
@@ -91,8 +91,8 @@ class _Store:
             raise Unavailable("the store is away")
 
 
-def _keeper(store: _Store, clock: _Clock, owner: str) -> LeaseKeeper:
-    return LeaseKeeper(store, "outbox/", NAMES, owner, 6.0, clock)
+def _keeper(store: _Store, clock: _Clock, owner: str) -> LeaseManager:
+    return LeaseManager(store, "outbox/", NAMES, owner, 6.0, clock)
 
 
 async def test_one_member_holds_everything_and_gives_it_back_when_it_stops() -> None:
@@ -150,7 +150,7 @@ async def test_before_a_lease_is_given_back_its_work_is_finished() -> None:
         finished.extend(names)
 
     changes: list[int] = []
-    one = LeaseKeeper(
+    one = LeaseManager(
         store,
         "outbox/",
         NAMES,
@@ -213,7 +213,7 @@ class _VouchingStore(_Store):
         return {owner for owner in owners if self.alive.get(owner) is False}
 
 
-async def _killed(keeper: LeaseKeeper, store: _VouchingStore) -> None:
+async def _killed(keeper: LeaseManager, store: _VouchingStore) -> None:
     assert keeper._task is not None
     keeper._task.cancel()
     await asyncio.sleep(0)

@@ -123,6 +123,7 @@ _WRONG: list[tuple[str, object, str]] = [
     ("id", str(UUID(int=7)), "id"),
     ("at", datetime(2026, 1, 1), "at"),  # noqa: DTZ001 - that it has no zone is the fault
     ("at", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), "at"),
+    ("at", datetime(1912, 1, 1, tzinfo=timezone(timedelta(minutes=-16, seconds=-8))), "at"),
     ("at", datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))), "at"),
     ("at", "2026-01-01T00:00:00Z", "at"),
     ("at", date(2026, 1, 1), "at"),

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.events import MemoryEventStore
 from freehold.conformance.harness import StoresHarness
-from freehold.eventstore.store import EVERYTHING, Append, EventFilter, NewEvent, Page, RecordedEvent, bucket_of
+from freehold.eventstore.store import EVENTS, EVERYTHING, Append, EventFilter, NewEvent, Page, RecordedEvent, bucket_of
 from freehold.ids import new_id
-from freehold.projection.batch import Batch
-from freehold.projection.reading import read_batch
+from freehold.projection.batch import Batch, read_batch
 from freehold.projection.store import Checkpoint, GenerationState
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,7 +52,7 @@ def test_passed_over_streams_do_not_count_and_failed_ones_count_so() -> None:
 async def test_partitions_that_stand_apart_are_read_apart() -> None:
     """And none goes beyond its cap."""
     async with StoresHarness.on("memory://") as harness:
-        store = harness.first.events
+        store = harness.first[EVENTS]
         streams = [f"s-{number}" for number in range(12)]
         for stream in streams:
             new = [NewEvent(new_id(), "a.b", 1, b"{}", new_id(), 1) for _ in range(2)]

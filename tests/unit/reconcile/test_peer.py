@@ -18,6 +18,7 @@ from freehold.errors import DeclarationError
 from freehold.http.app import create_app
 from freehold.http.datasets import PEER_HEADER, peer_proof
 from freehold.http.peer import HttpSource
+from freehold.outbox.store import OUTBOX
 from freehold.reconcile import Dataset
 from freehold.runtime.reconciling import make_reconciler
 from freehold.transaction import current_token
@@ -129,7 +130,7 @@ async def test_a_fence_is_of_the_source_alone(tmp_path: Path) -> None:
             current_token.reset(seen)
         assert {lane.partition("/")[0] for lane in token.positions} == {"crm"}
         assert "crm" not in token.positions
-        assert len(token.positions) == running.stores.outbox.partitions
+        assert len(token.positions) == running.stores[OUTBOX].partitions
 
 
 async def test_a_redirect_is_not_followed() -> None:

@@ -12,7 +12,8 @@ import pytest
 from freehold.conformance.harness import StoresHarness
 from freehold.errors import Unavailable
 from freehold.reconcile import Copy, Dataset, Reconciliation
-from freehold.reconcile.runner import ReconcileRunner, lease_of
+from freehold.reconcile.reconcile_runner import ReconcileRunner, lease_of
+from freehold.reconcile.store import RECONCILIATIONS
 
 COPY = Copy(Dataset("crm.people", "person", ("name",)), "people", every_seconds=60)
 
@@ -31,7 +32,7 @@ async def until(holds: Callable[[], bool], advance: Callable[[float], None] = la
 
 
 async def test_a_copy_is_compared_when_its_time_has_come(harness: StoresHarness) -> None:
-    store, times = harness.first.reconciliations, list[float]()
+    store, times = harness.first[RECONCILIATIONS], list[float]()
 
     async def compare(copy: Copy) -> Reconciliation:
         times.append(harness.clock.monotonic())
@@ -56,7 +57,7 @@ async def test_a_failure_is_kept_and_tried_again_at_the_next_turn(harness: Store
             raise Unavailable("the source is away")
         return Reconciliation(copy.dataset.name)
 
-    store = harness.first.reconciliations
+    store = harness.first[RECONCILIATIONS]
     runner = ReconcileRunner("desk", [COPY], store, compare, lambda: {lease_of(COPY): 1}, harness.clock)
     await runner.start()
     await until(lambda: len(calls) == 2, harness.clock.advance)
@@ -73,7 +74,7 @@ async def test_who_does_not_hold_the_lease_compares_nothing(harness: StoresHarne
         calls.append(copy)
         return Reconciliation(copy.dataset.name)
 
-    store = harness.first.reconciliations
+    store = harness.first[RECONCILIATIONS]
     runner = ReconcileRunner("desk", [COPY], store, compare, lambda: held, harness.clock)
     await runner.start()
     await until(lambda: harness.clock.monotonic() > 600, harness.clock.advance)
@@ -94,7 +95,7 @@ async def test_a_stop_ends_a_comparison(harness: StoresHarness) -> None:
             ended.set()
         return Reconciliation(copy.dataset.name)
 
-    store = harness.first.reconciliations
+    store = harness.first[RECONCILIATIONS]
     runner = ReconcileRunner("desk", [COPY], store, compare, lambda: {lease_of(COPY): 1}, harness.clock)
     await runner.start()
     await asyncio.wait_for(begun.wait(), 60)

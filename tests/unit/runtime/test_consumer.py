@@ -22,10 +22,11 @@ from tests.unit.runtime.trial import (
 )
 
 from freehold import Rejected, Retry, RunningService, Service, Transaction
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter
 from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.ids import stable_hash
 from freehold.inbox.outcome import HEADER_OUTCOME
+from freehold.inbox.store import INBOX
 from freehold.messages import MessageKind, decode_body, message_type
 from freehold.transaction import outgoing
 
@@ -80,7 +81,7 @@ async def test_a_poison_message_parks_its_key_alone_and_then_itself() -> None:
     async with running(service, broker) as started:
         await put(broker, *(envelope_of(Happened(key, n)) for n in range(3) for key in ("poison", "good")))
         await eventually(lambda: {("poison", 1), ("poison", 2), ("good", 2)} <= set(seen))
-        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
+        (letter,) = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
     assert (letter.reason, letter.error_type, letter.attempts) == ("attempts-exhausted", "ValueError", 3)
     assert "4711" not in letter.detail
     assert "handle" in letter.detail
@@ -102,7 +103,7 @@ async def test_what_cannot_be_read_is_a_dead_letter_with_a_reason() -> None:
         await put(broker, envelope_of(Happened("a", 6)))
         await eventually(lambda: 6 in seen)
         await _count(started, {"bad-body": 1, "unknown-type": 1, "unreadable": 1})
-        letters = await started.stores.dead_letters.find(DeadLetterFilter())
+        letters = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
     assert set(seen) == {6}
     assert all("secret" not in letter.detail for letter in letters)
 
@@ -128,7 +129,7 @@ async def test_a_handler_that_kills_its_process_is_given_up() -> None:
             break
     assert 2 in seen
     async with running(service, broker, database="memory://killed") as started:
-        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
+        (letter,) = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
     assert letter.reason == "killed-consumer"
 
 
@@ -155,7 +156,7 @@ async def test_a_message_that_kills_takes_no_healthy_one_with_it(tmp_path: Path)
         deaths.clear()
         async with running(service, broker, database=f"sqlite:///{tmp_path}/trial.db") as started:
             await eventually(lambda: len(deaths) > 0 or healthy <= seen)
-            letters = await started.stores.dead_letters.find(DeadLetterFilter())
+            letters = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
             await started.stop(0.0)
         if letters and healthy <= seen:
             break
@@ -179,8 +180,8 @@ async def test_what_is_no_exception_is_the_message_s_failure(error: BaseExceptio
         await _count(started, {"attempts-exhausted": 1})
         await put(broker, envelope_of(Happened("b", 3)))
         await eventually(lambda: {"a", "b"} <= set(seen))
-        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
-    assert (letter.key, letter.error_type, letter.attempts) == ("poison", "HandlerLeft", 3)
+        (letter,) = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
+    assert (letter.key, letter.error_type, letter.attempts) == ("poison", "HandlerAborted", 3)
     assert type(error).__name__ in letter.detail
 
 
@@ -196,13 +197,13 @@ async def test_an_absent_database_holds_messages_up_and_counts_for_none(monkeypa
         with monkeypatch.context() as absence:
             asked = list[object]()
             absence.setattr(database, "begin", lambda *_: _absent(asked))
-            absence.setattr(database, "ping", lambda *_: _absent(asked))
+            absence.setattr(database, "probe", lambda *_: _absent(asked))
             await put(broker, envelope_of(Happened("a", 1)))
             await eventually(lambda: len(asked) >= 3)
             assert seen == []
         await eventually(lambda: seen == [1])
-        assert await started.stores.dead_letters.count() == {}
-        assert (await started.stores.inbox.stats()).pending == 0
+        assert await started.stores[DEAD_LETTERS].count() == {}
+        assert (await started.stores[INBOX].stats()).pending == 0
 
 
 def _absent(asked: list[object]) -> None:
@@ -222,7 +223,7 @@ async def test_an_unavailable_other_service_is_the_handlers_failure() -> None:
         await put(broker, envelope_of(Happened("a", 1)))
         await eventually(lambda: len(tries) == 3)
         await _count(started, {"attempts-exhausted": 1})
-        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
+        (letter,) = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
     assert letter.detail.startswith("the weather service is away, at tests/unit/runtime/test_consumer.py:")
 
 
@@ -240,8 +241,8 @@ async def test_a_conflict_is_tried_again_at_once_and_counts_for_nothing() -> Non
         await eventually(lambda: len(tries) == 4)
         await put(broker, envelope_of(Happened("a", 2)))
         await eventually(lambda: tries == [1, 1, 1, 1, 2])
-        assert await started.stores.dead_letters.count() == {}
-        assert (await started.stores.inbox.stats()).pending == 0
+        assert await started.stores[DEAD_LETTERS].count() == {}
+        assert (await started.stores[INBOX].stats()).pending == 0
 
 
 async def test_a_handler_without_end_is_cancelled_and_retried() -> None:
@@ -256,7 +257,7 @@ async def test_a_handler_without_end_is_cancelled_and_retried() -> None:
     async with running(service, broker) as started:
         await put(broker, envelope_of(Happened("a", 1)))
         await eventually(lambda: len(tries) >= 2)
-        assert await started.stores.dead_letters.count() == {}
+        assert await started.stores[DEAD_LETTERS].count() == {}
 
 
 async def test_a_request_is_answered_once_and_again_to_a_duplicate() -> None:
@@ -352,5 +353,5 @@ async def test_what_a_handler_sends_is_caused_by_its_message() -> None:
 
 async def _count(started: RunningService, wanted: dict[str, int]) -> None:
     async with asyncio.timeout(30):
-        while await started.stores.dead_letters.count() != wanted:  # noqa: ASYNC110 - a test looks from outside
+        while await started.stores[DEAD_LETTERS].count() != wanted:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.01)

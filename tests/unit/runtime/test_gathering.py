@@ -13,9 +13,10 @@ from tests.unit.runtime.trial import Happened, envelope_of, eventually, memory_b
 
 from freehold import Retry, RunningService, Service, Transaction
 from freehold.broker import Batch, Consumer, Delivery, Subscription
-from freehold.deadletters.store import DeadLetterFilter
+from freehold.consistency.store import PROGRESS
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import ConcurrencyConflict, DeclarationError, LeaseLost, Unavailable
-from freehold.inbox.consumer import ConsumerRunner
+from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.messages import encode_envelope
 from freehold.messages.lanes import lane_name
 from freehold.testing import ManualClock
@@ -29,7 +30,7 @@ class Batched:
     settled: int | None = None
     lost: bool = False
 
-    async def settle(self, acknowledged: int) -> None:
+    async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
         assert self.settled is None
         self.settled = acknowledged
         if self.lost:
@@ -99,8 +100,8 @@ class Trial:
 
     async def watermarks(self) -> dict[str, int]:
         """How far the lanes have been read."""
-        assert self.running.stores.progress is not None
-        return {each.lane: each.watermark for each in await self.running.stores.progress.progress("trial")}
+        assert self.running.stores[PROGRESS] is not None
+        return {each.lane: each.watermark for each in await self.running.stores[PROGRESS].progress("trial")}
 
 
 @asynccontextmanager
@@ -239,7 +240,7 @@ async def test_where_one_fails_the_others_are_handled_all_the_same() -> None:
     batches = [batch(0, 1, 2), batch(1, 3, 4), batch(2, 5)]
     async with consuming(*batches, failing=[3]) as trial:
         await eventually(lambda: all(each.settled is not None for each in batches))
-        (letter,) = await trial.running.stores.dead_letters.find(DeadLetterFilter())
+        (letter,) = await trial.running.stores[DEAD_LETTERS].find(DeadLetterFilter())
         assert await trial.watermarks() == {lane_name("elsewhere", 0): 2, lane_name("elsewhere", 1): 4} | {
             lane_name("elsewhere", 2): 5
         }

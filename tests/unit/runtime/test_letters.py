@@ -23,7 +23,9 @@ from freehold import (
     event,
     upcaster,
 )
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus
+from freehold.audit.store import AUDIT
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus
+from freehold.inbox.store import INBOX
 from freehold.runtime import DeadLetterActions
 
 
@@ -63,7 +65,7 @@ def _service(seen: list[tuple[int, UUID | None]]) -> Service:
 async def _letter(started: RunningService) -> DeadLetter:
     async with asyncio.timeout(30):
         while True:
-            found = await started.stores.dead_letters.find(DeadLetterFilter())
+            found = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
             if found:
                 return found[0]
             await asyncio.sleep(0.01)
@@ -88,7 +90,7 @@ async def test_an_edited_letter_is_replayed_once_as_a_new_message_linked_to_the_
             await actions.replay(letter.id, **BY)
         kept = await actions.get(letter.id)
         assert (kept.status, kept.replayed_as, kept.document) == (DeadLetterStatus.REPLAYED, new_id, letter.document)
-        trail = await started.stores.audit.find(str(letter.id), 10)
+        trail = await started.stores[AUDIT].find(str(letter.id), 10)
     assert [entry.action for entry in trail] == ["dead-letter.replay", "dead-letter.edit"]
     assert {(entry.actor, entry.reason) for entry in trail} == {("ann", "fixed")}
 
@@ -129,7 +131,7 @@ async def test_a_replayed_request_whose_effect_exists_by_now_has_no_second_one()
         await eventually(lambda: len(seen) == 2)
         await DeadLetterActions(started.stores, started.settings).replay(letter.id, **BY)
         async with asyncio.timeout(30):
-            while (await started.stores.inbox.stats()).pending:  # noqa: ASYNC110 - a test looks from outside
+            while (await started.stores[INBOX].stats()).pending:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.01)
     assert seen == [(0, None), (2, None)]
 

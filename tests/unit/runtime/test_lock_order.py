@@ -8,7 +8,10 @@ import pytest
 from tests.unit.runtime.trial import Happened, envelope_of, eventually, memory_broker, put, running
 
 from freehold import Service, Transaction, event
+from freehold.consistency.store import PROGRESS
+from freehold.eventstore.store import EVENTS
 from freehold.messages.lanes import lane_name
+from freehold.outbox.store import OUTBOX
 
 
 @event("trial.kept", key="key")
@@ -38,9 +41,9 @@ async def test_progress_is_written_after_everything_else(monkeypatch: pytest.Mon
 
             monkeypatch.setattr(store, name, noted)
 
-        note(started.stores.outbox, "stage")
-        note(started.stores.progress, "advance")
-        note(started.stores.events, "append")
+        note(started.stores[OUTBOX], "stage")
+        note(started.stores[PROGRESS], "advance")
+        note(started.stores[EVENTS], "append")
         await put(broker, envelope_of(Happened("a", 1), lane=lane_name("elsewhere", 0), watermark=7, position=7))
         await eventually(lambda: "advance" in steps)
     assert steps == ["append", "stage", "advance"][0 if appends else 1 :]

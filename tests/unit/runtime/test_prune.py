@@ -9,8 +9,8 @@ from uuid import uuid4
 from tests.unit.runtime.trial import eventually, settings_for
 
 from freehold.binding import open_stores
-from freehold.inbox.store import Arrival, ReceiptStatus
-from freehold.runtime.prune import PruneRunner
+from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.runtime.prune_runner import PruneRunner
 
 
 class SteppedClock:
@@ -41,7 +41,7 @@ async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
 
     async def receive(key: str, consumer: str = "trial") -> ReceiptStatus:
         async with stores.database.begin() as unit:
-            return (await stores.inbox.receive(unit, consumer, [Arrival(key, "t.events", key)]))[0].status
+            return (await stores[INBOX].receive(unit, consumer, [Arrival(key, "t.events", key)]))[0].status
 
     for number in range(1500):
         assert await receive(f"old {number}") is ReceiptStatus.FRESH

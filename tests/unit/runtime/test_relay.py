@@ -10,10 +10,12 @@ from tests.unit.runtime.trial import Request, eventually, memory_broker, read_to
 
 from freehold import RunningService, Service
 from freehold.broker import Outgoing, PublishFailed, PublishOutcome, Stored
-from freehold.deadletters.store import DeadLetterFilter, Direction
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter, Direction
 from freehold.errors import MessageRejected, Unavailable
-from freehold.leases.keeper import LeaseKeeper
-from freehold.outbox.relay import RelayRunner
+from freehold.leases.keeper import LeaseManager
+from freehold.leases.store import LEASES
+from freehold.outbox.relay_runner import RelayRunner
+from freehold.outbox.store import OUTBOX
 from freehold.policy import Retry
 
 
@@ -27,7 +29,9 @@ class ScriptedBroker:
     stop_after: int | None = None
     calls: int = 0
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         self.calls += 1
         if self.away:
             raise Unavailable("planned")
@@ -56,14 +60,14 @@ async def _stage(started: RunningService, *keys: str) -> None:
 async def _relay(started: RunningService, broker: ScriptedBroker) -> RelayRunner:
     relay = RelayRunner(
         "trial",
-        started.stores.outbox,
+        started.stores,
         broker,  # type: ignore[arg-type] # the relay publishes, and nothing else
         lambda: tokens,
         poll_seconds=0.02,
         refused=Retry(attempts=2, delay_seconds=0.01, delay_seconds_max=0.01),
     )
-    leases = started.stores.leases
-    names = [f"outbox/{n}" for n in range(started.stores.outbox.partitions)]
+    leases = started.stores[LEASES]
+    names = [f"outbox/{n}" for n in range(started.stores[OUTBOX].partitions)]
     await leases.ensure(names)
     taken = [await leases.take(record, "test") for record in await leases.list("outbox/")]
     tokens = {n: each.token for n, each in enumerate(taken) if each is not None}
@@ -72,7 +76,7 @@ async def _relay(started: RunningService, broker: ScriptedBroker) -> RelayRunner
 
 
 async def _pending(started: RunningService) -> int:
-    return (await started.stores.outbox.stats()).pending
+    return (await started.stores[OUTBOX].stats()).pending
 
 
 async def _empty(started: RunningService) -> None:
@@ -115,7 +119,7 @@ async def test_a_refused_message_blocks_its_key_alone_and_ends_as_a_dead_letter(
         await eventually(lambda: len(broker.stored) == 2)
         await _empty(started)
         await relay.stop()
-        (letter,) = await started.stores.dead_letters.find(DeadLetterFilter())
+        (letter,) = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
         assert (letter.direction, letter.key) == (Direction.OUTBOUND, "bad")
         assert relay.counters.buried == 1
 
@@ -124,7 +128,7 @@ async def test_a_commit_wakes_the_relay_long_before_it_polls() -> None:
     broker = memory_broker()
     async with running(Service("trial"), broker, poll_seconds=30.0) as started:
         keeper = started.loops.running["relay"][0]
-        assert isinstance(keeper, LeaseKeeper)
+        assert isinstance(keeper, LeaseManager)
         await eventually(lambda: bool(keeper.tokens))
         async with started.transaction() as tx:
             tx.send(Request("a", 1))

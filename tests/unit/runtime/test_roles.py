@@ -13,6 +13,8 @@ from tests.unit.runtime.trial import Happened, envelope_of, eventually, memory_b
 
 from freehold import Runtime, Service, Transaction, command, event, run
 from freehold.broker import Outgoing
+from freehold.outbox.store import OUTBOX
+from freehold.schedule.store import SCHEDULE
 
 
 @event("trial.told", key="key")
@@ -29,9 +31,9 @@ async def test_a_paused_relay_keeps_what_is_staged_and_sends_it_when_it_goes_on(
     service, broker, sent = Service("trial"), memory_broker(), list[str]()
     publish = broker.publish
 
-    async def noted(messages: list[Outgoing], timeout_seconds: float) -> object:
+    async def noted(messages: list[Outgoing], timeout_seconds: float, *, log: str = "") -> object:
         sent.extend(message.key for message in messages)
-        return await publish(messages, timeout_seconds)
+        return await publish(messages, timeout_seconds, log=log)
 
     broker.publish = noted  # type: ignore[method-assign, assignment] # to see what is sent
     async with running(service, broker) as started:
@@ -40,7 +42,7 @@ async def test_a_paused_relay_keeps_what_is_staged_and_sends_it_when_it_goes_on(
         for key in "abc":
             async with started.transaction() as tx:
                 tx.publish(Told(key))
-        assert (await started.stores.outbox.stats()).pending == 3
+        assert (await started.stores[OUTBOX].stats()).pending == 3
         assert sent == []
         await started.resume("relay")
         await started.resume("relay")
@@ -86,6 +88,6 @@ async def test_what_a_handler_schedules_comes_and_what_it_cancels_does_not() -> 
         await put(broker, envelope_of(Happened("dropped", 1)))
         await eventually(lambda: reminded == ["kept"])
         async with asyncio.timeout(30):
-            while await started.stores.schedule.find(None, 10):  # noqa: ASYNC110 - a test looks from outside
+            while await started.stores[SCHEDULE].find(None, 10):  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.01)
     assert reminded == ["kept"]

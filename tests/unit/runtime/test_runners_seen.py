@@ -13,10 +13,11 @@ from tests.unit.runtime.trial import Happened, envelope_of, eventually, memory_b
 from tests.unit.saga.shapes import Checkout
 
 from freehold import RunningService, Service, Transaction, lifecycle
-from freehold.leases.group import GroupKeeper
+from freehold.groups.coordinator import GroupCoordinator
 from freehold.lifecycle import Runner
-from freehold.projection.following import ProjectionsRunner
-from freehold.projection.views import MaterializedView
+from freehold.policy import Backoff
+from freehold.projection.service_runner import ProjectionCoordinator
+from freehold.projection.view_store import MaterializedView
 from freehold.runtime import Readiness
 
 
@@ -65,7 +66,7 @@ async def _is_cancelled() -> None:
     raise asyncio.CancelledError
 
 
-@pytest.mark.parametrize("spared", [None, ProjectionsRunner], ids=["all", "those-of-projections"])
+@pytest.mark.parametrize("spared", [None, ProjectionCoordinator], ids=["all", "those-of-projections"])
 @pytest.mark.parametrize("how", [_raises, _returns, _leaves, _is_cancelled])
 async def test_every_loop_that_ends_is_named_by_readiness_and_goes_on(
     how: Callable[[], Awaitable[None]],
@@ -74,9 +75,9 @@ async def test_every_loop_that_ends_is_named_by_readiness_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lifecycle, "FAILING_SECONDS_MAX", 0.0)
-    monkeypatch.setattr(lifecycle, "_RESTART_SECONDS", 0.05)
+    monkeypatch.setattr(lifecycle, "RESTART", Backoff(0.05, 10.0))
     gate = _Gate(how, spared)
-    kinds = [kind for kind in _kinds() if "run" in vars(kind) and kind is not GroupKeeper]
+    kinds = [kind for kind in _kinds() if "run" in vars(kind) and kind is not GroupCoordinator]
     for kind in kinds:
         monkeypatch.setattr(kind, "run", gate.before(vars(kind)["run"]))
     service = read_model().service
@@ -114,21 +115,21 @@ async def test_a_consumer_without_the_keeper_of_its_leases_is_named_and_comes_ba
     how: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "FAILING_SECONDS_MAX", 0.0)
-    monkeypatch.setattr(lifecycle, "_RESTART_SECONDS", 0.05)
+    monkeypatch.setattr(lifecycle, "RESTART", Backoff(0.05, 10.0))
     service, seen = _consuming()
     broker = memory_broker()
     async with RunningService(service, settings_for("trial"), broker=broker) as running:
         await put(broker, envelope_of(Happened("a", 1)))
         await eventually(lambda: seen == ["a"])
         gate = _Gate(how)
-        whole = GroupKeeper.round
+        whole = GroupCoordinator.round
 
-        async def round_(keeper: GroupKeeper) -> None:
+        async def round_(keeper: GroupCoordinator) -> None:
             if gate.shut:
                 await how()
             await whole(keeper)
 
-        monkeypatch.setattr(GroupKeeper, "round", round_)
+        monkeypatch.setattr(GroupCoordinator, "round", round_)
         for member in broker._members:
             member._keeper.wake()
         await _until(running, lambda readiness: "consumer trial" in readiness.problems)

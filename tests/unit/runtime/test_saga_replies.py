@@ -10,10 +10,12 @@ import pytest
 from tests.unit.runtime.trial import eventually, memory_broker, running
 
 from freehold import RunningService, Saga, Service, command, local, step
+from freehold.deadletters.store import DEAD_LETTERS
 from freehold.ids import new_id
 from freehold.inbox.outcome import Rejected
+from freehold.inbox.store import INBOX
 from freehold.policy import Retry
-from freehold.saga.store import SagaFilter, SagaStatus
+from freehold.saga.store import SAGAS, SagaFilter, SagaStatus
 from freehold.transaction import Transaction
 
 OFTEN = Retry(attempts=3, delay_seconds=0.01)
@@ -79,7 +81,7 @@ class Trial:
 
 async def _status(started: RunningService, wanted: SagaStatus) -> None:
     async with asyncio.timeout(30):
-        while wanted not in {status for _, status in await started.stores.sagas.count()}:  # noqa: ASYNC110 - a test looks from outside
+        while wanted not in {status for _, status in await started.stores[SAGAS].count()}:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.01)
 
 
@@ -101,8 +103,8 @@ async def test_a_bug_in_a_hook_costs_no_reply(error: Exception) -> None:
         await _status(started, SagaStatus.NEEDS_ATTENTION)
         assert trial.hooked >= 3
         assert trial.asked == ["a"]
-        assert await started.stores.dead_letters.count() == {}
-        assert (await started.stores.inbox.stats()).pending == 0
+        assert await started.stores[DEAD_LETTERS].count() == {}
+        assert (await started.stores[INBOX].stats()).pending == 0
         trial.fails = lambda _: None
         async with started.transaction() as tx:
             await started.sagas.retry(tx, saga_id, reason="mended")
@@ -128,10 +130,10 @@ async def test_a_batch_of_replies_with_a_bad_one_loses_none() -> None:
                 await tx.start(trial.sagas["asking"], State(f"k{number}"))
         async with asyncio.timeout(30):
             ended = {("replying.asking", SagaStatus.COMPLETED): 20}
-            while await started.stores.sagas.count() != ended:  # noqa: ASYNC110 - a test looks from outside
+            while await started.stores[SAGAS].count() != ended:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.01)
         assert set(trial.asked) == {f"k{number}" for number in range(20)}  # batches are handled again one by one
-        assert await started.stores.dead_letters.count() == {}
+        assert await started.stores[DEAD_LETTERS].count() == {}
 
 
 async def test_a_hook_that_ends_the_process_costs_no_reply() -> None:
@@ -145,8 +147,8 @@ async def test_a_hook_that_ends_the_process_costs_no_reply() -> None:
         await started.stop(0.0)  # as near to a kill as a test in one process comes
     async with running(service, broker, database=url) as started:
         await _status(started, SagaStatus.COMPLETED)
-        assert await started.stores.dead_letters.count() == {}
-        (instance,) = await started.stores.sagas.find(SagaFilter())
-        words = [f"{entry.step}:{entry.what}" for entry in await started.stores.sagas.journal(instance.id)]
+        assert await started.stores[DEAD_LETTERS].count() == {}
+        (instance,) = await started.stores[SAGAS].find(SagaFilter())
+        words = [f"{entry.step}:{entry.what}" for entry in await started.stores[SAGAS].journal(instance.id)]
     assert words.count("ask:done") == 1
     assert trial.asked == ["a"]

@@ -93,7 +93,10 @@ def test_urls_are_not_shown() -> None:
     assert "s3cret" not in repr(settings)
 
 
-@pytest.mark.parametrize("changes", [{"dedup_window_seconds": 3600.0}, {"replay_horizon_seconds": 1e9}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"dedup_window_seconds": 3600.0}, {"replay_horizon_seconds": 1e9}, {"outbox_sent_retention_seconds": 1e9}],
+)
 def test_receipts_that_do_not_outlive_messages_are_refused(changes: dict[str, Any]) -> None:
     features = BrokerFeatures(
         "test",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from tests.unit.runtime.trial import memory_broker, settings_for
 from freehold import ConcurrencyConflict, RunningService, Service, Transaction, VersionMismatch, event
 from freehold.consistency.token import Token
 from freehold.errors import CodecError, DeclarationError
-from freehold.eventstore.store import RecordedEvent
-from freehold.transaction import current_token, token_witness
+from freehold.eventstore.store import EVENTS, RecordedEvent
+from freehold.transaction import TransactionHooks, Transactions, current_token, token_witness
 
 
 @event("trial.done")
@@ -49,7 +48,7 @@ async def test_a_transaction_of_the_users_own_carries_what_the_caller_has_seen(t
         seen, witness = current_token.set(Token({"elsewhere/3": 9})), token_witness.set(witnessed.append)
         try:
             async with AsyncSession(engine) as session:
-                tx = running.post.enlist(session)
+                tx = running.transactions.enlist(session)
                 assert tx.envelope(Done("a")).token == "elsewhere/3=9"
                 tx.append("thing-a", Done("a"))
                 await tx.flush()
@@ -70,11 +69,11 @@ async def test_what_would_be_appended_too_late_is_refused_and_never_lost() -> No
         tx.append("thing-b", Done("b"))
 
     async with RunningService(Service("trial"), settings_for("trial"), broker=memory_broker(), roles=()) as running:
-        post = replace(running.post, after_append=again)
+        transactions = Transactions(running.post, TransactionHooks(after_append=again))
         with pytest.raises(DeclarationError, match="'thing-b'"):
-            async with post.transaction() as tx:
+            async with transactions.begin() as tx:
                 tx.append("thing-a", Done("a"))
-        assert await running.stores.events.head() == 0
+        assert await running.stores[EVENTS].head() == 0
 
 
 async def test_an_event_that_could_never_be_read_again_is_not_appended() -> None:
@@ -84,4 +83,4 @@ async def test_an_event_that_could_never_be_read_again_is_not_appended() -> None
         with pytest.raises(CodecError, match="does not fit Done"):
             async with running.transaction() as tx:
                 tx.append("thing-a", Done(wrong))
-        assert await running.stores.events.head() == 0
+        assert await running.stores[EVENTS].head() == 0

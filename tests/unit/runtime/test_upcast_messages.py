@@ -10,8 +10,9 @@ import pytest
 from tests.unit.runtime.trial import envelope_of, eventually, memory_broker, put, read_topic, running
 
 from freehold import RunningService, Service, Transaction, command, event
+from freehold.deadletters.store import DEAD_LETTERS
 from freehold.errors import DeclarationError
-from freehold.inbox.reading import MessageReader
+from freehold.inbox.work import MessageRouter
 from freehold.messages import Envelope, Upcast, upcaster, upcasters
 
 pytestmark = pytest.mark.timeout(60)
@@ -112,7 +113,7 @@ def _listening() -> tuple[Service, list[object]]:
 
 async def _dead(started: RunningService, wanted: dict[str, int]) -> None:
     async with asyncio.timeout(30):
-        while await started.stores.dead_letters.count() != wanted:  # noqa: ASYNC110 - a test looks from outside
+        while await started.stores[DEAD_LETTERS].count() != wanted:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.01)
 
 
@@ -124,7 +125,7 @@ async def test_old_versions_are_handled_as_what_is_pinned() -> None:
         await put(broker, old, old, _old("pins.moved", 2, key="k", place="here", how="on foot", since=1))
         await put(broker, envelope_of(Moved("k", "end")))
         await eventually(lambda: Moved("k", "end") in seen)
-        assert await started.stores.dead_letters.count() == {}
+        assert await started.stores[DEAD_LETTERS].count() == {}
     # Version 3 is pinned: the upcaster that leads on from it is not for this consumer.
     assert seen == [Moved("k", "there"), Moved("k", "here", "on foot"), Moved("k", "end")]
 
@@ -139,7 +140,7 @@ async def test_what_becomes_several_is_handled_in_order_and_what_becomes_nothing
         assert published.type == "pins.unheard"
         consumer = next(each for each in started.loops.all() if each.name.startswith("consumer"))
         await eventually(lambda: consumer.counters.handled == 2)  # type: ignore[attr-defined] # it is a ConsumerRunner
-        assert await started.stores.dead_letters.count() == {}
+        assert await started.stores[DEAD_LETTERS].count() == {}
     assert seen == [Left("k"), Moved("k", "x")]
 
 
@@ -206,7 +207,7 @@ async def test_a_service_does_not_start_where_an_upcaster_leads_nowhere(monkeypa
 
 
 def test_reading_never_raises_however_deeply_a_document_is_nested() -> None:
-    reader = MessageReader(_listening()[0].handlers.values())
+    reader = MessageRouter(_listening()[0].handlers.values())
     nest = b"[" * 100_000 + b"]" * 100_000
     unreadable = reader.read(b'{"data":' + nest + b"}", topic="pins.events", position="1")
     assert unreadable is not None
@@ -229,4 +230,4 @@ async def test_what_nobody_asked_for_leaves_nothing() -> None:
         await eventually(lambda: seen == [Left("k")])
         consumer = next(each for each in started.loops.all() if each.name.startswith("consumer"))
         await eventually(lambda: consumer.counters.handled == 1)  # type: ignore[attr-defined] # it is a ConsumerRunner
-        assert await started.stores.dead_letters.count() == {}
+        assert await started.stores[DEAD_LETTERS].count() == {}

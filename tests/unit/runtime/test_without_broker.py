@@ -15,7 +15,9 @@ from freehold.broker import BrokerOptions
 from freehold.clock import SystemClock
 from freehold.http import Tx, create_app
 from freehold.runtime import Readiness, several
-from freehold.runtime import link as linking
+from freehold.runtime import broker_link as linking
+
+AWAY = "Unavailable: the memory broker is interrupted"
 
 
 @event("trial.stated", key="key")
@@ -53,7 +55,7 @@ async def test_a_service_starts_and_stages_while_the_broker_is_away_and_catches_
         await _stage(running, "a", "b")
         readiness = await running.readiness()
         assert not readiness.ready
-        assert readiness.problems == {"broker": "Unavailable; the outbox keeps 2 messages"}
+        assert readiness.problems == {"broker": f"{AWAY}; the outbox keeps 2 messages"}
         health = await running.health()
         assert (health.broker, health.lag, health.outbox.pending) == ("Unavailable", (), 2)
         broker.restore()
@@ -70,7 +72,7 @@ async def test_readiness_is_kept_without_the_broker_where_what_is_published_may_
         await _stage(running, "a")
         readiness = await running.readiness()
         assert (readiness.ready, readiness.problems) == (True, {})
-        assert readiness.notices == {"broker": "Unavailable; the outbox keeps 1 message"}
+        assert readiness.notices == {"broker": f"{AWAY}; the outbox keeps 1 message"}
 
 
 async def test_a_role_that_is_paused_or_resumed_meanwhile_is_as_it_was_left() -> None:
@@ -147,7 +149,7 @@ async def test_an_api_takes_requests_without_the_broker() -> None:
         assert (await client.post("/state/a")).status_code == 201
         answer = await client.get("/readyz")
         assert answer.status_code == 503
-        assert answer.json()["problems"] == {"broker": "Unavailable; the outbox keeps 1 message"}
+        assert answer.json()["problems"] == {"broker": f"{AWAY}; the outbox keeps 1 message"}
         broker.restore()
         assert [each.key for each in await read_topic(broker, "trial.events", 1)] == ["a"]
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.saga.shapes import ORDER, REPLIES, SHAPES, Calling, Checkout, Hooked, Parallel
 
-from freehold.saga import Saga, working
+from freehold.saga import Saga
+from freehold.saga import turn as turns
 from freehold.saga.instance import Awaiting, Instance, Phase
 from freehold.saga.machine import _Turn
 from freehold.saga.steps import Direction, StepDefinition
@@ -21,7 +22,7 @@ from freehold.testing.participants import Participants, SagaViolation
 from freehold.testing.saga import explore
 from freehold.testing.simulation import Fate, SagaRun
 
-_settle_back = working.WorkingCopy._settle_back
+_settle_back = turns.TransitionState._settle_back
 ENDS = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
 
 
@@ -113,25 +114,25 @@ def _fresh_key(*parts: object) -> str:
     return str(object())
 
 
-def _fails_the_step(turn: working.WorkingCopy, error: BaseException, *, outage: bool) -> None:
+def _fails_the_step(turn: turns.TransitionState, error: BaseException, *, outage: bool) -> None:
     """A planted fault: a bug is taken for a failure of the process."""
     turn.go_back("bug")
     turn.unsettled = True
 
 
-def _lets_time_pass(turn: working.WorkingCopy, *, noted: bool) -> None:
+def _lets_time_pass(turn: turns.TransitionState, *, noted: bool) -> None:
     turn.failing = None
 
 
-def _loses_the_outcome(definition: object, instance: Instance, arrived: object, now: object) -> working.Advance:
-    return working.Advance(instance, (), ())
+def _loses_the_outcome(definition: object, instance: Instance, arrived: object, now: object) -> turns.Transition:
+    return turns.Transition(instance, (), ())
 
 
 @pytest.mark.parametrize(
     ("target", "name", "fault"),
     [
-        (working.WorkingCopy, "hold_up", _fails_the_step),
-        (working.WorkingCopy, "resume", _lets_time_pass),
+        (turns.TransitionState, "hold_up", _fails_the_step),
+        (turns.TransitionState, "resume", _lets_time_pass),
         (simulation, "record", _loses_the_outcome),
     ],
 )
@@ -146,10 +147,10 @@ def test_the_exploration_finds_planted_faults_around_bugs(
 @pytest.mark.parametrize(
     ("target", "name", "fault"),
     [
-        (working.WorkingCopy, "_settle_back", _forgets_doubt),
-        (working.WorkingCopy, "_settle_back", _ignores_order),
+        (turns.TransitionState, "_settle_back", _forgets_doubt),
+        (turns.TransitionState, "_settle_back", _ignores_order),
         (_Turn, "_call_person", _pivot_is_no_pivot),
-        (working, "request_key", _fresh_key),
+        (turns, "request_key", _fresh_key),
         (_Turn, "_is_awaited", lambda *_: True),
     ],
 )

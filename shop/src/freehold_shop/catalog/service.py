@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import update
 
-from freehold.service import Service
+from freehold import Service
 from freehold.transaction import Transaction
 from freehold_shop.catalog.contracts import ProductChanged, ProductListed
 from freehold_shop.catalog.tables import MIGRATIONS, product

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from freehold import Unavailable
 from freehold.cli.entry import INTERRUPTED
 from freehold.cli.numbers import seconds
-from freehold.errors import Unavailable
 from freehold_shop.cli.output import console
 from freehold_shop.replay import session
 from freehold_shop.replay.display import ProgressBar, print_outcome

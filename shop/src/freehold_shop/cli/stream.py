@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from freehold.ids import new_id
+from freehold import new_id
 from freehold_shop.cli.sample import intake, order, receipt
 
 __all__ = ["OrderStream", "StreamCounts"]
@@ -34,7 +35,10 @@ class StreamCounts:
 
 
 class OrderStream:
-    """Places so many orders per second until cancelled. A shop that does not answer is asked on and on."""
+    """Places so many orders per second until cancelled. A shop that does not answer is asked on and on.
+
+    Orders are carried on in one of `checkouts`, drawn for each; without any, as the shop's setting says.
+    """
 
     def __init__(
         self,
@@ -43,8 +47,10 @@ class OrderStream:
         *,
         source: random.Random | None = None,
         counts: StreamCounts | None = None,
+        checkouts: Sequence[str] = (),
     ) -> None:
         self.counts = counts or StreamCounts()
+        self._checkouts = checkouts
         self._url = gateway_url
         self._interval_seconds = 1.0 / orders_per_second
         self._source = source or random.Random()
@@ -83,7 +89,10 @@ class OrderStream:
 
     async def _place(self, session: aiohttp.ClientSession) -> None:
         headers = {"Idempotency-Key": str(new_id())}
-        answer = await self._post(session, "/orders", order(self._source), headers)
+        wanted = order(self._source)
+        if self._checkouts:
+            wanted["checkout"] = self._source.choice(self._checkouts)
+        answer = await self._post(session, "/orders", wanted, headers)
         if answer is None:
             self.counts.failed += 1
             return

@@ -1,70 +1,117 @@
 """Takes back what `poison` did: its messages, which are dead letters by now, are dropped as a person would drop them.
 
-Imports the composition root, the runtime's actions, and the poison.
+A reader is known to be past the poison by a marker, one more unreadable message that was published behind it under the
+same key: where that is a dead letter, all that came before it is one too, however much else keeps coming. Imports the
+composition root, the runtime's actions, and the poison.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
-from freehold.binding import open_broker, open_stores
-from freehold.broker import Broker
-from freehold.deadletters.store import DeadLetterFilter
-from freehold.errors import Unavailable
-from freehold.runtime import DeadLetterActions
-from freehold.settings import Settings
-from freehold_shop.faults.poison import is_poison
+from freehold import ConcurrencyConflict, Settings, Unavailable
+from freehold.deadletters import DeadLetter, DeadLetterFilter
+from freehold.runtime import DeadLetterActions, Stores, open_broker, open_stores
+from freehold_shop.faults.poison import is_poison, nonsense, publish_all
 
-__all__ = ["draw_out"]
+__all__ = ["READ_SECONDS", "draw_out"]
 
-_READ_SECONDS: Final = 12.0
-_LOOK_SECONDS: Final = 0.1
-_LETTERS_MAX: Final = 10_000
+READ_SECONDS: Final = 120.0
+_LOOK_SECONDS: Final = 0.25
+_PAGE_LETTERS: Final = 200
 
 
-async def draw_out(settings: Mapping[str, Settings], readers: Iterable[str]) -> int:
-    """Wait until every reader has read past the poison, then drop the dead letters that it became; returns how many.
+async def draw_out(
+    settings: Mapping[str, Settings], readers: Mapping[str, frozenset[str]], read_seconds: float = READ_SECONDS
+) -> int:
+    """Wait until every reader has read past the poison in its topics, and drop the dead letters that it became.
 
-    Raises `Unavailable` where a reader does not catch up in time: nothing was dropped, and the fault stays on.
+    Returns how many were dropped. Raises `Unavailable` where a reader does not catch up in time, or its database stays
+    away, or the broker is: the fault stays on then, and this can be repeated.
     """
-    await _wait_for(settings, set(readers))
-    return sum([await _drop(name, each) for name, each in settings.items()])
+    markers = await _publish_markers(settings, frozenset().union(*readers.values()))
+    behind = [_Reader(name, settings[name], {markers[topic]: topic for topic in readers[name]}) for name in readers]
+    dropped = 0
+    async with contextlib.AsyncExitStack() as stack:
+        for reader in behind:
+            stack.push_async_callback(reader.stores.database.close)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(read_seconds):
+                while behind:
+                    dropped += sum([await reader.drop() for reader in behind])
+                    behind = [reader for reader in behind if not reader.is_clean]
+                    # The readers are other processes, which tell nobody how far they are.
+                    await asyncio.sleep(_LOOK_SECONDS)
+    if behind:
+        raise Unavailable(
+            f"in {read_seconds:g} s {'; '.join(reader.words for reader in behind)}",
+            hint="see whether these services run and read: freehold ps",
+        )
+    return dropped
 
 
-async def _wait_for(settings: Mapping[str, Settings], behind: set[str]) -> None:
+class _Reader:
+    """A service that reads poisoned topics. `unread` are the markers, with their topics, that it has not read yet."""
+
+    def __init__(self, name: str, settings: Settings, unread: dict[bytes, str]) -> None:
+        self.name, self.settings, self.unread = name, settings, unread
+        self.stores: Stores = open_stores(settings.database, settings.database_options)
+        self.is_clean = False
+        self.trouble = ""
+
+    async def drop(self) -> int:
+        """Drop what poison is there; returns how many. What is away, or locked, may be there again at the next look."""
+        try:
+            await self.stores.database.open()
+            actions = DeadLetterActions(self.stores, self.settings)
+            found = await _poison_in(actions)
+            for letter in found:
+                self.unread.pop(letter.document, None)
+            reason = f"planted in {self.name} by shop break poison-message"
+            dropped = 0
+            for start in range(0, len(found), _PAGE_LETTERS):
+                letter_ids = [letter.id for letter in found[start : start + _PAGE_LETTERS]]
+                outcomes = await actions.drop_many(letter_ids, actor="shop heal", reason=reason)
+                dropped += sum(isinstance(outcome, UUID) for outcome in outcomes.values())
+        except (Unavailable, ConcurrencyConflict) as error:
+            self.trouble = str(error)
+            return 0
+        self.is_clean, self.trouble = not self.unread and dropped == len(found), ""
+        return dropped
+
+    @property
+    def words(self) -> str:
+        """What is waited for."""
+        if self.trouble:
+            return f"the database of {self.name} could not be used: {self.trouble}"
+        if self.unread:
+            return f"{self.name} has not read past the poison in {', '.join(sorted(self.unread.values()))}"
+        return f"dead letters of {self.name} could not be dropped"
+
+
+async def _publish_markers(settings: Mapping[str, Settings], topics: frozenset[str]) -> Mapping[str, bytes]:
+    """A marker for each topic; returns their documents."""
     chosen = next(iter(settings.values()))
+    markers = [nonsense(topic) for topic in sorted(topics)]
     broker = open_broker(chosen.broker, chosen.broker_options)
     await broker.open()
     try:
-        async with asyncio.timeout(_READ_SECONDS):
-            while behind:
-                behind -= {group for group in behind if await _has_read_all(broker, group)}
-                await asyncio.sleep(_LOOK_SECONDS)
-    except TimeoutError as error:
-        raise Unavailable(
-            f"still unread by {', '.join(sorted(behind))} after {_READ_SECONDS:g} s", hint="heal again later"
-        ) from error
+        await publish_all(broker, markers)
     finally:
         await broker.close()
+    return {each.topic: each.document for each in markers}
 
 
-async def _has_read_all(broker: Broker, group: str) -> bool:
-    return all(topic.pending == 0 for topic in await broker.lag(group))
-
-
-async def _drop(service: str, settings: Settings) -> int:
-    stores = open_stores(settings.database, settings.database_options)
-    await stores.database.open()
-    try:
-        actions = DeadLetterActions(stores, settings)
-        letters = await actions.find(DeadLetterFilter(limit=_LETTERS_MAX))
-        planted = [letter for letter in letters if is_poison(letter.document)]
-        for letter in planted:
-            await actions.drop(
-                letter.id, actor="shop heal", reason=f"planted in {service} by shop break poison-message"
-            )
-        return len(planted)
-    finally:
-        await stores.database.close()
+async def _poison_in(actions: DeadLetterActions) -> Sequence[DeadLetter]:
+    found: list[DeadLetter] = []
+    after = None
+    while True:
+        page = await actions.find(DeadLetterFilter(limit=_PAGE_LETTERS, after=after))
+        found += [letter for letter in page if is_poison(letter.document)]
+        if len(page) < _PAGE_LETTERS:
+            return found
+        after = (page[-1].failed_at, page[-1].id)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from freehold.errors import ConfigurationError, FreeholdError
-from freehold_shop.faults.fault import Fault, Site
+from freehold import ConfigurationError, FreeholdError, Unavailable
+from freehold_shop.faults.fault import Ending, Fault, Site
 from freehold_shop.supervisor.control import FaultState
 
 __all__ = ["FaultBoard"]
@@ -23,6 +23,8 @@ class FaultBoard:
     faults: Mapping[str, Fault]
     now: Callable[[], float]
     _until: dict[str, float | None] = field(default_factory=dict)
+    _endings: dict[str, Ending] = field(default_factory=dict)
+    _reasons: dict[str, str] = field(default_factory=dict)
 
     def states(self) -> list[FaultState]:
         """Every fault, and whether it is on."""
@@ -32,6 +34,16 @@ class FaultBoard:
         """The names of the faults that are on."""
         return list(self._until)
 
+    def outliving(self) -> list[str]:
+        """The names of those that are on and outlive the shop."""
+        return [name for name in self._until if self.faults[name].outlives_the_shop]
+
+    def end_left(self, names: Iterable[str]) -> None:
+        """End, as soon as that can be done, what an earlier shop left behind of these."""
+        for name in names:
+            if name in self.faults and self.faults[name].outlives_the_shop:
+                self._until[name] = self.now()
+
     def begin(self, name: str | None, seconds: float | None) -> list[FaultState]:
         """Begin a fault, or give one that is on another end. Raises what the fault does, `ConfigurationError`."""
         fault = self._find(name)
@@ -39,16 +51,19 @@ class FaultBoard:
             raise ConfigurationError("a fault lasts more than 0 seconds and at most a day")
         if seconds is not None and not fault.lasting:
             raise ConfigurationError(f"{fault.name} is over in a moment", hint="leave the duration out")
+        if fault.name in self._endings:
+            raise Unavailable(f"{fault.name} is being healed", hint="wait until that is over")
         if fault.name not in self._until:
             fault.begin(self.site)
+        self._reasons.pop(fault.name, None)
         if fault.lasting:
             self._until[fault.name] = None if seconds is None else self.now() + seconds
         return [self._state(fault)]
 
     def heal(self, name: str | None) -> list[FaultState]:
-        """End one fault, or all that are on, in the catalogue's order; returns those that ended.
+        """End one fault, or all that are on, in the catalogue's order; returns those that ended, or are being ended.
 
-        The first that cannot be ended is raised, after the others were.
+        The first that cannot be ended is raised, after the others were. What fails later is in the fault's `reason`.
         """
         names = [each for each in self.faults if each in self._until] if name is None else [self._find(name).name]
         healed: list[FaultState] = []
@@ -64,25 +79,52 @@ class FaultBoard:
 
     def next_end(self) -> float | None:
         """When the next fault ends by itself, by `now`."""
-        return min((until for until in self._until.values() if until is not None), default=None)
+        times = (until for name, until in self._until.items() if name not in self._endings)
+        return min((until for until in times if until is not None), default=None)
 
     def end_due(self) -> list[str]:
-        """End what has lasted long enough; what cannot be ended just now is tried again a second later."""
-        due = [name for name, until in self._until.items() if until is not None and until <= self.now()]
-        ended: list[str] = []
-        for name in due:
+        """End what has lasted long enough; what cannot be ended just now is tried again a second later.
+
+        Returns the names of the faults that are over now, those that took their time to end among them.
+        """
+        ended = [name for name in list(self._endings) if self._is_over(name)]
+        for name, until in list(self._until.items()):
+            if until is None or until > self.now() or name in self._endings:
+                continue
             try:
-                ended += [state.name for state in self._end(name)]
-            except FreeholdError:
-                self._until[name] = self.now() + _RETRY_SECONDS
+                ended += [state.name for state in self._end(name) if not state.on]
+            except FreeholdError as error:
+                self._note_failure(name, error)
         return ended
+
+    def _is_over(self, name: str) -> bool:
+        """Whether a fault that was being ended is over; one whose end failed stays on."""
+        try:
+            if not self._endings[name].poll():
+                return False
+        except FreeholdError as error:
+            del self._endings[name]
+            self._note_failure(name, error)
+            return False
+        del self._endings[name], self._until[name]
+        return True
+
+    def _note_failure(self, name: str, error: FreeholdError) -> None:
+        self._reasons[name] = str(error)
+        if self._until[name] is not None:
+            self._until[name] = self.now() + _RETRY_SECONDS
 
     def _end(self, name: str) -> list[FaultState]:
         fault = self.faults[name]
         if fault.end is None or name not in self._until:
             return []
-        fault.end(self.site)
-        del self._until[name]
+        if name not in self._endings:
+            ending = fault.end(self.site)
+            self._reasons.pop(name, None)
+            if ending is None:
+                del self._until[name]
+            else:
+                self._endings[name] = ending
         return [self._state(fault)]
 
     def _find(self, name: str | None) -> Fault:
@@ -98,4 +140,6 @@ class FaultBoard:
             description=fault.description,
             lasting=fault.lasting,
             seconds_left=None if until is None else max(0.0, until - self.now()),
+            ending=fault.name in self._endings,
+            reason=self._reasons.get(fault.name, ""),
         )

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from freehold_shop.faults.fault import Fault
+from freehold_shop.faults.fault import Ending, Fault, Site, Trouble
 
 __all__ = ["catalogue"]
 
+_DATABASE_OF_ORDERS: Mapping[Trouble, str] = {
+    Trouble.DOWN: "The database of orders is gone: PostgreSQL ends its sessions and lets nobody connect; of SQLite"
+    " another process keeps the file's write lock.",
+    Trouble.FULL: "The database of orders is full: PostgreSQL answers 53100 to every write, by triggers on its tables;"
+    " SQLite has SQLITE_FULL for whatever needs another page, by max_page_count.",
+    Trouble.READ_ONLY: "The database of orders is read-only: PostgreSQL by default_transaction_read_only, SQLite by"
+    " query_only in the processes of orders.",
+    Trouble.LOCKED: "The tables of orders are locked, as by an ALTER TABLE whose transaction stays open; of SQLite"
+    " another process takes the write lock for eight seconds, again and again.",
+}
+
+_STOPPABLE = ("orders", "inventory")
+"""One that directs the sagas, and one that they wait for."""
+
 
 def catalogue(services: Sequence[str]) -> Mapping[str, Fault]:
-    """The faults by name, for a shop of these services."""
-    lasting = (*_of_payments(), *_of_messages(), *_of_databases(), _slow_projections(), _poison())
+    """The faults by name, for a shop of these services. All that last end in this order: what needs a broker and
+    databases that work comes last.
+    """
+    lasting = (
+        *_of_payments(),
+        *(_stopped(service) for service in services if service in _STOPPABLE),
+        *_of_broker(),
+        *_of_messages(),
+        *(_of_database("orders", trouble, text) for trouble, text in _DATABASE_OF_ORDERS.items()),
+        _slow_projections(),
+        _emptied(),
+        _poison(),
+    )
     faults = (*lasting, *(_crash(service) for service in services))
     return {fault.name: fault for fault in faults}
 
@@ -30,30 +55,53 @@ def _payments(rule: str, sentence: str) -> Fault:
         f"payments-{rule}",
         sentence,
         begin=lambda site: site.payments_rule(rule, on=True),
-        end=lambda site: site.payments_rule(rule, on=False),
+        end=_at_once(lambda site: site.payments_rule(rule, on=False)),
+    )
+
+
+def _of_broker() -> Sequence[Fault]:
+    return (
+        Fault(
+            "broker-down",
+            "The broker is gone for everybody: killed where it is a server, its file locked where it is embedded.",
+            begin=lambda site: site.broker_outage(on=True),
+            end=_at_once(lambda site: site.broker_outage(on=False)),
+        ),
+        Fault(
+            "broker-at-its-limit",
+            "The broker takes no message more: the stream of NATS may not grow (10077), and the embedded broker's file"
+            " gets no page more (SQLITE_FULL).",
+            begin=lambda site: site.broker_limit(on=True),
+            end=_at_once(lambda site: site.broker_limit(on=False)),
+        ),
     )
 
 
 def _of_messages() -> Sequence[Fault]:
     return (
         Fault(
-            "broker-down",
-            "The broker is gone for everybody: killed where it is a server, its file locked where it is embedded.",
-            begin=lambda site: site.broker_outage(on=True),
-            end=lambda site: site.broker_outage(on=False),
-        ),
-        Fault(
             "relay-stopped",
             "The relays of orders stand still: orders are placed, and nobody else hears of them.",
             begin=lambda site: site.stop_relays("orders", on=True),
-            end=lambda site: site.stop_relays("orders", on=False),
+            end=_at_once(lambda site: site.stop_relays("orders", on=False)),
         ),
         Fault(
             "duplicate-messages",
             "Every tenth message is published twice.",
             begin=lambda site: site.duplicate_messages(on=True),
-            end=lambda site: site.duplicate_messages(on=False),
+            end=_at_once(lambda site: site.duplicate_messages(on=False)),
         ),
+    )
+
+
+def _emptied() -> Fault:
+    return Fault(
+        "broker-emptied",
+        "The broker loses all it holds: NATS is killed and comes back with an empty store, the embedded broker's file"
+        " is deleted while it is open. Healing sends again what was confirmed.",
+        begin=lambda site: site.empty_broker(),
+        end=lambda site: site.send_again(),
+        outlives_the_shop=True,
     )
 
 
@@ -62,20 +110,19 @@ def _poison() -> Fault:
     return Fault(
         "poison-message",
         "Messages that nobody can read go to every topic: they become dead letters, which healing drops.",
-        begin=lambda site: site.poison(on=True),
-        end=lambda site: site.poison(on=False),
+        begin=lambda site: site.poison(),
+        end=lambda site: site.draw_poison_out(),
+        outlives_the_shop=True,
     )
 
 
-def _of_databases() -> Sequence[Fault]:
-    return [
-        Fault(
-            "orders-database-down",
-            "The database of orders is gone: its file locked, or its PostgreSQL database closed to everybody.",
-            begin=lambda site: site.database_outage("orders", on=True),
-            end=lambda site: site.database_outage("orders", on=False),
-        )
-    ]
+def _of_database(service: str, trouble: Trouble, sentence: str) -> Fault:
+    return Fault(
+        f"{service}-database-{trouble}",
+        sentence,
+        begin=lambda site: site.database_trouble(service, trouble, on=True),
+        end=_at_once(lambda site: site.database_trouble(service, trouble, on=False)),
+    )
 
 
 def _slow_projections() -> Fault:
@@ -83,7 +130,16 @@ def _slow_projections() -> Fault:
         "slow-projections",
         "The read models of orders and overview take 25 to 75 ms longer for each batch.",
         begin=lambda site: site.slow_projections(on=True),
-        end=lambda site: site.slow_projections(on=False),
+        end=_at_once(lambda site: site.slow_projections(on=False)),
+    )
+
+
+def _stopped(service: str) -> Fault:
+    return Fault(
+        f"{service}-stopped",
+        f"The processes of {service} are stopped (SIGSTOP), whatever they do; healing lets them go on (SIGCONT).",
+        begin=lambda site: site.stop_processes(service, on=True),
+        end=_at_once(lambda site: site.stop_processes(service, on=False)),
     )
 
 
@@ -93,3 +149,12 @@ def _crash(service: str) -> Fault:
         f"Every process of {service} is killed (SIGKILL), once; the supervisor starts them again.",
         begin=lambda site: site.crash(service),
     )
+
+
+def _at_once(end: Callable[[Site], None]) -> Callable[[Site], Ending | None]:
+    """An end that is over when it returns."""
+
+    def ended(site: Site) -> None:
+        end(site)
+
+    return ended

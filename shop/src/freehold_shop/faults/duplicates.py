@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from freehold.broker import Broker, BrokerFeatures, Consumer, Outgoing, PublishOutcome, Subscription, TopicLag
+from freehold.broker import (
+    Broker,
+    BrokerFeatures,
+    Consumer,
+    GroupState,
+    Noticing,
+    Outgoing,
+    PublishOutcome,
+    Subscription,
+    TopicLag,
+)
 from freehold.database import Finding
 
 __all__ = ["DuplicatingBroker", "Switch"]
@@ -42,6 +52,11 @@ class DuplicatingBroker:
         """Those of the other broker."""
         return self._broker.partitions
 
+    @property
+    def notice(self) -> str:
+        """What the other broker has to say."""
+        return self._broker.notice if isinstance(self._broker, Noticing) else ""
+
     async def open(self) -> None:
         """Open the other broker."""
         await self._broker.open()
@@ -54,12 +69,18 @@ class DuplicatingBroker:
         """Ask the other broker."""
         await self._broker.ping(timeout_seconds)
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+    async def probe(self, name: str, timeout_seconds: float) -> None:
+        """Probe the other broker."""
+        await self._broker.probe(name, timeout_seconds)
+
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         """Publish; the outcomes are those of the originals."""
-        outcomes = await self._broker.publish(messages, timeout_seconds)
+        outcomes = await self._broker.publish(messages, timeout_seconds, log=log)
         copies = self._chosen(messages) if self._switch.on else []
         if copies:
-            await self._broker.publish(copies, timeout_seconds)
+            await self._broker.publish(copies, timeout_seconds, log=log)
         return outcomes
 
     async def subscribe(self, subscription: Subscription) -> Consumer:
@@ -69,6 +90,22 @@ class DuplicatingBroker:
     async def lag(self, group: str) -> Sequence[TopicLag]:
         """Ask the other broker."""
         return await self._broker.lag(group)
+
+    async def group_state(self, group: str) -> GroupState:
+        """Ask the other broker."""
+        return await self._broker.group_state(group)
+
+    async def log_identity(self) -> str:
+        """Ask the other broker."""
+        return await self._broker.log_identity()
+
+    async def log_mark(self) -> str:
+        """Ask the other broker."""
+        return await self._broker.log_mark()
+
+    async def log_holds(self, mark: str) -> bool:
+        """Ask the other broker."""
+        return await self._broker.log_holds(mark)
 
     async def examine(self) -> list[Finding]:
         """Examine the other broker."""

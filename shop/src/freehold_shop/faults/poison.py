@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from freehold.binding import open_broker
+from freehold import Unavailable, new_id
 from freehold.broker import Broker, BrokerOptions, Outgoing, Stored
-from freehold.errors import Unavailable
-from freehold.ids import new_id
 from freehold.messages import Envelope, MessageType, encode_envelope
+from freehold.runtime import open_broker
 
-__all__ = ["is_poison", "poison", "publish_poison"]
+__all__ = ["KEY", "SOURCE", "is_poison", "nonsense", "poison", "publish_all", "publish_poison"]
+
+KEY = "poison"
+"""The key of all poison: what is published behind it, with this key, is read behind it."""
+SOURCE = "poison"
+"""The source of what is a proper envelope around it."""
 
 _PUBLISH_SECONDS = 10.0
 _BODY = b'{"poison": true}'
-_NONSENSE = (b"\xff\xfe\x00 no document", b'{"specversion":"1.0","id":42}')
+_NO_DOCUMENT = b"\xff\xfe\x00 no document "
+_NO_ENVELOPE = b'{"specversion":"1.0","id":42}'
 
 
 async def poison(broker_url: str, options: BrokerOptions, handled: Iterable[MessageType]) -> int:
@@ -31,8 +36,14 @@ async def poison(broker_url: str, options: BrokerOptions, handled: Iterable[Mess
 async def publish_poison(broker: Broker, handled: Iterable[MessageType]) -> int:
     """Publish them through an open broker: two for each topic, and one for each message that somebody handles."""
     wanted = list(handled)
-    messages = [message for topic in sorted({each.topic for each in wanted}) for message in _nonsense(topic)]
-    messages += [_badly_shaped(each) for each in wanted]
+    messages: list[Outgoing] = []
+    for topic in sorted({each.topic for each in wanted}):
+        messages += [nonsense(topic), Outgoing(id=new_id(), topic=topic, key=KEY, document=_NO_ENVELOPE)]
+    return await publish_all(broker, [*messages, *(_badly_shaped(each) for each in wanted)])
+
+
+async def publish_all(broker: Broker, messages: Sequence[Outgoing]) -> int:
+    """Publish every one of them, or raise `Unavailable`; returns how many."""
     outcomes = await broker.publish(messages, _PUBLISH_SECONDS)
     stored = sum(isinstance(outcome, Stored) for outcome in outcomes)
     if stored < len(messages):
@@ -42,12 +53,15 @@ async def publish_poison(broker: Broker, handled: Iterable[MessageType]) -> int:
 
 def is_poison(document: bytes) -> bool:
     """Whether a dead letter's document is one of ours."""
-    return document in _NONSENSE or (_BODY in document and b'"source":"poison"' in document)
+    if document.startswith(_NO_DOCUMENT) or document == _NO_ENVELOPE:
+        return True
+    return _BODY in document and f'"source":"{SOURCE}"'.encode() in document
 
 
-def _nonsense(topic: str) -> Sequence[Outgoing]:
-    """Bytes that are no document, and a document that is no envelope."""
-    return [Outgoing(id=new_id(), topic=topic, key=f"poison-{new_id()}", document=each) for each in _NONSENSE]
+def nonsense(topic: str) -> Outgoing:
+    """Bytes that are no document, and like no others."""
+    message_id = new_id()
+    return Outgoing(id=message_id, topic=topic, key=KEY, document=_NO_DOCUMENT + message_id.hex.encode())
 
 
 def _badly_shaped(declared: MessageType) -> Outgoing:
@@ -58,9 +72,9 @@ def _badly_shaped(declared: MessageType) -> Outgoing:
         type=declared.name,
         version=declared.version,
         kind=declared.kind,
-        source="poison",
+        source=SOURCE,
         topic=declared.topic,
-        key=f"poison-{message_id}",
+        key=KEY,
         time=datetime.now(UTC),
         hlc=0,
         correlation_id=message_id,

@@ -9,22 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from freehold.binding import Stores
 from freehold.database import UnitOfWork
-from freehold.eventstore.store import (
-    EVERYTHING,
-    Append,
-    Appended,
-    Body,
-    EventFilter,
-    EventStore,
-    Page,
-    RecordedEvent,
-)
+from freehold.eventstore import EVENTS, EVERYTHING, Append, Appended, Body, EventFilter, EventStore, Page, RecordedEvent
+from freehold.runtime import Stores
 
 __all__ = ["Brake", "BrakedEvents", "braked"]
 
@@ -46,7 +37,7 @@ class Brake:
 
 def braked(stores: Stores, brake: Brake) -> Stores:
     """The same stores, whose events come late to projections while the brake is on."""
-    return replace(stores, events=BrakedEvents(stores.events, brake))
+    return stores.replacing(EVENTS, BrakedEvents(stores[EVENTS], brake))
 
 
 class BrakedEvents:

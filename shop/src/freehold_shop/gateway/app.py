@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from freehold.http.limit import BodyLimitMiddleware
-from freehold.http.problems import install_problems
+from freehold.http import BodyLimitMiddleware, install_problems
 from freehold_shop.calls import close_calls
 from freehold_shop.gateway import composing, customer360, details, forwarding, intake
 from freehold_shop.gateway.paths import PathMiddleware

@@ -10,18 +10,18 @@ from typing import Protocol
 
 from fastapi import APIRouter, Request, Response
 
+from freehold import NotFound
 from freehold.composition import (
     BUDGET_HEADER,
     BreakerView,
     Budget,
-    ClientLeft,
+    ClientDisconnected,
     Composer,
     CompositionFailed,
     Reason,
     while_connected,
 )
 from freehold.consistency import merge_headers
-from freehold.errors import NotFound
 from freehold_shop.calls import ServiceRefused, ServiceUnavailable, reach
 from freehold_shop.direct import json_answer
 from freehold_shop.gateway.forwarding import passed_headers
@@ -69,7 +69,7 @@ async def answer(request: Request, what: str, compose: Compose) -> Response:
     budget = Budget.from_header(request.headers.get(BUDGET_HEADER), BUDGET_SECONDS)
     try:
         document, merged = await while_connected(request.receive, compose(headers=headers, budget=budget))
-    except ClientLeft:
+    except ClientDisconnected:
         return Response(status_code=_CLIENT_LEFT)
     except CompositionFailed as error:
         if error.missing.reason == Reason.REFUSED.value:

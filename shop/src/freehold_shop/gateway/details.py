@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from freehold.composition import Budget, Composer, Composition, Read, batch
-from freehold.http.problems import problem_responses
+from freehold.http import problem_responses
 from freehold_shop.direct import DirectRoute
 from freehold_shop.gateway.composing import BUDGET_SECONDS, answer
 from freehold_shop.gateway.published import CONSISTENCY, ORDER_ID, path_value

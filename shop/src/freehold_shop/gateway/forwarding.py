@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from freehold.ids import new_id
+from freehold import new_id
 from freehold_shop.calls import ServiceRefused, call
 from freehold_shop.direct import DirectRoute
 from freehold_shop.gateway.published import LIMIT, Parameter, Published

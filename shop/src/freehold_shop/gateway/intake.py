@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from freehold.http.problems import problem_responses
+from freehold.http import problem_responses
 from freehold_shop.calls import ServiceUnavailable, call
 from freehold_shop.direct import DirectRoute
 from freehold_shop.gateway.forwarding import passed_headers
@@ -62,18 +62,19 @@ def routes() -> APIRouter:
             intake = msgspec.json.decode(await request.body(), type=Intake)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Problem(422, "not-an-intake", "products, customers and stock are what can be taken in") from None
-        headers = {name: text for name, text in passed_headers(request).items() if name != "idempotency-key"}
+        passed = {name: text for name, text in passed_headers(request).items() if name != "idempotency-key"}
         shares = {
             "products": ("catalog", "/products/bulk", _wrapped("products", intake.products)),
             "customers": ("users", "/customers/bulk", _wrapped("customers", intake.customers)),
             "stock": ("inventory", "/stock/receipts", bytes(intake.stock) or None),
         }
         wanted = {name: share for name, share in shares.items() if share[2] is not None}
-        results = await asyncio.gather(*(_pass_on(*share, headers) for share in wanted.values()))
+        results = await asyncio.gather(*(_pass_on(*share, passed) for share in wanted.values()))
         answers = dict(zip(wanted, results, strict=True))
         status = max((status for status, _ in answers.values()), default=200)
         content = {name: body for name, (_, body) in answers.items()}
-        return Response(msgspec.json.encode(content), status, media_type="application/json")
+        headers = {"retry-after": "1"} if status == 503 else {}
+        return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
 
     return router
 

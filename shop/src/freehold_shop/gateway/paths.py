@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from freehold.http.problems import problem
+from freehold.http import problem
 
 __all__ = ["PathMiddleware", "has_dot_segment"]
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from freehold.http.problems import problem_responses
+from freehold.http import problem_responses
 from freehold_shop import rules
 
 __all__ = ["CONSISTENCY", "CUSTOMER_ID", "LIMIT", "ORDER_ID", "Parameter", "Published", "path_value"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from freehold.inbox.outcome import Rejected
+from freehold import Rejected
 from freehold.transaction import Transaction
 from freehold_shop.inventory.contracts import ExpireReservation, StockLine
 from freehold_shop.inventory.domain import (

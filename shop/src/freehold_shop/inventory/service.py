@@ -5,9 +5,7 @@ Imports Freehold, its own modules and the contracts of orders.
 
 from __future__ import annotations
 
-from freehold.inbox.outcome import Rejected
-from freehold.policy import Retry
-from freehold.service import Service
+from freehold import Rejected, Retry, Service
 from freehold.transaction import Transaction
 from freehold_shop.inventory import reservations
 from freehold_shop.inventory.contracts import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from freehold.database import SqlConnection
+from freehold import SqlConnection
 from freehold.transaction import Transaction
 from freehold_shop.inventory import statements
 from freehold_shop.inventory.domain import RECEIVE, Movement, ReservationStatus

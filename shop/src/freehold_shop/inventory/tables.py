@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
-from freehold.migrations import Migration
+from freehold import Migration
 
 __all__ = ["MIGRATIONS", "metadata", "reservation", "stock", "stock_movement", "stock_receipt"]
 

@@ -6,8 +6,7 @@ its own modules and the contracts of orders.
 
 from __future__ import annotations
 
-from freehold.policy import Retry
-from freehold.service import Service
+from freehold import Retry, Service
 from freehold.transaction import Transaction
 from freehold_shop.calls import providers
 from freehold_shop.moments import moment_ms

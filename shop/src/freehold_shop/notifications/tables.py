@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
-from freehold.migrations import Migration
+from freehold import Migration
 
 __all__ = ["MIGRATIONS", "metadata", "notification"]
 

@@ -12,8 +12,8 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from freehold import derive_id, new_id
 from freehold.http import Tx, transaction
-from freehold.ids import derive_id, new_id
 from freehold.runtime import RunningService
 from freehold_shop import rules
 from freehold_shop.direct import DirectRoute, described, json_answer, misfit, read_body

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from freehold.clock import stamp_time
-from freehold.eventstore.store import RecordedEvent
-from freehold.projection.declaration import Applied
+from freehold import Applied, stamp_time
+from freehold.eventstore import RecordedEvent
 from freehold_shop.moments import milliseconds
 from freehold_shop.orders.contracts import OrderCancelled, OrderConfirmed, OrderPlaced, OrderReturned
 from freehold_shop.orders.domain import OrderStatus

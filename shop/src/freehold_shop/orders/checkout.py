@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from freehold.policy import Retry
-from freehold.saga.definition import Saga
-from freehold.saga.steps import local, step
+from freehold import Retry, Saga, local, step
 from freehold.transaction import Transaction
 from freehold_shop.inventory.contracts import ReleaseStock, ReserveStock, StockLine
 from freehold_shop.money import Money

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from freehold.aggregate.decider import Decider
+from freehold import Decider
 from freehold_shop.orders.contracts import (
     OrderCancelled,
     OrderConfirmed,

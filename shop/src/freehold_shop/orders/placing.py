@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from freehold.aggregate.repository import Repository
-from freehold.errors import InvalidValue
+from freehold import InvalidValue, Repository
 from freehold.transaction import Transaction
 from freehold_shop import rules
 from freehold_shop.moments import now_ms

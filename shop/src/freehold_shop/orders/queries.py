@@ -10,9 +10,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.consistency.waiting import Freshness
-from freehold.http import Tx
-from freehold.http.consistency import fresh
+from freehold.consistency import Freshness
+from freehold.http import Tx, fresh
 from freehold.runtime import RunningService
 from freehold_shop import rules
 from freehold_shop.direct import DirectRoute, described, json_answer, read_body

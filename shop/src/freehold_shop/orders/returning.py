@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select, update
 
-from freehold.errors import ConcurrencyConflict
+from freehold import ConcurrencyConflict
 from freehold.transaction import Transaction
 from freehold_shop.inventory.contracts import ReturnStock, StockLine
 from freehold_shop.moments import now_ms

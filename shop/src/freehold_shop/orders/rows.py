@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.projection.declaration import Applied, Projection, ProjectionWrite
+from freehold import Applied, Projection, ProjectionWrite
 from freehold_shop.orders.changes import STANDING_EVENTS, Changes
 from freehold_shop.orders.domain import OrderStatus, lines_document, sold_lines, take_back
 from freehold_shop.orders.history import OrderReturnRefunded, OrderReturnRequested, OrderReturnRestocked

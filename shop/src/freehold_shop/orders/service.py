@@ -5,12 +5,13 @@ Imports Freehold, its own modules and the contracts of others.
 
 from __future__ import annotations
 
-from freehold.service import Service
+from freehold import Service
 from freehold.transaction import Transaction
 from freehold_shop.copies import COMPARED_SECONDS, keep_country, keep_customer
 from freehold_shop.inventory.contracts import (
     InventoryReservationFailed,
     ReservationExpired,
+    ReturnStock,
     StockCommitRefused,
     StockReserved,
     StockReturned,
@@ -22,7 +23,13 @@ from freehold_shop.orders.order import Stage
 from freehold_shop.orders.rows import order_rows
 from freehold_shop.orders.summaries import summaries
 from freehold_shop.orders.tables import MIGRATIONS, country_copy
-from freehold_shop.payments.contracts import PaymentCaptured, PaymentDeclined, PaymentHeld, PaymentRefunded
+from freehold_shop.payments.contracts import (
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentHeld,
+    PaymentRefunded,
+    RefundPayment,
+)
 from freehold_shop.reference.contracts import COUNTRIES, CountryDefined
 from freehold_shop.shipping.contracts import ShipmentDelivered, ShipmentDispatched, ShipmentFailed
 from freehold_shop.users.contracts import CUSTOMERS, CustomerRegistered, UserUpdated
@@ -31,6 +38,7 @@ __all__ = ["orders"]
 
 orders = Service("orders", migrations=MIGRATIONS, linger_seconds=0.02)
 orders.directs(Checkout)
+orders.sends(RefundPayment, ReturnStock)
 orders.copies(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
 orders.copies(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)
 orders.projects(order_rows)

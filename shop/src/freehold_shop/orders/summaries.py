@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.projection.declaration import Applied, Projection, ProjectionWrite
+from freehold import Applied, Projection, ProjectionWrite
 from freehold_shop.orders.changes import STANDING_EVENTS, Changes
 from freehold_shop.orders.domain import OrderStatus
 from freehold_shop.orders.tables import order_summary

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
 
-from freehold.migrations import Migration
+from freehold import Migration
 from freehold_shop.copies import COUNTRY_COPY_DDL, CUSTOMER_COPY_DDL, country_copy_table, customer_copy_table
 
 __all__ = [

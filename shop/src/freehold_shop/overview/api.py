@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from freehold.consistency.waiting import Freshness
-from freehold.http.consistency import fresh
+from freehold.consistency import Freshness
+from freehold.http import fresh
 from freehold.runtime import RunningService
 from freehold_shop.fields import Identity
 from freehold_shop.overview.projection import customer_360

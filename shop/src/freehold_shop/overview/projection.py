@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from freehold.projection.declaration import Applied, KeyLookup, Projection, ProjectionWrite
+from freehold import Applied, KeyLookup, Projection, ProjectionWrite
 from freehold_shop.notifications.contracts import NotificationSent
 from freehold_shop.orders.contracts import OrderPlaced
 from freehold_shop.overview.standing import COLUMNS, ORDER_EVENTS, Facts, facts_of

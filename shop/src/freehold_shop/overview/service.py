@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from freehold.service import Service
+from freehold import Service
 from freehold.transaction import Transaction
 from freehold_shop.notifications.contracts import NotificationSent
 from freehold_shop.overview.projection import customer_360, customer_stream, order_stream

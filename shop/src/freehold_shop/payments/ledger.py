@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from freehold.errors import ConcurrencyConflict
-from freehold.inbox.outcome import Rejected
+from freehold import ConcurrencyConflict, Rejected
 from freehold.transaction import Transaction
 from freehold_shop.calls import providers
 from freehold_shop.moments import moment_ms

@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from freehold.errors import FreeholdError
+from freehold import FreeholdError
 from freehold_shop.providers.book import Book
 from freehold_shop.providers.ledger import Ledger
 from freehold_shop.providers.server import create_app

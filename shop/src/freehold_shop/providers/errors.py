@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freehold.errors import FreeholdError, Unavailable
+from freehold import FreeholdError, Unavailable
 
 __all__ = [
     "LedgerDamaged",

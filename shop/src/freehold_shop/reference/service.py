@@ -5,8 +5,8 @@ Imports Freehold, the country data and its own modules.
 
 from __future__ import annotations
 
+from freehold import Service
 from freehold.runtime import RunningService
-from freehold.service import Service
 from freehold.transaction import Transaction
 from freehold_shop.reference.contracts import COUNTRIES as COUNTRY_DATASET
 from freehold_shop.reference.contracts import CountryDefined, CurrencyDefined

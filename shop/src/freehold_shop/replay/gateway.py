@@ -14,7 +14,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from freehold.errors import FreeholdError
+from freehold import FreeholdError
 from freehold_shop.replay.patience import Patience
 
 __all__ = ["Gateway", "OrderState", "Part", "Refused", "ReturnState", "ShopRefused"]

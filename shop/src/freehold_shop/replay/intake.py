@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from freehold.ids import derive_id
+from freehold import derive_id
 from freehold_shop.replay.feed import Order
 from freehold_shop.retail import Sale, SaleLine
 from freehold_shop.retail.countries import DATA_CURRENCY, country_by_name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freehold.clock import Clock
+from freehold import Clock
 
 __all__ = ["BURST_SECONDS", "Pace"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 
-from freehold.clock import Clock
-from freehold.errors import Unavailable
+from freehold import Clock, Unavailable
 
 __all__ = ["OutOfPatience", "Patience"]
 

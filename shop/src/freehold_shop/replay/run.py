@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from freehold.clock import Clock
+from freehold import Clock
 from freehold_shop.replay.customers import Customers, Turn
 from freehold_shop.replay.feed import Order, OrderFeed, SharedRejects
 from freehold_shop.replay.gateway import Gateway, Part, Refused

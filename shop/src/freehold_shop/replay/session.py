@@ -13,8 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from freehold.clock import Clock, SystemClock
-from freehold.errors import ConfigurationError, FreeholdError
+from freehold import Clock, ConfigurationError, FreeholdError, SystemClock
 from freehold_shop.replay.feed import OrderFeed, SharedRejects
 from freehold_shop.replay.gateway import Gateway
 from freehold_shop.replay.pacing import Pace
@@ -29,6 +28,8 @@ from freehold_shop.supervisor.state import read_state
 from freehold_shop.verify.model import Verification
 
 __all__ = ["Interrupted", "Outcome", "Wanted", "replay"]
+
+_SIDE_BY_SIDE_MAX = 100
 
 
 class Interrupted(FreeholdError):
@@ -85,9 +86,7 @@ async def replay(
     clock = clock or SystemClock()
     _check(wanted.files)
     directory, fresh = _state_directory(wanted)
-    path = wanted.rejects or directory.with_name(f"{directory.name}.rejects.csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _writer(path) as writer:
+    with _writer(wanted.rejects) if wanted.rejects else _usual_writer(directory) as writer:
         rejects = SharedRejects(writer)
         feed = OrderFeed(wanted.files, rejects)
         async with _shop(wanted, directory) as shop:
@@ -109,7 +108,7 @@ async def replay(
         verify=verification,
     )
     kept = _clear(directory, summary, error) if fresh else None
-    return Outcome(summary, path, sum(rows_rejected.values()), error, kept)
+    return Outcome(summary, writer.path, sum(rows_rejected.values()), error, kept)
 
 
 async def _run(
@@ -213,11 +212,27 @@ async def _shop(wanted: Wanted, directory: Path) -> AsyncIterator[Shop]:
 
 def _writer(path: Path) -> RejectsWriter:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         return RejectsWriter(path)
+    except BlockingIOError as error:
+        raise ConfigurationError(f"another replay writes {path}", hint="choose another --rejects") from error
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be written: {error.strerror}", hint="choose another --rejects"
         ) from error
+
+
+def _usual_writer(directory: Path) -> RejectsWriter:
+    """The file beside the state directory; replays that run at the same time get numbered ones of their own."""
+    path = directory.with_name(f"{directory.name}.rejects.csv")
+    for number in range(2, _SIDE_BY_SIDE_MAX + 1):
+        try:
+            return _writer(path)
+        except ConfigurationError as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+        path = directory.with_name(f"{directory.name}.rejects-{number}.csv")
+    return _writer(path)
 
 
 def _clear(directory: Path, summary: Summary, error: FreeholdError | None) -> Path | None:

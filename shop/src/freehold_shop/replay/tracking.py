@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from freehold.clock import Clock
+from freehold import Clock
 from freehold_shop.replay.gateway import Gateway, OrderState, ReturnState
 from freehold_shop.replay.patience import Patience
 

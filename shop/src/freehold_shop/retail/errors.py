@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.errors import CodecError
+from freehold import CodecError
 
 __all__ = ["RetailInputError", "UnreadableFile", "WrongHeader"]
 

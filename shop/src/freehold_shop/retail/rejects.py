@@ -8,11 +8,13 @@ bytes, or as Latin-1, which maps every byte to one character. Imports the standa
 from __future__ import annotations
 
 import csv
+import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from freehold_shop.retail.model import ReadCounts, Rejected
 
@@ -26,13 +28,14 @@ class RejectsWriter:
     """Writes rejected rows as they come; use it as a context manager, and as the `on_reject` of `read_orders`.
 
     An existing file is replaced. Rows are buffered up to 64 KiB and written out by `flush` and at the end. `counts`
-    holds what was written. Raises `OSError` where the file cannot be written.
+    holds what was written. One writer has a file at a time: another one, of any process, gets `BlockingIOError`, and
+    the file stays as it is. Raises `OSError` where the file cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.counts = ReadCounts()
-        self._stream = self.path.open("wb", buffering=_BUFFER_BYTES)
+        self._stream = _open_alone(self.path)
         self._stream.write(_COLUMNS)
 
     def __call__(self, rejected: Rejected) -> None:
@@ -69,6 +72,20 @@ class RejectsWriter:
     def close(self) -> None:
         """Write what is buffered and close the file; a second call does nothing."""
         self._stream.close()
+
+
+def _open_alone(path: Path) -> BinaryIO:
+    """Open the file, and empty it once nobody else writes it. What is no file (a pipe, `/dev/null`) is shared."""
+    stream = path.open("ab", buffering=_BUFFER_BYTES)
+    try:
+        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            # Held until the stream is closed, or its process ends.
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stream.truncate(0)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
 
 
 def read_rejects(path: str | Path) -> Iterator[Rejected]:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from freehold_shop.servers.process import Launch, RunningServer, ServerUnavailable
 
-__all__ = ["find_nats_server", "start_nats"]
+__all__ = ["empty_store", "find_nats_server", "start_nats"]
 
 _CONNECT_LIMIT_SECONDS = 1.0
 _INFO_BYTES_MAX = 65536
 # Before this version the server cannot be told to flush each write: a loss of power may lose two minutes.
 _SYNC_ALWAYS_SINCE = (2, 10)
+_STORE = "jetstream"
 
 
 def find_nats_server() -> Path:
@@ -29,22 +30,25 @@ def find_nats_server() -> Path:
     raise ServerUnavailable("no nats-server on this machine", hint="apt-get install nats-server")
 
 
-def start_nats(directory: Path, *, port: int | None = None) -> RunningServer:
+def start_nats(directory: Path, *, port: int | None = None, accounts: str = "", credentials: str = "") -> RunningServer:
     """Start NATS with JetStream's data in `directory`, on a free port where none is given.
 
-    Raises `ServerUnavailable` where no server can be had.
+    `accounts` is that part of the configuration; the URL of the result has the `credentials` (`user:password`). Raises
+    `ServerUnavailable` where no server can be had.
     """
     program = find_nats_server()
     place = directory.absolute()
     place.mkdir(parents=True, exist_ok=True)
     place.chmod(0o700)
     configuration = place / "nats.conf"
-    configuration.write_text(_configuration(place, _version(program)), encoding="utf-8")
+    configuration.touch(mode=0o600)
+    configuration.chmod(0o600)
+    configuration.write_text(_configuration(place, _version(program)) + accounts, encoding="utf-8")
     server = RunningServer(
         Launch(
             name="NATS",
             directory=place,
-            url="nats://127.0.0.1:{port}",
+            url=f"nats://{credentials}@127.0.0.1:{{port}}" if credentials else "nats://127.0.0.1:{port}",
             command=lambda port: [str(program), "-c", str(configuration), "-a", "127.0.0.1", "-p", str(port)],
             ready=lambda _pid, port: _is_ready(port),
             # Not SIGTERM: on it the server exits with status 1 in versions before 2.11, as if it had failed.
@@ -56,6 +60,11 @@ def start_nats(directory: Path, *, port: int | None = None) -> RunningServer:
     return server
 
 
+def empty_store(directory: Path) -> None:
+    """Remove all that JetStream keeps for the server of this directory, which must not run."""
+    shutil.rmtree(directory / _STORE, ignore_errors=True)
+
+
 def _version(program: Path) -> tuple[int, int]:
     answer = subprocess.run([str(program), "--version"], check=False, capture_output=True, timeout=10)
     found = re.search(rb"(\d+)\.(\d+)", answer.stdout + answer.stderr)
@@ -64,7 +73,7 @@ def _version(program: Path) -> tuple[int, int]:
 
 def _configuration(place: Path, version: tuple[int, int]) -> str:
     sync = "  sync_interval: always\n" if version >= _SYNC_ALWAYS_SINCE else ""
-    store = json.dumps(str(place / "jetstream"))
+    store = json.dumps(str(place / _STORE))
     return f"jetstream {{\n  store_dir: {store}\n  max_memory_store: 64MB\n  max_file_store: 8GB\n{sync}}}\n"
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from freehold.errors import FreeholdError
+from freehold import FreeholdError
 
 __all__ = ["Launch", "RunningServer", "ServerUnavailable", "free_port"]
 

@@ -5,10 +5,7 @@ Addresses come from its own copy of the customers. Imports Freehold, its own mod
 
 from __future__ import annotations
 
-from freehold.ids import derive_id
-from freehold.inbox.outcome import Rejected
-from freehold.policy import Retry
-from freehold.service import Service
+from freehold import Rejected, Retry, Service, derive_id
 from freehold.transaction import Transaction
 from freehold_shop.copies import COMPARED_SECONDS, CustomerCopy, find_customer_copy, keep_customer
 from freehold_shop.moments import moment_ms

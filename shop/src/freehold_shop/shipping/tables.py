@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
-from freehold.migrations import Migration
+from freehold import Migration
 from freehold_shop.copies import CUSTOMER_COPY_DDL, customer_copy_table
 
 __all__ = ["MIGRATIONS", "customer_copy", "metadata", "shipment"]

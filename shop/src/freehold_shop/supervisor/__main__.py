@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold import ConfigurationError, FreeholdError, Unavailable
 from freehold_shop.supervisor.kernel import die_with_parent, hold_lock
 from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile, parse_instances
 

@@ -5,18 +5,17 @@ A new role may connect to every database of its cluster, because PUBLIC may: tha
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import psycopg
 from psycopg import sql
 
-from freehold.errors import Unavailable
+from freehold import Unavailable
+from freehold.runtime import keep_passwords
 
-__all__ = ["allow_connections", "database_name", "forbid_connections", "provision"]
+__all__ = ["connect", "database_name", "provision"]
 
 _CONNECT_SECONDS = 10
 _NAME_PREFIX = "shop_"
@@ -32,8 +31,8 @@ def provision(admin_url: str, services: Sequence[str], password_file: Path) -> d
 
     Can be repeated, also after it was cut off anywhere. Raises `Unavailable`.
     """
-    passwords = _passwords(password_file, services)
-    with _connect(admin_url) as admin:
+    passwords = keep_passwords(password_file, services)
+    with connect(admin_url) as admin:
         for service in services:
             _make_role(admin, database_name(service), passwords[service])
             _make_database(admin, database_name(service))
@@ -46,24 +45,12 @@ def provision(admin_url: str, services: Sequence[str], password_file: Path) -> d
     }
 
 
-def forbid_connections(admin_url: str, service: str) -> None:
-    """Let nobody connect to the service's database, and end the sessions it has. Raises `Unavailable`."""
-    name = database_name(service)
-    with _connect(admin_url) as admin:
-        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-
-
-def allow_connections(admin_url: str, service: str) -> None:
-    """Let the service connect to its database again. Raises `Unavailable`."""
-    name = sql.Identifier(database_name(service))
-    with _connect(admin_url) as admin:
-        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
-
-
-def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
+def connect(url: str, application_name: str = "shop") -> psycopg.Connection[tuple[object, ...]]:
+    """A session in autocommit mode. Raises `Unavailable`."""
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS)
+        return psycopg.connect(
+            url, autocommit=True, connect_timeout=_CONNECT_SECONDS, application_name=application_name
+        )
     except psycopg.OperationalError as error:
         raise Unavailable("PostgreSQL cannot be reached as its administrator", hint="is the server running?") from error
 
@@ -82,8 +69,6 @@ def _make_database(admin: psycopg.Connection[tuple[object, ...]], name: str) -> 
     identifier = sql.Identifier(name)
     if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
-    # An outage that a killed supervisor left behind ends here.
-    admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(identifier))
     # Short statements, each of one right plan: planning them anew costs more than running them.
     admin.execute(sql.SQL("ALTER DATABASE {} SET plan_cache_mode = force_generic_plan").format(identifier))
     admin.execute(sql.SQL("ALTER DATABASE {} SET jit = off").format(identifier))
@@ -93,16 +78,3 @@ def _take_from_public(admin: psycopg.Connection[tuple[object, ...]]) -> None:
     """Take CONNECT and TEMP from everybody on every database; owners and the superuser keep theirs."""
     for (name,) in admin.execute("SELECT datname FROM pg_database").fetchall():
         admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(str(name))))
-
-
-def _passwords(path: Path, services: Sequence[str]) -> Mapping[str, str]:
-    known: dict[str, str] = json.loads(path.read_text(encoding="ascii")) if path.exists() else {}
-    missing = [service for service in services if service not in known]
-    if missing:
-        known |= {service: secrets.token_urlsafe(24) for service in missing}
-        fresh = path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(known), encoding="ascii")
-        fresh.replace(path)
-    return known

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import socket
 import time
@@ -17,13 +18,13 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from freehold.errors import FreeholdError, Unavailable
-from freehold.settings import Settings
+from freehold import FreeholdError, Settings, Unavailable
+from freehold.schema import broker_rights
 from freehold_shop.assembly import GATEWAY, SERVICES
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.faults.catalogue import catalogue
 from freehold_shop.providers.__main__ import serve as serve_providers
-from freehold_shop.settings import DEFAULT_PORTS, ShopSettings, configure
+from freehold_shop.settings import DEFAULT_PORTS, OUTBOX_SENT_RETENTION_SECONDS, ShopSettings, configure
 from freehold_shop.supervisor.children import Child
 from freehold_shop.supervisor.desk import Desk
 from freehold_shop.supervisor.embedded import EmbeddedGround
@@ -44,10 +45,11 @@ from freehold_shop.supervisor.state import (
     write_state,
 )
 from freehold_shop.supervisor.watch import Watch, catch_signals
-from freehold_shop.supervisor.wishes import Wishes
+from freehold_shop.supervisor.wishes import Failed, Wishes, encode_line
 
 __all__ = ["Ports", "run_shop"]
 
+_log = logging.getLogger("freehold_shop.supervisor")
 _PROVIDER_SECONDS = 15.0
 # PostgreSQL permits 300 connections; some are left for verify, for people, and for the superuser.
 _CONNECTIONS_MAX = 220
@@ -58,14 +60,14 @@ def run_shop(plan: Plan) -> None:
     """Run the shop until a signal asks to stop. Raises `Unavailable`, `ConfigurationError`; nothing is left running."""
     signals, asked = catch_signals()
     (plan.state_directory / "logs").mkdir(exist_ok=True)
-    ports = Ports(plan)
+    ports, left = Ports(plan), _faults_left(plan)
     ground = _ground(plan)
     with contextlib.ExitStack() as stack:
         stack.callback(ground.stop)
         ground.prepare([name for name in SERVICE_NAMES if name in SERVICES])
         token_secret = keep_token_secret(plan.state_directory)
         peers = {name: url for name, url in ports.urls.items() if name in SERVICES}
-        secrets = Secrets(dict(ground.databases), ground.broker, token_secret, peers)
+        secrets = Secrets(dict(ground.databases), ground.broker, token_secret, peers, dict(ground.brokers))
         write_secrets(plan.state_directory, secrets)
         write_settings(plan.state_directory, secrets)
         configure(ShopSettings(urls=ports.urls, checkout=plan.checkout.value))
@@ -75,16 +77,18 @@ def run_shop(plan: Plan) -> None:
         settings = _settings(plan, ground, token_secret, peers)
         provider = _provider(plan, ports)
         children = _children(plan, ports, settings)
+        poisoned = [message for each in SERVICES.values() for message in each.service.handlers]
         site = ShopSite(
             provider_url=ports.urls["providers"],
             ground=ground,
             children=children,
-            poisoned=[message for each in SERVICES.values() for message in each.service.handlers],
-            readers=[name for name, each in SERVICES.items() if each.service.topics],
-            settings=settings,
+            poisoned=poisoned,
+            readers=_readers({message.topic for message in poisoned}),
+            settings={name: replace(each, broker=ground.broker) for name, each in settings.items()},
             log=plan.state_directory / "logs" / "faults.log",
         )
         board = FaultBoard(site, catalogue(SERVICE_NAMES), time.monotonic)
+        board.end_left(left)
         desk = Desk(plan.state_directory, board)
         started_at = time.time()
 
@@ -98,6 +102,13 @@ def run_shop(plan: Plan) -> None:
         if not wait_for_port(ports.provider, provider.pid, _PROVIDER_SECONDS):
             raise Unavailable("the providers' double did not start", hint=f"see {provider.log}")
         watch.run()
+
+
+def _faults_left(plan: Plan) -> Sequence[str]:
+    """What was on when the last shop of this directory stopped, or was killed."""
+    with contextlib.suppress(ShopNotRunning):
+        return read_state(plan.state_directory).faults
+    return ()
 
 
 class Ports:
@@ -132,7 +143,9 @@ def _ground(plan: Plan) -> Ground:
         case Profile.EMBEDDED:
             return EmbeddedGround(plan.state_directory)
         case Profile.SERVERS:
-            return ServersGround(plan.state_directory)
+            services = [each.service for each in SERVICES.values()]
+            options = Settings.load(services[0].name).broker_options
+            return ServersGround(plan.state_directory, rights=broker_rights(services), options=options)
 
 
 def _load_adapters() -> None:
@@ -151,13 +164,14 @@ def _settings(plan: Plan, ground: Ground, token_secret: str, peers: Mapping[str,
     pool_size = max(2, min(_POOL_MAX, _CONNECTIONS_MAX // processes))
     settings: dict[str, Settings] = {}
     for name in SERVICES:
-        loaded = Settings.load(name, database=ground.databases[name], broker=ground.broker)
+        loaded = Settings.load(name, database=ground.databases[name], broker=ground.brokers.get(name, ground.broker))
         options = replace(loaded.database_options, pool_size=min(pool_size, loaded.database_options.pool_size))
         settings[name] = replace(
             loaded,
             database_options=options,
             token_secret=loaded.token_secret or token_secret,
             peers={**peers, **loaded.peers},
+            outbox_sent_retention_seconds=loaded.outbox_sent_retention_seconds or OUTBOX_SENT_RETENTION_SECONDS,
         )
     return settings
 
@@ -174,8 +188,22 @@ def _children(plan: Plan, ports: Ports, settings: Mapping[str, Settings]) -> lis
 
 
 def _serve(seats: Sequence[Seat], supervisor: socket.socket) -> int:
-    uvloop.run(serve(seats, supervisor))
+    """Run services to their end. What keeps them from starting is one line in the log, and the supervisor hears it."""
+    try:
+        uvloop.run(serve(seats, supervisor))
+    except FreeholdError as error:
+        text = "%s: cannot start: %s; this process ends, and the supervisor starts it again"
+        _log.error(text, ", ".join(seat.service for seat in seats), error)
+        with contextlib.suppress(OSError):
+            supervisor.send(encode_line(Failed(error.message)))
+        return 3 if isinstance(error, Unavailable) else 2
     return 0
+
+
+def _readers(topics: set[str]) -> dict[str, frozenset[str]]:
+    """The services that read some of these topics, with them."""
+    readers = {name: frozenset(topics & each.service.topics) for name, each in SERVICES.items()}
+    return {name: read for name, read in readers.items() if read}
 
 
 def _provider(plan: Plan, ports: Ports) -> Child:
@@ -201,6 +229,6 @@ def _write(watch: Watch, plan: Plan, urls: Mapping[str, str], *, started_at: flo
         processes=[] if stopped else [child.described() for child in watch.children],
         provider_pid=0 if stopped else watch.provider.pid,
         servers={} if stopped else dict(watch.ground.pids()),
-        faults=[] if stopped else watch.board.on(),
+        faults=watch.board.outliving() if stopped else watch.board.on(),
     )
     write_state(plan.state_directory, state)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from freehold_shop.supervisor.kernel import fork, send_signal
 from freehold_shop.supervisor.state import ProcessState, RunningProcess
-from freehold_shop.supervisor.wishes import Lines, Wishes, encode_line
+from freehold_shop.supervisor.wishes import Failed, Lines, Ready, Wishes, encode_line, read_word
 
-__all__ = ["Child", "restart_delay_seconds"]
+__all__ = ["Child", "how_it_ended", "restart_delay_seconds"]
 
 LIVED_LONG_SECONDS = 10.0
 _DELAY_SECONDS = 0.1
@@ -26,6 +26,21 @@ _RECEIVE_BYTES = 4096
 def restart_delay_seconds(failures: int) -> float:
     """How long to wait after so many short lives in a row: nothing after the first, then 0.1 s, doubling to 5 s."""
     return 0.0 if failures <= 1 else min(_DELAY_SECONDS * 2.0 ** min(failures - 2, 10), _DELAY_SECONDS_MAX)
+
+
+def how_it_ended(status: int | None, reason: str) -> str:
+    """What the system says of the end of a process (None: nothing), and the reason that the process gave."""
+    because = f": {reason}" if reason else ""
+    if status is None:
+        return f"ended{because}"
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with {code}{because}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}{because}"
 
 
 @dataclass(slots=True)
@@ -42,6 +57,9 @@ class Child:
     restarts: int = -1
     due: float = 0.0
     socket: socket.socket | None = None
+    ended: str = ""
+    """How its last life ended: the signal or the exit code, and the reason where it said one."""
+    _reason: str = ""
     _failures: int = 0
     _born: float = 0.0
     _lines: Lines = field(default_factory=Lines)
@@ -54,6 +72,7 @@ class Child:
         self.pid = fork(lambda: self.work(theirs), self.log)
         theirs.close()
         self.socket, self.state, self._lines, self._born = ours, ProcessState.STARTING, Lines(), time.monotonic()
+        self._reason = ""
         self.restarts += 1
         self.tell(wishes)
 
@@ -71,7 +90,9 @@ class Child:
             content = self.socket.recv(_RECEIVE_BYTES)
         except OSError:
             return False
-        if not any(True for _ in self._lines.feed(content)):
+        words = [read_word(line) for line in self._lines.feed(content)]
+        self._reason = next((word.reason for word in words if isinstance(word, Failed)), self._reason)
+        if not any(isinstance(word, Ready) for word in words):
             return False
         self.state = ProcessState.READY
         return True
@@ -81,16 +102,28 @@ class Child:
         if self.pid == 0:
             return False
         try:
-            found, _ = os.waitpid(self.pid, os.WNOHANG)
+            found, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
-            found = self.pid
+            found, status = self.pid, None
         if found == 0:
             return False
+        self.listen()
+        self.ended = how_it_ended(status, self._reason)
         now = time.monotonic()
         self._failures = 1 if now - self._born > LIVED_LONG_SECONDS else self._failures + 1
         self.due = now + restart_delay_seconds(self._failures)
         self.pid, self.state = 0, ProcessState.WAITING
         return True
+
+    @property
+    def gave_reason(self) -> bool:
+        """Whether it said why its last life ended."""
+        return bool(self._reason)
+
+    @property
+    def restart_seconds(self) -> float:
+        """In how many seconds it is started again, where it has died."""
+        return max(0.0, self.due - time.monotonic())
 
     def hang_up(self) -> None:
         """Close the connection to a process that died; whoever waits for its events must have stopped before."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold_shop.supervisor import control
-from freehold_shop.supervisor.errors import ShopAlreadyRuns, ShopDidNotStart, ShopNotRunning
+from freehold_shop.supervisor.errors import ControlRefused, ShopAlreadyRuns, ShopDidNotStart, ShopNotRunning
 from freehold_shop.supervisor.kernel import is_locked
 from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile
 from freehold_shop.supervisor.state import Secrets, ShopState, process_lives, read_secrets, read_state
@@ -105,8 +105,18 @@ class Shop:
         return (await control.ask(self.state(), control.Request("break", fault=fault, seconds=seconds))).faults
 
     async def heal(self, fault: str | None = None) -> list[FaultState]:
-        """End a fault, or all; returns those that were on. Raises `ControlRefused`."""
-        return (await control.ask(self.state(), control.Request("heal", fault=fault))).faults
+        """End a fault, or all; returns those that were on, once they are over. Raises `ControlRefused` with the reason
+        where one of them stays on.
+        """
+        healed = (await control.ask(self.state(), control.Request("heal", fault=fault))).faults
+        while any(each.ending for each in healed):
+            await asyncio.sleep(_POLL_SECONDS)  # the control socket answers, and never calls
+            known = {each.name: each for each in await self.faults()}
+            healed = [known[each.name] for each in healed]
+        for each in healed:
+            if each.on:
+                raise ControlRefused(f"{each.name} stays on: {each.reason}", hint="heal it again later")
+        return healed
 
     async def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
         """Ask the supervisor to stop everything, and wait until it has; SIGKILL after the time limit. Idempotent."""

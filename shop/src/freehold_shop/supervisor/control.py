@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from freehold.errors import ConfigurationError
+from freehold import ConfigurationError
 from freehold_shop.supervisor.errors import ControlRefused, ShopNotRunning
 from freehold_shop.supervisor.state import ShopState
 
@@ -29,6 +29,10 @@ class FaultState(msgspec.Struct, frozen=True):
     lasting: bool = True
     seconds_left: float | None = None
     """Until it heals by itself; None where it stays until somebody heals it."""
+    ending: bool = False
+    """It is being healed, and that takes its time."""
+    reason: str = ""
+    """Why it could not be healed the last time."""
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.errors import ConfigurationError, FreeholdError
+from freehold import ConfigurationError, FreeholdError
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.supervisor.control import LINE_BYTES_MAX, Answer, Request
 

@@ -1,49 +1,54 @@
-"""The embedded ground: a SQLite file for each service and the embedded broker's file. Imports the standard library.
+"""The embedded ground: a SQLite file for each service and the embedded broker's file. Imports locks and ballast.
 
 An outage is a process that holds the file's write lock: nobody can write, and with that nobody can do anything that
-lasts. The lock lives in a process of its own because the supervisor may be anywhere when it has to end.
+lasts. That a file is full or read-only is told to the processes that use it; here only its free pages are taken.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import signal
-import socket
-import sqlite3
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from freehold.errors import Unavailable
-from freehold_shop.supervisor.kernel import fork, send_signal
+from freehold import ConfigurationError
+from freehold_shop.faults.fault import Trouble
+from freehold_shop.supervisor.ballast import drop_ballast, take_ballast
+from freehold_shop.supervisor.filelock import FileLock
 
 __all__ = ["EmbeddedGround"]
 
-_LOCK_PATIENCE_SECONDS = 10.0
-_LOCK_MARGIN_SECONDS = 2.0
+_BROKER = "broker"
+_HOLD_SECONDS = 8.0
+"""How long a lock is held that comes and goes: longer than a service waits for one."""
 
 
 @dataclass(slots=True)
 class EmbeddedGround:
-    """Files below the state directory."""
+    """Files below the state directory. `_locks` are those held, and for how long at a time."""
 
     directory: Path
     databases: Mapping[str, str] = field(default_factory=dict)
-    _locks: dict[Path, _FileLock] = field(default_factory=dict)
+    _locks: dict[tuple[Path, float | None], FileLock] = field(default_factory=dict)
+    _full: set[Path] = field(default_factory=set)
+    _loaded: set[Path] = field(default_factory=set)
 
     def prepare(self, services: Sequence[str]) -> None:
-        """Make the directory; the files are made by who opens them first."""
+        """Make the directory; the files are made by who opens them first. What a killed shop left behind goes."""
         (self.directory / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
         self.databases = {service: f"sqlite:///{self._file(service)}" for service in services}
+        for name in (*services, _BROKER):
+            drop_ballast(self._file(name))
 
     @property
     def broker(self) -> str:
         """The broker's file as URL."""
-        return f"embedded:///{quote(str(self._file('broker')))}"
+        return f"embedded:///{quote(str(self._file(_BROKER)))}"
+
+    @property
+    def brokers(self) -> Mapping[str, str]:
+        """Nobody has credentials of his own: whoever may open the file may do everything."""
+        return {}
 
     def pids(self) -> Mapping[str, int]:
         """No servers."""
@@ -54,71 +59,99 @@ class EmbeddedGround:
 
     def begin_broker_outage(self) -> None:
         """Lock the broker's file."""
-        self._lock(self._file("broker"))
+        self._lock(self._file(_BROKER))
 
     def end_broker_outage(self) -> None:
         """Unlock the broker's file."""
-        self._unlock(self._file("broker"))
+        self._unlock(self._file(_BROKER))
 
-    def begin_database_outage(self, service: str) -> None:
-        """Lock the database's file."""
-        self._lock(self._file(service))
+    def empty_broker(self) -> None:
+        """Delete the broker's file and what lies beside it, which processes have open; a lock is taken on the new
+        file as soon as there is one.
+        """
+        file = self._file(_BROKER)
+        locked = (file, None) in self._locks
+        self._unlock(file)
+        for suffix in ("", "-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+        self._loaded.discard(file)
+        if locked:
+            self._lock(file, at_once=False)
 
-    def end_database_outage(self, service: str) -> None:
-        """Unlock the database's file."""
-        self._unlock(self._file(service))
+    def begin_broker_limit(self) -> None:
+        """Take the free pages of the broker's file."""
+        self._fill(self._file(_BROKER))
+
+    def end_broker_limit(self) -> None:
+        """Give them back."""
+        self._empty(self._file(_BROKER))
+
+    def begin_database_trouble(self, service: str, trouble: Trouble) -> None:
+        """Lock the file, or take its free pages."""
+        match trouble:
+            case Trouble.DOWN:
+                self._lock(self._file(service))
+            case Trouble.LOCKED:
+                self._lock(self._file(service), _HOLD_SECONDS)
+            case Trouble.FULL:
+                self._fill(self._file(service))
+            case Trouble.READ_ONLY:
+                self._check(service)
+
+    def end_database_trouble(self, service: str, trouble: Trouble) -> None:
+        """Unlock the file, or give the pages back."""
+        match trouble:
+            case Trouble.DOWN:
+                self._unlock(self._file(service))
+            case Trouble.LOCKED:
+                self._unlock(self._file(service), _HOLD_SECONDS)
+            case Trouble.FULL:
+                self._empty(self._file(service))
+            case Trouble.READ_ONLY:
+                pass
 
     def stop(self) -> None:
-        """End every outage."""
-        for path in list(self._locks):
-            self._unlock(path)
+        """End every trouble."""
+        for path, hold_seconds in list(self._locks):
+            self._unlock(path, hold_seconds)
+        for file in list(self._loaded):
+            self._empty(file)
 
     def _file(self, name: str) -> Path:
         return self.directory.absolute() / "data" / f"{name}.db"
 
-    def _lock(self, path: Path) -> None:
-        if path not in self._locks:
-            self._locks[path] = _FileLock(path, self.directory / "logs" / "outage.log")
+    def _check(self, service: str) -> None:
+        if service not in self.databases:
+            raise ConfigurationError(f"{service} has no database", hint="one that owns a database")
 
-    def _unlock(self, path: Path) -> None:
-        lock = self._locks.pop(path, None)
+    def _lock(self, path: Path, hold_seconds: float | None = None, *, at_once: bool = True) -> None:
+        if (path, hold_seconds) not in self._locks:
+            log = self.directory / "logs" / "outage.log"
+            self._locks[path, hold_seconds] = FileLock(
+                path, log, hold_seconds, at_once=at_once and not self._is_held(path)
+            )
+
+    def _unlock(self, path: Path, hold_seconds: float | None = None) -> None:
+        lock = self._locks.pop((path, hold_seconds), None)
         if lock is not None:
             lock.release()
+        self._drop_what_waited(path)
 
+    def _fill(self, file: Path) -> None:
+        """Where the file is locked nothing can be written anyhow, and its free pages stay."""
+        if not self._is_held(file):
+            take_ballast(file)
+        self._full.add(file)
+        self._loaded.add(file)
 
-class _FileLock:
-    """The write lock of a SQLite file, held by a child until `release`."""
+    def _empty(self, file: Path) -> None:
+        self._full.discard(file)
+        self._drop_what_waited(file)
 
-    def __init__(self, path: Path, log: Path) -> None:
-        ours, theirs = socket.socketpair()
-        self._socket = ours
-        self._pid = fork(lambda: _hold(path, ours, theirs), log)
-        theirs.close()
-        readable, _, _ = select.select([ours], [], [], _LOCK_PATIENCE_SECONDS + _LOCK_MARGIN_SECONDS)
-        if not readable or ours.recv(1) != b"+":
-            self.release()
-            raise Unavailable(f"the file {path.name} could not be locked in time", hint="try again")
+    def _drop_what_waited(self, file: Path) -> None:
+        """Give pages back that are wanted no more, unless a lock keeps us from it: then when that ends."""
+        if file in self._loaded - self._full and not self._is_held(file) and drop_ballast(file):
+            self._loaded.discard(file)
 
-    def release(self) -> None:
-        """Let go, and wait until the child has."""
-        # A byte rather than the end of the stream: children forked meanwhile hold copies of the socket.
-        with contextlib.suppress(OSError):
-            self._socket.sendall(b"-")
-        self._socket.close()
-        deadline = time.monotonic() + _LOCK_MARGIN_SECONDS
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(self._pid, os.WNOHANG)[0] == 0:
-                if time.monotonic() > deadline:
-                    send_signal(self._pid, signal.SIGKILL)
-                time.sleep(0.01)
-
-
-def _hold(path: Path, ours: socket.socket, theirs: socket.socket) -> int:
-    ours.close()
-    connection = sqlite3.connect(path, timeout=_LOCK_PATIENCE_SECONDS, isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    theirs.sendall(b"+")
-    theirs.recv(1)
-    connection.rollback()
-    connection.close()
-    return 0
+    def _is_held(self, file: Path) -> bool:
+        return any(path == file for path, _ in self._locks)

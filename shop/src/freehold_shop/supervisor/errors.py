@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freehold.errors import ConfigurationError, Unavailable
+from freehold import ConfigurationError, Unavailable
 
 __all__ = ["ControlRefused", "ShopAlreadyRuns", "ShopDidNotStart", "ShopNotRunning"]
 

@@ -1,12 +1,14 @@
 """What a shop stands on: the databases and the broker of its profile, and how these can be made to fail.
 
-Plain and blocking on purpose: the supervisor has no event loop, because it forks. Imports the standard library only.
+Plain and blocking on purpose: the supervisor has no event loop, because it forks. Imports the definition of a fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+from freehold_shop.faults.fault import Trouble
 
 __all__ = ["Ground"]
 
@@ -23,7 +25,11 @@ class Ground(Protocol):
 
     @property
     def broker(self) -> str:
-        """The broker's URL."""
+        """The broker's URL, with the credentials of whoever may do everything."""
+
+    @property
+    def brokers(self) -> Mapping[str, str]:
+        """The broker's URL with a service's own credentials; a service that is missing uses `broker`."""
 
     def pids(self) -> Mapping[str, int]:
         """The servers' processes by name."""
@@ -37,11 +43,20 @@ class Ground(Protocol):
     def end_broker_outage(self) -> None:
         """Let the broker be used again. Idempotent."""
 
-    def begin_database_outage(self, service: str) -> None:
-        """Make one service's database unusable, and no other."""
+    def empty_broker(self) -> None:
+        """Have the broker lose all that it holds, while it is in use; an outage or a limit stays."""
 
-    def end_database_outage(self, service: str) -> None:
-        """Let the database be used again. Idempotent."""
+    def begin_broker_limit(self) -> None:
+        """Let the broker take no message more, as far as that is not told to the processes that use it."""
+
+    def end_broker_limit(self) -> None:
+        """Lift that limit. Idempotent."""
+
+    def begin_database_trouble(self, service: str, trouble: Trouble) -> None:
+        """Begin a trouble of one service's database, as far as that is not told to the processes that use it."""
+
+    def end_database_trouble(self, service: str, trouble: Trouble) -> None:
+        """End it. Idempotent, and possible while others are on."""
 
     def stop(self) -> None:
-        """Stop what `prepare` started. Idempotent."""
+        """Take back all that is wrong on purpose, and stop what `prepare` started. Idempotent."""

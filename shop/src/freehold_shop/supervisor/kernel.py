@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import fcntl
 import gc
 import os
@@ -72,6 +73,7 @@ def _in_child(work: Callable[[], int], parent_pid: int, log: Path) -> NoReturn:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
+        faulthandler.enable(2)  # where a crash of C code came from stands in the log
         gc.enable()
         code = work()
     except SystemExit as leaving:

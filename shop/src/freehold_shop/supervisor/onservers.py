@@ -1,21 +1,33 @@
-"""The servers' ground: PostgreSQL with a database and a role for each service, and NATS.
+"""The servers' ground: PostgreSQL with a database and a role for each service, and NATS with an account for each.
 
 What the settings `FREEHOLD_<SERVICE>_DATABASE` and `FREEHOLD_BROKER` name is used as it is; the rest is started under
-the state directory. Imports the starters of servers and the accounts.
+the state directory. Imports the starters of servers, the accounts, and what can be wrong with databases and streams.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from freehold.errors import ConfigurationError
+from freehold import ConfigurationError, Unavailable
+from freehold.broker import OPERATOR, BrokerOptions, BrokerRights
+from freehold.runtime import broker_accounts, keep_passwords
+from freehold_shop.faults.fault import Trouble
 from freehold_shop.servers import RunningServer, start_nats, start_postgres
-from freehold_shop.supervisor.accounts import allow_connections, forbid_connections, provision
+from freehold_shop.servers.nats import empty_store
+from freehold_shop.supervisor.accounts import provision
+from freehold_shop.supervisor.apart import Apart, Work
+from freehold_shop.supervisor.databases import DatabaseTroubles
+from freehold_shop.supervisor.streamlimit import LIMIT_FILE, lift_limit, limit_stream
+from freehold_shop.supervisor.streams import Streams
 
 __all__ = ["ServersGround"]
+
+_LIMIT_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -24,28 +36,54 @@ class ServersGround:
 
     directory: Path
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    rights: Sequence[BrokerRights] = ()
+    options: BrokerOptions = field(default_factory=BrokerOptions)
     broker: str = field(default="", repr=False)
+    brokers: Mapping[str, str] = field(default_factory=dict, repr=False)
     databases: Mapping[str, str] = field(default_factory=dict, repr=False)
     _postgres: RunningServer | None = None
     _nats: RunningServer | None = None
     _nats_wanted: bool = False
+    _limited: bool = False
+    _streams: Streams | None = None
     _own: frozenset[str] = frozenset()
+    _troubles: DatabaseTroubles | None = None
 
     def prepare(self, services: Sequence[str]) -> None:
-        """Start what is needed, and make a role and a database for each service that names none."""
+        """Start what is needed, and make a role and a database for each service that names none.
+
+        What a killed shop left wrong on purpose is taken back.
+        """
         given = {service: self._given(service) for service in services if self._given(service)}
         self._own = frozenset(services) - frozenset(given)
         made: Mapping[str, str] = {}
         if self._own:
             self._postgres = start_postgres(self.directory / "postgres")
+            self._troubles = DatabaseTroubles(self._postgres.url)
             wanted = [service for service in services if service in self._own]
             made = provision(self._postgres.url, wanted, self.directory / "passwords.json")
+            self._clear_databases()
         self.databases = {**given, **made}
         self.broker = self.environ.get("FREEHOLD_BROKER", "")
         if not self.broker:
-            self._nats = start_nats(self.directory / "nats")
-            self._nats_wanted = True
-            self.broker = self._nats.url
+            self._start_nats()
+
+    def _start_nats(self) -> None:
+        """With an account for each service, and the streams that services have no right to make."""
+        services = [each.service for each in self.rights]
+        passwords = keep_passwords(self.directory / "broker-passwords.json", [OPERATOR, *services])
+        quoted = {name: json.dumps(password) for name, password in passwords.items()}
+        accounts = broker_accounts("nats", self.rights, self.options, quoted)
+        self._nats = start_nats(
+            self.directory / "nats", accounts=accounts, credentials=f"{OPERATOR}:{passwords[OPERATOR]}"
+        )
+        self._nats_wanted = True
+        self.broker = self._nats.url
+        place = self.broker.rpartition("@")[2]
+        self.brokers = {name: f"nats://{name}:{passwords[name]}@{place}" for name in services}
+        self.end_broker_limit()
+        self._streams = Streams(self.broker, self.options, services, self.directory / "logs" / "streams.log")
+        self._streams.make()
 
     def pids(self) -> Mapping[str, int]:
         """PostgreSQL and NATS, where they are ours and run."""
@@ -58,34 +96,76 @@ class ServersGround:
             self._postgres.start()
         if self._nats is not None and self._nats_wanted and not self._nats.running:
             self._nats.start()
+        if self._streams is not None:
+            self._streams.revive()
 
     def begin_broker_outage(self) -> None:
         """Kill NATS as a crash would."""
-        self._nats_wanted = False
         self._own_nats().kill()
+        self._nats_wanted = False
 
     def end_broker_outage(self) -> None:
         """Start NATS again, on its data."""
         self._nats_wanted = True
         self._own_nats().start()
+        if not self._limited:
+            self.end_broker_limit()
 
-    def begin_database_outage(self, service: str) -> None:
-        """Let nobody connect to the service's database, and end its sessions."""
-        forbid_connections(self._admin(service), service)
+    def empty_broker(self) -> None:
+        """Kill NATS, remove its store, and start it where no outage is on."""
+        nats = self._own_nats()
+        nats.kill()
+        empty_store(nats.directory)
+        if self._nats_wanted:
+            nats.start()
 
-    def end_database_outage(self, service: str) -> None:
-        """Let the service connect again."""
-        allow_connections(self._admin(service), service)
+    def begin_broker_limit(self) -> None:
+        """Let the stream of messages grow no more."""
+        url = self._own_nats().url
+        if not self._nats_wanted:
+            raise Unavailable("the broker is down", hint="shop heal broker-down, then break it so")
+        self._do("limiting the stream", lambda: limit_stream(url, self.options.prefix, self.directory))
+        self._limited = True
+
+    def end_broker_limit(self) -> None:
+        """Let the stream grow again; while NATS is down that waits for its start."""
+        self._limited = False
+        url = self._own_nats().url
+        if self._nats_wanted and (self.directory / LIMIT_FILE).exists():
+            self._do("lifting the stream's limit", lambda: lift_limit(url, self.options.prefix, self.directory))
+
+    def begin_database_trouble(self, service: str, trouble: Trouble) -> None:
+        """Let the server do it."""
+        self._troubles_of(service).begin(service, trouble)
+
+    def end_database_trouble(self, service: str, trouble: Trouble) -> None:
+        """Let the server take it back."""
+        self._troubles_of(service).end(service, trouble)
 
     def stop(self) -> None:
-        """Stop the servers that are ours."""
+        """Take back what is wrong on purpose, and stop the servers that are ours."""
+        if self._nats is not None and self._nats.running:
+            with contextlib.suppress(Unavailable):
+                self.end_broker_limit()
         self._nats_wanted = False
+        if self._streams is not None:
+            self._streams.stop()
+        if self._postgres is not None and self._postgres.running:
+            with contextlib.suppress(Unavailable):
+                self._clear_databases()
         for server in (self._nats, self._postgres):
             if server is not None:
                 server.stop()
 
+    def _clear_databases(self) -> None:
+        for service in sorted(self._own):
+            self._troubles_of(service).clear(service)
+
     def _given(self, service: str) -> str:
         return self.environ.get(f"FREEHOLD_{service.upper().replace('-', '_')}_DATABASE", "")
+
+    def _do(self, what: str, work: Work) -> None:
+        Apart(what, work, self.directory / "logs" / "faults.log", _LIMIT_SECONDS).wait()
 
     def _own_nats(self) -> RunningServer:
         if self._nats is None:
@@ -94,10 +174,10 @@ class ServersGround:
             )
         return self._nats
 
-    def _admin(self, service: str) -> str:
-        if self._postgres is None or service not in self._own:
+    def _troubles_of(self, service: str) -> DatabaseTroubles:
+        if self._troubles is None or service not in self._own:
             raise ConfigurationError(
                 f"the database of {service} was not made by this shop",
                 hint=f"leave FREEHOLD_{service.upper()}_DATABASE out to let the shop make one",
             )
-        return self._postgres.url
+        return self._troubles

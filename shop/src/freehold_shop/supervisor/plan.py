@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from freehold.errors import ConfigurationError
+from freehold import ConfigurationError
 
 __all__ = ["DEFAULT_STATE", "INSTANCES_MAX", "SERVICE_NAMES", "Checkout", "Plan", "Profile", "parse_instances"]
 

@@ -10,21 +10,22 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import uvicorn
 from fastapi import FastAPI
 
-from freehold.binding import open_broker, open_stores
+from freehold import FreeholdError, Settings
 from freehold.broker import Broker
-from freehold.errors import FreeholdError
-from freehold.runtime import RunningService
-from freehold.settings import Settings
+from freehold.runtime import RunningService, open_broker, open_stores, raise_together
 from freehold_shop.assembly import SERVICES, create_app, run_service
 from freehold_shop.calls import close_calls
 from freehold_shop.faults.duplicates import DuplicatingBroker, Switch
+from freehold_shop.faults.limits import FileLimits
 from freehold_shop.faults.slowness import Brake, braked
 from freehold_shop.supervisor.wishes import Lines, Ready, Wishes, encode_line
 
@@ -35,6 +36,7 @@ _HTTP_DRAIN_SECONDS = 5
 _READY_POLL_SECONDS = 0.05
 _FIRST_WISHES_SECONDS = 5.0
 _RECEIVE_BYTES = 65_536
+_FILE_SCHEMES = ("sqlite", "embedded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,26 @@ class Seat:
 class _Levers:
     """What makes this process misbehave."""
 
+    seats: Sequence[Seat]
     duplicates: Switch = field(default_factory=Switch)
     projections: Brake = field(default_factory=Brake)
+    files: FileLimits = field(default_factory=FileLimits)
 
     def put(self, wishes: Wishes) -> None:
         """As it is wished."""
         self.duplicates.on = wishes.duplicates
         self.projections.on = wishes.projections_slow
+        owners = {seat.service: seat.settings for seat in self.seats if seat.settings is not None}
+        full = [owners[name].database for name in wishes.databases_full if name in owners]
+        full += [each.broker for each in owners.values() if wishes.broker_full]
+        read_only = [owners[name].database for name in wishes.databases_read_only if name in owners]
+        self.files.put(full=_files(full), read_only=_files(read_only))
+
+
+def _files(urls: Iterable[str]) -> frozenset[Path]:
+    """The files of those that are files of SQLite."""
+    parts = [urlsplit(url) for url in urls]
+    return frozenset(Path(unquote(each.path[1:])) for each in parts if each.scheme in _FILE_SCHEMES)
 
 
 async def serve(seats: Sequence[Seat], supervisor: socket.socket) -> None:
@@ -64,7 +79,8 @@ async def serve(seats: Sequence[Seat], supervisor: socket.socket) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    lines, levers = Lines(), _Levers()
+    lines, levers = Lines(), _Levers(seats)
+    levers.files.watch()
     wishes = await _first_wishes(supervisor, lines)
     levers.put(wishes)
     async with _running(seats, levers, wishes) as services:
@@ -105,8 +121,7 @@ async def _running(
         for running in services.values():
             stack.push_async_callback(running.stop)
         outcomes = await asyncio.gather(*(running.start() for running in services.values()), return_exceptions=True)
-        for failed in (outcome for outcome in outcomes if outcome is not None):
-            raise failed
+        raise_together(outcomes)
         stack.push_async_callback(_stop_together, list(services.values()))
         yield services
 
@@ -182,4 +197,5 @@ async def _set_relay(running: RunningService, *, stopped: bool) -> None:
     try:
         await (running.pause("relay") if stopped else running.resume("relay"))
     except FreeholdError as error:
-        _log.warning("the relay of %s stays as it is: %s", running.service.name, type(error).__name__)
+        text = "%s: the relay was not %s: %s; it stays as it is until the supervisor asks again"
+        _log.warning(text, running.service.name, "stopped" if stopped else "started", error.message)

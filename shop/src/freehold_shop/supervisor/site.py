@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import http.client
-import os
 import signal
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,15 +12,16 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from freehold.errors import FreeholdError, Unavailable
+from freehold import Settings, Unavailable
 from freehold.messages import MessageType
-from freehold.settings import Settings
-from freehold_shop.faults.antidote import draw_out
+from freehold_shop.faults.antidote import READ_SECONDS, draw_out
+from freehold_shop.faults.fault import Trouble
 from freehold_shop.faults.poison import poison
+from freehold_shop.faults.resend import RESEND_SECONDS, send_again
 from freehold_shop.providers.wire import DeclineRules, Rules
+from freehold_shop.supervisor.apart import Apart, Work
 from freehold_shop.supervisor.children import Child
 from freehold_shop.supervisor.ground import Ground
-from freehold_shop.supervisor.kernel import fork, send_signal
 from freehold_shop.supervisor.wishes import Wishes
 
 __all__ = ["ShopSite"]
@@ -36,13 +33,16 @@ _APART_SECONDS = 20.0
 
 @dataclass(slots=True)
 class ShopSite:
-    """Implements `freehold_shop.faults.fault.Site`. `wishes` is what every child is to be told."""
+    """Implements `freehold_shop.faults.fault.Site`. `wishes` is what every child is to be told.
+
+    `readers` are the services that read poisoned topics, with these.
+    """
 
     provider_url: str
     ground: Ground
     children: Sequence[Child]
     poisoned: Sequence[MessageType]
-    readers: Sequence[str]
+    readers: Mapping[str, frozenset[str]]
     settings: Mapping[str, Settings]
     log: Path
     wishes: Wishes = field(default_factory=Wishes)
@@ -60,19 +60,51 @@ class ShopSite:
             if service in child.services:
                 child.signal(signal.SIGKILL)
 
+    def stop_processes(self, service: str, *, on: bool) -> None:
+        """Stop the processes that run the service now, or let them go on."""
+        for child in self.children:
+            if service in child.services:
+                child.signal(signal.SIGSTOP if on else signal.SIGCONT)
+
     def broker_outage(self, *, on: bool) -> None:
         """Let the ground do it."""
         (self.ground.begin_broker_outage if on else self.ground.end_broker_outage)()
 
-    def database_outage(self, service: str, *, on: bool) -> None:
+    def empty_broker(self) -> None:
         """Let the ground do it."""
-        (self.ground.begin_database_outage if on else self.ground.end_database_outage)(service)
+        self.ground.empty_broker()
+
+    def send_again(self) -> Apart:
+        """In a process of its own: this one has no event loop."""
+        return self._apart("sending again", lambda: send_again(self.settings), RESEND_SECONDS)
+
+    def broker_limit(self, *, on: bool) -> None:
+        """Let the ground do it, and wish it of every child."""
+        if on:
+            self.ground.begin_broker_limit()
+        self._wish(replace(self.wishes, broker_full=on))
+        if not on:
+            self.ground.end_broker_limit()
+
+    def database_trouble(self, service: str, trouble: Trouble, *, on: bool) -> None:
+        """Let the ground do it, and wish it of every child where it is the process that must not write."""
+        if on:
+            self.ground.begin_database_trouble(service, trouble)
+        match trouble:
+            case Trouble.FULL:
+                names = _with(self.wishes.databases_full, service, on=on)
+                self._wish(replace(self.wishes, databases_full=names))
+            case Trouble.READ_ONLY:
+                names = _with(self.wishes.databases_read_only, service, on=on)
+                self._wish(replace(self.wishes, databases_read_only=names))
+            case Trouble.DOWN | Trouble.LOCKED:
+                pass
+        if not on:
+            self.ground.end_database_trouble(service, trouble)
 
     def stop_relays(self, service: str, *, on: bool) -> None:
         """Wish it of every child."""
-        stopped = set(self.wishes.relays_stopped)
-        stopped = stopped | {service} if on else stopped - {service}
-        self._wish(replace(self.wishes, relays_stopped=tuple(sorted(stopped))))
+        self._wish(replace(self.wishes, relays_stopped=_with(self.wishes.relays_stopped, service, on=on)))
 
     def duplicate_messages(self, *, on: bool) -> None:
         """Wish it of every child."""
@@ -82,13 +114,17 @@ class ShopSite:
         """Wish it of every child."""
         self._wish(replace(self.wishes, projections_slow=on))
 
-    def poison(self, *, on: bool) -> None:
-        """From a process of its own: this one has no event loop. Whoever reads nothing was not poisoned."""
+    def poison(self) -> None:
+        """From a process of its own: this one has no event loop."""
         chosen = next(iter(self.settings.values()))
-        if on:
-            _do_apart(lambda: poison(chosen.broker, chosen.broker_options, self.poisoned), self.log)
-        else:
-            _do_apart(lambda: draw_out(self.settings, self.readers), self.log)
+        self._apart("poisoning", lambda: poison(chosen.broker, chosen.broker_options, self.poisoned), 0.0).wait()
+
+    def draw_poison_out(self) -> Apart:
+        """In a process of its own, which waits for all that read. Whoever reads nothing was not poisoned."""
+        return self._apart("healing", lambda: draw_out(self.settings, self.readers), READ_SECONDS)
+
+    def _apart(self, what: str, work: Work, seconds: float) -> Apart:
+        return Apart(what, work, self.log, seconds + _APART_SECONDS)
 
     def _wish(self, wishes: Wishes) -> None:
         self.wishes = wishes
@@ -118,27 +154,5 @@ def _put_rules(url: str, rules: Rules) -> None:
         raise Unavailable(f"the providers' double refused its rules with {status}")
 
 
-def _do_apart(work: Callable[[], object], log: Path) -> None:
-    """Run a coroutine function in a child of ours, within a time limit. Raises `Unavailable` where it failed."""
-
-    def run() -> int:
-        try:
-            asyncio.run(work())  # type: ignore[arg-type] # a coroutine function is what is given
-        except FreeholdError as error:
-            os.write(2, f"{error}\n".encode())
-            return 1
-        return 0
-
-    pid = fork(run, log)
-    deadline = time.monotonic() + _APART_SECONDS
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            found, status = os.waitpid(pid, os.WNOHANG)
-            if found:
-                if status == 0:
-                    return
-                break
-            if time.monotonic() > deadline:
-                send_signal(pid, signal.SIGKILL)
-            time.sleep(0.01)
-    raise Unavailable("it could not be done just now", hint=f"see {log}")
+def _with(names: Sequence[str], name: str, *, on: bool) -> tuple[str, ...]:
+    return tuple(sorted({*names, name} if on else {*names} - {name}))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from freehold_shop.settings import OUTBOX_SENT_RETENTION_SECONDS
 from freehold_shop.supervisor.errors import ShopNotRunning
 from freehold_shop.supervisor.plan import Checkout, Profile
 
@@ -88,6 +89,7 @@ class Secrets(msgspec.Struct, frozen=True):
     broker: str
     token_secret: str = ""
     peers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    brokers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def write_state(directory: Path, state: ShopState) -> None:
@@ -105,8 +107,11 @@ def write_settings(directory: Path, secrets: Secrets) -> None:
     lines = [f"broker = {_quoted(secrets.broker)}", "", "[project]", 'modules = ["freehold_shop.assembly"]']
     lines += ["", "[peers]", *(f"{name} = {_quoted(url)}" for name, url in sorted(secrets.peers.items()))]
     lines += ["", "[defaults]", f"token_secret = {_quoted(secrets.token_secret)}"]
+    lines += [f"outbox_sent_retention_seconds = {OUTBOX_SENT_RETENTION_SECONDS}"]
     for service, url in sorted(secrets.databases.items()):
         lines += ["", f"[services.{service}]", f"database = {_quoted(url)}"]
+        if service in secrets.brokers:
+            lines.append(f"broker = {_quoted(secrets.brokers[service])}")
     _replace(directory / SETTINGS_FILE, ("\n".join(lines) + "\n").encode(), 0o600)
 
 

@@ -13,9 +13,10 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
-from freehold.errors import FreeholdError
+from freehold import FreeholdError
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.supervisor.children import Child
 from freehold_shop.supervisor.desk import Desk
@@ -27,6 +28,7 @@ __all__ = ["Watch", "catch_signals"]
 
 _log = logging.getLogger("freehold_shop.supervisor")
 _TICK_SECONDS = 1.0
+_REMIND_SECONDS = 60.0
 _DRAIN_SECONDS = 12.0
 _PROVIDER_SECONDS = 4.0
 
@@ -61,6 +63,8 @@ class Watch:
     signals: socket.socket
     asked_to_stop: set[int]
     changed: Callable[[], None]
+    _server_problem: str = ""
+    _told: dict[Path, tuple[str, float]] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     @property
@@ -123,15 +127,38 @@ class Watch:
             pid = child.pid
             if child.reap():
                 died = True
-                _log.warning("%s/%d (process %d) died, it is started again", child.name, child.instance, pid)
+                self._tell_end(child, pid)
                 # Before it is closed: copies that other children inherited would keep it in the selector for ever.
                 self._forget(child)
                 child.hang_up()
         try:
             self.ground.revive()
+            self._server_problem = ""
         except FreeholdError as error:
-            _log.warning("a server could not be started again: %s", error)
+            self._tell_server(str(error))
         return died
+
+    def _tell_end(self, child: Child, pid: int) -> None:
+        """At once what is new; of a process that ends for the same reason each time it is started, once a minute."""
+        last, told_at = self._told.get(child.log, ("", 0.0))
+        now = time.monotonic()
+        if child.gave_reason and child.ended == last and now - told_at < _REMIND_SECONDS:
+            return
+        self._told[child.log] = child.ended, now
+        _log.warning(
+            "%s/%d (process %d) %s; starts again in %.1f s",
+            child.name,
+            child.instance,
+            pid,
+            child.ended,
+            child.restart_seconds,
+        )
+
+    def _tell_server(self, problem: str) -> None:
+        """Once for each problem: it is tried again every second."""
+        if problem != self._server_problem:
+            _log.warning("a server could not be started again: %s; tried again every %g s", problem, _TICK_SECONDS)
+        self._server_problem = problem
 
     def _drain_signals(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -150,9 +177,10 @@ def _has_ended(connection: socket.socket) -> bool:
 
 
 def _end(children: Sequence[Child], patience_seconds: float) -> None:
-    """SIGTERM, wait, SIGKILL, wait."""
+    """SIGTERM, wait, SIGKILL, wait. One that a fault has stopped must go on to hear of it."""
     for child in children:
         child.signal(signal.SIGTERM)
+        child.signal(signal.SIGCONT)
     deadline = time.monotonic() + patience_seconds
     while any(child.pid for child in children):
         for child in children:

@@ -10,26 +10,41 @@ from collections.abc import Iterator
 
 import msgspec
 
-__all__ = ["Lines", "Ready", "Wishes", "encode_line"]
+__all__ = ["Failed", "Lines", "Ready", "Wishes", "encode_line", "read_word"]
 
 
 class Wishes(msgspec.Struct, frozen=True):
-    """How a process should misbehave. `relays_stopped` names services."""
+    """How a process should misbehave. What is a tuple names services.
+
+    `databases_full`, `databases_read_only` and `broker_full` count for files of SQLite: a server is told itself.
+    """
 
     duplicates: bool = False
     relays_stopped: tuple[str, ...] = ()
     projections_slow: bool = False
+    databases_full: tuple[str, ...] = ()
+    databases_read_only: tuple[str, ...] = ()
+    broker_full: bool = False
 
 
-class Ready(msgspec.Struct, frozen=True):
+class Ready(msgspec.Struct, frozen=True, tag=True):
     """Every service of the process serves."""
 
-    ready: bool = True
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The process ends, for this reason."""
+
+    reason: str
 
 
 def encode_line(message: msgspec.Struct) -> bytes:
     """One line."""
     return msgspec.json.encode(message) + b"\n"
+
+
+def read_word(line: bytes) -> Ready | Failed:
+    """What a process says."""
+    return msgspec.json.decode(line, type=Ready | Failed)
 
 
 class Lines:

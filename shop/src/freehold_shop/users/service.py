@@ -5,7 +5,7 @@ Imports Freehold, its own modules and the contracts of reference.
 
 from __future__ import annotations
 
-from freehold.service import Service
+from freehold import Service
 from freehold.transaction import Transaction
 from freehold_shop.copies import COMPARED_SECONDS, keep_country
 from freehold_shop.reference.contracts import COUNTRIES, CountryDefined

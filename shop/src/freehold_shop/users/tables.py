@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
-from freehold.migrations import Migration
+from freehold import Migration
 from freehold_shop.copies import COUNTRY_COPY_DDL, country_copy_table
 
 __all__ = ["MIGRATIONS", "country_copy", "customer", "metadata"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from freehold.errors import ConfigurationError, MissingDriver, Unavailable
+from freehold import ConfigurationError, MissingDriver, Unavailable
 from freehold_shop.verify.messages import load_messages
 from freehold_shop.verify.readers import PAGE_ROWS, Reader, open_reader
 from freehold_shop.verify.scratch import Scratch
@@ -33,7 +33,7 @@ async def load_broker(scratch: Scratch, url: str, prefix: str) -> None:
 
 
 def _load_embedded(scratch: Scratch, url: str) -> None:
-    with open_reader(url) as reader:
+    with open_reader(url, "broker") as reader:
         load_messages(scratch, _documents(reader))
         first, at_ms = next(
             reader.rows(
@@ -43,9 +43,11 @@ def _load_embedded(scratch: Scratch, url: str) -> None:
     _note_span(scratch, first, at_ms)
 
 
-def _documents(reader: Reader) -> Iterator[bytes]:
-    for (document,) in reader.rows("SELECT document FROM message ORDER BY seq"):
-        yield bytes(document)
+def _documents(reader: Reader) -> Iterator[tuple[bytes, int]]:
+    for document, stored_ms in reader.rows(
+        "SELECT document, CAST(stored_at * 1000 AS INTEGER) FROM message ORDER BY seq"
+    ):
+        yield bytes(document), stored_ms
 
 
 async def _load_nats(scratch: Scratch, url: str, prefix: str) -> None:
@@ -68,13 +70,13 @@ async def _load_nats(scratch: Scratch, url: str, prefix: str) -> None:
 async def _read_stream(scratch: Scratch, stream: Any, prefix: str) -> None:
     state = (await stream.stream_info(prefix)).state
     subscription = await stream.subscribe(f"{prefix}.log.>", stream=prefix, ordered_consumer=True)
-    page: list[bytes] = []
+    page: list[tuple[bytes, int]] = []
     first_at_ms, left = 0, state.messages
     while left:
         message = await subscription.next_msg(timeout=_LIMIT_SECONDS)
-        if not first_at_ms:
-            first_at_ms = int(message.metadata.timestamp.timestamp() * 1000)
-        page.append(message.data)
+        stored_ms = int(message.metadata.timestamp.timestamp() * 1000)
+        first_at_ms = first_at_ms or stored_ms
+        page.append((message.data, stored_ms))
         left = message.metadata.num_pending
         if len(page) == PAGE_ROWS or not left:
             await asyncio.to_thread(load_messages, scratch, tuple(page))

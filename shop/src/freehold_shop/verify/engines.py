@@ -29,7 +29,7 @@ def _findings(databases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             if problem is not None:
                 yield service, problem
             continue
-        with open_reader(url) as reader:
+        with open_reader(url, service) as reader:
             for (gid,) in reader.rows(_PREPARED):
                 yield service, f"transaction {gid} is prepared and neither committed nor rolled back"
             for pid, seconds in reader.rows(_IDLE):

@@ -7,17 +7,28 @@ nothing. Imports msgspec, the readers and the scratch database.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from freehold.service import Service
+from freehold import Service
+from freehold_shop.faults.poison import SOURCE as POISON
+from freehold_shop.settings import OUTBOX_SENT_RETENTION_SECONDS
 from freehold_shop.verify.readers import Reader
 from freehold_shop.verify.scratch import Scratch
 
-__all__ = ["ANY_TYPE", "load_framework", "load_messages", "load_subscriptions", "message_row"]
+__all__ = [
+    "ANY_TYPE",
+    "load_framework",
+    "load_messages",
+    "load_restored_span",
+    "load_subscriptions",
+    "message_row",
+    "note_unsettled",
+]
 
+_SENT_AGAIN_SECONDS = 3600.0
+"""Within what time somebody sends again what the broker has lost."""
 ANY_TYPE = "*"
 """The type of a subscription to answers: whoever directs sagas takes all of them."""
 
@@ -26,30 +37,36 @@ class _Attributes(msgspec.Struct):
     """What is compared of an envelope; its body is passed over unread."""
 
     id: str
+    source: str
     type: str
     kind: str
     topic: str
     partitionkey: str
-    time: datetime
     idempotencykey: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Attributes)
 
 
-def message_row(document: bytes) -> tuple[Any, ...] | None:
-    """A row of `message`; None for what is no envelope, which ends as a dead letter and is found there."""
+def message_row(document: bytes, stored_ms: int) -> tuple[Any, ...] | None:
+    """A row of `message`, which the broker stored then; None for what is no envelope, which ends as a dead letter and
+    is found there.
+
+    None also for what the fault `poison-message` planted: no service said it, and nobody is to keep it.
+    """
     try:
         found = _decoder.decode(document)
     except msgspec.MsgspecError:
         return None
-    at_ms = int(found.time.timestamp() * 1000)
-    return found.id, found.idempotencykey or found.id, found.topic, found.type, found.kind, found.partitionkey, at_ms
+    if found.source == POISON:
+        return None
+    receipt_key = found.idempotencykey or found.id
+    return found.id, receipt_key, found.topic, found.type, found.kind, found.partitionkey, stored_ms
 
 
-def load_messages(scratch: Scratch, documents: Iterable[bytes]) -> None:
-    """Load what the broker has."""
-    rows = (row for row in map(message_row, documents) if row is not None)
+def load_messages(scratch: Scratch, stored: Iterable[tuple[bytes, int]]) -> None:
+    """Load what the broker has: documents, and when it stored them, in milliseconds since 1970."""
+    rows = (row for row in (message_row(*each) for each in stored) if row is not None)
     scratch.load("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
@@ -68,6 +85,27 @@ def load_framework(scratch: Scratch, service: str, reader: Reader) -> None:
     waiting = "INSERT INTO waiting VALUES (?, ?, ?, ?, ?, ?)"
     for place, query in _waiting_queries(reader).items():
         scratch.load(waiting, ((service, place, *row) for row in reader.rows(query)))
+
+
+def note_unsettled(scratch: Scratch) -> None:
+    """Note the keys of which something may still be on its way, where the shop is at work: what the broker stored since
+    then is unread by some, or was read a moment ago; and what waits for another try, or to be published. Orders of them
+    do not count as settled.
+    """
+    scratch.script(
+        """INSERT INTO unsettled SELECT key FROM message, moment WHERE quiet = 0 AND at_ms >= settled_ms
+            UNION SELECT key FROM waiting, moment WHERE quiet = 0 AND place IN ('outbox', 'deferred');
+        UPDATE customer_order SET settled = 0 WHERE order_id IN (SELECT key FROM unsettled);"""
+    )
+
+
+def load_restored_span(scratch: Scratch, reader: Reader) -> None:
+    """Load since when messages of orders can be on the broker: it may have lost its log, and what was confirmed before
+    the retention of the outbox, or pruned until somebody sent the rest again, cannot be restored.
+    """
+    noted = next(reader.rows(f"SELECT max({reader.ms('noted_at')}) FROM freehold_outbox_log"), (None,))[0]
+    kept_ms = int((OUTBOX_SENT_RETENTION_SECONDS - _SENT_AGAIN_SECONDS) * 1000)
+    scratch.load("INSERT INTO restored_span VALUES (?)", [((noted or 0) - kept_ms,)])
 
 
 def _waiting_queries(reader: Reader) -> Mapping[str, str]:

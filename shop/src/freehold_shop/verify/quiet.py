@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from freehold import Clock
 from freehold.broker import Broker
-from freehold.clock import Clock
 from freehold_shop.verify.readers import open_reader
 
-__all__ = ["Quietness", "wait_until_quiet"]
+__all__ = ["Quietness", "oldest_unread_seconds", "wait_until_quiet"]
 
 _POLL_SECONDS = 0.25
 _QUIET_POLLS = 2
@@ -65,6 +66,19 @@ async def wait_until_quiet(
             await clock.sleep(_POLL_SECONDS)
 
 
+async def oldest_unread_seconds(services: Iterable[str], broker: Broker) -> float:
+    """How long the oldest message waits that a service has not read; infinity where the broker does not know. It is
+    opened and closed.
+    """
+    try:
+        await broker.open()
+        lags = [lag for service in services for lag in await broker.lag(service)]
+        ages = [math.inf if lag.oldest_seconds is None else lag.oldest_seconds for lag in lags if lag.pending]
+        return max(ages, default=0.0)
+    finally:
+        await broker.close()
+
+
 async def _moving(databases: Mapping[str, str], broker: Broker) -> Mapping[str, int]:
     moving = await asyncio.to_thread(_backlog, databases)
     if not moving:
@@ -73,7 +87,7 @@ async def _moving(databases: Mapping[str, str], broker: Broker) -> Mapping[str, 
 
 
 def _mark(orders: str) -> int:
-    with open_reader(orders) as reader:
+    with open_reader(orders, "orders") as reader:
         return int(next(reader.rows("SELECT coalesce(max(position), 0) FROM freehold_event"))[0])
 
 
@@ -85,7 +99,7 @@ def _backlog(databases: Mapping[str, str]) -> Counter[str]:
     found: Counter[str] = Counter()
     for service, url in databases.items():
         queries = {**_BACKLOG, **_ORDERS_BACKLOG} if service == "orders" else _BACKLOG
-        with open_reader(url) as reader:
+        with open_reader(url, service) as reader:
             for what, query in queries.items():
                 found[what] += next(reader.rows(query))[0]
     return +found

@@ -1,11 +1,12 @@
 """Reading a service's database without being able to change it, in one snapshot, a few rows at a time.
 
 SQLite is opened with `mode=ro`, PostgreSQL in a read-only repeatable-read transaction with a cursor on the server.
-Imports the drivers and Freehold's errors.
+Imports the drivers, and of Freehold the binding and the errors.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import psycopg
 
-from freehold.errors import ConfigurationError, Unavailable
+from freehold import ConfigurationError, DatabaseError, FreeholdError, Unavailable
+from freehold.runtime import DatabaseOptions, open_stores
 
 __all__ = ["PAGE_ROWS", "Reader", "can_write", "open_reader", "postgres_dsn", "sqlite_path"]
 
@@ -40,8 +42,24 @@ class Reader(Protocol):
 
 
 @contextlib.contextmanager
-def open_reader(url: str) -> Iterator[Reader]:
-    """Open a snapshot of the database of a Freehold URL. Raises `Unavailable`, `ConfigurationError`."""
+def open_reader(url: str, service: str | None = None) -> Iterator[Reader]:
+    """Open a snapshot of the database of a Freehold URL. What the engine says while it is read is told by its reason,
+    and names the service. Raises `Unavailable`, `DatabaseError`, `ConfigurationError`.
+    """
+    try:
+        with _opened(url) as reader:
+            yield reader
+    except (sqlite3.Error, psycopg.Error) as error:
+        told = _told(url, error)
+        raise told.of_service(service) if service else told from error
+    except FreeholdError as error:
+        if service:
+            error.of_service(service)
+        raise
+
+
+@contextlib.contextmanager
+def _opened(url: str) -> Iterator[Reader]:
     scheme = urlsplit(url).scheme.partition("+")[0]
     match scheme:
         case "sqlite" | "embedded":
@@ -79,6 +97,26 @@ def postgres_dsn(url: str) -> str:
     return f"postgresql://{parts.netloc}{parts.path}{query}"
 
 
+def _told(url: str, error: sqlite3.Error | psycopg.Error) -> FreeholdError:
+    """What an error means, by the table of the engine's adapter."""
+    file = f"sqlite:///{sqlite_path(url)}" if not urlsplit(url).scheme.startswith("postgres") else ""
+    found = open_stores(file or url).database.diagnose(error)
+    if isinstance(found, DatabaseError) and not found.hint:
+        found.hint = "freehold db status says what is missing"
+    return found or Unavailable(f"the database failed: {type(error).__name__}", hint="freehold doctor")
+
+
+async def _why_unreachable(url: str) -> FreeholdError:
+    """Libpq gives no code for a connection that is refused: Freehold's own driver does."""
+    database = open_stores(url, DatabaseOptions(connect_timeout_seconds=_CONNECT_LIMIT_SECONDS)).database
+    try:
+        await database.open()
+    except FreeholdError as error:
+        return error
+    await database.close()
+    return Unavailable("the database could not be reached just now", hint="try again")
+
+
 def _schema(url: str) -> str | None:
     return dict(parse_qsl(urlsplit(url).query)).get("schema")
 
@@ -105,7 +143,7 @@ def _postgres(url: str) -> Iterator[Reader]:
     try:
         connection = psycopg.connect(postgres_dsn(url), connect_timeout=_CONNECT_LIMIT_SECONDS)
     except psycopg.OperationalError as error:
-        raise Unavailable("a PostgreSQL database cannot be reached", hint=f"as {urlsplit(url).username}") from error
+        raise asyncio.run(_why_unreachable(url)) from error
     with contextlib.closing(connection):
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True

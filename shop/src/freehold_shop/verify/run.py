@@ -1,8 +1,10 @@
 """The whole verification: wait until the shop is quiet, read everything, compare. Imports all of this package.
 
 What orders say is read last, and compared is only what had ended before the reading began, so that a shop at work can
-be verified too: whatever another service has for an order is there already when the order is read. What still differs
-for a moment then (a copy on its way) has to differ every time it is looked at before it counts.
+be verified too: whatever another service has for an order is there already when the order is read. Where messages wait
+to be read, as after an outage, what is younger than the oldest of them has not settled yet, nor have the orders that it
+is about. What still differs for a moment then (a copy on its way) has to differ every time it is looked at before it
+counts.
 """
 
 from __future__ import annotations
@@ -11,21 +13,20 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from freehold.binding import open_broker
+from freehold import Clock, Settings, SystemClock
 from freehold.broker import BrokerOptions
-from freehold.clock import Clock, SystemClock
-from freehold.settings import Settings
+from freehold.runtime import open_broker
 from freehold_shop.assembly import SERVICES
 from freehold_shop.providers.client import ProvidersClient
 from freehold_shop.verify import loading
 from freehold_shop.verify.broker import load_broker
 from freehold_shop.verify.checks import ALL_CHECKS
 from freehold_shop.verify.engines import load_engine_findings
-from freehold_shop.verify.messages import load_framework, load_subscriptions
+from freehold_shop.verify.messages import load_framework, load_restored_span, load_subscriptions, note_unsettled
 from freehold_shop.verify.model import Verification
 from freehold_shop.verify.models import load_kept, load_models, load_streams
 from freehold_shop.verify.parts import load_heard, load_told
-from freehold_shop.verify.quiet import Quietness, wait_until_quiet
+from freehold_shop.verify.quiet import Quietness, oldest_unread_seconds, wait_until_quiet
 from freehold_shop.verify.readers import open_reader
 from freehold_shop.verify.schema import SCHEMA
 from freehold_shop.verify.scratch import Scratch
@@ -34,6 +35,8 @@ __all__ = ["LOOKS_MAX", "Target", "Verified", "verify"]
 
 LOOKS_MAX = 3
 SETTLING_SECONDS = 10.0
+UNREAD_SECONDS_MAX = 600.0
+"""What waits for longer is stuck: nothing is left out for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,21 @@ async def _quietness(target: Target, clock: Clock, wait_seconds: float) -> Quiet
     return await wait_until_quiet(target.databases, broker, clock, wait_seconds)
 
 
+async def _unread_seconds(target: Target) -> float:
+    broker = open_broker(target.broker_url, target.broker_options)
+    return await oldest_unread_seconds(target.databases, broker)
+
+
 async def _look(target: Target, clock: Clock, quietness: Quietness) -> Verification:
     now_ms = int(clock.now().timestamp() * 1000)
-    settled_before_ms = None if quietness.quiet else now_ms - int(SETTLING_SECONDS * 1000)
+    settled_before_ms = None
+    if not quietness.quiet:
+        unread_seconds = min(await _unread_seconds(target), UNREAD_SECONDS_MAX)
+        settled_before_ms = now_ms - int((SETTLING_SECONDS + unread_seconds) * 1000)
     with Scratch() as scratch:
         scratch.script(SCHEMA)
-        scratch.load("INSERT INTO moment VALUES (?, ?)", [(now_ms, int(quietness.quiet))])
+        moment = (now_ms, int(quietness.quiet), now_ms if settled_before_ms is None else settled_before_ms)
+        scratch.load("INSERT INTO moment VALUES (?, ?, ?)", [moment])
         load_subscriptions(scratch, {name: each.service for name, each in SERVICES.items()})
         await load_broker(scratch, target.broker_url, target.broker_options.prefix)
         async with ProvidersClient(target.provider_url) as provider:
@@ -101,7 +113,7 @@ def _load_services(scratch: Scratch, databases: Mapping[str, str], settled_befor
         "notifications": loading.load_notifications,
     }
     for service in sorted(databases, key=lambda name: name == "orders"):
-        with open_reader(databases[service]) as reader:
+        with open_reader(databases[service], service) as reader:
             load_framework(scratch, service, reader)
             loading.load_sources(scratch, service, reader)
             loading.load_copies(scratch, service, reader)
@@ -114,5 +126,7 @@ def _load_services(scratch: Scratch, databases: Mapping[str, str], settled_befor
                 load_kept(scratch, reader)
                 load_heard(scratch, reader)
             if service == "orders":
+                load_restored_span(scratch, reader)
                 loading.load_orders(scratch, reader, settled_before_ms)
+    note_unsettled(scratch)
     load_engine_findings(scratch, databases)

@@ -1,8 +1,9 @@
 """The tables of the scratch database: what each service says, under one roof. Imports nothing.
 
 `customer_order.settled` is 1 where the order has ended and everything that follows from its end had time to happen; the
-comparisons between services are about those. `moment.quiet` is 1 where nothing moved any more when reading began. The
-`..._at_ms` columns are milliseconds since 1970.
+comparisons between services are about those. `moment.quiet` is 1 where nothing moved any more when reading began; where
+something did, what happened since `moment.settled_ms` may still be on its way, and so may what belongs to the keys in
+`unsettled`. The `..._at_ms` columns are milliseconds since 1970; of a message it is when the broker stored it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 __all__ = ["SCHEMA"]
 
 SCHEMA = """
-CREATE TABLE moment (now_ms INTEGER, quiet INTEGER);
+CREATE TABLE moment (now_ms INTEGER, quiet INTEGER, settled_ms INTEGER);
+CREATE TABLE unsettled (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE customer_order (
     order_id TEXT PRIMARY KEY, customer_id TEXT, checkout TEXT, status TEXT, total_pence INTEGER,
     pieces INTEGER, returned_pieces INTEGER, line_pence INTEGER, placed_at_ms INTEGER, changed_at_ms INTEGER,
@@ -53,6 +55,7 @@ CREATE TABLE message (
 );
 CREATE INDEX message_by_key ON message (key, type);
 CREATE TABLE broker_span (first_at_ms INTEGER, complete INTEGER);
+CREATE TABLE restored_span (first_at_ms INTEGER);
 CREATE TABLE subscription (service TEXT, topic TEXT, type TEXT, PRIMARY KEY (topic, type, service)) WITHOUT ROWID;
 CREATE TABLE receipt (
     service TEXT, receipt_key TEXT, copies INTEGER, PRIMARY KEY (service, receipt_key)

@@ -1,6 +1,6 @@
 """The embedded broker: a durable log in one SQLite file, shared by the processes of one machine. Nothing to install.
 
-Adapter: imports the broker port, the leases pattern and the standard library.
+Adapter: imports the broker port, the groups pattern and the standard library.
 """
 
 from __future__ import annotations

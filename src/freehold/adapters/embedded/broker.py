@@ -1,20 +1,28 @@
-"""The embedded broker itself. Adapter: imports the broker port, the leases pattern and its package."""
+"""The embedded broker itself. Adapter: imports the broker port, the groups pattern and its package."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
-from freehold.adapters.embedded.connection import FileOptions, diagnose, prepare
-from freehold.adapters.embedded.lanes import ReadLane, WriteLane
-from freehold.adapters.embedded.log import EmbeddedLog, Rings, owners_of
+from freehold.adapters.embedded.condition import read_group, write_record
+from freehold.adapters.embedded.connection import FileOptions, read_log_id, read_past
+from freehold.adapters.embedded.errors import diagnose
+from freehold.adapters.embedded.file import BrokerFile
+from freehold.adapters.embedded.lanes import ReadThread, WriteThread
+from freehold.adapters.embedded.log import EmbeddedLog, PendingWakeups, owners_of
+from freehold.adapters.embedded.mark import holds, read_mark
 from freehold.adapters.embedded.prune import Pruner
-from freehold.adapters.embedded.wake import MESSAGES, Bell, Ringer, wake_directory
+from freehold.adapters.embedded.wake import MESSAGES, WakeListener, WakeNotifier, wake_directory
+from freehold.adapters.files.holder import told_writer
+from freehold.adapters.files.presence import PresenceFiles
 from freehold.broker import (
     BrokerFeatures,
     BrokerOptions,
+    GroupState,
     Outgoing,
     PublishFailed,
     PublishOutcome,
@@ -24,10 +32,10 @@ from freehold.broker import (
 )
 from freehold.clock import Clock
 from freehold.database import Finding
-from freehold.errors import ConfigurationError, MessageRejected, Unavailable
+from freehold.disk import check_place, examine_place
+from freehold.errors import ConfigurationError, LogReplaced, MessageRejected, OperationTimeout, Unavailable
+from freehold.groups.member import GroupMember
 from freehold.ids import stable_hash
-from freehold.leases.member import GroupMember
-from freehold.leases.presence import PresenceFiles
 
 __all__ = ["EmbeddedBroker"]
 
@@ -53,12 +61,12 @@ class EmbeddedBroker:
         self._clock = clock
         self._directory = wake_directory(file.path)
         self._presence = PresenceFiles(file.path.resolve())
-        self._rings = Rings()
+        self._rings = PendingWakeups()
         self._pruner = Pruner(file.keep_messages, options.retention_seconds, clock)
         self._members: list[GroupMember] = []
-        self._read: ReadLane | None = None
-        self._write: WriteLane | None = None
-        self._ringer: Ringer | None = None
+        self._read: ReadThread | None = None
+        self._write: WriteThread | None = None
+        self._ringer: WakeNotifier | None = None
         self._partitions = options.partitions
         self._opening = asyncio.Lock()
 
@@ -88,17 +96,17 @@ class EmbeddedBroker:
 
     async def _open(self) -> None:
         limit = self._options.connect_timeout_seconds
+        file = BrokerFile(self._file, self._options.prefix, self._options.partitions, limit)
         try:
-            self._partitions = await asyncio.to_thread(
-                prepare, self._file, self._options.prefix, self._options.partitions, limit
-            )
-        except sqlite3.Error as error:
-            raise diagnose(error) from error
-        except OSError as error:
-            raise Unavailable(f"the broker's file cannot be reached: {error.strerror}") from error
-        self._ringer = Ringer(self._directory)
-        self._read = ReadLane("freehold-broker-read", self._file, limit)
-        self._write = WriteLane("freehold-broker-write", self._file, limit, self._after_commit)
+            opened = await asyncio.to_thread(file.open, limit)
+        except (sqlite3.Error, MemoryError, OSError) as error:
+            raise diagnose(error, self._file.path) from error
+        self._partitions = file.partitions
+        self._ringer = WakeNotifier(self._directory)
+        self._read = ReadThread("freehold-broker-read", file, limit)
+        self._write = WriteThread("freehold-broker-write", file, limit, self._after_commit)
+        await self._read.run(lambda _: None)
+        opened.close()
 
     async def close(self) -> None:
         """Close the consumers, then the file."""
@@ -117,8 +125,28 @@ class EmbeddedBroker:
         read, _ = self._lanes()
         await read.run(lambda connection: connection.execute("SELECT 1 FROM setting").fetchone(), timeout_seconds)
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
-        """Store messages in one transaction, shared with whatever else waits to be written."""
+    async def probe(self, name: str, timeout_seconds: float) -> None:
+        """Write a setting that nobody reads."""
+        _, write = self._lanes()
+        check_place(self._file.path)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await write.run(lambda connection: write_record(connection, self._options.prefix, name))
+        except TimeoutError as error:
+            if not write.waits:
+                raise OperationTimeout(
+                    "the broker's file did not take a record in time", hint="check the disk"
+                ) from error
+            raise Unavailable(
+                f"the broker's file is locked by another process{told_writer(self._file.path)}"
+                f" for longer than {timeout_seconds:g} s",
+                hint="find a process that is frozen while it writes: fuser names those that have it open",
+            ) from error
+
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
+        """Store messages in one transaction, shared with whatever else waits to be written; it compares the log."""
         _, write = self._lanes()
         now = self._clock.now().timestamp()
         rows: list[tuple[str, int, bytes, float, bytes]] = []
@@ -130,8 +158,8 @@ class EmbeddedBroker:
             if refusal is None:
                 part = stable_hash(message.key) % self._partitions
                 rows.append((self._scope(message.topic), part, message.id.bytes, now, message.document))
-        if rows:
-            await write.run(lambda connection: self._insert(connection, rows), timeout_seconds)
+        if rows and not await write.run(lambda connection: self._insert(connection, rows, log), timeout_seconds):
+            raise LogReplaced("the broker's file holds another log than before", hint="the service looks at it again")
         return outcomes
 
     async def subscribe(self, subscription: Subscription) -> GroupMember:
@@ -143,7 +171,7 @@ class EmbeddedBroker:
             read,
             write,
             self._rings,
-            Bell(self._directory),
+            WakeListener(self._directory),
             self._presence,
             subscription=subscription,
             partitions=self._partitions,
@@ -171,10 +199,32 @@ class EmbeddedBroker:
             for topic, pending, oldest in rows
         ]
 
+    async def log_identity(self) -> str:
+        """A random id that was written into the file when it was made."""
+        read, _ = self._lanes()
+        return await read.run(read_log_id)
+
+    async def log_mark(self) -> str:
+        """Number and id of the newest message."""
+        read, _ = self._lanes()
+        return await read.run(read_mark)
+
+    async def log_holds(self, mark: str) -> bool:
+        """By number, and by id where the message is still there: a restored log gives numbers again."""
+        read, _ = self._lanes()
+        return await read.run(lambda connection: holds(connection, mark))
+
+    async def group_state(self, group: str) -> GroupState:
+        """Who holds what."""
+        read, _ = self._lanes()
+        name, start = self._scope(group), len(self._scope(""))
+        return await read.run(lambda connection: read_group(connection, name, start, self._presence.gone))
+
     async def examine(self) -> list[Finding]:
         """Check the file."""
         read, _ = self._lanes()
         mode = await read.run(lambda connection: connection.execute("PRAGMA journal_mode").fetchone()[0])
+        reason, made_at = await read.run(read_past)
         return [
             Finding("broker engine", ok=True, detail=f"SQLite {sqlite3.sqlite_version}, for one machine"),
             Finding(
@@ -183,14 +233,16 @@ class EmbeddedBroker:
                 detail=f"journal_mode={mode}",
                 remedy="" if mode == "wal" else "keep the file on a local disk: network file systems cannot share it",
             ),
+            _log_finding(reason, made_at),
             Finding(
                 "broker confirmation",
                 ok=True,
                 detail=f"a confirmed message survives {self.features.confirm_survives}",
             ),
+            examine_place("broker disk", self._file.path),
         ]
 
-    def _lanes(self) -> tuple[ReadLane, WriteLane]:
+    def _lanes(self) -> tuple[ReadThread, WriteThread]:
         if self._read is None or self._write is None:
             raise Unavailable("the embedded broker is not open", hint="call open() first")
         return self._read, self._write
@@ -209,9 +261,15 @@ class EmbeddedBroker:
             MessageRejected(f"message {message.id} is larger than {_MESSAGE_BYTES_MAX} bytes", hint="send a reference")
         )
 
-    def _insert(self, connection: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes, float, bytes]]) -> None:
+    def _insert(
+        self, connection: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes, float, bytes]], log: str
+    ) -> bool:
+        """Returns whether the log is the one expected; others share the transaction, so that nothing is raised."""
+        if log and read_log_id(connection) != log:
+            return False
         connection.executemany(_INSERT_SQL, rows)
         self._rings.add(MESSAGES, owners_of(connection, {(topic, part) for topic, part, _, _, _ in rows}))
+        return True
 
     def _after_commit(self, connection: sqlite3.Connection) -> None:
         ringer = self._ringer
@@ -219,3 +277,16 @@ class EmbeddedBroker:
             if ringer is not None:
                 ringer.ring(names, what)
         self._pruner.step(connection)
+
+
+def _log_finding(reason: str, made_at: float) -> Finding:
+    """What happened to the log: advice, since everybody goes on in the new one."""
+    if not reason:
+        return Finding("broker log", ok=True, detail="goes on since it was first made")
+    when = datetime.fromtimestamp(made_at, UTC).isoformat(timespec="seconds")
+    return Finding(
+        "broker log",
+        ok=True,
+        detail=f"began anew {when}: {reason}",
+        remedy=f"send again what it had confirmed and lost: freehold outbox resend --since {when}, or earlier",
+    )

@@ -1,4 +1,4 @@
-"""The broker's file: how it is opened and what is in it. Adapter: standard library and errors only.
+"""The broker's file: how it is opened and what is in it. Adapter: standard library, errors, ids, and its package.
 
 The file is shared by processes; SQLite's WAL lets one write while all read. A process frozen in the middle of a write
 holds the others up until it goes on or is killed: writes are kept short for that.
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from freehold.errors import BrokerError, ConfigurationError, FreeholdError, Unavailable
+from freehold.adapters.embedded.errors import is_locked
+from freehold.errors import ConfigurationError, Unavailable
+from freehold.ids import new_id
 
-__all__ = ["FileOptions", "begin", "connect", "diagnose", "prepare"]
+__all__ = ["FileOptions", "Prepared", "begin", "connect", "prepare", "read_epoch", "read_log_id", "read_past", "rebind"]
 
 _FORMAT: Final = "1"
 _SCHEMA: Final = (
@@ -52,6 +54,14 @@ _SCHEMA: Final = (
         PRIMARY KEY (prefix, name)
     ) WITHOUT ROWID""",
 )
+_TABLES: Final = frozenset({"message", "progress", "member", "setting"})
+_TABLES_SQL: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+_NAMES: Final = frozenset(statement.partition(" IF NOT EXISTS ")[2].split()[0] for statement in _SCHEMA)
+_SETTINGS_SQL: Final = "SELECT prefix, name, value FROM setting WHERE prefix IN ('', ?)"
+_PUT_SQL: Final = """
+INSERT INTO setting VALUES ('', ?, ?) ON CONFLICT (prefix, name) DO UPDATE SET value = excluded.value
+"""
+_PAST_SQL: Final = "SELECT name, value FROM setting WHERE prefix = '' AND name IN ('reason', 'made_at')"
 _SPIN_SECONDS: Final = 0.0005
 _SPIN_SECONDS_MAX: Final = 0.004
 
@@ -70,6 +80,17 @@ class FileOptions:
     keep_messages: int = 200_000
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a file says once its tables are there: the ids of its log and of this writing of it, and how many partitions
+    the prefix has.
+    """
+
+    log: str
+    epoch: str
+    partitions: int
+
+
 def connect(file: FileOptions, limit_seconds: float) -> sqlite3.Connection:
     """Open a connection that begins and commits by itself nothing. Raises `sqlite3.Error`."""
     connection = sqlite3.connect(file.path, isolation_level=None, timeout=limit_seconds, check_same_thread=False)
@@ -79,35 +100,82 @@ def connect(file: FileOptions, limit_seconds: float) -> sqlite3.Connection:
     return connection
 
 
-def prepare(file: FileOptions, prefix: str, partitions: int, limit_seconds: float) -> int:
-    """Make the file and its tables; return the number of partitions that this prefix was first used with.
+def prepare(
+    connection: sqlite3.Connection, inode: int, prefix: str, partitions: int, limit_seconds: float, reason: str
+) -> Prepared:
+    """Make the tables that are missing. A file that is another one than it says of itself, by its inode, is a copy: its
+    log gets another id, since the original went on under the old one. `reason` says what happened before.
 
-    Raises `Unavailable` where there is no directory for it, `ConfigurationError` for a file that is none of ours,
-    `sqlite3.Error`.
+    Where the file lacks nothing, nothing is written: it can be opened and read while another process has it locked.
+    Raises `ConfigurationError` for a file that is none of a broker's, `sqlite3.Error`.
     """
-    try:
-        file.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(
-            f"the directory of the broker's file cannot be made: {error.strerror}", hint="check FREEHOLD_BROKER"
-        ) from error
-    connection = connect(file, limit_seconds)
-    try:
-        if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'freehold_meta'").fetchone():
-            raise ConfigurationError(
-                "the broker's file is the database of a service", hint="give the broker a file of its own"
-            )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA busy_timeout = 0")
-        begin(connection, limit_seconds)
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        _setting(connection, "", "format", _FORMAT)
-        stored = _setting(connection, prefix, "partitions", str(partitions))
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
-    return int(stored)
+    tables = {name for (name,) in connection.execute(_TABLES_SQL)}
+    if "freehold_meta" in tables:
+        raise ConfigurationError(
+            "the broker's file is the database of a service", hint="give the broker a file of its own"
+        )
+    if tables - _TABLES:
+        raise ConfigurationError(
+            "the broker's file is the database of something else", hint="give the broker a file of its own"
+        )
+    connection.execute("PRAGMA journal_mode = WAL")
+    known = _prepared(connection, inode, prefix)
+    if known is not None:
+        return known
+    connection.execute("PRAGMA busy_timeout = 0")
+    begin(connection, limit_seconds)
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    _setting(connection, "", "format", _FORMAT)
+    mine = str(new_id())
+    log = _setting(connection, "", "log", mine)
+    epoch = _setting(connection, "", "epoch", mine)
+    kept = int(_setting(connection, prefix, "partitions", str(partitions)))
+    if _setting(connection, "", "inode", str(inode)) != str(inode):
+        log = epoch = mine
+        connection.executemany(_PUT_SQL, [("log", log), ("epoch", epoch), ("inode", str(inode))])
+        reason = reason or "its file is a copy of another one"
+    if log == mine and reason:
+        connection.executemany(_PUT_SQL, [("reason", reason), ("made_at", str(time.time()))])
+    connection.execute("COMMIT")
+    connection.execute(f"PRAGMA busy_timeout = {int(limit_seconds * 1000)}")
+    return Prepared(log, epoch, kept)
+
+
+def _prepared(connection: sqlite3.Connection, inode: int, prefix: str) -> Prepared | None:
+    """What the file says, where it lacks nothing and is no copy."""
+    if _NAMES - {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}:
+        return None
+    found = {(of, name): str(value) for of, name, value in connection.execute(_SETTINGS_SQL, (prefix,))}
+    wanted = [("", "log"), ("", "epoch"), (prefix, "partitions"), ("", "format")]
+    if found.get(("", "inode")) != str(inode) or any(each not in found for each in wanted):
+        return None
+    return Prepared(found["", "log"], found["", "epoch"], int(found[prefix, "partitions"]))
+
+
+def rebind(connection: sqlite3.Connection, inode: int) -> None:
+    """Say that this file goes on with the log of the one that it was copied from. Its epoch is another one: the last
+    messages that somebody read of the original may not be in the copy, and their numbers are given again.
+    """
+    connection.executemany(_PUT_SQL, [("inode", str(inode)), ("epoch", str(new_id()))])
+
+
+def read_past(connection: sqlite3.Connection) -> tuple[str, float]:
+    """Why the log in this file began anew, and when, as a Unix time; an empty text where it did not."""
+    found = dict(
+        connection.execute("SELECT name, value FROM setting WHERE prefix = '' AND name IN ('reason', 'made_at')")
+    )
+    return str(found.get("reason", "")), float(found.get("made_at", 0.0))
+
+
+def read_log_id(connection: sqlite3.Connection) -> str:
+    """Return the random id of the log in this file. Raises `sqlite3.Error`, `Unavailable`."""
+    return _read_setting(connection, "log")
+
+
+def read_epoch(connection: sqlite3.Connection) -> str:
+    """Return the id of what positions and tokens in this file belong to. Raises `sqlite3.Error`, `Unavailable`."""
+    return _read_setting(connection, "epoch")
 
 
 def begin(connection: sqlite3.Connection, limit_seconds: float) -> None:
@@ -119,29 +187,17 @@ def begin(connection: sqlite3.Connection, limit_seconds: float) -> None:
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() >= deadline:
+            if not is_locked(error) or time.monotonic() >= deadline:
                 raise
         time.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 1.5, _SPIN_SECONDS_MAX)
 
 
-def diagnose(error: sqlite3.Error) -> FreeholdError:
-    """Translate an error of SQLite; the text holds no values."""
-    if _is_busy(error):
-        return Unavailable("the broker's file is locked by another process", hint="find a process that is frozen")
-    if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError | sqlite3.InterfaceError):
-        return Unavailable(
-            f"the broker's file cannot be used just now ({_name(error)})", hint="check disk space and permissions"
-        )
-    return BrokerError(f"the broker's file is damaged ({_name(error)})", hint="restore it, or begin with a new one")
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
-
-
-def _name(error: sqlite3.Error) -> str:
-    return str(getattr(error, "sqlite_errorname", type(error).__name__))
+def _read_setting(connection: sqlite3.Connection, name: str) -> str:
+    found = connection.execute("SELECT value FROM setting WHERE prefix = '' AND name = ?", (name,)).fetchone()
+    if found is None:
+        raise Unavailable(f"the broker's file has no {name} of its own", hint="open the broker again: it writes one")
+    return str(found[0])
 
 
 def _setting(connection: sqlite3.Connection, prefix: str, name: str, value: str) -> str:

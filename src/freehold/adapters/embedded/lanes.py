@@ -15,16 +15,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from freehold.adapters.embedded.connection import FileOptions, begin, connect, diagnose
+from freehold.adapters.embedded.connection import begin
+from freehold.adapters.embedded.errors import diagnose
+from freehold.adapters.embedded.file import BrokerFile, OpenFile
 from freehold.errors import BrokerError, OperationTimeout, Unavailable
 
-__all__ = ["Lane", "ReadLane", "WriteLane"]
+__all__ = ["ReadThread", "WorkerThread", "WriteThread"]
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 
 _BATCH_MAX: Final = 256
 _STOP_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.25
+"""How long an idle thread may keep a file open that others of this process have left."""
 _CLOSED: Final = "the embedded broker is closed"
 
 
@@ -36,16 +40,16 @@ class _Job:
     done: asyncio.Future[Any]
 
 
-class Lane:
+class WorkerThread:
     """A thread with a connection of its own, and a queue of work for it."""
 
     _busy_seconds = 1.0
 
-    def __init__(self, name: str, file: FileOptions, limit_seconds: float) -> None:
+    def __init__(self, name: str, file: BrokerFile, limit_seconds: float) -> None:
         self._file = file
         self._limit_seconds = limit_seconds
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._connection: sqlite3.Connection | None = None
+        self._open: OpenFile | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
@@ -77,7 +81,12 @@ class Lane:
         running = True
         while running:
             jobs: list[_Job] = []
-            job = self._jobs.get()
+            try:
+                job = self._jobs.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                if self._open is not None and self._open.abandoned:
+                    self._reset()
+                continue
             while job is not None:
                 jobs.append(job)
                 if len(jobs) == _BATCH_MAX or self._jobs.empty():
@@ -86,64 +95,89 @@ class Lane:
             running = job is not None
             if jobs:
                 self._work_off(jobs)
-        if self._connection is not None:
-            self._connection.close()
+        self._reset()
 
     def _work_off(self, jobs: Sequence[_Job]) -> None:
         """Do the jobs and answer each of them, whatever happens."""
+        results: Sequence[Any]
         try:
-            results = self._execute(self._connected(), jobs)
-        except sqlite3.Error as error:
-            self._reset()
-            translated = diagnose(error)
-            translated.__cause__ = error
-            results = [translated] * len(jobs)
-        except BaseException as error:  # noqa: BLE001 - the thread outlives whatever its work raises
-            self._reset()
-            failure = error if isinstance(error, Exception) else BrokerError(f"the work ended: {type(error).__name__}")
-            results = [failure] * len(jobs)
+            opened = self._ready()
+        except Exception as error:  # noqa: BLE001 - the thread outlives whatever keeps it from the file
+            results = [self._failure(error)] * len(jobs)
+        else:
+            try:
+                results = self._execute(opened, jobs)
+            except BaseException as error:  # noqa: BLE001 - the thread outlives whatever its work raises
+                self._reset()
+                results = [self._failure(error)] * len(jobs)
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             jobs[0].loop.call_soon_threadsafe(_answer, jobs, results)
 
-    def _execute(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:
+    def _execute(self, opened: OpenFile, jobs: Sequence[_Job]) -> Sequence[Any]:
         raise NotImplementedError
 
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect(self._file, self._busy_seconds)
-        return self._connection
+    def _ready(self) -> OpenFile:
+        """The file that is at its path now. What is known of a former one is kept until another is open."""
+        if self._open is not None and self._open.abandoned:
+            self._reset()
+        former = self._open
+        if former is not None and not former.change():
+            return former
+        self._open = self._file.open(self._busy_seconds, former)
+        if former is not None:
+            former.close()
+        return self._open
 
     def _reset(self) -> None:
         """Begin anew with a fresh connection: it also ends whatever transaction was open."""
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _failure(self, error: BaseException) -> Exception:
+        if isinstance(error, sqlite3.Error | MemoryError | OSError):
+            translated = diagnose(error, self._file.options.path)
+            translated.__cause__ = error
+            return translated
+        return error if isinstance(error, Exception) else BrokerError(f"the work ended: {type(error).__name__}")
 
 
-class ReadLane(Lane):
+class ReadThread(WorkerThread):
     """Reads: each job for itself, on what is committed."""
 
-    def _execute(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:
-        return [job.work(connection) for job in jobs]
+    def _execute(self, opened: OpenFile, jobs: Sequence[_Job]) -> Sequence[Any]:
+        return [job.work(opened.connection) for job in jobs]
 
 
-class WriteLane(Lane):
-    """Writes: all jobs that wait share one transaction. `after_commit` is called in the thread, right after it."""
+class WriteThread(WorkerThread):
+    """Writes: all jobs that wait share one transaction. `after_commit` is called in the thread, right after it.
+    `waits` tells that another process has the file locked, while the lane waits for it.
+
+    A commit counts where it went into the file that is at its path by then; all else is `Unavailable`.
+    """
 
     # It waits in `begin`.
     _busy_seconds = 0.0
 
     def __init__(
-        self, name: str, file: FileOptions, limit_seconds: float, after_commit: Callable[[sqlite3.Connection], None]
+        self, name: str, file: BrokerFile, limit_seconds: float, after_commit: Callable[[sqlite3.Connection], None]
     ) -> None:
         self._after_commit = after_commit
+        self.waits = False
         super().__init__(name, file, limit_seconds)
 
-    def _execute(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:
+    def _execute(self, opened: OpenFile, jobs: Sequence[_Job]) -> Sequence[Any]:
+        connection = opened.connection
+        self.waits = True
         begin(connection, max(0.0, min(job.deadline for job in jobs) - time.monotonic()))
+        self.waits = False
         results = [job.work(connection) for job in jobs]
         connection.execute("COMMIT")
+        change = opened.change()
+        if change:
+            return [Unavailable(f"the broker did not keep what was written: {change}", hint="it is tried again")] * len(
+                jobs
+            )
         self._after_commit(connection)
         return results
 

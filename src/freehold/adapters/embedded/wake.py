@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MESSAGES", "REGROUP", "Bell", "Ringer", "wake_directory"]
+__all__ = ["MESSAGES", "REGROUP", "WakeListener", "WakeNotifier", "wake_directory"]
 
 MESSAGES: Final = b"m"
 REGROUP: Final = b"g"
@@ -36,7 +36,7 @@ def wake_directory(file: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"freehold-{os.getuid()}-{digest}"
 
 
-class Bell:
+class WakeListener:
     """A member's socket. Where it cannot be made, the member polls."""
 
     def __init__(self, directory: Path) -> None:
@@ -46,7 +46,10 @@ class Bell:
 
     def open(self, name: str, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
         """Listen as `name`; the callbacks run in the running loop."""
-        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        except OSError:  # no file descriptor is free
+            return
         bell.setblocking(False)
         try:
             self._bind(bell, name)
@@ -93,27 +96,30 @@ class Bell:
             on_group()
 
 
-class Ringer:
+class WakeNotifier:
     """Sends to bells; never waits and never fails. Used by one thread."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        self._socket: socket.socket | None = None
 
     def ring(self, names: Iterable[str], what: bytes) -> None:
         """Send one byte to each; a socket that nobody listens at any more is removed."""
         for name in names:
             path = self._directory / name
             try:
+                if self._socket is None:
+                    self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                    self._socket.setblocking(False)
                 self._socket.sendto(what, str(path))
             except ConnectionRefusedError:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             except OSError:
-                # Not there, or its buffer is full of rings already.
+                # Not there, its buffer is full of rings already, or no file descriptor is free.
                 continue
 
     def close(self) -> None:
         """Let go of the socket."""
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()

@@ -7,28 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from freehold.adapters.memory.audit import MemoryAuditStore
-from freehold.adapters.memory.checkpoints import MemoryCheckpointStore
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.deadletters import MemoryDeadLetterStore
-from freehold.adapters.memory.events import MemoryEventStore
-from freehold.adapters.memory.idempotency import MemoryIdempotencyStore
-from freehold.adapters.memory.inbox import MemoryInboxStore
-from freehold.adapters.memory.leases import MemoryLeaseStore
-from freehold.adapters.memory.outbox import MemoryOutboxStore
-from freehold.adapters.memory.progress import MemoryProgressStore
-from freehold.adapters.memory.reconciliations import MemoryReconciliationStore
-from freehold.adapters.memory.replays import MemoryReplayStore
-from freehold.adapters.memory.saga import MemorySagaStore
-from freehold.adapters.memory.schedule import MemoryScheduleStore
-from freehold.adapters.memory.snapshots import MemorySnapshotStore
-from freehold.adapters.memory.views import MemoryViewStore
-from freehold.binding import Stores
+from freehold.adapters.memory.ports import PORTS
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock, SystemClock
 from freehold.database import DatabaseOptions
 from freehold.migrations import Migration
+from freehold.ports import Provision, Stores
 
 __all__ = ["MemoryAdapter", "adapter"]
 
@@ -37,6 +24,7 @@ __all__ = ["MemoryAdapter", "adapter"]
 class MemoryAdapter:
     """Makes databases and brokers in memory."""
 
+    engine: str = "memory"
     database_schemes: Sequence[str] = ("memory",)
     broker_schemes: Sequence[str] = ("memory",)
 
@@ -44,25 +32,11 @@ class MemoryAdapter:
         self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
     ) -> Stores:
         """Make a database with all its stores. Raises `ConfigurationError`."""
-        database = MemoryDatabase(url, options, migrations, clock)
-        return Stores(
-            database=database,
-            outbox=MemoryOutboxStore(database),
-            inbox=MemoryInboxStore(database),
-            dead_letters=MemoryDeadLetterStore(database),
-            schedule=MemoryScheduleStore(database),
-            sagas=MemorySagaStore(database),
-            leases=MemoryLeaseStore(database),
-            idempotency=MemoryIdempotencyStore(database),
-            audit=MemoryAuditStore(database),
-            events=MemoryEventStore(database),
-            snapshots=MemorySnapshotStore(database),
-            checkpoints=MemoryCheckpointStore(database),
-            replays=MemoryReplayStore(database),
-            views=MemoryViewStore(),
-            progress=MemoryProgressStore(database),
-            reconciliations=MemoryReconciliationStore(database),
-        )
+        return Stores(self.engine, MemoryDatabase(url, options, migrations, clock), PORTS)
+
+    def provisions(self) -> Sequence[Provision[Any]]:
+        """The ports that the engine has."""
+        return PORTS
 
     def broker(self, url: str, options: BrokerOptions, clock: Clock | None = None) -> Broker:
         """Make a broker. Raises `ConfigurationError`."""

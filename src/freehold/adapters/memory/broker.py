@@ -1,6 +1,6 @@
 """The broker kept in memory: the reference for the others, and for tests of services. One process, nothing durable.
 
-Adapter: imports the broker port and the leases pattern.
+Adapter: imports the broker port and the groups pattern.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Final
 from freehold.broker import (
     BrokerFeatures,
     BrokerOptions,
+    GroupPlace,
+    GroupState,
     Outgoing,
     PublishFailed,
     PublishOutcome,
@@ -22,10 +24,10 @@ from freehold.broker import (
 )
 from freehold.clock import Clock
 from freehold.database import Finding
-from freehold.errors import MessageRejected, Unavailable
-from freehold.ids import stable_hash
-from freehold.leases.log import Entry, GroupView, Member, Place, PlaceRecord
-from freehold.leases.member import GroupMember
+from freehold.errors import LogReplaced, MessageRejected, Unavailable
+from freehold.groups.log import Entry, GroupView, Member, PartitionState, TopicPartition
+from freehold.groups.member import GroupMember
+from freehold.ids import new_id, stable_hash
 
 __all__ = ["MemoryBroker"]
 
@@ -42,7 +44,7 @@ class _Line:
 
 @dataclass(slots=True)
 class _Group:
-    records: dict[Place, PlaceRecord] = field(default_factory=dict)
+    records: dict[TopicPartition, PartitionState] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
     logs: list[_MemoryLog] = field(default_factory=list)
 
@@ -53,10 +55,11 @@ class MemoryBroker:
     def __init__(self, options: BrokerOptions, clock: Clock) -> None:
         self._options = options
         self._clock = clock
-        self._lines: dict[Place, _Line] = {}
+        self._lines: dict[TopicPartition, _Line] = {}
         self._groups: dict[str, _Group] = {}
         self._members: list[GroupMember] = []
         self._reachable = True
+        self.log_id = str(new_id())
 
     @property
     def features(self) -> BrokerFeatures:
@@ -94,6 +97,16 @@ class MemoryBroker:
         """End an `interrupt`."""
         self._reachable = True
 
+    def wipe(self) -> None:
+        """Lose all messages, positions and members, as a broker does that comes back with an empty disk."""
+        self.log_id = str(new_id())
+        self._lines.clear()
+        for group in self._groups.values():
+            group.records.clear()
+            group.members.clear()
+            for log in group.logs:
+                log.on_group()
+
     def check(self) -> None:
         """Raise `Unavailable` during an interruption."""
         if not self._reachable:
@@ -103,14 +116,22 @@ class MemoryBroker:
         """Return unless interrupted."""
         self.check()
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
+    async def probe(self, name: str, timeout_seconds: float) -> None:
+        """Return unless interrupted."""
+        self.check()
+
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         """Store messages in memory."""
         self.check()
+        if log not in {"", self.log_id}:
+            raise LogReplaced("the memory broker was wiped", hint="ask for its identity again")
         failed: set[tuple[str, str]] = set()
         outcomes = [self._store(message, failed) for message in messages]
         for group in self._groups.values():
-            for log in group.logs:
-                log.on_messages()
+            for reader in group.logs:
+                reader.on_messages()
         # Others get their turn, as with a broker that is far away.
         await asyncio.sleep(0)
         return outcomes
@@ -138,6 +159,31 @@ class MemoryBroker:
             for topic, count in sorted(pending.items())
         ]
 
+    async def log_identity(self) -> str:
+        """An id for each object: its messages end with it."""
+        self.check()
+        return self.log_id
+
+    async def log_mark(self) -> str:
+        """There are no copies."""
+        self.check()
+        return ""
+
+    async def log_holds(self, mark: str) -> bool:
+        """There are no copies."""
+        self.check()
+        return True
+
+    async def group_state(self, group: str) -> GroupState:
+        """Who holds what."""
+        self.check()
+        found = self.group(group)
+        places = [
+            GroupPlace(place.topic, place.partition, record.owner, record.position)
+            for place, record in sorted(found.records.items())
+        ]
+        return GroupState(places, {name: member.beat for name, member in found.members.items()})
+
     async def examine(self) -> list[Finding]:
         """Say that nothing is durable."""
         return [
@@ -148,7 +194,7 @@ class MemoryBroker:
         """The state of a group."""
         return self._groups.setdefault(name, _Group())
 
-    def line(self, place: Place) -> _Line:
+    def line(self, place: TopicPartition) -> _Line:
         """The entries of a place that are within retention."""
         line = self._lines.setdefault(place, _Line())
         oldest = self._clock.monotonic() - self._options.retention_seconds
@@ -158,9 +204,9 @@ class MemoryBroker:
         del line.entries[:expired]
         return line
 
-    def places(self, topics: frozenset[str]) -> Sequence[Place]:
+    def places(self, topics: frozenset[str]) -> Sequence[TopicPartition]:
         """Every place of some topics."""
-        return [Place(topic, number) for topic in sorted(topics) for number in range(self._options.partitions)]
+        return [TopicPartition(topic, number) for topic in sorted(topics) for number in range(self._options.partitions)]
 
     def _store(self, message: Outgoing, failed: set[tuple[str, str]]) -> PublishOutcome:
         key = (message.topic, message.key)
@@ -173,19 +219,20 @@ class MemoryBroker:
                     f"message {message.id} is larger than {_MESSAGE_BYTES_MAX} bytes", hint="make it smaller"
                 )
             )
-        line = self.line(Place(message.topic, stable_hash(message.key) % self._options.partitions))
+        line = self.line(TopicPartition(message.topic, stable_hash(message.key) % self._options.partitions))
         line.last += 1
         line.entries.append((Entry(line.last, message.document), self._clock.monotonic()))
         return Stored()
 
 
 class _MemoryLog:
-    """The log of a memory broker as one member sees it; see `freehold.leases.log.GroupLog`."""
+    """The log of a memory broker as one member sees it; see `freehold.groups.log.GroupLog`."""
 
     def __init__(self, broker: MemoryBroker, subscription: Subscription) -> None:
         self._broker = broker
         self._subscription = subscription
         self._group = broker.group(subscription.group)
+        self._followed: dict[TopicPartition, str] = {}
         self.on_messages: Callable[[], None] = lambda: None
         self.on_group: Callable[[], None] = lambda: None
 
@@ -195,12 +242,16 @@ class _MemoryLog:
 
     async def join(self, member: str) -> None:
         self._broker.check()
-        latest = self._subscription.start == "latest"
+        self._make_records(latest=self._subscription.start == "latest")
+        await self.beat(member)
+
+    def _make_records(self, *, latest: bool = False) -> None:
         for place in self._broker.places(self._subscription.topics):
             position = self._broker.line(place).last if latest else 0
-            record = PlaceRecord(place=place, owner="", token=1, position=position, attempts=0)
+            record = PartitionState(
+                place=place, owner="", token=1, position=position, attempts=0, origin=self._broker.log_id
+            )
             self._group.records.setdefault(place, record)
-        await self.beat(member)
 
     async def beat(self, member: str) -> None:
         self._broker.check()
@@ -213,12 +264,14 @@ class _MemoryLog:
 
     async def observe(self) -> GroupView:
         self._broker.check()
+        self._make_records()
         places = self._broker.places(self._subscription.topics)
         return GroupView([self._group.records[place] for place in places], dict(self._group.members))
 
-    async def save(self, seen: PlaceRecord, *, owner: str, position: int, attempts: int) -> PlaceRecord | None:
+    async def save(self, seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
         self._broker.check()
-        if self._group.records[seen.place].token != seen.token:
+        record = self._group.records.get(seen.place)
+        if record is None or (record.token, record.origin) != (seen.token, seen.origin):
             return None
         saved = replace(seen, owner=owner, token=seen.token + 1, position=position, attempts=attempts)
         self._group.records[seen.place] = saved
@@ -229,19 +282,21 @@ class _MemoryLog:
             if log is not self:
                 log.on_group()
 
-    async def follow(self, place: Place, after: int) -> None:
-        pass
+    async def follow(self, place: TopicPartition, after: int) -> None:
+        self._followed[place] = self._broker.log_id
 
-    async def unfollow(self, place: Place) -> None:
-        pass
+    async def unfollow(self, place: TopicPartition) -> None:
+        self._followed.pop(place, None)
 
-    def has_news(self, place: Place, after: int) -> bool:
-        return self._broker.line(place).last > after and bool(self._next(place, after, 1))
+    def has_news(self, place: TopicPartition, after: int) -> bool:
+        # A position of a log that was wiped would pass over what the next one has.
+        known = self._followed.get(place) == self._broker.log_id
+        return known and self._broker.line(place).last > after and bool(self._next(place, after, 1))
 
     async def refresh(self) -> None:
         self._broker.check()
 
-    async def read(self, place: Place, after: int, limit: int) -> Sequence[Entry]:
+    async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
         self._broker.check()
         return self._next(place, after, limit)
 
@@ -249,7 +304,7 @@ class _MemoryLog:
         if self in self._group.logs:
             self._group.logs.remove(self)
 
-    def _next(self, place: Place, after: int, limit: int) -> Sequence[Entry]:
+    def _next(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
         line = self._broker.line(place)
         if not line.entries:
             return []

@@ -21,6 +21,7 @@ from freehold.database import (
     Database,
     DatabaseFeatures,
     DatabaseOptions,
+    Defect,
     Finding,
     SqlConnection,
     UnitOfWork,
@@ -92,6 +93,10 @@ class MemoryDatabase(Database):
         """Return at once where the database is open. Raises `ConfigurationError`."""
         self._check_open()
 
+    async def probe(self, timeout_seconds: float) -> None:
+        """Return at once where the database is open: nothing else keeps a transaction from committing here."""
+        self._check_open()
+
     def begin(self) -> AbstractAsyncContextManager[MemoryUnit]:
         """Open a transaction; it waits for the one in progress, at most for the lock's time limit."""
         return self._transaction(owned=True)
@@ -144,6 +149,18 @@ class MemoryDatabase(Database):
     async def pending(self) -> list[str]:
         """Names that `upgrade` would record."""
         return [step for step in self._steps if step not in self._data.migrations]
+
+    async def defects(self, *, closer: bool = True) -> list[Defect]:
+        """There are no tables that could be missing."""
+        return []
+
+    async def repair(self) -> list[str]:
+        """There is nothing to make good."""
+        return []
+
+    async def relations(self, names: Sequence[str]) -> dict[str, str]:
+        """There are no tables and views."""
+        return {}
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
         """There are no roles."""

@@ -16,7 +16,7 @@ from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterS
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.failures import plain_text
 
-__all__ = ["MemoryDeadLetterStore", "keep_letter"]
+__all__ = ["MemoryDeadLetterStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,9 @@ class MemoryDeadLetterStore(DeadLetterStore):
 
     async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
         """Keep a letter."""
-        keep_letter(memory_unit(unit), letter)
+        reason, error_type, detail = map(plain_text, (letter.reason, letter.error_type, letter.detail))
+        kept = replace(letter, reason=reason, error_type=error_type, detail=detail)
+        memory_unit(unit).rows(_LETTERS).put(letter.id, _Kept(kept))
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
@@ -73,15 +75,9 @@ class MemoryDeadLetterStore(DeadLetterStore):
             return sum(rows.remove(key) for key in old[:limit])
 
 
-def keep_letter(unit: MemoryUnit, letter: DeadLetter) -> None:
-    """Add a letter to a transaction; the outbox does so too."""
-    reason, error_type, detail = map(plain_text, (letter.reason, letter.error_type, letter.detail))
-    kept = replace(letter, reason=reason, error_type=error_type, detail=detail)
-    unit.rows(_LETTERS).put(letter.id, _Kept(kept))
-
-
 def _fits(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
     pairs = (
+        (wanted.id, letter.id),
         (wanted.status, letter.status),
         (wanted.consumer, letter.consumer),
         (wanted.type, letter.type),

@@ -12,7 +12,7 @@ from typing import Final
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import Table, memory_unit
 from freehold.database import UnitOfWork
-from freehold.eventstore.expectation import check_appends, conflict, is_met
+from freehold.eventstore.append import check_appends, conflict, is_met
 from freehold.eventstore.store import (
     EVERYTHING,
     Append,

@@ -10,7 +10,7 @@ from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import Table, memory_unit
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.http.store import IdempotencyStore, StoredAnswer
+from freehold.idempotency.store import IdempotencyStore, StoredAnswer
 
 __all__ = ["MemoryIdempotencyStore"]
 

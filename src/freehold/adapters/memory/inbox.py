@@ -123,18 +123,40 @@ class MemoryInboxStore(InboxStore):
             rows.put(message.position, replace(row, message=later))
             return True
 
+    async def give_back(self, message: DeferredMessage) -> bool:
+        """Undo a claim."""
+        async with self._database.begin() as unit:
+            rows = unit.rows(DEFERRED)
+            row = rows.get(message.position)
+            if row is None or not _is_current(row, message):
+                return False
+            before = replace(row.message, due_at=self._database.later(0.0), attempts=row.message.attempts - 1)
+            rows.put(message.position, replace(row, message=before))
+            return True
+
     async def next_due_seconds(self, consumer: str) -> float | None:
         """Seconds until the first message of some key is due."""
         rows = (await self._database.read(DEFERRED)).values()
         heads = _heads(row.message for row in rows if row.message.consumer == consumer)
         soonest = min((head.due_at for head in heads.values()), default=None)
-        return None if soonest is None else max(0.0, (soonest - self._database.now()).total_seconds())
+        return None if soonest is None else (soonest - self._database.now()).total_seconds()
 
     async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
         """Deferred messages, oldest first."""
         messages = [row.message for row in (await self._database.read(DEFERRED)).values()]
         messages.sort(key=lambda message: message.position)
         return [message for message in messages if consumer is None or message.consumer == consumer][:limit]
+
+    async def received_at(self, consumer: str, receipt_key: str) -> datetime | None:
+        """When the receipt was written."""
+        row = (await self._database.read(_RECEIPTS)).get((consumer, receipt_key))
+        return row.received_at if row is not None else None
+
+    async def oldest_receipt_seconds(self, consumer: str) -> float:
+        """How old the oldest receipt of a consumer is."""
+        rows = (await self._database.read(_RECEIPTS)).items()
+        oldest = min((row.received_at for (owner, _), row in rows if owner == consumer), default=None)
+        return 0.0 if oldest is None else max(0.0, (self._database.now() - oldest).total_seconds())
 
     async def stats(self) -> DeferredStats:
         """How much is deferred."""

@@ -11,27 +11,45 @@ from datetime import datetime
 from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.deadletters import keep_letter
 from freehold.adapters.memory.leases import LEASES
 from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
-from freehold.deadletters.store import DeadLetter, DeadLetterStatus, Direction
-from freehold.ids import new_id, stable_hash
+from freehold.ids import stable_hash
 from freehold.leases.store import LeaseRecord
-from freehold.outbox.store import Fetched, OutboxStats, OutboxStore, StagedMessage, lease_name
+from freehold.outbox.log import BrokerLog
+from freehold.outbox.store import (
+    EVER_SECONDS,
+    Fetched,
+    LossState,
+    OutboxStats,
+    OutboxStore,
+    StagedMessage,
+    UnsentMessage,
+    lease_name,
+)
 
-__all__ = ["MemoryOutboxStore", "stage_messages"]
+__all__ = ["LOGS", "LOG_MARKS", "OUTBOX", "SENT", "MemoryOutboxStore", "OutboxRow", "has_staged", "stage_messages"]
 
 
 @dataclass(frozen=True, slots=True)
-class _OutboxRow:
+class OutboxRow:
+    """A row. `sent_at` is when it was confirmed for the first time, where it was; `losses` how many losses were written
+    down when it was published last.
+    """
+
     staged: StagedMessage
     staged_at: datetime
     blocked_until: datetime | None = None
+    sent_at: datetime | None = None
+    reason: str = ""
+    losses: int = 0
 
 
-_OUTBOX: Final[Table[int, _OutboxRow]] = Table("outbox")
+OUTBOX: Final[Table[int, OutboxRow]] = Table("outbox")
+SENT: Final[Table[int, OutboxRow]] = Table("outbox_sent")
+LOGS: Final[Table[str, BrokerLog]] = Table("outbox_log")
+LOG_MARKS: Final[Table[str, str]] = Table("outbox_log_mark")
 _DEBTS: Final[Table[int, int]] = Table("outbox_owed")
 _DRAWN: Final = -1
 """In the place of a partition: the greatest position that was committed."""
@@ -52,117 +70,146 @@ class MemoryOutboxStore(OutboxStore):
         """Add messages to the transaction."""
         return stage_messages(self._database, memory_unit(unit), messages)
 
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
+    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
         """The oldest rows of partitions leased, without the keys that are blocked."""
         now = self._database.now()
         # Views of what is committed: looked at together, after the last await.
         records = await self._database.read(LEASES)
-        committed = await self._database.read(_OUTBOX)
+        committed = await self._database.read(OUTBOX)
         debts = await self._database.read(_DEBTS)
-        held = {partition for partition in leases if _is_valid(records.get(lease_name(partition)), leases, partition)}
+        loss = loss_state((await self._database.read(LOGS)).values())
+        taken = taken_by_key(await self._database.read(SENT), loss, self._database.later(-recall_seconds))
+        held = {partition for partition in leases if is_valid(records.get(lease_name(partition)), leases, partition)}
         rows = sorted(committed.values(), key=lambda row: row.staged.position)
-        blocked = {row.staged.message.key for row in rows if _is_blocked(row, now)}
-        ready = [row.staged for row in rows if row.staged.partition in held and row.staged.message.key not in blocked]
+        blocked = {row.staged.message.key for row in rows if is_blocked(row, now)}
+        oldest = [row for row in rows if row.staged.partition in held and row.staged.message.key not in blocked][:limit]
         settled = dict.fromkeys(held, debts.get(_DRAWN, 0))
         for row in reversed(rows):
             if row.staged.message.key in blocked and row.staged.partition in held:
                 settled[row.staged.partition] = row.staged.position - 1
-        return Fetched.of(ready[:limit], limit, settled, {partition: debts.get(partition, 0) for partition in held})
+        if loss.open:
+            settled = dict.fromkeys(held, 0)
+        owed = {partition: debts.get(partition, 0) for partition in held}
+        ready = [row.staged for row in oldest if not waits(row, taken)]
+        return Fetched.of(ready, limit, settled, owed, loss)
 
     async def remove(
         self,
         leases: Mapping[int, int],
         messages: Collection[StagedMessage],
         owed: Mapping[int, int] | None = None,
+        *,
+        keep: LossState | None = None,
     ) -> int:
-        """Delete rows under valid tokens."""
+        """Delete rows under valid tokens, or move them."""
         async with self._database.begin() as unit:
             debts = unit.rows(_DEBTS)
             for partition, position in (owed or {}).items():
-                if _holds(unit, leases, partition):
+                if holds(unit, leases, partition):
                     debts.put(partition, position and max(position, debts.get(partition) or 0))
-            return sum(
-                unit.rows(_OUTBOX).remove(message.position)
-                for message in messages
-                if _holds(unit, leases, message.partition)
-            )
+            held = [message.position for message in messages if holds(unit, leases, message.partition)]
+            for position in held if keep else ():
+                row = unit.rows(OUTBOX).get(position)
+                if row is not None and keep is not None:
+                    sent_at = row.sent_at or self._database.now()
+                    unit.rows(SENT).put(position, replace(row, blocked_until=None, sent_at=sent_at, losses=keep.number))
+            return sum(unit.rows(OUTBOX).remove(position) for position in held)
 
     async def postpone(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
         """Block the row's key."""
         async with self._database.begin() as unit:
-            rows = unit.rows(_OUTBOX)
+            rows = unit.rows(OUTBOX)
             row = rows.get(message.position)
-            if row is None or not _holds(unit, leases, message.partition):
+            if row is None or not holds(unit, leases, message.partition):
                 return False
             counted = replace(row.staged, attempts=row.staged.attempts + 1)
             until = self._database.later(delay_seconds)
-            rows.put(message.position, replace(row, staged=counted, blocked_until=until))
+            rows.put(message.position, replace(row, staged=counted, blocked_until=until, reason=reason))
             return True
 
-    async def bury(self, leases: Mapping[int, int], message: StagedMessage, reason: str) -> bool:
-        """Move a row to the dead letters."""
-        async with self._database.begin() as unit:
-            if not _holds(unit, leases, message.partition) or not unit.rows(_OUTBOX).remove(message.position):
-                return False
-            debts = unit.rows(_DEBTS)
-            debts.put(message.partition, max(message.position, debts.get(message.partition) or 0))
-            keep_letter(unit, _letter(message, reason, self._database.now()))
-            return True
+    async def take(self, unit: UnitOfWork, leases: Mapping[int, int], message: StagedMessage) -> bool:
+        """Delete a row, and owe its position."""
+        memory = memory_unit(unit)
+        if not holds(memory, leases, message.partition) or not memory.rows(OUTBOX).remove(message.position):
+            return False
+        debts = memory.rows(_DEBTS)
+        debts.put(message.partition, max(message.position, debts.get(message.partition) or 0))
+        return True
+
+    async def unsent(self, limit: int) -> Sequence[UnsentMessage]:
+        """Rows in order of position."""
+        now = self._database.now()
+        rows = sorted((await self._database.read(OUTBOX)).values(), key=lambda row: row.staged.position)
+        return [
+            UnsentMessage(
+                row.staged,
+                max(0.0, (now - row.staged_at).total_seconds()),
+                max(0.0, (row.blocked_until - now).total_seconds()) if row.blocked_until else 0.0,
+                row.reason,
+            )
+            for row in rows[:limit]
+        ]
 
     async def stats(self) -> OutboxStats:
         """How much waits."""
         now = self._database.now()
-        rows = (await self._database.read(_OUTBOX)).values()
+        rows = (await self._database.read(OUTBOX)).values()
         return OutboxStats(
             pending=len(rows),
-            blocked_keys=len({row.staged.message.key for row in rows if _is_blocked(row, now)}),
+            blocked_keys=len({row.staged.message.key for row in rows if is_blocked(row, now)}),
             oldest_seconds=max(((now - row.staged_at).total_seconds() for row in rows), default=0.0),
         )
 
 
 def stage_messages(database: MemoryDatabase, unit: MemoryUnit, messages: Sequence[Outgoing]) -> list[int]:
     """Add messages to the outbox in this order; the scheduler does so too. Returns their positions."""
-    rows = unit.rows(_OUTBOX)
+    rows = unit.rows(OUTBOX)
     positions: list[int] = []
     for message in messages:
         position = unit.draw()
         partition = stable_hash(message.key) % database.partitions
         staged = StagedMessage(position=position, partition=partition, message=message, attempts=0)
-        rows.put(position, _OutboxRow(staged=staged, staged_at=database.now()))
+        rows.put(position, OutboxRow(staged=staged, staged_at=database.now()))
         positions.append(position)
     if positions:
         unit.rows(_DEBTS).put(_DRAWN, positions[-1])
     return positions
 
 
-def _holds(unit: MemoryUnit, leases: Mapping[int, int], partition: int) -> bool:
-    return _is_valid(unit.rows(LEASES).get(lease_name(partition)), leases, partition)
+def has_staged(unit: MemoryUnit) -> bool:
+    """Whether a position was ever committed."""
+    return bool(unit.rows(_DEBTS).get(_DRAWN))
 
 
-def _is_valid(lease: LeaseRecord | None, leases: Mapping[int, int], partition: int) -> bool:
+def loss_state(logs: Collection[BrokerLog]) -> LossState:
+    """How many losses were written down, and whether one is open."""
+    return LossState(sum(log.losses for log in logs), any(log.lost_at is not None for log in logs))
+
+
+def taken_by_key(sent: Mapping[int, OutboxRow], loss: LossState, since: datetime) -> Mapping[str, list[int]]:
+    """The positions that an open loss has taken, by key."""
+    taken: dict[str, list[int]] = {}
+    for position, row in sorted(sent.items()):
+        if loss.open and row.losses < loss.number and row.sent_at is not None and row.sent_at >= since:
+            taken.setdefault(row.staged.message.key, []).append(position)
+    return taken
+
+
+def waits(row: OutboxRow, taken: Mapping[str, list[int]]) -> bool:
+    """Whether something of its key has to be published before it."""
+    positions = taken.get(row.staged.message.key)
+    return positions is not None and positions[0] < row.staged.position
+
+
+def holds(unit: MemoryUnit, leases: Mapping[int, int], partition: int) -> bool:
+    return is_valid(unit.rows(LEASES).get(lease_name(partition)), leases, partition)
+
+
+def is_valid(lease: LeaseRecord | None, leases: Mapping[int, int], partition: int) -> bool:
     return lease is not None and lease.token == leases.get(partition)
 
 
-def _is_blocked(row: _OutboxRow, now: datetime) -> bool:
+def is_blocked(row: OutboxRow, now: datetime) -> bool:
     return row.blocked_until is not None and row.blocked_until > now
-
-
-def _letter(message: StagedMessage, reason: str, now: datetime) -> DeadLetter:
-    return DeadLetter(
-        id=new_id(),
-        direction=Direction.OUTBOUND,
-        consumer="",
-        topic=message.message.topic,
-        key=message.message.key,
-        message_id=message.message.id,
-        type="",
-        reason="refused",
-        error_type="MessageRejected",
-        detail=reason,
-        attempts=message.attempts + 1,
-        failed_at=now,
-        status=DeadLetterStatus.DEAD,
-        document=message.message.document,
-    )

@@ -10,7 +10,7 @@ from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import Table, memory_unit
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
+from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 
 __all__ = ["MemoryReplayStore"]
 

@@ -102,7 +102,7 @@ class MemorySagaStore(SagaStore):
         """Seconds until an instance is due."""
         rows = (await self._database.read(_SAGAS)).values()
         soonest = min((row.due_at for row in rows if row.due_at is not None), default=None)
-        return None if soonest is None else self._seconds_until(soonest)
+        return None if soonest is None else (soonest - self._database.now()).total_seconds()
 
     async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
         """Instances, newest first."""
@@ -153,5 +153,11 @@ def _append(unit: MemoryUnit, saga_id: UUID, entries: Sequence[JournalEntry]) ->
 
 
 def _fits(record: SagaRecord, wanted: SagaFilter) -> bool:
-    pairs = ((wanted.definition, record.definition), (wanted.status, record.status), (wanted.key, record.key))
+    pairs: tuple[tuple[object, object], ...] = (
+        (wanted.definition, record.definition),
+        (wanted.status, record.status),
+        (wanted.key, record.key),
+        (wanted.id, record.id),
+        (wanted.correlation_id, record.correlation_id),
+    )
     return all(want is None or want == has for want, has in pairs)

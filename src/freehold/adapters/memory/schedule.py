@@ -7,7 +7,6 @@ from typing import Final
 from uuid import UUID
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.outbox import stage_messages
 from freehold.adapters.memory.state import Table, memory_unit
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
@@ -33,21 +32,19 @@ class MemoryScheduleStore(ScheduleStore):
         """Take it back."""
         return memory_unit(unit).rows(_SCHEDULE).remove(message_id)
 
-    async def move_due(self, limit: int) -> int:
-        """Move due messages to the outbox."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(_SCHEDULE)
-            due = [row for row in _ordered(rows.values()) if row.due_at <= self._database.now()][:limit]
-            stage_messages(self._database, unit, [row.message for row in due])
-            for row in due:
-                rows.remove(row.message.id)
-            return len(due)
+    async def take_due(self, unit: UnitOfWork, limit: int) -> Sequence[Outgoing]:
+        """Writers take turns: nobody else is about it."""
+        rows = memory_unit(unit).rows(_SCHEDULE)
+        due = [row for row in _ordered(rows.values()) if row.due_at <= self._database.now()][:limit]
+        for row in due:
+            rows.remove(row.message.id)
+        return [row.message for row in due]
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until the next is due."""
         rows = (await self._database.read(_SCHEDULE)).values()
         soonest = min((row.due_at for row in rows), default=None)
-        return None if soonest is None else max(0.0, (soonest - self._database.now()).total_seconds())
+        return None if soonest is None else (soonest - self._database.now()).total_seconds()
 
     async def find(self, name: str | None, limit: int) -> Sequence[ScheduledMessage]:
         """Scheduled messages, next first."""

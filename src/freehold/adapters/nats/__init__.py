@@ -1,16 +1,17 @@
 """NATS JetStream as a broker: `nats://host:port`, several servers of one cluster separated by commas.
 
-Adapter: imports the broker port, the leases pattern and, once a broker is made, the driver `nats-py`.
+Adapter: imports the broker port, the groups pattern and, once a broker is made, the driver `nats-py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final
 from urllib.parse import urlsplit
 
-from freehold.broker import Broker, BrokerOptions
+from freehold.adapters.nats.accounts import accounts
+from freehold.broker import Broker, BrokerOptions, BrokerRights
 from freehold.clock import Clock, SystemClock
 from freehold.errors import ConfigurationError, MissingDriver
 
@@ -32,6 +33,10 @@ class NatsAdapter:
         from freehold.adapters.nats.broker import NatsBroker
 
         return NatsBroker(url, options, clock or SystemClock())
+
+    def accounts(self, rights: Sequence[BrokerRights], options: BrokerOptions, passwords: Mapping[str, str]) -> str:
+        """Return the accounts of the server's configuration; see `freehold.adapters.nats.accounts`."""
+        return accounts(rights, options, passwords)
 
 
 def _check(url: str) -> None:

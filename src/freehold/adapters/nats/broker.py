@@ -1,4 +1,4 @@
-"""NATS JetStream as a broker. Adapter: imports the broker port, the leases pattern and its package.
+"""NATS JetStream as a broker. Adapter: imports the broker port, the groups pattern and its package.
 
 Messages lie in one stream, a subject for each partition; a group's progress is a record changed by compare-and-set.
 """
@@ -6,21 +6,25 @@ Messages lie in one stream, a subject for each partition; a group's progress is 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from freehold.adapters.nats.condition import probe, read_group
 from freehold.adapters.nats.connection import NatsConnection
-from freehold.adapters.nats.errors import NAME_IN_USE, STREAM_NOT_FOUND, ApiError
-from freehold.adapters.nats.follow import Follower
-from freehold.adapters.nats.identity import count_strangers
+from freehold.adapters.nats.doctor import examine
+from freehold.adapters.nats.errors import ApiError, StreamGone, as_outage
+from freehold.adapters.nats.follow import PartitionReader
+from freehold.adapters.nats.identity import LogIdentity
 from freehold.adapters.nats.lag import read_lag
 from freehold.adapters.nats.log import NatsLog
+from freehold.adapters.nats.log_stream import LogStream
 from freehold.adapters.nats.names import Names
 from freehold.adapters.nats.publisher import Publication, Publisher
+from freehold.adapters.nats.streams import ensure_stream
 from freehold.broker import (
     BrokerFeatures,
     BrokerOptions,
+    GroupState,
     Outgoing,
     PublishFailed,
     PublishOutcome,
@@ -30,17 +34,23 @@ from freehold.broker import (
 )
 from freehold.clock import Clock
 from freehold.database import Finding
-from freehold.errors import ConfigurationError, FreeholdError, MessageRejected, Unavailable
-from freehold.ids import new_id, stable_hash
-from freehold.leases.log import Place
-from freehold.leases.member import GroupMember
+from freehold.errors import (
+    ConfigurationError,
+    FreeholdError,
+    LogReplaced,
+    MessageRejected,
+    OperationTimeout,
+    Unavailable,
+)
+from freehold.groups.log import TopicPartition
+from freehold.groups.member import GroupMember
+from freehold.ids import stable_hash
 
 __all__ = ["NatsBroker"]
 
 _MESSAGE_BYTES_MAX: Final = 1_048_576
 # The server counts headers as part of a message.
 _HEADER_BYTES: Final = 1024
-_OLDEST_VERSION: Final = (2, 9)
 
 
 class NatsBroker:
@@ -51,11 +61,12 @@ class NatsBroker:
         self._options = options
         self._clock = clock
         self._names = Names(options.prefix)
-        self._partitions = options.partitions
         self._members: list[GroupMember] = []
         self._connection: NatsConnection | None = None
         self._publisher: Publisher | None = None
+        self._stream: LogStream | None = None
         self._opening = asyncio.Lock()
+        self._counting = asyncio.Lock()
 
     @property
     def features(self) -> BrokerFeatures:
@@ -73,10 +84,15 @@ class NatsBroker:
     @property
     def partitions(self) -> int:
         """How many partitions a topic has."""
-        return self._partitions
+        return self._stream.layout.partitions if self._stream is not None else self._options.partitions
+
+    @property
+    def notice(self) -> str:
+        """What NATS has lost lately; see `freehold.broker.Noticing`."""
+        return self._stream.notice if self._stream is not None else ""
 
     async def open(self) -> None:
-        """Connect, and make the streams where they are missing; again where the server closed it for good."""
+        """Connect, and make the stream where it is missing; again where the server closed it for good."""
         async with self._opening:
             if self._connection is None or self._connection.ended:
                 await self._open()
@@ -85,43 +101,62 @@ class NatsBroker:
         connection = NatsConnection(self._url, self._options.connect_timeout_seconds)
         await connection.open()
         try:
-            await self._make_streams(connection)
+            stream = LogStream(connection, self._names, self._options, self._clock)
+            await stream.make()
             publisher = Publisher(connection)
             await publisher.open()
         except BaseException:
             await connection.close()
             raise
-        self._connection, self._publisher = connection, publisher
+        self._connection, self._publisher, self._stream = connection, publisher, stream
 
     async def close(self) -> None:
         """Close the consumers, then the connection."""
         members, self._members = self._members, []
         for member in members:
             await member.close()
-        connection, self._connection, self._publisher = self._connection, None, None
+        connection, stream = self._connection, self._stream
+        self._connection = self._publisher = self._stream = None
+        if stream is not None:
+            await stream.close()
         if connection is not None:
             await connection.close()
 
     async def ping(self, timeout_seconds: float) -> None:
-        """Return when JetStream answers."""
-        connection, _ = self._opened()
+        """Return when JetStream answers and has the stream, which is made again where it has vanished."""
+        _, _, stream = self._opened()
         try:
-            await connection.ask("INFO", timeout_seconds=timeout_seconds)
-        except ApiError as error:
-            raise Unavailable("JetStream does not answer", hint=error.message) from error
+            async with asyncio.timeout(timeout_seconds):
+                await self._look(stream)
+        except TimeoutError as error:
+            raise OperationTimeout("NATS did not answer in time", hint="is nats-server running?") from error
 
-    async def publish(self, messages: Sequence[Outgoing], timeout_seconds: float) -> Sequence[PublishOutcome]:
-        """Store messages: of each key one at a time, of different keys all at once."""
-        connection, publisher = self._opened()
+    async def probe(self, name: str, timeout_seconds: float) -> None:
+        """Write a record into a bucket of the service's own, and see that the log has room."""
+        connection, publisher, _ = self._opened()
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        await self.ping(timeout_seconds)
+        left_seconds = max(0.1, deadline - asyncio.get_running_loop().time())
+        await probe(connection, publisher, self._names, name, left_seconds)
+
+    async def publish(
+        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
+        """Store messages: of each key one at a time, of different keys all at once.
+
+        Which stream it is, is known from the last look at it, and looked at after each reconnection. One that was
+        deleted and made again by somebody else in between shows by its numbers: those messages are not confirmed.
+        """
+        connection, _, stream = self._opened()
         connection.check()
         deadline = self._clock.monotonic() + timeout_seconds
+        await self._sure(stream, timeout_seconds)
+        stream.check(log)
         outcomes: dict[int, PublishOutcome] = {}
         failed: set[tuple[str, str]] = set()
         for indexes in _rounds(messages):
             sendable = [index for index in indexes if not self._refused(messages[index], index, outcomes, failed)]
-            remaining = max(0.0, deadline - self._clock.monotonic())
-            publications = [self._publication(messages[index]) for index in sendable]
-            results = await publisher.publish(publications, remaining) if publications else []
+            results = await self._store([messages[index] for index in sendable], deadline, log) if sendable else []
             for index, result in zip(sendable, results, strict=True):
                 outcome = self._outcome(result)
                 outcomes[index] = outcome
@@ -129,23 +164,64 @@ class NatsBroker:
                     failed.add((messages[index].topic, messages[index].key))
         return [outcomes[index] for index in range(len(messages))]
 
+    async def _store(
+        self, messages: Sequence[Outgoing], deadline: float, log: str
+    ) -> Sequence[Mapping[str, Any] | FreeholdError]:
+        """Publish what has no order among itself. Where the stream has vanished, it is made again, and tried once."""
+        _, publisher, stream = self._opened()
+        try:
+            stream.check(log)
+        except LogReplaced as error:
+            return [error] * len(messages)
+        before = stream.reached
+        results = await publisher.publish([self._publication(each, stream) for each in messages], self._left(deadline))
+        if not stream.stored(_numbers(results), before) and log:
+            return [result if isinstance(result, FreeholdError) else _numbered_again() for result in results]
+        gone = [index for index, result in enumerate(results) if isinstance(result, StreamGone)]
+        if not gone:
+            return results
+        try:
+            async with asyncio.timeout(self._left(deadline)):
+                await stream.mend()
+            stream.check(log)
+        except TimeoutError:
+            return results
+        except Unavailable as error:
+            return [error if isinstance(result, StreamGone) else result for result in results]
+        publications = [self._publication(messages[index], stream) for index in gone]
+        again = dict(zip(gone, await publisher.publish(publications, self._left(deadline)), strict=True))
+        return [
+            self._unheard(messages[index], again[index]) if index in again else result
+            for index, result in enumerate(results)
+        ]
+
+    @staticmethod
+    def _unheard(message: Outgoing, result: Mapping[str, Any] | FreeholdError) -> Mapping[str, Any] | FreeholdError:
+        """The stream is there, and still nobody takes the message: the server does not let it through."""
+        if not isinstance(result, StreamGone):
+            return result
+        return Unavailable(
+            f"NATS lets nothing through to topic {message.topic}: these credentials may not publish there",
+            hint="give the service the right, in the accounts of the server's configuration",
+        )
+
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock.monotonic())
+
     async def subscribe(self, subscription: Subscription) -> GroupMember:
         """Join a group."""
-        connection, publisher = self._opened()
+        connection, publisher, stream = self._opened()
         if not subscription.topics:
             raise ConfigurationError("a subscription needs topics")
-        places = [
-            Place(self._names.dotted(topic), number)
-            for topic in sorted(subscription.topics)
-            for number in range(self._partitions)
-        ]
+        for topic in subscription.topics:
+            self._names.dotted(topic)
         log = NatsLog(
             connection,
             publisher,
-            Follower(connection, self._names, str(new_id()), self._clock),
+            PartitionReader(connection, self._names, stream, subscription.group, self._clock),
+            stream,
             self._names,
             subscription=subscription,
-            places=places,
             timeout_seconds=self._options.connect_timeout_seconds,
         )
         member = GroupMember(log, self._options.lease_seconds, self._clock)
@@ -155,78 +231,66 @@ class NatsBroker:
 
     async def lag(self, group: str) -> Sequence[TopicLag]:
         """What the group still has before it."""
-        connection, _ = self._opened()
-        return await read_lag(connection, self._names, group, self._options.connect_timeout_seconds, self._clock)
+        connection, _, _ = self._opened()
+        async with self._counting:
+            return await read_lag(connection, self._names, group, self._options.connect_timeout_seconds, self._clock)
+
+    async def group_state(self, group: str) -> GroupState:
+        """Who holds what."""
+        connection, _, _ = self._opened()
+        return await read_group(connection, self._names, group, self._options.connect_timeout_seconds)
+
+    async def provision(self, groups: Iterable[str]) -> None:
+        """Make the stream of messages and those of the groups' records where they are missing."""
+        connection, _, stream = self._opened()
+        await self._look(stream)
+        try:
+            for group in groups:
+                await ensure_stream(connection, self._names.bucket_config(group))
+        except ApiError as error:
+            raise as_outage(error, "NATS does not make the stream of a group's records") from error
+
+    async def log_identity(self) -> str:
+        """When the stream was made, as the server says it, in nanoseconds; it is made again where it has vanished."""
+        _, _, stream = self._opened()
+        return (await self._look(stream)).made_at
+
+    async def log_mark(self) -> str:
+        """Number and time of the stream's last message, as the server says them."""
+        _, _, stream = self._opened()
+        identity = await self._look(stream)
+        return identity.mark if identity.last else ""
+
+    async def log_holds(self, mark: str) -> bool:
+        """By number, and by time where it is the last one."""
+        _, _, stream = self._opened()
+        return (await self._look(stream)).has_come_to(mark)
+
+    @staticmethod
+    async def _look(stream: LogStream) -> LogIdentity:
+        try:
+            return await stream.look()
+        except StreamGone:
+            await stream.mend()
+            return await stream.look()
+
+    @staticmethod
+    async def _sure(stream: LogStream, timeout_seconds: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await stream.sure()
+        except TimeoutError as error:
+            raise OperationTimeout("NATS did not answer in time", hint="is nats-server running?") from error
 
     async def examine(self) -> list[Finding]:
         """Check the server."""
-        connection, _ = self._opened()
-        version = tuple(int(number) for number in re.findall(r"\d+", connection.server_version)[:2])
-        info = await connection.ask(f"STREAM.INFO.{self._names.log}")
-        config = info["config"]
-        strangers = await count_strangers(connection, self._names, self._options.connect_timeout_seconds)
-        return [
-            Finding(
-                "broker version",
-                ok=version >= _OLDEST_VERSION,
-                detail=f"nats-server {connection.server_version}",
-                remedy="" if version >= _OLDEST_VERSION else "nats-server 2.9 or newer",
-            ),
-            Finding(
-                "broker storage",
-                ok=config["storage"] == "file",
-                detail=f"storage={config['storage']}, replicas={config.get('num_replicas', 1)}",
-                remedy=""
-                if config["storage"] == "file"
-                else "let Freehold make the stream, or make it with file storage",
-            ),
-            Finding(
-                "broker log",
-                ok=not strangers,
-                detail=f"made {info['created']}; {strangers} positions belong to another log",
-                remedy="the stream was made anew: each group reads from the earliest message as soon as it runs",
-            ),
-            Finding(
-                "broker confirmation",
-                ok=True,
-                detail="a confirmed message survives process-kill; against loss of power set "
-                "`sync_interval: always` (2.10 or newer) or run three replicas",
-            ),
-        ]
+        connection, _, _ = self._opened()
+        return await examine(connection, self._names, self._options.connect_timeout_seconds)
 
-    def _opened(self) -> tuple[NatsConnection, Publisher]:
-        if self._connection is None or self._publisher is None:
+    def _opened(self) -> tuple[NatsConnection, Publisher, LogStream]:
+        if self._connection is None or self._publisher is None or self._stream is None:
             raise Unavailable("the NATS broker is not open", hint="call open() first")
-        return self._connection, self._publisher
-
-    async def _make_streams(self, connection: NatsConnection) -> None:
-        try:
-            log = await self._stream(
-                connection, self._names.log, self._names.log_config(self._options.retention_seconds, self._partitions)
-            )
-            await self._stream(connection, self._names.bucket, self._names.bucket_config())
-        except ApiError as error:
-            raise ConfigurationError("JetStream does not make the streams", hint=error.message) from error
-        stored = re.fullmatch(r"partitions=(\d+)", str(log.get("description")))
-        if stored is None:
-            raise ConfigurationError("the stream of this prefix was not made by Freehold", hint="use another prefix")
-        self._partitions = int(stored[1])
-
-    async def _stream(self, connection: NatsConnection, name: str, config: Any) -> dict[str, Any]:
-        """Return the stream's configuration as it is; the first to come makes it."""
-        try:
-            found = await connection.ask(f"STREAM.INFO.{name}")
-        except ApiError as error:
-            if error.number != STREAM_NOT_FOUND:
-                raise
-            try:
-                found = await connection.ask(f"STREAM.CREATE.{name}", config)
-            except ApiError as raced:
-                if raced.number != NAME_IN_USE:
-                    raise
-                found = await connection.ask(f"STREAM.INFO.{name}")
-        stored: dict[str, Any] = found["config"]
-        return stored
+        return self._connection, self._publisher, self._stream
 
     def _refused(
         self, message: Outgoing, index: int, outcomes: dict[int, PublishOutcome], failed: set[tuple[str, str]]
@@ -247,9 +311,10 @@ class NatsBroker:
         outcomes[index] = PublishFailed(error)
         return True
 
-    def _publication(self, message: Outgoing) -> Publication:
-        place = Place(message.topic, stable_hash(message.key) % self._partitions)
-        return Publication(self._names.message(place), message.document, {"Nats-Msg-Id": str(message.id)})
+    @staticmethod
+    def _publication(message: Outgoing, stream: LogStream) -> Publication:
+        place = TopicPartition(message.topic, stable_hash(message.key) % stream.layout.partitions)
+        return Publication(stream.layout.message(place), message.document, {"Nats-Msg-Id": str(message.id)})
 
     def _outcome(self, result: Any) -> PublishOutcome:
         if not isinstance(result, FreeholdError):
@@ -265,6 +330,23 @@ class NatsBroker:
         return MessageRejected(
             f"message {message.id} is larger than {self._message_bytes_max()} bytes", hint="send a reference"
         )
+
+
+def _numbered_again() -> LogReplaced:
+    return LogReplaced(
+        "NATS gave numbers of its stream a second time: it is another stream, or an older copy",
+        hint="the service looks at it again, and notes a loss",
+        went_back=True,
+    )
+
+
+def _numbers(results: Sequence[Mapping[str, Any] | FreeholdError]) -> list[int]:
+    """Under which numbers messages were stored now; a duplicate has its old one."""
+    return [
+        int(result["seq"])
+        for result in results
+        if not isinstance(result, FreeholdError) and not result.get("duplicate")
+    ]
 
 
 def _rounds(messages: Sequence[Outgoing]) -> Sequence[Sequence[int]]:

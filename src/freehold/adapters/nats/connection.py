@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 from nats.aio.client import Client
@@ -20,6 +20,8 @@ from freehold.errors import Unavailable
 
 __all__ = ["NatsConnection", "encode"]
 
+T = TypeVar("T")
+
 # A fraction of a second serves the driver well, though it declares whole ones.
 _RECONNECT_WAIT_SECONDS: Final[Any] = 0.2
 _PING_SECONDS: Final = 2
@@ -28,7 +30,9 @@ _HINT: Final = "is nats-server running, with JetStream (-js)?"
 
 
 class NatsConnection:
-    """A connection that comes back by itself. `on_reconnected` callbacks run each time it did."""
+    """A connection that comes back by itself. `on_broken` callbacks run each time it broke, `on_reconnected` each time
+    it came back.
+    """
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         self._servers = [part if "://" in part else f"nats://{part}" for part in url.split(",")]
@@ -37,6 +41,8 @@ class NatsConnection:
         self._opened = False
         self._failures: list[Exception] = []
         self._refused = asyncio.Event()
+        self._broken = asyncio.Event()
+        self.on_broken: list[Callable[[], None]] = []
         self.on_reconnected: list[Callable[[], None]] = []
 
     @property
@@ -83,6 +89,7 @@ class NatsConnection:
                 error_cb=self._failed,
                 # `Names` makes the subjects, and checks what comes from outside.
                 skip_subject_validation=True,
+                disconnected_cb=self._disconnected,
                 reconnected_cb=self._reconnected,
             )
         )
@@ -143,10 +150,24 @@ class NatsConnection:
         return answer
 
     async def request(self, subject: str, payload: bytes, timeout_seconds: float | None = None) -> Msg:
-        """Ask and wait. Raises `Unavailable`."""
+        """Ask and wait, for as long as the connection stands. Raises `Unavailable`."""
         self.check()
         with translated():
-            return await self._client.request(subject, payload, timeout=timeout_seconds or self._timeout_seconds)
+            limit = timeout_seconds or self._timeout_seconds
+            return await self.unless_broken(self._client.request(subject, payload, timeout=limit))
+
+    async def unless_broken(self, answer: Coroutine[Any, Any, T]) -> T:
+        """Wait for an answer that cannot come any more once the connection has broken. Raises `Unavailable` then."""
+        waiting = asyncio.ensure_future(answer)
+        breaking = asyncio.ensure_future(self._broken.wait())
+        try:
+            await asyncio.wait({waiting, breaking}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise Unavailable("NATS broke the connection before it answered", hint=_HINT)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+            breaking.cancel()
 
     def inbox(self) -> str:
         """Return a subject prefix of our own for answers."""
@@ -156,6 +177,12 @@ class NatsConnection:
         """Raise `Unavailable` where the connection is down."""
         if not self.connected:
             raise Unavailable("NATS is not connected", hint=_HINT)
+
+    async def _disconnected(self) -> None:
+        broken, self._broken = self._broken, asyncio.Event()
+        broken.set()
+        for callback in self.on_broken:
+            callback()
 
     async def _reconnected(self) -> None:
         for callback in self.on_reconnected:

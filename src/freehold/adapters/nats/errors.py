@@ -18,11 +18,15 @@ import nats.errors
 from freehold.errors import BrokerError, ErrorMeaning, FreeholdError, MessageRejected, OperationTimeout, Unavailable
 
 __all__ = [
+    "CONSUMER_NOT_FOUND",
     "ERROR_TABLE",
     "NAME_IN_USE",
     "STREAM_NOT_FOUND",
     "WRONG_LAST_SEQUENCE",
     "ApiError",
+    "NobodyAnswers",
+    "StreamGone",
+    "as_outage",
     "publish_error",
     "raise_error",
     "translated",
@@ -34,6 +38,7 @@ _ROOM: Final = "make room: raise the limit of the server, account or stream, or 
 _WAIT: Final = "the cluster may be electing a leader; the same call may succeed later"
 
 STREAM_NOT_FOUND: Final = 10059
+CONSUMER_NOT_FOUND: Final = 10014
 NAME_IN_USE: Final = 10058
 WRONG_LAST_SEQUENCE: Final = 10071
 _WRONG_LAST_SEQUENCE_TOO: Final = 10164
@@ -45,7 +50,7 @@ ERROR_TABLE: Final[Mapping[int, tuple[ErrorMeaning, str]]] = {
     10097: (ErrorMeaning.REFUSAL, "the headers of the message are larger than 64 KiB"),
     NAME_IN_USE: (ErrorMeaning.ANSWER, "a stream of this name exists with another configuration"),
     STREAM_NOT_FOUND: (ErrorMeaning.ANSWER, "the stream does not exist"),
-    10014: (ErrorMeaning.ANSWER, "the consumer does not exist"),
+    CONSUMER_NOT_FOUND: (ErrorMeaning.ANSWER, "the consumer does not exist"),
     10037: (ErrorMeaning.ANSWER, "no such message"),
     WRONG_LAST_SEQUENCE: (ErrorMeaning.ANSWER, "the record was changed by somebody else"),
     _WRONG_LAST_SEQUENCE_TOO: (ErrorMeaning.ANSWER, "the record was changed by somebody else"),
@@ -87,6 +92,21 @@ class ApiError(BrokerError):
         self.number = number
 
 
+class NobodyAnswers(Unavailable):
+    """The server knows of nobody who takes what was sent: it is not there, or these credentials may not reach it."""
+
+
+class StreamGone(Unavailable):
+    """A stream does not exist. Nothing was stored; whoever meets it has it made again."""
+
+
+def as_outage(error: ApiError, what: str) -> Unavailable:
+    """What a caller raises for whom this answer is no answer: `StreamGone` where that is the reason."""
+    if error.number == STREAM_NOT_FOUND:
+        return StreamGone(f"{what}: its stream is gone", hint="it is made again by whoever meets this")
+    return Unavailable(what, hint=error.message)
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Raise the driver's errors as `OperationTimeout` or `Unavailable`."""
@@ -95,7 +115,10 @@ def translated() -> Iterator[None]:
     except (TimeoutError, nats.errors.TimeoutError) as error:
         raise OperationTimeout("NATS did not answer in time", hint=_RUNNING) from error
     except nats.errors.NoRespondersError as error:
-        raise Unavailable("nobody answers in NATS: JetStream or the stream is gone", hint=_RUNNING) from error
+        raise NobodyAnswers(
+            "nobody answers in NATS: JetStream or the stream is gone, or these credentials have no right to it",
+            hint=_RUNNING,
+        ) from error
     except (nats.errors.Error, OSError) as error:
         # The driver tells of refused credentials by a text alone.
         refused = isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()

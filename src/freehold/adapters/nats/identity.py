@@ -14,20 +14,37 @@ from dataclasses import dataclass
 from nats.aio.msg import Msg
 
 from freehold.adapters.nats.connection import NatsConnection
-from freehold.adapters.nats.errors import ApiError
-from freehold.adapters.nats.names import Names
+from freehold.adapters.nats.errors import ApiError, NobodyAnswers, as_outage
+from freehold.adapters.nats.names import Layout, Names
 from freehold.adapters.nats.snapshot import snapshot
-from freehold.errors import Unavailable
+from freehold.adapters.nats.streams import read_groups
 
 __all__ = ["LogIdentity", "count_strangers", "read_identity"]
 
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
-    """When the stream was made, as the server says it, and the number of its last message."""
+    """When the stream was made, as the server says it, in nanoseconds; the numbers of its first and last message; its
+    layout; and when the last message was stored.
+    """
 
     made_at: str
+    first: int
     last: int
+    layout: Layout
+    last_at: str = ""
+
+    @property
+    def mark(self) -> str:
+        """The last message: its number and its time."""
+        return f"{self.last} {self.last_at}"
+
+    def has_come_to(self, mark: str) -> bool:
+        """Whether the log has given the number of a mark; to the same message, where that is the last one."""
+        number, _, stored_at = mark.partition(" ")
+        if not number.isdecimal():
+            return True
+        return self.last > int(number) or (self.last == int(number) and self.last_at == stored_at)
 
     def knows(self, record: Msg) -> bool:
         """Whether the position in a place's record is one of this log."""
@@ -35,17 +52,33 @@ class LogIdentity:
         return bool(value.get("log") == self.made_at and value["position"] <= self.last)
 
 
-async def count_strangers(connection: NatsConnection, names: Names, timeout_seconds: float) -> int:
-    """How many records hold positions of another log; those of groups that run here are begun anew by themselves."""
-    found = await snapshot(connection, names.bucket, f"{names.records}.*.place.>", timeout_seconds)
+async def count_strangers(connection: NatsConnection, names: Names, timeout_seconds: float) -> int | None:
+    """How many records hold positions of another log; those of groups that run here are begun anew by themselves.
+
+    None where the server does not name the groups to these credentials. Raises `Unavailable`.
+    """
+    try:
+        groups = await read_groups(connection, names)
+    except NobodyAnswers:
+        return None
+    found = [
+        record
+        for group in groups
+        for _, record in await snapshot(
+            connection, names.bucket(group), f"{names.group(group)}.place.>", timeout_seconds
+        )
+    ]
     identity = await read_identity(connection, names)
-    return sum(not identity.knows(record) for _, record in found)
+    return sum(not identity.knows(record) for record in found)
 
 
 async def read_identity(connection: NatsConnection, names: Names) -> LogIdentity:
-    """Ask the server. Raises `Unavailable`, also where there is no stream: nothing may be read or saved then."""
+    """Ask the server. Raises `StreamGone`, `Unavailable`: nothing may be read or saved then."""
     try:
         info = await connection.ask(f"STREAM.INFO.{names.log}")
     except ApiError as error:
-        raise Unavailable("the stream of this prefix is gone", hint="start a service: it makes the stream") from error
-    return LogIdentity(made_at=str(info["created"]), last=int(info["state"]["last_seq"]))
+        raise as_outage(error, "NATS does not tell of the log") from error
+    first, last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
+    return LogIdentity(
+        str(info["created"]), first, last, Layout.read(info["config"]), str(info["state"].get("last_ts", ""))
+    )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from nats.aio.msg import Msg
 
-from freehold.adapters.nats.connection import NatsConnection, encode
-from freehold.adapters.nats.errors import ApiError
+from freehold.adapters.nats.connection import NatsConnection
+from freehold.adapters.nats.consumers import make_consumer, take
+from freehold.adapters.nats.errors import ApiError, NobodyAnswers, as_outage
 from freehold.adapters.nats.identity import LogIdentity, read_identity
 from freehold.adapters.nats.log import read_record
 from freehold.adapters.nats.names import Names
@@ -19,23 +18,25 @@ from freehold.adapters.nats.snapshot import snapshot
 from freehold.broker import TopicLag
 from freehold.clock import Clock
 from freehold.errors import Unavailable
-from freehold.ids import new_id
-from freehold.leases.log import Place
+from freehold.groups.log import TopicPartition
 
 __all__ = ["read_lag"]
+
+_ATTEMPTS: Final = 3
+_NEXT_SECONDS: Final = 1.0
 
 
 async def read_lag(
     connection: NatsConnection, names: Names, group: str, timeout_seconds: float, clock: Clock
 ) -> Sequence[TopicLag]:
-    """Count what lies behind each position, by topic. Raises `Unavailable`."""
-    records = await snapshot(connection, names.bucket, f"{names.group(group)}.place.>", timeout_seconds)
+    """Count what lies behind each position, by topic. One call at a time in a process. Raises `Unavailable`."""
+    records = await snapshot(connection, names.bucket(group), f"{names.group(group)}.place.>", timeout_seconds)
     identity = await read_identity(connection, names)
     found = await asyncio.gather(
         *(_behind(connection, names, group, message, identity, clock) for _, message in records)
     )
     topics: dict[str, tuple[int, float]] = {}
-    for topic, pending, age in found:
+    for topic, pending, age in filter(None, found):
         before = topics.get(topic, (0, 0.0))
         topics[topic] = (before[0] + pending, max(before[1], age))
     return [
@@ -46,47 +47,55 @@ async def read_lag(
 
 async def _behind(
     connection: NatsConnection, names: Names, group: str, message: Msg, identity: LogIdentity, clock: Clock
-) -> tuple[str, int, float]:
+) -> tuple[str, int, float] | None:
+    """None for a topic that the group has read once, and that these credentials have no right to any more."""
     place = names.read_place(group, message.subject)
     if place is None:
-        return "", 0, 0.0
+        return None
     position = read_record(place, message, 0).position if identity.knows(message) else 0
-    pending = await _count(connection, names, place, position)
-    age = await _oldest(connection, names, place, position, clock) if pending else 0.0
-    return place.topic, pending, age
+    pending, age = 0, None
+    for _ in range(_ATTEMPTS):
+        try:
+            counter, subject = names.counter(group, place), identity.layout.message(place)
+            pending = await _count(connection, names, counter, subject, position)
+        except NobodyAnswers:
+            await read_identity(connection, names)
+            return None
+        age = await _oldest(connection, names, group, place, clock) if pending else 0.0
+        if age is not None:
+            break
+    return place.topic, pending, age or 0.0
 
 
-async def _count(connection: NatsConnection, names: Names, place: Place, position: int) -> int:
+async def _count(connection: NatsConnection, names: Names, name: str, subject: str, position: int) -> int:
     """A consumer that is made only to be asked: the server counts what it would get."""
-    name = f"lag-{new_id()}"
     config: dict[str, Any] = {
         "name": name,
         "deliver_policy": "by_start_sequence",
         "opt_start_seq": position + 1,
         "ack_policy": "none",
-        "filter_subject": names.message(place),
+        "filter_subject": subject,
         "mem_storage": True,
         "num_replicas": 1,
         "inactive_threshold": 5_000_000_000,
     }
     try:
-        made = await connection.ask(
-            f"CONSUMER.CREATE.{names.log}.{name}.{names.message(place)}",
-            {"stream_name": names.log, "config": config},
-        )
+        made = await make_consumer(connection, names.log, config)
     except ApiError as error:
-        raise Unavailable("NATS does not tell how far a group is", hint=error.message) from error
-    with contextlib.suppress(Unavailable):
-        await connection.publish(f"$JS.API.CONSUMER.DELETE.{names.log}.{name}", b"")
+        raise as_outage(error, "NATS does not tell how far a group is") from error
     return int(made["num_pending"])
 
 
-async def _oldest(connection: NatsConnection, names: Names, place: Place, position: int, clock: Clock) -> float:
-    question = encode({"seq": position + 1, "next_by_subj": names.message(place)})
-    message = await connection.request(f"$JS.API.DIRECT.GET.{names.log}", question)
-    stamp = (message.headers or {}).get("Nats-Time-Stamp")
-    if stamp is None:
-        return 0.0
-    # Nanoseconds, which `datetime` does not read.
-    at = datetime.fromisoformat(f"{stamp[:19]}+00:00")
-    return max(0.0, (clock.now() - at).total_seconds())
+async def _oldest(
+    connection: NatsConnection, names: Names, group: str, place: TopicPartition, clock: Clock
+) -> float | None:
+    """How old the first is that it hands out. None where another process made the consumer anew meanwhile."""
+    try:
+        found = await take(connection, names.log, names.counter(group, place), 1, _NEXT_SECONDS)
+    except Unavailable:
+        connection.check()
+        return None
+    if not found:
+        return None
+    at = int(found[0][1].reply.split(".")[7]) / 1e9
+    return max(0.0, clock.now().timestamp() - at)

@@ -1,4 +1,4 @@
-"""The log and the groups' records in JetStream. Adapter: imports the leases pattern and its package."""
+"""The log and the groups' records in JetStream. Adapter: imports the groups pattern and its package."""
 
 from __future__ import annotations
 
@@ -6,61 +6,73 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any, Final, TypeVar
 
 from nats.aio.msg import Msg
 
 from freehold.adapters.nats.connection import NatsConnection, encode
-from freehold.adapters.nats.errors import WRONG_LAST_SEQUENCE, ApiError
-from freehold.adapters.nats.follow import Follower
-from freehold.adapters.nats.identity import read_identity
+from freehold.adapters.nats.errors import STREAM_NOT_FOUND, WRONG_LAST_SEQUENCE, ApiError, StreamGone, as_outage
+from freehold.adapters.nats.follow import PartitionReader
+from freehold.adapters.nats.identity import LogIdentity
+from freehold.adapters.nats.log_stream import LogStream
 from freehold.adapters.nats.names import Names
 from freehold.adapters.nats.publisher import Publication, Publisher
 from freehold.adapters.nats.snapshot import snapshot
+from freehold.adapters.nats.streams import ensure_stream
 from freehold.broker import Subscription
 from freehold.errors import BrokerError, FreeholdError, Unavailable
-from freehold.leases.log import Entry, GroupView, Member, Place, PlaceRecord
+from freehold.groups.log import Entry, GroupView, Member, PartitionState, TopicPartition
 
 __all__ = ["NatsLog", "read_record"]
 
 _log = logging.getLogger("freehold.nats")
+T = TypeVar("T")
+_LOOKS: Final = 5
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 
 
-def read_record(place: Place, message: Msg, number: int) -> PlaceRecord:
+def read_record(place: TopicPartition, message: Msg, number: int, origin: str = "") -> PartitionState:
     """Read a place's record; its token is its number in the bucket."""
     value = json.loads(message.data)
-    return PlaceRecord(
-        place=place, owner=value["owner"], token=number, position=value["position"], attempts=value["attempts"]
-    )
+    return PartitionState(place, value["owner"], number, value["position"], value["attempts"], origin)
 
 
 class NatsLog:
-    """The log as one member sees it; see `freehold.leases.log.GroupLog`."""
+    """The log as one member sees it; see `freehold.groups.log.GroupLog`.
+
+    The origin of a record is the log of its position and the bucket of its number, both as the server says that they
+    were made. A change keeps the log that the record was seen with, so that no position is ever taken for one of a log
+    that came later.
+    """
 
     def __init__(
         self,
         connection: NatsConnection,
         publisher: Publisher,
-        follower: Follower,
+        follower: PartitionReader,
+        stream: LogStream,
         names: Names,
         *,
         subscription: Subscription,
-        places: Sequence[Place],
         timeout_seconds: float,
     ) -> None:
         self._connection = connection
         self._publisher = publisher
         self._follower = follower
+        self._stream = stream
         self._names = names
         self._group = subscription.group
         self._topics = sorted(subscription.topics)
         self._latest = subscription.start == "latest"
-        self._places = frozenset(places)
         self._timeout_seconds = timeout_seconds
         self._member = ""
-        self._made_at = ""
+        self._bucket_made_at = ""
+        self._in_doubt = False
+        self._known: dict[TopicPartition, tuple[str, int]] = {}
+        self._stored_at: dict[TopicPartition, tuple[int, int]] = {}
         self._wakes: Any = None
         self._on_messages: Callable[[], None] = lambda: None
         self._on_group: Callable[[], None] = lambda: None
@@ -71,69 +83,148 @@ class NatsLog:
 
     async def join(self, member: str) -> None:
         """Make what is missing, beat, and listen."""
-        await self._make_records(self._places)
+        await self._mended(self._make_all)
         await self.beat(member)
         if not self._member:
             self._member = member
-            await self._follower.open(self._on_messages)
+            self._follower.open(self._on_messages, self._on_group)
             self._wakes = await self._connection.subscribe(self._names.wake(self._group), self._woken)
+            self._connection.on_reconnected.append(self._doubt)
 
-    async def _make_records(self, places: Iterable[Place]) -> None:
-        identity = await read_identity(self._connection, self._names)
-        record = _encode("", identity.last if self._latest else 0, 0, identity.made_at)
+    async def _mended(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call, and once more where a stream had vanished and was made again."""
+        try:
+            return await call()
+        except StreamGone:
+            await self._stream.mend()
+            await self._make_bucket()
+            return await call()
+
+    async def _make_bucket(self) -> None:
+        """Make the stream of the group's records where it is missing. Raises `Unavailable`."""
+        try:
+            bucket, _ = await ensure_stream(self._connection, self._names.bucket_config(self._group))
+        except ApiError as error:
+            raise as_outage(error, "NATS does not make the stream of a group's records") from error
+        before, self._bucket_made_at = self._bucket_made_at, str(bucket["created"])
+        self._in_doubt = False
+        if before not in {"", self._bucket_made_at}:
+            name = self._names.bucket(self._group)
+            _log.warning("group %s: NATS has lost the records %s of %s: made again", self._group, name, before)
+
+    async def _make_all(self) -> None:
+        await self._make_bucket()
+        identity = await self._stream.look()
+        await self._make_records(self._places(identity), identity)
+
+    async def _make_records(self, places: Iterable[TopicPartition], identity: LogIdentity) -> None:
         first = [
-            Publication(self._names.place(self._group, place), record, {_EXPECTED: "0"}) for place in sorted(places)
+            Publication(
+                self._names.place(self._group, place),
+                _encode("", self._start(place, identity), 0, identity.made_at),
+                {_EXPECTED: "0"},
+            )
+            for place in sorted(places)
         ]
         for result in await self._publisher.publish(first, self._timeout_seconds):
             if isinstance(result, FreeholdError) and not _is_conflict(result):
                 raise result
 
+    def _start(self, place: TopicPartition, identity: LogIdentity) -> int:
+        """Where a record begins that does not exist: where it was last seen, in the same log; a log that came after
+        the group is read from its beginning.
+        """
+        made_at, position = self._known.get(place, ("", 0))
+        if made_at == identity.made_at and position <= identity.last:
+            return position
+        return identity.last if self._latest and not self._known else 0
+
+    async def _sure(self) -> None:
+        """After a reconnection, have another look at the records before one is stored: servers before 2.10 do not say
+        through the import of an account that nobody takes it. The log is made first: where there is room for one stream
+        only, messages are kept in it. Raises `Unavailable`.
+        """
+        if self._in_doubt:
+            await self._stream.sure()
+            await self._make_bucket()
+
     async def beat(self, member: str) -> None:
         """Give a sign of life."""
+        await self._sure()
         beat = Publication(self._names.member(self._group, member), encode({"topics": self._topics}))
-        await self._publisher.publish_one(beat, self._timeout_seconds)
+        await self._mended(lambda: self._publisher.publish_one(beat, self._timeout_seconds))
 
     async def forget(self, member: str) -> None:
         """Remove a member."""
         subject = self._names.member(self._group, member)
-        await self._connection.ask(f"STREAM.PURGE.{self._names.bucket}", {"filter": subject})
+        try:
+            await self._connection.ask(f"STREAM.PURGE.{self._names.bucket(self._group)}", {"filter": subject})
+        except ApiError as error:
+            if error.number != STREAM_NOT_FOUND:
+                raise as_outage(error, "NATS does not forget a member") from error
 
     async def observe(self) -> GroupView:
-        """Read records and beats. Records of a log that is gone are begun anew first."""
+        """Read records and beats. Records of a log that is gone are begun anew first, and missing ones are made."""
+        for _ in range(_LOOKS):
+            view = await self._mended(self._look)
+            if view is not None:
+                return view
+        raise Unavailable(f"the records of group {self._group} change all the time", hint="it is looked at again soon")
+
+    async def _look(self) -> GroupView | None:
+        """Read once; None where something had to be made: then it has to be read again."""
+        await self._make_bucket()
+        bucket_made_at = self._bucket_made_at
         subject = f"{self._names.group(self._group)}.>"
-        records: list[PlaceRecord] = []
-        members: dict[str, Member] = {}
-        stale: list[tuple[Place, int]] = []
-        found = await snapshot(self._connection, self._names.bucket, subject, self._timeout_seconds)
+        found = await snapshot(self._connection, self._names.bucket(self._group), subject, self._timeout_seconds)
         # Read after the records: no position among them was saved later than this.
-        identity = await read_identity(self._connection, self._names)
+        identity = await self._stream.look()
+        wanted = self._places(identity)
+        origin = f"{identity.made_at} {bucket_made_at}"
+        records: list[PartitionState] = []
+        members: dict[str, Member] = {}
+        stale: list[tuple[TopicPartition, int]] = []
+        stored_at: dict[TopicPartition, tuple[int, int]] = {}
+        rewound = self._follower.rewound
         for number, message in found:
             member = self._names.read_member(self._group, message.subject)
             place = self._names.read_place(self._group, message.subject)
             if member is not None:
                 members[member] = Member(number, frozenset(json.loads(message.data)["topics"]))
-            elif place in self._places:
-                records.append(read_record(place, message, number))
-                if not identity.knows(message):
+            elif place is not None and place in wanted:
+                record = read_record(place, message, number, origin)
+                records.append(record)
+                if not identity.knows(message) or (place in rewound and record.owner == self._member):
                     stale.append((place, number))
-        if stale:
-            await self._begin_anew(stale, identity.made_at)
-            return await self.observe()
-        # Not before every record is one of this log: what is settled just now must not carry an old number over.
-        self._made_at = self._follower.made_at = identity.made_at
-        missing = self._places - {record.place for record in records}
-        if missing:
-            # Somebody emptied the bucket: without records the group would stand still.
-            await self._make_records(missing)
+                stored_at[place] = record.position, json.loads(message.data).get("stored_at", 0)
+        missing = wanted - {record.place for record in records}
+        if stale or missing:
+            if stale:
+                await self._begin_anew(stale, identity.made_at)
+            await self._make_records(missing, identity)
+            return None
+        self._follower.log = identity
+        for place, known in stored_at.items():
+            # What was settled while this was read is later.
+            self._stored_at[place] = max(known, self._stored_at.get(place, known), key=itemgetter(1))
+        self._known = {record.place: (identity.made_at, record.position) for record in records}
         return GroupView(sorted(records, key=lambda record: record.place), members)
 
-    async def _begin_anew(self, stale: Sequence[tuple[Place, int]], made_at: str) -> None:
+    def _places(self, identity: LogIdentity) -> frozenset[TopicPartition]:
+        partitions = range(identity.layout.partitions)
+        return frozenset(
+            TopicPartition(self._names.dotted(topic), number) for topic in self._topics for number in partitions
+        )
+
+    async def _begin_anew(self, stale: Sequence[tuple[TopicPartition, int]], made_at: str) -> None:
         """Forget positions that were numbers of another log: in this one they would pass over what nobody has seen."""
         resets = [
             Publication(self._names.place(self._group, place), _encode("", 0, 0, made_at), {_EXPECTED: str(number)})
             for place, number in stale
         ]
         for result in await self._publisher.publish(resets, self._timeout_seconds):
+            if isinstance(result, Unavailable):
+                raise result
             if isinstance(result, FreeholdError) and not _is_conflict(result):
                 raise Unavailable("NATS did not take a group's record", hint=result.message) from result
         _log.warning(
@@ -143,11 +234,13 @@ class NatsLog:
             len(stale),
         )
 
-    async def save(self, seen: PlaceRecord, *, owner: str, position: int, attempts: int) -> PlaceRecord | None:
+    async def save(self, seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
         """Change a record that is still as seen."""
+        await self._sure()
+        stored_at = self._when(seen.place, position)
         change = Publication(
             self._names.place(self._group, seen.place),
-            _encode(owner, position, attempts, self._made_at),
+            _encode(owner, position, attempts, seen.origin.partition(" ")[0], stored_at),
             {_EXPECTED: str(seen.token)},
         )
         try:
@@ -156,22 +249,28 @@ class NatsLog:
             if _is_conflict(error):
                 return None
             raise Unavailable("NATS did not take a group's record", hint=error.message) from error
-        return PlaceRecord(place=seen.place, owner=owner, token=int(saved["seq"]), position=position, attempts=attempts)
+        self._stored_at[seen.place] = position, stored_at
+        return replace(seen, owner=owner, token=int(saved["seq"]), position=position, attempts=attempts)
+
+    def _when(self, place: TopicPartition, position: int) -> int:
+        """When the message at a position was stored: whoever reads on behind it sees then whether it is the same."""
+        known, stored_at = self._stored_at.get(place, (0, 0))
+        return stored_at if known == position and stored_at else self._follower.stored_at(place, position)
 
     async def announce(self) -> None:
         """Wake the other members of the group."""
         with contextlib.suppress(Unavailable):
             await self._connection.publish(self._names.wake(self._group), self._member.encode())
 
-    async def follow(self, place: Place, after: int) -> None:
+    async def follow(self, place: TopicPartition, after: int) -> None:
         """Watch a place."""
-        await self._follower.follow(place, after)
+        await self._follower.follow(place, after, self._when(place, after))
 
-    async def unfollow(self, place: Place) -> None:
+    async def unfollow(self, place: TopicPartition) -> None:
         """Stop watching a place."""
         await self._follower.unfollow(place)
 
-    def has_news(self, place: Place, after: int) -> bool:
+    def has_news(self, place: TopicPartition, after: int) -> bool:
         """Whether something lies behind a position."""
         return self._follower.has_news(place, after)
 
@@ -179,9 +278,9 @@ class NatsLog:
         """Mend what broke; news come by themselves. Raises `BrokerError` where only another connection helps."""
         if self._connection.ended:
             raise BrokerError("NATS closed the connection for good", hint="subscribe again")
-        await self._follower.mend()
+        await self._mended(self._follower.mend)
 
-    async def read(self, place: Place, after: int, limit: int) -> Sequence[Entry]:
+    async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
         """Read what follows a position."""
         return await self._follower.read(place, after, limit)
 
@@ -189,17 +288,22 @@ class NatsLog:
         """Stop listening."""
         await self._follower.close()
         if self._wakes is not None:
+            self._connection.on_reconnected.remove(self._doubt)
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(self._timeout_seconds):
                     await self._wakes.unsubscribe()
+
+    def _doubt(self) -> None:
+        self._in_doubt = True
 
     async def _woken(self, message: Msg) -> None:
         if message.data != self._member.encode():
             self._on_group()
 
 
-def _encode(owner: str, position: int, attempts: int, made_at: str) -> bytes:
-    return encode({"owner": owner, "position": position, "attempts": attempts, "log": made_at})
+def _encode(owner: str, position: int, attempts: int, made_at: str, stored_at: int = 0) -> bytes:
+    record = {"owner": owner, "position": position, "attempts": attempts, "log": made_at, "stored_at": stored_at}
+    return encode(record)
 
 
 def _is_conflict(result: Mapping[str, Any] | FreeholdError) -> bool:

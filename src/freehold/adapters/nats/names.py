@@ -1,6 +1,8 @@
-"""The names of streams, subjects and records in NATS. Adapter: imports the leases pattern and errors.
+"""The names of streams, subjects and records in NATS. Adapter: imports the groups pattern and errors.
 
-The groups' records lie in a stream that is laid out as a key-value bucket, so that the `nats kv` tool shows them.
+Each group's records lie in a stream of its own that is laid out as a key-value bucket, so that the `nats kv` tool shows
+them, and so that a server can give a group rights to its own records by the name of the stream alone. The names of
+consumers tell the group and the place, for the same reason.
 """
 
 from __future__ import annotations
@@ -12,12 +14,39 @@ from functools import lru_cache
 from typing import Any
 
 from freehold.errors import ConfigurationError
-from freehold.leases.log import Place
+from freehold.groups.log import TopicPartition
 
-__all__ = ["Names"]
+__all__ = ["Layout", "Names"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+_DESCRIPTION = re.compile(r"partitions=(\d+)(?:; in place of one made (\S+))?")
 _DOTTED = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the stream of messages is laid out; the stream itself says it.
+
+    base        what the subjects of messages begin with. The number of partitions is part of it: whoever still counts
+                with another number finds no stream, and never puts a key into a partition where nobody looks for it.
+    replaces    when the stream was made in whose place this one was made; empty where that is not known.
+    """
+
+    base: str
+    partitions: int
+    replaces: str = ""
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Layout:
+        """Read a stream's configuration. Raises `ConfigurationError` for one that Freehold did not make."""
+        stored = _DESCRIPTION.fullmatch(str(config.get("description")))
+        if stored is None:
+            raise ConfigurationError("the stream of this prefix was not made by Freehold", hint="use another prefix")
+        return cls(str(config["subjects"][0]).removesuffix(".>"), int(stored[1]), stored[2] or "")
+
+    def message(self, place: TopicPartition) -> str:
+        """The subject of a place's messages."""
+        return f"{self.base}.{Names.dotted(place.topic)}.{place.partition}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +65,22 @@ class Names:
         """The stream of messages."""
         return self.prefix
 
-    @property
-    def bucket(self) -> str:
-        """The stream of the groups' records."""
-        return f"KV_{self.prefix}-groups"
+    def bucket(self, group: str) -> str:
+        """The stream of a group's records."""
+        return f"KV_{self._bucket(group)}"
 
-    @property
-    def records(self) -> str:
-        """What the subjects of all records begin with."""
-        return f"$KV.{self.prefix}-groups"
-
-    def message(self, place: Place) -> str:
-        """The subject of a place's messages."""
-        return f"{self.prefix}.log.{self.dotted(place.topic)}.{place.partition}"
+    def group_of(self, stream: str) -> str | None:
+        """Return the group whose records a stream holds."""
+        start = f"KV_{self._bucket('')}"
+        return stream.removeprefix(start) if stream.startswith(start) and stream != start else None
 
     def group(self, group: str) -> str:
         """What the subjects of a group's records begin with."""
         if not _TOKEN.fullmatch(group):
             raise ConfigurationError("a group's name must be letters, digits, '-' and '_' for NATS")
-        return f"{self.records}.{group}"
+        return f"$KV.{self._bucket(group)}"
 
-    def place(self, group: str, place: Place) -> str:
+    def place(self, group: str, place: TopicPartition) -> str:
         """The subject of a place's record."""
         return f"{self.group(group)}.place.{self.dotted(place.topic)}.{place.partition}"
 
@@ -64,17 +88,29 @@ class Names:
         """The subject of a member's beat."""
         return f"{self.group(group)}.member.{member}"
 
+    def probe(self, name: str) -> str:
+        """The subject of the record by which a service sees that the bucket takes what is written."""
+        return f"{self.group(name)}.probe"
+
     def wake(self, group: str) -> str:
         """The subject on which members tell each other to look at the leases."""
         return f"{self.prefix}.wake.{group}"
 
-    def read_place(self, group: str, subject: str) -> Place | None:
+    def reader(self, group: str, place: TopicPartition) -> str:
+        """The consumer through which a group reads a place."""
+        return f"{group}={self.dotted(place.topic).replace('.', '=')}={place.partition}"
+
+    def counter(self, group: str, place: TopicPartition) -> str:
+        """The consumer through which is counted what a group has not read."""
+        return f"{self.reader(group, place)}=lag"
+
+    def read_place(self, group: str, subject: str) -> TopicPartition | None:
         """Return the place whose record this is."""
         start = f"{self.group(group)}.place."
         if not subject.startswith(start):
             return None
         topic, _, partition = subject.removeprefix(start).rpartition(".")
-        return Place(topic, int(partition))
+        return TopicPartition(topic, int(partition))
 
     def read_member(self, group: str, subject: str) -> str | None:
         """Return the member whose beat this is."""
@@ -94,12 +130,21 @@ class Names:
             raise ConfigurationError("a topic must be letters, digits, '-', '_' and single dots for NATS")
         return topic
 
-    def log_config(self, retention_seconds: float, partitions: int) -> Mapping[str, Any]:
-        """How the stream of messages is made."""
+    def layout(self, partitions: int) -> Layout:
+        """How a stream of messages that does not exist yet will be laid out."""
+        return Layout(f"{self.prefix}.log.{partitions}", partitions)
+
+    @property
+    def any_layout(self) -> str:
+        """What the subjects of messages begin with, whatever the number of partitions."""
+        return f"{self.prefix}.log.*"
+
+    def log_config(self, retention_seconds: float, partitions: int, replaces: str = "") -> Mapping[str, Any]:
+        """How the stream of messages is made; `replaces` tells when the one was made that has vanished."""
         return {
             "name": self.log,
-            "description": f"partitions={partitions}",
-            "subjects": [f"{self.prefix}.log.>"],
+            "description": self.description(partitions, replaces),
+            "subjects": [f"{self.layout(partitions).base}.>"],
             "storage": "file",
             "retention": "limits",
             "discard": "old",
@@ -109,16 +154,23 @@ class Names:
             "num_replicas": 1,
         }
 
-    def bucket_config(self) -> Mapping[str, Any]:
-        """How the stream of records is made: one value a subject."""
+    @staticmethod
+    def description(partitions: int, replaces: str) -> str:
+        """What a stream of messages says of itself."""
+        return f"partitions={partitions}" + (f"; in place of one made {replaces}" if replaces else "")
+
+    def bucket_config(self, group: str) -> Mapping[str, Any]:
+        """How the stream of a group's records is made: one value a subject."""
         return {
-            "name": self.bucket,
-            "subjects": [f"{self.records}.>"],
+            "name": self.bucket(group),
+            "subjects": [f"{self.group(group)}.>"],
             "storage": "file",
             "discard": "new",
             "max_msgs_per_subject": 1,
             "allow_direct": True,
-            "allow_rollup_hdrs": True,
             "deny_delete": True,
             "num_replicas": 1,
         }
+
+    def _bucket(self, group: str) -> str:
+        return f"{self.prefix}-groups-{group}"

@@ -15,12 +15,13 @@ import msgspec
 from nats.aio.msg import Msg
 
 from freehold.adapters.nats.connection import NatsConnection
-from freehold.adapters.nats.errors import publish_error
+from freehold.adapters.nats.errors import StreamGone, publish_error
 from freehold.errors import FreeholdError, OperationTimeout, Unavailable
 
 __all__ = ["Publication", "Publisher"]
 
 _UNCONFIRMED = "NATS did not confirm in time"
+_AGAIN = "whether it was stored is not known; publish it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,14 @@ class Publisher:
         """Listen for confirmations."""
         self._inbox = self._connection.inbox()
         await self._connection.subscribe(f"{self._inbox}.*", self._answered)
+        self._connection.on_broken.append(self._give_up)
 
     async def publish(
         self, publications: Sequence[Publication], timeout_seconds: float
     ) -> Sequence[Mapping[str, Any] | FreeholdError]:
         """Send all at once and wait for all; each gets a confirmation, or an error: what `publish_error` makes."""
+        if not publications:
+            return []
         round_ = _Round(len(publications))
         tokens: list[str] = []
         try:
@@ -82,7 +86,7 @@ class Publisher:
         finally:
             for token in tokens:
                 self._waiting.pop(token, None)
-        missing = OperationTimeout(_UNCONFIRMED, hint="whether it was stored is not known; publish it again")
+        missing = OperationTimeout(_UNCONFIRMED, hint=_AGAIN)
         return [result if result is not None else missing for result in round_.results]
 
     async def publish_one(self, publication: Publication, timeout_seconds: float) -> Mapping[str, Any]:
@@ -103,13 +107,18 @@ class Publisher:
             for publication, token in zip(publications, tokens, strict=True)
         )
 
+    def _give_up(self) -> None:
+        """The connection broke: what was not confirmed is not confirmed any more, and nobody waits for it."""
+        for round_ in {id(round_): round_ for round_, _ in self._waiting.values()}.values():
+            round_.end(OperationTimeout("NATS broke the connection before it confirmed", hint=_AGAIN))
+
     async def _answered(self, message: Msg) -> None:
         waiting = self._waiting.pop(message.subject, None)
         if waiting is None:
             return
         round_, index = waiting
         if message.headers:
-            round_.answer(index, Unavailable("no stream takes this message", hint="is JetStream enabled?"))
+            round_.answer(index, StreamGone("no stream takes this message", hint="is JetStream enabled?"))
             return
         answer = msgspec.json.decode(message.data)
         round_.answer(index, publish_error(answer) or answer)

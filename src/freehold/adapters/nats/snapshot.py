@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Final
 
 from nats.aio.msg import Msg
 
-from freehold.adapters.nats.connection import NatsConnection, encode
-from freehold.adapters.nats.errors import ApiError
-from freehold.errors import OperationTimeout, Unavailable
+from freehold.adapters.nats.connection import NatsConnection
+from freehold.adapters.nats.consumers import take
+from freehold.adapters.nats.errors import STREAM_NOT_FOUND, ApiError
+from freehold.errors import Unavailable
 from freehold.ids import new_id
 
 __all__ = ["snapshot"]
@@ -23,7 +23,8 @@ _ATTEMPTS: Final = 4
 async def snapshot(
     connection: NatsConnection, stream: str, subject: str, timeout_seconds: float
 ) -> Sequence[tuple[int, Msg]]:
-    """Return (number in the stream, message) for each subject that matches. Raises `Unavailable`.
+    """Return (number in the stream, message) for each subject that matches; nothing of a stream that is not there.
+    Raises `Unavailable`.
 
     A message that is replaced while it is read may be missed; then it is read again.
     """
@@ -57,41 +58,13 @@ async def _read(
             f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
         )
     except ApiError as error:
+        if error.number == STREAM_NOT_FOUND:
+            return 0, []
         raise Unavailable("NATS cannot read the groups' records", hint=error.message) from error
     pending = int(made["num_pending"])
     try:
-        found = await _collect(connection, stream, name, pending, timeout_seconds) if pending else []
+        found = await take(connection, stream, name, pending, timeout_seconds) if pending else []
         return pending, found
     finally:
         with contextlib.suppress(Unavailable):
             await connection.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
-
-
-async def _collect(
-    connection: NatsConnection, stream: str, name: str, pending: int, timeout_seconds: float
-) -> Sequence[tuple[int, Msg]]:
-    found: list[tuple[int, Msg]] = []
-    ended = asyncio.Event()
-
-    async def received(message: Msg) -> None:
-        if not message.reply.startswith("$JS.ACK."):
-            ended.set()
-            return
-        parts = message.reply.split(".")
-        found.append((int(parts[5]), message))
-        if parts[8] == "0" or len(found) == pending:
-            ended.set()
-
-    inbox = connection.inbox()
-    subscription = await connection.subscribe(inbox, received)
-    try:
-        question = encode({"batch": pending, "no_wait": True})
-        await connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", question, inbox)
-        async with asyncio.timeout(timeout_seconds):
-            await ended.wait()
-    except TimeoutError as error:
-        raise OperationTimeout("NATS did not send the groups' records in time") from error
-    finally:
-        with contextlib.suppress(Exception):
-            await subscription.unsubscribe()
-    return found

@@ -14,12 +14,12 @@ from typing import Any
 import asyncpg
 
 from freehold.adapters.postgres.errors import TRY_AGAIN, never_carried_out, unreachable
-from freehold.adapters.sql.connection import Row
-from freehold.adapters.sql.guard import ended_inside
+from freehold.adapters.sql.engine.connection import Row
+from freehold.adapters.sql.handles.guard import ended_inside
 from freehold.database import DatabaseOptions
 from freehold.errors import DatabaseError, FreeholdError, OperationTimeout, Unavailable
 
-__all__ = ["AsyncpgConnection", "PooledAsyncpg", "PsycopgConnection", "StatementTransactions", "time_limits"]
+__all__ = ["AsyncpgConnection", "PerStatementTransactions", "PooledAsyncpg", "PsycopgConnection", "time_limits"]
 
 _GRACE_SECONDS = 3.0
 _ROLLBACK_SECONDS = 3.0
@@ -194,7 +194,7 @@ def _lost_before_commit() -> Unavailable:
     return Unavailable("the transaction was rolled back: the connection was lost before COMMIT", hint=TRY_AGAIN)
 
 
-class StatementTransactions:
+class PerStatementTransactions:
     """Direct statements behind a transaction-pooling proxy without prepared statements: each in a BEGIN and COMMIT.
 
     asyncpg prepares and runs a statement in two messages, which such a proxy may send to two servers otherwise.

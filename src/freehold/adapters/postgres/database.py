@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -10,30 +13,43 @@ import asyncpg
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from freehold.adapters.postgres.catalogue import compare_views, found, relations
 from freehold.adapters.postgres.connection import (
     AsyncpgConnection,
+    PerStatementTransactions,
     PooledAsyncpg,
     PsycopgConnection,
-    StatementTransactions,
     time_limits,
 )
+from freehold.adapters.postgres.declared import expected
 from freehold.adapters.postgres.dialect import PostgresDialect
-from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose, diagnose_connecting
-from freehold.adapters.postgres.examine import examine
+from freehold.adapters.postgres.doctor import examine
+from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose, diagnose_connecting, reason_of
+from freehold.adapters.postgres.probe import (
+    LeaseLocked,
+    Locks,
+    blockers,
+    examine_locks,
+    lock_error,
+    locked,
+    take_room,
+    write_row,
+)
 from freehold.adapters.postgres.rights import examine_rights, grants
 from freehold.adapters.postgres.schema import QualifiedConnection, Schema, SchemaAsyncpg
 from freehold.adapters.postgres.sessions import ApartConnection
 from freehold.adapters.postgres.url import parse_url
-from freehold.adapters.sql.connection import SqlConnection
-from freehold.adapters.sql.engine import EngineDatabase
-from freehold.adapters.sql.enlist import enlist_alchemy
-from freehold.adapters.sql.foreign import ForeignUnit, foreign, once_in_transaction
-from freehold.adapters.sql.guard import GuardedSql
-from freehold.adapters.sql.migrations import packaged_migrations
-from freehold.adapters.sql.pool import PooledConnection
+from freehold.adapters.sql.engine.connection import SqlConnection
+from freehold.adapters.sql.engine.database import EngineDatabase, checked_out
+from freehold.adapters.sql.engine.enlistment import enlist_alchemy
+from freehold.adapters.sql.engine.pool import RESERVED, PooledConnection, reserved_connection
+from freehold.adapters.sql.engine.schema import packaged_migrations
+from freehold.adapters.sql.handles.foreign import EnlistedTransaction, foreign, once_in_transaction
+from freehold.adapters.sql.handles.guard import GuardedSql
+from freehold.adapters.sql.inspection.catalogue import Catalogue
 from freehold.clock import Clock
 from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
-from freehold.errors import ConfigurationError, FreeholdError
+from freehold.errors import ConcurrencyConflict, ConfigurationError, FreeholdError, OperationTimeout
 from freehold.migrations import Migration
 
 __all__ = ["FEATURES", "PostgresDatabase"]
@@ -63,6 +79,10 @@ _SCHEMA_RIGHTS: Final = (
 _MAY_CREATE: Final = "SELECT has_database_privilege(current_database(), 'CREATE'), current_user::text"
 _MIGRATIONS: Final = "freehold.migrations"
 _MIGRATION_SECONDS: Final = 600
+_LOCKED_SECONDS: Final = 1.0
+"""A lock that is held for less time than this belongs to a change of the schema."""
+_LOCK_PART: Final = 0.8
+_LOCK_POLL_SECONDS: Final = 0.1
 _RECYCLE_SECONDS: Final = 1800
 
 
@@ -95,19 +115,18 @@ class PostgresDatabase(EngineDatabase):
             self._url.url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=self._connect_arguments()
         )
         try:
-            connection = await engine.connect()
-            raw = await connection.get_raw_connection()
+            connection, driver = await checked_out(engine)
         except BaseException:
             await engine.dispose()
             raise
-        return ApartConnection(engine, connection, cast("asyncpg.Connection[Any]", raw.driver_connection))
+        return ApartConnection(engine, connection, cast("asyncpg.Connection[Any]", driver))
 
     def enlist(self, native: object) -> UnitOfWork:
         """Join a transaction of SQLAlchemy, asyncpg or psycopg."""
         unit = self._joined(native)
         return unit if self._schema is None else replace(unit, sql=QualifiedConnection(unit.sql, self._schema))
 
-    def _joined(self, native: object) -> ForeignUnit:
+    def _joined(self, native: object) -> EnlistedTransaction:
         joined = enlist_alchemy(native, "postgresql", diagnose, _in_transaction)
         if joined is not None:
             return joined
@@ -145,7 +164,64 @@ class PostgresDatabase(EngineDatabase):
     async def examine(self) -> list[Finding]:
         """Look at the server's version and settings, and at the rights of the role."""
         async with self.direct() as sql:
-            return [*await examine(sql), *await examine_rights(sql)]
+            found = [*await examine(sql), *await examine_rights(sql)]
+        locks = await self._staying_locked(_LOCKED_SECONDS)
+        return [*found, examine_locks(locks, await self._blockers(locks))]
+
+    async def probe(self, timeout_seconds: float) -> None:
+        """Write a row and commit it, have a temporary file written, and see that no table of the schema is locked, the
+        service's own among them. On the reserved connection: those of the pool may all wait for the lock.
+        """
+        with reserved_connection():
+            await self._probe(timeout_seconds)
+
+    async def _probe(self, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                with contextlib.suppress(ConcurrencyConflict):  # somebody else has written the same row
+                    async with self.begin() as unit:
+                        await write_row(unit.sql, timeout_seconds * _LOCK_PART)
+                async with self.begin() as unit:
+                    await take_room(unit.sql)
+                left = max(0.0, deadline - time.monotonic()) * _LOCK_PART
+                locks = await self._staying_locked(left)
+        except TimeoutError as error:
+            raise OperationTimeout(f"the database did not take a row within {timeout_seconds:g} s") from error
+        except LeaseLocked as error:
+            locks = await self._locked_now()
+            raise lock_error(locks, timeout_seconds * _LOCK_PART, await self._blockers(locks)) from error
+        if locks:
+            raise lock_error(locks, left, await self._blockers(locks))
+
+    async def _locked_now(self) -> Locks:
+        """Which tables are locked; none where the server does not tell in time."""
+        try:
+            async with asyncio.timeout(_LOCKED_SECONDS), self.direct() as sql:
+                return await locked(sql)
+        except (TimeoutError, FreeholdError):
+            return frozenset()
+
+    async def _blockers(self, locks: Locks) -> Sequence[str]:
+        """Who holds the locks; nothing where the server does not tell in time."""
+        if not locks:
+            return ()
+        try:
+            async with asyncio.timeout(_LOCKED_SECONDS), self.direct() as sql:
+                return await blockers(sql, locks)
+        except (TimeoutError, FreeholdError):
+            return ()
+
+    async def _staying_locked(self, seconds: float) -> Locks:
+        """Which tables are locked against writing, all this time, by the same session."""
+        deadline = time.monotonic() + seconds
+        async with self.direct() as sql:
+            found = await locked(sql)
+        while found and time.monotonic() < deadline:
+            await asyncio.sleep(_LOCK_POLL_SECONDS)  # the server tells nobody that a lock was let go
+            async with self.direct() as sql:
+                found &= await locked(sql)
+        return found
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Take the advisory lock; DDL waits no longer than others do, but may run longer."""
@@ -169,6 +245,31 @@ class PostgresDatabase(EngineDatabase):
             )
         await sql.execute(f'CREATE SCHEMA "{self._schema.name}"')
 
+    def reason_of(self, error: BaseException) -> str:
+        """What the engine says of a statement of a migration."""
+        return reason_of(error)
+
+    def expected(self, steps: Sequence[tuple[str, Sequence[str]]]) -> Catalogue:
+        """Read from their text, as it is carried out in the schema."""
+        as_carried_out = (lambda sql: sql) if self._schema is None else self._schema.qualified
+        return expected(
+            tuple((label, tuple(as_carried_out(each) for each in statements)) for label, statements in steps),
+            self._url.schema or "",
+        )
+
+    async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
+        """What the server's catalogue says."""
+        return await found(sql.fetch, self._url.schema or "", expected)
+
+    async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
+        """Ask the server for the plans of views."""
+        await compare_views(sql.fetch, expected, found)
+
+    async def relations(self, names: Sequence[str]) -> dict[str, str]:
+        """What the server's catalogue says."""
+        async with self.direct() as sql:
+            return await relations(sql.fetch, self._url.schema or "", names)
+
     async def _check_schema(self, sql: SqlConnection) -> None:
         if self._schema is not None and (await sql.fetch(_SCHEMA_RIGHTS, (self._schema.name,)))[0][0] is False:
             raise ConfigurationError(
@@ -191,7 +292,7 @@ class PostgresDatabase(EngineDatabase):
         return create_async_engine(
             self._url.url,
             isolation_level="AUTOCOMMIT",
-            pool_size=self.options.pool_size,
+            pool_size=self.options.pool_size + RESERVED,
             max_overflow=0,
             pool_timeout=self.options.pool_timeout_seconds,
             pool_recycle=_RECYCLE_SECONDS,
@@ -218,7 +319,7 @@ class PostgresDatabase(EngineDatabase):
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
         if self._url.proxied and isinstance(sql, PooledAsyncpg):
-            return StatementTransactions(sql)
+            return PerStatementTransactions(sql)
         return sql
 
     async def _check_server(self, sql: SqlConnection) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID, SafeUUID
 
 import msgspec
 
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.clock import Clock
 
 __all__ = ["PostgresDialect"]
@@ -31,6 +31,7 @@ class PostgresDialect(Dialect):
     lock_rows: ClassVar[str] = "FOR UPDATE"
     lock_free_rows: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
     time_type: ClassVar[str] = "timestamptz"
+    alters_columns: ClassVar[bool] = True
     alone_sql: ClassVar[str] = "SELECT pg_try_advisory_xact_lock($1)"
     table_exists_sql: str = "SELECT to_regclass($1) IS NOT NULL"
 

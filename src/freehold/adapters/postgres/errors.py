@@ -31,6 +31,7 @@ __all__ = [
     "diagnose_connecting",
     "meaning",
     "never_carried_out",
+    "reason_of",
     "unreachable",
 ]
 
@@ -49,11 +50,13 @@ _RIGHTS: Final = (
 _ENDED_IDLE: Final = "25P03"
 _LOST_STATEMENTS: Final = ("26000", "42P05")
 _REFUSED_AT_START: Final = "unsupported startup parameter"
+_ABOUT_STATEMENTS: Final = ("42", "0A", "25001", "2BP01", "3F000")
+"""Syntax, names and rights; not supported; not within a transaction; others depend on it; no such schema."""
 _UNSENT: Final = ("cannot switch to state", "not connected")
 
 ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str]]] = {
-    "08": (ErrorMeaning.OUTAGE, "the connection failed"),
-    "08P01": (ErrorMeaning.OUTAGE, "the connection lost its protocol"),
+    "08": (ErrorMeaning.OUTAGE, "the connection to the database failed"),
+    "08P01": (ErrorMeaning.OUTAGE, "the connection to the database lost its protocol"),
     "25006": (ErrorMeaning.OUTAGE, "the database is read-only"),
     _ENDED_IDLE: (
         ErrorMeaning.OUTAGE,
@@ -70,28 +73,28 @@ ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str]]] = {
     "40003": (ErrorMeaning.OUTAGE, "whether the statement was completed is not known"),
     "40P01": (ErrorMeaning.CONFLICT, "was chosen to end a deadlock"),
     "42P05": (ErrorMeaning.CONFIGURATION, "prepared statements outlive their client"),
-    "53": (ErrorMeaning.OUTAGE, "the server has too few resources"),
+    "53": (ErrorMeaning.OUTAGE, "the database server has too few resources"),
     "53100": (ErrorMeaning.OUTAGE, "the disk is full"),
-    "53200": (ErrorMeaning.OUTAGE, "the server is out of memory"),
-    "53300": (ErrorMeaning.OUTAGE, "too many connections"),
-    "53400": (ErrorMeaning.OUTAGE, "a limit in the server's configuration is reached"),
+    "53200": (ErrorMeaning.OUTAGE, "the database server is out of memory"),
+    "53300": (ErrorMeaning.OUTAGE, "too many connections to the database"),
+    "53400": (ErrorMeaning.OUTAGE, "a limit in the configuration of the database server is reached"),
     "55P03": (ErrorMeaning.CONFLICT, "waited for a lock longer than lock_timeout_seconds"),
     "57014": (ErrorMeaning.TIMEOUT, "a statement ran longer than statement_timeout_seconds"),
-    "57P": (ErrorMeaning.OUTAGE, "an operator ended the connection"),
-    "57P01": (ErrorMeaning.OUTAGE, "the server is shutting down, or an operator ended the connection"),
-    "57P02": (ErrorMeaning.OUTAGE, "another process of the server crashed"),
-    "57P03": (ErrorMeaning.OUTAGE, "the server is starting, stopping or in recovery"),
+    "57P": (ErrorMeaning.OUTAGE, "an operator ended the connection to the database"),
+    "57P01": (ErrorMeaning.OUTAGE, "the database server is shutting down, or an operator ended the connection"),
+    "57P02": (ErrorMeaning.OUTAGE, "another process of the database server crashed"),
+    "57P03": (ErrorMeaning.OUTAGE, "the database server is starting, stopping or in recovery"),
     "57P04": (ErrorMeaning.OUTAGE, "the database was dropped"),
     "57P05": (ErrorMeaning.OUTAGE, "the session was idle longer than the server's idle_session_timeout"),
-    "58": (ErrorMeaning.OUTAGE, "the server's system failed"),
-    "58030": (ErrorMeaning.OUTAGE, "the server cannot read or write its files"),
-    "58P01": (ErrorMeaning.OUTAGE, "a file of the server is missing"),
+    "58": (ErrorMeaning.OUTAGE, "the system of the database server failed"),
+    "58030": (ErrorMeaning.OUTAGE, "the database server cannot read or write its files"),
+    "58P01": (ErrorMeaning.OUTAGE, "a file of the database server is missing"),
     "72": (ErrorMeaning.CONFLICT, "read a snapshot that is too old"),
-    "F0": (ErrorMeaning.OUTAGE, "the server's configuration file is wrong"),
+    "F0": (ErrorMeaning.OUTAGE, "the configuration file of the database server is wrong"),
     "HV00N": (ErrorMeaning.OUTAGE, "a foreign server cannot be reached"),
-    "XX": (ErrorMeaning.OUTAGE, "the server failed inside"),
-    "XX001": (ErrorMeaning.OUTAGE, "a table is damaged"),
-    "XX002": (ErrorMeaning.OUTAGE, "an index is damaged"),
+    "XX": (ErrorMeaning.OUTAGE, "the database server failed inside"),
+    "XX001": (ErrorMeaning.OUTAGE, "a table of the database is damaged"),
+    "XX002": (ErrorMeaning.OUTAGE, "an index of the database is damaged"),
 }
 """The meaning of a SQLSTATE: the longest prefix of it that stands here decides. All others are refusals: the statement,
 or what it carries, is wrong.
@@ -101,6 +104,14 @@ _REFUSED_CONNECTIONS: Final[Mapping[str, str]] = {
     "55000": "the database does not accept connections",
 }
 """What these say where a connection is made; in a statement they are refusals."""
+_REMEDIES: Final[Mapping[str, str]] = {
+    "25006": "is it the primary? its default_transaction_read_only must be off",
+    "42501": "GRANT CONNECT ON DATABASE to the role",
+    "53100": "make room on the disk of the server",
+    "53300": "end connections, or raise max_connections, or the role's CONNECTION LIMIT",
+    "55000": "ALTER DATABASE with ALLOW_CONNECTIONS true",
+}
+"""What a person has to do about an outage; all others pass by themselves, or are told by their reason."""
 
 
 def diagnose(error: BaseException) -> FreeholdError | None:
@@ -121,6 +132,18 @@ def diagnose(error: BaseException) -> FreeholdError | None:
     return _by_module(error)
 
 
+def reason_of(error: BaseException) -> str:
+    """The server's message for a statement of a migration, where it is made of names and of the statement's own words:
+    a message of another class may quote a row.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if str(getattr(link, "sqlstate", None) or "").startswith(_ABOUT_STATEMENTS):
+            return str(getattr(link, "message", None) or "")
+        link = link.__cause__
+    return ""
+
+
 def never_carried_out(error: BaseException) -> bool:
     """Whether it is sure that a statement had no effect: the server had ended the session because its transaction
     stood idle, or asyncpg sent nothing, for it had heard the server's farewell.
@@ -137,7 +160,7 @@ def unreachable(error: BaseException) -> FreeholdError | None:
     if isinstance(error, TimeoutError):
         return OperationTimeout("PostgreSQL did not answer in time", hint="whether it took effect is not known")
     if isinstance(error, OSError):
-        return Unavailable(f"the connection to PostgreSQL was lost ({type(error).__name__})")
+        return Unavailable(f"the connection to PostgreSQL was lost ({type(error).__name__})", hint=TRY_AGAIN)
     return diagnose(error)
 
 
@@ -168,7 +191,8 @@ def diagnose_connecting(error: BaseException) -> FreeholdError | None:
         return known
     state = next((state for link in _chain(error) if (state := str(getattr(link, "sqlstate", None) or ""))), "")
     reason = _REFUSED_CONNECTIONS.get(state, known.message)
-    return Unavailable(f"no connection to PostgreSQL: {reason} ({state})" if state else reason, hint="try again")
+    told = f"{reason} (PostgreSQL {state})" if state else reason
+    return Unavailable(told, hint=_REMEDIES.get(state, "try again"))
 
 
 def meaning(state: str) -> tuple[ErrorMeaning, str]:
@@ -192,9 +216,11 @@ def _by_state(state: str, error: BaseException) -> FreeholdError:
     kind, reason = meaning(state)
     match kind:
         case ErrorMeaning.OUTAGE if state == _ENDED_IDLE:
-            return Unavailable(f"{reason} ({state})", hint="try again; keep what takes long out of transactions")
+            return Unavailable(
+                f"{reason} (PostgreSQL {state})", hint="try again; keep what takes long out of transactions"
+            )
         case ErrorMeaning.OUTAGE:
-            return Unavailable(f"PostgreSQL cannot serve now: {reason} ({state})", hint="try again")
+            return Unavailable(f"{reason} (PostgreSQL {state})", hint=_REMEDIES.get(state, "try again"))
         case ErrorMeaning.CONFLICT:
             return ConcurrencyConflict(f"the transaction {reason} ({state})", hint="try it again")
         case ErrorMeaning.TIMEOUT:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, cast
 
-from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.events import SqlEventStore, columns, encode_headers
-from freehold.adapters.sql.store import sql_of
+from freehold.adapters.sql.families.key_lock import key_numbers
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError
-from freehold.eventstore.expectation import check_appends, conflict
+from freehold.eventstore.append import check_appends, conflict
 from freehold.eventstore.store import (
     EVERYTHING,
     Append,
@@ -94,7 +94,7 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         events = [event for _, _, event in placed]
         return (
             self._dialect.now(),
-            sorted({self._dialect.lock_number(_LOCK_SPACE + name) for name in names}),
+            key_numbers(self._dialect, _LOCK_SPACE, names),
             names,
             [_expected(each.expected) for each in appends],
             [ordinal for ordinal, _, _ in placed],

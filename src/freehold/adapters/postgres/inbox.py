@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from freehold.adapters.sql.connection import SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, SqlInboxStore
-from freehold.adapters.sql.store import sql_of
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict
 from freehold.inbox.receipts import StoredReceipt, judge, receipt_keys

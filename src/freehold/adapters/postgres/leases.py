@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from freehold.adapters.postgres.database import PostgresDatabase
 from freehold.adapters.postgres.sessions import SessionLock, SessionLocks, lock_key
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.leases import SqlLeaseStore
 from freehold.leases.store import Vouch
 

@@ -11,20 +11,22 @@ draws positions greater than this". What the relay fetches is settled below ever
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
-from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
-from freehold.adapters.sql.store import sql_of
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
-from freehold.outbox.store import Fetched, StagedMessage
+from freehold.outbox.store import EVER_SECONDS, Fetched, StagedMessage
 
-__all__ = ["PostgresOutboxStore"]
+__all__ = ["STAGED_SQL", "PostgresOutboxStore"]
 
 _LOCK_SPACE = "freehold.outbox/"
 _MARKER = 1179143000
 """The class of the markers, as in migration 025; `schema` gives each schema one of its own."""
+STAGED_SQL: Final = "(SELECT s.is_called FROM freehold_outbox_position_seq AS s)"
+"""A condition: whether a position was ever drawn."""
 _OWE = """\
 INSERT INTO freehold_outbox_owed (partition, position) VALUES ($1, $2)
 ON CONFLICT (partition) DO UPDATE SET position = greatest(freehold_outbox_owed.position, excluded.position)"""
@@ -56,7 +58,8 @@ FROM marked, unnest($3::integer[], $4::uuid[], $5::text[], $6::text[], $7::bytea
 WHERE marked.markers > 0
 ORDER BY m.ordinal
 RETURNING position"""
-        self._fetch = f"SELECT * FROM freehold_outbox_fetch($2::jsonb, {now}, $3::integer)"
+        self._fetch = f"SELECT * FROM freehold_outbox_fetch($2::jsonb, {now}, $3::integer, {dialect.later_sql(now, 4)})"
+        self._keep_sql = f"SELECT freehold_outbox_keep($2::jsonb, $3::bigint[], $4::jsonb, {now}, $5::bigint)"
         self._postpone = (
             f"SELECT freehold_outbox_postpone($2::jsonb, $3::bigint, {dialect.later_sql(now, 4)}, $5::text)"
         )
@@ -83,10 +86,10 @@ RETURNING position"""
         )
         return sorted(row[0] for row in await sql_of(unit).fetch(self._stage, parameters))
 
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
+    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
         """The oldest rows of the partitions leased, in one call of a function."""
         async with self._database.direct() as sql:
-            rows = await sql.fetch(self._fetch, (self._dialect.now(), self._leases(leases), limit))
+            rows = await sql.fetch(self._fetch, (self._dialect.now(), self._leases(leases), limit, -recall_seconds))
         return self._fetched(rows, limit)
 
     async def postpone(
@@ -102,14 +105,23 @@ RETURNING position"""
         return int(rows[0][0])
 
     async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
-        given = self._dialect.relation_value(
-            [{"partition": partition, "position": position} for partition, position in owed.items()]
-        )
         async with self._database.direct() as sql:
             rows = await sql.fetch(
-                "SELECT freehold_outbox_settle($1::jsonb, $2::bigint[], $3::jsonb)", (leases, list(positions), given)
+                "SELECT freehold_outbox_settle($1::jsonb, $2::bigint[], $3::jsonb)",
+                (leases, list(positions), self._debts(owed)),
             )
         return int(rows[0][0])
+
+    async def _keep(self, leases: str, positions: Collection[int], owed: Mapping[int, int], losses: int) -> int:
+        async with self._database.direct() as sql:
+            parameters = (self._dialect.now(), leases, list(positions), self._debts(owed), losses)
+            rows = await sql.fetch(self._keep_sql, parameters)
+        return int(rows[0][0])
+
+    def _debts(self, owed: Mapping[int, int]) -> str:
+        return self._dialect.relation_value(
+            [{"partition": partition, "position": position} for partition, position in owed.items()]
+        )
 
     async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
         await sql.execute(_OWE, (partition, position))

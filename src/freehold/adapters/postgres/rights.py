@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
-from freehold.adapters.sql.connection import SqlConnection
+from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.database import Finding
 from freehold.errors import ConfigurationError
 

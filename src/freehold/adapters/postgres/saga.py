@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.saga import ENTRY_COLUMNS, SqlSagaStore, conflict
-from freehold.adapters.sql.store import sql_of
 from freehold.database import UnitOfWork
 from freehold.saga.store import JournalEntry, SagaRecord
 

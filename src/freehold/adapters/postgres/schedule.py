@@ -5,10 +5,9 @@ The functions keep the planner from what it would do with a table that was empty
 
 from __future__ import annotations
 
-from freehold.adapters.sql.connection import SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import SqlDatabase
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.schedule import SqlScheduleStore
-from freehold.outbox.store import OutboxStore
 
 __all__ = ["PostgresScheduleStore"]
 
@@ -16,8 +15,8 @@ __all__ = ["PostgresScheduleStore"]
 class PostgresScheduleStore(SqlScheduleStore):
     """Messages by the time they are due."""
 
-    def __init__(self, database: SqlDatabase, dialect: Dialect, outbox: OutboxStore) -> None:
-        super().__init__(database, dialect, outbox)
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
+        super().__init__(database, dialect)
         now = dialect.now_sql(1)
         self._take = (
             f"SELECT due_at, position, id, topic, key, document FROM freehold_schedule_take({now}, $2::integer)"

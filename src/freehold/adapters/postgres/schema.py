@@ -21,7 +21,7 @@ from typing import Any, Final
 import asyncpg
 
 from freehold.adapters.postgres.connection import PooledAsyncpg
-from freehold.adapters.sql.connection import Row, SqlConnection
+from freehold.adapters.sql.engine.connection import Row, SqlConnection
 from freehold.database import DatabaseOptions
 from freehold.ids import stable_hash
 from freehold.migrations import Migration

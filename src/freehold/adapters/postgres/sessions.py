@@ -43,9 +43,19 @@ class ApartConnection:
         """Cut it off: the server lets go of its locks then. Never raises."""
         with contextlib.suppress(Exception):
             self.driver.terminate()
-            await self.connection.invalidate()
-            await self.connection.close()
-            await self.engine.dispose()
+        for end in (self.connection.invalidate, self.connection.close, self.engine.dispose):
+            with contextlib.suppress(Exception):
+                await end()
+
+
+_LOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What a session says that has ended; the last where the server's farewell came between two statements."""
 
 
 def lock_key(owner: str) -> int:
@@ -95,7 +105,8 @@ class SessionLocks:
                         self._held[owner] = self._held.get(owner, 0) + 1
                         return SessionLock(self, owner, driver)
             except Exception as error:  # noqa: BLE001 - it is done without: what cannot be proved runs out by itself
-                _log.info("no session that shows whether this process lives (%s)", type(error).__name__)
+                text = "PostgreSQL: no session shows whether this process lives (%s); its leases run out by time"
+                _log.info(text, type(error).__name__)
                 await self._drop()
             if not self._held:
                 await self._drop()
@@ -116,8 +127,9 @@ class SessionLocks:
             try:
                 async with asyncio.timeout(_SECONDS):
                     await driver.fetchval("SELECT 1")
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                _log.warning("the session that shows that this process lives was lost")
+            except _LOST as error:
+                text = "PostgreSQL: the session that shows that this process lives was lost (%s); it is opened again"
+                _log.warning(text, type(error).__name__)
                 await self._drop()
                 return False
             self._looked_at = now
@@ -132,7 +144,7 @@ class SessionLocks:
             if self._held[owner] > 0:
                 return
             del self._held[owner]
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*_LOST):
                 async with asyncio.timeout(_SECONDS):
                     await driver.fetchval("SELECT pg_advisory_unlock($1)", lock_key(owner))
             if not self._held:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.adapters.sql.engine.connection import sql_of
+from freehold.adapters.sql.store import SqlStore, storable
 from freehold.audit.store import AuditEntry, AuditStore
 from freehold.database import UnitOfWork
 

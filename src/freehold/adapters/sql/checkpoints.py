@@ -1,24 +1,32 @@
-"""Checkpoints on an SQL database. Base of the SQL engines: imports its siblings and the ports.
+"""Checkpoints and generations of read models on an SQL database. Imports the SQL base and the port; part of it is
+`parked`.
 
-Statements that touch several checkpoints lock them in order first, so that two of them cannot deadlock.
+Statements that touch several checkpoints lock them in order first, so that two of them cannot deadlock. A checkpoint is
+always locked before the generation that it belongs to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from freehold.adapters.sql.connection import Row, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.generations import CHECKPOINT, PLACE, REASON_CHARACTERS_MAX, SqlGenerationStore
+import msgspec
+
+from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.claim import change_in_order
+from freehold.adapters.sql.families.upsert import insert_absent
 from freehold.adapters.sql.parked import ParkedStreams
-from freehold.adapters.sql.store import sql_of, storable
+from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict
 from freehold.projection.store import (
     ALL_GENERATIONS,
     Checkpoint,
     CheckpointStore,
+    Generation,
+    GenerationState,
     Move,
     NewParkedKey,
     ParkedKey,
@@ -27,45 +35,129 @@ from freehold.projection.store import (
 
 __all__ = ["SqlCheckpointStore"]
 
+_REASON_CHARACTERS_MAX: Final = 1000
+_CHECKPOINT: Final = (
+    "projection, generation, partition, position, state, revision, handled, failed, updated_at, begun, alone, attempts"
+)
+_PLACE: Final = "projection = $1 AND generation = $2"
+_GENERATION: Final = "projection, generation, version, partitions, state, reason, created_at, changed_at, tables"
+_NEW_CHECKPOINT: Final = "projection text, generation integer, partition integer, position bigint, state text"
 _MOVE: Final = (
     "projection text, generation integer, partition integer, position bigint, state text, revision bigint,"
     " target bigint, handled bigint, failed bigint"
 )
+_AS_SEEN: Final = (
+    f"{_PLACE} AND partition = $3 AND position = $4 AND state = $5 AND revision = $6 AND state <> 'retired'"
+)
 
 
-class SqlCheckpointStore(SqlGenerationStore, CheckpointStore):
-    """Checkpoints, parked streams and pauses in a table each, beside their generations."""
+class SqlCheckpointStore(SqlStore, CheckpointStore):
+    """Generations, checkpoints, parked streams and pauses in a table each."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         self._parked = ParkedStreams(database, dialect)
-        lock, now = dialect.lock_rows, dialect.now_sql(1)
-        given = dialect.relation_sql(2, _MOVE)
-        same = "c.projection = g.projection AND c.generation = g.generation AND c.partition = g.partition"
-        self._advance = f"""\
-WITH held AS MATERIALIZED (
-    SELECT c.projection, c.generation, c.partition FROM freehold_checkpoint AS c JOIN {given} AS g ON {same}
-    ORDER BY c.projection, c.generation, c.partition {lock}{" OF c" if lock else ""}
-)
-UPDATE freehold_checkpoint SET position = g.target, handled = freehold_checkpoint.handled + g.handled,
-    failed = freehold_checkpoint.failed + g.failed, updated_at = {now}
-FROM {given} AS g
-WHERE {same.replace("c.", "freehold_checkpoint.")} AND freehold_checkpoint.position = g.position
-    AND freehold_checkpoint.state = g.state AND freehold_checkpoint.revision = g.revision
-    AND freehold_checkpoint.state <> 'retired' AND g.target >= freehold_checkpoint.position
-    AND (g.projection, g.generation, g.partition) IN (SELECT projection, generation, partition FROM held)
-RETURNING {", ".join(f"freehold_checkpoint.{column}" for column in CHECKPOINT.split(", "))}"""
-        self._revise = f"""\
-UPDATE freehold_checkpoint SET revision = revision + 1
-WHERE {PLACE} AND partition = $3 AND position = $4 AND state = $5 AND revision = $6 AND state <> 'retired'
-RETURNING {CHECKPOINT}"""
-        self._begin = f"""\
-UPDATE freehold_checkpoint SET begun = position, alone = $7, attempts = $8
-WHERE {PLACE} AND partition = $3 AND position = $4 AND state = $5 AND revision = $6 AND state <> 'retired'
-RETURNING {CHECKPOINT}"""
-        self._pause = f"""\
-INSERT INTO freehold_projection_pause (projection, generation, reason, actor, paused_at) VALUES ($2, $3, $4, $5, {now})
-ON CONFLICT DO NOTHING"""
+        self._advance = _advance(dialect)
+        now, new = dialect.now_sql(1), dialect.relation_sql(2, _NEW_CHECKPOINT)
+        self._create = insert_absent(
+            f"INSERT INTO freehold_projection ({_GENERATION}) VALUES ($2, $3, $4, $5, $6, $7, {now}, {now}, $8)"
+        )
+        self._create_checkpoints = f"""\
+INSERT INTO freehold_checkpoint (projection, generation, partition, position, state, updated_at)
+SELECT g.projection, g.generation, g.partition, g.position, g.state, {now} FROM {new} AS g"""
+        self._transition = f"""\
+UPDATE freehold_projection SET state = $5, changed_at = {now}
+WHERE projection = $2 AND generation = $3 AND state = $4
+    AND ($5 <> 'live' OR NOT EXISTS (SELECT 1 FROM freehold_projection WHERE projection = $2 AND state = 'live'))"""
+        self._pause = insert_absent(
+            "INSERT INTO freehold_projection_pause (projection, generation, reason, actor, paused_at)"
+            f" VALUES ($2, $3, $4, $5, {now})"
+        )
+
+    async def generations(
+        self, projection: str | None = None, *, unit: UnitOfWork | None = None
+    ) -> Sequence[Generation]:
+        """Generations by name and number."""
+        where, parameters = ("", ()) if projection is None else ("WHERE projection = $1", (projection,))
+        sql = f"SELECT {_GENERATION} FROM freehold_projection {where} ORDER BY projection, generation"
+        return [self._generation(row) for row in await self._fetch(unit, sql, parameters)]
+
+    async def create(
+        self,
+        unit: UnitOfWork,
+        projection: str,
+        number: int,
+        *,
+        version: int,
+        partitions: int,
+        state: GenerationState,
+        position: int = 0,
+        reason: str = "",
+        tables: Sequence[str] = (),
+    ) -> Generation:
+        """Insert a generation and its checkpoints; one that is there, by number or as the live one, is a conflict."""
+        text = storable(reason, _REASON_CHARACTERS_MAX)
+        now = self._dialect.now()
+        names = msgspec.json.encode(list(tables)).decode()
+        values = (now, projection, number, version, partitions, state.value, text, names)
+        sql = sql_of(unit)
+        if not await sql.execute(self._create, values):
+            raise ConcurrencyConflict(
+                f"projection '{projection}' has generation {number}, or another one that is live, already",
+                hint="look at its generations again",
+            )
+        place: dict[str, str | int | None] = {"projection": projection, "generation": number}
+        rows = [
+            {**place, "partition": partition, "position": position, "state": state.value}
+            for partition in range(partitions)
+        ]
+        await sql.execute(self._create_checkpoints, (now, self._dialect.relation_value(rows)))
+        made = await sql.fetch(f"SELECT {_GENERATION} FROM freehold_projection WHERE {_PLACE}", (projection, number))
+        return self._generation(made[0])
+
+    async def transition(
+        self, unit: UnitOfWork, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+    ) -> None:
+        """Move the generation and its checkpoints."""
+        await self.lock(unit, projection, number)
+        sql = sql_of(unit)
+        lock = f"SELECT 1 FROM freehold_projection WHERE projection = $1 ORDER BY generation {self._dialect.lock_rows}"
+        await sql.fetch(lock, (projection,))
+        parameters = (self._dialect.now(), projection, number, seen.value, to.value)
+        if await sql.execute(self._transition, parameters) != 1:
+            raise ConcurrencyConflict(
+                f"generation {number} of projection '{projection}' is not {seen.value}, or cannot become {to.value}",
+                hint="look at its generations again; one of them is live",
+            )
+        await sql.execute(
+            f"UPDATE freehold_checkpoint SET state = $3, revision = revision + 1 WHERE {_PLACE}",
+            (projection, number, to.value),
+        )
+
+    async def forget(self, unit: UnitOfWork, projection: str, number: int) -> None:
+        """Delete from every table."""
+        await self.lock(unit, projection, number)
+        sql = sql_of(unit)
+        lock = f"SELECT state FROM freehold_projection WHERE {_PLACE} {self._dialect.lock_rows}"
+        for (state,) in await sql.fetch(lock, (projection, number)):
+            if state == GenerationState.LIVE.value:
+                raise ConcurrencyConflict(
+                    f"generation {number} of projection '{projection}' is live", hint="switch to another one first"
+                )
+        for table in ("parked", "projection_pause", "checkpoint", "projection"):
+            await sql.execute(f"DELETE FROM freehold_{table} WHERE {_PLACE}", (projection, number))
+
+    async def checkpoints(
+        self, projection: str | None = None, generation: int | None = None, *, unit: UnitOfWork | None = None
+    ) -> Sequence[Checkpoint]:
+        """Checkpoints as they stand."""
+        return await self._select(unit, projection, generation, None, "")
+
+    async def lock(
+        self, unit: UnitOfWork, projection: str, generation: int | None = None, partition: int | None = None
+    ) -> Sequence[Checkpoint]:
+        """The same, locked in order."""
+        return await self._select(unit, projection, generation, partition, self._dialect.lock_rows)
 
     async def advance(self, unit: UnitOfWork, moves: Sequence[Move]) -> Sequence[Checkpoint]:
         """Compare and set."""
@@ -80,7 +172,8 @@ ON CONFLICT DO NOTHING"""
 
     async def begin(self, unit: UnitOfWork, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
         """Write it into the row, as it was seen."""
-        return await self._as_seen(unit, self._begin, seen, alone, attempts)
+        await self._as_seen(unit, "begun = position, alone = $7, attempts = $8", seen, alone, attempts)
+        return replace(seen, begun=seen.position, alone=alone, attempts=attempts)
 
     async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
         """Revise the checkpoint, then write the row."""
@@ -92,7 +185,7 @@ ON CONFLICT DO NOTHING"""
         """Revise the checkpoint, then delete the row."""
         revised = await self._revised(unit, seen)
         await sql_of(unit).execute(
-            f"DELETE FROM freehold_parked WHERE {PLACE} AND stream = $3", (seen.projection, seen.generation, stream)
+            f"DELETE FROM freehold_parked WHERE {_PLACE} AND stream = $3", (seen.projection, seen.generation, stream)
         )
         return revised
 
@@ -123,8 +216,8 @@ ON CONFLICT DO NOTHING"""
     ) -> bool:
         """Write it down, and revise the checkpoints, so that no batch under way commits."""
         await self.lock(unit, projection, generation or None)
-        text = storable(reason, REASON_CHARACTERS_MAX)
-        parameters = (self._dialect.now(), projection, generation, text, storable(actor, REASON_CHARACTERS_MAX))
+        text = storable(reason, _REASON_CHARACTERS_MAX)
+        parameters = (self._dialect.now(), projection, generation, text, storable(actor, _REASON_CHARACTERS_MAX))
         if await sql_of(unit).execute(self._pause, parameters) != 1:
             return False
         await sql_of(unit).execute(
@@ -137,7 +230,7 @@ ON CONFLICT DO NOTHING"""
     async def resume(self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS) -> Pause | None:
         """Delete it."""
         rows = await sql_of(unit).fetch(
-            f"DELETE FROM freehold_projection_pause WHERE {PLACE}"
+            f"DELETE FROM freehold_projection_pause WHERE {_PLACE}"
             " RETURNING projection, generation, reason, actor, paused_at",
             (projection, generation),
         )
@@ -152,19 +245,73 @@ ON CONFLICT DO NOTHING"""
         )
         return [self._read_pause(row) for row in await self._fetch(None, sql, parameters)]
 
-    async def _revised(self, unit: UnitOfWork, seen: Checkpoint) -> Checkpoint:
-        return await self._as_seen(unit, self._revise, seen)
-
-    async def _as_seen(self, unit: UnitOfWork, sql: str, seen: Checkpoint, *more: int) -> Checkpoint:
+    async def _as_seen(self, unit: UnitOfWork, changes: str, seen: Checkpoint, *more: int) -> None:
         place = (seen.projection, seen.generation, seen.partition)
-        rows = await sql_of(unit).fetch(sql, (*place, seen.position, seen.state.value, seen.revision, *more))
-        if not rows:
+        sql = f"UPDATE freehold_checkpoint SET {changes} WHERE {_AS_SEEN}"
+        if not await sql_of(unit).execute(sql, (*place, seen.position, seen.state.value, seen.revision, *more)):
             raise _overtaken(seen)
-        return self._checkpoint(rows[0])
+
+    async def _revised(self, unit: UnitOfWork, seen: Checkpoint) -> Checkpoint:
+        await self._as_seen(unit, "revision = revision + 1", seen)
+        return replace(seen, revision=seen.revision + 1)
 
     def _read_pause(self, row: Row) -> Pause:
         projection, generation, reason, actor, paused_at = row
         return Pause(projection, generation, reason, actor, self._dialect.read_time(paused_at))
+
+    async def _select(
+        self,
+        unit: UnitOfWork | None,
+        projection: str | None,
+        generation: int | None,
+        partition: int | None,
+        suffix: str,
+    ) -> Sequence[Checkpoint]:
+        columns = {"projection": projection, "generation": generation, "partition": partition}
+        given = {column: value for column, value in columns.items() if value is not None}
+        where = " AND ".join(f"{column} = ${number}" for number, column in enumerate(given, start=1))
+        sql = (
+            f"SELECT {_CHECKPOINT} FROM freehold_checkpoint {'WHERE ' * bool(where)}{where}"
+            f" ORDER BY projection, generation, partition {suffix}"
+        )
+        return [self._checkpoint(row) for row in await self._fetch(unit, sql, tuple(given.values()))]
+
+    async def _fetch(self, unit: UnitOfWork | None, sql: str, parameters: Sequence[object]) -> Sequence[Row]:
+        if unit is not None:
+            return await sql_of(unit).fetch(sql, parameters)
+        async with self._database.direct() as direct:
+            return await direct.fetch(sql, parameters)
+
+    def _generation(self, row: Row) -> Generation:
+        projection, number, version, partitions, state, reason, created_at, changed_at, tables = row
+        times = (self._dialect.read_time(created_at), self._dialect.read_time(changed_at))
+        names = tuple(msgspec.json.decode(tables))
+        return Generation(projection, number, version, partitions, GenerationState(state), reason, *times, names)
+
+    def _checkpoint(self, row: Row) -> Checkpoint:
+        projection, generation, partition, position, state, revision, *counts, updated_at, begun, alone, attempts = row
+        place = (projection, generation, partition, position, GenerationState(state), revision)
+        handled, failed = counts
+        return Checkpoint(*place, handled, failed, self._dialect.read_time(updated_at), begun, alone, attempts)
+
+
+def _advance(dialect: Dialect) -> str:
+    given = dialect.relation_sql(2, _MOVE)
+    same = "c.projection = g.projection AND c.generation = g.generation AND c.partition = g.partition"
+    change = f"""\
+UPDATE freehold_checkpoint SET position = g.target, handled = freehold_checkpoint.handled + g.handled,
+    failed = freehold_checkpoint.failed + g.failed, updated_at = {dialect.now_sql(1)}
+FROM {given} AS g
+WHERE {same.replace("c.", "freehold_checkpoint.")} AND freehold_checkpoint.position = g.position
+    AND freehold_checkpoint.state = g.state AND freehold_checkpoint.revision = g.revision
+    AND freehold_checkpoint.state <> 'retired' AND g.target >= freehold_checkpoint.position AND"""
+    held = f"""\
+SELECT c.projection, c.generation, c.partition FROM freehold_checkpoint AS c JOIN {given} AS g ON {same}
+ORDER BY c.projection, c.generation, c.partition"""
+    # The time is the engine's, and the counters are sums: only the row tells them.
+    returning = ", ".join(f"freehold_checkpoint.{column}" for column in _CHECKPOINT.split(", "))
+    key = "(g.projection, g.generation, g.partition)"
+    return change_in_order(dialect, change, key, held, of="c", returning=returning)
 
 
 def _relation_row(move: Move) -> dict[str, str | int | None]:

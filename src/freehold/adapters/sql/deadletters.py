@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from freehold.adapters.sql.connection import Row, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, newest, sql_of, storable
+from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.prune import prune_unlocked
+from freehold.adapters.sql.store import SqlStore, newest, storable
 from freehold.database import UnitOfWork
 from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import ConcurrencyConflict, NotFound
@@ -35,12 +36,9 @@ class SqlDeadLetterStore(SqlStore, DeadLetterStore):
         self._get = f"SELECT {_COLUMNS} FROM freehold_dead_letter WHERE id = $1 {dialect.lock_rows}"
         self._mark = f"""\
 UPDATE freehold_dead_letter SET status = $2, replayed_as = $3, ended_at = {now} WHERE id = $4 AND status = 'dead'"""
-        self._prune = f"""\
-WITH old AS MATERIALIZED (
-    SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
-    ORDER BY ended_at LIMIT $3 {dialect.lock_free_rows}
-)
-DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old) RETURNING 1"""
+        old = f"""\
+SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)} ORDER BY ended_at LIMIT $3"""
+        self._prune = prune_unlocked(dialect, "freehold_dead_letter", "id", old)
 
     async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
         """Keep a letter."""
@@ -54,15 +52,19 @@ DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old) RETURNING 1"""
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
-        columns = {"consumer": wanted.consumer, "type": wanted.type, "reason": wanted.reason}
+        letter_id = self._dialect.uuid(wanted.id)
+        columns = {"id": letter_id, "consumer": wanted.consumer, "type": wanted.type, "reason": wanted.reason}
         given = {column: value for column, value in columns.items() if value is not None}
         conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=2)]
         parameters: list[object] = [wanted.limit, *given.values()]
         if wanted.after is not None:
-            failed_at, letter_id = wanted.after
+            failed_at, last_id = wanted.after
             conditions.append(f"(failed_at, id) < (${len(parameters) + 1}, ${len(parameters) + 2})")
-            parameters += [self._dialect.time(failed_at), self._dialect.uuid(letter_id)]
+            parameters += [self._dialect.time(failed_at), self._dialect.uuid(last_id)]
         statuses = [each.value for each in DeadLetterStatus if wanted.status in ({each, None} if given else {each})]
+        if wanted.id is not None:
+            conditions += [f"status = '{wanted.status.value}'"] if wanted.status is not None else []
+            statuses = []
         selected = f"SELECT {_COLUMNS} FROM freehold_dead_letter"
         async with self._database.direct() as sql:
             rows = await sql.fetch(newest(selected, "failed_at DESC, id DESC", "$1", conditions, statuses), parameters)
@@ -102,7 +104,7 @@ DELETE FROM freehold_dead_letter WHERE id IN (SELECT id FROM old) RETURNING 1"""
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete letters that ended long ago."""
         async with self._database.direct() as sql:
-            return len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit)))
+            return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
 
     async def _refuse(self, unit: UnitOfWork, letter_id: UUID) -> None:
         letter = await self.get(unit, letter_id)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from freehold.adapters.sql.connection import Row
+from freehold.adapters.sql.engine.connection import Row
 from freehold.adapters.sql.store import SqlStore
 from freehold.database import UnitOfWork
 from freehold.eventstore.store import (

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.prune import prune_unlocked
+from freehold.adapters.sql.families.upsert import insert_absent
+from freehold.adapters.sql.store import SqlStore
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.http.store import IdempotencyStore, StoredAnswer
+from freehold.idempotency.store import IdempotencyStore, StoredAnswer
 
 __all__ = ["SqlIdempotencyStore"]
 
@@ -35,15 +37,13 @@ class SqlIdempotencyStore(SqlStore, IdempotencyStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._claim = f"""\
-INSERT INTO freehold_idempotency (claimed_at, scope, key, fingerprint) VALUES ({now}, $2, $3, $4)
-ON CONFLICT DO NOTHING"""
-        self._prune = f"""\
-WITH old AS MATERIALIZED (
-    SELECT scope, key FROM freehold_idempotency WHERE claimed_at < {dialect.later_sql(now, 2)}
-    ORDER BY claimed_at LIMIT $3 {dialect.lock_free_rows}
-)
-DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM old) RETURNING 1"""
+        self._claim = insert_absent(
+            f"INSERT INTO freehold_idempotency (claimed_at, scope, key, fingerprint) VALUES ({now}, $2, $3, $4)"
+        )
+        old = f"""\
+SELECT scope, key FROM freehold_idempotency WHERE claimed_at < {dialect.later_sql(now, 2)}
+ORDER BY claimed_at LIMIT $3"""
+        self._prune = prune_unlocked(dialect, "freehold_idempotency", "(scope, key)", old)
 
     async def claim(self, unit: UnitOfWork, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
         """Reserve the key, or read the answer that is there."""
@@ -77,7 +77,7 @@ DELETE FROM freehold_idempotency WHERE (scope, key) IN (SELECT scope, key FROM o
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old answers."""
         async with self._database.direct() as sql:
-            return len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit)))
+            return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
 
     @staticmethod
     async def _read(sql: SqlConnection, scope: str, key: str) -> StoredAnswer:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from freehold.adapters.sql.connection import Row, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.prune import prune_unlocked
+from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import UnitOfWork
 from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
 
@@ -51,6 +52,8 @@ INSERT INTO freehold_deferred
 VALUES ({now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, $11)"""
         self._postpone = f"""\
 UPDATE freehold_deferred SET due_at = {dialect.later_sql(now, 2)}, reason = $3 WHERE position = $4 AND attempts = $5"""
+        self._give_back = f"""\
+UPDATE freehold_deferred SET due_at = {now}, attempts = attempts - 1 WHERE position = $2 AND attempts = $3"""
         self._stats = f"""\
 SELECT coalesce(sum(k.pending), 0), count(*),
     (SELECT {dialect.seconds_sql(now, "d.deferred_at")} FROM freehold_deferred AS d ORDER BY d.position LIMIT 1)
@@ -60,14 +63,14 @@ FROM (SELECT count(*) AS pending FROM freehold_deferred GROUP BY consumer, topic
             every: f"SELECT {DEFERRED_COLUMNS} FROM freehold_deferred {where} ORDER BY position LIMIT $1"
             for every, where in ((True, ""), (False, "WHERE consumer || '' = $2"))
         }
+        self._oldest_receipt = f"""\
+SELECT {dialect.seconds_sql(now, "received_at")} FROM freehold_inbox WHERE consumer = $2 ORDER BY received_at LIMIT 1"""
         self._wake = f"""\
 UPDATE freehold_deferred AS d SET waiting = false WHERE d.consumer = $1 AND d.waiting <> false AND {IS_HEAD}"""
-        self._prune = f"""\
-WITH old AS MATERIALIZED (
-    SELECT receipt_key FROM freehold_inbox WHERE consumer = $4 AND received_at < {dialect.later_sql(now, 2)}
-    ORDER BY received_at LIMIT $3 {dialect.lock_free_rows}
-)
-DELETE FROM freehold_inbox WHERE consumer = $4 AND receipt_key IN (SELECT receipt_key FROM old) RETURNING 1"""
+        old = f"""\
+SELECT receipt_key FROM freehold_inbox WHERE consumer = $4 AND received_at < {dialect.later_sql(now, 2)}
+ORDER BY received_at LIMIT $3"""
+        self._prune = prune_unlocked(dialect, "freehold_inbox", "receipt_key", old, where="consumer = $4")
 
     @abstractmethod
     async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
@@ -120,11 +123,17 @@ DELETE FROM freehold_inbox WHERE consumer = $4 AND receipt_key IN (SELECT receip
         async with self._database.direct() as sql:
             return await sql.execute(self._postpone, parameters) == 1
 
+    async def give_back(self, message: DeferredMessage) -> bool:
+        """Undo a claim, if it still is the latest."""
+        parameters = (self._dialect.now(), message.position, message.attempts)
+        async with self._database.direct() as sql:
+            return await sql.execute(self._give_back, parameters) == 1
+
     async def next_due_seconds(self, consumer: str) -> float | None:
         """Seconds until the first message of some key is due."""
         async with self._database.direct() as sql:
             ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(), consumer))
-        return None if seconds is None else max(0.0, float(seconds))
+        return None if seconds is None else float(seconds)
 
     async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
         """Deferred messages, oldest first."""
@@ -132,6 +141,21 @@ DELETE FROM freehold_inbox WHERE consumer = $4 AND receipt_key IN (SELECT receip
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._deferred[consumer is None], parameters)
         return [self._message(row) for row in rows]
+
+    async def received_at(self, consumer: str, receipt_key: str) -> datetime | None:
+        """When the receipt was written."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(
+                "SELECT received_at FROM freehold_inbox WHERE consumer = $1 AND receipt_key = $2",
+                (consumer, receipt_key),
+            )
+        return self._dialect.read_time(rows[0][0]) if rows else None
+
+    async def oldest_receipt_seconds(self, consumer: str) -> float:
+        """One look along the index that pruning goes along."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(self._oldest_receipt, (self._dialect.now(), consumer))
+        return max(0.0, float(rows[0][0])) if rows else 0.0
 
     async def stats(self) -> DeferredStats:
         """How much is deferred."""
@@ -142,7 +166,7 @@ DELETE FROM freehold_inbox WHERE consumer = $4 AND receipt_key IN (SELECT receip
     async def prune(self, consumer: str, older_than_seconds: float, limit: int) -> int:
         """Delete old receipts of a consumer, oldest first; those that others delete just now are passed over."""
         async with self._database.direct() as sql:
-            deleted = len(await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit, consumer)))
+            deleted = await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit, consumer))
             if deleted < limit:
                 # What a person deleted by hand, or a process of an earlier release, woke nobody.
                 await sql.execute(self._wake, (consumer,))

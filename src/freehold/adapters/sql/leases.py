@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from freehold.adapters.sql.connection import SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import SqlDatabase
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.claim import change_in_order
+from freehold.adapters.sql.families.upsert import insert_absent
 from freehold.adapters.sql.store import SqlStore
 from freehold.leases.store import LeaseRecord, LeaseStore
 
@@ -22,20 +24,15 @@ class SqlLeaseStore(SqlStore, LeaseStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        held = f"""
-WITH held AS MATERIALIZED (
-    SELECT l.name FROM freehold_lease AS l
-    JOIN {dialect.relation_sql(2, "name text, token bigint")} AS g ON g.name = l.name AND g.token = l.token
-    WHERE l.owner = $1
-    ORDER BY l.name {dialect.lock_rows}{" OF l" if dialect.lock_rows else ""}
-)
-UPDATE freehold_lease SET """
-        mine = " WHERE name IN (SELECT name FROM held) AND owner = $1 RETURNING name"
-        self._renew = f"{held} beat = beat + 1 {mine}"
-        self._give_back = f"{held} owner = '', beat = beat + 1 {mine}"
-        self._ensure = f"""
+        self._held_sql = f"""\
+SELECT l.name FROM freehold_lease AS l
+JOIN {dialect.relation_sql(2, "name text, token bigint")} AS g ON g.name = l.name AND g.token = l.token
+WHERE l.owner = $1 ORDER BY l.name"""
+        self._renew = self._change_held("beat = beat + 1")
+        self._give_back = self._change_held("owner = '', beat = beat + 1")
+        self._ensure = insert_absent(f"""\
 INSERT INTO freehold_lease (name)
-SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER BY g.name ON CONFLICT DO NOTHING"""
+SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER BY g.name""")
         self._forget = f"DELETE FROM freehold_lease WHERE name {dialect.in_sql(1, 'text')}"
 
     async def ensure(self, names: Iterable[str]) -> None:
@@ -57,31 +54,38 @@ SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER 
     async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
         """Compare and set."""
         async with self._database.direct() as sql:
-            rows = await sql.fetch(
+            taken = await sql.execute(
                 "UPDATE freehold_lease SET owner = $1, token = token + 1, beat = beat + 1"
-                " WHERE name = $2 AND owner = $3 AND token = $4 AND beat = $5 RETURNING name, owner, token, beat",
+                " WHERE name = $2 AND owner = $3 AND token = $4 AND beat = $5",
                 (owner, seen.name, seen.owner, seen.token, seen.beat),
             )
-        return LeaseRecord(*rows[0]) if rows else None
+        return LeaseRecord(seen.name, owner, seen.token + 1, seen.beat + 1) if taken else None
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
-        """Move the beat of what is held."""
+        """Move the beat of what is held: nearly always all of it, which the row count says."""
         if not tokens:
             return set()
+        parameters = (owner, self._held(tokens))
         async with self._database.direct() as sql:
-            rows = await sql.fetch(self._renew, (owner, self._held(tokens)))
-        return {row[0] for row in rows}
+            if await sql.execute(self._renew, parameters) == len(tokens):
+                return set(tokens)
+            # What was lost does not come back under its old token: what is held now was held before.
+            return {row[0] for row in await sql.fetch(self._held_sql, parameters)}
 
     async def give_back(self, owner: str, tokens: Mapping[str, int]) -> None:
         """Clear the owner of what is held."""
         if tokens:
             async with self._database.direct() as sql:
-                await sql.fetch(self._give_back, (owner, self._held(tokens)))
+                await sql.execute(self._give_back, (owner, self._held(tokens)))
 
     async def forget(self, names: Iterable[str]) -> None:
         """Delete leases."""
         async with self._database.direct() as sql:
             await sql.execute(self._forget, (self._dialect.list_value(names),))
+
+    def _change_held(self, changes: str) -> str:
+        change = f"UPDATE freehold_lease SET {changes} WHERE owner = $1 AND"
+        return change_in_order(self._dialect, change, "name", self._held_sql, of="l")
 
     def _held(self, tokens: Mapping[str, int]) -> str:
         return self._dialect.relation_value([{"name": name, "token": token} for name, token in tokens.items()])

@@ -9,20 +9,24 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
-from freehold.adapters.sql.deadletters import SqlDeadLetterStore
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.store import SqlStore
 from freehold.broker import Outgoing
-from freehold.clock import SystemClock
 from freehold.database import UnitOfWork
-from freehold.deadletters.store import DeadLetter, DeadLetterStatus, Direction
-from freehold.errors import CodecError
-from freehold.ids import new_id, stable_hash
-from freehold.messages import decode_envelope
-from freehold.outbox.store import Fetched, OutboxStats, OutboxStore, StagedMessage, lease_name
+from freehold.ids import stable_hash
+from freehold.outbox.store import (
+    EVER_SECONDS,
+    Fetched,
+    LossState,
+    OutboxStats,
+    OutboxStore,
+    StagedMessage,
+    UnsentMessage,
+    lease_name,
+)
 
-__all__ = ["REASON_CHARACTERS_MAX", "SqlOutboxStore"]
+__all__ = ["REASON_CHARACTERS_MAX", "SqlOutboxStore", "leases_value"]
 
 REASON_CHARACTERS_MAX: Final = 500
 
@@ -32,9 +36,11 @@ class SqlOutboxStore(SqlStore, OutboxStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        self._letters = SqlDeadLetterStore(database, dialect)
-        self._clock = dialect.clock or SystemClock()
         now = dialect.now_sql(1)
+        self._unsent = f"""
+SELECT position, partition, id, topic, key, document, attempts, {dialect.seconds_sql(now, "staged_at")},
+    {dialect.seconds_sql("blocked_until", now)}, reason
+FROM freehold_outbox ORDER BY position LIMIT $2"""
         self._stats = f"""
 SELECT (SELECT count(*) FROM freehold_outbox),
     (SELECT count(DISTINCT key) FROM freehold_outbox WHERE blocked_until > {now}),
@@ -54,7 +60,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """As the port says."""
 
     @abstractmethod
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
+    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
         """As the port says."""
 
     @abstractmethod
@@ -72,6 +78,10 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """Delete rows of leased partitions and note what these owe, in one transaction."""
 
     @abstractmethod
+    async def _keep(self, leases: str, positions: Collection[int], owed: Mapping[int, int], losses: int) -> int:
+        """As `_settle`, and keep what is deleted among the messages that were sent, with a number of losses."""
+
+    @abstractmethod
     async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
         """Note what a partition owes; a greater debt stays."""
 
@@ -80,9 +90,13 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         leases: Mapping[int, int],
         messages: Collection[StagedMessage],
         owed: Mapping[int, int] | None = None,
+        *,
+        keep: LossState | None = None,
     ) -> int:
         """Delete confirmed rows under valid tokens, in one statement where no debt changes."""
         positions = [message.position for message in messages]
+        if keep is not None and positions:
+            return await self._keep(self._leases(leases), positions, owed or {}, keep.number)
         if owed:
             return await self._settle(self._leases(leases), positions, owed)
         if not positions:
@@ -90,14 +104,22 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         async with self._database.direct() as sql:
             return await self._remove(sql, self._leases(leases), positions)
 
-    async def bury(self, leases: Mapping[int, int], message: StagedMessage, reason: str) -> bool:
-        """Move a row to the dead letters, in one transaction."""
-        async with self._database.begin() as unit:
-            if await self._remove(unit.sql, self._leases(leases), [message.position]) == 0:
-                return False
-            await self._owe(unit.sql, message.partition, message.position)
-            await self._letters.add(unit, self._letter(message, reason))
+    async def take(self, unit: UnitOfWork, leases: Mapping[int, int], message: StagedMessage) -> bool:
+        """Two statements."""
+        sql = sql_of(unit)
+        if await self._remove(sql, self._leases(leases), [message.position]) == 0:
+            return False
+        await self._owe(sql, message.partition, message.position)
         return True
+
+    async def unsent(self, limit: int) -> Sequence[UnsentMessage]:
+        """Rows in order of position."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(self._unsent, (self._dialect.now(), limit))
+        return [
+            UnsentMessage(self._staged(row[:7]), max(0.0, float(row[7])), max(0.0, float(row[8] or 0.0)), row[9] or "")
+            for row in rows
+        ]
 
     async def stats(self) -> OutboxStats:
         """How much waits, and for how long."""
@@ -109,53 +131,31 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         return stable_hash(key) % self._database.partitions
 
     def _leases(self, leases: Mapping[int, int]) -> str:
-        return self._dialect.relation_value(
-            [
-                {"partition": partition, "token": token, "name": lease_name(partition)}
-                for partition, token in leases.items()
-            ]
-        )
+        return leases_value(self._dialect, leases)
 
     def _fetched(self, found: Iterable[Row], limit: int) -> Fetched:
         """Tell the rows from what is said of their partitions: those have no id."""
         rows: list[StagedMessage] = []
         settled: dict[int, int] = {}
         owed: dict[int, int] = {}
+        loss = LossState()
         for row in found:
             if row[2] is None:
-                settled[row[1]], owed[row[1]] = row[0], row[7]
+                settled[row[1]], owed[row[1]], loss = row[0], row[7], LossState(row[8], bool(row[9]))
             else:
                 rows.append(self._staged(row[:7]))
         rows.sort(key=lambda row: row.position)
-        return Fetched.of(rows, limit, settled, owed)
+        return Fetched.of(rows, limit, settled, owed, loss)
 
     def _staged(self, row: Row) -> StagedMessage:
         position, partition, message_id, topic, key, document, attempts = row
         message = Outgoing(self._dialect.read_uuid(message_id), topic, key, bytes(document))
         return StagedMessage(position, partition, message, attempts)
 
-    def _letter(self, message: StagedMessage, reason: str) -> DeadLetter:
-        outgoing = message.message
-        return DeadLetter(
-            id=new_id(),
-            direction=Direction.OUTBOUND,
-            consumer="",
-            topic=outgoing.topic,
-            key=outgoing.key,
-            message_id=outgoing.id,
-            type=_type_of(outgoing.document),
-            reason="refused",
-            error_type="MessageRejected",
-            detail=reason[:REASON_CHARACTERS_MAX],
-            attempts=message.attempts + 1,
-            failed_at=self._clock.now(),
-            status=DeadLetterStatus.DEAD,
-            document=outgoing.document,
-        )
 
-
-def _type_of(document: bytes) -> str:
-    try:
-        return decode_envelope(document).type
-    except CodecError:
-        return ""
+def leases_value(dialect: Dialect, leases: Mapping[int, int]) -> str:
+    """Leases on partitions as the value of a relation: partition, token, name."""
+    rows: list[Mapping[str, str | int | None]] = [
+        {"partition": partition, "token": token, "name": lease_name(partition)} for partition, token in leases.items()
+    ]
+    return dialect.relation_value(rows)

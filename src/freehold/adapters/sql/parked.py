@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.upsert import insert_or_update
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.projection.store import Checkpoint, NewParkedKey, ParkedKey
 
@@ -17,6 +18,8 @@ _COLUMNS: Final = (
     "projection, generation, partition, stream, position, version, event_id, type, error, detail, attempts, begun,"
     " parked_at"
 )
+_KNOWN: Final = ("position", "version", "event_id", "type", "error", "detail", "attempts", "begun", "due_at")
+"""What is told anew of a stream that is parked already."""
 
 
 class ParkedStreams(SqlStore):
@@ -26,13 +29,13 @@ class ParkedStreams(SqlStore):
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
         due = f"CASE WHEN {dialect.typed(2, 'float8')} IS NULL THEN NULL ELSE {dialect.later_sql(now, 2)} END"
-        self._put = f"""\
-INSERT INTO freehold_parked ({_COLUMNS}, due_at)
-VALUES ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, {now}, {due})
-ON CONFLICT (projection, generation, stream) DO UPDATE SET
-    position = excluded.position, version = excluded.version, event_id = excluded.event_id, type = excluded.type,
-    error = excluded.error, detail = excluded.detail, attempts = excluded.attempts, begun = excluded.begun,
-    due_at = excluded.due_at"""
+        self._put = insert_or_update(
+            "freehold_parked",
+            f"INSERT INTO freehold_parked ({_COLUMNS}, due_at)"
+            f" VALUES ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, {now}, {due})",
+            "projection, generation, stream",
+            {column: f"new.{column}" for column in _KNOWN},
+        )
         self._select = f"SELECT {_COLUMNS}, {dialect.seconds_sql('due_at', now)} FROM freehold_parked"
 
     async def put(self, sql: SqlConnection, seen: Checkpoint, parked: NewParkedKey) -> None:

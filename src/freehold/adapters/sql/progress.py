@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from freehold.adapters.sql.connection import SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.upsert import insert_or_update
+from freehold.adapters.sql.store import SqlStore
 from freehold.consistency.store import LaneProgress, ProgressStore
 from freehold.database import UnitOfWork
 
@@ -19,15 +20,22 @@ class SqlProgressStore(SqlStore, ProgressStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         # In order of lane: two that advance the same lanes wait for each other, and never in a circle.
-        self._advance = f"""\
-INSERT INTO freehold_progress AS p (consumer, lane, watermark, kept, updated_at)
+        given = f"""\
+INSERT INTO freehold_progress (consumer, lane, watermark, kept, updated_at)
 SELECT {dialect.typed(2, "text")}, g.lane, g.watermark, {dialect.typed(4, "bigint")}, {dialect.now_sql(1)}
 FROM {dialect.relation_sql(3, "lane text, watermark bigint")} AS g
-WHERE true ORDER BY g.lane
-ON CONFLICT (consumer, lane) DO UPDATE SET updated_at = excluded.updated_at,
-    watermark = CASE WHEN p.watermark < excluded.watermark THEN excluded.watermark ELSE p.watermark END,
-    kept = CASE WHEN p.kept < excluded.kept THEN excluded.kept ELSE p.kept END
-WHERE p.watermark < excluded.watermark OR p.kept < excluded.kept"""
+WHERE true ORDER BY g.lane"""
+        self._advance = insert_or_update(
+            "freehold_progress",
+            given,
+            "consumer, lane",
+            {
+                "updated_at": "new.updated_at",
+                "watermark": "CASE WHEN old.watermark < new.watermark THEN new.watermark ELSE old.watermark END",
+                "kept": "CASE WHEN old.kept < new.kept THEN new.kept ELSE old.kept END",
+            },
+            where="old.watermark < new.watermark OR old.kept < new.kept",
+        )
         self._progress = """\
 SELECT p.lane, p.watermark, p.updated_at, (
     SELECT min(d.lane_position) FROM freehold_deferred AS d WHERE d.consumer = p.consumer AND d.lane = p.lane

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.adapters.sql.connection import Row
+from freehold.adapters.sql.engine.connection import Row
+from freehold.adapters.sql.families.prune import prune
 from freehold.adapters.sql.store import SqlStore
 from freehold.reconcile.store import ReconciliationRecord, ReconciliationStore
 
@@ -49,14 +50,13 @@ class SqlReconciliationStore(SqlStore, ReconciliationStore):
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old ones; a dataset keeps its newest."""
         before = self._dialect.later_sql(self._dialect.now_sql(1), 2)
-        statement = f"""
-DELETE FROM freehold_reconciliation WHERE ordinal IN (
-    SELECT old.ordinal FROM freehold_reconciliation AS old
-    WHERE old.finished_at < {before} AND EXISTS (
-        SELECT 1 FROM freehold_reconciliation AS newer WHERE newer.dataset = old.dataset AND newer.ordinal > old.ordinal
-    )
-    ORDER BY old.finished_at LIMIT $3
-)"""
+        chosen = f"""\
+SELECT old.ordinal FROM freehold_reconciliation AS old
+WHERE old.finished_at < {before} AND EXISTS (
+    SELECT 1 FROM freehold_reconciliation AS newer WHERE newer.dataset = old.dataset AND newer.ordinal > old.ordinal
+)
+ORDER BY old.finished_at LIMIT $3"""
+        statement = prune("freehold_reconciliation", "ordinal", chosen)
         async with self._database.direct() as sql:
             return await sql.execute(statement, (self._dialect.now(), -older_than_seconds, limit))
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, sql_of, storable
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.prune import prune
+from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.projection.replays import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
+from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 
 __all__ = ["SqlReplayStore"]
 
@@ -41,18 +42,16 @@ WHERE number = $5 AND position = $6 AND applied = $7 AND failed = $8 AND state =
 WHERE number = $4 AND position = $5 AND applied = $6 AND failed = $7 AND state = 'running' RETURNING {_COLUMNS}"""
         self._move_state = f"{update} state = $2 WHERE number = $3 AND state = $4 RETURNING {_COLUMNS}"
         old = f"r.state <> 'running' AND r.tables = '[]' AND r.updated_at < {dialect.later_sql(now, 2)}"
-        self._prune_errors = f"""
-DELETE FROM freehold_replay_error WHERE (replay, position) IN (
-    SELECT e.replay, e.position FROM freehold_replay AS r CROSS JOIN freehold_replay_error AS e
-    WHERE {old} AND e.replay = r.number ORDER BY r.updated_at LIMIT $3
-)"""
+        errors = f"""\
+SELECT e.replay, e.position FROM freehold_replay AS r CROSS JOIN freehold_replay_error AS e
+WHERE {old} AND e.replay = r.number ORDER BY r.updated_at LIMIT $3"""
+        self._prune_errors = prune("freehold_replay_error", "(replay, position)", errors)
+        without = f"""\
+SELECT r.number FROM freehold_replay AS r
+WHERE {old} AND NOT EXISTS (SELECT 1 FROM freehold_replay_error AS e WHERE e.replay = r.number)
+ORDER BY r.updated_at LIMIT $3"""
         # The condition twice: one that somebody has made run again meanwhile is not deleted.
-        self._prune = f"""
-DELETE FROM freehold_replay AS r WHERE {old} AND r.number IN (
-    SELECT r.number FROM freehold_replay AS r WHERE {old}
-        AND NOT EXISTS (SELECT 1 FROM freehold_replay_error AS e WHERE e.replay = r.number)
-    ORDER BY r.updated_at LIMIT $3
-)"""
+        self._prune = prune("freehold_replay AS r", "r.number", without, where=old)
         self._error = """
 INSERT INTO freehold_replay_error (replay, position, stream, version, event_id, type, error, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""

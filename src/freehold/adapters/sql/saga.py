@@ -10,9 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, newest, sql_of, storable
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.upsert import insert_absent
+from freehold.adapters.sql.store import SqlStore, newest, storable
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.saga.store import (
@@ -39,11 +40,10 @@ class SqlSagaStore(SqlStore, SagaStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._create = f"""\
+        self._create = insert_absent(f"""\
 INSERT INTO freehold_saga (created_at, updated_at, due_at, status, document, failure, id,
                            definition, definition_version, key, correlation_id, version)
-VALUES ({now}, {now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, 1)
-ON CONFLICT (id) DO NOTHING"""
+VALUES ({now}, {now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, 1)""")
         self._save = f"""\
 UPDATE freehold_saga SET updated_at = {now}, due_at = {dialect.later_sql(now, 2)}, status = $3, document = $4,
                          failure = $5, version = version + 1
@@ -115,22 +115,28 @@ FROM {source}"""
         """Seconds until an instance is due."""
         async with self._database.direct() as sql:
             ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(),))
-        return None if seconds is None else max(0.0, float(seconds))
+        return None if seconds is None else float(seconds)
 
     async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
         """Instances, newest first."""
-        columns = {"definition": wanted.definition, "key": wanted.key}
+        columns = {
+            "definition": wanted.definition,
+            "key": wanted.key,
+            "id": self._dialect.uuid(wanted.id),
+            "correlation_id": self._dialect.uuid(wanted.correlation_id),
+        }
+        few = {wanted.key, wanted.id, wanted.correlation_id} != {None}
         given = {column: value for column, value in columns.items() if value is not None}
         conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=3)]
         statuses = [each.value for each in SagaStatus if wanted.status in {each, None}]
-        if wanted.key is not None:
-            # Of one key there are few: no other index than its own serves.
+        if few:
+            # Of one key or cause there are few: no other index than its own serves.
             conditions += [f"status || '' = '{wanted.status.value}'"] if wanted.status is not None else []
             statuses = []
         elif not given and wanted.status is None:
             statuses = []
         statement = newest(self._select, "created_at DESC, id DESC", "$2", conditions, statuses)
-        if wanted.key is not None:
+        if few:
             # All of them, then in order: an index by time would be gone through to its end for the few of a key.
             found = f"{self._select} WHERE {' AND '.join(conditions)}"
             statement = (

@@ -1,41 +1,40 @@
 """Scheduled messages on an SQL database. Base of the SQL engines: imports its siblings and the ports.
 
-One instance moves at a time (`Dialect.alone_sql`), and those that come meanwhile move nothing: of two that moved side
+One instance moves at a time (`try_lock`), and those that come meanwhile move nothing: of two that moved side
 by side, the one with the later message of a key could commit first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
-from freehold.adapters.sql.connection import Row, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.claim import take
+from freehold.adapters.sql.families.key_lock import try_lock
+from freehold.adapters.sql.store import SqlStore
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
-from freehold.outbox.store import OutboxStore
 from freehold.schedule.store import ScheduledMessage, ScheduleStore
 
 __all__ = ["SqlScheduleStore"]
 
+_MOVER: Final = "freehold.schedule"
+
 
 class SqlScheduleStore(SqlStore, ScheduleStore):
-    """Messages by the time they are due. Those that are due go through `outbox`, in the same transaction."""
+    """Messages by the time they are due."""
 
-    def __init__(self, database: SqlDatabase, dialect: Dialect, outbox: OutboxStore) -> None:
+    def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        self._outbox = outbox
-        self._mover = dialect.lock_number("freehold.schedule")
         now = dialect.now_sql(1)
         self._add = f"""
 INSERT INTO freehold_schedule (due_at, id, name, topic, key, document)
 VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
-        self._take = f"""
-DELETE FROM freehold_schedule WHERE id IN (
-    SELECT id FROM freehold_schedule WHERE due_at <= {now} ORDER BY due_at, position LIMIT $2 {dialect.lock_free_rows}
-)
-RETURNING due_at, position, id, topic, key, document"""
+        due = f"SELECT id FROM freehold_schedule WHERE due_at <= {now} ORDER BY due_at, position LIMIT $2"
+        self._take = take(dialect, "freehold_schedule", "id", due, "due_at, position, id, topic, key, document")
         self._next_due = f"SELECT {dialect.seconds_sql('min(due_at)', now)} FROM freehold_schedule"
 
     async def add(self, unit: UnitOfWork, message: Outgoing, name: str, delay_seconds: float) -> None:
@@ -50,21 +49,19 @@ RETURNING due_at, position, id, topic, key, document"""
         )
         return count == 1
 
-    async def move_due(self, limit: int) -> int:
-        """Take what is due, oldest first, and stage it; nothing where another instance is about it."""
-        async with self._database.begin() as unit:
-            if not (await unit.sql.fetch(self._dialect.alone_sql, (self._mover,)))[0][0]:
-                return 0
-            rows = await unit.sql.fetch(self._take, (self._dialect.now(), limit))
-            ordered = sorted(rows, key=lambda row: (row[0], row[1]))
-            await self._outbox.stage(unit, [self._outgoing(row[2:]) for row in ordered])
-        return len(rows)
+    async def take_due(self, unit: UnitOfWork, limit: int) -> Sequence[Outgoing]:
+        """Under a lock that ends with the transaction."""
+        sql = sql_of(unit)
+        if not await try_lock(sql, self._dialect, _MOVER):
+            return ()
+        rows = await sql.fetch(self._take, (self._dialect.now(), limit))
+        return [self._outgoing(row[2:]) for row in sorted(rows, key=lambda row: (row[0], row[1]))]
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until the next is due."""
         async with self._database.direct() as sql:
             ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(),))
-        return None if seconds is None else max(0.0, float(seconds))
+        return None if seconds is None else float(seconds)
 
     async def find(self, name: str | None, limit: int) -> Sequence[ScheduledMessage]:
         """Scheduled messages, next first."""

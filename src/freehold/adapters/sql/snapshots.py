@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
-from freehold.adapters.sql.store import SqlStore, sql_of
+from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.prune import prune_unlocked
+from freehold.adapters.sql.families.upsert import insert_or_update
+from freehold.adapters.sql.store import SqlStore
 from freehold.aggregate.store import Snapshot, SnapshotKind, SnapshotStore
 from freehold.database import UnitOfWork
 
@@ -27,19 +29,17 @@ class SqlSnapshotStore(SqlStore, SnapshotStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        self._save = f"""\
-INSERT INTO freehold_snapshot (kind, stream, version, schema_version, fingerprint, data, saved_at)
-VALUES ($2, $3, $4, $5, $6, $7, {dialect.now_sql(1)})
-ON CONFLICT (kind, stream) DO UPDATE SET version = excluded.version, schema_version = excluded.schema_version,
-    fingerprint = excluded.fingerprint, data = excluded.data, saved_at = excluded.saved_at
-WHERE freehold_snapshot.version <= excluded.version
-    OR freehold_snapshot.schema_version <> excluded.schema_version
-    OR freehold_snapshot.fingerprint <> excluded.fingerprint"""
-        self._discard_all = f"""\
-WITH unwanted AS MATERIALIZED (
-    SELECT stream FROM freehold_snapshot WHERE kind = $1 ORDER BY stream LIMIT $2 {dialect.lock_free_rows}
-)
-DELETE FROM freehold_snapshot WHERE kind = $1 AND stream IN (SELECT stream FROM unwanted) RETURNING 1"""
+        self._save = insert_or_update(
+            "freehold_snapshot",
+            "INSERT INTO freehold_snapshot (kind, stream, version, schema_version, fingerprint, data, saved_at)"
+            f" VALUES ($2, $3, $4, $5, $6, $7, {dialect.now_sql(1)})",
+            "kind, stream",
+            {column: f"new.{column}" for column in ("version", "schema_version", "fingerprint", "data", "saved_at")},
+            where="old.version <= new.version OR old.schema_version <> new.schema_version"
+            " OR old.fingerprint <> new.fingerprint",
+        )
+        unwanted = "SELECT stream FROM freehold_snapshot WHERE kind = $1 ORDER BY stream LIMIT $2"
+        self._discard_all = prune_unlocked(dialect, "freehold_snapshot", "stream", unwanted, where="kind = $1")
 
     async def save(self, unit: UnitOfWork, snapshot: Snapshot) -> None:
         """Keep a snapshot in place of an older one."""
@@ -73,9 +73,9 @@ DELETE FROM freehold_snapshot WHERE kind = $1 AND stream IN (SELECT stream FROM 
     async def discard_all(self, kind: str, limit: int, *, unit: UnitOfWork | None = None) -> int:
         """Throw snapshots of a kind away."""
         if unit is not None:
-            return len(await sql_of(unit).fetch(self._discard_all, (kind, limit)))
+            return await sql_of(unit).execute(self._discard_all, (kind, limit))
         async with self._database.direct() as sql:
-            return len(await sql.fetch(self._discard_all, (kind, limit)))
+            return await sql.execute(self._discard_all, (kind, limit))
 
     async def kinds(self) -> Sequence[SnapshotKind]:
         """What there is, by kind."""

@@ -1,17 +1,15 @@
-"""What every store on an SQL database stands on. Imports its siblings and the ports."""
+"""What every store on an SQL database stands on. Imports the engine's `connection` and `dialect`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Final, cast
+from typing import Final
 
-from freehold.adapters.sql.connection import SqlConnection, SqlDatabase, SqlUnit
-from freehold.adapters.sql.dialect import Dialect
-from freehold.database import UnitOfWork
-from freehold.errors import ConfigurationError
+from freehold.adapters.sql.engine.connection import SqlDatabase
+from freehold.adapters.sql.engine.dialect import Dialect
 
-__all__ = ["SqlStore", "newest", "sql_of", "storable"]
+__all__ = ["SqlStore", "newest", "storable"]
 
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -22,15 +20,6 @@ class SqlStore:
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         self._database = database
         self._dialect = dialect
-
-
-def sql_of(unit: UnitOfWork) -> SqlConnection:
-    """The SQL side of a unit of work. Raises `ConfigurationError` for one of another kind of database."""
-    if not hasattr(unit, "sql"):
-        raise ConfigurationError(
-            f"a {type(unit).__name__} was given to an SQL store", hint="use the stores of the same database"
-        )
-    return cast("SqlUnit", unit).sql
 
 
 def storable(text: str, characters_max: int) -> str:

@@ -12,11 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.families.key_lock import try_lock
+from freehold.adapters.sql.families.upsert import insert_or_update
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound
-from freehold.projection.views import MaterializedView, ViewState, ViewStore
+from freehold.projection.view_store import MaterializedView, ViewState, ViewStore
 
 __all__ = ["SqlViewStore"]
 
@@ -35,15 +37,20 @@ class SqlViewStore(SqlStore, ViewStore, ABC):
         self._select = f"""
 SELECT name, digest, refreshed_at, duration_seconds, {dialect.seconds_sql(now, "attempted_at")}, failures, error
 FROM freehold_view"""
-        self._refreshed = f"""
-INSERT INTO freehold_view (attempted_at, refreshed_at, name, digest, duration_seconds, failures, error)
-VALUES ({now}, {now}, $2, $3, $4, 0, '')
-ON CONFLICT (name) DO UPDATE SET attempted_at = excluded.attempted_at, refreshed_at = excluded.refreshed_at,
-    digest = excluded.digest, duration_seconds = excluded.duration_seconds, failures = 0, error = ''"""
-        self._failed = f"""
-INSERT INTO freehold_view (attempted_at, name, digest, failures, error) VALUES ({now}, $2, '', 1, $3)
-ON CONFLICT (name) DO UPDATE SET attempted_at = excluded.attempted_at, failures = freehold_view.failures + 1,
-    error = excluded.error"""
+        known = ("attempted_at", "refreshed_at", "digest", "duration_seconds", "failures", "error")
+        self._refreshed = insert_or_update(
+            "freehold_view",
+            "INSERT INTO freehold_view (attempted_at, refreshed_at, name, digest, duration_seconds, failures, error)"
+            f" VALUES ({now}, {now}, $2, $3, $4, 0, '')",
+            "name",
+            {column: f"new.{column}" for column in known},
+        )
+        self._failed = insert_or_update(
+            "freehold_view",
+            f"INSERT INTO freehold_view (attempted_at, name, digest, failures, error) VALUES ({now}, $2, '', 1, $3)",
+            "name",
+            {"attempted_at": "new.attempted_at", "failures": "old.failures + 1", "error": "new.error"},
+        )
 
     @abstractmethod
     async def _allow(self, sql: SqlConnection, seconds: float) -> None:
@@ -109,7 +116,7 @@ ON CONFLICT (name) DO UPDATE SET attempted_at = excluded.attempted_at, failures 
             await unit.sql.execute(self._failed, (self._dialect.now(), view.name, text))
 
     async def _take_turn(self, sql: SqlConnection, name: str) -> None:
-        if not (await sql.fetch(self._dialect.alone_sql, (self._dialect.lock_number(f"freehold.view/{name}"),)))[0][0]:
+        if not await try_lock(sql, self._dialect, f"freehold.view/{name}"):
             raise ConcurrencyConflict(
                 f"materialised view '{name}' is being refreshed by somebody else", hint="try again when that has ended"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -21,20 +22,38 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from freehold.adapters.sql.connection import SqlConnection
-from freehold.adapters.sql.engine import EngineDatabase
-from freehold.adapters.sql.enlist import enlist_alchemy
-from freehold.adapters.sql.foreign import foreign, once_in_transaction
-from freehold.adapters.sql.migrations import packaged_migrations
-from freehold.adapters.sql.pool import PooledConnection
-from freehold.adapters.sqlite.connection import JoinedAiosqlite, PooledAiosqlite, QueuedWrites
+from freehold.adapters.sql.engine.connection import SqlConnection
+from freehold.adapters.sql.engine.database import EngineDatabase
+from freehold.adapters.sql.engine.enlistment import enlist_alchemy
+from freehold.adapters.sql.engine.pool import (
+    RESERVED,
+    Pooled,
+    PooledConnection,
+    reserved_connection,
+    uninterrupted,
+)
+from freehold.adapters.sql.engine.schema import packaged_migrations
+from freehold.adapters.sql.handles.foreign import foreign, once_in_transaction
+from freehold.adapters.sql.handles.guard import Guard, GuardedSql
+from freehold.adapters.sql.inspection.catalogue import Catalogue
+from freehold.adapters.sqlite.catalogue import expected, found
+from freehold.adapters.sqlite.connection import (
+    JoinedAiosqlite,
+    PooledAiosqlite,
+    QueuedWrites,
+    SyncConnection,
+    connect,
+)
 from freehold.adapters.sqlite.dialect import SqliteDialect
-from freehold.adapters.sqlite.errors import diagnose
-from freehold.adapters.sqlite.examine import examine
-from freehold.adapters.sqlite.inline import InlineConnection, connect
+from freehold.adapters.sqlite.doctor import examine
+from freehold.adapters.sqlite.errors import diagnose, reason_of
+from freehold.adapters.sqlite.file import DatabaseFile
+from freehold.adapters.sqlite.probe import locked_by_another, named, write_row
 from freehold.clock import Clock
 from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
-from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.disk import examine_place
+from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
+from freehold.life import Life, LifeState
 from freehold.migrations import Migration
 
 __all__ = ["FEATURES", "SqliteDatabase"]
@@ -68,6 +87,9 @@ class SqliteDatabase(EngineDatabase):
         )
         self._url, self._synchronous = _parse(url)
         self._writer: asyncio.Lock | None = None
+        self._holds_lock = False
+        self._at = self._file_at_path()
+        self._owner: str | None = None
 
     @property
     def file(self) -> Path:
@@ -107,15 +129,76 @@ class SqliteDatabase(EngineDatabase):
         raise ConfigurationError("SQLite knows no roles", hint="whoever may write the file may do everything")
 
     async def examine(self) -> list[Finding]:
-        """Look at SQLite's version and settings."""
+        """Look at SQLite's version and settings, and at the disk."""
         async with self.direct() as sql:
-            return await examine(sql)
+            return [*await examine(sql), examine_place("disk", self.file)]
+
+    @asynccontextmanager
+    async def direct(self) -> AsyncIterator[SqlConnection]:
+        """Statements that commit by themselves. Each takes a connection when it runs, see `QueuedWrites`."""
+        guard = Guard(Life("the direct connection"))
+        try:
+            yield GuardedSql(guard, QueuedWrites(self._borrow, self._writing))
+        finally:
+            guard.life.end(LifeState.CLOSED)
+            if guard.busy:
+                await uninterrupted(guard.settle(self._settle_seconds))
+
+    @asynccontextmanager
+    async def _borrow(self) -> AsyncIterator[PooledAiosqlite]:
+        pooled = await self._check_out()
+        try:
+            yield cast("PooledAiosqlite", pooled.sql)
+        except BaseException as error:
+            self._mistrust(pooled, error)
+            raise
+        finally:
+            if not self._give_at_once(pooled):
+                await uninterrupted(self._give(pooled))
+
+    async def probe(self, timeout_seconds: float) -> None:
+        """Write a row and commit it. Transactions of this process that go on being committed show the same."""
+        deadline = time.monotonic() + timeout_seconds
+        waits = True
+        try:
+            async with self._queue(timeout_seconds):
+                waits = False
+                await self._write_row(deadline, timeout_seconds)
+                self._committed_at = time.monotonic()
+        except Unavailable:
+            lately = time.monotonic() - self._committed_at <= self.options.lock_timeout_seconds
+            if not (waits and self._holds_lock and lately):
+                raise
+
+    async def _write_row(self, deadline: float, timeout_seconds: float) -> None:
+        try:
+            with reserved_connection():
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    pooled = await self._check_out()
+        except TimeoutError as error:
+            raise OperationTimeout(f"no connection became free within {timeout_seconds:g} s") from error
+        try:
+            left_seconds = max(0.05, deadline - time.monotonic())
+            await write_row(pooled.sql, self.file, left_seconds, self.options.lock_timeout_seconds)
+        except BaseException as error:
+            self._mistrust(pooled, error)
+            raise
+        finally:
+            await uninterrupted(self._give(pooled))
 
     async def open(self) -> None:
         """Make the file where there is none, and turn to WAL."""
         self._check_directory()
         self._writer = self._writer or asyncio.Lock()
-        await super().open()
+        if self._engine is None:
+            self._at = self._file_at_path()
+        try:
+            await super().open()
+        except Unavailable as error:
+            raise named(error, self.file) from error.__cause__
+
+    def _file_at_path(self) -> DatabaseFile:
+        return DatabaseFile(Path(self._url.database or "").absolute(), self.options.lock_timeout_seconds)
 
     def _check_directory(self) -> None:
         directory = Path(self._url.database or "").absolute().parent
@@ -131,11 +214,34 @@ class SqliteDatabase(EngineDatabase):
     async def make_place(self, sql: SqlConnection) -> None:
         """Nothing to do: there are no schemas."""
 
+    def reason_of(self, error: BaseException) -> str:
+        """What the engine says of a statement of a migration."""
+        return reason_of(error)
+
+    def expected(self, steps: Sequence[tuple[str, Sequence[str]]]) -> Catalogue:
+        """Found by running them in memory."""
+        return expected(tuple((label, tuple(statements)) for label, statements in steps))
+
+    async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
+        """What the file says."""
+        return await found(sql.fetch)
+
+    async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
+        """The file keeps the text of everything."""
+
+    async def relations(self, names: Sequence[str]) -> dict[str, str]:
+        """What the file says; a schema before a name means nothing."""
+        async with self.direct() as sql:
+            rows = await sql.fetch("SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view')")
+        kinds = {str(name): str(kind) for name, kind in rows}
+        plain = {name: name.rpartition(".")[2] for name in names}
+        return {name: kinds[called] for name, called in plain.items() if called in kinds}
+
     def _create_engine(self) -> AsyncEngine:
         engine = create_async_engine(
             self._url,
             isolation_level="AUTOCOMMIT",
-            pool_size=self.options.pool_size,
+            pool_size=self.options.pool_size + RESERVED,
             max_overflow=0,
             pool_timeout=self.options.pool_timeout_seconds,
             pool_reset_on_return=None,
@@ -146,12 +252,53 @@ class SqliteDatabase(EngineDatabase):
         event.listen(engine.sync_engine, "connect", self._set_up)
         return engine
 
-    async def _connect_file(self) -> InlineConnection:
-        return await connect(
+    async def _connect_file(self) -> SyncConnection:
+        if self._at.known:
+            await asyncio.to_thread(self._at.put_in_order)
+        connection = await connect(
             self._url.database or "",
+            create=not self._at.known,
             lock_timeout_seconds=self.options.lock_timeout_seconds,
             statement_timeout_seconds=self.options.statement_timeout_seconds,
         )
+        try:
+            connection.files = files = self._at.opened()
+            if self._at.is_another(files):
+                await self._prove(connection)
+        except BaseException:
+            await uninterrupted(connection.close())
+            raise
+        return connection
+
+    async def _prove(self, connection: SyncConnection) -> None:
+        """See that a file that came to the place of another is the database of the same service."""
+        try:
+            rows = await connection.execute_fetchall("SELECT value FROM freehold_meta WHERE name = 'service'")
+        except sqlite3.OperationalError as error:
+            known = diagnose(error)
+            if isinstance(known, Unavailable):
+                raise known from error
+            raise _stranger() from error
+        if self._owner is not None and [tuple(row) for row in rows] != [(self._owner,)]:
+            raise _stranger()
+
+    async def upgrade(self, service: str | None = None) -> list[str]:
+        """Apply what is missing, and remember whose database it is."""
+        applied = await super().upgrade(service)
+        self._owner = await self.owner()
+        return applied
+
+    async def _check_out(self) -> Pooled:
+        """Take a connection whose files are still those at the path; those of files that are gone are closed."""
+        for _ in range(self.options.pool_size + 1):
+            pooled = await super()._check_out()
+            try:
+                cast("PooledAiosqlite", pooled.sql).check()
+            except Unavailable:
+                await uninterrupted(self._give(pooled))
+            else:
+                return pooled
+        raise Unavailable("the database's file is changed again and again", hint="see what replaces it")
 
     def _set_up(self, connection: Any, _record: object) -> None:
         cursor = connection.cursor()
@@ -160,23 +307,21 @@ class SqliteDatabase(EngineDatabase):
         cursor.close()
 
     def _pooled(self, driver: object) -> PooledConnection:
-        return PooledAiosqlite(cast("InlineConnection", driver), self.options)
-
-    def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
-        return QueuedWrites(sql, self._writing)
+        return PooledAiosqlite(cast("SyncConnection", driver), self.options)
 
     def _writing(self) -> AbstractAsyncContextManager[None]:
-        return self._queue()
+        return self._queue(self.options.lock_timeout_seconds)
 
     @asynccontextmanager
-    async def _queue(self) -> AsyncIterator[None]:
+    async def _queue(self, seconds: float) -> AsyncIterator[None]:
         if self._writer is None:
             raise ConfigurationError("the database is not open", hint="await database.open() first")
-        seconds = self.options.lock_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
                 await self._writer.acquire()
         except TimeoutError as error:
+            if not self._holds_lock:
+                raise locked_by_another(self.file, seconds) from error
             raise Unavailable(
                 f"another transaction of this process held the write lock longer than {seconds} s",
                 hint="keep transactions short, and begin none within another",
@@ -184,7 +329,13 @@ class SqliteDatabase(EngineDatabase):
         try:
             yield
         finally:
+            self._holds_lock = False
             self._writer.release()
+
+    async def _begin(self) -> Pooled:
+        pooled = await super()._begin()
+        self._holds_lock = True
+        return pooled
 
     async def _check_server(self, sql: SqlConnection) -> None:
         if sqlite3.sqlite_version_info < _VERSION_MIN:
@@ -223,6 +374,13 @@ def _parse(text: str) -> tuple[URL, str]:
     if synchronous not in _SYNCHRONOUS:
         raise ConfigurationError("synchronous in the SQLite URL is not known", hint="full, extra or normal")
     return url.set(drivername="sqlite+aiosqlite", query={}), synchronous
+
+
+def _stranger() -> Unavailable:
+    return Unavailable(
+        "the database is away: its file was replaced by one that is not this service's database",
+        hint="move the service's own file, or a backup of it, to its place",
+    )
 
 
 def _in_transaction(driver: Any) -> bool:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.clock import Clock, SystemClock
 
 __all__ = ["SqliteDialect"]
@@ -31,6 +31,7 @@ class SqliteDialect(Dialect):
     lock_rows: ClassVar[str] = ""
     lock_free_rows: ClassVar[str] = ""
     time_type: ClassVar[str] = "INTEGER"
+    alters_columns: ClassVar[bool] = False
     alone_sql: ClassVar[str] = "SELECT $1 IS NOT NULL"
     table_exists_sql: str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)"
 

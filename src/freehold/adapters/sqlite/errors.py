@@ -20,7 +20,7 @@ from freehold.errors import (
     Unavailable,
 )
 
-__all__ = ["ERROR_TABLE", "diagnose", "meaning"]
+__all__ = ["ERROR_TABLE", "diagnose", "meaning", "reason_of"]
 
 _CLOSED: Final = ("no active connection", "connection closed")
 _NAMED_CONSTRAINT: Final = re.compile(r"^(?:UNIQUE|NOT NULL) constraint failed: ([\w., ]+)$")
@@ -40,15 +40,19 @@ ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str, str]]] = {
     ),
     "SQLITE_FULL": (ErrorMeaning.OUTAGE, "the disk is full", _ROOM),
     "SQLITE_READONLY": (ErrorMeaning.OUTAGE, "the database is read-only", "give back the right to write the file"),
-    "SQLITE_READONLY_DBMOVED": (ErrorMeaning.OUTAGE, "the file was moved or deleted", "put it back, and restart"),
-    "SQLITE_CANTOPEN": (ErrorMeaning.OUTAGE, "the file cannot be opened", _LOOK),
-    "SQLITE_PERM": (ErrorMeaning.OUTAGE, "the file may not be used", "look at its permissions"),
-    "SQLITE_IOERR": (ErrorMeaning.OUTAGE, "the file cannot be read or written", _LOOK),
+    "SQLITE_READONLY_DBMOVED": (
+        ErrorMeaning.OUTAGE,
+        "the database's file was moved or deleted",
+        "put it back, and restart",
+    ),
+    "SQLITE_CANTOPEN": (ErrorMeaning.OUTAGE, "the database's file cannot be opened", _LOOK),
+    "SQLITE_PERM": (ErrorMeaning.OUTAGE, "the database's file may not be used", "look at its permissions"),
+    "SQLITE_IOERR": (ErrorMeaning.OUTAGE, "the database's file cannot be read or written", _LOOK),
     "SQLITE_NOMEM": (ErrorMeaning.OUTAGE, "the process is out of memory", "try again"),
-    "SQLITE_PROTOCOL": (ErrorMeaning.OUTAGE, "the lock on the file could not be taken", "try again"),
-    "SQLITE_NOLFS": (ErrorMeaning.OUTAGE, "the file system cannot hold a larger file", _ROOM),
+    "SQLITE_PROTOCOL": (ErrorMeaning.OUTAGE, "the lock on the database's file could not be taken", "try again"),
+    "SQLITE_NOLFS": (ErrorMeaning.OUTAGE, "the database's file system cannot hold a larger file", _ROOM),
     "SQLITE_CORRUPT": (ErrorMeaning.OUTAGE, "the database is damaged", "restore it from a backup"),
-    "SQLITE_NOTADB": (ErrorMeaning.OUTAGE, "the file is no SQLite database", "restore it from a backup"),
+    "SQLITE_NOTADB": (ErrorMeaning.OUTAGE, "the database's file is no SQLite database", "restore it from a backup"),
 }
 """The meaning of a result code by its name: the longest prefix decides, cut at `_`. All others are refusals: the
 statement, or what it carries, is wrong.
@@ -62,6 +66,18 @@ def meaning(name: str) -> tuple[ErrorMeaning, str, str]:
             return ERROR_TABLE[name]
         name = name.rpartition("_")[0]
     return ErrorMeaning.REFUSAL, "", ""
+
+
+def reason_of(error: BaseException) -> str:
+    """SQLite's message for a statement of a migration, where it is about the statement itself and the schema: that of a
+    constraint or of a trigger may hold anything.
+    """
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, sqlite3.Error | sqlite3.Warning):
+        link = link.__cause__
+    if link is None or getattr(link, "sqlite_errorname", "SQLITE_ERROR") != "SQLITE_ERROR":
+        return ""
+    return str(link)
 
 
 def diagnose(error: BaseException) -> FreeholdError | None:
@@ -89,7 +105,7 @@ def _by_code(error: sqlite3.Error) -> FreeholdError:
     kind, reason, hint = meaning(error.sqlite_errorname)
     match kind:
         case ErrorMeaning.OUTAGE:
-            return Unavailable(f"SQLite cannot serve now: {reason} ({error.sqlite_errorname})", hint=hint)
+            return Unavailable(f"{reason} ({error.sqlite_errorname})", hint=hint)
         case ErrorMeaning.CONFLICT:
             return ConcurrencyConflict(f"{reason} ({error.sqlite_errorname})", hint=hint)
         case ErrorMeaning.TIMEOUT:

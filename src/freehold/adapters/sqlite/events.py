@@ -1,21 +1,23 @@
 """The event store on SQLite: one writer at a time, so positions are drawn in the order of commit. Imports the SQL base.
 
 What is committed is settled: nobody can still fill a position below the greatest one.
+
+Of what a filter wants, each type, or each category, is read along its index, and the rows are put in order of position;
+what else is wanted is looked at row by row. `+column` keeps the planner from any other index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, cast
 
-from freehold.adapters.sql.connection import Row, SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.events import SqlEventStore, columns, encode_headers
-from freehold.adapters.sql.store import sql_of
-from freehold.adapters.sqlite.wanted import by_index, by_time, selection, several
 from freehold.database import UnitOfWork
-from freehold.eventstore.expectation import check_appends, conflict, is_met
+from freehold.eventstore.append import check_appends, conflict, is_met
 from freehold.eventstore.store import (
     EVERYTHING,
     Append,
@@ -35,6 +37,9 @@ _COLUMNS: Final = columns("recorded_at / 1000000.0")
 _VERSION_MAX: Final = 2**63 - 1
 _WINDOW_MIN: Final = 20_000
 """How many positions a call looks at, at least, where rows have to be looked at one by one."""
+_TERMS_MAX: Final = 100
+"""A compound SELECT has 500 terms at most, and beyond some of them one walk along the positions is cheaper."""
+_NONE: Final[frozenset[str]] = frozenset()
 _BODIES: Final = (
     "SELECT version, type, schema_version, data FROM freehold_event"
     " WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
@@ -139,7 +144,7 @@ class SqliteEventStore(SqlEventStore):
             ceiling = await self._ceiling(sql, after, settled, limit, wanted)
             rows = await self._rows_to(sql, after, ceiling, limit, wanted)
             if len(rows) < limit:
-                if not rows and ceiling < settled and by_time(wanted):
+                if not rows and ceiling < settled and _by_time(wanted):
                     ceiling = await self._leap(sql, ceiling, settled, wanted)
                 through = max(after, await _last(sql, ceiling))
             else:
@@ -164,7 +169,7 @@ class SqliteEventStore(SqlEventStore):
 
     async def _ceiling(self, sql: SqlConnection, after: int, settled: int, limit: int, wanted: EventFilter) -> int:
         """How far a call looks, where rows have to be looked at one by one."""
-        along = by_index(wanted)
+        along = _by_index(wanted)
         if along == wanted:
             return settled
         first = await self._select(sql, "position", after, settled, 1, along)
@@ -180,9 +185,9 @@ class SqliteEventStore(SqlEventStore):
         that is all of the page. Their indexes give a page of each of them, to be sorted.
         """
         near, rows = after, list[Row]()
-        if several(wanted):
+        if _several(wanted):
             near = min(ceiling, after + 2 * limit * wanted.partitions)
-            rows += await sql.fetch(*selection(self._dialect, _COLUMNS, after, near, limit, wanted, walk=True))
+            rows += await sql.fetch(*_selection(self._dialect, _COLUMNS, after, near, limit, wanted, walk=True))
         if len(rows) < limit and (near < ceiling or near == after):
             rows += await self._select(sql, _COLUMNS, near, ceiling, limit - len(rows), wanted)
         return rows
@@ -200,7 +205,7 @@ class SqliteEventStore(SqlEventStore):
     async def _select(
         self, sql: SqlConnection, columns: str, after: int, through: int, limit: int, wanted: EventFilter
     ) -> Sequence[Row]:
-        return await sql.fetch(*selection(self._dialect, columns, after, through, limit, wanted))
+        return await sql.fetch(*_selection(self._dialect, columns, after, through, limit, wanted))
 
     async def _fetch(self, sql: str, parameters: Sequence[object], unit: UnitOfWork | None) -> Sequence[Row]:
         if unit is not None:
@@ -216,3 +221,74 @@ async def _last(sql: SqlConnection, ceiling: int | None) -> int:
         (_VERSION_MAX if ceiling is None else ceiling,),
     )
     return int(rows[0][0])
+
+
+def _by_index(wanted: EventFilter) -> EventFilter:
+    """What of a filter an index answers; equal to the filter where that is all of it."""
+    if 0 < len(wanted.types) <= _TERMS_MAX:
+        return EventFilter(types=wanted.types)
+    if 0 < len(wanted.categories) <= _TERMS_MAX:
+        return EventFilter(categories=wanted.categories)
+    return EventFilter()
+
+
+def _several(wanted: EventFilter) -> bool:
+    """Whether an index would be read once for each of several types or categories, and the rows sorted."""
+    indexed = _by_index(wanted)
+    return len(indexed.types) + len(indexed.categories) > 1
+
+
+def _by_time(wanted: EventFilter) -> bool:
+    """Whether a span of time is wanted."""
+    return wanted.recorded_from is not None or wanted.recorded_to is not None
+
+
+def _selection(
+    dialect: Dialect,
+    columns: str,
+    after: int,
+    through: int,
+    limit: int,
+    wanted: EventFilter,
+    *,
+    walk: bool = False,
+) -> tuple[str, list[object]]:
+    """The statement and its parameters. A `walk` looks at row after row, whatever is wanted."""
+    indexed = EventFilter() if walk else _by_index(wanted)
+    parameters: list[object] = [after, through, limit]
+    rest = replace(
+        wanted,
+        types=_NONE if indexed.types else wanted.types,
+        categories=_NONE if indexed.categories else wanted.categories,
+    )
+    conditions = f"position > $1 AND position <= $2{_row_by_row(dialect, rest, parameters)} ORDER BY position LIMIT $3"
+    column, values = ("type", indexed.types) if indexed.types else ("category", indexed.categories)
+    if not values:
+        return f"SELECT {columns} FROM freehold_event NOT INDEXED WHERE {conditions}", parameters
+    terms = []
+    for value in sorted(values):
+        parameters.append(value)
+        terms.append(
+            f"SELECT {columns} FROM freehold_event INDEXED BY freehold_event_{column}"
+            f" WHERE {column} = ${len(parameters)} AND {conditions}"
+        )
+    if len(terms) == 1:
+        return terms[0], parameters
+    terms = [f"SELECT * FROM ({term})" for term in terms]
+    return f"{' UNION ALL '.join(terms)} ORDER BY position LIMIT $3", parameters
+
+
+def _row_by_row(dialect: Dialect, wanted: EventFilter, parameters: list[object]) -> str:
+    conditions = ""
+    for column, values in (("type", wanted.types), ("category", wanted.categories)):
+        if values:
+            parameters.append(dialect.list_value(values))
+            conditions += f" AND +{column} {dialect.in_sql(len(parameters), 'text')}"
+    if wanted.partitions > 1:
+        parameters += (wanted.partitions, wanted.partition)
+        conditions += f" AND bucket % ${len(parameters) - 1} = ${len(parameters)}"
+    for comparison, time in ((">=", wanted.recorded_from), ("<", wanted.recorded_to)):
+        if time is not None:
+            parameters.append(dialect.time(time))
+            conditions += f" AND +recorded_at {comparison} ${len(parameters)}"
+    return conditions

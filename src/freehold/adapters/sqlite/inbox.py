@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from freehold.adapters.sql.connection import SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, IS_HEAD, SqlInboxStore
-from freehold.adapters.sql.store import sql_of
 from freehold.database import UnitOfWork
 from freehold.inbox.receipts import StoredReceipt, judge, open_places, receipt_keys
 from freehold.inbox.store import Arrival, DeferredMessage, Receipt
 
 __all__ = ["SqliteInboxStore"]
 
-_DELETE: Final = "DELETE FROM freehold_deferred WHERE position = $1 AND attempts = $2 RETURNING consumer, topic, key"
+_DELETE: Final = "DELETE FROM freehold_deferred WHERE position = $1 AND attempts = $2"
 _WAKE: Final = """\
 UPDATE freehold_deferred SET waiting = 0 WHERE position = (
     SELECT min(position) FROM freehold_deferred WHERE consumer = $1 AND topic = $2 AND key = $3 AND position > $4
@@ -81,10 +80,10 @@ FROM {dialect.relation_sql(2, "receipt_key text, barred integer")} AS w"""
     async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
         """Delete it, then wake the next: nobody else writes in between."""
         sql = sql_of(unit)
-        gone = await sql.fetch(_DELETE, (message.position, message.attempts))
-        if gone:
-            await sql.execute(_WAKE, (*gone[0], message.position))
-        return bool(gone)
+        if not await sql.execute(_DELETE, (message.position, message.attempts)):
+            return False
+        await sql.execute(_WAKE, (message.consumer, message.topic, message.key, message.position))
+        return True
 
     async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers with their receipts."""

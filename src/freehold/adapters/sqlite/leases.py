@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.files.presence import Presence, PresenceFiles
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.leases import SqlLeaseStore
 from freehold.adapters.sqlite.database import SqliteDatabase
-from freehold.leases.presence import Presence, PresenceFiles
 
 __all__ = ["SqliteLeaseStore"]
 

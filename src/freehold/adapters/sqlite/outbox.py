@@ -6,20 +6,38 @@ Rows are read in order of position, which is the order in the file; `+partition`
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
-from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
-from freehold.adapters.sql.store import sql_of
 from freehold.broker import Outgoing
 from freehold.database import UnitOfWork
-from freehold.outbox.store import Fetched, StagedMessage
+from freehold.outbox.store import EVER_SECONDS, Fetched, StagedMessage
 
-__all__ = ["SqliteOutboxStore"]
+__all__ = ["STAGED_SQL", "SqliteOutboxStore", "held_sql", "taken_sql"]
 
+STAGED_SQL: Final = "EXISTS (SELECT 1 FROM sqlite_sequence AS q WHERE q.name = 'freehold_outbox' AND q.seq > 0)"
+"""A condition: whether a position was ever drawn."""
 _OWE = """\
 INSERT INTO freehold_outbox_owed (partition, position) VALUES ($1, $2)
 ON CONFLICT (partition) DO UPDATE SET position = max(freehold_outbox_owed.position, excluded.position)"""
+
+
+def held_sql(dialect: Dialect) -> str:
+    """A query: the partitions of the leases in `$1` whose tokens are valid."""
+    return (
+        f"SELECT g.partition FROM {dialect.relation_sql(1, 'partition integer, token bigint, name text')} AS g"
+        " JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token"
+    )
+
+
+def taken_sql(row: str, written: str, since: str) -> str:
+    """A query: what an open loss has taken before a row of the outbox, of its key."""
+    return (
+        f"SELECT s.position FROM freehold_outbox_sent AS s WHERE s.key = {row}.key AND s.losses < {written}"
+        f" AND s.position < {row}.position AND +s.sent_at >= {since}"
+    )
 
 
 class SqliteOutboxStore(SqlOutboxStore):
@@ -27,21 +45,21 @@ class SqliteOutboxStore(SqlOutboxStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        held = (
-            f"SELECT g.partition FROM {dialect.relation_sql(1, 'partition integer, token bigint, name text')} AS g"
-            " JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token"
-        )
+        held = held_sql(dialect)
         # It begins with SELECT, so that it waits for no writer.
         self._fetch = f"""
 SELECT * FROM (WITH held AS MATERIALIZED ({held}), blocked AS MATERIALIZED (
     SELECT DISTINCT b.partition, b.key FROM freehold_outbox AS b WHERE b.blocked_until > $2
+), loss AS MATERIALIZED (
+    SELECT coalesce(sum(g.losses), 0) AS written, coalesce(max(g.lost_at IS NOT NULL), 0) AS lost
+    FROM freehold_outbox_log AS g
 )
-SELECT * FROM (
-    SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, o.attempts, NULL
-    FROM freehold_outbox AS o
-    WHERE +o.partition IN (SELECT h.partition FROM held AS h) AND o.key NOT IN (SELECT b.key FROM blocked AS b)
-    ORDER BY o.position LIMIT $3
-)
+SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, o.attempts, NULL, NULL, NULL FROM (
+    SELECT q.* FROM freehold_outbox AS q
+    WHERE +q.partition IN (SELECT h.partition FROM held AS h) AND q.key NOT IN (SELECT b.key FROM blocked AS b)
+    ORDER BY q.position LIMIT $3
+) AS o CROSS JOIN loss AS l
+WHERE NOT (l.lost AND EXISTS ({taken_sql("o", "l.written", dialect.later_sql("$2", 4))}))
 UNION ALL
 SELECT min(
     coalesce((SELECT q.seq FROM sqlite_sequence AS q WHERE q.name = 'freehold_outbox'), 0),
@@ -49,9 +67,10 @@ SELECT min(
         SELECT o.position - 1 FROM freehold_outbox AS o
         WHERE +o.partition = h.partition AND o.key IN (SELECT b.key FROM blocked AS b)
         ORDER BY o.position LIMIT 1
-    ), 0) ELSE 9223372036854775807 END
-), h.partition, NULL, NULL, NULL, NULL, NULL, coalesce(w.position, 0)
-FROM held AS h LEFT JOIN freehold_outbox_owed AS w ON w.partition = h.partition)"""
+    ), 0) ELSE 9223372036854775807 END,
+    CASE WHEN l.lost THEN 0 ELSE 9223372036854775807 END
+), h.partition, NULL, NULL, NULL, NULL, NULL, coalesce(w.position, 0), l.written, l.lost
+FROM held AS h CROSS JOIN loss AS l LEFT JOIN freehold_outbox_owed AS w ON w.partition = h.partition)"""
         self._remove_sql = f"""
 DELETE FROM freehold_outbox WHERE position {dialect.in_sql(2, "bigint")} AND +partition IN ({held})"""
         self._settle_sql = f"""
@@ -60,6 +79,10 @@ SELECT n.partition, n.position FROM {dialect.relation_sql(2, "partition integer,
 WHERE n.partition IN ({held})
 ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
     WHEN 0 THEN 0 ELSE max(freehold_outbox_owed.position, excluded.position) END"""
+        self._keep_sql = f"""
+INSERT OR REPLACE INTO freehold_outbox_sent (position, partition, id, topic, key, document, sent_at, losses)
+SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, coalesce(o.sent_at, $3), $4 FROM freehold_outbox AS o
+WHERE o.position {dialect.in_sql(2, "bigint")} AND +o.partition IN ({held})"""
         self._postpone = f"""
 UPDATE freehold_outbox SET blocked_until = {dialect.later_sql("$2", 3)}, attempts = attempts + 1, reason = $4
 WHERE position = $5 AND +partition IN ({held})"""
@@ -85,10 +108,11 @@ WHERE position = $5 AND +partition IN ({held})"""
         last = int((await sql.fetch("SELECT last_insert_rowid()"))[0][0])
         return range(last - len(rows) + 1, last + 1)
 
-    async def fetch(self, leases: Mapping[int, int], limit: int) -> Fetched:
+    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
         """The oldest rows of the partitions leased, and what was ever drawn: whoever drew it has ended."""
         async with self._database.direct() as sql:
-            rows = await sql.fetch(self._fetch, (self._leases(leases), self._dialect.now(), limit))
+            parameters = (self._leases(leases), self._dialect.now(), limit, -recall_seconds)
+            rows = await sql.fetch(self._fetch, parameters)
         return self._fetched(rows, limit)
 
     async def postpone(
@@ -103,13 +127,24 @@ WHERE position = $5 AND +partition IN ({held})"""
         return await sql.execute(self._remove_sql, (leases, self._dialect.list_value(positions)))
 
     async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
-        given = self._dialect.relation_value(
-            [{"partition": partition, "position": position} for partition, position in owed.items()]
-        )
         async with self._database.begin() as unit:
             removed = await self._remove(unit.sql, leases, positions) if positions else 0
-            await unit.sql.execute(self._settle_sql, (leases, given))
+            await unit.sql.execute(self._settle_sql, (leases, self._debts(owed)))
             return removed
+
+    async def _keep(self, leases: str, positions: Collection[int], owed: Mapping[int, int], losses: int) -> int:
+        async with self._database.begin() as unit:
+            parameters = (leases, self._dialect.list_value(positions), self._dialect.now(), losses)
+            await unit.sql.execute(self._keep_sql, parameters)
+            removed = await self._remove(unit.sql, leases, positions)
+            if owed:
+                await unit.sql.execute(self._settle_sql, (leases, self._debts(owed)))
+            return removed
+
+    def _debts(self, owed: Mapping[int, int]) -> str:
+        return self._dialect.relation_value(
+            [{"partition": partition, "position": position} for partition, position in owed.items()]
+        )
 
     async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
         await sql.execute(_OWE, (partition, position))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.adapters.sql.connection import SqlConnection, SqlDatabase
-from freehold.adapters.sql.dialect import Dialect
+from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase
+from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.saga import ENTRY_COLUMNS, SqlSagaStore
 
 __all__ = ["SqliteSagaStore"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from freehold.adapters.sql.connection import SqlConnection
-from freehold.adapters.sql.guard import GuardedSql
+from freehold.adapters.sql.engine.connection import SqlConnection
+from freehold.adapters.sql.handles.guard import GuardedSql
 from freehold.adapters.sql.views import SqlViewStore
 from freehold.errors import ConfigurationError
-from freehold.projection.views import MaterializedView
+from freehold.projection.view_store import MaterializedView
 
 __all__ = ["SqliteViewStore"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -13,13 +12,13 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.cli.context import Opened, Project, ServiceAccess, explained
 from freehold.cli.dlq.group import command, filters, owner
 from freehold.cli.numbers import COUNT
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
-from freehold.cli.output import answer_json, note
-from freehold.deadletters.store import DeadLetterFilter
-from freehold.errors import FreeholdError, Unavailable
+from freehold.cli.output import answer_json, note, told_when_interrupted
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
+from freehold.errors import DatabaseError, FreeholdError
 from freehold.runtime.letters import DeadLetterActions
 
 __all__ = ["drop", "replay"]
@@ -52,6 +51,26 @@ class _Outcome:
     done: list[dict[str, object]] = field(default_factory=list)
     refused: list[dict[str, object]] = field(default_factory=list)
 
+    def words(self, word: str) -> str:
+        """How many letters."""
+        return f"{len(self.done)} {word}, {len(self.refused)} refused"
+
+
+@dataclass(slots=True)
+class _Left:
+    """How many letters may still be acted on; None for all."""
+
+    letters: int | None
+
+    def at_most(self, batch: int) -> int:
+        """So many of a batch."""
+        return batch if self.letters is None else min(batch, self.letters)
+
+    def take(self, letters: int) -> None:
+        """Have so many fewer left."""
+        if self.letters is not None:
+            self.letters -= letters
+
 
 def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Ids or `--all` with filters, given to the command as one `choice`."""
@@ -76,9 +95,11 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
     return argument(everything(filters(limits(choose))))
 
 
-@command.command(help="Bring letters on their way again: by id, or with --all those that match the filters.")
+@command.command(help="Replay dead letters: by id, or with --all those that match the filters.")
 @_choosing
-@click.option("--late", is_flag=True, help="Also letters older than the replay horizon; their effect must not exist.")
+@click.option(
+    "--late", is_flag=True, help="Also dead letters older than the replay horizon; their effect must not exist."
+)
 @service_option
 @acting
 @json_option
@@ -94,7 +115,7 @@ async def replay(
     return await _act_on(project, names, choice, act, word="replayed", as_json=as_json)
 
 
-@command.command(help="Give letters up for good: by id, or with --all those that match. Asks, or takes --yes.")
+@command.command(help="Drop dead letters for good: by id, or with --all those that match. Asks, or takes --yes.")
 @_choosing
 @service_option
 @acting
@@ -113,30 +134,34 @@ async def drop(project: Project, *, choice: _Choice, names: tuple[str, ...], rea
 async def _act_on(
     project: Project, names: tuple[str, ...], choice: _Choice, act: Act, *, word: str, as_json: bool
 ) -> int:
-    """Act on every letter, in the service that holds it. Exit code 1 where one was refused."""
+    """Act on every letter, in the service that holds it; a service that fails does not keep the others. Exit code 1
+    where a letter was refused.
+    """
     if bool(choice.letter_ids) == choice.every:
         raise click.UsageError("name dead letters by id, or say --all")
     outcome = _Outcome()
     async with project.open(names) as opened:
-        try:
-            with _progress(shown=choice.every) as progress:
-                task = progress.add_task(word, total=None)
-                async for access, letter_ids in _batches(opened, choice):
-                    await _act_on_batch(access, letter_ids, act, outcome)
-                    progress.advance(task, len(letter_ids))
-        except (Unavailable, asyncio.CancelledError):
-            # It is in the audit table; the same command goes on with the rest.
-            note(f"{len(outcome.done)} {word}, {len(outcome.refused)} refused; the rest is as it was")
-            raise
+        held = None if choice.every else await _held(opened, choice.letter_ids)
+        left = _Left(choice.limit)
+        told = told_when_interrupted(lambda: f"{outcome.words(word)}; the rest is as it was")
+        with told, _progress(shown=choice.every) as progress:
+            task = progress.add_task(word, total=None)
+            for access in opened.services:
+                batches = _matching(access, choice.wanted, left) if held is None else _sliced(held[access.name])
+                async with opened.sparing(access):
+                    async for letter_ids in batches:
+                        await _act_on_batch(access, letter_ids, act, outcome)
+                        progress.advance(task, len(letter_ids))
     if as_json:
         counts = {"done": len(outcome.done), "refused": len(outcome.refused)}
         answer_json({"counts": counts, word: outcome.done, "refused": outcome.refused, "failed": opened.as_document()})
     else:
-        _tell(outcome, word)
+        _tell(outcome, word, whole=not opened.failed)
     return opened.code or (1 if outcome.refused else 0)
 
 
 async def _act_on_batch(access: ServiceAccess, letter_ids: Sequence[UUID], act: Act, outcome: _Outcome) -> None:
+    """Raises what is wrong with the database, and not with a letter: it would be said of each that follows."""
     outcomes = await act(DeadLetterActions(access.stores, access.settings), letter_ids)
     for letter_id, became in outcomes.items():
         place: dict[str, object] = {"service": access.name, "id": letter_id}
@@ -144,6 +169,9 @@ async def _act_on_batch(access: ServiceAccess, letter_ids: Sequence[UUID], act: 
             outcome.refused.append({**place, "error": str(became)})
         else:
             outcome.done.append({**place, "new_id": became} if became != letter_id else place)
+    broken = next((each for each in outcomes.values() if isinstance(each, DatabaseError)), None)
+    if broken is not None and (told := await explained(broken, access)) is not broken:
+        raise told
 
 
 def _progress(*, shown: bool) -> Progress:
@@ -151,33 +179,35 @@ def _progress(*, shown: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
 
 
-def _tell(outcome: _Outcome, word: str) -> None:
-    note(f"{len(outcome.done)} {word}, {len(outcome.refused)} refused")
+def _tell(outcome: _Outcome, word: str, *, whole: bool) -> None:
+    note(outcome.words(word) + ("" if whole else "; what could not be reached is as it was"))
     for refused in outcome.refused[:_REFUSALS_SHOWN]:
         note(f"  {refused['id']}: {refused['error']}")
     if len(outcome.refused) > _REFUSALS_SHOWN:
         note(f"  and {len(outcome.refused) - _REFUSALS_SHOWN} more; --json lists them all")
 
 
-async def _batches(opened: Opened, choice: _Choice) -> AsyncIterator[tuple[ServiceAccess, Sequence[UUID]]]:
-    """The letters meant, each once. All of those named are found before the first is touched."""
-    if not choice.every:
-        held: dict[str, tuple[ServiceAccess, list[UUID]]] = {}
-        for access, letter in [await owner(opened, letter_id) for letter_id in dict.fromkeys(choice.letter_ids)]:
-            held.setdefault(access.name, (access, []))[1].append(letter.id)
-        for access, letter_ids in held.values():
-            for begin in range(0, len(letter_ids), _BATCH):
-                yield access, letter_ids[begin : begin + _BATCH]
-        return
-    left = choice.limit
-    for access in opened.services:
-        wanted = choice.wanted
-        while left is None or left > 0:
-            wanted = replace(wanted, limit=_BATCH if left is None else min(_BATCH, left))
-            batch = await access.stores.dead_letters.find(wanted)
-            if not batch:
-                break
-            # From the newest backwards: what dies again meanwhile is newer, and is not met a second time.
-            wanted = replace(wanted, after=(batch[-1].failed_at, batch[-1].id))
-            yield access, [letter.id for letter in batch]
-            left = None if left is None else left - len(batch)
+async def _held(opened: Opened, letter_ids: Sequence[UUID]) -> Mapping[str, Sequence[UUID]]:
+    """The letters named, each once, by the service that holds them: all are found before the first is touched."""
+    held: dict[str, list[UUID]] = {access.name: [] for access in opened.services}
+    for access, letter in [await owner(opened, letter_id) for letter_id in dict.fromkeys(letter_ids)]:
+        held[access.name].append(letter.id)
+    return held
+
+
+async def _sliced(letter_ids: Sequence[UUID]) -> AsyncIterator[Sequence[UUID]]:
+    for begin in range(0, len(letter_ids), _BATCH):
+        yield letter_ids[begin : begin + _BATCH]
+
+
+async def _matching(access: ServiceAccess, wanted: DeadLetterFilter, left: _Left) -> AsyncIterator[Sequence[UUID]]:
+    """The letters of a service that match, each once."""
+    while (limit := left.at_most(_BATCH)) > 0:
+        wanted = replace(wanted, limit=limit)
+        batch = await access.stores[DEAD_LETTERS].find(wanted)
+        if not batch:
+            return
+        # From the newest backwards: what dies again meanwhile is newer, and is not met a second time.
+        wanted = replace(wanted, after=(batch[-1].failed_at, batch[-1].id))
+        yield [letter.id for letter in batch]
+        left.take(len(batch))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import click
 
-from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.lazy import NamingGroup
 from freehold.deadletters.store import DeadLetter
 from freehold.errors import NotFound, Unavailable
@@ -27,8 +27,8 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options that choose letters by what they are."""
     options = (
         click.option("--type", "type_", metavar="NAME", help="Only messages of this type."),
-        click.option("--why", metavar="REASON", help="Only letters with this reason, as `list` shows it."),
-        click.option("--consumer", metavar="NAME", help="Only letters of this consumer."),
+        click.option("--why", metavar="REASON", help="Only dead letters with this reason, as `list` shows it."),
+        click.option("--consumer", metavar="NAME", help="Only dead letters of this consumer."),
     )
     for option in reversed(options):
         function = option(function)
@@ -37,14 +37,20 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 async def owner(opened: Opened, letter_id: UUID) -> tuple[ServiceAccess, DeadLetter]:
     """The service that holds a letter. Raises `NotFound`; `Unavailable` where a service that could not be asked may."""
-    for access in opened.services:
+
+    async def held(access: ServiceAccess) -> DeadLetter | None:
         try:
-            return access, await DeadLetterActions(access.stores, access.settings).get(letter_id)
+            return await DeadLetterActions(access.stores, access.settings).get(letter_id)
         except NotFound:
-            continue
-    where = ", ".join(access.name for access in opened.services)
+            return None
+
+    for access, letter in await opened.each(held):
+        if letter is not None:
+            return access, letter
+    where = ", ".join(access.name for access in opened.services if access.name not in opened.failed)
     if opened.failed:
-        raise Unavailable(f"{where}: no dead letter {letter_id}; {', '.join(opened.failed)} could not be asked")
+        place = f" in {where}" if where else ""
+        raise Unavailable(f"no dead letter {letter_id}{place}; {', '.join(opened.failed)} could not be asked")
     raise NotFound(f"there is no dead letter {letter_id} in {where}", hint="freehold dlq list --status any")
 
 
@@ -54,4 +60,6 @@ async def holding(
 ) -> AsyncIterator[tuple[ServiceAccess, DeadLetter]]:
     """Open the services, and give the letter with the one that holds it."""
     async with project.open(names) as opened:
-        yield await owner(opened, letter_id)
+        access, letter = await owner(opened, letter_id)
+        async with named(access):
+            yield access, letter

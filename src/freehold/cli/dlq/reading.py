@@ -11,7 +11,7 @@ from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.dlq.group import command, filters, holding
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, document_of, line, table
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus
 
 __all__ = ["list_", "show"]
 
@@ -50,8 +50,8 @@ async def list_(
     wanted = DeadLetterFilter(status=chosen, consumer=consumer, type=type_, reason=why, limit=limit)
     found: list[tuple[str, DeadLetter]] = []
     async with project.open(names) as opened:
-        for access in opened.services:
-            found += [(access.name, letter) for letter in await access.stores.dead_letters.find(wanted)]
+        for access, letters_found in await opened.each(lambda access: access.stores[DEAD_LETTERS].find(wanted)):
+            found += [(access.name, letter) for letter in letters_found]
     found = sorted(found, key=lambda each: (each[1].failed_at, each[1].id), reverse=True)[:limit]
     if as_json:
         letters = [{"service": name, **{key: getattr(each, key) for key in _COLUMNS[1:]}} for name, each in found]

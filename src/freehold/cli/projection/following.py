@@ -11,8 +11,8 @@ from freehold.cli.output import duration, note, told_when_interrupted
 from freehold.clock import SystemClock
 from freehold.errors import NotFound
 from freehold.projection.generations import NotCaughtUp
-from freehold.projection.rebuild import is_caught_up
-from freehold.projection.status import GenerationStatus, Look, rated
+from freehold.projection.rebuild_runner import is_caught_up
+from freehold.projection.status import GenerationStatus, StatusReport, rated
 from freehold.projection.store import Generation, GenerationState
 from freehold.runtime.projections import ProjectionActions
 
@@ -56,7 +56,7 @@ async def _until_caught_up(
     """Show how far it is, until it is near enough to be switched to, is live already, or the time is over."""
     clock = SystemClock()
     begun = moved_at = clock.monotonic()
-    earlier: Look | None = None
+    earlier: StatusReport | None = None
     task = progress.add_task(generation.projection, total=None, rate="")
     while True:
         look = await actions.look(generation.projection, retired=True)
@@ -110,7 +110,7 @@ async def _switched(actions: ProjectionActions, generation: Generation, *, actor
     return False
 
 
-def _of(look: Look, generation: Generation) -> GenerationStatus:
+def _of(look: StatusReport, generation: Generation) -> GenerationStatus:
     for each in look.generations:
         if each.generation.number == generation.number and each.state is not GenerationState.RETIRED:
             return each

@@ -7,14 +7,19 @@ from contextlib import asynccontextmanager
 
 import click
 
-from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.lazy import NamingGroup
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.errors import NotFound, Unavailable
+from freehold.eventstore.store import EVENTS
+from freehold.failures import FailureLog
+from freehold.outbox.store import OUTBOX
+from freehold.projection.store import CHECKPOINTS
 from freehold.runtime.projections import ProjectionActions
-from freehold.transaction import Post
+from freehold.schedule.store import SCHEDULE
+from freehold.transaction import Post, Transactions
 
-__all__ = ["actions_of", "command", "holding", "owner"]
+__all__ = ["actions_of", "command", "holding"]
 
 
 @click.group("projection", cls=NamingGroup, help="Show, rebuild and repair read models; replay history; refresh views.")
@@ -28,21 +33,22 @@ def actions_of(access: ServiceAccess) -> ProjectionActions:
     post = Post(
         service=access.name,
         database=access.stores.database,
-        outbox=access.stores.outbox,
-        schedule=access.stores.schedule,
+        outbox=access.stores[OUTBOX],
+        schedule=access.stores[SCHEDULE],
         clock=clock,
         hlc=HybridLogicalClock(clock),
-        events=access.stores.events,
+        failures=FailureLog(tracebacks=access.settings.log_tracebacks),
+        events=access.stores[EVENTS],
     )
-    return ProjectionActions(access.service, access.stores, post)
+    return ProjectionActions(access.service, access.stores, Transactions(post))
 
 
-async def owner(opened: Opened, name: str) -> ProjectionActions:
+async def _owner(opened: Opened, name: str) -> ServiceAccess:
     """The one service that has a projection or a view of that name, declared or in its database.
 
     Raises `NotFound`; `Unavailable` where a service that could not be asked may have it.
     """
-    found = [access for access in opened.services if await _has(access, name)]
+    found = [access for access, has in await opened.each(lambda access: _has(access, name)) if has]
     if not found and opened.failed:
         raise Unavailable(f"no service has a projection '{name}'; {', '.join(opened.failed)} could not be asked")
     if not found:
@@ -50,17 +56,19 @@ async def owner(opened: Opened, name: str) -> ProjectionActions:
     if len(found) > 1:
         names = ", ".join(access.name for access in found)
         raise NotFound(f"{names}: each has a projection '{name}'", hint="say which with --service")
-    return actions_of(found[0])
+    return found[0]
 
 
 @asynccontextmanager
 async def holding(project: Project, names: tuple[str, ...], name: str) -> AsyncIterator[ProjectionActions]:
     """Open the services, and give the actions of the one that has a projection."""
     async with project.open(names) as opened:
-        yield await owner(opened, name)
+        access = await _owner(opened, name)
+        async with named(access):
+            yield actions_of(access)
 
 
 async def _has(access: ServiceAccess, name: str) -> bool:
     if name in access.service.projections or name in access.service.materialized_views:
         return True
-    return bool(await access.stores.checkpoints.generations(name))
+    return bool(await access.stores[CHECKPOINTS].generations(name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -20,10 +20,11 @@ from freehold.cli.projection.showing import (
     view_document,
 )
 from freehold.clock import SystemClock
-from freehold.projection.sharing import lease_prefix
-from freehold.projection.status import GenerationStatus, Look, rated
+from freehold.leases.store import LEASES
+from freehold.projection.generations import lease_prefix
+from freehold.projection.status import GenerationStatus, StatusReport, rated
 from freehold.projection.store import ParkedKey
-from freehold.projection.views import ViewState
+from freehold.projection.view_store import VIEWS, ViewState
 from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["list_", "parked", "show"]
@@ -51,14 +52,19 @@ async def list_(
     """Two looks some time apart give the rate."""
     found: list[tuple[str, GenerationStatus]] = []
     views: list[tuple[ServiceAccess, ViewState]] = []
+
+    async def look_at(access: ServiceAccess) -> tuple[StatusReport, Sequence[ViewState]]:
+        actions = actions_of(access)
+        look = await _look_again(actions, await actions.look(retired=retired), sample_seconds, retired=retired)
+        kept = access.stores.get(VIEWS)
+        return look, [] if kept is None else await kept.states()
+
     async with project.open(names) as opened:
-        actions = [actions_of(access) for access in opened.services]
-        looks = [await each.look(retired=retired) for each in actions]
-        looks = await _look_again(actions, looks, sample_seconds, retired=retired)
-        for access, look in zip(opened.services, looks, strict=True):
+        looks = await opened.each(look_at)
+        for access, (look, states) in looks:
             found += [(access.name, each) for each in look.generations]
-            views += [(access, each) for each in await access.stores.views.states()]
-        absent = _not_begun(opened.services, {(name, each.projection) for name, each in found})
+            views += [(access, each) for each in states]
+        absent = _not_begun([access for access, _ in looks], {(name, each.projection) for name, each in found})
     if as_json:
         answer_json(
             {
@@ -84,7 +90,7 @@ async def list_(
 async def show(project: Project, name: str, names: tuple[str, ...], sample_seconds: float, *, as_json: bool) -> int:
     """Show every partition."""
     async with holding(project, names, name) as actions:
-        (look,) = await _look_again([actions], [await actions.look(name, retired=True)], sample_seconds, retired=True)
+        look = await _look_again(actions, await actions.look(name, retired=True), sample_seconds, retired=True)
         holders = await _holders(actions, name)
     if as_json:
         partitions = [
@@ -113,7 +119,7 @@ async def show(project: Project, name: str, names: tuple[str, ...], sample_secon
     return 0
 
 
-@command.command(help="Streams that stand still, and why.")
+@command.command(help="List parked streams, and why they are parked.")
 @click.argument("name")
 @service_option
 @limit_option(100)
@@ -146,24 +152,21 @@ async def parked(project: Project, name: str, names: tuple[str, ...], limit: int
 
 
 async def _look_again(
-    actions: list[ProjectionActions], earlier: list[Look], seconds: float, *, retired: bool
-) -> list[Look]:
-    if seconds == 0 or not any(look.generations for look in earlier):
+    actions: ProjectionActions, earlier: StatusReport, seconds: float, *, retired: bool
+) -> StatusReport:
+    if seconds == 0 or not earlier.generations:
         return earlier
     await SystemClock().sleep(seconds)
-    found = []
-    for each, before in zip(actions, earlier, strict=True):
-        projections = {status.projection for status in before.generations}
-        only = projections.pop() if len(projections) == 1 else None
-        found.append(rated(before, await each.look(only, retired=retired)) if before.generations else before)
-    return found
+    projections = {status.projection for status in earlier.generations}
+    only = projections.pop() if len(projections) == 1 else None
+    return rated(earlier, await actions.look(only, retired=retired))
 
 
 async def _holders(actions: ProjectionActions, name: str) -> Mapping[tuple[int, int], str]:
     """Who holds the leases of a projection's partitions, by generation and partition."""
     prefix = lease_prefix(name)
     found: dict[tuple[int, int], str] = {}
-    for lease in await actions.stores.leases.list(prefix):
+    for lease in await actions.stores[LEASES].list(prefix):
         generation, _, partition = lease.name.removeprefix(prefix).partition("/")
         if generation.isdigit() and partition.isdigit() and lease.owner:
             found[int(generation), int(partition)] = lease.owner

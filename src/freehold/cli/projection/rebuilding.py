@@ -11,8 +11,8 @@ from freehold.cli.output import answer_json, note
 from freehold.cli.projection.following import follow
 from freehold.cli.projection.group import command, holding
 from freehold.cli.projection.showing import status_document
-from freehold.projection.generations import Switched, begun_of
-from freehold.projection.store import Generation
+from freehold.projection.generations import SwitchResult, begun_of
+from freehold.projection.store import CHECKPOINTS, Generation
 from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["abandon", "drop", "rebuild", "rebuild_key", "switch"]
@@ -20,7 +20,7 @@ __all__ = ["abandon", "drop", "rebuild", "rebuild_key", "switch"]
 _WAIT_SECONDS = 3600.0
 
 
-@command.command(help="Build a read model anew beside the live one; with --wait, until it is switched to.")
+@command.command(help="Rebuild a read model beside the live one; with --wait, until it is live.")
 @click.argument("name")
 @service_option
 @click.option("--wait", is_flag=True, help="Show progress, and switch once it has caught up.")
@@ -31,7 +31,7 @@ _WAIT_SECONDS = 3600.0
     default=_WAIT_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="With --wait: how long; it goes on being built afterwards.",
+    help="With --wait: how long; the rebuild continues afterwards.",
 )
 @acting
 @json_option
@@ -123,7 +123,7 @@ async def drop(
 
 @command.command(
     "rebuild-key",
-    help="Make what the live read model holds of one stream, and of those that belong to it, anew from their events.",
+    help="Rebuild the rows of one stream, and of those that belong to it, from their events, in the live read model.",
 )
 @click.argument("name")
 @click.argument("stream")
@@ -145,10 +145,10 @@ async def rebuild_key(
 
 
 async def _under_way(actions: ProjectionActions, name: str) -> Generation | None:
-    return begun_of(await actions.stores.checkpoints.generations(name))
+    return begun_of(await actions.stores[CHECKPOINTS].generations(name))
 
 
-def _tell_switch(actions: ProjectionActions, done: Switched, *, as_json: bool) -> None:
+def _tell_switch(actions: ProjectionActions, done: SwitchResult, *, as_json: bool) -> None:
     if as_json:
         document = {"projection": done.live.projection, "live": done.live.number, "retired": done.retired.number}
         counts = {"parked": done.parked, "effects_lost": done.effects_lost}

@@ -5,21 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import click
 
-from freehold.cli.context import Project
+from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.numbers import COUNT, POSITION
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, note, table
 from freehold.cli.projection.following import made_progress
 from freehold.cli.projection.group import actions_of, command, holding
-from freehold.errors import ConfigurationError, NotFound
+from freehold.errors import ConfigurationError, NotFound, Unavailable
 from freehold.projection.replay import Span
-from freehold.projection.replays import Replay, ReplayState
+from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 from freehold.projection.status import COUNT_MAX
 from freehold.runtime.projections import ProjectionActions
 from freehold.runtime.replaying import ReplayActions
@@ -94,8 +95,8 @@ async def list_(project: Project, names: tuple[str, ...], limit: int, *, as_json
     """List replays."""
     found: list[tuple[str, Replay]] = []
     async with project.open(names) as opened:
-        for access in opened.services:
-            found += [(access.name, each) for each in await access.stores.replays.find(limit=limit)]
+        for access, replays in await opened.each(lambda access: access.stores[REPLAYS].find(limit=limit)):
+            found += [(access.name, each) for each in replays]
     found = sorted(found, key=lambda each: each[1].created_at, reverse=True)[:limit]
     if as_json:
         answer_json({"replays": [_document(*each) for each in found], "failed": opened.as_document()})
@@ -131,9 +132,8 @@ async def errors(
     project: Project, number: int, names: tuple[str, ...], limit: int, after: int, *, as_json: bool
 ) -> int:
     """List what failed."""
-    async with project.open(names) as opened:
-        access_actions = await _owner([actions_of(each) for each in opened.services], number)
-        found = await access_actions.stores.replays.errors(number, after=after, limit=limit)
+    async with _holding(project, names, number) as actions:
+        found = await actions.stores[REPLAYS].errors(number, after=after, limit=limit)
     if as_json:
         answer_json({"errors": list(found)})
     else:
@@ -157,11 +157,11 @@ def _on_one(verb: str, help_text: str, question: str = "") -> Callable[[_Acts], 
     return decorate
 
 
-@_on_one("resume", "Go on with a replay that was killed or cancelled, from where it stands.")
+@_on_one("resume", "Resume a replay that was killed or cancelled, at its position.")
 async def resume(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Go on."""
-    async with project.open(names) as opened:
-        replays = ReplayActions(await _owner([actions_of(each) for each in opened.services], number))
+    async with _holding(project, names, number) as actions:
+        replays = ReplayActions(actions)
         again = await replays.again(number, actor=actor(), reason=reason)
         return await _carry_out(replays, again, as_json=as_json)
 
@@ -169,8 +169,8 @@ async def resume(project: Project, number: int, names: tuple[str, ...], reason: 
 @_on_one("cancel", "Stop a replay; what it has applied stays, and it can be resumed.")
 async def cancel(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Stop."""
-    async with project.open(names) as opened:
-        replays = ReplayActions(await _owner([actions_of(each) for each in opened.services], number))
+    async with _holding(project, names, number) as actions:
+        replays = ReplayActions(actions)
         ended = await replays.cancel(number, actor=actor(), reason=reason)
     return _tell(replays, ended, as_json=as_json)
 
@@ -178,8 +178,8 @@ async def cancel(project: Project, number: int, names: tuple[str, ...], reason: 
 @_on_one("drop", "Drop a replay that has ended, with its tables and errors. Asks, or takes --yes.", "Drop {number}?")
 async def drop(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Drop."""
-    async with project.open(names) as opened:
-        replays = ReplayActions(await _owner([actions_of(each) for each in opened.services], number))
+    async with _holding(project, names, number) as actions:
+        replays = ReplayActions(actions)
         gone = await replays.drop(number, actor=actor(), reason=reason)
     if as_json:
         answer_json({"dropped": number, "tables": list(gone.tables)})
@@ -211,19 +211,32 @@ def _tell(replays: ReplayActions, replay: Replay, *, as_json: bool) -> int:
     return 1 if replay.failed and replay.state is ReplayState.DONE else 0
 
 
-async def _owner(services: list[ProjectionActions], number: int) -> ProjectionActions:
+@asynccontextmanager
+async def _holding(project: Project, names: tuple[str, ...], number: int) -> AsyncIterator[ProjectionActions]:
+    """Open the services, and give the actions of the one that has a replay."""
+    async with project.open(names) as opened:
+        access = await _owner(opened, number)
+        async with named(access):
+            yield actions_of(access)
+
+
+async def _owner(opened: Opened, number: int) -> ServiceAccess:
     """The service that has a replay of this number. Raises `NotFound`; several may have one, then it must be said."""
-    found = []
-    for each in services:
+
+    async def has(access: ServiceAccess) -> bool:
         try:
-            await each.stores.replays.get(number)
+            await access.stores[REPLAYS].get(number)
         except NotFound:
-            continue
-        found.append(each)
+            return False
+        return True
+
+    found = [access for access, known in await opened.each(has) if known]
+    if not found and opened.failed:
+        raise Unavailable(f"there is no replay {number}; {', '.join(opened.failed)} could not be asked")
     if not found:
         raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
     if len(found) > 1:
-        names = ", ".join(each.service.name for each in found)
+        names = ", ".join(each.name for each in found)
         raise ConfigurationError(f"{names}: each has a replay {number}", hint="say which with --service")
     return found[0]
 

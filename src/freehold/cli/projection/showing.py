@@ -6,7 +6,7 @@ from freehold.cli.context import ServiceAccess
 from freehold.cli.output import ago, duration, table
 from freehold.projection.status import COUNT_MAX, GenerationStatus
 from freehold.projection.store import Checkpoint
-from freehold.projection.views import ViewState
+from freehold.projection.view_store import ViewState
 
 __all__ = ["checkpoint_document", "headline", "show_generations", "show_views", "status_document", "view_document"]
 

@@ -8,12 +8,12 @@ from freehold.cli.context import Project
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
 from freehold.cli.projection.group import command, holding
-from freehold.projection.parking import TakenUp
+from freehold.projection.parking import RetryResult
 
 __all__ = ["pause", "resume", "retry", "skip"]
 
 
-@command.command(help="Have a projection stand still, all generations of it, until it is resumed.")
+@command.command(help="Pause a projection, all generations of it, until it is resumed.")
 @click.argument("name")
 @service_option
 @acting
@@ -30,7 +30,7 @@ async def pause(project: Project, name: str, names: tuple[str, ...], reason: str
     return 0 if done else 1
 
 
-@command.command(help="Have a paused projection go on.")
+@command.command(help="Resume a paused projection.")
 @click.argument("name")
 @service_option
 @acting
@@ -64,7 +64,7 @@ async def retry(project: Project, name: str, stream: str, names: tuple[str, ...]
     return _told(name, stream, outcomes, as_json=as_json)
 
 
-@command.command(help="Pass over the event that a stream is parked at, and go on behind it. Asks, or takes --yes.")
+@command.command(help="Skip the event that a stream is parked at, and continue after it. Asks, or takes --yes.")
 @click.argument("name")
 @click.argument("stream")
 @service_option
@@ -79,7 +79,7 @@ async def skip(project: Project, name: str, stream: str, names: tuple[str, ...],
     return _told(name, stream, outcomes, as_json=as_json)
 
 
-def _told(name: str, stream: str, outcomes: list[tuple[int, TakenUp]], *, as_json: bool) -> int:
+def _told(name: str, stream: str, outcomes: list[tuple[int, RetryResult]], *, as_json: bool) -> int:
     released = all(each.released for _, each in outcomes)
     if as_json:
         answer_json(

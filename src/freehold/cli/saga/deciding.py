@@ -9,24 +9,27 @@ from datetime import UTC, datetime
 
 import click
 
-from freehold.audit.store import AuditEntry
+from freehold.audit.store import AUDIT, AuditEntry
 from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
-from freehold.cli.saga.group import command, find
+from freehold.cli.saga.group import command, holding
 from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.errors import ConfigurationError
+from freehold.failures import FailureLog
+from freehold.outbox.store import OUTBOX
 from freehold.saga import SagaEngine
 from freehold.saga.exchange import Decided, Decision
 from freehold.saga.hooks import Hook, hook_at
-from freehold.saga.store import SagaRecord
+from freehold.saga.store import SAGAS, SagaRecord
 from freehold.saga.timeline import problem
-from freehold.transaction import Post
+from freehold.schedule.store import SCHEDULE
+from freehold.transaction import Post, Transactions
 
 __all__ = ["abandon", "compensate", "retry", "skip"]
 
 
-@command.command(help="Repeat what waits for a person, or for its backoff.")
+@command.command(help="Retry what waits for an operator, or for its backoff.")
 @click.argument("which")
 @service_option
 @click.option("--step", metavar="NAME", help="Only this step.")
@@ -40,7 +43,7 @@ async def retry(
     return await _decide(project, names, which, Decision.RETRY, reason, step=step, as_json=as_json)
 
 
-@command.command(help="Take a step that waits for a person as settled by hand, and go on. Asks, or takes --yes.")
+@command.command(help="Treat a step that waits for an operator as done by hand, and continue. Asks, or takes --yes.")
 @click.argument("which")
 @service_option
 @click.option("--step", metavar="NAME", help="Which; needed where several wait.")
@@ -55,7 +58,7 @@ async def skip(
     return await _decide(project, names, which, Decision.SKIP, reason, step=step, as_json=as_json)
 
 
-@command.command(help="Turn an instance round, or repeat its failed compensations. Asks, or takes --yes.")
+@command.command(help="Start compensation of an instance, or retry its failed compensations. Asks, or takes --yes.")
 @click.argument("which")
 @service_option
 @acting
@@ -89,15 +92,14 @@ async def _decide(
     step: str | None = None,
     as_json: bool,
 ) -> int:
-    async with project.open(names) as opened:
-        access, record = await find(opened, which)
+    async with holding(project, names, which) as (access, record):
         if not access.service.sagas:
             raise ConfigurationError(
                 f"the sagas of '{access.name}' are not declared here", hint="name the module that does with --app"
             )
         went_on = await _take(access, record, Decided(decision, step, reason))
         async with access.stores.database.begin() as unit:
-            now = await access.stores.sagas.load(unit, record.id)
+            now = await access.stores[SAGAS].load(unit, record.id)
     wrong = problem(now)
     if as_json:
         taken = {"service": access.name, "id": record.id, "decision": decision, "status": now.status}
@@ -113,30 +115,31 @@ async def _take(access: ServiceAccess, record: SagaRecord, decided: Decided) -> 
     """Take a decision, and begin what follows from it; false where code of the saga failed there, and is tried again by
     the service, behind the decision.
     """
-    post, engine = _engine(access)
+    transactions, engine = _engine(access)
     entry = AuditEntry(datetime.now(UTC), actor(), f"saga.{decided.decision.value}", str(record.id), decided.reason)
     try:
-        async with post.transaction() as tx:
+        async with transactions.begin() as tx:
             await engine.decide(tx, record.id, decided)
-            await access.stores.audit.add(tx.unit, entry)
+            await access.stores[AUDIT].add(tx.unit, entry)
     except Exception as error:
         if hook_at(error).hook is Hook.COMMIT:
             raise
-        async with post.transaction() as tx:
+        async with transactions.begin() as tx:
             await engine.on_failure(tx, record.id, error, decided)
-            await access.stores.audit.add(tx.unit, entry)
+            await access.stores[AUDIT].add(tx.unit, entry)
         return False
     return True
 
 
-def _engine(access: ServiceAccess) -> tuple[Post, SagaEngine]:
+def _engine(access: ServiceAccess) -> tuple[Transactions, SagaEngine]:
     clock = SystemClock()
     post = Post(
         service=access.name,
         database=access.stores.database,
-        outbox=access.stores.outbox,
-        schedule=access.stores.schedule,
+        outbox=access.stores[OUTBOX],
+        schedule=access.stores[SCHEDULE],
         clock=clock,
         hlc=HybridLogicalClock(clock),
+        failures=FailureLog(tracebacks=access.settings.log_tracebacks),
     )
-    return post, SagaEngine(access.service.sagas, access.stores.sagas, post)
+    return Transactions(post), SagaEngine(access.service.sagas, access.stores[SAGAS], post)

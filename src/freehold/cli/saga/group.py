@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import click
 
-from freehold.cli.context import Opened, ServiceAccess
+from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.lazy import NamingGroup
 from freehold.errors import NotFound, Unavailable
-from freehold.saga.store import SagaFilter, SagaRecord
+from freehold.saga.store import SAGAS, SagaFilter, SagaRecord
 
-__all__ = ["command", "find"]
+__all__ = ["command", "holding"]
 
 _AMBIGUOUS_SHOWN = 5
 
 
-@click.group("saga", cls=NamingGroup, help="List and show sagas, and decide for those that wait for a person.")
+@click.group("saga", cls=NamingGroup, help="List and show sagas, and decide for those that wait for an operator.")
 def command() -> None:
     """Hold the subcommands."""
 
 
-async def find(opened: Opened, which: str) -> tuple[ServiceAccess, SagaRecord]:
+@asynccontextmanager
+async def holding(
+    project: Project, names: tuple[str, ...], which: str
+) -> AsyncIterator[tuple[ServiceAccess, SagaRecord]]:
+    """Open the services, and give the instance with the one that directs it."""
+    async with project.open(names) as opened:
+        access, record = await _find(opened, which)
+        async with named(access):
+            yield access, record
+
+
+async def _find(opened: Opened, which: str) -> tuple[ServiceAccess, SagaRecord]:
     """The one instance of that id or key. Raises `NotFound`; `Unavailable` where a service that was not asked may have
     it.
     """
     found: list[tuple[ServiceAccess, SagaRecord]] = []
-    for access in opened.services:
-        found += [(access, record) for record in await _lookup(access, which)]
+    for access, records in await opened.each(lambda access: _lookup(access, which)):
+        found += [(access, record) for record in records]
     if not found and opened.failed:
         raise Unavailable(f"no saga has the id or key '{which}'; {', '.join(opened.failed)} could not be asked")
     if not found:
@@ -39,11 +52,10 @@ async def find(opened: Opened, which: str) -> tuple[ServiceAccess, SagaRecord]:
 
 
 async def _lookup(access: ServiceAccess, which: str) -> list[SagaRecord]:
-    by_key = list(await access.stores.sagas.find(SagaFilter(key=which)))
+    by_key = list(await access.stores[SAGAS].find(SagaFilter(key=which)))
     try:
         saga_id = UUID(which)
-        async with access.stores.database.begin() as unit:
-            by_id = await access.stores.sagas.load(unit, saga_id)
-    except (ValueError, NotFound):
+    except ValueError:
         return by_key
-    return [by_id, *(record for record in by_key if record.id != saga_id)]
+    by_id = await access.stores[SAGAS].find(SagaFilter(id=saga_id))
+    return [*by_id, *(record for record in by_key if record.id != saga_id)]

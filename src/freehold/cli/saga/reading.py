@@ -9,11 +9,11 @@ import click
 from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, line, table
-from freehold.cli.saga.group import command, find
+from freehold.cli.saga.group import command, holding
 from freehold.errors import CodecError, NotFound
 from freehold.saga.diagram import mermaid
 from freehold.saga.document import read_hook_failure
-from freehold.saga.store import TERMINAL_STATUSES, SagaFilter, SagaRecord, SagaStatus
+from freehold.saga.store import SAGAS, TERMINAL_STATUSES, SagaFilter, SagaRecord, SagaStatus
 from freehold.saga.timeline import problem, sequence, timeline
 
 __all__ = ["diagram", "list_", "show"]
@@ -41,8 +41,8 @@ async def list_(
     wanted = SagaFilter(definition=definition, status=SagaStatus(status) if status else None, key=key, limit=limit)
     found: list[tuple[ServiceAccess, SagaRecord]] = []
     async with project.open(names) as opened:
-        for access in opened.services:
-            found += [(access, record) for record in await access.stores.sagas.find(wanted)]
+        for access, records in await opened.each(lambda access: access.stores[SAGAS].find(wanted)):
+            found += [(access, record) for record in records]
     found = sorted(found, key=_begun_at, reverse=True)[:limit]
     if as_json:
         answer_json({"sagas": [_document(*each) for each in found], "failed": opened.as_document()})
@@ -67,7 +67,7 @@ async def list_(
     return opened.code
 
 
-@command.command(help="The story of one instance, by its id or its key.")
+@command.command(help="Show the journal of one instance, by its id or its key.")
 @click.argument("which")
 @service_option
 @click.option("--mermaid", "as_mermaid", is_flag=True, help="As a Mermaid sequence diagram.")
@@ -75,9 +75,8 @@ async def list_(
 @asynchronous
 async def show(project: Project, which: str, names: tuple[str, ...], *, as_mermaid: bool, as_json: bool) -> int:
     """Show the journal."""
-    async with project.open(names) as opened:
-        access, record = await find(opened, which)
-        entries = await access.stores.sagas.journal(record.id)
+    async with holding(project, names, which) as (access, record):
+        entries = await access.stores[SAGAS].journal(record.id)
     if as_json:
         story = {"mermaid": sequence(record, entries)} if as_mermaid else {}
         answer_json({**_document(access, record), "journal": list(entries), **story})

@@ -19,12 +19,14 @@ from freehold.conformance.guarantees.guarantee import Guarantee
 from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
 from freehold.conformance.inbox import InboxStoreConformance as Inbox
 from freehold.conformance.leases import LeaseStoreConformance as Leases
+from freehold.conformance.logs import BrokerLogStoreConformance as Logs
 from freehold.conformance.outbox import OutboxStoreConformance as Outbox
 from freehold.conformance.progress import ProgressStoreConformance as Progress
 from freehold.conformance.reconciliations import ReconciliationStoreConformance as Reconciliations
 from freehold.conformance.replays import ReplayStoreConformance as Replays
 from freehold.conformance.saga import SagaStoreConformance as Saga
 from freehold.conformance.schedule import ScheduleStoreConformance as Schedule
+from freehold.conformance.sent import SentStoreConformance as Sent
 from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
 from freehold.conformance.transaction import TransactionConformance as Transactions
 
@@ -34,6 +36,8 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Database": Database,
     "Transactions": Transactions,
     "Outbox": Outbox,
+    "Messages sent again": Sent,
+    "Logs of brokers": Logs,
     "Inbox and retries": Inbox,
     "Dead letters": DeadLetters,
     "Scheduled messages": Schedule,
@@ -55,6 +59,7 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *ground.DATABASE,
     *ground.TRANSACTIONS,
     *messages.OUTBOX,
+    *messages.SENT,
     *messages.PROGRESS,
     *messages.INBOX,
     *messages.LETTERS,

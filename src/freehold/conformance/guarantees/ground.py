@@ -18,7 +18,7 @@ __all__ = ["AUDIT", "DATABASE", "IDEMPOTENCY", "LEASES", "TRANSACTIONS"]
 
 DATABASE: Final = (
     Guarantee(
-        "A transaction commits with its block; an exception or a cancellation takes everything back.",
+        "A transaction commits at the end of its block; an exception or a cancellation rolls everything back.",
         (
             Database.test_the_block_commits,
             Database.test_an_exception_comes_through_as_it_is,
@@ -26,24 +26,24 @@ DATABASE: Final = (
         ),
     ),
     Guarantee(
-        "A wait for a connection or a lock ends in time, with an error that says so.",
+        "A wait for a connection or a lock ends at its time limit, with an error that says so.",
         (Database.test_a_transaction_that_cannot_begin_says_so_in_time,),
     ),
     Guarantee("A migration is applied once.", (Database.test_upgrade_is_done_once,)),
     Guarantee(
-        "A database belongs to one service; another is refused by name.",
+        "A database belongs to one service; another service is refused, and told the owner's name.",
         (
             Database.test_a_database_is_marked_with_its_service,
             Database.test_of_services_that_come_at_once_one_owns_it,
             Database.test_a_renamed_service_is_marked_by_command,
         ),
     ),
-    Guarantee("Only a transaction that can be joined is joined.", (Database.test_what_cannot_be_joined_is_refused,)),
+    Guarantee("A transaction that cannot be joined is refused.", (Database.test_what_cannot_be_joined_is_refused,)),
 )
 
 TRANSACTIONS: Final = (
     Guarantee(
-        "What belongs to a transaction refuses after its end, and reaches no other one.",
+        "After the end of a transaction its handles refuse every call, and none reaches another transaction.",
         (
             Transactions.test_nothing_is_collected_after_the_end,
             Transactions.test_nothing_is_written_after_the_end,
@@ -53,43 +53,43 @@ TRANSACTIONS: Final = (
         ),
     ),
     Guarantee(
-        "What was collected is committed with the transaction, or the commit refuses.",
+        "Pending writes are committed with the transaction, or the commit fails.",
         (
             Transactions.test_what_was_collected_after_the_last_flush_makes_the_commit_refuse,
             Transactions.test_what_another_task_collects_is_committed_or_refused,
         ),
     ),
     Guarantee(
-        "The statements of two tasks in one transaction take turns.",
+        "Statements of two tasks in one transaction run one after the other.",
         (Transactions.test_two_tasks_publish_in_one_transaction,),
     ),
     Guarantee(
-        "A transaction that was misused is rolled back at its end, which raises.",
+        "A transaction that was misused is rolled back at its end, and the end raises.",
         (Transactions.test_what_is_doomed_is_rolled_back_at_the_end,),
     ),
 )
 
 LEASES: Final = (
-    Guarantee("Of several challengers one takes a lease.", (Leases.test_one_challenger_wins,)),
-    Guarantee("A holder that beats keeps its lease.", (Leases.test_a_beat_defends_a_lease,)),
+    Guarantee("Of several challengers one gets the lease.", (Leases.test_one_challenger_wins,)),
+    Guarantee("A holder that sends heartbeats keeps its lease.", (Leases.test_a_beat_defends_a_lease,)),
     Guarantee(
-        "Each take-over makes older tokens worthless, the owner's own among them.",
+        "Each take-over invalidates older fencing tokens, also those of the same owner.",
         (Leases.test_an_old_token_of_the_same_owner_is_stale, Leases.test_renew_tells_what_is_still_held),
     ),
-    Guarantee("What is given back is free at once.", (Leases.test_give_back_clears_the_owner,)),
+    Guarantee("A released lease is free at once.", (Leases.test_give_back_clears_the_owner,)),
 )
 
 IDEMPOTENCY: Final = (
     Guarantee(
-        "The same key and request give the same answer and one effect.",
+        "The same key and request give the same response and one effect.",
         (
             Idempotency.test_the_same_key_gives_the_same_answer,
             Idempotency.test_a_concurrent_request_waits_for_the_answer,
         ),
     ),
-    Guarantee("The same key with another request is recognised.", (Idempotency.test_another_body_is_recognised,)),
+    Guarantee("The same key with a different request is detected.", (Idempotency.test_another_body_is_recognised,)),
     Guarantee(
-        "A failed request does not use its key up.",
+        "A failed request does not use up its key.",
         (
             Idempotency.test_a_key_is_claimed_in_the_transaction_of_its_effect,
             Idempotency.test_a_concurrent_request_takes_over_after_a_rollback,
@@ -99,7 +99,7 @@ IDEMPOTENCY: Final = (
 
 AUDIT: Final = (
     Guarantee(
-        "An action and its audit row are one transaction.",
+        "An action and its audit row are in one transaction.",
         (Audit.test_an_entry_belongs_to_the_transaction_it_tells_of,),
     ),
 )

@@ -18,11 +18,11 @@ __all__ = ["CHECKPOINTS", "EVENTS", "REPLAYS", "SAGA", "SNAPSHOTS"]
 
 SAGA: Final = (
     Guarantee(
-        "An instance begins once for an id, with the commit.",
+        "An instance with a given id begins once, with the commit.",
         (Saga.test_an_instance_begins_once, Saga.test_a_rolled_back_creation_leaves_nothing),
     ),
     Guarantee(
-        "Of several that advance an instance one wins, and the others change nothing.",
+        "If several writers advance an instance, one succeeds and the others change nothing.",
         (
             Saga.test_a_save_with_an_old_version_is_refused,
             Saga.test_one_of_many_savers_wins,
@@ -30,7 +30,7 @@ SAGA: Final = (
         ),
     ),
     Guarantee(
-        "Timers come due by the database's time, for one engine.",
+        "Timers become due by the database's time, and one saga engine claims each.",
         (Saga.test_timers_come_due_by_the_databases_time, Saga.test_due_instances_are_claimed_by_one),
     ),
     Guarantee("The journal keeps its order.", (Saga.test_the_journal_keeps_its_order,)),
@@ -39,7 +39,7 @@ SAGA: Final = (
 
 EVENTS: Final = (
     Guarantee(
-        "A stream takes an append as it was expected to be, or the writer is told what it is.",
+        "An append succeeds if the stream has the expected version; otherwise the writer gets the actual one.",
         (
             Events.test_what_is_expected_is_checked,
             Events.test_writers_of_a_stream_take_turns,
@@ -47,7 +47,7 @@ EVENTS: Final = (
         ),
     ),
     Guarantee(
-        "Events of several streams, messages and the rest of the transaction are kept together or not at all.",
+        "Events of several streams, messages and the rest of the transaction are committed together or not at all.",
         (
             Events.test_several_streams_are_appended_together,
             Events.test_a_conflict_takes_all_streams_back,
@@ -56,7 +56,7 @@ EVENTS: Final = (
         ),
     ),
     Guarantee(
-        "Who reads all events skips none, and sees each stream in its order.",
+        "A reader of all events skips none, and gets each stream in order.",
         (
             Events.test_a_reader_skips_nothing_while_many_write,
             Events.test_what_is_not_committed_is_not_passed_over,
@@ -65,11 +65,11 @@ EVENTS: Final = (
         ),
     ),
     Guarantee(
-        "Readers are held up by nobody but an append that is still open.",
+        "Only an append that is still open makes readers wait.",
         (Events.test_transactions_that_do_not_append_hold_nobody_up, Events.test_a_rolled_back_append_holds_nobody_up),
     ),
     Guarantee(
-        "A filter by type, category, partition or time gives what is wanted and no more.",
+        "A filter by type, category, partition or time returns exactly the matching events.",
         (
             Events.test_a_filter_gives_what_is_wanted,
             Events.test_a_span_of_time_gives_what_is_wanted,
@@ -81,11 +81,12 @@ EVENTS: Final = (
 
 SNAPSHOTS: Final = (
     Guarantee(
-        "A snapshot is kept with the commit, and never without it.",
+        "A snapshot is stored with the commit, and only with it.",
         (Snapshots.test_a_snapshot_belongs_to_the_transaction,),
     ),
     Guarantee(
-        "The newest of a stream and kind is kept, whoever is slow; another shape takes its place.",
+        "The newest snapshot of a stream and kind is kept, although a slow writer saves an older one later; one with"
+        " another fingerprint replaces it.",
         (
             Snapshots.test_an_older_snapshot_changes_nothing,
             Snapshots.test_two_that_save_one_snapshot_leave_the_newer,
@@ -93,7 +94,7 @@ SNAPSHOTS: Final = (
         ),
     ),
     Guarantee(
-        "What does not fit can be thrown away, in the transaction that found it.",
+        "A snapshot that does not match can be deleted, in the transaction that found it.",
         (
             Snapshots.test_a_discarded_snapshot_is_gone,
             Snapshots.test_a_discard_can_be_part_of_a_transaction,
@@ -106,7 +107,7 @@ SNAPSHOTS: Final = (
 
 CHECKPOINTS: Final = (
     Guarantee(
-        "Of several that go on from one checkpoint one does; the others wait for it, and write nothing.",
+        "Only one writer advances a checkpoint; the others wait for it, and write nothing.",
         (
             Checkpoints.test_an_overtaken_runner_moves_nothing,
             Checkpoints.test_a_held_checkpoint_makes_others_wait,
@@ -115,7 +116,7 @@ CHECKPOINTS: Final = (
         ),
     ),
     Guarantee(
-        "Whoever has not heard of a parked stream, a release, a pause or a switch writes nothing.",
+        "A runner that has not read a parked stream, its release, a pause or a switch writes nothing.",
         (
             Checkpoints.test_parking_is_noticed,
             Checkpoints.test_an_overtaken_runner_parks_nothing,
@@ -126,8 +127,8 @@ CHECKPOINTS: Final = (
         ),
     ),
     Guarantee(
-        "Whoever takes a checkpoint over sees that somebody had set out from it and did not come back; progress alone"
-        " makes that void.",
+        "A runner that takes over a checkpoint detects that the previous runner was interrupted there; only progress"
+        " clears that.",
         (
             Checkpoints.test_what_is_begun_is_written_down_beforehand,
             Checkpoints.test_progress_makes_void_what_was_begun,
@@ -136,14 +137,15 @@ CHECKPOINTS: Final = (
         ),
     ),
     Guarantee(
-        "A generation is made once, with its checkpoints, and at most one is live.",
+        "A generation is created once, with its checkpoints, and at most one is live.",
         (Checkpoints.test_one_of_many_makes_a_generation, Checkpoints.test_one_generation_is_live),
     ),
 )
 
 REPLAYS: Final = (
     Guarantee(
-        "A replay's position, counts and errors move in the transaction of what they stand for, one process at a time.",
+        "A replay's position, counts and errors change in the transaction of the events that they count, by one"
+        " process at a time.",
         (
             Replays.test_its_position_and_counts_move_on,
             Replays.test_of_two_who_work_on_one_the_later_is_refused,
@@ -151,11 +153,11 @@ REPLAYS: Final = (
         ),
     ),
     Guarantee(
-        "Whoever resumes a replay sees that somebody had set out from where it stands and did not come back.",
+        "A process that resumes a replay detects that the previous one was interrupted.",
         (Replays.test_what_is_begun_is_void_once_it_moves,),
     ),
     Guarantee(
-        "A replay that was killed or cancelled goes on where it stood; its number is never given twice.",
+        "A replay that was killed or cancelled continues at its position; its number is never used twice.",
         (
             Replays.test_a_cancelled_one_goes_on,
             Replays.test_one_that_has_ended_does_not_move,
@@ -163,11 +165,12 @@ REPLAYS: Final = (
         ),
     ),
     Guarantee(
-        "Events that failed are kept, listed in order, and go away with their replay.",
+        "Events that failed are stored, listed in order, and deleted with their replay.",
         (Replays.test_errors_are_listed_page_by_page, Replays.test_delete_takes_the_errors_along),
     ),
     Guarantee(
-        "Only replays that have ended are pruned; those with tables of their own wait for a person.",
+        "Only replays that have ended are pruned; those with tables of their own are kept until an operator drops"
+        " them.",
         (Replays.test_those_that_ended_long_ago_are_pruned,),
     ),
 )

@@ -11,15 +11,17 @@ from freehold.conformance.broker import BrokerConformance as Broker
 from freehold.conformance.deadletters import DeadLetterStoreConformance as DeadLetters
 from freehold.conformance.guarantees.guarantee import Guarantee
 from freehold.conformance.inbox import InboxStoreConformance as Inbox
+from freehold.conformance.logs import BrokerLogStoreConformance as Logs
 from freehold.conformance.outbox import OutboxStoreConformance as Outbox
 from freehold.conformance.progress import ProgressStoreConformance as Progress
 from freehold.conformance.schedule import ScheduleStoreConformance as Schedule
+from freehold.conformance.sent import SentStoreConformance as Sent
 
-__all__ = ["BROKER", "INBOX", "LETTERS", "OUTBOX", "PROGRESS", "SCHEDULE"]
+__all__ = ["BROKER", "INBOX", "LETTERS", "OUTBOX", "PROGRESS", "SCHEDULE", "SENT"]
 
 OUTBOX: Final = (
     Guarantee(
-        "A message is staged with the commit, and never without it.",
+        "A message is staged with the commit, and only with it.",
         (
             Outbox.test_what_is_staged_appears_with_the_commit,
             Outbox.test_a_rollback_leaves_nothing,
@@ -27,7 +29,7 @@ OUTBOX: Final = (
         ),
     ),
     Guarantee(
-        "For one key the order of the rows is the order of the commits.",
+        "For one key, the order of the rows is the order of the commits.",
         (
             Outbox.test_transactions_of_one_key_wait_for_each_other,
             Outbox.test_a_reader_never_sees_a_key_go_back,
@@ -35,23 +37,64 @@ OUTBOX: Final = (
         ),
     ),
     Guarantee(
-        "Other keys do not wait, and no order of keys is a deadlock.",
+        "Other keys do not wait, and no order of keys causes a deadlock.",
         (Outbox.test_transactions_of_other_keys_do_not_wait, Outbox.test_keys_in_any_order_cause_no_deadlock),
     ),
     Guarantee(
-        "A relay that lost its lease removes, postpones and buries nothing.",
+        "A relay that lost its lease changes no row.",
         (Outbox.test_a_stale_token_changes_nothing, Outbox.test_leases_guard_their_own_partition_only),
     ),
-    Guarantee("A message that is refused holds up its key alone.", (Outbox.test_a_postponed_row_blocks_its_key_alone,)),
+    Guarantee("A message that is rejected blocks only its key.", (Outbox.test_a_postponed_row_blocks_its_key_alone,)),
     Guarantee(
-        "A message that the broker will never take becomes a dead letter.",
+        "A message that the broker will never accept becomes a dead letter.",
         (Outbox.test_a_buried_row_becomes_a_dead_letter,),
+    ),
+)
+
+SENT: Final = (
+    Guarantee(
+        "If a broker has lost its log, that is detected, reported once, and recorded until an operator has dealt"
+        " with it.",
+        (
+            Logs.test_another_log_is_a_loss_once,
+            Logs.test_a_loss_is_ended_by_whoever_has_seen_the_log_that_is_there,
+            Logs.test_who_never_staged_has_lost_nothing,
+        ),
+    ),
+    Guarantee(
+        "No high-water mark is reported while a loss is open.", (Logs.test_nothing_is_settled_while_a_loss_is_open,)
+    ),
+    Guarantee(
+        "A confirmed message moves from the outbox to the sent messages in one step, and only under a valid lease.",
+        (
+            Sent.test_what_is_removed_is_kept_where_that_is_asked_for,
+            Sent.test_a_stale_token_keeps_nothing,
+            Sent.test_a_rollback_moves_nothing,
+        ),
+    ),
+    Guarantee(
+        "A resent message keeps its order and its position, and is published before messages that were staged later.",
+        (
+            Sent.test_sent_again_is_at_its_old_place,
+            Sent.test_what_is_settled_stays_true_while_messages_are_sent_again,
+        ),
+    ),
+    Guarantee(
+        "A resend runs in steps, which may be repeated and run concurrently.",
+        (
+            Sent.test_steps_go_on_where_the_one_before_has_ended,
+            Sent.test_two_at_once_send_each_message_again_once,
+        ),
+    ),
+    Guarantee(
+        "The age of a sent message counts from its first confirmation.",
+        (Sent.test_only_what_was_confirmed_since_is_sent_again, Sent.test_prune_deletes_the_oldest),
     ),
 )
 
 PROGRESS: Final = (
     Guarantee(
-        "What is said to be settled is so: no message appears at or below it.",
+        "No message appears at or below a reported high-water mark.",
         (
             Outbox.test_nothing_appears_at_or_below_what_was_settled,
             Outbox.test_an_open_transaction_holds_what_is_settled_below_its_positions,
@@ -60,22 +103,22 @@ PROGRESS: Final = (
         ),
     ),
     Guarantee(
-        "What is published and was not said yet is said by whoever relays next.",
+        "A pending watermark is published by the next relay.",
         (Outbox.test_what_is_owed_is_kept_until_it_is_paid,),
     ),
     Guarantee(
-        "How far a consumer has read only rises, and moves with the effects.",
+        "A consumer's progress only increases, and is committed with the effects.",
         (Progress.test_a_watermark_only_rises, Progress.test_progress_belongs_to_the_transaction),
     ),
     Guarantee(
-        "A deferred message holds up its lane from there on, and no other.",
+        "A deferred message blocks its lane from its position on, and no other lane.",
         (Progress.test_a_deferred_message_blocks_its_lane_from_there_on,),
     ),
 )
 
 INBOX: Final = (
     Guarantee(
-        "A message is handled once, also when it comes twice at the same time.",
+        "A message is handled once, also if it is delivered twice at the same time.",
         (
             Inbox.test_a_message_is_fresh_once,
             Inbox.test_a_key_twice_in_one_call_is_a_duplicate,
@@ -90,9 +133,9 @@ INBOX: Final = (
             Inbox.test_a_concurrent_duplicate_is_fresh_after_a_rollback,
         ),
     ),
-    Guarantee("A repeated request gets the answer that was given.", (Inbox.test_the_answer_is_given_again,)),
+    Guarantee("A repeated request gets the reply that was given.", (Inbox.test_the_answer_is_given_again,)),
     Guarantee(
-        "A compensation that comes before its action bars it for good.",
+        "An action is never run after its compensation.",
         (
             Inbox.test_a_compensation_before_its_action_bars_it,
             Inbox.test_a_compensation_waits_for_its_action_in_progress,
@@ -101,14 +144,14 @@ INBOX: Final = (
         ),
     ),
     Guarantee(
-        "Batches that overlap end, at worst with a conflict that is tried again.",
+        "Overlapping batches finish, at worst with a conflict that is retried.",
         (
             Inbox.test_overlapping_batches_do_not_lock_each_other_out,
             Inbox.test_a_circle_of_transactions_is_a_conflict,
         ),
     ),
     Guarantee(
-        "A failing message holds up its key alone, and stays the first of it.",
+        "A failing message blocks only its key, and stays the first of it.",
         (
             Inbox.test_a_deferred_message_blocks_its_key_alone,
             Inbox.test_only_the_first_of_a_key_is_claimed,
@@ -117,7 +160,11 @@ INBOX: Final = (
     ),
     Guarantee("An attempt is counted before it begins.", (Inbox.test_a_try_is_counted_before_it_begins,)),
     Guarantee(
-        "A deferred message is tried by one instance at a time; a stale claim ends nothing.",
+        "An attempt that did not begin, or that an outage ended, is not counted.",
+        (Inbox.test_a_claim_that_is_given_back_counts_for_no_attempt,),
+    ),
+    Guarantee(
+        "A deferred message is retried by one instance at a time; a stale claim cannot finish it.",
         (
             Inbox.test_two_instances_never_claim_the_same_message,
             Inbox.test_a_stale_claim_ends_nothing,
@@ -125,7 +172,7 @@ INBOX: Final = (
         ),
     ),
     Guarantee(
-        "A receipt is kept for its whole window, whatever other consumers prune.",
+        "A receipt is kept for its whole window, also when other consumers prune.",
         (
             Inbox.test_a_receipt_within_the_window_is_never_pruned,
             Inbox.test_a_consumer_prunes_its_own_receipts_only,
@@ -135,23 +182,23 @@ INBOX: Final = (
 
 LETTERS: Final = (
     Guarantee(
-        "A dead letter is written in the transaction that ends the message's way, as it arrived.",
+        "A dead letter is written in the transaction that removes the message, as the message arrived.",
         (DeadLetters.test_a_letter_belongs_to_the_transaction, DeadLetters.test_a_letter_comes_back_as_it_was),
     ),
     Guarantee("An edit keeps the original.", (DeadLetters.test_an_edit_keeps_the_original,)),
     Guarantee(
-        "A letter is replayed or dropped once, whoever tries.",
+        "A dead letter is replayed or dropped once, although several operators try.",
         (DeadLetters.test_a_letter_ends_once, DeadLetters.test_two_people_cannot_replay_the_same_letter),
     ),
     Guarantee(
-        "A letter that nobody has decided about is never pruned.",
+        "A dead letter that nobody has decided about is never pruned.",
         (DeadLetters.test_only_what_ended_long_ago_is_pruned,),
     ),
 )
 
 SCHEDULE: Final = (
     Guarantee(
-        "A message is scheduled, and taken back, with the commit.",
+        "A message is scheduled, and cancelled, with the commit.",
         (
             Schedule.test_a_rollback_schedules_nothing,
             Schedule.test_cancel_takes_it_back,
@@ -159,7 +206,7 @@ SCHEDULE: Final = (
         ),
     ),
     Guarantee(
-        "It moves when it is due, once, with any number of movers.",
+        "A scheduled message moves to the outbox once, when it is due, with any number of runners.",
         (
             Schedule.test_a_message_moves_when_it_is_due,
             Schedule.test_several_movers_move_each_message_once,
@@ -170,7 +217,7 @@ SCHEDULE: Final = (
 
 BROKER: Final = (
     Guarantee(
-        "Messages of a key come in the order published, whoever joins and leaves.",
+        "Messages of a key are delivered in the order published, while members join and leave.",
         (
             Broker.test_messages_of_a_key_come_in_the_order_published,
             Broker.test_order_of_a_key_holds_while_members_join_and_leave,
@@ -178,18 +225,18 @@ BROKER: Final = (
         ),
     ),
     Guarantee(
-        "Nothing of a key is stored behind one that failed.",
+        "No message of a key is stored behind one that failed.",
         (Broker.test_a_failure_stops_the_successors_of_its_key_only,),
     ),
     Guarantee(
-        "What was confirmed is kept, through outages and the death of every process.",
+        "Confirmed messages are kept through outages and the crash of every process.",
         (
             Broker.test_confirmed_messages_outlive_everything,
             Broker.test_what_was_confirmed_before_and_during_an_outage_is_kept_in_order,
         ),
     ),
     Guarantee(
-        "A partition has one holder; one that froze is replaced, and what it says later counts for nothing.",
+        "A partition has one holder; a frozen one is replaced, and its late acks are rejected.",
         (
             Broker.test_a_partition_is_handed_out_once_and_others_beside_it,
             Broker.test_a_paused_member_is_replaced_and_its_late_settle_has_no_effect,
@@ -198,7 +245,7 @@ BROKER: Final = (
         ),
     ),
     Guarantee(
-        "Members share the partitions, and one that leaves gives its own back at once.",
+        "Members share the partitions, and a member that leaves releases its partitions at once.",
         (
             Broker.test_two_members_share_the_partitions,
             Broker.test_a_new_member_gets_its_share_at_once,
@@ -207,7 +254,7 @@ BROKER: Final = (
         ),
     ),
     Guarantee(
-        "Groups are independent, and go on where they were.",
+        "Groups are independent, and continue at their positions.",
         (
             Broker.test_groups_are_independent,
             Broker.test_a_group_goes_on_where_it_was,
@@ -215,11 +262,29 @@ BROKER: Final = (
         ),
     ),
     Guarantee(
-        "A message that kills its consumer is recognised.",
+        "A message that crashes its consumer is detected.",
         (Broker.test_a_message_that_kills_its_consumer_is_recognised,),
     ),
     Guarantee(
-        "An outage is told in bounded time, and passes.", (Broker.test_an_outage_is_told_in_bounded_time_and_passes,)
+        "A delivery that was not handled for another reason is not counted as an attempt.",
+        (
+            Broker.test_what_was_kept_from_being_handled_counts_for_no_attempt,
+            Broker.test_what_counts_for_no_attempt_is_told_to_a_broker_that_comes_back,
+        ),
     ),
-    Guarantee("What is kept is bounded.", (Broker.test_retention_is_bounded,)),
+    Guarantee(
+        "An outage is reported within a time limit, and ends when the broker is back.",
+        (Broker.test_an_outage_is_told_in_bounded_time_and_passes,),
+    ),
+    Guarantee(
+        "If a broker lost everything, running services restore it; positions and acks of the lost log do not count"
+        " in the next one.",
+        (
+            Broker.test_after_each_of_three_wipes_all_groups_go_on_in_order,
+            Broker.test_a_wiped_log_has_another_identity_and_its_positions_pass_over_nothing,
+            Broker.test_a_batch_of_a_wiped_log_acknowledges_nothing_of_the_next,
+            Broker.test_a_group_that_began_at_the_latest_is_at_the_beginning_of_a_log_that_follows_a_wipe,
+        ),
+    ),
+    Guarantee("The retention limits how much is kept.", (Broker.test_retention_is_bounded,)),
 )

@@ -66,9 +66,12 @@ async def fill(shop: Shop) -> None:
     await until(taken_in, "the intake is accepted")
 
 
-async def place(shop: Shop) -> str:
-    """Place an order of things that are not scarce; it is repeated with the same key until it is accepted."""
-    wanted = order(_SOURCE)
+async def place(shop: Shop, *, checkout: str = "") -> str:
+    """Place an order of things that are not scarce; it is repeated with the same key until it is accepted.
+
+    Without a `checkout` it is carried on as the shop's setting says.
+    """
+    wanted = order(_SOURCE) | ({"checkout": checkout} if checkout else {})
     wanted["lines"] = [{"sku": PRODUCTS[0].sku, "quantity": 1, "price_pence": PRODUCTS[0].price_pence}]
     key = str(new_id())
     found: list[str] = []
@@ -85,16 +88,16 @@ async def place(shop: Shop) -> str:
 
 async def ended(shop: Shop, order_ids: Collection[str]) -> set[str]:
     """Wait until all of these orders have ended, and return their statuses."""
-    statuses: dict[str, str] = {}
+    found: dict[str, str] = {}
 
     async def all_ended() -> bool:
         status, answer = await post(f"{shop.gateway_url}/orders/query", {"order_ids": sorted(order_ids)})
         if status == 200:
-            statuses.update({each["order_id"]: each["status"] for each in answer})
-        return len(statuses) == len(order_ids) and set(statuses.values()) <= ENDED
+            found.update({each["order_id"]: each["status"] for each in answer})
+        return len(found) == len(order_ids) and set(found.values()) <= ENDED
 
     await until(all_ended, f"{len(order_ids)} orders have ended")
-    return set(statuses.values())
+    return set(found.values())
 
 
 async def others_serve(shop: Shop, *, without: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,30 @@ from freehold.binding import open_broker
 from freehold.broker import Broker, Outgoing, Stored, Subscription
 from freehold.errors import CodecError, ConfigurationError, Unavailable
 from freehold.ids import new_id
-from freehold.inbox.reading import MessageReader
+from freehold.inbox.work import MessageRouter
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.faults.catalogue import catalogue
 from freehold_shop.faults.duplicates import DuplicatingBroker, Switch
+from freehold_shop.faults.fault import Trouble
 from freehold_shop.faults.poison import publish_poison
 from freehold_shop.inventory.service import inventory
 from freehold_shop.supervisor.assemble import Ports
 from freehold_shop.supervisor.children import restart_delay_seconds
+from freehold_shop.supervisor.onservers import ServersGround
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, parse_instances
+
+
+class SlowEnding:
+    """The end of a fault that the test says to be over, or to have failed."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self.error: Unavailable | None = None
+
+    def poll(self) -> bool:
+        if self.error is not None:
+            raise self.error
+        return self.over
 
 
 class RecordingSite:
@@ -27,6 +43,7 @@ class RecordingSite:
     def __init__(self) -> None:
         self.done: list[tuple[object, ...]] = []
         self.refuses = False
+        self.ending = SlowEnding()
 
     def payments_rule(self, rule: str, *, on: bool) -> None:
         self._note("rule", rule, on)
@@ -37,8 +54,21 @@ class RecordingSite:
     def broker_outage(self, *, on: bool) -> None:
         self._note("broker", on)
 
-    def database_outage(self, service: str, *, on: bool) -> None:
-        self._note("database", service, on)
+    def stop_processes(self, service: str, *, on: bool) -> None:
+        self._note("stop", service, on)
+
+    def empty_broker(self) -> None:
+        self._note("emptied", True)
+
+    def send_again(self) -> SlowEnding:
+        self._note("emptied", False)
+        return self.ending
+
+    def broker_limit(self, *, on: bool) -> None:
+        self._note("limit", on)
+
+    def database_trouble(self, service: str, trouble: Trouble, *, on: bool) -> None:
+        self._note("database", service, trouble, on)
 
     def stop_relays(self, service: str, *, on: bool) -> None:
         self._note("relays", service, on)
@@ -49,8 +79,12 @@ class RecordingSite:
     def slow_projections(self, *, on: bool) -> None:
         self._note("projections", on)
 
-    def poison(self, *, on: bool) -> None:
-        self._note("poison", on)
+    def poison(self) -> None:
+        self._note("poison", True)
+
+    def draw_poison_out(self) -> SlowEnding:
+        self._note("poison", False)
+        return self.ending
 
     def _note(self, *what: object) -> None:
         if self.refuses:
@@ -73,6 +107,8 @@ def test_every_lasting_fault_undoes_what_it_did() -> None:
         fixture.board.begin(name, None)
         assert fixture.board.on() == ([name] if fault.lasting else [])
         fixture.board.heal(None)
+        fixture.site.ending.over = True
+        fixture.board.end_due()
         assert fixture.board.on() == []
         if fault.lasting:
             begun, ended = fixture.site.done
@@ -108,6 +144,52 @@ def test_a_fault_that_cannot_be_ended_stays_on_and_is_tried_again() -> None:
     fixture.site.refuses = False
     fixture.time = 8.0
     assert fixture.board.end_due() == ["broker-down"]
+
+
+def test_a_fault_that_takes_its_time_to_end_is_on_until_then_and_ended_once() -> None:
+    fixture = Board()
+    fixture.board.begin("poison-message", None)
+    (state,) = fixture.board.heal("poison-message")
+    assert (state.on, state.ending) == (True, True)
+    assert fixture.board.heal("poison-message") == fixture.board.heal(None) == [state]
+    assert fixture.board.end_due() == []
+    with pytest.raises(Unavailable, match="is being healed"):
+        fixture.board.begin("poison-message", None)
+    fixture.site.ending.over = True
+    assert fixture.board.end_due() == ["poison-message"]
+    assert (fixture.board.heal("poison-message"), fixture.board.on()) == ([], [])
+    assert fixture.site.done == [("poison", True), ("poison", False)]
+
+
+def test_an_end_that_fails_later_leaves_the_fault_on_and_says_why() -> None:
+    fixture = Board()
+    fixture.board.begin("poison-message", 5.0)
+    fixture.time = 5.0
+    assert fixture.board.end_due() == []
+    assert fixture.board.next_end() is None, "it is being ended: there is nothing to wait for but that"
+    fixture.site.ending.error = Unavailable("orders reads nothing")
+    fixture.board.end_due()
+    (state,) = [each for each in fixture.board.states() if each.name == "poison-message"]
+    assert (state.on, state.ending, state.reason) == (True, False, "orders reads nothing")
+    fixture.site.ending = SlowEnding()
+    fixture.site.ending.over = True
+    fixture.time = 7.0
+    fixture.board.end_due()
+    assert fixture.board.end_due() == ["poison-message"]
+
+
+def test_what_outlives_the_shop_is_ended_by_the_next_one() -> None:
+    before = Board()
+    for name in ("broker-down", "poison-message", "orders-database-full"):
+        before.board.begin(name, None)
+    assert before.board.outliving() == ["poison-message"]
+    after = Board()
+    after.board.end_left(["broker-down", "poison-message", "no-such-fault"])
+    assert after.board.on() == ["poison-message"]
+    after.board.end_due()
+    after.site.ending.over = True
+    assert after.board.end_due() == ["poison-message"]
+    assert after.site.done == [("poison", False)]
 
 
 def test_a_process_that_dies_again_and_again_is_started_ever_more_slowly() -> None:
@@ -165,7 +247,7 @@ async def test_poison_is_unreadable_to_the_service_that_gets_it() -> None:
     finally:
         await broker.close()
     assert count == len(documents) >= len(inventory.handlers) + 2
-    reader = MessageReader(inventory.handlers.values())
+    reader = MessageRouter(inventory.handlers.values())
     for number, document in enumerate(documents):
         work = reader.read(document, topic="t", position=str(number))
         assert work is not None
@@ -186,3 +268,19 @@ async def read_all(broker: Broker, topic: str) -> list[bytes]:
     finally:
         await consumer.close()
     return found
+
+
+GROUND_REFUSES: Mapping[str, Callable[[ServersGround], None]] = {
+    "limit": ServersGround.begin_broker_limit,
+    "emptied": ServersGround.empty_broker,
+    "outage": ServersGround.begin_broker_outage,
+}
+
+
+@pytest.mark.parametrize("begin", GROUND_REFUSES.values(), ids=GROUND_REFUSES.keys())
+def test_a_server_that_the_shop_did_not_start_is_left_alone(
+    begin: Callable[[ServersGround], None], tmp_path: Path
+) -> None:
+    ground = ServersGround(tmp_path, environ={"FREEHOLD_BROKER": "nats://elsewhere"})
+    with pytest.raises(ConfigurationError, match="not started by this shop"):
+        begin(ground)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.integration.shop.ops.conftest import run_shop
 from tests.integration.shop.ops.customers import came_back, ended, others_serve, place
 
+from freehold.broker import OPERATOR
 from freehold_shop.servers import find_nats_server, find_postgres_binaries
 from freehold_shop.servers.process import ServerUnavailable
 from freehold_shop.supervisor.accounts import database_name
@@ -54,13 +56,19 @@ def test_every_role_reaches_its_own_database_and_no_other(on_servers: Shop) -> N
 
 
 def test_every_service_has_a_password_of_its_own_that_is_shown_nowhere(on_servers: Shop) -> None:
-    passwords = {urlsplit(url).password or "" for url in on_servers.databases.values()}
-    assert len(passwords) == len(on_servers.databases)
+    services = set(on_servers.databases)
+    of_databases = {urlsplit(url).password or "" for url in on_servers.databases.values()}
+    of_broker = json.loads((on_servers.state_directory / "broker-passwords.json").read_text())
+    assert set(of_broker) == services | {OPERATOR}
+    passwords = of_databases | set(of_broker.values())
+    assert len(passwords) == 2 * len(services) + 1
     shown = "".join(
         path.read_text(errors="replace")
         for path in [on_servers.state_directory / "state.json", *(on_servers.state_directory / "logs").iterdir()]
     )
     assert not any(password in shown for password in passwords)
+    readable = [path for path in on_servers.state_directory.rglob("*pass*") if path.stat().st_mode & 0o077]
+    assert readable == []
 
 
 def test_the_pools_leave_room_on_the_server(on_servers: Shop) -> None:

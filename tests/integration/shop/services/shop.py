@@ -15,7 +15,8 @@ from aiohttp import web
 from fastapi import FastAPI
 from tests.integration.shop.services.waiting import until
 
-from freehold.binding import Stores, open_stores
+from freehold.binding import open_stores
+from freehold.ports import Stores
 from freehold.runtime import RunningService, Runtime
 from freehold.service import Service
 from freehold.settings import Settings

@@ -14,9 +14,10 @@ import pytest
 from tests.integration.shop.services.waiting import until
 
 from freehold.errors import ConcurrencyConflict
-from freehold.eventstore.store import Append, NewEvent
+from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body, message_type
+from freehold.projection.store import CHECKPOINTS
 from freehold.runtime import RunningService
 from freehold.runtime.projections import ProjectionActions
 from freehold.settings import Settings
@@ -74,7 +75,7 @@ async def overview(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def keep(running: RunningService, stream: str, event: object) -> None:
     declared = message_type(type(event))
     kept = NewEvent(new_id(), declared.name, declared.version, encode_body(event), new_id(), 1)
-    await running.stores.events.append_alone([Append(stream, [kept])])
+    await running.stores[EVENTS].append_alone([Append(stream, [kept])])
 
 
 def life(customer_id: str, number: int) -> Iterator[tuple[str, object]]:
@@ -145,8 +146,8 @@ async def execute(running: RunningService, statement: str) -> None:
 
 
 async def up_to_date(running: RunningService) -> bool:
-    head = await running.stores.events.head()
-    found = await running.stores.checkpoints.checkpoints("customer-360")
+    head = await running.stores[EVENTS].head()
+    found = await running.stores[CHECKPOINTS].checkpoints("customer-360")
     return bool(found) and all(each.position >= head for each in found)
 
 
@@ -173,7 +174,7 @@ async def model_of(running: RunningService, customer_id: str) -> Model:
 
 async def fold_of(running: RunningService, customer_id: str) -> Model:
     """The same, folded in plain Python from what is stored."""
-    page = await running.stores.events.read_all(0, limit=100_000)
+    page = await running.stores[EVENTS].read_all(0, limit=100_000)
     stored = sorted(page.events, key=lambda each: (each.stream, each.version))
     found: Model = {}
     for stream, events in groupby(stored, key=lambda each: each.stream):
@@ -195,7 +196,7 @@ async def test_one_customer_is_made_anew_and_nobody_else_while_more_is_told(over
         await execute(overview, statement)
     elsewhere = await model_of(overview, "c3")
     assert elsewhere != await fold_of(overview, "c3")
-    actions = ProjectionActions(overview.service, overview.stores, overview.post)
+    actions = ProjectionActions(overview.service, overview.stores, overview.transactions)
     async with told_all_the_time(overview):
         for number in range(REBUILDS):
             for statement in DAMAGES[number % 3 :: 3]:
@@ -212,7 +213,7 @@ async def test_a_single_order_is_made_anew_without_its_customer(overview: Runnin
     await until(lambda: up_to_date(overview))
     for statement in EDITED_ELSEWHERE:
         await execute(overview, statement)
-    actions = ProjectionActions(overview.service, overview.stores, overview.post)
+    actions = ProjectionActions(overview.service, overview.stores, overview.transactions)
     assert await actions.rebuild_key("customer-360", "order-c3-1", **WHO) == 7
     found, fold = await model_of(overview, "c3"), await fold_of(overview, "c3")
     assert found["c3-1"] == fold["c3-1"]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.integration.shop.services.shop import Shop, running_shop
 from tests.integration.shop.services.waiting import until
 
-from freehold.deadletters.store import DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
+from freehold.outbox.store import OUTBOX
 from freehold_shop.assembly import SERVICES
 from freehold_shop.rules import PENCE_MAX
 
@@ -249,7 +250,7 @@ async def _is_well(shop: Shop) -> None:
     assert (await shop.ended("o1"))["status"] == "confirmed"
     for name in SERVICES:
         await until(partial(_at_rest, shop, name))
-        letters = await shop.runtime[name].stores.dead_letters.find(DeadLetterFilter())
+        letters = await shop.runtime[name].stores[DEAD_LETTERS].find(DeadLetterFilter())
         assert not letters, (name, [(each.type, each.reason) for each in letters])
 
 
@@ -257,7 +258,7 @@ async def _at_rest(shop: Shop, name: str) -> bool:
     running = shop.runtime[name]
     waiting = await shop.rows(name, "SELECT count(*) FROM freehold_deferred")
     lag = sum(each.pending for each in await running.broker.lag(name))
-    return waiting[0][0] == 0 and lag == 0 and (await running.stores.outbox.stats()).pending == 0
+    return waiting[0][0] == 0 and lag == 0 and (await running.stores[OUTBOX].stats()).pending == 0
 
 
 async def _ask(shop: Shop, asked: Asked) -> tuple[int, Any]:

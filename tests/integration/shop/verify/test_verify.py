@@ -18,6 +18,9 @@ SOLD = "(SELECT order_id FROM orders WHERE status = 'confirmed' LIMIT 1)"
 CONFIRMED_PAYMENT = "(SELECT order_id FROM payment WHERE status = 'captured' AND refunded_pence = 0 LIMIT 1)"
 CANCELLED = "600005"
 FIRST = "600000"
+AGED = """UPDATE message SET stored_at = stored_at - 3600,
+    document = CAST(json_set(CAST(document AS TEXT), '$.time', '2026-01-01T00:00:00Z') AS BLOB)"""
+"""Nothing of what the broker has was stored a moment ago."""
 
 
 async def _failing(shop: FinishedShop) -> set[str]:
@@ -248,6 +251,15 @@ async def test_damage_is_seen(shop: FinishedShop, database: str, statement: str,
     assert await _failing(shop) == failing
 
 
+async def test_what_a_broker_lost_beyond_what_is_kept_is_not_asked_for(shop: FinishedShop) -> None:
+    """Its log is younger than the orders by more than confirmed messages are kept; an hour is for whoever heals it."""
+    shop.damage("broker", "DELETE FROM message WHERE seq > 1")
+    assert "order-events-published" in await _failing(shop)
+    for hours, failing in ((22, True), (2, False)):
+        shop.damage("orders", f"UPDATE freehold_outbox_log SET noted_at = noted_at + {hours} * 3600000000")
+        assert ("order-events-published" in await _failing(shop)) is failing
+
+
 async def test_messages_that_wait_are_seen(shop: FinishedShop) -> None:
     shop.damage(
         "catalog",
@@ -265,6 +277,41 @@ async def test_messages_that_wait_are_seen(shop: FinishedShop) -> None:
     assert failing == {"outboxes-drained", "nothing-deferred"}
 
 
+def _unhear(shop: FinishedShop) -> tuple[str, str]:
+    """Have the overview hear no more of the last e-mail of an order; returns the order and the message."""
+    last = """FROM freehold_event AS e WHERE type = 'notifications.notification-sent' AND version = (
+        SELECT max(version) FROM freehold_event AS other WHERE other.stream = e.stream) ORDER BY position LIMIT 1"""
+    message_id = shop.value("overview", f"SELECT id {last}")
+    order_id = shop.value("overview", f"SELECT substr(stream, 7) {last}")
+    shop.damage("overview", f"DELETE FROM customer_notification__g1 WHERE order_id = '{order_id}'")
+    shop.damage("overview", f"DELETE FROM freehold_inbox WHERE receipt_key = '{message_id}'")
+    shop.damage("overview", f"DELETE FROM freehold_event WHERE id = '{message_id}'")
+    return order_id, message_id
+
+
+async def test_what_is_sent_again_has_not_settled_before_it_is_read_and_what_is_lost_fails_meanwhile(
+    shop: FinishedShop,
+) -> None:
+    shop.damage("broker", AGED)
+    order_id, message_id = _unhear(shop)
+    unheard = {"messages-handled-once", "overview-keeps-once", "overview-agrees"}
+    assert await _failing(shop) == unheard
+    shop.damage(
+        "broker",
+        "UPDATE message SET seq = (SELECT max(seq) + 1 FROM message), stored_at = unixepoch() - 20"
+        f" WHERE json_extract(CAST(document AS TEXT), '$.id') = '{message_id}'",
+    )
+    verified = await shop.look()
+    assert set(verified.quietness.moving) == {"messages"}
+    assert [check for check in verified.verification.checks if not check.ok] == []
+    lost, _ = _unhear(shop)
+    assert lost != order_id
+    failing = [check for check in (await shop.verify()).checks if not check.ok]
+    # The order itself may have ended less than half a minute ago.
+    assert {check.name for check in failing} | {"overview-agrees"} == unheard
+    assert all(check.detail.startswith("1 where not") for check in failing)
+
+
 async def test_a_read_model_that_is_behind_is_seen(shop: FinishedShop) -> None:
     shop.damage("orders", "UPDATE freehold_checkpoint SET position = 3")
     verified = await shop.look()
@@ -274,6 +321,7 @@ async def test_a_read_model_that_is_behind_is_seen(shop: FinishedShop) -> None:
 
 
 async def test_an_order_that_hangs_is_seen(shop: FinishedShop) -> None:
+    shop.damage("broker", AGED)
     shop.damage(
         "orders",
         f"UPDATE orders__g1 SET status = 'placed', ended_at_ms = NULL, created_at_ms = 1 WHERE order_id = '{FIRST}'",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from pathlib import Path
+from uuid import uuid4
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
-from freehold.errors import ConfigurationError, Unavailable
+from freehold.errors import ConfigurationError, DatabaseError, Unavailable
 from freehold_shop.verify.readers import can_write, open_reader, postgres_dsn
 from freehold_shop.verify.scratch import EXAMPLES_MAX, Scratch
 
@@ -39,6 +43,40 @@ def test_a_database_that_is_not_there_is_unavailable_and_not_made(tmp_path: Path
     with pytest.raises(Unavailable), open_reader(f"sqlite:///{tmp_path / 'none.db'}"):
         pass
     assert not (tmp_path / "none.db").exists()
+
+
+def test_what_the_engine_says_names_the_service_and_its_reason(url: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(DatabaseError, match=r"^orders: SQLite refused: SQLITE_ERROR \(freehold db status"),
+        open_reader(url, "orders") as reader,
+    ):
+        list(reader.rows("SELECT x FROM gone"))
+    (tmp_path / "garbage.db").write_bytes(b"no database at all" * 1000)
+    garbage = f"sqlite:///{tmp_path / 'garbage.db'}"
+    with (
+        pytest.raises(Unavailable, match=r"^orders: the database's file is no SQLite database"),
+        open_reader(garbage, "orders") as reader,
+    ):
+        list(reader.rows("SELECT 1 FROM t"))
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        away = f"postgresql://nobody@127.0.0.1:{bound.getsockname()[1]}/x"
+        with (
+            pytest.raises(Unavailable, match=r"^orders: the database cannot be reached: connection refused"),
+            open_reader(away, "orders"),
+        ):
+            pass
+
+
+@pytest.mark.servers
+def test_a_server_that_takes_no_more_connections_is_told_so(postgres_url: str) -> None:
+    role = f"role_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0".encode())
+        theirs = sa.make_url(postgres_url).set(username=role, password="x").render_as_string(hide_password=False)
+        with pytest.raises(Unavailable, match=r"^orders: too many connections"), open_reader(theirs, "orders"):
+            pass
+        admin.execute(f"DROP ROLE {role}".encode())
 
 
 def test_an_unknown_engine_is_refused() -> None:

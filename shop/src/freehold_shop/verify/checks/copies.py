@@ -29,6 +29,7 @@ def _copies(scratch: Scratch, name: str, kind: str) -> Check:
             FROM source_fact JOIN keeper LEFT JOIN copied_fact ON copied_fact.kind = :kind
                 AND copied_fact.id = source_fact.id AND copied_fact.service = keeper.service
             WHERE source_fact.kind = :kind AND copied_fact.facts IS NOT source_fact.facts
+            AND source_fact.id NOT IN (SELECT key FROM unsettled)
             UNION ALL SELECT copied_fact.id, service || ' has what its source has not' FROM copied_fact
             WHERE kind = :kind AND NOT EXISTS (SELECT 1 FROM source_fact
                 WHERE source_fact.kind = :kind AND source_fact.id = copied_fact.id)""",

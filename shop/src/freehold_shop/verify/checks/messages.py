@@ -12,7 +12,8 @@ from freehold_shop.verify.scratch import Scratch
 __all__ = ["MESSAGE_CHECKS"]
 
 # While the shop is at work, what was sent a moment ago may still be on its way.
-_OLD_ENOUGH = "(moment.quiet = 1 OR {0} < moment.now_ms - 10000)"
+_OLD_ENOUGH = "(moment.quiet = 1 OR {0} < moment.settled_ms)"
+_WAITED_LONG = "(moment.quiet = 1 OR since_ms < moment.now_ms - 60000)"
 
 
 def messages_handled_once(scratch: Scratch) -> Check:
@@ -41,20 +42,22 @@ def order_events_published(scratch: Scratch) -> Check:
                 UNION ALL SELECT order_id, changed_at_ms,
                     CASE status WHEN 'cancelled' THEN 'orders.order-cancelled' ELSE 'orders.order-confirmed' END
                 FROM customer_order WHERE settled = 1)
-            SELECT order_id, 'no ' || wanted.type FROM wanted, broker_span, moment
+            SELECT order_id, 'no ' || wanted.type FROM wanted, broker_span, restored_span, moment
             WHERE (broker_span.complete = 1 OR wanted.at_ms > broker_span.first_at_ms)
-            AND (moment.quiet = 1 OR wanted.at_ms < moment.now_ms - 10000)
+            AND wanted.at_ms > restored_span.first_at_ms
+            AND (moment.quiet = 1 OR wanted.at_ms < moment.settled_ms)
+            AND order_id NOT IN (SELECT key FROM unsettled)
             AND NOT EXISTS (SELECT 1 FROM message WHERE message.key = order_id AND message.type = wanted.type)""",
     )
 
 
 def outboxes_drained(scratch: Scratch) -> Check:
-    """Nothing waits to be published."""
+    """Nothing waits to be published; for longer than a minute, where the shop is at work."""
     return _nothing_waits(scratch, "outboxes-drained", "outbox", "every outbox is empty")
 
 
 def nothing_deferred(scratch: Scratch) -> Check:
-    """No message waits for another try."""
+    """No message waits for another try; for longer than a minute, where the shop is at work."""
     return _nothing_waits(scratch, "nothing-deferred", "deferred", "no message waits for another try")
 
 
@@ -79,7 +82,7 @@ def _nothing_waits(scratch: Scratch, name: str, place: str, holds: str) -> Check
         name,
         holds,
         f"""SELECT id, service || coalesce(' ' || detail, '') FROM waiting, moment
-            WHERE place = :place AND (place = 'dead-letter' OR {_OLD_ENOUGH.format("since_ms")})""",
+            WHERE place = :place AND (place = 'dead-letter' OR {_WAITED_LONG})""",
         {"place": place},
     )
 

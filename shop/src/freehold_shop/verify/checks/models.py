@@ -7,7 +7,7 @@ from freehold_shop.verify.scratch import Scratch
 
 __all__ = ["MODEL_CHECKS"]
 
-_OLD_ENOUGH = "(moment.quiet = 1 OR {0} < moment.now_ms - 10000)"
+_OLD_ENOUGH = "(moment.quiet = 1 OR {0} < moment.settled_ms)"
 
 
 def streams_are_whole(scratch: Scratch) -> Check:

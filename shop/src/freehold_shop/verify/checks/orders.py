@@ -77,6 +77,7 @@ def every_order_ended(scratch: Scratch) -> Check:
         + scratch.in_flight_words(),
         """SELECT order_id, status FROM customer_order, moment
             WHERE ended = 0 AND (moment.quiet = 1 OR placed_at_ms < moment.now_ms - 60000)
+            AND order_id NOT IN (SELECT key FROM unsettled)
             UNION ALL SELECT order_id, 'return ' || return_ref FROM order_return, moment
             WHERE ended = 0 AND moment.quiet = 1""",
     )

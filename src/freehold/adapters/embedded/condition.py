@@ -1,0 +1,40 @@
+"""How the broker's file takes what is written, and how a group stands in it. Adapter: imports the ports."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from typing import Final
+
+from freehold.broker import GroupPlace, GroupState
+
+__all__ = ["read_group", "write_record"]
+
+_ROOM_SQL: Final = "INSERT INTO setting VALUES (?, 'probe/room', hex(zeroblob(32768)))"
+_RECORD_SQL: Final = (
+    "INSERT INTO setting VALUES (?, 'probe/' || ?, '1')"
+    " ON CONFLICT (prefix, name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+)
+_PLACES_SQL: Final = "SELECT topic, part, owner, position FROM progress WHERE group_name = ? ORDER BY topic, part"
+_BEATS_SQL: Final = "SELECT id, beat FROM member WHERE group_name = ?"
+
+
+def write_record(connection: sqlite3.Connection, prefix: str, name: str) -> None:
+    """Have pages given out, and write the record, in the transaction that is open."""
+    connection.execute("SAVEPOINT room")
+    connection.execute(_ROOM_SQL, (prefix,))
+    connection.execute("ROLLBACK TO room")
+    connection.execute("RELEASE room")
+    connection.execute(_RECORD_SQL, (prefix, name))
+
+
+def read_group(
+    connection: sqlite3.Connection, group: str, topic_start: int, gone: Callable[[Collection[str]], Collection[str]]
+) -> GroupState:
+    """Read records and beats; names of topics begin at `topic_start`."""
+    places = [
+        GroupPlace(topic[topic_start:], part, owner, position)
+        for topic, part, owner, position in connection.execute(_PLACES_SQL, (group,))
+    ]
+    beats = dict(connection.execute(_BEATS_SQL, (group,)).fetchall())
+    return GroupState(places, beats, frozenset(gone({*beats, *(place.holder for place in places)} - {""})))

@@ -1,0 +1,94 @@
+"""The configuration of a nats-server in which each service has an account of its own. Adapter: imports its package.
+
+JetStream is in one account, the hub, and each service's account imports exactly the subjects that the service needs. So
+the server refuses everything else, at once and without looking into messages. Users of one account with permissions
+would not do: a reply subject is not checked, and stores a message wherever it points.
+
+What decides over a stream's configuration (create, update, delete) is imported by nobody: by a stream that copies
+others a service could read everything. The operator, a user of the hub, makes the streams. He may subscribe to the
+answers to his questions only: consumers push messages to subjects that somebody in the hub listens to, and a service
+may name any.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from freehold.adapters.nats.names import Names
+from freehold.broker import OPERATOR, BrokerOptions, BrokerRights
+from freehold.groups.log import TopicPartition
+
+__all__ = ["HUB", "accounts"]
+
+HUB: Final = "HUB"
+"""The account that JetStream is in."""
+_ANSWERED_ONCE: Final = (
+    "$JS.API.INFO",
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.PURGE.*",
+    "$JS.API.CONSUMER.CREATE.>",
+    "$JS.API.CONSUMER.DELETE.*.*",
+)
+_ANSWERED_OFTEN: Final = "$JS.API.CONSUMER.MSG.NEXT.*.*"
+
+
+def accounts(rights: Sequence[BrokerRights], options: BrokerOptions, passwords: Mapping[str, str]) -> str:
+    """Return the part `accounts` of the server's configuration.
+
+    `passwords` has one for each service and for `OPERATOR`, as it is to stand in the file: quoted, or the name of a
+    variable. Raises `ConfigurationError` for topics and names that NATS would not take.
+    """
+    names = Names(options.prefix)
+    lines = ["accounts {", *_hub(names, rights, passwords[OPERATOR])]
+    for each in rights:
+        lines += _account(names, each, options.partitions, passwords[each.service])
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _hub(names: Names, rights: Sequence[BrokerRights], password: str) -> Iterator[str]:
+    services = json.dumps([each.service for each in rights])
+    yield f"  {HUB} {{"
+    yield "    jetstream: enabled"
+    yield f'    users: [ {{ user: {OPERATOR}, password: {password}, permissions: {{ subscribe: ["_INBOX.>"] }} }} ]'
+    yield "    exports: ["
+    for subject in (f"{names.any_layout}.>", "$KV.>", *_ANSWERED_ONCE):
+        yield f"      {{ service: {json.dumps(subject)}, accounts: {services} }}"
+    yield f"      {{ service: {json.dumps(_ANSWERED_OFTEN)}, response_type: Stream, accounts: {services} }}"
+    yield "    ]"
+    yield "  }"
+
+
+def _account(names: Names, rights: BrokerRights, partitions: int, password: str) -> Iterator[str]:
+    api = f"{names.prefix}.api"
+    yield f"  {rights.service} {{"
+    yield f"    users: [ {{ user: {rights.service}, password: {password} }} ]"
+    # JetStream's own API in an account without JetStream answers that there is none, before the hub can.
+    yield f'    mappings: {{ "$JS.API.>": "{api}.>" }}'
+    yield "    imports: ["
+    for subject in _subjects(names, rights, partitions):
+        local = f"{api}.{subject.removeprefix('$JS.API.')}" if subject.startswith("$JS.API.") else subject
+        yield f"      {{ service: {{ account: {HUB}, subject: {json.dumps(subject)} }}, to: {json.dumps(local)} }}"
+    yield "    ]"
+    yield "  }"
+
+
+def _subjects(names: Names, rights: BrokerRights, partitions: int) -> Iterator[str]:
+    """What a service may send to the hub. Consumers of the log are known by name, and by the place they read."""
+    bucket = names.bucket(rights.service)
+    yield "$JS.API.INFO"
+    yield from (f"$JS.API.STREAM.INFO.{stream}" for stream in (names.log, bucket))
+    yield f"$JS.API.STREAM.PURGE.{bucket}"
+    yield f"$JS.API.CONSUMER.CREATE.{bucket}.>"
+    yield f"$JS.API.CONSUMER.DELETE.{bucket}.*"
+    yield f"$JS.API.CONSUMER.MSG.NEXT.{bucket}.*"
+    yield f"{names.group(rights.service)}.>"
+    for topic in (*sorted(rights.publishes), f"{rights.service}.probe"):
+        yield f"{names.any_layout}.{names.dotted(topic)}.*"
+    for topic in sorted(rights.reads):
+        for place in (TopicPartition(topic, number) for number in range(partitions)):
+            for consumer in (names.reader(rights.service, place), names.counter(rights.service, place)):
+                yield f"$JS.API.CONSUMER.CREATE.{names.log}.{consumer}.{names.any_layout}.{topic}.{place.partition}"
+                yield f"$JS.API.CONSUMER.DELETE.{names.log}.{consumer}"
+                yield f"$JS.API.CONSUMER.MSG.NEXT.{names.log}.{consumer}"

@@ -1,0 +1,115 @@
+"""How JetStream takes what is written, and how a group stands in it. Adapter: imports the ports and its package."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from freehold.adapters.nats.connection import NatsConnection, encode
+from freehold.adapters.nats.errors import ApiError
+from freehold.adapters.nats.log import read_record
+from freehold.adapters.nats.names import Layout, Names
+from freehold.adapters.nats.publisher import Publication, Publisher
+from freehold.adapters.nats.snapshot import snapshot
+from freehold.adapters.nats.streams import ensure_stream
+from freehold.broker import GroupPlace, GroupState
+from freehold.database import Finding
+from freehold.errors import BrokerError, FreeholdError, MessageRejected, OperationTimeout, Unavailable
+from freehold.groups.log import TopicPartition
+
+__all__ = ["examine_limits", "probe", "read_group", "server_time"]
+
+_NOT_THE_STREAM: Final = 10060
+_EXPECTED_STREAM: Final = "Nats-Expected-Stream"
+_NO_STREAM: Final = "-"
+"""What no stream is called: the server looks at this before it stores anything."""
+_RECORD_BYTES: Final = 1024
+_NEARLY: Final = 0.9
+_ROOM: Final = "make room: raise the limit of the account or stream, or delete what is not needed"
+
+
+async def probe(
+    connection: NatsConnection, publisher: Publisher, names: Names, name: str, timeout_seconds: float
+) -> None:
+    """Store a record in the bucket of a group of this name, which is made where it is missing, and see that the log
+    would take a message: it is there, has room, and this user may publish to it. A message in the log itself would move
+    its numbers. Raises what keeps it.
+    """
+    record = Publication(names.probe(name), encode({}))
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            info = await connection.ask(f"STREAM.INFO.{names.log}")
+            await ensure_stream(connection, names.bucket_config(name))
+            # A subject of the service's own, under which nothing is ever stored.
+            subject = Layout.read(info["config"]).message(TopicPartition(f"{name}.probe", 0))
+            refused = Publication(subject, b"", {_EXPECTED_STREAM: _NO_STREAM})
+            stored, answer = await publisher.publish([record, refused], timeout_seconds)
+    except ApiError as error:
+        raise Unavailable("a stream of this prefix is gone, and cannot be made", hint=error.message) from error
+    except TimeoutError as error:
+        raise OperationTimeout(f"NATS did not take a record within {timeout_seconds:g} s") from error
+    if isinstance(stored, FreeholdError):
+        raise stored
+    if not _is_expected(answer):
+        raise answer if isinstance(answer, FreeholdError) else BrokerError("the stream of messages has another name")
+    _check_room(info)
+
+
+def _is_expected(answer: Mapping[str, Any] | FreeholdError) -> bool:
+    """Whether the stream answered that it is not the one that was named: it took the message, and stored nothing."""
+    return isinstance(answer, Unavailable | MessageRejected) and f"({_NOT_THE_STREAM}" in answer.message
+
+
+def _check_room(info: Mapping[str, Any]) -> None:
+    """A stream that drops what is old has always room."""
+    config, state = info["config"], info["state"]
+    if config.get("sealed"):
+        raise Unavailable("the stream of messages is sealed", hint="it takes no message again: make another one")
+    if config.get("discard") != "new":
+        return
+    for limit, used, more in (("max_msgs", "messages", 1), ("max_bytes", "bytes", _RECORD_BYTES)):
+        most = int(config.get(limit, -1))
+        if 0 < most < int(state[used]) + more:
+            raise Unavailable(f"the stream of messages is at its limit: {limit} is {most}", hint=_ROOM)
+
+
+async def examine_limits(connection: NatsConnection, info: Mapping[str, Any]) -> Finding:
+    """How much of the limits of account and stream is used; what the server's disk has is not told to clients."""
+    account = await connection.ask("INFO")
+    used = {
+        "storage of the account": (account.get("storage", 0), account.get("limits", {}).get("max_storage", -1)),
+        "messages of the stream": (info["state"]["messages"], info["config"].get("max_msgs", -1)),
+        "bytes of the stream": (info["state"]["bytes"], info["config"].get("max_bytes", -1)),
+    }
+    limited = {what: (count, most) for what, (count, most) in used.items() if most > 0}
+    told = [f"{what}: {count} of {most}" for what, (count, most) in limited.items()]
+    near = [what for what, (count, most) in limited.items() if count >= _NEARLY * most]
+    detail = "; ".join(told) if told else "neither account nor stream has a limit; the server's disk is not told"
+    return Finding("broker limits", ok=not near, detail=detail, remedy=_ROOM if near else "")
+
+
+async def read_group(connection: NatsConnection, names: Names, group: str, timeout_seconds: float) -> GroupState:
+    """Read records and beats. Raises `Unavailable`."""
+    places: list[GroupPlace] = []
+    beats: dict[str, int] = {}
+    for number, message in await snapshot(connection, names.bucket(group), f"{names.group(group)}.>", timeout_seconds):
+        member, place = names.read_member(group, message.subject), names.read_place(group, message.subject)
+        if member is not None:
+            beats[member] = number
+        elif place is not None:
+            record = read_record(place, message, number)
+            places.append(GroupPlace(place.topic, place.partition, record.owner, record.position))
+    return GroupState(sorted(places, key=lambda each: (each.topic, each.partition)), beats)
+
+
+def server_time(info: Mapping[str, Any]) -> datetime | None:
+    """When the server answered, by its own clock; None for one that does not tell (before 2.10)."""
+    stamp = info.get("ts")
+    # Nanoseconds, which `datetime` does not read.
+    return None if stamp is None else datetime.fromisoformat(f"{stamp[:19]}.{_micros(stamp)}").replace(tzinfo=UTC)
+
+
+def _micros(stamp: str) -> str:
+    return stamp[20:26].rstrip("Z").ljust(6, "0")

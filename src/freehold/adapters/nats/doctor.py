@@ -1,0 +1,83 @@
+"""What `doctor` is told of a server. Adapter: imports the database port's findings and its package."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from freehold.adapters.nats.condition import examine_limits, server_time
+from freehold.adapters.nats.connection import NatsConnection
+from freehold.adapters.nats.errors import ApiError, NobodyAnswers, as_outage
+from freehold.adapters.nats.identity import count_strangers
+from freehold.adapters.nats.names import Layout, Names
+from freehold.clock import SystemClock
+from freehold.database import Finding, examine_clock
+
+__all__ = ["examine"]
+
+_OLDEST_VERSION: Final = (2, 9)
+
+
+async def examine(connection: NatsConnection, names: Names, timeout_seconds: float) -> list[Finding]:
+    """Check version, storage, history, limits and clock. Raises `Unavailable`."""
+    version = tuple(int(number) for number in re.findall(r"\d+", connection.server_version)[:2])
+    clock = SystemClock()
+    asked_at = clock.now()
+    try:
+        info = await connection.ask(f"STREAM.INFO.{names.log}")
+    except ApiError as error:
+        raise as_outage(error, "NATS does not tell of the log") from error
+    answered_at = clock.now()
+    config = info["config"]
+    return [
+        Finding(
+            "broker version",
+            ok=version >= _OLDEST_VERSION,
+            detail=f"nats-server {connection.server_version}",
+            remedy="" if version >= _OLDEST_VERSION else "nats-server 2.9 or newer",
+        ),
+        Finding(
+            "broker storage",
+            ok=config["storage"] == "file",
+            detail=f"storage={config['storage']}, replicas={config.get('num_replicas', 1)}",
+            remedy="" if config["storage"] == "file" else "let Freehold make the stream, or make it with file storage",
+        ),
+        _history(info, await count_strangers(connection, names, timeout_seconds)),
+        Finding(
+            "broker confirmation",
+            ok=True,
+            detail="a confirmed message survives process-kill; against loss of power set "
+            "`sync_interval: always` (2.10 or newer) or run three replicas",
+        ),
+        await examine_limits(connection, info),
+        await _examine_isolation(connection),
+        examine_clock("broker clock", server_time(info), asked_at, answered_at),
+    ]
+
+
+async def _examine_isolation(connection: NatsConnection) -> Finding:
+    """The account of a service is shown no list of streams; whoever is shown it may read and change all of them."""
+    try:
+        await connection.ask("STREAM.NAMES")
+    except (ApiError, NobodyAnswers):
+        return Finding("broker isolation", ok=True, detail="these credentials do not reach what is of other services")
+    return Finding(
+        "broker isolation",
+        ok=True,
+        detail="these credentials may read and change everything",
+        remedy="an account for each service: freehold broker accounts",
+    )
+
+
+def _history(info: dict[str, Any], strangers: int | None) -> Finding:
+    replaces = Layout.read(info["config"]).replaces
+    lost = f" in place of one made {replaces}, which NATS has lost with what was not delivered" if replaces else ""
+    counted = "positions of all groups are not shown to these credentials"
+    if strangers is not None:
+        counted = f"{strangers} positions belong to another log"
+    return Finding(
+        "broker log",
+        ok=not strangers,
+        detail=f"made {info['created']}{lost}; {counted}",
+        remedy="the stream was made anew: each group reads from the earliest message as soon as it runs",
+    )

@@ -1,0 +1,56 @@
+"""The ports that PostgreSQL has. Adapter: imports its stores, the SQL base and the keys of the ports; no driver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from freehold.adapters.postgres.events import PostgresEventStore
+from freehold.adapters.postgres.inbox import PostgresInboxStore
+from freehold.adapters.postgres.outbox import STAGED_SQL, PostgresOutboxStore
+from freehold.adapters.postgres.saga import PostgresSagaStore
+from freehold.adapters.postgres.schedule import PostgresScheduleStore
+from freehold.adapters.postgres.sent import PostgresSentStore
+from freehold.adapters.postgres.views import PostgresViewStore
+from freehold.adapters.sql.logs import SqlBrokerLogStore
+from freehold.adapters.sql.ports import SHARED, SpeaksSql, on_sql
+from freehold.eventstore.store import EVENTS
+from freehold.inbox.store import INBOX
+from freehold.leases.store import LEASES, LeaseStore
+from freehold.outbox.log import BROKER_LOGS
+from freehold.outbox.sent import SENT
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Provision, provide
+from freehold.projection.view_store import VIEWS
+from freehold.saga.store import SAGAS
+from freehold.schedule.store import SCHEDULE
+
+if TYPE_CHECKING:
+    from freehold.adapters.postgres.database import PostgresDatabase
+
+__all__ = ["PORTS"]
+
+
+def _logs(database: SpeaksSql) -> SqlBrokerLogStore:
+    return SqlBrokerLogStore(database, database.dialect, staged_sql=STAGED_SQL)
+
+
+def _leases(database: PostgresDatabase) -> LeaseStore:
+    # Imported here: the proof that a process lives needs the driver.
+    from freehold.adapters.postgres.leases import PostgresLeaseStore
+
+    return PostgresLeaseStore(database, database.dialect)
+
+
+PORTS: Final[Sequence[Provision[PostgresDatabase]]] = (
+    on_sql(OUTBOX, PostgresOutboxStore),
+    on_sql(SENT, PostgresSentStore),
+    provide(BROKER_LOGS, _logs),
+    on_sql(INBOX, PostgresInboxStore),
+    on_sql(SCHEDULE, PostgresScheduleStore),
+    on_sql(SAGAS, PostgresSagaStore),
+    provide(LEASES, _leases),
+    on_sql(EVENTS, PostgresEventStore),
+    on_sql(VIEWS, PostgresViewStore),
+    *SHARED,
+)

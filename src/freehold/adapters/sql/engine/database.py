@@ -1,0 +1,347 @@
+"""The `Database` port on a SQLAlchemy engine: pool, unit of work, direct statements, migrations.
+
+Imports SQLAlchemy, the database port, the SQL base's `handles` and `inspection`, and its siblings. An engine's package
+adds how it connects, what a driver connection is, how foreign transactions are joined, and what its errors mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import re
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from freehold.adapters.sql.engine.connection import SqlConnection, sql_of
+from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.engine.pool import ConnectionPool, Pooled, PooledConnection, uninterrupted
+from freehold.adapters.sql.engine.schema import Ledger
+from freehold.adapters.sql.engine.transaction import OwnedTransaction
+from freehold.adapters.sql.handles.guard import Guard, GuardedSql
+from freehold.adapters.sql.inspection.catalogue import Catalogue
+from freehold.adapters.sql.inspection.inspector import Inspection
+from freehold.database import DatabaseFeatures, DatabaseOptions, Defect, Finding, UnitOfWork
+from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, TransactionMisused, Unavailable
+from freehold.life import Life, LifeState
+from freehold.migrations import Migration
+from freehold.origin import chain
+
+__all__ = ["EngineDatabase", "checked_out"]
+
+_GRACE_SECONDS = 5.0
+
+
+class EngineDatabase(ABC):
+    """One service's database behind a bounded pool. Belongs to the event loop in which it was opened."""
+
+    def __init__(
+        self, dialect: Dialect, options: DatabaseOptions, own: Sequence[Migration], service: Sequence[Migration]
+    ) -> None:
+        self.dialect = dialect
+        self.options = options
+        self._ledger = Ledger(self, dialect, own, service)
+        self._inspection = Inspection(self, self._ledger, dialect.clock, alters_columns=dialect.alters_columns)
+        self._engine: AsyncEngine | None = None
+        self._pool: ConnectionPool | None = None
+        self._partitions = options.partitions
+        self._served = False
+        self._committed_at = -math.inf
+
+    @property
+    @abstractmethod
+    def features(self) -> DatabaseFeatures:
+        """As the port says."""
+
+    @abstractmethod
+    def enlist(self, native: object) -> UnitOfWork:
+        """As the port says."""
+
+    @abstractmethod
+    def diagnose(self, error: BaseException) -> FreeholdError | None:
+        """As the port says."""
+
+    @abstractmethod
+    async def grants(self, role: str, schema: str | None = None) -> list[str]:
+        """As the port says."""
+
+    @abstractmethod
+    async def examine(self) -> list[Finding]:
+        """As the port says."""
+
+    @abstractmethod
+    async def probe(self, timeout_seconds: float) -> None:
+        """As the port says."""
+
+    @abstractmethod
+    def _create_engine(self) -> AsyncEngine:
+        """Make the engine without connecting; autocommit, bounded pool."""
+
+    @abstractmethod
+    def _pooled(self, driver: object) -> PooledConnection:
+        """Wrap a driver connection of the pool."""
+
+    @abstractmethod
+    async def _check_server(self, sql: SqlConnection) -> None:
+        """Look at the server once, when opening. Raises `ConfigurationError` where it cannot be served."""
+
+    @abstractmethod
+    async def lock_migrations(self, sql: SqlConnection) -> None:
+        """Keep other processes from migrating until the transaction ends."""
+
+    @abstractmethod
+    async def make_place(self, sql: SqlConnection) -> None:
+        """Make what the tables lie in, where that is missing: a schema."""
+
+    @abstractmethod
+    def reason_of(self, error: BaseException) -> str:
+        """The engine's own words for why it refused a statement of a migration; empty where they may quote a row."""
+
+    @abstractmethod
+    def expected(self, steps: Sequence[tuple[str, Sequence[str]]]) -> Catalogue:
+        """What these steps, as labels with their statements, make of an empty database."""
+
+    @abstractmethod
+    async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
+        """What there is of it."""
+
+    @abstractmethod
+    async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
+        """Add to `found` what a look into the engine's catalogue does not tell."""
+
+    @abstractmethod
+    async def relations(self, names: Sequence[str]) -> dict[str, str]:
+        """As the port says."""
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the outbox has."""
+        return self._partitions
+
+    async def open(self) -> None:
+        """Connect, check the version, read how many partitions there are."""
+        if self._engine is not None:
+            return
+        self._engine = self._create_engine()
+        self._pool = ConnectionPool(self._connect, self.options.pool_size, self.options.pool_timeout_seconds)
+        try:
+            async with self.direct() as sql:
+                await self._check_server(sql)
+            await self._read_partitions()
+            self._served = True
+        except BaseException:
+            await uninterrupted(self.close())
+            raise
+
+    async def close(self) -> None:
+        """Give back every connection."""
+        engine, self._engine = self._engine, None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+        if engine is not None:
+            await engine.dispose()
+
+    async def ping(self, timeout_seconds: float) -> None:
+        """Ask for one row."""
+        try:
+            async with asyncio.timeout(timeout_seconds), self.direct() as sql:
+                await sql.fetch("SELECT 1")
+        except TimeoutError as error:
+            raise OperationTimeout(f"the database did not answer within {timeout_seconds} s") from error
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[OwnedTransaction]:
+        """Open a transaction: what `Database.begin` says."""
+        async with self._writing():
+            unit = OwnedTransaction(await self._begin())
+            try:
+                yield unit
+                unit.life.seal()
+            except BaseException as error:
+                self._mistrust(unit.pooled, error)
+                await uninterrupted(self._take_back(unit))
+                known = self.diagnose(error)
+                if known is None or known is error:
+                    raise
+                raise known from error
+            else:
+                await uninterrupted(self._commit(unit))
+
+    @asynccontextmanager
+    async def direct(self) -> AsyncIterator[SqlConnection]:
+        """A connection on which each statement commits by itself."""
+        pooled = await self._check_out()
+        life = Life("the direct connection")
+        guard = Guard(life)
+        try:
+            yield GuardedSql(guard, self._autocommitting(pooled.sql))
+        except BaseException as error:
+            self._mistrust(pooled, error)
+            raise
+        finally:
+            life.end(LifeState.CLOSED)
+            if guard.busy:
+                await uninterrupted(guard.settle(self._settle_seconds))
+            if not self._give_at_once(pooled):
+                await uninterrupted(self._give(pooled))
+
+    async def upgrade(self, service: str | None = None) -> list[str]:
+        """Apply what is missing, Freehold's own and the service's after it."""
+        applied = await self._ledger.upgrade(self.options.partitions, service)
+        await self._read_partitions()
+        return applied
+
+    async def owner(self) -> str | None:
+        """What `freehold_meta` says."""
+        return await self._ledger.owner()
+
+    async def mark(self, unit: UnitOfWork, service: str, *, instead_of: str) -> None:
+        """Change what `freehold_meta` says."""
+        await self._ledger.mark(sql_of(unit), service, instead_of)
+
+    async def pending(self) -> list[str]:
+        """Names of what `upgrade` would apply."""
+        return await self._ledger.pending()
+
+    async def defects(self, *, closer: bool = True) -> list[Defect]:
+        """What is not as the applied migrations made it."""
+        return await self._inspection.defects(closer=closer)
+
+    async def repair(self) -> list[str]:
+        """Make good what nothing is lost by."""
+        return await self._inspection.repair()
+
+    def _diagnose_connecting(self, error: BaseException) -> FreeholdError | None:
+        """Translate an exception from making a connection."""
+        return self.diagnose(error)
+
+    def _writing(self) -> AbstractAsyncContextManager[None]:
+        """What a transaction waits for before it takes a connection; engines with one writer queue here."""
+        return nullcontext()
+
+    def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
+        """What `direct` hands out for a connection."""
+        return sql
+
+    async def _read_partitions(self) -> None:
+        stored = await self._ledger.partitions()
+        self._partitions = self.options.partitions if stored is None else stored
+
+    async def _check_out(self) -> Pooled:
+        """Take a connection; those that died are replaced."""
+        if self._pool is None:
+            raise ConfigurationError("the database is not open", hint="await database.open() first")
+        return await self._pool.acquire()
+
+    def _give_at_once(self, pooled: Pooled) -> bool:
+        return self._pool is not None and self._pool.release_nowait(pooled)
+
+    async def _give(self, pooled: Pooled) -> None:
+        if self._pool is None:
+            await pooled.give_back()
+        else:
+            await self._pool.release(pooled)
+
+    async def _connect(self) -> Pooled:
+        if self._engine is None:
+            raise ConfigurationError("the database is not open", hint="await database.open() first")
+        try:
+            holder, driver = await checked_out(self._engine)
+        except (OSError, TimeoutError) as error:
+            raise Unavailable(
+                f"the database cannot be reached: {_why(error)}", hint="is the server running?"
+            ) from error
+        except Exception as error:
+            known = self._diagnose_connecting(error)
+            if known is None:
+                raise
+            if self._served and isinstance(known, ConfigurationError):
+                # It was right when the database was opened: a password that is being rotated, a database restored.
+                known = Unavailable(f"the database lets nobody connect: {known.message}", hint=known.hint)
+            raise known from error
+        return Pooled(holder, self._pooled(driver), time.monotonic())
+
+    async def _begin(self) -> Pooled:
+        """Begin on a connection that lives: BEGIN has no effect, so it may be tried again on another."""
+        for _ in range(self.options.pool_size + 1):
+            pooled = await self._check_out()
+            try:
+                await pooled.sql.begin()
+            except BaseException as error:
+                self._mistrust(pooled, error)
+                lost = pooled.sql.broken and isinstance(error, Unavailable) and not isinstance(error, OperationTimeout)
+                await uninterrupted(self._roll_back(pooled))
+                if not lost:
+                    raise
+            else:
+                return pooled
+        raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
+
+    def _mistrust(self, pooled: Pooled, error: BaseException) -> None:
+        """Use a connection no more on which the engine told of an outage.
+
+        One that was opened while the disk or the server was read-only stays so when that is over, and one to a server
+        that became a standby as well; a new one is not.
+        """
+        told = (each for each in chain(error) if not isinstance(each, FreeholdError))
+        if any(isinstance(self.diagnose(each), Unavailable) for each in told):
+            pooled.spent = True
+
+    async def _commit(self, unit: OwnedTransaction) -> None:
+        how = LifeState.COMMITTED
+        try:
+            if unit.guard.busy:
+                await unit.guard.settle(self._settle_seconds)
+            await unit.pooled.sql.commit()
+            self._committed_at = time.monotonic()
+        except BaseException as error:
+            how = LifeState.UNKNOWN if isinstance(error, Unavailable | TransactionMisused) else LifeState.ROLLED_BACK
+            await unit.pooled.sql.rollback()
+            raise
+        finally:
+            unit.life.end(how)
+            await self._give(unit.pooled)
+
+    async def _take_back(self, unit: OwnedTransaction) -> None:
+        unit.life.end(LifeState.ROLLED_BACK)
+        if unit.guard.busy:
+            await unit.guard.settle(self._settle_seconds)
+        await self._roll_back(unit.pooled)
+
+    async def _roll_back(self, pooled: Pooled) -> None:
+        try:
+            await pooled.sql.rollback()
+        finally:
+            await self._give(pooled)
+
+    @property
+    def _settle_seconds(self) -> float:
+        """How long a statement that another task has begun may still run."""
+        return self.options.statement_timeout_seconds + _GRACE_SECONDS
+
+
+async def checked_out(engine: AsyncEngine) -> tuple[AsyncConnection, object]:
+    """A connection of an engine's, with its driver's; closed again where that cannot be had, or nobody waits for it."""
+    holder = await engine.connect()
+    try:
+        return holder, (await holder.get_raw_connection()).driver_connection
+    except BaseException:
+        await uninterrupted(holder.close())
+        raise
+
+
+def _why(error: OSError) -> str:
+    """What the system says of a connection that failed, in words."""
+    if isinstance(error, socket.gaierror):
+        return "its host name is not known"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    found = re.search(r"\[Errno (\d+)\]", str(error))  # asyncio puts several addresses' errors into one text
+    number = error.errno or (int(found.group(1)) if found else 0)
+    return os.strerror(number).lower() if number else type(error).__name__

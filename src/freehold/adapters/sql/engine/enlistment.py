@@ -1,0 +1,173 @@
+"""Joining a transaction that a user opened with SQLAlchemy. Imports SQLAlchemy, the errors, the SQL base's `handles`,
+and its sibling `connection`.
+
+Statements go through `exec_driver_sql`, so that SQLAlchemy begins its transaction as it would for the user's own, and
+knows that it has one. Nothing here commits or rolls back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+
+from freehold.adapters.sql.engine.connection import Row
+from freehold.adapters.sql.handles.connection import UnitHandle
+from freehold.adapters.sql.handles.foreign import EnlistedTransaction, enlisted_connection, enlisted_session
+from freehold.errors import ConfigurationError, FreeholdError
+
+__all__ = ["AlchemyConnection", "Diagnose", "enlist_alchemy", "question_marks"]
+
+Diagnose = Callable[[BaseException], FreeholdError | None]
+
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+
+
+@lru_cache(maxsize=512)
+def question_marks(sql: str) -> str:
+    """`$1` as SQLite wants it."""
+    return _PLACEHOLDER.sub(r"?\1", sql)
+
+
+@lru_cache(maxsize=512)
+def _percents(sql: str) -> str:
+    """`$1` as psycopg wants it."""
+    return _PLACEHOLDER.sub(r"%(p\1)s", sql.replace("%", "%%"))
+
+
+def enlist_alchemy(
+    native: object, dialect: str, diagnose: Diagnose, in_transaction: Callable[[Any], bool]
+) -> EnlistedTransaction | None:
+    """Join a SQLAlchemy session or connection; None where `native` is neither."""
+    if isinstance(native, async_scoped_session):
+        native = native()
+    if isinstance(native, AsyncSession):
+        session = native
+
+        async def of_session() -> AsyncConnection:
+            await _begin_outside_savepoints(session, in_transaction)
+            return await session.connection()
+
+        statements = AlchemyConnection(of_session, dialect, diagnose, in_transaction)
+        return enlisted_session(session, statements)
+    if isinstance(native, UnitHandle):
+        return EnlistedTransaction(native, native.unit.sql, native.unit.guard.life)
+    if isinstance(native, AsyncConnection):
+        connection = native
+        _refuse_autocommit(connection, dialect, in_transaction)
+
+        async def itself() -> AsyncConnection:
+            await _begin_explicitly(connection, in_transaction)
+            return connection
+
+        return enlisted_connection(connection, AlchemyConnection(itself, dialect, diagnose, in_transaction))
+    return None
+
+
+async def _begin_outside_savepoints(session: AsyncSession, in_transaction: Callable[[Any], bool]) -> None:
+    """sqlite3 in its own mode says BEGIN before the first INSERT only. After a savepoint it does not say it at all, and
+    the savepoint's release would commit. Where a savepoint is asked for and not made yet, BEGIN comes first.
+    """
+    sync = session.sync_session
+    root = sync.get_transaction()
+    if sync.in_nested_transaction() and root is not None and sync.get_bind().dialect.name == "sqlite":
+        outer = await session.run_sync(lambda _sync: root.connection(None))
+        await session.run_sync(lambda _sync: _say_begin(outer, in_transaction))
+
+
+async def _begin_explicitly(connection: AsyncConnection, in_transaction: Callable[[Any], bool]) -> None:
+    """The same, on a connection."""
+    if connection.dialect.name == "sqlite":
+        await connection.run_sync(_say_begin, in_transaction)
+
+
+def _say_begin(connection: Connection, in_transaction: Callable[[Any], bool]) -> None:
+    adapted: Any = connection.connection.dbapi_connection
+    if adapted.isolation_level is not None and not in_transaction(adapted.driver_connection):
+        connection.exec_driver_sql("BEGIN")
+
+
+class AlchemyConnection:
+    """Statements through a SQLAlchemy connection, which a session hands out when it is first needed."""
+
+    def __init__(
+        self,
+        source: Callable[[], Awaitable[AsyncConnection]],
+        dialect: str,
+        diagnose: Diagnose,
+        in_transaction: Callable[[Any], bool],
+    ) -> None:
+        self._source = source
+        self._dialect = dialect
+        self._diagnose = diagnose
+        self._in_transaction = in_transaction
+        self._checked = False
+
+    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; returns the number of rows it touched."""
+        result = await self._run(sql, parameters)
+        return int(result.rowcount)
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
+        """Run a statement; returns its rows."""
+        result = await self._run(sql, parameters)
+        return [tuple(row) for row in result.all()]
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run a statement for each row of parameters."""
+        if rows:
+            await self._run(sql, *rows, many=True)
+
+    async def _run(self, sql: str, *rows: Sequence[object], many: bool = False) -> Any:
+        try:
+            connection = await self._source()
+            if not self._checked:
+                _refuse_autocommit(connection, self._dialect, self._in_transaction)
+                self._checked = True
+            statement, bound = _rewritten(connection.dialect.driver, sql, rows)
+            return await connection.exec_driver_sql(statement, bound if many else bound[0] or None)
+        except FreeholdError:
+            raise
+        except Exception as error:
+            known = self._diagnose(error)
+            if known is None:
+                raise
+            raise known from error
+
+
+def _rewritten(driver: str, sql: str, rows: Sequence[Sequence[object]]) -> tuple[str, list[Any]]:
+    match driver:
+        case "asyncpg":
+            return sql, [tuple(row) for row in rows]
+        case "psycopg" | "psycopg_async":
+            named = [{f"p{number}": value for number, value in enumerate(row, 1)} for row in rows]
+            return _percents(sql), list(named)
+        case "aiosqlite":
+            return question_marks(sql), [tuple(row) for row in rows]
+        case _:
+            raise ConfigurationError(
+                f"a SQLAlchemy connection over the driver '{driver}' cannot be joined",
+                hint="asyncpg, psycopg or aiosqlite",
+            )
+
+
+def _refuse_autocommit(connection: AsyncConnection, dialect: str, in_transaction: Callable[[Any], bool]) -> None:
+    """A connection that commits each statement by itself would send the message also when the user rolls back."""
+    if connection.dialect.name != dialect:
+        raise ConfigurationError(
+            f"a connection to {connection.dialect.name} was given where the service's database is {dialect}",
+            hint="messages are staged in the database that holds the service's data",
+        )
+    sync = connection.sync_connection
+    if sync is None:
+        raise ConfigurationError("the SQLAlchemy connection is not started", hint="async with engine.begin() as ...")
+    adapted: Any = sync.connection.dbapi_connection
+    autocommit = adapted.isolation_level is None if dialect == "sqlite" else adapted.autocommit
+    if autocommit and not in_transaction(adapted.driver_connection):
+        raise ConfigurationError(
+            "the SQLAlchemy connection is in AUTOCOMMIT mode", hint="use it without, within `async with engine.begin()`"
+        )

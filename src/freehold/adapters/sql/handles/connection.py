@@ -1,0 +1,271 @@
+"""SQLAlchemy's connection as one transaction is given it. Imports SQLAlchemy, and its siblings `control`, `guard` and
+`lent`.
+
+The driver's connection is kept for many transactions, so nothing that SQLAlchemy or its user holds may outlive one of
+them. Three objects are made for each transaction that asks for its connection:
+
+    LentConnection  stands where SQLAlchemy expects a connection of its pool. Nothing that ends a transaction or gives
+                    a connection back passes through it (`lent`).
+    UnitConnection  SQLAlchemy's `Connection` on it: each statement asks the guard; savepoints are noted; commit,
+                    rollback and close are refused. A session that joins is given a transaction that refuses them too.
+    UnitHandle      the `AsyncConnection` around that.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, cast
+
+from sqlalchemy.engine import Connection, RootTransaction
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.sql.ddl import DDL
+from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause, TextClause
+from sqlalchemy.sql.selectable import TextualSelect
+from sqlalchemy.util import await_only
+
+from freehold.adapters.sql.handles.control import Control, Verb, controls, savepoint_name
+from freehold.adapters.sql.handles.guard import ENDS_ITSELF
+from freehold.adapters.sql.handles.lent import Lender, LentConnection
+from freehold.errors import TransactionMisused
+from freehold.life import LifeState
+
+__all__ = ["UnitConnection", "UnitHandle", "lend"]
+
+
+def lend(unit: Lender) -> UnitHandle:
+    """Make SQLAlchemy's connection for a unit of work."""
+    holder = unit.holder
+    if holder.sync_connection is None:  # pragma: no cover - what is kept is started
+        msg = "the kept connection is not started"
+        raise RuntimeError(msg)
+    lent = LentConnection(unit, holder.sync_connection)
+    return UnitHandle(holder.engine, UnitConnection(unit, lent))
+
+
+class _JoinedTransaction(RootTransaction):
+    """What SQLAlchemy takes for the transaction of a `UnitConnection`: it is ours, and ends with its block."""
+
+    __slots__ = ()
+
+    def __init__(self, connection: UnitConnection) -> None:  # SQLAlchemy would begin one here
+        self.connection = connection
+        self.is_active = True
+
+    @property
+    def _unit_connection(self) -> UnitConnection:
+        return cast("UnitConnection", self.connection)
+
+    def commit(self) -> None:
+        """Refused."""
+        self._unit_connection.refuse("commit() of a session or connection was called")
+
+    def rollback(self) -> None:
+        """Refused, and what was asked for happens at the block's end. A session's flush that fails calls this while its
+        error is on its way: that is what the caller has to see.
+        """
+        life = self._unit_connection.guard.life
+        failure = sys.exc_info()[1]
+        if life.state is LifeState.ROLLED_BACK:
+            return
+        if failure is None:
+            self._unit_connection.refuse("rollback() of a session or connection was called")
+        elif life.is_open:
+            error = TransactionMisused(
+                f"a session rolled back after {type(failure).__name__}, and takes the whole transaction along",
+                hint="use begin_nested() around what may fail",
+            )
+            error.__cause__ = failure
+            life.doom(error)
+
+    def close(self) -> None:
+        """Nothing: a session that is closed leaves the transaction open, as with any transaction that it has joined."""
+
+    def _rollback_can_be_called(self) -> bool:
+        return False
+
+
+class UnitConnection(Connection):
+    """SQLAlchemy's connection in one unit of work."""
+
+    def __init__(self, unit: Lender, lent: LentConnection) -> None:
+        self._unit = unit
+        self.guard = unit.guard
+        super().__init__(unit.holder.engine.sync_engine, connection=lent, _allow_revalidate=False)
+        self._transaction = _JoinedTransaction(self)
+        self._joining = False
+
+    @property
+    def unit(self) -> Lender:
+        """The unit of work that it belongs to."""
+        return self._unit
+
+    def join(self, session: Session) -> None:
+        """Have a session flushed before the commit. Raises `TransactionEnded`."""
+        self.guard.life.check()
+        self._unit.join(session)
+
+    def refuse(self, what: str) -> NoReturn:
+        """Doom the transaction, and raise. Raises `TransactionEnded` after its end."""
+        self.guard.life.refuse(what, ENDS_ITSELF)
+
+    @property
+    def connection(self) -> PoolProxiedConnection:
+        """What SQLAlchemy takes for its pool's connection."""
+        self.guard.life.check()
+        return super().connection
+
+    @property
+    def closed(self) -> bool:
+        """True once the transaction has ended."""
+        return not self.guard.life.is_open or super().closed
+
+    def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
+        """As SQLAlchemy's, in this transaction's turn. Raises `TransactionEnded`, `TransactionMisused`."""
+        found = _controls_of(statement)
+        return self._in_turn(
+            found,
+            lambda: super(UnitConnection, self).execute(statement, parameters, execution_options=execution_options),
+        )
+
+    def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
+        """As SQLAlchemy's, in this transaction's turn. Raises `TransactionEnded`, `TransactionMisused`."""
+        run = super().exec_driver_sql
+        return self._in_turn(controls(statement), lambda: run(statement, parameters, execution_options))
+
+    def _in_turn(self, found: Sequence[Control], work: Callable[[], Any]) -> Any:
+        guard = self.guard
+        guard.check()
+        if found:
+            guard.refuse_ends(found)
+        if not guard.take():
+            await_only(guard.wait())
+        try:
+            result = work()
+        except Exception:
+            guard.failed()
+            raise
+        finally:
+            guard.leave()
+        if found:
+            guard.after(found)
+        return result
+
+    def begin(self) -> RootTransaction:
+        """The transaction that there is; it refuses to be ended."""
+        self.guard.life.check()
+        return cast("RootTransaction", self._transaction)
+
+    def in_transaction(self) -> bool:
+        """Whether the transaction is open; not to a session that joins: it would not end one that it found."""
+        return self.guard.life.is_open and not self._joining
+
+    @contextmanager
+    def joining(self) -> Iterator[None]:
+        """Have a session ask for a transaction: it is given the one that there is, which refuses to be ended."""
+        self._joining = True
+        try:
+            yield
+        finally:
+            self._joining = False
+
+    def begin_twophase(self, xid: Any = None) -> NoReturn:
+        """Refused."""
+        self.refuse("begin_twophase() was called")
+
+    def commit(self) -> None:
+        """Refused."""
+        self.refuse("commit() of the connection was called")
+
+    def rollback(self) -> None:
+        """Refused; nothing where the transaction was rolled back already."""
+        if self.guard.life.state is not LifeState.ROLLED_BACK:
+            self.refuse("rollback() of the connection was called")
+
+    def close(self) -> None:
+        """Refused before the end; nothing after it."""
+        if self.guard.life.is_open:
+            self.refuse("close() of the connection was called")
+
+    def detach(self) -> None:
+        """Refused."""
+        self.refuse("detach() of the connection was called")
+
+    def invalidate(self, exception: BaseException | None = None) -> None:
+        """Refused to users; SQLAlchemy gives the error that made the connection unusable."""
+        if exception is None:
+            self.refuse("invalidate() of the connection was called")
+        if self.guard.life.is_open:
+            super().invalidate(exception)
+
+    def execution_options(self, **opt: Any) -> Connection:
+        """As SQLAlchemy's; the isolation level is not to be changed within a transaction."""
+        for name in ("isolation_level", "postgresql_readonly", "postgresql_deferrable"):
+            if name in opt:
+                self.refuse(f"execution_options({name}=...) was called")
+        return super().execution_options(**opt)
+
+    def _begin_impl(self, transaction: RootTransaction) -> None:
+        """Nothing: Freehold has said BEGIN."""
+
+    def _commit_impl(self) -> None:
+        """Nothing: Freehold says COMMIT."""
+
+    def _rollback_impl(self) -> None:
+        """Nothing: Freehold says ROLLBACK."""
+
+
+class UnitHandle(AsyncConnection):
+    """SQLAlchemy's `AsyncConnection` in one unit of work."""
+
+    __slots__ = ()
+
+    @property
+    def unit(self) -> Lender:
+        """The unit of work that it belongs to."""
+        return self._own.unit
+
+    @property
+    def _own(self) -> UnitConnection:
+        return cast("UnitConnection", self.sync_connection)
+
+    def begin(self) -> AsyncTransaction:
+        """Refused: its end would be a commit."""
+        self._own.refuse("begin() of the connection was called")
+
+    def in_transaction(self) -> bool:
+        """Whether the transaction is open."""
+        return self._own.guard.life.is_open
+
+    async def get_raw_connection(self) -> PoolProxiedConnection:
+        """The connection below SQLAlchemy. What a driver object does is looked at when the transaction commits, and the
+        connection is closed after it, so that nothing that was taken from the driver works on in another one.
+        """
+        self._own.guard.life.check()
+        await self._own.unit.hand_out()
+        return await super().get_raw_connection()
+
+
+def _controls_of(statement: Any) -> Sequence[Control]:
+    find = _FINDERS.get(type(statement))
+    if find is None:
+        find = next((_FINDERS[kind] for kind in type(statement).__mro__ if kind in _FINDERS), _nothing)
+        _FINDERS[type(statement)] = find
+    return find(statement)
+
+
+def _nothing(_statement: Any) -> Sequence[Control]:
+    return ()
+
+
+_FINDERS: dict[type[Any], Callable[[Any], Sequence[Control]]] = {
+    TextClause: lambda clause: controls(clause.text),
+    TextualSelect: lambda clause: controls(str(clause.element)),
+    DDL: lambda clause: controls(clause.statement),
+    SavepointClause: lambda clause: (Control(Verb.SAVEPOINT, "SAVEPOINT", savepoint_name(clause.ident)),),
+    RollbackToSavepointClause: lambda clause: (Control(Verb.ROLLBACK_TO, "ROLLBACK TO", savepoint_name(clause.ident)),),
+    ReleaseSavepointClause: lambda clause: (Control(Verb.RELEASE, "RELEASE", savepoint_name(clause.ident)),),
+}

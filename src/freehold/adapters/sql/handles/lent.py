@@ -1,0 +1,161 @@
+"""The connection of SQLAlchemy's pool as one transaction is given it. Imports SQLAlchemy, the database port, and its
+sibling `guard`.
+
+Nothing that ends a transaction or gives a connection back passes through it; `connection` makes SQLAlchemy's
+`Connection` on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, Protocol
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+from freehold.adapters.sql.handles.guard import ENDS_ITSELF, Guard
+from freehold.database import SqlConnection
+
+__all__ = ["Lender", "LentConnection"]
+
+
+class Lender(Protocol):
+    """The unit of work that a connection is lent to."""
+
+    @property
+    def guard(self) -> Guard:
+        """What stands before its statements."""
+
+    @property
+    def sql(self) -> SqlConnection:
+        """Its statements."""
+
+    @property
+    def holder(self) -> AsyncConnection:
+        """What keeps the connection checked out of SQLAlchemy's pool."""
+
+    async def hand_out(self) -> None:
+        """Get ready for a driver object in the hands of the user."""
+
+    @property
+    def driver(self) -> Any:
+        """The driver's connection as users are given it."""
+
+    def join(self, session: Session) -> None:
+        """Have a session flushed before the commit."""
+
+
+class LentConnection(PoolProxiedConnection):
+    """A pooled connection that only its owner ends and gives back."""
+
+    def __init__(self, unit: Lender, holder: Connection) -> None:
+        self._unit = unit
+        self._holder = holder
+        self._fairy = holder.connection
+        self.dbapi_connection = self._fairy.dbapi_connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fairy, name)
+
+    @property
+    def driver_connection(self) -> Any:  # type: ignore[override] # nobody sets it
+        """The driver's connection, in a wrapper that refuses after the transaction's end."""
+        if in_greenlet():
+            await_only(self._unit.hand_out())
+        return self._unit.driver
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the connection can be used."""
+        return self._fairy.is_valid
+
+    @property
+    def is_detached(self) -> bool:
+        """Never: it stays its owner's."""
+        return False
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """A cursor of the driver's; one that fetches later asks before it does."""
+        self._unit.guard.life.check()
+        made = self._fairy.cursor(*args, **kwargs)
+        return LentCursor(made, self._unit.guard) if kwargs.get("server_side") else made
+
+    def run_async(self, work: Callable[[Any], Any]) -> Any:
+        """Call something with the driver's connection, as SQLAlchemy's adapters do."""
+        return await_only(work(self.driver_connection))
+
+    def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's
+        """Close a connection that failed; called by SQLAlchemy."""
+        if e is None:
+            self._refuse("invalidate()")
+        self._holder.invalidate(e)
+
+    def commit(self) -> None:
+        """Refused."""
+        self._refuse("commit()")
+
+    def rollback(self) -> None:
+        """Refused."""
+        self._refuse("rollback()")
+
+    def detach(self) -> None:
+        """Refused."""
+        self._refuse("detach()")
+
+    def close(self) -> None:
+        """Refused before the end; nothing after it."""
+        if self._unit.guard.life.is_open:
+            self._refuse("close()")
+
+    def _refuse(self, what: str) -> NoReturn:
+        self._unit.guard.life.refuse(f"{what} of the driver's connection was called", ENDS_ITSELF)
+
+
+class LentCursor:
+    """A cursor that fetches from the server as it is read: a stream. It has nothing more to give after the end."""
+
+    def __init__(self, inner: Any, guard: Guard) -> None:
+        self._inner = inner
+        self._guard = guard
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def execute(self, operation: Any, parameters: Any = None) -> Any:
+        """Run a statement."""
+        return self._within(lambda: self._inner.execute(operation, parameters))
+
+    def fetchone(self) -> Any:
+        """The next row."""
+        return self._within(self._inner.fetchone)
+
+    def fetchmany(self, size: int | None = None) -> Any:
+        """The next rows."""
+        return self._within(lambda: self._inner.fetchmany(size))
+
+    def fetchall(self) -> Any:
+        """The rest."""
+        return self._within(self._inner.fetchall)
+
+    def __iter__(self) -> Iterator[Any]:
+        while (row := self.fetchone()) is not None:
+            yield row
+
+    def close(self) -> None:
+        """Close it; the transaction's end has done so already."""
+        if self._guard.life.is_open:
+            self._within(self._inner.close)
+
+    def _within(self, work: Callable[[], Any]) -> Any:
+        guard = self._guard
+        guard.life.check()
+        if not guard.take():
+            await_only(guard.wait())
+        try:
+            return work()
+        finally:
+            guard.leave()

@@ -1,0 +1,48 @@
+"""Queries for the number of rows that are against a constraint that is to be made again. Imports its sibling
+`catalogue`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.adapters.sql.inspection.catalogue import quoted
+
+__all__ = ["of_check", "of_foreign_key", "of_key", "of_not_null"]
+
+
+def of_not_null(table: str, column: str) -> str:
+    """Rows without a value."""
+    return f"SELECT count(*) FROM {quoted(table)} WHERE {quoted(column)} IS NULL"
+
+
+def of_check(table: str, condition: str) -> str:
+    """Rows that do not fulfil the condition; NULL fulfils it."""
+    return f"SELECT count(*) FROM {quoted(table)} WHERE NOT ({condition})"
+
+
+def of_key(table: str, columns: Sequence[str], *, primary: bool = False, where: str = "") -> str:
+    """Rows that share their values with others; of a primary key, those without a value too."""
+    names = ", ".join(quoted(each) for each in columns)
+    whole = " AND ".join(f"{quoted(each)} IS NOT NULL" for each in columns)
+    some = f" AND ({where})" if where else ""
+    shared = (
+        f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM {quoted(table)} WHERE {whole}{some}"
+        f" GROUP BY {names} HAVING count(*) > 1) AS shared"
+    )
+    if not primary:
+        return shared
+    return f"SELECT ({shared}) + (SELECT count(*) FROM {quoted(table)} WHERE NOT ({whole}))"
+
+
+def of_foreign_key(table: str, columns: Sequence[str], other: str, referred: Sequence[str]) -> str:
+    """Rows that refer to none; empty where it is not known what to."""
+    if len(columns) != len(referred):
+        return ""
+    whole = " AND ".join(f"own.{quoted(each)} IS NOT NULL" for each in columns)
+    pairs = zip(columns, referred, strict=True)
+    same = " AND ".join(f"other.{quoted(theirs)} = own.{quoted(ours)}" for ours, theirs in pairs)
+    return (
+        f"SELECT count(*) FROM {quoted(table)} AS own WHERE {whole} AND NOT EXISTS"
+        f" (SELECT 1 FROM {quoted(other)} AS other WHERE {same})"
+    )

@@ -1,0 +1,149 @@
+"""Loading an aggregate: from the newest snapshot that fits, or from its first event. Pattern: imports the foundation,
+the ports, the transaction.
+
+The loop over events does for each what cannot be left out: decode the bytes with a decoder that was looked up once, and
+call `evolve`. Only versions that an upcaster starts from take the long way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar, cast
+
+import msgspec
+
+from freehold.aggregate.model import Model, refuse_event
+from freehold.aggregate.snapshots import StateCodec
+from freehold.aggregate.store import Snapshot, SnapshotStore
+from freehold.errors import DeclarationError
+from freehold.eventstore.store import Body, NewEvent
+from freehold.messages import read_event, registry, upcasters
+from freehold.transaction import Transaction
+
+__all__ = ["PAGE", "Loaded", "Loader", "fold", "snapshots_of"]
+
+S = TypeVar("S")
+_Decode = Callable[[bytes], Any]
+PAGE: Final = 5000
+"""Events in one query."""
+_decoders: dict[type[Any], _Decode] = {}
+
+
+def fold(model: Model[S], state: S, events: Iterable[Body]) -> S:
+    """Return the state after these events.
+
+    Raises `UnknownMessage`, `CodecError` for what cannot be read, `DeclarationError` for an event that the model does
+    not take. One stored event counts for as many as its upcasters make of it, none among them.
+    """
+    evolve = model.evolve
+    decoders: dict[tuple[str, int], _Decode | None] = {}
+    for _, name, version, body in events:
+        place = (name, version)
+        if place not in decoders:
+            decoders[place] = _direct(model, name, version)
+        decode = decoders[place]
+        if decode is None:
+            state = _evolve_upcast(model, state, name, version, body)
+            continue
+        try:
+            event = decode(body)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            # Read it again in the way that says what is wrong without saying what is in it.
+            (event,) = read_event(name, version, body)
+        state = evolve(state, event)
+    return state
+
+
+def _direct(model: Model[Any], name: str, version: int) -> _Decode | None:
+    """The decoder of a version that is read as it was written; None where upcasters have to be asked."""
+    if upcasters.find(name, version) is not None:
+        return None
+    cls = registry.find(name, version).cls
+    if model.event_types is not None and cls not in model.event_types:
+        raise refuse_event(model, cls)
+    found = _decoders.get(cls)
+    if found is None:
+        found = _decoders[cls] = msgspec.json.Decoder(cls).decode
+    return found
+
+
+def _evolve_upcast(model: Model[S], state: S, name: str, version: int, body: bytes) -> S:
+    for event in read_event(name, version, body):
+        if model.event_types is not None and type(event) not in model.event_types:
+            raise refuse_event(model, type(event))
+        state = model.evolve(state, event)
+    return state
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[S]):
+    """A state and the version of its stream, events of this transaction that are not written yet among it.
+
+    `snapshot_version` is that of the snapshot it was folded from, 0 where it was folded from its first event.
+    """
+
+    state: S
+    version: int
+    snapshot_version: int = 0
+
+
+class Loader(Generic[S]):
+    """Loads the aggregates of a model; with a codec, by way of their snapshots."""
+
+    def __init__(self, model: Model[S], codec: StateCodec[S] | None) -> None:
+        self._model = model
+        self._codec = codec
+
+    async def load(self, tx: Transaction, id: str, stream: str) -> tuple[Loaded[S], bool]:
+        """The aggregate as the transaction sees it, and whether a snapshot was found that does not fit."""
+        snapshot = await snapshots_of(tx).load(stream, self._model.kind, unit=tx.unit) if self._codec else None
+        loaded = await self._resume(tx, id, stream, snapshot) if snapshot is not None else None
+        unfit = snapshot is not None and loaded is None
+        if loaded is None:
+            loaded = await self._fold_stored(tx, stream, Loaded(self._model.begin(id), 0))
+        staged = tx.staged_events(stream)
+        if staged:
+            state = fold(self._model, loaded.state, _bodies(staged, loaded.version + 1))
+            loaded = replace(loaded, state=state, version=loaded.version + len(staged))
+        return loaded, unfit
+
+    async def _resume(self, tx: Transaction, id: str, stream: str, snapshot: Snapshot) -> Loaded[S] | None:
+        """Go on from a snapshot; None where it does not fit.
+
+        The event that it was taken behind is read along: a stream that was restored from a backup may not have it any
+        more, or may have another one of that version.
+        """
+        read = self._codec.read(snapshot) if self._codec is not None else None
+        if read is None:
+            return None
+        last_event, state = read
+        events = await tx.events.read_stream(stream, after=snapshot.version - 1, limit=PAGE, unit=tx.unit)
+        if not events or events[0].version != snapshot.version or events[0].event.id != last_event:
+            return None
+        later = _bodies([each.event for each in events[1:]], snapshot.version + 1)
+        state = fold(self._model, self._model.restore(id, state), later)
+        loaded = Loaded(state, events[-1].version, snapshot.version)
+        return loaded if len(events) < PAGE else await self._fold_stored(tx, stream, loaded)
+
+    async def _fold_stored(self, tx: Transaction, stream: str, loaded: Loaded[S]) -> Loaded[S]:
+        """Go on through the stored events to the end of the stream, one query for a page."""
+        state, version = loaded.state, loaded.version
+        while True:
+            bodies = await tx.events.read_bodies(stream, after=version, limit=PAGE, unit=tx.unit)
+            if bodies:
+                state = fold(self._model, state, bodies)
+                version = bodies[-1][0]
+            if len(bodies) < PAGE:
+                return Loaded(state, version, loaded.snapshot_version)
+
+
+def snapshots_of(tx: Transaction) -> SnapshotStore:
+    """Where the service keeps snapshots. Raises `DeclarationError` where it does not."""
+    if tx.snapshots is None:
+        raise DeclarationError("this service's database has no snapshot store", hint="open it with open_stores")
+    return cast("SnapshotStore", tx.snapshots)
+
+
+def _bodies(events: Sequence[NewEvent], first: int) -> Sequence[Body]:
+    return [(version, each.type, each.schema_version, each.data) for version, each in enumerate(events, first)]

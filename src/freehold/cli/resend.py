@@ -1,0 +1,107 @@
+"""`freehold outbox resend`: send again what the broker confirmed and then lost. Face."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from freehold.cli.context import Opened, Project, ServiceAccess
+from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
+from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
+from freehold.cli.since import SINCE
+from freehold.errors import ConfigurationError
+from freehold.runtime.resend import Resend, ResendPlan, Resent
+
+__all__ = ["command"]
+
+
+@click.command(
+    "resend",
+    help="Send again what the broker confirmed and then lost; receipts absorb what was handled. Without --since it is"
+    " all that is kept (outbox_sent_retention_seconds).",
+)
+@click.option("--since", type=SINCE, metavar="TIME", help="What was confirmed since: 90s, 30m, 2h, 3d or a timestamp.")
+@click.option(
+    "--acknowledge", is_flag=True, help="End the finding of doctor also where not all is kept: the rest is given up."
+)
+@service_option
+@acting
+@json_option
+@asynchronous
+async def command(
+    project: Project,
+    *,
+    since: datetime | None,
+    acknowledge: bool,
+    names: tuple[str, ...],
+    reason: str,
+    as_json: bool,
+) -> int:
+    """Service by service; one that fails does not keep the others. Exit code 1 where a loss stays open."""
+    done: list[Resent] = []
+    moved = 0
+    async with project.open(names) as opened:
+        with (
+            told_when_interrupted(lambda: f"{moved} messages were put back into the outbox; run it again for the rest"),
+            _progress() as progress,
+        ):
+            task = progress.add_task("sent again", total=None)
+
+            def tell(count: int) -> None:
+                nonlocal moved
+                moved += count
+                progress.advance(task, count)
+
+            # None is touched before the time asked for was found to be safe in all.
+            for access, resend, plan in await _planned(opened, since):
+                async with opened.sparing(access):
+                    done.append(
+                        await resend.run(plan, actor=actor(), reason=reason, acknowledge=acknowledge, moved=tell)
+                    )
+    if as_json:
+        answer_json({"services": done, "failed": opened.as_document()})
+    else:
+        _tell(done)
+    return opened.code or (1 if any(each.losses_open for each in done) else 0)
+
+
+async def _planned(opened: Opened, since: datetime | None) -> list[tuple[ServiceAccess, Resend, ResendPlan]]:
+    found: list[tuple[ServiceAccess, Resend, ResendPlan]] = []
+
+    async def plan(access: ServiceAccess) -> None:
+        async with opened.sparing(access, but=(ConfigurationError,)):
+            resend = Resend(access.stores, access.settings)
+            found.append((access, resend, await resend.plan(since)))
+
+    await asyncio.gather(*(plan(access) for access in opened.services))
+    return sorted(found, key=lambda each: each[0].name)
+
+
+def _tell(done: list[Resent]) -> None:
+    rows = [
+        (each.service, each.sent_again, each.since if each.sent_again else None, each.not_kept_before) for each in done
+    ]
+    table("Sent again", ("service", "messages", "confirmed since", "not kept before"), rows, empty="no service")
+    for each in done:
+        if not each.retention_seconds:
+            note(f"{each.service} keeps nothing of what was confirmed (outbox_sent_retention_seconds is 0)")
+        else:
+            note(f"{each.service} keeps what was confirmed for {duration(each.retention_seconds)}")
+    for each in done:
+        if each.losses_open:
+            note(f"{each.service}: the loss stays open; --acknowledge ends it, and gives up what is not kept")
+    if not done:
+        return
+    note(
+        "what was confirmed before the time in the last column, and was not handled when the broker lost it, cannot be"
+        " restored; how much that is, is not known here"
+    )
+
+
+def _progress() -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} {task.description}"), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,82 @@
+"""How much room a file system has, for engines that keep a file of their own. Port: imports the database port.
+
+A small write does not show that a disk is full: SQLite overwrites a journal that is there already, and goes on until a
+larger transaction comes. So the room is looked at as well.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from freehold.database import Finding
+from freehold.errors import Unavailable
+
+__all__ = ["FULL_BYTES", "LOW_BYTES", "Room", "check_place", "examine_place", "room_at"]
+
+FULL_BYTES: Final = 1024 * 1024
+"""Less than this is full: the next transaction of some size fails."""
+LOW_BYTES: Final = 256 * 1024 * 1024
+"""Less than this wants a person, or a twentieth of the disk where that is less."""
+_LOW_PART: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes of a file system: those that this process may still fill, and all."""
+
+    free_bytes: int
+    total_bytes: int
+
+    @property
+    def full(self) -> bool:
+        """Whether next to nothing can be written."""
+        return self.free_bytes < FULL_BYTES
+
+    @property
+    def low(self) -> bool:
+        """Whether somebody should make room soon."""
+        return self.free_bytes < min(LOW_BYTES, max(FULL_BYTES, self.total_bytes // _LOW_PART))
+
+
+def room_at(path: Path) -> Room | None:
+    """The room of the file system that a file is on; None where the system does not tell."""
+    if not hasattr(os, "statvfs"):
+        return None
+    try:
+        found = os.statvfs(path if path.exists() else path.parent)
+    except OSError:
+        return None
+    free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    return Room(free * found.f_frsize, found.f_blocks * found.f_frsize)
+
+
+def check_place(path: Path) -> None:
+    """See that a file can be written and grow. Raises `Unavailable` with the reason."""
+    room = room_at(path)
+    if room is not None and room.full:
+        raise Unavailable(f"the disk is full: {_shown(room.free_bytes)} are left", hint="make room on the disk")
+    for each in (path, path.parent):
+        if each.exists() and not os.access(each, os.W_OK):
+            raise Unavailable(
+                f"the {'file' if each == path else 'directory'} is read-only",
+                hint="give the right to write back, or mount the file system for writing",
+            )
+
+
+def examine_place(subject: str, path: Path) -> Finding:
+    """The room of a file's disk, for `doctor`."""
+    room = room_at(path)
+    if room is None:
+        return Finding(subject, ok=True, detail="this system does not tell how much room there is")
+    detail = f"{_shown(room.free_bytes)} of {_shown(room.total_bytes)} are free"
+    return Finding(subject, ok=not room.low, detail=detail, remedy="make room on the disk" if room.low else "")
+
+
+def _shown(size: int) -> str:
+    for unit, of in (("GB", 1024**3), ("MB", 1024**2), ("kB", 1024)):
+        if size >= of:
+            return f"{size / of:.1f} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,127 @@
+"""What one transaction appends: collected, and compared with what is there. Pattern: imports the foundation and its own
+port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from freehold.errors import ConcurrencyConflict, DeclarationError, InvalidValue
+from freehold.eventstore.store import Append, Expectation, ExpectedVersion, NewEvent
+from freehold.messages.texts import check_name
+
+__all__ = ["StagedAppends", "check_appends", "conflict", "is_met"]
+
+_VERSION_MAX: Final = 2**63 - 1
+
+
+def check_appends(appends: Sequence[Append]) -> None:
+    """Raise `DeclarationError` where a stream is named twice, has no name, nothing to add, or a version below zero;
+    `InvalidValue` for a name that not every engine can keep.
+    """
+    names = {each.stream for each in appends}
+    if len(names) != len(appends):
+        raise DeclarationError("a stream is named twice in one append", hint="give its events together")
+    if not all(names) or not all(each.events for each in appends):
+        raise DeclarationError("an append needs a stream and events", hint="leave out streams that get none")
+    for each in appends:
+        check_name("stream", each.stream)
+    below = next((each.expected for each in appends if isinstance(each.expected, int) and each.expected < 0), None)
+    if below is not None:
+        raise DeclarationError(f"no stream is at version {below}", hint="0 is the version of an empty stream")
+
+
+def is_met(append: Append, version: int) -> bool:
+    """Whether a stream that is at this version is as the writer expects."""
+    match append.expected:
+        case Expectation.ANY:
+            return True
+        case Expectation.NO_STREAM:
+            return version == 0
+        case Expectation.STREAM_EXISTS:
+            return version > 0
+        case int() as expected:
+            return version == expected
+
+
+def conflict(append: Append, version: int) -> ConcurrencyConflict:
+    """What is raised where a stream is at another version than expected."""
+    return ConcurrencyConflict(
+        f"stream '{append.stream}' is at version {version}, where {append.expected} was expected",
+        hint="load it again, decide again",
+    )
+
+
+@dataclass(slots=True)
+class _Staged:
+    expected: ExpectedVersion
+    events: list[NewEvent] = field(default_factory=list)
+
+
+class StagedAppends:
+    """Appends by stream, in the order in which streams were first named."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, _Staged] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._streams)
+
+    def add(self, stream: str, events: Sequence[NewEvent], expected: ExpectedVersion) -> None:
+        """Add events to what a stream is to get. Raises `ConcurrencyConflict` where the earlier ones rule out what is
+        expected now, `InvalidValue` for a name of a stream, or a version, that cannot be.
+        """
+        check_name("stream", stream)
+        if type(expected) not in {int, Expectation}:
+            raise InvalidValue("expected", f"must be a version or an Expectation, and is {type(expected).__name__}")
+        if isinstance(expected, int) and expected > _VERSION_MAX:
+            raise InvalidValue("expected", "must be within 64 bits")
+        if not events:
+            return
+        staged = self._streams.get(stream)
+        if staged is None:
+            staged = self._streams[stream] = _Staged(expected)
+        else:
+            _check(stream, staged, expected)
+        staged.events.extend(events)
+
+    def of(self, stream: str) -> Sequence[NewEvent]:
+        """What a stream is to get so far."""
+        staged = self._streams.get(stream)
+        return tuple(staged.events) if staged is not None else ()
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now."""
+        kept = [(stream, each.expected, tuple(each.events)) for stream, each in self._streams.items()]
+
+        def restore() -> None:
+            self._streams = {stream: _Staged(expected, list(events)) for stream, expected, events in kept}
+
+        return restore
+
+    def take(self) -> Sequence[Append]:
+        """Everything, to be written now."""
+        taken = [Append(stream, tuple(each.events), each.expected) for stream, each in self._streams.items()]
+        self._streams.clear()
+        return taken
+
+
+def _check(stream: str, staged: _Staged, expected: ExpectedVersion) -> None:
+    match expected, staged.expected:
+        case Expectation.NO_STREAM, _:
+            found = "the transaction has appended to it before"
+        case int(), int(first) if expected != first + len(staged.events):
+            found = f"it will be at {first + len(staged.events)} by then"
+        case int(), Expectation.NO_STREAM if expected != len(staged.events):
+            found = f"it will be at {len(staged.events)} by then"
+        case int(), Expectation.ANY | Expectation.STREAM_EXISTS:
+            least = len(staged.events) + (staged.expected is Expectation.STREAM_EXISTS)
+            if expected >= least:
+                staged.expected = expected - len(staged.events)
+                return
+            found = f"it will be at {least} or more by then"
+        case _:
+            return
+    raise ConcurrencyConflict(f"stream '{stream}' cannot be at {expected}: {found}", hint="load it again in here")

@@ -1,0 +1,117 @@
+"""The port of brokers that keep a log: what `GroupMember` needs of it. Pattern: imports the foundation only.
+
+A group's progress in a partition and the lease on it are one record, changed by compare-and-set on its token. So the
+position cannot move without the lease, and whoever is late changes nothing. Members prove that they live by one beat of
+their own, whatever number of partitions they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+__all__ = ["Entry", "GroupLog", "GroupView", "Member", "PartitionState", "TopicPartition"]
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """A group's progress in a place, and who may move it.
+
+    token     rises with every change; a change names the token it saw.
+    position  number of the last acknowledged entry, 0 before the first.
+    attempts  how often what follows the position was handed out; 0 where nobody had reason to count.
+    origin    which log the position is one of, and which store of records the token: a record of another origin is
+              another one, whatever its numbers. Empty where the adapter has one of each for good.
+    """
+
+    place: TopicPartition
+    owner: str
+    token: int
+    position: int
+    attempts: int
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message in the log. Numbers rise within a place, with gaps."""
+
+    number: int
+    document: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member's last sign of life, a number that changes with each, and the topics it wants."""
+
+    beat: int
+    topics: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """What a group looks like: the records of the places that the viewer wants, and all members.
+
+    `gone` are those of them whose process has provably died; nothing is said of others. `notice` tells people what
+    happened to the log lately.
+    """
+
+    records: Sequence[PartitionState]
+    members: Mapping[str, Member]
+    gone: frozenset[str] = frozenset()
+    notice: str = ""
+
+
+class GroupLog(Protocol):
+    """One group's access to the log, for one member. Everything may raise `Unavailable`, in bounded time."""
+
+    def listen(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
+        """Call back, in the loop's thread, when there may be new messages, and when leases should be looked at."""
+
+    async def join(self, member: str) -> None:
+        """Make the records that do not exist, and a first beat. Idempotent."""
+
+    async def beat(self, member: str) -> None:
+        """Give a sign of life; also for a member that was forgotten, and in a log that was made anew: what `join` makes
+        is made again there.
+        """
+
+    async def forget(self, member: str) -> None:
+        """Remove a member; its leases are free from then on."""
+
+    async def observe(self) -> GroupView:
+        """Read how the group stands: the records of all places that this member wants. Those that were lost are made
+        again, and positions of a log that is gone begin anew in the one that took its place.
+        """
+
+    async def save(self, seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
+        """Change a record that still is as seen, and return it; None, and no change, where it is not."""
+
+    async def announce(self) -> None:
+        """Have the other members look at the leases now. A hint: it may be lost, and never raises."""
+
+    async def follow(self, place: TopicPartition, after: int) -> None:
+        """Begin to watch a place that was taken."""
+
+    async def unfollow(self, place: TopicPartition) -> None:
+        """Stop watching a place. Never raises."""
+
+    def has_news(self, place: TopicPartition, after: int) -> bool:
+        """Whether `read` is likely to find something; as of the last `refresh` where the log does not push."""
+
+    async def refresh(self) -> None:
+        """Look for news."""
+
+    async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
+        """Return the entries that follow, in order, `limit` at most; may be empty in spite of `has_news`."""
+
+    async def close(self) -> None:
+        """Let go of everything held for this member. Never raises."""

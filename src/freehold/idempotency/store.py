@@ -1,0 +1,55 @@
+"""The port behind the Idempotency-Key header and behind audited actions. Pattern: imports the foundation and the
+ports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from freehold.database import UnitOfWork
+from freehold.ports import Port
+
+__all__ = ["IDEMPOTENCY", "IdempotencyStore", "StoredAnswer"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """What was answered to a request. `fingerprint` is a digest of method, path and body; `token` the text of the
+    consistency token that the answer's transaction had: whoever asks again has to see the effect as well.
+
+    `content_type` is empty where the answer had none. `headers` are those besides it that are given again, names in
+    lower case, in their order, repeated ones too.
+    """
+
+    fingerprint: str
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)
+    token: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+class IdempotencyStore(Protocol):
+    """Where answers are kept by key: the service's own database, in the transaction that has the effect."""
+
+    async def claim(self, unit: UnitOfWork, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+        """Reserve the key in this transaction: None where it is new. A concurrent holder is waited for (lock time
+        limit).
+
+        Returns the stored answer otherwise, whose fingerprint the caller compares.
+        """
+
+    async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
+        """Keep the answer, in the same transaction."""
+
+    async def used(self, unit: UnitOfWork, scope: str, key: str | None = None) -> bool:
+        """Whether this key, or any where None is given, was used in the scope."""
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete answers that are older than this."""
+
+
+IDEMPOTENCY: Final[Port[IdempotencyStore]] = Port(
+    "idempotency", "stored responses", IdempotencyStore, "freehold.conformance.idempotency:IdempotencyStoreConformance"
+)

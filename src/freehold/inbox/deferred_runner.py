@@ -1,0 +1,123 @@
+"""The loop that tries deferred messages again when they are due. Pattern: imports the foundation and its package."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from freehold.failures import CrashLimit, describe
+from freehold.inbox.dispatcher import Dispatcher, StaleClaim
+from freehold.inbox.retry import FailureHandler, RunnerStopping
+from freehold.inbox.store import DeferredMessage
+from freehold.inbox.work import MessageRouter
+from freehold.lifecycle import Runner
+from freehold.outages import DATABASE
+
+__all__ = ["DeferredRunner"]
+
+_log = logging.getLogger("freehold.inbox")
+
+
+class DeferredRunner(Runner):
+    """Claims what is due, one message after the other, and handles each in a transaction of its own.
+
+    The attempt is counted, and committed, right before it begins: a message that kills the process is recognised by
+    attempts that were begun and never ended, `killed_attempts_max` beyond what its policy allows, and no other message
+    is counted with it. An attempt that was not made, or that an outage of the database ended, is taken back as soon as
+    the database is there; a stop waits for it as long as it may.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        reader: MessageRouter,
+        *,
+        visibility_seconds: float = 60.0,
+        poll_seconds: float = 5.0,
+        killed_attempts_max: int = 5,
+    ) -> None:
+        super().__init__(f"deferred {dispatcher.consumer}", clock=dispatcher.post.clock)
+        self._dispatcher = dispatcher
+        self._reader = reader
+        self._visibility_seconds = visibility_seconds
+        self._poll_seconds = poll_seconds
+        self._killed_attempts_max = killed_attempts_max
+        self._attempts = FailureHandler(dispatcher, self._stop, lambda: self.wait_of(DATABASE))
+        self._claimed: DeferredMessage | None = None
+
+    @property
+    def owes(self) -> str:
+        """The claim that is to be given back."""
+        return f"the count of deferred message {self._claimed.position}" if self._claimed is not None else ""
+
+    async def run(self) -> None:
+        """Try what is due until stopped."""
+        inbox, consumer = self._dispatcher.inbox, self._dispatcher.consumer
+        while not self.stopping:
+            await self._give_back()
+            due = await inbox.claim_due(consumer, 1, self._visibility_seconds)
+            for message in due:
+                await self._handle_claimed(message)
+            self.healthy()
+            if not due:
+                next_seconds = await inbox.next_due_seconds(consumer)
+                await self.wait(
+                    self._poll_seconds if next_seconds is None else min(max(next_seconds, 0.005), self._poll_seconds)
+                )
+
+    async def release(self) -> None:
+        """Let others take what was claimed and not handled."""
+        await self._give_back()
+
+    async def _handle_claimed(self, message: DeferredMessage) -> None:
+        """Handle one; an attempt that counts for none stays claimed, until it is given back."""
+        place = f"deferred message {message.position}"
+        self._claimed = message
+        try:
+            await self._handle(message)
+        except RunnerStopping:
+            return
+        except asyncio.CancelledError:
+            # A handler that does not end before the stop does may hang for good: its attempt counts.
+            if self.stopping and await self._attempts.database_problem() is None:
+                self._claimed = None
+                await self._dispatcher.inbox.postpone(message, 0.0, message.reason)
+            raise
+        except Exception as error:  # noqa: BLE001 - it is this message's alone
+            self.trouble_at(place, error)
+            name = self.outages.titled(self.name)
+            text = "%s: %s was neither handled nor put off (%s); it is tried again in %g s"
+            _log.error(text, name, place, describe(error), self._visibility_seconds)
+            trace = self._dispatcher.post.failures.traceback(error)
+            _log.debug("%s: %s was neither handled nor put off%s", name, place, trace)
+        else:
+            self.no_trouble_at(place)
+        self._claimed = None
+
+    async def _give_back(self) -> None:
+        """What cannot be given back just now is kept in mind for later."""
+        if self._claimed is not None:
+            await self._dispatcher.inbox.give_back(self._claimed)
+            self._claimed = None
+
+    async def _handle(self, message: DeferredMessage) -> None:
+        work = self._reader.read(
+            message.document,
+            topic=message.topic,
+            position=f"deferred/{message.position}",
+            deferred_position=message.position,
+        )
+        try:
+            if work is None:
+                await self._attempts.hold(lambda: self._drop(message))
+            elif (crashes := CrashLimit(work.retry.attempts + self._killed_attempts_max)).reached(message.attempts - 1):
+                await self._attempts.condemn_deferred(work, message, crashes)
+            else:
+                await self._attempts.alone(work, claimed=message)
+        except StaleClaim:
+            return
+
+    async def _drop(self, message: DeferredMessage) -> None:
+        """A message that this service no longer has a handler for is of no interest any more."""
+        async with self._dispatcher.post.database.begin() as unit:
+            await self._dispatcher.inbox.finish(unit, message)

@@ -1,0 +1,330 @@
+"""What follows when a message could not be handled: again at once, later, or never. Pattern: imports the foundation,
+the ports, and its own package.
+
+The database's absence is nobody's failure: it counts for no message, and what is in hand waits for a moment, or as long
+as it lasts. A conflict is tried again at
+once. A refusal is answered. Everything else is the retry policy's: deferral, or a dead letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
+from freehold.failures import CrashLimit, describe, name_of
+from freehold.inbox.dispatcher import NO_ANSWER, Dispatcher, HandlerFailed, StaleClaim
+from freehold.inbox.outcome import Rejected
+from freehold.inbox.store import DeferredMessage, ReceiptStatus
+from freehold.inbox.work import Work, dead_arrival
+from freehold.origin import chain
+from freehold.outages import Wait
+from freehold.policy import OUTAGE, Backoff, GiveUp, RetryAfter
+from freehold.transaction import Transaction
+
+__all__ = ["DatabaseAway", "FailureHandler", "HandedBack", "RunnerStopping"]
+
+T = TypeVar("T")
+_log = logging.getLogger("freehold.inbox")
+_CONFLICTS = Backoff(0.01, 0.2)
+_CONFLICTS_MAX = 6
+_UNRECORDED = Backoff(1.0, 300.0)
+_UNEXPLAINED_OUTAGES_MAX = 8
+_DRIVER_OUTAGES_MAX = 2
+_PROBE_SECONDS = 2.0
+
+
+class HandedBack(Exception):
+    """What is held is given back unhandled, and counts for no attempt: the database was away."""
+
+
+class RunnerStopping(HandedBack):
+    """The loop was asked to stop while it waited for the database."""
+
+
+class DatabaseAway(HandedBack):
+    """The database has been away for longer than messages are held for it."""
+
+
+class FailureHandler:
+    """Tries of single messages, with everything that may follow. `stop` ends its waits; `waits` gives the wait for the
+    database, which whoever owns it gives up at a stop.
+
+    `patience_seconds` is for how long messages are held while the database is away, before `DatabaseAway` is raised;
+    None: until it is back.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        stop: asyncio.Event,
+        waits: Callable[[], Wait],
+        *,
+        patience_seconds: float | None = None,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._stop = stop
+        self._waits = waits
+        self._patience_seconds = patience_seconds
+        self.reachable = asyncio.Event()
+        """Set while nothing waits for the database."""
+        self.reachable.set()
+        self.away = asyncio.Event()
+        """Set once `DatabaseAway` was raised; whoever waits until the database is back clears it, and ends the wait."""
+        self._waiting = 0
+
+    async def hold(self, action: Callable[[], Awaitable[T]]) -> T:
+        """Do something as often as needed until the database answers. Raises what else goes wrong, and `HandedBack`."""
+        outages = unexplained = 0
+        since, back = self._dispatcher.post.clock.monotonic(), True
+        try:
+            while True:
+                try:
+                    return await action()
+                except (Unavailable, HandlerFailed) as error:
+                    cause = error.error if isinstance(error, HandlerFailed) else error
+                    if not self._blames_database(cause):
+                        raise
+                    problem = await self.database_problem()
+                    unexplained += problem is None
+                    if problem is None and unexplained > self._unexplained_max(error, cause):
+                        raise
+                    outages += 1
+                    self._begin_waiting(cause, first=outages == 1)
+                back = False
+                if problem is not None:
+                    self._lose_patience(since)
+                await self._pause(OUTAGE.after(outages))
+                back = True
+        except BaseException as error:
+            back = back and not isinstance(error, asyncio.CancelledError)
+            raise
+        finally:
+            if outages:
+                self._end_waiting(back=back)
+
+    def _lose_patience(self, since: float) -> None:
+        seconds = self._dispatcher.post.clock.monotonic() - since
+        if self._patience_seconds is not None and seconds >= self._patience_seconds:
+            self.away.set()
+            raise DatabaseAway
+
+    def _unexplained_max(self, error: Exception, cause: Exception) -> int:
+        """How often an outage is believed of a database that takes writes: it may have just come back. But a handler
+        that calls others raises `Unavailable` for them, and a statement may be too slow for ever.
+        """
+        if not isinstance(error, HandlerFailed):
+            return _UNEXPLAINED_OUTAGES_MAX
+        diagnose = self._dispatcher.post.database.diagnose
+        by_driver = any(isinstance(diagnose(each), Unavailable) for each in chain(cause))
+        return _DRIVER_OUTAGES_MAX if by_driver else 0
+
+    async def database_problem(self) -> Unavailable | None:
+        """What keeps the database from taking what is written just now and passes by itself; None for nothing."""
+        try:
+            await self._dispatcher.post.database.probe(_PROBE_SECONDS)
+        except Unavailable as error:
+            return error
+        except FreeholdError:
+            return None  # no outage: whoever works tells of it
+        return None
+
+    def _begin_waiting(self, cause: Exception, *, first: bool) -> None:
+        self._waiting += first
+        self.reachable.clear()
+        known = self._dispatcher.post.database.diagnose(cause) or cause
+        self._waits().failed(known, again_seconds=OUTAGE.delay_seconds_max)
+
+    def _end_waiting(self, *, back: bool) -> None:
+        self._waiting -= 1
+        if self._waiting:
+            return
+        self.reachable.set()
+        if back:
+            self._waits().over()
+
+    async def alone(
+        self, work: Work, *, claimed: DeferredMessage | None = None, error: Exception | None = None
+    ) -> None:
+        """Handle one message in a transaction of its own, to whatever end. `error`: it has just failed with this."""
+        number = claimed.attempts if claimed is not None else 1
+        failure = error or await self._try(work, claimed)
+        conflicts = 0
+        while isinstance(failure, ConcurrencyConflict) and conflicts < _CONFLICTS_MAX:
+            conflicts += 1
+            await self._pause(_CONFLICTS.after(conflicts))
+            failure = await self._try(work, claimed)
+        if failure is None:
+            return
+        try:
+            await self._settle_failure(work, claimed, number, failure)
+        except (HandedBack, StaleClaim):
+            raise
+        except Exception as unrecorded:  # noqa: BLE001 - whatever it is, it is this message's alone
+            await self._unrecorded(work, claimed, number, unrecorded)
+
+    async def condemn(self, work: Work, crashes: CrashLimit) -> bool:
+        """Give a message up that probably crashes its consumer; False where it had been handled already."""
+        error = crashes.error(work.attempt - 1, "this message was delivered")
+        kept = await self._kept(work, None, error)
+        if kept is not None:
+            return kept is ReceiptStatus.FRESH
+        status = await self._bury(work, None, "killed-consumer", error, work.attempt - 1)
+        return status is ReceiptStatus.FRESH
+
+    async def condemn_deferred(self, work: Work, claimed: DeferredMessage, crashes: CrashLimit) -> None:
+        """As `condemn`, for a deferred message whose tries do not end."""
+        error = crashes.error(claimed.attempts - 1, "this deferred message was tried")
+        if await self._kept(work, claimed, error) is None:
+            await self._bury(work, claimed, "killed-consumer", error, claimed.attempts - 1)
+
+    def cause(self, error: Exception) -> Exception:
+        """What the policy decides on: the handler's own error, in Freehold's words where it is the database's."""
+        if not isinstance(error, HandlerFailed):
+            return error
+        known = self._dispatcher.post.database.diagnose(error.error)
+        if known is None:
+            return error.error
+        known.__cause__ = error.error
+        return known
+
+    async def _try(self, work: Work, claimed: DeferredMessage | None) -> Exception | None:
+        try:
+            await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed))
+        except (HandedBack, StaleClaim):
+            raise
+        except Exception as error:  # noqa: BLE001 - the policy decides on any error
+            return self.cause(error)
+        return None
+
+    async def _settle_failure(self, work: Work, claimed: DeferredMessage | None, number: int, error: Exception) -> None:
+        counters = self._dispatcher.counters
+        if await self._kept(work, claimed, error) is not None:
+            return
+        if isinstance(error, Rejected):
+            refusal = error
+
+            async def refuse(_tx: Transaction, _work: Work) -> object:
+                return refusal
+
+            await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed, instead=refuse))
+            counters.rejected += 1
+            return
+        name = counters.last_error = name_of(error)
+        decision = work.retry.decide(number, error)
+        _log.warning(
+            "%s: message %s of type %s failed with %s on attempt %d; %s%s",
+            self._dispatcher.consumer,
+            work.envelope.id if work.envelope else work.arrival.receipt_key,
+            work.envelope.type if work.envelope else "?",
+            describe(error),
+            number,
+            _what_follows(decision),
+            self._dispatcher.post.failures.traceback(error),
+        )
+        match decision:
+            case RetryAfter(delay_seconds):
+                await self._later(work, claimed, number, delay_seconds, name)
+                counters.deferred += 1
+            case GiveUp():
+                reason = "attempts-exhausted" if number >= work.retry.attempts else "not-retried"
+                await self._bury(work, claimed, reason, error, number)
+
+    async def _kept(self, work: Work, claimed: DeferredMessage | None, error: Exception) -> ReceiptStatus | None:
+        """Have a message kept whose outcome must not be lost with the failure; None where that is not to be had."""
+        keeping = work.keep
+        if keeping is None:
+            return None
+
+        async def keep(tx: Transaction, _work: Work) -> object:
+            await keeping(tx, error)
+            return NO_ANSWER
+
+        try:
+            receipts = await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed, instead=keep))
+        except (HandedBack, StaleClaim):
+            raise
+        except Exception as failure:  # noqa: BLE001 - it is deferred or given up then, like any other message
+            text = "%s: a reply was not kept (%s); it is tried again or given up like any other message"
+            _log.info(text, self._dispatcher.consumer, describe(failure))
+            return None
+        return receipts[0].status
+
+    async def _unrecorded(self, work: Work, claimed: DeferredMessage | None, number: int, error: Exception) -> None:
+        """What became of a message could not be written down: it is tried later, and its key alone waits. Raises where
+        not even that can be written.
+        """
+        name = self._dispatcher.counters.last_error = name_of(self.cause(error))
+        _log.error(
+            "%s: the failure of message %s could not be recorded (%s); its key waits, and is tried again",
+            self._dispatcher.consumer,
+            work.envelope.id if work.envelope else work.arrival.receipt_key,
+            name,
+        )
+        await self._later(
+            work, claimed, number, _UNRECORDED.after(number), f"its failure could not be recorded: {name}"
+        )
+        self._dispatcher.counters.deferred += 1
+
+    async def _later(
+        self, work: Work, claimed: DeferredMessage | None, number: int, delay_seconds: float, reason: str
+    ) -> None:
+        if claimed is not None:
+            message = claimed
+            if not await self.hold(lambda: self._dispatcher.inbox.postpone(message, delay_seconds, reason)):
+                raise StaleClaim("the deferred message was taken over")
+            return
+        await self.hold(lambda: self._defer(work, number, delay_seconds, reason))
+        self._dispatcher.on_deferred()
+
+    async def _defer(self, work: Work, number: int, delay_seconds: float, reason: str) -> None:
+        async with self._dispatcher.post.database.begin() as unit:
+            await self._dispatcher.inbox.defer(
+                unit,
+                self._dispatcher.consumer,
+                work.arrival,
+                work.document,
+                attempts=number,
+                delay_seconds=delay_seconds,
+                reason=reason,
+            )
+
+    async def _bury(
+        self, work: Work, claimed: DeferredMessage | None, reason: str, error: Exception, attempts: int
+    ) -> ReceiptStatus:
+        async def bury(tx: Transaction, work: Work) -> object:
+            await self._dispatcher.bury(tx, work, reason=reason, error=error, attempts=attempts)
+            return NO_ANSWER
+
+        given_up = replace(work, arrival=dead_arrival(work.arrival, work.envelope))
+        receipts = await self.hold(lambda: self._dispatcher.handle([given_up], claimed=claimed, instead=bury))
+        return receipts[0].status
+
+    def _blames_database(self, error: Exception) -> bool:
+        return isinstance(error, Unavailable) or isinstance(self._dispatcher.post.database.diagnose(error), Unavailable)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait on the service's clock; a stop ends the wait and the try."""
+        if self._stop.is_set():
+            raise RunnerStopping
+        sleeper = asyncio.ensure_future(self._dispatcher.post.clock.sleep(seconds))
+        stopper = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({sleeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            stopper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(sleeper, stopper, return_exceptions=True)
+        if self._stop.is_set():
+            raise RunnerStopping
+
+
+def _what_follows(decision: RetryAfter | GiveUp) -> str:
+    if isinstance(decision, RetryAfter):
+        return f"it is tried again in {decision.delay_seconds:.1f} s"
+    return "it is given up and becomes a dead letter"

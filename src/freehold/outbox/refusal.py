@@ -1,0 +1,61 @@
+"""What becomes of a message that the broker will never take: a dead letter in the place of its row.
+
+Pattern: imports the foundation, the ports, the store of dead letters and its own package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterStatus, Direction
+from freehold.errors import CodecError
+from freehold.ids import new_id
+from freehold.messages import decode_envelope
+from freehold.outbox.store import OUTBOX, StagedMessage
+from freehold.ports import Stores
+
+__all__ = ["bury"]
+
+_REASON_CHARACTERS_MAX: Final = 500
+
+
+async def bury(
+    stores: Stores, leases: Mapping[int, int], message: StagedMessage, reason: str, failed_at: datetime
+) -> bool:
+    """Move a row to the dead letters, in one transaction; its partition owes its position then. False: the lease's
+    token is stale, or the row is gone.
+    """
+    async with stores.database.begin() as unit:
+        if not await stores[OUTBOX].take(unit, leases, message):
+            return False
+        await stores[DEAD_LETTERS].add(unit, _letter(message, reason, failed_at))
+    return True
+
+
+def _letter(message: StagedMessage, reason: str, failed_at: datetime) -> DeadLetter:
+    outgoing = message.message
+    return DeadLetter(
+        id=new_id(),
+        direction=Direction.OUTBOUND,
+        consumer="",
+        topic=outgoing.topic,
+        key=outgoing.key,
+        message_id=outgoing.id,
+        type=_type_of(outgoing.document),
+        reason="refused",
+        error_type="MessageRejected",
+        detail=reason[:_REASON_CHARACTERS_MAX],
+        attempts=message.attempts + 1,
+        failed_at=failed_at,
+        status=DeadLetterStatus.DEAD,
+        document=outgoing.document,
+    )
+
+
+def _type_of(document: bytes) -> str:
+    try:
+        return decode_envelope(document).type
+    except CodecError:
+        return ""

@@ -1,0 +1,259 @@
+"""The loop that moves staged messages to the broker. Pattern: imports the foundation, the ports, its own package.
+
+Order: each round fetches the oldest rows of the partitions whose leases are held, publishes them in one call (which
+keeps the order of each key), and removes what the broker confirmed, naming the lease tokens. A relay that lost a lease
+removes nothing; what it published comes twice, in order, and receipts absorb it. One round ends before the next begins.
+
+With `lanes` each event is stamped with its place and a watermark (see `freehold.outbox.watermark`). The relay itself
+remembers nothing of it: what is still to be said is kept with the rows, so that a successor says it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from freehold.broker import Broker, PublishFailed, PublishOutcome, Stored
+from freehold.clock import Clock
+from freehold.errors import LeaseLost, LogReplaced, MessageRejected, Unavailable
+from freehold.failures import plain_text
+from freehold.lifecycle import Runner
+from freehold.outages import BROKER
+from freehold.outbox.log import KnownLog
+from freehold.outbox.refusal import bury
+from freehold.outbox.sent import SENT
+from freehold.outbox.store import EVER_SECONDS, OUTBOX, Fetched, StagedMessage
+from freehold.outbox.watermark import Lanes, Stamped
+from freehold.policy import OUTAGE, Backoff, Retry, RetryAfter
+from freehold.ports import Stores
+
+__all__ = ["RelayCounters", "RelayRunner"]
+
+_log = logging.getLogger("freehold.outbox")
+_OWING = Backoff(0.02, 60.0)
+_ROUNDS_IN_A_ROW = 4
+_REFUSED = Retry(attempts=3, delay_seconds=0.5, delay_seconds_max=5.0)
+
+
+@dataclass(slots=True)
+class RelayCounters:
+    """What a relay has done since it started; read by health checks and metrics."""
+
+    published: int = 0
+    refused: int = 0
+    buried: int = 0
+    rounds: int = 0
+    last_error: str = ""
+
+
+class RelayRunner(Runner):
+    """Publishes the outbox of one service. Any number of instances share the work by leases.
+
+    `held` returns the leases held just now, partition to token. `wake` after a commit that staged something makes it
+    immediate; `poll_seconds` is for what other processes staged. A round that did not fill `limit` is followed by
+    `linger_seconds`, so that busy services move many messages with each pair of writes, and by up to three times as
+    much where round follows round; the first one never waits. With `keeps_sent` what was confirmed is kept, and can be
+    sent again.
+
+    `known_log` says which log the broker is taken to have: nothing is published into another one, and it is looked at
+    anew before the round that follows an outage. While a loss of the log is open, what it took of a key is published
+    again before anything newer of that key, as far as it was confirmed first within `recall_seconds`.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        stores: Stores,
+        broker: Broker,
+        held: Callable[[], Mapping[int, int]],
+        *,
+        clock: Clock | None = None,
+        limit: int = 200,
+        poll_seconds: float = 1.0,
+        linger_seconds: float = 0.01,
+        publish_timeout_seconds: float = 10.0,
+        refused: Retry = _REFUSED,
+        lanes: Lanes | None = None,
+        keeps_sent: bool = False,
+        known_log: KnownLog | None = None,
+        recall_seconds: float = EVER_SECONDS,
+    ) -> None:
+        super().__init__(f"relay {service}", clock=clock)
+        self.counters = RelayCounters()
+        self._stores = stores
+        self._outbox = stores[OUTBOX]
+        self._broker = broker
+        self._held = held
+        self._limit = limit
+        self._poll_seconds = poll_seconds
+        self._linger_seconds = linger_seconds
+        self._publish_timeout_seconds = publish_timeout_seconds
+        self._refused = refused
+        self._lanes = lanes
+        self._keeps_sent = keeps_sent
+        self._known_log = known_log if known_log is not None and known_log.durable else None
+        self._recall_seconds = recall_seconds
+        self._log_went_back = False
+        self._tries_in_outage = 0
+        self._owing = 0
+        self._round_lock = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Move messages until stopped."""
+        in_a_row = 0
+        while not self.stopping:
+            async with self._round_lock:
+                moved = await self._round()
+            if self._tries_in_outage:
+                await self.wait(OUTAGE.after(self._tries_in_outage))
+                continue
+            self.healthy()
+            if not moved:
+                in_a_row = 0
+                await self.wait(self._idle_seconds())
+            elif moved < self._limit:
+                in_a_row += 1
+                await self.rest(self._linger_seconds * min(3.0, 1.0 + in_a_row // _ROUNDS_IN_A_ROW))
+
+    async def finish_round(self, partitions: Collection[str] = ()) -> None:
+        """Return when no round is under way: for whoever gives leases back."""
+        async with self._round_lock:
+            return
+
+    def _idle_seconds(self) -> float:
+        """Look again sooner while a partition owes what is not settled: a transaction is in progress somewhere."""
+        if not self._owing:
+            return self._poll_seconds
+        return min(self._poll_seconds, _OWING.after(self._owing))
+
+    async def _round(self) -> int:
+        unknown = await self._look_at_log()
+        # Read before the rows are: a loss that is written down in between is not among what comes with them.
+        log = self._known_log.identity if self._known_log else ""
+        leases = self._held()
+        fetched = await self._fetch(leases) if leases else Fetched()
+        stamped = self._lanes.stamp(fetched) if self._lanes else _as_staged(fetched)
+        self._owing = self._owing + 1 if fetched.owed and not stamped.messages else 0
+        if not stamped.messages:
+            return 0
+        self.counters.rounds += 1
+        try:
+            if unknown is not None:
+                raise unknown
+            outcomes = await self._broker.publish(stamped.messages, self._publish_timeout_seconds, log=log)
+        except Unavailable as error:
+            self._note_outage(error)
+            return 0
+        owed = stamped.owed(fetched, outcomes) if self._lanes else {}
+        stored = await self._remove_stored(leases, fetched, outcomes, owed)
+        refused = await self._treat_failures(leases, fetched.rows, outcomes)
+        return 0 if refused is None or not (stored or refused) else len(fetched.rows)
+
+    async def _look_at_log(self) -> Unavailable | None:
+        """At first, and before anything is said to be settled after an outage: the broker may have come back without
+        what it had confirmed. Returns why it is not known which log it has.
+        """
+        if self._known_log is None or (self._known_log.identity and not self._tries_in_outage):
+            return None
+        try:
+            await self._known_log.look(went_back=self._log_went_back)
+        except Unavailable as error:
+            # Where another log is known, the broker compares it with its own.
+            return None if self._known_log.identity else error
+        self._log_went_back = False
+        return None
+
+    async def _fetch(self, leases: Mapping[int, int]) -> Fetched:
+        fetched = await self._outbox.fetch(leases, self._limit, recall_seconds=self._recall_seconds)
+        if not fetched.loss.open:
+            return fetched
+        # What waits for these is published in this round; the rest is fetched, or waits, in the next.
+        recalled = await self._stores[SENT].recall(leases, self._limit, recall_seconds=self._recall_seconds)
+        if not recalled:
+            return fetched
+        return await self._outbox.fetch(leases, self._limit, recall_seconds=self._recall_seconds)
+
+    async def _remove_stored(
+        self,
+        leases: Mapping[int, int],
+        fetched: Fetched,
+        outcomes: Sequence[PublishOutcome],
+        owed: Mapping[int, int],
+    ) -> int:
+        rows = fetched.rows
+        # Behind the rows' outcomes there are those of watermarks, which are no rows.
+        stored = [row for row, outcome in zip(rows, outcomes, strict=False) if isinstance(outcome, Stored)]
+        if not stored and not owed:
+            return 0
+        keep = fetched.loss if self._keeps_sent else None
+        removed = await self._outbox.remove(leases, stored, owed, keep=keep)
+        self.counters.published += len(stored)
+        if removed < len(stored):
+            text = "%s: %d rows belong to another relay now; it may publish them once more"
+            _log.info(text, self.outages.titled(self.name), len(stored) - removed)
+        return len(stored)
+
+    async def _treat_failures(
+        self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]
+    ) -> int | None:
+        """Postpone or bury what was refused; returns of how many that was written down, None in an outage.
+
+        Only the first failure of a key tells anything: the broker stores nothing of a key after one that failed.
+        """
+        failed: set[tuple[str, str]] = set()
+        outage: Unavailable | None = None
+        treated = 0
+        for row, outcome in zip(rows, outcomes, strict=False):
+            place = (row.message.topic, row.message.key)
+            if not isinstance(outcome, PublishFailed) or place in failed:
+                continue
+            failed.add(place)
+            if isinstance(outcome.error, MessageRejected):
+                treated += await self._refuse(leases, row, outcome.error)
+            else:
+                outage = outcome.error if isinstance(outcome.error, Unavailable) else Unavailable(outcome.error.message)
+        if outage is not None:
+            self._note_outage(outage)
+            return None
+        self._tries_in_outage = 0
+        return treated
+
+    async def _refuse(self, leases: Mapping[int, int], row: StagedMessage, error: MessageRejected) -> bool:
+        """The broker does not want this one: its key alone waits, and after some attempts goes on without it. False
+        where that could not be written down: it comes again, and others go on meanwhile.
+        """
+        place = f"message {row.message.id}"
+        self.counters.refused += 1
+        self.counters.last_error = type(error).__name__
+        decision = self._refused.decide(row.attempts + 1, error)
+        try:
+            if isinstance(decision, RetryAfter):
+                await self._outbox.postpone(leases, row, decision.delay_seconds, plain_text(error.message))
+            elif await bury(self._stores, leases, row, plain_text(error.message), self.clock.now()):
+                self.counters.buried += 1
+                text = "%s: message %s was refused for good and is a dead letter (%s)"
+                _log.warning(text, self.outages.titled(self.name), row.message.id, error.message)
+        except LeaseLost:
+            _log.info("%s: a refused row belongs to another relay now", self.outages.titled(self.name))
+        except Unavailable:
+            raise
+        except Exception as unrecorded:  # noqa: BLE001 - it is this row's alone
+            self.trouble_at(place, unrecorded)
+            name = type(unrecorded).__name__
+            text = "%s: that %s was refused could not be recorded (%s); its key waits, and is tried again"
+            _log.error(text, self.outages.titled(self.name), place, name)
+            return False
+        self.no_trouble_at(place)
+        return True
+
+    def _note_outage(self, error: Unavailable) -> None:
+        self._tries_in_outage += 1
+        self._log_went_back |= isinstance(error, LogReplaced) and error.went_back
+        self.counters.last_error = type(error).__name__
+        self.waits_for(BROKER, error, again_seconds=OUTAGE.delay_seconds_max)
+
+
+def _as_staged(fetched: Fetched) -> Stamped:
+    return Stamped([row.message for row in fetched.rows], [None] * len(fetched.rows))

@@ -1,0 +1,97 @@
+"""Ways to apply events: inline, in the transaction that appends; and without side effects, for the last events of a
+switch, single keys and replays. Pattern: imports the transaction and its package.
+
+Inline projections are never behind, and their errors roll the append back: for a few cheap tables that a decision is
+checked against. Everything else is better off beside.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from freehold.database import Database, UnitOfWork
+from freehold.errors import ConfigurationError
+from freehold.eventstore.store import EventStore, RecordedEvent, category_of
+from freehold.projection.batch import HandlerInvoker
+from freehold.projection.declaration import Projection
+from freehold.projection.generations import BESIDE_INLINE, ReplayInvoker, begin_first
+from freehold.projection.store import CheckpointStore
+from freehold.transaction import Transaction, Transactions
+
+if TYPE_CHECKING:
+    from freehold.projection.tables import GenerationTables
+
+__all__ = ["InlineProjections", "SuppressedInvoker"]
+
+
+class InlineProjections:
+    """The inline projections of a service, as what the transaction calls after an append (`TransactionHooks`)."""
+
+    def __init__(self, projections: Collection[Projection], service: str) -> None:
+        self._projections = tuple(each for each in projections if each.inline)
+        self._service = service
+        self._appliers: list[tuple[HandlerInvoker, frozenset[str], Collection[str]]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._projections)
+
+    async def begin(self, database: Database, events: EventStore, checkpoints: CheckpointStore) -> None:
+        """Make their tables, and take up their work; before anything is appended here.
+
+        Raises `ConfigurationError` for one of another version than its tables: it cannot be built anew beside appends
+        that write to it.
+        """
+        self._appliers = []
+        for projection in self._projections:
+            generation = await begin_first(projection, database, events, checkpoints)
+            if generation.version != projection.version or generation.partitions:
+                raise ConfigurationError(
+                    f"projection '{projection.name}' is inline in version {projection.version} here, and its tables"
+                    f" are of version {generation.version}{', not inline' if generation.partitions else ''}",
+                    hint=f"deploy what there was before; then {BESIDE_INLINE}",
+                )
+            applier = HandlerInvoker(projection, self._service, generation.number)
+            self._appliers.append((applier, projection.types, projection.categories))
+
+    async def __call__(self, tx: Transaction, events: Sequence[RecordedEvent]) -> None:
+        """Apply what was appended. Raises what a handler does; the transaction is to be rolled back then."""
+        if len(self._appliers) != len(self._projections):
+            raise ConfigurationError(
+                f"the inline projections of '{self._service}' have not begun", hint="start the service first"
+            )
+        for applier, types, categories in self._appliers:
+            mine = [
+                event
+                for event in events
+                if event.event.type in types and (not categories or category_of(event.stream) in categories)
+            ]
+            if mine:
+                await applier.apply_decoded(tx, applier.decode(mine), live=True)
+
+
+class SuppressedInvoker(ReplayInvoker):
+    """Applies stored events to any set of a projection's tables; nothing is published, sent or scheduled."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def __call__(
+        self,
+        unit: UnitOfWork,
+        projection: Projection,
+        tables: GenerationTables,
+        generation: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Decode, upcast, and call the handlers that want what came of it, in order."""
+        if not events:
+            return
+        into = copy.copy(projection)
+        into.generation_tables = tables
+        applier = HandlerInvoker(into, self._transactions.post.service, generation)
+        if projection.sink is not None:
+            await applier.sink(events)
+            return
+        await applier.apply_decoded(self._transactions.within(unit), applier.decode(events), live=False)

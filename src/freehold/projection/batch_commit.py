@@ -1,0 +1,298 @@
+"""Committing a batch with its checkpoints in one transaction; dividing it where it fails; parking what fails alone.
+And what a runner knows of its generation: its checkpoints, the parked streams, whether it is paused.
+
+Pattern: imports the ports, the transaction and its package. What is handled alone behind a runner that crashed follows
+`freehold.projection.crash_recovery`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from freehold.clock import Clock
+from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
+from freehold.eventstore.store import RecordedEvent
+from freehold.failures import CrashLimit
+from freehold.projection.batch import Batch, HandlerInvoker
+from freehold.projection.crash_recovery import CrashRecovery, one_alone
+from freehold.projection.declaration import Projection
+from freehold.projection.parking_policy import CRASH_REMEDY, describe, is_transient, parked_by
+from freehold.projection.store import (
+    ALL_GENERATIONS,
+    Checkpoint,
+    CheckpointStore,
+    Generation,
+    GenerationState,
+    ParkedKey,
+)
+from freehold.transaction import Transactions
+
+__all__ = ["BatchProcessor", "CheckpointCache", "Progress"]
+
+_log = logging.getLogger("freehold.projection")
+_TAKE_BACK_SECONDS: Final = 2.0
+_PARKED_READ_MAX: Final = 100_000
+"""All of them: a parked stream that is not known would be gone on with. `parked_max` keeps them few."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What has happened here since the start."""
+
+    batches: int = 0
+    events: int = 0
+    parked: int = 0
+    conflicts: int = 0
+
+
+class BatchProcessor:
+    """Applies batches of one generation, and keeps what is known of it up to date with them."""
+
+    def __init__(
+        self,
+        name: str,
+        projection: Projection,
+        transactions: Transactions,
+        store: CheckpointStore,
+        at: CheckpointCache,
+        doubts: CrashRecovery,
+        *,
+        batch_timeout_seconds: float,
+    ) -> None:
+        self.applier = HandlerInvoker(projection, transactions.post.service, at.generation.number)
+        self.progress = Progress()
+        self.handling = False
+        """Whether what was tried last had come to the handlers: what fails before says nothing of an event."""
+        self._name = name
+        self._title = f"{transactions.post.service}: {name}"
+        self._projection = projection
+        self._transactions = transactions
+        self._post = transactions.post
+        self._store = store
+        self._at = at
+        self._doubts = doubts
+        self._batch_timeout_seconds = batch_timeout_seconds
+        self._crashes = CrashLimit.of(projection.retry)
+        self._owed: dict[int, tuple[int, int]] = {}
+        self._untaken: dict[int, tuple[Checkpoint, int, int]] = {}
+
+    @property
+    def owes(self) -> str:
+        """Attempts that are to be taken back, and could not be yet."""
+        return f"an attempt of {len(self._untaken)} events" if self._untaken else ""
+
+    async def take_back(self) -> None:
+        """Take back attempts that proved nothing. Raises `Unavailable`."""
+        for partition, (seen, position, attempts) in list(self._untaken.items()):
+            with suppress(ConcurrencyConflict):  # somebody else goes on from there
+                async with self._post.database.begin() as unit:
+                    await self._store.begin(unit, seen, alone=position, attempts=attempts)
+            self._untaken.pop(partition, None)
+
+    async def apply(self, batch: Batch) -> None:
+        """Apply a batch, or its parts where it fails; in the end everything is applied or parked."""
+        try:
+            await self._commit(batch)
+        except Exception as error:
+            known = self._known(error)
+            # A statement that ran too long may have had too much to do; alone, it is looked at by itself.
+            too_much = isinstance(known, OperationTimeout) and len(batch.events) > 1
+            if not self._tried(batch) or (is_transient(known) and not too_much):
+                if isinstance(known, OperationTimeout) and self._tried(batch):
+                    self._doubts.cast(batch.partition_of(batch.events[0]))
+                raise
+        else:
+            return
+        # Outside of `except`: what is raised from here on must not count as raised from this.
+        if len(batch.events) == 1:
+            await self._park(batch, known)
+            return
+        first, second = batch.halves()
+        await self.apply(first)
+        await self.apply(second)
+
+    async def apply_alone(self, batch: Batch) -> None:
+        """Apply a batch of one event, or none, behind somebody who did not come back."""
+        if not batch.events or batch.events[0].stream in self._at.parked:
+            await self._commit(batch)
+            return
+        (event,) = batch.events
+        async with one_alone():
+            seen = self._at.seen[batch.partition_of(event)]
+            attempts = self._attempts_before(seen, event)
+            if self._crashes.reached(attempts):
+                error = self._crashes.error(attempts, "this event was handled by itself", CRASH_REMEDY)
+                await self._park(batch, error, attempts)
+                return
+            self._owed[seen.partition] = event.position, attempts + 1
+            self._untaken.pop(seen.partition, None)
+            await self._begin(seen, event, attempts + 1)
+            try:
+                await self._commit(batch)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is judged, and raised again
+                await self._judge(batch, error, attempts)
+
+    async def begin(self, checkpoints: list[Checkpoint]) -> None:
+        """Write down that somebody goes on from here."""
+        async with self._post.database.begin() as unit:
+            begun = [await self._store.begin(unit, each) for each in checkpoints]
+        self._at.seen.update((each.partition, each) for each in begun)
+        self._doubts.begun(each.partition for each in begun)
+
+    def _attempts_before(self, seen: Checkpoint, event: RecordedEvent) -> int:
+        """How often an event was begun by itself, without an attempt of this process that could not be taken back."""
+        found = seen.attempts_at(event.position)
+        return found - 1 if self._owed.get(seen.partition) == (event.position, found) else found
+
+    async def _judge(self, batch: Batch, error: BaseException, attempts_before: int) -> None:
+        """Say what an attempt counts for that ended by an error: all but what says nothing of the event."""
+        known = self._known(error)
+        counts = self._tried(batch) and isinstance(known, (OperationTimeout, ConcurrencyConflict))
+        if not isinstance(known, Exception) or not self._tried(batch) or (is_transient(known) and not counts):
+            await self._take_back(batch, attempts_before)
+            raise error
+        self._owed.pop(batch.partition_of(batch.events[0]), None)
+        if counts and not self._crashes.reached(attempts_before + 1):
+            raise error
+        await self._park(batch, known)
+
+    async def _begin(self, seen: Checkpoint, event: RecordedEvent, attempts: int) -> None:
+        async with self._post.database.begin() as unit:
+            begun = await self._store.begin(unit, seen, alone=event.position, attempts=attempts)
+        self._at.seen[begun.partition] = begun
+        if attempts > 1:
+            text = "%s: a process ended while the event at position %d was handled; attempt %d of %d, then it is parked"
+            _log.warning(text, self._title, event.position, attempts, self._crashes.begun_max)
+
+    async def _take_back(self, batch: Batch, attempts: int) -> None:
+        """As far as that can be done: until it is, this process knows that nothing was proved, others would not."""
+        (event,) = batch.events
+        partition = batch.partition_of(event)
+        self._untaken[partition] = self._at.seen[partition], event.position, attempts
+        with suppress(FreeholdError, TimeoutError):
+            async with asyncio.timeout(_TAKE_BACK_SECONDS):
+                await self._begin(self._at.seen[partition], event, attempts)
+                del self._owed[partition], self._untaken[partition]
+
+    async def _commit(self, batch: Batch) -> None:
+        parked, self.handling = self._at.parked, False
+        events = [event for event in batch.events if event.stream not in parked] if parked else batch.events
+        moves = batch.moves(self._at.seen, passed_over=parked)
+        async with asyncio.timeout(self._batch_timeout_seconds):
+            if self._projection.sink is not None:
+                self.handling = True
+                await self.applier.sink(events)
+                self.handling = False
+            async with self._transactions.begin() as tx:
+                moved = await self._store.advance(tx.unit, moves)
+                if events and self._projection.sink is None:
+                    self.handling = True
+                    await self.applier.apply(tx, events, moved[0].state)
+        self._at.seen.update((each.partition, each) for each in moved)
+        self.progress.batches += 1
+        self.progress.events += len(events)
+
+    def _tried(self, batch: Batch) -> bool:
+        """Whether an event was: not where its stream is parked already, to park it anew would lose what it waits at."""
+        return self.handling and any(event.stream not in self._at.parked for event in batch.events)
+
+    def _known(self, error: BaseException) -> BaseException:
+        known = self._post.database.diagnose(error)
+        if known is None:
+            return error
+        known.__cause__ = error
+        return known
+
+    async def _park(self, batch: Batch, error: BaseException, attempts: int = 1) -> None:
+        """Park the stream of the one event that fails by itself, in the transaction in which it is passed over."""
+        (event,) = batch.events
+        parked = parked_by(self._projection, event, error, attempts)
+        async with self._transactions.begin() as tx:
+            moved = await self._store.advance(tx.unit, batch.moves(self._at.seen, failed=event.stream))
+            by_partition = {each.partition: each for each in moved}
+            mine = by_partition[batch.partition_of(event)]
+            by_partition[mine.partition] = await self._store.park(tx.unit, mine, parked)
+        self._at.seen.update(by_partition)
+        self.progress.parked += 1
+        _log.warning(
+            "%s: stream parked at position %d (%s); it alone waits, and %s%s",
+            self._title,
+            event.position,
+            describe(error),
+            "waits for a person" if parked.retry_seconds is None else f"is tried again in {parked.retry_seconds:.1f} s",
+            self._post.failures.traceback(error),
+        )
+        await self._at.look_at(event.stream)
+        await self._pause_where_too_many()
+
+    async def _pause_where_too_many(self) -> None:
+        """It is the code then."""
+        name, number = self._projection.name, self._at.generation.number
+        count = (await self._store.count_parked()).get((name, number), 0)
+        if count <= self._projection.parked_max:
+            return
+        reason = f"{count} streams are parked, more than parked_max: this looks like the code, not the data"
+        async with self._post.database.begin() as unit:
+            await self._store.pause(unit, name, number, reason=reason, actor=self._name)
+        text = "%s: paused itself, %d streams are parked, more than parked_max; it goes on once a person resumes it"
+        _log.error(text, self._title, count)
+        raise ConcurrencyConflict(f"projection '{name}' has paused itself", hint="see the parked streams, then resume")
+
+
+class CheckpointCache:
+    """As it was seen last; whatever is written is compared with it, so being late here does no harm.
+
+    seen    checkpoints by partition, those that are held here; empty where all has to be looked at anew.
+    parked  streams of these partitions that are parked, by name.
+    """
+
+    def __init__(self, generation: Generation, store: CheckpointStore, clock: Clock) -> None:
+        self.generation = generation
+        self.seen: dict[int, Checkpoint] = {}
+        self.parked: dict[str, ParkedKey] = {}
+        self.paused = False
+        self.retired = False
+        self._due: dict[str, float] = {}
+        self._store = store
+        self._clock = clock
+
+    async def load(self, held: Collection[int]) -> None:
+        """Look at everything anew; the checkpoints first, whose revisions tell of what changes after."""
+        name, number = self.generation.projection, self.generation.number
+        found = await self._store.checkpoints(name, number)
+        self.retired = not found or found[0].state is GenerationState.RETIRED
+        self.seen = {each.partition: each for each in found if each.partition in held}
+        self.parked, self._due = {}, {}
+        for parked in await self._store.parked(name, number, limit=_PARKED_READ_MAX):
+            if parked.partition in held:
+                self._note(parked)
+        pauses = await self._store.pauses(name)
+        self.paused = any(pause.generation in {ALL_GENERATIONS, number} for pause in pauses)
+
+    async def look_at(self, stream: str) -> None:
+        """Read what is known of one stream now."""
+        self.parked.pop(stream, None)
+        self._due.pop(stream, None)
+        for parked in await self._store.parked(self.generation.projection, self.generation.number, stream=stream):
+            self._note(parked)
+
+    def due(self, limit: int) -> list[ParkedKey]:
+        """Parked streams that are to be tried again now."""
+        now = self._clock.monotonic()
+        return [self.parked[stream] for stream, at in self._due.items() if at <= now][:limit]
+
+    def seconds_to_due(self) -> float | None:
+        """How long until the next one is; None where there is none."""
+        if not self._due or self.paused:
+            return None
+        return max(0.0, min(self._due.values()) - self._clock.monotonic())
+
+    def _note(self, parked: ParkedKey) -> None:
+        self.parked[parked.stream] = parked
+        if parked.due_seconds is not None:
+            self._due[parked.stream] = self._clock.monotonic() + parked.due_seconds

@@ -1,0 +1,250 @@
+"""Rebuilding what a read model holds of a single key: of a stream, and of others that belong to it. Pattern: imports
+the foundation, the ports and its own package.
+
+Which streams these are is found before anything is held. Under the locks of their partitions' checkpoints the rows of
+the streams are deleted, and the streams are folded again, each through the position that its checkpoint stands at: all
+in the caller's transaction, so that nobody sees the rows missing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from freehold.database import Database, SqlConnection, UnitOfWork
+from freehold.errors import CodecError, ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
+from freehold.eventstore.store import EventFilter, EventStore, RecordedEvent, bucket_of, category_of
+from freehold.messages.upcasting import read_event
+from freehold.projection.declaration import Applied, Projection, stored_types
+from freehold.projection.generations import RebuildSource
+from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+__all__ = ["check_rebuildable", "rebuild_key", "streams_of_key"]
+
+_PAGE: Final = 1000
+_DELETED_AT_ONCE: Final = 500
+_PARKED_READ_MAX: Final = 100_000
+_READERS: Final[dict[type[Any], Callable[[str], Any]]] = {
+    str: str,
+    int: int,
+    UUID: UUID,
+    Decimal: Decimal,
+    datetime: datetime.fromisoformat,
+    date: date.fromisoformat,
+}
+
+
+async def streams_of_key(
+    database: Database, history: RebuildSource, projection: Projection, stream: str
+) -> tuple[str, ...]:
+    """A stream and those that `key_streams` says belong to it, in order of their names; holds nothing meanwhile.
+
+    One that begins to belong to it from now on is not among them: its rows are being written as they should be. Raises
+    `DeclarationError` and `NotFound` as `rebuild_key` does, and what `key_streams` raises.
+    """
+    if not check_rebuildable(projection, stream):
+        raise DeclarationError(
+            f"no table of projection '{projection.name}' has rows of stream '{stream}' alone",
+            hint="name the stream that it belongs to, or its category's column in key_columns",
+        )
+    if projection.key_streams is None:
+        return (stream,)
+    async with database.direct() as sql:
+        others = await projection.key_streams(stream, _Lookup(sql, history.events, projection))
+    return tuple(sorted({stream, *others}))
+
+
+async def rebuild_key(unit: UnitOfWork, history: RebuildSource, projection: Projection, *streams: str) -> int:
+    """Make the live rows of streams anew; returns how many events they are made of. Parked ones are released.
+
+    The events are applied in order of position, as they were the first time. Side effects do not happen again. Raises
+    `DeclarationError` where a table has no key column, `NotFound` for a stream that the projection does not follow,
+    `ConcurrencyConflict` where another generation has become live meanwhile, and what a handler raises.
+    """
+    keys = {stream: check_rebuildable(projection, stream) for stream in streams}
+    store = history.checkpoints
+    live = next(
+        (each for each in await store.generations(projection.name, unit=unit) if each.state is GenerationState.LIVE),
+        None,
+    )
+    if live is None or live.version != projection.version:
+        raise ConfigurationError(
+            f"projection '{projection.name}' is not live in version {projection.version}, which is declared here",
+            hint="rebuild it as a whole, or run this where the live version's code is",
+        )
+    if live.partitions == 0:
+        raise ConfigurationError(f"projection '{projection.name}' is inline: single keys of it cannot be rebuilt")
+    seen = await _held(unit, store, live, {_partition(live, stream) for stream in streams})
+    await _delete(unit, projection, live, keys.values())
+    count = 0
+    readers = [_events(unit, history.events, projection, each, seen[_partition(live, each)].position) for each in keys]
+    async for batch in _batches(_in_order(readers), projection.batch_limit):
+        await history.apply(unit, projection, projection.generation_tables, live.number, batch)
+        count += len(batch)
+    for parked in await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, unit=unit):
+        if parked.stream in keys:
+            seen[parked.partition] = await store.release(unit, seen[parked.partition], parked.stream)
+    return count
+
+
+def _partition(live: Generation, stream: str) -> int:
+    return bucket_of(stream) % live.partitions
+
+
+async def _held(
+    unit: UnitOfWork, store: CheckpointStore, live: Generation, partitions: Collection[int]
+) -> dict[int, Checkpoint]:
+    """Hold the checkpoints of some partitions; what was live before may not be any more once they are held."""
+    alone = min(partitions) if len(partitions) == 1 else None
+    found = await store.lock(unit, live.projection, live.number, alone)
+    held = {each.partition: each for each in found if each.state is GenerationState.LIVE}
+    if not held.keys() >= set(partitions):
+        raise ConcurrencyConflict(
+            f"generation {live.number} of projection '{live.projection}' is not live any more",
+            hint="the one that is was built from all events; try again where it is wrong, too",
+        )
+    return held
+
+
+async def _delete(
+    unit: UnitOfWork, projection: Projection, live: Generation, keys: Collection[Mapping[str, tuple[str, object]]]
+) -> None:
+    for table in projection.tables:
+        clone = projection.generation_tables.clone(table, live.number)
+        by_column: dict[str, list[object]] = {}
+        for column, value in (each[table.name] for each in keys if table.name in each):
+            by_column.setdefault(column, []).append(value)
+        for column, values in by_column.items():
+            for some in _chunks(values, _DELETED_AT_ONCE):
+                await unit.native.execute(clone.delete().where(clone.c[column].in_(some)))
+
+
+def check_rebuildable(projection: Projection, stream: str) -> dict[str, tuple[str, object]]:
+    """Column and value, by table, of the rows that belong to a stream. Raises `DeclarationError`, `NotFound`."""
+    missing = [table.name for table in projection.tables if table.name not in projection.key_columns]
+    if missing or not projection.tables:
+        where = f"table '{missing[0]}'" if missing else "it has no tables"
+        raise DeclarationError(
+            f"what projection '{projection.name}' holds of one stream cannot be told: {where}",
+            hint=f'Projection(..., key_columns={{"{missing[0] if missing else "table"}": "<column>"}})',
+        )
+    if projection.categories and category_of(stream) not in projection.categories:
+        raise NotFound(
+            f"projection '{projection.name}' does not follow stream '{stream}'",
+            hint=f"its categories: {', '.join(sorted(projection.categories))}",
+        )
+    found = {table: _column(projection, table.name, stream) for table in projection.tables}
+    return {
+        table.name: (column, _value(projection, table, column, stream))
+        for table, column in found.items()
+        if column is not None
+    }
+
+
+def _column(projection: Projection, table: str, stream: str) -> str | None:
+    named = projection.key_columns[table]
+    return named if isinstance(named, str) else named.get(category_of(stream))
+
+
+def _value(projection: Projection, table: sa.Table, named: str, stream: str) -> object:
+    if projection.key_of is not None:
+        return projection.key_of(stream)
+    text = stream.partition("-")[2]
+    column = table.c[named]
+    try:
+        return _READERS[column.type.python_type](text)
+    except (KeyError, NotImplementedError) as error:
+        raise DeclarationError(
+            f"column '{column.name}' of table '{table.name}' has a type that no stream's name is read as",
+            hint="Projection(..., key_of=lambda stream: ...)",
+        ) from error
+    except (ValueError, ArithmeticError) as error:
+        raise NotFound(f"the name of stream '{stream}' is no value of column '{column.name}'") from error
+
+
+async def _events(
+    unit: UnitOfWork, events: EventStore, projection: Projection, stream: str, through: int
+) -> AsyncIterator[RecordedEvent]:
+    """The events of a stream that the projection handles, through a position."""
+    types = projection.types
+    version = 0
+    while page := await events.read_stream(stream, after=version, limit=_PAGE, unit=unit):
+        for each in page:
+            if each.position > through:
+                return
+            if each.event.type in types:
+                yield each
+        version = page[-1].version
+        if len(page) < _PAGE:
+            return
+
+
+async def _in_order(readers: Sequence[AsyncIterator[RecordedEvent]]) -> AsyncIterator[RecordedEvent]:
+    """The events of several streams in order of position."""
+    heads = [
+        (event.position, number, event) for number, each in enumerate(readers) if (event := await anext(each, None))
+    ]
+    heapq.heapify(heads)
+    while heads:
+        _, number, event = heads[0]
+        yield event
+        following = await anext(readers[number], None)
+        if following is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (following.position, number, following))
+
+
+async def _batches(events: AsyncIterator[RecordedEvent], limit: int) -> AsyncIterator[list[RecordedEvent]]:
+    batch: list[RecordedEvent] = []
+    async for each in events:
+        batch.append(each)
+        if len(batch) == limit:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _chunks(values: Sequence[object], size: int) -> list[Sequence[object]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """Implements `KeyLookup`."""
+
+    sql: SqlConnection
+    store: EventStore
+    projection: Projection
+
+    async def events(self, *classes: type[Any]) -> AsyncIterator[Applied]:
+        """Read them page by page, through where all was settled at the beginning."""
+        wanted = EventFilter(categories=frozenset(self.projection.categories), types=stored_types(classes))
+        end = await self.store.head()
+        after = 0
+        while after < end:
+            page = await self.store.read_all(after, limit=_PAGE, wanted=wanted)
+            for recorded in page.events:
+                for meant in _meanings(recorded):
+                    if isinstance(meant, classes):
+                        yield meant, recorded
+            if page.through <= after:
+                return
+            after = page.through
+
+
+def _meanings(recorded: RecordedEvent) -> Sequence[object]:
+    event = recorded.event
+    try:
+        return read_event(event.type, event.schema_version, event.data)
+    except CodecError:
+        return ()

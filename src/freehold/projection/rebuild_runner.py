@@ -1,0 +1,231 @@
+"""The loop that keeps generations in order: begins what new code asks for, switches, drops what is retired, with its
+leases.
+
+Pattern: imports the foundation, the ports and its own package. All that it does is one transaction each, guarded by the
+checkpoints' lock, so that any number of instances may run it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from freehold.clock import Clock
+from freehold.database import Database, UnitOfWork
+from freehold.errors import ConcurrencyConflict, PermissionDenied, Unavailable
+from freehold.leases.store import LeaseStore
+from freehold.lifecycle import Runner
+from freehold.projection.declaration import Projection
+from freehold.projection.generations import (
+    NotCaughtUp,
+    RebuildSource,
+    SwitchResult,
+    abandon,
+    begin,
+    begun_of,
+    drop,
+    forget_leases,
+    switch,
+)
+from freehold.projection.parking import describe
+from freehold.projection.status import NEAR_EVENTS
+from freehold.projection.store import Generation, GenerationState
+
+__all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_drop", "attempt_switch", "is_caught_up"]
+
+_log = logging.getLogger("freehold.projection")
+BY_ITSELF: Final = "version {version} is deployed"
+"""The reason of a rebuild that nobody asked for."""
+Note = Callable[[UnitOfWork], Awaitable[None]]
+
+
+class RebuildRunner(Runner):
+    """Brings each projection to the version that is declared here, and drops retired generations after a while.
+
+    A generation of a higher version than the live one is begun by itself and switched to by itself. One that a person
+    began in the same version waits for their `switch`. `on_change` is called after either, to wake who fills and reads.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        database: Database,
+        history: RebuildSource,
+        leases: LeaseStore,
+        projections: Sequence[Projection],
+        *,
+        retention_seconds: float,
+        poll_seconds: float = 1.0,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(f"rebuild {service}", clock=clock)
+        self.switched = 0
+        self._database = database
+        self._history = history
+        self._leases = leases
+        self._numbers: dict[str, list[int]] = {}
+        self._held_up: dict[str, int] = {}
+        self._denied: dict[str, str] = {}
+        self._projections = [each for each in projections if not each.inline]
+        self._retention_seconds = retention_seconds
+        self._poll_seconds = poll_seconds
+        self._on_change = on_change
+
+    async def run(self) -> None:
+        """Look after every projection until stopped."""
+        while not self.stopping:
+            for projection in self._projections:
+                await self._look_after(projection)
+            self.healthy()
+            await self.wait(self._poll_seconds)
+
+    async def _look_after(self, projection: Projection) -> None:
+        try:
+            generations = await self._history.checkpoints.generations(projection.name)
+            await self._forget_leases(projection.name, [each.number for each in generations])
+            await self._bring_forward(projection, generations)
+            for each in generations:
+                await self._drop_old(projection, each)
+        except NotCaughtUp:
+            return
+        except Unavailable:
+            raise
+        except PermissionDenied as error:
+            self._tell_denied(projection.name, error)
+        except ConcurrencyConflict as error:
+            _log.debug("%s: '%s': %s; again later", self.name, projection.name, error.message)
+        except Exception as error:  # noqa: BLE001 - a handler or a sink raises anything; other projections go on
+            self.last_error = error
+            _log.warning("%s: '%s': %s; again later", self.name, projection.name, describe(error))
+
+    def _tell_denied(self, name: str, error: PermissionDenied) -> None:
+        """Once for each projection: it is tried at each round, and takes a person."""
+        self.last_error = error
+        if self._denied.get(name) != error.message:
+            self._denied[name] = error.message
+            _log.warning(
+                "%s: '%s': %s: rebuild, switch or drop it by command, as a role that may make and drop tables",
+                self.name,
+                name,
+                error.message,
+            )
+
+    async def _forget_leases(self, name: str, numbers: list[int]) -> None:
+        """Look for leases to forget at the first round, and whenever a generation has come or gone."""
+        if self._numbers.get(name) != numbers:
+            await forget_leases(self._leases, self._history.checkpoints)
+            self._numbers[name] = numbers
+
+    async def _bring_forward(self, projection: Projection, generations: Sequence[Generation]) -> None:
+        live = next((each for each in generations if each.state is GenerationState.LIVE), None)
+        if live is None or live.version >= projection.version:
+            return
+        building = begun_of(generations)
+        if building is None or building.version < projection.version:
+            await self._begin(projection, older=building is not None)
+        elif building.version == projection.version and await is_caught_up(self._history, projection.name):
+            if await self._is_held_up(projection, building):
+                return
+            done = await attempt_switch(self._database, self._history, projection)
+            self.switched += 1
+            _log.info("%s: '%s' is live in version %d", self.name, projection.name, done.live.version)
+            if done.effects_lost:
+                _log.warning(
+                    "%s: %d streams of '%s' were parked before; their side effects from there on did not happen",
+                    self.name,
+                    done.effects_lost,
+                    projection.name,
+                )
+            self._on_change()
+
+    async def _is_held_up(self, projection: Projection, building: Generation) -> bool:
+        """Whether streams are parked in what is built: then it waits for a person, who is told once, and again when
+        there are more or fewer.
+        """
+        parked = (await self._history.checkpoints.count_parked()).get((projection.name, building.number), 0)
+        if parked and self._held_up.get(projection.name) != parked:
+            _log.warning(
+                "%s: generation %d of '%s' is built, and not switched to while streams of it are parked: %d; "
+                "retry or skip them, or switch with --force",
+                self.name,
+                building.number,
+                projection.name,
+                parked,
+            )
+        self._held_up[projection.name] = parked
+        return parked > 0
+
+    async def _begin(self, projection: Projection, *, older: bool) -> None:
+        async with self._database.begin() as unit:
+            if older:
+                await abandon(unit, self._history.checkpoints, projection.name)
+            reason = BY_ITSELF.format(version=projection.version)
+            made = await begin(unit, self._history.checkpoints, projection, reason=reason)
+        _log.info("%s: generation %d of '%s' is being built", self.name, made.number, projection.name)
+        self._on_change()
+
+    async def _drop_old(self, projection: Projection, generation: Generation) -> None:
+        age_seconds = (self.clock.now() - generation.changed_at).total_seconds()
+        if generation.state is not GenerationState.RETIRED or age_seconds < self._retention_seconds:
+            return
+        await attempt_drop(self._database, self._history, projection, generation.number)
+        _log.info("%s: generation %d of '%s' is dropped", self.name, generation.number, projection.name)
+
+
+async def is_caught_up(history: RebuildSource, name: str) -> bool:
+    """Whether a switch is worth trying: no partition of the building generation is far behind the live one."""
+    there: dict[GenerationState, list[int]] = {}
+    for each in await history.checkpoints.checkpoints(name):
+        there.setdefault(each.state, []).append(each.position)
+    building, live = there.get(GenerationState.BUILDING), there.get(GenerationState.LIVE)
+    if not building or not live:
+        return False
+    behind, ahead = min(building), max(live)
+    return behind >= ahead or await history.events.count(behind, ahead, limit=NEAR_EVENTS + 1) <= NEAR_EVENTS
+
+
+async def attempt_switch(
+    database: Database,
+    history: RebuildSource,
+    projection: Projection,
+    *,
+    force: bool = False,
+    note: Note | None = None,
+) -> SwitchResult:
+    """Switch in a transaction of its own, then have a sink's readers see it. `note` writes into the same transaction.
+
+    Raises what `switch` does, and what a sink does: where it could not be reached at last, the switch has happened, and
+    whoever runs the projection has its readers see it.
+    """
+    if projection.sink is not None:
+        # The switch writes to it, maybe before any runner has come to.
+        building = begun_of(await history.checkpoints.generations(projection.name))
+        if building is not None:
+            await projection.sink.prepare(building.number)
+    async with database.begin() as unit:
+        done = await switch(unit, history, projection, force=force)
+        if note is not None:
+            await note(unit)
+    if projection.sink is not None:
+        await projection.sink.show(done.live.number)
+    return done
+
+
+async def attempt_drop(
+    database: Database, history: RebuildSource, projection: Projection, number: int, *, note: Note | None = None
+) -> None:
+    """Drop a retired generation in a transaction of its own. `note` writes into the same transaction.
+
+    What a sink keeps of it goes first: where that fails, the generation is still known, and dropped at the next try.
+    Raises what `drop` does, and what the sink does.
+    """
+    if projection.sink is not None:
+        generations = await history.checkpoints.generations(projection.name)
+        if any(each.number == number and each.state is GenerationState.RETIRED for each in generations):
+            await projection.sink.drop(number)
+    async with database.begin() as unit:
+        await drop(unit, history.checkpoints, projection, number)
+        if note is not None:
+            await note(unit)

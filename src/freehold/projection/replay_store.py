@@ -1,0 +1,156 @@
+"""The replay port: jobs that read a span of history again, and what failed in them. Pattern: imports the foundation
+and the database port.
+
+Invariants, for every adapter (the conformance suite proves them):
+
+- A replay's position moves by **compare and set**, in the transaction of what it stands for: of two processes that work
+  on one replay, one finds itself overtaken and writes nothing.
+- Its number is never given twice: tables are named after it.
+- An error is kept in the transaction that moves past its event, once an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Protocol
+from uuid import UUID
+
+from freehold.database import UnitOfWork
+from freehold.ports import Port
+
+__all__ = ["REPLAYS", "NewReplay", "Replay", "ReplayError", "ReplayState", "ReplayStore"]
+
+
+class ReplayState(StrEnum):
+    """Where a replay is in its life."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class NewReplay:
+    """A replay to begin.
+
+    generation     the live generation that it goes into, None for tables of its own.
+    recorded_from, recorded_to  the span of time, by when events were recorded; the end is exclusive.
+    position       where to begin: every event at or before it is outside of the span.
+    end            the position of the last event that is read.
+    """
+
+    projection: str
+    generation: int | None
+    recorded_from: datetime | None
+    recorded_to: datetime | None
+    position: int
+    end: int
+    actor: str
+    reason: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A replay as it stands. `applied` and `failed` count the events of the span through `position`; `tables` are the
+    physical tables of its own, which go away with it. `begun`, `alone` and `attempts` are what a `Checkpoint` has.
+    """
+
+    number: int
+    projection: str
+    generation: int | None
+    recorded_from: datetime | None
+    recorded_to: datetime | None
+    position: int
+    end: int
+    applied: int
+    failed: int
+    state: ReplayState
+    actor: str
+    reason: str
+    tables: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+    begun: int = -1
+    alone: int = 0
+    attempts: int = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether somebody had set out from here and has not come any further."""
+        return self.begun == self.position or self.alone > self.position
+
+    def attempts_at(self, position: int) -> int:
+        """How often the event at a position was begun by itself, as far as is known."""
+        return self.attempts if self.alone == position else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayError:
+    """An event that could not be applied: `error` is the exception's type, `detail` where it was raised."""
+
+    position: int
+    stream: str
+    version: int
+    event_id: UUID
+    type: str
+    error: str
+    detail: str = field(repr=False)
+
+
+class ReplayStore(Protocol):
+    """Where replays are kept: the service's own database."""
+
+    async def create(self, unit: UnitOfWork, replay: NewReplay) -> Replay:
+        """Begin a replay; returns it with its number. It has no tables yet."""
+
+    async def own(self, unit: UnitOfWork, number: int, tables: Sequence[str]) -> Replay:
+        """Note the tables that were made for it, in the transaction that makes them. Raises `NotFound`."""
+
+    async def advance(
+        self, unit: UnitOfWork, seen: Replay, position: int, *, applied: int, failed: Sequence[ReplayError] = ()
+    ) -> Replay:
+        """Move on, adding to the counts and keeping what failed. To be called first in a transaction: it holds the
+        replay until the commit. Raises `ConcurrencyConflict` where it is not as it was seen.
+        """
+
+    async def begin(self, unit: UnitOfWork, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+        """Write down, before it is done, that somebody goes on from here, or begins the event at the position `alone`
+        by itself, for the time that `attempts` counts; void once the position moves. Raises `ConcurrencyConflict`.
+        """
+
+    async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:
+        """End a replay that runs. Raises `ConcurrencyConflict` for one that has ended, `NotFound`."""
+
+    async def again(self, unit: UnitOfWork, number: int) -> Replay:
+        """Have a cancelled replay run again from where it stands; one that runs stays as it is.
+
+        Raises `ConcurrencyConflict` for one that is done, `NotFound`.
+        """
+
+    async def get(self, number: int) -> Replay:
+        """One replay. Raises `NotFound`."""
+
+    async def find(self, projection: str | None = None, *, limit: int = 100) -> Sequence[Replay]:
+        """Replays, the newest first."""
+
+    async def errors(self, number: int, *, after: int = 0, limit: int = 100) -> Sequence[ReplayError]:
+        """What failed, in order of position, from behind a position on."""
+
+    async def delete(self, unit: UnitOfWork, number: int) -> Replay | None:
+        """Delete a replay with its errors; returns what it was, so that its tables can be dropped in the same
+        transaction; None where there is none. Raises `ConcurrencyConflict` for one that runs.
+        """
+
+    async def prune(self, older_than_seconds: float, limit: int) -> int:
+        """Delete replays that ended so long ago, their errors before them; returns how many rows, at most `limit`.
+
+        One with tables of its own stays, with its errors, until a person drops it: the tables are theirs.
+        """
+
+
+REPLAYS: Final[Port[ReplayStore]] = Port(
+    "replays", "historical replays", ReplayStore, "freehold.conformance.replays:ReplayStoreConformance"
+)

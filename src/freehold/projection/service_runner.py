@@ -1,0 +1,273 @@
+"""The loop over all projections of a service: which generations there are, and whether there is anything new to read.
+
+Pattern: imports the ports, the leases, the transaction and its package. One look at the head of the event store serves
+all projections here; it comes after each commit of this process, and otherwise more and more seldom while nothing
+happens. The generations that this code can build, by the projection's version, are kept up to date by a runner each,
+with leases on their partitions; others are left to whoever has their code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from freehold.audit.store import AuditStore
+from freehold.eventstore.store import EventStore
+from freehold.leases.keeper import LeaseManager
+from freehold.leases.store import LeaseStore
+from freehold.lifecycle import Runner
+from freehold.projection.declaration import Projection, Sink
+from freehold.projection.generation_runner import GenerationRunner
+from freehold.projection.generations import begin_first, lease_prefix
+from freehold.projection.parking import Parking, describe
+from freehold.projection.store import CheckpointStore, Generation, GenerationState
+from freehold.transaction import Transactions
+
+__all__ = ["ProjectionCoordinator", "ProjectionStores"]
+
+T = TypeVar("T")
+_log = logging.getLogger("freehold.projection")
+_IDLE_SECONDS_MIN: Final = 0.02
+_IDLE_GROWTH: Final = 1.5
+_DRAIN_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStores:
+    """The stores that projections stand on."""
+
+    events: EventStore
+    checkpoints: CheckpointStore
+    leases: LeaseStore
+    audit: AuditStore
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    runner: GenerationRunner
+    keeper: LeaseManager
+    names: tuple[str, ...]
+
+
+class ProjectionCoordinator(Runner):
+    """Runs the projections of a service here; any number of processes share their partitions.
+
+    `wake` after a commit that appended, `look_again` after one that made or switched a generation. `on_progress` is
+    called after each batch.
+    """
+
+    def __init__(
+        self,
+        projections: Sequence[Projection],
+        transactions: Transactions,
+        stores: ProjectionStores,
+        *,
+        owner: str,
+        lease_seconds: float = 6.0,
+        poll_seconds: float = 1.0,
+        batch_timeout_seconds: float = 30.0,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(f"projections {transactions.post.service}", clock=transactions.post.clock)
+        self.left_to_others: Mapping[str, int] = {}
+        """Projections whose live generation is of another version than the code here, and which version that is."""
+        self.problems: Mapping[str, str] = {}
+        """Projections that could not be started when that was tried last, and why."""
+        self._projections = {each.name: each for each in projections if not each.inline}
+        self._transactions = transactions
+        self._post = transactions.post
+        self._stores = stores
+        self._owner = owner
+        self._lease_seconds = lease_seconds
+        self._poll_seconds = poll_seconds
+        self._batch_timeout_seconds = batch_timeout_seconds
+        self._on_progress = on_progress
+        self._work: dict[tuple[str, int], _Work] = {}
+        self._live: dict[str, int] = {}
+        self._shown: dict[str, int] = {}
+        self._head = 0
+        self._looked_at = float("-inf")
+        self._failed: set[str] = set()
+
+    @property
+    def runners(self) -> Sequence[Runner]:
+        """The loops of the generations that are kept up to date here."""
+        return [runner for work in self._work.values() for runner in (work.keeper, work.runner)]
+
+    @property
+    def generations(self) -> Sequence[GenerationRunner]:
+        """The same, without the keepers of their leases."""
+        return [work.runner for work in self._work.values()]
+
+    async def run(self) -> None:
+        """Look for generations and for news until stopped."""
+        idle_seconds = _IDLE_SECONDS_MIN
+        try:
+            while not self.stopping:
+                if self.clock.monotonic() - self._looked_at >= self._poll_seconds or self._ended():
+                    await self._look()
+                idle_seconds = _IDLE_SECONDS_MIN if await self._hear() else idle_seconds * _IDLE_GROWTH
+                idle_seconds = min(idle_seconds, self._poll_seconds)
+                self.healthy()
+                await self.wait(idle_seconds)
+        finally:
+            await asyncio.gather(*(self._end(key) for key in list(self._work)))
+
+    def look_again(self) -> None:
+        """Look at the generations at once: somebody has made one, or switched."""
+        self._looked_at = float("-inf")
+        self.wake()
+
+    async def _hear(self) -> bool:
+        """Whether there is anything new; tells everybody."""
+        if not self._work:
+            return False
+        head = await self._stores.events.head()
+        if head == self._head:
+            return False
+        self._head = head
+        self._wake_all()
+        return True
+
+    def _wake_all(self) -> None:
+        for work in self._work.values():
+            work.runner.wake()
+
+    def _ended(self) -> bool:
+        return any(work.runner.retired for work in self._work.values())
+
+    async def _look(self) -> None:
+        """Start what is to run here, stop what is not to any more."""
+        self._failed = set()
+        generations = await self._stores.checkpoints.generations()
+        live: dict[str, int] = {}
+        left: dict[str, int] = {}
+        wanted: dict[tuple[str, int], Generation] = {}
+        for name, projection in self._projections.items():
+            for each in await self._begun(projection, [each for each in generations if each.projection == name]):
+                if each.state is GenerationState.LIVE:
+                    live[name] = each.number
+                    if each.version != projection.version:
+                        left[name] = each.version
+                if each.state is not GenerationState.RETIRED and each.version == projection.version:
+                    wanted[name, each.number] = each
+        self._live = live
+        for key in [key for key in self._work if key not in wanted]:
+            await self._end(key, forget=True)
+        for key, generation in wanted.items():
+            if key not in self._work:
+                await self._try(generation.projection, self._start(generation))
+        await self._show([key for key in live.items() if key in wanted])
+        if left != self.left_to_others:
+            _log.info("%s: left to other versions of the code: %s", self.name, ", ".join(left) or "nothing")
+        self.left_to_others = left
+        self._forget_problems()
+        self._looked_at = self.clock.monotonic()
+
+    def _forget_problems(self) -> None:
+        """Those of projections that could be started this time."""
+        for name in self._projections.keys() - self._failed:
+            self.no_trouble_at(f"projection '{name}'")
+        self.problems = {name: why for name, why in self.problems.items() if name in self._failed}
+
+    async def _begun(self, projection: Projection, generations: Sequence[Generation]) -> Sequence[Generation]:
+        """The generations of a projection, the first one made where there is none."""
+        if any(each.state is GenerationState.LIVE for each in generations):
+            return generations
+        stores = self._stores
+        made = await self._try(
+            projection.name, begin_first(projection, self._post.database, stores.events, stores.checkpoints)
+        )
+        return generations if made is None else [*generations, made]
+
+    async def _try(self, name: str, work: Awaitable[T]) -> T | None:
+        """Do something for one projection; where it fails, the others go on, and it is tried again at the next look."""
+        try:
+            return await work
+        except Exception as error:  # noqa: BLE001 - whatever a sink raises; it is told, and tried again
+            self.trouble_at(f"projection '{name}'", error)
+            self._failed.add(name)
+            told, why = self.problems.get(name), describe(error)
+            self.problems = {**self.problems, name: why}
+            _log.log(
+                logging.DEBUG if told == why else logging.WARNING,
+                "%s: '%s' cannot start: %s; tried again every %g s",
+                self.outages.titled(self.name),
+                name,
+                why,
+                self._poll_seconds,
+            )
+            return None
+
+    async def _start(self, generation: Generation) -> None:
+        projection = self._projections[generation.projection]
+        if projection.sink is not None:
+            await projection.sink.prepare(generation.number)
+        prefix = lease_prefix(generation.projection, generation.number)
+        names = {f"{prefix}{partition}": partition for partition in range(generation.partitions)}
+        runner = GenerationRunner(
+            generation,
+            projection,
+            self._transactions,
+            self._stores.events,
+            self._stores.checkpoints,
+            self._parking(projection),
+            held=lambda: [names[name] for name in keeper.tokens],
+            head=lambda: self._head,
+            live=lambda: self._live.get(projection.name),
+            moved=lambda: self._moved(generation),
+            poll_seconds=self._poll_seconds,
+            batch_timeout_seconds=self._batch_timeout_seconds,
+        )
+        keeper = LeaseManager(
+            self._stores.leases,
+            prefix,
+            tuple(names),
+            self._owner,
+            self._lease_seconds,
+            self._post.clock,
+            on_change=runner.wake,
+            before_give_back=runner.finish_round,
+        )
+        self._work[generation.projection, generation.number] = _Work(runner, keeper, tuple(names))
+        await keeper.start()
+        await runner.start()
+
+    async def _show(self, live: Sequence[tuple[str, int]]) -> None:
+        """Have sinks' readers see what is live: whoever switched may have died, or not have reached the sink."""
+        for name, number in live:
+            sink = self._projections[name].sink
+            if sink is not None and self._shown.get(name) != number:
+                await self._try(name, self._shown_by(name, number, sink))
+
+    async def _shown_by(self, name: str, number: int, sink: Sink) -> None:
+        await sink.show(number)
+        self._shown[name] = number
+
+    def _parking(self, projection: Projection) -> Parking:
+        stores = self._stores
+        return Parking(
+            projection,
+            self._transactions,
+            stores.events,
+            stores.checkpoints,
+            stores.audit,
+            event_timeout_seconds=self._batch_timeout_seconds,
+        )
+
+    def _moved(self, generation: Generation) -> None:
+        """Tell the building generations of a projection, which wait for the live one, and whoever waits for a read."""
+        for (name, number), work in self._work.items():
+            if name == generation.projection and number != generation.number:
+                work.runner.wake()
+        self._on_progress()
+
+    async def _end(self, key: tuple[str, int], *, forget: bool = False) -> None:
+        work = self._work.pop(key)
+        await work.runner.stop(_DRAIN_SECONDS)
+        await work.keeper.stop(_DRAIN_SECONDS)
+        if forget:
+            await self._stores.leases.forget(work.names)

@@ -1,0 +1,119 @@
+"""The loop that compares a service's copies on a schedule. Pattern: imports the foundation, leases and its package.
+
+Each copy has a lease, so that one instance of the service compares it at a time. A comparison that was cut short is
+begun anew: it keeps nothing between two pages but its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from freehold.clock import Clock
+from freehold.errors import FreeholdError
+from freehold.failures import describe, name_of
+from freehold.lifecycle import Runner
+from freehold.reconcile.dataset import Copy
+from freehold.reconcile.reconciler import Reconciliation
+from freehold.reconcile.store import ReconciliationRecord, ReconciliationStore
+
+__all__ = ["ReconcileRunner", "lease_of", "record_of"]
+
+_log = logging.getLogger("freehold.reconcile")
+_LOOK_SECONDS = 5.0
+
+Compare = Callable[[Copy], Awaitable[Reconciliation]]
+
+
+def lease_of(copy: Copy) -> str:
+    """The lease of a copy's schedule."""
+    return f"reconcile/{copy.dataset.name}"
+
+
+class ReconcileRunner(Runner):
+    """Compares each copy when its last comparison is `every_seconds` old, as the results in the database tell.
+
+    A failure is kept as a result and tried again at the next turn; the other copies go on.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        copies: Collection[Copy],
+        store: ReconciliationStore,
+        compare: Compare,
+        held: Callable[[], Mapping[str, int]],
+        clock: Clock,
+    ) -> None:
+        super().__init__(f"reconcile {service}", clock=clock)
+        self._copies = tuple(each for each in copies if each.every_seconds is not None)
+        self._store = store
+        self._compare = compare
+        self._held = held
+
+    async def run(self) -> None:
+        """Look for copies that are due, until stopped."""
+        while not self.stopping:
+            for copy in self._copies:
+                if lease_of(copy) in self._held() and await self._is_due(copy):
+                    await self._until_stopped(copy)
+            self.healthy()
+            await self.wait(_LOOK_SECONDS)
+
+    async def _is_due(self, copy: Copy) -> bool:
+        last = await self._store.last(copy.dataset.name)
+        if last is None or copy.every_seconds is None:
+            return True
+        return (self.clock.now() - last.finished_at).total_seconds() >= copy.every_seconds
+
+    async def _until_stopped(self, copy: Copy) -> None:
+        if self.stopping:
+            return
+        comparing = asyncio.create_task(self._one(copy))
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({comparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            comparing.cancel()
+            await asyncio.wait({comparing})
+        if not comparing.cancelled():
+            comparing.result()
+
+    async def _one(self, copy: Copy) -> None:
+        begun = self.clock.monotonic()
+        try:
+            result = await self._compare(copy)
+        except FreeholdError as error:
+            seconds = self.clock.monotonic() - begun
+            every = copy.every_seconds or _LOOK_SECONDS
+            title = self.outages.titled(self.name)
+            text = "%s: '%s' was not compared (%s); it is compared again in %g s"
+            _log.warning(text, title, copy.dataset.name, describe(error), every)
+            name = copy.dataset.name
+            await self._store.add(ReconciliationRecord(name, self.clock.now(), seconds, 0, 0, 0, 0, name_of(error)))
+            return
+        if result.drift or result.unsettled:
+            _log.warning(
+                "%s: %d rows of the copy of '%s' are wrong, %d were repaired, %d could not be told",
+                self.outages.titled(self.name),
+                len(result.drift),
+                result.dataset,
+                len(result.repaired),
+                len(result.unsettled),
+            )
+        await self._store.add(record_of(result, self.clock))
+
+
+def record_of(result: Reconciliation, clock: Clock) -> ReconciliationRecord:
+    """A result in numbers."""
+    return ReconciliationRecord(
+        dataset=result.dataset,
+        finished_at=clock.now(),
+        seconds=result.seconds,
+        compared=result.compared,
+        drifted=len(result.drift),
+        repaired=len(result.repaired),
+        unsettled=len(result.unsettled),
+    )

@@ -1,0 +1,160 @@
+"""What the consumers of a service wait for, seen from outside of their processes. Runtime: imports the ports.
+
+A process that is frozen cannot say so, and one that has ended says nothing. What shows it is the group on the broker: a
+member that lives gives signs of life, and a group that gets on moves its positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from freehold.broker import Broker, GroupPlace, GroupState, TopicLag
+from freehold.clock import Clock
+from freehold.database import Finding
+
+__all__ = ["LATE_SECONDS", "Watched", "examine_consumers", "judge"]
+
+LATE_SECONDS: Final = 60.0
+"""What waits for longer is told, where nothing moves."""
+_WATCHED_LEASES: Final = 1.2
+_LOOK_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A group at two times, and what waited for it at the first."""
+
+    lag: Sequence[TopicLag]
+    first: GroupState
+    last: GroupState
+    seconds: float
+
+    @property
+    def live(self) -> set[str]:
+        """Members that gave a sign of life in between, or joined."""
+        return {name for name, beat in self.last.beats.items() if self.first.beats.get(name) != beat} - self.last.gone
+
+    @property
+    def silent(self) -> list[GroupPlace]:
+        """What somebody has held all the time without a sign of life, and whose process is not known to have died."""
+        before = {(each.topic, each.partition): each.holder for each in self.first.places}
+        quiet = {"", *self.live, *self.last.gone}
+        return [
+            each
+            for each in self.last.places
+            if each.holder not in quiet and before.get((each.topic, each.partition)) == each.holder
+        ]
+
+    @property
+    def pending(self) -> int:
+        """How many messages waited."""
+        return sum(each.pending for each in self.lag)
+
+    @property
+    def oldest_seconds(self) -> float | None:
+        """For how long the oldest of them has waited; None where the broker cannot tell."""
+        ages = [each.oldest_seconds for each in self.lag if each.pending]
+        return None if None in ages else max((age for age in ages if age is not None), default=0.0)
+
+    @property
+    def late(self) -> bool:
+        """Whether something waits for longer than it should."""
+        return self.pending > 0 and (self.oldest_seconds is None or self.oldest_seconds > LATE_SECONDS)
+
+    @property
+    def moved(self) -> Mapping[str, bool]:
+        """By topic, whether a position of it changed."""
+        before, after = _positions(self.first), _positions(self.last)
+        return {topic: before.get(topic) != found for topic, found in after.items()}
+
+    @property
+    def settled(self) -> bool:
+        """Whether more watching would tell nothing more: everybody gave a sign, and what is late moves."""
+        return not self.silent and self.first.beats.keys() - self.last.gone <= self.live and not self.standing
+
+    @property
+    def standing(self) -> list[TopicLag]:
+        """Topics with messages that are late, of which no position moved."""
+        late = [each for each in self.lag if each.pending and (each.oldest_seconds or 0.0) > LATE_SECONDS]
+        return [each for each in late if not self.moved.get(each.topic, False)]
+
+
+async def examine_consumers(
+    broker: Broker, service: str, lease_seconds: float, clock: Clock, at_work: Callable[[], Awaitable[bool]]
+) -> Finding:
+    """Watch a service's group, for a little longer than a lease at most. `at_work` says whether another loop of the
+    service runs somewhere. Raises `Unavailable`.
+    """
+    lag, first = await broker.lag(service), await broker.group_state(service)
+    begun = clock.monotonic()
+    watched = Watched(lag, first, first, 0.0)
+    if first.beats or watched.silent:
+        while not watched.settled and watched.seconds < _WATCHED_LEASES * lease_seconds:
+            await clock.sleep(_LOOK_SECONDS)  # a beat wakes nobody
+            watched = Watched(lag, first, await broker.group_state(service), clock.monotonic() - begun)
+    return judge(service, watched, at_work=not watched.live and not watched.silent and await at_work())
+
+
+def judge(service: str, watched: Watched, *, at_work: bool) -> Finding:
+    """What is said of a group."""
+    subject, waiting = f"consumers of {service}", _waiting(watched)
+    if watched.silent:
+        held = f"{_partitions(len(watched.silent))} held by a member"
+        return Finding(
+            subject,
+            ok=False,
+            detail=f"{held} that gave no sign of life for {watched.seconds:.0f} s; {waiting}",
+            remedy="its process was stopped (SIGSTOP), or its machine is frozen: end it, and others take over",
+        )
+    if not watched.live:
+        return _nobody(subject, watched, waiting, at_work=at_work)
+    free = [each for each in watched.last.places if each.holder in {"", *watched.last.gone}]
+    if free and watched.late:
+        detail = f"{_partitions(len(free))} held by nobody; {waiting}"
+        return Finding(subject, ok=False, detail=detail, remedy="see what the log says of the group's members")
+    if watched.standing:
+        topics = ", ".join(each.topic for each in watched.standing)
+        return Finding(
+            subject,
+            ok=False,
+            detail=f"nothing of {topics} was acknowledged for {watched.seconds:.0f} s; {waiting}",
+            remedy="a message is held up, or a handler takes long: see /readyz and the log of the service",
+        )
+    members = "one member reads" if len(watched.live) == 1 else f"{len(watched.live)} members read"
+    return Finding(subject, ok=True, detail=f"{members}; {waiting}")
+
+
+def _nobody(subject: str, watched: Watched, waiting: str, *, at_work: bool) -> Finding:
+    """To have no member is no defect of a system that is not running, and for which nothing waits."""
+    if at_work:
+        return Finding(
+            subject,
+            ok=False,
+            detail=f"no member of the group is there, though the service's relay is at work; {waiting}",
+            remedy="does a process run the role 'consumer'? see /readyz and the log of the service",
+        )
+    detail = f"no member of the group is there; {waiting}"
+    return Finding(
+        subject, ok=not watched.late, detail=detail, remedy="is freehold run running?" if watched.late else ""
+    )
+
+
+def _waiting(watched: Watched) -> str:
+    if not watched.pending:
+        return "nothing waits"
+    which = "one message waits" if watched.pending == 1 else f"{watched.pending} messages wait"
+    age = watched.oldest_seconds
+    return which if age is None else f"{which}, the oldest for {age:.0f} s"
+
+
+def _partitions(number: int) -> str:
+    return "one partition is" if number == 1 else f"{number} partitions are"
+
+
+def _positions(state: GroupState) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for place in state.places:
+        found.setdefault(place.topic, []).append(place.position)
+    return found

@@ -1,0 +1,65 @@
+"""The loop that sends scheduled messages when they are due.
+
+Pattern: imports the foundation, the store of the outbox and its own package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from freehold.clock import Clock
+from freehold.lifecycle import Runner
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
+from freehold.schedule.store import SCHEDULE
+
+__all__ = ["ScheduleRunner", "send_due"]
+
+_MOVE_LIMIT = 200
+_NEXT_SECONDS_MIN = 0.005
+
+
+async def send_due(stores: Stores, limit: int) -> int:
+    """Move due messages to the outbox in one transaction, oldest first, `limit` at most; returns how many. 0 as well
+    where another instance is about it.
+    """
+    async with stores.database.begin() as unit:
+        due = await stores[SCHEDULE].take_due(unit, limit)
+        if due:
+            await stores[OUTBOX].stage(unit, due)
+    return len(due)
+
+
+class ScheduleRunner(Runner):
+    """Moves due messages to the outbox and tells the relay. Any number of instances: a message moves once.
+
+    `wake` after a commit that scheduled something; `poll_seconds` is for what other processes scheduled.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        stores: Stores,
+        *,
+        on_moved: Callable[[], None],
+        clock: Clock | None = None,
+        poll_seconds: float = 5.0,
+    ) -> None:
+        super().__init__(f"schedule {service}", clock=clock)
+        self.moved = 0
+        self._stores = stores
+        self._on_moved = on_moved
+        self._poll_seconds = poll_seconds
+
+    async def run(self) -> None:
+        """Move what is due until stopped."""
+        while not self.stopping:
+            moved = await send_due(self._stores, _MOVE_LIMIT)
+            self.healthy()
+            if moved:
+                self.moved += moved
+                self._on_moved()
+                continue
+            next_seconds = await self._stores[SCHEDULE].next_due_seconds()
+            wanted = self._poll_seconds if next_seconds is None else max(next_seconds, _NEXT_SECONDS_MIN)
+            await self.wait(min(wanted, self._poll_seconds))

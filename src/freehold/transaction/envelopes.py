@@ -1,0 +1,123 @@
+"""How a service puts its messages into envelopes and its events into records. Imports the foundation, the records of
+the event store, and what goes on around the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from freehold.broker import Outgoing
+from freehold.clock import Clock, HybridLogicalClock
+from freehold.consistency.token import NOTHING, Token
+from freehold.errors import DeclarationError
+from freehold.eventstore.store import NewEvent
+from freehold.ids import new_id
+from freehold.messages import (
+    Envelope,
+    MessageKind,
+    MessageType,
+    encode_envelope,
+    message_type,
+)
+from freehold.messages.texts import check_headers, check_name
+from freehold.messages.values import encode_checked
+from freehold.transaction.ambient import current_trace_parent
+
+__all__ = ["EnvelopeFactory", "outgoing"]
+
+
+def outgoing(envelope: Envelope) -> Outgoing:
+    """Encode an envelope for the outbox or the broker."""
+    return Outgoing(id=envelope.id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))
+
+
+def _partition_key(declared: MessageType, message: object, key: str | None) -> str | None:
+    """The key given, else the value of the key field; None where neither asks for an order."""
+    if key is not None:
+        return check_name("key", key, of=declared.name)
+    of_field = declared.partition_key(message)
+    return None if of_field is None else check_name(declared.key or "key", of_field, of=declared.name)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeFactory:
+    """Makes envelopes and new events of one service: ids, times, causes, and the checks of what is sent."""
+
+    service: str
+    clock: Clock
+    hlc: HybridLogicalClock
+
+    def envelope(
+        self,
+        message: object,
+        *,
+        cause: Envelope | None = None,
+        key: str | None = None,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        correlation_id: UUID | None = None,
+        token: Token = NOTHING,
+    ) -> Envelope:
+        """Put a declared message into an envelope. Raises `DeclarationError`, `InvalidValue`."""
+        declared = message_type(message)
+        message_id = new_id()
+        return Envelope(
+            id=message_id,
+            type=declared.name,
+            version=declared.version,
+            kind=declared.kind,
+            source=self.service,
+            topic=declared.topic,
+            key=_partition_key(declared, message, key) or str(message_id),
+            time=self.clock.now(),
+            hlc=self.hlc.tick(),
+            correlation_id=correlation_id or (cause.correlation_id if cause else message_id),
+            causation_id=cause.id if cause else None,
+            subject=None if subject is None else check_name("subject", subject, of=declared.name),
+            trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
+            headers=check_headers(headers, of=declared.name) if headers else {},
+            token=token.text or None,
+            body=encode_checked(message, of=declared.name),
+        )
+
+    def event(
+        self,
+        event: object,
+        *,
+        cause: Envelope | None = None,
+        correlation_id: UUID | None = None,
+        subject_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> NewEvent:
+        """Make an event of this service's own ready to be appended. Raises `DeclarationError`, `InvalidValue`.
+
+        A stream that holds an event which does not fit its class could never be folded again.
+        """
+        declared = message_type(event)
+        self.check_event(declared)
+        data = encode_checked(event, of=declared.name)
+        event_id = new_id()
+        return NewEvent(
+            id=event_id,
+            type=declared.name,
+            schema_version=declared.version,
+            data=data,
+            correlation_id=correlation_id or (cause.correlation_id if cause else event_id),
+            hlc=self.hlc.tick(),
+            causation_id=cause.id if cause else None,
+            trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
+            subject_key=None if subject_key is None else check_name("subject_key", subject_key, of=declared.name),
+            headers=check_headers(headers, of=declared.name) if headers else {},
+        )
+
+    def check_event(self, declared: MessageType) -> None:
+        """Raise `DeclarationError` for what is no event, or an event of another service."""
+        if declared.kind is not MessageKind.EVENT:
+            raise DeclarationError(f"'{declared.name}' is a {declared.kind.value}", hint="use send for commands")
+        if declared.service != self.service:
+            raise DeclarationError(
+                f"'{declared.name}' belongs to '{declared.service}', and this is '{self.service}'",
+                hint="publish an event of this service's own",
+            )

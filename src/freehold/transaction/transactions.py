@@ -1,0 +1,54 @@
+"""How a running service opens transactions. Imports the foundation, the ports and its package."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from freehold.database import UnitOfWork
+from freehold.messages import Envelope
+from freehold.transaction.ambient import current_token
+from freehold.transaction.post import Post
+from freehold.transaction.transaction import Transaction, TransactionHooks
+
+__all__ = ["Transactions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """Opens the transactions of a service, and joins those of its user. One for each running service."""
+
+    post: Post
+    hooks: TransactionHooks = field(default_factory=TransactionHooks)
+
+    @asynccontextmanager
+    async def begin(
+        self, cause: Envelope | None = None, *, correlation_id: UUID | None = None
+    ) -> AsyncIterator[Transaction]:
+        """Open a transaction of our own: commits at the end with everything staged, rolls back on any exception."""
+        async with self.post.database.begin() as unit:
+            transaction = _seen_by_caller(self.within(unit, cause, correlation_id=correlation_id))
+            yield transaction
+            if unit.life.doomed is None:
+                await transaction.flush()
+        transaction.notify()
+
+    def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:
+        """Join the user's own transaction; call `flush` before they commit, and `notify` after, if it is known. It is
+        for this one: after a rollback what was collected is of no use, and the next transaction is joined anew.
+        """
+        return _seen_by_caller(self.within(self.post.database.enlist(native), cause))
+
+    def within(
+        self, unit: UnitOfWork, cause: Envelope | None = None, *, correlation_id: UUID | None = None
+    ) -> Transaction:
+        """A transaction in a unit of work that the caller has begun; the caller also calls `flush` and `notify`."""
+        return Transaction(self.post, unit, cause, correlation_id=correlation_id, hooks=self.hooks)
+
+
+def _seen_by_caller(transaction: Transaction) -> Transaction:
+    if current_token.get():
+        transaction.observe(current_token.get())
+    return transaction

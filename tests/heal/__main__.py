@@ -1,0 +1,91 @@
+"""`python -m tests.heal`: every fault of the shop on each profile, under load, until it has healed.
+
+The last line counts what passed and what failed; ends with 0 where nothing did. `--write` writes the table,
+docs/reference/faults.md. Imports the profiles' runs and their table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from tests.heal.profile import run_profile
+from tests.heal.table import PAGE, page
+from tests.heal.trial import Trial, TrialPlan
+
+from freehold.errors import ConfigurationError
+from freehold_shop.servers import find_nats_server, find_postgres_binaries
+from freehold_shop.servers.process import ServerUnavailable
+from freehold_shop.supervisor.plan import Profile
+
+_PLAN = TrialPlan()
+
+
+def main() -> None:
+    """Read the arguments and carry the trials out."""
+    parser = argparse.ArgumentParser(prog="python -m tests.heal", description=__doc__)
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help="these alone; without it, all there are")
+    parser.add_argument("--profile", action="append", choices=[each.value for each in Profile], help="both without it")
+    parser.add_argument(
+        "--hold", type=float, default=_PLAN.hold_seconds, metavar="SECONDS", help="how long a fault lasts"
+    )
+    parser.add_argument("--rate", type=float, default=_PLAN.orders_per_second, metavar="N", help="orders a second")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
+    given = parser.parse_args()
+    plan = TrialPlan(orders_per_second=given.rate, hold_seconds=given.hold)
+    began = time.monotonic()
+    profiles = [Profile(each) for each in given.profile or Profile]
+    missing = {profile: reason for profile in profiles if (reason := _missing(profile))}
+    left_out = [f"profile {profile}: {reason}" for profile, reason in missing.items()]
+    if os.environ.get("REQUIRE_SERVERS") != "1":
+        profiles = [profile for profile in profiles if profile not in missing]
+    try:
+        results = asyncio.run(_run(profiles, plan, given.faults))
+    except ConfigurationError as error:
+        sys.exit(f"{error} ({error.hint})")
+    if given.write:
+        PAGE.write_text(page("make heal ARGS=--write", results), encoding="utf-8")
+    left_out += [f"profile {each}: not asked for" for each in Profile if given.profile and each not in given.profile]
+    left_out += [f"everything but {', '.join(given.faults)}: not asked for"] if given.faults else []
+    _finish(results, left_out, time.monotonic() - began)
+
+
+def _missing(profile: Profile) -> str:
+    """Which server the profile needs that cannot be had."""
+    try:
+        if profile is Profile.SERVERS:
+            find_postgres_binaries()
+            find_nats_server()
+    except ServerUnavailable as error:
+        return str(error)
+    return ""
+
+
+async def _run(profiles: Sequence[Profile], plan: TrialPlan, wanted: Sequence[str]) -> Mapping[str, Sequence[Trial]]:
+    """Side by side: the shop of each profile waits most of the time."""
+    results = await asyncio.gather(*(run_profile(profile, plan, wanted, _tell) for profile in profiles))
+    return dict(zip(profiles, results, strict=True))
+
+
+def _finish(results: Mapping[str, Sequence[Trial]], left_out: Sequence[str], seconds: float) -> None:
+    """Say what was left out, and count."""
+    trials = [trial for each in results.values() for trial in each]
+    passed = sum(trial.healed for trial in trials)
+    for each in left_out:
+        _tell(f"left out: {each}")
+    _tell(f"in {seconds / 60:.1f} min, with {sum(trial.placed for trial in trials)} orders:")
+    _tell(f"{passed} passed, {len(trials) - passed} failed")
+    sys.exit(0 if trials and passed == len(trials) else 1)
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

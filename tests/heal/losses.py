@@ -1,0 +1,191 @@
+"""A broker that loses everything three times in a row, without anything being sent again in between.
+
+It is emptied as an operator would meet it, beside the shop's own faults, and dealt with by the command `freehold`.
+Imports the trial, the shop's client and its services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from tests.heal.readiness import readiness
+from tests.heal.trial import Scenario, Trial, TrialPlan, begin, end, patiently, until
+
+from freehold.errors import FreeholdError
+from freehold_shop.assembly import SERVICES
+from freehold_shop.servers.nats import empty_store
+from freehold_shop.supervisor.client import Shop
+from freehold_shop.supervisor.plan import Profile
+from freehold_shop.verify.readers import open_reader
+
+__all__ = ["EMPTIED_THREE_TIMES"]
+
+_TIMES: Final = 3
+_GO_ON_SECONDS: Final = 10.0
+"""How much longer than without a loss it may take until every consumer handles new messages again."""
+_COMMAND_SECONDS: Final = 180.0
+_LOST: Final = "the broker has lost what it had confirmed"
+_SENT_SQL: Final = "SELECT count(*) FROM freehold_outbox_sent"
+_LOG_SQL: Final = "SELECT identity FROM freehold_outbox_log"
+_RECEIPTS_SQL: Final = "SELECT receipt_key FROM freehold_inbox ORDER BY received_at DESC LIMIT 500"
+_CONSUMERS: Final = tuple(name for name, each in SERVICES.items() if each.service.topics - {"reference.events"})
+"""Those that hear of orders. Users hears of countries, which nobody defines meanwhile: until these are sent again."""
+
+
+async def _happens(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
+    usual = await _consumers_go_on(shop, plan)
+    took = []
+    for _ in range(_TIMES):
+        losers = await _publishers(shop, plan)
+        logs = await patiently(lambda: _logs(shop), plan)
+        await _empty(shop, plan)
+        took.append(await _consumers_go_on(shop, plan))
+        await _is_told(shop, plan, losers, logs, trial)
+    resent = await _resend(shop)
+    await until(lambda: _nobody_tells(shop), plan, "readiness tells of no loss any more")
+    if max(took) > usual + _GO_ON_SECONDS:
+        trial.problems.append(f"consumers went on after {max(took):.1f} s, {usual:.1f} s are usual")
+    trial.told = f"consumers went on after {_seconds(took)} s ({usual:.1f} s without a loss); {resent}"
+
+
+def _seconds(took: Sequence[float]) -> str:
+    return ", ".join(f"{each:.1f}" for each in took)
+
+
+async def _empty(shop: Shop, plan: TrialPlan) -> None:
+    """Kill NATS, remove its store and start it; or delete the embedded broker's file, which all have open."""
+    match shop.profile:
+        case Profile.SERVERS:
+            await begin(shop, "broker-down", plan)
+            empty_store(shop.state_directory / "nats")
+            await end(shop, "broker-down", plan)
+        case Profile.EMBEDDED:
+            file = shop.state_directory / "data" / "broker.db"
+            for suffix in ("", "-wal", "-shm"):
+                file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+async def _publishers(shop: Shop, plan: TrialPlan) -> frozenset[str]:
+    """The services that will have lost something; orders is one of them, while orders come."""
+
+    async def orders_has_published() -> bool:
+        return "orders" in await patiently(lambda: _with_sent(shop), plan)
+
+    await until(orders_has_published, plan, "the broker has confirmed messages of orders")
+    return await patiently(lambda: _with_sent(shop), plan)
+
+
+def _with_sent(shop: Shop) -> frozenset[str]:
+    found = []
+    for service, url in shop.databases.items():
+        with open_reader(url) as reader:
+            found += [service for (count,) in reader.rows(_SENT_SQL) if count]
+    return frozenset(found)
+
+
+def _logs(shop: Shop) -> Mapping[str, str]:
+    """By service the broker's log that it works with."""
+    found: dict[str, str] = {}
+    for service, url in shop.databases.items():
+        with open_reader(url) as reader:
+            for (identity,) in reader.rows(_LOG_SQL):
+                found[service] = str(identity)
+    return found
+
+
+async def _consumers_go_on(shop: Shop, plan: TrialPlan) -> float:
+    """Wait until every consumer has handled a message that was made after now; returns the seconds."""
+    now_ms = time.time_ns() // 1_000_000
+
+    async def all_have() -> bool:
+        newest = await patiently(lambda: {name: _newest_ms(shop.databases[name]) for name in _CONSUMERS}, plan)
+        return all(made_ms > now_ms for made_ms in newest.values())
+
+    return await until(all_have, plan, "every consumer handles new messages")
+
+
+def _newest_ms(database: str) -> int:
+    """When the newest message was made that was handled: receipts of events are named by ids that begin with a time."""
+    with open_reader(database) as reader:
+        ids = [_as_id(key) for (key,) in reader.rows(_RECEIPTS_SQL)]
+    return max((each.int >> 80 for each in ids if each is not None and each.version == 7), default=0)
+
+
+def _as_id(key: str) -> UUID | None:
+    try:
+        return UUID(key)
+    except ValueError:
+        return None
+
+
+async def _is_told(shop: Shop, plan: TrialPlan, losers: frozenset[str], logs: Mapping[str, str], trial: Trial) -> None:
+    """Each service that lost something has noted this loss, and says so in readiness; `freehold doctor` says it too."""
+
+    async def all_noted() -> bool:
+        now = await patiently(lambda: _logs(shop), plan)
+        return all(now.get(name) != logs.get(name) for name in losers)
+
+    async def all_tell() -> bool:
+        said = await readiness(shop)
+        trial.seen |= {name: each.notices for name, each in said.items() if _LOST in each.notices}
+        return all(_LOST in said[name].notices for name in losers)
+
+    await until(all_noted, plan, f"{', '.join(sorted(losers))} have noted the loss")
+    await until(all_tell, plan, f"readiness of {', '.join(sorted(losers))} tells of the loss")
+    code, document = await _freehold(shop, "doctor", "--json")
+    found = {report["place"]: _finding(report) for report in document["reports"]}
+    silent = {name for name in losers if _LOST not in found.get(f"database of {name}", "")}
+    if code == 0 or silent:
+        raise FreeholdError(f"doctor ends with {code} and does not tell of what {', '.join(sorted(silent))} lost")
+
+
+def _finding(report: Mapping[str, Any]) -> str:
+    return " ".join(str(each["detail"]) for each in report["findings"] if not each["ok"])
+
+
+async def _resend(shop: Shop) -> str:
+    began = time.monotonic()
+    reason = "the broker was emptied"
+    code, document = await _freehold(shop, "outbox", "resend", "--since", "2h", "--reason", reason, "--json")
+    if code:
+        raise FreeholdError(f"freehold outbox resend ends with {code}: {document}")
+    count = sum(each["sent_again"] for each in document["services"])
+    return f"`freehold outbox resend` put back {count} messages in {time.monotonic() - began:.1f} s"
+
+
+async def _nobody_tells(shop: Shop) -> bool:
+    return not any(_LOST in each.notices for each in (await readiness(shop)).values())
+
+
+async def _freehold(shop: Shop, *arguments: str) -> tuple[int, Any]:
+    """Run the command as an operator would; returns its exit code and the document that it prints."""
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("freehold"),
+        *arguments,
+        env={**os.environ, "FREEHOLD_SETTINGS": str(shop.state_directory / "freehold.toml")},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_COMMAND_SECONDS):
+            answer, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        return process.returncode or 0, json.loads(answer)
+    except ValueError as error:
+        raise FreeholdError(f"freehold {arguments[0]} printed no document: {said.decode()[-300:]}") from error
+
+
+EMPTIED_THREE_TIMES: Final = Scenario("broker-emptied-three-times", _happens)

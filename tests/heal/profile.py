@@ -1,0 +1,92 @@
+"""All scenarios of one profile: on one shop, for as long as everything heals; on a fresh one after what did not.
+
+Imports the scenarios and the shop's client.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from tests.heal import restart
+from tests.heal.faults import TWO_AT_ONCE, of_fault
+from tests.heal.losses import EMPTIED_THREE_TIMES
+from tests.heal.table import line
+from tests.heal.trial import Trial, TrialPlan, carry_out
+
+from freehold.errors import ConfigurationError, FreeholdError
+from freehold_shop.supervisor.client import Shop, start_shop
+from freehold_shop.supervisor.plan import Plan, Profile
+
+__all__ = ["run_profile"]
+
+_START_SECONDS = 300.0
+_Case = Callable[[Shop, TrialPlan], Awaitable[Trial]]
+
+
+async def run_profile(
+    profile: Profile, plan: TrialPlan, wanted: Sequence[str], tell: Callable[[str], None]
+) -> list[Trial]:
+    """Carry out all that is wanted, everything if nothing is named; tells a line for each. Raises `ConfigurationError`
+    for a name that there is not.
+    """
+    trials: list[Trial] = []
+    left: dict[str, _Case] | None = None
+    while left is None or left:
+        directory = Path(tempfile.mkdtemp(prefix="freehold-heal-"))
+        # PostgreSQL's account must be able to enter.
+        directory.chmod(0o755)
+        try:
+            shop = await start_shop(
+                Plan(directory, profile=profile, instances=plan.instances), ready_seconds=_START_SECONDS
+            )
+        except FreeholdError as error:
+            return [*trials, *(_not_tried(name, error) for name in left or wanted or ["all"])]
+        try:
+            left = await _cases(shop, wanted) if left is None else left
+            trials += await _until_one_fails(shop, left, plan, tell)
+        finally:
+            await shop.stop()
+        if trials and not trials[-1].healed:
+            tell(f"  the shop is kept in {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    return trials
+
+
+def _not_tried(name: str, error: FreeholdError) -> Trial:
+    return Trial(name, problems=[f"not tried: {error}"])
+
+
+async def _cases(shop: Shop, wanted: Sequence[str]) -> dict[str, _Case]:
+    """What is wanted, by name, in the order in which it is carried out: behind the last one no shop is left."""
+    scenarios = [of_fault(state, shop.profile) for state in await shop.faults()]
+    scenarios += [TWO_AT_ONCE, EMPTIED_THREE_TIMES]
+    cases: Mapping[str, _Case] = {
+        **{each.name: partial(carry_out, each) for each in scenarios},
+        restart.NAME: restart.survive_the_supervisor,
+    }
+    unknown = set(wanted) - cases.keys()
+    if unknown:
+        raise ConfigurationError(
+            f"there is no fault {', '.join(sorted(unknown))}", hint=f"one of {', '.join(sorted(cases))}"
+        )
+    return {name: case for name, case in cases.items() if not wanted or name in wanted}
+
+
+async def _until_one_fails(
+    shop: Shop, left: dict[str, _Case], plan: TrialPlan, tell: Callable[[str], None]
+) -> list[Trial]:
+    trials: list[Trial] = []
+    while left:
+        began = time.monotonic()
+        case = left.pop(next(iter(left)))
+        trials.append(await case(shop, plan))
+        tell(f"{shop.profile} {time.monotonic() - began:5.1f} s  {line(trials[-1])}")
+        if not trials[-1].healed:
+            break
+    return trials

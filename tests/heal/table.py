@@ -1,0 +1,82 @@
+"""The result of the trials, for people and for docs/reference/faults.md. Imports the trial."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.heal.trial import Trial
+
+__all__ = ["PAGE", "line", "page"]
+
+PAGE = Path(__file__).parents[2] / "docs/reference/faults.md"
+_HEAD = """\
+# Faults and how the shop heals
+
+Written by `{command}`; not edited by hand.
+Each fault of `shop faults` begins in a shop under load, orders of both checkouts, holds until readiness has said what
+is wrong, and ends.
+Then every service must become ready, an order of each checkout must be confirmed, everything that waits must come to an
+end, `shop verify` must hold, no process may have ended but for those that the fault kills, and no message may be a dead
+letter but for those that [the fault's description](../shop.md) promises.
+One shop for each profile, both at the same time, goes through all faults, one after the other, and then through these:
+
+- `two-at-once`: pairs of faults of one database or of the broker, ended in either order.
+- `broker-emptied-three-times`: NATS is killed and started with an empty store, or the embedded broker's file is
+  deleted, three times in a row. Each time all consumers must go on within ten seconds, every service that lost
+  something must tell of this loss in readiness, and `freehold doctor` too; then `freehold outbox resend` brings back
+  what was lost.
+- `supervisor-killed`: the supervisor is killed under five faults, and the next one is stopped under four; neither
+  leaves anything broken behind.
+
+"""
+_COLUMNS = (
+    "| fault | orders placed, unanswered | ends after | ready after | quiet and verified after | "
+    "what readiness said meanwhile | result |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+)
+_SHOWN_CHARACTERS = 160
+
+
+def line(trial: Trial) -> str:
+    """A trial in one line of text."""
+    result = "healed" if trial.healed else "NOT HEALED: " + "; ".join(trial.problems)
+    result += f": {trial.told}" if trial.healed and trial.told else ""
+    times = f"{trial.healing_seconds:.1f} + {trial.ready_seconds:.1f} + {trial.quiet_seconds:.1f} s"
+    return f"{trial.name}: {result} ({times}; {trial.placed} placed, {trial.unanswered} unanswered)"
+
+
+def page(command: str, results: Mapping[str, Sequence[Trial]]) -> str:
+    """The page of the docs."""
+    conditions = f"Python {platform.python_version()}, {os.cpu_count()} cores; the times are those of one run."
+    text = _HEAD.format(command=command) + conditions + "\n"
+    for profile, trials in results.items():
+        healed = sum(trial.healed for trial in trials)
+        text += f"\n## Profile {profile}: {healed} of {len(trials)} healed\n\n{_COLUMNS}"
+        text += "".join(_row(trial) for trial in trials)
+    return text
+
+
+def _row(trial: Trial) -> str:
+    result = "healed" if trial.healed else f"**not healed**: {_cell('; '.join(trial.problems))}"
+    result += f": {trial.told}" if trial.healed and trial.told else ""
+    seconds = (trial.healing_seconds, trial.ready_seconds, trial.quiet_seconds)
+    times = " | ".join(f"{each:.1f} s" for each in seconds)
+    return f"| `{trial.name}` | {trial.placed}, {trial.unanswered} | {times} | {_seen(trial)} | {result} |\n"
+
+
+def _seen(trial: Trial) -> str:
+    """What readiness said, each sentence once with the services that said it."""
+    said: dict[str, list[str]] = {}
+    for service, problems in trial.seen.items():
+        said.setdefault(problems, []).append(service)
+    return "<br>".join(f"{', '.join(services)}: {_cell(problems)}" for problems, services in said.items())
+
+
+def _cell(text: str) -> str:
+    """One line, without what differs from run to run, that does not end the cell."""
+    one = re.sub(r"\s+", " ", re.sub(r"(/[\w.-]+){2,}", "…", text)).replace("|", "\\|")
+    one = re.sub(r"\bprocess \d+|\b[\w.-]+-\d+-[0-9a-f]{8}\b", "…", one)
+    return one if len(one) <= _SHOWN_CHARACTERS else one[: _SHOWN_CHARACTERS - 1] + "…"

@@ -1,0 +1,255 @@
+"""One scenario of a running shop under load: it begins, holds, ends, and all that it held up must come to an end.
+
+May import the shop's client, its customers and order stream, and its verification.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tests.heal.processes import ended_by_themselves, restarts
+from tests.heal.readiness import Said, readiness
+from tests.integration.shop.ops.customers import ended, place
+
+from freehold.errors import FreeholdError, Unavailable
+from freehold_shop.cli.stream import OrderStream, StreamCounts
+from freehold_shop.supervisor.client import Shop
+from freehold_shop.supervisor.plan import Checkout
+from freehold_shop.verify.readers import open_reader
+from freehold_shop.verify.run import Target, Verified, verify
+
+__all__ = ["Scenario", "Trial", "TrialPlan", "begin", "carry_out", "end", "look", "patiently", "until", "watch"]
+
+_LETTERS_SQL = (
+    "SELECT count(*), coalesce(sum(CASE WHEN status = 'dead' THEN 1 ELSE 0 END), 0) FROM freehold_dead_letter"
+)
+_POLL_SECONDS = 0.25
+_READY_POLL_SECONDS = 1.0
+"""Each question has the database and the broker written to."""
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """How a trial is carried out. `moment_seconds` is how long the load goes on behind a fault that is over at once.
+
+    limit_seconds  for each condition that is waited for: what is slow passes, what stands still does not.
+    instances      of services that run more than once.
+    """
+
+    orders_per_second: float = 4.0
+    hold_seconds: float = 5.0
+    moment_seconds: float = 2.0
+    limit_seconds: float = 180.0
+    instances: Mapping[str, int] = field(default_factory=lambda: {"orders": 2})
+
+
+@dataclass(slots=True)
+class Trial:
+    """What happened. `seen` is what readiness said meanwhile, `told` what else is to be known, `problems` what does not
+    hold after it.
+
+    healing_seconds  from asking for its end until it had ended (0 for a fault that is over at once).
+    ready_seconds    from then until every process of every service was ready.
+    quiet_seconds    from then until nothing waited, nothing was on its way, and all was verified.
+    """
+
+    name: str
+    placed: int = 0
+    unanswered: int = 0
+    healing_seconds: float = 0.0
+    ready_seconds: float = 0.0
+    quiet_seconds: float = 0.0
+    seen: dict[str, str] = field(default_factory=dict)
+    told: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def healed(self) -> bool:
+        """Whether all of it came back."""
+        return not self.problems
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Have what is raised inside become a problem: the other scenarios are tried all the same."""
+        try:
+            yield
+        except FreeholdError as error:
+            self.problems.append(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told in the table
+            self.problems.append(f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What goes wrong. `happens` returns once all of it has been ended; it is called while orders come.
+
+    promises_letters  whether dead letters may come of it, as docs/shop.md says; healing drops them.
+    kills             the service whose processes it kills. None of another may end.
+    """
+
+    name: str
+    happens: Callable[[Shop, Trial, TrialPlan], Awaitable[None]]
+    promises_letters: bool = False
+    kills: str = ""
+
+
+async def carry_out(scenario: Scenario, shop: Shop, plan: TrialPlan) -> Trial:
+    """Have it happen, wait until all is ready and quiet, verify. What goes wrong is noted in the trial, not raised.
+
+    An order of each kind of checkout that is placed afterwards must be confirmed.
+    """
+    trial = Trial(scenario.name)
+    with trial.noting():
+        letters, lives = await patiently(lambda: _letters(shop), plan), restarts(shop)
+        async with _load(shop, plan, trial):
+            await scenario.happens(shop, trial, plan)
+            await _wait_until_ready(shop, trial, plan)
+            order_ids = [await place(shop, checkout=checkout) for checkout in Checkout]
+        await look(shop, trial, plan)
+        if (found := await ended(shop, order_ids)) != {"confirmed"}:
+            trial.problems.append(f"orders placed afterwards are {', '.join(sorted(found))}")
+        after = await patiently(lambda: _letters(shop), plan)
+        trial.problems += _letter_problems(letters, after, promised=scenario.promises_letters)
+        trial.problems += ended_by_themselves(shop, lives, scenario.kills)
+    return trial
+
+
+async def watch(shop: Shop, trial: Trial, plan: TrialPlan, seconds: float, sign: str) -> None:
+    """Let it hold for a time, and on until readiness has said the sign; note what was said."""
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds or not _has_said(trial, sign):
+        if passed > seconds + plan.limit_seconds:
+            trial.problems.append(f"readiness did not say in {passed:.0f} s: {sign}")
+            return
+        for service, said in (await readiness(shop)).items():
+            text = said.problems or said.notices
+            if text and (service not in trial.seen or (sign in text and sign not in trial.seen[service])):
+                trial.seen[service] = text
+        await asyncio.sleep(_READY_POLL_SECONDS)  # readiness is asked, it tells nobody
+
+
+def _has_said(trial: Trial, sign: str) -> bool:
+    return not sign or any(sign in text for text in trial.seen.values())
+
+
+async def begin(shop: Shop, fault: str, plan: TrialPlan) -> None:
+    """Begin a fault, as a person would: again, where it says that it cannot begin just now."""
+    await _insist(lambda: shop.break_(fault), plan, f"{fault} could not be begun")
+
+
+async def end(shop: Shop, fault: str, plan: TrialPlan) -> float:
+    """End a fault likewise; returns the seconds."""
+    return await _insist(lambda: shop.heal(fault), plan, f"{fault} could not be ended")
+
+
+async def _insist(ask: Callable[[], Awaitable[object]], plan: TrialPlan, failure: str) -> float:
+    began = time.monotonic()
+    while True:
+        try:
+            await ask()
+            return time.monotonic() - began
+        except Unavailable as error:
+            if time.monotonic() - began > plan.limit_seconds:
+                raise FreeholdError(f"{failure} in {plan.limit_seconds:g} s: {error}") from error
+            await asyncio.sleep(_POLL_SECONDS)  # what other processes do wakes nobody here
+
+
+async def look(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
+    """Wait until the shop is quiet, and verify it."""
+    began = time.monotonic()
+    shop_now = Target(shop.databases, shop.broker_url, shop.provider_url)
+    verified: Verified | None = None
+    while verified is None:
+        try:
+            verified = await verify(shop_now, wait_seconds=plan.limit_seconds)
+        except Unavailable:
+            if time.monotonic() - began > plan.limit_seconds:
+                raise
+            await asyncio.sleep(_POLL_SECONDS)  # what other processes do wakes nobody here
+    trial.quiet_seconds = time.monotonic() - began
+    if not verified.quietness.quiet:
+        trial.problems.append(f"not quiet after {plan.limit_seconds:g} s: {verified.quietness.words}")
+    trial.problems += [f"{check.name}: {check.detail}" for check in verified.verification.checks if not check.ok]
+
+
+async def patiently(read: Callable[[], Found], plan: TrialPlan) -> Found:
+    """Read in a thread; again, where a database does not answer in time because the machine is busy."""
+    began = time.monotonic()
+    while True:
+        try:
+            return await asyncio.to_thread(read)
+        except Unavailable:
+            if time.monotonic() - began > plan.limit_seconds:
+                raise
+            await asyncio.sleep(_POLL_SECONDS)  # what other processes do wakes nobody here
+
+
+async def until(condition: Callable[[], Awaitable[bool]], plan: TrialPlan, what: str) -> float:
+    """Wait for a condition, and return how long that took. Other processes make it true, which tell nobody."""
+    began = time.monotonic()
+    while not await condition():
+        if time.monotonic() - began > plan.limit_seconds:
+            raise FreeholdError(f"not in {plan.limit_seconds:g} s: {what}")
+        await asyncio.sleep(_POLL_SECONDS)  # what other processes do wakes nobody here
+    return time.monotonic() - began
+
+
+@contextlib.asynccontextmanager
+async def _load(shop: Shop, plan: TrialPlan, trial: Trial) -> AsyncIterator[None]:
+    """Orders of both checkouts, from shortly before until the shop is ready again."""
+    counts = StreamCounts()
+    checkouts = tuple(Checkout)
+    task = asyncio.create_task(
+        OrderStream(shop.gateway_url, plan.orders_per_second, counts=counts, checkouts=checkouts).run()
+    )
+
+    async def some_accepted() -> bool:
+        return counts.placed > 0
+
+    try:
+        await until(some_accepted, plan, "an order is accepted before anything is wrong")
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        trial.placed, trial.unanswered = counts.placed, counts.failed
+
+
+async def _wait_until_ready(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
+    began = time.monotonic()
+    while unready := {name: said for name, said in (await readiness(shop)).items() if said.problems}:
+        if time.monotonic() - began > plan.limit_seconds:
+            raise FreeholdError(f"not ready {plan.limit_seconds:g} s after its end: {_words(unready)}")
+        await asyncio.sleep(_READY_POLL_SECONDS)  # readiness is asked, it tells nobody
+    trial.ready_seconds = time.monotonic() - began
+
+
+def _words(unready: Mapping[str, Said]) -> str:
+    return "; ".join(f"{service}: {said.problems}" for service, said in unready.items())
+
+
+def _letters(shop: Shop) -> Mapping[str, tuple[int, int]]:
+    """By service how many dead letters there ever were, and how many of them are not dealt with."""
+    found: dict[str, tuple[int, int]] = {}
+    for service, url in shop.databases.items():
+        with open_reader(url) as reader:
+            all_of_them, dead = next(reader.rows(_LETTERS_SQL))
+        found[service] = (int(all_of_them), int(dead))
+    return found
+
+
+def _letter_problems(
+    before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]], *, promised: bool
+) -> list[str]:
+    problems = [f"{service} has {dead} dead letters" for service, (_, dead) in after.items() if dead]
+    for service, (all_of_them, _) in after.items():
+        new = all_of_them - before[service][0]
+        if new and not promised:
+            problems.append(f"{service} got {new} dead letters, which this must not make")
+    return problems

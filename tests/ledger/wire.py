@@ -1,0 +1,131 @@
+"""A proxy before PostgreSQL that counts what goes over the wire: statements, and round trips. Imports asyncio only.
+
+It reads the protocol, not the code above it, so that nothing can be done past it. A round trip begins when the client
+asks for an answer (Query, Sync, Flush) and no other answer is due: statements that are sent along without waiting for
+the one before share one. A statement is what the server says that it has carried out, or refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+__all__ = ["Wire", "wire"]
+
+_SSL_REQUEST: Final = 80877103
+_ASKS: Final = frozenset(b"QSHF")
+"""Query, Sync, Flush, FunctionCall: the client waits for an answer to these."""
+_ENDS: Final = frozenset(b"CIsE")
+"""CommandComplete, EmptyQueryResponse, PortalSuspended, ErrorResponse: a statement has come to an end."""
+_CHUNK_BYTES: Final = 65536
+
+
+class Wire:
+    """What went over the connections of one proxy since it was opened."""
+
+    def __init__(self) -> None:
+        self.statements = 0
+        self.trips = 0
+
+
+class _Frames:
+    """Cuts a stream into messages; `found` is given the type of each. Begins with messages that have no type."""
+
+    def __init__(self, found: Callable[[int], None]) -> None:
+        self.typed = False
+        self.skip_bytes = 0
+        self._found = found
+        self._rest = b""
+
+    def feed(self, data: bytes) -> int:
+        """Take what came; returns the code of an untyped message that is complete by now, 0 for none."""
+        code, data = 0, self._rest + data
+        skipped = min(self.skip_bytes, len(data))
+        self.skip_bytes -= skipped
+        data = data[skipped:]
+        while len(data) >= 5 if self.typed else len(data) >= 8:
+            (length,) = struct.unpack_from("!I", data, self.typed)
+            if len(data) < length + self.typed:
+                break
+            if self.typed:
+                self._found(data[0])
+                data = data[length + 1 :]
+            else:
+                (code,) = struct.unpack_from("!I", data, 4)
+                self.typed = code != _SSL_REQUEST
+                data = data[length:]
+        self._rest = data
+        return code
+
+
+class _Connection:
+    """One connection through the proxy."""
+
+    def __init__(self, counted: Wire) -> None:
+        self._counted = counted
+        self._answer_due = False
+        self._asked = _Frames(self._client_says)
+        self._answered = _Frames(self._server_says)
+        self._answered.typed = True
+
+    def from_client(self, data: bytes) -> None:
+        """Read what the client sends."""
+        if self._asked.feed(data) == _SSL_REQUEST:
+            self._answered.skip_bytes = 1  # the answer to it is a single letter
+
+    def from_server(self, data: bytes) -> None:
+        """Read what the server sends."""
+        self._answer_due = False
+        self._answered.feed(data)
+
+    def _client_says(self, kind: int) -> None:
+        if kind in _ASKS and not self._answer_due:
+            self._answer_due = True
+            self._counted.trips += 1
+
+    def _server_says(self, kind: int) -> None:
+        self._counted.statements += kind in _ENDS
+
+
+@asynccontextmanager
+async def wire(host: str, port: int) -> AsyncIterator[tuple[int, Wire]]:
+    """Open a proxy before a server; yields its port on the loopback, and what it counts."""
+    counted, running = Wire(), set[asyncio.Task[None]]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        connection = _Connection(counted)
+        server_reader, server_writer = await asyncio.open_connection(host, port)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_pump(reader, server_writer, connection.from_client))
+                both.create_task(_pump(server_reader, writer, connection.from_server))
+        finally:
+            running.discard(task)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], counted
+    finally:
+        server.close()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, read: Callable[[bytes], None]) -> None:
+    """Pass on what comes until one side hangs up."""
+    try:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(_CHUNK_BYTES):
+                read(data)
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.close()
