@@ -9,7 +9,9 @@ seen is what was written down before. So:
 2. Any progress makes that void, without a write: it holds for the position that it was written at.
 3. Whoever takes over and finds that somebody had set out from where the checkpoint still stands, is in doubt: it reads
    one event after the other, as many as a batch may hold, and writes each down before it is handled by itself
-   (`alone`, `attempts`). Partitions that are not in doubt go first, and in batches.
+   (`alone`, `attempts`). Partitions that are not in doubt go first, and in batches. An event that was under way by
+   itself when a process ended waits until they have come to where the events ended at the take-over: otherwise a
+   process that is killed again and again after some work of others is killed each time beside that same event.
 4. An event that was begun by itself as often as `freehold.failures.CrashLimit` says, and never passed, is not tried
    again: it parks its stream, and waits for a person, for each attempt costs a process.
 5. An attempt that ended otherwise, and says nothing of the event (the database is away, the runner is stopped), is

@@ -72,6 +72,7 @@ class GenerationRunner(Runner):
         self._wanted = wanted_by(projection)
         self._conflicts = 0
         self._round_lock = asyncio.Lock()
+        self._others_first_through = 0
         self._at = CheckpointCache(generation, checkpoints, transactions.post.clock)
         self._doubts = CrashRecovery(projection.batch_limit)
         self._applying = BatchProcessor(
@@ -174,7 +175,10 @@ class GenerationRunner(Runner):
         await self._at.load(held)
         if self._at.paused or self.retired:
             return
-        for partition in self._doubts.look(self._at.seen.values()):
+        in_doubt = self._doubts.look(self._at.seen.values())
+        if in_doubt:
+            self._others_first_through = self._head()
+        for partition in in_doubt:
             seen = self._at.seen[partition]
             _log.warning(
                 "%s: partition %d was left at position %d by a process that ended; it goes event by event",
@@ -201,7 +205,10 @@ class GenerationRunner(Runner):
             return await self._follow_in_batches(self._at.seen, caps)
         trusted = {p: each for p, each in self._at.seen.items() if p not in self._doubts.partitions}
         moved = bool(trusted) and await self._follow_in_batches(trusted, caps)
-        return await self._follow_one_by_one(caps) or moved
+        catching_up = moved and any(
+            self._at.seen[partition].position < self._others_first_through for partition in trusted
+        )
+        return await self._follow_one_by_one(caps, suspects=not catching_up) or moved
 
     async def _follow_in_batches(self, seen: Mapping[int, Checkpoint], caps: Mapping[int, int] | None) -> bool:
         limit = self._projection.batch_limit
@@ -212,11 +219,16 @@ class GenerationRunner(Runner):
         self._moved()
         return True
 
-    async def _follow_one_by_one(self, caps: Mapping[int, int] | None) -> bool:
-        """One event of each partition in doubt; last that which has been tried most often, it may be the one."""
+    async def _follow_one_by_one(self, caps: Mapping[int, int] | None, *, suspects: bool) -> bool:
+        """One event of each partition in doubt; last that which has been tried most often, it may be the one.
+
+        Without `suspects`, an event that was handled by itself when a process ended waits.
+        """
         moved = False
         for partition in sorted(self._doubts.partitions, key=lambda p: self._at.seen[p].attempts):
             seen = self._at.seen[partition]
+            if seen.alone > seen.position and not suspects:
+                continue
             batch = await read_batch(self._events, self._wanted, self.generation.partitions, {partition: seen}, 1, caps)
             if batch.through.get(partition, seen.position) <= seen.position:
                 self._doubts.passed(partition, end=True)

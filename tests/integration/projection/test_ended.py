@@ -13,7 +13,7 @@ from tests.integration.projection.models import Deposited, append, caught_up, ro
 
 from freehold import RunningService
 from freehold.audit.store import AUDIT
-from freehold.eventstore.store import EVENTS
+from freehold.eventstore.store import EVENTS, bucket_of
 from freehold.failures import CrashLimit
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.parking import Parking
@@ -109,6 +109,35 @@ async def test_kills_by_chance_park_nothing(url: str) -> None:
             assert await running.stores[CHECKPOINTS].parked() == []
         assert await _ends(url) == 0
         assert [row[2:] for row in await rows(running, model.accounts)] == [(20, 20)] * 6
+
+
+async def test_an_event_under_way_when_a_process_ended_waits_for_the_other_partitions(url: str) -> None:
+    """A process that is killed again and again after some work of others is not killed beside that same event."""
+    model, order = deadly_model(), list[str]()
+    model.projection.batch_limit = 2
+    handler = model.projection.handlers[Deposited]
+
+    async def noted(event: Deposited, write: ProjectionWrite) -> None:
+        order.append(event.account)
+        await handler(event, write)
+
+    model.projection.handlers[Deposited] = noted
+    async with RunningService(model.service, settings_for(url)) as running:
+        await append(running, "a", 1)
+        await until(lambda: caught_up(running, model))
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        checkpoints = running.stores[CHECKPOINTS]
+        found = await checkpoints.checkpoints("accounts", 1)
+        place = bucket_of("account-a") % len(found)
+        other = next(name for name in "bcdefgh" if bucket_of(f"account-{name}") % len(found) != place)
+        await append(running, "a", 2)
+        await append(running, other, *range(9))
+        async with running.stores.database.begin() as unit:
+            await checkpoints.begin(unit, found[place], alone=found[place].position + 1, attempts=1)
+    order.clear()
+    async with RunningService(model.service, settings_for(url)) as running:
+        await until(lambda: caught_up(running, model))
+        assert order == [other] * 9 + ["a"]
 
 
 async def test_a_parked_stream_that_ends_the_process_when_it_is_due_waits_for_a_person(url: str) -> None:
