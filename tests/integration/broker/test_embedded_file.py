@@ -71,7 +71,7 @@ async def test_a_path_too_long_for_a_socket_still_wakes(tmp_path: Path) -> None:
     bell, ringer = WakeListener(directory), WakeNotifier(directory)
     bell.open("m" * 36, lambda: None, heard.set)
     ringer.ring(["m" * 36], REGROUP)
-    await asyncio.wait_for(heard.wait(), 20.0)
+    await asyncio.wait_for(heard.wait(), 60.0)
     bell.close()
     ringer.close()
     assert not directory.exists()
@@ -105,7 +105,7 @@ async def test_who_comes_when_the_last_leaves_is_still_woken(tmp_path: Path, mon
     bell, ringer = WakeListener(directory), WakeNotifier(directory)
     bell.open("member", heard.set, lambda: None)
     ringer.ring(["member"], MESSAGES)
-    await asyncio.wait_for(heard.wait(), 20.0)
+    await asyncio.wait_for(heard.wait(), 60.0)
     bell.close()
     ringer.close()
     assert not left

@@ -61,8 +61,9 @@ async def test_a_group_has_nothing_but_what_is_named_after_it(
 
 @pytest.mark.parametrize("made_again", [False, True])
 async def test_a_consumer_that_is_taken_away_is_made_anew_and_nothing_is_missed(
-    broker: Broker, connection: NatsConnection, names: Names, *, made_again: bool
+    broker: Broker, connection: NatsConnection, names: Names, monkeypatch: pytest.MonkeyPatch, *, made_again: bool
 ) -> None:
+    monkeypatch.setattr(follow, "_EXPIRES_SECONDS", 600.0)  # it is noticed before a read is over
     consumer = await subscribe(broker)
     for begun in range(0, 60, 20):
         await publish(broker, messages(["a", "b"], 20, first=begun))
@@ -74,21 +75,24 @@ async def test_a_consumer_that_is_taken_away_is_made_anew_and_nothing_is_missed(
             if made_again:
                 config = {"stream_name": names.log, "config": {**with_place, "mem_storage": True, "num_replicas": 1}}
                 await connection.ask(f"CONSUMER.CREATE.{names.log}.{name}.{names.layout(2).message(place)}", config)
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(60.0):
             seen = await collect(consumer, 20)
         assert numbers(seen, "a") == list(range(begun, begun + 20, 2))
         assert numbers(seen, "b") == list(range(begun + 1, begun + 20, 2))
 
 
-async def test_two_members_that_read_one_place_by_turns_miss_nothing(broker: Broker) -> None:
+async def test_two_members_that_read_one_place_by_turns_miss_nothing(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A frozen member that wakes takes the consumer back until it has seen that its lease is gone."""
+    monkeypatch.setattr(follow, "_EXPIRES_SECONDS", 600.0)  # as above
     one, other = await subscribe(broker), await subscribe(broker)
     follower: PartitionReader = vars(one)["_log"]._follower
     for place in PLACES:
         await follower.follow(place, 0)
     await publish(broker, messages([f"k{number}" for number in range(10)], 50))
     seen: list[str] = []
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(60.0):
         while len(set(seen)) < 50:
             for member in (one, other):
                 if (batch := await member.fetch(10, 0.1)) is not None:
@@ -117,7 +121,7 @@ async def test_a_place_is_asked_for_on_when_the_time_is_over_while_all_that_came
     consumer = await subscribe(broker)
     await publish(broker, messages(["a"], 100))
     follower: PartitionReader = vars(consumer)["_log"]._follower
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(60.0):
         reading = await _holding(follower, 100)
         batch = await consumer.fetch(100, 5.0)
         assert batch is not None
@@ -125,7 +129,7 @@ async def test_a_place_is_asked_for_on_when_the_time_is_over_while_all_that_came
         await _over(reading)
     await batch.settle(100)
     await publish(broker, messages(["a"], 1, first=100))
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(60.0):
         assert numbers(await collect(consumer, 1), "a") == [100]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from freehold.adapters.nats import follow
 from freehold.adapters.nats.broker import NatsBroker
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.names import Layout, Names
@@ -34,7 +35,13 @@ from freehold_shop.servers import RunningServer
 
 pytestmark = pytest.mark.servers
 GROUP = "readers"
-HEAL_SECONDS = 20.0
+HEAL_SECONDS = 60.0
+
+
+@pytest.fixture(autouse=True)
+def no_read_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found within the limit was noticed, and not met when a read was asked for anew."""
+    monkeypatch.setattr(follow, "_EXPIRES_SECONDS", 10 * HEAL_SECONDS)
 
 
 @pytest.fixture

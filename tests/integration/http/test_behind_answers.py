@@ -31,7 +31,7 @@ class Seen:
 
     async def look(self) -> None:
         assert self.trial is not None
-        self.staged.append(await asyncio.wait_for(self.trial.staged(), 10))
+        self.staged.append(await asyncio.wait_for(self.trial.staged(), 60))
 
 
 async def test_background_tasks_of_fastapi_run_after_the_commit(opened: Opener, headers: dict[str, str]) -> None:
@@ -61,7 +61,7 @@ async def test_the_background_task_of_a_response_can_open_a_transaction_of_its_o
 
         async def again() -> None:
             running = app.state.freehold
-            async with asyncio.timeout(10), running.transaction() as tx:
+            async with asyncio.timeout(60), running.transaction() as tx:
                 tx.send(Request("b", 2))
 
     async with opened(routes) as trial:

@@ -29,6 +29,8 @@ from freehold import (
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.testing import ManualClock, NotSettled, recorded, settled, unsettled
 
+_DRAIN_SECONDS = 120.0
+
 
 @command("bakery.bake", key="order")
 class Bake:
@@ -90,7 +92,9 @@ async def _running(
 ) -> AsyncIterator[Runtime]:
     broker = broker or f"memory://{uuid4().hex}"
     settings = {
-        each.name: Settings.load(each.name, environ={}, database=database.format(each.name), broker=broker)
+        each.name: Settings.load(
+            each.name, environ={}, database=database.format(each.name), broker=broker, drain_seconds=_DRAIN_SECONDS
+        )
         for each in services
     }
     async with Runtime(*services, settings=settings, clock=clock) as runtime:
@@ -123,11 +127,11 @@ async def test_what_is_taken_back_was_not_sent() -> None:
                 async with runtime["shop"].transaction() as tx:
                     tx.send(Bake("A-1"))
                     raise RuntimeError
-            await settled(runtime)
+            await settled(runtime, timeout_seconds=60)
         assert sent.envelopes == []
         async with runtime["shop"].transaction() as tx:
             tx.send(Bake("A-2"))
-        await settled(runtime)
+        await settled(runtime, timeout_seconds=60)
         assert sent.envelopes == [], "nobody records any more"
 
 
@@ -137,8 +141,11 @@ async def test_what_does_not_settle_is_named() -> None:
     async with _running(*_services(trouble, [])) as runtime:
         async with runtime["shop"].transaction() as tx:
             await tx.start(Ordering, OrderState("A-1"))
+        async with asyncio.timeout(60):
+            while not any("(ValueError" in each for each in await unsettled(runtime)):  # noqa: ASYNC110 - from outside
+                await asyncio.sleep(0.02)
         with pytest.raises(NotSettled) as caught:
-            await settled(runtime, timeout_seconds=3)
+            await settled(runtime, timeout_seconds=0.5)
     text = caught.value.message
     assert "shop: 1 sagas shop.ordering running" in text
     assert "bakery: 1 deferred messages (ValueError, next try in " in text
@@ -189,14 +196,14 @@ async def test_what_is_scheduled_is_seen_and_no_work_until_it_is_due() -> None:
             async with runtime["shop"].transaction() as tx:
                 tx.schedule(Reminded("A-2"), delay_seconds=7200)
                 tx.schedule(Reminded("A-1"), delay_seconds=3600)
-            await settled(runtime, clock=clock)
+            await settled(runtime, clock=clock, timeout_seconds=60)
             assert await sent.scheduled(Reminded) == [Reminded("A-1"), Reminded("A-2")]
             assert sent.messages(Reminded) == []
             clock.advance(3600)
             await settled(runtime, clock=clock, timeout_seconds=60)
             assert sent.messages(Reminded) == [Reminded("A-1")]
             assert await sent.scheduled(Reminded) == [Reminded("A-2")]
-            async with asyncio.timeout(8):  # less than drain_seconds: no loop waits for a clock that stands still
+            async with asyncio.timeout(_DRAIN_SECONDS / 2):  # no loop waits for a clock that stands still
                 await runtime["shop"].stop()
 
 

@@ -14,9 +14,9 @@ from freehold.database import DatabaseOptions
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
 
-_OPTIONS = DatabaseOptions(pool_size=2, lock_timeout_seconds=20.0, pool_timeout_seconds=20.0)
+_OPTIONS = DatabaseOptions(pool_size=2, lock_timeout_seconds=200.0, pool_timeout_seconds=200.0)
 _SIDE_BY_SIDE = 20
-_LIMIT_SECONDS = 15.0
+_LIMIT_SECONDS = 60.0
 """Less than both time limits: what passes by them was stuck."""
 _WRITE = "INSERT INTO freehold_meta (name, value) VALUES ('{}', 'direct')"
 

@@ -132,7 +132,7 @@ async def _is_read_only() -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.01)
 
