@@ -16,14 +16,10 @@ import msgspec
 from benchmarks.figures import Figure
 
 from freehold.aggregate import Decider, Repository, SnapshotPolicy
-from freehold.aggregate.store import SNAPSHOTS
 from freehold.binding import open_stores
-from freehold.clock import HybridLogicalClock, SystemClock
-from freehold.eventstore.store import EVENTS
+from freehold.context import ServiceContext
 from freehold.messages import event, registry
-from freehold.outbox.store import OUTBOX
-from freehold.schedule.store import SCHEDULE
-from freehold.transaction import Post, Transaction, Transactions
+from freehold.transaction import Transaction, Transactions
 
 EVENT_COUNT = 10_000
 RUNS = 15
@@ -87,12 +83,7 @@ async def figures(url: str) -> AsyncIterator[Figure]:
     await stores.database.open()
     await stores.database.upgrade()
     try:
-        clock = SystemClock()
-        hlc = HybridLogicalClock(clock)
-        post = Post(
-            "bench", stores.database, stores[OUTBOX], stores[SCHEDULE], clock, hlc, stores[EVENTS], stores[SNAPSHOTS]
-        )
-        found = await _measure(Transactions(post), EVENT_COUNT, RUNS)
+        found = await _measure(Transactions(ServiceContext("bench", stores)), EVENT_COUNT, RUNS)
         what = f"loading an aggregate of {EVENT_COUNT:,} events"
         yield Figure(what, found["load"], "ms", found["floor"])
         yield Figure("  fetching alone", found["fetch"], "ms")

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from freehold.aggregate.model import Model, refuse_event
 from freehold.aggregate.snapshots import StateCodec
-from freehold.aggregate.store import Snapshot, SnapshotStore
-from freehold.errors import DeclarationError
+from freehold.aggregate.store import SNAPSHOTS, Snapshot, SnapshotStore
 from freehold.eventstore.store import Body, NewEvent
 from freehold.messages import read_event, registry, upcasters
 from freehold.transaction import Transaction
@@ -139,10 +138,8 @@ class Loader(Generic[S]):
 
 
 def snapshots_of(tx: Transaction) -> SnapshotStore:
-    """Where the service keeps snapshots. Raises `DeclarationError` where it does not."""
-    if tx.snapshots is None:
-        raise DeclarationError("this service's database has no snapshot store", hint="open it with open_stores")
-    return cast("SnapshotStore", tx.snapshots)
+    """Where the service keeps snapshots. Raises `MissingPort` where it does not."""
+    return tx.context.stores[SNAPSHOTS]
 
 
 def _bodies(events: Sequence[NewEvent], first: int) -> Sequence[Body]:

@@ -198,7 +198,7 @@ class Repository(Generic[S]):
                 if not isinstance(decision, RetryAfter):
                     raise
                 attempt += 1
-                await transactions.post.clock.sleep(decision.delay_seconds)
+                await transactions.context.clock.sleep(decision.delay_seconds)
 
     def _keep(self, tx: Transaction, stream: str, executed: Executed[S], kept_version: int, *, unfit: bool) -> None:
         """Have a snapshot kept with the commit where one is due, and one that does not fit thrown away."""

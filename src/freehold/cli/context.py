@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, FreeholdError, joined
 
 if TYPE_CHECKING:
+    from freehold.context import ServiceContext
     from freehold.ports import Stores
     from freehold.service import Service
     from freehold.settings import Settings
@@ -44,6 +45,15 @@ class ServiceAccess:
     def name(self) -> str:
         """Its name."""
         return self.service.name
+
+    @property
+    def context(self) -> ServiceContext:
+        """What its patterns work with: a new one, without a broker."""
+        from freehold.context import ServiceContext
+        from freehold.failures import FailureLog
+
+        failures = FailureLog(tracebacks=self.settings.log_tracebacks)
+        return ServiceContext(self.name, self.stores, settings=self.settings, failures=failures)
 
 
 @dataclass(slots=True)

@@ -20,8 +20,9 @@ from freehold.broker import Broker, BrokerOptions
 from freehold.cli.context import PROBE_SECONDS, Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, line
-from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.clock import SystemClock
 from freehold.consistency.signer import TokenSigner
+from freehold.context import ServiceContext
 from freehold.database import Defect, Finding, check_owner
 from freehold.deadletters.store import DEAD_LETTERS
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
@@ -40,10 +41,8 @@ from freehold.runtime.preparation import unprepared
 from freehold.runtime.startup_log import is_default
 from freehold.saga import SagaEngine
 from freehold.saga.store import SAGAS
-from freehold.schedule.store import SCHEDULE
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post
 from freehold.variables import unread_names
 
 __all__ = ["command"]
@@ -210,9 +209,7 @@ async def _examine_contents(service: Service, settings: Settings, stores: Stores
                 remedy=f"freehold dlq list --service {service.name}" if dead else ""),
     ]  # fmt: skip
     if service.sagas:
-        clock = SystemClock()
-        post = Post(service.name, stores.database, stores[OUTBOX], stores[SCHEDULE], clock, HybridLogicalClock(clock))
-        found += await SagaEngine(service.sagas, stores[SAGAS], post).findings()
+        found += await SagaEngine(service.sagas, stores[SAGAS], ServiceContext(service.name, stores)).findings()
     return found
 
 

@@ -15,18 +15,16 @@ import click
 from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.options import actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
-from freehold.clock import Clock, HybridLogicalClock, SystemClock
+from freehold.clock import SystemClock
 from freehold.errors import ConfigurationError, NotFound
-from freehold.outbox.store import OUTBOX
 from freehold.reconcile.dataset import Copy
 from freehold.reconcile.reconcile_runner import record_of
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.side import Source
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
-from freehold.schedule.store import SCHEDULE
 from freehold.settings import Settings
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 __all__ = ["command"]
 
@@ -97,23 +95,20 @@ async def _compare(
     opened: Opened, access: ServiceAccess, copy: Copy, repair_for: tuple[str, str] | None
 ) -> Reconciliation:
     clock = SystemClock()
-    source = _source(opened, access, copy, clock)
+    source = _source(opened, access, copy)
     reconciler = make_reconciler(access.name, access.stores, copy, source, clock, repair_for=repair_for)
     result = await reconciler.run()
     await access.stores[RECONCILIATIONS].add(record_of(result, clock))
     return result
 
 
-def _source(opened: Opened, access: ServiceAccess, copy: Copy, clock: Clock) -> Source:
+def _source(opened: Opened, access: ServiceAccess, copy: Copy) -> Source:
     owner = copy.dataset.service
     if owner not in access.settings.peers:
         for other in opened.services:
             offer = other.service.offered.get(copy.dataset.name)
             if other.name == owner and offer is not None:
-                stores = other.stores
-                hlc = HybridLogicalClock(clock)
-                post = Post(owner, stores.database, stores[OUTBOX], stores[SCHEDULE], clock, hlc)
-                return LocalSource(Transactions(post), offer)
+                return LocalSource(Transactions(other.context), offer)
     return peer_source(copy, access.settings)
 
 

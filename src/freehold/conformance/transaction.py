@@ -11,17 +11,15 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from freehold.clock import HybridLogicalClock
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.outbox import outgoing
+from freehold.context import ServiceContext
 from freehold.errors import TransactionEnded, TransactionMisused
-from freehold.eventstore.store import EVENTS
 from freehold.messages import event
 from freehold.outbox.store import OUTBOX
-from freehold.schedule.store import SCHEDULE
-from freehold.transaction import Post, Transaction, Transactions
+from freehold.transaction import EnvelopeFactory, Transaction, Transactions
 
-__all__ = ["TransactionConformance", "post_of"]
+__all__ = ["TransactionConformance", "context_of"]
 
 
 @event("suite.happened", key="name")
@@ -33,18 +31,9 @@ class _TakeBack(Exception):
     """Rolls a block back."""
 
 
-def post_of(harness: StoresHarness) -> Post:
-    """What a service of the suite writes with."""
-    stores = harness.first
-    return Post(
-        service="suite",
-        database=stores.database,
-        outbox=stores[OUTBOX],
-        schedule=stores[SCHEDULE],
-        clock=harness.clock,
-        hlc=HybridLogicalClock(harness.clock),
-        events=stores[EVENTS],
-    )
+def context_of(harness: StoresHarness) -> ServiceContext:
+    """The context of the suite's service."""
+    return ServiceContext("suite", harness.first, clock=harness.clock)
 
 
 async def _pending(harness: StoresHarness) -> int:
@@ -54,10 +43,10 @@ async def _pending(harness: StoresHarness) -> int:
 @asynccontextmanager
 async def _ended(harness: StoresHarness, *, committed: bool) -> AsyncIterator[Transaction]:
     """A transaction that has ended, while another one is open: what reaches it is seen there."""
-    post = post_of(harness)
+    context = context_of(harness)
     kept: list[Transaction] = []
     try:
-        async with Transactions(post).begin() as tx:
+        async with Transactions(context).begin() as tx:
             kept.append(tx)
             assert tx.connection is not None
             if not committed:
@@ -113,9 +102,9 @@ class TransactionConformance:
 
     async def test_a_view_of_another_message_ends_with_it(self, harness: StoresHarness) -> None:
         """They share one transaction, and one life."""
-        post = post_of(harness)
-        async with Transactions(post).begin() as tx:
-            view = tx.for_message(post.envelopes.envelope(_Happened("cause")))
+        context = context_of(harness)
+        async with Transactions(context).begin() as tx:
+            view = tx.for_message(EnvelopeFactory(context).envelope(_Happened("cause")))
             view.publish(_Happened("in time"))
         with pytest.raises(TransactionEnded):
             view.publish(_Happened("late"))
@@ -123,7 +112,7 @@ class TransactionConformance:
 
     async def test_the_token_is_read_after_the_end(self, harness: StoresHarness) -> None:
         """It is what the commit has reached."""
-        async with Transactions(post_of(harness)).begin() as tx:
+        async with Transactions(context_of(harness)).begin() as tx:
             tx.append("thing-1", _Happened("a"))
         assert tx.token
 
@@ -131,10 +120,10 @@ class TransactionConformance:
         self, harness: StoresHarness
     ) -> None:
         """Whoever flushes by themselves cannot lose a message in silence: the whole transaction is rolled back."""
-        post, stores = post_of(harness), harness.first
+        context, stores = context_of(harness), harness.first
         with pytest.raises(TransactionMisused, match="after the transaction's last flush"):
             async with stores.database.begin() as unit:
-                tx = Transaction(post, unit)
+                tx = Transaction(context, unit)
                 tx.publish(_Happened("flushed"))
                 await tx.flush()
                 tx.publish(_Happened("left"))
@@ -158,7 +147,7 @@ class TransactionConformance:
         for _ in range(10):
             before, tasks = accepted, list[asyncio.Task[None]]()
             try:
-                async with Transactions(post_of(harness)).begin() as tx:
+                async with Transactions(context_of(harness)).begin() as tx:
                     tasks.append(asyncio.create_task(chatter(tx)))
                     for _ in range(3):
                         await asyncio.sleep(0)  # its turn
@@ -176,13 +165,13 @@ class TransactionConformance:
             await stores[OUTBOX].stage(tx.unit, [outgoing(f"k{number}")])
             tx.publish(_Happened(f"{number}"))
 
-        async with Transactions(post_of(harness)).begin() as tx:
+        async with Transactions(context_of(harness)).begin() as tx:
             await asyncio.gather(*(work(tx, number) for number in range(20)))
         assert await _pending(harness) == 60
 
     async def test_a_thread_may_publish(self, harness: StoresHarness) -> None:
         """As an endpoint that is no coroutine does; after the end it is refused there as well."""
-        async with Transactions(post_of(harness)).begin() as tx:
+        async with Transactions(context_of(harness)).begin() as tx:
             await asyncio.to_thread(tx.publish, _Happened("from a thread"))
         with pytest.raises(TransactionEnded):
             await asyncio.to_thread(tx.publish, _Happened("late"))
@@ -191,12 +180,12 @@ class TransactionConformance:
     async def test_what_is_doomed_is_rolled_back_at_the_end(self, harness: StoresHarness) -> None:
         """The block's end raises, although the error was caught inside."""
         with pytest.raises(TransactionMisused, match="rolled back: a reason") as caught:
-            async with Transactions(post_of(harness)).begin() as tx:
+            async with Transactions(context_of(harness)).begin() as tx:
                 tx.publish(_Happened("doomed"))
                 with suppress(TransactionMisused):
                     tx.unit.life.refuse("a reason", "a hint")
         assert caught.value.hint == "a hint"
         assert await _pending(harness) == 0
-        async with Transactions(post_of(harness)).begin() as tx:
+        async with Transactions(context_of(harness)).begin() as tx:
             tx.publish(_Happened("the next one"))
         assert await _pending(harness) == 1

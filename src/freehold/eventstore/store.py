@@ -25,11 +25,13 @@ from uuid import UUID
 
 import msgspec
 
+from freehold.context import Signal
 from freehold.database import UnitOfWork
 from freehold.ids import stable_hash
 from freehold.ports import Port
 
 __all__ = [
+    "APPENDED",
     "BUCKETS",
     "EVENTS",
     "EVERYTHING",
@@ -235,3 +237,7 @@ def category_of(stream: str) -> str:
 def bucket_of(stream: str) -> int:
     """The bucket of a stream, the same in every process. Remembered: a stream's events mostly follow one another."""
     return stable_hash(stream) % BUCKETS
+
+
+APPENDED: Final = Signal("appended")
+"""A commit appended events."""

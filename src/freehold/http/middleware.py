@@ -107,7 +107,7 @@ class TransactionMiddleware:
                 if answer.error is None:
                     raise
             elif not _follows(error, answer.error):
-                trace = context.running.post.failures.traceback(error)
+                trace = context.running.context.failures.traceback(error)
                 _log.error(
                     "%s: a request failed once more behind its refusal, which is sent (%s)%s",
                     context.running.service.name,
@@ -119,7 +119,7 @@ class TransactionMiddleware:
         await context.roll_back()
         match answer.error:
             case FreeholdError():
-                await problem_of(answer.error, context.running.post.failures)(scope, receive, send)
+                await problem_of(answer.error, context.running.context.failures)(scope, receive, send)
             case HTTPException():
                 await refusal_of(answer.error)(scope, receive, send)
             case _:
@@ -138,7 +138,7 @@ class TransactionMiddleware:
             await refusal_of(error)(scope, receive, send)
             return
         except FreeholdError as error:
-            await problem_of(error, context.running.post.failures)(scope, receive, send)
+            await problem_of(error, context.running.context.failures)(scope, receive, send)
             return
         if found is not None:
             await context.roll_back()

@@ -169,7 +169,7 @@ def install_problems(app: FastAPI) -> None:
 
 async def _on_freehold_error(request: Request, error: Exception) -> JSONResponse:
     context = request.scope.get("freehold")
-    failures = context.running.post.failures if isinstance(context, RequestContext) else None
+    failures = context.running.context.failures if isinstance(context, RequestContext) else None
     return problem_of(error, failures) if isinstance(error, FreeholdError) else problem(500)
 
 

@@ -65,7 +65,7 @@ class ConsumerRunner(Runner):
         fetch_wait_seconds: float = 5.0,
         linger_seconds: float = 0.0,
     ) -> None:
-        super().__init__(f"consumer {dispatcher.consumer}", clock=dispatcher.post.clock)
+        super().__init__(f"consumer {dispatcher.consumer}", clock=dispatcher.context.clock)
         self._dispatcher = dispatcher
         self._reader = reader
         self._broker = broker
@@ -84,7 +84,7 @@ class ConsumerRunner(Runner):
         self._fetch_at = 0.0
         self._handling = 0
         self._held_up: dict[str, int] = {}
-        self._side_by_side = dispatcher.post.database.features.concurrent_writers and not linger_seconds
+        self._side_by_side = dispatcher.context.database.features.concurrent_writers and not linger_seconds
 
     @property
     def counters(self) -> Counters:
@@ -294,7 +294,7 @@ class ConsumerRunner(Runner):
             name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
             times = self._held_up[place_of(batch)] = self._held_up.get(place_of(batch), 0) + 1
             seconds = TROUBLE.after(times)
-            title, trace = self.outages.titled(self.name), self._dispatcher.post.failures.traceback(error)
+            title, trace = self.outages.titled(self.name), self._dispatcher.context.failures.traceback(error)
             text = "%s: what became of messages of %s cannot be recorded (%s); they are handled again in %.1f s"
             _log.error(text, title, place_of(batch), name, seconds)
             _log.debug("%s: %s waits%s", title, place_of(batch), trace)

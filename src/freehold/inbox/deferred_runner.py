@@ -36,7 +36,7 @@ class DeferredRunner(Runner):
         poll_seconds: float = 5.0,
         killed_attempts_max: int = 5,
     ) -> None:
-        super().__init__(f"deferred {dispatcher.consumer}", clock=dispatcher.post.clock)
+        super().__init__(f"deferred {dispatcher.consumer}", clock=dispatcher.context.clock)
         self._dispatcher = dispatcher
         self._reader = reader
         self._visibility_seconds = visibility_seconds
@@ -88,7 +88,7 @@ class DeferredRunner(Runner):
             name = self.outages.titled(self.name)
             text = "%s: %s was neither handled nor put off (%s); it is tried again in %g s"
             _log.error(text, name, place, describe(error), self._visibility_seconds)
-            trace = self._dispatcher.post.failures.traceback(error)
+            trace = self._dispatcher.context.failures.traceback(error)
             _log.debug("%s: %s was neither handled nor put off%s", name, place, trace)
         else:
             self.no_trouble_at(place)
@@ -119,5 +119,5 @@ class DeferredRunner(Runner):
 
     async def _drop(self, message: DeferredMessage) -> None:
         """A message that this service no longer has a handler for is of no interest any more."""
-        async with self._dispatcher.post.database.begin() as unit:
+        async with self._dispatcher.context.database.begin() as unit:
             await self._dispatcher.inbox.finish(unit, message)

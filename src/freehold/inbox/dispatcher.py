@@ -79,7 +79,7 @@ class Dispatcher:
         progress: ProgressStore | None = None,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        self.post = transactions.post
+        self.context = transactions.context
         self._transactions = transactions
         self.inbox = inbox
         self.consumer = consumer
@@ -108,8 +108,8 @@ class Dispatcher:
         """
         for work in works:
             if work.envelope is not None:
-                self.post.hlc.observe(work.envelope.hlc)
-        async with self.post.database.begin() as unit:
+                self.context.hlc.observe(work.envelope.hlc)
+        async with self.context.database.begin() as unit:
             tx = self._transactions.within(unit)
             receipts = await self.inbox.receive(unit, self.consumer, [work.arrival for work in works])
             await self._prepare(tx, works, receipts)
@@ -134,7 +134,7 @@ class Dispatcher:
         handled one by one. Nothing where nothing is new.
         """
         if self._news(heard):
-            async with self.post.database.begin() as unit:
+            async with self.context.database.begin() as unit:
                 news = await self._advance(unit, heard)
             self._note(news)
 
@@ -185,18 +185,18 @@ class Dispatcher:
                 if envelope is None or not wants_answer or work.defect is not None or result is NO_ANSWER:
                     return
                 try:
-                    reply = reply_to_result(self.post, envelope, result)
+                    reply = reply_to_result(self.context, envelope, result)
                 except Exception as error:
                     raise HandlerFailed(error) from error
                 tx.stage(reply)
                 answers[work.arrival.receipt_key] = encode_envelope(reply)
             case ReceiptStatus.DUPLICATE:
                 if envelope is not None and wants_answer and receipt.answer is not None:
-                    tx.stage(repeat_reply(self.post, envelope, receipt.answer))
+                    tx.stage(repeat_reply(self.context, envelope, receipt.answer))
             case ReceiptStatus.BARRED | ReceiptStatus.EMPTY:
                 if envelope is not None and wants_answer:
                     outcome = OUTCOME_BARRED if receipt.status is ReceiptStatus.BARRED else OUTCOME_EMPTY
-                    reply = make_reply(self.post, envelope, outcome)
+                    reply = make_reply(self.context, envelope, outcome)
                     tx.stage(reply)
                     answers[work.arrival.receipt_key] = encode_envelope(reply)
             case ReceiptStatus.BLOCKED:
@@ -222,7 +222,7 @@ class Dispatcher:
                 self.consumer,
                 work.envelope.id if work.envelope else work.arrival.receipt_key,
                 describe(error),
-                self.post.failures.traceback(error),
+                self.context.failures.traceback(error),
             )
             await self.bury(tx, work, reason=work.defect.reason, error=error, attempts=0)
             return NO_ANSWER
@@ -261,7 +261,7 @@ class Dispatcher:
             error_type=name_of(error),
             detail=describe(error),
             attempts=attempts,
-            failed_at=self.post.clock.now(),
+            failed_at=self.context.clock.now(),
             status=DeadLetterStatus.DEAD,
             document=work.document,
         )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from freehold.context import ServiceContext
 from freehold.errors import DeclarationError
 from freehold.ids import new_id
 from freehold.inbox.outcome import (
@@ -25,32 +26,31 @@ from freehold.inbox.outcome import (
 )
 from freehold.messages import Envelope, MessageKind, decode_envelope, encode_body, message_type
 from freehold.messages.values import encode_checked
-from freehold.transaction import Post
 
 __all__ = ["make_reply", "repeat_reply", "reply_to_result"]
 
 
-def reply_to_result(post: Post, request: Envelope, result: object) -> Envelope:
+def reply_to_result(context: ServiceContext, request: Envelope, result: object) -> Envelope:
     """Answer a request with what its handler returned: a message, a plain dataclass, None, or `Rejected`.
 
     Raises `DeclarationError` for anything else, `InvalidValue` for a value that cannot travel.
     """
     if isinstance(result, Rejected):
         body = encode_body({"code": result.code, "detail": result.detail})
-        return make_reply(post, request, OUTCOME_REJECTED, body)
+        return make_reply(context, request, OUTCOME_REJECTED, body)
     if result is None:
-        return make_reply(post, request, OUTCOME_DONE)
+        return make_reply(context, request, OUTCOME_DONE)
     if not dataclasses.is_dataclass(result) or isinstance(result, type):
         raise DeclarationError(
             f"the handler of '{request.type}' returned {type(result).__name__}",
             hint="return a dataclass, None, or Rejected(code)",
         )
     name, version = _declared(result)
-    return make_reply(post, request, OUTCOME_DONE, encode_checked(result, of=name), name=name, version=version)
+    return make_reply(context, request, OUTCOME_DONE, encode_checked(result, of=name), name=name, version=version)
 
 
 def make_reply(
-    post: Post,
+    context: ServiceContext,
     request: Envelope,
     outcome: str,
     body: bytes = b"{}",
@@ -66,11 +66,11 @@ def make_reply(
         type=name,
         version=version,
         kind=MessageKind.REPLY,
-        source=post.service,
+        source=context.service,
         topic=request.reply_to,
         key=request.key,
-        time=post.clock.now(),
-        hlc=post.hlc.tick(),
+        time=context.clock.now(),
+        hlc=context.hlc.tick(),
         correlation_id=request.correlation_id,
         causation_id=request.id,
         trace_parent=request.trace_parent,
@@ -79,15 +79,15 @@ def make_reply(
     )
 
 
-def repeat_reply(post: Post, request: Envelope, document: bytes) -> Envelope:
+def repeat_reply(context: ServiceContext, request: Envelope, document: bytes) -> Envelope:
     """Make the stored answer again, as an answer to this attempt of the request."""
     stored = decode_envelope(document)
     return replace(
         stored,
         id=new_id(),
         topic=request.reply_to or stored.topic,
-        time=post.clock.now(),
-        hlc=post.hlc.tick(),
+        time=context.clock.now(),
+        hlc=context.hlc.tick(),
         causation_id=request.id,
         trace_parent=request.trace_parent,
         headers={**_place(request), HEADER_OUTCOME: stored.headers.get(HEADER_OUTCOME, OUTCOME_DONE)},

@@ -80,7 +80,7 @@ class FailureHandler:
     async def hold(self, action: Callable[[], Awaitable[T]]) -> T:
         """Do something as often as needed until the database answers. Raises what else goes wrong, and `HandedBack`."""
         outages = unexplained = 0
-        since, back = self._dispatcher.post.clock.monotonic(), True
+        since, back = self._dispatcher.context.clock.monotonic(), True
         try:
             while True:
                 try:
@@ -108,7 +108,7 @@ class FailureHandler:
                 self._end_waiting(back=back)
 
     def _lose_patience(self, since: float) -> None:
-        seconds = self._dispatcher.post.clock.monotonic() - since
+        seconds = self._dispatcher.context.clock.monotonic() - since
         if self._patience_seconds is not None and seconds >= self._patience_seconds:
             self.away.set()
             raise DatabaseAway
@@ -119,14 +119,14 @@ class FailureHandler:
         """
         if not isinstance(error, HandlerFailed):
             return _UNEXPLAINED_OUTAGES_MAX
-        diagnose = self._dispatcher.post.database.diagnose
+        diagnose = self._dispatcher.context.database.diagnose
         by_driver = any(isinstance(diagnose(each), Unavailable) for each in chain(cause))
         return _DRIVER_OUTAGES_MAX if by_driver else 0
 
     async def database_problem(self) -> Unavailable | None:
         """What keeps the database from taking what is written just now and passes by itself; None for nothing."""
         try:
-            await self._dispatcher.post.database.probe(_PROBE_SECONDS)
+            await self._dispatcher.context.database.probe(_PROBE_SECONDS)
         except Unavailable as error:
             return error
         except FreeholdError:
@@ -136,7 +136,7 @@ class FailureHandler:
     def _begin_waiting(self, cause: Exception, *, first: bool) -> None:
         self._waiting += first
         self.reachable.clear()
-        known = self._dispatcher.post.database.diagnose(cause) or cause
+        known = self._dispatcher.context.database.diagnose(cause) or cause
         self._waits().failed(known, again_seconds=OUTAGE.delay_seconds_max)
 
     def _end_waiting(self, *, back: bool) -> None:
@@ -186,7 +186,7 @@ class FailureHandler:
         """What the policy decides on: the handler's own error, in Freehold's words where it is the database's."""
         if not isinstance(error, HandlerFailed):
             return error
-        known = self._dispatcher.post.database.diagnose(error.error)
+        known = self._dispatcher.context.database.diagnose(error.error)
         if known is None:
             return error.error
         known.__cause__ = error.error
@@ -224,7 +224,7 @@ class FailureHandler:
             describe(error),
             number,
             _what_follows(decision),
-            self._dispatcher.post.failures.traceback(error),
+            self._dispatcher.context.failures.traceback(error),
         )
         match decision:
             case RetryAfter(delay_seconds):
@@ -282,7 +282,7 @@ class FailureHandler:
         self._dispatcher.on_deferred()
 
     async def _defer(self, work: Work, number: int, delay_seconds: float, reason: str) -> None:
-        async with self._dispatcher.post.database.begin() as unit:
+        async with self._dispatcher.context.database.begin() as unit:
             await self._dispatcher.inbox.defer(
                 unit,
                 self._dispatcher.consumer,
@@ -305,13 +305,15 @@ class FailureHandler:
         return receipts[0].status
 
     def _blames_database(self, error: Exception) -> bool:
-        return isinstance(error, Unavailable) or isinstance(self._dispatcher.post.database.diagnose(error), Unavailable)
+        return isinstance(error, Unavailable) or isinstance(
+            self._dispatcher.context.database.diagnose(error), Unavailable
+        )
 
     async def _pause(self, seconds: float) -> None:
         """Wait on the service's clock; a stop ends the wait and the try."""
         if self._stop.is_set():
             raise RunnerStopping
-        sleeper = asyncio.ensure_future(self._dispatcher.post.clock.sleep(seconds))
+        sleeper = asyncio.ensure_future(self._dispatcher.context.clock.sleep(seconds))
         stopper = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({sleeper, stopper}, return_when=asyncio.FIRST_COMPLETED)

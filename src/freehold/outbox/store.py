@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
 from freehold.broker import Outgoing
+from freehold.context import Signal
 from freehold.database import UnitOfWork
 from freehold.ports import Port
 
@@ -31,6 +32,7 @@ __all__ = [
     "EVER_SECONDS",
     "LEASE_PREFIX",
     "OUTBOX",
+    "STAGED",
     "Fetched",
     "LossState",
     "OutboxStats",
@@ -184,3 +186,6 @@ class OutboxStore(Protocol):
 OUTBOX: Final[Port[OutboxStore]] = Port(
     "outbox", "staged messages", OutboxStore, "freehold.conformance.outbox:OutboxStoreConformance"
 )
+
+STAGED: Final = Signal("staged")
+"""A commit put messages into the outbox."""

@@ -90,7 +90,7 @@ class SuppressedInvoker(ReplayInvoker):
             return
         into = copy.copy(projection)
         into.generation_tables = tables
-        applier = HandlerInvoker(into, self._transactions.post.service, generation)
+        applier = HandlerInvoker(into, self._transactions.context.service, generation)
         if projection.sink is not None:
             await applier.sink(events)
             return

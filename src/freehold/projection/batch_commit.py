@@ -64,15 +64,15 @@ class BatchProcessor:
         *,
         batch_timeout_seconds: float,
     ) -> None:
-        self.applier = HandlerInvoker(projection, transactions.post.service, at.generation.number)
+        self.applier = HandlerInvoker(projection, transactions.context.service, at.generation.number)
         self.progress = Progress()
         self.handling = False
         """Whether what was tried last had come to the handlers: what fails before says nothing of an event."""
         self._name = name
-        self._title = f"{transactions.post.service}: {name}"
+        self._title = f"{transactions.context.service}: {name}"
         self._projection = projection
         self._transactions = transactions
-        self._post = transactions.post
+        self._context = transactions.context
         self._store = store
         self._at = at
         self._doubts = doubts
@@ -90,7 +90,7 @@ class BatchProcessor:
         """Take back attempts that proved nothing. Raises `Unavailable`."""
         for partition, (seen, position, attempts) in list(self._untaken.items()):
             with suppress(ConcurrencyConflict):  # somebody else goes on from there
-                async with self._post.database.begin() as unit:
+                async with self._context.database.begin() as unit:
                     await self._store.begin(unit, seen, alone=position, attempts=attempts)
             self._untaken.pop(partition, None)
 
@@ -139,7 +139,7 @@ class BatchProcessor:
 
     async def begin(self, checkpoints: list[Checkpoint]) -> None:
         """Write down that somebody goes on from here."""
-        async with self._post.database.begin() as unit:
+        async with self._context.database.begin() as unit:
             begun = [await self._store.begin(unit, each) for each in checkpoints]
         self._at.seen.update((each.partition, each) for each in begun)
         self._doubts.begun(each.partition for each in begun)
@@ -162,7 +162,7 @@ class BatchProcessor:
         await self._park(batch, known)
 
     async def _begin(self, seen: Checkpoint, event: RecordedEvent, attempts: int) -> None:
-        async with self._post.database.begin() as unit:
+        async with self._context.database.begin() as unit:
             begun = await self._store.begin(unit, seen, alone=event.position, attempts=attempts)
         self._at.seen[begun.partition] = begun
         if attempts > 1:
@@ -202,7 +202,7 @@ class BatchProcessor:
         return self.handling and any(event.stream not in self._at.parked for event in batch.events)
 
     def _known(self, error: BaseException) -> BaseException:
-        known = self._post.database.diagnose(error)
+        known = self._context.database.diagnose(error)
         if known is None:
             return error
         known.__cause__ = error
@@ -225,7 +225,7 @@ class BatchProcessor:
             event.position,
             describe(error),
             "waits for a person" if parked.retry_seconds is None else f"is tried again in {parked.retry_seconds:.1f} s",
-            self._post.failures.traceback(error),
+            self._context.failures.traceback(error),
         )
         await self._at.look_at(event.stream)
         await self._pause_where_too_many()
@@ -237,7 +237,7 @@ class BatchProcessor:
         if count <= self._projection.parked_max:
             return
         reason = f"{count} streams are parked, more than parked_max: this looks like the code, not the data"
-        async with self._post.database.begin() as unit:
+        async with self._context.database.begin() as unit:
             await self._store.pause(unit, name, number, reason=reason, actor=self._name)
         text = "%s: paused itself, %d streams are parked, more than parked_max; it goes on once a person resumes it"
         _log.error(text, self._title, count)

@@ -58,7 +58,7 @@ class GenerationRunner(Runner):
         poll_seconds: float = 1.0,
         batch_timeout_seconds: float = 30.0,
     ) -> None:
-        super().__init__(f"projection {projection.name} g{generation.number}", clock=transactions.post.clock)
+        super().__init__(f"projection {projection.name} g{generation.number}", clock=transactions.context.clock)
         self.generation = generation
         self._projection = projection
         self._events = events
@@ -73,7 +73,7 @@ class GenerationRunner(Runner):
         self._conflicts = 0
         self._round_lock = asyncio.Lock()
         self._others_first_through = 0
-        self._at = CheckpointCache(generation, checkpoints, transactions.post.clock)
+        self._at = CheckpointCache(generation, checkpoints, transactions.context.clock)
         self._doubts = CrashRecovery(projection.batch_limit)
         self._applying = BatchProcessor(
             self.name,

@@ -34,7 +34,7 @@ class Parking:
         event_timeout_seconds: float = 30.0,
     ) -> None:
         self._projection = projection
-        self._clock = transactions.post.clock
+        self._clock = transactions.context.clock
         self._checkpoints = checkpoints
         self._taking = ParkedStreamRetrier(projection, transactions, events, checkpoints, audit, event_timeout_seconds)
 

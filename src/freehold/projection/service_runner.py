@@ -71,14 +71,14 @@ class ProjectionCoordinator(Runner):
         batch_timeout_seconds: float = 30.0,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(f"projections {transactions.post.service}", clock=transactions.post.clock)
+        super().__init__(f"projections {transactions.context.service}", clock=transactions.context.clock)
         self.left_to_others: Mapping[str, int] = {}
         """Projections whose live generation is of another version than the code here, and which version that is."""
         self.problems: Mapping[str, str] = {}
         """Projections that could not be started when that was tried last, and why."""
         self._projections = {each.name: each for each in projections if not each.inline}
         self._transactions = transactions
-        self._post = transactions.post
+        self._context = transactions.context
         self._stores = stores
         self._owner = owner
         self._lease_seconds = lease_seconds
@@ -179,7 +179,7 @@ class ProjectionCoordinator(Runner):
             return generations
         stores = self._stores
         made = await self._try(
-            projection.name, begin_first(projection, self._post.database, stores.events, stores.checkpoints)
+            projection.name, begin_first(projection, self._context.database, stores.events, stores.checkpoints)
         )
         return generations if made is None else [*generations, made]
 
@@ -228,7 +228,7 @@ class ProjectionCoordinator(Runner):
             tuple(names),
             self._owner,
             self._lease_seconds,
-            self._post.clock,
+            self._context.clock,
             on_change=runner.wake,
             before_give_back=runner.finish_round,
         )

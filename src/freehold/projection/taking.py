@@ -73,7 +73,7 @@ class ParkedStreamRetrier:
     ) -> None:
         self._projection = projection
         self._transactions = transactions
-        self._post = transactions.post
+        self._context = transactions.context
         self._events = events
         self._checkpoints = checkpoints
         self._audit = audit
@@ -130,7 +130,7 @@ class ParkedStreamRetrier:
         return RetryResult(0, _row(ended, None))
 
     async def _write(self, seen: ParkedKey, parked: ParkedKey, due_seconds: float | None) -> None:
-        async with self._post.database.begin() as unit:
+        async with self._context.database.begin() as unit:
             await self._checkpoints.park(unit, await self._held(unit, seen), _row(parked, due_seconds))
 
     async def _note(
@@ -139,7 +139,7 @@ class ParkedStreamRetrier:
         """Write down beforehand that it is begun. What a person began is not tried again by itself."""
         noted = replace(parked, attempts=attempts, begun=parked.begun + 1)
         due_seconds = None if by_hand else again_seconds(self._projection, attempts)
-        async with self._post.database.begin() as unit:
+        async with self._context.database.begin() as unit:
             await self._checkpoints.park(unit, await self._held(unit, parked), _row(noted, due_seconds))
             if entry is not None:
                 await self._audit.add(unit, entry)
@@ -250,7 +250,7 @@ class ParkedStreamRetrier:
 
     async def _fail(self, at: ParkedKey, failed: _Failed) -> NewParkedKey:
         again = parked_by(self._projection, failed.event, failed.error, at.attempts)
-        async with self._post.database.begin() as unit:
+        async with self._context.database.begin() as unit:
             seen = await self._held(unit, at)
             (seen,) = await self._checkpoints.advance(unit, [Move(seen, seen.position, failed=1)])
             await self._checkpoints.park(unit, seen, again)
@@ -274,7 +274,7 @@ class ParkedStreamRetrier:
     ) -> int:
         """Apply a stream's events through the checkpoint, or to the event `before` which it is to stay parked."""
         applied = 0
-        applier = HandlerInvoker(self._projection, self._post.service, parked.generation)
+        applier = HandlerInvoker(self._projection, self._context.service, parked.generation)
         while True:
             page = await self._events.read_stream(parked.stream, after=after, before=before, limit=_PAGE, unit=tx.unit)
             due = [event for event in page if event.position <= seen.position]
@@ -292,7 +292,7 @@ class ParkedStreamRetrier:
                 await applier.sink([event])
                 await applier.apply(tx, [event], seen.state)
         except Exception as error:
-            known = self._post.database.diagnose(error)
+            known = self._context.database.diagnose(error)
             if known is None:
                 raise _Failed(event, error) from error
             known.__cause__ = error

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 from freehold.consistency.token import Token, outbox_lane
+from freehold.context import ServiceContext
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind
-from freehold.transaction import Post, Transactions
+from freehold.outbox.store import OUTBOX
+from freehold.transaction import Transactions
 
 __all__ = ["fence"]
 
@@ -18,13 +20,13 @@ async def fence(transactions: Transactions) -> Token:
     A consumer that has come to them has handled everything that was committed before the call, for a lane's watermark
     never passes what is not yet there. Consumers know marks as progress only.
     """
-    post = transactions.post
-    partitions = range(post.outbox.partitions)
+    context = transactions.context
+    partitions = range(context.stores[OUTBOX].partitions)
     async with transactions.begin() as tx:
         for partition in partitions:
-            tx.stage(_mark(post, _key_of(partition, post.outbox.partitions)))
+            tx.stage(_mark(context, _key_of(partition, context.stores[OUTBOX].partitions)))
     # What the caller has seen of other lanes stands in the token too, and is nothing that a copy has to come to.
-    lanes = {outbox_lane(post.service, partition) for partition in partitions}
+    lanes = {outbox_lane(context.service, partition) for partition in partitions}
     return Token({lane: position for lane, position in tx.token.positions.items() if lane in lanes})
 
 
@@ -37,18 +39,18 @@ def _key_of(partition: int, partitions: int) -> str:
     return f"lane-{number}"
 
 
-def _mark(post: Post, key: str) -> Envelope:
+def _mark(context: ServiceContext, key: str) -> Envelope:
     mark_id = new_id()
     return Envelope(
         id=mark_id,
-        type=f"{post.service}.watermark",
+        type=f"{context.service}.watermark",
         version=1,
         kind=MessageKind.EVENT,
-        source=post.service,
-        topic=f"{post.service}.events",
+        source=context.service,
+        topic=f"{context.service}.events",
         key=key,
-        time=post.clock.now(),
-        hlc=post.hlc.tick(),
+        time=context.clock.now(),
+        hlc=context.hlc.tick(),
         correlation_id=mark_id,
         body=b"{}",
     )

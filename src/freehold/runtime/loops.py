@@ -15,6 +15,7 @@ from typing import Final
 
 from freehold.broker import Broker
 from freehold.consistency.store import PROGRESS
+from freehold.context import ServiceContext
 from freehold.deadletters.store import DEAD_LETTERS
 from freehold.ids import new_id
 from freehold.inbox.consumer_runner import ConsumerRunner
@@ -40,7 +41,7 @@ from freehold.runtime.sagas import SagaWiring
 from freehold.schedule.schedule_runner import ScheduleRunner
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 __all__ = ["BROKER_ROLES", "ROLES", "ServiceRunners", "relay_loops"]
 
@@ -57,18 +58,18 @@ def member_name() -> str:
 
 
 def relay_loops(
-    post: Post, stores: Stores, broker: Broker, settings: Settings, watch: LogWatch | None = None
+    context: ServiceContext, stores: Stores, broker: Broker, settings: Settings, watch: LogWatch | None = None
 ) -> list[Runner]:
     """The relay with the keeper of its leases; needs an open database."""
     names = {f"{_PREFIX}{partition}": partition for partition in range(stores[OUTBOX].partitions)}
     relay = RelayRunner(
-        post.service,
+        context.service,
         stores,
         broker,
         lambda: {names[name]: token for name, token in keeper.tokens.items()},
-        clock=post.clock,
+        clock=context.clock,
         poll_seconds=settings.poll_seconds,
-        lanes=_lanes(post, stores, broker),
+        lanes=_lanes(context, stores, broker),
         keeps_sent=settings.outbox_sent_retention_seconds > 0,
         known_log=watch,
         recall_seconds=settings.dedup_window_seconds,
@@ -79,18 +80,18 @@ def relay_loops(
         tuple(names),
         member_name(),
         settings.lease_seconds,
-        post.clock,
+        context.clock,
         on_change=relay.wake,
         before_give_back=relay.finish_round,
     )
     return [keeper, relay]
 
 
-def _lanes(post: Post, stores: Stores, broker: Broker) -> Lanes | None:
+def _lanes(context: ServiceContext, stores: Stores, broker: Broker) -> Lanes | None:
     """What the relay says of lanes; nothing where a lane's messages do not come in order."""
-    if not lanes_in_order(stores[OUTBOX].partitions, broker.partitions) or not Lanes.can_name(post.service):
+    if not lanes_in_order(stores[OUTBOX].partitions, broker.partitions) or not Lanes.can_name(context.service):
         return None
-    return Lanes(post.service, stores[OUTBOX].partitions, post.clock)
+    return Lanes(context.service, stores[OUTBOX].partitions, context.clock)
 
 
 @dataclass(slots=True)
@@ -110,7 +111,9 @@ class ServiceRunners:
 
     def __post_init__(self) -> None:
         """Make what all of them share."""
-        self.outages = Outages(self.service.name, self.transactions.post.clock, tracebacks=self.settings.log_tracebacks)
+        self.outages = Outages(
+            self.service.name, self.transactions.context.clock, tracebacks=self.settings.log_tracebacks
+        )
 
     def wake(self, role: str) -> None:
         """End the idle wait of a role's loops; nothing where it does not run here."""
@@ -149,7 +152,9 @@ class ServiceRunners:
 
     def _make(self, role: str) -> list[Runner]:
         makers: dict[str, Callable[[], list[Runner]]] = {
-            "relay": lambda: relay_loops(self.transactions.post, self.stores, self.broker, self.settings, self.watch),
+            "relay": lambda: relay_loops(
+                self.transactions.context, self.stores, self.broker, self.settings, self.watch
+            ),
             "consumer": self._consumer,
             "deferred": self._deferred,
             "schedule": self._schedule,
@@ -158,9 +163,9 @@ class ServiceRunners:
                 self.service, self.settings, self.stores, self.transactions, member_name(), self.on_progress
             ),
             "reconcile": lambda: reconcile_loops(
-                self.service, self.settings, self.stores, self.transactions.post.clock, member_name()
+                self.service, self.settings, self.stores, self.transactions.context.clock, member_name()
             ),
-            "prune": lambda: [PruneRunner(self.stores, self.settings, clock=self.transactions.post.clock)],
+            "prune": lambda: [PruneRunner(self.stores, self.settings, clock=self.transactions.context.clock)],
         }
         return makers[role]()
 
@@ -214,9 +219,9 @@ class ServiceRunners:
     def _schedule(self) -> list[Runner]:
         return [
             ScheduleRunner(
-                self.transactions.post.service,
+                self.transactions.context.service,
                 self.stores,
                 on_moved=lambda: self.wake("relay"),
-                clock=self.transactions.post.clock,
+                clock=self.transactions.context.clock,
             )
         ]

@@ -30,7 +30,7 @@ def projection_loops(
     """The loop that follows the events for all projections, the one that brings them to the versions declared here, and
     the one that refreshes views; each where there is something to do for it.
     """
-    views = view_loops(service, transactions.post, stores, settings, owner)
+    views = view_loops(service, transactions.context, stores, settings, owner)
     if not any(not each.inline for each in service.projections.values()):
         return views
     follower = ProjectionCoordinator(

@@ -40,7 +40,7 @@ class ProjectionActions:
         self.service = service
         self.stores = stores
         self._transactions = transactions
-        self._post = transactions.post
+        self._context = transactions.context
         self.history = RebuildSource(stores[CHECKPOINTS], stores[EVENTS], SuppressedInvoker(transactions))
 
     def declared(self, name: str) -> Projection:
@@ -59,7 +59,7 @@ class ProjectionActions:
             self.stores[CHECKPOINTS],
             self.stores[EVENTS],
             self.service.projections,
-            self._post.clock,
+            self._context.clock,
             projection=name,
             retired=retired,
         )
@@ -174,7 +174,7 @@ class ProjectionActions:
 
     async def note(self, unit: UnitOfWork, action: str, subject: str, actor: str, reason: str) -> None:
         """Write the audit row."""
-        entry = AuditEntry(at=self._post.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
+        entry = AuditEntry(at=self._context.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
         await self.stores[AUDIT].add(unit, entry)
 
     def _view(self, name: str) -> MaterializedView:

@@ -38,7 +38,7 @@ class LocalSource(TableSide):
     """A dataset in a database that is open here. Its service's own relay sends the marks."""
 
     def __init__(self, transactions: Transactions, offer: Offer) -> None:
-        super().__init__(transactions.post.database, offer)
+        super().__init__(transactions.context.database, offer)
         self._transactions = transactions
 
     async def fence(self) -> Token:

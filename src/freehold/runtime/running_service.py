@@ -14,21 +14,21 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from freehold.aggregate import VersionMismatch
-from freehold.aggregate.store import SNAPSHOTS, SnapshotStore
 from freehold.binding import open_broker, open_stores
 from freehold.broker import Broker
-from freehold.clock import Clock, HybridLogicalClock, SystemClock
+from freehold.clock import Clock, SystemClock
 from freehold.consistency.signer import TokenSigner
 from freehold.consistency.store import PROGRESS
+from freehold.context import ServiceContext
 from freehold.database import check_owner
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError, Unavailable
-from freehold.eventstore.store import EVENTS
+from freehold.eventstore.store import APPENDED, EVENTS
 from freehold.failures import FailureLog
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, check_upcasters
 from freehold.outages import on_behalf_of
 from freehold.outbox.log import BROKER_LOGS
-from freehold.outbox.store import OUTBOX
+from freehold.outbox.store import OUTBOX, STAGED
 from freehold.policy import Retry, RetryAfter
 from freehold.ports import Stores
 from freehold.projection.apply_modes import InlineProjections
@@ -53,10 +53,10 @@ from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_sour
 from freehold.runtime.sagas import wire_sagas
 from freehold.runtime.startup_log import tell_settings
 from freehold.saga import SagaEngine
-from freehold.schedule.store import SCHEDULE
+from freehold.schedule.store import SCHEDULED
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post, Transaction, TransactionHooks, Transactions
+from freehold.transaction import Transaction, TransactionHooks, Transactions
 
 __all__ = ["RunningService"]
 
@@ -101,24 +101,17 @@ class RunningService:
         )
         check_ports(service, self.stores)
         wall = clock or SystemClock()
-        snapshots: SnapshotStore | None = self.stores.get(SNAPSHOTS)
         self._inline = InlineProjections(service.projections.values(), service.name)
-        self.post = Post(
-            service=service.name,
-            database=self.stores.database,
-            outbox=self.stores[OUTBOX],
-            schedule=self.stores[SCHEDULE],
+        self.context = ServiceContext(
+            service.name,
+            self.stores,
             clock=wall,
-            hlc=HybridLogicalClock(wall),
-            events=self.stores.get(EVENTS),
-            snapshots=snapshots,
-            on_staged=lambda: self.loops.wake("relay"),
-            on_scheduled=lambda: self.loops.wake("schedule"),
-            on_appended=lambda: self.loops.appended(),  # noqa: PLW0108 - there are no loops yet
+            broker=self.broker,
+            settings=self.settings,
             failures=FailureLog(tracebacks=self.settings.log_tracebacks, monotonic=wall.monotonic),
         )
         self.transactions = Transactions(
-            self.post,
+            self.context,
             TransactionHooks(after_append=self._inline or None, start_saga=self._start_saga if service.sagas else None),
         )
         self._sagas = wire_sagas(service, self.transactions, self.stores, self.settings.handler_timeout_seconds)
@@ -136,6 +129,9 @@ class RunningService:
             on_progress=self.freshness.wake,
             watch=watch,
         )
+        self.context.on(STAGED, lambda: self.loops.wake("relay"))
+        self.context.on(SCHEDULED, lambda: self.loops.wake("schedule"))
+        self.context.on(APPENDED, self.loops.appended)
         self.outages = self.loops.outages
         self.connects = connects
         self.link = BrokerLink(
@@ -243,7 +239,7 @@ class RunningService:
                 if not isinstance(decision, RetryAfter):
                     raise
                 attempt += 1
-                await self.post.clock.sleep(decision.delay_seconds)
+                await self.context.clock.sleep(decision.delay_seconds)
 
     def source(self, dataset: Dataset) -> Source:
         """A dataset that this service offers, to compare a copy with that lives in the same process.
@@ -272,11 +268,11 @@ class RunningService:
             self.stores,
             copy,
             source or peer_source(copy, self.settings),
-            self.post.clock,
+            self.context.clock,
             repair_for=None if repair is None else (self.service.name, repair),
         )
         result = await reconciler.run()
-        await self.stores[RECONCILIATIONS].add(record_of(result, self.post.clock))
+        await self.stores[RECONCILIATIONS].add(record_of(result, self.context.clock))
         return result
 
     async def pause(self, role: str) -> None:
@@ -321,7 +317,7 @@ class RunningService:
         """Start what has waited for the broker."""
         if self._is_new and self.service.topics:
             with contextlib.suppress(Unavailable):
-                await look_for_former(self.settings, self.stores, self.broker, self.post.clock)
+                await look_for_former(self.settings, self.stores, self.broker, self.context.clock)
         self._is_new = False
         while self._waiting and not self.draining:
             role = self._waiting[0]

@@ -32,7 +32,7 @@ def wire_sagas(
     """Make the engine for the sagas that a service directs; hooks have as long as handlers."""
     if not service.sagas:
         return NO_SAGAS
-    engine = SagaEngine(service.sagas, stores[SAGAS], transactions.post)
+    engine = SagaEngine(service.sagas, stores[SAGAS], transactions.context)
     return SagaWiring(
         engine=engine, loops=lambda: [SagaRunner(engine, transactions, hook_timeout_seconds=hook_timeout_seconds)]
     )

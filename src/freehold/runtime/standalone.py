@@ -17,9 +17,11 @@ from freehold.clock import Clock
 from freehold.database import DatabaseOptions
 from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
 from freehold.messages.texts import check_name
+from freehold.outbox.store import STAGED
 from freehold.runtime.integrity import check_whole
 from freehold.runtime.resend import Resend, Resent
 from freehold.runtime.running_service import RunningService
+from freehold.schedule.store import SCHEDULED
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transaction
@@ -121,7 +123,7 @@ class Outbox:
         `dedup_window_seconds`, `Unavailable`.
         """
         running = self._running
-        resend = Resend(running.stores, running.settings, running.post.clock, broker=running.broker)
+        resend = Resend(running.stores, running.settings, running.context.clock, broker=running.broker)
         done = await resend.run(await resend.plan(since), actor=actor, reason=reason)
         self._wake()
         return done
@@ -149,8 +151,8 @@ class Outbox:
             sqlalchemy_event.listen(target, name, lambda _target: self._wake())
 
     def _wake(self) -> None:
-        self._running.post.on_staged()
-        self._running.post.on_scheduled()
+        self._running.context.emit(STAGED)
+        self._running.context.emit(SCHEDULED)
 
 
 class Inbox:

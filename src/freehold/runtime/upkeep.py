@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from freehold.context import ServiceContext
 from freehold.eventstore.store import EVENTS
 from freehold.leases.keeper import LeaseManager
 from freehold.leases.store import LEASES
@@ -18,7 +19,7 @@ from freehold.projection.view_runner import ViewRunner
 from freehold.projection.view_store import VIEWS
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 __all__ = ["RETIRED_RETENTION_SECONDS", "rebuild_loops", "view_loops"]
 
@@ -47,21 +48,23 @@ def rebuild_loops(
             retention_seconds=RETIRED_RETENTION_SECONDS,
             poll_seconds=settings.poll_seconds,
             on_change=on_change,
-            clock=transactions.post.clock,
+            clock=transactions.context.clock,
         )
     ]
 
 
-def view_loops(service: Service, post: Post, stores: Stores, settings: Settings, owner: str) -> list[Runner]:
+def view_loops(
+    service: Service, context: ServiceContext, stores: Stores, settings: Settings, owner: str
+) -> list[Runner]:
     """The loop that refreshes materialised views, with the keeper of its leases; none where none is declared."""
     views = list(service.materialized_views.values())
     if not views:
         return []
     names = {f"view/{view.name}": view.name for view in views}
     runner = ViewRunner(
-        service.name, stores[VIEWS], views, lambda: [names[name] for name in keeper.tokens], clock=post.clock
+        service.name, stores[VIEWS], views, lambda: [names[name] for name in keeper.tokens], clock=context.clock
     )
     keeper = LeaseManager(
-        stores[LEASES], "view/", tuple(names), owner, settings.lease_seconds, post.clock, on_change=runner.wake
+        stores[LEASES], "view/", tuple(names), owner, settings.lease_seconds, context.clock, on_change=runner.wake
     )
     return [keeper, runner]

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from freehold.context import ServiceContext
 from freehold.errors import CodecError
 from freehold.inbox.outcome import HEADER_ATTEMPT, HEADER_DIRECTION, HEADER_OUTCOME, HEADER_SAGA, HEADER_STEP, Rejected
 from freehold.lifecycle import contained
@@ -27,7 +28,7 @@ from freehold.saga.machine import advance
 from freehold.saga.mapping import make_command
 from freehold.saga.steps import Direction
 from freehold.saga.store import JournalEntry, SagaStatus
-from freehold.transaction import Post, Transaction
+from freehold.transaction import EnvelopeFactory, Transaction
 
 __all__ = ["TransitionResult", "carry_out", "read_reply"]
 
@@ -49,7 +50,11 @@ class TransitionResult:
 
 
 async def carry_out(
-    tx: Transaction, post: Post, definition: SagaDefinition, turned: TransitionResult, effects: Sequence[Effect]
+    tx: Transaction,
+    context: ServiceContext,
+    definition: SagaDefinition,
+    turned: TransitionResult,
+    effects: Sequence[Effect],
 ) -> TransitionResult:
     """Stage commands and run local functions, whose outcome may bring more effects."""
     queue = list(effects)
@@ -57,7 +62,7 @@ async def carry_out(
         effect = queue.pop(0)
         match effect:
             case SendCommand():
-                _send(tx, post, definition, turned.instance, effect)
+                _send(tx, context, definition, turned.instance, effect)
             case RunCall():
                 turned.calls.append(effect)
             case RunLocal():
@@ -96,12 +101,14 @@ def read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
         raise CodecError(f"reply {envelope.id} cannot be read: {type(error).__name__}") from None
 
 
-def _send(tx: Transaction, post: Post, definition: SagaDefinition, instance: Instance, effect: SendCommand) -> None:
+def _send(
+    tx: Transaction, context: ServiceContext, definition: SagaDefinition, instance: Instance, effect: SendCommand
+) -> None:
     step = definition.by_name[effect.step]
     action = effect.direction is Direction.ACTION
     code = (step.make or step.action) if action else (step.make_undo or step.undo)
     with calling(effect.step, Hook.MAKE if action else Hook.MAKE_UNDO, code):
-        envelope = post.envelopes.envelope(
+        envelope = EnvelopeFactory(context).envelope(
             make_command(step, effect.direction, instance.state),
             cause=tx.cause,
             correlation_id=instance.correlation_id,
@@ -117,7 +124,7 @@ def _send(tx: Transaction, post: Post, definition: SagaDefinition, instance: Ins
         dataclasses.replace(
             envelope,
             key=key,
-            reply_to=f"{post.service}.replies",
+            reply_to=f"{context.service}.replies",
             idempotency_key=effect.idempotency_key,
             bars=effect.bars,
         )

@@ -19,6 +19,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from freehold.clock import Clock
+from freehold.context import ServiceContext
 from freehold.database import Finding
 from freehold.errors import CodecError, ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.failures import CrashLimit
@@ -37,7 +38,7 @@ from freehold.saga.machine import record as record_input
 from freehold.saga.session import Session
 from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
 from freehold.saga.turn import Transition
-from freehold.transaction import Post, Transaction
+from freehold.transaction import Transaction
 
 __all__ = ["PendingCall", "SagaEngine", "UnknownSaga"]
 
@@ -72,11 +73,15 @@ class SagaEngine:
     """
 
     def __init__(
-        self, sagas: Mapping[tuple[str, int], type[Saga[Any]]], store: SagaStore, post: Post, clock: Clock | None = None
+        self,
+        sagas: Mapping[tuple[str, int], type[Saga[Any]]],
+        store: SagaStore,
+        context: ServiceContext,
+        clock: Clock | None = None,
     ) -> None:
         self.store = store
-        self.post = post
-        self.clock: Clock = clock or post.clock
+        self.context = context
+        self.clock: Clock = clock or context.clock
         self.on_due: Callable[[], None] = lambda: None
         self._definitions = {key: saga.definition() for key, saga in sagas.items()}
 
@@ -101,7 +106,7 @@ class SagaEngine:
         if not await self.store.create(tx.unit, record, first.entries):
             return saga_id
         turned = await carry_out(
-            tx, self.post, definition, TransitionResult(first.instance, now, [], []), first.effects
+            tx, self.context, definition, TransitionResult(first.instance, now, [], []), first.effects
         )
         if local:
             self._save(tx, record, turned)
@@ -128,7 +133,7 @@ class SagaEngine:
             record = await self._session(tx).load(saga_id)
         except NotFound:
             text = "%s: reply %s is for saga %s, which does not exist any more; it is dropped"
-            _log.info(text, self.post.service, envelope.id, saga_id)
+            _log.info(text, self.context.service, envelope.id, saga_id)
             return
         if cautious:
             self._record(tx, record, reply)
@@ -183,11 +188,11 @@ class SagaEngine:
             definition = self._definition(record.definition, record.definition_version)
             instance = read_instance(record, definition)
         except (UnknownSaga, NewerFormat) as error:
-            _log.warning("%s: saga %s is left alone: %s; %s", self.post.service, record.id, error, _LOOKED_AT_AGAIN)
+            _log.warning("%s: saga %s is left alone: %s; %s", self.context.service, record.id, error, _LOOKED_AT_AGAIN)
             await self.leave(tx, record)
             return ()
         except CodecError as error:
-            _log.warning("%s: saga %s cannot be read: %s; %s", self.post.service, record.id, error, _LOOKED_AT_AGAIN)
+            _log.warning("%s: saga %s cannot be read: %s; %s", self.context.service, record.id, error, _LOOKED_AT_AGAIN)
             await self.leave(tx, record, error)
             return ()
         if instance.doubtful:
@@ -228,10 +233,10 @@ class SagaEngine:
             kept = record_input(definition, instance, arrived, now)
             instance, entries = kept.instance, [*kept.entries]
         if arrived is None or instance.unsettled:
-            outage = isinstance(self.post.database.diagnose(error) or error, Unavailable | ConcurrencyConflict)
+            outage = isinstance(self.context.database.diagnose(error) or error, Unavailable | ConcurrencyConflict)
             held = hold_up(definition, instance, error, now, outage=outage)
             instance, entries = held.instance, [*entries, *held.entries]
-            _tell(self.post.service, held)
+            _tell(self.context.service, held)
         turned = TransitionResult(instance, now, entries, [])
         self._save(tx, record, turned)
         self._wake(tx, turned)
@@ -291,7 +296,7 @@ class SagaEngine:
         if lost is not None and any(each.body is None for each in kept.instance.unmerged):
             held = hold_up(definition, kept.instance, lost, now)
             turned = TransitionResult(held.instance, now, [*kept.entries, *held.entries], [])
-            _tell(self.post.service, held)
+            _tell(self.context.service, held)
         self._save(tx, record, turned)
         if not isinstance(arrived, CallEnded):
             self._wake(tx, turned)
@@ -308,7 +313,7 @@ class SagaEngine:
         now = self._saga_time(record, instance)
         first = advance(definition, instance, arrived, now)
         turned = TransitionResult(first.instance, now, list(first.entries), [])
-        turned = await carry_out(tx, self.post, definition, turned, first.effects)
+        turned = await carry_out(tx, self.context, definition, turned, first.effects)
         self._save(tx, record, turned)
         self._wake(tx, turned)
         return turned

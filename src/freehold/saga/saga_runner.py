@@ -61,10 +61,10 @@ class SagaRunner(Runner):
         hook_timeout_seconds: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(f"{transactions.post.service}.sagas", clock=clock or transactions.post.clock)
+        super().__init__(f"{transactions.context.service}.sagas", clock=clock or transactions.context.clock)
         self._engine = engine
         self._transactions = transactions
-        self._post = transactions.post
+        self._context = transactions.context
         self._poll_seconds = poll_seconds
         self._batch = batch
         self._calls_max = calls_max
@@ -126,7 +126,7 @@ class SagaRunner(Runner):
         except Exception as error:  # noqa: BLE001 - one bad instance must not hold up the others
             if not isinstance(error, Unavailable):
                 text = "%s: a batch of due sagas failed (%s); they are taken one by one"
-                _log.info(text, self._post.service, describe(error))
+                _log.info(text, self._context.service, describe(error))
             if taken is None:
                 return await self._take_singly()
             await self._put_off(taken.id, error, taken.version)
@@ -185,10 +185,10 @@ class SagaRunner(Runner):
 
         Raises `Unavailable`; it is put down later then.
         """
-        trace = self._post.failures.traceback(self._post.database.diagnose(error) or error)
+        trace = self._context.failures.traceback(self._context.database.diagnose(error) or error)
         if trace:
             text = "%s: saga %s: code of its definition failed (%s); its hook_retry says when it is tried again%s"
-            _log.warning(text, self._post.service, saga_id, describe(error), trace)
+            _log.warning(text, self._context.service, saga_id, describe(error), trace)
         try:
             async with self._transactions.begin() as tx:
                 await self._engine.on_failure(tx, saga_id, error, version=version)
@@ -198,7 +198,7 @@ class SagaRunner(Runner):
         except Exception as failure:  # noqa: BLE001 - it is one instance's
             self.last_error = failure
             text = "%s: the failure of saga %s was not put down (%s); it is left alone for a while"
-            _log.warning(text, self._post.service, saga_id, describe(failure))
+            _log.warning(text, self._context.service, saga_id, describe(failure))
             async with self._transactions.begin() as tx:
                 await self._engine.leave(tx, await self._engine.store.load(tx.unit, saga_id))
 
@@ -212,17 +212,17 @@ class SagaRunner(Runner):
         """Make a call, put its outcome on record, go on. What fails is logged and kept, and the row's timer follows."""
         try:
             ended = await carry_out(pending)
-            if ended.error is not None and (trace := self._post.failures.traceback(ended.error)):
+            if ended.error is not None and (trace := self._context.failures.traceback(ended.error)):
                 step = pending.effect.step
                 text = "%s: call %s of saga %s failed (%s); its step's retry says what follows%s"
-                _log.warning(text, self._post.service, step, pending.saga_id, describe(ended.error), trace)
+                _log.warning(text, self._context.service, step, pending.saga_id, describe(ended.error), trace)
             if await self._record(pending, ended):
                 await self._go_on(pending.saga_id)
         except Exception as error:  # noqa: BLE001 - a task of its own: nobody else would see it
             self.last_error = error
-            trace = self._post.failures.traceback(error)
+            trace = self._context.failures.traceback(error)
             text = "%s: how call %s of saga %s ended was not recorded (%s); it is made again after its time limit%s"
-            _log.error(text, self._post.service, pending.effect.step, pending.saga_id, describe(error), trace)
+            _log.error(text, self._context.service, pending.effect.step, pending.saga_id, describe(error), trace)
         finally:
             self.wake()
 

@@ -14,10 +14,11 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from freehold.broker import Outgoing
+from freehold.context import Signal
 from freehold.database import UnitOfWork
 from freehold.ports import Port
 
-__all__ = ["SCHEDULE", "ScheduleStore", "ScheduledMessage"]
+__all__ = ["SCHEDULE", "SCHEDULED", "ScheduleStore", "ScheduledMessage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +55,6 @@ class ScheduleStore(Protocol):
 SCHEDULE: Final[Port[ScheduleStore]] = Port(
     "schedule", "scheduled messages", ScheduleStore, "freehold.conformance.schedule:ScheduleStoreConformance"
 )
+
+SCHEDULED: Final = Signal("scheduled")
+"""A commit put messages into the schedule."""

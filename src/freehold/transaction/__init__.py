@@ -1,20 +1,17 @@
 """The transaction that services work in: the unit of work plus what is appended, published, sent and scheduled with it.
 
 `transaction` is what handlers hold, `staging` what it collects and how that is written, `envelopes` how messages are
-made, `transactions` how they are opened, `post` what a service writes with, and `ambient` what goes on around it in
-the same task.
+made, `transactions` how they are opened, and `ambient` what goes on around it in the same task.
 """
 
 from freehold.transaction.ambient import current_token, current_trace_parent, token_witness
 from freehold.transaction.envelopes import EnvelopeFactory, outgoing
-from freehold.transaction.post import Post
 from freehold.transaction.transaction import AfterAppend, SagaStarter, Transaction, TransactionHooks
 from freehold.transaction.transactions import Transactions
 
 __all__ = [
     "AfterAppend",
     "EnvelopeFactory",
-    "Post",
     "SagaStarter",
     "Transaction",
     "TransactionHooks",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from freehold.broker import Outgoing
-from freehold.clock import Clock, HybridLogicalClock
 from freehold.consistency.token import NOTHING, Token
+from freehold.context import ServiceContext
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import NewEvent
 from freehold.ids import new_id
@@ -45,9 +45,7 @@ def _partition_key(declared: MessageType, message: object, key: str | None) -> s
 class EnvelopeFactory:
     """Makes envelopes and new events of one service: ids, times, causes, and the checks of what is sent."""
 
-    service: str
-    clock: Clock
-    hlc: HybridLogicalClock
+    context: ServiceContext
 
     def envelope(
         self,
@@ -68,11 +66,11 @@ class EnvelopeFactory:
             type=declared.name,
             version=declared.version,
             kind=declared.kind,
-            source=self.service,
+            source=self.context.service,
             topic=declared.topic,
             key=_partition_key(declared, message, key) or str(message_id),
-            time=self.clock.now(),
-            hlc=self.hlc.tick(),
+            time=self.context.clock.now(),
+            hlc=self.context.hlc.tick(),
             correlation_id=correlation_id or (cause.correlation_id if cause else message_id),
             causation_id=cause.id if cause else None,
             subject=None if subject is None else check_name("subject", subject, of=declared.name),
@@ -105,7 +103,7 @@ class EnvelopeFactory:
             schema_version=declared.version,
             data=data,
             correlation_id=correlation_id or (cause.correlation_id if cause else event_id),
-            hlc=self.hlc.tick(),
+            hlc=self.context.hlc.tick(),
             causation_id=cause.id if cause else None,
             trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
             subject_key=None if subject_key is None else check_name("subject_key", subject_key, of=declared.name),
@@ -116,8 +114,8 @@ class EnvelopeFactory:
         """Raise `DeclarationError` for what is no event, or an event of another service."""
         if declared.kind is not MessageKind.EVENT:
             raise DeclarationError(f"'{declared.name}' is a {declared.kind.value}", hint="use send for commands")
-        if declared.service != self.service:
+        if declared.service != self.context.service:
             raise DeclarationError(
-                f"'{declared.name}' belongs to '{declared.service}', and this is '{self.service}'",
+                f"'{declared.name}' belongs to '{declared.service}', and this is '{self.context.service}'",
                 hint="publish an event of this service's own",
             )

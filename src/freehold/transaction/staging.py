@@ -13,12 +13,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from freehold.broker import Outgoing
 from freehold.consistency.token import NOTHING, Token, outbox_lane
+from freehold.context import ServiceContext
 from freehold.database import UnitOfWork
 from freehold.errors import DeclarationError
 from freehold.eventstore.append import StagedAppends
-from freehold.eventstore.store import Append, Appended, EventStore, RecordedEvent
+from freehold.eventstore.store import APPENDED, Append, Appended, EventStore, RecordedEvent
 from freehold.ids import stable_hash
-from freehold.transaction.post import Post
+from freehold.outbox.store import OUTBOX, STAGED
+from freehold.schedule.store import SCHEDULE, SCHEDULED
 
 __all__ = ["AppendedEvents", "Companion", "Remembers", "Staged"]
 
@@ -148,38 +150,38 @@ class Staged:
                 hint="append where it is decided, not in what follows from the events",
             )
 
-    async def write_messages(self, unit: UnitOfWork, post: Post) -> None:
+    async def write_messages(self, unit: UnitOfWork, context: ServiceContext) -> None:
         """Write the messages that were collected, and those that have a due time."""
         if self.outbox:
             messages, self.outbox[:] = tuple(self.outbox), []
-            positions = await post.outbox.stage(unit, messages)
-            self._reach_lanes(post, messages, positions)
+            positions = await context.stores[OUTBOX].stage(unit, messages)
+            self._reach_lanes(context, messages, positions)
             self.staged_any = True
         if self.scheduled:
             scheduled, self.scheduled[:] = tuple(self.scheduled), []
             for message, name, delay_seconds in scheduled:
-                await post.schedule.add(unit, message, name, delay_seconds)
+                await context.stores[SCHEDULE].add(unit, message, name, delay_seconds)
             self.scheduled_any = True
 
-    def _reach_lanes(self, post: Post, messages: Sequence[Outgoing], positions: Sequence[int]) -> None:
+    def _reach_lanes(self, context: ServiceContext, messages: Sequence[Outgoing], positions: Sequence[int]) -> None:
         """Note where this service's events stand; what goes to one service alone is nobody's to wait for."""
-        topic = f"{post.service}.events"
-        partitions = post.outbox.partitions
+        topic = f"{context.service}.events"
+        partitions = context.stores[OUTBOX].partitions
         lanes: dict[str, int] = {}
         for message, position in zip(messages, positions, strict=True):
             if message.topic == topic:
-                lane = outbox_lane(post.service, stable_hash(message.key) % partitions)
+                lane = outbox_lane(context.service, stable_hash(message.key) % partitions)
                 lanes[lane] = max(position, lanes.get(lane, 0))
         if lanes:
             self.reached = self.reached.merged(Token(lanes))
 
-    def wake(self, post: Post) -> None:
+    def wake(self, context: ServiceContext) -> None:
         """Wake whoever waits for what was written, once the commit has happened."""
         if self.appended_any:
-            post.on_appended()
+            context.emit(APPENDED)
         if self.staged_any:
-            post.on_staged()
+            context.emit(STAGED)
         if self.scheduled_any:
-            post.on_scheduled()
+            context.emit(SCHEDULED)
         for wake in self.after_commit:
             wake()

@@ -12,14 +12,15 @@ from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 from freehold.consistency.token import NOTHING, Token
+from freehold.context import ServiceContext
 from freehold.database import SqlConnection, UnitOfWork
 from freehold.errors import DeclarationError
-from freehold.eventstore.store import EventStore, Expectation, ExpectedVersion, NewEvent, RecordedEvent
+from freehold.eventstore.store import EVENTS, EventStore, Expectation, ExpectedVersion, NewEvent, RecordedEvent
 from freehold.messages import Envelope, MessageKind, message_type
 from freehold.messages.values import check_delay, check_id, check_moment
+from freehold.schedule.store import SCHEDULE
 from freehold.transaction.ambient import token_witness
-from freehold.transaction.envelopes import outgoing
-from freehold.transaction.post import Post
+from freehold.transaction.envelopes import EnvelopeFactory, outgoing
 from freehold.transaction.staging import Companion, Staged
 
 __all__ = ["AfterAppend", "SagaStarter", "Transaction", "TransactionHooks"]
@@ -67,11 +68,11 @@ class Transaction:
     rolled back is not sent.
     """
 
-    __slots__ = ("_hooks", "_post", "_seen", "_staged", "cause", "correlation_id", "unit")
+    __slots__ = ("_context", "_envelopes", "_hooks", "_seen", "_staged", "cause", "correlation_id", "unit")
 
     def __init__(
         self,
-        post: Post,
+        context: ServiceContext,
         unit: UnitOfWork,
         cause: Envelope | None = None,
         staged: Staged | None = None,
@@ -79,7 +80,8 @@ class Transaction:
         correlation_id: UUID | None = None,
         hooks: TransactionHooks = _NO_HOOKS,
     ) -> None:
-        self._post = post
+        self._context = context
+        self._envelopes = EnvelopeFactory(context)
         self._hooks = hooks
         self._staged = staged if staged is not None else Staged()
         self.unit = unit
@@ -110,7 +112,7 @@ class Transaction:
 
     def for_message(self, cause: Envelope) -> Transaction:
         """The same transaction, seen from the handling of another message (batches)."""
-        return Transaction(self._post, self.unit, cause, self._staged, hooks=self._hooks)
+        return Transaction(self._context, self.unit, cause, self._staged, hooks=self._hooks)
 
     def publish(
         self,
@@ -124,7 +126,7 @@ class Transaction:
 
         Raises `DeclarationError` for a class that is no event or is owned by another service.
         """
-        self._post.envelopes.check_event(message_type(event))
+        self._envelopes.check_event(message_type(event))
         envelope = self._envelope(event, key=key, subject=subject, headers=headers)
         self.stage(envelope)
         return envelope.id
@@ -161,7 +163,7 @@ class Transaction:
         """
         self.unit.life.check()
         made = [
-            self._post.envelopes.event(
+            self._envelopes.event(
                 event,
                 cause=self.cause,
                 correlation_id=self.correlation_id,
@@ -207,14 +209,12 @@ class Transaction:
         Raises `DeclarationError` where there is none, `TransactionEnded`.
         """
         self.unit.life.check()
-        if self._post.events is None:
-            raise DeclarationError("this service's database has no event store", hint="open it with open_stores")
-        return self._post.events
+        return self._context.stores[EVENTS]
 
     @property
-    def snapshots(self) -> object | None:
-        """Where this service's snapshots are kept, for the aggregates, which know its port."""
-        return self._post.snapshots
+    def context(self) -> ServiceContext:
+        """The service that it belongs to: its stores, clocks, and what its patterns offer."""
+        return self._context
 
     @property
     def token(self) -> Token:
@@ -232,7 +232,7 @@ class Transaction:
     @property
     def appended_position(self) -> int:
         """The position of the last event written in this transaction, 0 where none was."""
-        return self._staged.reached.positions.get(self._post.service, 0)
+        return self._staged.reached.positions.get(self._context.service, 0)
 
     def observe(self, token: Token) -> None:
         """Note what the caller has seen: it goes along with everything that is published from here on."""
@@ -257,7 +257,7 @@ class Transaction:
     def schedule_at(self, message: object, *, at: datetime, key: str | None = None) -> UUID:
         """Have a message sent at a wall-clock time (aware); a time that has passed means at once."""
         check_moment("at", at)
-        delay_seconds = max(0.0, (at - self._post.clock.now()).total_seconds())
+        delay_seconds = max(0.0, (at - self._context.clock.now()).total_seconds())
         check_delay("at", delay_seconds)
         return self.schedule(message, delay_seconds=delay_seconds, key=key)
 
@@ -269,7 +269,7 @@ class Transaction:
         self._staged.scheduled[:] = [entry for entry in self._staged.scheduled if entry[0].id != message_id]
         if len(self._staged.scheduled) != before:
             return True
-        return await self._post.schedule.cancel(self.unit, message_id)
+        return await self._context.stores[SCHEDULE].cancel(self.unit, message_id)
 
     def stage(self, envelope: Envelope) -> None:
         """Stage a finished envelope (replies, replays); the patterns' own entrance."""
@@ -295,7 +295,9 @@ class Transaction:
         """
         self.unit.life.check()
         if self._hooks.start_saga is None:
-            raise DeclarationError(f"'{self._post.service}' directs no saga", hint="declare it with @service.directs")
+            raise DeclarationError(
+                f"'{self._context.service}' directs no saga", hint="declare it with @service.directs"
+            )
         return await self._hooks.start_saga(self, saga, state, saga_id=saga_id)
 
     def _envelope(
@@ -306,7 +308,7 @@ class Transaction:
         subject: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Envelope:
-        return self._post.envelopes.envelope(
+        return self._envelopes.envelope(
             message,
             cause=self.cause,
             key=key,
@@ -333,11 +335,11 @@ class Transaction:
         staged = self._staged
         await staged.write_companions(self.unit)
         if staged.appends:
-            written = await staged.write_events(self.unit, self.events, self._post.service)
+            written = await staged.write_events(self.unit, self.events, self._context.service)
             if self._hooks.after_append is not None:
-                await self._hooks.after_append(self, written.recorded(self._post.clock.now()))
+                await self._hooks.after_append(self, written.recorded(self._context.clock.now()))
                 staged.check_no_late_appends()
-        await staged.write_messages(self.unit, self._post)
+        await staged.write_messages(self.unit, self._context)
 
     def companion(
         self,
@@ -371,7 +373,7 @@ class Transaction:
         """Wake relay, scheduler and whoever asked `after_commit`, and tell the `token_witness`; to be called once the
         commit has happened.
         """
-        self._staged.wake(self._post)
+        self._staged.wake(self._context)
         witness = token_witness.get()
         if witness is not None:
             witness(self.token)

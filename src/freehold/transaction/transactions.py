@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from freehold.context import ServiceContext
 from freehold.database import UnitOfWork
 from freehold.messages import Envelope
 from freehold.transaction.ambient import current_token
-from freehold.transaction.post import Post
 from freehold.transaction.transaction import Transaction, TransactionHooks
 
 __all__ = ["Transactions"]
@@ -20,7 +20,7 @@ __all__ = ["Transactions"]
 class Transactions:
     """Opens the transactions of a service, and joins those of its user. One for each running service."""
 
-    post: Post
+    context: ServiceContext
     hooks: TransactionHooks = field(default_factory=TransactionHooks)
 
     @asynccontextmanager
@@ -28,7 +28,7 @@ class Transactions:
         self, cause: Envelope | None = None, *, correlation_id: UUID | None = None
     ) -> AsyncIterator[Transaction]:
         """Open a transaction of our own: commits at the end with everything staged, rolls back on any exception."""
-        async with self.post.database.begin() as unit:
+        async with self.context.database.begin() as unit:
             transaction = _seen_by_caller(self.within(unit, cause, correlation_id=correlation_id))
             yield transaction
             if unit.life.doomed is None:
@@ -39,13 +39,13 @@ class Transactions:
         """Join the user's own transaction; call `flush` before they commit, and `notify` after, if it is known. It is
         for this one: after a rollback what was collected is of no use, and the next transaction is joined anew.
         """
-        return _seen_by_caller(self.within(self.post.database.enlist(native), cause))
+        return _seen_by_caller(self.within(self.context.database.enlist(native), cause))
 
     def within(
         self, unit: UnitOfWork, cause: Envelope | None = None, *, correlation_id: UUID | None = None
     ) -> Transaction:
         """A transaction in a unit of work that the caller has begun; the caller also calls `flush` and `notify`."""
-        return Transaction(self.post, unit, cause, correlation_id=correlation_id, hooks=self.hooks)
+        return Transaction(self.context, unit, cause, correlation_id=correlation_id, hooks=self.hooks)
 
 
 def _seen_by_caller(transaction: Transaction) -> Transaction:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
-from freehold.aggregate.store import SNAPSHOTS
 from freehold.binding import open_stores
 from freehold.broker import Outgoing
-from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.context import ServiceContext
 from freehold.database import UnitOfWork
 from freehold.eventstore.store import EVENTS
 from freehold.messages import Envelope, decode_body, decode_envelope, registry
 from freehold.outbox.store import OUTBOX, OutboxStore
 from freehold.ports import Stores
-from freehold.schedule.store import SCHEDULE
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 
 class SeenOutbox:
@@ -36,20 +34,13 @@ class Bank:
     """What the tests work with."""
 
     def __init__(self, stores: Stores, service: str = "bank") -> None:
-        clock = SystemClock()
         self.stores = stores
         self.outbox = SeenOutbox(stores[OUTBOX])
-        self.post = Post(
-            service=service,
-            database=stores.database,
-            outbox=self.outbox,  # type: ignore[arg-type] # only stages
-            schedule=stores[SCHEDULE],
-            clock=clock,
-            hlc=HybridLogicalClock(clock),
-            events=stores[EVENTS],
-            snapshots=stores[SNAPSHOTS],
+        self.context = ServiceContext(
+            service,
+            stores.replacing(OUTBOX, cast("OutboxStore", self.outbox)),  # only stages
         )
-        self.transactions = Transactions(self.post)
+        self.transactions = Transactions(self.context)
 
     @property
     def published(self) -> list[tuple[str, Any]]:

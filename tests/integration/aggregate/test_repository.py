@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +21,7 @@ from tests.unit.aggregate.shapes import (
 )
 
 from freehold.aggregate import Executed, Repository, VersionMismatch
+from freehold.context import ServiceContext
 from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
 from freehold.eventstore.store import EVENTS
 from freehold.messages import event
@@ -256,7 +256,7 @@ class TestConflicts:
         repository = Repository(ACCOUNT, publish=True)
         await repository.handle(bank.transactions, 1, Deposit(5))
         meddling = Meddling(bank, repository, times=2)
-        transactions = Transactions(replace(bank.post, events=meddling))
+        transactions = Transactions(ServiceContext("bank", bank.stores.replacing(EVENTS, meddling)))
         executed = await repository.handle(transactions, 1, Withdraw(5))
         assert meddling.loads == 3
         assert (executed.version, executed.state.amount) == (4, 2)
@@ -267,7 +267,7 @@ class TestConflicts:
             pytest.skip("feature concurrent_writers: writers of this engine take turns")
         repository = Repository(ACCOUNT)
         meddling = Meddling(bank, repository, times=1)
-        transactions = Transactions(replace(bank.post, events=meddling))
+        transactions = Transactions(ServiceContext("bank", bank.stores.replacing(EVENTS, meddling)))
         with pytest.raises(VersionMismatch):
             await repository.handle(transactions, 1, Deposit(5), expected_version=0)
         assert await bank.stored("account-1") == [Deposited(1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -13,7 +13,8 @@ from tests.unit.aggregate.shapes import ACCOUNT, Account, Balance, Deposit, Depo
 from freehold.aggregate import Decider, Loaded, Repository, SnapshotPolicy
 from freehold.aggregate.snapshots import StateCodec
 from freehold.aggregate.store import SNAPSHOTS, Snapshot
-from freehold.eventstore.store import EVENTS
+from freehold.context import ServiceContext
+from freehold.eventstore.store import EVENTS, EventStore
 from freehold.transaction import Transactions
 
 EVERY_3 = SnapshotPolicy(every=3)
@@ -162,8 +163,8 @@ async def test_a_snapshot_saves_reading_what_is_before_it(bank: Bank) -> None:
     await repository.handle(bank.transactions, 1, Open("Ada"))
     await deposit(bank, 9, repository)
     reads = Counting(bank)
-    post = replace(bank.post, events=reads)  # type: ignore[arg-type] # it passes on the rest
-    async with Transactions(post).begin() as tx:
+    context = ServiceContext("bank", bank.stores.replacing(EVENTS, cast("EventStore", reads)))  # it passes on the rest
+    async with Transactions(context).begin() as tx:
         loaded = await repository.load(tx, 1)
     assert (loaded.version, loaded.snapshot_version, loaded.state.amount) == (10, 10, 9)
     assert reads.events == 1

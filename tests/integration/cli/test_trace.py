@@ -15,7 +15,7 @@ from tests.unit.cli.typing_in import Typed
 from tests.unit.runtime.trial import envelope_of
 
 from freehold.broker import Outgoing
-from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.context import ServiceContext
 from freehold.inbox.store import INBOX, Arrival
 from freehold.leases.store import LEASES
 from freehold.messages import Envelope, encode_envelope
@@ -23,8 +23,7 @@ from freehold.outbox.store import OUTBOX, lease_name
 from freehold.ports import Stores
 from freehold.saga import SagaEngine
 from freehold.saga.store import SAGAS
-from freehold.schedule.store import SCHEDULE
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -76,10 +75,9 @@ async def _receive(project: Project, envelope: Envelope) -> None:
 
 async def _start_saga(project: Project, key: str) -> None:
     async with project.stores(till) as stores:
-        clock = SystemClock()
-        post = Post("till", stores.database, stores[OUTBOX], stores[SCHEDULE], clock, HybridLogicalClock(clock))
-        async with Transactions(post).begin() as tx:
-            await SagaEngine(till.sagas, stores[SAGAS], post).start(tx, Selling, Sale(key))
+        context = ServiceContext("till", stores)
+        async with Transactions(context).begin() as tx:
+            await SagaEngine(till.sagas, stores[SAGAS], context).start(tx, Selling, Sale(key))
 
 
 def test_an_unsent_message_is_found_by_id_key_and_cause(project: Project, typed: Typed) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 from tests.integration.cli.till import Booking, PutBack, Sale, SaleClosed, Selling, depot, till
@@ -16,19 +17,19 @@ from tests.unit.runtime.trial import envelope_of
 
 from freehold.binding import open_stores
 from freehold.broker import Outgoing
-from freehold.clock import HybridLogicalClock, SystemClock
+from freehold.clock import SystemClock
+from freehold.context import ServiceContext
 from freehold.database import UnitOfWork
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterStatus, Direction
 from freehold.ids import new_id
 from freehold.messages import Envelope, decode_envelope, encode_envelope
-from freehold.outbox.store import OUTBOX
+from freehold.outbox.store import OUTBOX, OutboxStore
 from freehold.ports import Stores
 from freehold.saga import SagaEngine, SagaRunner
 from freehold.saga.store import SAGAS, SagaStatus
-from freehold.schedule.store import SCHEDULE
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 APP = "tests.integration.cli.till"
 
@@ -86,21 +87,19 @@ async def failing_sagas(project: Project, *keys: str) -> None:
     """Sales whose booking meets what `till.broken` holds: once in the consumer, and once in the runner."""
     async with project.stores(till) as stores:
         shown = _ShownOutbox()
-        clock = SystemClock()
-        hlc = HybridLogicalClock(clock)
-        post = Post("till", stores.database, shown, stores[SCHEDULE], clock, hlc)  # type: ignore[arg-type] # only stages
-        engine = SagaEngine(till.sagas, stores[SAGAS], post)
+        context = ServiceContext("till", stores.replacing(OUTBOX, cast("OutboxStore", shown)))  # only stages
+        engine = SagaEngine(till.sagas, stores[SAGAS], context)
         for key in keys:
-            async with Transactions(post).begin() as tx:
+            async with Transactions(context).begin() as tx:
                 await engine.start(tx, Booking, Sale(key))
             reply = reply_to(shown.last())
             try:
-                async with Transactions(post).begin(reply) as tx:
+                async with Transactions(context).begin(reply) as tx:
                     await engine.on_reply(reply, tx)
             except Exception as error:  # noqa: BLE001 - as the consumer
-                async with Transactions(post).begin(reply) as tx:
+                async with Transactions(context).begin(reply) as tx:
                     await engine.keep_reply(reply, tx, error)
-        runner = SagaRunner(engine, Transactions(post))
+        runner = SagaRunner(engine, Transactions(context))
         wanted = {("till.booking", SagaStatus.NEEDS_ATTENTION): len(keys)}
         async with asyncio.timeout(60):
             while await stores[SAGAS].count() != wanted:
@@ -111,26 +110,22 @@ async def stuck_sagas(project: Project, *keys: str) -> None:
     """Sales whose payment was refused, and whose goods the depot then refused to put back."""
     async with project.stores(till) as stores:
         shown = _ShownOutbox()
-        clock = SystemClock()
-        hlc = HybridLogicalClock(clock)
-        post = Post("till", stores.database, shown, stores[SCHEDULE], clock, hlc)  # type: ignore[arg-type] # only stages
-        engine = SagaEngine(till.sagas, stores[SAGAS], post)
+        context = ServiceContext("till", stores.replacing(OUTBOX, cast("OutboxStore", shown)))  # only stages
+        engine = SagaEngine(till.sagas, stores[SAGAS], context)
         for key in keys:
-            async with Transactions(post).begin() as tx:
+            async with Transactions(context).begin() as tx:
                 await engine.start(tx, Selling, Sale(key))
             for outcome in ("done", "rejected", "rejected"):
                 body = {"code": "refused", "detail": ""} if outcome == "rejected" else None
                 reply = reply_to(shown.last(), outcome, body)
-                async with Transactions(post).begin(reply) as tx:
+                async with Transactions(context).begin(reply) as tx:
                     await engine.on_reply(reply, tx)
 
 
 async def schedule_one(project: Project) -> UUID:
     async with project.stores(till) as stores:
-        clock = SystemClock()
-        hlc = HybridLogicalClock(clock)
-        post = Post("till", stores.database, stores[OUTBOX], stores[SCHEDULE], clock, hlc)
-        async with Transactions(post).begin() as tx:
+        context = ServiceContext("till", stores)
+        async with Transactions(context).begin() as tx:
             return tx.schedule(PutBack("later"), delay_seconds=3600)
 
 

@@ -349,7 +349,7 @@ async def test_how_far_behind_and_how_fast(url: str) -> None:
         assert now.events_per_second > 0
         assert now.seconds_left is not None
         assert now.seconds_left > 0
-        undeclared = await look(running.stores[CHECKPOINTS], running.stores[EVENTS], {}, running.post.clock)
+        undeclared = await look(running.stores[CHECKPOINTS], running.stores[EVENTS], {}, running.context.clock)
         assert undeclared.generations[0].code_version is None
         with pytest.raises(NotFound):
             await actions.look("nothing")

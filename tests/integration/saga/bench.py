@@ -7,24 +7,24 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
 
 from freehold.binding import open_stores
 from freehold.broker import Outgoing
-from freehold.clock import HybridLogicalClock
+from freehold.context import ServiceContext
 from freehold.database import UnitOfWork
 from freehold.ids import new_id
 from freehold.messages import Envelope, MessageKind, decode_envelope
+from freehold.outbox.store import OUTBOX, OutboxStore
 from freehold.ports import Stores
 from freehold.saga import Saga, SagaEngine, SagaRunner
 from freehold.saga.document import read_hook_failure
 from freehold.saga.hooks import HookFailure
 from freehold.saga.store import SAGAS, SagaRecord
-from freehold.schedule.store import SCHEDULE
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 
 class TestClock:
@@ -125,7 +125,7 @@ class Bench:
 
     def engine_for(self, *sagas: type[Saga[Any]]) -> SagaEngine:
         """Another process' engine on the same database."""
-        return SagaEngine(by_name(*sagas), self.stores[SAGAS], self.transactions.post, self.clock)
+        return SagaEngine(by_name(*sagas), self.stores[SAGAS], self.transactions.context, self.clock)
 
 
 def by_name(*sagas: type[Saga[Any]]) -> dict[tuple[str, int], type[Saga[Any]]]:
@@ -158,16 +158,13 @@ async def bench(url: str, *sagas: type[Saga[Any]]) -> AsyncIterator[Bench]:
     await stores.database.open()
     await stores.database.upgrade()
     outbox = ShownOutbox()
-    post = Post(
-        service="orders",
-        database=stores.database,
-        outbox=outbox,  # type: ignore[arg-type] # the transaction uses `stage` alone
-        schedule=stores[SCHEDULE],
+    context = ServiceContext(
+        "orders",
+        stores.replacing(OUTBOX, cast("OutboxStore", outbox)),  # the transaction uses `stage` alone
         clock=clock,
-        hlc=HybridLogicalClock(clock),
     )
     try:
-        engine = SagaEngine(by_name(*sagas), stores[SAGAS], post, clock)
-        yield Bench(engine, Transactions(post), stores, clock, outbox)
+        engine = SagaEngine(by_name(*sagas), stores[SAGAS], context, clock)
+        yield Bench(engine, Transactions(context), stores, clock, outbox)
     finally:
         await stores.database.close()

@@ -114,7 +114,7 @@ async def main(url: str) -> None:
             async with running.transaction() as tx:
                 await running.sagas.start(tx, Crashing, Order(point), saga_id=saga_id(point))
         while not all(status in TERMINAL_STATUSES for _, status in await running.stores[SAGAS].count()):
-            await running.post.clock.sleep(0.02)
+            await running.context.clock.sleep(0.02)
 
 
 if __name__ == "__main__":

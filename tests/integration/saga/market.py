@@ -91,7 +91,7 @@ async def main(directory: Path, number_of_orders: int) -> None:
             async with front.transaction() as tx:
                 await front.sagas.start(tx, Checkout, Order(str(number)), saga_id=saga_id(number))
         while sum(await _ended(front)) < number_of_orders:
-            await front.post.clock.sleep(0.1)
+            await front.context.clock.sleep(0.1)
 
 
 async def _ended(front: RunningService) -> list[int]:

@@ -76,7 +76,7 @@ async def test_a_process_whose_clock_is_an_hour_ahead_lets_no_timer_fire_early(a
     reserve, _ = at.outbox.staged
     ahead = TestClock()
     ahead.advance(3600)
-    at.engine = SagaEngine(by_name(Parallel), at.stores[SAGAS], at.transactions.post, ahead)
+    at.engine = SagaEngine(by_name(Parallel), at.stores[SAGAS], at.transactions.context, ahead)
     await at.answer(reserve)
     assert (await at.record(saga_id)).due_seconds == pytest.approx(30, abs=0.1)
     assert await at.runner().take_due() == 0

@@ -94,7 +94,7 @@ async def test_a_dataset_of_other_fields_is_not_compared(tmp_path: Path, mine: D
                 running.stores,
                 desk.copied["crm.people"],
                 running.source(PEOPLE),
-                running.post.clock,
+                running.context.clock,
                 repair_for=None,
             )
 

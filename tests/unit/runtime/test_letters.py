@@ -155,7 +155,7 @@ async def test_a_letter_that_outlived_the_receipts_asks_for_a_second_thought() -
 
     class Later:
         def __init__(self, started: RunningService) -> None:
-            self._clock = started.post.clock
+            self._clock = started.context.clock
 
         def now(self) -> datetime:
             return self._clock.now() + timedelta(days=8)

@@ -69,7 +69,7 @@ async def test_what_would_be_appended_too_late_is_refused_and_never_lost() -> No
         tx.append("thing-b", Done("b"))
 
     async with RunningService(Service("trial"), settings_for("trial"), broker=memory_broker(), roles=()) as running:
-        transactions = Transactions(running.post, TransactionHooks(after_append=again))
+        transactions = Transactions(running.context, TransactionHooks(after_append=again))
         with pytest.raises(DeclarationError, match="'thing-b'"):
             async with transactions.begin() as tx:
                 tx.append("thing-a", Done("a"))

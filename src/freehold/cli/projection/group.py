@@ -9,15 +9,10 @@ import click
 
 from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.lazy import NamingGroup
-from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.errors import NotFound, Unavailable
-from freehold.eventstore.store import EVENTS
-from freehold.failures import FailureLog
-from freehold.outbox.store import OUTBOX
 from freehold.projection.store import CHECKPOINTS
 from freehold.runtime.projections import ProjectionActions
-from freehold.schedule.store import SCHEDULE
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 __all__ = ["actions_of", "command", "holding"]
 
@@ -29,18 +24,7 @@ def command() -> None:
 
 def actions_of(access: ServiceAccess) -> ProjectionActions:
     """The actions on a service's projections."""
-    clock = SystemClock()
-    post = Post(
-        service=access.name,
-        database=access.stores.database,
-        outbox=access.stores[OUTBOX],
-        schedule=access.stores[SCHEDULE],
-        clock=clock,
-        hlc=HybridLogicalClock(clock),
-        failures=FailureLog(tracebacks=access.settings.log_tracebacks),
-        events=access.stores[EVENTS],
-    )
-    return ProjectionActions(access.service, access.stores, Transactions(post))
+    return ProjectionActions(access.service, access.stores, Transactions(access.context))
 
 
 async def _owner(opened: Opened, name: str) -> ServiceAccess:

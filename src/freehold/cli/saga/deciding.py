@@ -14,17 +14,13 @@ from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
 from freehold.cli.saga.group import command, holding
-from freehold.clock import HybridLogicalClock, SystemClock
 from freehold.errors import ConfigurationError
-from freehold.failures import FailureLog
-from freehold.outbox.store import OUTBOX
 from freehold.saga import SagaEngine
 from freehold.saga.exchange import Decided, Decision
 from freehold.saga.hooks import Hook, hook_at
 from freehold.saga.store import SAGAS, SagaRecord
 from freehold.saga.timeline import problem
-from freehold.schedule.store import SCHEDULE
-from freehold.transaction import Post, Transactions
+from freehold.transaction import Transactions
 
 __all__ = ["abandon", "compensate", "retry", "skip"]
 
@@ -132,14 +128,5 @@ async def _take(access: ServiceAccess, record: SagaRecord, decided: Decided) -> 
 
 
 def _engine(access: ServiceAccess) -> tuple[Transactions, SagaEngine]:
-    clock = SystemClock()
-    post = Post(
-        service=access.name,
-        database=access.stores.database,
-        outbox=access.stores[OUTBOX],
-        schedule=access.stores[SCHEDULE],
-        clock=clock,
-        hlc=HybridLogicalClock(clock),
-        failures=FailureLog(tracebacks=access.settings.log_tracebacks),
-    )
-    return Transactions(post), SagaEngine(access.service.sagas, access.stores[SAGAS], post)
+    context = access.context
+    return Transactions(context), SagaEngine(access.service.sagas, access.stores[SAGAS], context)
