@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         decides,
     )
     from freehold.clock import Clock, SystemClock, stamp_time
-    from freehold.database import SqlConnection
     from freehold.errors import (
         BrokerError,
         CodecError,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from freehold.saga import CallContext, Saga, call, local, step
     from freehold.service import Service
     from freehold.settings import Settings
+    from freehold.sql import SqlConnection
     from freehold.transaction import Transaction
 
 __all__ = [
@@ -134,7 +134,6 @@ _HOMES: Final = {
         "decides",
     ),
     "freehold.clock": ("Clock", "SystemClock", "stamp_time"),
-    "freehold.database": ("SqlConnection",),
     "freehold.ids": ("derive_id", "new_id"),
     "freehold.errors": (
         "BrokerError",
@@ -168,6 +167,7 @@ _HOMES: Final = {
     "freehold.saga": ("CallContext", "Saga", "call", "local", "step"),
     "freehold.service": ("Service",),
     "freehold.settings": ("Settings",),
+    "freehold.sql": ("SqlConnection",),
     "freehold.transaction": ("Transaction",),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}

@@ -23,33 +23,14 @@ __all__ = [
     "DatabaseOptions",
     "Defect",
     "Finding",
-    "Row",
-    "SqlConnection",
     "UnitOfWork",
     "check_owner",
     "examine_clock",
 ]
 
-Row = Sequence[Any]
 _CLOCKS_APART_SECONDS_MAX: Final = 2.0
 _LIMIT_SECONDS_MAX: Final = 2_000_000.0
 """PostgreSQL keeps its limits as milliseconds in 31 bits."""
-
-
-class SqlConnection(Protocol):
-    """A connection of an SQL database in a transaction, whichever driver it belongs to; begins and ends nothing.
-
-    Runs statements in the order of the calls, each one round trip. Placeholders are numbered (`$1`) on every engine.
-    """
-
-    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; returns the number of rows it touched."""
-
-    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
-        """Run a statement (also DML with RETURNING); returns its rows."""
-
-    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run a statement for each row of parameters, in order, pipelined where the driver can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +42,6 @@ class DatabaseFeatures:
     durable             a commit survives kill -9 of every process.
     concurrent_writers  several transactions write at once (SQLite has one writer at a time).
     several_processes   may be shared by processes.
-    byte_order_sql      what follows a text column in a statement to have it compared by its bytes.
-    column_types_sql    gives names and types of the columns of the table `$1`; empty where any value goes anywhere.
     apart               how two services are kept apart, for people.
     proves_death        tells that a process which held leases has died (see `freehold.leases.store`).
     """
@@ -72,8 +51,6 @@ class DatabaseFeatures:
     durable: bool
     concurrent_writers: bool
     several_processes: bool
-    byte_order_sql: str = ""
-    column_types_sql: str = ""
     apart: str = "give each service a database of its own"
     proves_death: bool = False
 
@@ -207,12 +184,6 @@ class Database(Protocol):
         Whatever belongs to it raises `TransactionEnded` once the block has begun to end. Ending it in another way
         raises `TransactionMisused`, and then the block's end rolls back and raises as well, also where that was caught.
         Two tasks in one transaction take turns: one statement runs at a time.
-        """
-
-    def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
-        """A connection on which each statement commits by itself: reads, and claims that are one statement.
-
-        Raises `DeclarationError` on a database that does not speak SQL.
         """
 
     def enlist(self, native: object) -> UnitOfWork:

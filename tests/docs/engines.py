@@ -28,27 +28,25 @@ from freehold.ports import Port
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.store import CHECKPOINTS
 from freehold.projection.view_store import VIEWS
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.saga.store import SAGAS
 from freehold.schedule.store import SCHEDULE
+from freehold.sql import SQL
 
 __all__ = ["COVERED", "README", "page"]
 
 README: Final = ROOT / "README.md"
 _COLUMNS: Final = {"SQLite": "SQLite", "PostgreSQL": "PostgreSQL", "memory": "memory (for tests, no SQL)"}
-_WITHOUT_SQL: Final = frozenset({"memory"})
 _HEAD: Final = "| pattern | "
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line: `ports` are what it takes; `sql` says that it takes SQL besides, for which there is no port yet; `words`
-    say more than yes or no.
-    """
+    """A line: `ports` are what it takes; `words` say more than yes or no."""
 
     text: str
     ports: Sequence[Port[Any]] = ()
-    sql: bool = False
     words: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -62,8 +60,7 @@ _ROWS: Final = (
     _Row("event store, aggregates, snapshots, upcasting", (EVENTS, SNAPSHOTS)),
     _Row(
         "projections: rebuild beside the live one, parked streams, historical replay",
-        (EVENTS, CHECKPOINTS, REPLAYS, LEASES, AUDIT),
-        sql=True,
+        (EVENTS, CHECKPOINTS, REPLAYS, LEASES, AUDIT, SQL),
     ),
     _Row(
         "materialized views, refreshed without blocking readers",
@@ -71,9 +68,9 @@ _ROWS: Final = (
         words={"SQLite": "emulated by tables"},
     ),
     _Row("consistency tokens: a read that includes an earlier write, over services", (PROGRESS,)),
-    _Row("copies compared with their source and repaired", (RECONCILIATIONS, LEASES), sql=True),
+    _Row("copies compared with their source and repaired", (RECONCILIATIONS, DATASETS, LEASES)),
     _Row("HTTP with transactions and Idempotency-Key (FastAPI)", (IDEMPOTENCY,)),
-    _Row("outbox and inbox in a transaction of your own driver", (OUTBOX, INBOX), sql=True),
+    _Row("outbox and inbox in a transaction of your own driver", (OUTBOX, INBOX, SQL)),
     _Row("several processes, survives kill -9", words={"SQLite": "yes, one machine", "memory": "no"}),
 )
 COVERED: Final = frozenset(port for row in _ROWS for port in row.ports)
@@ -97,7 +94,7 @@ def _table() -> str:
 
 
 def _cell(row: _Row, engine: str, ports: Sequence[Port[Any]]) -> str:
-    if not set(row.ports) <= set(ports) or (row.sql and engine in _WITHOUT_SQL):
+    if not set(row.ports) <= set(ports):
         return "no"
     return row.words.get(engine, "yes")
 

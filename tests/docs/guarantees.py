@@ -66,6 +66,8 @@ _PORTS: Final = {
     "Leases": "leases",
     "Idempotency keys": "idempotency",
     "Comparisons of copies": "reconciliations",
+    "Statements in SQL": "sql",
+    "Datasets": "datasets",
     "Audit": "audit",
 }
 _BASE: Final = "freehold.adapters.sql.store"

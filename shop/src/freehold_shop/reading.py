@@ -7,25 +7,17 @@ known of read models.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, cast
+from typing import Any
 
 from freehold import ConcurrencyConflict, DatabaseError, Unavailable
 from freehold.projection import CHECKPOINTS, GenerationState
 from freehold.runtime import RunningService
+from freehold.sql import SQL
 
 __all__ = ["FRESH_SECONDS", "places", "read", "read_one"]
 
 FRESH_SECONDS = 5.0
 """How long a read waits for what the caller's consistency token has seen; it answers with what there is then."""
-
-
-class _Reader(Protocol):
-    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Sequence[Any]]: ...
-
-
-class _SqlDatabase(Protocol):
-    def direct(self) -> AbstractAsyncContextManager[_Reader]: ...
 
 
 async def read(
@@ -35,10 +27,9 @@ async def read(
     table is locked, which passes, and where a read model of the service is not made yet: its tables are missing until
     then.
     """
-    database = cast("_SqlDatabase", running.stores.database)
     sql = f"SELECT {', '.join(columns)} {rest}"
     try:
-        async with database.direct() as connection:
+        async with running.stores[SQL].direct() as connection:
             rows = await connection.fetch(sql, parameters)
     except ConcurrencyConflict as error:
         raise Unavailable(f"a read was kept waiting: {error.message}", hint="try again") from error

@@ -16,8 +16,9 @@ from fastapi import APIRouter, Request, Response
 
 from freehold.http.problems import problem
 from freehold.messages.texts import unstorable_text
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.fence import fence
-from freehold.reconcile.side import TableSide
+from freehold.reconcile.side import StoreSide
 from freehold.runtime.running_service import RunningService
 
 __all__ = ["PEER_HEADER", "DatasetQuery", "dataset_routes", "peer_proof"]
@@ -64,7 +65,7 @@ async def _answer(name: str, what: str, request: Request) -> Response:
     offer = running.service.offered.get(name)
     if offer is None:
         return problem(404, "no such dataset is offered here")
-    side = TableSide(running.stores.database, offer)
+    side = StoreSide(running.stores[DATASETS], offer)
     query = _query(await request.body())
     if query is None:
         return problem(400, "not a query of a dataset")

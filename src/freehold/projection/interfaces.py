@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uuid import UUID
 
-from freehold.database import SqlConnection
 from freehold.eventstore.store import RecordedEvent
+from freehold.sql import SqlConnection
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -16,13 +16,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from freehold.database import Database, SqlConnection, UnitOfWork
+from freehold.database import UnitOfWork
 from freehold.errors import CodecError, ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
 from freehold.eventstore.store import EventFilter, EventStore, RecordedEvent, bucket_of, category_of
 from freehold.messages.upcasting import read_event
+from freehold.ports import Stores
 from freehold.projection.declaration import Applied, Projection, stored_types
 from freehold.projection.generations import RebuildSource
 from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
+from freehold.sql import SQL, SqlConnection
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -43,7 +45,7 @@ _READERS: Final[dict[type[Any], Callable[[str], Any]]] = {
 
 
 async def streams_of_key(
-    database: Database, history: RebuildSource, projection: Projection, stream: str
+    stores: Stores, history: RebuildSource, projection: Projection, stream: str
 ) -> tuple[str, ...]:
     """A stream and those that `key_streams` says belong to it, in order of their names; holds nothing meanwhile.
 
@@ -57,7 +59,7 @@ async def streams_of_key(
         )
     if projection.key_streams is None:
         return (stream,)
-    async with database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         others = await projection.key_streams(stream, _Lookup(sql, history.events, projection))
     return tuple(sorted({stream, *others}))
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from freehold.consistency.token import Token
-from freehold.database import SqlConnection
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import RecordedEvent
 from freehold.messages import Envelope, MessageKind
 from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.sql import SqlConnection
 from freehold.transaction import Transaction
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What is copied, where its source and its copies lie. Pattern: imports errors only.
+"""What is copied, where its source and its copies lie, what of it is compared. Pattern: imports errors only.
 
 A dataset is a contract between services, like an event: its name, the key, the fields. The source says which table
 holds it (`Offer`), each copy which table it was copied into (`Copy`). Names of tables and columns are checked here, at
@@ -11,18 +11,30 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from freehold.errors import DeclarationError
-from freehold.reconcile.field_value import FieldKind
+from freehold.reconcile.field_value import PLAIN_TYPES, FieldKind, canonical
 
-__all__ = ["Copy", "Dataset", "Offer", "RangeDigest", "RowDigest", "digest_of", "row_digest"]
+__all__ = [
+    "Copy",
+    "Dataset",
+    "FullRow",
+    "Offer",
+    "RangeDigest",
+    "RowDigest",
+    "canonical_row",
+    "digest_of",
+    "row_digest",
+]
 
 _DATASET: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*")
 _IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _DIGEST_BYTES: Final = 16
+FullRow = tuple[object, ...]
+"""The key and the fields, in the order of the dataset and in the form that is the same for all engines."""
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 
 
@@ -109,6 +121,25 @@ class RangeDigest:
     through: str | None
     count: int
     digest: str
+
+
+def canonical_row(dataset: Dataset, values: Sequence[Any]) -> FullRow:
+    """A row as it is compared, of the key and the fields as an engine gave them. Raises `DeclarationError` for a value
+    that is none of the dataset's.
+    """
+    if not dataset.kinds and PLAIN_TYPES.issuperset(map(type, values)):
+        return tuple(values)
+    names = (dataset.key, *dataset.fields)
+    found: list[object] = []
+    for name, value in zip(names, values, strict=True):
+        try:
+            found.append(canonical(dataset.kind(name), value))
+        except ValueError as error:
+            raise DeclarationError(
+                f"'{name}' of dataset '{dataset.name}' holds {error}, and is declared as {dataset.kind(name).value}",
+                hint="texts, whole numbers and booleans are plain; say of others what they are: kinds={…}",
+            ) from None
+    return tuple(found)
 
 
 def row_digest(values: Sequence[object]) -> str:

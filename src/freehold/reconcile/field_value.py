@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import NoneType
 from typing import Final
 
-__all__ = ["PLAIN_TYPES", "FieldKind", "canonical", "stored"]
+__all__ = ["PLAIN_TYPES", "FieldKind", "canonical"]
 
 _EXPONENT_MAX: Final = 400
 PLAIN_TYPES: Final = frozenset({str, int, bool, NoneType})
@@ -50,22 +50,6 @@ def canonical(kind: FieldKind, value: object) -> object:
         return _READ[kind](value)
     except (TypeError, ValueError, OverflowError, InvalidOperation, RecursionError):
         raise ValueError(f"a {type(value).__name__}") from None
-
-
-def stored(kind: FieldKind, value: object) -> object:
-    """What is written for a canonical value where an engine takes every value as it comes (SQLite)."""
-    if value is None:
-        return None
-    match kind:
-        case FieldKind.BYTES:
-            return bytes.fromhex(str(value).removeprefix("\\x"))
-        case FieldKind.FLOAT:
-            return float(str(value))
-        case FieldKind.TIME:
-            # As SQLAlchemy writes it, and SQLite's own functions read it.
-            return str(value).removesuffix("Z").replace("T", " ")
-        case FieldKind.PLAIN | FieldKind.DATE | FieldKind.DECIMAL | FieldKind.JSON:
-            return value
 
 
 def _plain(value: object) -> object:

@@ -22,6 +22,7 @@ from freehold.outbox.store import OUTBOX
 from freehold.ports import MissingPort, Port, Stores
 from freehold.projection.store import CHECKPOINTS
 from freehold.projection.view_store import VIEWS
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.saga.store import SAGAS
 from freehold.schedule.store import SCHEDULE
@@ -50,7 +51,8 @@ _PATTERNS: Final[tuple[tuple[str, Sequence[Port[Any]], Callable[[Service], Seque
     ("saga", (SAGAS,), lambda service: sorted({name for name, _ in service.sagas})),
     ("projection", (EVENTS, CHECKPOINTS, LEASES, AUDIT), lambda service: sorted(service.projections)),
     ("materialized view", (VIEWS, LEASES), lambda service: sorted(service.materialized_views)),
-    ("reconcile", (RECONCILIATIONS, LEASES), lambda service: sorted(service.copied)),
+    ("reconcile", (RECONCILIATIONS, DATASETS, LEASES), lambda service: sorted(service.copied)),
+    ("offered dataset", (DATASETS,), lambda service: sorted(service.offered)),
 )
 
 

@@ -160,7 +160,7 @@ class ProjectionActions:
         Raises as `streams_of_key` and `rebuild_key` do.
         """
         projection = self.declared(name)
-        streams = await streams_of_key(self.stores.database, self.history, projection, stream)
+        streams = await streams_of_key(self.stores, self.history, projection, stream)
         async with self.stores.database.begin() as unit:
             count = await rebuild_key(unit, self.history, projection, *streams)
             await self.note(unit, "projection.rebuild-key", f"{name}/{stream}", actor, reason)

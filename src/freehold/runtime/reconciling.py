@@ -18,11 +18,12 @@ from freehold.leases.store import LEASES
 from freehold.lifecycle import Runner
 from freehold.ports import Stores
 from freehold.reconcile.dataset import Copy, Offer
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.fence import fence
 from freehold.reconcile.reconcile_runner import ReconcileRunner, lease_of
 from freehold.reconcile.reconciler import Reconciler, Reconciliation
 from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.side import Source, TableSide
+from freehold.reconcile.side import Source, StoreSide
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.service import Service
 from freehold.settings import Settings
@@ -34,11 +35,11 @@ _SETTLE_SECONDS = 30.0
 _LOOK_SECONDS_MAX = 0.5
 
 
-class LocalSource(TableSide):
+class LocalSource(StoreSide):
     """A dataset in a database that is open here. Its service's own relay sends the marks."""
 
     def __init__(self, transactions: Transactions, offer: Offer) -> None:
-        super().__init__(transactions.context.database, offer)
+        super().__init__(transactions.context.stores[DATASETS], offer)
         self._transactions = transactions
 
     async def fence(self) -> Token:
@@ -71,7 +72,7 @@ def make_reconciler(
     """Make what compares a copy of a service with its source; repairs it where somebody wants it, for a reason, both
     of which are recorded. Raises `ConfigurationError` where the source's dataset has other fields than the copy's.
     """
-    if isinstance(source, TableSide) and source.dataset != copy.dataset:
+    if isinstance(source, StoreSide) and source.dataset != copy.dataset:
         raise ConfigurationError(
             f"'{copy.dataset.name}' has other fields at its source", hint="declare both with the same Dataset"
         )
@@ -87,10 +88,10 @@ def make_reconciler(
     return Reconciler(
         copy.dataset,
         source,
-        TableSide(stores.database, copy),
+        StoreSide(stores[DATASETS], copy),
         come_to,
         clock,
-        repair=CopyRepair(stores.database, copy, record) if repair_for else None,
+        repair=CopyRepair(stores.database, stores[DATASETS], copy, record) if repair_for else None,
     )
 
 

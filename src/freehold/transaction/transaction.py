@@ -13,12 +13,13 @@ from uuid import UUID
 
 from freehold.consistency.token import NOTHING, Token
 from freehold.context import ServiceContext
-from freehold.database import SqlConnection, UnitOfWork
+from freehold.database import UnitOfWork
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import EVENTS, EventStore, Expectation, ExpectedVersion, NewEvent, RecordedEvent
 from freehold.messages import Envelope, MessageKind, message_type
 from freehold.messages.values import check_delay, check_id, check_moment
 from freehold.schedule.store import SCHEDULE
+from freehold.sql import SqlConnection, sql_of
 from freehold.transaction.ambient import token_witness
 from freehold.transaction.envelopes import EnvelopeFactory, outgoing
 from freehold.transaction.staging import Companion, Staged
@@ -105,10 +106,7 @@ class Transaction:
         Raises `DeclarationError` on a database that does not speak SQL, `TransactionEnded`.
         """
         self.unit.life.check()
-        found: SqlConnection | None = getattr(self.unit, "sql", None)
-        if found is None:
-            raise DeclarationError("this database does not speak SQL", hint="use tx.connection")
-        return found
+        return sql_of(self.unit)
 
     def for_message(self, cause: Envelope) -> Transaction:
         """The same transaction, seen from the handling of another message (batches)."""

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlTransaction
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlUnit
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.binding import open_stores
 from freehold.database import UnitOfWork
@@ -44,7 +44,7 @@ async def stores(postgres_url: str) -> AsyncIterator[Stores]:
 class Counted:
     """A unit of work that keeps the statements that were sent."""
 
-    unit: SqlTransaction
+    unit: SqlUnit
     statements: list[str]
 
     @property
@@ -79,7 +79,7 @@ class Counted:
 @asynccontextmanager
 async def counted(stores: Stores) -> AsyncIterator[Counted]:
     async with stores.database.begin() as unit:
-        yield Counted(unit, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlTransaction
+        yield Counted(unit, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlUnit
 
 
 def arrivals(*numbers: int) -> list[Arrival]:
@@ -284,7 +284,7 @@ _LARGE = {"freehold_inbox", "freehold_dead_letter", "freehold_saga", "freehold_s
 
 async def _type_of_connection(stores: Stores) -> type:
     async with stores.database.begin() as unit:
-        return type(unit.sql)  # type: ignore[attr-defined] # the port does not tell that it is an SqlTransaction
+        return type(unit.sql)  # type: ignore[attr-defined] # the port does not tell that it is an SqlUnit
 
 
 async def _every_call(stores: Stores) -> None:

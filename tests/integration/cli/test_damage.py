@@ -14,6 +14,7 @@ from tests.unit.cli.typing_in import Typed, typist
 from freehold import RunningService, Service, Settings
 from freehold.binding import open_stores
 from freehold.errors import DatabaseError
+from freehold.sql import SQL
 
 pytestmark = pytest.mark.empty_database
 
@@ -40,7 +41,7 @@ def typed(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 async def _do(url: str, *statements: str) -> None:
     stores = open_stores(url)
     await stores.database.open()
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         for statement in statements:
             await sql.execute(statement)
     await stores.database.close()

@@ -34,6 +34,7 @@ from freehold.messages import encode_envelope
 from freehold.saga.store import SAGAS, SagaRecord, SagaStatus
 from freehold.schedule.store import SCHEDULE
 from freehold.settings import Settings
+from freehold.sql import SQL
 
 pytestmark = pytest.mark.timeout(240)
 COMMAND = [sys.executable, "-m", "freehold.cli.main"]
@@ -298,7 +299,7 @@ async def _make_due(project: Project) -> None:
 
 async def _age_what_is_due(project: Project) -> None:
     settings = Settings.load("till", environ={}, file=project.file)
-    async with project.stores(till) as stores, stores.database.direct() as sql:
+    async with project.stores(till) as stores, stores[SQL].direct() as sql:
         lite = stores.database.features.technology == "SQLite"
 
         def earlier(column: str, seconds: float) -> str:
@@ -311,7 +312,7 @@ async def _age_what_is_due(project: Project) -> None:
 
 
 async def _age(project: Project) -> None:
-    async with project.stores(till) as stores, stores.database.direct() as sql:
+    async with project.stores(till) as stores, stores[SQL].direct() as sql:
         lite = stores.database.features.technology == "SQLite"
         earlier = "deferred_at - 3700 * 1000000" if lite else "deferred_at - interval '3700 seconds'"
         await sql.execute(f"UPDATE freehold_deferred SET deferred_at = {earlier}")

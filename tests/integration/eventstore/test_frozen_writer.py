@@ -17,6 +17,7 @@ from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.eventstore.store import EVENTS, Append
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 pytestmark = pytest.mark.servers
 
@@ -163,6 +164,6 @@ async def test_who_stood_idle_too_long_is_told_so(postgres_url: str, how: str) -
 
 
 async def _until_ended(stores: Stores, pid: int) -> None:
-    async with asyncio.timeout(_ENOUGH_SECONDS), stores.database.direct() as sql:
+    async with asyncio.timeout(_ENOUGH_SECONDS), stores[SQL].direct() as sql:
         while await sql.fetch("SELECT 1 FROM pg_stat_activity WHERE pid = $1", (pid,)):  # noqa: ASYNC110 - from outside
             await asyncio.sleep(0.02)

@@ -20,6 +20,7 @@ from freehold.inbox.store import INBOX
 from freehold.outages import DATABASE
 from freehold.policy import Retry
 from freehold.runtime import Readiness
+from freehold.sql import SQL
 
 TRUSTED_SECONDS = 0.5
 LIMIT_SECONDS = 1.0
@@ -123,7 +124,7 @@ async def test_what_is_deferred_for_longer_than_expected_is_a_notice(tmp_path: P
             while (await running.stores[INBOX].stats()).pending < 2:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.05)
         assert "notices" not in (await client.get("/readyz")).json()
-        async with running.stores.database.direct() as sql:
+        async with running.stores[SQL].direct() as sql:
             await sql.execute("UPDATE freehold_deferred SET deferred_at = deferred_at - 3700 * 1000000")
         running.probes.database._asked_at = 0.0
         answer = await client.get("/readyz")
@@ -141,7 +142,7 @@ async def test_what_is_due_for_long_and_not_taken_is_a_notice(tmp_path: Path) ->
             tx.schedule(Stated("k"), delay_seconds=0.0)
         running.probes.database._asked_at = 0.0
         assert "overdue" not in (await running.readiness()).notices
-        async with running.stores.database.direct() as sql:
+        async with running.stores[SQL].direct() as sql:
             await sql.execute("UPDATE freehold_schedule SET due_at = due_at - 660 * 1000000")
         running.probes.database._asked_at = 0.0
         found = await running.readiness()

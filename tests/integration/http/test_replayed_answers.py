@@ -19,6 +19,7 @@ from tests.unit.runtime.trial import Request
 from freehold.http import Tx
 from freehold.http.held import ANSWER_BYTES_MAX
 from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
+from freehold.sql import SQL
 
 KEY = {"Idempotency-Key": "k1"}
 
@@ -177,10 +178,9 @@ async def test_a_caller_that_is_named_keeps_its_keys_where_tokens_rotate(opened:
 async def test_what_identifies_a_caller_is_not_stored(opened: Opener) -> None:
     async with opened(_whose) as trial:
         await _ask(trial, authorization="Bearer s3cret")
-        database: Any = trial.running.stores.database
-        if not database.features.durable:
+        if SQL not in trial.running.stores:
             return
-        async with database.direct() as sql:
+        async with trial.running.stores[SQL].direct() as sql:
             rows = await sql.fetch("SELECT scope, key, fingerprint FROM freehold_idempotency", ())
         assert [len(row) for row in rows] == [3]
         assert "s3cret" not in repr([tuple(row) for row in rows])

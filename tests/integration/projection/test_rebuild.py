@@ -42,6 +42,7 @@ from freehold.projection.rebuild_runner import RebuildRunner, is_caught_up
 from freehold.projection.status import look, rated
 from freehold.projection.store import CHECKPOINTS, GenerationState
 from freehold.runtime.projections import ProjectionActions
+from freehold.sql import SQL
 
 
 async def look_on(running: RunningService, model: ReadModel, seen: list[int]) -> None:
@@ -165,7 +166,7 @@ async def test_side_effects_happen_once_across_the_switch(url: str) -> None:
                 await append(running, "x", number + 100)
         count = 53 + len(written)
         await until(lambda: counted(running, told, count))
-        async with running.stores.database.direct() as sql:
+        async with running.stores[SQL].direct() as sql:
             documents = [bytes(row[0]) for row in await sql.fetch("SELECT document FROM freehold_outbox")]
         texts = sorted(int(str(decode_envelope(each).body.split(b'"text":"')[1][:-2], "ascii")) for each in documents)
         assert texts == sorted([*range(50), 102, 103, 104, *written])

@@ -14,6 +14,7 @@ from freehold.binding import open_stores
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError
 from freehold.ports import Stores
 from freehold.projection.tables import IDENTIFIER_BYTES_MAX, GenerationTables, fitting
+from freehold.sql import SQL
 
 LONG = "a_read_model_whose_name_is_as_long_as_postgresql_permits_it_to_b"[:63]
 
@@ -257,7 +258,7 @@ def test_names_are_cut_to_what_postgresql_keeps() -> None:
 
 async def read(stores: Stores, statement: str) -> list[tuple[object, ...]]:
     """As Freehold's own statements read: outside of a transaction."""
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         return [tuple(row) for row in await sql.fetch(statement)]
 
 

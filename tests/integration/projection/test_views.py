@@ -16,6 +16,7 @@ from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseErr
 from freehold.ports import Stores
 from freehold.projection.view_runner import ViewRunner
 from freehold.projection.view_store import VIEWS, MaterializedView
+from freehold.sql import SQL
 from freehold.testing import ManualClock
 
 SALES = MaterializedView("sales_by_day", "SELECT day, sum(cents) AS cents FROM sale GROUP BY day;", key=("day",))
@@ -194,7 +195,7 @@ class TestOnPostgres(Cases):
         refused = False
         for _ in range(_TRIES):
             first = asyncio.create_task(stores[VIEWS].refresh(slow))
-            async with stores.database.direct() as sql:
+            async with stores[SQL].direct() as sql:
                 while not (await sql.fetch("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))[0][0]:
                     if first.done():
                         break
@@ -256,5 +257,5 @@ async def write(stores: Stores, statement: str) -> None:
 
 
 async def read(stores: Stores, statement: str) -> list[tuple[object, ...]]:
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         return [tuple(row) for row in await sql.fetch(statement)]

@@ -17,7 +17,8 @@ from freehold.errors import ConfigurationError, DeclarationError
 from freehold.http.app import create_app
 from freehold.http.peer import HttpSource
 from freehold.reconcile import Drift, DriftKind
-from freehold.reconcile.side import Source, TableSide
+from freehold.reconcile.dataset_store import DATASETS
+from freehold.reconcile.side import Source, StoreSide
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime import RunningService, Runtime
 
@@ -132,14 +133,14 @@ async def test_what_is_under_way_is_no_drift(both: tuple[Runtime, asyncio.Event]
     gate.clear()
     await change(crm, {f"p{number}": 2 for number in range(30)})
 
-    class Opening(TableSide):
+    class Opening(StoreSide):
         async def fence(self) -> object:
             token = await source.fence()
             gate.set()
             return token
 
     source = crm.source(PEOPLE)
-    watched: Source = Opening(crm.stores.database, crm.service.offered[PEOPLE.name])  # type: ignore[assignment] # as Source
+    watched: Source = Opening(crm.stores[DATASETS], crm.service.offered[PEOPLE.name])  # type: ignore[assignment] # as Source
     found = await desk.reconcile(PEOPLE, source=watched, repair="a test")
     assert found.in_flight == 30
     assert (found.drift, found.repaired, found.unsettled) == ([], [], [])

@@ -13,8 +13,9 @@ from freehold.binding import open_stores
 from freehold.database import UnitOfWork
 from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.side import FullRow, TableSide
+from freehold.reconcile.side import FullRow, StoreSide
 
 PEOPLE = Dataset("crm.people", "person", ("name", "rank", "active"))
 COPY = Copy(PEOPLE, "known", {"person": "id"})
@@ -52,7 +53,7 @@ async def put(stores: Stores, *rows: FullRow) -> None:
 async def test_ranges_are_by_bytes(stores: Stores) -> None:
     """Whatever the column's own collation: page by page, each key once, in the order of every other engine."""
     await put(stores, *((key, None, 1, True) for key in KEYS))
-    side = TableSide(stores.database, COPY)
+    side = StoreSide(stores[DATASETS], COPY)
     seen: list[str] = []
     after: str | None = ""
     while after is not None:
@@ -67,9 +68,9 @@ async def test_ranges_are_by_bytes(stores: Stores) -> None:
 
 async def test_each_kind_of_drift_is_repaired(stores: Stores) -> None:
     await put(stores, ("a", "x", 1, True), ("A", "x", 1, True), ("b", None, None, None), ("c", None, 3, False))
-    side = TableSide(stores.database, COPY)
+    side = StoreSide(stores[DATASETS], COPY)
     own = {str(row[0]): row for row in await side.rows(["a", "A", "b", "c"])}
-    repair = CopyRepair(stores.database, COPY, recorded)
+    repair = CopyRepair(stores.database, stores[DATASETS], COPY, recorded)
     written = await repair.repair(
         {
             "a": (("a", None, None, None), own["a"]),
@@ -89,8 +90,8 @@ async def test_each_kind_of_drift_is_repaired(stores: Stores) -> None:
 
 async def test_a_row_that_was_changed_meanwhile_stays(stores: Stores) -> None:
     await put(stores, ("a", "new", 1, True), ("b", None, 1, True), ("c", "came", 1, True))
-    repair = CopyRepair(stores.database, COPY, recorded)
+    repair = CopyRepair(stores.database, stores[DATASETS], COPY, recorded)
     found = {"a": ("a", "old", 1, True), "b": ("b", "x", 1, True), "c": None}
     right: dict[str, FullRow | None] = {"a": ("a", "r", 1, True), "b": None, "c": ("c", "r", 1, True)}
     assert await repair.repair({key: (right[key], found[key]) for key in found}) == []
-    assert [row[1] for row in await TableSide(stores.database, COPY).rows(["a", "b", "c"])] == ["new", None, "came"]
+    assert [row[1] for row in await StoreSide(stores[DATASETS], COPY).rows(["a", "b", "c"])] == ["new", None, "came"]

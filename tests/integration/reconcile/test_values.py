@@ -19,8 +19,9 @@ from freehold.database import DatabaseOptions, UnitOfWork
 from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset, FieldKind
 from freehold.reconcile.dataset import RangeDigest
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.side import FullRow, TableSide
+from freehold.reconcile.side import FullRow, StoreSide
 
 pytestmark = pytest.mark.servers
 
@@ -110,13 +111,13 @@ async def _recorded(_unit: UnitOfWork, _keys: Sequence[str]) -> None:
 
 async def _repair(source: Stores, copy: Stores) -> None:
     """Make the copy what the source is, whatever is in it."""
-    sides = [TableSide(each.database, COPY) for each in (source, copy)]
+    sides = [StoreSide(each[DATASETS], COPY) for each in (source, copy)]
     keys = {row.key for side in sides for row in await side.keys("", None, 100)}
     right, own = [{str(row[0]): row for row in await side.rows(sorted(keys))} for side in sides]
     wrong: dict[str, tuple[FullRow | None, FullRow | None]] = {
         key: (right.get(key), own.get(key)) for key in sorted(keys) if right.get(key) != own.get(key)
     }
-    written = await CopyRepair(copy.database, COPY, _recorded).repair(wrong)
+    written = await CopyRepair(copy.database, copy[DATASETS], COPY, _recorded).repair(wrong)
     assert set(written) == set(wrong)
 
 
@@ -147,4 +148,4 @@ async def _there_and_back(engines: Sequence[Stores], first: Mapping[str, Any], s
 
 
 async def _digest(stores: Stores) -> RangeDigest:
-    return await TableSide(stores.database, COPY).digest("", None, 100)
+    return await StoreSide(stores[DATASETS], COPY).digest("", None, 100)

@@ -37,6 +37,7 @@ from freehold.errors import DatabaseError, PermissionDenied
 from freehold.projection.replay import Span
 from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES
+from freehold.sql import SQL
 
 pytestmark = [pytest.mark.servers, pytest.mark.empty_database]
 WHO: dict[str, Any] = {"actor": "test", "reason": "test"}
@@ -148,7 +149,7 @@ async def _until(look: Callable[[], Awaitable[object]]) -> None:
 
 
 async def _rows(running: RunningService, statement: str) -> list[Any]:
-    async with running.stores.database.direct() as direct:
+    async with running.stores[SQL].direct() as direct:
         return [tuple(row) for row in await direct.fetch(statement)]
 
 

@@ -22,6 +22,7 @@ from freehold.conformance.broker_harness import eventually
 from freehold.ports import Stores
 from freehold.projection.store import CHECKPOINTS, GenerationState
 from freehold.projection.view_store import VIEWS
+from freehold.sql import SQL
 
 _LIMIT_SECONDS = 120.0
 _PATIENTS = 60
@@ -68,7 +69,7 @@ async def _stores(environment: dict[str, str]) -> AsyncIterator[Stores]:
 
 
 async def _count(stores: Stores, name: str) -> int:
-    async with stores.database.direct() as direct:
+    async with stores[SQL].direct() as direct:
         return int((await direct.fetch(f"SELECT count(*) FROM {name}"))[0][0])
 
 
@@ -111,7 +112,7 @@ async def test_uvicorn_with_several_workers_starts_on_an_empty_database(environm
                 return {await _count(stores, name) for name in names} == {_PATIENTS} and await _is_made_once(stores)
 
             await eventually(has_come)
-            async with stores.database.direct() as direct:
+            async with stores[SQL].direct() as direct:
                 assert [tuple(row) for row in await direct.fetch("SELECT DISTINCT visits FROM patient")] == [(1,)]
         process.send_signal(signal.SIGTERM)
         await process.wait()

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from freehold import ConfigurationError, Inbox, Migration, Outbox, RunningService, Service, Settings
 from freehold.binding import open_broker, open_stores
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 pytestmark = pytest.mark.empty_database
 
@@ -43,7 +44,7 @@ async def tables(stores: Stores) -> set[str]:
         "PostgreSQL": "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
         "SQLite": "SELECT name FROM sqlite_schema WHERE type = 'table'",
     }[stores.database.features.technology]
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         return {str(row[0]) for row in await sql.fetch(statement)}
 
 

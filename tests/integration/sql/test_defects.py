@@ -14,6 +14,7 @@ from freehold.errors import DatabaseError
 from freehold.leases.store import LEASES
 from freehold.migrations import Migration
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 pytestmark = pytest.mark.empty_database
 
@@ -51,7 +52,7 @@ async def stores(url: str) -> AsyncIterator[Stores]:
 
 
 async def _run(stores: Stores, *statements: str) -> None:
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         for statement in statements:
             await sql.execute(statement)
 
@@ -74,7 +75,7 @@ SELECT CASE c.relkind WHEN 'i' THEN 'index' ELSE 'table' END, c.relname::text FR
 WHERE c.relname LIKE 'freehold%' AND c.relkind IN ('r', 'i') AND NOT EXISTS (
     SELECT 1 FROM pg_constraint AS k WHERE k.conindid = c.oid)
 UNION ALL SELECT 'function', p.oid::regprocedure::text FROM pg_proc AS p WHERE p.proname LIKE 'freehold%'"""
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         return [(str(kind), str(name)) for kind, name in await sql.fetch(statement)]
 
 

@@ -13,6 +13,7 @@ from freehold.conformance.outbox import outgoing
 from freehold.database import DatabaseOptions
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 _OPTIONS = DatabaseOptions(pool_size=2, lock_timeout_seconds=200.0, pool_timeout_seconds=200.0)
 _SIDE_BY_SIDE = 20
@@ -32,7 +33,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def _write(stores: Stores, name: str) -> None:
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         assert await sql.execute(_WRITE.format(name)) == 1
 
 

@@ -20,6 +20,7 @@ from tests.integration.sql.test_errors import OPTIONS, insert, opened
 from freehold.binding import open_stores
 from freehold.errors import Unavailable
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ async def _is_away(stores: Stores, reason: str) -> None:
     """Whatever is tried is an outage that says what happened."""
 
     async def direct() -> None:
-        async with stores.database.direct() as sql:
+        async with stores[SQL].direct() as sql:
             await sql.execute("INSERT INTO people (email) VALUES ('lost@b')")
 
     attempts: list[Callable[[], Awaitable[None]]] = [
@@ -184,7 +185,7 @@ async def test_while_another_process_has_a_deleted_wal_it_is_an_outage(path: Pat
 async def test_a_database_that_shrinks_is_the_same(path: Path, stores: Stores) -> None:
     for number in range(50):
         await _write(stores, f"{number}{'x' * 3000}@b")
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         await sql.execute("DELETE FROM people")
         await sql.execute("VACUUM")
         await sql.fetch("PRAGMA wal_checkpoint(TRUNCATE)")

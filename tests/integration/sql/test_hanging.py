@@ -13,6 +13,7 @@ from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import OperationTimeout
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 pytestmark = pytest.mark.servers
 
@@ -23,7 +24,7 @@ _FAR_LESS_SECONDS = 30.0
 
 
 async def _answers(stores: Stores) -> None:
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         assert [tuple(row) for row in await sql.fetch("SELECT 1")] == [(1,)]
 
 

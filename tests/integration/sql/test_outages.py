@@ -16,6 +16,7 @@ from tests.integration.sql.test_errors import OPTIONS, insert, opened
 from freehold.binding import open_stores
 from freehold.errors import ConfigurationError, Unavailable
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 pytestmark = pytest.mark.empty_database
 
@@ -49,7 +50,7 @@ async def test_a_read_only_database_on_sqlite(on_sqlite: Stores) -> None:
         with pytest.raises(Unavailable, match="read-only"):
             await _write(on_sqlite)
     finally:
-        async with on_sqlite.database.direct() as sql:
+        async with on_sqlite[SQL].direct() as sql:
             await sql.fetch("PRAGMA query_only = OFF")
     await _write(on_sqlite)
 
@@ -60,7 +61,7 @@ async def test_a_locked_database_on_sqlite(on_sqlite: Stores, tmp_path: Path) ->
         with pytest.raises(Unavailable, match="lock"):
             await _write(on_sqlite)
         with pytest.raises(Unavailable, match="locked by another process"):
-            async with on_sqlite.database.direct() as sql:
+            async with on_sqlite[SQL].direct() as sql:
                 await sql.execute("INSERT INTO people (email) VALUES ('b@c')")
         other.execute("ROLLBACK")
     await _write(on_sqlite)

@@ -18,6 +18,7 @@ from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
 from freehold.inbox.store import INBOX, Arrival
 from freehold.outbox.store import OUTBOX
+from freehold.sql import SQL
 from freehold_shop.servers import start_pgbouncer
 
 pytestmark = pytest.mark.servers
@@ -69,7 +70,7 @@ async def test_many_connect_and_work_at_once(pgbouncer_url: str) -> None:
             async with stores.database.begin() as unit:
                 limits = await unit.native.exec_driver_sql("SELECT current_setting('statement_timeout')")
                 assert limits.scalar_one() == "15s"
-            async with stores.database.direct() as sql:
+            async with stores[SQL].direct() as sql:
                 return int((await sql.fetch("SELECT $1::integer", (7,)))[0][0])
         finally:
             await stores.database.close()
@@ -94,7 +95,7 @@ async def test_what_a_users_session_publishes_through_it_shares_its_fate(pgbounc
                 assert receipt.status.name == ("FRESH" if kept else "DUPLICATE")
                 (receipt,) = await stores[INBOX].receive(unit, "reader", [_arrival(f"only {kept}")])
                 await (transaction.commit() if kept else transaction.rollback())
-        async with stores.database.direct() as sql:
+        async with stores[SQL].direct() as sql:
             keys = [row[0] for row in await sql.fetch("SELECT receipt_key FROM freehold_inbox ORDER BY receipt_key")]
         assert keys == ["m-1", "only True"]
     finally:

@@ -17,6 +17,7 @@ from freehold.database import DatabaseOptions
 from freehold.errors import Unavailable
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 _ONE = DatabaseOptions(pool_size=1)
 
@@ -54,7 +55,7 @@ async def _write(stores: Stores, how: str) -> None:
             async with stores.database.begin() as unit:
                 await stores[OUTBOX].stage(unit, [outgoing("k")])
         case "statement":
-            async with stores.database.direct() as direct:
+            async with stores[SQL].direct() as direct:
                 await direct.execute("UPDATE freehold_meta SET value = value")
         case _:
             await stores.database.probe(5.0)

@@ -13,6 +13,7 @@ from freehold.adapters.sql.engine.schema import packaged_migrations
 from freehold.binding import open_stores
 from freehold.migrations import Migration
 from freehold.ports import Stores
+from freehold.sql import SQL
 
 _TABLES = [
     "CREATE TABLE customer (id text PRIMARY KEY, name text NOT NULL CHECK (length(name) > 0))",
@@ -115,7 +116,7 @@ async def on_postgresql(postgres_url: str) -> AsyncIterator[Stores]:
 
 
 async def _run(stores: Stores, *statements: str) -> None:
-    async with stores.database.direct() as sql:
+    async with stores[SQL].direct() as sql:
         for statement in statements:
             await sql.execute(statement)
 

@@ -26,6 +26,7 @@ from freehold.messages import decode_envelope
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
 from freehold.projection.view_store import VIEWS
+from freehold.sql import SQL
 from freehold_shop.verify.readers import open_reader
 
 pytestmark = [pytest.mark.servers, pytest.mark.empty_database]
@@ -191,7 +192,7 @@ async def test_a_schema_through_pgbouncer(pgbouncer_url: str) -> None:
             await unit.native.exec_driver_sql("CREATE TABLE things (id text)")
             await stores[OUTBOX].stage(unit, [outgoing("k")])
             await stores[EVENTS].append(unit, [noted("s-1")])
-        async with stores.database.direct() as sql:
+        async with stores[SQL].direct() as sql:
             assert await sql.execute("INSERT INTO things VALUES ('x')") == 1
             ((path,),) = await sql.fetch("SELECT current_schemas(false)::text")
         assert path == "{bank,public}"

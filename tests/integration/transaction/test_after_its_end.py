@@ -13,9 +13,9 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult, AsyncSession
 from tests.integration.transaction.trial import Happened, Order, messages, orders
 
-from freehold import RunningService, Transaction
-from freehold.database import SqlConnection
+from freehold import RunningService, SqlConnection, Transaction
 from freehold.errors import FreeholdError, TransactionEnded, TransactionMisused
+from freehold.sql import SQL
 from freehold.sqlalchemy import connection, run_sync, session
 
 INSERT = text("INSERT INTO own_order (order_id, pieces) VALUES ('late', 1)")
@@ -239,7 +239,7 @@ async def test_a_task_that_waits_for_its_turn_can_be_cancelled(running: RunningS
 
 async def test_a_direct_connection_refuses_after_its_block(running: RunningService) -> None:
     """It belongs to somebody else by then."""
-    async with running.stores.database.direct() as sql:
+    async with running.stores[SQL].direct() as sql:
         await sql.fetch("SELECT 1")
     with pytest.raises(TransactionEnded, match="direct connection"):
         await sql.execute(INSERT.text)

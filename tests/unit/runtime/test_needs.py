@@ -19,6 +19,7 @@ from freehold.inbox.store import INBOX
 from freehold.outbox.store import OUTBOX
 from freehold.ports import MissingPort, Port, Stores, provide
 from freehold.projection.view_store import VIEWS, MaterializedView
+from freehold.reconcile import Dataset
 
 
 @event("needs.happened", version=1, key="name")
@@ -86,3 +87,15 @@ def test_a_port_that_is_not_there_is_named_when_it_is_looked_up() -> None:
     assert EVENTS not in stores
     with pytest.raises(MissingPort, match=r"toy does not have the port 'events' \(event streams\)"):
         stores[EVENTS]
+
+
+@pytest.mark.parametrize("declared", ["copy", "offer"])
+def test_datasets_on_an_engine_without_tables_are_refused(declared: str) -> None:
+    service = Service("trial")
+    if declared == "copy":
+        service.copies(Dataset("crm.people", "person", ("name",)), table="person")
+    else:
+        service.offers(Dataset("trial.people", "person", ("name",)), table="person")
+    with pytest.raises(MissingPort, match=r"needs the port 'datasets' \(rows that are compared\)") as refused:
+        RunningService(service, settings_for("trial", database="memory://needs"), broker=memory_broker())
+    assert refused.value.hint.startswith("engines that have 'datasets': PostgreSQL, SQLite; needed by ")

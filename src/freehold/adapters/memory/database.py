@@ -23,11 +23,10 @@ from freehold.database import (
     DatabaseOptions,
     Defect,
     Finding,
-    SqlConnection,
     UnitOfWork,
     check_owner,
 )
-from freehold.errors import ConfigurationError, DeclarationError, FreeholdError, Unavailable
+from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 from freehold.migrations import Migration
 
 __all__ = ["FEATURES", "MemoryDatabase"]
@@ -106,10 +105,6 @@ class MemoryDatabase(Database):
         """A transaction of the user's own, to be enlisted: commits when the block ends, rolls back when it raises."""
         async with self._transaction(owned=False) as unit:
             yield unit.native
-
-    def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
-        """There is no SQL here."""
-        raise DeclarationError("a database in memory does not speak SQL", hint="use transactions")
 
     def enlist(self, native: object) -> MemoryUnit:
         """Join a transaction that was opened with `session`."""

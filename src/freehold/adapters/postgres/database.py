@@ -60,12 +60,7 @@ FEATURES: Final = DatabaseFeatures(
     durable=True,
     concurrent_writers=True,
     several_processes=True,
-    byte_order_sql='COLLATE "C"',
     apart="give each service a database of its own, or a schema of its own (?schema=name in its URL)",
-    column_types_sql="""
-SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname)
-FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_namespace AS n ON n.oid = t.typnamespace
-WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped""",
 )
 _PROVING: Final = replace(FEATURES, proves_death=True)
 _VERSION_MIN: Final = 13

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from freehold.adapters.postgres.datasets import PostgresDatasetStore
 from freehold.adapters.postgres.events import PostgresEventStore
 from freehold.adapters.postgres.inbox import PostgresInboxStore
 from freehold.adapters.postgres.outbox import STAGED_SQL, PostgresOutboxStore
@@ -22,6 +23,7 @@ from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Provision, provide
 from freehold.projection.view_store import VIEWS
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.saga.store import SAGAS
 from freehold.schedule.store import SCHEDULE
 
@@ -52,5 +54,6 @@ PORTS: Final[Sequence[Provision[PostgresDatabase]]] = (
     provide(LEASES, _leases),
     on_sql(EVENTS, PostgresEventStore),
     on_sql(VIEWS, PostgresViewStore),
+    on_sql(DATASETS, PostgresDatasetStore),
     *SHARED,
 )

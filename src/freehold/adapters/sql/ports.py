@@ -15,6 +15,7 @@ from freehold.adapters.sql.progress import SqlProgressStore
 from freehold.adapters.sql.reconciliations import SqlReconciliationStore
 from freehold.adapters.sql.replays import SqlReplayStore
 from freehold.adapters.sql.snapshots import SqlSnapshotStore
+from freehold.adapters.sql.sql import SqlStatements
 from freehold.aggregate.store import SNAPSHOTS
 from freehold.audit.store import AUDIT
 from freehold.consistency.store import PROGRESS
@@ -24,6 +25,7 @@ from freehold.ports import Port, Provision, provide
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.store import CHECKPOINTS
 from freehold.reconcile.store import RECONCILIATIONS
+from freehold.sql import SQL
 
 __all__ = ["SHARED", "SpeaksSql", "on_sql"]
 
@@ -48,6 +50,7 @@ def on_sql(port: Port[T], store: Callable[[SqlDatabase, Dialect], T]) -> Provisi
 
 
 SHARED: Final[Sequence[Provision[SpeaksSql]]] = (
+    on_sql(SQL, SqlStatements),
     on_sql(DEAD_LETTERS, SqlDeadLetterStore),
     on_sql(IDEMPOTENCY, SqlIdempotencyStore),
     on_sql(AUDIT, SqlAuditStore),

@@ -64,7 +64,6 @@ FEATURES: Final = DatabaseFeatures(
     durable=True,
     concurrent_writers=False,
     several_processes=True,
-    byte_order_sql="COLLATE BINARY",
     apart="SQLite knows no schemas: give each service a file of its own",
     proves_death=os.name == "posix",
 )

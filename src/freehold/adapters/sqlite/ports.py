@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from freehold.adapters.sql.logs import SqlBrokerLogStore
 from freehold.adapters.sql.ports import SHARED, SpeaksSql, on_sql
 from freehold.adapters.sql.schedule import SqlScheduleStore
+from freehold.adapters.sqlite.datasets import SqliteDatasetStore
 from freehold.adapters.sqlite.events import SqliteEventStore
 from freehold.adapters.sqlite.inbox import SqliteInboxStore
 from freehold.adapters.sqlite.outbox import STAGED_SQL, SqliteOutboxStore
@@ -22,6 +23,7 @@ from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Provision, provide
 from freehold.projection.view_store import VIEWS
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.saga.store import SAGAS
 from freehold.schedule.store import SCHEDULE
 
@@ -52,5 +54,6 @@ PORTS: Final[Sequence[Provision[SqliteDatabase]]] = (
     provide(LEASES, _leases),
     on_sql(EVENTS, SqliteEventStore),
     on_sql(VIEWS, SqliteViewStore),
+    on_sql(DATASETS, SqliteDatasetStore),
     *SHARED,
 )

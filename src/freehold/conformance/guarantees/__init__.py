@@ -12,9 +12,10 @@ from freehold.conformance.audit import AuditStoreConformance as Audit
 from freehold.conformance.broker import BrokerConformance as Broker
 from freehold.conformance.checkpoints import CheckpointStoreConformance as Checkpoints
 from freehold.conformance.database import DatabaseConformance as Database
+from freehold.conformance.datasets import DatasetStoreConformance as Datasets
 from freehold.conformance.deadletters import DeadLetterStoreConformance as DeadLetters
 from freehold.conformance.events import EventStoreConformance as Events
-from freehold.conformance.guarantees import ground, history, messages
+from freehold.conformance.guarantees import ground, history, messages, tables
 from freehold.conformance.guarantees.guarantee import Guarantee
 from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
 from freehold.conformance.inbox import InboxStoreConformance as Inbox
@@ -28,6 +29,7 @@ from freehold.conformance.saga import SagaStoreConformance as Saga
 from freehold.conformance.schedule import ScheduleStoreConformance as Schedule
 from freehold.conformance.sent import SentStoreConformance as Sent
 from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
+from freehold.conformance.sql import SqlConformance as Sql
 from freehold.conformance.transaction import TransactionConformance as Transactions
 
 __all__ = ["GUARANTEES", "SUITES", "Guarantee"]
@@ -50,6 +52,8 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Leases": Leases,
     "Idempotency keys": Idempotency,
     "Comparisons of copies": Reconciliations,
+    "Statements in SQL": Sql,
+    "Datasets": Datasets,
     "Audit": Audit,
     "Broker": Broker,
 }
@@ -72,6 +76,8 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *ground.LEASES,
     *ground.IDEMPOTENCY,
     *ground.AUDIT,
+    *tables.SQL,
+    *tables.DATASETS,
     *messages.BROKER,
 )
 """Every promise, in the order of the docs."""

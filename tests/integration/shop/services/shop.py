@@ -20,6 +20,7 @@ from freehold.ports import Stores
 from freehold.runtime import RunningService, Runtime
 from freehold.service import Service
 from freehold.settings import Settings
+from freehold.sql import SQL
 from freehold_shop import settings as shop_settings
 from freehold_shop.assembly import SERVICES, create_app
 from freehold_shop.calls import close_calls
@@ -74,8 +75,7 @@ class Shop:
         return document
 
     async def rows(self, service: str, sql: str, *parameters: object) -> list[Any]:
-        database: Any = self.runtime[service].stores.database
-        async with database.direct() as connection:
+        async with self.runtime[service].stores[SQL].direct() as connection:
             return list(await connection.fetch(sql, parameters))
 
     async def _has_ended(self, order_id: str) -> bool:
@@ -160,6 +160,5 @@ def _client(app: FastAPI, running: RunningService) -> httpx.AsyncClient:
 
 
 async def _knows_countries(running: RunningService) -> bool:
-    database: Any = running.stores.database
-    async with database.direct() as connection:
+    async with running.stores[SQL].direct() as connection:
         return len(await connection.fetch("SELECT code FROM country_copy", ())) > 40

@@ -21,6 +21,7 @@ from freehold.projection.store import CHECKPOINTS
 from freehold.runtime import RunningService
 from freehold.runtime.projections import ProjectionActions
 from freehold.settings import Settings
+from freehold.sql import SQL
 from freehold_shop.assembly import run_service
 from freehold_shop.inventory.contracts import StockReserved
 from freehold_shop.money import Money
@@ -127,7 +128,7 @@ async def told_all_the_time(running: RunningService) -> AsyncIterator[None]:
 
 
 async def fetched(running: RunningService, query: str) -> list[tuple[Any, ...]]:
-    async with running.stores.database.direct() as sql:
+    async with running.stores[SQL].direct() as sql:
         return sorted(tuple(row) for row in await sql.fetch(query))
 
 

@@ -11,18 +11,11 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, cast
 
-from freehold.database import Database, Row, SqlConnection, UnitOfWork
+from freehold.database import Database, UnitOfWork
 from freehold.errors import ConfigurationError
+from freehold.sql import Row, SqlConnection, SqlUnit
 
-__all__ = ["Row", "SqlConnection", "SqlDatabase", "SqlTransaction", "sql_of"]
-
-
-class SqlTransaction(UnitOfWork, Protocol):
-    """A unit of work on an SQL database."""
-
-    @property
-    def sql(self) -> SqlConnection:
-        """The same transaction as `native`, without its layers."""
+__all__ = ["Row", "SqlConnection", "SqlDatabase", "SqlUnit", "sql_of"]
 
 
 class SqlDatabase(Database, Protocol):
@@ -32,7 +25,7 @@ class SqlDatabase(Database, Protocol):
     def partitions(self) -> int:
         """How many partitions the outbox has: what the database says once it is open, the options before."""
 
-    def begin(self) -> AbstractAsyncContextManager[SqlTransaction]:
+    def begin(self) -> AbstractAsyncContextManager[SqlUnit]:
         """As `Database.begin`, with the SQL side of it."""
 
     def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
@@ -48,4 +41,4 @@ def sql_of(unit: UnitOfWork) -> SqlConnection:
         raise ConfigurationError(
             f"a {type(unit).__name__} was given to an SQL store", hint="use the stores of the same database"
         )
-    return cast("SqlTransaction", unit).sql
+    return cast("SqlUnit", unit).sql

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 from freehold.adapters.sql.handles.control import Control
 from freehold.adapters.sql.handles.guard import ENDS_ITSELF, Guard
-from freehold.database import SqlConnection
+from freehold.sql import SqlConnection
 
 __all__ = ["DriverProxy"]
 

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from freehold.database import SqlConnection
 from freehold.errors import TransactionEnded, TransactionMisused
 from freehold.life import Life, LifeState
+from freehold.sql import SqlConnection
 
 __all__ = ["EnlistedTransaction", "enlisted_connection", "enlisted_session", "foreign", "once_in_transaction"]
 

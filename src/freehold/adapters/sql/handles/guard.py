@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from freehold.adapters.sql.handles.control import Control, Verb, controls
-from freehold.database import Row, SqlConnection
 from freehold.errors import TransactionMisused
 from freehold.life import Life, LifeState
+from freehold.sql import Row, SqlConnection
 
 __all__ = ["ENDS_ITSELF", "Guard", "GuardedSql", "ended_inside"]
 

@@ -18,7 +18,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from freehold.adapters.sql.handles.guard import ENDS_ITSELF, Guard
-from freehold.database import SqlConnection
+from freehold.sql import SqlConnection
 
 __all__ = ["Lender", "LentConnection"]
 

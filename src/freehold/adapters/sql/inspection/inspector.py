@@ -15,8 +15,9 @@ from typing import Protocol
 from freehold.adapters.sql.inspection.catalogue import Catalogue, Table
 from freehold.adapters.sql.inspection.comparison import Deviation, compare, with_tokens_after
 from freehold.clock import Clock
-from freehold.database import Defect, SqlConnection
+from freehold.database import Defect
 from freehold.errors import DatabaseError, FreeholdError, OperationTimeout, Unavailable
+from freehold.sql import SqlConnection
 
 __all__ = ["AppliedSteps", "InspectedDatabase", "Inspection"]
 

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.datasets import DatasetStoreConformance
+
+
+class TestDatasetStoreOnSqlite(OnSqlite, DatasetStoreConformance):
+    pass
+
+
+class TestDatasetStoreOnPostgres(OnPostgres, DatasetStoreConformance):
+    pass

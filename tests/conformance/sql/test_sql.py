@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPgbouncer, OnPostgres, OnSqlite
+
+from freehold.conformance.sql import SqlConformance
+
+
+class TestSqlOnSqlite(OnSqlite, SqlConformance):
+    pass
+
+
+class TestSqlOnPostgres(OnPostgres, SqlConformance):
+    pass
+
+
+class TestSqlOnPgbouncer(OnPgbouncer, SqlConformance):
+    pass
