@@ -23,7 +23,7 @@ from freehold.settings import Settings
 __all__ = ["examine_former", "is_new", "look_for_former"]
 
 _log = logging.getLogger("freehold.runtime")
-_FIRST_STEP: Final = "freehold/001-outbox"
+_FIRST_STEP: Final = "freehold/outbox"
 _MADE_ANEW: Final = "database.made-anew"
 _ACKNOWLEDGED: Final = "db.mark"
 _ENTRIES_MAX: Final = 100

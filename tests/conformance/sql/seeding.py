@@ -33,7 +33,7 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "freehold_inbox",
-        "consumer, receipt_key, barred, received_at",
+        "consumer, receipt_key, cancelled, received_at",
         "'shop', 'r' || {i}, {false}, {ago:{i}}",
     ),
     (

@@ -77,7 +77,7 @@ def test_a_table_that_held_data_is_told_and_not_made_again(typed: Typed, url: st
         told = typed("db", command)
         assert told.code == 1
         (named,) = (each for each in told.out.splitlines() if "table freehold_outbox is missing" in each)
-        assert named.startswith("ledger: table freehold_outbox is missing (made by freehold/001-outbox): ")
+        assert named.startswith("ledger: table freehold_outbox is missing (made by freehold/outbox): ")
         assert "restore freehold_outbox from a backup, then run freehold db upgrade" in named
     left = typed("db", "status", "--json").document["defects"]["ledger"]
     assert {each["subject"] for each in left} >= {"table freehold_outbox"}

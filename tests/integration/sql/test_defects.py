@@ -93,7 +93,9 @@ async def test_everything_of_freeholds_is_missed(stores: Stores) -> None:
         cascade = " CASCADE" if kind == "table" and not _is_sqlite(stores) else ""
         await _run(stores, f"DROP {kind.upper()} {name}{cascade}")
     defects = await _defects(stores)
-    assert {f"table {name}" for kind, name in made if kind == "table"} - set(defects) == {"table freehold_migration"}
+    # What is not known of functions is made known by applying them again.
+    missed = {f"table {name}" for kind, name in made if kind == "table"} - set(defects)
+    assert missed == {"table freehold_migration", "table freehold_object"}
     assert not any(each.lossless for each in defects.values() if each.subject.startswith("index"))
 
 
@@ -123,7 +125,7 @@ async def test_an_index_and_a_view_are_made_again(stores: Stores) -> None:
     defects = await _defects(stores)
     assert set(defects) == {"index sale_n", "view large_sale", "index freehold_saga_key"}
     assert all(each.lossless and each.vital == (each.subject == "view large_sale") for each in defects.values())
-    assert {each.made_by for each in defects.values()} == {"service/001-sale", "freehold/012-saga"}
+    assert {each.made_by for each in defects.values()} == {"service/001-sale", "freehold/saga"}
     assert set(await stores.database.repair()) == set(defects)
     assert await stores.database.defects() == []
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from freehold.adapters.sql.engine.schema import packaged_migrations
 from freehold.binding import open_stores
 from freehold.migrations import Migration
 from freehold.ports import Stores
@@ -301,28 +300,3 @@ async def test_on_sqlite_a_table_without_its_rules(tmp_path: Path) -> None:
         "restore sale from a backup, or make the table anew as the migrations say"
     }
     await stores.database.close()
-
-
-@pytest.mark.empty_database
-@pytest.mark.parametrize("technology", ["sqlite", pytest.param("postgres", marks=pytest.mark.servers)])
-async def test_an_old_database_upgraded_step_by_step_has_no_defects(
-    technology: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the version that ended with a step knew it, and as the newest version sees it."""
-    postgres = technology == "postgres"
-    url = request.getfixturevalue("postgres_url") if postgres else f"sqlite:///{tmp_path}/old.db"
-    module = f"freehold.adapters.{technology}.database"
-    dialect = "postgresql" if postgres else "sqlite"
-    every = packaged_migrations(f"freehold.adapters.{technology}.migrations", dialect)
-    newest = open_stores(url)
-    await newest.database.open()
-    for count in (1, len(every) // 3, 2 * len(every) // 3, len(every)):
-        monkeypatch.setattr(f"{module}.packaged_migrations", lambda *_, count=count: every[:count])
-        old = open_stores(url)
-        await old.database.open()
-        await old.database.upgrade()
-        assert await old.database.defects() == []
-        assert await newest.database.defects() == []
-        await old.database.close()
-    assert await newest.database.pending() == []
-    await newest.database.close()

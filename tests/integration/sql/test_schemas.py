@@ -15,8 +15,8 @@ from tests.integration.runtime.workers import Numbered
 from tests.integration.sql.test_enlist import POSTGRES
 
 from freehold import ConfigurationError, MaterializedView, Outbox, RunningService, Settings
-from freehold.adapters.postgres.schema import Schema
-from freehold.adapters.sql.engine.schema import packaged_migrations
+from freehold.adapters.postgres.own_schema import Schema
+from freehold.adapters.sql.engine.packaged import packaged_schema
 from freehold.binding import open_stores
 from freehold.broker import Subscription
 from freehold.conformance.outbox import outgoing, take_partitions
@@ -266,17 +266,16 @@ async def test_the_shops_verify_reads_a_schema(postgres_url: str) -> None:
 
 
 def test_every_name_in_the_migrations_is_qualified() -> None:
-    """But names of indexes, which are made in the schema of their table."""
-    migrations = packaged_migrations("freehold.adapters.postgres.migrations", "postgresql")
-    schema = Schema("bank", migrations)
-    for migration in migrations:
-        for statement in migration.for_dialect("postgresql"):
-            words = schema.qualified(statement).replace("\n", " ").split()
-            for before, word in zip(["", *words], words, strict=False):
-                if word.startswith("freehold_"):
-                    assert before == "INDEX", f"{migration.name}: {before} {word}"
-            assert "1179143000" not in schema.qualified(statement)
-            assert "1179149686" not in schema.qualified(statement)
+    """But names of indexes, which are made in the schema of their table, and new names, which stay in theirs."""
+    statements = list(packaged_schema("freehold.adapters.postgres", "postgresql").statements("postgresql"))
+    schema = Schema("bank", statements)
+    for statement in statements:
+        words = schema.qualified(statement).replace("\n", " ").split()
+        for before, word in zip(["", *words], words, strict=False):
+            if word.startswith("freehold_"):
+                assert before in {"INDEX", "TO"}, f"{before} {word}"
+        assert "1179143000" not in schema.qualified(statement)
+        assert "1179149686" not in schema.qualified(statement)
     assert schema.qualified("SELECT freehold_mine FROM freehold_outbox") == (
         'SELECT freehold_mine FROM "bank".freehold_outbox'
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from freehold.adapters.postgres.declared import canonical_index
@@ -13,7 +13,7 @@ from freehold.adapters.sql.inspection.expressions import canonical
 from freehold.adapters.sql.inspection.tokens import NotUnderstood, Tokens, scan
 from freehold.errors import DatabaseError
 
-__all__ = ["compare_views", "found", "relations"]
+__all__ = ["compare_views", "found", "relations", "signatures"]
 
 Fetch = Callable[[str, Sequence[object]], Awaitable[Sequence[Sequence[Any]]]]
 
@@ -55,6 +55,10 @@ SELECT CASE WHEN n.nspname = $1::text OR ($1::text = '' AND pg_function_is_visib
 FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
 WHERE (n.nspname = ANY ($2::text[]) OR ($1::text = '' AND pg_function_is_visible(p.oid)))
     AND p.proname = ANY ($3::text[])"""
+_SIGNATURES: Final = """
+SELECT p.proname::text, p.oid::regprocedure::text FROM pg_proc AS p
+WHERE p.pronamespace = (SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = to_regclass('freehold_migration'))
+    AND p.proname = ANY ($1::text[])"""
 _EXPLAIN: Final = "EXPLAIN (VERBOSE, COSTS OFF) SELECT * FROM"
 _KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table",
                  "S": "sequence"}  # fmt: skip
@@ -116,6 +120,14 @@ async def relations(fetch: Fetch, schema: str, names: Sequence[str]) -> dict[str
     """What bears each name."""
     rows = await fetch(_RELATIONS, (schema, *_looked_for(schema, set(names))))
     return {name: _KINDS[kind] for name, kind, _ in rows if name in names}
+
+
+async def signatures(fetch: Fetch, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """How each function beside the record's tables is named with its parameters, by its plain name."""
+    found: dict[str, list[str]] = {name: [] for name in functions}
+    for name, signature in await fetch(_SIGNATURES, (list(functions),)):
+        found[name].append(signature)
+    return found
 
 
 def _looked_for(schema: str, names: set[str]) -> tuple[list[str], list[str]]:

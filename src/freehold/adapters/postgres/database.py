@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -13,7 +13,7 @@ import asyncpg
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from freehold.adapters.postgres.catalogue import compare_views, found, relations
+from freehold.adapters.postgres.catalogue import compare_views, found, relations, signatures
 from freehold.adapters.postgres.connection import (
     AsyncpgConnection,
     PerStatementTransactions,
@@ -25,6 +25,7 @@ from freehold.adapters.postgres.declared import expected
 from freehold.adapters.postgres.dialect import PostgresDialect
 from freehold.adapters.postgres.doctor import examine
 from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose, diagnose_connecting, reason_of
+from freehold.adapters.postgres.own_schema import QualifiedConnection, Schema, SchemaAsyncpg
 from freehold.adapters.postgres.probe import (
     LeaseLocked,
     Locks,
@@ -36,14 +37,13 @@ from freehold.adapters.postgres.probe import (
     write_row,
 )
 from freehold.adapters.postgres.rights import examine_rights, grants
-from freehold.adapters.postgres.schema import QualifiedConnection, Schema, SchemaAsyncpg
 from freehold.adapters.postgres.sessions import ApartConnection
 from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.adapters.sql.engine.database import EngineDatabase, checked_out
 from freehold.adapters.sql.engine.enlistment import enlist_alchemy
+from freehold.adapters.sql.engine.packaged import packaged_schema
 from freehold.adapters.sql.engine.pool import RESERVED, PooledConnection, reserved_connection
-from freehold.adapters.sql.engine.schema import packaged_migrations
 from freehold.adapters.sql.handles.foreign import EnlistedTransaction, foreign, once_in_transaction
 from freehold.adapters.sql.handles.guard import GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
@@ -90,8 +90,8 @@ class PostgresDatabase(EngineDatabase):
         self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
     ) -> None:
         self._url = parse_url(url)
-        own = packaged_migrations("freehold.adapters.postgres.migrations", "postgresql")
-        self._schema = None if self._url.schema is None else Schema(self._url.schema, own)
+        own = packaged_schema("freehold.adapters.postgres", "postgresql")
+        self._schema = None if self._url.schema is None else Schema(self._url.schema, own.statements("postgresql"))
         super().__init__(PostgresDialect(clock, self._url.schema or ""), options, own, migrations)
 
     @property
@@ -239,6 +239,10 @@ class PostgresDatabase(EngineDatabase):
                 hint=f'CREATE SCHEMA {self._schema.name} AUTHORIZATION "{role}", as the owner of the database',
             )
         await sql.execute(f'CREATE SCHEMA "{self._schema.name}"')
+
+    async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """What the server's catalogue says."""
+        return await signatures(sql.fetch, functions)
 
     def reason_of(self, error: BaseException) -> str:
         """What the engine says of a statement of a migration."""

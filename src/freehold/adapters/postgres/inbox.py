@@ -28,8 +28,8 @@ FROM unnest($2::text[], $3::bytea[]) AS a (receipt_key, answer)
 WHERE i.consumer = $1 AND i.receipt_key = a.receipt_key"""
 _FINISH: Final = "SELECT freehold_deferred_finish($1::bigint, $2::integer)"
 _STORED: Final = """\
-SELECT i.receipt_key, i.barred, i.answer FROM unnest($2::text[]) AS w (receipt_key) CROSS JOIN LATERAL (
-    SELECT r.receipt_key, r.barred, r.answer FROM freehold_inbox AS r
+SELECT i.receipt_key, i.cancelled, i.answer FROM unnest($2::text[]) AS w (receipt_key) CROSS JOIN LATERAL (
+    SELECT r.receipt_key, r.cancelled, r.answer FROM freehold_inbox AS r
     WHERE r.consumer = $1 AND r.receipt_key = w.receipt_key OFFSET 0
 ) AS i"""
 """Receipt by receipt: one list of keys is read as a filter on all of a consumer's where statistics are old."""
@@ -54,11 +54,11 @@ WITH arrival AS MATERIALIZED (
     SELECT a.place, a.receipt_key, a.bars FROM arrival AS a LEFT JOIN blocked AS b USING (topic, key)
     WHERE b.place IS NULL OR a.place < b.place
 ), wanted AS (
-    SELECT receipt_key, false AS barred, 2 * place AS rank FROM open
+    SELECT receipt_key, false AS cancelled, 2 * place AS rank FROM open
     UNION ALL SELECT bars, true, 2 * place + 1 FROM open WHERE bars IS NOT NULL
 ), written AS (
-    INSERT INTO freehold_inbox (consumer, receipt_key, barred, received_at)
-    SELECT DISTINCT ON (receipt_key COLLATE "C") $1, receipt_key, barred, {dialect.now_sql(3)} FROM wanted
+    INSERT INTO freehold_inbox (consumer, receipt_key, cancelled, received_at)
+    SELECT DISTINCT ON (receipt_key COLLATE "C") $1, receipt_key, cancelled, {dialect.now_sql(3)} FROM wanted
     ORDER BY receipt_key COLLATE "C", rank
     ON CONFLICT DO NOTHING RETURNING receipt_key
 )

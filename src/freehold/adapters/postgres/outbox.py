@@ -28,8 +28,8 @@ _MARKER = 1179143000
 STAGED_SQL: Final = "(SELECT s.is_called FROM freehold_outbox_position_seq AS s)"
 """A condition: whether a position was ever drawn."""
 _OWE = """\
-INSERT INTO freehold_outbox_owed (partition, position) VALUES ($1, $2)
-ON CONFLICT (partition) DO UPDATE SET position = greatest(freehold_outbox_owed.position, excluded.position)"""
+INSERT INTO freehold_outbox_watermark (partition, position) VALUES ($1, $2)
+ON CONFLICT (partition) DO UPDATE SET position = greatest(freehold_outbox_watermark.position, excluded.position)"""
 
 
 class PostgresOutboxStore(SqlOutboxStore):
@@ -107,7 +107,7 @@ RETURNING position"""
     async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
         async with self._database.direct() as sql:
             rows = await sql.fetch(
-                "SELECT freehold_outbox_settle($1::jsonb, $2::bigint[], $3::jsonb)",
+                "SELECT freehold_outbox_confirm($1::jsonb, $2::bigint[], $3::jsonb)",
                 (leases, list(positions), self._debts(owed)),
             )
         return int(rows[0][0])

@@ -15,8 +15,8 @@ from freehold.errors import ConfigurationError
 __all__ = ["examine_rights", "grants"]
 
 _LEDGER: Final = "freehold_migration"
-_READ_ONLY: Final = (_LEDGER, "freehold_meta")
-"""What only upgrades write: which steps were applied, and whose the database is."""
+_READ_ONLY: Final = (_LEDGER, "freehold_meta", "freehold_object")
+"""What only upgrades write: which steps and functions were applied, and whose the database is."""
 _NAME_BYTES_MAX: Final = 63
 _SHOWN_MAX: Final = 5
 _PLACE: Final = f"""
@@ -31,7 +31,7 @@ WITH place AS (SELECT relnamespace AS oid FROM pg_class WHERE oid = to_regclass(
 SELECT p.wanted || ' on ' || c.relname FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
 CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p (wanted)
 WHERE c.relkind IN ('r', 'p') AND {_OF_FREEHOLD} AND NOT has_table_privilege(c.oid, p.wanted)
-    AND (p.wanted = 'SELECT' OR c.relname NOT IN ('{_READ_ONLY[0]}', '{_READ_ONLY[1]}'))
+    AND (p.wanted = 'SELECT' OR c.relname NOT IN {_READ_ONLY})
 UNION ALL
 SELECT 'USAGE on ' || c.relname FROM place JOIN pg_class AS c ON c.relnamespace = place.oid
 WHERE {_OF_FREEHOLD} AND CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') END

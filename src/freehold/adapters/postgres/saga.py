@@ -19,7 +19,7 @@ class PostgresSagaStore(SqlSagaStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._due = f"{self._select_from(f'freehold_saga_take({now}, $2::integer)')} ORDER BY due_at, id"
+        self._due = f"{self._select_from(f'freehold_saga_claim({now}, $2::integer)')} ORDER BY due_at, id"
         self._save_many = f"""\
 WITH given AS (
     SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::float8[], $5::text[], $6::bytea[], $7::text[])

@@ -19,6 +19,6 @@ class PostgresScheduleStore(SqlScheduleStore):
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
         self._take = (
-            f"SELECT due_at, position, id, topic, key, document FROM freehold_schedule_take({now}, $2::integer)"
+            f"SELECT due_at, position, id, topic, key, document FROM freehold_schedule_claim({now}, $2::integer)"
         )
         self._next_due = f"SELECT {dialect.seconds_sql('freehold_schedule_next_due()', now)}"

@@ -37,7 +37,8 @@ __all__ = ["SqlCheckpointStore"]
 
 _REASON_CHARACTERS_MAX: Final = 1000
 _CHECKPOINT: Final = (
-    "projection, generation, partition, position, state, revision, handled, failed, updated_at, begun, alone, attempts"
+    "projection, generation, partition, position, state, revision, handled, failed, updated_at,"
+    " started_position, isolated_position, isolated_attempts"
 )
 _PLACE: Final = "projection = $1 AND generation = $2"
 _GENERATION: Final = "projection, generation, version, partitions, state, reason, created_at, changed_at, tables"
@@ -172,7 +173,9 @@ WHERE projection = $2 AND generation = $3 AND state = $4
 
     async def begin(self, unit: UnitOfWork, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
         """Write it into the row, as it was seen."""
-        await self._as_seen(unit, "begun = position, alone = $7, attempts = $8", seen, alone, attempts)
+        await self._as_seen(
+            unit, "started_position = position, isolated_position = $7, isolated_attempts = $8", seen, alone, attempts
+        )
         return replace(seen, begun=seen.position, alone=alone, attempts=attempts)
 
     async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:

@@ -15,10 +15,10 @@ __all__ = ["ParkedStreams"]
 
 _DETAIL_CHARACTERS_MAX: Final = 2000
 _COLUMNS: Final = (
-    "projection, generation, partition, stream, position, version, event_id, type, error, detail, attempts, begun,"
-    " parked_at"
+    "projection, generation, partition, stream, position, version, event_id, type, error, detail, attempts,"
+    " started_attempts, parked_at"
 )
-_KNOWN: Final = ("position", "version", "event_id", "type", "error", "detail", "attempts", "begun", "due_at")
+_KNOWN: Final = ("position", "version", "event_id", "type", "error", "detail", "attempts", "started_attempts", "due_at")
 """What is told anew of a stream that is parked already."""
 
 

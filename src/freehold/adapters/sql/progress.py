@@ -21,7 +21,7 @@ class SqlProgressStore(SqlStore, ProgressStore):
         super().__init__(database, dialect)
         # In order of lane: two that advance the same lanes wait for each other, and never in a circle.
         given = f"""\
-INSERT INTO freehold_progress (consumer, lane, watermark, kept, updated_at)
+INSERT INTO freehold_progress (consumer, lane, watermark, appended_position, updated_at)
 SELECT {dialect.typed(2, "text")}, g.lane, g.watermark, {dialect.typed(4, "bigint")}, {dialect.now_sql(1)}
 FROM {dialect.relation_sql(3, "lane text, watermark bigint")} AS g
 WHERE true ORDER BY g.lane"""
@@ -32,14 +32,15 @@ WHERE true ORDER BY g.lane"""
             {
                 "updated_at": "new.updated_at",
                 "watermark": "CASE WHEN old.watermark < new.watermark THEN new.watermark ELSE old.watermark END",
-                "kept": "CASE WHEN old.kept < new.kept THEN new.kept ELSE old.kept END",
+                "appended_position": "CASE WHEN old.appended_position < new.appended_position"
+                " THEN new.appended_position ELSE old.appended_position END",
             },
-            where="old.watermark < new.watermark OR old.kept < new.kept",
+            where="old.watermark < new.watermark OR old.appended_position < new.appended_position",
         )
         self._progress = """\
 SELECT p.lane, p.watermark, p.updated_at, (
     SELECT min(d.lane_position) FROM freehold_deferred AS d WHERE d.consumer = p.consumer AND d.lane = p.lane
-), p.kept
+), p.appended_position
 FROM freehold_progress AS p WHERE p.consumer = $1"""
         self._some = f"{self._progress} AND p.lane {dialect.in_sql(2, 'text')} ORDER BY p.lane"
 

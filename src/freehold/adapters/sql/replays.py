@@ -19,7 +19,8 @@ __all__ = ["SqlReplayStore"]
 _DETAIL_CHARACTERS_MAX = 2000
 _COLUMNS = """\
 number, projection, generation, recorded_from, recorded_to, position, end_position, applied, failed, state, actor,
-reason, tables, created_at, updated_at, begun, alone, attempts"""
+reason, tables, created_at, updated_at, started_position,
+isolated_position, isolated_attempts"""
 
 
 class SqlReplayStore(SqlStore, ReplayStore):
@@ -38,7 +39,7 @@ VALUES ($2, $3, $4, $5, $6, $7, 0, 0, 'running', $8, $9, '[]', {now}, {now}) RET
 {update} position = $2, applied = applied + $3, failed = failed + $4
 WHERE number = $5 AND position = $6 AND applied = $7 AND failed = $8 AND state = 'running' RETURNING {_COLUMNS}"""
         self._begin = f"""
-{update} begun = position, alone = $2, attempts = $3
+{update} started_position = position, isolated_position = $2, isolated_attempts = $3
 WHERE number = $4 AND position = $5 AND applied = $6 AND failed = $7 AND state = 'running' RETURNING {_COLUMNS}"""
         self._move_state = f"{update} state = $2 WHERE number = $3 AND state = $4 RETURNING {_COLUMNS}"
         old = f"r.state <> 'running' AND r.tables = '[]' AND r.updated_at < {dialect.later_sql(now, 2)}"

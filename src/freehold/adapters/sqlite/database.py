@@ -11,7 +11,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.adapters.sql.engine.database import EngineDatabase
 from freehold.adapters.sql.engine.enlistment import enlist_alchemy
+from freehold.adapters.sql.engine.packaged import packaged_schema
 from freehold.adapters.sql.engine.pool import (
     RESERVED,
     Pooled,
@@ -32,7 +33,6 @@ from freehold.adapters.sql.engine.pool import (
     reserved_connection,
     uninterrupted,
 )
-from freehold.adapters.sql.engine.schema import packaged_migrations
 from freehold.adapters.sql.handles.foreign import foreign, once_in_transaction
 from freehold.adapters.sql.handles.guard import Guard, GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
@@ -81,7 +81,7 @@ class SqliteDatabase(EngineDatabase):
         super().__init__(
             SqliteDialect(clock),
             options,
-            packaged_migrations("freehold.adapters.sqlite.migrations", "sqlite"),
+            packaged_schema("freehold.adapters.sqlite", "sqlite"),
             migrations,
         )
         self._url, self._synchronous = _parse(url)
@@ -212,6 +212,10 @@ class SqliteDatabase(EngineDatabase):
 
     async def make_place(self, sql: SqlConnection) -> None:
         """Nothing to do: there are no schemas."""
+
+    async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """There are no functions."""
+        return {}
 
     def reason_of(self, error: BaseException) -> str:
         """What the engine says of a statement of a migration."""

@@ -36,7 +36,7 @@ SELECT a.topic, a.key, (
 ), NULL, NULL, NULL
 FROM {dialect.relation_sql(2, "topic text, key text")} AS a
 UNION ALL
-SELECT NULL, NULL, NULL, receipt_key, barred, answer
+SELECT NULL, NULL, NULL, receipt_key, cancelled, answer
 FROM freehold_inbox WHERE consumer = $1 AND receipt_key {dialect.in_sql(3, "text")}"""
         now = dialect.now_sql(1)
         self._claim = f"""\
@@ -55,9 +55,9 @@ RETURNING {CLAIMED_COLUMNS}"""
 SELECT {dialect.seconds_sql("min(d.due_at)", now)} FROM freehold_deferred AS d
 WHERE d.consumer = $2 AND d.waiting = 0 AND {IS_HEAD}"""
         self._write = f"""\
-INSERT INTO freehold_inbox (consumer, receipt_key, barred, received_at)
-SELECT $1, w.receipt_key, w.barred, {dialect.now_sql(3)}
-FROM {dialect.relation_sql(2, "receipt_key text, barred integer")} AS w"""
+INSERT INTO freehold_inbox (consumer, receipt_key, cancelled, received_at)
+SELECT $1, w.receipt_key, w.cancelled, {dialect.now_sql(3)}
+FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
 
     async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
         """Write the receipts that are missing."""
@@ -72,7 +72,7 @@ FROM {dialect.relation_sql(2, "receipt_key text, barred integer")} AS w"""
         verdict = judge(arrivals, open_places(arrivals, lambda topic, key: first.get((topic, key))), stored)
         if verdict.written:
             written: list[Mapping[str, str | int | None]] = [
-                {"receipt_key": key, "barred": int(barred)} for key, barred in verdict.written.items()
+                {"receipt_key": key, "cancelled": int(barred)} for key, barred in verdict.written.items()
             ]
             await sql.execute(self._write, (consumer, self._dialect.relation_value(written), self._dialect.now()))
         return verdict.receipts

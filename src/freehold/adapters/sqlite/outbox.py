@@ -20,8 +20,8 @@ __all__ = ["STAGED_SQL", "SqliteOutboxStore", "held_sql", "taken_sql"]
 STAGED_SQL: Final = "EXISTS (SELECT 1 FROM sqlite_sequence AS q WHERE q.name = 'freehold_outbox' AND q.seq > 0)"
 """A condition: whether a position was ever drawn."""
 _OWE = """\
-INSERT INTO freehold_outbox_owed (partition, position) VALUES ($1, $2)
-ON CONFLICT (partition) DO UPDATE SET position = max(freehold_outbox_owed.position, excluded.position)"""
+INSERT INTO freehold_outbox_watermark (partition, position) VALUES ($1, $2)
+ON CONFLICT (partition) DO UPDATE SET position = max(freehold_outbox_watermark.position, excluded.position)"""
 
 
 def held_sql(dialect: Dialect) -> str:
@@ -70,15 +70,15 @@ SELECT min(
     ), 0) ELSE 9223372036854775807 END,
     CASE WHEN l.lost THEN 0 ELSE 9223372036854775807 END
 ), h.partition, NULL, NULL, NULL, NULL, NULL, coalesce(w.position, 0), l.written, l.lost
-FROM held AS h CROSS JOIN loss AS l LEFT JOIN freehold_outbox_owed AS w ON w.partition = h.partition)"""
+FROM held AS h CROSS JOIN loss AS l LEFT JOIN freehold_outbox_watermark AS w ON w.partition = h.partition)"""
         self._remove_sql = f"""
 DELETE FROM freehold_outbox WHERE position {dialect.in_sql(2, "bigint")} AND +partition IN ({held})"""
         self._settle_sql = f"""
-INSERT INTO freehold_outbox_owed (partition, position)
+INSERT INTO freehold_outbox_watermark (partition, position)
 SELECT n.partition, n.position FROM {dialect.relation_sql(2, "partition integer, position bigint")} AS n
 WHERE n.partition IN ({held})
 ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
-    WHEN 0 THEN 0 ELSE max(freehold_outbox_owed.position, excluded.position) END"""
+    WHEN 0 THEN 0 ELSE max(freehold_outbox_watermark.position, excluded.position) END"""
         self._keep_sql = f"""
 INSERT OR REPLACE INTO freehold_outbox_sent (position, partition, id, topic, key, document, sent_at, losses)
 SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, coalesce(o.sent_at, $3), $4 FROM freehold_outbox AS o

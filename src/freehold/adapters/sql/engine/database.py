@@ -13,13 +13,14 @@ import re
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from freehold.adapters.sql.engine.connection import SqlConnection, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.engine.packaged import PackagedSchema
 from freehold.adapters.sql.engine.pool import ConnectionPool, Pooled, PooledConnection, uninterrupted
 from freehold.adapters.sql.engine.schema import Ledger
 from freehold.adapters.sql.engine.transaction import OwnedTransaction
@@ -41,7 +42,7 @@ class EngineDatabase(ABC):
     """One service's database behind a bounded pool. Belongs to the event loop in which it was opened."""
 
     def __init__(
-        self, dialect: Dialect, options: DatabaseOptions, own: Sequence[Migration], service: Sequence[Migration]
+        self, dialect: Dialect, options: DatabaseOptions, own: PackagedSchema, service: Sequence[Migration]
     ) -> None:
         self.dialect = dialect
         self.options = options
@@ -97,6 +98,10 @@ class EngineDatabase(ABC):
     @abstractmethod
     async def make_place(self, sql: SqlConnection) -> None:
         """Make what the tables lie in, where that is missing: a schema."""
+
+    @abstractmethod
+    async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The functions of these names beside the record's tables, as DROP FUNCTION takes them."""
 
     @abstractmethod
     def reason_of(self, error: BaseException) -> str:

@@ -5,6 +5,13 @@ Freehold's own steps come first, then the service's. Each is applied in a transa
 in `freehold_migration`, under a lock that the transaction holds to its end: of two processes one applies, the other
 finds the row. A step that was applied and has changed since is refused.
 
+Functions are applied by their digests (`freehold_object`): one whose digest differs is replaced, one that this release
+does not know any more is dropped. Where a newer release has applied its functions, an older one that is still running,
+or starts once more during a rolling upgrade, leaves them alone: `freehold_meta` says which release that was.
+
+A database from before the first release has other steps on record. Those that it lacks are applied, then one more,
+which renames what is stored, and replaces the record by that of a database that the first release has made.
+
 `freehold_meta` says what the database was made with, and whose it is. A name is written there once, in the transaction
 that makes the tables or in one like it, under the same lock: of two services that come at once the second finds the
 first, before a step of it is applied.
@@ -12,24 +19,27 @@ first, before a step of it is applied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, Protocol
 
+from freehold import __version__
 from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.engine.failed_step import failed_step
+from freehold.adapters.sql.engine.packaged import PackagedSchema
 from freehold.database import check_owner
 from freehold.errors import ConfigurationError, DatabaseError, FreeholdError
 from freehold.migrations import Migration
 
-__all__ = ["Ledger", "MigratedDatabase", "packaged_migrations"]
+__all__ = ["Ledger", "MigratedDatabase"]
 
 _OWN, _SERVICE = "freehold", "service"
-_PARTITIONS, _OWNER, _SCHEMA = "partitions", "service", "schema"
-_LEDGER, _META = "freehold_migration", "freehold_meta"
+_PARTITIONS, _OWNER, _SCHEMA, _FUNCTIONS = "partitions", "service", "schema", "functions"
+_LEDGER, _META, _OBJECTS = "freehold_migration", "freehold_meta", "freehold_object"
+_DROPPED: Final = "functions/dropped"
 _AMONG_THE_FIRST = ("freehold_outbox", "freehold_inbox", "freehold_event")
 
 
@@ -45,28 +55,37 @@ class MigratedDatabase(SqlDatabase, Protocol):
     def reason_of(self, error: BaseException) -> str:
         """The engine's own words for why it refused a statement of a migration; empty where they may quote a row."""
 
+    async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The functions of these names beside the record's tables, as DROP FUNCTION takes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
+    """`functions` are the digests of those that it makes, empty for those that it drops; `becomes` is what replaces all
+    that is recorded of Freehold's own steps.
+    """
+
     owner: str
     name: str
     digest: str
     statements: Sequence[str]
+    functions: Mapping[str, str] = field(default_factory=dict)
+    becomes: Sequence[_Step] = ()
 
     @property
     def label(self) -> str:
         return f"{self.owner}/{self.name}"
 
 
-def packaged_migrations(package: str, dialect: str) -> list[Migration]:
-    """Read the `.sql` files of a package, in order of name. A statement ends with `;` at the end of a line, outside of
-    `$$`.
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is recorded: digests of steps by owner and name, digests of functions by name, and the release that applied
+    functions last.
     """
-    found = [entry for entry in files(package).iterdir() if entry.name.endswith(".sql")]
-    return [
-        Migration(entry.name.removesuffix(".sql"), {dialect: _statements(entry.read_text(encoding="utf-8"))})
-        for entry in sorted(found, key=lambda entry: entry.name)
-    ]
+
+    steps: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    functions: Mapping[str, str] = field(default_factory=dict)
+    release: str = ""
 
 
 class Ledger:
@@ -75,22 +94,36 @@ class Ledger:
     meta: Final = _META
 
     def __init__(
-        self, database: MigratedDatabase, dialect: Dialect, own: Sequence[Migration], service: Sequence[Migration]
+        self, database: MigratedDatabase, dialect: Dialect, own: PackagedSchema, service: Sequence[Migration]
     ) -> None:
         self._database = database
         self._dialect = dialect
-        self._steps = [*self._planned(_OWN, own), *self._planned(_SERVICE, service)]
+        self._packaged = own
+        self._tables = [self._step(_OWN, each) for each in own.tables]
+        self._changes = self._planned(_OWN, own.changes)
+        self._prerelease = self._planned(_OWN, own.prerelease)
+        if self._prerelease:
+            self._prerelease[-1] = replace(self._prerelease[-1], becomes=self._tables)
+        self._service = self._planned(_SERVICE, service)
 
     async def pending(self) -> list[str]:
         """Labels (`owner/name`) of the steps that are missing."""
         async with self._database.direct() as sql:
-            applied = await self._applied(sql)
-        return [step.label for step in self._missing(applied)]
+            record = await self._record(sql)
+        return [step.label for step in self._missing(record)]
 
     async def applied(self, sql: SqlConnection) -> list[tuple[str, Sequence[str]]]:
         """The steps that were applied, as labels with their statements, in order."""
-        applied = await self._applied(sql)
-        return [(step.label, step.statements) for step in self._steps if (step.owner, step.name) in applied]
+        record = await self._record(sql)
+        steps = [step for step in self._steps(record) if (step.owner, step.name) in record.steps]
+        made = [
+            (f"{_OWN}/functions/{port}", function.statements)
+            for port, functions in self._packaged.functions.items()
+            for function in functions
+            if record.functions.get(function.name) == function.digest
+        ]
+        own = [(step.label, step.statements) for step in steps if step.owner == _OWN]
+        return [*own, *made, *((step.label, step.statements) for step in steps if step.owner != _OWN)]
 
     async def partitions(self) -> int | None:
         """How many partitions were written down, None before the first upgrade."""
@@ -125,7 +158,7 @@ class Ledger:
             await self._database.make_place(unit.sql)
             await self._prepare(unit.sql)
             await self._write_down(unit.sql, partitions, service)
-            missing = self._missing(await self._applied(unit.sql))
+            missing = self._missing(await self._record(unit.sql))
         applied: list[str] = []
         for step in missing:
             if await self._apply(step, len(applied)):
@@ -138,17 +171,15 @@ class Ledger:
         try:
             async with self._database.begin() as unit:
                 await self._database.lock_migrations(unit.sql)
-                if not self._missing(await self._applied(unit.sql), step):
+                if step.label not in [each.label for each in self._missing(await self._record(unit.sql))]:
                     return False
+                before_it = await self._database.signatures(unit.sql, list(step.functions)) if step.functions else {}
                 for statement in step.statements:
                     number += 1
                     await unit.sql.execute(statement)
                 number = 0
-                await unit.sql.execute(
-                    "INSERT INTO freehold_migration (owner, name, digest, applied_at)"
-                    f" VALUES ($1, $2, $3, {self._dialect.now_sql(4)})",
-                    (step.owner, step.name, step.digest, self._dialect.now()),
-                )
+                await self._drop_others(unit.sql, step, before_it)
+                await self._note(unit.sql, step)
         except ConfigurationError:
             raise
         except Exception as error:
@@ -157,22 +188,42 @@ class Ledger:
             raise failed_step(step.label, step.statements, number, known, reason=reason, before=before) from error
         return True
 
+    async def _drop_others(self, sql: SqlConnection, step: _Step, before: Mapping[str, Sequence[str]]) -> None:
+        """Drop what was to be dropped, and what a function with other parameters has taken the place of."""
+        now = await self._database.signatures(sql, list(before)) if before else {}
+        for name, signatures in before.items():
+            if not step.functions[name] or set(now[name]) - set(signatures):
+                for signature in signatures:
+                    await sql.execute(f"DROP FUNCTION {signature}")
+
+    async def _note(self, sql: SqlConnection, step: _Step) -> None:
+        if step.functions:
+            for name, digest in step.functions.items():
+                await sql.execute("DELETE FROM freehold_object WHERE name = $1", (name,))
+                if digest:
+                    await sql.execute("INSERT INTO freehold_object (name, digest) VALUES ($1, $2)", (name, digest))
+            await sql.execute("DELETE FROM freehold_meta WHERE name = $1", (_FUNCTIONS,))
+            await sql.execute("INSERT INTO freehold_meta (name, value) VALUES ($1, $2)", (_FUNCTIONS, __version__))
+            return
+        if step.becomes:
+            await sql.execute("DELETE FROM freehold_migration WHERE owner = $1", (_OWN,))
+        for each in step.becomes or (step,):
+            await sql.execute(
+                "INSERT INTO freehold_migration (owner, name, digest, applied_at)"
+                f" VALUES ($1, $2, $3, {self._dialect.now_sql(4)})",
+                (each.owner, each.name, each.digest, self._dialect.now()),
+            )
+
     async def _prepare(self, sql: SqlConnection) -> None:
         """Make the ledger's own tables where they are missing: a role that may make none is asked for none then."""
         ledger, meta = await self._exists(sql, _LEDGER), await self._exists(sql, _META)
-        if ledger and meta:
-            return
-        if ledger:
+        if ledger and not meta:
             raise lost_meta()
+        if ledger and await self._exists(sql, _OBJECTS):
+            return
         await self._check_new(sql)
-        time = self._dialect.time_type
-        await sql.execute(
-            "CREATE TABLE IF NOT EXISTS freehold_migration (owner text NOT NULL, name text NOT NULL,"
-            f" digest text NOT NULL, applied_at {time} NOT NULL, PRIMARY KEY (owner, name))"
-        )
-        await sql.execute(
-            "CREATE TABLE IF NOT EXISTS freehold_meta (name text NOT NULL PRIMARY KEY, value text NOT NULL)"
-        )
+        for statement in self._packaged.record:
+            await sql.execute(statement)
 
     async def _write_down(self, sql: SqlConnection, partitions: int, service: str | None) -> None:
         """What was written down before stays. Raises `ConfigurationError` where that is another service.
@@ -209,12 +260,19 @@ class Ledger:
             )
         return facts
 
-    async def _applied(self, sql: SqlConnection) -> Mapping[tuple[str, str], str]:
+    async def _record(self, sql: SqlConnection) -> _Record:
         if not await self._exists(sql, _LEDGER):
             await self._check_new(sql)
-            return {}
+            return _Record()
         rows = await sql.fetch("SELECT owner, name, digest FROM freehold_migration")
-        return {(owner, name): digest for owner, name, digest in rows}
+        steps = {(owner, name): digest for owner, name, digest in rows}
+        if not self._packaged.functions or not await self._exists(sql, _OBJECTS):
+            return _Record(steps)
+        functions = {str(row[0]): str(row[1]) for row in await sql.fetch("SELECT name, digest FROM freehold_object")}
+        if not functions or not await self._exists(sql, _META):
+            return _Record(steps, functions)
+        release = await sql.fetch("SELECT value FROM freehold_meta WHERE name = $1", (_FUNCTIONS,))
+        return _Record(steps, functions, release[0][0] if release else "")
 
     async def _check_new(self, sql: SqlConnection) -> None:
         """Refuse a database that has lost its record: what would be applied again is there already."""
@@ -229,10 +287,16 @@ class Ledger:
     async def _exists(self, sql: SqlConnection, table: str) -> bool:
         return bool((await sql.fetch(self._dialect.table_exists_sql, (table,)))[0][0])
 
-    def _missing(self, applied: Mapping[tuple[str, str], str], only: _Step | None = None) -> list[_Step]:
+    def _steps(self, record: _Record) -> list[_Step]:
+        """Those that lead to the newest tables from where the database is."""
+        before = any((step.owner, step.name) in record.steps for step in self._prerelease)
+        own = self._prerelease if before else self._tables
+        return [*own, *self._changes, *self._service]
+
+    def _missing(self, record: _Record) -> list[_Step]:
         missing = []
-        for step in self._steps if only is None else [only]:
-            digest = applied.get((step.owner, step.name))
+        for step in self._steps(record):
+            digest = record.steps.get((step.owner, step.name))
             if digest is None:
                 missing.append(step)
             elif digest != step.digest:
@@ -240,7 +304,23 @@ class Ledger:
                     f"the migration {step.label} was changed after it had been applied",
                     hint="restore it as it was, and put the change into a new migration",
                 )
-        return missing
+        own = [step for step in missing if step.owner == _OWN]
+        return [*own, *self._functions(record), *(step for step in missing if step.owner != _OWN)]
+
+    def _functions(self, record: _Record) -> Iterator[_Step]:
+        """Steps that bring the functions to this release, where no newer one has brought them further."""
+        if _order(record.release) > _order(__version__):
+            return
+        dropped = dict.fromkeys(sorted(record.functions), "")
+        for port, functions in self._packaged.functions.items():
+            other = [each for each in functions if record.functions.get(each.name) != each.digest]
+            statements = [statement for each in other for statement in each.statements]
+            if other:
+                yield _Step(_OWN, f"functions/{port}", "", statements, {each.name: each.digest for each in other})
+            for each in functions:
+                dropped.pop(each.name, None)
+        if dropped:
+            yield _Step(_OWN, _DROPPED, "", (), dropped)
 
     def _planned(self, owner: str, migrations: Sequence[Migration]) -> list[_Step]:
         steps = [self._step(owner, migration) for migration in sorted(migrations, key=lambda each: each.name)]
@@ -270,14 +350,6 @@ def lost_meta() -> DatabaseError:
     )
 
 
-def _statements(text: str) -> list[str]:
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--")]
-    statements, begun = [], ""
-    for part in ("\n".join(lines) + "\n").split(";\n"):
-        begun += part
-        if begun.count("$$") % 2:
-            begun += ";\n"
-        else:
-            statements.append(begun.strip())
-            begun = ""
-    return [statement for statement in statements if statement]
+def _order(release: str) -> tuple[int, ...]:
+    """Releases in their order: `0.10.0` is behind `0.9.1`."""
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:3])

@@ -24,15 +24,13 @@ from freehold.adapters.postgres.connection import PooledAsyncpg
 from freehold.adapters.sql.engine.connection import Row, SqlConnection
 from freehold.database import DatabaseOptions
 from freehold.ids import stable_hash
-from freehold.migrations import Migration
 
 __all__ = ["QualifiedConnection", "Schema", "SchemaAsyncpg"]
 
-_LEDGER: Final = ("freehold_meta", "freehold_migration")
 _MARKER_CLASSES: Final = ("1179143000", "1179149686")
-"""Those of the outbox and of the event store, in their statements and in the migrations 020 and 025."""
+"""Those of the outbox and of the event store, in their statements and in their functions."""
 _FOUND: Final = re.compile(
-    r"(?P<index>\bCREATE (?:UNIQUE )?INDEX )?(?<![\w.\"'$])(?:(?P<name>freehold_\w+)|(?P<marker>"
+    r"(?P<plain>\bCREATE (?:UNIQUE )?INDEX |\bRENAME TO )?(?<![\w.\"'$])(?:(?P<name>freehold_\w+)|(?P<marker>"
     + "|".join(_MARKER_CLASSES)
     + r"))\b"
 )
@@ -40,12 +38,11 @@ _CLASSES: Final = 0x7FFFFFFF
 
 
 class Schema:
-    """A schema by its name, which is an identifier that was looked at (see `url`)."""
+    """A schema by its name, an identifier that was looked at (see `url`); `statements` name what lies in it."""
 
-    def __init__(self, name: str, migrations: Iterable[Migration]) -> None:
+    def __init__(self, name: str, statements: Iterable[str]) -> None:
         self.name = name
-        texts = (text for migration in migrations for text in migration.for_dialect("postgresql"))
-        self._names = {*_LEDGER, *(name for text in texts for name in re.findall(r"\bfreehold_\w+", text))}
+        self._names = {name for text in statements for name in re.findall(r"\bfreehold_\w+", text)}
         self.qualified = lru_cache(maxsize=1024)(self._qualified)
 
     def path_sql(self, *, local: bool) -> str:
@@ -59,8 +56,8 @@ class Schema:
     def _replacement(self, found: re.Match[str]) -> str:
         if found["marker"]:
             return str(stable_hash(f"{self.name}/{found['marker']}") & _CLASSES)
-        if found["index"] or found["name"] not in self._names:
-            # An index is made in the schema of its table, and its name takes none.
+        if found["plain"] or found["name"] not in self._names:
+            # An index is made in the schema of its table, and what is renamed stays in its own: the name takes none.
             return found[0]
         return f'"{self.name}".{found["name"]}'
 

@@ -1,1 +1,0 @@
-"""Freehold's tables on PostgreSQL, one file a pattern, applied in order of name. No code: read as package data."""

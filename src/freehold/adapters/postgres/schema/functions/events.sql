@@ -1,0 +1,344 @@
+-- Appends events in one call. READ COMMITTED gives each statement in here a snapshot of its own, so that the versions
+-- are read after the locks were got. A stream that is not as expected is answered, not raised: no error in the log.
+-- The shared lock is the marker "somebody draws positions greater than this floor"; it is gone once the commit, or the
+-- rollback, can be seen.
+CREATE OR REPLACE FUNCTION freehold_event_append(
+    locks bigint[], names text[], expected bigint[], moment timestamptz, ordinals integer[], offsets bigint[],
+    categories text[], buckets smallint[], types text[], schema_versions integer[], ids uuid[], datas bytea[],
+    correlations uuid[], causations uuid[], hlcs bigint[], traces text[], subjects text[], headings bytea[],
+    OUT conflict integer, OUT versions bigint[], OUT positions bigint[])
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+    hash bigint;
+    standing bigint;
+    floor bigint;
+BEGIN
+    FOREACH hash IN ARRAY locks LOOP
+        PERFORM pg_advisory_xact_lock(hash);
+    END LOOP;
+    FOR i IN 1 .. cardinality(names) LOOP
+        standing := coalesce((
+            SELECT e.version FROM freehold_event AS e WHERE e.stream = names[i] ORDER BY e.version DESC LIMIT 1
+        ), 0);
+        versions[i] := standing;
+        IF conflict IS NULL AND standing <> expected[i] AND (expected[i] >= 0 OR (expected[i] = -2 AND standing = 0)) THEN
+            conflict := i;
+        END IF;
+    END LOOP;
+    IF conflict IS NOT NULL THEN
+        RETURN;
+    END IF;
+    SELECT s.last_value - CASE WHEN s.is_called THEN 0 ELSE 1 END INTO floor FROM freehold_event_position_seq AS s;
+    PERFORM pg_advisory_xact_lock_shared(1179149686, floor::bit(32)::integer);
+    WITH inserted AS (
+        INSERT INTO freehold_event (stream, version, category, bucket, type, schema_version, id, data, correlation_id,
+            causation_id, hlc, trace_parent, subject_key, headers, recorded_at)
+        SELECT names[n.ordinal], versions[n.ordinal] + n.number, categories[n.ordinal], buckets[n.ordinal], n.type,
+            n.schema_version, n.id, n.data, n.correlation_id, n.causation_id, n.hlc, n.trace_parent, n.subject_key,
+            n.headers, moment
+        FROM unnest(ordinals, offsets, types, schema_versions, ids, datas, correlations, causations, hlcs, traces,
+            subjects, headings) WITH ORDINALITY AS n (ordinal, number, type, schema_version, id, data, correlation_id,
+            causation_id, hlc, trace_parent, subject_key, headers, place)
+        ORDER BY n.place
+        ON CONFLICT (stream, version) DO NOTHING
+        RETURNING position
+    )
+    SELECT array_agg(i.position ORDER BY i.position) INTO positions FROM inserted AS i;
+    IF cardinality(positions) IS DISTINCT FROM cardinality(ids) THEN
+        RAISE EXCEPTION USING ERRCODE = 'serialization_failure',
+            MESSAGE = 'a stream was written to without its lock, while events were appended to it';
+    END IF;
+END
+$$;
+-- The position through which all is settled: whoever could still fill one at or below it would hold a marker. Call it
+-- in a statement before the one that reads: a position that is settled here may be missing from a snapshot taken
+-- before. Markers carry 32 bits of their floor; one that lies ahead of what had been drawn a moment ago holds nothing
+-- up. -1: the transaction has one snapshot for all its statements; -2: a standby does not see the markers.
+CREATE OR REPLACE FUNCTION freehold_event_settled()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    high bigint;
+    drawn bigint;
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RETURN -1;
+    ELSIF pg_is_in_recovery() THEN
+        RETURN -2;
+    END IF;
+    SELECT s.last_value - CASE WHEN s.is_called THEN 0 ELSE 1 END INTO high FROM freehold_event_position_seq AS s;
+    SELECT max((high - l.objid::bigint) & 4294967295) INTO drawn
+    FROM pg_locks AS l
+    WHERE l.locktype = 'advisory' AND l.classid = 1179149686 AND l.objsubid = 2 AND l.granted
+        AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+        AND (high - l.objid::bigint) & 4294967295 < 2147483648;
+    RETURN high - coalesce(drawn, 0);
+END
+$$;
+-- The position of the last event that was committed at or below this one: never a number that was only drawn, since a
+-- crash may take those back and give them to others.
+CREATE OR REPLACE FUNCTION freehold_event_last(ceiling bigint)
+RETURNS bigint
+LANGUAGE sql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+    SELECT coalesce((SELECT e.position FROM freehold_event AS e WHERE e.position <= ceiling
+        ORDER BY e.position DESC LIMIT 1), 0)
+$$;
+-- The first position in a range that has one of these types, or else of these categories, or else any event; where none
+-- has, the end of the range.
+CREATE OR REPLACE FUNCTION freehold_event_first(after bigint, through bigint, wanted_types text[], wanted_categories text[])
+RETURNS bigint
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF cardinality(wanted_types) > 0 THEN
+        RETURN coalesce((
+            SELECT min(r.position)
+            FROM unnest(wanted_types) AS w (name) CROSS JOIN LATERAL (
+                SELECT e.position FROM freehold_event AS e
+                WHERE e.type = w.name AND e.position + 0 > after AND e.position + 0 <= through
+                ORDER BY e.position + 0 LIMIT 1
+            ) AS r
+        ), through);
+    ELSIF cardinality(wanted_categories) > 0 THEN
+        RETURN coalesce((
+            SELECT min(r.position)
+            FROM unnest(wanted_categories) AS w (name) CROSS JOIN LATERAL (
+                SELECT e.position FROM freehold_event AS e
+                WHERE e.category = w.name AND e.position + 0 > after AND e.position + 0 <= through
+                ORDER BY e.position + 0 LIMIT 1
+            ) AS r
+        ), through);
+    END IF;
+    RETURN coalesce((
+        SELECT e.position FROM freehold_event AS e
+        WHERE e.position > after AND e.position <= through ORDER BY e.position LIMIT 1
+    ), through);
+END
+$$;
+-- A page. Its last row, where the page is not full, has no stream: its position is what the page reaches through.
+-- Whoever filters by more than one thing reads along one index and looks at each row: no more than so many positions in
+-- one call, from the first row on. What the time leaves out is leapt over along the index of times.
+-- Several types, or categories, are looked for row by row in the next few positions first: where they are most of what
+-- happens, that is all of the page, and it is in order. Their indexes give a page of each of them, to be sorted.
+CREATE OR REPLACE FUNCTION freehold_event_tail(
+    after bigint, most integer, wanted_types text[], wanted_categories text[], part integer, parts integer,
+    since timestamptz, until timestamptz)
+RETURNS SETOF freehold_event
+LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    settled bigint := freehold_event_settled();
+    types CONSTANT integer := cardinality(wanted_types);
+    categories CONSTANT integer := cardinality(wanted_categories);
+    by_time CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
+    ceiling bigint := settled;
+    near bigint := after;
+    given bigint := 0;
+    remaining bigint := most;
+    through freehold_event;
+BEGIN
+    IF settled < 0 THEN
+        through.position := settled;
+        RETURN NEXT through;
+        RETURN;
+    END IF;
+    IF parts > 1 OR by_time OR (types > 0 AND categories > 0) THEN
+        ceiling := least(settled, freehold_event_first(after, settled, wanted_types, wanted_categories) - 1
+            + greatest(20000, 2 * most * parts));
+    END IF;
+    IF types > 1 OR (types = 0 AND categories > 1) THEN
+        near := least(ceiling, after + 2 * most * parts);
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.position > after AND e.position <= near
+                AND (types = 0 OR e.type = ANY (wanted_types))
+                AND (categories = 0 OR e.category = ANY (wanted_categories))
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+            ORDER BY e.position LIMIT most;
+        GET DIAGNOSTICS given = ROW_COUNT;
+        remaining := most - given;
+    END IF;
+    IF remaining = 0 THEN
+        RETURN;
+    ELSIF types = 1 THEN
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.type = wanted_types[1] AND e.position + 0 > after AND e.position + 0 <= ceiling
+                AND (categories = 0 OR e.category = ANY (wanted_categories))
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+            ORDER BY e.position + 0 LIMIT remaining;
+    ELSIF types > 1 THEN
+        RETURN QUERY SELECT r.*
+            FROM unnest(wanted_types) AS w (name) CROSS JOIN LATERAL (
+                SELECT e.* FROM freehold_event AS e
+                WHERE e.type = w.name AND e.position + 0 > near AND e.position + 0 <= ceiling
+                AND (categories = 0 OR e.category = ANY (wanted_categories))
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+                ORDER BY e.position + 0 LIMIT remaining
+            ) AS r
+            ORDER BY r.position LIMIT remaining;
+    ELSIF categories = 1 THEN
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.category = wanted_categories[1] AND e.position + 0 > after AND e.position + 0 <= ceiling
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+            ORDER BY e.position + 0 LIMIT remaining;
+    ELSIF categories > 1 THEN
+        RETURN QUERY SELECT r.*
+            FROM unnest(wanted_categories) AS w (name) CROSS JOIN LATERAL (
+                SELECT e.* FROM freehold_event AS e
+                WHERE e.category = w.name AND e.position + 0 > near AND e.position + 0 <= ceiling
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+                ORDER BY e.position + 0 LIMIT remaining
+            ) AS r
+            ORDER BY r.position LIMIT remaining;
+    ELSE
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.position > after AND e.position <= ceiling
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+            ORDER BY e.position LIMIT remaining;
+    END IF;
+    GET DIAGNOSTICS remaining = ROW_COUNT;
+    given := given + remaining;
+    IF given < most THEN
+        IF by_time AND given = 0 AND ceiling < settled THEN
+            ceiling := coalesce((
+                SELECT min(e.position) - 1 FROM freehold_event AS e
+                WHERE e.recorded_at >= coalesce(since, '-infinity') AND e.recorded_at < coalesce(until, 'infinity')
+                    AND e.position + 0 > ceiling AND e.position + 0 <= settled
+            ), settled);
+        END IF;
+        through.position := greatest(after, freehold_event_last(ceiling));
+        RETURN NEXT through;
+    END IF;
+END
+$$;
+CREATE OR REPLACE FUNCTION freehold_event_stream(name text, after bigint, before bigint, most integer, backwards boolean)
+RETURNS SETOF freehold_event
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF backwards THEN
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.stream = name AND e.version > after AND e.version < before ORDER BY e.version DESC LIMIT most;
+    ELSE
+        RETURN QUERY SELECT e.* FROM freehold_event AS e
+            WHERE e.stream = name AND e.version > after AND e.version < before ORDER BY e.version LIMIT most;
+    END IF;
+END
+$$;
+CREATE OR REPLACE FUNCTION freehold_event_version(name text)
+RETURNS bigint
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN coalesce((
+        SELECT e.version FROM freehold_event AS e WHERE e.stream = name ORDER BY e.version DESC LIMIT 1
+    ), 0);
+END
+$$;
+CREATE OR REPLACE FUNCTION freehold_event_head()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    settled bigint := freehold_event_settled();
+BEGIN
+    IF settled < 0 THEN
+        RETURN settled;
+    END IF;
+    RETURN freehold_event_last(settled);
+END
+$$;
+-- For people: how many, and how old. What is committed counts, settled or not.
+CREATE OR REPLACE FUNCTION freehold_event_count(
+    after bigint, through bigint, most bigint, wanted_types text[], wanted_categories text[], part integer,
+    parts integer, since timestamptz, until timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF cardinality(wanted_types) > 0 THEN
+        RETURN (
+            SELECT least(most, count(*)) FROM unnest(wanted_types) AS w (name) CROSS JOIN LATERAL (
+                SELECT e.position, e.recorded_at FROM freehold_event AS e
+                WHERE e.type = w.name AND e.position + 0 > after AND e.position + 0 <= through
+                AND (cardinality(wanted_categories) = 0 OR e.category = ANY (wanted_categories))
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+                ORDER BY e.position + 0 LIMIT most
+            ) AS r
+        );
+    ELSIF cardinality(wanted_categories) > 0 THEN
+        RETURN (
+            SELECT least(most, count(*)) FROM unnest(wanted_categories) AS w (name) CROSS JOIN LATERAL (
+                SELECT e.position, e.recorded_at FROM freehold_event AS e
+                WHERE e.category = w.name AND e.position + 0 > after AND e.position + 0 <= through
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+                ORDER BY e.position + 0 LIMIT most
+            ) AS r
+        );
+    END IF;
+    RETURN (
+            SELECT least(most, count(*)) FROM (
+                SELECT e.position, e.recorded_at FROM freehold_event AS e
+                WHERE e.position > after AND e.position <= through
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+                ORDER BY e.position LIMIT most
+            ) AS r
+        );
+END
+$$;
+CREATE OR REPLACE FUNCTION freehold_event_time(
+    after bigint, wanted_types text[], wanted_categories text[], part integer, parts integer, since timestamptz,
+    until timestamptz)
+RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    through CONSTANT bigint := 9223372036854775807;
+    most CONSTANT bigint := 1;
+BEGIN
+    IF cardinality(wanted_types) > 0 THEN
+        RETURN (
+            SELECT r.recorded_at FROM unnest(wanted_types) AS w (name) CROSS JOIN LATERAL (
+                SELECT e.position, e.recorded_at FROM freehold_event AS e
+                WHERE e.type = w.name AND e.position + 0 > after AND e.position + 0 <= through
+                AND (cardinality(wanted_categories) = 0 OR e.category = ANY (wanted_categories))
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+                ORDER BY e.position + 0 LIMIT most
+            ) AS r ORDER BY r.position LIMIT 1
+        );
+    ELSIF cardinality(wanted_categories) > 0 THEN
+        RETURN (
+            SELECT r.recorded_at FROM unnest(wanted_categories) AS w (name) CROSS JOIN LATERAL (
+                SELECT e.position, e.recorded_at FROM freehold_event AS e
+                WHERE e.category = w.name AND e.position + 0 > after AND e.position + 0 <= through
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+                ORDER BY e.position + 0 LIMIT most
+            ) AS r ORDER BY r.position LIMIT 1
+        );
+    END IF;
+    RETURN (
+            SELECT r.recorded_at FROM (
+                SELECT e.position, e.recorded_at FROM freehold_event AS e
+                WHERE e.position > after AND e.position <= through
+                AND (parts = 1 OR e.bucket % parts = part)
+                AND (e.recorded_at < since) IS NOT TRUE AND (e.recorded_at >= until) IS NOT TRUE
+                ORDER BY e.position LIMIT most
+            ) AS r ORDER BY r.position LIMIT 1
+        );
+END
+$$;
+-- What a fold needs of a stream, and no more. The index of streams, whatever statistics say.
+CREATE OR REPLACE FUNCTION freehold_event_bodies(name text, after bigint, most integer)
+RETURNS TABLE (version bigint, type text, schema_version integer, data bytea)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY SELECT e.version, e.type, e.schema_version, e.data FROM freehold_event AS e
+        WHERE e.stream = name AND e.version > after ORDER BY e.version LIMIT most;
+END
+$$;

@@ -1,0 +1,200 @@
+-- The relay's statements. They are functions, because a table that is nearly always empty misleads the planner: with
+-- statistics of an empty table, or with a plan that was made for one, it reads the whole table again and again once a
+-- backlog has grown. `leases` are rows of partition, token and lease name; a row whose token is stale has no effect.
+-- The lease rows are locked in order of name until the deletion has happened: nobody takes the lease over in between.
+CREATE OR REPLACE FUNCTION freehold_outbox_remove(leases jsonb, positions bigint[])
+RETURNS bigint
+LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
+    WITH held AS MATERIALIZED (
+        SELECT g.partition
+        FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
+        JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
+        ORDER BY l.name FOR SHARE OF l
+    ), removed AS (
+        DELETE FROM freehold_outbox AS o
+        WHERE o.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) AND o.position = ANY (positions)
+        RETURNING 1
+    )
+    SELECT count(*) FROM removed
+$$;
+CREATE OR REPLACE FUNCTION freehold_outbox_postpone(leases jsonb, row_position bigint, until timestamptz, why text)
+RETURNS bigint
+LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
+    WITH held AS MATERIALIZED (
+        SELECT g.partition
+        FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
+        JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
+        ORDER BY l.name FOR SHARE OF l
+    ), postponed AS (
+        UPDATE freehold_outbox AS o
+        SET blocked_until = until, attempts = o.attempts + 1, reason = why
+        WHERE o.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) AND o.position = row_position
+        RETURNING 1
+    )
+    SELECT count(*) FROM postponed
+$$;
+-- The low 32 bits of a position, as the second number of an advisory lock.
+CREATE OR REPLACE FUNCTION freehold_low_bits(value bigint) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$ SELECT (((value + 2147483648) & 4294967295) - 2147483648)::integer $$;
+-- What the relay fetches, in this order, each statement with a snapshot of its own (volatile, read committed): 1. the
+-- last position drawn; 2. the least floor of the markers that staging transactions hold, which they took before they
+-- drew; 3. the losses of brokers' logs; 4. the rows. A position at or below 1 and 2 was drawn before 1, by a
+-- transaction that had ended before 2: its rows are among those of 4, or were removed, or rolled back. Rows, blocked
+-- keys and watermarks are of one statement. Where a statement does not have a snapshot of its own, or a loss is open,
+-- no position is settled: what is on no broker any more must not be reported as published. While a loss is open, a row
+-- is left out that waits for what the loss took of its key, as far as that was confirmed at `since` or later. Both
+-- tables are read in one snapshot: what somebody moves meanwhile is in one of them. Only the oldest rows are looked at,
+-- as freehold_outbox_recall does: what they wait for is moved back, and they go on. Without sequential scans the
+-- sequence itself seems dear enough to compile the statement: so no jit.
+CREATE OR REPLACE FUNCTION freehold_outbox_fetch(leases jsonb, moment timestamptz, most integer, since timestamptz)
+RETURNS TABLE (row_position bigint, row_partition integer, row_id uuid, row_topic text, row_key text,
+    row_document bytea, row_attempts integer, row_owed bigint, row_losses bigint, row_lost boolean)
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+    SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    drawn bigint;
+    bound bigint;
+    lost boolean;
+    written bigint;
+BEGIN
+    SELECT CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END INTO drawn
+    FROM freehold_outbox_position_seq AS s;
+    SELECT least(drawn, min(drawn + freehold_low_bits(l.objid::bigint - drawn))) INTO bound
+    FROM pg_locks AS l
+    WHERE l.locktype = 'advisory' AND l.classid = 1179143000 AND l.objsubid = 2 AND l.granted
+        AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
+    SELECT coalesce(sum(g.losses), 0), coalesce(bool_or(g.lost_at IS NOT NULL), false) INTO written, lost
+    FROM freehold_outbox_log AS g;
+    IF lost OR current_setting('transaction_isolation') <> 'read committed' THEN
+        bound := 0;
+    END IF;
+    RETURN QUERY
+    WITH held AS MATERIALIZED (
+        SELECT g.partition
+        FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
+        JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
+    ), blocked AS MATERIALIZED (
+        SELECT DISTINCT b.partition, b.key FROM freehold_outbox AS b WHERE b.blocked_until > moment
+    ), oldest AS MATERIALIZED (
+        SELECT o.* FROM held AS h
+        CROSS JOIN LATERAL (
+            SELECT q.position, q.partition, q.id, q.topic, q.key, q.document, q.attempts
+            FROM freehold_outbox AS q
+            WHERE q.partition = h.partition AND NOT EXISTS (
+                SELECT 1 FROM freehold_outbox AS b WHERE b.key = q.key AND b.blocked_until > moment
+            )
+            ORDER BY q.position LIMIT most
+        ) AS o
+        WHERE NOT (lost AND EXISTS (
+            SELECT 1 FROM freehold_outbox_sent AS s
+            WHERE s.key = o.key AND s.losses < written AND s.position < o.position AND s.sent_at >= since
+        ))
+        ORDER BY o.position LIMIT most
+    )
+    SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, o.attempts, NULL::bigint, NULL::bigint, NULL::boolean
+    FROM oldest AS o
+    UNION ALL
+    SELECT least(bound, CASE WHEN EXISTS (SELECT 1 FROM blocked AS b WHERE b.partition = h.partition) THEN (
+            SELECT q.position - 1 FROM freehold_outbox AS q
+            WHERE q.partition = h.partition AND EXISTS (SELECT 1 FROM blocked AS b WHERE b.key = q.key)
+            ORDER BY q.position LIMIT 1
+        ) END),
+        h.partition, NULL, NULL, NULL, NULL, NULL, coalesce(w.position, 0), written, lost
+    FROM held AS h LEFT JOIN freehold_outbox_watermark AS w ON w.partition = h.partition;
+END
+$$;
+-- As freehold_outbox_remove, and the watermarks that the partitions have still to publish in the same step; 0 clears
+-- one.
+CREATE OR REPLACE FUNCTION freehold_outbox_confirm(leases jsonb, positions bigint[], owed jsonb)
+RETURNS bigint
+LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
+    WITH held AS MATERIALIZED (
+        SELECT g.partition
+        FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
+        JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
+        ORDER BY l.name FOR SHARE OF l
+    ), noted AS (
+        INSERT INTO freehold_outbox_watermark AS w (partition, position)
+        SELECT n.partition, n.position FROM jsonb_to_recordset(owed) AS n (partition integer, position bigint)
+        WHERE n.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) ORDER BY n.partition
+        ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
+            WHEN 0 THEN 0 ELSE greatest(w.position, excluded.position) END
+    ), removed AS (
+        DELETE FROM freehold_outbox AS o
+        WHERE o.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) AND o.position = ANY (positions)
+        RETURNING 1
+    )
+    SELECT count(*) FROM removed
+$$;
+-- As freehold_outbox_confirm, and what is removed is kept, with the number of losses that came with the rows when they
+-- were fetched. A service that keeps nothing calls the functions before.
+CREATE OR REPLACE FUNCTION freehold_outbox_keep(
+    leases jsonb, positions bigint[], owed jsonb, moment timestamptz, written bigint)
+RETURNS bigint
+LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
+    WITH held AS MATERIALIZED (
+        SELECT g.partition
+        FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
+        JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
+        ORDER BY l.name FOR SHARE OF l
+    ), noted AS (
+        INSERT INTO freehold_outbox_watermark AS w (partition, position)
+        SELECT n.partition, n.position FROM jsonb_to_recordset(owed) AS n (partition integer, position bigint)
+        WHERE n.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) ORDER BY n.partition
+        ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
+            WHEN 0 THEN 0 ELSE greatest(w.position, excluded.position) END
+    ), removed AS (
+        DELETE FROM freehold_outbox AS o
+        WHERE o.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) AND o.position = ANY (positions)
+        RETURNING o.position, o.partition, o.id, o.topic, o.key, o.document, o.sent_at
+    ), kept AS (
+        INSERT INTO freehold_outbox_sent AS s (position, partition, id, topic, key, document, sent_at, losses)
+        SELECT r.position, r.partition, r.id, r.topic, r.key, r.document, coalesce(r.sent_at, moment), written
+        FROM removed AS r
+        ON CONFLICT (position) DO UPDATE SET partition = excluded.partition, id = excluded.id, topic = excluded.topic,
+            key = excluded.key, document = excluded.document, sent_at = excluded.sent_at, losses = excluded.losses
+    )
+    SELECT count(*) FROM removed
+$$;
+-- Moves back what the oldest rows wait for while a loss is open, along the order of positions, as
+-- freehold_outbox_send_again does: two who do so lock rows in one order, and each row is moved once. The order within a
+-- key is that of the index: the planner would walk through all that is kept otherwise.
+CREATE OR REPLACE FUNCTION freehold_outbox_recall(leases jsonb, since timestamptz, most integer, moment timestamptz)
+RETURNS bigint
+LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+    SET enable_mergejoin = off SET enable_sort = off SET plan_cache_mode = force_custom_plan AS $$
+    WITH loss AS MATERIALIZED (
+        SELECT sum(g.losses)::bigint AS written FROM freehold_outbox_log AS g HAVING bool_or(g.lost_at IS NOT NULL)
+    ), held AS MATERIALIZED (
+        SELECT g.partition
+        FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
+        JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
+    ), oldest AS MATERIALIZED (
+        SELECT o.key, max(o.position) AS position FROM loss CROSS JOIN held AS h
+        CROSS JOIN LATERAL (
+            SELECT q.position, q.key FROM freehold_outbox AS q
+            WHERE q.partition = h.partition AND NOT EXISTS (
+                SELECT 1 FROM freehold_outbox AS b WHERE b.key = q.key AND b.blocked_until > moment
+            )
+            ORDER BY q.position LIMIT most
+        ) AS o
+        GROUP BY o.key
+    ), wanted AS MATERIALIZED (
+        SELECT k.position FROM loss CROSS JOIN oldest AS o
+        CROSS JOIN LATERAL (
+            SELECT s.position FROM freehold_outbox_sent AS s
+            WHERE s.key = o.key AND s.losses < loss.written AND s.position < o.position AND s.sent_at >= since
+            ORDER BY s.key, s.losses, s.position LIMIT most
+        ) AS k
+        ORDER BY k.position LIMIT most
+    ), taken AS (
+        DELETE FROM freehold_outbox_sent AS s WHERE s.position = ANY (ARRAY(SELECT w.position FROM wanted AS w))
+        RETURNING s.position, s.partition, s.id, s.topic, s.key, s.document, s.sent_at
+    ), staged AS (
+        INSERT INTO freehold_outbox (position, partition, id, topic, key, document, staged_at, sent_at)
+        OVERRIDING SYSTEM VALUE
+        SELECT t.position, t.partition, t.id, t.topic, t.key, t.document, moment, t.sent_at FROM taken AS t
+        ON CONFLICT DO NOTHING
+    )
+    SELECT count(*) FROM taken
+$$;

@@ -1,0 +1,15 @@
+-- Responses by Idempotency-Key. Without a status the key is only claimed; the response follows in the same transaction.
+-- `token`: the consistency token that went with it. `headers`: a JSON list of pairs, NULL where there are none.
+CREATE TABLE freehold_idempotency (
+    scope text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    fingerprint text NOT NULL,
+    status integer,
+    content_type text,
+    body bytea,
+    claimed_at timestamptz NOT NULL,
+    token text,
+    headers text,
+    PRIMARY KEY (scope, key)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX freehold_idempotency_claimed ON freehold_idempotency (claimed_at);

@@ -1,0 +1,27 @@
+-- Rows are emptied by the relay: a table that lives and dies many times a day is vacuumed by count, not by share.
+-- `sent_at`: when a row that is sent again was confirmed for the first time; NULL for one that never was.
+CREATE TABLE freehold_outbox (
+    position bigint GENERATED ALWAYS AS IDENTITY,
+    partition integer NOT NULL,
+    id uuid NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    document bytea NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    blocked_until timestamptz,
+    reason text,
+    staged_at timestamptz NOT NULL,
+    sent_at timestamptz,
+    PRIMARY KEY (partition, position)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+-- Documents are JSON of a few hundred bytes; trying to compress them costs more than it saves.
+ALTER TABLE freehold_outbox ALTER COLUMN document SET STORAGE EXTERNAL;
+CREATE INDEX freehold_outbox_blocked ON freehold_outbox (key, blocked_until) WHERE blocked_until IS NOT NULL;
+-- Published through here, and no message on the broker says so yet: the next relay publishes it. One row a partition.
+CREATE TABLE freehold_outbox_watermark (
+    partition integer PRIMARY KEY,
+    position bigint NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000);

@@ -1,0 +1,123 @@
+"""The SQL that an engine's package holds of Freehold's own schema, read from its files. Imports the foundation.
+
+    schema/<port>.sql             the tables of the first release, plain SQL
+    schema/functions/<port>.sql   each function once, as it is now
+    schema/changes/<number>.sql   what later releases change of the tables
+    schema/database.sql           the record of all this
+    prerelease/<number>.sql       from a database of before the first release to these tables
+
+A statement ends with `;` at the end of a line, outside of `$$`. A function begins with `CREATE OR REPLACE FUNCTION`;
+what follows up to the next one (a REVOKE) belongs to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from itertools import chain
+from typing import Final
+
+from freehold.migrations import Migration
+
+__all__ = ["PackagedSchema", "SqlFunction", "packaged_schema"]
+
+_RECORD: Final = "database"
+_FUNCTION: Final = re.compile(r"\s*CREATE OR REPLACE FUNCTION (freehold_\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFunction:
+    """A function, with the statements that make it or replace it."""
+
+    name: str
+    statements: Sequence[str]
+
+    @property
+    def digest(self) -> str:
+        """What is recorded, to notice another version."""
+        return hashlib.sha256("\x00".join(self.statements).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedSchema:
+    """Freehold's own schema on one engine.
+
+    record      statements that make the tables of the record where they are missing.
+    tables      the tables of the first release, a step for each port.
+    changes     steps of later releases.
+    functions   by port.
+    prerelease  steps of before the first release; the last one makes of their tables those of `tables`.
+    texts       the files of `tables` and `functions` as they are written, by port; `database` is the record's.
+    """
+
+    record: Sequence[str]
+    tables: Sequence[Migration]
+    changes: Sequence[Migration]
+    functions: Mapping[str, Sequence[SqlFunction]]
+    prerelease: Sequence[Migration]
+    texts: Mapping[str, str]
+
+    def statements(self, dialect: str) -> Iterable[str]:
+        """All of them."""
+        steps = chain(self.tables, self.changes, self.prerelease)
+        functions = chain.from_iterable(self.functions.values())
+        return chain(
+            self.record,
+            chain.from_iterable(step.for_dialect(dialect) for step in steps),
+            chain.from_iterable(function.statements for function in functions),
+        )
+
+
+def packaged_schema(package: str, dialect: str) -> PackagedSchema:
+    """Read the files of an engine's package."""
+    root = files(package)
+    tables = _texts(root / "schema")
+    functions = _texts(root / "schema" / "functions")
+    return PackagedSchema(
+        record=_statements(tables[_RECORD]),
+        tables=_steps({port: text for port, text in tables.items() if port != _RECORD}, dialect),
+        changes=_steps(_texts(root / "schema" / "changes"), dialect),
+        functions={port: _functions(text) for port, text in functions.items()},
+        prerelease=_steps(_texts(root / "prerelease"), dialect),
+        texts={port: text + functions.get(port, "") for port, text in tables.items()},
+    )
+
+
+def _texts(folder: Traversable) -> dict[str, str]:
+    """The `.sql` files of a folder by name, in its order; none where there is no folder."""
+    found = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")] if folder.is_dir() else []
+    return {
+        entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8")
+        for entry in sorted(found, key=lambda entry: entry.name)
+    }
+
+
+def _steps(texts: Mapping[str, str], dialect: str) -> list[Migration]:
+    return [Migration(name, {dialect: _statements(text)}) for name, text in texts.items()]
+
+
+def _functions(text: str) -> list[SqlFunction]:
+    named: dict[str, list[str]] = {}
+    name = ""
+    for statement in _statements(text):
+        begins = _FUNCTION.match(statement)
+        name = begins[1] if begins is not None else name
+        named.setdefault(name, []).append(statement)
+    return [SqlFunction(name, statements) for name, statements in named.items()]
+
+
+def _statements(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--")]
+    statements, begun = [], ""
+    for part in ("\n".join(lines) + "\n").split(";\n"):
+        begun += part
+        if begun.count("$$") % 2:
+            begun += ";\n"
+        else:
+            statements.append(begun.strip())
+            begun = ""
+    return [statement for statement in statements if statement]

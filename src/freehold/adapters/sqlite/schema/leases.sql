@@ -1,0 +1,7 @@
+-- One row a partition or a member.
+CREATE TABLE freehold_lease (
+    name TEXT PRIMARY KEY,
+    owner TEXT NOT NULL DEFAULT '',
+    token INTEGER NOT NULL DEFAULT 0,
+    beat INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;

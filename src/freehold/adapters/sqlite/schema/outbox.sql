@@ -1,0 +1,21 @@
+-- Rows are emptied by the relay. AUTOINCREMENT: a position is never used again, also after the table ran empty.
+-- `sent_at`: when a row that is sent again was confirmed for the first time; NULL for one that never was.
+CREATE TABLE freehold_outbox (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    partition INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    document BLOB NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    blocked_until INTEGER,
+    reason TEXT,
+    staged_at INTEGER NOT NULL,
+    sent_at INTEGER
+);
+CREATE INDEX freehold_outbox_blocked ON freehold_outbox (key, blocked_until) WHERE blocked_until IS NOT NULL;
+-- Published through here, and no message on the broker says so yet: the next relay publishes it. One row a partition.
+CREATE TABLE freehold_outbox_watermark (
+    partition INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL
+);

@@ -1,0 +1,12 @@
+-- Rows are moved to the outbox when they are due. The position orders messages that are due at the same time.
+CREATE TABLE freehold_schedule (
+    id TEXT NOT NULL UNIQUE,
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    document BLOB NOT NULL,
+    due_at INTEGER NOT NULL
+);
+CREATE INDEX freehold_schedule_due ON freehold_schedule (due_at, position);
+CREATE INDEX freehold_schedule_name ON freehold_schedule (name, due_at);
