@@ -47,7 +47,7 @@ class Stake(Protocol):
 
 
 class Writer(Stake, Protocol):
-    """A stake that the engine knows of, and not the transaction: it is written first at each flush."""
+    """A stake that the engine knows of, and not the transaction: it is written first at each write."""
 
     async def write(self) -> None:
         """Write what was collected."""
@@ -128,7 +128,7 @@ class Life:
             restores.append(stake.remember())
 
     def add_writer(self, writer: Writer) -> None:
-        """The same, for what is written first at each flush."""
+        """The same, for what is written first at each write."""
         self.watch(writer)
         self.writers.append(writer)
 
@@ -138,7 +138,7 @@ class Life:
         self.state = LifeState.COMMITTING  # first, for what another thread collects: it looks at this afterwards
         if self._doom is None and self.left:
             self._doom = TransactionMisused(
-                "messages or events were collected after the transaction's last flush",
+                "messages or events were collected after the transaction's last write",
                 hint="let every task end that works in the transaction before its block ends",
             )
         if self._doom is not None:

@@ -51,7 +51,7 @@ def session(tx: Transaction) -> AsyncSession:
     is bound to `connection(tx)`. Nothing is expired by it: objects can be read afterwards. `async with session(tx)`
     flushes at the end of its block, and drops what is not flushed where that raises. Raises as `connection` does.
     """
-    return tx.companion(AsyncSession, lambda: _open(tx), _flushed_before, left=_never, lasting=True)
+    return tx.staging.companion(AsyncSession, lambda: _open(tx), _flushed_before, left=_never, lasting=True)
 
 
 async def run_sync(tx: Transaction, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -16,7 +16,7 @@ import msgspec
 from freehold.aggregate.model import Model, refuse_event
 from freehold.aggregate.snapshots import StateCodec
 from freehold.aggregate.store import SNAPSHOTS, Snapshot, SnapshotStore
-from freehold.eventstore.store import Body, NewEvent
+from freehold.eventstore.store import EVENTS, Body, EventStore, NewEvent
 from freehold.messages import read_event, registry, upcasters
 from freehold.transaction import Transaction
 
@@ -101,7 +101,7 @@ class Loader(Generic[S]):
         unfit = snapshot is not None and loaded is None
         if loaded is None:
             loaded = await self._fold_stored(tx, stream, Loaded(self._model.begin(id), 0))
-        staged = tx.staged_events(stream)
+        staged = tx.staging.pending_events(stream)
         if staged:
             state = fold(self._model, loaded.state, _bodies(staged, loaded.version + 1))
             loaded = replace(loaded, state=state, version=loaded.version + len(staged))
@@ -117,7 +117,7 @@ class Loader(Generic[S]):
         if read is None:
             return None
         last_event, state = read
-        events = await tx.events.read_stream(stream, after=snapshot.version - 1, limit=PAGE, unit=tx.unit)
+        events = await _stored(tx).read_stream(stream, after=snapshot.version - 1, limit=PAGE, unit=tx.unit)
         if not events or events[0].version != snapshot.version or events[0].event.id != last_event:
             return None
         later = _bodies([each.event for each in events[1:]], snapshot.version + 1)
@@ -129,7 +129,7 @@ class Loader(Generic[S]):
         """Go on through the stored events to the end of the stream, one query for a page."""
         state, version = loaded.state, loaded.version
         while True:
-            bodies = await tx.events.read_bodies(stream, after=version, limit=PAGE, unit=tx.unit)
+            bodies = await _stored(tx).read_bodies(stream, after=version, limit=PAGE, unit=tx.unit)
             if bodies:
                 state = fold(self._model, state, bodies)
                 version = bodies[-1][0]
@@ -139,7 +139,11 @@ class Loader(Generic[S]):
 
 def snapshots_of(tx: Transaction) -> SnapshotStore:
     """Where the service keeps snapshots. Raises `MissingPort` where it does not."""
-    return tx.context.stores[SNAPSHOTS]
+    return tx.staging.context.stores[SNAPSHOTS]
+
+
+def _stored(tx: Transaction) -> EventStore:
+    return tx.staging.context.stores[EVENTS]
 
 
 def _bodies(events: Sequence[NewEvent], first: int) -> Sequence[Body]:

@@ -137,9 +137,9 @@ class Repository(Generic[S]):
         expected_version  what a client has seen (If-Match), 0 for nothing yet: raises `VersionMismatch` where it is
                           another one now.
 
-        Somebody else's append since the load makes the flush at the end of `tx` raise `ConcurrencyConflict`: `handle`
-        does it again, a message's handler is called again by the inbox, `RunningService.transact` repeats the block.
-        Raises `NotFound` with `must_exist` for an aggregate without events.
+        Somebody else's append since the load makes the end of `tx`, or `tx.write()`, raise `ConcurrencyConflict`:
+        `handle` does it again, a message's handler is called again by the inbox, `RunningService.transact` repeats the
+        block. Raises `NotFound` with `must_exist` for an aggregate without events.
         """
         key, stream = str(id), self.stream(id)
         loaded, unfit = await self._loader.load(tx, key, stream)
@@ -209,7 +209,7 @@ class Repository(Generic[S]):
             pending.unfit.add((stream, self._model.kind))
         kept_version = max(kept_version, pending.kept_version(stream, self._model.kind))
         if self._policy.due(executed.state, executed.version, kept_version):
-            last = tx.staged_events(stream)[-1].id
+            last = tx.staging.pending_events(stream)[-1].id
             snapshot = self._codec.take(stream, executed.version, last, executed.state)
             if snapshot is not None:
                 pending.kept[stream, snapshot.kind] = snapshot

@@ -141,7 +141,7 @@ class PendingSnapshots:
     @classmethod
     def of(cls, tx: Transaction, store: SnapshotStore) -> PendingSnapshots:
         """Those of this transaction."""
-        return tx.companion(cls, lambda: cls(store), lambda pending: pending.write(tx), left=_nothing_is_lost)
+        return tx.staging.companion(cls, lambda: cls(store), lambda pending: pending.write(tx), left=_nothing_is_lost)
 
     def remember(self) -> Callable[[], None]:
         """Return what brings back the state of now, for a savepoint."""
@@ -158,7 +158,7 @@ class PendingSnapshots:
         return found.version if found is not None else 0
 
     async def write(self, tx: Transaction) -> None:
-        """Write everything, and forget it: the next flush of the same transaction begins anew."""
+        """Write everything, and forget it: the next `write` of the same transaction begins anew."""
         for key in sorted(self.unfit | self.kept.keys()):
             if key in self.unfit:
                 await self.store.discard(*key, unit=tx.unit)

@@ -17,7 +17,7 @@ from freehold.context import ServiceContext
 from freehold.errors import TransactionEnded, TransactionMisused
 from freehold.messages import event
 from freehold.outbox.store import OUTBOX
-from freehold.transaction import EnvelopeFactory, Transaction, Transactions
+from freehold.transaction import EnvelopeFactory, Staging, Transaction, Transactions
 
 __all__ = ["TransactionConformance", "context_of"]
 
@@ -60,12 +60,11 @@ _COLLECTING: dict[str, Callable[[Transaction], object]] = {
     "publish": lambda tx: tx.publish(_Happened("late")),
     "append": lambda tx: tx.append("thing-1", _Happened("late")),
     "schedule": lambda tx: tx.schedule(_Happened("late"), delay_seconds=1),
-    "stage": lambda tx: tx.stage(tx.envelope(_Happened("late"))),
-    "companion": lambda tx: tx.companion("late", list[int], _write),
-    "after_commit": lambda tx: tx.after_commit(lambda: None),
+    "stage": lambda tx: tx.staging.stage(tx.staging.envelope(_Happened("late"))),
+    "companion": lambda tx: tx.staging.companion("late", list[int], _write),
+    "after_commit": lambda tx: tx.staging.after_commit(lambda: None),
     "connection": lambda tx: tx.connection,
-    "events": lambda tx: tx.events,
-    "staged_events": lambda tx: tx.staged_events("thing-1"),
+    "pending_events": lambda tx: tx.staging.pending_events("thing-1"),
 }
 
 
@@ -97,14 +96,14 @@ class TransactionConformance:
             with pytest.raises(TransactionEnded):
                 await stores[OUTBOX].stage(tx.unit, [outgoing("late")])
             with pytest.raises(TransactionEnded):
-                await tx.flush()
+                await tx.write()
         assert await _pending(harness) == 0
 
     async def test_a_view_of_another_message_ends_with_it(self, harness: StoresHarness) -> None:
         """They share one transaction, and one life."""
         context = context_of(harness)
         async with Transactions(context).begin() as tx:
-            view = tx.for_message(EnvelopeFactory(context).envelope(_Happened("cause")))
+            view = Transaction(tx.staging.for_message(EnvelopeFactory(context).envelope(_Happened("cause"))))
             view.publish(_Happened("in time"))
         with pytest.raises(TransactionEnded):
             view.publish(_Happened("late"))
@@ -116,16 +115,16 @@ class TransactionConformance:
             tx.append("thing-1", _Happened("a"))
         assert tx.token
 
-    async def test_what_was_collected_after_the_last_flush_makes_the_commit_refuse(
+    async def test_what_was_collected_after_the_last_write_makes_the_commit_refuse(
         self, harness: StoresHarness
     ) -> None:
-        """Whoever flushes by themselves cannot lose a message in silence: the whole transaction is rolled back."""
+        """Whoever writes by themselves cannot lose a message in silence: the whole transaction is rolled back."""
         context, stores = context_of(harness), harness.first
-        with pytest.raises(TransactionMisused, match="after the transaction's last flush"):
+        with pytest.raises(TransactionMisused, match="after the transaction's last write"):
             async with stores.database.begin() as unit:
-                tx = Transaction(context, unit)
-                tx.publish(_Happened("flushed"))
-                await tx.flush()
+                tx = Transaction(Staging(context, unit))
+                tx.publish(_Happened("written"))
+                await tx.write()
                 tx.publish(_Happened("left"))
         assert await _pending(harness) == 0
 

@@ -192,7 +192,7 @@ class _Keep:
         context = self._context
         tx = await context.transaction()
         # Written before the answer is kept: where the events stand belongs to it, for whoever asks again.
-        await tx.flush()
+        await tx.write()
         answer = StoredAnswer(self._fingerprint, status, content_type, body, tx.token.text, headers)
         await context.running.stores[IDEMPOTENCY].complete(tx.unit, self._where, context.idempotency_key, answer)
         await context.commit()

@@ -122,9 +122,9 @@ class Dispatcher:
                 await self.inbox.answer(unit, self.consumer, answers)
             # Progress last: where the events stand is known once they are written. And streams and keys are locked
             # before the rows of lanes by everybody, so that no two transactions wait for each other in a circle.
-            await tx.flush()
-            news = await self._advance(unit, heard or {}, works, tx.appended_position)
-        tx.notify()
+            await tx.write()
+            news = await self._advance(unit, heard or {}, works, tx.staging.appended_position)
+        tx.staging.notify()
         self._count(works, receipts)
         self._note(news, unblocked=claimed is not None)
         return receipts
@@ -188,16 +188,16 @@ class Dispatcher:
                     reply = reply_to_result(self.context, envelope, result)
                 except Exception as error:
                     raise HandlerFailed(error) from error
-                tx.stage(reply)
+                tx.staging.stage(reply)
                 answers[work.arrival.receipt_key] = encode_envelope(reply)
             case ReceiptStatus.DUPLICATE:
                 if envelope is not None and wants_answer and receipt.answer is not None:
-                    tx.stage(repeat_reply(self.context, envelope, receipt.answer))
+                    tx.staging.stage(repeat_reply(self.context, envelope, receipt.answer))
             case ReceiptStatus.BARRED | ReceiptStatus.EMPTY:
                 if envelope is not None and wants_answer:
                     outcome = OUTCOME_BARRED if receipt.status is ReceiptStatus.BARRED else OUTCOME_EMPTY
                     reply = make_reply(self.context, envelope, outcome)
-                    tx.stage(reply)
+                    tx.staging.stage(reply)
                     answers[work.arrival.receipt_key] = encode_envelope(reply)
             case ReceiptStatus.BLOCKED:
                 if work.arrival.deferred_position is not None:
@@ -214,7 +214,7 @@ class Dispatcher:
 
     async def _effect(self, tx: Transaction, work: Work, instead: Effect | None) -> object:
         if instead is not None:
-            return await instead(tx.for_message(work.envelope) if work.envelope else tx, work)
+            return await instead(Transaction(tx.staging.for_message(work.envelope)) if work.envelope else tx, work)
         if work.defect is not None:
             error = work.defect.error
             _log.warning(
@@ -234,7 +234,7 @@ class Dispatcher:
         try:
             async with scope:
                 with contained():
-                    return await work.call(tx.for_message(work.envelope))
+                    return await work.call(Transaction(tx.staging.for_message(work.envelope)))
         except TimeoutError as error:
             if not scope.expired():
                 raise HandlerFailed(error) from error

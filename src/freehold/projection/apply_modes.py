@@ -18,7 +18,7 @@ from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import BESIDE_INLINE, ReplayInvoker, begin_first
 from freehold.projection.store import CheckpointStore
-from freehold.transaction import Transaction, Transactions
+from freehold.transaction import Staging, Transaction, Transactions
 
 if TYPE_CHECKING:
     from freehold.projection.tables import GenerationTables
@@ -27,7 +27,7 @@ __all__ = ["InlineProjections", "SuppressedInvoker"]
 
 
 class InlineProjections:
-    """The inline projections of a service, as what the transaction calls after an append (`TransactionHooks`)."""
+    """The inline projections of a service, as what the transaction calls after an append (`AfterAppend`)."""
 
     def __init__(self, projections: Collection[Projection], service: str) -> None:
         self._projections = tuple(each for each in projections if each.inline)
@@ -55,7 +55,7 @@ class InlineProjections:
             applier = HandlerInvoker(projection, self._service, generation.number)
             self._appliers.append((applier, projection.types, projection.categories))
 
-    async def __call__(self, tx: Transaction, events: Sequence[RecordedEvent]) -> None:
+    async def __call__(self, staging: Staging, events: Sequence[RecordedEvent]) -> None:
         """Apply what was appended. Raises what a handler does; the transaction is to be rolled back then."""
         if len(self._appliers) != len(self._projections):
             raise ConfigurationError(
@@ -68,7 +68,7 @@ class InlineProjections:
                 if event.event.type in types and (not categories or category_of(event.stream) in categories)
             ]
             if mine:
-                await applier.apply_decoded(tx, applier.decode(mine), live=True)
+                await applier.apply_decoded(Transaction(staging), applier.decode(mine), live=True)
 
 
 class SuppressedInvoker(ReplayInvoker):

@@ -112,9 +112,9 @@ class TransactionWrite:
             self._on_gated()
             return None
         recorded = self.recorded
-        caused = self.tx.for_message(_cause(recorded, self._service))
+        caused = self.tx.staging.for_message(_cause(recorded, self._service))
         caused.observe(Token({self._service: recorded.position}))
-        return caused
+        return Transaction(caused)
 
 
 def _cause(recorded: RecordedEvent, service: str) -> Envelope:

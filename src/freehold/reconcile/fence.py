@@ -24,7 +24,7 @@ async def fence(transactions: Transactions) -> Token:
     partitions = range(context.stores[OUTBOX].partitions)
     async with transactions.begin() as tx:
         for partition in partitions:
-            tx.stage(_mark(context, _key_of(partition, context.stores[OUTBOX].partitions)))
+            tx.staging.stage(_mark(context, _key_of(partition, context.stores[OUTBOX].partitions)))
     # What the caller has seen of other lanes stands in the token too, and is nothing that a copy has to come to.
     lanes = {outbox_lane(context.service, partition) for partition in partitions}
     return Token({lane: position for lane, position in tx.token.positions.items() if lane in lanes})

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from uuid import UUID
 
 from freehold.aggregate import VersionMismatch
@@ -56,7 +56,7 @@ from freehold.saga import SagaEngine
 from freehold.schedule.store import SCHEDULED
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Transaction, TransactionHooks, Transactions
+from freehold.transaction import Transaction, Transactions
 
 __all__ = ["RunningService"]
 
@@ -110,10 +110,7 @@ class RunningService:
             settings=self.settings,
             failures=FailureLog(tracebacks=self.settings.log_tracebacks, monotonic=wall.monotonic),
         )
-        self.transactions = Transactions(
-            self.context,
-            TransactionHooks(after_append=self._inline or None, start_saga=self._start_saga if service.sagas else None),
-        )
+        self.transactions = Transactions(self.context, after_append=self._inline or None)
         self._sagas = wire_sagas(service, self.transactions, self.stores, self.settings.handler_timeout_seconds)
         self.freshness = FreshnessGate(
             service, self.stores.get(PROGRESS), self.stores.get(CHECKPOINTS), wall, at_work=self._at_work
@@ -340,11 +337,6 @@ class RunningService:
                 hint="freehold db upgrade, or upgrade = true",
             )
         await check_whole(self.service.name, database, mend=False)
-
-    async def _start_saga(
-        self, tx: Transaction, saga: type[Any], state: object, *, saga_id: UUID | None = None
-    ) -> UUID:
-        return await self.sagas.start(tx, saga, state, saga_id=saga_id)
 
 
 def _checked(roles: Collection[str]) -> tuple[str, ...]:

@@ -29,10 +29,13 @@ NO_SAGAS = SagaWiring(engine=None, loops=list)
 def wire_sagas(
     service: Service, transactions: Transactions, stores: Stores, hook_timeout_seconds: float = 30.0
 ) -> SagaWiring:
-    """Make the engine for the sagas that a service directs; hooks have as long as handlers."""
+    """Make the engine for the sagas that a service directs, and offer it in the context; hooks have as long as
+    handlers.
+    """
     if not service.sagas:
         return NO_SAGAS
     engine = SagaEngine(service.sagas, stores[SAGAS], transactions.context)
+    transactions.context.offer(SagaEngine, engine)
     return SagaWiring(
         engine=engine, loops=lambda: [SagaRunner(engine, transactions, hook_timeout_seconds=hook_timeout_seconds)]
     )

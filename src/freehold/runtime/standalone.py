@@ -138,7 +138,7 @@ class Outbox:
         from sqlalchemy import event as sqlalchemy_event
         from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-        await tx.flush()
+        await tx.write()
         if isinstance(session, AsyncSession):
             target: Any = session.sync_session
             name = "after_commit"

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from uuid import UUID
 
 from freehold.errors import DeclarationError
 from freehold.messages.declaration import VERSION_MAX
@@ -30,8 +31,9 @@ from freehold.policy import Retry
 from freehold.saga.hooks import RETRY_HOOK
 from freehold.saga.steps import LocalFunction, StepDefinition
 from freehold.saga.validation import check_graph, check_state, check_steps
+from freehold.transaction import Transaction
 
-__all__ = ["Saga", "SagaDefinition"]
+__all__ = ["Saga", "SagaDefinition", "not_directed"]
 
 S = TypeVar("S")
 _NAME = re.compile(r"(?=.{1,200}\Z)[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+")
@@ -69,8 +71,18 @@ class SagaDefinition:
         return next((step for step in self.steps if step.pivot), None)
 
 
+def not_directed(definition: SagaDefinition, service: str) -> DeclarationError:
+    """The error of a service in which a saga cannot be started."""
+    return DeclarationError(
+        f"'{service}' does not direct saga '{definition.name}' version {definition.version}",
+        hint="declare it with service.directs(...), and start it in a transaction of the running service",
+    )
+
+
 class Saga(Generic[S]):
     """Base of declared sagas; `S` is the state, a frozen dataclass. Never instantiated: the class is the declaration.
+
+    `await Checkout.start(tx, state)` begins an instance.
 
     `on_completed` and `on_compensated` run in the transaction in which the instance ends. Where they, or other code of
     the definition, raise, they are retried by `hook_retry`, and then an operator is asked for; no step fails for it,
@@ -123,6 +135,23 @@ class Saga(Generic[S]):
             raise DeclarationError("Saga itself declares nothing", hint="derive a class from Saga[YourState]")
         return cls._definition
 
+    @classmethod
+    async def start(cls, tx: Transaction, state: S, *, saga_id: UUID | None = None) -> UUID:
+        """Begin an instance with the commit of `tx`; returns its id. The same `saga_id` begins it once.
+
+        Raises `DeclarationError` where the service of `tx` does not direct this saga, and in a transaction that an
+        `Outbox` has joined; `InvalidValue` for a state that its class would not read again, and for an id or a key that
+        is none; `TransactionEnded`.
+        """
+        # Imported here: the engine imports the declarations that it carries out.
+        from freehold.saga.engine import SagaEngine
+
+        tx.unit.life.check()
+        engine = tx.staging.context.find(SagaEngine)
+        if engine is None:
+            raise not_directed(cls.definition(), tx.staging.context.service)
+        return await engine.start(tx, cls, state, saga_id=saga_id)
+
 
 def _state_type(cls: type[Any]) -> type[Any]:
     for base in cls.__dict__.get("__orig_bases__", ()):
@@ -137,6 +166,8 @@ def _named_steps(cls: type[Any]) -> list[StepDefinition]:
     declared = {name: value for name, value in cls.__dict__.items() if isinstance(value, StepDefinition)}
     names: dict[int, str] = {}
     for name, value in declared.items():
+        if name in vars(Saga):
+            raise DeclarationError(f"step '{name}' of {cls.__qualname__} has a name of Saga's own", hint="rename it")
         if id(value) in names:
             raise DeclarationError(f"steps '{names[id(value)]}' and '{name}' of {cls.__qualname__} are one object")
         names[id(value)] = name

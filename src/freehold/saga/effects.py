@@ -120,7 +120,7 @@ def _send(
             },
         )
     key = instance.key if envelope.key == str(envelope.id) else envelope.key
-    tx.stage(
+    tx.staging.stage(
         dataclasses.replace(
             envelope,
             key=key,

@@ -27,7 +27,7 @@ from freehold.ids import new_id
 from freehold.inbox.outcome import HEADER_SAGA
 from freehold.messages import Envelope
 from freehold.messages.values import check_id
-from freehold.saga.definition import Saga, SagaDefinition
+from freehold.saga.definition import Saga, SagaDefinition, not_directed
 from freehold.saga.document import NewerFormat, check_state, read_hook_failure, read_instance, write_record
 from freehold.saga.effects import TransitionResult, carry_out, read_reply
 from freehold.saga.exchange import CallEnded, Decided, Decision, Input, Outcome, RunCall, RunLocal, Started, TimerDue
@@ -89,10 +89,12 @@ class SagaEngine:
         self, tx: Transaction, saga: type[Saga[Any]], state: object, *, saga_id: UUID | None = None
     ) -> UUID:
         """Begin a saga with the commit of this transaction; returns its id. A second start with the same `saga_id`
-        changes nothing. Raises `UnknownSaga` where this service does not direct it, `InvalidValue` for a state that
-        its class would not read again, and for an id or a key that is none.
+        changes nothing. Raises `DeclarationError` where this service does not direct it, `InvalidValue` for a state
+        that its class would not read again, and for an id or a key that is none.
         """
-        definition = self._definition(saga.definition().name, saga.definition().version)
+        definition = saga.definition()
+        if (definition.name, definition.version) not in self._definitions:
+            raise not_directed(definition, self.context.service)
         saga_id = new_id() if saga_id is None else check_id("saga_id", saga_id)
         correlation_id = tx.correlation_id or saga_id
         now = self.clock.now()
@@ -328,7 +330,7 @@ class SagaEngine:
         return instance.due - timedelta(seconds=record.due_seconds)
 
     def _save(self, tx: Transaction, record: SagaRecord, turned: TransitionResult) -> None:
-        """Save at the transaction's flush, with the journal, whose times are for people: the wall clock's."""
+        """Save when the transaction is written, with the journal, whose times are for people: the wall clock's."""
         wall = self.clock.now()
         entries = [dataclasses.replace(entry, at=wall) for entry in turned.entries]
         definition = self._definition(record.definition, record.definition_version)
@@ -338,13 +340,13 @@ class SagaEngine:
         self._session(tx).put(written, entries)
 
     def _session(self, tx: Transaction) -> Session:
-        return tx.companion(self, lambda: Session(self.store, tx.unit), Session.save, left=Session.has_changes)
+        return tx.staging.companion(self, lambda: Session(self.store, tx.unit), Session.save, left=Session.has_changes)
 
     def _wake(self, tx: Transaction, turned: TransitionResult) -> None:
         """The runner idles until the next time it knows of; tell it of an earlier one."""
         due = turned.instance.due
         if due is not None and (due - turned.now).total_seconds() < 1.0:
-            tx.after_commit(self.on_due)
+            tx.staging.after_commit(self.on_due)
 
     def _definition(self, name: str, version: int) -> SagaDefinition:
         found = self._definitions.get((name, version))

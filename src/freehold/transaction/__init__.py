@@ -1,20 +1,21 @@
 """The transaction that services work in: the unit of work plus what is appended, published, sent and scheduled with it.
 
-`transaction` is what handlers hold, `staging` what it collects and how that is written, `envelopes` how messages are
-made, `transactions` how they are opened, and `ambient` what goes on around it in the same task.
+`transaction` is what handlers hold, `staging` what patterns do in it, `pending_writes` what it has not written yet,
+`envelopes` how messages are made, `transactions` how they are opened, and `ambient` what goes on around it in the same
+task.
 """
 
 from freehold.transaction.ambient import current_token, current_trace_parent, token_witness
 from freehold.transaction.envelopes import EnvelopeFactory, outgoing
-from freehold.transaction.transaction import AfterAppend, SagaStarter, Transaction, TransactionHooks
+from freehold.transaction.staging import AfterAppend, Staging
+from freehold.transaction.transaction import Transaction
 from freehold.transaction.transactions import Transactions
 
 __all__ = [
     "AfterAppend",
     "EnvelopeFactory",
-    "SagaStarter",
+    "Staging",
     "Transaction",
-    "TransactionHooks",
     "Transactions",
     "current_token",
     "current_trace_parent",

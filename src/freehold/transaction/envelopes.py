@@ -25,12 +25,27 @@ from freehold.messages.texts import check_headers, check_name
 from freehold.messages.values import encode_checked
 from freehold.transaction.ambient import current_trace_parent
 
-__all__ = ["EnvelopeFactory", "outgoing"]
+__all__ = ["EnvelopeFactory", "kept_event", "outgoing"]
 
 
 def outgoing(envelope: Envelope) -> Outgoing:
     """Encode an envelope for the outbox or the broker."""
     return Outgoing(id=envelope.id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))
+
+
+def kept_event(received: Envelope) -> NewEvent:
+    """An event of another service as an event to append: as it came, with its id."""
+    return NewEvent(
+        id=received.id,
+        type=received.type,
+        schema_version=received.version,
+        data=received.body,
+        correlation_id=received.correlation_id,
+        hlc=received.hlc,
+        causation_id=received.causation_id,
+        trace_parent=received.trace_parent,
+        headers=received.headers,
+    )
 
 
 def _partition_key(declared: MessageType, message: object, key: str | None) -> str | None:

@@ -1,4 +1,5 @@
-"""What a transaction collects, and how it is written. Imports the foundation, the ports and its package.
+"""What patterns do in a transaction: they stage messages and writes for its commit, and have them written. Imports the
+foundation, the ports and its package.
 
 One round trip of each kind right before the commit, events first: that keeps the time short during which the
 transactions of a stream or key wait for each other.
@@ -6,182 +7,281 @@ transactions of a stream or key wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Final, Protocol, TypeVar
+from uuid import UUID
 
 from freehold.broker import Outgoing
 from freehold.consistency.token import NOTHING, Token, outbox_lane
 from freehold.context import ServiceContext
 from freehold.database import UnitOfWork
 from freehold.errors import DeclarationError
-from freehold.eventstore.append import StagedAppends
-from freehold.eventstore.store import APPENDED, Append, Appended, EventStore, RecordedEvent
+from freehold.eventstore.store import (
+    APPENDED,
+    EVENTS,
+    Append,
+    Appended,
+    ExpectedVersion,
+    NewEvent,
+    RecordedEvent,
+)
 from freehold.ids import stable_hash
+from freehold.messages import Envelope
 from freehold.outbox.store import OUTBOX, STAGED
 from freehold.schedule.store import SCHEDULE, SCHEDULED
+from freehold.transaction.ambient import token_witness
+from freehold.transaction.envelopes import EnvelopeFactory, outgoing
+from freehold.transaction.pending_writes import Companion, PendingWrites
 
-__all__ = ["AppendedEvents", "Companion", "Remembers", "Staged"]
+__all__ = ["AfterAppend", "Staging"]
 
-
-@runtime_checkable
-class Remembers(Protocol):
-    """A companion's object that a savepoint can take back to what it was."""
-
-    def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now."""
-
-
-@dataclass(slots=True)
-class Companion:
-    """What a pattern has collected for this transaction, and how it is written."""
-
-    value: Any
-    writer: Callable[[Any], Awaitable[None]]
-    is_left: Callable[[Any], bool] | None = None
-    written: bool = False
-    lasting: bool = False
-
-    @property
-    def left(self) -> bool:
-        """Whether something is not written: what the pattern says, or else whether it was never written."""
-        return self.is_left(self.value) if self.is_left is not None else not self.written
-
-    async def write(self) -> None:
-        """Write it."""
-        self.written = True
-        await self.writer(self.value)
-
-    def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now, where the pattern's object can be brought back."""
-        written, restore = self.written, self.value.remember() if isinstance(self.value, Remembers) else None
-
-        def restored() -> None:
-            self.written = written
-            if restore is not None:
-                restore()
-
-        return restored
+C = TypeVar("C")
+_WRITES_MAX: Final = 10
+"""How often a write is repeated for what was staged meanwhile; what is left after that makes the commit refuse."""
 
 
-@dataclass(frozen=True, slots=True)
-class AppendedEvents:
-    """Events that a transaction has written, and where they stand."""
+class AfterAppend(Protocol):
+    """What is done with events in the transaction that appends them, once their positions are known."""
 
-    appends: Sequence[Append]
-    appended: Sequence[Appended]
-
-    def recorded(self, now: datetime) -> Sequence[RecordedEvent]:
-        """The events as they would be read, in the order of their positions."""
-        found = [
-            RecordedEvent(position, batch.stream, where.version - len(batch.events) + number, now, event)
-            for batch, where in zip(self.appends, self.appended, strict=True)
-            for number, (event, position) in enumerate(zip(batch.events, where.positions, strict=True), 1)
-        ]
-        return sorted(found, key=lambda each: each.position)
+    async def __call__(self, staging: Staging, events: Sequence[RecordedEvent]) -> None:
+        """Write what follows from the events at once: inline projections. Raising takes the append back."""
 
 
-@dataclass(slots=True)
-class Staged:
-    """Everything that one transaction has collected, over all messages that are handled in it."""
+class Staging:
+    """What one transaction stages, for the patterns: `tx.staging`. Everything is written with the commit, or nothing.
 
-    appends: StagedAppends = field(default_factory=StagedAppends)
-    outbox: list[Outgoing] = field(default_factory=list)
-    scheduled: list[tuple[Outgoing, str, float]] = field(default_factory=list)
-    reached: Token = NOTHING
-    appended_any: bool = False
-    staged_any: bool = False
-    scheduled_any: bool = False
-    after_commit: set[Callable[[], None]] = field(default_factory=set)
-    companions: dict[object, Companion] = field(default_factory=dict)
+    It is seen from the handling of one message, `cause`; a batch has one for each of its messages, over the same
+    `pending` writes. What is staged here raises `TransactionEnded` after the transaction's end, and while it is being
+    committed.
+    """
+
+    __slots__ = ("_after_append", "_seen", "cause", "context", "correlation_id", "envelopes", "pending", "unit")
+
+    def __init__(
+        self,
+        context: ServiceContext,
+        unit: UnitOfWork,
+        cause: Envelope | None = None,
+        *,
+        correlation_id: UUID | None = None,
+        after_append: AfterAppend | None = None,
+        pending: PendingWrites | None = None,
+    ) -> None:
+        self.context = context
+        self.envelopes = EnvelopeFactory(context)
+        self.unit = unit
+        self.cause = cause
+        self.correlation_id = cause.correlation_id if cause is not None else correlation_id
+        self.pending = PendingWrites() if pending is None else pending
+        self._after_append = after_append
+        # Found out when it is asked for: most handlers publish nothing.
+        self._seen: Token | None = None
+        if pending is None:
+            unit.life.watch(self.pending)
+
+    def for_message(self, cause: Envelope) -> Staging:
+        """The same transaction, seen from the handling of another message."""
+        return Staging(self.context, self.unit, cause, after_append=self._after_append, pending=self.pending)
 
     @property
-    def left(self) -> bool:
-        """Whether something was collected that is not written."""
-        return bool(
-            self.outbox
-            or self.appends
-            or self.scheduled
-            or any(companion.left for companion in self.companions.values())
+    def token(self) -> Token:
+        """What this transaction has seen and, once they are written, where its own events stand."""
+        return self._has_seen().merged(self.pending.reached)
+
+    def observe(self, token: Token) -> None:
+        """Note what the caller has seen: it goes along with everything that is published from here on."""
+        self.unit.life.check()
+        self._seen = self._has_seen().merged(token)
+
+    def _has_seen(self) -> Token:
+        if self._seen is None:
+            self._seen = _seen_by(self.cause)
+        return self._seen
+
+    def envelope(
+        self,
+        message: object,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Envelope:
+        """Make an envelope caused by this transaction's message. Raises `DeclarationError`, `InvalidValue`."""
+        return self.envelopes.envelope(
+            message,
+            cause=self.cause,
+            key=key,
+            subject=subject,
+            headers=headers,
+            correlation_id=self.correlation_id,
+            token=self._has_seen(),
         )
 
-    def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now, for a savepoint: also what was collected before it and written
-        inside it, which the savepoint takes out of the database again.
+    def stage(self, envelope: Envelope) -> None:
+        """Stage a finished envelope: it is sent as it is."""
+        self._collect(self.pending.messages, outgoing(envelope))
+
+    def schedule(self, envelope: Envelope, delay_seconds: float) -> None:
+        """Stage a finished envelope that is to be sent `delay_seconds` after the commit."""
+        self._collect(self.pending.scheduled, (outgoing(envelope), envelope.type, delay_seconds))
+
+    def _collect(self, into: list[C], what: C) -> None:
+        """Looked at before and after: what another thread collects while the commit begins is refused, or written."""
+        self.unit.life.check()
+        into.append(what)
+        if not self.unit.life.is_open:
+            if what in into:
+                into.remove(what)
+            raise self.unit.life.ended()
+
+    async def cancel(self, message_id: UUID) -> bool:
+        """Take a scheduled message back, staged or written. False when it is on its way already."""
+        self.unit.life.check()
+        return self.pending.unschedule(message_id) or await self.context.stores[SCHEDULE].cancel(self.unit, message_id)
+
+    def append(self, stream: str, events: Sequence[NewEvent], expected: ExpectedVersion) -> None:
+        """Stage events for a stream. Raises `ConcurrencyConflict` where earlier ones rule out what is expected."""
+        self.unit.life.check()
+        self.pending.appends.add(stream, events, expected)
+        self.unit.life.check()
+
+    def pending_events(self, stream: str) -> Sequence[NewEvent]:
+        """Events of a stream that this transaction has staged and not written yet: what a read has to add."""
+        self.unit.life.check()
+        return self.pending.appends.of(stream)
+
+    @property
+    def appended_position(self) -> int:
+        """The position of the last event written in this transaction, 0 where none was."""
+        return self.pending.reached.positions.get(self.context.service, 0)
+
+    def companion(
+        self,
+        key: object,
+        make: Callable[[], C],
+        write: Callable[[C], Awaitable[None]],
+        *,
+        left: Callable[[C], bool] | None = None,
+        lasting: bool = False,
+    ) -> C:
+        """Return what belongs to this transaction under `key`, made at the first call: a pattern's own collection.
+
+        `write` is called with it whenever the transaction is written, before its events; `left` says whether it holds
+        something that is not written. An object with a method `remember` (see `Remembers`) follows savepoints; one that
+        was made inside a savepoint is forgotten with it, unless it is `lasting`.
         """
-        appends, outbox, scheduled = self.appends.remember(), tuple(self.outbox), tuple(self.scheduled)
-        reached, wakes = self.reached, frozenset(self.after_commit)
-        companions = [(key, companion, companion.remember()) for key, companion in self.companions.items()]
+        self.unit.life.check()
+        if key not in self.pending.companions:
+            self.pending.companions[key] = Companion(make(), write, left, lasting=lasting)
+        found: C = self.pending.companions[key].value
+        return found
 
-        def restore() -> None:
-            appends()
-            self.outbox[:], self.scheduled[:] = outbox, scheduled
-            self.reached, self.after_commit = reached, set(wakes)
-            lasting = {key: companion for key, companion in self.companions.items() if companion.lasting}
-            self.companions = lasting | {key: companion for key, companion, _ in companions}
-            for _, _, restored in companions:
-                restored()
+    def after_commit(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or
+        an enlisted transaction whose owner calls no `notify`, leaves it out.
+        """
+        self.unit.life.check()
+        self.pending.after_commit.add(wake)
 
-        return restore
+    async def write(self) -> None:
+        """Write what was staged so far. Called before the commit; repeat calls write only what is new.
 
-    async def write_companions(self, unit: UnitOfWork) -> None:
-        """Write what others collected for this transaction: the unit's own writers, then the patterns' companions."""
-        for writer in tuple(unit.life.writers):
+        What other tasks of the transaction stage meanwhile is written as well. Raises `TransactionEnded`,
+        `ConcurrencyConflict` for an expected version.
+        """
+        self.unit.life.check()
+        await self._write_once()
+        self.unit.life.check()  # an enlisted transaction has begun by now: from here on its end can be seen
+        for _ in range(_WRITES_MAX):
+            if not (self.pending.left or any(writer.left for writer in self.unit.life.writers)):
+                return
+            await self._write_once()
+
+    async def _write_once(self) -> None:
+        for writer in tuple(self.unit.life.writers):
             await writer.write()
-        for companion in tuple(self.companions.values()):
+        for companion in tuple(self.pending.companions.values()):
             await companion.write()
+        if self.pending.appends:
+            await self._write_events()
+        await self._write_messages()
 
-    async def write_events(self, unit: UnitOfWork, events: EventStore, service: str) -> AppendedEvents:
-        """Append the events that were collected; returns them with their positions."""
-        appends = self.appends.take()
-        appended = await events.append(unit, appends)
-        self.appended_any = True
+    async def _write_events(self) -> None:
+        """Append the events, and have what follows from them written as well."""
+        pending = self.pending
+        appends = pending.appends.take()
+        appended = await self.context.stores[EVENTS].append(self.unit, appends)
+        pending.appended = True
         head = max(position for each in appended for position in each.positions)
-        self.reached = self.reached.reached(service, head)
-        return AppendedEvents(appends, appended)
-
-    def check_no_late_appends(self) -> None:
-        """Raise `DeclarationError` where something was appended while the events were written."""
-        late = self.appends.take()
+        pending.reached = pending.reached.reached(self.context.service, head)
+        if self._after_append is None:
+            return
+        await self._after_append(self, _recorded(appends, appended, self.context.clock.now()))
+        late = pending.appends.take()
         if late:
             raise DeclarationError(
                 f"an append to '{late[0].stream}' came while the transaction's events were written",
                 hint="append where it is decided, not in what follows from the events",
             )
 
-    async def write_messages(self, unit: UnitOfWork, context: ServiceContext) -> None:
-        """Write the messages that were collected, and those that have a due time."""
-        if self.outbox:
-            messages, self.outbox[:] = tuple(self.outbox), []
-            positions = await context.stores[OUTBOX].stage(unit, messages)
-            self._reach_lanes(context, messages, positions)
-            self.staged_any = True
-        if self.scheduled:
-            scheduled, self.scheduled[:] = tuple(self.scheduled), []
+    async def _write_messages(self) -> None:
+        """Write the messages, and those that have a due time."""
+        pending = self.pending
+        if pending.messages:
+            messages, pending.messages[:] = tuple(pending.messages), []
+            positions = await self.context.stores[OUTBOX].stage(self.unit, messages)
+            pending.reached = pending.reached.merged(self._lanes(messages, positions))
+            pending.sent = True
+        if pending.scheduled:
+            scheduled, pending.scheduled[:] = tuple(pending.scheduled), []
             for message, name, delay_seconds in scheduled:
-                await context.stores[SCHEDULE].add(unit, message, name, delay_seconds)
-            self.scheduled_any = True
+                await self.context.stores[SCHEDULE].add(self.unit, message, name, delay_seconds)
+            pending.delayed = True
 
-    def _reach_lanes(self, context: ServiceContext, messages: Sequence[Outgoing], positions: Sequence[int]) -> None:
-        """Note where this service's events stand; what goes to one service alone is nobody's to wait for."""
-        topic = f"{context.service}.events"
-        partitions = context.stores[OUTBOX].partitions
+    def _lanes(self, messages: Sequence[Outgoing], positions: Sequence[int]) -> Token:
+        """Where this service's events stand; what goes to one service alone is nobody's to wait for."""
+        topic = f"{self.context.service}.events"
+        partitions = self.context.stores[OUTBOX].partitions
         lanes: dict[str, int] = {}
         for message, position in zip(messages, positions, strict=True):
             if message.topic == topic:
-                lane = outbox_lane(context.service, stable_hash(message.key) % partitions)
+                lane = outbox_lane(self.context.service, stable_hash(message.key) % partitions)
                 lanes[lane] = max(position, lanes.get(lane, 0))
-        if lanes:
-            self.reached = self.reached.merged(Token(lanes))
+        return Token(lanes) if lanes else NOTHING
 
-    def wake(self, context: ServiceContext) -> None:
-        """Wake whoever waits for what was written, once the commit has happened."""
-        if self.appended_any:
-            context.emit(APPENDED)
-        if self.staged_any:
-            context.emit(STAGED)
-        if self.scheduled_any:
-            context.emit(SCHEDULED)
-        for wake in self.after_commit:
+    def notify(self) -> None:
+        """Wake relay, scheduler and whoever asked `after_commit`, and tell the `token_witness`; to be called once the
+        commit has happened.
+        """
+        if self.pending.appended:
+            self.context.emit(APPENDED)
+        if self.pending.sent:
+            self.context.emit(STAGED)
+        if self.pending.delayed:
+            self.context.emit(SCHEDULED)
+        for wake in self.pending.after_commit:
             wake()
+        witness = token_witness.get()
+        if witness is not None:
+            witness(self.token)
+
+
+def _recorded(appends: Sequence[Append], appended: Sequence[Appended], now: datetime) -> Sequence[RecordedEvent]:
+    """Events that were written as they would be read, in the order of their positions."""
+    found = [
+        RecordedEvent(position, batch.stream, where.version - len(batch.events) + number, now, event)
+        for batch, where in zip(appends, appended, strict=True)
+        for number, (event, position) in enumerate(zip(batch.events, where.positions, strict=True), 1)
+    ]
+    return sorted(found, key=lambda each: each.position)
+
+
+def _seen_by(cause: Envelope | None) -> Token:
+    """What a message's handler has seen: what its sender had, and the message itself."""
+    if cause is None:
+        return NOTHING
+    seen = Token.parse(cause.token) if cause.token else NOTHING
+    if cause.lane is not None and cause.position is not None:
+        seen = seen.reached(cause.lane, cause.position)
+    return seen

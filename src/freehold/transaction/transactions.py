@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from freehold.context import ServiceContext
 from freehold.database import UnitOfWork
 from freehold.messages import Envelope
 from freehold.transaction.ambient import current_token
-from freehold.transaction.transaction import Transaction, TransactionHooks
+from freehold.transaction.staging import AfterAppend, Staging
+from freehold.transaction.transaction import Transaction
 
 __all__ = ["Transactions"]
 
@@ -21,7 +22,7 @@ class Transactions:
     """Opens the transactions of a service, and joins those of its user. One for each running service."""
 
     context: ServiceContext
-    hooks: TransactionHooks = field(default_factory=TransactionHooks)
+    after_append: AfterAppend | None = None
 
     @asynccontextmanager
     async def begin(
@@ -32,23 +33,26 @@ class Transactions:
             transaction = _seen_by_caller(self.within(unit, cause, correlation_id=correlation_id))
             yield transaction
             if unit.life.doomed is None:
-                await transaction.flush()
-        transaction.notify()
+                await transaction.write()
+        transaction.staging.notify()
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:
-        """Join the user's own transaction; call `flush` before they commit, and `notify` after, if it is known. It is
-        for this one: after a rollback what was collected is of no use, and the next transaction is joined anew.
+        """Join the user's own transaction; call `write` before they commit, and `staging.notify` after, if it is known.
+        It is for this one: after a rollback what was collected is of no use, and the next transaction is joined anew.
         """
         return _seen_by_caller(self.within(self.context.database.enlist(native), cause))
 
     def within(
         self, unit: UnitOfWork, cause: Envelope | None = None, *, correlation_id: UUID | None = None
     ) -> Transaction:
-        """A transaction in a unit of work that the caller has begun; the caller also calls `flush` and `notify`."""
-        return Transaction(self.context, unit, cause, correlation_id=correlation_id, hooks=self.hooks)
+        """A transaction in a unit of work that the caller has begun; the caller also calls `write` and
+        `staging.notify`."""
+        return Transaction(
+            Staging(self.context, unit, cause, correlation_id=correlation_id, after_append=self.after_append)
+        )
 
 
 def _seen_by_caller(transaction: Transaction) -> Transaction:
     if current_token.get():
-        transaction.observe(current_token.get())
+        transaction.staging.observe(current_token.get())
     return transaction

@@ -26,7 +26,7 @@ def make_bank(done: asyncio.Semaphore) -> Service:
     @bank.handles(DepositOne)
     async def deposit_one(message: DepositOne, tx: Transaction) -> None:
         await REPOSITORY.execute(tx, message.account, Deposit(1))
-        tx.after_commit(done.release)
+        tx.staging.after_commit(done.release)
 
     return bank
 

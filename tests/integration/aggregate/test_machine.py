@@ -132,7 +132,7 @@ class AggregateMachine(RuleBasedStateMachine):
             for number, (name, command) in enumerate(commands):
                 await self._one(tx, repository, style, (name, command))
                 if number in flush_after:
-                    await tx.flush()
+                    await tx.write()
             if not commits:
                 raise _RolledBack
 

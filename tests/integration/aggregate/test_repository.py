@@ -100,7 +100,7 @@ class TestBothStyles:
             await repository.execute(tx, 1, Open("Ada", 10))
             executed = await repository.execute(tx, 1, Withdraw(4))
             assert (executed.state.amount, executed.version) == (6, 3)
-            await tx.flush()
+            await tx.write()
             assert (await repository.load(tx, 1)).version == 3
             await repository.execute(tx, 1, Withdraw(6))
             with pytest.raises(Overdrawn):

@@ -75,7 +75,7 @@ class TestWhenTheyAreKept:
             async with bank.transactions.begin() as tx:
                 for _ in range(3):
                     await REPOSITORY.execute(tx, 1, Deposit(1))
-                await tx.flush()
+                await tx.write()
                 await REPOSITORY.execute(tx, 1, Withdraw(9))
         assert await kept(bank) is None
 

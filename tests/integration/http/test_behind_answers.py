@@ -99,7 +99,7 @@ async def test_nothing_runs_behind_an_answer_whose_commit_failed(opened: Opener,
         @app.post("/orders")
         async def place(tx: Tx) -> JSONResponse:
             tx.send(Request("a", 1))
-            tx.companion("late", lambda: None, conflict)
+            tx.staging.companion("late", lambda: None, conflict)
             return JSONResponse({}, 201, background=BackgroundTask(ran.append, "task"))
 
         async def conflict(_companion: None) -> None:
@@ -245,7 +245,7 @@ async def test_what_a_dependency_does_after_yield_comes_after_the_end(opened: Op
         async def place(tx: Tx, conflict: bool = False) -> dict[str, str]:
             tx.send(Request("a", 1))
             if conflict:
-                tx.companion("late", lambda: None, fail)
+                tx.staging.companion("late", lambda: None, fail)
             return {}
 
         async def fail(_companion: None) -> None:

@@ -21,7 +21,7 @@ async def test_what_was_appended_can_be_read_at_once(url: str) -> None:
         async with running.transaction() as tx:
             tx.append("account-a", Deposited("a", 5), Deposited("a", 6))
             tx.append("note-a", Noted("a", "not followed"))
-            await tx.flush()
+            await tx.write()
             found = await tx.connection.execute(sa.select(model.accounts))
             assert [row[1:] for row in found] == [(11, 2, 2)]
         async with running.transaction() as tx:
@@ -69,7 +69,7 @@ async def test_it_joins_a_transaction_of_the_users_own(url: str) -> None:
             async with AsyncSession(engine) as session:
                 tx = running.transactions.enlist(session)
                 tx.append("account-a", Deposited("a", 5))
-                await tx.flush()
+                await tx.write()
                 await (session.commit() if commit else session.rollback())
             assert len(await rows(running, model.accounts)) == int(commit)
         await engine.dispose()

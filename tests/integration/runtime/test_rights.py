@@ -162,7 +162,7 @@ async def test_a_role_without_ddl_runs_everything(prepared: Place) -> None:
             tx.send(Admit("ada"))
             tx.send(Admit("bob", fails=True))
             tx.schedule(Admit("cay"), delay_seconds=0.05)
-            await tx.start(Care, Case("dan"))
+            await Care.start(tx, Case("dan"))
         await _until(lambda: _has_come(running, ["ada", "cay", "dan"]))
 
         async def is_cared_for() -> bool:

@@ -140,7 +140,7 @@ async def test_what_does_not_settle_is_named() -> None:
     trouble.failures = 1
     async with _running(*_services(trouble, [])) as runtime:
         async with runtime["shop"].transaction() as tx:
-            await tx.start(Ordering, OrderState("A-1"))
+            await Ordering.start(tx, OrderState("A-1"))
         async with asyncio.timeout(60):
             while not any("(ValueError" in each for each in await unsettled(runtime)):  # noqa: ASYNC110 - from outside
                 await asyncio.sleep(0.02)
@@ -182,7 +182,7 @@ async def test_time_passes_as_long_as_something_waits_for_it() -> None:
     began = clock.now()
     async with _running(*_services(trouble, sold), clock=clock) as runtime:
         async with runtime["shop"].transaction() as tx:
-            await tx.start(Ordering, OrderState("A-1"))
+            await Ordering.start(tx, OrderState("A-1"))
         await settled(runtime, timeout_seconds=120, clock=clock)
         assert await unsettled(runtime) == []
     assert sold == ["A-1"]

@@ -129,12 +129,12 @@ async def test_a_saga_is_not_begun_with_a_key_that_is_none(running: RunningServi
     for bad in ("", "a\x00b", "x" * 513):
         with pytest.raises(InvalidValue) as caught:
             async with running.transaction() as tx:
-                await tx.start(Counting, State(bad))
+                await Counting.start(tx, State(bad))
         assert caught.value.field == "key"
     wrong: Any = str(uuid4())
     with pytest.raises(InvalidValue, match="saga_id must be UUID"):
         async with running.transaction() as tx:
-            await tx.start(Counting, State("k"), saga_id=wrong)
+            await Counting.start(tx, State("k"), saga_id=wrong)
     await _nothing_happened(running)
 
 
@@ -153,14 +153,25 @@ async def test_what_is_no_time_to_send_at_is_refused(running: RunningService) ->
     for at in absurd:
         async with running.transaction() as tx:
             with pytest.raises(InvalidValue) as caught:
-                tx.schedule_at(Count("k"), at=at)
+                tx.schedule(Count("k"), at=at)
         assert caught.value.field == "at"
+    await _nothing_happened(running)
+
+
+async def test_a_delay_beside_a_time_is_refused(running: RunningService) -> None:
+    none: dict[str, Any] = {}
+    both: dict[str, Any] = {"delay_seconds": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}
+    async with running.transaction() as tx:
+        with pytest.raises(InvalidValue, match="at must not be given beside delay_seconds"):
+            tx.schedule(Count("k"), **both)
+        with pytest.raises(InvalidValue, match="delay_seconds"):
+            tx.schedule(Count("k"), **none)
     await _nothing_happened(running)
 
 
 async def test_a_time_long_past_is_at_once_and_the_longest_delay_is_kept(running: RunningService) -> None:
     async with running.transaction() as tx:
-        tx.schedule_at(Count("k"), at=datetime(1, 1, 3, tzinfo=UTC))
+        tx.schedule(Count("k"), at=datetime(1, 1, 3, tzinfo=UTC))
         tx.schedule(Count("k"), delay_seconds=DELAY_SECONDS_MAX)
     first, last = await running.stores[SCHEDULE].find(None, 10)
     assert last.due_at - first.due_at > timedelta(days=36_000)
@@ -192,7 +203,7 @@ async def test_a_sagas_state_is_checked_when_it_begins_and_whenever_it_is_saved(
     ):
         with pytest.raises(InvalidValue) as caught:
             async with running.transaction() as tx:
-                await tx.start(saga, state)
+                await saga.start(tx, state)
         assert caught.value.field == field
     await _nothing_happened(running)
 
@@ -200,7 +211,7 @@ async def test_a_sagas_state_is_checked_when_it_begins_and_whenever_it_is_saved(
 async def test_a_key_field_without_a_value_asks_for_no_order(running: RunningService) -> None:
     """The text of None would be one key for all of them."""
     async with running.transaction() as tx:
-        first, second = tx.envelope(Unordered(None)), tx.envelope(Unordered(None))
+        first, second = tx.staging.envelope(Unordered(None)), tx.staging.envelope(Unordered(None))
     assert first.key == str(first.id)
     assert first.key != second.key
 

@@ -368,7 +368,7 @@ async def appends_wrongly(state: Order, tx: Transaction) -> None:
     async def refuse(_companion: object) -> None:
         raise RuntimeError("refused at the end")
 
-    tx.companion("wrong", object, refuse)
+    tx.staging.companion("wrong", object, refuse)
 
 
 async def _held(at: Bench) -> Any:

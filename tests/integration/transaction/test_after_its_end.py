@@ -83,7 +83,7 @@ USES: dict[str, Callable[[Kept], Awaitable[Any]]] = {
     ),
     "stream": lambda kept: kept.stream.fetchall(),
     "driver": lambda kept: kept.raw.execute(INSERT.text),
-    "cancel": lambda kept: kept.tx.cancel(kept.tx.envelope(Happened("a")).id),
+    "cancel": lambda kept: kept.tx.cancel(kept.tx.staging.envelope(Happened("a")).id),
     "send of a handler": lambda kept: _as_coroutine(lambda: kept.tx.publish(Happened("late"))),
 }
 

@@ -100,12 +100,12 @@ async def test_nothing_is_collected_after_the_owners_end(outbox: Outbox, url: st
         async with _ALL[how](url) as (native, commit, rollback):
             tx = running.transactions.enlist(native)
             tx.publish(Happened(end))
-            await tx.flush()
+            await tx.write()
             await (commit() if end == "commit" else rollback())
             with pytest.raises(TransactionEnded, match="ended by its owner"):
                 tx.publish(Happened("late"))
             with pytest.raises(TransactionEnded):
-                await tx.flush()
+                await tx.write()
     assert await _waiting(outbox) == 1
 
 
@@ -113,15 +113,15 @@ _ALCHEMY = [way for way in WAYS if "over" in str(way.values[0])]
 
 
 @pytest.mark.parametrize("how", _ALCHEMY)
-async def test_the_owners_commit_refuses_what_was_not_flushed(outbox: Outbox, url: str, how: str) -> None:
+async def test_the_owners_commit_refuses_what_was_not_written(outbox: Outbox, url: str, how: str) -> None:
     """SQLAlchemy tells before it commits; a driver does not."""
     running: RunningService = outbox.running
     async with _ALL[how](url) as (native, commit, rollback):
         tx = running.transactions.enlist(native)
-        tx.publish(Happened("flushed"))
-        await tx.flush()
+        tx.publish(Happened("written"))
+        await tx.write()
         tx.publish(Happened("left"))
-        with pytest.raises(TransactionMisused, match="last flush"):
+        with pytest.raises(TransactionMisused, match="last write"):
             await commit()
         await rollback()
     async with _ALL[how](url) as (native, commit, rollback):
@@ -136,7 +136,7 @@ async def test_the_owners_commit_refuses_what_was_not_flushed(outbox: Outbox, ur
 
 @pytest.mark.parametrize("how", [way for way in WAYS if str(way.values[0]).startswith("session over")])
 async def test_what_is_collected_in_a_sessions_savepoint_goes_with_it(outbox: Outbox, url: str, how: str) -> None:
-    """Also where it is flushed after it."""
+    """Also where it is written after it."""
     running: RunningService = outbox.running
     async with _ALL[how](url) as (native, commit, _):
         tx = running.transactions.enlist(native)
@@ -145,7 +145,7 @@ async def test_what_is_collected_in_a_sessions_savepoint_goes_with_it(outbox: Ou
             tx.publish(Happened("inside"))
         async with _savepoint(native, rolled_back=False):
             tx.publish(Happened("kept"))
-        await tx.flush()
+        await tx.write()
         await commit()
     assert await _waiting(outbox) == 2
 

@@ -90,7 +90,7 @@ async def _taken_back(tx: Transaction, savepoint: AbstractAsyncContextManager[ob
             _collect(tx, "inside")
             await tx.sql.execute("INSERT INTO own_order (order_id, pieces) VALUES ('inside', 1)")
             if flushed:
-                await tx.flush()
+                await tx.write()
             raise _TakeBack
 
 
@@ -186,12 +186,12 @@ async def test_a_saga_that_was_begun_inside_is_none(database_url: str, known: st
     async with RunningService(directing, settings, broker=memory_broker(), roles=()) as running:
         async with running.transaction() as tx:
             if known:
-                await tx.start(Checkout, Placed("before"))
+                await Checkout.start(tx, Placed("before"))
             with pytest.raises(_TakeBack):
                 async with connection(tx).begin_nested():
-                    await tx.start(Checkout, Placed("inside"))
+                    await Checkout.start(tx, Placed("inside"))
                     raise _TakeBack
-            await tx.start(Checkout, Placed("after"))
+            await Checkout.start(tx, Placed("after"))
         async with running.transaction() as tx:
             sagas = (await tx.sql.fetch("SELECT count(*) FROM freehold_saga"))[0][0]
         assert (sagas, await messages(running)) == ((2, 2) if known else (1, 1))

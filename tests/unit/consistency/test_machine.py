@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
                 raise ValueError
             assert tx.cause is not None
             cause = tx.cause.id
-            tx.after_commit(lambda: self.handled.add(cause))
+            tx.staging.after_commit(lambda: self.handled.add(cause))
 
         self.source = RunningService(Service("machine"), _settings("machine"), roles=(), clock=self.clock)
         self.reader = RunningService(reader, _settings("reader"), roles=(), clock=self.clock)

@@ -141,7 +141,7 @@ async def test_a_rollback_publishes_nothing() -> None:
         try:
             async with started.transaction() as tx:
                 tx.send(Request("a", 1))
-                await tx.flush()
+                await tx.write()
                 raise ValueError("planned")
         except ValueError:
             pass

@@ -99,7 +99,7 @@ async def test_a_bug_in_a_hook_costs_no_reply(error: Exception) -> None:
     async with running(service, memory_broker()) as started:
         saga_id = new_id()
         async with started.transaction() as tx:
-            await tx.start(trial.sagas["asking"], State("a"), saga_id=saga_id)
+            await trial.sagas["asking"].start(tx, State("a"), saga_id=saga_id)
         await _status(started, SagaStatus.NEEDS_ATTENTION)
         assert trial.hooked >= 3
         assert trial.asked == ["a"]
@@ -127,7 +127,7 @@ async def test_a_batch_of_replies_with_a_bad_one_loses_none() -> None:
     async with running(service, memory_broker()) as started:
         async with started.transaction() as tx:
             for number in range(20):
-                await tx.start(trial.sagas["asking"], State(f"k{number}"))
+                await trial.sagas["asking"].start(tx, State(f"k{number}"))
         async with asyncio.timeout(30):
             ended = {("replying.asking", SagaStatus.COMPLETED): 20}
             while await started.stores[SAGAS].count() != ended:  # noqa: ASYNC110 - a test looks from outside
@@ -142,7 +142,7 @@ async def test_a_hook_that_ends_the_process_costs_no_reply() -> None:
     service = trial.service()
     async with running(service, broker, database=url) as started:
         async with started.transaction() as tx:
-            await tx.start(trial.sagas["waiting"], State("a"))
+            await trial.sagas["waiting"].start(tx, State("a"))
         await eventually(lambda: trial.hooked == 1)
         await started.stop(0.0)  # as near to a kill as a test in one process comes
     async with running(service, broker, database=url) as started:

@@ -14,7 +14,7 @@ from freehold import ConcurrencyConflict, RunningService, Service, Transaction, 
 from freehold.consistency.token import Token
 from freehold.errors import CodecError, DeclarationError
 from freehold.eventstore.store import EVENTS, RecordedEvent
-from freehold.transaction import TransactionHooks, Transactions, current_token, token_witness
+from freehold.transaction import Staging, Transactions, current_token, token_witness
 
 
 @event("trial.done")
@@ -49,12 +49,12 @@ async def test_a_transaction_of_the_users_own_carries_what_the_caller_has_seen(t
         try:
             async with AsyncSession(engine) as session:
                 tx = running.transactions.enlist(session)
-                assert tx.envelope(Done("a")).token == "elsewhere/3=9"
+                assert tx.staging.envelope(Done("a")).token == "elsewhere/3=9"
                 tx.append("thing-a", Done("a"))
-                await tx.flush()
+                await tx.write()
                 assert witnessed == []
                 await session.commit()
-                tx.notify()
+                tx.staging.notify()
         finally:
             current_token.reset(seen)
             token_witness.reset(witness)
@@ -65,11 +65,11 @@ async def test_a_transaction_of_the_users_own_carries_what_the_caller_has_seen(t
 async def test_what_would_be_appended_too_late_is_refused_and_never_lost() -> None:
     """`after_append` comes when the events are written: more of them would be left behind by the commit."""
 
-    async def again(tx: Transaction, events: Sequence[RecordedEvent]) -> None:
-        tx.append("thing-b", Done("b"))
+    async def again(staging: Staging, events: Sequence[RecordedEvent]) -> None:
+        Transaction(staging).append("thing-b", Done("b"))
 
     async with RunningService(Service("trial"), settings_for("trial"), broker=memory_broker(), roles=()) as running:
-        transactions = Transactions(running.context, TransactionHooks(after_append=again))
+        transactions = Transactions(running.context, after_append=again)
         with pytest.raises(DeclarationError, match="'thing-b'"):
             async with transactions.begin() as tx:
                 tx.append("thing-a", Done("a"))

@@ -161,6 +161,11 @@ def _one_object() -> None:
         b = a
 
 
+def _of_saga_itself() -> None:
+    class Wrong(Saga[Order], name="orders.x", key="order_id"):
+        start = step(Hold, no_undo=True)  # type: ignore[assignment] # what is refused
+
+
 def _no_time() -> None:
     step(Hold, no_undo=True, timeout_seconds=0)
 
@@ -196,6 +201,7 @@ def _both() -> None:
         (_not_async, "needs an async function"),
         (_shadowed, "a step above has the function's name"),
         (_one_object, "are one object"),
+        (_of_saga_itself, "step 'start' of .* has a name of Saga's own"),
         (_no_time, "must be more than 0"),
         (_both, "both an undo and no_undo"),
     ],

@@ -138,7 +138,7 @@ async def _place_order(request: Request) -> Response:
     if placed and order.checkout is CheckoutMode.SAGA:
         pieces = tuple([StockLine(line.sku, line.quantity) for line in order.lines])
         state = CheckoutState(order.order_id, order.customer_id, total, pieces)
-        await tx.start(Checkout, state, saga_id=derive_id("checkout", order.order_id))
+        await Checkout.start(tx, state, saga_id=derive_id("checkout", order.order_id))
     answer = {"order_id": order.order_id, "total_pence": total.pence, "currency": order.currency}
     return json_answer(answer, 201 if placed else 200)
 

@@ -89,7 +89,7 @@ async def request_return(tx: Transaction, wanted: NewReturn) -> bool:
 async def _write(tx: Transaction) -> None:
     """Write what was decided, so that it can be read in here."""
     try:
-        await tx.flush()
+        await tx.write()
     except ConcurrencyConflict as error:
         raise OrderInFlight("an order of the return") from error
 

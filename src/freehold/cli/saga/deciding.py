@@ -129,4 +129,6 @@ async def _take(access: ServiceAccess, record: SagaRecord, decided: Decided) -> 
 
 def _engine(access: ServiceAccess) -> tuple[Transactions, SagaEngine]:
     context = access.context
-    return Transactions(context), SagaEngine(access.service.sagas, access.stores[SAGAS], context)
+    engine = SagaEngine(access.service.sagas, access.stores[SAGAS], context)
+    context.offer(SagaEngine, engine)
+    return Transactions(context), engine

@@ -55,7 +55,7 @@ TRANSACTIONS: Final = (
     Guarantee(
         "Pending writes are committed with the transaction, or the commit fails.",
         (
-            Transactions.test_what_was_collected_after_the_last_flush_makes_the_commit_refuse,
+            Transactions.test_what_was_collected_after_the_last_write_makes_the_commit_refuse,
             Transactions.test_what_another_task_collects_is_committed_or_refused,
         ),
     ),

@@ -2,7 +2,7 @@
 port and the foundation.
 
 Freehold is told nothing of their end. It looks, before anything is collected, whether the transaction is still the one
-that was joined. A session or connection of SQLAlchemy also tells before it commits: what was collected and not flushed
+that was joined. A session or connection of SQLAlchemy also tells before it commits: what was collected and not written
 makes that commit fail, instead of being lost in silence.
 """
 
@@ -132,8 +132,8 @@ def _before_commit(target: Session | Connection) -> None:
     for life in _lives.get(target, ()):
         if life.is_open and life.left:
             raise TransactionMisused(
-                "messages or events were collected in an enlisted transaction after its last flush",
-                hint="await tx.flush() before the commit",
+                "messages or events were collected in an enlisted transaction after its last write",
+                hint="await tx.write() before the commit",
             )
 
 

@@ -1,0 +1,108 @@
+"""What a transaction has collected and not written yet. Imports the foundation, the ports and its package."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
+
+from freehold.broker import Outgoing
+from freehold.consistency.token import NOTHING, Token
+from freehold.eventstore.append import StagedAppends
+
+__all__ = ["Companion", "PendingWrites", "Remembers"]
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A companion's object that a savepoint can take back to what it was."""
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now."""
+
+
+@dataclass(slots=True)
+class Companion:
+    """What a pattern has collected for this transaction, and how it is written."""
+
+    value: Any
+    writer: Callable[[Any], Awaitable[None]]
+    is_left: Callable[[Any], bool] | None = None
+    written: bool = False
+    lasting: bool = False
+
+    @property
+    def left(self) -> bool:
+        """Whether something is not written: what the pattern says, or else whether it was never written."""
+        return self.is_left(self.value) if self.is_left is not None else not self.written
+
+    async def write(self) -> None:
+        """Write it."""
+        self.written = True
+        await self.writer(self.value)
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now, where the pattern's object can be brought back."""
+        written, restore = self.written, self.value.remember() if isinstance(self.value, Remembers) else None
+
+        def restored() -> None:
+            self.written = written
+            if restore is not None:
+                restore()
+
+        return restored
+
+
+@dataclass(slots=True)
+class PendingWrites:
+    """Everything that one transaction has collected, over all messages that are handled in it, and what it has written.
+
+    reached    where its own events stand, as far as they are written.
+    appended   whether events were written; `sent` and `delayed` say it of messages without and with a due time.
+    """
+
+    appends: StagedAppends = field(default_factory=StagedAppends)
+    messages: list[Outgoing] = field(default_factory=list)
+    scheduled: list[tuple[Outgoing, str, float]] = field(default_factory=list)
+    companions: dict[object, Companion] = field(default_factory=dict)
+    after_commit: set[Callable[[], None]] = field(default_factory=set)
+    reached: Token = NOTHING
+    appended: bool = False
+    sent: bool = False
+    delayed: bool = False
+
+    @property
+    def left(self) -> bool:
+        """Whether something was collected that is not written."""
+        return bool(
+            self.messages
+            or self.appends
+            or self.scheduled
+            or any(companion.left for companion in self.companions.values())
+        )
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings back the state of now, for a savepoint: also what was collected before it and written
+        inside it, which the savepoint takes out of the database again.
+        """
+        appends, messages, scheduled = self.appends.remember(), tuple(self.messages), tuple(self.scheduled)
+        reached, wakes = self.reached, frozenset(self.after_commit)
+        companions = [(key, companion, companion.remember()) for key, companion in self.companions.items()]
+
+        def restore() -> None:
+            appends()
+            self.messages[:], self.scheduled[:] = messages, scheduled
+            self.reached, self.after_commit = reached, set(wakes)
+            lasting = {key: companion for key, companion in self.companions.items() if companion.lasting}
+            self.companions = lasting | {key: companion for key, companion, _ in companions}
+            for _, _, restored in companions:
+                restored()
+
+        return restore
+
+    def unschedule(self, message_id: UUID) -> bool:
+        """Drop a message with a due time; False where there is none with this id."""
+        before = len(self.scheduled)
+        self.scheduled[:] = [entry for entry in self.scheduled if entry[0].id != message_id]
+        return len(self.scheduled) != before
