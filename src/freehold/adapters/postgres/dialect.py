@@ -30,7 +30,6 @@ class PostgresDialect(Dialect):
     name: ClassVar[str] = "postgresql"
     lock_rows: ClassVar[str] = "FOR UPDATE"
     lock_free_rows: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
-    time_type: ClassVar[str] = "timestamptz"
     alters_columns: ClassVar[bool] = True
     alone_sql: ClassVar[str] = "SELECT pg_try_advisory_xact_lock($1)"
     table_exists_sql: str = "SELECT to_regclass($1) IS NOT NULL"

@@ -30,7 +30,6 @@ class SqliteDialect(Dialect):
     name: ClassVar[str] = "sqlite"
     lock_rows: ClassVar[str] = ""
     lock_free_rows: ClassVar[str] = ""
-    time_type: ClassVar[str] = "INTEGER"
     alters_columns: ClassVar[bool] = False
     alone_sql: ClassVar[str] = "SELECT $1 IS NOT NULL"
     table_exists_sql: str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)"

@@ -33,8 +33,6 @@ class Dialect(ABC):
     """Suffix of a SELECT that locks its rows until the transaction ends: `FOR UPDATE`, or nothing."""
     lock_free_rows: ClassVar[str]
     """The same, passing over rows that others have locked."""
-    time_type: ClassVar[str]
-    """The type of a column that holds a time."""
     table_exists_sql: str
     """A statement that says whether the table named by `$1` exists."""
     alters_columns: ClassVar[bool]

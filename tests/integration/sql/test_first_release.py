@@ -1,0 +1,200 @@
+"""A database from before the first release, with work of every kind in flight, is upgraded: all goes on, and once.
+
+How the database was made, and by which release, is told in `before/make_database.txt`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.integration.sql.before.harbor import harbor
+
+from freehold import RunningService, Settings, SystemClock
+from freehold.aggregate.store import SNAPSHOTS
+from freehold.audit.store import AUDIT
+from freehold.binding import open_stores
+from freehold.consistency.store import PROGRESS
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
+from freehold.eventstore.store import EVENTS
+from freehold.idempotency.store import IDEMPOTENCY
+from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.leases.store import LEASES
+from freehold.outbox.store import OUTBOX
+from freehold.ports import Stores
+from freehold.projection.replay_store import REPLAYS, ReplayState
+from freehold.projection.store import CHECKPOINTS
+from freehold.reconcile.store import RECONCILIATIONS
+from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
+from freehold.saga.store import SAGAS, SagaFilter
+from freehold.schedule.store import SCHEDULE
+from freehold.sql import SQL
+from freehold.testing import settled
+from freehold.transaction import Transactions
+
+pytestmark = pytest.mark.empty_database
+_BEFORE = Path(__file__).parent / "before"
+_LIMIT_SECONDS = 60.0
+_BETWEEN_SECONDS = 0.05
+_DONE = {
+    "a": [1, 2, 3],
+    "b": [1, 2, 3],
+    "c": [1, 2, 3],
+    "blocked": [1, 2],
+    "calm": [1],
+    "due": [1],
+    "stormy": [1, 2],
+}
+_SAGAS = {"loaded": "completed", "waiting": "completed", "refused": "compensated", "fresh": "completed"}
+_TONS = {**{f"s{k}": sum(n for n in range(1, 31) if n % 4 == k) for k in range(4)}, "heavy": 109}
+
+
+class Later(SystemClock):
+    """Two hours after the databases were made, and going on from there: what they wait for is due, and nothing old."""
+
+    def __init__(self) -> None:
+        self._ahead = datetime(2026, 11, 30, 12, 0, tzinfo=UTC) - datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        connection = sqlite3.connect(tmp_path / "harbor.db")
+        connection.executescript((_BEFORE / "sqlite.sql").read_text())
+        connection.close()
+        return f"sqlite:///{tmp_path}/harbor.db"
+    found: str = request.getfixturevalue("postgres_url")
+    with psycopg.connect(found, autocommit=True) as server:
+        server.execute((_BEFORE / "postgres.sql").read_bytes())
+    return found
+
+
+async def test_what_is_kept_is_as_it_was(url: str) -> None:
+    async with _upgraded(url) as stores:
+        assert await stores.database.pending() == []
+        assert await stores.database.defects() == []
+        assert await stores.database.owner() == "harbor"
+        assert (await stores[OUTBOX].stats()).pending == 12
+        assert len(await stores[INBOX].deferred("harbor", 10)) == 4
+        assert [each.name for each in await stores[SCHEDULE].find(None, 10)] == ["harbor.arrived"] * 2
+        async with stores.database.begin() as unit:
+            stored = await stores[IDEMPOTENCY].claim(unit, "api", "key-1", "print")
+            assert stored is not None
+            assert (stored.status, stored.body, stored.token) == (201, b'{"ok":true}', "token-1")
+            again = [Arrival("action-1", "harbor.commands", "x"), Arrival("undo-1", "harbor.commands", "x")]
+            receipts = await stores[INBOX].receive(unit, "harbor", again)
+            assert [each.status for each in receipts] == [ReceiptStatus.BARRED, ReceiptStatus.DUPLICATE]
+        (lane,) = await stores[PROGRESS].progress("harbor", ["pier:1"])
+        assert (lane.watermark, lane.kept) == (17, 3)
+        snapshot = await stores[SNAPSHOTS].load("ship-s1", "vessel")
+        assert snapshot is not None
+        assert snapshot.data == b'{"tons":1}'
+        assert [each.action for each in await stores[AUDIT].find("something", 10)] == ["did"]
+        compared = await stores[RECONCILIATIONS].last("ships")
+        assert compared is not None
+        assert compared.drifted == 2
+        checkpoints = await stores[CHECKPOINTS].checkpoints("weights")
+        assert {each.partition: each.in_doubt for each in checkpoints} == {0: False, 1: True}
+        (parked,) = await stores[CHECKPOINTS].parked("weights", 1)
+        assert (parked.stream, parked.attempts) == ("ship-heavy", 1)
+        assert await stores[EVENTS].head() == 33
+
+
+async def test_everything_goes_on_and_is_done_once(url: str) -> None:
+    async with _upgraded(url) as stores:
+        held = {each.name: each.token for each in await stores[LEASES].list("outbox/")}
+    async with RunningService(harbor, _settings(url), clock=Later()) as running:
+        letters = DeadLetterActions(running.stores, running.settings, Later())
+        (dead,) = await letters.find(DeadLetterFilter())
+        await letters.replay(dead.id, actor="somebody", reason="calm again")
+        await settled(running, timeout_seconds=_LIMIT_SECONDS)
+        await _until(lambda: _nothing_is_parked(running.stores))
+        await _finish_replay(running)
+        assert await _sagas(running.stores) == _SAGAS
+        assert await _done(running.stores) == {
+            **{ship: [f"arrived {n}" for n in numbers] for ship, numbers in _DONE.items()},
+            "lost": ["arrived -1"],
+            "loaded": ["reserved", "loaded"],
+            "waiting": ["reserved", "loaded"],
+            "refused": ["reserved", "released"],
+            "fresh": ["reserved", "loaded"],
+        }
+        assert await _tons(running.stores, "tonnage") == _TONS
+        assert await _tons(running.stores, "tonnage__r1") == _TONS
+        assert [each.name for each in await running.stores[SCHEDULE].find(None, 10)] == ["harbor.arrived"]
+        assert not await running.stores[DEAD_LETTERS].find(DeadLetterFilter())
+        now = {each.name: each.token for each in await running.stores[LEASES].list("outbox/")}
+        assert all(now[name] > token for name, token in held.items()), "another took the leases over"
+        assert await running.stores.database.defects() == []
+
+
+def _settings(url: str) -> Settings:
+    return Settings.load("harbor", database=url, broker="memory://", environ={}, poll_seconds=0.1, lease_seconds=1.0)
+
+
+@asynccontextmanager
+async def _upgraded(url: str) -> AsyncIterator[Stores]:
+    stores = open_stores(url, {}, harbor.migrations, Later())
+    await stores.database.open()
+    assert await stores.database.defects() == []
+    waiting = await stores.database.pending()
+    assert "freehold/040-first-release" in waiting
+    assert await stores.database.upgrade("harbor") == waiting
+    yield stores
+    await stores.database.close()
+
+
+async def _finish_replay(running: RunningService) -> None:
+    projections = ProjectionActions(harbor, running.stores, Transactions(running.context))
+    (begun,) = await running.stores[REPLAYS].find("weights")
+    assert (begun.state, begun.position, begun.in_doubt) == (ReplayState.RUNNING, 10, True)
+    async with asyncio.timeout(_LIMIT_SECONDS):
+        stands = [each async for each in ReplayActions(projections, Later()).steps(begun)]
+    assert (stands[-1].state, stands[-1].applied, stands[-1].failed) == (ReplayState.DONE, 33, 0)
+
+
+async def _nothing_is_parked(stores: Stores) -> bool:
+    return not await stores[CHECKPOINTS].parked("weights", 1)
+
+
+async def _until(reached: Callable[[], Awaitable[bool]]) -> None:
+    """Looked at again, not woken: a projection tells nobody that a stream goes on."""
+    deadline = time.monotonic() + _LIMIT_SECONDS
+    while not await reached() and time.monotonic() < deadline:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(_BETWEEN_SECONDS)
+    assert await reached()
+
+
+async def _sagas(stores: Stores) -> dict[str, str]:
+    return {each.key: each.status.value for each in await stores[SAGAS].find(SagaFilter())}
+
+
+async def _done(stores: Stores) -> dict[str, list[str]]:
+    """In the order in which it was done, for each ship."""
+    found: dict[str, list[str]] = {}
+    for ship, what in await _rows(stores, "SELECT ship, what FROM done"):
+        found.setdefault(str(ship), []).append(str(what))
+    return found
+
+
+async def _tons(stores: Stores, table: str) -> dict[str, int]:
+    rows = await _rows(stores, f"SELECT ship, tons FROM {table}")
+    assert max(Counter(ship for ship, _ in rows).values()) == 1
+    return {str(ship): int(str(tons)) for ship, tons in rows}
+
+
+async def _rows(stores: Stores, sql: str) -> Sequence[Sequence[object]]:
+    async with stores[SQL].direct() as direct:
+        found: Sequence[Sequence[object]] = await direct.fetch(sql)
+        return found
