@@ -98,6 +98,21 @@ def test_a_failing_hook_is_shown_with_its_place_and_run_again(
     assert [each["action"] for each in typed("audit", "--json").document["actions"]].count("saga.retry") == 2
 
 
+def test_what_follows_from_a_decision_starts_another_saga(
+    project: Project, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command has the engine of the service, as the service itself."""
+    monkeypatch.setitem(till.till.sagas, ("till.booking", 1), till.Booking)
+    monkeypatch.setattr(till, "broken", [ZeroDivisionError()])
+    ran(failing_sagas(project, "a"))
+    monkeypatch.setattr(till, "broken", [])
+    monkeypatch.setattr(till, "following", ["b"])
+    mended = typed("saga", "retry", "a", "--reason", "deployed the fix", "--json")
+    assert (mended.code, mended.document["status"]) == (0, "completed")
+    found = {each["key"]: each["definition"] for each in typed("saga", "list", "--json").document["sagas"]}
+    assert found["b"] == "till.selling"
+
+
 def test_a_decision_needs_the_definition(project: Project, typed: Typed) -> None:
     ran(stuck_sagas(project, "a"))
     project.file.write_text(project.file.read_text().replace("modules = ", "# "))

@@ -46,11 +46,15 @@ class Selling(Saga[Sale], name="till.selling", key="sale"):
 
 broken: list[Exception] = []
 """What the code of the till raises at present."""
+following: list[str] = []
+"""Sales that a booking starts."""
 
 
 async def book(sale: Sale, tx: Transaction) -> None:
     for error in broken:
         raise error
+    for key in following:
+        await Selling.start(tx, Sale(key))
 
 
 class Booking(Saga[Sale], name="till.booking", key="sale", hook_retry=Retry(attempts=2, delay_seconds=0.01)):

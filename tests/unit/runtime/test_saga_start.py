@@ -107,12 +107,15 @@ async def test_a_transaction_that_an_outbox_has_joined_starts_none(tmp_path: Pat
     await engine.dispose()
 
 
-async def test_nothing_begins_after_the_end() -> None:
+@pytest.mark.parametrize("directed", [None, First])
+async def test_nothing_begins_after_the_end(directed: type[Saga[State]] | None) -> None:
+    """That comes first, whatever else is wrong."""
     service = Service("starting")
-    service.directs(First)
+    if directed is not None:
+        service.directs(directed)
     async with _running(service) as running:
         async with running.transaction() as tx:
             pass
         with pytest.raises(TransactionEnded):
-            await First.start(tx, State("late"))
+            await First.start(tx, State(""))
         assert await _begun(running) == []
