@@ -12,7 +12,7 @@ from freehold.errors import ConcurrencyConflict, DeclarationError, InvalidValue
 from freehold.eventstore.store import Append, Expectation, ExpectedVersion, NewEvent
 from freehold.messages.texts import check_name
 
-__all__ = ["StagedAppends", "check_appends", "conflict", "is_met"]
+__all__ = ["PendingAppends", "check_appends", "conflict", "is_met"]
 
 _VERSION_MAX: Final = 2**63 - 1
 
@@ -55,16 +55,16 @@ def conflict(append: Append, version: int) -> ConcurrencyConflict:
 
 
 @dataclass(slots=True)
-class _Staged:
+class _Pending:
     expected: ExpectedVersion
     events: list[NewEvent] = field(default_factory=list)
 
 
-class StagedAppends:
+class PendingAppends:
     """Appends by stream, in the order in which streams were first named."""
 
     def __init__(self) -> None:
-        self._streams: dict[str, _Staged] = {}
+        self._streams: dict[str, _Pending] = {}
 
     def __bool__(self) -> bool:
         return bool(self._streams)
@@ -80,24 +80,24 @@ class StagedAppends:
             raise InvalidValue("expected", "must be within 64 bits")
         if not events:
             return
-        staged = self._streams.get(stream)
-        if staged is None:
-            staged = self._streams[stream] = _Staged(expected)
+        pending = self._streams.get(stream)
+        if pending is None:
+            pending = self._streams[stream] = _Pending(expected)
         else:
-            _check(stream, staged, expected)
-        staged.events.extend(events)
+            _check(stream, pending, expected)
+        pending.events.extend(events)
 
     def of(self, stream: str) -> Sequence[NewEvent]:
         """What a stream is to get so far."""
-        staged = self._streams.get(stream)
-        return tuple(staged.events) if staged is not None else ()
+        pending = self._streams.get(stream)
+        return tuple(pending.events) if pending is not None else ()
 
     def remember(self) -> Callable[[], None]:
         """Return what brings back the state of now."""
         kept = [(stream, each.expected, tuple(each.events)) for stream, each in self._streams.items()]
 
         def restore() -> None:
-            self._streams = {stream: _Staged(expected, list(events)) for stream, expected, events in kept}
+            self._streams = {stream: _Pending(expected, list(events)) for stream, expected, events in kept}
 
         return restore
 
@@ -108,18 +108,18 @@ class StagedAppends:
         return taken
 
 
-def _check(stream: str, staged: _Staged, expected: ExpectedVersion) -> None:
-    match expected, staged.expected:
+def _check(stream: str, pending: _Pending, expected: ExpectedVersion) -> None:
+    match expected, pending.expected:
         case Expectation.NO_STREAM, _:
             found = "the transaction has appended to it before"
-        case int(), int(first) if expected != first + len(staged.events):
-            found = f"it will be at {first + len(staged.events)} by then"
-        case int(), Expectation.NO_STREAM if expected != len(staged.events):
-            found = f"it will be at {len(staged.events)} by then"
+        case int(), int(first) if expected != first + len(pending.events):
+            found = f"it will be at {first + len(pending.events)} by then"
+        case int(), Expectation.NO_STREAM if expected != len(pending.events):
+            found = f"it will be at {len(pending.events)} by then"
         case int(), Expectation.ANY | Expectation.STREAM_EXISTS:
-            least = len(staged.events) + (staged.expected is Expectation.STREAM_EXISTS)
+            least = len(pending.events) + (pending.expected is Expectation.STREAM_EXISTS)
             if expected >= least:
-                staged.expected = expected - len(staged.events)
+                pending.expected = expected - len(pending.events)
                 return
             found = f"it will be at {least} or more by then"
         case _:

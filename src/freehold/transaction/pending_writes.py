@@ -9,7 +9,7 @@ from uuid import UUID
 
 from freehold.broker import Outgoing
 from freehold.consistency.token import NOTHING, Token
-from freehold.eventstore.append import StagedAppends
+from freehold.eventstore.append import PendingAppends
 
 __all__ = ["Companion", "PendingWrites", "Remembers"]
 
@@ -62,7 +62,7 @@ class PendingWrites:
     appended   whether events were written; `sent` and `delayed` say it of messages without and with a due time.
     """
 
-    appends: StagedAppends = field(default_factory=StagedAppends)
+    appends: PendingAppends = field(default_factory=PendingAppends)
     messages: list[Outgoing] = field(default_factory=list)
     scheduled: list[tuple[Outgoing, str, float]] = field(default_factory=list)
     companions: dict[object, Companion] = field(default_factory=dict)

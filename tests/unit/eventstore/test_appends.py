@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from freehold.conformance.events_order import new_event
 from freehold.errors import ConcurrencyConflict, DeclarationError
-from freehold.eventstore.append import StagedAppends, check_appends, conflict, is_met
+from freehold.eventstore.append import PendingAppends, check_appends, conflict, is_met
 from freehold.eventstore.store import (
     BUCKETS,
     Append,
@@ -39,16 +39,16 @@ def test_buckets_are_the_same_in_every_process_and_share_the_streams_evenly() ->
 
 
 def test_appends_go_together_by_stream_in_the_order_first_named() -> None:
-    staged = StagedAppends()
+    pending = PendingAppends()
     first, second, third = new_event(), new_event(), new_event()
-    staged.add("order-1", [first], 4)
-    staged.add("cart-1", [second], Expectation.ANY)
-    staged.add("order-1", [third], 5)
-    staged.add("none-1", [], 7)
-    assert staged.of("order-1") == (first, third)
-    assert staged.of("none-1") == ()
-    assert staged.take() == [Append("order-1", (first, third), 4), Append("cart-1", (second,), Expectation.ANY)]
-    assert not staged
+    pending.add("order-1", [first], 4)
+    pending.add("cart-1", [second], Expectation.ANY)
+    pending.add("order-1", [third], 5)
+    pending.add("none-1", [], 7)
+    assert pending.of("order-1") == (first, third)
+    assert pending.of("none-1") == ()
+    assert pending.take() == [Append("order-1", (first, third), 4), Append("cart-1", (second,), Expectation.ANY)]
+    assert not pending
 
 
 @pytest.mark.parametrize(
@@ -59,24 +59,24 @@ def test_appends_go_together_by_stream_in_the_order_first_named() -> None:
         (Expectation.NO_STREAM, 0),
         (Expectation.ANY, Expectation.NO_STREAM),
         (0, Expectation.NO_STREAM),
-        # With one event staged, nothing that the stream was at before leads to these.
+        # With one event pending, nothing that the stream was at before leads to these.
         (Expectation.ANY, 0),
         (Expectation.STREAM_EXISTS, 0),
         (Expectation.STREAM_EXISTS, 1),
     ],
 )
 def test_expectations_that_contradict_each_other_are_refused(earlier: ExpectedVersion, later: ExpectedVersion) -> None:
-    staged = StagedAppends()
-    staged.add("order-1", [new_event()], earlier)
+    pending = PendingAppends()
+    pending.add("order-1", [new_event()], earlier)
     with pytest.raises(ConcurrencyConflict, match="'order-1'"):
-        staged.add("order-1", [new_event()], later)
+        pending.add("order-1", [new_event()], later)
 
 
 def test_a_later_exact_version_says_what_the_stream_was_at() -> None:
-    staged = StagedAppends()
-    staged.add("order-1", [new_event(), new_event()], Expectation.ANY)
-    staged.add("order-1", [new_event()], 6)
-    assert staged.take()[0].expected == 4
+    pending = PendingAppends()
+    pending.add("order-1", [new_event(), new_event()], Expectation.ANY)
+    pending.add("order-1", [new_event()], 6)
+    assert pending.take()[0].expected == 4
 
 
 def test_a_conflict_names_stream_expectation_and_version() -> None:
