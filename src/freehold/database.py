@@ -237,6 +237,13 @@ class Database(Protocol):
         that nothing bears are left out.
         """
 
+    def script(self, service: str, port: str | None = None) -> str:
+        """What `upgrade` does in an empty database for this service, as a script for the engine's own tool; of a `port`
+        that is named, its tables and functions alone. Needs no connection.
+
+        Raises `ConfigurationError` where the engine has no SQL, `NotFound` where the port has no tables.
+        """
+
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
         """Statements for the owner of the tables that let a role do what run time does, and make no tables; those that
         later upgrades make are included. `schema` is that of the tables where none is given.

@@ -15,7 +15,7 @@ from freehold.cli.options import acting, actor, asynchronous, json_option, servi
 from freehold.cli.output import answer_json, line, note, table
 from freehold.clock import SystemClock
 from freehold.database import Defect
-from freehold.errors import FreeholdError
+from freehold.errors import ConfigurationError, FreeholdError
 from freehold.settings import DEFAULT_DIRECTORY
 
 __all__ = ["command"]
@@ -100,6 +100,32 @@ async def grants(project: Project, names: tuple[str, ...], *, role: str, schema:
         for statement in statements:
             line(f"{statement};")
     return opened.code
+
+
+@command.command(help="Print the SQL that makes a service's database: tables, functions, and the record of both.")
+@service_option
+@click.option("--port", metavar="NAME", help="The tables and functions of one port alone (outbox, inbox, …), to read.")
+@json_option
+@asynchronous
+async def sql(project: Project, names: tuple[str, ...], *, port: str | None, as_json: bool) -> int:
+    """Print what `upgrade` does in an empty database, for whoever deploys it otherwise; nothing is connected to."""
+    from freehold.binding import open_stores
+    from freehold.settings import Settings
+
+    selected = project.select(names)
+    if len(selected) > 1:
+        told = ", ".join(service.name for service in selected)
+        raise ConfigurationError(f"a script is for one database, and there are several services: {told}",
+                                 hint="say which with --service")  # fmt: skip
+    (service,) = selected
+    settings = Settings.load(service.name)
+    stores = open_stores(settings.database, settings.database_options, service.migrations)
+    script = stores.database.script(service.name, port)
+    if as_json:
+        answer_json({"service": service.name, "sql": script})
+    else:
+        click.echo(script, nl=False)
+    return 0
 
 
 @dataclass(slots=True)

@@ -41,8 +41,8 @@ def _leaves(command: click.Command, path: tuple[str, ...], parent: click.Context
 FREEHOLD = [" ".join(path) for path in _leaves(freehold_cli, (), None)]
 SHOP = [" ".join(path) for path in _leaves(shop_cli, (), None)]
 # They open no database.
-_WITHOUT_DATABASE = {"describe", "schema write", "schema check", "schema asyncapi", "saga diagram", "broker accounts",
-                     "broker streams"}  # fmt: skip
+_WITHOUT_DATABASE = {"db sql", "describe", "schema write", "schema check", "schema asyncapi", "saga diagram",
+                     "broker accounts", "broker streams"}  # fmt: skip
 
 
 Typing = Callable[..., Answer]

@@ -157,6 +157,10 @@ class MemoryDatabase(Database):
         """There are no tables and views."""
         return {}
 
+    def script(self, service: str, port: str | None = None) -> str:
+        """There is no SQL."""
+        raise ConfigurationError("a database in memory has no schema", hint="it is made with the process")
+
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
         """There are no roles."""
         raise ConfigurationError("a database in memory knows no roles", hint="it belongs to this process alone")

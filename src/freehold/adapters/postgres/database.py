@@ -240,6 +240,17 @@ class PostgresDatabase(EngineDatabase):
             )
         await sql.execute(f'CREATE SCHEMA "{self._schema.name}"')
 
+    def script(self, service: str, port: str | None = None) -> str:
+        """As it is carried out in the schema."""
+        script = super().script(service, port)
+        return script if self._schema is None else self._schema.qualified_once(script)
+
+    def _place(self) -> Sequence[str]:
+        if self._schema is None:
+            return ()
+        path = self._schema.path_sql(local=True).removeprefix("SELECT")
+        return (f'CREATE SCHEMA IF NOT EXISTS "{self._schema.name}"', f"DO $$ BEGIN PERFORM{path}; END $$")
+
     async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """What the server's catalogue says."""
         return await signatures(sql.fetch, functions)

@@ -31,6 +31,7 @@ class PostgresDialect(Dialect):
     lock_rows: ClassVar[str] = "FOR UPDATE"
     lock_free_rows: ClassVar[str] = "FOR UPDATE SKIP LOCKED"
     alters_columns: ClassVar[bool] = True
+    present_sql: ClassVar[str] = "statement_timestamp()"
     alone_sql: ClassVar[str] = "SELECT pg_try_advisory_xact_lock($1)"
     table_exists_sql: str = "SELECT to_regclass($1) IS NOT NULL"
 

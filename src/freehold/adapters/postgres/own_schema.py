@@ -43,14 +43,15 @@ class Schema:
     def __init__(self, name: str, statements: Iterable[str]) -> None:
         self.name = name
         self._names = {name for text in statements for name in re.findall(r"\bfreehold_\w+", text)}
-        self.qualified = lru_cache(maxsize=1024)(self._qualified)
+        self.qualified = lru_cache(maxsize=1024)(self.qualified_once)
 
     def path_sql(self, *, local: bool) -> str:
         """A statement that puts the schema before the search path, of the session or of the transaction alone."""
         rest = "coalesce(', ' || nullif(current_setting('search_path'), ''), '')"
         return f"SELECT set_config('search_path', '\"{self.name}\"' || {rest}, {str(local).lower()})"
 
-    def _qualified(self, sql: str) -> str:
+    def qualified_once(self, sql: str) -> str:
+        """The same, of a text that is not kept."""
         return _FOUND.sub(self._replacement, sql)
 
     def _replacement(self, found: re.Match[str]) -> str:

@@ -31,6 +31,7 @@ class SqliteDialect(Dialect):
     lock_rows: ClassVar[str] = ""
     lock_free_rows: ClassVar[str] = ""
     alters_columns: ClassVar[bool] = False
+    present_sql: ClassVar[str] = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
     alone_sql: ClassVar[str] = "SELECT $1 IS NOT NULL"
     table_exists_sql: str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)"
 

@@ -23,6 +23,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.engine.packaged import PackagedSchema
 from freehold.adapters.sql.engine.pool import ConnectionPool, Pooled, PooledConnection, uninterrupted
 from freehold.adapters.sql.engine.schema import Ledger
+from freehold.adapters.sql.engine.script import port_script
 from freehold.adapters.sql.engine.transaction import OwnedTransaction
 from freehold.adapters.sql.handles.guard import Guard, GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
@@ -46,6 +47,7 @@ class EngineDatabase(ABC):
     ) -> None:
         self.dialect = dialect
         self.options = options
+        self._packaged = own
         self._ledger = Ledger(self, dialect, own, service)
         self._inspection = Inspection(self, self._ledger, dialect.clock, alters_columns=dialect.alters_columns)
         self._engine: AsyncEngine | None = None
@@ -213,6 +215,16 @@ class EngineDatabase(ABC):
     async def pending(self) -> list[str]:
         """Names of what `upgrade` would apply."""
         return await self._ledger.pending()
+
+    def script(self, service: str, port: str | None = None) -> str:
+        """What `upgrade` does in an empty database, as SQL."""
+        if port is not None:
+            return port_script(self._packaged, port)
+        return self._ledger.script(self.options.partitions, service, self._place())
+
+    def _place(self) -> Sequence[str]:
+        """Statements that make room for the tables of a script."""
+        return ()
 
     async def defects(self, *, closer: bool = True) -> list[Defect]:
         """What is not as the applied migrations made it."""

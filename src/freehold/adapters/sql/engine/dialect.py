@@ -50,6 +50,9 @@ class Dialect(ABC):
         """The number of a lock that the engine keeps by numbers: the same for all who work on the same tables."""
         return stable_hash(f"{self.schema}/{name}" if self.schema else name)
 
+    present_sql: ClassVar[str]
+    """The time now, without a parameter: for a script that people run."""
+
     @abstractmethod
     def uuid(self, value: UUID | None) -> object:
         """The UUID as the driver takes it."""

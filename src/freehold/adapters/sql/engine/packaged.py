@@ -23,9 +23,10 @@ from typing import Final
 
 from freehold.migrations import Migration
 
-__all__ = ["PackagedSchema", "SqlFunction", "packaged_schema"]
+__all__ = ["RECORD", "PackagedSchema", "SqlFunction", "packaged_schema"]
 
-_RECORD: Final = "database"
+RECORD: Final = "database"
+"""The file of the record."""
 _FUNCTION: Final = re.compile(r"\s*CREATE OR REPLACE FUNCTION (freehold_\w+)")
 
 
@@ -51,7 +52,7 @@ class PackagedSchema:
     changes     steps of later releases.
     functions   by port.
     prerelease  steps of before the first release; the last one makes of their tables those of `tables`.
-    texts       the files of `tables` and `functions` as they are written, by port; `database` is the record's.
+    table_texts, function_texts  the files as they are written, by port; that of the record is the first.
     """
 
     record: Sequence[str]
@@ -59,7 +60,8 @@ class PackagedSchema:
     changes: Sequence[Migration]
     functions: Mapping[str, Sequence[SqlFunction]]
     prerelease: Sequence[Migration]
-    texts: Mapping[str, str]
+    table_texts: Mapping[str, str]
+    function_texts: Mapping[str, str]
 
     def statements(self, dialect: str) -> Iterable[str]:
         """All of them."""
@@ -78,12 +80,13 @@ def packaged_schema(package: str, dialect: str) -> PackagedSchema:
     tables = _texts(root / "schema")
     functions = _texts(root / "schema" / "functions")
     return PackagedSchema(
-        record=_statements(tables[_RECORD]),
-        tables=_steps({port: text for port, text in tables.items() if port != _RECORD}, dialect),
+        record=_statements(tables[RECORD]),
+        tables=_steps({port: text for port, text in tables.items() if port != RECORD}, dialect),
         changes=_steps(_texts(root / "schema" / "changes"), dialect),
         functions={port: _functions(text) for port, text in functions.items()},
         prerelease=_steps(_texts(root / "prerelease"), dialect),
-        texts={port: text + functions.get(port, "") for port, text in tables.items()},
+        table_texts={RECORD: tables[RECORD], **tables},
+        function_texts=functions,
     )
 
 

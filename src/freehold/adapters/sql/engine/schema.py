@@ -30,6 +30,7 @@ from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.engine.failed_step import failed_step
 from freehold.adapters.sql.engine.packaged import PackagedSchema
+from freehold.adapters.sql.engine.script import whole_script
 from freehold.database import check_owner
 from freehold.errors import ConfigurationError, DatabaseError, FreeholdError
 from freehold.migrations import Migration
@@ -124,6 +125,17 @@ class Ledger:
         ]
         own = [(step.label, step.statements) for step in steps if step.owner == _OWN]
         return [*own, *made, *((step.label, step.statements) for step in steps if step.owner != _OWN)]
+
+    def script(self, partitions: int, service: str, place: Sequence[str]) -> str:
+        """What an upgrade of an empty database does, as SQL; `place` makes room for the tables."""
+        steps = [
+            (step.owner, step.name, step.digest, step.statements)
+            for step in (*self._tables, *self._changes, *self._service)
+        ]
+        facts = self._new_facts(partitions, service)
+        if self._packaged.functions:
+            facts[_FUNCTIONS] = __version__
+        return whole_script(self._packaged, steps, facts, self._dialect.present_sql, place)
 
     async def partitions(self) -> int | None:
         """How many partitions were written down, None before the first upgrade."""
@@ -230,13 +242,16 @@ class Ledger:
 
         Nobody else writes meanwhile: the lock on migrations is held.
         """
-        facts = {_PARTITIONS: str(partitions), _OWNER: service, _SCHEMA: self._dialect.schema or None}
         written = await self._read_facts(sql)
-        for name, value in facts.items():
-            if value is not None and name not in written:
+        for name, value in self._new_facts(partitions, service).items():
+            if name not in written:
                 await sql.execute("INSERT INTO freehold_meta (name, value) VALUES ($1, $2)", (name, value))
         if service is not None:
             check_owner(self._database.features, written.get(_OWNER), service)
+
+    def _new_facts(self, partitions: int, service: str | None) -> dict[str, str]:
+        facts = {_PARTITIONS: str(partitions), _OWNER: service, _SCHEMA: self._dialect.schema}
+        return {name: value for name, value in facts.items() if value}
 
     async def _facts(self) -> Mapping[str, str]:
         """What is written down; nothing before the first upgrade."""
