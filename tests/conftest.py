@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from tests.names import COLLECTED, name_of
+from tests.order import spread
 
 from freehold.binding import open_stores
 from freehold_shop.servers import RunningServer, ServerUnavailable, start_nats, start_pgbouncer, start_postgres
@@ -43,10 +44,14 @@ def pytest_configure() -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the names before any test is left out."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Keep the names before any test is left out; order what is left for the processes of `--numprocesses`."""
     config.stash[COLLECTED] = frozenset(name_of(item) for item in items)
+    yield
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        items[:] = spread(items, workers)
 
 
 @pytest.fixture(scope="session")
