@@ -13,13 +13,15 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.conformance.sql.beside import ALLOWED, ALLOWED_ON_POSTGRES, on_postgres, on_sqlite
-from tests.conformance.sql.queries import QUERIES, Seeded
-from tests.conformance.sql.recorder import recording
+from tests.conformance.sql.queries import QUERIES, Query, Seeded
+from tests.conformance.sql.recorder import Recorder, recording
 
 pytestmark = [pytest.mark.growth, pytest.mark.timeout(900)]
 _FEW, _MANY = 100, 100_000
-# The least of several runs is what the machine can do; wrong plans take a hundred times as long, and more.
+# The least of several runs is what the machine can do; wrong plans take a hundred times as long, and more. A machine that
+# does much else is asked again, until it had some time for both.
 _RUNS, _RATIO, _SECONDS_MORE = 7, 5.0, 0.002
+_ROUNDS = 8
 
 
 async def test_no_query_takes_longer_beside_more_rows_on_sqlite(
@@ -53,14 +55,21 @@ async def _slower(few: Seeded, many: Seeded, patch: pytest.MonkeyPatch, allowed:
     slower = {}
     with recording(patch) as recorder:
         for name, query in QUERIES.items():
-            least = []
-            for seeded in (few, many):
-                times = []
-                for _ in range(_RUNS):
-                    recorder.clear()
-                    await query(seeded)
-                    times.append(recorder.seconds)
-                least.append(min(times))
-            if least[1] > _RATIO * least[0] + _SECONDS_MORE and name not in allowed:
+            least = [float("inf")] * 2
+            for _ in range(_ROUNDS):
+                for place, seeded in enumerate((few, many)):
+                    least[place] = min(least[place], await _least(recorder, query, seeded))
+                if within := least[1] <= _RATIO * least[0] + _SECONDS_MORE or name in allowed:
+                    break
+            if not within:
                 slower[name] = f"{least[0] * 1000:.2f} ms beside {_FEW} rows, {least[1] * 1000:.2f} beside {_MANY}"
     return slower
+
+
+async def _least(recorder: Recorder, query: Query, seeded: Seeded) -> float:
+    times = []
+    for _ in range(_RUNS):
+        recorder.clear()
+        await query(seeded)
+        times.append(recorder.seconds)
+    return min(times)

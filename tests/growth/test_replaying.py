@@ -21,6 +21,7 @@ _BATCH = 200
 
 
 async def _seconds_for_each(file: Path, letters: int) -> float:
+    """Of this process, in which SQLite works too: what others take of the machine is left out."""
     stores = open_stores(f"sqlite:///{file}", DatabaseOptions())
     await stores.database.open()
     try:
@@ -29,11 +30,11 @@ async def _seconds_for_each(file: Path, letters: int) -> float:
         actions = DeadLetterActions(
             stores, Settings(service="shop", database="memory://unused", broker="memory://unused")
         )
-        begun, wanted = time.perf_counter(), DeadLetterFilter(limit=_BATCH)
+        begun, wanted = time.process_time(), DeadLetterFilter(limit=_BATCH)
         while batch := await stores[DEAD_LETTERS].find(wanted):
             outcomes = await actions.replay_many([each.id for each in batch], actor="ada", reason="mended")
             assert len(outcomes) == len(batch)
-        seconds = time.perf_counter() - begun
+        seconds = time.process_time() - begun
         assert (await stores[INBOX].stats()).pending == letters
         return seconds / letters
     finally:

@@ -35,7 +35,7 @@ from freehold.saga.store import SAGAS, JournalEntry, SagaFilter, SagaRecord, Sag
 from freehold.schedule.schedule_runner import send_due
 from freehold.schedule.store import SCHEDULE
 
-__all__ = ["CONSUMER", "QUERIES", "TOPIC", "Seeded", "letter", "replayable"]
+__all__ = ["CONSUMER", "QUERIES", "TOPIC", "Query", "Seeded", "letter", "replayable"]
 
 CONSUMER: Final = "shop"
 TOPIC: Final = "orders.commands"

@@ -1,4 +1,4 @@
-"""200 requests at once through the application of the page: what was acknowledged is there, and was published, once.
+"""Many requests at once through the application of the page: what was acknowledged is there, and was published, once.
 
 The same on every kind of database that the page names. What cannot be kept is refused aloud: by a response that is no
 success, or, where the response was sent already, by an error in the server's log.
@@ -31,7 +31,8 @@ from freehold.messages import decode_envelope
 
 pytestmark = pytest.mark.empty_database
 
-REQUESTS: Final = 200
+REQUESTS: Final = 80
+"""Several times as many as there are connections."""
 _ON_SERVERS: Final = ("postgresql", "pgbouncer", "role without DDL", "role without DDL through pgbouncer")
 _KINDS: Final = ["sqlite", *(pytest.param(kind, marks=pytest.mark.servers) for kind in _ON_SERVERS)]
 
