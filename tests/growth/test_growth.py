@@ -18,7 +18,7 @@ from tests.conformance.sql.recorder import Recorder, recording
 
 pytestmark = [pytest.mark.growth, pytest.mark.timeout(900)]
 _FEW, _MANY = 100, 100_000
-# The least of several runs is what the machine can do; wrong plans take a hundred times as long, and more. A machine that
+# The least of several runs is what the machine can do; wrong plans take a hundred times as long, and more. One that
 # does much else is asked again, until it had some time for both.
 _RUNS, _RATIO, _SECONDS_MORE = 7, 5.0, 0.002
 _ROUNDS = 8
