@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import runpy
@@ -12,19 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.forking import context
 
 ROOT: Final = Path(__file__).parents[2]
 _FENCE: Final = re.compile(r"^(```+)(\S*)(.*)$")
 _NOT_RUN: Final = re.compile(r'title="not run: [^"]+"')
 _TIMEOUT_SECONDS: Final = 60
-_PRELOADED: Final = (
-    "freehold.http.app",
-    "freehold.testing.saga",
-    "freehold.adapters.embedded.broker",
-    "freehold.adapters.sqlite.database",
-    "freehold.adapters.sqlite.saga",
-    "sqlalchemy.ext.asyncio",
-)
 _TEST: Final = re.compile(r"^(?:async def test_|def test_|class Test)", re.MULTILINE)
 
 
@@ -85,9 +77,7 @@ def run_page(page: Page, directory: Path) -> Done:
     """
     file = directory / "test_page.py"
     file.write_text(page.program, encoding="utf-8")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_PRELOADED, __name__])
-    process = context.Process(target=_run, args=(str(file), page.is_tests))
+    process = context().Process(target=_run, args=(str(file), page.is_tests))
     process.start()
     process.join(_TIMEOUT_SECONDS)
     if process.exitcode is None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from pathlib import Path
 
 import pytest
+from tests.forking import forked
 from tests.integration.projection.killing import ATTEMPTS, DEADLY, deadly_model
 from tests.integration.projection.models import Deposited, append, caught_up, rows, settings_for, until
 
@@ -25,9 +24,7 @@ _STARTS_MAX = 25
 
 
 async def _ran(*arguments: str, **environment: str) -> int:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *arguments, env={**os.environ, **environment}, stdout=asyncio.subprocess.DEVNULL
-    )
+    process = await forked(*arguments, environment=environment)
     async with asyncio.timeout(120):
         return await process.wait()
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import sys
 import time
 from dataclasses import dataclass
 
 import pytest
 import sqlalchemy as sa
+from tests.forking import ForkedProcess, forked
 from tests.integration.projection.dying import killed
 from tests.integration.projection.rebuilding import append_history, cold_fold, declared, settings_for
 
@@ -60,8 +60,8 @@ async def test_a_rebuild_that_is_killed_again_and_again_equals_a_cold_fold(url: 
             began = time.monotonic()
             deaths = await kill_again_and_again(url, Watch(running), draw)
             process = await started(url)
-            assert await process.stdout.readline() == b"running\n"  # type: ignore[union-attr]  # it is a pipe
-            assert await process.stdout.readline() == b"switched\n"  # type: ignore[union-attr]  # it is a pipe
+            assert await process.stdout.readline() == b"running\n"
+            assert await process.stdout.readline() == b"switched\n"
             assert await process.wait() == 0
             seconds = time.monotonic() - began
             async with running.transaction() as tx:
@@ -90,17 +90,9 @@ async def kill_again_and_again(url: str, watch: Watch, draw: random.Random) -> l
     return found
 
 
-async def started(url: str, dies_after: int = 0) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.integration.projection.rebuilding",
-        url,
-        "2",
-        str(dies_after),
-        str(EVENT_COUNT // (KILLS + 2)),
-        stdout=asyncio.subprocess.PIPE,
-    )
+async def started(url: str, dies_after: int = 0) -> ForkedProcess:
+    within = EVENT_COUNT // (KILLS + 2)
+    return await forked("tests.integration.projection.rebuilding", url, "2", str(dies_after), str(within))
 
 
 async def up_to_date(running: RunningService) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.forking import forked
 from tests.integration.projection.dying import Doom, killed
 from tests.integration.projection.models import append, caught_up, read_model, rows, settings_for, until
 
@@ -229,9 +230,7 @@ async def test_a_killed_one_is_resumed(url: str) -> None:
         replays = replays_of(running)
         begun = await replays.begin("accounts", EVERYTHING, "new", **WHO)
         for kill_at in (100, 500, 900):
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.integration.projection.test_replay", url, str(begun.number), str(kill_at)
-            )
+            process = await forked("tests.integration.projection.test_replay", url, str(begun.number), str(kill_at))
             assert killed(await asyncio.wait_for(process.wait(), 90))
             left = await running.stores[REPLAYS].get(begun.number)
             assert left.state is ReplayState.RUNNING

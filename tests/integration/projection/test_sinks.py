@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forking import forked
 from tests.integration.projection.models import ReadModel, append, caught_up, read_model, settings_for, until
 from tests.integration.projection.sinks import FileSink, sinking
 
@@ -114,9 +114,7 @@ async def test_a_process_that_dies_between_write_and_checkpoint(url: str, tmp_pa
             await append(running, f"a{number % 3}", number)
         for die_after in (1, 2):
             before = sum(each.handled for each in await running.stores[CHECKPOINTS].checkpoints())
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.integration.projection.sinks", url, str(sink.path), str(die_after)
-            )
+            process = await forked("tests.integration.projection.sinks", url, str(sink.path), str(die_after))
             async with asyncio.timeout(60):
                 assert await process.wait() == -signal.SIGKILL
             handled = sum(each.handled for each in await running.stores[CHECKPOINTS].checkpoints())

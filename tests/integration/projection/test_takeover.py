@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.forking import ForkedProcess, forked
 from tests.integration.projection.dying import killed
 from tests.integration.projection.models import (
     ReadModel,
@@ -33,16 +33,8 @@ _EACH = 40
 
 
 @asynccontextmanager
-async def _process(url: str, dies_after: int = 0) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.integration.projection.models",
-        url,
-        str(dies_after),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
+async def _process(url: str, dies_after: int = 0) -> AsyncIterator[ForkedProcess]:
+    process = await forked("tests.integration.projection.models", url, str(dies_after))
     try:
         async with asyncio.timeout(60):
             line = await process.stdout.readline()
@@ -138,7 +130,7 @@ async def _shared(running: RunningService) -> bool:
     return len({lease.owner for lease in leases if "member" not in lease.name and lease.owner}) == 2
 
 
-async def _frozen(process: asyncio.subprocess.Process, running: RunningService) -> bool:
+async def _frozen(process: ForkedProcess, running: RunningService) -> bool:
     """Freeze it, but not in the middle of a write: an engine of one file would be locked for as long as that lasts."""
     process.send_signal(signal.SIGSTOP)
     try:

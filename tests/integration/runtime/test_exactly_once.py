@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from tests.forking import ForkedProcess, forked
 from tests.integration.runtime.workers import Numbered, settings_for, worker
 
 from freehold import RunningService, Service
@@ -69,12 +69,8 @@ async def _worker(place: Place, *, roles: tuple[str, ...] | None = None) -> Asyn
 
 
 @asynccontextmanager
-async def _process(place: Place) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.runtime.workers", place.worker, place.broker, place.prefix,
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
+async def _process(place: Place) -> AsyncIterator[ForkedProcess]:
+    process = await forked("tests.integration.runtime.workers", place.worker, place.broker, place.prefix)
     try:
         async with asyncio.timeout(60):
             assert await process.stdout.readline() == b"ready\n"

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.forking import ForkedProcess
 from tests.integration.runtime.test_exactly_once import (
     Place,
     _assert_once_and_in_order,
@@ -56,9 +57,7 @@ async def test_a_frozen_process_is_replaced_and_does_no_harm_when_it_goes_on(pla
         _assert_once_and_in_order(effects, count + 5)
 
 
-async def _replaced(
-    frozen: asyncio.subprocess.Process, watching: RunningService, source: RunningService, count: int
-) -> bool:
+async def _replaced(frozen: ForkedProcess, watching: RunningService, source: RunningService, count: int) -> bool:
     """Freeze it until the other one has done all of the work; where it holds a lock that is for ever: go on again."""
     frozen.send_signal(signal.SIGSTOP)
     await _publish(source, range(count, count + 5))

@@ -1,0 +1,96 @@
+"""Processes that tests fork from one that has the libraries imported: that takes longer than what most of them do.
+
+They are processes like others, with an interpreter's whole state of their own: what is killed is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Final
+
+__all__ = ["ForkedProcess", "context", "forked"]
+
+_PRELOADED: Final = (
+    "freehold.http.app",
+    "freehold.testing.saga",
+    "freehold.adapters.embedded.broker",
+    "freehold.adapters.sqlite.database",
+    "freehold.adapters.sqlite.saga",
+    "sqlalchemy.ext.asyncio",
+    "pytest",
+    __name__,
+)
+
+
+def context() -> ForkServerContext:
+    """Where all processes of this one are forked from."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload([*_PRELOADED])
+    return found
+
+
+class ForkedProcess:
+    """As `asyncio.subprocess.Process`, as far as tests need it."""
+
+    def __init__(self, process: ForkServerProcess, stdout: asyncio.StreamReader) -> None:
+        self._process = process
+        self.stdout = stdout
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, negative for a signal; None while it lives."""
+        return self._process.exitcode
+
+    async def wait(self) -> int:
+        """Wait for its end, and return how it ended."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        if self.returncode is None:
+            loop.add_reader(self._process.sentinel, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(self._process.sentinel)
+        self._process.join()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, where it lives."""
+        if self.returncode is None and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+async def forked(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> ForkedProcess:
+    """`python -m module arguments`; what it prints is in `stdout`."""
+    reading, writing = os.pipe()
+    whole = {**os.environ, **(environment or {})}
+    with Connection(writing, readable=False) as pipe:
+        process = context().Process(target=_run, args=(module, arguments, whole, pipe), daemon=True)
+        process.start()
+    stdout = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(reading, "rb")
+    )
+    return ForkedProcess(process, stdout)
+
+
+def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], stdout: Connection) -> None:
+    """What the process does."""
+    os.dup2(stdout.fileno(), 1)
+    stdout.close()
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
