@@ -14,11 +14,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 from typing import Final
 
-__all__ = ["ForkedProcess", "context", "forked"]
+__all__ = ["ForkedProcess", "context", "forked", "ran"]
 
+_LIMIT_SECONDS: Final = 120.0
 _PRELOADED: Final = (
+    "freehold.cli.main",
     "freehold.http.app",
     "freehold.testing.saga",
     "freehold.adapters.embedded.broker",
@@ -93,4 +96,37 @@ def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], 
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def ran(module: str, *arguments: str, directory: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run `python -B -m module arguments` to its end; returns how it ended, and what it printed on both streams."""
+    files = [directory / f".{module}.{stream}" for stream in ("out", "err")]
+    process = context().Process(target=_run_apart, args=(module, arguments, directory, environment, files), daemon=True)
+    process.start()
+    process.join(_LIMIT_SECONDS)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+        raise TimeoutError(f"{module} {' '.join(arguments)}")
+    out, err = (file.read_text(encoding="utf-8") for file in files)
+    for file in files:
+        file.unlink()
+    return code, out, err
+
+
+def _run_apart(
+    module: str, arguments: Sequence[str], directory: Path, environment: Mapping[str, str], files: Sequence[Path]
+) -> None:
+    """What that process does."""
+    for number, file in enumerate(files, 1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.dont_write_bytecode = True
+    sys.argv = [module, *arguments]
+    sys.path.insert(0, str(directory))
+    sys.modules.pop(module, None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)

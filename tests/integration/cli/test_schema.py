@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forking import ran
 from tests.unit.cli.typing_in import Answer
 from tests.unit.schema.test_asyncapi import check_structure
 
@@ -63,16 +62,11 @@ def declare(tmp_path: Path) -> Callable[..., None]:
 def run(tmp_path: Path, declare: Callable[..., None]) -> Run:
     def run(*arguments: str) -> Answer:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FREEHOLD_")}
-        finished = subprocess.run(
-            [sys.executable, "-B", "-m", "freehold.cli.main", "--app", "project", "schema", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
+        code, out, err = ran(
+            "freehold.cli.main", "--app", "project", "schema", *arguments, directory=tmp_path, environment=environment
         )
-        assert "Traceback" not in finished.stderr, finished.stderr
-        return Answer(finished.returncode, finished.stdout, finished.stderr)
+        assert "Traceback" not in err, err
+        return Answer(code, out, err)
 
     return run
 

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from tests.integration.consistency.chain import Chain, chain
 
-TRIES = int(os.environ.get("FREEHOLD_TEST_TOKEN_TRIES", "40"))
+TRIES = int(os.environ.get("FREEHOLD_TEST_TOKEN_TRIES", "20"))
 SLOW_SECONDS = 0.01
 NAMES = ("alpha", "beta", "gamma")
 
