@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-__all__ = ["Clock", "HybridLogicalClock", "SystemClock", "stamp_time"]
+__all__ = ["Clock", "HybridLogicalClock", "SystemClock", "duration", "stamp_time"]
 
 _COUNTER_BITS = 16
 
@@ -87,3 +87,13 @@ class HybridLogicalClock:
 def stamp_time(stamp: int) -> datetime:
     """Return the wall-clock part of a stamp."""
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=stamp >> _COUNTER_BITS)
+
+
+def duration(seconds: float | None) -> str:
+    """A time span in the unit that fits: `340 ms`, `12.0 s`, `3 min`, `2.5 h`, `4.0 d`."""
+    if seconds is None:
+        return "-"
+    for limit, divisor, unit in ((1, 0.001, "ms"), (120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / divisor:.0f} {unit}" if unit in {"ms", "min"} else f"{seconds / divisor:.1f} {unit}"
+    return f"{seconds / 86400:.1f} d"

@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -130,6 +130,11 @@ class Runner(ABC):
     def stopping(self) -> bool:
         """True once stop was asked for: finish what is held, take nothing new."""
         return self._stop.is_set()
+
+    @property
+    def children(self) -> Sequence[Runner]:
+        """Runners that this one has started: it stops them itself."""
+        return ()
 
     @property
     def complete(self) -> bool:

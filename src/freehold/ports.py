@@ -96,6 +96,11 @@ class Stores:
         """The store of a port; None where the engine does not have it."""
         return self[port] if port in self._make else None
 
+    def extended(self, provisions: Iterable[Provision[Any]]) -> Stores:
+        """The same stores, and more on the same database. Raises `DeclarationError` where a port is provided twice."""
+        known = [Provision[Database](each, partial(_looked_up, self, each)) for each in self]
+        return Stores(self.engine, self.database, [*known, *provisions])
+
     def replacing(self, port: Port[T], store: T) -> Stores:
         """The same stores, but for one: for whoever puts something between."""
         others = [Provision[Database](each, partial(_looked_up, self, each)) for each in self if each is not port]

@@ -10,17 +10,20 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from freehold.context import Declares
 from freehold.errors import DeclarationError
-from freehold.inbox.handler import Handler, HandlerFunction
+from freehold.inbox.handler import Handler, HandlerFunction, Handlers
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.migrations import Migration
 from freehold.policy import Retry
-from freehold.reconcile.dataset import Copy, Dataset, Offer
+from freehold.reconcile.dataset import Copy, Dataset, Datasets, Offer
 from freehold.transaction import Transaction
 
 if TYPE_CHECKING:
+    from freehold.pattern import Pattern
     from freehold.projection.declaration import Projection
     from freehold.projection.view_store import MaterializedView
     from freehold.saga.definition import Saga
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Handler", "HandlerFunction", "Service"]
 
 M = TypeVar("M")
+K = TypeVar("K")
 LINGER_SECONDS_MAX = 5.0
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -39,19 +43,15 @@ class Service:
     `retry` is the policy for handlers that name none. `migrations` are the service's own tables; they are applied after
     Freehold's. Where messages come faster than every `linger_seconds`, that time passes between two looks for them, so
     that each transaction handles more; it makes the service no later than that, and not at all where little goes on.
+    `patterns` are patterns of the project's own, beside the built-in ones (`freehold.pattern`).
     """
 
     name: str
     migrations: Sequence[Migration] = ()
     retry: Retry = field(default_factory=Retry)
     linger_seconds: float = 0.0
-    handlers: dict[MessageType, Handler] = field(default_factory=dict, init=False)
-    sent: set[MessageType] = field(default_factory=set, init=False)
-    sagas: dict[tuple[str, int], type[Saga[Any]]] = field(default_factory=dict, init=False)
-    offered: dict[str, Offer] = field(default_factory=dict, init=False)
-    copied: dict[str, Copy] = field(default_factory=dict, init=False)
-    projections: dict[str, Projection] = field(default_factory=dict, init=False)
-    materialized_views: dict[str, MaterializedView] = field(default_factory=dict, init=False)
+    patterns: Sequence[Pattern[Any]] = ()
+    _registries: dict[str, object] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a name that could not be part of a topic, a setting and a file name, and a linger without measure."""
@@ -64,6 +64,70 @@ class Service:
             raise DeclarationError(
                 f"service '{self.name}' lingers {self.linger_seconds:g} s", hint=f"0 to {LINGER_SECONDS_MAX:g} s"
             )
+        self._inbox.linger_seconds = self.linger_seconds
+
+    def of(self, pattern: Declares[K]) -> K:
+        """What this service declares of a pattern: its registry, made when it is first asked for."""
+        if pattern.name not in self._registries:
+            self._registries[pattern.name] = pattern.declares(self.name)
+        return cast("K", self._registries[pattern.name])
+
+    @property
+    def handlers(self) -> dict[MessageType, Handler]:
+        """The handlers, by message."""
+        return self._inbox.handlers
+
+    @property
+    def sent(self) -> set[MessageType]:
+        """The commands that the handlers send."""
+        return self._inbox.sent
+
+    @property
+    def sagas(self) -> dict[tuple[str, int], type[Saga[Any]]]:
+        """The sagas that it directs, by name and version."""
+        return self._registry("saga", dict)
+
+    @property
+    def projections(self) -> dict[str, Projection]:
+        """Its read models, by name."""
+        return self._registry("projection", dict)
+
+    @property
+    def materialized_views(self) -> dict[str, MaterializedView]:
+        """The views that it refreshes, by name."""
+        return self._registry("view", dict)
+
+    @property
+    def offered(self) -> dict[str, Offer]:
+        """The datasets that others may compare their copies with, by name."""
+        return self._datasets.offered
+
+    @property
+    def copied(self) -> dict[str, Copy]:
+        """Its copies of others' datasets, by name."""
+        return self._datasets.copied
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Every topic that this service has to read."""
+        return self._inbox.topics
+
+    @property
+    def _inbox(self) -> Handlers:
+        return self._registry("inbox", partial(Handlers, self.name))
+
+    @property
+    def _datasets(self) -> Datasets:
+        return self._registry("reconcile", partial(Datasets, self.name))
+
+    def _registry(self, pattern: str, make: Callable[[], K]) -> K:
+        """As `of`, for the built-in patterns: to declare something imports no pattern's runners."""
+        return cast(
+            "K",
+            self._registries.setdefault(pattern, make())
+            if pattern not in self._registries
+            else self._registries[pattern],
+        )
 
     def handles(
         self, message: type[M], *, retry: Retry | None = None, timeout_seconds: float | None = None
@@ -105,6 +169,7 @@ class Service:
         if key in self.sagas and self.sagas[key] is not saga:
             raise DeclarationError(f"saga '{key[0]}' version {key[1]} is declared twice", hint="raise the version")
         self.sagas[key] = saga
+        self._inbox.reads.add(f"{self.name}.replies")
         return saga
 
     def projects(self, projection: Projection) -> Projection:
@@ -158,12 +223,6 @@ class Service:
         copy = Copy(dataset, table, columns or {}, every_seconds=every_seconds, repair=repair)
         self.copied[dataset.name] = copy
         return copy
-
-    @property
-    def topics(self) -> frozenset[str]:
-        """Every topic that this service has to read."""
-        wanted = {handler.message.topic for handler in self.handlers.values()}
-        return frozenset(wanted | ({f"{self.name}.replies"} if self.sagas else set()))
 
     def _check(self, declared: MessageType, function: Callable[..., Any]) -> None:
         if not inspect.iscoroutinefunction(function):

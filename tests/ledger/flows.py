@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import httpx
 from fastapi import FastAPI
@@ -255,7 +255,7 @@ async def _ready_again(ground: Ground) -> None:
 
 @_flow("prune: a round that finds nothing")
 async def _prune(ground: Ground) -> None:
-    pruning = PruneRunner(ground.running.stores, ground.running.settings, clock=ground.clock)
+    pruning = cast("PruneRunner", ground.running.loops.make("prune")[0])
     with ground.counting():
         for name, (prune, older_than_seconds) in pruning._targets.items():
             await pruning._prune(name, prune, older_than_seconds)

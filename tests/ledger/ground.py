@@ -156,7 +156,7 @@ class Ground:
         self.clock = clock
         self.counted: Mapping[str, int] = {}
         self._counters = counters
-        make = running.loops._make
+        make = running.loops.make
         keeper, relay = make("relay")
         (consumer,), (deferred,), (sagas,) = make("consumer"), make("deferred"), make("sagas")
         self.keeper, self.relay = cast("LeaseManager", keeper), cast("RelayRunner", relay)

@@ -20,7 +20,7 @@ from tests.ledger.ground import declared, file_broker, settings_of
 from freehold import RunningService
 from freehold.adapters.sql.engine.database import EngineDatabase
 from freehold.lifecycle import Runner
-from freehold.runtime.loops import ROLES
+from freehold.runtime.roles import ROLES
 from freehold.testing import ManualClock
 
 __all__ = ["IDLE", "idle_minute"]

@@ -53,7 +53,8 @@ class ServiceAccess:
         from freehold.failures import FailureLog
 
         failures = FailureLog(tracebacks=self.settings.log_tracebacks)
-        return ServiceContext(self.name, self.stores, settings=self.settings, failures=failures)
+        declared = self.service.of
+        return ServiceContext(self.name, self.stores, settings=self.settings, failures=failures, declared=declared)
 
 
 @dataclass(slots=True)
@@ -196,13 +197,13 @@ class Project:
 
 
 async def _open(service: Service, opened: Opened, *, migrated: bool, owned: bool) -> FreeholdError | None:
-    from freehold.binding import open_stores
     from freehold.database import check_owner
+    from freehold.runtime.patterns import stores_of
     from freehold.settings import Settings
 
     try:
         settings = Settings.load(service.name)
-        stores = open_stores(settings.database, settings.database_options, service.migrations)
+        stores = stores_of(service, settings)
         await stores.database.open()
     except FreeholdError as error:
         return error

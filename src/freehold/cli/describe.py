@@ -50,12 +50,15 @@ async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool,
 
 def _show_ports(services: Sequence[Service], *, as_json: bool) -> None:
     """Of each port that an engine has: which engines, and which patterns of these services need it."""
-    engines = database_engines()
+    engines = {name: [*ports] for name, ports in database_engines().items()}
+    for pattern in (pattern for service in services for pattern in service.patterns):
+        for name, provisions in pattern.provisions.items():
+            engines.setdefault(name, []).extend(each.port for each in provisions)
     needs = [(service.name, need) for service in services for need in needs_of(service)]
     ports = {port: port.title for had in engines.values() for port in had}
     ports |= {port: port.title for _, need in needs for port in need.ports}
     having = {port: [name for name, had in engines.items() if port in had] for port in ports}
-    using = {port: [(name, need.pattern) for name, need in needs if port in need.ports] for port in ports}
+    using = {port: [(name, need.title) for name, need in needs if port in need.ports] for port in ports}
     if as_json:
         described = [
             {
@@ -105,9 +108,13 @@ def _describe(service: Service) -> dict[str, Any]:
         "sagas": [_saga(saga) for _, saga in sorted(service.sagas.items())],
         "migrations": [each.name for each in service.migrations],
         "needs": [
-            {"pattern": need.pattern, "ports": [port.name for port in need.ports], "by": list(need.by)}
+            {"pattern": need.title, "ports": [port.name for port in need.ports], "by": list(need.by)}
             for need in needs_of(service)
         ],
+        "patterns": {
+            pattern.name: {"summary": pattern.summary, **pattern.describe(service.of(pattern))}
+            for pattern in service.patterns
+        },
     }
 
 
@@ -170,6 +177,11 @@ def _print(described: Mapping[str, Any]) -> None:
         line(f"  directs {saga['name']} version {saga['version']}")
         for step in saga["steps"]:
             line(f"    {_step(step)}")
+    for name, declared in described["patterns"].items():
+        line(f"  uses {name}: {declared['summary']}")
+        for what, value in declared.items():
+            if what != "summary":
+                line(f"    {what}: {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}")
     line()
 
 

@@ -15,7 +15,7 @@ from functools import partial
 
 import click
 
-from freehold.binding import open_broker, open_stores
+from freehold.binding import open_broker
 from freehold.broker import Broker, BrokerOptions
 from freehold.cli.context import PROBE_SECONDS, Project
 from freehold.cli.options import asynchronous, json_option, service_option
@@ -24,23 +24,19 @@ from freehold.clock import SystemClock
 from freehold.consistency.signer import TokenSigner
 from freehold.context import ServiceContext
 from freehold.database import Defect, Finding, check_owner
-from freehold.deadletters.store import DEAD_LETTERS
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
-from freehold.inbox.store import INBOX
+from freehold.inbox.pattern import check_windows
 from freehold.leases.store import LEASES, Vouching
-from freehold.outbox.store import LEASE_PREFIX, OUTBOX
-from freehold.ports import Stores
+from freehold.outbox.log_watch import examine_how_far, examine_logs
+from freehold.outbox.store import LEASE_PREFIX
 from freehold.redaction import shown_url
-from freehold.runtime.backlog import examine_backlog
-from freehold.runtime.checks import check_windows
-from freehold.runtime.consumption import LATE_SECONDS, examine_consumers
+from freehold.runtime.backlog import examine_patterns
+from freehold.runtime.consumption import examine_consumers
 from freehold.runtime.former_database import examine_former
 from freehold.runtime.integrity import defects
-from freehold.runtime.log_watch import examine_how_far, examine_logs
+from freehold.runtime.patterns import patterns_of, stores_of
 from freehold.runtime.preparation import unprepared
 from freehold.runtime.startup_log import is_default
-from freehold.saga import SagaEngine
-from freehold.saga.store import SAGAS
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.variables import unread_names
@@ -114,7 +110,7 @@ def _examine_names(project: Project, services: list[Service]) -> list[_Report]:
 async def _examine_database(service: Service, settings: Settings) -> _Report:
     report = _Report(f"database of {service.name}")
     async with _reporting(report):
-        stores = open_stores(settings.database, settings.database_options, service.migrations)
+        stores = stores_of(service, settings)
         try:
             report.findings.append(_place(settings))
             await stores.database.open()
@@ -131,8 +127,8 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
             report.findings.append(_schema(service.name, wrong))
             if not pending and not any(each.vital for each in wrong):
                 report.findings.append(_preparation(service.name, await unprepared(service, stores)))
-                report.findings += await _examine_contents(service, settings, stores)
-                report.findings += await examine_backlog(service, settings, stores, SystemClock())
+                context = ServiceContext(service.name, stores, settings=settings, declared=service.of)
+                report.findings += await examine_patterns(context, patterns_of(service))
                 report.findings.append(await examine_logs(stores, settings))
                 report.findings.append(await examine_former(service.name, stores))
         finally:
@@ -179,40 +175,6 @@ async def _probe_broker(report: _Report, broker: Broker, service: str) -> Findin
     return await _probe(report, f"write probe of {service}", "a record was taken", partial(broker.probe, service))
 
 
-async def _deferred(settings: Settings, stores: Stores) -> Finding:
-    """What consumers have put off: to be expected for a while, and with a reason."""
-    found = await stores[INBOX].stats()
-    if not found.pending:
-        return Finding("deferred", ok=True, detail="none")
-    late = found.oldest_seconds > settings.deferred_alarm_seconds
-    oldest = next(iter(await stores[INBOX].deferred(None, 1)), None)
-    reason = f": {oldest.reason}" if oldest is not None and oldest.reason else ""
-    return Finding(
-        "deferred",
-        ok=not late,
-        detail=f"{found.pending} wait for another try, the oldest for {duration(found.oldest_seconds)}{reason}",
-        remedy="mend what the reason names; each is tried again by itself" if late else "",
-    )
-
-
-async def _examine_contents(service: Service, settings: Settings, stores: Stores) -> list[Finding]:
-    """What stands still, or waits for a person."""
-    dead = sum((await stores[DEAD_LETTERS].count()).values())
-    outbox = await stores[OUTBOX].stats()
-    late = bool(outbox.pending) and outbox.oldest_seconds > LATE_SECONDS
-    waiting = f"{outbox.pending} wait, the oldest for {duration(outbox.oldest_seconds)}"
-    found = [
-        Finding("outbox", ok=not late, detail=waiting if outbox.pending else "empty",
-                remedy="is a relay running (freehold ps), and the broker up?" if late else ""),
-        await _deferred(settings, stores),
-        Finding("dead letters", ok=not dead, detail=f"{dead} wait for a person" if dead else "none",
-                remedy=f"freehold dlq list --service {service.name}" if dead else ""),
-    ]  # fmt: skip
-    if service.sagas:
-        found += await SagaEngine(service.sagas, stores[SAGAS], ServiceContext(service.name, stores)).findings()
-    return found
-
-
 async def _examine_broker(services: list[tuple[Service, Settings]]) -> _Report:
     """Examine a broker for the services that use it: the windows are settings of each."""
     users = [settings for _, settings in services]
@@ -253,7 +215,7 @@ async def _examine_consumers(broker: Broker, service: Service, settings: Setting
 
 async def _examine_log(broker: Broker, service: Service, settings: Settings) -> Finding:
     """Whether the log has come as far as the service has seen it; a database that does not say is told of elsewhere."""
-    stores = open_stores(settings.database, settings.database_options, service.migrations)
+    stores = stores_of(service, settings)
     try:
         await stores.database.open()
         if not await stores.database.pending():
@@ -268,7 +230,7 @@ async def _examine_log(broker: Broker, service: Service, settings: Settings) -> 
 
 async def _at_work(service: Service, settings: Settings) -> bool:
     """Whether a relay of the service runs somewhere: a lease of it has a holder that beats."""
-    stores = open_stores(settings.database, settings.database_options, service.migrations)
+    stores = stores_of(service, settings)
     try:
         await stores.database.open()
         leases = stores[LEASES]

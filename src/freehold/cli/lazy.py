@@ -57,8 +57,11 @@ class LazyGroup(NamingGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command."""
         place = self._lazy.get(cmd_name)
-        if place is None:
-            return None
+        return None if place is None else self.imported(place)
+
+    @staticmethod
+    def imported(place: Lazy) -> click.Command | None:
+        """Import the command at a place; None where something else stands there."""
         found = getattr(importlib.import_module(place.module), place.attribute)
         return found if isinstance(found, click.Command) else None
 

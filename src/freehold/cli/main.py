@@ -14,6 +14,7 @@ import click
 from freehold.cli.context import Project
 from freehold.cli.entry import run
 from freehold.cli.lazy import Lazy, LazyGroup
+from freehold.errors import FreeholdError
 
 __all__ = ["cli", "main"]
 
@@ -39,7 +40,47 @@ _HELP: Mapping[str, str] = {
 _COMMANDS: Mapping[str, Lazy] = {name: Lazy(f"freehold.cli.{name}", "command", text) for name, text in _HELP.items()}
 
 
-@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(LazyGroup):
+    """The built-in commands, then those of the patterns that the project's services have of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them; the project's are left out where it cannot be imported."""
+        return [*super().list_commands(ctx), *(name for name in _of_patterns(ctx) if name not in _COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None and cmd_name in (own := _of_patterns(ctx)):
+            found = self.imported(own[cmd_name])
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        super().format_commands(ctx, formatter)
+        own = _of_patterns(ctx)
+        if own:
+            with formatter.section("Commands of the project"):
+                formatter.write_dl([(name, each.help) for name, each in own.items()])
+
+
+def _of_patterns(ctx: click.Context) -> Mapping[str, Lazy]:
+    """The commands of the patterns of the project's own; none where `--app` and the settings name no module, or one
+    that cannot be imported, which the command that needs it tells.
+    """
+    project = ctx.obj if isinstance(ctx.obj, Project) else Project(ctx.params.get("apps") or ())
+    try:
+        services = project.services.values()
+    except FreeholdError:
+        return {}
+    found = {}
+    for pattern in (pattern for service in services for pattern in service.patterns):
+        for name, place in pattern.commands.items():
+            module, _, attribute = place.partition(":")
+            found[name] = Lazy(module, attribute, pattern.summary)
+    return found
+
+
+@click.group(cls=_Commands, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--app",
     "apps",

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from freehold.clock import duration
+
 __all__ = [
     "ago",
     "answer_json",
@@ -89,16 +91,6 @@ def table(
     console.print(_drawn(title, list(made.values()), len(values)))
     if hidden:
         note(f"left out for want of width: {', '.join(hidden)}")
-
-
-def duration(seconds: float | None) -> str:
-    """A time span in the unit that fits: `340 ms`, `12.0 s`, `3 min`, `2.5 h`, `4.0 d`."""
-    if seconds is None:
-        return "-"
-    for limit, divisor, unit in ((1, 0.001, "ms"), (120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / divisor:.0f} {unit}" if unit in {"ms", "min"} else f"{seconds / divisor:.1f} {unit}"
-    return f"{seconds / 86400:.1f} d"
 
 
 def ago(at: datetime | None) -> str:

@@ -38,7 +38,7 @@ class _Relay:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A service. `lag` is None where the broker could not be asked."""
+    """A service. `lag` is None where the broker could not be asked; `metrics` are those of its own patterns."""
 
     service: str
     relays: Sequence[_Relay]
@@ -48,6 +48,7 @@ class _Row:
     dead_letters: int
     sagas: dict[str, int]
     lag: Sequence[TopicLag] | None
+    metrics: dict[str, float]
 
 
 @click.command("ps", help="Show who relays, and what waits: unsent, unread, deferred, dead, stuck.")
@@ -83,6 +84,12 @@ async def _look(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> _Row:
         dead_letters=sum((await stores[DEAD_LETTERS].count()).values()),
         sagas=sagas,
         lag=lag,
+        metrics={
+            metric.name: await metric.read(access.context)
+            for pattern in access.service.patterns
+            for metric in pattern.metrics
+            if metric.port in stores
+        },
     )
 
 
@@ -101,6 +108,7 @@ def _relays(before: Sequence[LeaseRecord], after: Sequence[LeaseRecord]) -> list
 
 def _print(rows: Sequence[_Row]) -> None:
     columns = ("service", "relays", "unsent", "oldest", "unread", "deferred", "dead", "sagas", "stuck sagas")
+    own = list(dict.fromkeys(name for row in rows for name in row.metrics))
     shown = []
     for row in rows:
         alive = [relay for relay in row.relays if relay.alive]
@@ -111,5 +119,6 @@ def _print(rows: Sequence[_Row]) -> None:
         relays = f"{len(alive)} ({held}/{row.partitions})" if alive else "none"
         oldest = duration(row.outbox.oldest_seconds) if row.outbox.pending else "-"
         counts = (row.deferred.pending, row.dead_letters, going, stuck)
-        shown.append((row.service, relays, row.outbox.pending, oldest, unread, *counts))
-    table("Services", columns, shown, empty="none")
+        more = [f"{row.metrics[name]:g}" if name in row.metrics else "-" for name in own]
+        shown.append((row.service, relays, row.outbox.pending, oldest, unread, *counts, *more))
+    table("Services", (*columns, *own), shown, empty="none")

@@ -18,11 +18,11 @@ from freehold.cli.output import answer_json, duration, note, table, told_when_in
 from freehold.clock import SystemClock
 from freehold.errors import ConfigurationError, NotFound
 from freehold.reconcile.dataset import Copy
+from freehold.reconcile.operations import LocalSource, make_reconciler, peer_source
 from freehold.reconcile.reconcile_runner import record_of
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.side import Source
 from freehold.reconcile.store import RECONCILIATIONS
-from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
 from freehold.settings import Settings
 from freehold.transaction import Transactions
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from freehold.context import Signal
 from freehold.database import UnitOfWork
 from freehold.ports import Port
 
-__all__ = ["PROGRESS", "LaneProgress", "ProgressStore"]
+__all__ = ["PROGRESS", "PROGRESSED", "LaneProgress", "ProgressStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +58,6 @@ class ProgressStore(Protocol):
 PROGRESS: Final[Port[ProgressStore]] = Port(
     "progress", "progress of consumers", ProgressStore, "freehold.conformance.progress:ProgressStoreConformance"
 )
+
+PROGRESSED: Final = Signal("progressed")
+"""Messages were handled, or events projected: whoever waits for a position looks again."""

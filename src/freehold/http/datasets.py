@@ -7,9 +7,8 @@ For services of one system, not for the world: every request carries a proof tha
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from typing import Annotated, Any, Final
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -18,37 +17,14 @@ from freehold.http.problems import problem
 from freehold.messages.texts import unstorable_text
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.fence import fence
+from freehold.reconcile.peer import PEER_HEADER, DatasetQuery, peer_proof
 from freehold.reconcile.side import StoreSide
 from freehold.runtime.running_service import RunningService
 
-__all__ = ["PEER_HEADER", "DatasetQuery", "dataset_routes", "peer_proof"]
-
-PEER_HEADER: Final = "Freehold-Peer"
-_LIMIT_MAX: Final = 50_000
-_KEYS_MAX: Final = 10_000
-
-
-class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rows of a dataset: a range of keys, or keys. `key`, `fields` and `kinds` are what the copy takes it to be.
-
-    More than is answered at a time is refused, never cut off: rows left out would look like rows that are not there.
-    """
-
-    key: str
-    fields: tuple[str, ...]
-    after: str = ""
-    through: str | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=_LIMIT_MAX)] = 1
-    keys: Annotated[tuple[str, ...], msgspec.Meta(max_length=_KEYS_MAX)] = ()
-    kinds: dict[str, str] = msgspec.field(default_factory=dict)
+__all__ = ["dataset_routes"]
 
 
 _queries = msgspec.json.Decoder(DatasetQuery)
-
-
-def peer_proof(secret: str) -> str:
-    """What shows that a request comes from a service of the same system."""
-    return hmac.new(secret.encode(), b"freehold peer", hashlib.sha256).hexdigest()
 
 
 def dataset_routes() -> APIRouter:

@@ -5,7 +5,7 @@ and the transaction.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from freehold.messages import Envelope, MessageType
@@ -48,3 +48,29 @@ class ReplyHandler(Protocol):
 
         Raises where it cannot be kept either: it is treated like any other message then.
         """
+
+
+@dataclass(slots=True)
+class ReplyRouter:
+    """Where the inbox finds who takes replies; nobody does in a service that directs no saga."""
+
+    handler: ReplyHandler | None = None
+
+
+@dataclass(slots=True)
+class Handlers:
+    """What a service declares of the messages that it handles and sends.
+
+    `reads` are topics beside those of the handlers. `linger_seconds` is as in `Service`.
+    """
+
+    service: str
+    handlers: dict[MessageType, Handler] = field(default_factory=dict)
+    sent: set[MessageType] = field(default_factory=set)
+    reads: set[str] = field(default_factory=set)
+    linger_seconds: float = 0.0
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Every topic that the service has to read."""
+        return frozenset({each.message.topic for each in self.handlers.values()} | self.reads)

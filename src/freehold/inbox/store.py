@@ -19,10 +19,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
+from freehold.context import Signal
 from freehold.database import UnitOfWork
 from freehold.ports import Port
 
-__all__ = ["INBOX", "Arrival", "DeferredMessage", "DeferredStats", "InboxStore", "Receipt", "ReceiptStatus"]
+__all__ = ["DEFERRED", "INBOX", "Arrival", "DeferredMessage", "DeferredStats", "InboxStore", "Receipt", "ReceiptStatus"]
 
 
 class ReceiptStatus(StrEnum):
@@ -157,3 +158,6 @@ class InboxStore(Protocol):
 INBOX: Final[Port[InboxStore]] = Port(
     "inbox", "receipts and deferred messages", InboxStore, "freehold.conformance.inbox:InboxStoreConformance"
 )
+
+DEFERRED: Final = Signal("deferred")
+"""A message was deferred."""

@@ -7,21 +7,29 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from freehold.clock import Clock
+from freehold.ids import new_id
 from freehold.leases.balance import BalancePolicy, Decision, LivenessTracker, ObservedLease
 from freehold.leases.store import LeaseRecord, LeaseStore, Vouch, Vouching
 from freehold.lifecycle import Runner
 
-__all__ = ["LeaseManager"]
+__all__ = ["LeaseManager", "holder_name"]
 
 _log = logging.getLogger("freehold.leases")
 _FORGET_AFTER_LEASES = 10.0
 _VOUCH_AGAIN_LEASES = 5.0
 _SILENT_LEASES = 0.4
 """A holder beats every third of a lease."""
+
+
+def holder_name() -> str:
+    """A name for a holder of leases: where it runs, for people, and a number, to be unique."""
+    return f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
 
 
 class LeaseManager(Runner):

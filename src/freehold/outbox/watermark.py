@@ -23,7 +23,7 @@ from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.messages.lanes import LANE, WATERMARK_VERSION, lane_name, stamped, watermark_type
 from freehold.outbox.store import Fetched, StagedMessage
 
-__all__ = ["Claim", "Lanes", "Stamped"]
+__all__ = ["Claim", "Lanes", "Stamped", "lanes_in_order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +158,8 @@ def _claims(rows: Sequence[StagedMessage], limit: int) -> Sequence[Claim]:
             certain = following - 1
         claims.append(Claim(row.partition, max(0, min(limit, certain)), row.position))
     return claims
+
+
+def lanes_in_order(outbox_partitions: int, broker_partitions: int) -> bool:
+    """Whether all of an outbox partition comes to one partition of the broker: both take the same hash of the key."""
+    return outbox_partitions % broker_partitions == 0

@@ -93,7 +93,7 @@ class ProjectionCoordinator(Runner):
         self._failed: set[str] = set()
 
     @property
-    def runners(self) -> Sequence[Runner]:
+    def children(self) -> Sequence[Runner]:
         """The loops of the generations that are kept up to date here."""
         return [runner for work in self._work.values() for runner in (work.keeper, work.runner)]
 

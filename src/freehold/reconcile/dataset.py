@@ -154,3 +154,12 @@ def digest_of(rows: Iterable[RowDigest]) -> str:
     for row in rows:
         digest.update(bytes.fromhex(row.digest))
     return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class Datasets:
+    """What a service declares of datasets: its own that others compare copies with, and its copies of others'."""
+
+    service: str
+    offered: dict[str, Offer] = field(default_factory=dict)
+    copied: dict[str, Copy] = field(default_factory=dict)

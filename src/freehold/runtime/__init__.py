@@ -8,10 +8,10 @@ from freehold.passwords import keep_passwords
 from freehold.ports import Stores
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.letters import DeadLetterActions
-from freehold.runtime.loops import ROLES
 from freehold.runtime.projections import ProjectionActions
 from freehold.runtime.replaying import ReplayActions
 from freehold.runtime.resend import Resend
+from freehold.runtime.roles import ROLES
 from freehold.runtime.running_service import RunningService
 from freehold.runtime.several import Runtime, raise_together, run
 from freehold.runtime.standalone import Inbox, Outbox

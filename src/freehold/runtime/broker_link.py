@@ -16,8 +16,8 @@ from freehold.clock import Clock
 from freehold.errors import FreeholdError, Unavailable
 from freehold.lifecycle import Runner
 from freehold.outages import BROKER
+from freehold.outbox.log_watch import LogWatch
 from freehold.policy import TROUBLE
-from freehold.runtime.log_watch import LogWatch
 
 __all__ = ["BrokerLink"]
 
@@ -41,7 +41,7 @@ class BrokerLink(Runner):
         service: str,
         broker: Broker,
         *,
-        check: Callable[[], None],
+        check: Callable[[], Awaitable[None]],
         connected: Callable[[], Awaitable[None]],
         clock: Clock,
         watch: LogWatch | None = None,
@@ -64,7 +64,7 @@ class BrokerLink(Runner):
             return
         try:
             await self._broker.open()
-            self._check()
+            await self._check()
         except FreeholdError as error:
             self.problem = error
             raise

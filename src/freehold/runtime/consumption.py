@@ -13,11 +13,10 @@ from typing import Final
 from freehold.broker import Broker, GroupPlace, GroupState, TopicLag
 from freehold.clock import Clock
 from freehold.database import Finding
+from freehold.outbox.probes import LATE_SECONDS
 
-__all__ = ["LATE_SECONDS", "Watched", "examine_consumers", "judge"]
+__all__ = ["Watched", "examine_consumers", "judge"]
 
-LATE_SECONDS: Final = 60.0
-"""What waits for longer is told, where nothing moves."""
 _WATCHED_LEASES: Final = 1.2
 _LOOK_SECONDS: Final = 0.2
 

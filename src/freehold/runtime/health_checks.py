@@ -136,7 +136,7 @@ async def _overdue(running: RunningService, timeout_seconds: float) -> str:
     """What should have been sent or tried long ago, by this process or another one; empty for nothing."""
     try:
         async with asyncio.timeout(timeout_seconds):
-            found = await overdue(running.service, running.stores)
+            found = await overdue(running.context, running.patterns)
     except (FreeholdError, TimeoutError):
         return ""
     late = {what: seconds for what, seconds in found.items() if seconds > running.settings.overdue_alarm_seconds}

@@ -1,23 +1,15 @@
-"""The loop that keeps Freehold's tables bounded. Runtime: imports the foundation, the stores, the settings."""
+"""The loop that keeps Freehold's tables bounded. Runtime: walks over what the patterns
+declare."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any
 
-from freehold.clock import Clock
-from freehold.deadletters.store import DEAD_LETTERS
-from freehold.idempotency.store import IDEMPOTENCY
-from freehold.inbox.store import INBOX
+from freehold.context import ServiceContext
 from freehold.lifecycle import Runner, RunnerState
-from freehold.outbox.sent import SENT
-from freehold.ports import Port, Stores
-from freehold.projection.replay_store import REPLAYS
-from freehold.reconcile.store import RECONCILIATIONS
-from freehold.saga.store import SAGAS
-from freehold.settings import Settings
+from freehold.pattern import Pruning
 
 __all__ = ["PruneRunner"]
 
@@ -35,22 +27,16 @@ class PruneRunner(Runner):
     Any number of instances may run it: deleting twice is no harm.
     """
 
-    def __init__(self, stores: Stores, settings: Settings, *, clock: Clock | None = None) -> None:
-        super().__init__(f"prune {settings.service}", clock=clock)
+    def __init__(self, context: ServiceContext, pruning: Iterable[Pruning]) -> None:
+        settings = context.settings
+        super().__init__(f"prune {settings.service}", clock=context.clock)
         self.deleted: dict[str, int] = {}
         self._interval_seconds = settings.prune_interval_seconds
-        self._targets: dict[str, tuple[Prune, float]] = {}
-        if INBOX in stores:
-            self._targets["inbox"] = partial(stores[INBOX].prune, settings.service), settings.dedup_window_seconds
-        targets: tuple[tuple[str, Port[Any], float], ...] = (
-            ("outbox-sent", SENT, settings.outbox_sent_retention_seconds),
-            ("dead-letters", DEAD_LETTERS, settings.dead_letter_retention_seconds),
-            ("sagas", SAGAS, settings.saga_retention_seconds),
-            ("reconciliations", RECONCILIATIONS, settings.dead_letter_retention_seconds),
-            ("replays", REPLAYS, settings.dead_letter_retention_seconds),
-            ("idempotency", IDEMPOTENCY, settings.idempotency_retention_seconds),
-        )
-        self._targets |= {name: (stores[port].prune, seconds) for name, port, seconds in targets if port in stores}
+        self._targets: dict[str, tuple[Prune, float]] = {
+            each.name: (partial(each.prune, context), each.keep_seconds(settings))
+            for each in pruning
+            if each.port in context.stores
+        }
 
     async def run(self) -> None:
         """Prune until stopped."""

@@ -19,11 +19,11 @@ from freehold.broker import Broker
 from freehold.clock import Clock, SystemClock
 from freehold.errors import ConfigurationError, FreeholdError
 from freehold.outbox.log import BROKER_LOGS, BrokerLog
+from freehold.outbox.log_watch import note_how_far, place_of
 from freehold.outbox.sent import SENT, Kept
 from freehold.outbox.store import OUTBOX
 from freehold.outbox.watermark import Lanes
 from freehold.ports import Stores
-from freehold.runtime.log_watch import note_how_far, place_of
 from freehold.settings import Settings
 
 __all__ = ["Resend", "ResendPlan", "Resent"]

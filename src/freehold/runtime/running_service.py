@@ -14,46 +14,41 @@ from typing import Self, TypeVar
 from uuid import UUID
 
 from freehold.aggregate import VersionMismatch
-from freehold.binding import open_broker, open_stores
+from freehold.binding import open_broker
 from freehold.broker import Broker
 from freehold.clock import Clock, SystemClock
 from freehold.consistency.signer import TokenSigner
-from freehold.consistency.store import PROGRESS
+from freehold.consistency.store import PROGRESS, PROGRESSED
 from freehold.context import ServiceContext
 from freehold.database import check_owner
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError, Unavailable
-from freehold.eventstore.store import APPENDED, EVENTS
 from freehold.failures import FailureLog
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, check_upcasters
 from freehold.outages import on_behalf_of
-from freehold.outbox.log import BROKER_LOGS
-from freehold.outbox.store import OUTBOX, STAGED
+from freehold.outbox.log_watch import LogWatch
+from freehold.pattern import Phase
 from freehold.policy import Retry, RetryAfter
 from freehold.ports import Stores
-from freehold.projection.apply_modes import InlineProjections
 from freehold.projection.store import CHECKPOINTS
 from freehold.reconcile.dataset import Dataset
+from freehold.reconcile.operations import LocalSource, make_reconciler, peer_source
 from freehold.reconcile.reconcile_runner import record_of
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.side import Source
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.broker_link import BrokerLink
-from freehold.runtime.checks import check_lanes, check_versions, check_windows
 from freehold.runtime.former_database import is_new, look_for_former
 from freehold.runtime.freshness import FreshnessGate
 from freehold.runtime.health import Health, Readiness
 from freehold.runtime.health_checks import look_at_health, look_at_readiness
 from freehold.runtime.integrity import check_whole
-from freehold.runtime.log_watch import LogWatch
-from freehold.runtime.loops import BROKER_ROLES, ROLES, ServiceRunners
 from freehold.runtime.needs import check_ports
+from freehold.runtime.patterns import patterns_of, stores_of
 from freehold.runtime.probes import Probes
-from freehold.runtime.reconciling import LocalSource, make_reconciler, peer_source
-from freehold.runtime.sagas import wire_sagas
+from freehold.runtime.roles import ServiceRunners, roles_of
 from freehold.runtime.startup_log import tell_settings
 from freehold.saga import SagaEngine
-from freehold.schedule.store import SCHEDULED
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transaction, Transactions
@@ -69,7 +64,7 @@ class RunningService:
 
     `settings` are loaded by the service's name where none are given. A `broker` that is given is opened but not closed:
     services of one process share one. `stores` that are given, not open yet, take the place of those that the settings
-    name: for whoever puts something between. `roles` names the loops that run here (all of `ROLES` without it; none:
+    name: for whoever puts something between. `roles` names the loops that run here (all without it; none:
     only transactions). `clock` replaces the system's, and the database's, in tests.
 
     A broker that cannot be reached keeps nobody from starting: what is published is kept in the outbox, and the loops
@@ -89,19 +84,17 @@ class RunningService:
     ) -> None:
         self.service = service
         self.settings = settings or Settings.load(service.name)
-        self.roles = _checked(ROLES if roles is None else roles)
+        known = roles_of(patterns_of(service))
+        self.roles = _checked(known if roles is None else roles, known)
         self.draining = False
         self.started = False
         self.is_told = False
         self.signer = TokenSigner.of(self.settings.token_secret)
         self._owns_broker = broker is None
         self.broker = broker or open_broker(self.settings.broker, self.settings.broker_options, clock)
-        self.stores: Stores = stores or open_stores(
-            self.settings.database, self.settings.database_options, service.migrations, clock
-        )
+        self.stores: Stores = stores or stores_of(service, self.settings, clock)
         check_ports(service, self.stores)
         wall = clock or SystemClock()
-        self._inline = InlineProjections(service.projections.values(), service.name)
         self.context = ServiceContext(
             service.name,
             self.stores,
@@ -109,26 +102,18 @@ class RunningService:
             broker=self.broker,
             settings=self.settings,
             failures=FailureLog(tracebacks=self.settings.log_tracebacks, monotonic=wall.monotonic),
+            declared=service.of,
         )
-        self.transactions = Transactions(self.context, after_append=self._inline or None)
-        self._sagas = wire_sagas(service, self.transactions, self.stores, self.settings.handler_timeout_seconds)
+        self.transactions = Transactions(self.context)
+        self.context.offer(Transactions, self.transactions)
+        self.patterns = patterns_of(service)
+        for pattern in self.patterns:
+            pattern.wire(self.context)
         self.freshness = FreshnessGate(
             service, self.stores.get(PROGRESS), self.stores.get(CHECKPOINTS), wall, at_work=self._at_work
         )
-        watch = LogWatch(self.settings, self.broker, self.stores[BROKER_LOGS])
-        self.loops = ServiceRunners(
-            service,
-            self.settings,
-            self.stores,
-            self.broker,
-            self.transactions,
-            self._sagas,
-            on_progress=self.freshness.wake,
-            watch=watch,
-        )
-        self.context.on(STAGED, lambda: self.loops.wake("relay"))
-        self.context.on(SCHEDULED, lambda: self.loops.wake("schedule"))
-        self.context.on(APPENDED, self.loops.appended)
+        self.context.on(PROGRESSED, self.freshness.wake)
+        self.loops = ServiceRunners(self.context, self.patterns)
         self.outages = self.loops.outages
         self.connects = connects
         self.link = BrokerLink(
@@ -137,7 +122,7 @@ class RunningService:
             check=self._check_broker,
             connected=self._start_waiting,
             clock=wall,
-            watch=watch,
+            watch=self.context.resource(LogWatch),
         )
         self.probes = Probes(service.name, self.stores.database, self.broker, wall)
         self._waiting: list[str] = []
@@ -152,13 +137,11 @@ class RunningService:
             tell_settings([self.settings])
         try:
             check_upcasters()
-            check_versions(self.service.projections.values())
+            await self._check(Phase.DECLARED)
             await self.stores.database.open()
             await self._prepare_schema()
-            check_windows(self.settings, self.broker.features)
-            if self._inline:
-                await self._inline.begin(self.stores.database, self.stores[EVENTS], self.stores[CHECKPOINTS])
-            self._waiting = [role for role in self.roles if role in BROKER_ROLES]
+            await self._check(Phase.OPENED)
+            self._waiting = [role for role in self.roles if role in self.loops.needing_broker]
             for role in self.roles:
                 if role not in self._waiting:
                     await self.loops.start(role)
@@ -182,9 +165,10 @@ class RunningService:
         self.draining = True
         drain_seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
         await self.link.stop(0.0)
-        others = [role for role in self.loops.running if role != "relay"]
+        last = [role for role in self.loops.running if role in self.loops.stopping_last]
+        others = [role for role in self.loops.running if role not in last]
         await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in others))
-        await self.loops.stop("relay", drain_seconds)
+        await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in last))
         await self.freshness.close()
         if self._owns_broker:
             await self.broker.close()
@@ -204,9 +188,10 @@ class RunningService:
     @property
     def sagas(self) -> SagaEngine:
         """The engine of the sagas that this service directs: people's decisions. Raises `DeclarationError` for none."""
-        if self._sagas.engine is None:
+        engine = self.context.find(SagaEngine)
+        if engine is None:
             raise DeclarationError(f"'{self.service.name}' directs no saga", hint="declare it with service.directs")
-        return self._sagas.engine
+        return engine
 
     def transaction(
         self, *, cause: Envelope | None = None, correlation_id: UUID | None = None
@@ -274,14 +259,14 @@ class RunningService:
 
     async def pause(self, role: str) -> None:
         """Stop the loops of a role, here only; other processes take the work over. Idempotent."""
-        _checked([role])
+        _checked([role], self.loops.names)
         self._waiting = [each for each in self._waiting if each != role]
         await self.loops.stop(role, self.settings.drain_seconds)
 
     async def resume(self, role: str) -> None:
         """Start the loops of a paused role again; where they need the broker, once it is there. Idempotent."""
-        _checked([role])
-        if role in BROKER_ROLES and not self.link.up:
+        _checked([role], self.loops.names)
+        if role in self.loops.needing_broker and not self.link.up:
             self._waiting = [*(each for each in self._waiting if each != role), role]
             return
         await self.loops.start(role)
@@ -306,9 +291,14 @@ class RunningService:
         """Every loop whose end or trouble is this service's."""
         return [*self.loops.all(), *([self.link] if self.connects else [])]
 
-    def _check_broker(self) -> None:
-        check_windows(self.settings, self.broker.features)
-        check_lanes(self.settings, self.stores[OUTBOX].partitions, self.broker.partitions)
+    async def _check(self, phase: Phase) -> None:
+        for pattern in self.patterns:
+            for check in pattern.checks:
+                if check.phase is phase:
+                    await check.run(self.context)
+
+    async def _check_broker(self) -> None:
+        await self._check(Phase.CONNECTED)
 
     async def _start_waiting(self) -> None:
         """Start what has waited for the broker."""
@@ -339,8 +329,8 @@ class RunningService:
         await check_whole(self.service.name, database, mend=False)
 
 
-def _checked(roles: Collection[str]) -> tuple[str, ...]:
-    unknown = sorted(set(roles) - set(ROLES))
+def _checked(roles: Collection[str], known: Collection[str]) -> tuple[str, ...]:
+    unknown = sorted(set(roles) - set(known))
     if unknown:
-        raise ConfigurationError(f"no role is called '{unknown[0]}'", hint=f"roles: {', '.join(ROLES)}")
-    return tuple(role for role in ROLES if role in roles)
+        raise ConfigurationError(f"no role is called '{unknown[0]}'", hint=f"roles: {', '.join(known)}")
+    return tuple(role for role in known if role in roles)

@@ -17,9 +17,12 @@ from freehold.transaction.transaction import Transaction
 __all__ = ["Transactions"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transactions:
-    """Opens the transactions of a service, and joins those of its user. One for each running service."""
+    """Opens the transactions of a service, and joins those of its user. One for each running service.
+
+    `after_append` is called with what a transaction appends, in it; it is given before the first one is opened.
+    """
 
     context: ServiceContext
     after_append: AfterAppend | None = None

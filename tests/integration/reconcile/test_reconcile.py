@@ -15,9 +15,9 @@ from freehold import Dataset, Migration, Service, Settings, Transaction, event
 from freehold.audit.store import AUDIT
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.http.app import create_app
-from freehold.http.peer import HttpSource
 from freehold.reconcile import Drift, DriftKind
 from freehold.reconcile.dataset_store import DATASETS
+from freehold.reconcile.peer import HttpSource
 from freehold.reconcile.side import Source, StoreSide
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime import RunningService, Runtime

@@ -16,8 +16,8 @@ import pytest
 from freehold import RunningService, Saga, Service, Settings, Transaction, command, event, step
 from freehold.broker import BrokerOptions
 from freehold.consistency import Fresh, Stale, Token
+from freehold.outbox.log_watch import examine_logs
 from freehold.outbox.store import OUTBOX
-from freehold.runtime.log_watch import examine_logs
 from freehold.runtime.resend import Resend, Resent
 from freehold.saga.store import SAGAS, SagaFilter
 

@@ -16,6 +16,7 @@ from freehold.consistency.store import PROGRESS
 from freehold.database import DatabaseOptions
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.deferred_runner import DeferredRunner
+from freehold.inbox.pattern import dispatcher_of, router_of
 from freehold.inbox.retry import HandedBack
 from freehold.inbox.store import INBOX
 from freehold.messages import decode_envelope
@@ -146,7 +147,7 @@ async def turned(handle: Callable[[Told, Transaction], Awaitable[None]]) -> Asyn
     source = RunningService(Service("teller"), _settings("teller"), roles=(), clock=clock)
     reader = RunningService(listener, _settings("listener"), roles=(), clock=clock)
     async with source, reader:
-        dispatcher, reads = reader.loops._dispatcher(), reader.loops._reader()
+        dispatcher, reads = dispatcher_of(reader.context), router_of(reader.context)
         consumer = ConsumerRunner(dispatcher, reads, reader.broker, frozenset({"teller.events"}))
         made = Turned(clock, source, reader, consumer, DeferredRunner(dispatcher, reads))
         made.leases = await take_partitions(source.stores)

@@ -27,6 +27,7 @@ from freehold.errors import MessageRejected, Unavailable
 from freehold.ids import stable_hash
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.deferred_runner import DeferredRunner
+from freehold.inbox.pattern import dispatcher_of, router_of
 from freehold.inbox.store import INBOX
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.store import OUTBOX, Fetched
@@ -122,7 +123,7 @@ class Machine(RuleBasedStateMachine):
         await self.reader.start()
         self.lanes = Lanes("machine", OUTBOX_PARTITIONS, self.clock)
         await self._take_over("first")
-        dispatcher, reads = self.reader.loops._dispatcher(), self.reader.loops._reader()
+        dispatcher, reads = dispatcher_of(self.reader.context), router_of(self.reader.context)
         self.consumer = ConsumerRunner(dispatcher, reads, self.reader.broker, frozenset({"machine.events"}))
         self.deferred = DeferredRunner(dispatcher, reads)
 

@@ -16,11 +16,10 @@ from freehold import ConfigurationError, Migration, RunningService, Service, Una
 from freehold.consistency.token import Token
 from freehold.errors import DeclarationError
 from freehold.http.app import create_app
-from freehold.http.datasets import PEER_HEADER, peer_proof
-from freehold.http.peer import HttpSource
 from freehold.outbox.store import OUTBOX
 from freehold.reconcile import Dataset
-from freehold.runtime.reconciling import make_reconciler
+from freehold.reconcile.operations import make_reconciler
+from freehold.reconcile.peer import PEER_HEADER, HttpSource, peer_proof
 from freehold.transaction import current_token
 
 PEOPLE = Dataset("crm.people", "person", ("name", "rank"))

@@ -17,6 +17,7 @@ from freehold.consistency.store import PROGRESS
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import ConcurrencyConflict, DeclarationError, LeaseLost, Unavailable
 from freehold.inbox.consumer_runner import ConsumerRunner
+from freehold.inbox.pattern import dispatcher_of, router_of
 from freehold.messages import encode_envelope
 from freehold.messages.lanes import lane_name
 from freehold.testing import ManualClock
@@ -138,8 +139,8 @@ async def consuming(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(running.stores.database), "features", features)
             runner = ConsumerRunner(
-                running.loops._dispatcher(),
-                running.loops._reader(),
+                dispatcher_of(running.context),
+                router_of(running.context),
                 broker,  # type: ignore[arg-type] # a consumer subscribes, and nothing else
                 service.topics,
                 workers=workers,

@@ -9,7 +9,9 @@ from uuid import uuid4
 from tests.unit.runtime.trial import eventually, settings_for
 
 from freehold.binding import open_stores
+from freehold.context import ServiceContext
 from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.runtime.patterns import PATTERNS
 from freehold.runtime.prune_runner import PruneRunner
 
 
@@ -49,7 +51,10 @@ async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
     clock.advance(settings.dedup_window_seconds - 1.0)
     assert await receive("young") is ReceiptStatus.FRESH
     assert await receive("old 7") is ReceiptStatus.DUPLICATE
-    runner = PruneRunner(stores, settings, clock=clock)
+    runner = PruneRunner(
+        ServiceContext("trial", stores, clock=clock, settings=settings),
+        [each for pattern in PATTERNS for each in pattern.pruning],
+    )
     clock.advance(2.0)
     await runner.start()
     await eventually(lambda: runner.deleted.get("inbox", 0) == 1500 and "idempotency" in runner.deleted)

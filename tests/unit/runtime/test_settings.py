@@ -12,7 +12,7 @@ import pytest
 from freehold import ConfigurationError, Inbox, Outbox, Settings
 from freehold.broker import BrokerFeatures
 from freehold.database import DatabaseOptions
-from freehold.runtime.checks import check_windows
+from freehold.inbox.pattern import check_windows
 from freehold.settings import configured_services, project_modules, settings_file
 
 

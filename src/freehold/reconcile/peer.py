@@ -1,4 +1,5 @@
-"""A dataset at its source, asked over HTTP. Runtime: imports reconciliation and the standard library.
+"""A dataset at its source, asked over HTTP, and what goes over the wire. Pattern: imports its package, tokens and the
+standard library.
 
 Requests are few and far between, so they run in a thread, on a connection of their own each, with a time limit.
 Redirects are not followed: the proof of who asks would go along to wherever they lead.
@@ -7,27 +8,51 @@ Redirects are not followed: the proof of who asks would go along to wherever the
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from freehold.consistency.token import Token
 from freehold.errors import CodecError, ConfigurationError, Unavailable
-from freehold.http.datasets import PEER_HEADER, DatasetQuery, peer_proof
 from freehold.reconcile.dataset import Dataset, RangeDigest, RowDigest
 from freehold.reconcile.side import FullRow
 
-__all__ = ["HttpSource"]
+__all__ = ["PEER_HEADER", "DatasetQuery", "HttpSource", "peer_proof"]
 
 T = TypeVar("T")
+PEER_HEADER: Final = "Freehold-Peer"
+_LIMIT_MAX: Final = 50_000
+_KEYS_MAX: Final = 10_000
 _TIMEOUT_SECONDS: Final = 30.0
 _WHOLE_SECONDS: Final = 60.0
 _BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rows of a dataset: a range of keys, or keys. `key`, `fields` and `kinds` are what the copy takes it to be.
+
+    More than is answered at a time is refused, never cut off: rows left out would look like rows that are not there.
+    """
+
+    key: str
+    fields: tuple[str, ...]
+    after: str = ""
+    through: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=_LIMIT_MAX)] = 1
+    keys: Annotated[tuple[str, ...], msgspec.Meta(max_length=_KEYS_MAX)] = ()
+    kinds: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+def peer_proof(secret: str) -> str:
+    """What shows that a request comes from a service of the same system."""
+    return hmac.new(secret.encode(), b"freehold peer", hashlib.sha256).hexdigest()
 
 
 class _Fence(msgspec.Struct):

@@ -1,5 +1,5 @@
 """Puts the comparison of a copy together: its table, its source behind the other service's API, the wait for what is
-under way. Runtime.
+under way. Pattern: imports the stores of audit and progress, the settings, the transaction and its package.
 """
 
 from __future__ import annotations
@@ -13,23 +13,18 @@ from freehold.consistency.store import PROGRESS
 from freehold.consistency.token import Token
 from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError
-from freehold.leases.keeper import LeaseManager
-from freehold.leases.store import LEASES
-from freehold.lifecycle import Runner
 from freehold.ports import Stores
 from freehold.reconcile.dataset import Copy, Offer
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.fence import fence
-from freehold.reconcile.reconcile_runner import ReconcileRunner, lease_of
-from freehold.reconcile.reconciler import Reconciler, Reconciliation
+from freehold.reconcile.peer import HttpSource
+from freehold.reconcile.reconciler import Reconciler
 from freehold.reconcile.repair import CopyRepair
 from freehold.reconcile.side import Source, StoreSide
-from freehold.reconcile.store import RECONCILIATIONS
-from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transactions
 
-__all__ = ["LocalSource", "make_reconciler", "peer_source", "reconcile_loops", "settled"]
+__all__ = ["LocalSource", "make_reconciler", "peer_source", "settled"]
 
 _SETTLE_SECONDS = 30.0
 _LOOK_SECONDS_MAX = 0.5
@@ -45,25 +40,6 @@ class LocalSource(StoreSide):
     async def fence(self) -> Token:
         """Publish a mark."""
         return await fence(self._transactions)
-
-
-def reconcile_loops(service: Service, settings: Settings, stores: Stores, clock: Clock, owner: str) -> list[Runner]:
-    """The loop that compares copies on a schedule, with the keeper of its leases; none where nothing is scheduled."""
-    copies = [each for each in service.copied.values() if each.every_seconds is not None]
-    if not copies:
-        return []
-
-    async def compare(copy: Copy) -> Reconciliation:
-        repair_for = (f"{service.name} (schedule)", "scheduled comparison") if copy.repair else None
-        source = peer_source(copy, settings)
-        return await make_reconciler(service.name, stores, copy, source, clock, repair_for=repair_for).run()
-
-    runner = ReconcileRunner(service.name, copies, stores[RECONCILIATIONS], compare, lambda: keeper.tokens, clock)
-    names = tuple(lease_of(each) for each in copies)
-    keeper = LeaseManager(
-        stores[LEASES], "reconcile/", names, owner, settings.lease_seconds, clock, on_change=runner.wake
-    )
-    return [keeper, runner]
 
 
 def make_reconciler(
@@ -97,8 +73,6 @@ def make_reconciler(
 
 def peer_source(copy: Copy, settings: Settings) -> Source:
     """The source of a copy behind its service's API. Raises `ConfigurationError` where nothing says where that is."""
-    from freehold.http.peer import HttpSource
-
     owner = copy.dataset.service
     url = settings.peers.get(owner)
     if url is None:

@@ -1,0 +1,34 @@
+"""Dead letters as a pattern: how long ended ones are kept. Pattern: a declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.context import ServiceContext
+from freehold.database import Finding
+from freehold.deadletters.store import DEAD_LETTERS
+from freehold.pattern import Pattern, Pruning
+
+__all__ = ["PATTERN"]
+
+
+async def _prune(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
+    return await context.stores[DEAD_LETTERS].prune(older_than_seconds, limit)
+
+
+async def _probe(context: ServiceContext) -> Sequence[Finding]:
+    dead = sum((await context.stores[DEAD_LETTERS].count()).values())
+    if not dead:
+        return [Finding("dead letters", ok=True, detail="none")]
+    remedy = f"freehold dlq list --service {context.service}"
+    return [Finding("dead letters", ok=False, detail=f"{dead} wait for a person", remedy=remedy)]
+
+
+PATTERN: Final = Pattern[None](
+    "deadletters",
+    "keeps messages that were given up for an operator",
+    declares=lambda _: None,
+    probes=(_probe,),
+    pruning=(Pruning("dead-letters", DEAD_LETTERS, _prune, lambda settings: settings.dead_letter_retention_seconds),),
+)

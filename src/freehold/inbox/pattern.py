@@ -1,0 +1,140 @@
+"""The inbox as a pattern: consumers, the runner of deferred messages, receipts and how long they are kept. Pattern: a
+declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.broker import BrokerFeatures
+from freehold.consistency.store import PROGRESS, PROGRESSED
+from freehold.context import ServiceContext
+from freehold.deadletters.store import DEAD_LETTERS
+from freehold.errors import ConfigurationError
+from freehold.inbox.consumer_runner import ConsumerRunner
+from freehold.inbox.deferred_runner import DeferredRunner
+from freehold.inbox.dispatcher import Dispatcher
+from freehold.inbox.handler import Handlers, ReplyRouter
+from freehold.inbox.probes import probe
+from freehold.inbox.store import DEFERRED, INBOX
+from freehold.inbox.work import MessageRouter
+from freehold.lifecycle import Runner
+from freehold.pattern import Check, Due, Need, Pattern, Phase, Pruning, Role
+from freehold.settings import Settings
+from freehold.transaction import Transactions
+
+__all__ = ["PATTERN", "check_windows", "dispatcher_of", "router_of"]
+
+_VISIBILITY_MARGIN_SECONDS: Final = 30.0
+
+
+def check_windows(settings: Settings, features: BrokerFeatures) -> None:
+    """Receipts must outlive everything that can bring a message again. Raises `ConfigurationError`."""
+    window = settings.dedup_window_seconds
+    horizons = {
+        f"the redelivery horizon of {features.technology}": features.redelivery_horizon_seconds,
+        "replay_horizon_seconds": settings.replay_horizon_seconds,
+        "outbox_sent_retention_seconds": settings.outbox_sent_retention_seconds,
+    }
+    for name, horizon in horizons.items():
+        if window < horizon:
+            raise ConfigurationError(
+                f"service '{settings.service}': dedup_window_seconds is {window:g}, and {name} is {horizon:g}:"
+                " a message could come again after its receipt was pruned",
+                hint=f"set dedup_window_seconds to {horizon:g} or more",
+            )
+
+
+def dispatcher_of(context: ServiceContext) -> Dispatcher:
+    """What handles the messages of a service."""
+    return Dispatcher(
+        context.resource(Transactions),
+        context.stores[INBOX],
+        context.stores[DEAD_LETTERS],
+        consumer=context.service,
+        progress=context.stores[PROGRESS],
+        on_progress=lambda: context.emit(PROGRESSED),
+        handler_timeout_seconds=context.settings.handler_timeout_seconds,
+        on_deferred=lambda: context.emit(DEFERRED),
+        replies=context.resource(ReplyRouter).handler,
+    )
+
+
+def router_of(context: ServiceContext) -> MessageRouter:
+    """What finds the handlers of a service's messages."""
+    return MessageRouter(context.of(PATTERN).handlers.values(), context.resource(ReplyRouter).handler)
+
+
+def _wire(context: ServiceContext) -> None:
+    context.offer(ReplyRouter, ReplyRouter())
+
+
+def _consumer(context: ServiceContext) -> Sequence[Runner]:
+    declared, settings = context.of(PATTERN), context.settings
+    if not declared.topics:
+        return []
+    return [
+        ConsumerRunner(
+            dispatcher_of(context),
+            router_of(context),
+            context.broker,
+            declared.topics,
+            workers=settings.workers,
+            batch_limit=settings.batch_limit,
+            killed_attempts_max=settings.killed_attempts_max,
+            linger_seconds=declared.linger_seconds,
+        )
+    ]
+
+
+def _deferred(context: ServiceContext) -> Sequence[Runner]:
+    declared, settings = context.of(PATTERN), context.settings
+    if not declared.topics:
+        return []
+    limits = [each.timeout_seconds or 0.0 for each in declared.handlers.values()]
+    longest_seconds = max([settings.handler_timeout_seconds, *limits])
+    return [
+        DeferredRunner(
+            dispatcher_of(context),
+            router_of(context),
+            visibility_seconds=longest_seconds + _VISIBILITY_MARGIN_SECONDS,
+            poll_seconds=2 * settings.poll_seconds,
+            killed_attempts_max=settings.killed_attempts_max,
+        )
+    ]
+
+
+async def _check_windows(context: ServiceContext) -> None:
+    check_windows(context.settings, context.broker.features)
+
+
+async def _prune(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
+    return await context.stores[INBOX].prune(context.service, older_than_seconds, limit)
+
+
+async def _due_seconds(context: ServiceContext) -> float | None:
+    return await context.stores[INBOX].next_due_seconds(context.service)
+
+
+def _needs(declared: Handlers) -> Sequence[Need]:
+    if not declared.topics:
+        return ()
+    return (Need("inbox", (INBOX, DEAD_LETTERS, PROGRESS), sorted(declared.topics)),)
+
+
+PATTERN: Final = Pattern[Handlers](
+    "inbox",
+    "handles each message once",
+    declares=Handlers,
+    needs=_needs,
+    wire=_wire,
+    roles=(
+        Role("consumer", _consumer, needs_broker=True),
+        Role("deferred", _deferred, wakes_on={DEFERRED: DeferredRunner}),
+    ),
+    checks=(Check(Phase.OPENED, _check_windows), Check(Phase.CONNECTED, _check_windows)),
+    probes=(probe,),
+    due=(Due("deferred messages", "deferred", INBOX, _due_seconds),),
+    pruning=(Pruning("inbox", INBOX, _prune, lambda settings: settings.dedup_window_seconds),),
+)

@@ -1,0 +1,93 @@
+"""The outbox as a pattern: the relay, what it needs, and the pruning of what it keeps. Pattern: a declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.context import ServiceContext
+from freehold.errors import ConfigurationError
+from freehold.leases.keeper import LeaseManager, holder_name
+from freehold.leases.store import LEASES
+from freehold.lifecycle import Runner
+from freehold.outbox.log import BROKER_LOGS
+from freehold.outbox.log_watch import LogWatch
+from freehold.outbox.probes import probe
+from freehold.outbox.relay_runner import RelayRunner
+from freehold.outbox.sent import SENT
+from freehold.outbox.store import OUTBOX, STAGED
+from freehold.outbox.watermark import Lanes, lanes_in_order
+from freehold.pattern import Check, Need, Pattern, Phase, Pruning, Role
+
+__all__ = ["PATTERN"]
+
+_PREFIX: Final = "outbox/"
+
+
+def _wire(context: ServiceContext) -> None:
+    context.offer(LogWatch, LogWatch(context.settings, context.broker, context.stores[BROKER_LOGS]))
+
+
+def _relay(context: ServiceContext) -> Sequence[Runner]:
+    """The relay with the keeper of its leases."""
+    settings, stores = context.settings, context.stores
+    names = {f"{_PREFIX}{partition}": partition for partition in range(stores[OUTBOX].partitions)}
+    relay = RelayRunner(
+        context.service,
+        stores,
+        context.broker,
+        lambda: {names[name]: token for name, token in keeper.tokens.items()},
+        clock=context.clock,
+        poll_seconds=settings.poll_seconds,
+        lanes=_lanes(context),
+        keeps_sent=settings.outbox_sent_retention_seconds > 0,
+        known_log=context.find(LogWatch),
+        recall_seconds=settings.dedup_window_seconds,
+    )
+    keeper = LeaseManager(
+        stores[LEASES],
+        _PREFIX,
+        tuple(names),
+        holder_name(),
+        settings.lease_seconds,
+        context.clock,
+        on_change=relay.wake,
+        before_give_back=relay.finish_round,
+    )
+    return [keeper, relay]
+
+
+def _lanes(context: ServiceContext) -> Lanes | None:
+    """What the relay says of lanes; nothing where a lane's messages do not come in order."""
+    partitions = context.stores[OUTBOX].partitions
+    if not lanes_in_order(partitions, context.broker.partitions) or not Lanes.can_name(context.service):
+        return None
+    return Lanes(context.service, partitions, context.clock)
+
+
+async def _check_lanes(context: ServiceContext) -> None:
+    """Where tokens are given out, what they name must come in order. Raises `ConfigurationError`."""
+    outbox_partitions, broker_partitions = context.stores[OUTBOX].partitions, context.broker.partitions
+    if context.settings.token_secret and not lanes_in_order(outbox_partitions, broker_partitions):
+        raise ConfigurationError(
+            f"service '{context.service}': its outbox has {outbox_partitions} partitions, no multiple of the"
+            f" broker's {broker_partitions}: consistency tokens could not be waited for",
+            hint="use a database or a broker whose partitions fit, or take token_secret away",
+        )
+
+
+async def _prune_sent(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
+    return await context.stores[SENT].prune(older_than_seconds, limit)
+
+
+PATTERN: Final = Pattern[None](
+    "outbox",
+    "publishes what transactions staged",
+    declares=lambda _: None,
+    needs=lambda _: (Need("outbox", (OUTBOX, SENT, BROKER_LOGS, LEASES)),),
+    wire=_wire,
+    roles=(Role("relay", _relay, wakes_on={STAGED: RelayRunner}, needs_broker=True, stops_last=True),),
+    probes=(probe,),
+    checks=(Check(Phase.CONNECTED, _check_lanes),),
+    pruning=(Pruning("outbox-sent", SENT, _prune_sent, lambda settings: settings.outbox_sent_retention_seconds),),
+)

@@ -1,0 +1,27 @@
+"""What `freehold doctor` finds of the outbox. Pattern: imports the ports and its package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.clock import duration
+from freehold.context import ServiceContext
+from freehold.database import Finding
+from freehold.outbox.store import OUTBOX
+
+__all__ = ["LATE_SECONDS", "probe"]
+
+LATE_SECONDS: Final = 60.0
+"""For how long a message may wait to be published, or to be read, before that is a finding."""
+
+
+async def probe(context: ServiceContext) -> Sequence[Finding]:
+    """Whether what is staged goes out. Raises `Unavailable`."""
+    outbox = await context.stores[OUTBOX].stats()
+    if not outbox.pending:
+        return [Finding("outbox", ok=True, detail="empty")]
+    late = outbox.oldest_seconds > LATE_SECONDS
+    detail = f"{outbox.pending} wait, the oldest for {duration(outbox.oldest_seconds)}"
+    remedy = "is a relay running (freehold ps), and the broker up?" if late else ""
+    return [Finding("outbox", ok=not late, detail=detail, remedy=remedy)]

@@ -1,0 +1,166 @@
+"""What a pattern declares of itself: the ports that it needs, its runners, checks, pruning, what doctor, `ps` and
+`describe` show of it, and its commands. Port: imports the foundation, the ports and the context; knows no pattern.
+
+A pattern is a value. Whoever knows all patterns (the running service, the pruner, the command line) walks over a list:
+the built-in ones of `freehold.runtime.patterns`, and those that a service names in `Service(patterns=(…,))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from freehold.context import ServiceContext, Signal
+from freehold.database import Finding
+from freehold.lifecycle import Runner
+from freehold.migrations import Migration
+from freehold.ports import Port, Provision
+from freehold.settings import Settings
+
+__all__ = ["Check", "Due", "Metric", "Need", "Pattern", "Phase", "Pruning", "Role", "is_role_running"]
+
+R = TypeVar("R")
+
+
+def is_role_running(role: str) -> str:
+    """What an operator is to look at where the work of a role is not done."""
+    return f"does a process run the role '{role}'? see /readyz and the log of the service"
+
+
+class Phase(StrEnum):
+    """When a check is made.
+
+    DECLARED   all modules are imported, nothing is opened.
+    OPENED     the database is open, its schema is there.
+    CONNECTED  the broker is connected; again after each time that it was away.
+    """
+
+    DECLARED = "declared"
+    OPENED = "opened"
+    CONNECTED = "connected"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What has to fit together, or is to be prepared, before a service works. `run` raises what keeps it from it."""
+
+    phase: Phase
+    run: Callable[[ServiceContext], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Ports that a service needs. `title` says what for; `by` names what the service declares, empty where every
+    service needs them.
+    """
+
+    title: str
+    ports: Sequence[Port[Any]]
+    by: Sequence[str] = ()
+
+    def missing(self, there: Collection[Port[Any]]) -> list[Port[Any]]:
+        """The ports that are not among these."""
+        return [port for port in self.ports if port not in there]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Runners that are started, stopped and paused together: `freehold run --role relay`.
+
+    runners       makes them anew at each start of the role; none where there is nothing to do for them.
+    wakes_on      signals, and the class of the runners that each of them wakes.
+    needs_broker  it is started once the broker is connected.
+    stops_last    it publishes what the others stage while they are stopped.
+    """
+
+    name: str
+    runners: Callable[[ServiceContext], Sequence[Runner]]
+    wakes_on: Mapping[Signal, type[Runner]] = field(default_factory=dict)
+    needs_broker: bool = False
+    stops_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """Rows that end. `prune` deletes at most `limit` of those that ended more than `older_than_seconds` ago and returns
+    how many it deleted; engines without the port have none.
+    """
+
+    name: str
+    port: Port[Any]
+    prune: Callable[[ServiceContext, float, int], Awaitable[int]]
+    keep_seconds: Callable[[Settings], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is done at its time. `seconds` says in how long the next of it is due, below 0 where it is overdue and None
+    where there is none; `role` does it. It is asked where `needed` says that the service has any.
+    """
+
+    what: str
+    role: str
+    port: Port[Any]
+    seconds: Callable[[ServiceContext], Awaitable[float | None]]
+    needed: Callable[[ServiceContext], bool] = lambda _: True
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number that an operator watches, read from the database: a column of `ps`. It needs its port."""
+
+    name: str
+    help: str
+    port: Port[Any]
+    read: Callable[[ServiceContext], Awaitable[float]]
+
+
+def _needs_nothing(_: object) -> Sequence[Need]:
+    """No port is needed."""
+    return ()
+
+
+def _wires_nothing(_: ServiceContext) -> None:
+    """Nothing is made."""
+
+
+def _describes_nothing(_: object) -> Mapping[str, Any]:
+    """Nothing is shown."""
+    return {}
+
+
+@dataclass(frozen=True)  # no slots: `Pattern[R](...)` raises TypeError on Python 3.11 with both
+class Pattern(Generic[R]):
+    """A pattern, declared once.
+
+    name          unique in a service.
+    summary       one line, for people.
+    declares      makes the registry of one service, in which the service's declarations are kept.
+    needs         the ports without which a service that declares this does not start.
+    wire          makes what the pattern works with, offers it to others, subscribes to signals. It does no I/O, and is
+                  called in the order of the patterns, when a running service is made.
+    probes        what `doctor` finds in the database.
+    due           what is done at its time: what is overdue is told by `doctor` and readiness.
+    migrations    the pattern's own tables, applied before the service's.
+    describe      what `describe` shows of a registry; an empty mapping shows nothing.
+    commands      name of a command, and where it is: `"tally": "tests.toy:group"`. Imported when it is called.
+    provisions    stores of the pattern's own ports, by the name of the engine: `{"SQLite": (provide(…),)}`.
+    """
+
+    name: str
+    summary: str
+    declares: Callable[[str], R]
+    needs: Callable[[R], Sequence[Need]] = _needs_nothing
+    wire: Callable[[ServiceContext], None] = _wires_nothing
+    roles: Sequence[Role] = ()
+    checks: Sequence[Check] = ()
+    pruning: Sequence[Pruning] = ()
+    due: Sequence[Due] = ()
+    migrations: Sequence[Migration] = ()
+    metrics: Sequence[Metric] = ()
+    probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[Finding]]]] = ()
+    describe: Callable[[R], Mapping[str, Any]] = _describes_nothing
+    commands: Mapping[str, str] = field(default_factory=dict)
+    provisions: Mapping[str, Sequence[Provision[Any]]] = field(default_factory=dict)

@@ -1,0 +1,172 @@
+"""Projections and materialized views as patterns: their runners, what they need, and how long replays are kept.
+Pattern: declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from freehold.audit.store import AUDIT
+from freehold.consistency.store import PROGRESSED
+from freehold.context import ServiceContext
+from freehold.database import Finding
+from freehold.errors import DeclarationError
+from freehold.eventstore.store import APPENDED, EVENTS
+from freehold.leases.keeper import LeaseManager, holder_name
+from freehold.leases.store import LEASES
+from freehold.lifecycle import Runner
+from freehold.messages import MessageKind, message_type, registry, upcasters
+from freehold.pattern import Check, Need, Pattern, Phase, Pruning, Role
+from freehold.projection.apply_modes import InlineProjections, SuppressedInvoker
+from freehold.projection.declaration import Projection
+from freehold.projection.generations import RebuildSource
+from freehold.projection.probes import probe
+from freehold.projection.rebuild_runner import RebuildRunner
+from freehold.projection.replay_store import REPLAYS
+from freehold.projection.service_runner import ProjectionCoordinator, ProjectionStores
+from freehold.projection.store import CHECKPOINTS
+from freehold.projection.view_runner import ViewRunner
+from freehold.projection.view_store import VIEWS, MaterializedView
+from freehold.transaction import Transactions
+
+__all__ = ["PROJECTION", "RETIRED_RETENTION_SECONDS", "VIEW"]
+
+RETIRED_RETENTION_SECONDS: Final = 3600.0
+"""For how long the generation before the live one is kept after a switch, for those who want to compare."""
+
+
+def _wire(context: ServiceContext) -> None:
+    inline = InlineProjections(context.of(PROJECTION).values(), context.service)
+    if inline:
+        context.offer(InlineProjections, inline)
+        context.resource(Transactions).after_append = inline
+
+
+async def _check_versions(context: ServiceContext) -> None:
+    """Each declared version of an event that a projection handles must come to a handler of it: one that does not would
+    be left out of the read model without a word. Called once all modules are imported. Raises `DeclarationError`.
+    """
+    for projection in context.of(PROJECTION).values():
+        _check_version(projection)
+
+
+def _check_version(projection: Projection) -> None:
+    handled = {(each.name, each.version) for each in map(message_type, projection.handled)}
+    names = {name for name, _ in handled}
+    for name, version in sorted(handled):
+        if upcasters.find(name, version) is not None:
+            raise DeclarationError(
+                f"projection '{projection.name}' handles '{name}' version {version}, which never comes: an upcaster"
+                " leads on from it",
+                hint="handle what it leads to",
+            )
+    for each in registry:
+        left_out = each.kind is MessageKind.EVENT and each.name in names and (each.name, each.version) not in handled
+        if left_out and upcasters.find(each.name, each.version) is None:
+            raise DeclarationError(
+                f"projection '{projection.name}' handles '{each.name}', and not its version {each.version}",
+                hint="handle that as well, or write the upcaster that leads to what is handled",
+            )
+
+
+async def _begin_inline(context: ServiceContext) -> None:
+    """Make the tables of inline projections, before anything is appended here."""
+    inline = context.find(InlineProjections)
+    if inline is not None:
+        await inline.begin(context.database, context.stores[EVENTS], context.stores[CHECKPOINTS])
+
+
+def _runners(context: ServiceContext) -> Sequence[Runner]:
+    """What follows the events for all projections, and what brings them to the versions declared here."""
+    projections = tuple(context.of(PROJECTION).values())
+    if all(each.inline for each in projections):
+        return []
+    settings, stores = context.settings, context.stores
+    coordinator = ProjectionCoordinator(
+        projections,
+        context.resource(Transactions),
+        ProjectionStores(stores[EVENTS], stores[CHECKPOINTS], stores[LEASES], stores[AUDIT]),
+        owner=holder_name(),
+        lease_seconds=settings.lease_seconds,
+        poll_seconds=settings.poll_seconds,
+        batch_timeout_seconds=settings.handler_timeout_seconds,
+        on_progress=lambda: context.emit(PROGRESSED),
+    )
+    return [coordinator, _rebuilds(context, projections, coordinator.look_again)]
+
+
+def _rebuilds(context: ServiceContext, projections: Sequence[Projection], on_change: Callable[[], None]) -> Runner:
+    stores = context.stores
+    return RebuildRunner(
+        context.service,
+        context.database,
+        RebuildSource(stores[CHECKPOINTS], stores[EVENTS], SuppressedInvoker(context.resource(Transactions))),
+        stores[LEASES],
+        list(projections),
+        retention_seconds=RETIRED_RETENTION_SECONDS,
+        poll_seconds=context.settings.poll_seconds,
+        on_change=on_change,
+        clock=context.clock,
+    )
+
+
+def _view_runners(context: ServiceContext) -> Sequence[Runner]:
+    """What refreshes materialized views, with the keeper of its leases; none where none is declared."""
+    views = list(context.of(VIEW).values())
+    if not views:
+        return []
+    names = {f"view/{view.name}": view.name for view in views}
+    runner = ViewRunner(
+        context.service,
+        context.stores[VIEWS],
+        views,
+        lambda: [names[name] for name in keeper.tokens],
+        clock=context.clock,
+    )
+    keeper = LeaseManager(
+        context.stores[LEASES],
+        "view/",
+        tuple(names),
+        holder_name(),
+        context.settings.lease_seconds,
+        context.clock,
+        on_change=runner.wake,
+    )
+    return [keeper, runner]
+
+
+async def _prune_replays(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
+    return await context.stores[REPLAYS].prune(older_than_seconds, limit)
+
+
+async def _probe(context: ServiceContext) -> Sequence[Finding]:
+    return await probe(context, context.of(PROJECTION))
+
+
+def _needs(declared: Mapping[str, Projection]) -> Sequence[Need]:
+    return (Need("projection", (EVENTS, CHECKPOINTS, LEASES, AUDIT), sorted(declared)),) if declared else ()
+
+
+def _view_needs(declared: Mapping[str, MaterializedView]) -> Sequence[Need]:
+    return (Need("materialized view", (VIEWS, LEASES), sorted(declared)),) if declared else ()
+
+
+PROJECTION: Final = Pattern[dict[str, Projection]](
+    "projection",
+    "keeps read models up to date with the event store",
+    declares=lambda _: {},
+    needs=_needs,
+    wire=_wire,
+    roles=(Role("projections", _runners, wakes_on={APPENDED: ProjectionCoordinator}),),
+    checks=(Check(Phase.DECLARED, _check_versions), Check(Phase.OPENED, _begin_inline)),
+    probes=(_probe,),
+    pruning=(Pruning("replays", REPLAYS, _prune_replays, lambda settings: settings.dead_letter_retention_seconds),),
+)
+VIEW: Final = Pattern[dict[str, MaterializedView]](
+    "view",
+    "refreshes materialized views on a schedule",
+    declares=lambda _: {},
+    needs=_view_needs,
+    roles=(Role("projections", _view_runners),),
+)

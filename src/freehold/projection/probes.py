@@ -1,0 +1,45 @@
+"""What `freehold doctor` finds of projections. Pattern: imports the ports and its package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from freehold.clock import duration
+from freehold.context import ServiceContext
+from freehold.database import Finding
+from freehold.eventstore.store import EVENTS
+from freehold.pattern import is_role_running
+from freehold.projection.declaration import Projection
+from freehold.projection.status import GenerationStatus, look
+from freehold.projection.store import CHECKPOINTS, GenerationState
+
+__all__ = ["probe"]
+
+
+async def probe(context: ServiceContext, projections: Mapping[str, Projection]) -> Sequence[Finding]:
+    """Whether the live generations follow the events. Raises `Unavailable`."""
+    if not projections:
+        return []
+    seen = await look(context.stores[CHECKPOINTS], context.stores[EVENTS], projections, context.clock)
+    live = [each for each in seen.generations if each.state is GenerationState.LIVE]
+    limit_seconds = context.settings.overdue_alarm_seconds
+    return [_judge(each, context.service, limit_seconds) for each in live if each.projection in projections]
+
+
+def _judge(status: GenerationStatus, service: str, limit_seconds: float) -> Finding:
+    subject = f"projection {status.projection}"
+    late = status.lag_seconds > limit_seconds
+    waiting = (
+        f"{status.lag_events} events wait, the oldest for {duration(status.lag_seconds)}" if status.lag_events else ""
+    )
+    if status.paused is not None and status.lag_events:
+        detail = f"paused by {status.paused.actor} ({status.paused.reason}); {waiting}"
+        remedy = f"freehold projection resume {status.projection} --service {service}"
+        return Finding(subject, ok=not late, detail=detail, remedy=remedy)
+    if status.parked:
+        which = "one stream is" if status.parked == 1 else f"{status.parked} streams are"
+        detail = f"{which} parked{f'; {waiting}' if waiting else ''}"
+        return Finding(subject, False, detail, f"freehold projection show {status.projection} --service {service}")
+    if late:
+        return Finding(subject, ok=False, detail=waiting, remedy=is_role_running("projections"))
+    return Finding(subject, ok=True, detail=waiting or "up to date")

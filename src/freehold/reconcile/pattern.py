@@ -1,0 +1,77 @@
+"""Reconciliation as a pattern: the runner that compares copies on a schedule, and how long results are kept. Pattern: a
+declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.context import ServiceContext
+from freehold.database import Finding
+from freehold.leases.keeper import LeaseManager, holder_name
+from freehold.leases.store import LEASES
+from freehold.lifecycle import Runner
+from freehold.pattern import Need, Pattern, Pruning, Role
+from freehold.reconcile.dataset import Copy, Datasets
+from freehold.reconcile.dataset_store import DATASETS
+from freehold.reconcile.operations import make_reconciler, peer_source
+from freehold.reconcile.probes import probe
+from freehold.reconcile.reconcile_runner import ReconcileRunner, lease_of
+from freehold.reconcile.reconciler import Reconciliation
+from freehold.reconcile.store import RECONCILIATIONS
+
+__all__ = ["PATTERN"]
+
+
+def _runners(context: ServiceContext) -> Sequence[Runner]:
+    """What compares copies on a schedule, with the keeper of its leases; none where nothing is scheduled."""
+    copies = [each for each in context.of(PATTERN).copied.values() if each.every_seconds is not None]
+    if not copies:
+        return []
+    stores, clock = context.stores, context.clock
+
+    async def compare(copy: Copy) -> Reconciliation:
+        repair_for = (f"{context.service} (schedule)", "scheduled comparison") if copy.repair else None
+        source = peer_source(copy, context.settings)
+        return await make_reconciler(context.service, stores, copy, source, clock, repair_for=repair_for).run()
+
+    runner = ReconcileRunner(context.service, copies, stores[RECONCILIATIONS], compare, lambda: keeper.tokens, clock)
+    keeper = LeaseManager(
+        stores[LEASES],
+        "reconcile/",
+        tuple(lease_of(each) for each in copies),
+        holder_name(),
+        context.settings.lease_seconds,
+        clock,
+        on_change=runner.wake,
+    )
+    return [keeper, runner]
+
+
+async def _prune(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
+    return await context.stores[RECONCILIATIONS].prune(older_than_seconds, limit)
+
+
+async def _probe(context: ServiceContext) -> Sequence[Finding]:
+    return await probe(context, context.of(PATTERN))
+
+
+def _needs(declared: Datasets) -> Sequence[Need]:
+    found = []
+    if declared.copied:
+        found.append(Need("reconcile", (RECONCILIATIONS, DATASETS, LEASES), sorted(declared.copied)))
+    if declared.offered:
+        found.append(Need("offered dataset", (DATASETS,), sorted(declared.offered)))
+    return found
+
+
+PATTERN: Final = Pattern[Datasets](
+    "reconcile",
+    "compares copies of other services' data with their source",
+    declares=Datasets,
+    needs=_needs,
+    roles=(Role("reconcile", _runners),),
+    probes=(_probe,),
+    pruning=(Pruning("reconciliations", RECONCILIATIONS, _prune, lambda each: each.dead_letter_retention_seconds),),
+)

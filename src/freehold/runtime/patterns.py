@@ -1,0 +1,54 @@
+"""The built-in patterns: the only list of them. Runtime: imports what each pattern declares.
+
+In this order they are wired, their checks are made, and their roles stand in lists. `replies` of sagas come through the
+inbox, so it stands before them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from freehold.binding import open_stores
+from freehold.clock import Clock
+from freehold.deadletters.pattern import PATTERN as DEAD_LETTERS
+from freehold.idempotency.pattern import PATTERN as IDEMPOTENCY
+from freehold.inbox.pattern import PATTERN as INBOX
+from freehold.outbox.pattern import PATTERN as OUTBOX
+from freehold.pattern import Pattern
+from freehold.ports import Stores
+from freehold.projection.pattern import PROJECTION, VIEW
+from freehold.reconcile.pattern import PATTERN as RECONCILE
+from freehold.saga.pattern import PATTERN as SAGA
+from freehold.schedule.pattern import PATTERN as SCHEDULE
+from freehold.service import Service
+from freehold.settings import Settings
+
+__all__ = ["PATTERNS", "patterns_of", "stores_of"]
+
+PATTERNS: Final[tuple[Pattern[Any], ...]] = (
+    OUTBOX,
+    INBOX,
+    DEAD_LETTERS,
+    SCHEDULE,
+    SAGA,
+    PROJECTION,
+    VIEW,
+    RECONCILE,
+    IDEMPOTENCY,
+)
+
+
+def patterns_of(service: Service) -> tuple[Pattern[Any], ...]:
+    """The built-in patterns, and those that a service has of its own."""
+    return (*PATTERNS, *service.patterns)
+
+
+def stores_of(service: Service, settings: Settings, clock: Clock | None = None) -> Stores:
+    """The stores of a service, not connected yet: those of its engine, and those of its own patterns for that engine.
+
+    Raises `ConfigurationError`, `MissingDriver`, `DeclarationError` for a port that is provided twice.
+    """
+    migrations = [each for pattern in service.patterns for each in pattern.migrations]
+    stores = open_stores(settings.database, settings.database_options, [*migrations, *service.migrations], clock)
+    own = [each for pattern in service.patterns for each in pattern.provisions.get(stores.engine, ())]
+    return stores.extended(own) if own else stores

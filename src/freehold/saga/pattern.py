@@ -1,0 +1,74 @@
+"""Sagas as a pattern: the engine, the runner of timers and calls, and how long ended instances are kept. Pattern: a
+declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from freehold.context import ServiceContext
+from freehold.database import Finding
+from freehold.inbox.handler import ReplyRouter
+from freehold.lifecycle import Runner
+from freehold.pattern import Due, Need, Pattern, Pruning, Role
+from freehold.saga.definition import Saga
+from freehold.saga.engine import SagaEngine
+from freehold.saga.saga_runner import SagaRunner
+from freehold.saga.store import SAGAS
+from freehold.transaction import Transactions
+
+__all__ = ["PATTERN"]
+
+Sagas = dict[tuple[str, int], type[Saga[Any]]]
+
+
+def _wire(context: ServiceContext) -> None:
+    declared = context.of(PATTERN)
+    if not declared:
+        return
+    engine = SagaEngine(declared, context.stores[SAGAS], context)
+    context.offer(SagaEngine, engine)
+    context.resource(ReplyRouter).handler = engine
+
+
+def _runners(context: ServiceContext) -> Sequence[Runner]:
+    engine = context.find(SagaEngine)
+    if engine is None:
+        return []
+    hook_timeout_seconds = context.settings.handler_timeout_seconds
+    return [SagaRunner(engine, context.resource(Transactions), hook_timeout_seconds=hook_timeout_seconds)]
+
+
+async def _prune(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
+    return await context.stores[SAGAS].prune(older_than_seconds, limit)
+
+
+async def _probe(context: ServiceContext) -> Sequence[Finding]:
+    declared = context.of(PATTERN)
+    return await SagaEngine(declared, context.stores[SAGAS], context).findings() if declared else []
+
+
+def _is_used(context: ServiceContext) -> bool:
+    return bool(context.of(PATTERN))
+
+
+async def _due_seconds(context: ServiceContext) -> float | None:
+    return await context.stores[SAGAS].next_due_seconds()
+
+
+def _needs(declared: Mapping[tuple[str, int], object]) -> Sequence[Need]:
+    return (Need("saga", (SAGAS,), sorted({name for name, _ in declared})),) if declared else ()
+
+
+PATTERN: Final = Pattern[Sagas](
+    "saga",
+    "carries a business transaction over several services, and compensates it",
+    declares=lambda _: {},
+    needs=_needs,
+    wire=_wire,
+    roles=(Role("sagas", _runners),),
+    probes=(_probe,),
+    due=(Due("timers of sagas", "sagas", SAGAS, _due_seconds, _is_used),),
+    pruning=(Pruning("sagas", SAGAS, _prune, lambda settings: settings.saga_retention_seconds),),
+)

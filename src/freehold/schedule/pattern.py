@@ -1,0 +1,33 @@
+"""The schedule as a pattern: the runner that sends what is due. Pattern: a declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from freehold.context import ServiceContext
+from freehold.lifecycle import Runner
+from freehold.outbox.store import STAGED
+from freehold.pattern import Due, Need, Pattern, Role
+from freehold.schedule.schedule_runner import ScheduleRunner
+from freehold.schedule.store import SCHEDULE, SCHEDULED
+
+__all__ = ["PATTERN"]
+
+
+def _runners(context: ServiceContext) -> Sequence[Runner]:
+    return [ScheduleRunner(context.service, context.stores, on_moved=lambda: context.emit(STAGED), clock=context.clock)]
+
+
+async def _due_seconds(context: ServiceContext) -> float | None:
+    return await context.stores[SCHEDULE].next_due_seconds()
+
+
+PATTERN: Final = Pattern[None](
+    "schedule",
+    "sends messages at their time",
+    declares=lambda _: None,
+    needs=lambda _: (Need("schedule", (SCHEDULE,)),),
+    due=(Due("scheduled messages", "schedule", SCHEDULE, _due_seconds),),
+    roles=(Role("schedule", _runners, wakes_on={SCHEDULED: ScheduleRunner}),),
+)
