@@ -16,7 +16,7 @@ from tests.forking import context
 ROOT: Final = Path(__file__).parents[2]
 _FENCE: Final = re.compile(r"^(```+)(\S*)(.*)$")
 _NOT_RUN: Final = re.compile(r'title="not run: [^"]+"')
-_TIMEOUT_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 200
 _TEST: Final = re.compile(r"^(?:async def test_|def test_|class Test)", re.MULTILINE)
 
 

@@ -31,7 +31,7 @@ __all__ = ["EMPTIED_THREE_TIMES"]
 _TIMES: Final = 3
 _GO_ON_SECONDS: Final = 10.0
 """How much longer than without a loss it may take until every consumer handles new messages again."""
-_COMMAND_SECONDS: Final = 180.0
+_COMMAND_SECONDS: Final = 600.0
 _LOST: Final = "the broker has lost what it had confirmed"
 _SENT_SQL: Final = "SELECT count(*) FROM freehold_outbox_sent"
 _LOG_SQL: Final = "SELECT identity FROM freehold_outbox_log"

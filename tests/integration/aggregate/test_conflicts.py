@@ -49,7 +49,7 @@ async def test_processes_that_conflict_decide_on_fresh_state(
         await repository.handle(bank.transactions, "shared", Open("Ada", 60))
         writers = [await _start(url) for _ in range(2)]
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 for writer in writers:
                     assert await _line(writer) == "ready"
                 for writer in writers:

@@ -135,11 +135,13 @@ async def test_a_sparse_filter_goes_on_in_bounded_steps_on_postgres(stores: Stor
 async def test_a_sparse_filter_goes_on_in_bounded_steps_on_sqlite(tmp_path: Path) -> None:
     """The same on SQLite, with every index that a filter names."""
     async with opened(f"sqlite:///{tmp_path}/sparse.db") as stores:
+        begun = time.process_time()
         for number in range(45):
             await add(stores, f"order-{number}", *(new_event() for _ in range(1000)))
+        adding_seconds = time.process_time() - begun
         await add(stores, "rare-1", new_event(type="a.rare"))
         rare, ordered = frozenset({"a.rare"}), frozenset({"order"})
-        begun = time.monotonic()
+        begun = time.process_time()
         await _check_sparse(
             stores,
             [
@@ -149,4 +151,4 @@ async def test_a_sparse_filter_goes_on_in_bounded_steps_on_sqlite(tmp_path: Path
                 (EventFilter(types=frozenset({"a.one"}), categories=frozenset({"rare"})), 0, 3),
             ],
         )
-        assert time.monotonic() - begun < 10
+        assert time.process_time() - begun < adding_seconds

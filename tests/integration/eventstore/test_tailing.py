@@ -1,6 +1,6 @@
 """Ten writers in two processes, slow, overlapping and rolled back; five readers that tail: nothing is skipped.
 
-FREEHOLD_TEST_TAIL_SECONDS says for how long (3 by default); `-s` shows the figures.
+FREEHOLD_TEST_TAIL_SECONDS says for how long (2 by default); `-s` shows the figures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from freehold.conformance.events_order import follow, is_wanted
 from freehold.eventstore.store import EVENTS, EVERYTHING, EventFilter, RecordedEvent
 from freehold.ports import Stores
 
-SECONDS = float(os.environ.get("FREEHOLD_TEST_TAIL_SECONDS", "3"))
+SECONDS = float(os.environ.get("FREEHOLD_TEST_TAIL_SECONDS", "2"))
 _PROCESSES = 2
 _READERS = (
     (EVERYTHING, 1000),
@@ -36,7 +36,7 @@ _READERS = (
     (EventFilter(categories=frozenset({"order"}), partition=0, partitions=3), 100),
 )
 # A slow transaction is open for 0.3 s at most, and several may follow on each other; the machine may be busy.
-_LAG_SECONDS_MAX = 20.0
+_LAG_SECONDS_MAX = 60.0
 
 pytestmark = pytest.mark.timeout(SECONDS + 240)
 
