@@ -205,13 +205,17 @@ class LeaseManager(Runner):
         return record.owner
 
     async def _take(self, wanted: Sequence[LeaseRecord]) -> None:
-        for seen in wanted:
-            begun = self.clock.monotonic()
-            taken = await self._store.take(seen, self.owner)
-            if taken is not None:
-                if not self._tokens:
-                    self._renewed_at = begun
-                self._hold({**self._tokens, taken.name: taken.token})
+        """What a round takes comes into `tokens` together: who orders the work of several leases sees all of them."""
+        begun, tokens = self.clock.monotonic(), dict[str, int]()
+        try:
+            for seen in wanted:
+                taken = await self._store.take(seen, self.owner)
+                if taken is not None:
+                    tokens[taken.name] = taken.token
+        finally:
+            if tokens and not self._tokens:
+                self._renewed_at = begun
+            self._hold({**self._tokens, **tokens})
 
     async def _give_back(self, names: Collection[str]) -> None:
         tokens = {name: self._tokens[name] for name in names if name in self._tokens}

@@ -297,3 +297,16 @@ async def test_leases_are_given_back_by_a_stop_although_the_last_round_failed() 
     await one.stop()
     assert {record.owner for record in store.records.values()} == {""}
     assert store.alive == {}
+
+
+async def test_what_a_round_takes_is_held_together() -> None:
+    """Who lets one partition wait for the others must not begin with it while the others are being taken."""
+    store, seen = _Store(), list[int]()
+    keeper = LeaseManager(
+        store, "outbox/", NAMES, "a", 6.0, clock=_Clock(), on_change=lambda: seen.append(len(keeper.tokens))
+    )
+    await keeper.start()
+    for _ in range(30):
+        await asyncio.sleep(0)
+    assert seen == [len(NAMES)]
+    await keeper.stop()
