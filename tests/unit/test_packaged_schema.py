@@ -9,6 +9,7 @@ import pytest
 import freehold.adapters
 from freehold.adapters.postgres import declared
 from freehold.adapters.postgres.ports import PORTS
+from freehold.adapters.sql.engine import packaged
 from freehold.adapters.sql.engine.packaged import PackagedSchema, packaged_schema
 from freehold.adapters.sql.inspection.catalogue import Catalogue, Kind
 from freehold.adapters.sqlite import catalogue
@@ -65,3 +66,18 @@ def _steps(packaged: PackagedSchema, dialect: str) -> tuple[tuple[str, tuple[str
 
 def _columns(made: Catalogue) -> dict[str, list[str]]:
     return {name: list(table.columns) for name, table in sorted(made.tables.items())}
+
+
+def test_what_later_releases_change_is_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = tmp_path / "schema" / "changes"
+    changes.mkdir(parents=True)
+    (tmp_path / "schema" / "database.sql").write_text("CREATE TABLE freehold_meta (name text);\n")
+    (changes / "102-more.sql").write_text(
+        "-- Why.\nCREATE TABLE freehold_more (n integer);\nDROP TABLE freehold_new;\n"
+    )
+    (changes / "101-new.sql").write_text("CREATE TABLE freehold_new (n integer);\n")
+    monkeypatch.setattr(packaged, "files", lambda _: tmp_path)
+    read = packaged_schema("freehold.adapters.other", "other")
+    assert [step.name for step in read.changes] == ["101-new", "102-more"]
+    assert read.changes[1].for_dialect("other") == ["CREATE TABLE freehold_more (n integer)", "DROP TABLE freehold_new"]
+    assert (read.tables, read.prerelease, read.functions) == ([], [], {})

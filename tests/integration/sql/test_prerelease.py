@@ -13,6 +13,7 @@ from tests.integration.sql.schema_catalogue import postgres_catalogue, sqlite_ca
 from freehold.adapters.sql.engine.packaged import PackagedSchema, packaged_schema
 from freehold.binding import open_stores
 from freehold.errors import DatabaseError
+from freehold.migrations import Migration
 from freehold.ports import Stores
 
 pytestmark = pytest.mark.empty_database
@@ -87,6 +88,17 @@ async def test_a_database_of_any_step_becomes_what_a_new_one_is(
     assert await stores.database.defects() == []
     await stores.database.close()
     assert place.catalogue() == newly_made
+
+
+async def test_what_later_releases_change_comes_behind_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a database that skips releases, for one that does not, and for a new one."""
+    statements = {"": ["ALTER TABLE freehold_outbox_watermark ADD COLUMN note integer"]}
+    later = replace(place.packaged, changes=[Migration("101-note", statements)])
+    await place.make(len(place.packaged.prerelease) - 5, monkeypatch)
+    labels = await place.upgrade(later, monkeypatch)
+    assert labels.index("freehold/040-first-release") < labels.index("freehold/101-note")
+    assert await place.upgrade(later, monkeypatch) == []
+    assert await place.upgrade(place.packaged, monkeypatch) == [], "a process of the release before starts once more"
 
 
 async def test_two_that_upgrade_it_at_once_do_it_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
