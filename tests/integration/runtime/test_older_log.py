@@ -98,11 +98,11 @@ async def test_what_an_older_copy_lacks_is_noticed_and_sent_again(
     async with kiosk.running() as running:
         await _sell(running, 0, 1, 2)
         await _until(lambda: _are(kiosk.effects, [0, 1, 2]))
-        before = await _mark(running)
     kiosk.copy()
     async with kiosk.running() as running:
         assert (await examine_logs(running.stores, running.settings)).ok
         await running.pause("consumer")
+        before = await _mark(running)  # as far as the log has come: the service has looked when it connected
         await _sell(running, 3, 4, 5)
         running.link.wake()  # it looks by itself every few seconds
         await _until(lambda: _has_moved(running, before))
