@@ -16,10 +16,29 @@ from freehold.context import ServiceContext, Signal
 from freehold.database import Finding
 from freehold.lifecycle import Runner
 from freehold.migrations import Migration
-from freehold.ports import Port, Provision
+from freehold.ports import Port, Provision, provide
 from freehold.settings import Settings
 
-__all__ = ["Check", "Due", "Metric", "Need", "Pattern", "Phase", "Pruning", "Role", "is_role_running"]
+__all__ = [
+    "Check",
+    "Due",
+    "Finding",
+    "Metric",
+    "Migration",
+    "Need",
+    "Pattern",
+    "Phase",
+    "Port",
+    "Provision",
+    "Pruning",
+    "Role",
+    "Runner",
+    "ServiceContext",
+    "Settings",
+    "Signal",
+    "is_role_running",
+    "provide",
+]
 
 R = TypeVar("R")
 

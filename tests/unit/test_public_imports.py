@@ -27,6 +27,7 @@ _MODULES: Final = {
     "freehold.alembic": "is named in the user's `env.py`",
     "freehold.broker": "the port of brokers: who writes an adapter or reads a broker needs all of it",
     "freehold.database": "the port of databases, likewise",
+    "freehold.pattern": "what a pattern of a project's own is declared with",
     "freehold.sql": "the port of statements in SQL: who reads a service's tables needs it",
     "freehold.sqlalchemy": "is imported only where SQLAlchemy is used",
 }
