@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from freehold.projection.naming import is_projected
+from freehold.projection.tables import is_projected
 from freehold.service import Service
 
 __all__ = ["filters", "include_name", "include_object"]

@@ -42,6 +42,7 @@ class DatabaseFeatures:
     durable             a commit survives kill -9 of every process.
     concurrent_writers  several transactions write at once (SQLite has one writer at a time).
     several_processes   may be shared by processes.
+    transactional_ddl   a rollback takes back what made, changed or dropped tables and views.
     apart               how two services are kept apart, for people.
     proves_death        tells that a process which held leases has died (see `freehold.leases.store`).
     """
@@ -51,6 +52,7 @@ class DatabaseFeatures:
     durable: bool
     concurrent_writers: bool
     several_processes: bool
+    transactional_ddl: bool = True
     apart: str = "give each service a database of its own"
     proves_death: bool = False
 

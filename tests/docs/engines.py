@@ -25,6 +25,7 @@ from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Port
+from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.store import CHECKPOINTS
 from freehold.projection.view_store import VIEWS
@@ -60,7 +61,7 @@ _ROWS: Final = (
     _Row("event store, aggregates, snapshots, upcasting", (EVENTS, SNAPSHOTS)),
     _Row(
         "projections: rebuild beside the live one, parked streams, historical replay",
-        (EVENTS, CHECKPOINTS, REPLAYS, LEASES, AUDIT, SQL),
+        (EVENTS, CHECKPOINTS, READ_MODELS, REPLAYS, LEASES, AUDIT),
     ),
     _Row(
         "materialized views, refreshed without blocking readers",

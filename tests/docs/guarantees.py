@@ -48,6 +48,7 @@ _WORDS: Final = {
     "durable": "not durable",
     "several_processes": "one process",
     "concurrent_writers": "one writer",
+    "transactional_ddl": "DDL commits by itself",
 }
 _SOURCES: Final = {"freehold": "src", "freehold_shop": "shop/src"}
 _PORTS: Final = {
@@ -67,6 +68,8 @@ _PORTS: Final = {
     "Idempotency keys": "idempotency",
     "Comparisons of copies": "reconciliations",
     "Statements in SQL": "sql",
+    "Read models": "read_models",
+    "Materialized views": "views",
     "Datasets": "datasets",
     "Audit": "audit",
 }

@@ -202,7 +202,7 @@ class Ground:
         stores, transactions = self.running.stores, self.running.transactions
         declared = self.running.service.projections["behind"]
         self._projection = GenerationRunner(
-            await begin_first(declared, stores.database, stores[EVENTS], stores[CHECKPOINTS]),
+            await begin_first(declared, stores),
             declared,
             transactions,
             stores[EVENTS],

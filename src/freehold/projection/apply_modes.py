@@ -7,21 +7,17 @@ checked against. Everything else is better off beside.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
-from freehold.database import Database, UnitOfWork
+from freehold.database import UnitOfWork
 from freehold.errors import ConfigurationError
-from freehold.eventstore.store import EventStore, RecordedEvent, category_of
+from freehold.eventstore.store import RecordedEvent, category_of
+from freehold.ports import Stores
 from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import BESIDE_INLINE, ReplayInvoker, begin_first
-from freehold.projection.store import CheckpointStore
+from freehold.projection.tables import PlacedTables
 from freehold.transaction import Staging, Transaction, Transactions
-
-if TYPE_CHECKING:
-    from freehold.projection.tables import GenerationTables
 
 __all__ = ["InlineProjections", "SuppressedInvoker"]
 
@@ -37,7 +33,7 @@ class InlineProjections:
     def __bool__(self) -> bool:
         return bool(self._projections)
 
-    async def begin(self, database: Database, events: EventStore, checkpoints: CheckpointStore) -> None:
+    async def begin(self, stores: Stores) -> None:
         """Make their tables, and take up their work; before anything is appended here.
 
         Raises `ConfigurationError` for one of another version than its tables: it cannot be built anew beside appends
@@ -45,14 +41,15 @@ class InlineProjections:
         """
         self._appliers = []
         for projection in self._projections:
-            generation = await begin_first(projection, database, events, checkpoints)
+            generation = await begin_first(projection, stores)
             if generation.version != projection.version or generation.partitions:
                 raise ConfigurationError(
                     f"projection '{projection.name}' is inline in version {projection.version} here, and its tables"
                     f" are of version {generation.version}{', not inline' if generation.partitions else ''}",
                     hint=f"deploy what there was before; then {BESIDE_INLINE}",
                 )
-            applier = HandlerInvoker(projection, self._service, generation.number)
+            tables = PlacedTables(stores, projection.tables)
+            applier = HandlerInvoker(projection, self._service, generation.number, tables)
             self._appliers.append((applier, projection.types, projection.categories))
 
     async def __call__(self, staging: Staging, events: Sequence[RecordedEvent]) -> None:
@@ -81,16 +78,14 @@ class SuppressedInvoker(ReplayInvoker):
         self,
         unit: UnitOfWork,
         projection: Projection,
-        tables: GenerationTables,
+        tables: PlacedTables,
         generation: int,
         events: Sequence[RecordedEvent],
     ) -> None:
         """Decode, upcast, and call the handlers that want what came of it, in order."""
         if not events:
             return
-        into = copy.copy(projection)
-        into.generation_tables = tables
-        applier = HandlerInvoker(into, self._transactions.context.service, generation)
+        applier = HandlerInvoker(projection, self._transactions.context.service, generation, tables)
         if projection.sink is not None:
             await applier.sink(events)
             return

@@ -16,6 +16,7 @@ from freehold.lifecycle import contained
 from freehold.messages.upcasting import read_event
 from freehold.projection.declaration import Applied, Positioned, Projection
 from freehold.projection.store import Checkpoint, GenerationState, Move
+from freehold.projection.tables import PlacedTables
 from freehold.projection.write_context import TransactionWrite
 from freehold.transaction import Transaction
 
@@ -71,12 +72,13 @@ def wanted_by(projection: Projection) -> EventFilter:
 class HandlerInvoker:
     """Puts events through a projection's handlers, in one generation."""
 
-    def __init__(self, projection: Projection, service: str, generation: int) -> None:
+    def __init__(self, projection: Projection, service: str, generation: int, tables: PlacedTables) -> None:
         self.projection = projection
         self.generation = generation
         self.gated = 0
         """Side effects left out, because the generation is not live."""
         self._service = service
+        self._tables = tables
 
     def decode(self, events: Sequence[RecordedEvent]) -> list[Applied]:
         """The events as the code knows them today, those that are handled. Raises `CodecError`, `UnknownMessage`."""
@@ -106,7 +108,13 @@ class HandlerInvoker:
         if not work:
             return
         write = TransactionWrite(
-            tx, self.projection, self._service, generation=self.generation, live=live, on_gated=self._count_gated
+            tx,
+            self.projection,
+            self._service,
+            self._tables,
+            generation=self.generation,
+            live=live,
+            on_gated=self._count_gated,
         )
         with contained():
             if self.projection.batch_handler is not None:

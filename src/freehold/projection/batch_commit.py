@@ -30,6 +30,7 @@ from freehold.projection.store import (
     GenerationState,
     ParkedKey,
 )
+from freehold.projection.tables import PlacedTables
 from freehold.transaction import Transactions
 
 __all__ = ["BatchProcessor", "CheckpointCache", "Progress"]
@@ -64,15 +65,17 @@ class BatchProcessor:
         *,
         batch_timeout_seconds: float,
     ) -> None:
-        self.applier = HandlerInvoker(projection, transactions.context.service, at.generation.number)
+        context = transactions.context
+        tables = PlacedTables(context.stores, projection.tables)
+        self.applier = HandlerInvoker(projection, context.service, at.generation.number, tables)
         self.progress = Progress()
         self.handling = False
         """Whether what was tried last had come to the handlers: what fails before says nothing of an event."""
         self._name = name
-        self._title = f"{transactions.context.service}: {name}"
+        self._title = f"{context.service}: {name}"
         self._projection = projection
         self._transactions = transactions
-        self._context = transactions.context
+        self._context = context
         self._store = store
         self._at = at
         self._doubts = doubts

@@ -1,6 +1,6 @@
 """Declaring a projection: its name, version, tables and handlers. Imports the foundation and its package.
 
-What is declared is checked when it is declared. SQLAlchemy is imported with the first projection that is.
+What is declared is checked when it is declared.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import BUCKETS
@@ -27,11 +27,8 @@ from freehold.projection.interfaces import (
     ProjectionWrite,
     Sink,
 )
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
-
-    from freehold.projection.tables import GenerationTables
+from freehold.projection.read_model_store import DeclaredTable
+from freehold.projection.tables import declared
 
 __all__ = [
     "Applied",
@@ -80,7 +77,7 @@ class Projection:
 
     name: str
     version: int = 1
-    tables: tuple[sa.Table, ...] = ()
+    tables: tuple[DeclaredTable, ...] = ()
     categories: Collection[str] = frozenset()
     partitions: int = 4
     inline: bool = False
@@ -95,15 +92,11 @@ class Projection:
     key_streams: KeyStreams | None = None
     handlers: dict[type[Any], EventFunction] = field(default_factory=dict, init=False)
     batch_handler: BatchFunction | None = field(default=None, init=False)
-    generation_tables: GenerationTables = field(init=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant. Raises `DeclarationError`."""
-        from freehold.projection.tables import GenerationTables
-
-        self.tables = tuple(self.tables)
+        self.tables = declared(self.tables)
         self.categories = frozenset(self.categories)
-        self.generation_tables = GenerationTables(self.tables)
         if not _NAME.fullmatch(self.name):
             raise DeclarationError(f"'{self.name}' is no name of a projection", hint="lower case, digits and '-'")
         for limit, value, least, most in (

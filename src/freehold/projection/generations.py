@@ -16,19 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-from freehold.database import Database, UnitOfWork
+from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
-from freehold.eventstore.store import EventStore, RecordedEvent
+from freehold.eventstore.store import EVENTS, EventStore, RecordedEvent
 from freehold.leases.store import LeaseStore
+from freehold.ports import Stores
 from freehold.projection.batch import wanted_by
 from freehold.projection.declaration import Projection
 from freehold.projection.status import filter_of
-from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState, Move
-
-if TYPE_CHECKING:
-    from freehold.projection.tables import GenerationTables
+from freehold.projection.store import CHECKPOINTS, Checkpoint, CheckpointStore, Generation, GenerationState, Move
+from freehold.projection.tables import PlacedTables
 
 __all__ = [
     "BESIDE_INLINE",
@@ -73,7 +72,7 @@ class ReplayInvoker(Protocol):
         self,
         unit: UnitOfWork,
         projection: Projection,
-        tables: GenerationTables,
+        tables: PlacedTables,
         generation: int,
         events: Sequence[RecordedEvent],
     ) -> None:
@@ -84,9 +83,22 @@ class ReplayInvoker(Protocol):
 class RebuildSource:
     """What a read model is made from: the events, how far they were applied, and how that is done."""
 
-    checkpoints: CheckpointStore
-    events: EventStore
+    stores: Stores
     apply: ReplayInvoker
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """How far the events were applied."""
+        return self.stores[CHECKPOINTS]
+
+    @property
+    def events(self) -> EventStore:
+        """The events."""
+        return self.stores[EVENTS]
+
+    def tables(self, projection: Projection) -> PlacedTables:
+        """The tables of a projection's generations."""
+        return PlacedTables(self.stores, projection.tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +113,13 @@ class SwitchResult:
     effects_lost: int
 
 
-async def begin(unit: UnitOfWork, store: CheckpointStore, projection: Projection, *, reason: str) -> Generation:
+async def begin(unit: UnitOfWork, history: RebuildSource, projection: Projection, *, reason: str) -> Generation:
     """Begin to build the next generation, of the version that is declared here, from the first event on.
 
     Raises `NotFound` before the projection has run for the first time, `ConcurrencyConflict` where one is being built,
     `ConfigurationError` where it cannot be rebuilt beside itself.
     """
+    store, tables = history.checkpoints, history.tables(projection)
     await store.lock(unit, projection.name)
     generations = await store.generations(projection.name, unit=unit)
     live = _live(projection.name, generations)
@@ -127,7 +140,7 @@ async def begin(unit: UnitOfWork, store: CheckpointStore, projection: Projection
             hint="switch to it, or abandon it",
         )
     number = generations[-1].number + 1
-    await projection.generation_tables.create(unit, number)
+    await tables.create(unit, number)
     return await store.create(
         unit,
         projection.name,
@@ -136,7 +149,7 @@ async def begin(unit: UnitOfWork, store: CheckpointStore, projection: Projection
         partitions=projection.partitions,
         state=GenerationState.BUILDING,
         reason=reason,
-        tables=projection.generation_tables.names,
+        tables=tables.names,
     )
 
 
@@ -182,7 +195,7 @@ async def switch(
     await store.transition(
         unit, projection.name, building.number, seen=GenerationState.BUILDING, to=GenerationState.LIVE
     )
-    await projection.generation_tables.show(unit, building.number)
+    await history.tables(projection).show(unit, building.number)
     return SwitchResult(live, building, len(parked), len(lost))
 
 
@@ -199,12 +212,13 @@ async def abandon(unit: UnitOfWork, store: CheckpointStore, name: str) -> Genera
     return building
 
 
-async def drop(unit: UnitOfWork, store: CheckpointStore, projection: Projection, number: int) -> None:
+async def drop(unit: UnitOfWork, history: RebuildSource, projection: Projection, number: int) -> None:
     """Drop a retired generation with the tables that it was made with.
 
     Raises `ConcurrencyConflict` for one that is not retired, `NotFound`, and what the database says where readers of
     the old view have not ended.
     """
+    store = history.checkpoints
     generations = {each.number: each for each in await store.generations(projection.name, unit=unit)}
     if number not in generations:
         raise NotFound(f"projection '{projection.name}' has no generation {number}", hint="freehold projection list")
@@ -214,7 +228,7 @@ async def drop(unit: UnitOfWork, store: CheckpointStore, projection: Projection,
             hint="only retired ones are dropped",
         )
     await store.forget(unit, projection.name, number)
-    await projection.generation_tables.drop(unit, number, generations[number].tables)
+    await history.tables(projection).drop(unit, number, generations[number].tables)
 
 
 def begun_of(generations: Sequence[Generation]) -> Generation | None:
@@ -252,7 +266,7 @@ async def _carry_on(
 ) -> None:
     last = [each for each in await _between(history.events, projection, seen, target) if each.stream not in parked]
     await history.checkpoints.advance(unit, [Move(seen, target, handled=len(last))])
-    await history.apply(unit, projection, projection.generation_tables, seen.generation, last)
+    await history.apply(unit, projection, history.tables(projection), seen.generation, last)
 
 
 async def _between(
@@ -277,14 +291,13 @@ async def _between(
     )
 
 
-async def begin_first(
-    projection: Projection, database: Database, events: EventStore, checkpoints: CheckpointStore
-) -> Generation:
+async def begin_first(projection: Projection, stores: Stores) -> Generation:
     """Make the first generation, live from the beginning; returns the live one where somebody has made it before.
 
     Raises `ConfigurationError` where an inline projection would begin with a part of the history missing, or a table is
     in the way; `ConcurrencyConflict` where others were in the way again and again.
     """
+    events, checkpoints = stores[EVENTS], stores[CHECKPOINTS]
     attempt = 1
     while True:
         found = await checkpoints.generations(projection.name)
@@ -296,20 +309,19 @@ async def begin_first(
             await _refuse_missed(projection, events)
         number = max((each.number for each in found), default=0) + 1
         try:
-            return await _begin(projection, database, checkpoints, number, position)
+            return await _begin(projection, stores, number, position)
         except ConcurrencyConflict:
             attempt += 1
             if attempt > _ATTEMPTS_MAX:
                 raise
 
 
-async def _begin(
-    projection: Projection, database: Database, checkpoints: CheckpointStore, number: int, position: int
-) -> Generation:
+async def _begin(projection: Projection, stores: Stores, number: int, position: int) -> Generation:
+    tables = PlacedTables(stores, projection.tables)
     if projection.sink is not None:
         await projection.sink.prepare(number)
-    async with database.begin() as unit:
-        made = await checkpoints.create(
+    async with stores.database.begin() as unit:
+        made = await stores[CHECKPOINTS].create(
             unit,
             projection.name,
             number,
@@ -318,10 +330,10 @@ async def _begin(
             state=GenerationState.LIVE,
             position=position,
             reason="first start",
-            tables=projection.generation_tables.names,
+            tables=tables.names,
         )
-        await projection.generation_tables.create(unit, number)
-        await projection.generation_tables.show(unit, number)
+        await tables.create(unit, number)
+        await tables.show(unit, number)
     if projection.sink is not None:
         await projection.sink.show(number)
     return made

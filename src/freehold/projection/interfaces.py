@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from freehold.eventstore.store import RecordedEvent
+from freehold.projection.read_model_store import DeclaredTable
 from freehold.sql import SqlConnection
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
 
 __all__ = [
     "Applied",
@@ -27,6 +25,7 @@ __all__ = [
     "Sink",
 ]
 
+T = TypeVar("T", bound=DeclaredTable)
 Applied = tuple[Any, RecordedEvent]
 """An event as the code knows it today, and as it is stored. One stored event may have become several, or none."""
 
@@ -57,11 +56,11 @@ class ProjectionWrite(Protocol):
     def connection(self) -> Any:
         """The transaction as SQLAlchemy's `AsyncConnection`."""
 
-    def name(self, table: sa.Table) -> str:
+    def name(self, table: DeclaredTable) -> str:
         """The name, for the text of a statement, of a declared table in this generation."""
 
-    def table(self, table: sa.Table) -> sa.Table:
-        """A declared table as it is in this generation, for SQLAlchemy's statements."""
+    def table(self, table: T) -> T:
+        """A declared table as it is in this generation, for statements that take a table: SQLAlchemy's."""
 
     def at(self, recorded: RecordedEvent) -> ProjectionWrite:
         """The same, seen from the handling of an event: what is published names it as its cause."""

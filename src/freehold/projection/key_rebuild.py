@@ -9,57 +9,41 @@ in the caller's transaction, so that nobody sees the rows missing.
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from typing import Any, Final
 
 from freehold.database import UnitOfWork
 from freehold.errors import CodecError, ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
 from freehold.eventstore.store import EventFilter, EventStore, RecordedEvent, bucket_of, category_of
 from freehold.messages.upcasting import read_event
-from freehold.ports import Stores
 from freehold.projection.declaration import Applied, Projection, stored_types
 from freehold.projection.generations import RebuildSource
+from freehold.projection.read_model_store import DeclaredTable
 from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
+from freehold.projection.tables import PlacedTables
 from freehold.sql import SQL, SqlConnection
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
 
 __all__ = ["check_rebuildable", "rebuild_key", "streams_of_key"]
 
 _PAGE: Final = 1000
-_DELETED_AT_ONCE: Final = 500
 _PARKED_READ_MAX: Final = 100_000
-_READERS: Final[dict[type[Any], Callable[[str], Any]]] = {
-    str: str,
-    int: int,
-    UUID: UUID,
-    Decimal: Decimal,
-    datetime: datetime.fromisoformat,
-    date: date.fromisoformat,
-}
 
 
-async def streams_of_key(
-    stores: Stores, history: RebuildSource, projection: Projection, stream: str
-) -> tuple[str, ...]:
+async def streams_of_key(history: RebuildSource, projection: Projection, stream: str) -> tuple[str, ...]:
     """A stream and those that `key_streams` says belong to it, in order of their names; holds nothing meanwhile.
 
     One that begins to belong to it from now on is not among them: its rows are being written as they should be. Raises
     `DeclarationError` and `NotFound` as `rebuild_key` does, and what `key_streams` raises.
     """
-    if not check_rebuildable(projection, stream):
+    if not check_rebuildable(history.tables(projection), projection, stream):
         raise DeclarationError(
             f"no table of projection '{projection.name}' has rows of stream '{stream}' alone",
             hint="name the stream that it belongs to, or its category's column in key_columns",
         )
     if projection.key_streams is None:
         return (stream,)
-    async with stores[SQL].direct() as sql:
+    async with history.stores[SQL].direct() as sql:
         others = await projection.key_streams(stream, _Lookup(sql, history.events, projection))
     return tuple(sorted({stream, *others}))
 
@@ -71,7 +55,7 @@ async def rebuild_key(unit: UnitOfWork, history: RebuildSource, projection: Proj
     `DeclarationError` where a table has no key column, `NotFound` for a stream that the projection does not follow,
     `ConcurrencyConflict` where another generation has become live meanwhile, and what a handler raises.
     """
-    keys = {stream: check_rebuildable(projection, stream) for stream in streams}
+    keys = {stream: check_rebuildable(history.tables(projection), projection, stream) for stream in streams}
     store = history.checkpoints
     live = next(
         (each for each in await store.generations(projection.name, unit=unit) if each.state is GenerationState.LIVE),
@@ -85,11 +69,11 @@ async def rebuild_key(unit: UnitOfWork, history: RebuildSource, projection: Proj
     if live.partitions == 0:
         raise ConfigurationError(f"projection '{projection.name}' is inline: single keys of it cannot be rebuilt")
     seen = await _held(unit, store, live, {_partition(live, stream) for stream in streams})
-    await _delete(unit, projection, live, keys.values())
+    await _delete(unit, history.tables(projection), projection, live, keys.values())
     count = 0
     readers = [_events(unit, history.events, projection, each, seen[_partition(live, each)].position) for each in keys]
     async for batch in _batches(_in_order(readers), projection.batch_limit):
-        await history.apply(unit, projection, projection.generation_tables, live.number, batch)
+        await history.apply(unit, projection, history.tables(projection), live.number, batch)
         count += len(batch)
     for parked in await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, unit=unit):
         if parked.stream in keys:
@@ -117,19 +101,21 @@ async def _held(
 
 
 async def _delete(
-    unit: UnitOfWork, projection: Projection, live: Generation, keys: Collection[Mapping[str, tuple[str, object]]]
+    unit: UnitOfWork,
+    tables: PlacedTables,
+    projection: Projection,
+    live: Generation,
+    keys: Collection[Mapping[str, tuple[str, object]]],
 ) -> None:
     for table in projection.tables:
-        clone = projection.generation_tables.clone(table, live.number)
         by_column: dict[str, list[object]] = {}
         for column, value in (each[table.name] for each in keys if table.name in each):
             by_column.setdefault(column, []).append(value)
         for column, values in by_column.items():
-            for some in _chunks(values, _DELETED_AT_ONCE):
-                await unit.native.execute(clone.delete().where(clone.c[column].in_(some)))
+            await tables.delete_rows(unit, live.number, table, column, values)
 
 
-def check_rebuildable(projection: Projection, stream: str) -> dict[str, tuple[str, object]]:
+def check_rebuildable(tables: PlacedTables, projection: Projection, stream: str) -> dict[str, tuple[str, object]]:
     """Column and value, by table, of the rows that belong to a stream. Raises `DeclarationError`, `NotFound`."""
     missing = [table.name for table in projection.tables if table.name not in projection.key_columns]
     if missing or not projection.tables:
@@ -145,7 +131,7 @@ def check_rebuildable(projection: Projection, stream: str) -> dict[str, tuple[st
         )
     found = {table: _column(projection, table.name, stream) for table in projection.tables}
     return {
-        table.name: (column, _value(projection, table, column, stream))
+        table.name: (column, _value(tables, projection, table, column, stream))
         for table, column in found.items()
         if column is not None
     }
@@ -156,20 +142,13 @@ def _column(projection: Projection, table: str, stream: str) -> str | None:
     return named if isinstance(named, str) else named.get(category_of(stream))
 
 
-def _value(projection: Projection, table: sa.Table, named: str, stream: str) -> object:
+def _value(tables: PlacedTables, projection: Projection, table: DeclaredTable, column: str, stream: str) -> object:
     if projection.key_of is not None:
         return projection.key_of(stream)
-    text = stream.partition("-")[2]
-    column = table.c[named]
     try:
-        return _READERS[column.type.python_type](text)
-    except (KeyError, NotImplementedError) as error:
-        raise DeclarationError(
-            f"column '{column.name}' of table '{table.name}' has a type that no stream's name is read as",
-            hint="Projection(..., key_of=lambda stream: ...)",
-        ) from error
-    except (ValueError, ArithmeticError) as error:
-        raise NotFound(f"the name of stream '{stream}' is no value of column '{column.name}'") from error
+        return tables.key_value(table, column, stream.partition("-")[2])
+    except ValueError as error:
+        raise NotFound(f"the name of stream '{stream}' is no value of column '{column}'") from error
 
 
 async def _events(
@@ -214,10 +193,6 @@ async def _batches(events: AsyncIterator[RecordedEvent], limit: int) -> AsyncIte
             batch = []
     if batch:
         yield batch
-
-
-def _chunks(values: Sequence[object], size: int) -> list[Sequence[object]]:
-    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 @dataclass(frozen=True, slots=True)

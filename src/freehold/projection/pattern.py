@@ -22,6 +22,7 @@ from freehold.projection.apply_modes import InlineProjections, SuppressedInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import RebuildSource
 from freehold.projection.probes import probe
+from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.service_runner import ProjectionCoordinator, ProjectionStores
@@ -74,7 +75,7 @@ async def _begin_inline(context: ServiceContext) -> None:
     """Make the tables of inline projections, before anything is appended here."""
     inline = context.find(InlineProjections)
     if inline is not None:
-        await inline.begin(context.database, context.stores[EVENTS], context.stores[CHECKPOINTS])
+        await inline.begin(context.stores)
 
 
 def _runners(context: ServiceContext) -> Sequence[Runner]:
@@ -101,7 +102,7 @@ def _rebuilds(context: ServiceContext, projections: Sequence[Projection], on_cha
     return RebuildRunner(
         context.service,
         context.database,
-        RebuildSource(stores[CHECKPOINTS], stores[EVENTS], SuppressedInvoker(context.resource(Transactions))),
+        RebuildSource(stores, SuppressedInvoker(context.resource(Transactions))),
         stores[LEASES],
         list(projections),
         retention_seconds=RETIRED_RETENTION_SECONDS,
@@ -145,7 +146,12 @@ async def _probe(context: ServiceContext) -> Sequence[Finding]:
 
 
 def _needs(declared: Mapping[str, Projection]) -> Sequence[Need]:
-    return (Need("projection", (EVENTS, CHECKPOINTS, LEASES, AUDIT), sorted(declared)),) if declared else ()
+    found = []
+    if declared:
+        found.append(Need("projection", (EVENTS, CHECKPOINTS, LEASES, AUDIT), sorted(declared)))
+    if with_tables := sorted(name for name, each in declared.items() if each.tables):
+        found.append(Need("projection with tables", (READ_MODELS,), with_tables))
+    return found
 
 
 def _view_needs(declared: Mapping[str, MaterializedView]) -> Sequence[Need]:

@@ -162,7 +162,7 @@ class RebuildRunner(Runner):
             if older:
                 await abandon(unit, self._history.checkpoints, projection.name)
             reason = BY_ITSELF.format(version=projection.version)
-            made = await begin(unit, self._history.checkpoints, projection, reason=reason)
+            made = await begin(unit, self._history, projection, reason=reason)
         _log.info("%s: generation %d of '%s' is being built", self.name, made.number, projection.name)
         self._on_change()
 
@@ -226,6 +226,6 @@ async def attempt_drop(
         if any(each.number == number and each.state is GenerationState.RETIRED for each in generations):
             await projection.sink.drop(number)
     async with database.begin() as unit:
-        await drop(unit, history.checkpoints, projection, number)
+        await drop(unit, history, projection, number)
         if note is not None:
             await note(unit)

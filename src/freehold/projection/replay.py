@@ -37,11 +37,10 @@ from freehold.projection.generations import RebuildSource
 from freehold.projection.parking_policy import describe
 from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 from freehold.projection.store import Generation, GenerationState
+from freehold.projection.tables import REPLAY_MARK, PlacedTables
 
-__all__ = ["REPLAY_MARK", "Replayer", "Span", "StreamParked"]
+__all__ = ["Replayer", "Span", "StreamParked"]
 
-REPLAY_MARK: Final = "r"
-"""Tables of replay 3 are named `order_summary__r3`."""
 _log = logging.getLogger("freehold.projection")
 _CONFLICTS_MAX: Final = 10
 _CRASHES: Final = CrashLimit()
@@ -81,9 +80,7 @@ class Replayer:
         self._store = store
         self._history = history
         self._projection = projection
-        from freehold.projection.tables import GenerationTables
-
-        self._own_tables = GenerationTables(projection.tables, mark=REPLAY_MARK)
+        self._own_tables = PlacedTables(history.stores, projection.tables, mark=REPLAY_MARK)
         self._begun_number: int | None = None
         self._doubted_events = 0
 
@@ -115,7 +112,7 @@ class Replayer:
         if into == "live":
             return replay
         await self._own_tables.create(unit, replay.number)
-        names = [str(self._own_tables.clone(table, replay.number).fullname) for table in self._projection.tables]
+        names = [str(self._own_tables.physical(table, replay.number).fullname) for table in self._projection.tables]
         return await self._store.own(unit, replay.number, names)
 
     async def left(self, replay: Replay, limit: int) -> int:
@@ -241,7 +238,7 @@ class Replayer:
                     hint="cancel this replay; the new generation was built from all events",
                 )
             await self._refuse_parked(unit, replay.generation, batch)
-            tables, number = self._projection.generation_tables, replay.generation
+            tables, number = self._history.tables(self._projection), replay.generation
         await self._history.apply(unit, self._projection, tables, number, batch)
 
     async def _refuse_parked(self, unit: UnitOfWork, generation: int, batch: list[RecordedEvent]) -> None:

@@ -177,10 +177,7 @@ class ProjectionCoordinator(Runner):
         """The generations of a projection, the first one made where there is none."""
         if any(each.state is GenerationState.LIVE for each in generations):
             return generations
-        stores = self._stores
-        made = await self._try(
-            projection.name, begin_first(projection, self._context.database, stores.events, stores.checkpoints)
-        )
+        made = await self._try(projection.name, begin_first(projection, self._context.stores))
         return generations if made is None else [*generations, made]
 
     async def _try(self, name: str, work: Awaitable[T]) -> T | None:

@@ -29,6 +29,7 @@ from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.parking_policy import CRASH_REMEDY, again_seconds, describe, is_transient, parked_by
 from freehold.projection.store import Checkpoint, CheckpointStore, GenerationState, Move, NewParkedKey, ParkedKey
+from freehold.projection.tables import PlacedTables
 from freehold.transaction import Transaction, Transactions
 
 __all__ = ["ParkedStreamRetrier", "RetryResult"]
@@ -274,7 +275,8 @@ class ParkedStreamRetrier:
     ) -> int:
         """Apply a stream's events through the checkpoint, or to the event `before` which it is to stay parked."""
         applied = 0
-        applier = HandlerInvoker(self._projection, self._context.service, parked.generation)
+        tables = PlacedTables(self._context.stores, self._projection.tables)
+        applier = HandlerInvoker(self._projection, self._context.service, parked.generation, tables)
         while True:
             page = await self._events.read_stream(parked.stream, after=after, before=before, limit=_PAGE, unit=tx.unit)
             due = [event for event in page if event.position <= seen.position]

@@ -128,4 +128,6 @@ class ViewStore(Protocol):
         """Drop a view with its state. False where there is none. Raises `ConcurrencyConflict` as `refresh` does."""
 
 
-VIEWS: Final[Port[ViewStore]] = Port("views", "materialized views", ViewStore)
+VIEWS: Final[Port[ViewStore]] = Port(
+    "views", "materialized views", ViewStore, "freehold.conformance.views:ViewStoreConformance"
+)

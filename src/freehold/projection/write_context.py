@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from freehold.consistency.token import Token
@@ -11,25 +11,27 @@ from freehold.errors import DeclarationError
 from freehold.eventstore.store import RecordedEvent
 from freehold.messages import Envelope, MessageKind
 from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.read_model_store import DeclaredTable
+from freehold.projection.tables import PlacedTables
 from freehold.sql import SqlConnection
 from freehold.transaction import Transaction
 
-if TYPE_CHECKING:
-    import sqlalchemy as sa
-
 __all__ = ["TransactionWrite"]
+
+T = TypeVar("T", bound=DeclaredTable)
 
 
 class TransactionWrite:
     """Writes in `tx` to the tables of a generation. `on_gated` is told of side effects that a building one left out."""
 
-    __slots__ = ("_event", "_names", "_on_gated", "_projection", "_service", "generation", "live", "tx")
+    __slots__ = ("_event", "_names", "_on_gated", "_projection", "_service", "_tables", "generation", "live", "tx")
 
     def __init__(
         self,
         tx: Transaction,
         projection: Projection,
         service: str,
+        tables: PlacedTables,
         *,
         generation: int,
         live: bool,
@@ -42,8 +44,9 @@ class TransactionWrite:
         self._on_gated = on_gated
         self._projection = projection
         self._service = service
+        self._tables = tables
         self._event = event
-        self._names: dict[sa.Table, str] = {}
+        self._names: dict[int, str] = {}
 
     @property
     def recorded(self) -> RecordedEvent:
@@ -65,16 +68,17 @@ class TransactionWrite:
         """The transaction as SQLAlchemy knows it."""
         return self.tx.connection
 
-    def name(self, table: sa.Table) -> str:
+    def name(self, table: DeclaredTable) -> str:
         """A declared table's name in this generation, for the text of a statement."""
-        found = self._names.get(table)
+        found = self._names.get(id(table))
         if found is None:
-            found = self._names[table] = self._projection.generation_tables.sql_name(table, self.generation)
+            # By identity: declared tables live as long as their projection.
+            found = self._names[id(table)] = self._tables.sql_name(table, self.generation)
         return found
 
-    def table(self, table: sa.Table) -> sa.Table:
+    def table(self, table: T) -> T:
         """A declared table in this generation."""
-        return self._projection.generation_tables.clone(table, self.generation)
+        return self._tables.physical(table, self.generation)
 
     def at(self, recorded: RecordedEvent) -> ProjectionWrite:
         """The same for another event."""
@@ -82,6 +86,7 @@ class TransactionWrite:
             self.tx,
             self._projection,
             self._service,
+            self._tables,
             generation=self.generation,
             live=self.live,
             event=recorded,

@@ -15,6 +15,7 @@ from freehold.errors import DatabaseError, FreeholdError, Unavailable
 from freehold.ports import Stores
 from freehold.projection.declaration import Projection
 from freehold.projection.store import CHECKPOINTS, Generation, GenerationState
+from freehold.projection.tables import PlacedTables
 from freehold.projection.view_store import VIEWS
 from freehold.service import Service
 
@@ -57,7 +58,8 @@ async def repair(service: Service, stores: Stores) -> list[str]:
     for generation, defect in await _lost_readers(service, stores):
         if defect.lossless:
             async with stores.database.begin() as unit:
-                await service.projections[generation.projection].generation_tables.show(unit, generation.number)
+                declared = service.projections[generation.projection].tables
+                await PlacedTables(stores, declared).show(unit, generation.number)
             mended.append(defect.subject)
     for defect in await _lost_views(service, stores):
         view = service.materialized_views[defect.subject.rpartition(" ")[2]]
@@ -102,7 +104,7 @@ def _services_own(defect: Defect) -> bool:
 
 async def _lost_readers(service: Service, stores: Stores) -> list[tuple[Generation, Defect]]:
     """Tables of live generations that are gone, and the names that readers use."""
-    projections = {each.name: each for each in service.projections.values() if each.generation_tables.tables}
+    projections = {each.name: each for each in service.projections.values() if each.tables}
     if not projections:
         return []
     live = [
@@ -110,35 +112,34 @@ async def _lost_readers(service: Service, stores: Stores) -> list[tuple[Generati
         for each in await stores[CHECKPOINTS].generations()
         if each.projection in projections and each.state is GenerationState.LIVE
     ]
-    names = [name for each in live for pair in _tables(projections[each.projection], each) for name in pair]
+    names = [name for each in live for pair in _tables(stores, projections[each.projection], each) for name in pair]
     there = await stores.database.relations(names)
     return [
         (generation, defect)
         for generation in live
-        for defect in _readers(projections[generation.projection], generation, there)
+        for defect in _readers(_tables(stores, projections[generation.projection], generation), generation, there)
     ]
 
 
-def _tables(projection: Projection, generation: Generation) -> list[tuple[str, str]]:
+def _tables(stores: Stores, projection: Projection, generation: Generation) -> list[tuple[str, str]]:
     """Names of the tables of a generation, with the names that readers use."""
-    made = projection.generation_tables
+    made = PlacedTables(stores, projection.tables)
     return [
-        (str(made.clone(table, generation.number).fullname), str(table.fullname))
-        for table in made.tables
+        (str(made.physical(table, generation.number).fullname), str(table.fullname))
+        for table in projection.tables
         if str(table.fullname) in generation.tables
     ]
 
 
-def _readers(projection: Projection, generation: Generation, there: Iterable[str]) -> list[Defect]:
-    pairs = _tables(projection, generation)
+def _readers(pairs: Sequence[tuple[str, str]], generation: Generation, there: Iterable[str]) -> list[Defect]:
+    name = generation.projection
     lost = [table for table, _ in pairs if table not in there]
-    again = f"freehold projection rebuild {projection.name} makes it again from the events"
-    found = [Defect(f"table {table} of projection {projection.name}", "is missing", "", again) for table in lost]
+    again = f"freehold projection rebuild {name} makes it again from the events"
+    found = [Defect(f"table {table} of projection {name}", "is missing", "", again) for table in lost]
     hidden = [view for _, view in pairs if view not in there]
     mended = "freehold db upgrade makes it again" if not lost else again
     found += [
-        Defect(f"view {view} of projection {projection.name}", "is missing", "", mended, lossless=not lost)
-        for view in hidden
+        Defect(f"view {view} of projection {name}", "is missing", "", mended, lossless=not lost) for view in hidden
     ]
     return found
 

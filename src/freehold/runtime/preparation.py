@@ -11,7 +11,6 @@ import asyncio
 from typing import Final
 
 from freehold.errors import ConcurrencyConflict, FreeholdError
-from freehold.eventstore.store import EVENTS
 from freehold.policy import Retry, RetryAfter
 from freehold.ports import Stores
 from freehold.projection.declaration import Projection
@@ -39,7 +38,7 @@ async def prepare(service: Service, stores: Stores) -> list[str]:
         kind, _, name = label.partition("/")
         try:
             if kind == "projection":
-                await begin_first(service.projections[name], stores.database, stores[EVENTS], stores[CHECKPOINTS])
+                await begin_first(service.projections[name], stores)
             else:
                 await _build(service.materialized_views[name], stores)
         except FreeholdError as error:

@@ -41,7 +41,7 @@ class ProjectionActions:
         self.stores = stores
         self._transactions = transactions
         self._context = transactions.context
-        self.history = RebuildSource(stores[CHECKPOINTS], stores[EVENTS], SuppressedInvoker(transactions))
+        self.history = RebuildSource(stores, SuppressedInvoker(transactions))
 
     def declared(self, name: str) -> Projection:
         """A projection whose handlers are known here. Raises `ConfigurationError`."""
@@ -72,7 +72,7 @@ class ProjectionActions:
     async def rebuild(self, name: str, *, actor: str, reason: str) -> Generation:
         """Begin the next generation beside the live one; whoever runs the service fills it. Raises as `begin` does."""
         async with self.stores.database.begin() as unit:
-            made = await begin(unit, self.history.checkpoints, self.declared(name), reason=reason)
+            made = await begin(unit, self.history, self.declared(name), reason=reason)
             await self.note(unit, "projection.rebuild", f"{name}/{made.number}", actor, reason)
         return made
 
@@ -160,7 +160,7 @@ class ProjectionActions:
         Raises as `streams_of_key` and `rebuild_key` do.
         """
         projection = self.declared(name)
-        streams = await streams_of_key(self.stores, self.history, projection, stream)
+        streams = await streams_of_key(self.history, projection, stream)
         async with self.stores.database.begin() as unit:
             count = await rebuild_key(unit, self.history, projection, *streams)
             await self.note(unit, "projection.rebuild-key", f"{name}/{stream}", actor, reason)

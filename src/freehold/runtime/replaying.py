@@ -8,6 +8,7 @@ from freehold.clock import Clock, SystemClock
 from freehold.database import UnitOfWork
 from freehold.errors import NotFound, Unavailable
 from freehold.policy import Retry, RetryAfter
+from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.replay import Into, Replayer, Span
 from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 from freehold.runtime.projections import ProjectionActions
@@ -87,9 +88,7 @@ class ReplayActions:
             if replay is None:
                 raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
             if replay.tables:
-                from freehold.projection.tables import drop_tables
-
-                await drop_tables(unit, replay.tables)
+                await self._stores[READ_MODELS].drop(unit, replay.tables)
             await self._note(unit, "drop", replay, actor, reason)
         return replay
 

@@ -27,6 +27,7 @@ from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import begin_first
 from freehold.projection.service_runner import ProjectionCoordinator
 from freehold.projection.store import CHECKPOINTS, GenerationState
+from freehold.projection.tables import PlacedTables
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -151,7 +152,7 @@ async def test_effects_come_from_the_live_generation_only(url: str) -> None:
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
         async with running.stores.database.begin() as unit:
-            await model.projection.generation_tables.create(unit, 2)
+            await PlacedTables(running.stores, model.projection.tables).create(unit, 2)
             await running.stores[CHECKPOINTS].create(
                 unit, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING
             )
@@ -177,7 +178,7 @@ async def test_a_building_generation_never_passes_the_live_one(url: str) -> None
         checkpoints = running.stores[CHECKPOINTS]
         async with running.stores.database.begin() as unit:
             await checkpoints.pause(unit, "accounts", 1, reason="drill", actor="me")
-            await model.projection.generation_tables.create(unit, 2)
+            await PlacedTables(running.stores, model.projection.tables).create(unit, 2)
             await checkpoints.create(unit, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING)
         live = [each.position for each in await checkpoints.checkpoints("accounts", 1)]
         await append(running, "a", 2)
@@ -191,7 +192,7 @@ async def test_a_building_generation_never_passes_the_live_one(url: str) -> None
         await until(lambda: caught_up(running, model))
 
 
-def _blocked() -> Projection:
+def _blocked() -> tuple[Projection, sa.Table]:
     """A projection whose table's name may be in use."""
     table = sa.Table("in_the_way", sa.MetaData(), sa.Column("account", sa.Text, primary_key=True))
     blocked = Projection("blocked", tables=(table,), partitions=1)
@@ -200,14 +201,13 @@ def _blocked() -> Projection:
     async def deposited(event: Deposited, write: ProjectionWrite) -> None:
         await write.connection.execute(write.table(table).insert().values(account=event.account))
 
-    return blocked
+    return blocked, table
 
 
 async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> None:
     """It is told, and starts when what was in its way is gone."""
     model = read_model()
-    blocked = _blocked()
-    (table,) = blocked.tables
+    blocked, table = _blocked()
     model.service.projects(blocked)
     async with RunningService(model.service, settings_for(url), roles=()) as running, running.transaction() as tx:
         await tx.sql.execute("CREATE TABLE in_the_way (account text)")
@@ -232,7 +232,7 @@ async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> No
 async def test_what_cannot_start_is_told_all_the_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while it is tried again: whoever looks just then must not take it for mended."""
     model = read_model()
-    model.service.projects(_blocked())
+    model.service.projects(_blocked()[0])
     async with RunningService(model.service, settings_for(url), roles=()) as running, running.transaction() as tx:
         await tx.sql.execute("CREATE TABLE in_the_way (account text)")
     monkeypatch.setattr(lifecycle, "FAILING_SECONDS_MAX", 0.0)
@@ -275,5 +275,5 @@ async def test_a_beginning_that_is_always_in_conflict_is_given_up(url: str, monk
         monkeypatch.setattr(stores[CHECKPOINTS], "create", conflicting)
         async with asyncio.timeout(60.0):
             with pytest.raises(ConcurrencyConflict, match="planned"):
-                await begin_first(model.projection, stores.database, stores[EVENTS], stores[CHECKPOINTS])
+                await begin_first(model.projection, stores)
         assert 1 < len(tried) < 100

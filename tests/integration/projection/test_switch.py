@@ -209,7 +209,12 @@ async def test_a_key_is_not_made_anew_in_what_was_live_before(url: str) -> None:
         late: Any = Late(running.stores[CHECKPOINTS], before)
         with pytest.raises(ConcurrencyConflict, match="not live any more"):
             async with running.stores.database.begin() as unit:
-                await rebuild_key(unit, replace(actions.history, checkpoints=late), model.projection, "account-a1")
+                await rebuild_key(
+                    unit,
+                    replace(actions.history, stores=actions.stores.replacing(CHECKPOINTS, late)),
+                    model.projection,
+                    "account-a1",
+                )
 
 
 class Late:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from freehold.adapters.sql.read_models import IDENTIFIER_BYTES_MAX, fitting
 from freehold.binding import open_stores
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError
 from freehold.ports import Stores
-from freehold.projection.tables import IDENTIFIER_BYTES_MAX, GenerationTables, fitting
+from freehold.projection.read_model_store import READ_MODELS
+from freehold.projection.tables import PlacedTables, declared
 from freehold.sql import SQL
 
 LONG = "a_read_model_whose_name_is_as_long_as_postgresql_permits_it_to_b"[:63]
@@ -43,11 +45,11 @@ class Cases:
 
     async def test_generations_stand_beside_each_other_and_the_view_shows_one(self, stores: Stores) -> None:
         table = summary()
-        tables = GenerationTables([table])
+        tables = PlacedTables(stores, [table])
         for generation in (1, 2):
             async with stores.database.begin() as unit:
                 await tables.create(unit, generation)
-                clone = tables.clone(table, generation)
+                clone = tables.physical(table, generation)
                 await unit.native.execute(clone.insert().values(order_id="a", customer="c", total=generation))
                 await tables.show(unit, generation)
             assert await read(stores, "SELECT total FROM order_summary") == [(generation,)]
@@ -58,7 +60,7 @@ class Cases:
         assert await read(stores, "SELECT total FROM order_summary") == [(2,)]
 
     async def test_a_rollback_takes_tables_and_views_back(self, stores: Stores) -> None:
-        tables = GenerationTables([summary()])
+        tables = PlacedTables(stores, [summary()])
         with contextlib.suppress(RuntimeError):
             async with stores.database.begin() as unit:
                 await tables.create(unit, 1)
@@ -70,10 +72,10 @@ class Cases:
 
     async def test_constraints_and_indexes_are_copied(self, stores: Stores) -> None:
         table = summary()
-        tables = GenerationTables([table])
+        tables = PlacedTables(stores, [table])
         async with stores.database.begin() as unit:
             await tables.create(unit, 7)
-        clone = tables.clone(table, 7)
+        clone = tables.physical(table, 7)
         with pytest.raises(DatabaseError):
             async with stores.database.begin() as unit:
                 await unit.native.execute(clone.insert().values(order_id="a", customer="c", total=-1))
@@ -85,7 +87,7 @@ class Cases:
 
     async def test_a_table_of_that_name_is_an_error_that_says_what_to_do(self, stores: Stores) -> None:
         table = summary()
-        tables = GenerationTables([table])
+        tables = PlacedTables(stores, [table])
         async with stores.database.begin() as unit:
             await unit.native.run_sync(table.create)
         with pytest.raises(ConfigurationError, match=r"'order_summary' is a table of the database.*rename it"):
@@ -95,7 +97,7 @@ class Cases:
         assert await read(stores, "SELECT count(*) FROM order_summary") == [(0,)]
 
     async def test_left_over_tables_are_not_taken_for_new_ones(self, stores: Stores) -> None:
-        tables = GenerationTables([summary()])
+        tables = PlacedTables(stores, [summary()])
         async with stores.database.begin() as unit:
             await tables.create(unit, 1)
         with pytest.raises(ConfigurationError, match="order_summary__g1"):
@@ -103,12 +105,13 @@ class Cases:
                 await tables.create(unit, 1)
 
     async def test_hide_leaves_no_view(self, stores: Stores) -> None:
-        tables = GenerationTables([summary()])
+        table = summary()
+        tables = PlacedTables(stores, [table])
         async with stores.database.begin() as unit:
             await tables.create(unit, 1)
             await tables.show(unit, 1)
         async with stores.database.begin() as unit:
-            await tables.hide(unit)
+            await stores[READ_MODELS].hide(unit, [table])
             await tables.drop(unit, 1, tables.names)
         with pytest.raises(DatabaseError):
             await read(stores, "SELECT * FROM order_summary")
@@ -116,7 +119,7 @@ class Cases:
     async def test_long_and_reserved_names(self, stores: Stores) -> None:
         reserved = sa.Table("order", sa.MetaData(), sa.Column("index", sa.Text, primary_key=True))
         other = summary(LONG[:-1] + "x")
-        tables = GenerationTables([summary(LONG), other, reserved])
+        tables = PlacedTables(stores, [summary(LONG), other, reserved])
         # Only one of two tables may have an index of one name, so the second has to do without.
         other.indexes = {index for index in other.indexes if str(index.name).startswith("ix_")}
         for generation in (1, 12345):
@@ -129,11 +132,11 @@ class Cases:
     async def test_a_reader_of_every_column_survives_new_columns(self, stores: Stores, url: str) -> None:
         """The reader is another instance with statements prepared before the switch, as in another process."""
         old, new = summary(), summary("order_summary", sa.Column("lines", sa.Integer, nullable=False, default=5))
-        before, after = GenerationTables([old]), GenerationTables([new])
+        before, after = PlacedTables(stores, [old]), PlacedTables(stores, [new])
         async with stores.database.begin() as unit:
             await before.create(unit, 1)
             await before.show(unit, 1)
-            await unit.native.execute(before.clone(old, 1).insert().values(order_id="a", customer="c", total=1))
+            await unit.native.execute(before.physical(old, 1).insert().values(order_id="a", customer="c", total=1))
         reader = open_stores(url)
         await reader.database.open()
         try:
@@ -142,7 +145,7 @@ class Cases:
                 assert await mapped(reader, sa.text("SELECT * FROM order_summary")) == [("a", "c", 1)]
             async with stores.database.begin() as unit:
                 await after.create(unit, 2)
-                await unit.native.execute(after.clone(new, 2).insert().values(order_id="a", customer="c", total=2))
+                await unit.native.execute(after.physical(new, 2).insert().values(order_id="a", customer="c", total=2))
                 await after.show(unit, 2)
             assert await read(reader, "SELECT * FROM order_summary") == [("a", "c", 2, 5)]
             # Inside of a transaction the driver may not try again by itself: the error says so, and the next one works.
@@ -160,8 +163,8 @@ class Cases:
         kept, gone, taken = summary(), summary("shop_line"), summary("taken")
         for table in (gone, taken):
             table.indexes.clear()
-        before = GenerationTables([kept, gone, taken])
-        after, other = GenerationTables([kept]), GenerationTables([taken])
+        before = PlacedTables(stores, [kept, gone, taken])
+        after, other = PlacedTables(stores, [kept]), PlacedTables(stores, [taken])
         for tables, generation in ((before, 1), (after, 2), (other, 5)):
             async with stores.database.begin() as unit:
                 await tables.create(unit, generation)
@@ -179,11 +182,11 @@ class Cases:
         old = summary()
         new = sa.Table("order_summary", sa.MetaData(), sa.Column("order_id", sa.Text, primary_key=True))
         async with stores.database.begin() as unit:
-            await GenerationTables([old]).create(unit, 1)
-            await GenerationTables([old]).show(unit, 1)
+            await PlacedTables(stores, [old]).create(unit, 1)
+            await PlacedTables(stores, [old]).show(unit, 1)
         async with stores.database.begin() as unit:
-            await GenerationTables([new]).create(unit, 2)
-            await GenerationTables([new]).show(unit, 2)
+            await PlacedTables(stores, [new]).create(unit, 2)
+            await PlacedTables(stores, [new]).show(unit, 2)
         assert await read(stores, "SELECT * FROM order_summary") == []
         with pytest.raises(DatabaseError):
             await read(stores, "SELECT customer FROM order_summary")
@@ -205,12 +208,12 @@ class TestOnPostgres(Cases):
         old = summary()
         new = sa.Table("order_summary", sa.MetaData(), sa.Column("order_id", sa.Text, primary_key=True))
         async with stores.database.begin() as unit:
-            await GenerationTables([old]).create(unit, 1)
-            await GenerationTables([old]).show(unit, 1)
+            await PlacedTables(stores, [old]).create(unit, 1)
+            await PlacedTables(stores, [old]).show(unit, 1)
             await unit.native.execute(sa.text("GRANT SELECT ON order_summary TO PUBLIC"))
         async with stores.database.begin() as unit:
-            await GenerationTables([new]).create(unit, 2)
-            await GenerationTables([new]).show(unit, 2)
+            await PlacedTables(stores, [new]).create(unit, 2)
+            await PlacedTables(stores, [new]).show(unit, 2)
         granted = await read(
             stores,
             "SELECT a.privilege_type FROM pg_class, aclexplode(relacl) AS a"
@@ -220,7 +223,7 @@ class TestOnPostgres(Cases):
 
     async def test_readers_wait_for_no_longer_than_the_switch(self, stores: Stores, url: str) -> None:
         """A reader in an open transaction has seen the old view: the switch waits for it, and gives up in time."""
-        tables = GenerationTables([summary()])
+        tables = PlacedTables(stores, [summary()])
         async with stores.database.begin() as unit:
             await tables.create(unit, 1)
             await tables.show(unit, 1)
@@ -239,12 +242,12 @@ def test_a_foreign_key_is_refused() -> None:
     sa.Table("orders", metadata, sa.Column("id", sa.Text, primary_key=True))
     lines = sa.Table("lines", metadata, sa.Column("order_id", sa.ForeignKey("orders.id")))
     with pytest.raises(DeclarationError, match="foreign key"):
-        GenerationTables([lines])
+        declared([lines])
 
 
 def test_a_table_that_was_not_declared_is_refused() -> None:
     with pytest.raises(DeclarationError, match="not declared"):
-        GenerationTables([summary()]).clone(summary(), 1)
+        PlacedTables(open_stores("memory://"), [summary()]).physical(summary(), 1)
 
 
 def test_names_are_cut_to_what_postgresql_keeps() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 from tests.unit.runtime.trial import memory_broker, settings_for
 
 from freehold import RunningService, Service, Transaction, event
@@ -18,6 +19,7 @@ from freehold.eventstore.store import EVENTS
 from freehold.inbox.store import INBOX
 from freehold.outbox.store import OUTBOX
 from freehold.ports import MissingPort, Port, Stores, provide
+from freehold.projection import Projection, ProjectionWrite
 from freehold.projection.view_store import VIEWS, MaterializedView
 from freehold.reconcile import Dataset
 
@@ -99,3 +101,23 @@ def test_datasets_on_an_engine_without_tables_are_refused(declared: str) -> None
     with pytest.raises(MissingPort, match=r"needs the port 'datasets' \(rows that are compared\)") as refused:
         RunningService(service, settings_for("trial", database="memory://needs"), broker=memory_broker())
     assert refused.value.hint.startswith("engines that have 'datasets': PostgreSQL, SQLite; needed by ")
+
+
+@pytest.mark.parametrize("tables", [True, False])
+def test_a_projection_with_tables_on_an_engine_without_them_is_refused(tables: bool) -> None:
+    """One without tables, which calls something or keeps its read model elsewhere, needs none."""
+    table = sa.Table("happening", sa.MetaData(), sa.Column("name", sa.Text, primary_key=True))
+    service, projection = Service("trial"), Projection("happenings", tables=(table,) if tables else ())
+
+    @projection.on(NeedsHappened)
+    async def happened(event: NeedsHappened, write: ProjectionWrite) -> None:
+        return
+
+    service.projects(projection)
+    make = partial(RunningService, service, settings_for("trial", database="memory://needs"), broker=memory_broker())
+    if not tables:
+        make()
+        return
+    with pytest.raises(MissingPort, match="projection with tables needs the port 'read_models'") as refused:
+        make()
+    assert refused.value.hint == "engines that have 'read_models': PostgreSQL, SQLite; needed by happenings"

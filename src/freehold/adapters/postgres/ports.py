@@ -22,6 +22,7 @@ from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Provision, provide
+from freehold.projection.read_model_store import READ_MODELS, ReadModelStore
 from freehold.projection.view_store import VIEWS
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.saga.store import SAGAS
@@ -44,6 +45,13 @@ def _leases(database: PostgresDatabase) -> LeaseStore:
     return PostgresLeaseStore(database, database.dialect)
 
 
+def _read_models(database: PostgresDatabase) -> ReadModelStore:
+    # Imported here: the tables are SQLAlchemy's.
+    from freehold.adapters.postgres.read_models import PostgresReadModelStore
+
+    return PostgresReadModelStore(database, database.dialect)
+
+
 PORTS: Final[Sequence[Provision[PostgresDatabase]]] = (
     on_sql(OUTBOX, PostgresOutboxStore),
     on_sql(SENT, PostgresSentStore),
@@ -53,6 +61,7 @@ PORTS: Final[Sequence[Provision[PostgresDatabase]]] = (
     on_sql(SAGAS, PostgresSagaStore),
     provide(LEASES, _leases),
     on_sql(EVENTS, PostgresEventStore),
+    provide(READ_MODELS, _read_models),
     on_sql(VIEWS, PostgresViewStore),
     on_sql(DATASETS, PostgresDatasetStore),
     *SHARED,

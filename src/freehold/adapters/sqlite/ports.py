@@ -22,6 +22,7 @@ from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Provision, provide
+from freehold.projection.read_model_store import READ_MODELS, ReadModelStore
 from freehold.projection.view_store import VIEWS
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.saga.store import SAGAS
@@ -44,6 +45,13 @@ def _leases(database: SqliteDatabase) -> LeaseStore:
     return SqliteLeaseStore(database, database.dialect)
 
 
+def _read_models(database: SqliteDatabase) -> ReadModelStore:
+    # Imported here: the tables are SQLAlchemy's.
+    from freehold.adapters.sqlite.read_models import SqliteReadModelStore
+
+    return SqliteReadModelStore(database, database.dialect)
+
+
 PORTS: Final[Sequence[Provision[SqliteDatabase]]] = (
     on_sql(OUTBOX, SqliteOutboxStore),
     on_sql(SENT, SqliteSentStore),
@@ -53,6 +61,7 @@ PORTS: Final[Sequence[Provision[SqliteDatabase]]] = (
     on_sql(SAGAS, SqliteSagaStore),
     provide(LEASES, _leases),
     on_sql(EVENTS, SqliteEventStore),
+    provide(READ_MODELS, _read_models),
     on_sql(VIEWS, SqliteViewStore),
     on_sql(DATASETS, SqliteDatasetStore),
     *SHARED,

@@ -23,6 +23,7 @@ from freehold.conformance.leases import LeaseStoreConformance as Leases
 from freehold.conformance.logs import BrokerLogStoreConformance as Logs
 from freehold.conformance.outbox import OutboxStoreConformance as Outbox
 from freehold.conformance.progress import ProgressStoreConformance as Progress
+from freehold.conformance.read_models import ReadModelStoreConformance as ReadModels
 from freehold.conformance.reconciliations import ReconciliationStoreConformance as Reconciliations
 from freehold.conformance.replays import ReplayStoreConformance as Replays
 from freehold.conformance.saga import SagaStoreConformance as Saga
@@ -31,6 +32,7 @@ from freehold.conformance.sent import SentStoreConformance as Sent
 from freehold.conformance.snapshots import SnapshotStoreConformance as Snapshots
 from freehold.conformance.sql import SqlConformance as Sql
 from freehold.conformance.transaction import TransactionConformance as Transactions
+from freehold.conformance.views import ViewStoreConformance as Views
 
 __all__ = ["GUARANTEES", "SUITES", "Guarantee"]
 
@@ -53,6 +55,8 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Idempotency keys": Idempotency,
     "Comparisons of copies": Reconciliations,
     "Statements in SQL": Sql,
+    "Read models": ReadModels,
+    "Materialized views": Views,
     "Datasets": Datasets,
     "Audit": Audit,
     "Broker": Broker,
@@ -77,6 +81,8 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *ground.IDEMPOTENCY,
     *ground.AUDIT,
     *tables.SQL,
+    *tables.READ_MODELS,
+    *tables.VIEWS,
     *tables.DATASETS,
     *messages.BROKER,
 )

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.read_models import ReadModelStoreConformance
+
+
+class TestReadModelStoreOnSqlite(OnSqlite, ReadModelStoreConformance):
+    pass
+
+
+class TestReadModelStoreOnPostgres(OnPostgres, ReadModelStoreConformance):
+    pass

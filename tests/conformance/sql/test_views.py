@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from tests.conformance.engines import OnPostgres, OnSqlite
+
+from freehold.conformance.views import ViewStoreConformance
+
+
+class TestViewStoreOnSqlite(OnSqlite, ViewStoreConformance):
+    pass
+
+
+class TestViewStoreOnPostgres(OnPostgres, ViewStoreConformance):
+    pass
