@@ -69,7 +69,7 @@ async def test_a_parked_stream_is_seen_among_any_number_of_others(url: str) -> N
             await unit.sql.execute(  # type: ignore[attr-defined]  # both engines have it
                 "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)"
                 " INSERT INTO freehold_parked (projection, generation, partition, stream, position, version, event_id,"
-                " type, error, detail, attempts, begun, parked_at)"
+                " type, error, detail, attempts, started_attempts, parked_at)"
                 " SELECT 'a-projection-before', 1, 0, 's-' || n.i, 1, 1,"
                 " p.event_id, p.type, p.error, p.detail, 1, 0, p.parked_at FROM n CROSS JOIN freehold_parked AS p"
             )

@@ -100,7 +100,7 @@ async def test_one_end_in_the_last_attempt_is_no_proof(url: str, mended: bool) -
     if mended:
         trying.error = None
     async with RunningService(trying.model.service, settings_for(url), roles=()) as running:
-        await _set(running, f"attempts = {_ATTEMPTS}, begun = 1, due_at = parked_at")
+        await _set(running, f"attempts = {_ATTEMPTS}, started_attempts = 1, due_at = parked_at")
         async with RunningService(trying.model.service, settings_for(url)) as working:
 
             async def known() -> bool:
