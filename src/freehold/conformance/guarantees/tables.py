@@ -60,7 +60,7 @@ VIEWS: Final = (
         "A view keeps the result of its query until it is refreshed, and says when that was.",
         (Views.test_a_view_keeps_its_result_until_it_is_refreshed,),
     ),
-    Guarantee("A view that is declared in other words is built anew.", (Views.test_another_definition_builds_it_anew,)),
+    Guarantee("A view whose declaration has changed is rebuilt.", (Views.test_another_definition_builds_it_anew,)),
     Guarantee(
         "A refresh that fails leaves the old rows, and is told without values.",
         (
