@@ -162,7 +162,7 @@ class Pattern(Generic[R]):
                   called in the order of the patterns, when a running service is made.
     probes        what `doctor` finds in the database.
     due           what is done at its time: what is overdue is told by `doctor` and readiness.
-    migrations    the pattern's own tables, applied before the service's.
+    migrations    the pattern's own tables, applied together with the service's, in the order of all names.
     describe      what `describe` shows of a registry; an empty mapping shows nothing.
     commands      name of a command, and where it is: `"tally": "tests.toy:group"`. Imported when it is called.
     provisions    stores of the pattern's own ports, by the name of the engine: `{"SQLite": (provide(…),)}`.

@@ -11,6 +11,7 @@ from typing import Any, Final
 from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.deadletters.pattern import PATTERN as DEAD_LETTERS
+from freehold.errors import DeclarationError
 from freehold.idempotency.pattern import PATTERN as IDEMPOTENCY
 from freehold.inbox.pattern import PATTERN as INBOX
 from freehold.outbox.pattern import PATTERN as OUTBOX
@@ -39,7 +40,23 @@ PATTERNS: Final[tuple[Pattern[Any], ...]] = (
 
 
 def patterns_of(service: Service) -> tuple[Pattern[Any], ...]:
-    """The built-in patterns, and those that a service has of its own."""
+    """The built-in patterns, and those that a service has of its own.
+
+    Raises `DeclarationError` where two have one name, or have a role of one name.
+    """
+    known = {pattern.name for pattern in PATTERNS}
+    roles = {"prune", *(role.name for pattern in PATTERNS for role in pattern.roles)}
+    for pattern in service.patterns:
+        if pattern.name in known:
+            raise DeclarationError(f"service '{service.name}': two patterns are called '{pattern.name}'")
+        known.add(pattern.name)
+        for name in {role.name for role in pattern.roles}:
+            if name in roles:
+                raise DeclarationError(
+                    f"service '{service.name}': pattern '{pattern.name}' has a role '{name}', as another one",
+                    hint="give the role another name",
+                )
+            roles.add(name)
     return (*PATTERNS, *service.patterns)
 
 

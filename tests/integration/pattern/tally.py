@@ -21,7 +21,7 @@ from freehold.pattern import Due, Metric, Need, Pattern, Pruning, Role
 from freehold.ports import Port, provide
 from freehold.sql import SqlAccess, sql_of
 
-__all__ = ["TALLIES", "TALLY", "TallyRunner", "command", "mark", "till"]
+__all__ = ["TALLIES", "TALLY", "Tallies", "TallyRunner", "command", "mark", "till"]
 
 _SERIAL: Final = "BIGINT GENERATED ALWAYS AS IDENTITY"
 _TABLE: Final = "CREATE TABLE tally_mark (number {} PRIMARY KEY, name TEXT NOT NULL, counted INTEGER NOT NULL)"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.pattern.tally import TALLIES, mark, till
+from tests.integration.pattern.tally import TALLIES, TALLY, Tallies, mark, till
 from tests.unit.cli.typing_in import Typed, typist
 
 from freehold import RunningService, Service, Settings
-from freehold.errors import ConfigurationError
+from freehold.errors import ConfigurationError, DeclarationError
+from freehold.pattern import Pattern
 from freehold.ports import MissingPort
+from freehold.runtime.patterns import patterns_of
 
 _APP = "tests.integration.pattern.tally"
 
@@ -133,3 +136,17 @@ def test_an_engine_without_its_port_is_refused() -> None:
     assert "tally needs the port 'tallies' (marks of a till), which memory does not have" in str(refused.value)
     assert "engines that have 'tallies': PostgreSQL, SQLite" in refused.value.hint
     assert "needed by coffee" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        (replace(TALLY, name="inbox"), "two patterns are called 'inbox'"),
+        (replace(TALLY, name="other"), "pattern 'other' has a role 'tally'"),
+        (replace(TALLY, name="other", roles=(replace(TALLY.roles[0], name="relay"),)), "has a role 'relay'"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused(pattern: Pattern[Tallies], told: str) -> None:
+    """The registry, the runners and `--role` could not be told apart."""
+    with pytest.raises(DeclarationError, match=told):
+        patterns_of(Service("till", patterns=(TALLY, pattern)))
