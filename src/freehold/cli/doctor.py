@@ -25,14 +25,14 @@ from freehold.consistency.signer import TokenSigner
 from freehold.context import ServiceContext
 from freehold.database import Defect, Finding, check_owner
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
+from freehold.inbox.former_database import examine_former
+from freehold.inbox.group_state import examine_consumers
 from freehold.inbox.pattern import check_windows
 from freehold.leases.store import LEASES, Vouching
 from freehold.outbox.log_watch import examine_how_far, examine_logs
 from freehold.outbox.store import LEASE_PREFIX
 from freehold.redaction import shown_url
 from freehold.runtime.backlog import examine_patterns
-from freehold.runtime.consumption import examine_consumers
-from freehold.runtime.former_database import examine_former
 from freehold.runtime.integrity import defects
 from freehold.runtime.patterns import patterns_of, stores_of
 from freehold.runtime.preparation import unprepared

@@ -6,10 +6,10 @@ from freehold.lifecycle import Runner
 from freehold.outages import Outages, current_outages
 from freehold.passwords import keep_passwords
 from freehold.ports import Stores
+from freehold.projection.operations import ProjectionActions
+from freehold.projection.replay_operations import ReplayActions
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.letters import DeadLetterActions
-from freehold.runtime.projections import ProjectionActions
-from freehold.runtime.replaying import ReplayActions
 from freehold.runtime.resend import Resend
 from freehold.runtime.roles import ROLES
 from freehold.runtime.running_service import RunningService

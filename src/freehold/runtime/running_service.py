@@ -23,6 +23,7 @@ from freehold.context import ServiceContext
 from freehold.database import check_owner
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError, Unavailable
 from freehold.failures import FailureLog
+from freehold.inbox.former_database import is_new, look_for_former
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, check_upcasters
 from freehold.outages import on_behalf_of
@@ -38,7 +39,6 @@ from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.side import Source
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.broker_link import BrokerLink
-from freehold.runtime.former_database import is_new, look_for_former
 from freehold.runtime.freshness import FreshnessGate
 from freehold.runtime.health import Health, Readiness
 from freehold.runtime.health_checks import look_at_health, look_at_readiness

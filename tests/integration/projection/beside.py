@@ -15,8 +15,8 @@ from tests.integration.projection.models import (
 
 from freehold import RunningService
 from freehold.eventstore.store import EVENTS
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.store import CHECKPOINTS, GenerationState
-from freehold.runtime.projections import ProjectionActions
 
 __all__ = [
     "KEYS",
@@ -36,7 +36,7 @@ KEYS = {"account": "account", "entry": "account"}
 
 
 def actions_of(running: RunningService) -> ProjectionActions:
-    return ProjectionActions(running.service, running.stores, running.transactions)
+    return ProjectionActions(running.context)
 
 
 async def states(running: RunningService) -> dict[int, str]:

@@ -38,10 +38,10 @@ from freehold.messages import decode_envelope
 from freehold.projection import generations
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import NotCaughtUp, drop
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.rebuild_runner import RebuildRunner, is_caught_up
 from freehold.projection.status import look, rated
 from freehold.projection.store import CHECKPOINTS, GenerationState
-from freehold.runtime.projections import ProjectionActions
 from freehold.sql import SQL
 
 

@@ -18,17 +18,17 @@ from freehold.clock import SystemClock
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, NotFound
 from freehold.eventstore.store import EVENTS, Page
 from freehold.projection.declaration import Projection
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.replay import Span
+from freehold.projection.replay_operations import ReplayActions
 from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
-from freehold.runtime.projections import ProjectionActions
-from freehold.runtime.replaying import ReplayActions
 
 WHO: Any = {"actor": "ann", "reason": "a test"}
 EVERYTHING = Span()
 
 
 def replays_of(running: RunningService) -> ReplayActions:
-    return ReplayActions(ProjectionActions(running.service, running.stores, running.transactions))
+    return ReplayActions(ProjectionActions(running.context))
 
 
 async def carried_out(replays: ReplayActions, replay: Replay) -> Replay:
@@ -115,7 +115,7 @@ async def test_into_the_live_one_goes_nothing_that_it_has_not_come_to(url: str) 
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", *range(20))
         await until(lambda: caught_up(running, model))
-        await ProjectionActions(running.service, running.stores, running.transactions).pause("accounts", **WHO)
+        await ProjectionActions(running.context).pause("accounts", **WHO)
         await append(running, "b", 100, 101)
         replays = replays_of(running)
         done = await carried_out(replays, await replays.begin("accounts", EVERYTHING, "live", **WHO))
@@ -186,7 +186,7 @@ async def test_a_switch_meanwhile_ends_a_replay_into_the_live_one(url: str) -> N
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", *range(10))
         await until(lambda: caught_up(running, model))
-        actions = ProjectionActions(running.service, running.stores, running.transactions)
+        actions = ProjectionActions(running.context)
         replays = ReplayActions(actions)
         begun = await replays.begin("accounts", EVERYTHING, "live", **WHO)
         await actions.rebuild("accounts", **WHO)
@@ -276,7 +276,7 @@ async def test_what_is_not_settled_yet_is_waited_for(url: str, monkeypatch: pyte
             async def sleep(self, seconds: float) -> None:
                 pauses.append(seconds)
 
-        actions = ProjectionActions(running.service, running.stores, running.transactions)
+        actions = ProjectionActions(running.context)
         replays = ReplayActions(actions, Counting())
         begun = await replays.begin("accounts", EVERYTHING, "new", **WHO)
         monkeypatch.setattr(events, "read_all", reading)

@@ -32,6 +32,7 @@ from tests.unit.cli.typing_in import Typed, typist
 from freehold import ConfigurationError, Projection, RunningService, Service, Settings
 from freehold.binding import open_stores
 from freehold.conformance.broker_harness import eventually
+from freehold.context import ServiceContext
 from freehold.deadletters.store import DeadLetterFilter
 from freehold.errors import DatabaseError, PermissionDenied
 from freehold.projection.replay import Span
@@ -176,7 +177,7 @@ async def test_a_role_without_ddl_runs_everything(prepared: Place) -> None:
         await letters.edit(letter.id, b'{"name": "bob", "fails": false}', **WHO)
         await letters.replay(letter.id, **WHO)
         await _until(lambda: _has_come(running, ["ada", "bob", "cay", "dan"]))
-        actions = ProjectionActions(clinic, running.stores, running.transactions)
+        actions = ProjectionActions(running.context)
         assert await actions.pause("seen", **WHO)
         await actions.resume("seen", **WHO)
         replays = ReplayActions(actions)
@@ -200,7 +201,7 @@ async def test_what_makes_tables_by_nature_is_refused_and_the_right_is_named(
     prepared: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with RunningService(clinic, prepared.settings()) as running, asyncio.timeout(60):
-        actions = ProjectionActions(clinic, running.stores, running.transactions)
+        actions = ProjectionActions(running.context)
         with pytest.raises(PermissionDenied, match=f"right on schema {prepared.schema}"):
             await actions.rebuild("seen", **WHO)
         with pytest.raises(PermissionDenied, match=f"right on schema {prepared.schema}") as caught:
@@ -216,7 +217,7 @@ async def test_an_owner_rebuilds_for_a_role_that_may_not(prepared: Place) -> Non
             tx.append("patient-ada", Seen("ada"))
         owner = open_stores(prepared.owner_url, migrations=clinic.migrations)
         await owner.database.open()
-        actions = ProjectionActions(clinic, owner, running.transactions)
+        actions = ProjectionActions(ServiceContext("clinic", owner, declared=clinic.of))
         await actions.rebuild("seen", **WHO)
 
         async def is_filled() -> bool:

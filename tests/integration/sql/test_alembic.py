@@ -54,7 +54,7 @@ async def model(url: str) -> ReadModel:
     async with RunningService(service, settings_for(url)) as running, asyncio.timeout(60):
         await append(running, "ada", 5)
         await until(lambda: caught_up(running, model))
-        actions = ProjectionActions(service, running.stores, running.transactions)
+        actions = ProjectionActions(running.context)
         await actions.rebuild("accounts", actor="test", reason="test")
         span = Span(None, datetime.now(UTC))
         await ReplayActions(actions).begin("accounts", span, "new", actor="test", reason="test")

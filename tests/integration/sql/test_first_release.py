@@ -38,7 +38,6 @@ from freehold.saga.store import SAGAS, SagaFilter
 from freehold.schedule.store import SCHEDULE
 from freehold.sql import SQL
 from freehold.testing import settled
-from freehold.transaction import Transactions
 
 pytestmark = pytest.mark.empty_database
 _BEFORE = Path(__file__).parent / "before"
@@ -156,7 +155,7 @@ async def _upgraded(url: str) -> AsyncIterator[Stores]:
 
 
 async def _finish_replay(running: RunningService) -> None:
-    projections = ProjectionActions(harbor, running.stores, Transactions(running.context))
+    projections = ProjectionActions(running.context)
     (begun,) = await running.stores[REPLAYS].find("weights")
     assert (begun.state, begun.position, begun.in_doubt) == (ReplayState.RUNNING, 10, True)
     async with asyncio.timeout(_LIMIT_SECONDS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from freehold.broker import GroupPlace, GroupState, TopicLag
-from freehold.runtime.consumption import Watched, judge
+from freehold.inbox.group_state import Watched, judge
 
 
 def _places(holder: str, position: int = 5, number: int = 2) -> list[GroupPlace]:

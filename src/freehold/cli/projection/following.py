@@ -11,10 +11,10 @@ from freehold.cli.output import duration, note, told_when_interrupted
 from freehold.clock import SystemClock
 from freehold.errors import NotFound
 from freehold.projection.generations import NotCaughtUp
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.rebuild_runner import is_caught_up
 from freehold.projection.status import GenerationStatus, StatusReport, rated
 from freehold.projection.store import Generation, GenerationState
-from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["Followed", "follow", "made_progress"]
 

@@ -10,9 +10,8 @@ import click
 from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.lazy import NamingGroup
 from freehold.errors import NotFound, Unavailable
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.store import CHECKPOINTS
-from freehold.runtime.projections import ProjectionActions
-from freehold.transaction import Transactions
 
 __all__ = ["actions_of", "command", "holding"]
 
@@ -24,7 +23,7 @@ def command() -> None:
 
 def actions_of(access: ServiceAccess) -> ProjectionActions:
     """The actions on a service's projections."""
-    return ProjectionActions(access.service, access.stores, Transactions(access.context))
+    return ProjectionActions(access.context)
 
 
 async def _owner(opened: Opened, name: str) -> ServiceAccess:

@@ -22,10 +22,10 @@ from freehold.cli.projection.showing import (
 from freehold.clock import SystemClock
 from freehold.leases.store import LEASES
 from freehold.projection.generations import lease_prefix
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.status import GenerationStatus, StatusReport, rated
 from freehold.projection.store import ParkedKey
 from freehold.projection.view_store import VIEWS, ViewState
-from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["list_", "parked", "show"]
 

@@ -12,8 +12,8 @@ from freehold.cli.projection.following import follow
 from freehold.cli.projection.group import command, holding
 from freehold.cli.projection.showing import status_document
 from freehold.projection.generations import SwitchResult, begun_of
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.store import CHECKPOINTS, Generation
-from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["abandon", "drop", "rebuild", "rebuild_key", "switch"]
 
@@ -54,13 +54,13 @@ async def rebuild(
         note(f"{name}: generation {generation.number} {begun}, in version {generation.version}")
         if not wait:
             if as_json:
-                answer_json({"service": actions.service.name, "projection": name, "generation": generation.number})
+                answer_json({"service": actions.context.service, "projection": name, "generation": generation.number})
             else:
                 note(f"see how far it is: freehold projection list; show it: freehold projection switch {name}")
             return 0
         done = await follow(actions, generation, actor=actor(), reason=reason, timeout_seconds=timeout_seconds)
     if as_json:
-        answer_json({"service": actions.service.name, "switched": done.switched, **status_document(done.status)})
+        answer_json({"service": actions.context.service, "switched": done.switched, **status_document(done.status)})
     return 0 if done.switched else 1
 
 
@@ -94,7 +94,7 @@ async def abandon(project: Project, name: str, names: tuple[str, ...], reason: s
     async with holding(project, names, name) as actions:
         given_up = await actions.abandon(name, actor=actor(), reason=reason)
     if as_json:
-        answer_json({"service": actions.service.name, "projection": name, "abandoned": given_up.number})
+        answer_json({"service": actions.context.service, "projection": name, "abandoned": given_up.number})
     else:
         note(f"{name}: generation {given_up.number} is given up; generation that is live stays")
     return 0
@@ -115,7 +115,7 @@ async def drop(
     async with holding(project, names, name) as actions:
         await actions.drop(name, generation, actor=actor(), reason=reason)
     if as_json:
-        answer_json({"service": actions.service.name, "projection": name, "dropped": generation})
+        answer_json({"service": actions.context.service, "projection": name, "dropped": generation})
     else:
         note(f"{name}: generation {generation} is dropped")
     return 0
@@ -138,7 +138,7 @@ async def rebuild_key(
     async with holding(project, names, name) as actions:
         count = await actions.rebuild_key(name, stream, actor=actor(), reason=reason)
     if as_json:
-        answer_json({"service": actions.service.name, "projection": name, "stream": stream, "events": count})
+        answer_json({"service": actions.context.service, "projection": name, "stream": stream, "events": count})
     else:
         note(f"{name}: '{stream}' is made anew of {count} events")
     return 0
@@ -152,7 +152,7 @@ def _tell_switch(actions: ProjectionActions, done: SwitchResult, *, as_json: boo
     if as_json:
         document = {"projection": done.live.projection, "live": done.live.number, "retired": done.retired.number}
         counts = {"parked": done.parked, "effects_lost": done.effects_lost}
-        answer_json({"service": actions.service.name, **document, **counts})
+        answer_json({"service": actions.context.service, **document, **counts})
     else:
         note(f"{done.live.projection}: generation {done.live.number} is live, {done.retired.number} is retired")
     if done.effects_lost:

@@ -22,7 +22,7 @@ async def refresh(project: Project, view: str, names: tuple[str, ...], *, as_jso
     async with holding(project, names, view) as actions:
         state = await actions.refresh(view)
     if as_json:
-        answer_json({"service": actions.service.name, **_document(state)})
+        answer_json({"service": actions.context.service, **_document(state)})
     else:
         how = " (an emulation by a table)" if state.emulated else ""
         note(f"{view}: refreshed in {duration(state.duration_seconds)}{how}")

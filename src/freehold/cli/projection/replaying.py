@@ -19,11 +19,11 @@ from freehold.cli.output import ago, answer_json, note, table
 from freehold.cli.projection.following import made_progress
 from freehold.cli.projection.group import actions_of, command, holding
 from freehold.errors import ConfigurationError, NotFound, Unavailable
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.replay import Span
+from freehold.projection.replay_operations import ReplayActions
 from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 from freehold.projection.status import COUNT_MAX
-from freehold.runtime.projections import ProjectionActions
-from freehold.runtime.replaying import ReplayActions
 
 __all__ = ["replay"]
 

@@ -24,7 +24,7 @@ async def pause(project: Project, name: str, names: tuple[str, ...], reason: str
     async with holding(project, names, name) as actions:
         done = await actions.pause(name, actor=actor(), reason=reason)
     if as_json:
-        answer_json({"service": actions.service.name, "projection": name, "paused": done})
+        answer_json({"service": actions.context.service, "projection": name, "paused": done})
     else:
         note(f"{name} stands still now" if done else f"{name} stood still before; its first reason stays")
     return 0 if done else 1
@@ -41,7 +41,7 @@ async def resume(project: Project, name: str, names: tuple[str, ...], reason: st
     async with holding(project, names, name) as actions:
         ended = await actions.resume(name, actor=actor(), reason=reason)
     if as_json:
-        answer_json({"service": actions.service.name, "projection": name, "ended": list(ended)})
+        answer_json({"service": actions.context.service, "projection": name, "ended": list(ended)})
     elif ended:
         for each in ended:
             note(f"{name} goes on; it was paused by {each.actor}: {each.reason}")

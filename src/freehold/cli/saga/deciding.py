@@ -5,22 +5,16 @@ A decision goes through the engine in one transaction with its audit row, so the
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 
-from freehold.audit.store import AUDIT, AuditEntry
-from freehold.cli.context import Project, ServiceAccess
+from freehold.cli.context import Project
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
 from freehold.cli.saga.group import command, holding
 from freehold.errors import ConfigurationError
-from freehold.saga import SagaEngine
 from freehold.saga.exchange import Decided, Decision
-from freehold.saga.hooks import Hook, hook_at
-from freehold.saga.store import SAGAS, SagaRecord
+from freehold.saga.operations import SagaActions
 from freehold.saga.timeline import problem
-from freehold.transaction import Transactions
 
 __all__ = ["abandon", "compensate", "retry", "skip"]
 
@@ -93,9 +87,9 @@ async def _decide(
             raise ConfigurationError(
                 f"the sagas of '{access.name}' are not declared here", hint="name the module that does with --app"
             )
-        went_on = await _take(access, record, Decided(decision, step, reason))
-        async with access.stores.database.begin() as unit:
-            now = await access.stores[SAGAS].load(unit, record.id)
+        actions = SagaActions(access.context)
+        went_on = await actions.decide(record.id, Decided(decision, step, reason), actor=actor())
+        now = await actions.load(record.id)
     wrong = problem(now)
     if as_json:
         taken = {"service": access.name, "id": record.id, "decision": decision, "status": now.status}
@@ -105,30 +99,3 @@ async def _decide(
         if not went_on:
             note(f"the decision is kept, and what follows from it failed: {wrong}")
     return 0 if went_on else 1
-
-
-async def _take(access: ServiceAccess, record: SagaRecord, decided: Decided) -> bool:
-    """Take a decision, and begin what follows from it; false where code of the saga failed there, and is tried again by
-    the service, behind the decision.
-    """
-    transactions, engine = _engine(access)
-    entry = AuditEntry(datetime.now(UTC), actor(), f"saga.{decided.decision.value}", str(record.id), decided.reason)
-    try:
-        async with transactions.begin() as tx:
-            await engine.decide(tx, record.id, decided)
-            await access.stores[AUDIT].add(tx.unit, entry)
-    except Exception as error:
-        if hook_at(error).hook is Hook.COMMIT:
-            raise
-        async with transactions.begin() as tx:
-            await engine.on_failure(tx, record.id, error, decided)
-            await access.stores[AUDIT].add(tx.unit, entry)
-        return False
-    return True
-
-
-def _engine(access: ServiceAccess) -> tuple[Transactions, SagaEngine]:
-    context = access.context
-    engine = SagaEngine(access.service.sagas, access.stores[SAGAS], context)
-    context.offer(SagaEngine, engine)
-    return Transactions(context), engine

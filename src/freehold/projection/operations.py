@@ -1,8 +1,8 @@
-"""What people do with projections: rebuild, switch, abandon, pause, take parked streams up, replay, refresh.
+"""What operators do with projections: rebuild, switch, abandon, pause, retry and skip parked streams, refresh.
 
-Runtime: imports the stores and the patterns. Every action is one transaction with its audit row; `actor` is who acts,
-`reason` what they say about it. It needs nothing but the database to be open, and the projection to be declared where
-its handlers are called.
+Pattern: imports the stores, the transaction and its package. Every action is one transaction with its audit row;
+`actor` is who acts, `reason` what they say about it. It needs nothing but the database to be open, and the projection
+to be declared where its handlers are called.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from freehold.audit.store import AUDIT, AuditEntry
+from freehold.context import ServiceContext
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
 from freehold.eventstore.store import EVENTS
 from freehold.leases.store import LEASES
-from freehold.ports import Stores
 from freehold.projection.apply_modes import SuppressedInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import RebuildSource, SwitchResult, abandon, begin, forget_leases
 from freehold.projection.key_rebuild import rebuild_key, streams_of_key
 from freehold.projection.parking import Parking, RetryResult
+from freehold.projection.pattern import PROJECTION, VIEW
 from freehold.projection.rebuild_runner import attempt_drop, attempt_switch
 from freehold.projection.status import StatusReport, look
 from freehold.projection.store import CHECKPOINTS, Generation, GenerationState, ParkedKey, Pause
 from freehold.projection.view_store import VIEWS, MaterializedView, ViewState
-from freehold.service import Service
 from freehold.transaction import Transactions
 
 __all__ = ["ProjectionActions"]
@@ -34,21 +34,20 @@ _SWITCH_ATTEMPTS: Final = 5
 
 
 class ProjectionActions:
-    """Actions on the projections of one service."""
+    """Actions on the projections of one service: of a running one, or of one whose database is open."""
 
-    def __init__(self, service: Service, stores: Stores, transactions: Transactions) -> None:
-        self.service = service
-        self.stores = stores
-        self._transactions = transactions
-        self._context = transactions.context
-        self.history = RebuildSource(stores, SuppressedInvoker(transactions))
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+        self.stores = context.stores
+        self._transactions = context.find(Transactions) or Transactions(context)
+        self.history = RebuildSource(context.stores, SuppressedInvoker(self._transactions))
 
     def declared(self, name: str) -> Projection:
         """A projection whose handlers are known here. Raises `ConfigurationError`."""
-        found = self.service.projections.get(name)
+        found = self.context.of(PROJECTION).get(name)
         if found is None:
             raise ConfigurationError(
-                f"projection '{name}' of '{self.service.name}' is not declared here",
+                f"projection '{name}' of '{self.context.service}' is not declared here",
                 hint="name the module that does with --app",
             )
         return found
@@ -58,14 +57,14 @@ class ProjectionActions:
         found = await look(
             self.stores[CHECKPOINTS],
             self.stores[EVENTS],
-            self.service.projections,
-            self._context.clock,
+            self.context.of(PROJECTION),
+            self.context.clock,
             projection=name,
             retired=retired,
         )
         if name is not None and not found.generations:
             raise NotFound(
-                f"projection '{name}' has not run yet in '{self.service.name}'", hint="freehold projection list"
+                f"projection '{name}' has not run yet in '{self.context.service}'", hint="freehold projection list"
             )
         return found
 
@@ -174,14 +173,14 @@ class ProjectionActions:
 
     async def note(self, unit: UnitOfWork, action: str, subject: str, actor: str, reason: str) -> None:
         """Write the audit row."""
-        entry = AuditEntry(at=self._context.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
+        entry = AuditEntry(at=self.context.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
         await self.stores[AUDIT].add(unit, entry)
 
     def _view(self, name: str) -> MaterializedView:
-        found = self.service.materialized_views.get(name)
+        found = self.context.of(VIEW).get(name)
         if found is None:
             raise ConfigurationError(
-                f"materialised view '{name}' of '{self.service.name}' is not declared here",
+                f"materialised view '{name}' of '{self.context.service}' is not declared here",
                 hint="name the module that does with --app",
             )
         return found
@@ -213,5 +212,5 @@ class ProjectionActions:
     async def _known(self, name: str) -> None:
         if not await self.stores[CHECKPOINTS].generations(name):
             raise NotFound(
-                f"projection '{name}' has not run yet in '{self.service.name}'", hint="freehold projection list"
+                f"projection '{name}' has not run yet in '{self.context.service}'", hint="freehold projection list"
             )

@@ -1,4 +1,4 @@
-"""What people do with historical replays: begin, carry out, resume, cancel, drop. Runtime: imports the patterns."""
+"""What operators do with historical replays: begin, carry out, resume, cancel, drop. Pattern: imports its package."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from freehold.clock import Clock, SystemClock
 from freehold.database import UnitOfWork
 from freehold.errors import NotFound, Unavailable
 from freehold.policy import Retry, RetryAfter
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.replay import Into, Replayer, Span
 from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
-from freehold.runtime.projections import ProjectionActions
 
 __all__ = ["ReplayActions"]
 
@@ -31,7 +31,7 @@ class ReplayActions:
     @property
     def service(self) -> str:
         """Whose replays they are."""
-        return self._projections.service.name
+        return self._projections.context.service
 
     async def begin(self, name: str, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
         """Begin one; `steps` carries it out. Raises as `Replayer.begin` does."""

@@ -1,0 +1,59 @@
+"""What operators decide for instances of sagas: retry, skip a step, compensate, abandon. Pattern: imports the ports,
+the store of the audit, the transaction and its package.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from freehold.audit.store import AUDIT, AuditEntry
+from freehold.context import ServiceContext
+from freehold.saga.engine import SagaEngine
+from freehold.saga.exchange import Decided
+from freehold.saga.hooks import Hook, hook_at
+from freehold.saga.pattern import PATTERN
+from freehold.saga.store import SAGAS, SagaRecord
+from freehold.transaction import Transactions
+
+__all__ = ["SagaActions"]
+
+
+class SagaActions:
+    """Actions on the sagas of one service: of a running one, or of one whose database is open."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context: Final = context
+        self._transactions = context.find(Transactions) or Transactions(context)
+        engine = context.find(SagaEngine)
+        if engine is None:
+            engine = SagaEngine(context.of(PATTERN), context.stores[SAGAS], context)
+            context.offer(SagaEngine, engine)
+        self._engine = engine
+
+    async def decide(self, saga_id: UUID, decided: Decided, *, actor: str) -> bool:
+        """Take a decision in one transaction with its audit row, and begin what follows from it. False where code of
+        the saga failed there: the decision is kept, and the service tries again what follows.
+
+        Raises `NotFound`, `ConcurrencyConflict` where the decision does not fit the instance, `Unavailable`.
+        """
+        now = self._context.clock.now()
+        entry = AuditEntry(now, actor, f"saga.{decided.decision.value}", str(saga_id), decided.reason)
+        audit = self._context.stores[AUDIT]
+        try:
+            async with self._transactions.begin() as tx:
+                await self._engine.decide(tx, saga_id, decided)
+                await audit.add(tx.unit, entry)
+        except Exception as error:
+            if hook_at(error).hook is Hook.COMMIT:
+                raise
+            async with self._transactions.begin() as tx:
+                await self._engine.on_failure(tx, saga_id, error, decided)
+                await audit.add(tx.unit, entry)
+            return False
+        return True
+
+    async def load(self, saga_id: UUID) -> SagaRecord:
+        """One instance, as it is now. Raises `NotFound`."""
+        async with self._context.database.begin() as unit:
+            return await self._context.stores[SAGAS].load(unit, saga_id)
