@@ -37,7 +37,24 @@ _HELP: Mapping[str, str] = {
     "schema": "Write the catalogue of messages, check changes against it, AsyncAPI.",
     "audit": "Show who did what by command, and why.",
 }
-_COMMANDS: Mapping[str, Lazy] = {name: Lazy(f"freehold.cli.{name}", "command", text) for name, text in _HELP.items()}
+_PATTERNS: Mapping[str, str] = {
+    "outbox": "outbox",
+    "dlq": "deadletters",
+    "saga": "saga",
+    "reconcile": "reconcile",
+    "projection": "projection",
+    "snapshots": "aggregate",
+    "schedule": "schedule",
+    "audit": "audit",
+}
+"""The commands of the built-in patterns, and the package of each: `pattern.py` declares the same, and takes longer."""
+
+
+def _place(name: str) -> str:
+    return f"freehold.{_PATTERNS[name]}.commands" if name in _PATTERNS else f"freehold.cli.{name}"
+
+
+_COMMANDS: Mapping[str, Lazy] = {name: Lazy(_place(name), "command", text) for name, text in _HELP.items()}
 
 
 class _Commands(LazyGroup):

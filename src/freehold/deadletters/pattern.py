@@ -31,4 +31,5 @@ PATTERN: Final = Pattern[None](
     declares=lambda _: None,
     probes=(_probe,),
     pruning=(Pruning("dead-letters", DEAD_LETTERS, _prune, lambda settings: settings.dead_letter_retention_seconds),),
+    commands={"dlq": "freehold.deadletters.commands:command"},
 )

@@ -90,4 +90,5 @@ PATTERN: Final = Pattern[None](
     probes=(probe,),
     checks=(Check(Phase.CONNECTED, _check_lanes),),
     pruning=(Pruning("outbox-sent", SENT, _prune_sent, lambda settings: settings.outbox_sent_retention_seconds),),
+    commands={"outbox": "freehold.outbox.commands:command"},
 )

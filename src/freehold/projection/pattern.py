@@ -167,6 +167,7 @@ PROJECTION: Final = Pattern[dict[str, Projection]](
     roles=(Role("projections", _runners, wakes_on={APPENDED: ProjectionCoordinator}),),
     checks=(Check(Phase.DECLARED, _check_versions), Check(Phase.OPENED, _begin_inline)),
     probes=(_probe,),
+    commands={"projection": "freehold.projection.commands:command"},
     pruning=(Pruning("replays", REPLAYS, _prune_replays, lambda settings: settings.dead_letter_retention_seconds),),
 )
 VIEW: Final = Pattern[dict[str, MaterializedView]](

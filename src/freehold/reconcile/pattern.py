@@ -74,4 +74,5 @@ PATTERN: Final = Pattern[Datasets](
     roles=(Role("reconcile", _runners),),
     probes=(_probe,),
     pruning=(Pruning("reconciliations", RECONCILIATIONS, _prune, lambda each: each.dead_letter_retention_seconds),),
+    commands={"reconcile": "freehold.reconcile.commands:command"},
 )

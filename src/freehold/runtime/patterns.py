@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from freehold.aggregate.pattern import PATTERN as AGGREGATE
+from freehold.audit.pattern import PATTERN as AUDIT
 from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.deadletters.pattern import PATTERN as DEAD_LETTERS
@@ -36,6 +38,8 @@ PATTERNS: Final[tuple[Pattern[Any], ...]] = (
     VIEW,
     RECONCILE,
     IDEMPOTENCY,
+    AGGREGATE,
+    AUDIT,
 )
 
 

@@ -71,4 +71,5 @@ PATTERN: Final = Pattern[Sagas](
     probes=(_probe,),
     due=(Due("timers of sagas", "sagas", SAGAS, _due_seconds, _is_used),),
     pruning=(Pruning("sagas", SAGAS, _prune, lambda settings: settings.saga_retention_seconds),),
+    commands={"saga": "freehold.saga.commands:command"},
 )

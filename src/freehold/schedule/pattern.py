@@ -30,4 +30,5 @@ PATTERN: Final = Pattern[None](
     needs=lambda _: (Need("schedule", (SCHEDULE,)),),
     due=(Due("scheduled messages", "schedule", SCHEDULE, _due_seconds),),
     roles=(Role("schedule", _runners, wakes_on={SCHEDULED: ScheduleRunner}),),
+    commands={"schedule": "freehold.schedule.commands:command"},
 )

@@ -12,7 +12,7 @@ from tests.integration.cli.till import depot
 from tests.integration.cli.work import Project, keep, letter, ran
 from tests.unit.cli.typing_in import Typed
 
-from freehold.cli.dlq import acting
+from freehold.deadletters.commands import actions
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -82,7 +82,7 @@ def test_an_edited_letter_is_replayed_once(project: Project, typed: Typed, tmp_p
 def test_all_that_match_are_replayed_once_each_past_those_refused(
     project: Project, typed: Typed, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(acting, "_BATCH", batch)
+    monkeypatch.setattr(actions, "_BATCH", batch)
     good = [letter(number) for number in range(5)]
     old = [replace(each, failed_at=each.failed_at - timedelta(days=9)) for each in (letter(90), letter(91), letter(92))]
     ran(keep(project, *good, *old, letter(99, reason="bad-body")))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
+import click
 import pytest
 
 import freehold
 from freehold.cli.main import cli
+from freehold.runtime.patterns import PATTERNS
 
 HEAVY = ("sqlalchemy", "freehold.runtime", "msgspec", "rich", "asyncio")
 
@@ -23,7 +26,9 @@ def test_help_waits_for_nothing() -> None:
     assert _imported(code) & set(HEAVY) == set()
 
 
-@pytest.mark.parametrize("name", ["freehold.runtime", "freehold.cli.dlq", "freehold.cli.run", "freehold.cli.doctor"])
+@pytest.mark.parametrize(
+    "name", ["freehold.runtime", "freehold.deadletters.commands", "freehold.cli.run", "freehold.cli.doctor"]
+)
 def test_sqlalchemy_is_left_until_a_database_is_opened(name: str) -> None:
     assert "sqlalchemy" not in _imported(f"import {name}")
 
@@ -40,3 +45,20 @@ def test_every_command_is_listed_and_can_be_imported() -> None:
     context = cli.make_context("freehold", ["db"])
     for name in cli.list_commands(context):
         assert cli.get_command(context, name) is not None
+
+
+def test_the_commands_of_patterns_are_those_that_they_declare() -> None:
+    """The command line lists them by hand, so that help does not import every pattern."""
+    context = cli.make_context("freehold", ["db"])
+    declared = {name: place for pattern in PATTERNS for name, place in pattern.commands.items()}
+    for name, place in declared.items():
+        module, _, attribute = place.partition(":")
+        assert cli.get_command(context, name) is getattr(importlib.import_module(module), attribute)
+    places = {name: _module_of(cli.get_command(context, name)) for name in cli.list_commands(context)}
+    listed = {name for name, module in places.items() if not module.startswith("freehold.cli.")}
+    assert listed == declared.keys()
+
+
+def _module_of(command: click.Command | None) -> str:
+    assert command is not None
+    return str(command.callback.__module__)

@@ -8,9 +8,9 @@ import click
 import msgspec
 
 from freehold.cli.context import Project, ServiceAccess
-from freehold.cli.dlq.group import command, filters, holding
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, document_of, line, table
+from freehold.deadletters.commands.group import command, filters, holding
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus
 
 __all__ = ["list_", "show"]

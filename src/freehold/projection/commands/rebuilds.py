@@ -8,9 +8,9 @@ from freehold.cli.context import Project
 from freehold.cli.numbers import COUNT, seconds
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
-from freehold.cli.projection.following import follow
-from freehold.cli.projection.group import command, holding
-from freehold.cli.projection.showing import status_document
+from freehold.projection.commands.group import command, holding
+from freehold.projection.commands.progress import follow
+from freehold.projection.commands.tables import status_document
 from freehold.projection.generations import SwitchResult, begun_of
 from freehold.projection.operations import ProjectionActions
 from freehold.projection.store import CHECKPOINTS, Generation

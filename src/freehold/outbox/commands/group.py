@@ -13,8 +13,8 @@ from freehold.cli.lazy import NamingGroup
 from freehold.cli.numbers import seconds
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note, table
-from freehold.cli.resend import command as resend
 from freehold.inbox.store import INBOX, DeferredStats
+from freehold.outbox.commands.resend import command as resend
 from freehold.outbox.store import OUTBOX, OutboxStats
 
 __all__ = ["command"]

@@ -10,9 +10,9 @@ import click
 import msgspec
 
 from freehold.cli.context import Project
-from freehold.cli.dlq.group import command, holding
 from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, note
+from freehold.deadletters.commands.group import command, holding
 from freehold.deadletters.store import DeadLetter
 from freehold.errors import CodecError
 from freehold.messages import decode_envelope

@@ -16,9 +16,9 @@ from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.numbers import COUNT, POSITION
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, note, table
-from freehold.cli.projection.following import made_progress
-from freehold.cli.projection.group import actions_of, command, holding
 from freehold.errors import ConfigurationError, NotFound, Unavailable
+from freehold.projection.commands.group import actions_of, command, holding
+from freehold.projection.commands.progress import made_progress
 from freehold.projection.operations import ProjectionActions
 from freehold.projection.replay import Span
 from freehold.projection.replay_operations import ReplayActions

@@ -10,8 +10,8 @@ import click
 from freehold.cli.context import Project
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
-from freehold.cli.saga.group import command, holding
 from freehold.errors import ConfigurationError
+from freehold.saga.commands.group import command, holding
 from freehold.saga.exchange import Decided, Decision
 from freehold.saga.operations import SagaActions
 from freehold.saga.timeline import problem

@@ -10,8 +10,10 @@ from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.numbers import FiniteRange
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, duration, line, table
-from freehold.cli.projection.group import actions_of, command, holding
-from freehold.cli.projection.showing import (
+from freehold.clock import SystemClock
+from freehold.leases.store import LEASES
+from freehold.projection.commands.group import actions_of, command, holding
+from freehold.projection.commands.tables import (
     checkpoint_document,
     headline,
     show_generations,
@@ -19,8 +21,6 @@ from freehold.cli.projection.showing import (
     status_document,
     view_document,
 )
-from freehold.clock import SystemClock
-from freehold.leases.store import LEASES
 from freehold.projection.generations import lease_prefix
 from freehold.projection.operations import ProjectionActions
 from freehold.projection.status import GenerationStatus, StatusReport, rated

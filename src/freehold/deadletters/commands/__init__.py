@@ -3,9 +3,9 @@
 A list never shows payloads; `show` does, because that is what it is for. Every action is recorded with its reason.
 """
 
-from freehold.cli.dlq.acting import drop, replay
-from freehold.cli.dlq.editing import edit
-from freehold.cli.dlq.group import command
-from freehold.cli.dlq.reading import list_, show
+from freehold.deadletters.commands.actions import drop, replay
+from freehold.deadletters.commands.editor import edit
+from freehold.deadletters.commands.group import command
+from freehold.deadletters.commands.listing import list_, show
 
 __all__ = ["command", "drop", "edit", "list_", "replay", "show"]

@@ -9,8 +9,8 @@ import click
 from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, line, table
-from freehold.cli.saga.group import command, holding
 from freehold.errors import CodecError, NotFound
+from freehold.saga.commands.group import command, holding
 from freehold.saga.diagram import mermaid
 from freehold.saga.document import read_hook_failure
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES, SagaFilter, SagaRecord, SagaStatus

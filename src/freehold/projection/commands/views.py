@@ -7,7 +7,7 @@ import click
 from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note
-from freehold.cli.projection.group import command, holding
+from freehold.projection.commands.group import command, holding
 
 __all__ = ["refresh"]
 

@@ -7,7 +7,7 @@ import click
 from freehold.cli.context import Project
 from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note
-from freehold.cli.projection.group import command, holding
+from freehold.projection.commands.group import command, holding
 from freehold.projection.parking import RetryResult
 
 __all__ = ["pause", "resume", "retry", "skip"]

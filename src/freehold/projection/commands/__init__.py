@@ -1,0 +1,26 @@
+"""`freehold projection`: how read models stand, rebuilding them, taking parked streams up, replaying history. Face."""
+
+from freehold.projection.commands.actions import pause, resume, retry, skip
+from freehold.projection.commands.group import command
+from freehold.projection.commands.listing import list_, parked, show
+from freehold.projection.commands.rebuilds import abandon, drop, rebuild, rebuild_key, switch
+from freehold.projection.commands.replays import replay
+from freehold.projection.commands.views import refresh
+
+__all__ = [
+    "abandon",
+    "command",
+    "drop",
+    "list_",
+    "parked",
+    "pause",
+    "rebuild",
+    "rebuild_key",
+    "refresh",
+    "replay",
+    "resume",
+    "retry",
+    "show",
+    "skip",
+    "switch",
+]
