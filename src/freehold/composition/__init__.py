@@ -10,12 +10,12 @@ from freehold.composition.cache import Cached, CachePolicy, Freshness, Reference
 from freehold.composition.caller import BreakerView
 from freehold.composition.composer import Composed, Composer, CompositionFailed, MergeHeaders, Missing
 from freehold.composition.declaration import Composition, Found, Part
+from freehold.composition.disconnect import ClientDisconnected, while_connected
 from freehold.composition.fetch import CallFailed, Fetch, InvalidRequest, Reason, Reply, Request, UnusableReply
 from freehold.composition.http import HttpFetch
-from freehold.composition.leaving import ClientDisconnected, while_connected
 from freehold.composition.loader import Loader
+from freehold.composition.middleware import BudgetMiddleware
 from freehold.composition.paths import fits_path
-from freehold.composition.serving import BudgetMiddleware
 from freehold.composition.sources import Batch, Read, Reference, Source, batch, grouped_batch
 
 __all__ = [

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from freehold.schema.bounds import array_limits, number_limits, object_limits, text_limits
-from freehold.schema.describing import described, tag_of, value_text
+from freehold.schema.description import described, tag_of, value_text
 
 __all__ = ["Change", "Difference", "differences"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from freehold.testing.clock import ManualClock
 from freehold.testing.participants import SagaViolation
-from freehold.testing.recording import Recording, recorded
+from freehold.testing.recorder import Recording, recorded
 from freehold.testing.saga import explore
 from freehold.testing.settlement import NotSettled, settled, unsettled
 

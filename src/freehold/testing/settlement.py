@@ -16,7 +16,7 @@ from freehold.runtime import RunningService
 from freehold.saga.store import SAGAS, SagaStatus
 from freehold.schedule.store import SCHEDULE
 from freehold.testing.clock import ManualClock
-from freehold.testing.recording import all_of
+from freehold.testing.recorder import all_of
 
 __all__ = ["NotSettled", "settled", "unsettled"]
 

@@ -12,7 +12,7 @@ from freehold.runtime import RunningService
 from freehold_shop.catalog.service import ProductData, change_product, list_products
 from freehold_shop.fields import Body, CurrencyCode, Key, PricePence, Sku, Text
 from freehold_shop.problems import not_found
-from freehold_shop.reading import places, read, read_one
+from freehold_shop.queries import places, read, read_one
 
 __all__ = ["routes"]
 

@@ -19,9 +19,9 @@ _COMMANDS: Mapping[str, Lazy] = {
     "run": Lazy("freehold_shop.cli.run", "run", "Run the shop, and keep orders coming."),
     "replay": Lazy("freehold_shop.cli.replay", "replay", "Put real orders from CSV files through the shop."),
     "verify": Lazy("freehold_shop.cli.verify", "verify", "Check that all databases and the ledger agree."),
-    "break": Lazy("freehold_shop.cli.breaking", "break_", "Begin a fault in the running shop."),
-    "heal": Lazy("freehold_shop.cli.breaking", "heal", "End a fault, or all."),
-    "faults": Lazy("freehold_shop.cli.breaking", "faults", "List the faults, and which are on."),
+    "break": Lazy("freehold_shop.cli.faults", "break_", "Begin a fault in the running shop."),
+    "heal": Lazy("freehold_shop.cli.faults", "heal", "End a fault, or all."),
+    "faults": Lazy("freehold_shop.cli.faults", "faults", "List the faults, and which are on."),
 }
 
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from freehold.http import BodyLimitMiddleware, install_problems
 from freehold_shop.calls import close_calls
-from freehold_shop.gateway import composing, customer360, details, forwarding, intake
+from freehold_shop.gateway import compositions, customer360, details, intake, proxy
 from freehold_shop.gateway.paths import PathMiddleware
 from freehold_shop.problems import answer_problems
 
@@ -18,7 +18,7 @@ __all__ = ["create_gateway"]
 
 def create_gateway() -> FastAPI:
     """Make the application; the services are found by `settings().urls`."""
-    composer = composing.create_composer()
+    composer = compositions.create_composer()
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
@@ -34,9 +34,9 @@ def create_gateway() -> FastAPI:
     app.add_api_route("/healthz", _alive, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", _alive, methods=["GET"], include_in_schema=False)
     app.include_router(intake.routes())
-    for composed in (composing, details, customer360):
+    for composed in (compositions, details, customer360):
         app.include_router(composed.routes(composer))
-    app.include_router(forwarding.routes())
+    app.include_router(proxy.routes())
     return app
 
 

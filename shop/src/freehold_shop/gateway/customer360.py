@@ -3,7 +3,7 @@
 The document is the one of `shape`, and so are its orders of lists. With `?from=read-model` the same is read from the
 overview, which keeps it from the services' events; there are no names of country and products in that. Without users a
 profile is missing like any other part; only a customer whom users does not know has no document. Imports FastAPI,
-Freehold's composition, the shape and the gateway's composing.
+Freehold's composition, the shape and the gateway's compositions.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from freehold.composition import (
     grouped_batch,
 )
 from freehold_shop.direct import DirectRoute
-from freehold_shop.gateway.composing import BUDGET_SECONDS, answer
-from freehold_shop.gateway.forwarding import forward
+from freehold_shop.gateway.compositions import BUDGET_SECONDS, answer
+from freehold_shop.gateway.proxy import forward
 from freehold_shop.gateway.published import CONSISTENCY, CUSTOMER_ID, Parameter, Published, path_value
 from freehold_shop.gateway.shape import (
     ORDERS_MAX,

@@ -1,7 +1,7 @@
 """Everything about an order, put together from the services that own the parts.
 
 A part whose service does not answer is left out and named under `missing`; a part that does not exist (yet) is null.
-Only without orders there is nothing to tell. Imports FastAPI, Freehold's composition and the gateway's composing.
+Only without orders there is nothing to tell. Imports FastAPI, Freehold's composition and the gateway's compositions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from freehold.composition import Budget, Composer, Composition, Read, batch
 from freehold.http import problem_responses
 from freehold_shop.direct import DirectRoute
-from freehold_shop.gateway.composing import BUDGET_SECONDS, answer
+from freehold_shop.gateway.compositions import BUDGET_SECONDS, answer
 from freehold_shop.gateway.published import CONSISTENCY, ORDER_ID, path_value
 
 __all__ = ["compose_details", "routes"]

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from freehold.http import problem_responses
 from freehold_shop.calls import ServiceUnavailable, call
 from freehold_shop.direct import DirectRoute
-from freehold_shop.gateway.forwarding import passed_headers
+from freehold_shop.gateway.proxy import passed_headers
 from freehold_shop.problems import Problem
 
 __all__ = ["INTAKE_SECONDS", "Intake", "routes"]

@@ -15,7 +15,7 @@ from freehold_shop.inventory import reservations
 from freehold_shop.inventory.contracts import StockLine, StockReceived
 from freehold_shop.inventory.domain import ReservationStatus
 from freehold_shop.problems import not_found
-from freehold_shop.reading import places, read, read_one
+from freehold_shop.queries import places, read, read_one
 
 __all__ = ["routes"]
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from freehold.runtime import RunningService
 from freehold_shop.fields import Body, Identity
-from freehold_shop.reading import places, read
+from freehold_shop.queries import places, read
 
 __all__ = ["routes"]
 

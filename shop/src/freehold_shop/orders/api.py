@@ -26,8 +26,8 @@ from freehold_shop.orders.contracts import CheckoutMode, OrderLine
 from freehold_shop.orders.customers import ensure_customer
 from freehold_shop.orders.domain import RETURN_WITHOUT_SALE, ReturnLine
 from freehold_shop.orders.order import OrderExists
-from freehold_shop.orders.placing import NewOrder, place
-from freehold_shop.orders.returning import NewReturn, OrderInFlight, ReturnWithoutSale, request_return
+from freehold_shop.orders.placement import NewOrder, place
+from freehold_shop.orders.returns import NewReturn, OrderInFlight, ReturnWithoutSale, request_return
 from freehold_shop.problems import Problem
 from freehold_shop.settings import settings
 

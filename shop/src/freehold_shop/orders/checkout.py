@@ -15,7 +15,7 @@ from freehold.transaction import Transaction
 from freehold_shop.inventory.contracts import ReleaseStock, ReserveStock, StockLine
 from freehold_shop.money import Money
 from freehold_shop.notifications.contracts import SendConfirmation
-from freehold_shop.orders import placing
+from freehold_shop.orders import placement
 from freehold_shop.orders.order import Stage
 from freehold_shop.payments.contracts import CapturePayment, HoldPayment, VoidHold
 from freehold_shop.shipping.contracts import CancelShipment, CreateShipment
@@ -40,12 +40,12 @@ class CheckoutState:
 
 async def confirm_order(state: CheckoutState, tx: Transaction) -> None:
     """Everything is held and paid: the order hears of its stages together, at the end of the saga's own steps."""
-    await placing.reach(tx, state.order_id, Stage.CONFIRMED)
+    await placement.reach(tx, state.order_id, Stage.CONFIRMED)
 
 
 async def cancel_order(state: CheckoutState, tx: Transaction) -> None:
     """Everything was given back."""
-    await placing.cancel(tx, state.order_id, state.failure or "cancelled")
+    await placement.cancel(tx, state.order_id, state.failure or "cancelled")
 
 
 class Checkout(Saga[CheckoutState], name="orders.checkout", version=1, key="order_id"):

@@ -20,7 +20,7 @@ from freehold_shop.orders.domain import OrderStatus, sold_lines
 from freehold_shop.orders.summaries import summaries
 from freehold_shop.orders.tables import order_return, return_request
 from freehold_shop.problems import not_found
-from freehold_shop.reading import FRESH_SECONDS, places, read, read_one
+from freehold_shop.queries import FRESH_SECONDS, places, read, read_one
 
 __all__ = ["return_document", "routes"]
 

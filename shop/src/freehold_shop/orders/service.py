@@ -16,7 +16,7 @@ from freehold_shop.inventory.contracts import (
     StockReserved,
     StockReturned,
 )
-from freehold_shop.orders import placing, returning
+from freehold_shop.orders import placement, returns
 from freehold_shop.orders.checkout import Checkout
 from freehold_shop.orders.contracts import CheckoutMode
 from freehold_shop.orders.order import Stage
@@ -68,70 +68,70 @@ async def copy_country(event: CountryDefined, tx: Transaction) -> None:
 @orders.handles(StockReserved)
 async def note_reserved_stock(event: StockReserved, tx: Transaction) -> None:
     """Choreographed: the goods are held."""
-    await placing.reach(tx, event.order_id, Stage.STOCK_RESERVED)
+    await placement.reach(tx, event.order_id, Stage.STOCK_RESERVED)
 
 
 @orders.handles(PaymentHeld)
 async def note_held_payment(event: PaymentHeld, tx: Transaction) -> None:
     """Choreographed: the money is held."""
-    await placing.reach(tx, event.order_id, Stage.PAYMENT_HELD)
+    await placement.reach(tx, event.order_id, Stage.PAYMENT_HELD)
 
 
 @orders.handles(PaymentCaptured)
 async def confirm_paid_order(event: PaymentCaptured, tx: Transaction) -> None:
     """Choreographed: the last step is done. For an order that was cancelled meanwhile payments gives the money back."""
-    await placing.reach(tx, event.order_id, Stage.CONFIRMED)
+    await placement.reach(tx, event.order_id, Stage.CONFIRMED)
 
 
 @orders.handles(InventoryReservationFailed)
 async def cancel_without_goods(event: InventoryReservationFailed, tx: Transaction) -> None:
     """Choreographed: there are not enough goods."""
-    await placing.cancel(tx, event.order_id, event.reason)
+    await placement.cancel(tx, event.order_id, event.reason)
 
 
 @orders.handles(PaymentDeclined)
 async def cancel_without_money(event: PaymentDeclined, tx: Transaction) -> None:
     """Choreographed: there is no money."""
-    await placing.cancel(tx, event.order_id, event.reason)
+    await placement.cancel(tx, event.order_id, event.reason)
 
 
 @orders.handles(ShipmentFailed)
 async def cancel_without_parcel(event: ShipmentFailed, tx: Transaction) -> None:
     """Choreographed: there is no way to the customer."""
-    await placing.cancel(tx, event.order_id, event.reason)
+    await placement.cancel(tx, event.order_id, event.reason)
 
 
 @orders.handles(ReservationExpired)
 async def cancel_stuck_order(event: ReservationExpired, tx: Transaction) -> None:
     """Choreographed: something is stuck, so the order ends here. A saga has its own time limits."""
-    await placing.cancel(tx, event.order_id, RESERVATION_EXPIRED, only=CheckoutMode.CHOREOGRAPHED)
+    await placement.cancel(tx, event.order_id, RESERVATION_EXPIRED, only=CheckoutMode.CHOREOGRAPHED)
 
 
 @orders.handles(StockCommitRefused)
 async def cancel_confirmed_order(event: StockCommitRefused, tx: Transaction) -> None:
     """The order was confirmed too late, and its goods are gone. Payments and shipping give back at the cancellation."""
-    await placing.cancel(tx, event.order_id, RESERVATION_EXPIRED, confirmed_too=True)
+    await placement.cancel(tx, event.order_id, RESERVATION_EXPIRED, confirmed_too=True)
 
 
 @orders.handles(ShipmentDispatched)
 async def note_shipment(event: ShipmentDispatched, tx: Transaction) -> None:
     """The carrier has taken the parcel."""
-    await placing.reach(tx, event.order_id, Stage.SHIPPED)
+    await placement.reach(tx, event.order_id, Stage.SHIPPED)
 
 
 @orders.handles(ShipmentDelivered)
 async def note_delivery(event: ShipmentDelivered, tx: Transaction) -> None:
     """The customer has the parcel."""
-    await placing.reach(tx, event.order_id, Stage.DELIVERED)
+    await placement.reach(tx, event.order_id, Stage.DELIVERED)
 
 
 @orders.handles(PaymentRefunded)
 async def note_refund(event: PaymentRefunded, tx: Transaction) -> None:
     """A part of a return was refunded."""
-    await returning.note_refunded(tx, event.order_id, event.return_ref)
+    await returns.note_refunded(tx, event.order_id, event.return_ref)
 
 
 @orders.handles(StockReturned)
 async def note_restock(event: StockReturned, tx: Transaction) -> None:
     """A part of a return is on the shelf."""
-    await returning.note_restocked(tx, event.order_id, event.return_ref)
+    await returns.note_restocked(tx, event.order_id, event.return_ref)

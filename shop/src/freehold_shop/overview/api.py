@@ -14,10 +14,10 @@ from freehold.consistency import Freshness
 from freehold.http import fresh
 from freehold.runtime import RunningService
 from freehold_shop.fields import Identity
+from freehold_shop.overview.order_state import Hold, Standing
 from freehold_shop.overview.projection import customer_360
-from freehold_shop.overview.standing import Hold, Standing
 from freehold_shop.problems import not_found
-from freehold_shop.reading import FRESH_SECONDS, places, read, read_one
+from freehold_shop.queries import FRESH_SECONDS, places, read, read_one
 
 __all__ = ["ORDERS_MAX", "routes"]
 

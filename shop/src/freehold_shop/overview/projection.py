@@ -12,7 +12,7 @@ from typing import Final
 from freehold import Applied, KeyLookup, Projection, ProjectionWrite
 from freehold_shop.notifications.contracts import NotificationSent
 from freehold_shop.orders.contracts import OrderPlaced
-from freehold_shop.overview.standing import COLUMNS, ORDER_EVENTS, Facts, facts_of
+from freehold_shop.overview.order_state import COLUMNS, ORDER_EVENTS, Facts, facts_of
 from freehold_shop.overview.tables import customer_notification, customer_order, customer_profile
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 

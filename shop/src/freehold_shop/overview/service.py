@@ -12,8 +12,8 @@ from typing import Any
 from freehold import Service
 from freehold.transaction import Transaction
 from freehold_shop.notifications.contracts import NotificationSent
+from freehold_shop.overview.order_state import ORDER_EVENTS, OrderEvent
 from freehold_shop.overview.projection import customer_360, customer_stream, order_stream
-from freehold_shop.overview.standing import ORDER_EVENTS, OrderEvent
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
 __all__ = ["overview"]

@@ -10,7 +10,7 @@ from pydantic import Field
 from freehold.runtime import RunningService
 from freehold_shop.fields import Body, Identity
 from freehold_shop.problems import not_found
-from freehold_shop.reading import places, read, read_one
+from freehold_shop.queries import places, read, read_one
 
 __all__ = ["routes"]
 

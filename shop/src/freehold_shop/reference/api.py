@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from freehold.runtime import RunningService
 from freehold_shop.fields import CountryCode
 from freehold_shop.problems import not_found
-from freehold_shop.reading import read, read_one
+from freehold_shop.queries import read, read_one
 
 __all__ = ["routes"]
 

@@ -16,10 +16,10 @@ from freehold_shop.replay.customers import Customers, Turn
 from freehold_shop.replay.feed import Order, OrderFeed, SharedRejects
 from freehold_shop.replay.gateway import Gateway, Part, Refused
 from freehold_shop.replay.intake import Intake, order_lines
-from freehold_shop.replay.pacing import Pace
 from freehold_shop.replay.patience import OutOfPatience, Patience
+from freehold_shop.replay.rate import Pace
 from freehold_shop.replay.summary import Tally
-from freehold_shop.replay.tracking import Tracker
+from freehold_shop.replay.tracker import Tracker
 from freehold_shop.retail import RetailInputError, ReturnOrder, Sale, SaleLine
 from freehold_shop.retail.countries import DATA_CURRENCY
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from freehold import Clock, ConfigurationError, FreeholdError, SystemClock
 from freehold_shop.replay.feed import OrderFeed, SharedRejects
 from freehold_shop.replay.gateway import Gateway
-from freehold_shop.replay.pacing import Pace
 from freehold_shop.replay.patience import Patience
+from freehold_shop.replay.rate import Pace
 from freehold_shop.replay.run import SENDING_MAX, Replay
 from freehold_shop.replay.summary import Summary
 from freehold_shop.retail import RejectsWriter, read_orders

@@ -14,7 +14,7 @@ from freehold.transaction import Transaction
 from freehold_shop.calls import fetch
 from freehold_shop.fields import Body, Identity
 from freehold_shop.problems import Problem, not_found
-from freehold_shop.reading import places, read, read_one
+from freehold_shop.queries import places, read, read_one
 from freehold_shop.shipping.domain import ShipmentStatus
 from freehold_shop.shipping.parcels import deliver, dispatch
 

@@ -33,7 +33,7 @@ from freehold_shop.supervisor.ground import Ground
 from freehold_shop.supervisor.kernel import listen, reserve, wait_for_port
 from freehold_shop.supervisor.onservers import ServersGround
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, Profile
-from freehold_shop.supervisor.serving import Seat, serve
+from freehold_shop.supervisor.service_process import Seat, serve
 from freehold_shop.supervisor.site import ShopSite
 from freehold_shop.supervisor.state import (
     Secrets,

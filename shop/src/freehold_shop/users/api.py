@@ -18,7 +18,7 @@ from freehold_shop.calls import fetch
 from freehold_shop.copies import keep_country
 from freehold_shop.fields import Body, CountryCode, Email, Identity, Name, NewIdentity, Text
 from freehold_shop.problems import Problem, not_found
-from freehold_shop.reading import read_one
+from freehold_shop.queries import read_one
 from freehold_shop.reference.contracts import CountryDefined
 from freehold_shop.users.customers import CustomerData, change, register
 from freehold_shop.users.tables import country_copy

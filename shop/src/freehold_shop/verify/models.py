@@ -12,7 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from freehold_shop.verify.folding import Stored, fold_order, fold_overview, fold_profile, fold_returns, fold_summary
+from freehold_shop.verify.expected_state import (
+    Stored,
+    fold_order,
+    fold_overview,
+    fold_profile,
+    fold_returns,
+    fold_summary,
+)
 from freehold_shop.verify.readers import Reader
 from freehold_shop.verify.scratch import Scratch
 

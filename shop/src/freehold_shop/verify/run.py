@@ -18,7 +18,7 @@ from freehold.broker import BrokerOptions
 from freehold.runtime import open_broker
 from freehold_shop.assembly import SERVICES
 from freehold_shop.providers.client import ProvidersClient
-from freehold_shop.verify import loading
+from freehold_shop.verify import loaders
 from freehold_shop.verify.broker import load_broker
 from freehold_shop.verify.checks import ALL_CHECKS
 from freehold_shop.verify.engines import load_engine_findings
@@ -99,7 +99,7 @@ async def _look(target: Target, clock: Clock, quietness: Quietness) -> Verificat
         load_subscriptions(scratch, {name: each.service for name, each in SERVICES.items()})
         await load_broker(scratch, target.broker_url, target.broker_options.prefix)
         async with ProvidersClient(target.provider_url) as provider:
-            await loading.load_ledger(scratch, provider.summary_pages())
+            await loaders.load_ledger(scratch, provider.summary_pages())
         await asyncio.to_thread(_load_services, scratch, target.databases, settled_before_ms)
         checks = await asyncio.to_thread(lambda: tuple(check(scratch) for check in ALL_CHECKS))
     return Verification.of(checks)
@@ -107,16 +107,16 @@ async def _look(target: Target, clock: Clock, quietness: Quietness) -> Verificat
 
 def _load_services(scratch: Scratch, databases: Mapping[str, str], settled_before_ms: int | None) -> None:
     own = {
-        "payments": loading.load_payments,
-        "inventory": loading.load_inventory,
-        "shipping": loading.load_shipping,
-        "notifications": loading.load_notifications,
+        "payments": loaders.load_payments,
+        "inventory": loaders.load_inventory,
+        "shipping": loaders.load_shipping,
+        "notifications": loaders.load_notifications,
     }
     for service in sorted(databases, key=lambda name: name == "orders"):
         with open_reader(databases[service], service) as reader:
             load_framework(scratch, service, reader)
-            loading.load_sources(scratch, service, reader)
-            loading.load_copies(scratch, service, reader)
+            loaders.load_sources(scratch, service, reader)
+            loaders.load_copies(scratch, service, reader)
             load_told(scratch, service, reader)
             load_streams(scratch, service, reader)
             load_models(scratch, service, reader)
@@ -127,6 +127,6 @@ def _load_services(scratch: Scratch, databases: Mapping[str, str], settled_befor
                 load_heard(scratch, reader)
             if service == "orders":
                 load_restored_span(scratch, reader)
-                loading.load_orders(scratch, reader, settled_before_ms)
+                loaders.load_orders(scratch, reader, settled_before_ms)
     note_unsettled(scratch)
     load_engine_findings(scratch, databases)

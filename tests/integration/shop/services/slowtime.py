@@ -12,7 +12,7 @@ import pytest
 
 from freehold.clock import Clock
 from freehold.composition import Budget, Composer
-from freehold_shop.gateway import composing
+from freehold_shop.gateway import compositions
 
 SLOWER = 20.0
 
@@ -36,5 +36,5 @@ class SlowClock(Clock):
 def slow_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have gateways that are made from now on go by a slow clock: their budgets, limits and breakers."""
     clock = SlowClock()
-    monkeypatch.setattr(composing, "Composer", partial(Composer, clock=clock))
-    monkeypatch.setattr(composing, "Budget", SimpleNamespace(from_header=partial(Budget.from_header, clock=clock)))
+    monkeypatch.setattr(compositions, "Composer", partial(Composer, clock=clock))
+    monkeypatch.setattr(compositions, "Budget", SimpleNamespace(from_header=partial(Budget.from_header, clock=clock)))

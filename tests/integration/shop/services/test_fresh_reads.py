@@ -76,7 +76,7 @@ def limit_reads(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Have reads of both read models wait so long, in services that are made from now on."""
     for module in ("orders.queries", "overview.api"):
         monkeypatch.setattr(f"freehold_shop.{module}.FRESH_SECONDS", seconds)
-    monkeypatch.setattr("freehold_shop.gateway.forwarding.FORWARD_SECONDS", 2 * PATIENCE_SECONDS)
+    monkeypatch.setattr("freehold_shop.gateway.proxy.FORWARD_SECONDS", 2 * PATIENCE_SECONDS)
 
 
 class Stopped(Brake):

@@ -8,7 +8,7 @@ from freehold.errors import InvalidValue
 from freehold.runtime import RunningService
 from freehold_shop.assembly import create_app
 from freehold_shop.orders.contracts import CheckoutMode, OrderLine
-from freehold_shop.orders.placing import NewOrder, place
+from freehold_shop.orders.placement import NewOrder, place
 
 LINES = [{"sku": "A", "quantity": 1, "price_pence": 5}]
 

@@ -27,12 +27,12 @@ from freehold_shop.inventory.contracts import StockReserved
 from freehold_shop.money import Money
 from freehold_shop.notifications.contracts import NotificationSent
 from freehold_shop.orders.contracts import CheckoutMode, OrderConfirmed, OrderLine, OrderPlaced
+from freehold_shop.overview.order_state import Hold, Standing
 from freehold_shop.overview.projection import customer_stream, order_stream
-from freehold_shop.overview.standing import Hold, Standing
 from freehold_shop.payments.contracts import PaymentCaptured, PaymentHeld
 from freehold_shop.shipping.contracts import ShipmentCreated
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
-from freehold_shop.verify.folding import Stored, fold_overview, fold_profile
+from freehold_shop.verify.expected_state import Stored, fold_overview, fold_profile
 
 pytestmark = pytest.mark.timeout(600)
 

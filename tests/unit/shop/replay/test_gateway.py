@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from freehold.clock import SystemClock
 from freehold_shop.replay.gateway import Gateway, Refused, ReturnState, ShopRefused
 from freehold_shop.replay.patience import OutOfPatience, Patience
-from freehold_shop.replay.tracking import Tracker
+from freehold_shop.replay.tracker import Tracker
 
 
 class _Hasty(SystemClock):

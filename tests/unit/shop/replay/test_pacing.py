@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from freehold_shop.replay.pacing import BURST_SECONDS, Pace
+from freehold_shop.replay.rate import BURST_SECONDS, Pace
 
 
 class _Clock:

@@ -33,7 +33,7 @@ from freehold_shop.orders.order import (
     RequestReturn,
     Stage,
 )
-from freehold_shop.verify.folding import Stored, fold_order, fold_returns
+from freehold_shop.verify.expected_state import Stored, fold_order, fold_returns
 
 LINES = (OrderLine("A", 3, 250), OrderLine("B", 1, 100), OrderLine("A", 2, 200))
 PLACE = Place("o1", "c1", CheckoutMode.SAGA, total_of(LINES, "GBP"), LINES, 1_000)

@@ -16,8 +16,8 @@ from freehold_shop.orders.contracts import (
     OrderPlaced,
     OrderReturned,
 )
+from freehold_shop.overview.order_state import Facts, Hold, OrderEvent, Standing, facts_of
 from freehold_shop.overview.projection import merge
-from freehold_shop.overview.standing import Facts, Hold, OrderEvent, Standing, facts_of
 from freehold_shop.payments.contracts import PaymentCaptured, PaymentChanged, PaymentHeld
 from freehold_shop.shipping.contracts import ShipmentChanged, ShipmentCreated, ShipmentDelivered, ShipmentDispatched
 

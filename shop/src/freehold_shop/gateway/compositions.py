@@ -24,7 +24,7 @@ from freehold.composition import (
 from freehold.consistency import merge_headers
 from freehold_shop.calls import ServiceRefused, ServiceUnavailable, reach
 from freehold_shop.direct import json_answer
-from freehold_shop.gateway.forwarding import passed_headers
+from freehold_shop.gateway.proxy import passed_headers
 from freehold_shop.problems import Problem, not_found
 
 __all__ = ["BUDGET_SECONDS", "Compose", "answer", "create_composer", "routes"]

@@ -27,7 +27,7 @@ from freehold_shop.orders.domain import (
     sold_lines,
 )
 from freehold_shop.orders.order import NoteRefunded, NoteRestocked, RequestReturn
-from freehold_shop.orders.placing import BOOK
+from freehold_shop.orders.placement import BOOK
 from freehold_shop.orders.tables import orders, return_request
 from freehold_shop.payments.contracts import RefundPayment
 from freehold_shop.upsert import claim_row
