@@ -33,6 +33,7 @@ from freehold.fields import bounded, check, seconds, words
 
 __all__ = [
     "OPERATOR",
+    "STREAMS_OWNER",
     "Batch",
     "Broker",
     "BrokerFeatures",
@@ -172,6 +173,8 @@ class GroupState:
 
 OPERATOR: Final = "OPERATOR"
 """Who may do everything with a broker that gives rights to accounts; in capitals, for no service is called so."""
+STREAMS_OWNER: Final = "HUB"
+"""The account that owns the streams of such a broker, whose user the operator is."""
 
 
 @dataclass(frozen=True, slots=True)

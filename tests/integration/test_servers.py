@@ -83,6 +83,22 @@ async def test_acknowledged_messages_survive_a_killed_nats(disposable_nats: Runn
     assert found.state.messages == 1
 
 
+async def test_streams_of_a_server_without_accounts_become_those_of_their_owner(disposable_nats: RunningServer) -> None:
+    """A shop that is upgraded to accounts goes on with its streams."""
+    client = await nats.connect(disposable_nats.url)
+    await client.jetstream().add_stream(name="kept", subjects=["kept"])
+    await client.jetstream().publish("kept", b"one")
+    await client.close()
+    disposable_nats.stop()
+    accounts = "accounts { OWNER { jetstream: enabled, users: [ { user: ada, password: x } ] } }\n"
+    for _ in range(2):
+        with start_nats(disposable_nats.directory, accounts=accounts, owner="OWNER", credentials="ada:x") as server:
+            client = await nats.connect(server.url)
+            found = await client.jetstream().stream_info("kept")
+            await client.close()
+            assert found.state.messages == 1
+
+
 def test_a_second_server_on_the_same_data_is_refused(
     disposable_nats: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

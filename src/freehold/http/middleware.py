@@ -162,7 +162,8 @@ class TransactionMiddleware:
         if not await store.used(tx.unit, where):
             self._unscoped = False
         elif await store.used(tx.unit, where, context.idempotency_key):
-            return problem(409, "this Idempotency-Key was used before the service was upgraded; look before a new one")
+            detail = "this Idempotency-Key was used before the service was upgraded; look before a new one"
+            return problem(409, detail, code="key-from-before")
         return None
 
 

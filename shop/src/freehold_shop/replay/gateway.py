@@ -21,7 +21,7 @@ __all__ = ["Gateway", "OrderState", "Part", "Refused", "ReturnState", "ShopRefus
 
 _CALL_SECONDS = 35.0
 _TEMPORARY = frozenset({408, 425, 429})
-_FINAL_CONFLICT = "order-exists"
+_ORDER_EXISTS, _KEY_FROM_BEFORE = "order-exists", "key-from-before"
 
 
 class ShopRefused(FreeholdError):
@@ -116,11 +116,19 @@ class Gateway:
     async def place(self, reference: str, order: Any) -> Refused | None:
         """Place an order; None: it is placed."""
         status, body = await self._persist("POST", "/orders", order, key=reference)
+        if _is_from_before(status, body):
+            if await self.order_states([reference]):
+                return None
+            status, body = await self._persist("POST", "/orders", order, key=f"{reference}-again")
         return _refused(status, body) if status >= 400 else None
 
     async def request_return(self, reference: str, wanted: Any) -> ReturnState | Refused:
         """Send goods back. An order in flight that they may be from is waited for."""
         status, body = await self._persist("POST", "/returns", wanted, key=reference)
+        if _is_from_before(status, body):
+            status, body = await self._persist("GET", f"/returns/{reference}")
+            if status == 404:
+                status, body = await self._persist("POST", "/returns", wanted, key=f"{reference}-again")
         return _refused(status, body) if status >= 400 else _return_states.decode(body)
 
     async def order_states(self, order_ids: Sequence[str]) -> list[OrderState]:
@@ -169,7 +177,12 @@ class Gateway:
 def _is_temporary(status: int, body: bytes) -> bool:
     if status >= 500 or status in _TEMPORARY:
         return True
-    return status == 409 and _problem(body).code != _FINAL_CONFLICT
+    return status == 409 and _problem(body).code not in {_ORDER_EXISTS, _KEY_FROM_BEFORE}
+
+
+def _is_from_before(status: int, body: bytes) -> bool:
+    """Whether the key was used by a shop that was upgraded since, which tells no answer of then."""
+    return status == 409 and _problem(body).code == _KEY_FROM_BEFORE
 
 
 def _refused(status: int, body: bytes) -> Refused:

@@ -20,6 +20,8 @@ _INFO_BYTES_MAX = 65536
 # Before this version the server cannot be told to flush each write: a loss of power may lose two minutes.
 _SYNC_ALWAYS_SINCE = (2, 10)
 _STORE = "jetstream"
+# Where JetStream keeps the streams of a server without accounts.
+_GLOBAL_ACCOUNT = "$G"
 
 
 def find_nats_server() -> Path:
@@ -30,16 +32,21 @@ def find_nats_server() -> Path:
     raise ServerUnavailable("no nats-server on this machine", hint="apt-get install nats-server")
 
 
-def start_nats(directory: Path, *, port: int | None = None, accounts: str = "", credentials: str = "") -> RunningServer:
+def start_nats(
+    directory: Path, *, port: int | None = None, accounts: str = "", owner: str = "", credentials: str = ""
+) -> RunningServer:
     """Start NATS with JetStream's data in `directory`, on a free port where none is given.
 
-    `accounts` is that part of the configuration; the URL of the result has the `credentials` (`user:password`). Raises
-    `ServerUnavailable` where no server can be had.
+    `accounts` is that part of the configuration, and `owner` the account in it that owns the streams: those that a
+    server without accounts has left in the directory become its own. The URL of the result has the `credentials`
+    (`user:password`). Raises `ServerUnavailable` where no server can be had.
     """
     program = find_nats_server()
     place = directory.absolute()
     place.mkdir(parents=True, exist_ok=True)
     place.chmod(0o700)
+    if owner:
+        _hand_over(place, owner)
     configuration = place / "nats.conf"
     configuration.touch(mode=0o600)
     configuration.chmod(0o600)
@@ -58,6 +65,13 @@ def start_nats(directory: Path, *, port: int | None = None, accounts: str = "", 
     )
     server.start()
     return server
+
+
+def _hand_over(place: Path, owner: str) -> None:
+    """Give the streams of a server without accounts to an account that has none yet."""
+    kept, wanted = (place / _STORE / "jetstream" / name for name in (_GLOBAL_ACCOUNT, owner))
+    if kept.exists() and not wanted.exists():
+        kept.rename(wanted)
 
 
 def empty_store(directory: Path) -> None:

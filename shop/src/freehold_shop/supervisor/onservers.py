@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold import ConfigurationError, Unavailable
-from freehold.broker import OPERATOR, BrokerOptions, BrokerRights
+from freehold.broker import OPERATOR, STREAMS_OWNER, BrokerOptions, BrokerRights
 from freehold.runtime import broker_accounts, keep_passwords
 from freehold_shop.faults.fault import Trouble
 from freehold_shop.servers import RunningServer, start_nats, start_postgres
@@ -75,7 +75,10 @@ class ServersGround:
         quoted = {name: json.dumps(password) for name, password in passwords.items()}
         accounts = broker_accounts("nats", self.rights, self.options, quoted)
         self._nats = start_nats(
-            self.directory / "nats", accounts=accounts, credentials=f"{OPERATOR}:{passwords[OPERATOR]}"
+            self.directory / "nats",
+            accounts=accounts,
+            owner=STREAMS_OWNER,
+            credentials=f"{OPERATOR}:{passwords[OPERATOR]}",
         )
         self._nats_wanted = True
         self.broker = self._nats.url

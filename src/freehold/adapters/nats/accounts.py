@@ -17,12 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from freehold.adapters.nats.names import Names
-from freehold.broker import OPERATOR, BrokerOptions, BrokerRights
+from freehold.broker import OPERATOR, STREAMS_OWNER, BrokerOptions, BrokerRights
 from freehold.groups.log import TopicPartition
 
-__all__ = ["HUB", "accounts"]
+__all__ = ["accounts"]
 
-HUB: Final = "HUB"
 """The account that JetStream is in."""
 _ANSWERED_ONCE: Final = (
     "$JS.API.INFO",
@@ -49,7 +48,7 @@ def accounts(rights: Sequence[BrokerRights], options: BrokerOptions, passwords: 
 
 def _hub(names: Names, rights: Sequence[BrokerRights], password: str) -> Iterator[str]:
     services = json.dumps([each.service for each in rights])
-    yield f"  {HUB} {{"
+    yield f"  {STREAMS_OWNER} {{"
     yield "    jetstream: enabled"
     yield f'    users: [ {{ user: {OPERATOR}, password: {password}, permissions: {{ subscribe: ["_INBOX.>"] }} }} ]'
     yield "    exports: ["
@@ -69,7 +68,8 @@ def _account(names: Names, rights: BrokerRights, partitions: int, password: str)
     yield "    imports: ["
     for subject in _subjects(names, rights, partitions):
         local = f"{api}.{subject.removeprefix('$JS.API.')}" if subject.startswith("$JS.API.") else subject
-        yield f"      {{ service: {{ account: {HUB}, subject: {json.dumps(subject)} }}, to: {json.dumps(local)} }}"
+        service = f"{{ account: {STREAMS_OWNER}, subject: {json.dumps(subject)} }}"
+        yield f"      {{ service: {service}, to: {json.dumps(local)} }}"
     yield "    ]"
     yield "  }"
 

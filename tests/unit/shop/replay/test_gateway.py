@@ -87,6 +87,37 @@ async def test_a_refusal_is_not_repeated(
     assert len(orders.keys) == 1
 
 
+@pytest.mark.parametrize(
+    ("known", "keys"), [([{"order_id": "1", "status": "confirmed"}], ["1"]), ([], ["1", "1-again"])]
+)
+async def test_an_order_whose_key_was_used_before_an_upgrade_is_looked_up(
+    answering: tuple[web.Application, TestServer], known: list[dict[str, str]], keys: list[str]
+) -> None:
+    """The shop does not know the answer of then; it knows the order."""
+    app, server = answering
+    orders = _Answers([(409, {"code": "key-from-before"}), (201, {"order_id": "1"})])
+    app.router.add_post("/orders", orders.handle)
+    app.router.add_post("/orders/query", _Answers([(200, known)]).handle)
+    async with await _gateway(server, _Hasty()) as gateway:
+        assert await gateway.place("1", {"order_id": "1"}) is None
+    assert orders.keys == keys
+
+
+@pytest.mark.parametrize(("status", "keys"), [(200, ["r1"]), (404, ["r1", "r1-again"])])
+async def test_a_return_whose_key_was_used_before_an_upgrade_is_looked_up(
+    answering: tuple[web.Application, TestServer], status: int, keys: list[str]
+) -> None:
+    """As an order is."""
+    app, server = answering
+    found = {"return_ref": "r1", "status": "completed"}
+    returns = _Answers([(409, {"code": "key-from-before"}), (201, found)])
+    app.router.add_post("/returns", returns.handle)
+    app.router.add_get("/returns/r1", _Answers([(status, found if status == 200 else {})]).handle)
+    async with await _gateway(server, _Hasty()) as gateway:
+        assert await gateway.request_return("r1", {}) == ReturnState("r1", "completed")
+    assert returns.keys == keys
+
+
 async def test_patience_runs_out_and_tells_what_was_wrong(answering: tuple[web.Application, TestServer]) -> None:
     app, server = answering
     app.router.add_post("/orders", _Answers([(503, {})]).handle)
