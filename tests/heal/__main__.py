@@ -46,7 +46,7 @@ def main() -> None:
     try:
         results = asyncio.run(_run(profiles, plan, given.faults))
     except ConfigurationError as error:
-        sys.exit(f"{error} ({error.hint})")
+        sys.exit(str(error))
     if given.write:
         PAGE.write_text(page("make heal ARGS=--write", results), encoding="utf-8")
     left_out += [f"profile {each}: not asked for" for each in Profile if given.profile and each not in given.profile]
