@@ -5,9 +5,8 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 # Another environment that is active has no say here.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX
-# Processes that run tests at once. Many tests wait for leases and servers: with one more than there are cores, a third
-# of their time was idle.
-WORKERS := 4
+# Processes that run tests at once. Many tests wait for leases and servers, so one more than there are cores.
+WORKERS := 3
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
 ARGS :=
 

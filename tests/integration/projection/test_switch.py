@@ -24,6 +24,7 @@ from tests.integration.projection.models import (
 from tests.integration.projection.sinks import FileSink, sinking
 
 from freehold import Retry, RunningService
+from freehold.context import ServiceContext
 from freehold.errors import ConcurrencyConflict, ConfigurationError, Unavailable
 from freehold.eventstore.store import EVENTS, EVERYTHING, EventFilter, EventStore, Page
 from freehold.leases.store import LEASES
@@ -32,6 +33,7 @@ from freehold.projection import generations, rebuild_runner
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import NotCaughtUp
 from freehold.projection.key_rebuild import rebuild_key
+from freehold.projection.operations import ProjectionActions
 from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.store import CHECKPOINTS, CheckpointStore, Generation, GenerationState
 
@@ -71,8 +73,7 @@ async def test_a_read_that_ends_early_loses_nothing_at_the_switch(url: str) -> N
     await _ready_to_switch(url, model)
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         hesitant: Any = Hesitant(running.stores[EVENTS], lambda after: after + 7)
-        running.stores = _with_events(running, hesitant)
-        await actions_of(running).switch("accounts", **WHO)
+        await _actions_with(running, hesitant).switch("accounts", **WHO)
         assert sorted(row[2] for row in await rows(running, model.entries)) == list(range(60))
 
 
@@ -81,14 +82,14 @@ async def test_what_is_not_settled_yet_is_waited_for_at_the_switch(url: str) -> 
     await _ready_to_switch(url, model)
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         hesitant: Any = Hesitant(running.stores[EVENTS], lambda _: 30)
-        running.stores = _with_events(running, hesitant)
         with pytest.raises(NotCaughtUp):
-            await actions_of(running).switch("accounts", **WHO)
+            await _actions_with(running, hesitant).switch("accounts", **WHO)
         assert await states(running) == {1: "live", 2: "building"}
 
 
-def _with_events(running: RunningService, events: EventStore) -> Any:
-    return running.stores.replacing(EVENTS, events)
+def _actions_with(running: RunningService, events: EventStore) -> ProjectionActions:
+    stores = running.stores.replacing(EVENTS, events)
+    return ProjectionActions(ServiceContext(running.service.name, stores, declared=running.service.of))
 
 
 async def test_the_switch_holds_back_what_the_live_one_has_done(url: str) -> None:
