@@ -44,8 +44,7 @@ async def draw_out(
                 while behind:
                     dropped += sum([await reader.drop() for reader in behind])
                     behind = [reader for reader in behind if not reader.is_clean]
-                    # The readers are other processes, which tell nobody how far they are.
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_LOOK_SECONDS)  # readers are other processes, and tell nobody
     if behind:
         raise Unavailable(
             f"in {read_seconds:g} s {'; '.join(reader.words for reader in behind)}",

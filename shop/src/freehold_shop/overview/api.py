@@ -1,4 +1,4 @@
-"""The HTTP API of the overview. Imports FastAPI, Freehold's consistency tokens, the shop's reading and its own modules.
+"""The HTTP API of the overview. Imports FastAPI, Freehold's consistency tokens, the shop's queries and its own modules.
 
 The document of a customer is the one that the gateway composes from the services, part by part and field by field.
 """
@@ -14,7 +14,7 @@ from freehold.consistency import Freshness
 from freehold.http import fresh
 from freehold.runtime import RunningService
 from freehold_shop.fields import Identity
-from freehold_shop.overview.order_state import Hold, Standing
+from freehold_shop.overview.order_state import COLUMNS, Hold, Standing
 from freehold_shop.overview.projection import customer_360
 from freehold_shop.problems import not_found
 from freehold_shop.queries import FRESH_SECONDS, places, read, read_one
@@ -23,20 +23,7 @@ __all__ = ["ORDERS_MAX", "routes"]
 
 ORDERS_MAX = 1_000
 _PROFILE = ("customer_id", "name", "email", "country")
-_ORDER = (
-    "order_id",
-    "currency",
-    "total_pence",
-    "placed_at_ms",
-    "lines",
-    "standing",
-    "hold",
-    "payment_status",
-    "amount_pence",
-    "captured_pence",
-    "refunded_pence",
-    "shipment_status",
-)
+_ORDER = ("order_id", *(column for column in COLUMNS if column != "customer_id"))
 _NOTIFICATION = ("order_id", "template")
 
 

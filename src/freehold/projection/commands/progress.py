@@ -76,7 +76,7 @@ async def _until_caught_up(
         if now - moved_at > _SILENT_SECONDS:
             moved_at = now
             progress.console.print("nothing moves: does anybody run the service, in this version? (freehold run)")
-        await clock.sleep(_LOOK_SECONDS)
+        await clock.sleep(_LOOK_SECONDS)  # other processes fill the generation, and wake nobody here
 
 
 def made_progress() -> Progress:
@@ -101,7 +101,7 @@ async def _switched(actions: ProjectionActions, generation: Generation, *, actor
             await actions.switch(generation.projection, actor=actor, reason=reason)
         except NotCaughtUp as error:
             last = error
-            await SystemClock().sleep(_LOOK_SECONDS)
+            await SystemClock().sleep(_LOOK_SECONDS)  # whoever fills it is another process
         except NotFound:
             return True  # somebody else has switched; a look tells
         else:
