@@ -22,7 +22,6 @@ from freehold.groups.log import TopicPartition
 
 __all__ = ["accounts"]
 
-"""The account that JetStream is in."""
 _ANSWERED_ONCE: Final = (
     "$JS.API.INFO",
     "$JS.API.STREAM.INFO.*",
@@ -52,7 +51,7 @@ def _hub(names: Names, rights: Sequence[BrokerRights], password: str) -> Iterato
     yield "    jetstream: enabled"
     yield f'    users: [ {{ user: {OPERATOR}, password: {password}, permissions: {{ subscribe: ["_INBOX.>"] }} }} ]'
     yield "    exports: ["
-    for subject in (f"{names.any_layout}.>", "$KV.>", *_ANSWERED_ONCE):
+    for subject in (f"{names.prefix}.log.>", "$KV.>", *_ANSWERED_ONCE):
         yield f"      {{ service: {json.dumps(subject)}, accounts: {services} }}"
     yield f"      {{ service: {json.dumps(_ANSWERED_OFTEN)}, response_type: Stream, accounts: {services} }}"
     yield "    ]"
@@ -85,10 +84,11 @@ def _subjects(names: Names, rights: BrokerRights, partitions: int) -> Iterator[s
     yield f"$JS.API.CONSUMER.MSG.NEXT.{bucket}.*"
     yield f"{names.group(rights.service)}.>"
     for topic in (*sorted(rights.publishes), f"{rights.service}.probe"):
-        yield f"{names.any_layout}.{names.dotted(topic)}.*"
+        yield from (f"{base}.{names.dotted(topic)}.*" for base in names.bases)
     for topic in sorted(rights.reads):
         for place in (TopicPartition(topic, number) for number in range(partitions)):
             for consumer in (names.reader(rights.service, place), names.counter(rights.service, place)):
-                yield f"$JS.API.CONSUMER.CREATE.{names.log}.{consumer}.{names.any_layout}.{topic}.{place.partition}"
+                create = f"$JS.API.CONSUMER.CREATE.{names.log}.{consumer}"
+                yield from (f"{create}.{base}.{topic}.{place.partition}" for base in names.bases)
                 yield f"$JS.API.CONSUMER.DELETE.{names.log}.{consumer}"
                 yield f"$JS.API.CONSUMER.MSG.NEXT.{names.log}.{consumer}"

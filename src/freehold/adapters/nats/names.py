@@ -135,9 +135,11 @@ class Names:
         return Layout(f"{self.prefix}.log.{partitions}", partitions)
 
     @property
-    def any_layout(self) -> str:
-        """What the subjects of messages begin with, whatever the number of partitions."""
-        return f"{self.prefix}.log.*"
+    def bases(self) -> tuple[str, str]:
+        """What the subjects of messages begin with, whatever the number of partitions: a stream from before the first
+        release has no number there.
+        """
+        return f"{self.prefix}.log.*", f"{self.prefix}.log"
 
     def log_config(self, retention_seconds: float, partitions: int, replaces: str = "") -> Mapping[str, Any]:
         """How the stream of messages is made; `replaces` tells when the one was made that has vanished."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
-from freehold.adapters.nats.names import Names
+from freehold.adapters.nats.names import Layout, Names
 from freehold.binding import broker_accounts, open_broker
 from freehold.broker import OPERATOR, Broker, BrokerOptions, BrokerRights, Outgoing, PublishFailed, Stored, Subscription
 from freehold.conformance.broker_harness import eventually
@@ -55,11 +56,14 @@ def server(servers_directory: Path) -> Iterator[RunningServer]:
         find_nats_server()
     except ServerUnavailable as error:
         pytest.skip(f"left out: {error}")
-    passwords = {name: json.dumps(f"of-{name}") for name in (OPERATOR, *RIGHTS)}
-    accounts = broker_accounts("nats", list(RIGHTS.values()), OPTIONS, passwords)
-    with start_nats(servers_directory / "isolated-nats", accounts=accounts) as running:
+    with start_nats(servers_directory / "isolated-nats", accounts=_accounts()) as running:
         asyncio.run(_provision(running))
         yield running
+
+
+def _accounts() -> str:
+    passwords = {name: json.dumps(f"of-{name}") for name in (OPERATOR, *RIGHTS)}
+    return broker_accounts("nats", list(RIGHTS.values()), OPTIONS, passwords)
 
 
 async def _provision(server: RunningServer) -> None:
@@ -71,6 +75,12 @@ async def _provision(server: RunningServer) -> None:
 @pytest.fixture
 async def clients(server: RunningServer) -> AsyncIterator[Mapping[str, Client]]:
     """A connection of each service, and one of the operator."""
+    async with _connected(server) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _connected(server: RunningServer) -> AsyncIterator[Mapping[str, Client]]:
     opened = {user: await nats.connect(url(server, user), allow_reconnect=False) for user in (OPERATOR, *RIGHTS)}
     yield opened
     for client in opened.values():
@@ -129,6 +139,26 @@ async def test_who_may_read_which_topic(clients: Mapping[str, Client]) -> None:
         if not await refused(clients[service], create(name, subject), reading(name, subject)):
             may.add((service, topic))
     assert may == {(service, topic) for service, rights in RIGHTS.items() for topic in rights.reads}
+
+
+async def test_a_stream_from_before_the_first_release_is_published_to_and_read(servers_directory: Path) -> None:
+    """Its subjects have no number of partitions; services have the same rights, and go on with it."""
+    config = {**NAMES.log_config(OPTIONS.retention_seconds, OPTIONS.partitions), "subjects": [f"{NAMES.prefix}.log.>"]}
+    layout = Layout.read(config)
+    with start_nats(servers_directory / "nats-from-before", accounts=_accounts()) as running:
+        async with _connected(running) as clients:
+            await ask(clients[OPERATOR], f"$JS.API.STREAM.CREATE.{NAMES.log}", config)
+            await _provision(running)
+            publishes, reads = set(), set()
+            for service, topic in product(RIGHTS, TOPICS):
+                place = TopicPartition(topic, 1)
+                name, subject = NAMES.reader(service, place), layout.message(place)
+                if not await refused(clients[service], subject, b"{}"):
+                    publishes.add((service, topic))
+                if not await refused(clients[service], create(name, subject), reading(name, subject)):
+                    reads.add((service, topic))
+    assert publishes == {(service, topic) for service, rights in RIGHTS.items() for topic in rights.publishes}
+    assert reads == {(service, topic) for service, rights in RIGHTS.items() for topic in rights.reads}
 
 
 async def test_no_consumer_shows_more_than_the_topic_that_it_is_named_after(clients: Mapping[str, Client]) -> None:
