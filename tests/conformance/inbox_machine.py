@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from freehold.conformance.harness import StoresHarness
-from freehold.inbox.store import INBOX, Arrival, DeferredMessage, Receipt, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, DeferredMessage, ReceiveResult, ReceiveStatus
 
 T = TypeVar("T")
 _CONSUMER = "orders"
@@ -37,7 +37,7 @@ class Waiting:
 
 @dataclass
 class Model:
-    """What the inbox holds: by receipt key, whether barred, the answer, and the time."""
+    """What the inbox holds: by receipt key, whether cancelled, the answer, and the time."""
 
     receipts: dict[str, tuple[bool, bytes | None, datetime]] = field(default_factory=dict)
     waiting: list[Waiting] = field(default_factory=list)
@@ -49,23 +49,23 @@ class Model:
             first.setdefault(one.arrival.key, one)
         return list(first.values())
 
-    def receive(self, arrivals: list[Arrival], now: datetime) -> list[Receipt]:
+    def receive(self, arrivals: list[Arrival], now: datetime) -> list[ReceiveResult]:
         blocked = {one.arrival.key for one in self.waiting}
         return [self._one(arrival, now, blocked=arrival.key in blocked) for arrival in arrivals]
 
-    def _one(self, arrival: Arrival, now: datetime, *, blocked: bool) -> Receipt:
+    def _one(self, arrival: Arrival, now: datetime, *, blocked: bool) -> ReceiveResult:
         if blocked:
-            return Receipt(ReceiptStatus.BLOCKED)
+            return ReceiveResult(ReceiveStatus.BLOCKED)
         known = self.receipts.get(arrival.receipt_key)
         self.receipts.setdefault(arrival.receipt_key, (False, None, now))
-        action_was_there = arrival.bars in self.receipts
-        if arrival.bars is not None:
-            self.receipts.setdefault(arrival.bars, (True, None, now))
+        action_was_there = arrival.compensates in self.receipts
+        if arrival.compensates is not None:
+            self.receipts.setdefault(arrival.compensates, (True, None, now))
         if known is not None:
-            return Receipt(ReceiptStatus.BARRED if known[0] else ReceiptStatus.DUPLICATE, known[1])
-        if arrival.bars is None or (action_was_there and not self.receipts[arrival.bars][0]):
-            return Receipt(ReceiptStatus.FRESH)
-        return Receipt(ReceiptStatus.EMPTY)
+            return ReceiveResult(ReceiveStatus.CANCELLED if known[0] else ReceiveStatus.DUPLICATE, known[1])
+        if arrival.compensates is None or (action_was_there and not self.receipts[arrival.compensates][0]):
+            return ReceiveResult(ReceiveStatus.NEW)
+        return ReceiveResult(ReceiveStatus.NO_EFFECT)
 
 
 class _RolledBack(Exception):
@@ -75,7 +75,7 @@ class _RolledBack(Exception):
 def _arrival(number: int, *, undo: bool) -> Arrival:
     action = f"action {number}"
     key = f"key {number % 2}"
-    return Arrival(f"undo {number}" if undo else action, _TOPIC, key, bars=action if undo else None)
+    return Arrival(f"undo {number}" if undo else action, _TOPIC, key, compensates=action if undo else None)
 
 
 arrivals = st.builds(_arrival, st.integers(min_value=0, max_value=4), undo=st.booleans())
@@ -119,10 +119,10 @@ class InboxMachine(RuleBasedStateMachine):
         answers = {
             arrival.receipt_key: f"{arrival.receipt_key} at {now}".encode()
             for arrival, receipt in zip(batch, expected, strict=True)
-            if receipt.status is not ReceiptStatus.BLOCKED and receipt.answer is None and answered
+            if receipt.status is not ReceiveStatus.BLOCKED and receipt.answer is None and answered
         }
 
-        async def work() -> list[Receipt]:
+        async def work() -> list[ReceiveResult]:
             async with self.stores.database.begin() as unit:
                 receipts = list(await self.stores[INBOX].receive(unit, _CONSUMER, batch))
                 await self.stores[INBOX].answer(unit, _CONSUMER, answers)
@@ -133,8 +133,8 @@ class InboxMachine(RuleBasedStateMachine):
         if commits:
             assert self.run(work()) == expected
             for key, answer in answers.items():
-                barred, _, at = self.model.receipts[key]
-                self.model.receipts[key] = (barred, answer, at)
+                cancelled, _, at = self.model.receipts[key]
+                self.model.receipts[key] = (cancelled, answer, at)
         else:
             self.model.receipts = before
             with pytest.raises(_RolledBack) as given:
@@ -173,7 +173,7 @@ class InboxMachine(RuleBasedStateMachine):
         turn, message = claim
         waiting = self._current(turn, message)
 
-        async def work() -> Receipt:
+        async def work() -> ReceiveResult:
             async with self.stores.database.begin() as unit:
                 arrival = replace(_named(message), deferred_position=message.position)
                 (receipt,) = await self.stores[INBOX].receive(unit, _CONSUMER, [arrival])

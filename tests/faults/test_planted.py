@@ -23,7 +23,7 @@ from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict, LeaseLost
 from freehold.ids import new_id
 from freehold.inbox.consumer_runner import ConsumerRunner
-from freehold.inbox.store import Arrival, Receipt, ReceiptStatus
+from freehold.inbox.store import Arrival, ReceiveResult, ReceiveStatus
 from freehold.leases.store import LEASES
 from freehold.outbox.refusal import bury
 from freehold.outbox.relay_runner import RelayRunner
@@ -63,8 +63,8 @@ async def test_removing_rows_before_the_confirmation_is_found(tmp_path: Path, mo
 async def test_dropping_the_receipts_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def receive(
         self: SqliteInboxStore, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]
-    ) -> Sequence[Receipt]:
-        return [Receipt(ReceiptStatus.FRESH) for _ in arrivals]
+    ) -> Sequence[ReceiveResult]:
+        return [ReceiveResult(ReceiveStatus.NEW) for _ in arrivals]
 
     monkeypatch.setattr(SqliteInboxStore, "receive", receive)
     assert any(breach.endswith("doubled") for breach in await breaches(tmp_path))

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 
 from freehold.conformance.harness import StoresHarness, has_to_wait
-from freehold.inbox.store import INBOX, Arrival, DeferredMessage, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, DeferredMessage, ReceiveStatus
 from freehold.ports import Stores
 
 __all__ = ["DeferredMessagesConformance"]
 
-FRESH, DUPLICATE, BARRED, EMPTY, BLOCKED = ReceiptStatus
+NEW, DUPLICATE, CANCELLED, NO_EFFECT, BLOCKED = ReceiveStatus
 _CONSUMER = "orders"
 
 
@@ -48,7 +48,7 @@ async def claim_one(stores: Stores) -> DeferredMessage:
     return claimed
 
 
-async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiptStatus]:
+async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
     """What the inbox says of arrivals, received in a transaction of its own."""
     async with stores.database.begin() as unit:
         return [receipt.status for receipt in await stores[INBOX].receive(unit, consumer, arrivals)]
@@ -81,22 +81,22 @@ class DeferredMessagesConformance:
         elsewhere = Arrival(receipt_key="5", topic="orders.events", key="k")
         assert await words(stores, message("2"), message("3", "other"), message("4"), elsewhere) == [
             BLOCKED,
-            FRESH,
+            NEW,
             BLOCKED,
-            FRESH,
+            NEW,
         ]
-        assert await words(stores, message("2"), consumer="billing") == [FRESH]
+        assert await words(stores, message("2"), consumer="billing") == [NEW]
         await finish(stores, await claim_one(stores))
-        assert await words(stores, message("2"), message("4")) == [FRESH, FRESH]
+        assert await words(stores, message("2"), message("4")) == [NEW, NEW]
 
     async def test_a_blocked_arrival_leaves_nothing_behind(self, harness: StoresHarness) -> None:
-        """A blocked compensation does not bar its action yet: both wait their turn."""
+        """A blocked compensation does not cancel its action yet: both wait their turn."""
         stores = harness.first
         await defer(stores, message("act"))
-        undo = Arrival(receipt_key="undo", topic="orders.commands", key="k", bars="act")
+        undo = Arrival(receipt_key="undo", topic="orders.commands", key="k", compensates="act")
         assert await words(stores, undo) == [BLOCKED]
         claimed = await claim_one(stores)
-        assert await words(stores, message("act", position=claimed.position)) == [FRESH]
+        assert await words(stores, message("act", position=claimed.position)) == [NEW]
 
     async def test_a_try_comes_first_of_its_key(self, harness: StoresHarness) -> None:
         """What comes from the deferred ones is blocked by an earlier one only."""
@@ -105,7 +105,7 @@ class DeferredMessagesConformance:
         await defer(stores, message("2"))
         first, second = await stores[INBOX].deferred(_CONSUMER, 10)
         assert await words(stores, message("2", position=second.position)) == [BLOCKED]
-        assert await words(stores, message("1", position=first.position)) == [FRESH]
+        assert await words(stores, message("1", position=first.position)) == [NEW]
 
     async def test_a_claim_tells_everything_of_the_message(self, harness: StoresHarness) -> None:
         """The document as it came, the attempt counted, hidden for as long as was asked."""
@@ -273,7 +273,7 @@ class DeferredMessagesConformance:
                 (receipt,) = await stores[INBOX].receive(unit, _CONSUMER, [message("2")])
                 assert receipt.status is BLOCKED
                 raise _GivenUp
-        assert await words(stores, message("2")) == [FRESH]
+        assert await words(stores, message("2")) == [NEW]
 
     async def test_people_see_what_is_deferred(self, harness: StoresHarness) -> None:
         """Oldest first, by consumer, with the age to alarm on."""

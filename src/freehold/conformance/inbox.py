@@ -10,12 +10,12 @@ import pytest
 from freehold.conformance.deferred import DeferredMessagesConformance
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict
-from freehold.inbox.store import INBOX, Arrival, Receipt, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiveResult, ReceiveStatus
 from freehold.ports import Stores
 
 __all__ = ["InboxStoreConformance", "ReceiptsConformance"]
 
-FRESH, DUPLICATE, BARRED, EMPTY, BLOCKED = ReceiptStatus
+NEW, DUPLICATE, CANCELLED, NO_EFFECT, BLOCKED = ReceiveStatus
 _CONSUMER = "orders"
 
 
@@ -23,18 +23,18 @@ class _GivenUp(Exception):
     """Ends a transaction with a rollback."""
 
 
-def arrival(key: str, *, bars: str | None = None, partition_key: str = "k") -> Arrival:
+def arrival(key: str, *, compensates: str | None = None, partition_key: str = "k") -> Arrival:
     """An arrival with a receipt key."""
-    return Arrival(receipt_key=key, topic="orders.commands", key=partition_key, bars=bars)
+    return Arrival(receipt_key=key, topic="orders.commands", key=partition_key, compensates=compensates)
 
 
-async def receive(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> Sequence[Receipt]:
+async def receive(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> Sequence[ReceiveResult]:
     """Receive in a transaction of its own."""
     async with stores.database.begin() as unit:
         return await stores[INBOX].receive(unit, consumer, arrivals)
 
 
-async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiptStatus]:
+async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
     """What the inbox says of arrivals, received in a transaction of its own."""
     return [receipt.status for receipt in await receive(stores, *arrivals, consumer=consumer)]
 
@@ -45,7 +45,7 @@ class ReceiptsConformance:
     async def test_people_see_when_a_message_was_handled(self, harness: StoresHarness) -> None:
         """By its receipt, for each consumer."""
         at = harness.clock.now()
-        assert await words(harness.first, arrival("a")) == [FRESH]
+        assert await words(harness.first, arrival("a")) == [NEW]
         harness.clock.advance(5)
         assert await harness.first[INBOX].received_at(_CONSUMER, "a") == at
         assert await harness.first[INBOX].received_at(_CONSUMER, "b") is None
@@ -66,10 +66,10 @@ class ReceiptsConformance:
 
     async def test_a_message_is_fresh_once(self, harness: StoresHarness) -> None:
         """The second arrival is a duplicate, in another transaction and for another instance."""
-        assert await words(harness.first, arrival("a"), arrival("b")) == [FRESH, FRESH]
+        assert await words(harness.first, arrival("a"), arrival("b")) == [NEW, NEW]
         assert await words(await harness.instance(), arrival("b"), arrival("c"), arrival("a")) == [
             DUPLICATE,
-            FRESH,
+            NEW,
             DUPLICATE,
         ]
 
@@ -81,21 +81,21 @@ class ReceiptsConformance:
 
     async def test_a_key_twice_in_one_call_is_a_duplicate(self, harness: StoresHarness) -> None:
         """A redelivery may come in the same batch as the original."""
-        assert await words(harness.first, arrival("a"), arrival("b"), arrival("a")) == [FRESH, FRESH, DUPLICATE]
+        assert await words(harness.first, arrival("a"), arrival("b"), arrival("a")) == [NEW, NEW, DUPLICATE]
 
     async def test_a_rolled_back_attempt_leaves_no_receipt(self, harness: StoresHarness) -> None:
         """The message comes again and is handled then."""
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
-                assert (await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")]))[0].status is FRESH
+                assert (await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")]))[0].status is NEW
                 raise _GivenUp
-        assert await words(stores, arrival("a")) == [FRESH]
+        assert await words(stores, arrival("a")) == [NEW]
 
     async def test_two_consumers_of_one_message_do_not_shadow_each_other(self, harness: StoresHarness) -> None:
         """An id that somebody else has handled, or that happens to be used twice, drops nobody's message."""
-        assert await words(harness.first, arrival("a")) == [FRESH]
-        assert await words(harness.first, arrival("a"), consumer="billing") == [FRESH]
+        assert await words(harness.first, arrival("a")) == [NEW]
+        assert await words(harness.first, arrival("a"), consumer="billing") == [NEW]
 
     async def test_the_answer_is_given_again(self, harness: StoresHarness) -> None:
         """Answers are kept with their receipts, in the same transaction."""
@@ -114,12 +114,12 @@ class ReceiptsConformance:
             late = asyncio.create_task(receive(other, arrival("a")))
             assert await has_to_wait(late)
             await stores[INBOX].answer(unit, _CONSUMER, {"a": b"done"})
-        assert list(await late) == [Receipt(DUPLICATE, b"done")]
+        assert list(await late) == [ReceiveResult(DUPLICATE, b"done")]
 
     async def test_a_concurrent_duplicate_is_fresh_after_a_rollback(self, harness: StoresHarness) -> None:
         """The first one gave up: the second one handles it."""
         stores, other = harness.first, await harness.instance()
-        late: asyncio.Task[list[ReceiptStatus]] | None = None
+        late: asyncio.Task[list[ReceiveStatus]] | None = None
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
                 await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")])
@@ -127,7 +127,7 @@ class ReceiptsConformance:
                 assert await has_to_wait(late)
                 raise _GivenUp
         assert late is not None
-        assert await late == [FRESH, FRESH]
+        assert await late == [NEW, NEW]
 
     async def test_overlapping_batches_do_not_lock_each_other_out(self, harness: StoresHarness) -> None:
         """Batches that hold the same keys in opposite orders end, and each key is fresh for exactly one."""
@@ -138,7 +138,7 @@ class ReceiptsConformance:
             forth, back = await asyncio.gather(
                 words(instances[0], *batch), words(instances[1], *reversed(batch)), return_exceptions=False
             )
-            assert [one is FRESH for one in forth] == [one is DUPLICATE for one in reversed(back)]
+            assert [one is NEW for one in forth] == [one is DUPLICATE for one in reversed(back)]
 
     async def test_a_circle_of_transactions_is_a_conflict(self, harness: StoresHarness) -> None:
         """Transactions that receive in several calls may wait in a circle: one is told to try again, one goes on."""
@@ -161,55 +161,56 @@ class ReceiptsConformance:
 
     async def test_a_compensation_of_a_handled_action_is_fresh(self, harness: StoresHarness) -> None:
         """There is something to undo, once."""
-        assert await words(harness.first, arrival("act")) == [FRESH]
-        assert await words(harness.first, arrival("undo", bars="act")) == [FRESH]
-        assert await words(harness.first, arrival("undo", bars="act"), arrival("act")) == [DUPLICATE, DUPLICATE]
+        assert await words(harness.first, arrival("act")) == [NEW]
+        assert await words(harness.first, arrival("undo", compensates="act")) == [NEW]
+        assert await words(harness.first, arrival("undo", compensates="act"), arrival("act")) == [DUPLICATE, DUPLICATE]
 
-    async def test_a_compensation_before_its_action_bars_it(self, harness: StoresHarness) -> None:
+    async def test_a_compensation_before_its_action_cancels_it(self, harness: StoresHarness) -> None:
         """Nothing to undo, and the action that comes late is not carried out, however often it comes."""
         stores = harness.first
-        assert await words(stores, arrival("undo", bars="act")) == [EMPTY]
-        assert await words(stores, arrival("act")) == [BARRED]
-        assert await words(stores, arrival("act"), arrival("undo", bars="act")) == [BARRED, DUPLICATE]
-        assert await words(stores, arrival("undo again", bars="act")) == [EMPTY]
+        assert await words(stores, arrival("undo", compensates="act")) == [NO_EFFECT]
+        assert await words(stores, arrival("act")) == [CANCELLED]
+        assert await words(stores, arrival("act"), arrival("undo", compensates="act")) == [CANCELLED, DUPLICATE]
+        assert await words(stores, arrival("undo again", compensates="act")) == [NO_EFFECT]
 
-    async def test_a_barred_action_keeps_its_answer(self, harness: StoresHarness) -> None:
-        """What was answered to a barred action is kept like any answer."""
+    async def test_a_cancelled_action_keeps_its_answer(self, harness: StoresHarness) -> None:
+        """What was answered to a cancelled action is kept like any answer."""
         stores = harness.first
-        await receive(stores, arrival("undo", bars="act"))
+        await receive(stores, arrival("undo", compensates="act"))
         async with stores.database.begin() as unit:
             await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
-            await stores[INBOX].answer(unit, _CONSUMER, {"act": b"barred"})
-        assert list(await receive(stores, arrival("act"))) == [Receipt(BARRED, b"barred")]
+            await stores[INBOX].answer(unit, _CONSUMER, {"act": b"cancelled"})
+        assert list(await receive(stores, arrival("act"))) == [ReceiveResult(CANCELLED, b"cancelled")]
 
     async def test_action_and_compensation_in_one_call_count_in_their_order(self, harness: StoresHarness) -> None:
-        """The action first: both are handled; the compensation first: the action is barred."""
-        assert await words(harness.first, arrival("act"), arrival("undo", bars="act")) == [FRESH, FRESH]
-        assert await words(harness.first, arrival("a-undo", bars="z-act"), arrival("z-act")) == [EMPTY, BARRED]
-        assert await words(harness.first, arrival("z-undo", bars="a-act"), arrival("a-act")) == [EMPTY, BARRED]
+        """The action first: both are handled; the compensation first: the action is cancelled."""
+        assert await words(harness.first, arrival("act"), arrival("undo", compensates="act")) == [NEW, NEW]
+        for action, undo in (("z-act", "a-undo"), ("a-act", "z-undo")):
+            arrivals = (arrival(undo, compensates=action), arrival(action))
+            assert await words(harness.first, *arrivals) == [NO_EFFECT, CANCELLED]
 
     async def test_a_compensation_waits_for_its_action_in_progress(self, harness: StoresHarness) -> None:
         """An action that is being handled ends first; what was committed is there to be undone."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as unit:
             await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
-            undo = asyncio.create_task(words(other, arrival("undo", bars="act")))
+            undo = asyncio.create_task(words(other, arrival("undo", compensates="act")))
             assert await has_to_wait(undo)
-        assert await undo == [FRESH]
+        assert await undo == [NEW]
 
-    async def test_a_compensation_bars_an_action_that_was_rolled_back(self, harness: StoresHarness) -> None:
+    async def test_a_compensation_cancels_an_action_that_was_rolled_back(self, harness: StoresHarness) -> None:
         """The action failed while its compensation waited: it must not be tried again."""
         stores, other = harness.first, await harness.instance()
-        undo: asyncio.Task[list[ReceiptStatus]] | None = None
+        undo: asyncio.Task[list[ReceiveStatus]] | None = None
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as unit:
                 await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
-                undo = asyncio.create_task(words(other, arrival("undo", bars="act")))
+                undo = asyncio.create_task(words(other, arrival("undo", compensates="act")))
                 assert await has_to_wait(undo)
                 raise _GivenUp
         assert undo is not None
-        assert await undo == [EMPTY]
-        assert await words(stores, arrival("act")) == [BARRED]
+        assert await undo == [NO_EFFECT]
+        assert await words(stores, arrival("act")) == [CANCELLED]
 
     async def test_a_receipt_within_the_window_is_never_pruned(self, harness: StoresHarness) -> None:
         """A redelivery or a replayed dead letter within the window stays a duplicate; afterwards, receipts go."""
@@ -235,13 +236,13 @@ class ReceiptsConformance:
         assert await stores[INBOX].prune("billing", 60, limit=100) == 1
         assert await stores[INBOX].prune("billing", 60, limit=100) == 0
         assert await words(stores, *(arrival(f"old {number}") for number in range(3))) == [DUPLICATE] * 3
-        assert await words(stores, arrival("old 0"), consumer="billing") == [FRESH]
+        assert await words(stores, arrival("old 0"), consumer="billing") == [NEW]
 
     async def test_any_text_is_a_key(self, harness: StoresHarness) -> None:
         """Keys come from others: quotes, other scripts and long ones are keys like any."""
         keys = ['"', "'; --", "ключ", "鍵\n\t\\", "k" * 500, " ", "$1"]
         arrivals = [arrival(key, partition_key=key) for key in keys]
-        assert await words(harness.first, *arrivals) == [FRESH] * len(keys)
+        assert await words(harness.first, *arrivals) == [NEW] * len(keys)
         assert await words(harness.first, *arrivals) == [DUPLICATE] * len(keys)
 
 

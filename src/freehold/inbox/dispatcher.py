@@ -19,9 +19,9 @@ from freehold.errors import FreeholdError
 from freehold.failures import describe, name_of
 from freehold.ids import new_id
 from freehold.inbox.handler import ReplyHandler
-from freehold.inbox.outcome import OUTCOME_BARRED, OUTCOME_EMPTY
+from freehold.inbox.outcome import OUTCOME_CANCELLED, OUTCOME_NO_EFFECT
 from freehold.inbox.replies import make_reply, repeat_reply, reply_to_result
-from freehold.inbox.store import DeferredMessage, InboxStore, Receipt, ReceiptStatus
+from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, ReceiveStatus
 from freehold.inbox.work import Work
 from freehold.lifecycle import contained
 from freehold.messages import MessageKind, encode_envelope
@@ -99,7 +99,7 @@ class Dispatcher:
         claimed: DeferredMessage | None = None,
         instead: Effect | None = None,
         heard: Mapping[str, int] | None = None,
-    ) -> Sequence[Receipt]:
+    ) -> Sequence[ReceiveResult]:
         """Commit the effects of messages, in order, or none of them; returns what the inbox said of each.
 
         `heard` are the watermarks that are reached with these messages; they go along in the transaction. `claimed` is
@@ -162,12 +162,12 @@ class Dispatcher:
         if news or unblocked:
             self._on_progress()
 
-    async def _prepare(self, tx: Transaction, works: Sequence[Work], receipts: Sequence[Receipt]) -> None:
+    async def _prepare(self, tx: Transaction, works: Sequence[Work], receipts: Sequence[ReceiveResult]) -> None:
         """Tell the taker of replies which are to come, where there are several."""
         fresh = [
             work.envelope
             for work, receipt in zip(works, receipts, strict=True)
-            if receipt.status is ReceiptStatus.FRESH
+            if receipt.status is ReceiveStatus.NEW
             and work.envelope is not None
             and work.envelope.kind is MessageKind.REPLY
         ]
@@ -175,12 +175,12 @@ class Dispatcher:
             await self._replies.prepare(fresh, tx)
 
     async def _one(
-        self, tx: Transaction, work: Work, receipt: Receipt, answers: dict[str, bytes], instead: Effect | None
+        self, tx: Transaction, work: Work, receipt: ReceiveResult, answers: dict[str, bytes], instead: Effect | None
     ) -> None:
         envelope = work.envelope
         wants_answer = envelope is not None and envelope.reply_to is not None
         match receipt.status:
-            case ReceiptStatus.FRESH:
+            case ReceiveStatus.NEW:
                 result = await self._effect(tx, work, instead)
                 if envelope is None or not wants_answer or work.defect is not None or result is NO_ANSWER:
                     return
@@ -190,16 +190,16 @@ class Dispatcher:
                     raise HandlerFailed(error) from error
                 tx.staging.stage(reply)
                 answers[work.arrival.receipt_key] = encode_envelope(reply)
-            case ReceiptStatus.DUPLICATE:
+            case ReceiveStatus.DUPLICATE:
                 if envelope is not None and wants_answer and receipt.answer is not None:
                     tx.staging.stage(repeat_reply(self.context, envelope, receipt.answer))
-            case ReceiptStatus.BARRED | ReceiptStatus.EMPTY:
+            case ReceiveStatus.CANCELLED | ReceiveStatus.NO_EFFECT:
                 if envelope is not None and wants_answer:
-                    outcome = OUTCOME_BARRED if receipt.status is ReceiptStatus.BARRED else OUTCOME_EMPTY
+                    outcome = OUTCOME_CANCELLED if receipt.status is ReceiveStatus.CANCELLED else OUTCOME_NO_EFFECT
                     reply = make_reply(self.context, envelope, outcome)
                     tx.staging.stage(reply)
                     answers[work.arrival.receipt_key] = encode_envelope(reply)
-            case ReceiptStatus.BLOCKED:
+            case ReceiveStatus.BLOCKED:
                 if work.arrival.deferred_position is not None:
                     raise StaleClaim("an earlier message of its key is deferred")
                 await self.inbox.defer(
@@ -268,16 +268,16 @@ class Dispatcher:
         await self._dead_letters.add(tx.unit, letter)
         self.counters.dead += 1
 
-    def _count(self, works: Sequence[Work], receipts: Sequence[Receipt]) -> None:
+    def _count(self, works: Sequence[Work], receipts: Sequence[ReceiveResult]) -> None:
         for receipt in receipts:
             match receipt.status:
-                case ReceiptStatus.FRESH:
+                case ReceiveStatus.NEW:
                     self.counters.handled += 1
-                case ReceiptStatus.BLOCKED:
+                case ReceiveStatus.BLOCKED:
                     self.counters.deferred += 1
                 case _:
                     self.counters.duplicates += 1
-        if any(receipt.status is ReceiptStatus.BLOCKED for receipt in receipts):
+        if any(receipt.status is ReceiveStatus.BLOCKED for receipt in receipts):
             self.on_deferred()
 
 

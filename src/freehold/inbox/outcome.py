@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from freehold.errors import FreeholdError
@@ -13,13 +14,14 @@ __all__ = [
     "HEADER_PREFIX",
     "HEADER_SAGA",
     "HEADER_STEP",
-    "OUTCOME_BARRED",
+    "OUTCOME_CANCELLED",
     "OUTCOME_DONE",
-    "OUTCOME_EMPTY",
+    "OUTCOME_NO_EFFECT",
     "OUTCOME_REJECTED",
     "REPLY_TYPE",
     "REPLY_VERSION",
     "Rejected",
+    "outcome_of",
 ]
 
 HEADER_PREFIX: Final = "freehold-"
@@ -34,14 +36,22 @@ OUTCOME_DONE: Final = "done"
 """The handler's effect is committed."""
 OUTCOME_REJECTED: Final = "rejected"
 """The handler refused for a business reason; the body tells `code` and `detail`."""
-OUTCOME_BARRED: Final = "barred"
+OUTCOME_CANCELLED: Final = "cancelled"
 """The compensation of this request came first; nothing was done, and nothing will be."""
-OUTCOME_EMPTY: Final = "empty"
-"""A compensation found that its action was never handled; nothing was undone, and the action is barred from now on."""
+OUTCOME_NO_EFFECT: Final = "no-effect"
+"""A compensation found that its action was never handled: it changed nothing, and cancelled the action for good."""
+_FORMER: Final = {"barred": OUTCOME_CANCELLED, "empty": OUTCOME_NO_EFFECT}
+"""Outcomes as they were called before the first release; replies of then may still be on their way."""
 
 REPLY_TYPE: Final = "freehold.reply"
 """The type of a reply whose handler returned no declared message."""
 REPLY_VERSION: Final = 1
+
+
+def outcome_of(headers: Mapping[str, str]) -> str:
+    """The outcome that a reply tells. Raises `KeyError` where it tells none."""
+    outcome = headers[HEADER_OUTCOME]
+    return _FORMER.get(outcome, outcome)
 
 
 class Rejected(FreeholdError):

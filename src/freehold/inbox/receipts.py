@@ -10,36 +10,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from freehold.inbox.store import Arrival, Receipt, ReceiptStatus
+from freehold.inbox.store import Arrival, ReceiveResult, ReceiveStatus
 
-__all__ = ["ReceiveDecision", "StoredReceipt", "judge", "open_places", "receipt_keys"]
+__all__ = ["Receipt", "ReceiveDecision", "decide", "receipt_keys", "unblocked_indexes"]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredReceipt:
-    """A receipt as it is kept: `barred` where a compensation wrote it in place of its action."""
+class Receipt:
+    """A receipt as it is kept: `cancelled` where a compensation wrote it in place of its action."""
 
-    barred: bool
+    cancelled: bool
     answer: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiveDecision:
-    """The word on each arrival, in order, and the receipts to write, by key: whether barred."""
+    """The word on each arrival, in order, and the receipts to write, by key: whether cancelled."""
 
-    receipts: tuple[Receipt, ...]
+    receipts: tuple[ReceiveResult, ...]
     written: Mapping[str, bool]
 
 
 def receipt_keys(arrivals: Sequence[Arrival]) -> Iterator[str]:
-    """Every receipt that the arrivals ask for: their own, and those that they bar."""
+    """Every receipt that the arrivals ask for: their own, and those of the actions that they compensate."""
     for arrival in arrivals:
         yield arrival.receipt_key
-        if arrival.bars is not None:
-            yield arrival.bars
+        if arrival.compensates is not None:
+            yield arrival.compensates
 
 
-def open_places(arrivals: Sequence[Arrival], first_deferred: Callable[[str, str], int | None]) -> frozenset[int]:
+def unblocked_indexes(arrivals: Sequence[Arrival], first_deferred: Callable[[str, str], int | None]) -> frozenset[int]:
     """Places of the arrivals that no deferred message blocks; `first_deferred(topic, key)` is the earliest's position.
 
     What comes from the deferred messages is blocked by an earlier one only, and a blocked arrival blocks all that
@@ -58,44 +58,44 @@ def open_places(arrivals: Sequence[Arrival], first_deferred: Callable[[str, str]
     return frozenset(places)
 
 
-def judge(arrivals: Sequence[Arrival], places: frozenset[int], stored: Mapping[str, StoredReceipt]) -> ReceiveDecision:
+def decide(arrivals: Sequence[Arrival], places: frozenset[int], stored: Mapping[str, Receipt]) -> ReceiveDecision:
     """Say what each arrival is. `places` are those not blocked; `stored` the receipts that were there before."""
     written: dict[str, bool] = {}
-    receipts: list[Receipt] = []
+    receipts: list[ReceiveResult] = []
     for place, arrival in enumerate(arrivals):
         if place not in places:
-            receipts.append(Receipt(ReceiptStatus.BLOCKED))
+            receipts.append(ReceiveResult(ReceiveStatus.BLOCKED))
             continue
         own = _find(arrival.receipt_key, stored, written)
         if own is None:
             written[arrival.receipt_key] = False
-        receipts.append(_word(own, barring=_bar(arrival, stored, written)))
+        receipts.append(_word(own, cancelling=_cancel(arrival, stored, written)))
     return ReceiveDecision(receipts=tuple(receipts), written=written)
 
 
-def _find(key: str, stored: Mapping[str, StoredReceipt], written: Mapping[str, bool]) -> StoredReceipt | None:
+def _find(key: str, stored: Mapping[str, Receipt], written: Mapping[str, bool]) -> Receipt | None:
     found = stored.get(key)
     if found is None and key in written:
-        return StoredReceipt(barred=written[key])
+        return Receipt(cancelled=written[key])
     return found
 
 
-def _bar(arrival: Arrival, stored: Mapping[str, StoredReceipt], written: dict[str, bool]) -> bool:
-    """Bar the action unless it was handled; returns whether it is barred, so that nothing is to be undone."""
-    if arrival.bars is None:
+def _cancel(arrival: Arrival, stored: Mapping[str, Receipt], written: dict[str, bool]) -> bool:
+    """Cancel the action unless it was handled; returns whether it is cancelled: then there is nothing to compensate."""
+    if arrival.compensates is None:
         return False
-    action = _find(arrival.bars, stored, written)
+    action = _find(arrival.compensates, stored, written)
     if action is not None:
-        return action.barred
-    written[arrival.bars] = True
+        return action.cancelled
+    written[arrival.compensates] = True
     return True
 
 
-def _word(own: StoredReceipt | None, *, barring: bool) -> Receipt:
+def _word(own: Receipt | None, *, cancelling: bool) -> ReceiveResult:
     match own:
         case None:
-            return Receipt(ReceiptStatus.EMPTY if barring else ReceiptStatus.FRESH)
-        case StoredReceipt(barred=True, answer=answer):
-            return Receipt(ReceiptStatus.BARRED, answer)
-        case StoredReceipt(answer=answer):
-            return Receipt(ReceiptStatus.DUPLICATE, answer)
+            return ReceiveResult(ReceiveStatus.NO_EFFECT if cancelling else ReceiveStatus.NEW)
+        case Receipt(cancelled=True, answer=answer):
+            return ReceiveResult(ReceiveStatus.CANCELLED, answer)
+        case Receipt(answer=answer):
+            return ReceiveResult(ReceiveStatus.DUPLICATE, answer)

@@ -23,6 +23,7 @@ from freehold.inbox.outcome import (
     REPLY_TYPE,
     REPLY_VERSION,
     Rejected,
+    outcome_of,
 )
 from freehold.messages import Envelope, MessageKind, decode_envelope, encode_body, message_type
 from freehold.messages.values import encode_checked
@@ -90,7 +91,7 @@ def repeat_reply(context: ServiceContext, request: Envelope, document: bytes) ->
         hlc=context.hlc.tick(),
         causation_id=request.id,
         trace_parent=request.trace_parent,
-        headers={**_place(request), HEADER_OUTCOME: stored.headers.get(HEADER_OUTCOME, OUTCOME_DONE)},
+        headers={**_place(request), HEADER_OUTCOME: outcome_of({HEADER_OUTCOME: OUTCOME_DONE, **stored.headers})},
     )
 
 

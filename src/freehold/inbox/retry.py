@@ -19,7 +19,7 @@ from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.failures import CrashLimit, describe, name_of
 from freehold.inbox.dispatcher import NO_ANSWER, Dispatcher, HandlerFailed, StaleClaim
 from freehold.inbox.outcome import Rejected
-from freehold.inbox.store import DeferredMessage, ReceiptStatus
+from freehold.inbox.store import DeferredMessage, ReceiveStatus
 from freehold.inbox.work import Work, dead_arrival
 from freehold.origin import chain
 from freehold.outages import Wait
@@ -172,9 +172,9 @@ class FailureHandler:
         error = crashes.error(work.attempt - 1, "this message was delivered")
         kept = await self._kept(work, None, error)
         if kept is not None:
-            return kept is ReceiptStatus.FRESH
+            return kept is ReceiveStatus.NEW
         status = await self._bury(work, None, "killed-consumer", error, work.attempt - 1)
-        return status is ReceiptStatus.FRESH
+        return status is ReceiveStatus.NEW
 
     async def condemn_deferred(self, work: Work, claimed: DeferredMessage, crashes: CrashLimit) -> None:
         """As `condemn`, for a deferred message whose tries do not end."""
@@ -234,7 +234,7 @@ class FailureHandler:
                 reason = "attempts-exhausted" if number >= work.retry.attempts else "not-retried"
                 await self._bury(work, claimed, reason, error, number)
 
-    async def _kept(self, work: Work, claimed: DeferredMessage | None, error: Exception) -> ReceiptStatus | None:
+    async def _kept(self, work: Work, claimed: DeferredMessage | None, error: Exception) -> ReceiveStatus | None:
         """Have a message kept whose outcome must not be lost with the failure; None where that is not to be had."""
         keeping = work.keep
         if keeping is None:
@@ -295,7 +295,7 @@ class FailureHandler:
 
     async def _bury(
         self, work: Work, claimed: DeferredMessage | None, reason: str, error: Exception, attempts: int
-    ) -> ReceiptStatus:
+    ) -> ReceiveStatus:
         async def bury(tx: Transaction, work: Work) -> object:
             await self._dispatcher.bury(tx, work, reason=reason, error=error, attempts=attempts)
             return NO_ANSWER

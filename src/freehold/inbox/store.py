@@ -4,7 +4,7 @@ ports.
 A receipt is written in the handler's own transaction, before the handler runs: its key blocks a concurrent attempt
 until this one has ended, and a rolled-back attempt leaves none. All attempts of one request share a key
 (`Envelope.receipt_key`); the answer is kept with the receipt and given again. A compensation that comes before its
-action (`Envelope.bars`) claims the action's receipt, so that the action is never carried out afterwards.
+action (`Envelope.compensates`) claims the action's receipt, so that the action is never carried out afterwards.
 
 A message that failed is deferred: kept here, with its attempt counted, while the broker's position moves on. Later
 messages of its (consumer, topic, key) queue up behind it, so that one failing key holds up itself alone and order is
@@ -23,20 +23,29 @@ from freehold.context import Signal
 from freehold.database import UnitOfWork
 from freehold.ports import Port
 
-__all__ = ["DEFERRED", "INBOX", "Arrival", "DeferredMessage", "DeferredStats", "InboxStore", "Receipt", "ReceiptStatus"]
+__all__ = [
+    "DEFERRED",
+    "INBOX",
+    "Arrival",
+    "DeferredMessage",
+    "DeferredStats",
+    "InboxStore",
+    "ReceiveResult",
+    "ReceiveStatus",
+]
 
 
-class ReceiptStatus(StrEnum):
+class ReceiveStatus(StrEnum):
     """What the inbox says of an arrival."""
 
-    FRESH = "fresh"
+    NEW = "new"
     """Not handled yet; the receipt is now in this transaction: handle it."""
     DUPLICATE = "duplicate"
-    """Handled before; `Receipt.answer` holds what was answered."""
-    BARRED = "barred"
-    """Its compensation came first; do not handle it, answer that it is barred."""
-    EMPTY = "empty"
-    """A compensation whose action was never handled: there is nothing to undo, and the action is barred from now on."""
+    """Handled before; `ReceiveResult.answer` holds what was answered."""
+    CANCELLED = "cancelled"
+    """Its compensation came first; do not handle it, reply that it is cancelled."""
+    NO_EFFECT = "no-effect"
+    """A compensation whose action was never handled: it has nothing to do, and the action is cancelled for good."""
     BLOCKED = "blocked"
     """An earlier message of its key is deferred: defer it behind that one. No receipt was written."""
 
@@ -52,17 +61,17 @@ class Arrival:
     receipt_key: str
     topic: str
     key: str
-    bars: str | None = None
+    compensates: str | None = None
     deferred_position: int | None = None
     lane: str | None = None
     lane_position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ReceiveResult:
     """The inbox's word on an arrival."""
 
-    status: ReceiptStatus
+    status: ReceiveStatus
     answer: bytes | None = None
 
 
@@ -93,7 +102,7 @@ class DeferredStats:
 class InboxStore(Protocol):
     """Where receipts and deferred messages are kept: the service's own database."""
 
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
         """Write receipts in the transaction and say of each arrival, in order, what it is. One or two round trips.
 
         A key twice in one call: the second is a duplicate. An arrival whose (topic, key) has a deferred message (for

@@ -65,7 +65,7 @@ def dead_arrival(arrival: Arrival, envelope: Envelope | None) -> Arrival:
     """Under which receipt a message is given up.
 
     Not under the idempotency key of a request: its effect did not happen, so a compensation must still find it missing
-    and bar it, and a replay must still be able to carry it out.
+    and cancel it, and a replay must still be able to carry it out.
     """
     if envelope is None or envelope.idempotency_key is None:
         return arrival
@@ -114,7 +114,7 @@ class MessageRouter:
             receipt_key=envelope.receipt_key,
             topic=envelope.topic,
             key=envelope.key,
-            bars=envelope.bars,
+            compensates=envelope.compensates,
             deferred_position=deferred_position,
             lane=lane,
             lane_position=envelope.position,

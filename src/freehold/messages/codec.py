@@ -77,7 +77,7 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     traceparent: str | None = None
     replyto: str | None = None
     idempotencykey: str | None = None
-    bars: str | None = None
+    compensates: str | None = None
     consistencytoken: str | None = None
     lane: str | None = None
     sequence: str | None = None
@@ -85,7 +85,13 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     headers: dict[str, str] = {}
 
 
-_wire_decoder = msgspec.json.Decoder(_Wire)
+class _Received(_Wire):
+    """What is read: `compensates` was called `bars` before the first release, and is never written so."""
+
+    bars: str | None = None
+
+
+_wire_decoder = msgspec.json.Decoder(_Received)
 
 
 def encode_body(message: object) -> bytes:
@@ -142,7 +148,7 @@ def encode_envelope(envelope: Envelope) -> bytes:
             traceparent=envelope.trace_parent,
             replyto=envelope.reply_to,
             idempotencykey=envelope.idempotency_key,
-            bars=envelope.bars,
+            compensates=envelope.compensates,
             consistencytoken=envelope.token,
             lane=envelope.lane,
             sequence=None if envelope.position is None else str(envelope.position),
@@ -179,7 +185,7 @@ def decode_envelope(document: bytes) -> Envelope:
         trace_parent=wire.traceparent,
         reply_to=wire.replyto,
         idempotency_key=wire.idempotencykey,
-        bars=wire.bars,
+        compensates=wire.compensates or wire.bars,
         token=wire.consistencytoken,
         lane=wire.lane,
         position=position,
@@ -231,7 +237,7 @@ def _check_attributes(envelope: Envelope) -> None:
         "traceparent": envelope.trace_parent,
         "replyto": envelope.reply_to,
         "idempotencykey": envelope.idempotency_key,
-        "bars": envelope.bars,
+        "compensates": envelope.compensates,
     }
     for name, text in required.items():
         if not text:
@@ -254,7 +260,7 @@ def _plainly_storable(envelope: Envelope) -> bool:
         envelope.trace_parent or "",
         envelope.reply_to or "",
         envelope.idempotency_key or "",
-        envelope.bars or "",
+        envelope.compensates or "",
         *envelope.headers,
         *envelope.headers.values(),
     )

@@ -1,7 +1,7 @@
 """The envelope: CloudEvents 1.0 with Freehold's extension attributes. Imports the foundation only.
 
 Attribute names on the wire are CloudEvents' (lower case, no separators): `partitionkey`, `correlationid`,
-`causationid`, `traceparent`, `hlc`, `schemaversion`, and for requests `replyto`, `idempotencykey`, `bars` (see
+`causationid`, `traceparent`, `hlc`, `schemaversion`, and for requests `replyto`, `idempotencykey`, `compensates` (see
 freehold.inbox).
 """
 
@@ -37,7 +37,8 @@ class Envelope:
     reply_to        topic that the answer goes to; a reply carries the request's `correlation_id` and, in `headers`, its
                     place.
     idempotency_key all attempts of one request share it; the receiver's effect and answer happen once per key.
-    bars            for a compensation: the idempotency key of the action it undoes, and bars if it was not yet handled.
+    compensates     for a compensation: the idempotency key of the action that it reverses. An action that was not
+                    handled yet is cancelled.
     token           consistency token of the sending transaction, in its text form; what its own messages reached is in
                     `lane` and `position`.
     lane, position, watermark  stamped by the relay: where the message stands in its service's outbox, and the position
@@ -62,7 +63,7 @@ class Envelope:
     trace_parent: str | None = None
     reply_to: str | None = None
     idempotency_key: str | None = None
-    bars: str | None = None
+    compensates: str | None = None
     token: str | None = None
     lane: str | None = None
     position: int | None = None

@@ -160,7 +160,9 @@ class DeadLetterActions:
         if letter.direction is Direction.OUTBOUND:
             await self._stores[OUTBOX].stage(unit, [outgoing(again)])
             return
-        arrival = Arrival(receipt_key=again.receipt_key, topic=again.topic, key=again.key, bars=again.bars)
+        arrival = Arrival(
+            receipt_key=again.receipt_key, topic=again.topic, key=again.key, compensates=again.compensates
+        )
         await self._stores[INBOX].defer(
             unit,
             letter.consumer,

@@ -15,7 +15,7 @@ from weakref import WeakSet
 from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.database import DatabaseOptions
-from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.messages.texts import check_name
 from freehold.outbox.store import STAGED
 from freehold.runtime.integrity import check_whole
@@ -189,7 +189,7 @@ class Inbox:
         unit = self._stores.database.enlist(session)
         arrival = Arrival(receipt_key=key, topic="", key=key)
         receipts = await self._stores[INBOX].receive(unit, self._consumer, [arrival])
-        return receipts[0].status is ReceiptStatus.FRESH
+        return receipts[0].status is ReceiveStatus.NEW
 
     async def prune(self, older_than_seconds: float, *, limit: int = 1000) -> int:
         """Delete receipts of this consumer that are older than this, `limit` at most; returns how many. Those of other

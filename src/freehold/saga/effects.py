@@ -17,7 +17,7 @@ import msgspec
 
 from freehold.context import ServiceContext
 from freehold.errors import CodecError
-from freehold.inbox.outcome import HEADER_ATTEMPT, HEADER_DIRECTION, HEADER_OUTCOME, HEADER_SAGA, HEADER_STEP, Rejected
+from freehold.inbox.outcome import HEADER_ATTEMPT, HEADER_DIRECTION, HEADER_SAGA, HEADER_STEP, Rejected, outcome_of
 from freehold.lifecycle import contained
 from freehold.messages import Envelope
 from freehold.saga.definition import SagaDefinition
@@ -84,7 +84,7 @@ def read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
     """The instance that a reply is for, and what it says. Raises `CodecError`."""
     headers = envelope.headers
     try:
-        outcome = Outcome(headers[HEADER_OUTCOME])
+        outcome = Outcome(outcome_of(headers))
         code = ""
         if outcome is Outcome.REJECTED:
             code = msgspec.json.decode(envelope.body, type=dict[str, Any]).get("code") or outcome.value
@@ -126,7 +126,7 @@ def _send(
             key=key,
             reply_to=f"{context.service}.replies",
             idempotency_key=effect.idempotency_key,
-            bars=effect.bars,
+            compensates=effect.compensates,
         )
     )
 

@@ -35,8 +35,8 @@ class Outcome(StrEnum):
 
     DONE = "done"
     REJECTED = "rejected"
-    BARRED = "barred"
-    EMPTY = "empty"
+    CANCELLED = "cancelled"
+    NO_EFFECT = "no-effect"
     FAILED = "failed"
     """A call raised: whether it took effect is not known."""
 
@@ -118,7 +118,7 @@ class SendCommand:
     direction: Direction
     attempt: int
     idempotency_key: str
-    bars: str | None = None
+    compensates: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ The protocol, and why nothing is lost, doubled or left half done
    begin, and answers of older rounds are void.
 3. *Not knowing is a state.* A timeout or a failed call says nothing about the effect. While there are tries left the
    request is repeated; given up, the step is `doubtful`, and is undone like one that happened. Its undo names the key
-   of the action (`bars`): if the action never arrived, it is barred for ever, and the undo is answered `empty`.
+   of the action (`compensates`): if the action never arrived, it is cancelled for ever, and the answer is `no-effect`.
 4. *The way back.* When a required step before the pivot is rejected or given up, the instance compensates. Requests on
-   their way turn doubtful at once (a command's undo is safe at any time, thanks to the bar); a running call is waited
-   for. A step is undone only when none of its descendants may still have an effect: reverse order of the graph, in
-   parallel where the graph is. Undos have a policy of their own; when it is exhausted, or an undo is rejected, a person
-   is called.
+   their way turn doubtful at once (a command's undo is safe at any time, as it cancels the action); a running call is
+   waited for. A step is undone only when none of its descendants may still have an effect: reverse order of the graph,
+   in parallel where the graph is. Undos have a policy of their own; when it is exhausted, or an undo is rejected, a
+   person is called.
 5. *No way back.* From the pivot on nothing is undone: steps are repeated by their policy, then a person is called. A
    pivot in doubt is repeated too. An answer that comes late, after a person was called, still moves the instance on.
 6. *Optional steps* fail alone: given up or rejected, they count as passed. If the saga goes back later, they are undone
@@ -161,11 +161,11 @@ class _Turn(TransitionState):
                 self._attempt_failed(step, type(error).__name__ if error else "failed", error)
             case Outcome.REJECTED if answer.direction is Direction.UNDO:
                 self._call_person(step, answer.code or "rejected", rejected=True)
-            case Outcome.REJECTED | Outcome.BARRED if answer.direction is Direction.ACTION:
+            case Outcome.REJECTED | Outcome.CANCELLED if answer.direction is Direction.ACTION:
                 self._refused(step, answer.code or answer.outcome.value)
             case _ if answer.direction is Direction.UNDO:
                 self.set(step.name, phase=Phase.UNDONE, awaiting=Awaiting.NOTHING, until=None, rejected=False)
-                self.note(step.name, "undone", answer.attempt, "" if answer.outcome is Outcome.DONE else "empty")
+                self.note(step.name, "undone", answer.attempt, "" if answer.outcome is Outcome.DONE else "no-effect")
             case _:
                 lost = isinstance(answer, CallEnded) and answer.error is not None
                 if lost or answer.body not in EMPTY_REPLIES:

@@ -59,7 +59,7 @@ class CallContext:
     """What a call is told besides the state.
 
     idempotency_key  the same for all attempts of this half of the step; hand it to the other side.
-    action_key       in an undo: the key its action went by, so that the other side can find it, or bar it.
+    action_key       in an undo: the key its action went by, so that the other side can find it, or cancel it.
     attempt          from 1, for logs.
     """
 

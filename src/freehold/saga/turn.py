@@ -166,7 +166,7 @@ class TransitionState:
             self._settle_back()
 
     def go_back(self, failure: str) -> None:
-        """Turn round. What is on its way may have happened; a running call is waited for, as nothing bars it."""
+        """Turn round. What is on its way may have happened; a running call is waited for, as nothing cancels it."""
         if self.mode is not SagaStatus.RUNNING:
             return
         self.mode, self.failure = SagaStatus.COMPENSATING, failure

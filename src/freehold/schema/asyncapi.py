@@ -145,7 +145,7 @@ def _reply_message() -> dict[str, Any]:
     return {
         "name": _REPLY,
         "title": "the answer to a request",
-        "summary": "Its outcome is in `headers` as `freehold-outcome`: done, rejected, barred or empty.",
+        "summary": "Its outcome is in `headers` as `freehold-outcome`: done, rejected, cancelled or no-effect.",
         "contentType": CONTENT_TYPE,
         "correlationId": {"$ref": "#/components/correlationIds/correlation"},
         "payload": {"allOf": [{"$ref": _REFS.format(name="CloudEvent")}, {"type": "object", "properties": fixed}]},
@@ -176,7 +176,7 @@ def _envelope() -> Schema:
             "traceparent": {**_TEXT, "description": "W3C trace context."},
             "replyto": {**_TEXT, "description": "The topic that the answer goes to."},
             "idempotencykey": {**_TEXT, "description": "All attempts of one request share it."},
-            "bars": {**_TEXT, "description": "The idempotency key of the action that this compensation undoes."},
+            "compensates": {**_TEXT, "description": "The idempotency key of the action that this compensation undoes."},
             "consistencytoken": {**_TEXT, "description": "What a reader must have seen to see the sender's writes."},
             "lane": {**_TEXT, "description": "The part of the sender's outbox that it came from."},
             "sequence": {**_TEXT, "description": "Its position in the lane."},

@@ -1,6 +1,6 @@
-"""Simulated participants of a saga, with receipts and bars as the inbox keeps them. Testing: imports the saga pattern.
+"""Simulated participants of a saga, with receipts as the inbox keeps them. Testing: imports the saga pattern.
 
-They act once for a key, answer every attempt alike, and never act on what was barred. What they did is counted, and
+They act once for a key, answer every attempt alike, and never act on what was cancelled. What they did is counted, and
 every step that a saga must never take raises `SagaViolation` at once.
 """
 
@@ -75,12 +75,12 @@ class Participants:
         return Outcome.DONE
 
     def _undo(self, request: Request, *, refuse: bool) -> Outcome:
-        action_key = request.bars if isinstance(request, SendCommand) else request.action_key
+        action_key = request.compensates if isinstance(request, SendCommand) else request.action_key
         if action_key is None:
             raise SagaViolation(f"the undo of '{request.step}' does not name its action")
         if action_key not in self._answers:
-            self._answers[action_key] = Outcome.BARRED
-            return Outcome.EMPTY
+            self._answers[action_key] = Outcome.CANCELLED
+            return Outcome.NO_EFFECT
         if refuse:
             return Outcome.REJECTED
         if self._answers[action_key] is Outcome.DONE:

@@ -19,7 +19,7 @@ from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilte
 from freehold.eventstore.store import EVENTS, Append, EventFilter, NewEvent
 from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id
-from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.leases.store import LEASES, Vouching
 from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.outbox.log import BROKER_LOGS
@@ -256,9 +256,9 @@ async def inbox_receive(seeded: Seeded) -> None:
 async def inbox_receive_known(seeded: Seeded) -> None:
     async with seeded.stores.database.begin() as unit:
         known = [_arrival(receipt_key=f"r{number}") for number in range(8)]
-        barring = replace(_arrival(), bars="r3")
+        cancelling = replace(_arrival(), compensates="r3")
         blocked = [_arrival(f"k{number}") for number in range(8)]
-        await seeded.stores[INBOX].receive(unit, CONSUMER, [*known, barring, *blocked])
+        await seeded.stores[INBOX].receive(unit, CONSUMER, [*known, cancelling, *blocked])
 
 
 async def _defer(seeded: Seeded, delay_seconds: float = 0.0, key: str | None = None) -> None:
@@ -294,7 +294,7 @@ async def inbox_claim_behind_one_key(seeded: Seeded) -> None:
     assert await seeded.stores[INBOX].next_due_seconds("crowded")
     async with seeded.stores.database.begin() as unit:
         (receipt,) = await seeded.stores[INBOX].receive(unit, "crowded", [_arrival("crowd")])
-    assert receipt.status is ReceiptStatus.BLOCKED
+    assert receipt.status is ReceiveStatus.BLOCKED
 
 
 @query

@@ -10,7 +10,7 @@ from tests.conformance.sql.recorder import EXPLAINED, Recorder, recording
 
 from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
-from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.ports import Stores
 from freehold.saga.store import SAGAS
 from freehold.schedule.schedule_runner import send_due
@@ -97,4 +97,4 @@ async def test_what_is_due_is_found_with_plans_from_empty_tables(
         assert recorder.statements
         assert sum(recorder.read.values()) <= _ROWS_READ_MAX
         if question is blocked:
-            assert answer == [ReceiptStatus.BLOCKED] * 64
+            assert answer == [ReceiveStatus.BLOCKED] * 64

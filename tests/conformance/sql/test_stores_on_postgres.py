@@ -21,13 +21,13 @@ from freehold.database import UnitOfWork
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id
-from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.life import Life
 from freehold.ports import Stores
 from freehold.saga.store import SAGAS, JournalEntry, SagaFilter, SagaRecord, SagaStatus
 
 pytestmark = pytest.mark.servers
-FRESH, DUPLICATE, BARRED, EMPTY, BLOCKED = ReceiptStatus
+NEW, DUPLICATE, CANCELLED, NO_EFFECT, BLOCKED = ReceiveStatus
 
 
 @pytest.fixture
@@ -122,13 +122,13 @@ def letter() -> DeadLetter:
 async def test_a_fresh_batch_takes_one_round_trip_and_a_known_one_two(stores: Stores) -> None:
     async with counted(stores) as unit:
         receipts = await stores[INBOX].receive(unit, "orders", arrivals(*range(100)))
-        assert {receipt.status for receipt in receipts} == {FRESH}
+        assert {receipt.status for receipt in receipts} == {NEW}
         assert len(unit.statements) == 1
         await stores[INBOX].answer(unit, "orders", {str(number): b"a" for number in range(100)})
         assert len(unit.statements) == 2
     async with counted(stores) as unit:
         receipts = await stores[INBOX].receive(unit, "orders", arrivals(*range(50, 150)))
-        assert [receipt.status for receipt in receipts] == [DUPLICATE] * 50 + [FRESH] * 50
+        assert [receipt.status for receipt in receipts] == [DUPLICATE] * 50 + [NEW] * 50
         assert len(unit.statements) == 2
 
 
@@ -146,9 +146,9 @@ async def write_everything(stores: Stores, unit: UnitOfWork) -> SagaRecord:
     """Each write that belongs to a business transaction."""
     record, entry = saga(), JournalEntry(datetime.now(UTC), "reserve", "sent", 1, "détail")
     receipts = await stores[INBOX].receive(
-        unit, "orders", [*arrivals(1, 2), replace(arrivals(3)[0], bars="9"), *arrivals(9)]
+        unit, "orders", [*arrivals(1, 2), replace(arrivals(3)[0], compensates="9"), *arrivals(9)]
     )
-    assert [receipt.status for receipt in receipts] == [FRESH, FRESH, EMPTY, BARRED]
+    assert [receipt.status for receipt in receipts] == [NEW, NEW, NO_EFFECT, CANCELLED]
     await stores[INBOX].answer(unit, "orders", {"1": b"\x00one", "3": b"three"})
     await stores[INBOX].defer(
         unit, "orders", arrivals(4)[0], b"\x00d", attempts=1, delay_seconds=0.0, reason="NUL \x00"
@@ -166,7 +166,7 @@ async def write_everything(stores: Stores, unit: UnitOfWork) -> SagaRecord:
 async def assert_everything(stores: Stores, record: SagaRecord) -> None:
     async with stores.database.begin() as unit:
         receipts = await stores[INBOX].receive(unit, "orders", arrivals(1, 2, 9, 4))
-        assert [receipt.status for receipt in receipts] == [DUPLICATE, DUPLICATE, BARRED, BLOCKED]
+        assert [receipt.status for receipt in receipts] == [DUPLICATE, DUPLICATE, CANCELLED, BLOCKED]
         assert receipts[0].answer == b"\x00one"
         found = await stores[IDEMPOTENCY].claim(unit, "orders", "k", "f")
         assert found == StoredAnswer("f", 200, "text/plain", b"\x00")

@@ -23,7 +23,7 @@ _BAD: list[dict[str, object]] = [
     {"idempotencykey": "\x00"},
     {"idempotencykey": "x" * 5000},
     {"partitionkey": "x" * 5000},
-    {"bars": "\x00"},
+    {"compensates": "\x00"},
     {"hlc": str(2**63)},
     {"hlc": "1_000"},
     {"schemaversion": 2**31},

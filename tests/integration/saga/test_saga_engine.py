@@ -115,7 +115,7 @@ async def test_a_refusal_is_compensated_in_reverse_order(at: Bench) -> None:
     await at.answer(at.outbox.staged[-1])
     await at.answer(at.outbox.staged[-1], "rejected", {"code": "undeliverable", "detail": "no address"})
     void = at.outbox.staged[-1]
-    assert (void.type, void.bars) == ("payments.void", request_key(saga_id, "hold", Direction.ACTION, 0))
+    assert (void.type, void.compensates) == ("payments.void", request_key(saga_id, "hold", Direction.ACTION, 0))
     await at.answer(void)
     await at.answer(at.outbox.staged[-1])
     record = await at.record(saga_id)
@@ -159,9 +159,16 @@ async def test_a_timeout_repeats_the_request_with_the_same_key(at: Bench) -> Non
     assert len({request.idempotency_key for request in requests}) == 1
     assert len({request.id for request in requests}) == 3
     (undo,) = at.sent("inventory.release")
-    assert undo.bars == requests[0].idempotency_key
-    await at.answer(undo, "empty")
+    assert undo.compensates == requests[0].idempotency_key
+    await at.answer(undo, "no-effect")
     assert (await at.record(saga_id)).status is SagaStatus.COMPENSATED
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "barred"])
+async def test_an_outcome_of_before_the_first_release_is_understood(at: Bench, outcome: str) -> None:
+    saga_id = await at.start(Checkout, ORDER)
+    await at.answer(at.outbox.staged[0], outcome)
+    assert "reserve:rejected" in await at.words(saga_id)
 
 
 async def test_an_answer_to_an_older_attempt_counts(at: Bench) -> None:
@@ -282,7 +289,7 @@ async def test_a_person_repeats_a_refused_compensation_with_a_new_key(at: Bench)
         await at.engine.retry(tx, saga_id, reason="unlocked")
     first, second = at.sent("inventory.release")
     assert first.idempotency_key != second.idempotency_key
-    assert first.bars == second.bars
+    assert first.compensates == second.compensates
     await at.answer(first, "rejected", {"code": "locked"})
     await at.answer(second)
     record = await at.record(saga_id)

@@ -26,8 +26,9 @@ from freehold.consistency.store import PROGRESS
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.eventstore.store import EVENTS
 from freehold.idempotency.store import IDEMPOTENCY
-from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.leases.store import LEASES
+from freehold.messages import decode_envelope
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
 from freehold.projection.replay_store import REPLAYS, ReplayState
@@ -85,7 +86,11 @@ async def test_what_is_kept_is_as_it_was(url: str) -> None:
         assert await stores.database.defects() == []
         assert await stores.database.owner() == "harbor"
         assert (await stores[OUTBOX].stats()).pending == 12
-        assert len(await stores[INBOX].deferred("harbor", 10)) == 4
+        deferred = await stores[INBOX].deferred("harbor", 10)
+        assert len(deferred) == 4
+        compensations = [decode_envelope(each.document).compensates for each in deferred if each.key == "refused"]
+        assert all(compensations)
+        assert compensations
         assert [each.name for each in await stores[SCHEDULE].find(None, 10)] == ["harbor.arrived"] * 2
         async with stores.database.begin() as unit:
             stored = await stores[IDEMPOTENCY].claim(unit, "api", "key-1", "print")
@@ -93,7 +98,7 @@ async def test_what_is_kept_is_as_it_was(url: str) -> None:
             assert (stored.status, stored.body, stored.token) == (201, b'{"ok":true}', "token-1")
             again = [Arrival("action-1", "harbor.commands", "x"), Arrival("undo-1", "harbor.commands", "x")]
             receipts = await stores[INBOX].receive(unit, "harbor", again)
-            assert [each.status for each in receipts] == [ReceiptStatus.BARRED, ReceiptStatus.DUPLICATE]
+            assert [each.status for each in receipts] == [ReceiveStatus.CANCELLED, ReceiveStatus.DUPLICATE]
         (lane,) = await stores[PROGRESS].progress("harbor", ["pier:1"])
         assert (lane.watermark, lane.kept) == (17, 3)
         snapshot = await stores[SNAPSHOTS].load("ship-s1", "vessel")

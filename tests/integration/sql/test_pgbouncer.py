@@ -92,7 +92,7 @@ async def test_what_a_users_session_publishes_through_it_shares_its_fate(pgbounc
                 transaction = await connection.begin()
                 unit = stores.database.enlist(connection)
                 (receipt,) = await stores[INBOX].receive(unit, "reader", [_arrival("m-1")])
-                assert receipt.status.name == ("FRESH" if kept else "DUPLICATE")
+                assert receipt.status.name == ("NEW" if kept else "DUPLICATE")
                 (receipt,) = await stores[INBOX].receive(unit, "reader", [_arrival(f"only {kept}")])
                 await (transaction.commit() if kept else transaction.rollback())
         async with stores[SQL].direct() as sql:

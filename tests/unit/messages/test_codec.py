@@ -90,7 +90,7 @@ _envelopes = st.builds(
     trace_parent=_optional,
     reply_to=_optional,
     idempotency_key=_optional,
-    bars=_optional,
+    compensates=_optional,
     headers=st.dictionaries(_attributes, _attributes, max_size=3),
 )
 
@@ -98,6 +98,13 @@ _envelopes = st.builds(
 @given(_envelopes)
 def test_an_envelope_comes_back_as_it_was(envelope: Envelope) -> None:
     assert decode_envelope(encode_envelope(envelope)) == envelope
+
+
+def test_a_compensation_of_before_the_first_release_is_understood() -> None:
+    envelope = replace(_plain_envelope(), compensates="action-1")
+    document = encode_envelope(envelope)
+    assert b'"bars"' not in document
+    assert decode_envelope(document.replace(b'"compensates"', b'"bars"')) == envelope
 
 
 @given(_envelopes)
@@ -108,7 +115,7 @@ def test_an_envelope_is_a_cloud_event(envelope: Envelope) -> None:
     assert all(name.isalnum() and name == name.lower() for name in document)
 
 
-_TEXTS = ("type", "source", "topic", "key", "subject", "trace_parent", "reply_to", "idempotency_key", "bars")
+_TEXTS = ("type", "source", "topic", "key", "subject", "trace_parent", "reply_to", "idempotency_key", "compensates")
 
 
 @pytest.mark.parametrize("name", _TEXTS)

@@ -292,23 +292,23 @@ async def test_a_request_is_answered_once_and_again_to_a_duplicate() -> None:
     assert tries.count(2) <= 2
 
 
-async def test_a_compensation_before_its_action_bars_it() -> None:
+async def test_a_compensation_before_its_action_cancels_it() -> None:
     service, broker, tries = Service("trial"), memory_broker(), list[int]()
 
     @service.handles(Request)
     async def handle(request: Request, tx: Transaction) -> None:
         tries.append(request.number)
 
-    undo = envelope_of(Request("k", 2), reply_to="asker.replies", idempotency_key="undo", bars="action")
+    undo = envelope_of(Request("k", 2), reply_to="asker.replies", idempotency_key="undo", compensates="action")
     action = envelope_of(Request("k", 1), reply_to="asker.replies", idempotency_key="action")
     async with running(service, broker):
         await put(broker, undo, action)
         replies = await read_topic(broker, "asker.replies", 2)
-    assert [reply.headers[HEADER_OUTCOME] for reply in replies] == ["empty", "barred"]
+    assert [reply.headers[HEADER_OUTCOME] for reply in replies] == ["no-effect", "cancelled"]
     assert tries == []
 
 
-async def test_a_request_that_died_can_still_be_undone_and_is_then_barred_for_ever() -> None:
+async def test_a_request_that_died_can_still_be_undone_and_is_then_cancelled_for_ever() -> None:
     service, broker = Service("trial"), memory_broker()
 
     @service.handles(Request, retry=Retry(attempts=1))
@@ -316,14 +316,14 @@ async def test_a_request_that_died_can_still_be_undone_and_is_then_barred_for_ev
         raise ValueError("planned")
 
     action = envelope_of(Request("k", 1), reply_to="asker.replies", idempotency_key="action")
-    undo = envelope_of(Request("k", 2), reply_to="asker.replies", idempotency_key="undo", bars="action")
+    undo = envelope_of(Request("k", 2), reply_to="asker.replies", idempotency_key="undo", compensates="action")
     async with running(service, broker) as started:
         await put(broker, action)
         await _count(started, {"attempts-exhausted": 1})
         await put(broker, action)
         await put(broker, undo)
         (reply,) = await read_topic(broker, "asker.replies", 1)
-        assert reply.headers[HEADER_OUTCOME] == "empty"
+        assert reply.headers[HEADER_OUTCOME] == "no-effect"
         await _count(started, {"attempts-exhausted": 1})
 
 

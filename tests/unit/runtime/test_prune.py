@@ -10,7 +10,7 @@ from tests.unit.runtime.trial import eventually, settings_for
 
 from freehold.binding import open_stores
 from freehold.context import ServiceContext
-from freehold.inbox.store import INBOX, Arrival, ReceiptStatus
+from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.runtime.patterns import PATTERNS
 from freehold.runtime.prune_runner import PruneRunner
 
@@ -41,16 +41,16 @@ async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
     await stores.database.upgrade()
     settings = settings_for("trial")
 
-    async def receive(key: str, consumer: str = "trial") -> ReceiptStatus:
+    async def receive(key: str, consumer: str = "trial") -> ReceiveStatus:
         async with stores.database.begin() as unit:
             return (await stores[INBOX].receive(unit, consumer, [Arrival(key, "t.events", key)]))[0].status
 
     for number in range(1500):
-        assert await receive(f"old {number}") is ReceiptStatus.FRESH
-    assert await receive("old 7", "neighbour") is ReceiptStatus.FRESH
+        assert await receive(f"old {number}") is ReceiveStatus.NEW
+    assert await receive("old 7", "neighbour") is ReceiveStatus.NEW
     clock.advance(settings.dedup_window_seconds - 1.0)
-    assert await receive("young") is ReceiptStatus.FRESH
-    assert await receive("old 7") is ReceiptStatus.DUPLICATE
+    assert await receive("young") is ReceiveStatus.NEW
+    assert await receive("old 7") is ReceiveStatus.DUPLICATE
     runner = PruneRunner(
         ServiceContext("trial", stores, clock=clock, settings=settings),
         [each for pattern in PATTERNS for each in pattern.pruning],
@@ -60,7 +60,7 @@ async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
     await eventually(lambda: runner.deleted.get("inbox", 0) == 1500 and "idempotency" in runner.deleted)
     await runner.stop()
     assert set(runner.deleted) >= {"dead-letters", "sagas", "reconciliations", "replays", "idempotency"}
-    assert await receive("young") is ReceiptStatus.DUPLICATE
+    assert await receive("young") is ReceiveStatus.DUPLICATE
     # A consumer that has its receipts in the same database, with a window of its own.
-    assert await receive("old 7", "neighbour") is ReceiptStatus.DUPLICATE
+    assert await receive("old 7", "neighbour") is ReceiveStatus.DUPLICATE
     await stores.database.close()

@@ -163,13 +163,13 @@ def test_the_exploration_finds_planted_faults(
 
 
 def test_the_exploration_notices_participants_without_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the bar an action that arrives after its undo stays: the invariants see it."""
+    """Without the cancellation an action that arrives after its undo stays: the invariants see it."""
     real = Participants.handle
 
     def forgetful(self: Participants, request: Any, *, refuse: bool = False) -> Any:
         outcome = real(self, request, refuse=refuse)
-        if outcome.value == "empty":
-            self._answers.pop(request.bars)
+        if outcome.value == "no-effect":
+            self._answers.pop(request.compensates)
         return outcome
 
     monkeypatch.setattr(Participants, "handle", forgetful)

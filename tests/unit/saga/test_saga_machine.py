@@ -96,7 +96,7 @@ def test_what_is_under_way_beside_a_refused_step_is_undone_at_once() -> None:
     effects = life.rejected("reserve", "out-of-stock")
     assert _names(effects) == [("hold", UNDO)]
     assert life.instance.failure == "out-of-stock"
-    assert _names(life.take(Replied("hold", UNDO, 1, Outcome.EMPTY))) == [("begin", UNDO)]
+    assert _names(life.take(Replied("hold", UNDO, 1, Outcome.NO_EFFECT))) == [("begin", UNDO)]
     (hook,) = life.take(LocalEnded("begin", UNDO, ORDER))
     assert hook == RunHook(SagaStatus.COMPENSATED)
 

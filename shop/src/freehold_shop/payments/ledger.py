@@ -126,7 +126,7 @@ async def give_back(tx: Transaction, order_id: str, customer_id: str) -> None:
 
 
 async def void(tx: Transaction, order_id: str) -> None:
-    """Give a hold back. Nothing held: nothing happens, the inbox bars the request that may still come."""
+    """Give a hold back. Nothing held: nothing happens, the inbox cancels the request that may still come."""
     row = await _locked(tx, order_id)
     if row is not None and row.status == PaymentStatus.HELD:
         await _void(tx, row)

@@ -12,15 +12,15 @@ from freehold.adapters.memory.state import Table, memory_unit
 from freehold.database import UnitOfWork
 from freehold.errors import NotFound
 from freehold.failures import plain_text
-from freehold.inbox.receipts import StoredReceipt, judge, open_places, receipt_keys
-from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
+from freehold.inbox.receipts import Receipt, decide, receipt_keys, unblocked_indexes
+from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, ReceiveResult
 
 __all__ = ["DEFERRED", "MemoryInboxStore"]
 
 
 @dataclass(frozen=True, slots=True)
 class _ReceiptRow:
-    stored: StoredReceipt
+    stored: Receipt
     received_at: datetime
 
 
@@ -42,18 +42,18 @@ class MemoryInboxStore(InboxStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
         """Write receipts in the transaction."""
         receipts = memory_unit(unit).rows(_RECEIPTS)
         heads = _heads(row.message for row in memory_unit(unit).rows(DEFERRED).values())
         positions = {place: head.position for place, head in heads.items()}
         found = {key: receipts.get((consumer, key)) for key in receipt_keys(arrivals)}
         stored = {key: row.stored for key, row in found.items() if row is not None}
-        places = open_places(arrivals, lambda topic, key: positions.get((consumer, topic, key)))
-        verdict = judge(arrivals, places, stored)
+        places = unblocked_indexes(arrivals, lambda topic, key: positions.get((consumer, topic, key)))
+        verdict = decide(arrivals, places, stored)
         now = self._database.now()
-        for key, barred in verdict.written.items():
-            receipts.put((consumer, key), _ReceiptRow(StoredReceipt(barred=barred), received_at=now))
+        for key, cancelled in verdict.written.items():
+            receipts.put((consumer, key), _ReceiptRow(Receipt(cancelled=cancelled), received_at=now))
         return verdict.receipts
 
     async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:

@@ -16,12 +16,12 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, SqlInboxStore
 from freehold.database import UnitOfWork
 from freehold.errors import ConcurrencyConflict
-from freehold.inbox.receipts import StoredReceipt, judge, receipt_keys
-from freehold.inbox.store import Arrival, DeferredMessage, Receipt
+from freehold.inbox.receipts import Receipt, decide, receipt_keys
+from freehold.inbox.store import Arrival, DeferredMessage, ReceiveResult
 
 __all__ = ["PostgresInboxStore"]
 
-_ARRIVAL: Final = "place integer, receipt_key text, topic text, key text, bars text, deferred_position bigint"
+_ARRIVAL: Final = "place integer, receipt_key text, topic text, key text, compensates text, deferred_position bigint"
 _ANSWER: Final = """\
 UPDATE freehold_inbox AS i SET answer = a.answer
 FROM unnest($2::text[], $3::bytea[]) AS a (receipt_key, answer)
@@ -51,11 +51,11 @@ WITH arrival AS MATERIALIZED (
 ), blocked AS MATERIALIZED (
     SELECT topic, key, place FROM freehold_deferred_blocking($1, $2::jsonb)
 ), open AS MATERIALIZED (
-    SELECT a.place, a.receipt_key, a.bars FROM arrival AS a LEFT JOIN blocked AS b USING (topic, key)
+    SELECT a.place, a.receipt_key, a.compensates FROM arrival AS a LEFT JOIN blocked AS b USING (topic, key)
     WHERE b.place IS NULL OR a.place < b.place
 ), wanted AS (
     SELECT receipt_key, false AS cancelled, 2 * place AS rank FROM open
-    UNION ALL SELECT bars, true, 2 * place + 1 FROM open WHERE bars IS NOT NULL
+    UNION ALL SELECT compensates, true, 2 * place + 1 FROM open WHERE compensates IS NOT NULL
 ), written AS (
     INSERT INTO freehold_inbox (consumer, receipt_key, cancelled, received_at)
     SELECT DISTINCT ON (receipt_key COLLATE "C") $1, receipt_key, cancelled, {dialect.now_sql(3)} FROM wanted
@@ -64,7 +64,7 @@ WITH arrival AS MATERIALIZED (
 )
 SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
 
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
         """Write receipts; a second round trip only where some were there before."""
         sql = sql_of(unit)
         given = self._dialect.relation_value([_row(place, arrival) for place, arrival in enumerate(arrivals)])
@@ -73,12 +73,12 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
         written = {key for _, key in rows if key is not None}
         known = set(receipt_keys([arrivals[place] for place in places])) - written
         stored = {
-            key: StoredReceipt(barred=barred, answer=None if answer is None else bytes(answer))
-            for key, barred, answer in (await sql.fetch(_STORED, (consumer, sorted(known))) if known else ())
+            key: Receipt(cancelled=cancelled, answer=None if answer is None else bytes(answer))
+            for key, cancelled, answer in (await sql.fetch(_STORED, (consumer, sorted(known))) if known else ())
         }
         if known - stored.keys():
             raise ConcurrencyConflict("receipts were pruned while they were read", hint="receive the batch again")
-        return judge(arrivals, places, stored).receipts
+        return decide(arrivals, places, stored).receipts
 
     async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
         """Delete it and wake the next, in one call of a function."""
@@ -96,6 +96,6 @@ def _row(place: int, arrival: Arrival) -> Mapping[str, str | int | None]:
         "receipt_key": arrival.receipt_key,
         "topic": arrival.topic,
         "key": arrival.key,
-        "bars": arrival.bars,
+        "compensates": arrival.compensates,
         "deferred_position": arrival.deferred_position,
     }

@@ -16,7 +16,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune_unlocked
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import UnitOfWork
-from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, Receipt
+from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, ReceiveResult
 
 __all__ = ["CLAIMED_COLUMNS", "DEFERRED_COLUMNS", "IS_HEAD", "SqlInboxStore"]
 
@@ -73,7 +73,7 @@ ORDER BY received_at LIMIT $3"""
         self._prune = prune_unlocked(dialect, "freehold_inbox", "receipt_key", old, where="consumer = $4")
 
     @abstractmethod
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
         """As the port says."""
 
     @abstractmethod

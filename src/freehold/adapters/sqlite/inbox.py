@@ -12,8 +12,8 @@ from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, IS_HEAD, SqlInboxStore
 from freehold.database import UnitOfWork
-from freehold.inbox.receipts import StoredReceipt, judge, open_places, receipt_keys
-from freehold.inbox.store import Arrival, DeferredMessage, Receipt
+from freehold.inbox.receipts import Receipt, decide, receipt_keys, unblocked_indexes
+from freehold.inbox.store import Arrival, DeferredMessage, ReceiveResult
 
 __all__ = ["SqliteInboxStore"]
 
@@ -59,7 +59,7 @@ INSERT INTO freehold_inbox (consumer, receipt_key, cancelled, received_at)
 SELECT $1, w.receipt_key, w.cancelled, {dialect.now_sql(3)}
 FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
 
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
         """Write the receipts that are missing."""
         sql = sql_of(unit)
         keys: list[Mapping[str, str | int | None]] = [
@@ -68,11 +68,11 @@ FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
         parameters = (consumer, self._dialect.relation_value(keys), self._dialect.list_value(receipt_keys(arrivals)))
         rows = await sql.fetch(self._read, parameters)
         first = {(row[0], row[1]): int(row[2]) for row in rows if row[2] is not None}
-        stored = {row[3]: StoredReceipt(barred=bool(row[4]), answer=row[5]) for row in rows if row[3] is not None}
-        verdict = judge(arrivals, open_places(arrivals, lambda topic, key: first.get((topic, key))), stored)
+        stored = {row[3]: Receipt(cancelled=bool(row[4]), answer=row[5]) for row in rows if row[3] is not None}
+        verdict = decide(arrivals, unblocked_indexes(arrivals, lambda topic, key: first.get((topic, key))), stored)
         if verdict.written:
             written: list[Mapping[str, str | int | None]] = [
-                {"receipt_key": key, "cancelled": int(barred)} for key, barred in verdict.written.items()
+                {"receipt_key": key, "cancelled": int(cancelled)} for key, cancelled in verdict.written.items()
             ]
             await sql.execute(self._write, (consumer, self._dialect.relation_value(written), self._dialect.now()))
         return verdict.receipts

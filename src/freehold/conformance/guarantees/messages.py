@@ -137,10 +137,10 @@ INBOX: Final = (
     Guarantee(
         "An action is never run after its compensation.",
         (
-            Inbox.test_a_compensation_before_its_action_bars_it,
+            Inbox.test_a_compensation_before_its_action_cancels_it,
             Inbox.test_a_compensation_waits_for_its_action_in_progress,
-            Inbox.test_a_compensation_bars_an_action_that_was_rolled_back,
-            Inbox.test_a_barred_action_keeps_its_answer,
+            Inbox.test_a_compensation_cancels_an_action_that_was_rolled_back,
+            Inbox.test_a_cancelled_action_keeps_its_answer,
         ),
     ),
     Guarantee(
