@@ -59,16 +59,16 @@ def stage_once(stores: Stores, messages: int = 1, key: str | None = None) -> Cal
     """A transaction that stages so many messages."""
 
     async def once() -> None:
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, [message(key) for _ in range(messages)])
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, [message(key) for _ in range(messages)])
 
     return once
 
 
 async def _empty_rate(stores: Stores, seconds: float) -> float:
     async def once() -> None:
-        async with stores.database.begin() as unit:
-            await unit.sql.fetch("SELECT 1")  # type: ignore[attr-defined]  # an SQL database's unit has it
+        async with stores.database.begin() as db_tx:
+            await db_tx.sql.fetch("SELECT 1")  # type: ignore[attr-defined]  # an SQL database transaction has it
 
     return await rate(once, seconds)
 

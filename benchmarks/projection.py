@@ -142,8 +142,8 @@ async def _by_hand(running: RunningService, dialect: str, name: str) -> float:
     while count < EVENT_COUNT:
         page = await running.stores[EVENTS].read_all(after, limit=BATCH, wanted=wanted)
         sums = _summed([decode(each.event.data) for each in page.events])
-        async with running.stores.database.begin() as unit:
-            sql: Any = unit
+        async with running.stores.database.begin() as db_tx:
+            sql: Any = db_tx
             await sql.sql.execute(_adds(name, dialect), _parameters(sums, dialect))
             await sql.sql.execute(f"UPDATE {name}_position SET position = $1", (page.through,))
         after, count = page.through, count + len(page.events)

@@ -1,8 +1,8 @@
-"""The database port: one service's own database and its unit of work. Port: imports the foundation only.
+"""The database port: one service's own database and its transactions. Port: imports the foundation only.
 
-A pattern's store takes a `UnitOfWork` wherever its write belongs to the business transaction, and none where the write
-is a transaction of its own (relays, pruning). Adapters live in `freehold.adapters`; the first part of the URL's scheme
-finds them.
+A pattern's store takes a `DatabaseTransaction` wherever its write belongs to the business transaction, and none where
+the write is a transaction of its own (relays, pruning). Adapters live in `freehold.adapters`; the first part of the
+URL's scheme finds them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = [
     "Database",
     "DatabaseFeatures",
     "DatabaseOptions",
+    "DatabaseTransaction",
     "Defect",
     "Finding",
-    "UnitOfWork",
     "check_owner",
     "examine_clock",
 ]
@@ -133,7 +133,7 @@ def examine_clock(subject: str, theirs: datetime | None, asked_at: datetime, ans
     )
 
 
-class UnitOfWork(Protocol):
+class DatabaseTransaction(Protocol):
     """A transaction in progress on the service's database.
 
     `native` is what the user writes with: a SQLAlchemy `AsyncConnection` by default, or the user's own session or
@@ -150,7 +150,9 @@ class UnitOfWork(Protocol):
 
     @property
     def life(self) -> Life:
-        """Whether it is open, and how it ended. What belongs to a unit of work refuses after its end; see `life`."""
+        """Whether it is open, and how it ended. What belongs to a database transaction refuses after its end; see
+        `life`.
+        """
 
 
 class Database(Protocol):
@@ -177,7 +179,7 @@ class Database(Protocol):
         locked by somebody else), `DatabaseError` (a right or a table is missing).
         """
 
-    def begin(self) -> AbstractAsyncContextManager[UnitOfWork]:
+    def begin(self) -> AbstractAsyncContextManager[DatabaseTransaction]:
         """Open a transaction: commits when the block ends, rolls back when it raises or is cancelled.
 
         Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
@@ -188,7 +190,7 @@ class Database(Protocol):
         Two tasks in one transaction take turns: one statement runs at a time.
         """
 
-    def enlist(self, native: object) -> UnitOfWork:
+    def enlist(self, native: object) -> DatabaseTransaction:
         """Wrap a transaction of the user's own (SQLAlchemy `AsyncSession` or `AsyncConnection`, asyncpg connection,
         psycopg `AsyncConnection`). Raises `ConfigurationError` for anything else, and where no transaction is open and
         the driver would commit each statement by itself.
@@ -211,7 +213,7 @@ class Database(Protocol):
     async def owner(self) -> str | None:
         """The service that the database is marked with; None for none."""
 
-    async def mark(self, unit: UnitOfWork, service: str, *, instead_of: str) -> None:
+    async def mark(self, db_tx: DatabaseTransaction, service: str, *, instead_of: str) -> None:
         """Make a service the owner instead of the one that is: the same one, under another name.
 
         Raises `ConfigurationError` where `instead_of` is not the owner.

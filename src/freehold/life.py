@@ -1,7 +1,7 @@
 """How long a transaction lives, what may be done in it, and what its savepoints take back. Foundation.
 
-A unit of work has one `Life`. Everything that belongs to the transaction asks it before it does anything: handles of
-the engine (`check`), and what collects messages (`collect`). The protocol:
+A database transaction has one `Life`. Everything that belongs to the transaction asks it before it does anything:
+handles of the engine (`check`), and what collects messages (`collect`). The protocol:
 
     open      statements run and messages are collected
     sealed    the commit has begun; both are refused

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, cast
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
 from freehold.ports import Port
 
-__all__ = ["SQL", "Row", "SqlAccess", "SqlConnection", "SqlUnit", "sql_of"]
+__all__ = ["SQL", "Row", "SqlAccess", "SqlConnection", "SqlTransaction", "sql_of"]
 
 Row = Sequence[Any]
 
@@ -36,8 +36,8 @@ class SqlConnection(Protocol):
         """Run a statement for each row of parameters, in order, pipelined where the driver can."""
 
 
-class SqlUnit(UnitOfWork, Protocol):
-    """A unit of work on an SQL database."""
+class SqlTransaction(DatabaseTransaction, Protocol):
+    """A database transaction on an SQL database."""
 
     @property
     def sql(self) -> SqlConnection:
@@ -58,8 +58,8 @@ class SqlAccess(Protocol):
 SQL: Final[Port[SqlAccess]] = Port("sql", "statements in SQL", SqlAccess, "freehold.conformance.sql:SqlConformance")
 
 
-def sql_of(unit: UnitOfWork) -> SqlConnection:
-    """The SQL side of a unit of work. Raises `DeclarationError` on a database that does not speak SQL."""
-    if not hasattr(unit, "sql"):
+def sql_of(db_tx: DatabaseTransaction) -> SqlConnection:
+    """The SQL side of a database transaction. Raises `DeclarationError` on a database that does not speak SQL."""
+    if not hasattr(db_tx, "sql"):
         raise DeclarationError("this database does not speak SQL", hint="use tx.connection")
-    return cast("SqlUnit", unit).sql
+    return cast("SqlTransaction", db_tx).sql

@@ -69,7 +69,7 @@ def _open(tx: Transaction) -> AsyncSession:
         expire_on_commit=False,
         join_transaction_mode="control_fully",
         sync_session_class=_SyncSession,
-        info={_LIFE: tx.unit.life},
+        info={_LIFE: tx.db_tx.life},
     )
 
 

@@ -123,9 +123,9 @@ class InboxMachine(RuleBasedStateMachine):
         }
 
         async def work() -> list[ReceiveResult]:
-            async with self.stores.database.begin() as unit:
-                receipts = list(await self.stores[INBOX].receive(unit, _CONSUMER, batch))
-                await self.stores[INBOX].answer(unit, _CONSUMER, answers)
+            async with self.stores.database.begin() as db_tx:
+                receipts = list(await self.stores[INBOX].receive(db_tx, _CONSUMER, batch))
+                await self.stores[INBOX].answer(db_tx, _CONSUMER, answers)
                 if commits:
                     return receipts
                 raise _RolledBack(receipts)
@@ -144,9 +144,9 @@ class InboxMachine(RuleBasedStateMachine):
     @rule(arrival=arrivals, attempts=st.integers(min_value=0, max_value=3), delay_seconds=_SECONDS)
     def defer(self, arrival: Arrival, attempts: int, delay_seconds: int) -> None:
         async def work() -> None:
-            async with self.stores.database.begin() as unit:
+            async with self.stores.database.begin() as db_tx:
                 await self.stores[INBOX].defer(
-                    unit, _CONSUMER, arrival, b"d", attempts=attempts, delay_seconds=delay_seconds, reason="Failed"
+                    db_tx, _CONSUMER, arrival, b"d", attempts=attempts, delay_seconds=delay_seconds, reason="Failed"
                 )
 
         self.run(work())
@@ -174,10 +174,10 @@ class InboxMachine(RuleBasedStateMachine):
         waiting = self._current(turn, message)
 
         async def work() -> ReceiveResult:
-            async with self.stores.database.begin() as unit:
+            async with self.stores.database.begin() as db_tx:
                 arrival = replace(_named(message), deferred_position=message.position)
-                (receipt,) = await self.stores[INBOX].receive(unit, _CONSUMER, [arrival])
-                if not await self.stores[INBOX].finish(unit, message):
+                (receipt,) = await self.stores[INBOX].receive(db_tx, _CONSUMER, [arrival])
+                if not await self.stores[INBOX].finish(db_tx, message):
                     raise _RolledBack
                 return receipt
 

@@ -19,7 +19,7 @@ from freehold.binding import open_stores
 from freehold.broker import Batch
 from freehold.clock import SystemClock
 from freehold.conformance.outbox import outgoing, take_partitions
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, LeaseLost
 from freehold.ids import new_id
 from freehold.inbox.consumer_runner import ConsumerRunner
@@ -62,7 +62,7 @@ async def test_removing_rows_before_the_confirmation_is_found(tmp_path: Path, mo
 
 async def test_dropping_the_receipts_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def receive(
-        self: SqliteInboxStore, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]
+        self: SqliteInboxStore, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
     ) -> Sequence[ReceiveResult]:
         return [ReceiveResult(ReceiveStatus.NEW) for _ in arrivals]
 
@@ -81,8 +81,8 @@ async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
 
 async def _changes_of_a_relay_without_its_lease(stores: Stores) -> list[str]:
     """A relay is frozen after it fetched; another one takes over; the first goes on."""
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(unit, [outgoing("k"), outgoing("k")])
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(db_tx, [outgoing("k"), outgoing("k")])
     late = await take_partitions(stores)
     rows = (await stores[OUTBOX].fetch(late, 10)).rows
     for seen in await stores[LEASES].list(LEASE_PREFIX):
@@ -116,17 +116,17 @@ async def test_skipping_the_check_of_the_token_is_found(stores: Stores) -> None:
 async def _ends_of_a_saga(stores: Stores) -> list[str]:
     """Two engines decide on the same state of an instance: one completes it, one begins to undo it."""
     record = _record()
-    async with stores.database.begin() as unit:
-        await stores[SAGAS].create(unit, record, ())
+    async with stores.database.begin() as db_tx:
+        await stores[SAGAS].create(db_tx, record, ())
     seen = []
     for _ in range(2):
-        async with stores.database.begin() as unit:
-            seen.append(await stores[SAGAS].load(unit, record.id))
+        async with stores.database.begin() as db_tx:
+            seen.append(await stores[SAGAS].load(db_tx, record.id))
     for status, loaded in zip((SagaStatus.COMPLETED, SagaStatus.COMPENSATED), seen, strict=True):
         entry = JournalEntry(SystemClock().now(), "", status.value, 0, "")
         with contextlib.suppress(ConcurrencyConflict):
-            async with stores.database.begin() as unit:
-                await stores[SAGAS].save(unit, replace(loaded, status=status), [entry])
+            async with stores.database.begin() as db_tx:
+                await stores[SAGAS].save(db_tx, replace(loaded, status=status), [entry])
     return [entry.what for entry in await stores[SAGAS].journal(record.id)]
 
 

@@ -42,9 +42,9 @@ async def _seconds_for_each(file: Path, letters: int) -> float:
 
 
 async def _bury(stores: Stores, letters: int) -> None:
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         for _ in range(letters):
-            await stores[DEAD_LETTERS].add(unit, replayable())
+            await stores[DEAD_LETTERS].add(db_tx, replayable())
 
 
 async def test_twenty_thousand_letters_are_replayed_as_fast_as_a_thousand(tmp_path: Path) -> None:

@@ -88,11 +88,11 @@ async def discard(project: Project, kind: str, names: tuple[str, ...], reason: s
 async def _discard(access: ServiceAccess, kind: str, reason: str) -> int:
     total = 0
     while True:
-        async with access.stores.database.begin() as unit:
-            count = await access.stores[SNAPSHOTS].discard_all(kind, _BATCH, unit=unit)
+        async with access.stores.database.begin() as db_tx:
+            count = await access.stores[SNAPSHOTS].discard_all(kind, _BATCH, db_tx=db_tx)
             if count and not total:
                 entry = AuditEntry(datetime.now(UTC), actor(), "snapshots.discard", kind, reason)
-                await access.stores[AUDIT].add(unit, entry)
+                await access.stores[AUDIT].add(db_tx, entry)
         if not count:
             return total
         total += count

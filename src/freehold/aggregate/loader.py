@@ -96,7 +96,7 @@ class Loader(Generic[S]):
 
     async def load(self, tx: Transaction, id: str, stream: str) -> tuple[Loaded[S], bool]:
         """The aggregate as the transaction sees it, and whether a snapshot was found that does not fit."""
-        snapshot = await snapshots_of(tx).load(stream, self._model.kind, unit=tx.unit) if self._codec else None
+        snapshot = await snapshots_of(tx).load(stream, self._model.kind, db_tx=tx.db_tx) if self._codec else None
         loaded = await self._resume(tx, id, stream, snapshot) if snapshot is not None else None
         unfit = snapshot is not None and loaded is None
         if loaded is None:
@@ -117,7 +117,7 @@ class Loader(Generic[S]):
         if read is None:
             return None
         last_event, state = read
-        events = await _stored(tx).read_stream(stream, after=snapshot.version - 1, limit=PAGE, unit=tx.unit)
+        events = await _stored(tx).read_stream(stream, after=snapshot.version - 1, limit=PAGE, db_tx=tx.db_tx)
         if not events or events[0].version != snapshot.version or events[0].event.id != last_event:
             return None
         later = _bodies([each.event for each in events[1:]], snapshot.version + 1)
@@ -129,7 +129,7 @@ class Loader(Generic[S]):
         """Go on through the stored events to the end of the stream, one query for a page."""
         state, version = loaded.state, loaded.version
         while True:
-            bodies = await _stored(tx).read_bodies(stream, after=version, limit=PAGE, unit=tx.unit)
+            bodies = await _stored(tx).read_bodies(stream, after=version, limit=PAGE, db_tx=tx.db_tx)
             if bodies:
                 state = fold(self._model, state, bodies)
                 version = bodies[-1][0]

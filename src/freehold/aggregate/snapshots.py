@@ -161,9 +161,9 @@ class PendingSnapshots:
         """Write everything, and forget it: the next `write` of the same transaction begins anew."""
         for key in sorted(self.unfit | self.kept.keys()):
             if key in self.unfit:
-                await self.store.discard(*key, unit=tx.unit)
+                await self.store.discard(*key, db_tx=tx.db_tx)
             if key in self.kept:
-                await self.store.save(tx.unit, self.kept[key])
+                await self.store.save(tx.db_tx, self.kept[key])
         self.unfit.clear()
         self.kept.clear()
 

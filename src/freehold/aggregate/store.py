@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = ["SNAPSHOTS", "Snapshot", "SnapshotKind", "SnapshotStore"]
@@ -45,18 +45,18 @@ class SnapshotKind:
 class SnapshotStore(Protocol):
     """Where snapshots are kept: the service's own database, the newest of each stream and kind."""
 
-    async def save(self, unit: UnitOfWork, snapshot: Snapshot) -> None:
+    async def save(self, db_tx: DatabaseTransaction, snapshot: Snapshot) -> None:
         """Keep a snapshot in place of an older one of the same stream and kind; an older one changes nothing, unless
         the one that is there has another `schema_version` or fingerprint.
         """
 
-    async def load(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> Snapshot | None:
+    async def load(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> Snapshot | None:
         """The snapshot of a stream, None where there is none."""
 
-    async def discard(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> bool:
-        """Throw a snapshot away, in a transaction of its own where no `unit` is given; False where there was none."""
+    async def discard(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> bool:
+        """Throw a snapshot away, in a transaction of its own where no `db_tx` is given; False where there was none."""
 
-    async def discard_all(self, kind: str, limit: int, *, unit: UnitOfWork | None = None) -> int:
+    async def discard_all(self, kind: str, limit: int, *, db_tx: DatabaseTransaction | None = None) -> int:
         """Throw snapshots of a kind away, `limit` at most; returns how many. One that is being saved is passed over."""
 
     async def kinds(self) -> Sequence[SnapshotKind]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = ["AUDIT", "AuditEntry", "AuditStore"]
@@ -27,7 +27,7 @@ class AuditEntry:
 class AuditStore(Protocol):
     """Where actions are recorded: the database they changed, in the same transaction."""
 
-    async def add(self, unit: UnitOfWork, entry: AuditEntry) -> None:
+    async def add(self, db_tx: DatabaseTransaction, entry: AuditEntry) -> None:
         """Record an action."""
 
     async def find(self, subject: str | None, limit: int) -> Sequence[AuditEntry]:

@@ -64,10 +64,10 @@ async def mark(project: Project, service: str, former: str, reason: str, *, as_j
     """Mark a database anew. Receipts and places in topics stay under the old name."""
     async with project.open([service], owned=False) as opened:
         stores = opened.services[0].stores
-        async with stores.database.begin() as unit:
-            await stores.database.mark(unit, service, instead_of=former)
+        async with stores.database.begin() as db_tx:
+            await stores.database.mark(db_tx, service, instead_of=former)
             entry = AuditEntry(SystemClock().now(), actor(), "db.mark", service, reason)
-            await stores[AUDIT].add(unit, entry)
+            await stores[AUDIT].add(db_tx, entry)
     if as_json:
         answer_json({"service": service, "instead_of": former})
     else:

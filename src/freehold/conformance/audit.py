@@ -27,9 +27,9 @@ class AuditStoreConformance:
         entries = [entry(harness, "1"), entry(harness, "2")]
         harness.clock.advance(1)
         entries += [entry(harness, "1", "again"), entry(harness, "1", "once more")]
-        async with harness.first.database.begin() as unit:
+        async with harness.first.database.begin() as db_tx:
             for one in entries:
-                await harness.first[AUDIT].add(unit, one)
+                await harness.first[AUDIT].add(db_tx, one)
         audit = (await harness.instance())[AUDIT]
         assert list(await audit.find(None, 10)) == entries[::-1]
         assert list(await audit.find(None, 3)) == entries[:0:-1]
@@ -39,7 +39,7 @@ class AuditStoreConformance:
     async def test_an_entry_belongs_to_the_transaction_it_tells_of(self, harness: StoresHarness) -> None:
         """An action that was rolled back did not happen."""
         with pytest.raises(_GivenUp):
-            async with harness.first.database.begin() as unit:
-                await harness.first[AUDIT].add(unit, entry(harness, "1"))
+            async with harness.first.database.begin() as db_tx:
+                await harness.first[AUDIT].add(db_tx, entry(harness, "1"))
                 raise _GivenUp
         assert list(await harness.first[AUDIT].find(None, 10)) == []

@@ -32,8 +32,8 @@ async def made(
     stores: Stores, number: int = 1, state: GenerationState = LIVE, *, partitions: int = 2, name: str = "summary"
 ) -> Generation:
     """Make a generation."""
-    async with stores.database.begin() as unit:
-        return await stores[CHECKPOINTS].create(unit, name, number, version=7, partitions=partitions, state=state)
+    async with stores.database.begin() as db_tx:
+        return await stores[CHECKPOINTS].create(db_tx, name, number, version=7, partitions=partitions, state=state)
 
 
 async def seen_at(stores: Stores, partition: int = 0, generation: int = 1, name: str = "summary") -> Checkpoint:
@@ -43,14 +43,14 @@ async def seen_at(stores: Stores, partition: int = 0, generation: int = 1, name:
 
 async def advanced(stores: Stores, *moves: Move) -> list[Checkpoint]:
     """Move checkpoints, in a transaction of their own."""
-    async with stores.database.begin() as unit:
-        return list(await stores[CHECKPOINTS].advance(unit, moves))
+    async with stores.database.begin() as db_tx:
+        return list(await stores[CHECKPOINTS].advance(db_tx, moves))
 
 
 async def parked_at(stores: Stores, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
     """Park a stream, likewise."""
-    async with stores.database.begin() as unit:
-        return await stores[CHECKPOINTS].park(unit, seen, parked)
+    async with stores.database.begin() as db_tx:
+        return await stores[CHECKPOINTS].park(db_tx, seen, parked)
 
 
 async def refused(stores: Stores, *moves: Move) -> None:
@@ -72,8 +72,8 @@ def key_of(stream: str = "order-1", *, position: int = 5, retry_seconds: float |
 
 async def begun_at(stores: Stores, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
     """Say that somebody goes on from there."""
-    async with stores.database.begin() as unit:
-        return await stores[CHECKPOINTS].begin(unit, seen, alone=alone, attempts=attempts)
+    async with stores.database.begin() as db_tx:
+        return await stores[CHECKPOINTS].begin(db_tx, seen, alone=alone, attempts=attempts)
 
 
 async def not_begun(stores: Stores, seen: Checkpoint) -> None:

@@ -32,9 +32,9 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
     async def test_a_generation_is_made_with_its_checkpoints(self, harness: StoresHarness) -> None:
         """At the position given, one a partition, none for an inline projection; and with the names of its tables."""
         stores = harness.first
-        async with stores.database.begin() as unit:
+        async with stores.database.begin() as db_tx:
             made = await stores[CHECKPOINTS].create(
-                unit,
+                db_tx,
                 "summary",
                 1,
                 version=7,
@@ -44,8 +44,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
                 reason="the first",
                 tables=("a", "s.b"),
             )
-            await stores[CHECKPOINTS].create(unit, "inline", 1, version=1, partitions=0, state=LIVE)
-            assert [each.number for each in await stores[CHECKPOINTS].generations("summary", unit=unit)] == [1]
+            await stores[CHECKPOINTS].create(db_tx, "inline", 1, version=1, partitions=0, state=LIVE)
+            assert [each.number for each in await stores[CHECKPOINTS].generations("summary", db_tx=db_tx)] == [1]
         assert (made.version, made.partitions, made.state, made.reason) == (7, 3, LIVE, "the first")
         assert made.tables == ("a", "s.b")
         assert made.created_at == made.changed_at == harness.clock.now()
@@ -61,8 +61,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         """Like everything of the transaction."""
         stores = harness.first
         try:
-            async with stores.database.begin() as unit:
-                await stores[CHECKPOINTS].create(unit, "summary", 1, version=1, partitions=2, state=LIVE)
+            async with stores.database.begin() as db_tx:
+                await stores[CHECKPOINTS].create(db_tx, "summary", 1, version=1, partitions=2, state=LIVE)
                 raise KeyError
         except KeyError:
             pass
@@ -137,8 +137,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         stores, other = harness.first, await harness.instance()
         await made(stores)
         seen = await seen_at(stores)
-        async with stores.database.begin() as unit:
-            await stores[CHECKPOINTS].advance(unit, [Move(seen, 9)])
+        async with stores.database.begin() as db_tx:
+            await stores[CHECKPOINTS].advance(db_tx, [Move(seen, 9)])
             late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
@@ -148,9 +148,9 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         stores, other = harness.first, await harness.instance()
         await made(stores)
         seen = await seen_at(stores, 1)
-        async with stores.database.begin() as unit:
-            assert [each.partition for each in await stores[CHECKPOINTS].lock(unit, "summary")] == [0, 1]
-            assert await stores[CHECKPOINTS].lock(unit, "summary", 1, 1) == [seen]
+        async with stores.database.begin() as db_tx:
+            assert [each.partition for each in await stores[CHECKPOINTS].lock(db_tx, "summary")] == [0, 1]
+            assert await stores[CHECKPOINTS].lock(db_tx, "summary", 1, 1) == [seen]
             late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
         assert (await late)[0].position == 9
@@ -161,10 +161,10 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores, 1)
         await made(stores, 2, BUILDING)
         old, new = await seen_at(stores, 0, 1), await seen_at(stores, 0, 2)
-        async with stores.database.begin() as unit:
-            await stores[CHECKPOINTS].lock(unit, "summary")
-            await stores[CHECKPOINTS].transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
-            await stores[CHECKPOINTS].transition(unit, "summary", 2, seen=BUILDING, to=LIVE)
+        async with stores.database.begin() as db_tx:
+            await stores[CHECKPOINTS].lock(db_tx, "summary")
+            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, seen=LIVE, to=RETIRED)
+            await stores[CHECKPOINTS].transition(db_tx, "summary", 2, seen=BUILDING, to=LIVE)
         await refused(stores, Move(old, 9))
         await refused(stores, Move(new, 9))
         await refused(stores, Move(await seen_at(stores, 0, 1), 9))
@@ -176,11 +176,11 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         stores, other = harness.first, await harness.instance()
         await made(stores)
         seen = await seen_at(stores)
-        async with stores.database.begin() as unit:
-            await stores[CHECKPOINTS].lock(unit, "summary")
+        async with stores.database.begin() as db_tx:
+            await stores[CHECKPOINTS].lock(db_tx, "summary")
             late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
-            await stores[CHECKPOINTS].transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
+            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, seen=LIVE, to=RETIRED)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
 
     async def test_one_generation_is_live(self, harness: StoresHarness) -> None:
@@ -190,8 +190,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores, 2, BUILDING)
         for number, seen, to in ((2, BUILDING, LIVE), (2, LIVE, RETIRED), (3, BUILDING, RETIRED)):
             try:
-                async with stores.database.begin() as unit:
-                    await stores[CHECKPOINTS].transition(unit, "summary", number, seen=seen, to=to)
+                async with stores.database.begin() as db_tx:
+                    await stores[CHECKPOINTS].transition(db_tx, "summary", number, seen=seen, to=to)
             except ConcurrencyConflict:
                 continue
             raise AssertionError("it went through")
@@ -238,8 +238,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await not_begun(stores, seen)
         parked = await parked_at(stores, moved, key_of())
         await not_begun(stores, moved)
-        async with stores.database.begin() as unit:
-            await stores[CHECKPOINTS].transition(unit, "summary", 1, seen=LIVE, to=RETIRED)
+        async with stores.database.begin() as db_tx:
+            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, seen=LIVE, to=RETIRED)
         await not_begun(stores, parked)
         await not_begun(stores, await seen_at(stores))
         assert (await seen_at(stores)).begun == -1
@@ -250,8 +250,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores)
         seen = await seen_at(stores)
         try:
-            async with stores.database.begin() as unit:
-                await stores[CHECKPOINTS].begin(unit, seen)
+            async with stores.database.begin() as db_tx:
+                await stores[CHECKPOINTS].begin(db_tx, seen)
                 raise KeyError
         except KeyError:
             pass
@@ -264,17 +264,17 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores, 2, BUILDING)
         await parked_at(stores, await seen_at(stores, 0, 2), key_of())
         kept = await parked_at(stores, await seen_at(stores, 0, 1), key_of())
-        async with stores.database.begin() as unit:
-            await stores[CHECKPOINTS].pause(unit, "summary", 2, reason="look", actor="me")
-            await stores[CHECKPOINTS].forget(unit, "summary", 2)
-            await stores[CHECKPOINTS].forget(unit, "summary", 9)
+        async with stores.database.begin() as db_tx:
+            await stores[CHECKPOINTS].pause(db_tx, "summary", 2, reason="look", actor="me")
+            await stores[CHECKPOINTS].forget(db_tx, "summary", 2)
+            await stores[CHECKPOINTS].forget(db_tx, "summary", 9)
         assert [each.number for each in await stores[CHECKPOINTS].generations()] == [1]
         assert (await stores[CHECKPOINTS].checkpoints())[0] == kept
         assert [each.generation for each in await stores[CHECKPOINTS].parked()] == [1]
         assert await stores[CHECKPOINTS].pauses() == []
         try:
-            async with stores.database.begin() as unit:
-                await stores[CHECKPOINTS].forget(unit, "summary", 1)
+            async with stores.database.begin() as db_tx:
+                await stores[CHECKPOINTS].forget(db_tx, "summary", 1)
         except ConcurrencyConflict:
             assert await stores[CHECKPOINTS].generations()
         else:
@@ -288,8 +288,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await advanced(stores, Move(await seen_at(stores, name="a_b"), 9))
         assert (await seen_at(stores, name="axb")).position == 0
         try:
-            async with stores.database.begin() as unit:
-                await stores[CHECKPOINTS].transition(unit, "a%", 1, seen=LIVE, to=RETIRED)
+            async with stores.database.begin() as db_tx:
+                await stores[CHECKPOINTS].transition(db_tx, "a%", 1, seen=LIVE, to=RETIRED)
         except FreeholdError:
             assert {each.state for each in await stores[CHECKPOINTS].generations()} == {LIVE}
         else:

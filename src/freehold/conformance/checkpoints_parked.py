@@ -23,8 +23,8 @@ class ParkedStreamsConformance:
         parked = await parked_at(stores, seen, key_of())
         assert (parked.position, parked.revision > seen.revision) == (9, True)
         await refused(stores, Move(seen, 10))
-        async with stores.database.begin() as unit:
-            released = await stores[CHECKPOINTS].release(unit, parked, "order-1")
+        async with stores.database.begin() as db_tx:
+            released = await stores[CHECKPOINTS].release(db_tx, parked, "order-1")
         await refused(stores, Move(parked, 10))
         assert (await advanced(stores, Move(released, 10)))[0].position == 10
         assert await stores[CHECKPOINTS].parked() == []
@@ -37,11 +37,11 @@ class ParkedStreamsConformance:
         parked = await parked_at(stores, seen, key_of())
         for release in (True, False):
             try:
-                async with stores.database.begin() as unit:
+                async with stores.database.begin() as db_tx:
                     if release:
-                        await stores[CHECKPOINTS].release(unit, seen, "order-1")
+                        await stores[CHECKPOINTS].release(db_tx, seen, "order-1")
                     else:
-                        await stores[CHECKPOINTS].park(unit, seen, key_of("order-2"))
+                        await stores[CHECKPOINTS].park(db_tx, seen, key_of("order-2"))
             except ConcurrencyConflict:
                 continue
             raise AssertionError("it went through")
@@ -90,19 +90,19 @@ class ParkedStreamsConformance:
         await made(stores, 1)
         await made(stores, 2, BUILDING)
         old, new = await seen_at(stores, 0, 1), await seen_at(stores, 0, 2)
-        async with stores.database.begin() as unit:
-            assert await stores[CHECKPOINTS].pause(unit, "summary", 2, reason="too many", actor="runner")
+        async with stores.database.begin() as db_tx:
+            assert await stores[CHECKPOINTS].pause(db_tx, "summary", 2, reason="too many", actor="runner")
         await refused(stores, Move(new, 9))
         (old,) = await advanced(stores, Move(old, 9))
-        async with stores.database.begin() as unit:
-            assert await stores[CHECKPOINTS].pause(unit, "summary", reason="drill", actor="me")
-            assert not await stores[CHECKPOINTS].pause(unit, "summary", reason="again", actor="you")
+        async with stores.database.begin() as db_tx:
+            assert await stores[CHECKPOINTS].pause(db_tx, "summary", reason="drill", actor="me")
+            assert not await stores[CHECKPOINTS].pause(db_tx, "summary", reason="again", actor="you")
         await refused(stores, Move(old, 10))
         all_of_it, one = await stores[CHECKPOINTS].pauses("summary")
         assert (all_of_it.generation, all_of_it.reason, all_of_it.actor) == (0, "drill", "me")
         assert (one.generation, one.reason, one.paused_at) == (2, "too many", harness.clock.now())
-        async with stores.database.begin() as unit:
-            assert await stores[CHECKPOINTS].resume(unit, "summary") == all_of_it
-            assert await stores[CHECKPOINTS].resume(unit, "summary") is None
+        async with stores.database.begin() as db_tx:
+            assert await stores[CHECKPOINTS].resume(db_tx, "summary") == all_of_it
+            assert await stores[CHECKPOINTS].resume(db_tx, "summary") is None
         assert await stores[CHECKPOINTS].pauses() == [one]
         assert await stores[CHECKPOINTS].pauses("another") == []

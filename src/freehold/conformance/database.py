@@ -29,9 +29,9 @@ class DatabaseConformance:
 
     async def test_the_block_commits(self, harness: StoresHarness) -> None:
         """What was written is there for another instance, and Freehold owned the transaction."""
-        async with harness.first.database.begin() as unit:
-            assert unit.owned
-            await harness.first[OUTBOX].stage(unit, [outgoing("k")])
+        async with harness.first.database.begin() as db_tx:
+            assert db_tx.owned
+            await harness.first[OUTBOX].stage(db_tx, [outgoing("k")])
         assert await _pending(await harness.instance()) == 1
 
     async def test_an_exception_comes_through_as_it_is(self, harness: StoresHarness) -> None:
@@ -40,8 +40,8 @@ class DatabaseConformance:
         error = LookupError("the user's own")
         for _ in range(20):
             with pytest.raises(LookupError) as caught:
-                async with stores.database.begin() as unit:
-                    await stores[OUTBOX].stage(unit, [outgoing("k")])
+                async with stores.database.begin() as db_tx:
+                    await stores[OUTBOX].stage(db_tx, [outgoing("k")])
                     raise error
             assert caught.value is error
         assert await _pending(stores) == 0
@@ -51,8 +51,8 @@ class DatabaseConformance:
         stores = harness.first
 
         async def work() -> None:
-            async with stores.database.begin() as unit:
-                await stores[OUTBOX].stage(unit, [outgoing("k")])
+            async with stores.database.begin() as db_tx:
+                await stores[OUTBOX].stage(db_tx, [outgoing("k")])
                 await asyncio.Event().wait()
 
         for turn in range(30):
@@ -62,8 +62,8 @@ class DatabaseConformance:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        async with asyncio.timeout(30), stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, [outgoing("k")])
+        async with asyncio.timeout(30), stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, [outgoing("k")])
         assert await _pending(stores) == 1
 
     async def test_a_transaction_that_cannot_begin_says_so_in_time(self, harness: StoresHarness) -> None:
@@ -74,8 +74,8 @@ class DatabaseConformance:
                 async with asyncio.timeout(60):
                     for _ in range(50):
                         await held.enter_async_context(stores.database.begin())
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, [outgoing("k")])
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, [outgoing("k")])
 
     async def test_upgrade_is_done_once(self, harness: StoresHarness) -> None:
         """A second time, and from another instance, there is nothing to do."""
@@ -116,10 +116,10 @@ class DatabaseConformance:
         database = harness.first.database
         await database.upgrade("orders")
         with pytest.raises(ConfigurationError, match="billing"):
-            async with database.begin() as unit:
-                await database.mark(unit, "sales", instead_of="billing")
-        async with database.begin() as unit:
-            await database.mark(unit, "sales", instead_of="orders")
+            async with database.begin() as db_tx:
+                await database.mark(db_tx, "sales", instead_of="billing")
+        async with database.begin() as db_tx:
+            await database.mark(db_tx, "sales", instead_of="orders")
         assert await database.owner() == "sales"
         assert await database.upgrade("sales") == []
 

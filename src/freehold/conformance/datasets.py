@@ -40,14 +40,14 @@ class _TakeBack(Exception):
 async def _filled(harness: StoresHarness, *rows: FullRow) -> Stores:
     async with harness.first[SQL].direct() as sql:
         await sql.execute(_MAKE)
-    async with harness.first.database.begin() as unit:
-        await sql_of(unit).execute_many(_ADD, rows)
+    async with harness.first.database.begin() as db_tx:
+        await sql_of(db_tx).execute_many(_ADD, rows)
     return harness.first
 
 
 async def _repaired(stores: Stores, wrong: Wrong) -> set[str]:
-    async with stores.database.begin() as unit:
-        return set(await stores[DATASETS].repair(unit, _COPY, wrong))
+    async with stores.database.begin() as db_tx:
+        return set(await stores[DATASETS].repair(db_tx, _COPY, wrong))
 
 
 async def _all(stores: Stores) -> dict[object, object]:
@@ -88,12 +88,12 @@ class DatasetStoreConformance:
         row: FullRow = ("a", "2026-03-01", "12.5", "0.1", '{"a":1,"b":[null,true]}')
         empty: FullRow = ("b", None, None, None, None)
         store = harness.first[DATASETS]
-        async with harness.first.database.begin() as unit:
-            assert len(await store.repair(unit, copy, {"a": (row, None), "b": (empty, None)})) == 2
+        async with harness.first.database.begin() as db_tx:
+            assert len(await store.repair(db_tx, copy, {"a": (row, None), "b": (empty, None)})) == 2
         assert await store.page(copy, "", None, 10) == [row, empty]
-        async with harness.first.database.begin() as unit:
+        async with harness.first.database.begin() as db_tx:
             changed = (*row[:2], "-3", *row[3:])
-            assert await store.repair(unit, copy, {"a": (changed, row)}) == ["a"]
+            assert await store.repair(db_tx, copy, {"a": (changed, row)}) == ["a"]
         assert await store.rows(copy, ["a"]) == [changed]
 
     async def test_each_kind_of_drift_is_repaired(self, harness: StoresHarness) -> None:
@@ -131,8 +131,8 @@ class DatasetStoreConformance:
         row = ("a", "x", 1, True)
         stores = await _filled(harness, row)
         with pytest.raises(_TakeBack):
-            async with stores.database.begin() as unit:
-                await stores[DATASETS].repair(unit, _COPY, {"a": (None, row), "b": (("b", "y", 2, True), None)})
+            async with stores.database.begin() as db_tx:
+                await stores[DATASETS].repair(db_tx, _COPY, {"a": (None, row), "b": (("b", "y", 2, True), None)})
                 raise _TakeBack
         assert await _all(stores) == {"a": "x"}
 
@@ -142,11 +142,11 @@ class DatasetStoreConformance:
         stores, other = await _filled(harness, row), await harness.instance()
 
         async def rename() -> None:
-            async with other.database.begin() as unit:
-                await sql_of(unit).execute(_RENAME, ("a", "newest"))
+            async with other.database.begin() as db_tx:
+                await sql_of(db_tx).execute(_RENAME, ("a", "newest"))
 
-        async with stores.database.begin() as unit:
-            await stores[DATASETS].repair(unit, _COPY, {"a": (("a", "right", 1, True), row)})
+        async with stores.database.begin() as db_tx:
+            await stores[DATASETS].repair(db_tx, _COPY, {"a": (("a", "right", 1, True), row)})
             renaming = asyncio.create_task(rename())
             assert await has_to_wait(renaming)
         async with asyncio.timeout(60):
@@ -157,8 +157,8 @@ class DatasetStoreConformance:
         """What comes of it is what the repair finds, and leaves."""
         row = ("a", "old", 1, True)
         stores, other = await _filled(harness, row), await harness.instance()
-        async with other.database.begin() as unit:
-            await sql_of(unit).execute(_RENAME, ("a", "newest"))
+        async with other.database.begin() as db_tx:
+            await sql_of(db_tx).execute(_RENAME, ("a", "newest"))
             repairing = asyncio.create_task(_repaired(stores, {"a": (("a", "right", 1, True), row)}))
             assert await has_to_wait(repairing)
         async with asyncio.timeout(60):

@@ -46,15 +46,15 @@ def letter(
 
 async def add(stores: Stores, *letters: DeadLetter) -> None:
     """Keep letters in a transaction of their own."""
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         for one in letters:
-            await stores[DEAD_LETTERS].add(unit, one)
+            await stores[DEAD_LETTERS].add(db_tx, one)
 
 
 async def mark(stores: Stores, kept: DeadLetter, status: DeadLetterStatus) -> None:
     """End a letter in a transaction of its own."""
-    async with stores.database.begin() as unit:
-        await stores[DEAD_LETTERS].mark(unit, kept.id, status, None)
+    async with stores.database.begin() as db_tx:
+        await stores[DEAD_LETTERS].mark(db_tx, kept.id, status, None)
 
 
 class DeadLetterStoreConformance:
@@ -65,11 +65,11 @@ class DeadLetterStoreConformance:
         kept = letter(harness)
         unreadable = replace(letter(harness), message_id=None, direction=Direction.OUTBOUND, type="")
         await add(harness.first, kept, unreadable)
-        async with harness.first.database.begin() as unit:
-            assert await harness.first[DEAD_LETTERS].get(unit, kept.id) == kept
-            assert await harness.first[DEAD_LETTERS].get(unit, unreadable.id) == unreadable
+        async with harness.first.database.begin() as db_tx:
+            assert await harness.first[DEAD_LETTERS].get(db_tx, kept.id) == kept
+            assert await harness.first[DEAD_LETTERS].get(db_tx, unreadable.id) == unreadable
             with pytest.raises(NotFound):
-                await harness.first[DEAD_LETTERS].get(unit, new_id())
+                await harness.first[DEAD_LETTERS].get(db_tx, new_id())
 
     async def test_whatever_an_error_is_called_and_says_is_kept(self, harness: StoresHarness) -> None:
         """Readable, and cut off at a bound: a failure that cannot be recorded would hold up others."""
@@ -84,8 +84,8 @@ class DeadLetterStoreConformance:
         """What ends the message's way keeps the letter, or neither happens."""
         stores = harness.first
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                await stores[DEAD_LETTERS].add(unit, letter(harness))
+            async with stores.database.begin() as db_tx:
+                await stores[DEAD_LETTERS].add(db_tx, letter(harness))
                 raise _GivenUp
         assert list(await stores[DEAD_LETTERS].find(DeadLetterFilter(status=None))) == []
 
@@ -131,25 +131,25 @@ class DeadLetterStoreConformance:
         """The replacement lies beside it; the last one counts."""
         stores, kept = harness.first, letter(harness)
         await add(stores, kept)
-        async with stores.database.begin() as unit:
-            await stores[DEAD_LETTERS].edit(unit, kept.id, b"first")
-            await stores[DEAD_LETTERS].edit(unit, kept.id, b"\x00second")
+        async with stores.database.begin() as db_tx:
+            await stores[DEAD_LETTERS].edit(db_tx, kept.id, b"first")
+            await stores[DEAD_LETTERS].edit(db_tx, kept.id, b"\x00second")
             with pytest.raises(NotFound):
-                await stores[DEAD_LETTERS].edit(unit, new_id(), b"nothing")
+                await stores[DEAD_LETTERS].edit(db_tx, new_id(), b"nothing")
         assert list(await stores[DEAD_LETTERS].find(DeadLetterFilter())) == [replace(kept, edited=b"\x00second")]
 
     async def test_a_letter_ends_once(self, harness: StoresHarness) -> None:
         """What was replayed or dropped is neither edited nor ended again."""
         stores, kept, replay = harness.first, letter(harness), new_id()
         await add(stores, kept)
-        async with stores.database.begin() as unit:
-            await stores[DEAD_LETTERS].mark(unit, kept.id, DeadLetterStatus.REPLAYED, replay)
+        async with stores.database.begin() as db_tx:
+            await stores[DEAD_LETTERS].mark(db_tx, kept.id, DeadLetterStatus.REPLAYED, replay)
         for status in (DeadLetterStatus.REPLAYED, DeadLetterStatus.DROPPED):
             with pytest.raises(ConcurrencyConflict):
                 await mark(stores, kept, status)
         with pytest.raises(ConcurrencyConflict):
-            async with stores.database.begin() as unit:
-                await stores[DEAD_LETTERS].edit(unit, kept.id, b"late")
+            async with stores.database.begin() as db_tx:
+                await stores[DEAD_LETTERS].edit(db_tx, kept.id, b"late")
         with pytest.raises(NotFound):
             await mark(stores, letter(harness), DeadLetterStatus.DROPPED)
         found = await stores[DEAD_LETTERS].find(DeadLetterFilter(status=DeadLetterStatus.REPLAYED))
@@ -161,14 +161,14 @@ class DeadLetterStoreConformance:
         await add(stores, kept)
 
         async def look() -> DeadLetterStatus:
-            async with other.database.begin() as unit:
-                return (await other[DEAD_LETTERS].get(unit, kept.id)).status
+            async with other.database.begin() as db_tx:
+                return (await other[DEAD_LETTERS].get(db_tx, kept.id)).status
 
-        async with stores.database.begin() as unit:
-            await stores[DEAD_LETTERS].get(unit, kept.id)
+        async with stores.database.begin() as db_tx:
+            await stores[DEAD_LETTERS].get(db_tx, kept.id)
             second = asyncio.create_task(look())
             assert await has_to_wait(second)
-            await stores[DEAD_LETTERS].mark(unit, kept.id, DeadLetterStatus.DROPPED, None)
+            await stores[DEAD_LETTERS].mark(db_tx, kept.id, DeadLetterStatus.DROPPED, None)
         assert await second is DeadLetterStatus.DROPPED
 
     async def test_dead_ones_are_counted_by_reason(self, harness: StoresHarness) -> None:

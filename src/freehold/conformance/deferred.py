@@ -30,10 +30,10 @@ async def defer(
     stores: Stores, arrival: Arrival, *, delay_seconds: float = 0.0, attempts: int = 1, consumer: str = _CONSUMER
 ) -> None:
     """Defer in a transaction of its own."""
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         document = b"\x00" + arrival.receipt_key.encode()
         await stores[INBOX].defer(
-            unit, consumer, arrival, document, attempts=attempts, delay_seconds=delay_seconds, reason="Failed"
+            db_tx, consumer, arrival, document, attempts=attempts, delay_seconds=delay_seconds, reason="Failed"
         )
 
 
@@ -50,14 +50,14 @@ async def claim_one(stores: Stores) -> DeferredMessage:
 
 async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
     """What the inbox says of arrivals, received in a transaction of its own."""
-    async with stores.database.begin() as unit:
-        return [receipt.status for receipt in await stores[INBOX].receive(unit, consumer, arrivals)]
+    async with stores.database.begin() as db_tx:
+        return [receipt.status for receipt in await stores[INBOX].receive(db_tx, consumer, arrivals)]
 
 
 async def finish(stores: Stores, claimed: DeferredMessage) -> bool:
     """Finish a try in a transaction of its own."""
-    async with stores.database.begin() as unit:
-        return await stores[INBOX].finish(unit, claimed)
+    async with stores.database.begin() as db_tx:
+        return await stores[INBOX].finish(db_tx, claimed)
 
 
 class DeferredMessagesConformance:
@@ -67,8 +67,8 @@ class DeferredMessagesConformance:
         """Readable, also when the message is put off again."""
         stores, odd = harness.first, "a\x00b\ud800c" + "x" * 100_000
         arrival = Arrival(receipt_key="odd", topic="t", key="k")
-        async with stores.database.begin() as unit:
-            await stores[INBOX].defer(unit, _CONSUMER, arrival, b"{}", attempts=1, delay_seconds=0.0, reason=odd)
+        async with stores.database.begin() as db_tx:
+            await stores[INBOX].defer(db_tx, _CONSUMER, arrival, b"{}", attempts=1, delay_seconds=0.0, reason=odd)
         for _ in range(2):
             (kept,) = await stores[INBOX].deferred(_CONSUMER, 10)
             assert kept.reason.startswith("a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c")
@@ -242,8 +242,8 @@ class DeferredMessagesConformance:
         await defer(stores, message("1"))
         claimed = await claim_one(stores)
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                assert await stores[INBOX].finish(unit, claimed)
+            async with stores.database.begin() as db_tx:
+                assert await stores[INBOX].finish(db_tx, claimed)
                 raise _GivenUp
         assert await stores[INBOX].postpone(claimed, 5, "Again")
         (waiting,) = await stores[INBOX].deferred(None, 10)
@@ -256,8 +256,8 @@ class DeferredMessagesConformance:
         await defer(stores, message("1"))
         claimed = await claim_one(stores)
         harness.clock.advance(61)
-        async with stores.database.begin() as unit:
-            assert await stores[INBOX].finish(unit, claimed)
+        async with stores.database.begin() as db_tx:
+            assert await stores[INBOX].finish(db_tx, claimed)
             attempt = asyncio.create_task(claim(other))
             await has_to_wait(attempt)
         assert await attempt == []
@@ -266,11 +266,11 @@ class DeferredMessagesConformance:
         """A rollback defers nothing, and what is deferred shows at once within its transaction."""
         stores = harness.first
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
+            async with stores.database.begin() as db_tx:
                 await stores[INBOX].defer(
-                    unit, _CONSUMER, message("1"), b"1", attempts=1, delay_seconds=0, reason="Failed"
+                    db_tx, _CONSUMER, message("1"), b"1", attempts=1, delay_seconds=0, reason="Failed"
                 )
-                (receipt,) = await stores[INBOX].receive(unit, _CONSUMER, [message("2")])
+                (receipt,) = await stores[INBOX].receive(db_tx, _CONSUMER, [message("2")])
                 assert receipt.status is BLOCKED
                 raise _GivenUp
         assert await words(stores, message("2")) == [NEW]

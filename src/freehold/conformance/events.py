@@ -92,16 +92,16 @@ class EventStoreConformance(EventOrderConformance):
     async def test_several_streams_are_appended_together(self, harness: StoresHarness) -> None:
         """In one call, in the order given; versions are each stream's own, and later calls go on from there."""
         stores = harness.first
-        async with stores.database.begin() as unit:
+        async with stores.database.begin() as db_tx:
             first = await stores[EVENTS].append(
-                unit,
+                db_tx,
                 [
                     Append("order-1", [new_event(b"1"), new_event(b"2")], 0),
                     Append("cart-1", [new_event(b"3")], Expectation.NO_STREAM),
                 ],
             )
-            second = await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"4")], 2)])
-            assert not await stores[EVENTS].append(unit, [])
+            second = await stores[EVENTS].append(db_tx, [Append("order-1", [new_event(b"4")], 2)])
+            assert not await stores[EVENTS].append(db_tx, [])
         assert [(each.stream, each.version, len(each.positions)) for each in (*first, *second)] == [
             ("order-1", 2, 2),
             ("cart-1", 1, 1),
@@ -122,8 +122,8 @@ class EventStoreConformance(EventOrderConformance):
             [Append("order-1", [new_event()], Expectation.NO_STREAM), Append("order-2", [new_event()])],
         ):
             with pytest.raises(ConcurrencyConflict, match="'order-1'"):
-                async with stores.database.begin() as unit:
-                    await stores[EVENTS].append(unit, appends)
+                async with stores.database.begin() as db_tx:
+                    await stores[EVENTS].append(db_tx, appends)
             with pytest.raises(ConcurrencyConflict, match="'order-1'"):
                 await stores[EVENTS].append_alone(appends)
         assert await stores[EVENTS].version("order-2") == 0
@@ -145,10 +145,10 @@ class EventStoreConformance(EventOrderConformance):
         stores = harness.first
 
         async def work(*, fails: bool) -> None:
-            async with stores.database.begin() as unit:
-                await stores[EVENTS].append(unit, [Append("order-1", [new_event()], 0)])
+            async with stores.database.begin() as db_tx:
+                await stores[EVENTS].append(db_tx, [Append("order-1", [new_event()], 0)])
                 message = Outgoing(id=new_id(), topic="orders.events", key="k", document=b"{}")
-                await stores[OUTBOX].stage(unit, [message])
+                await stores[OUTBOX].stage(db_tx, [message])
                 if fails:
                     _ = 1 / 0
 
@@ -166,8 +166,8 @@ class EventStoreConformance(EventOrderConformance):
         appended = asyncio.Event()
 
         async def work() -> None:
-            async with stores.database.begin() as unit:
-                await stores[EVENTS].append(unit, [Append("order-1", [new_event()])])
+            async with stores.database.begin() as db_tx:
+                await stores[EVENTS].append(db_tx, [Append("order-1", [new_event()])])
                 appended.set()
                 await asyncio.Event().wait()
 
@@ -220,33 +220,33 @@ class EventStoreConformance(EventOrderConformance):
         added = [replace(new_event(bytes([number])), schema_version=number) for number in range(1, 6)]
         await add(stores, "order-1", *added[:4])
         await add(stores, "order-10", new_event(b"another"))
-        async with stores.database.begin() as unit:
-            await stores[EVENTS].append(unit, [Append("order-1", added[4:], 4)])
+        async with stores.database.begin() as db_tx:
+            await stores[EVENTS].append(db_tx, [Append("order-1", added[4:], 4)])
             bodies = [(number, each.type, number, each.data) for number, each in enumerate(added, 1)]
             read = stores[EVENTS].read_bodies
-            assert [tuple(body) for body in await read("order-1", unit=unit)] == bodies
-            assert [tuple(body) for body in await read("order-1", after=1, limit=2, unit=unit)] == bodies[1:3]
+            assert [tuple(body) for body in await read("order-1", db_tx=db_tx)] == bodies
+            assert [tuple(body) for body in await read("order-1", after=1, limit=2, db_tx=db_tx)] == bodies[1:3]
             assert [tuple(body) for body in await read("order-1")] == bodies[:4]
-            assert not await read("order-1", after=5, unit=unit)
-            assert not await read("order-2", unit=unit)
+            assert not await read("order-1", after=5, db_tx=db_tx)
+            assert not await read("order-2", db_tx=db_tx)
 
     async def test_a_transaction_reads_its_own_appends(self, harness: StoresHarness) -> None:
         """Others do not, before its commit."""
         stores = harness.first
         await add(stores, "order-1", new_event(b"1"))
-        async with stores.database.begin() as unit:
-            await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"2")], 1)])
-            assert data_of(await stores[EVENTS].read_stream("order-1", unit=unit)) == [b"1", b"2"]
-            assert data_of(await stores[EVENTS].read_stream("order-1", backwards=True, limit=1, unit=unit)) == [b"2"]
-            assert await stores[EVENTS].version("order-1", unit=unit) == 2
+        async with stores.database.begin() as db_tx:
+            await stores[EVENTS].append(db_tx, [Append("order-1", [new_event(b"2")], 1)])
+            assert data_of(await stores[EVENTS].read_stream("order-1", db_tx=db_tx)) == [b"1", b"2"]
+            assert data_of(await stores[EVENTS].read_stream("order-1", backwards=True, limit=1, db_tx=db_tx)) == [b"2"]
+            assert await stores[EVENTS].version("order-1", db_tx=db_tx) == 2
             assert data_of(await stores[EVENTS].read_stream("order-1")) == [b"1"]
             assert await stores[EVENTS].version("order-1") == 1
 
     async def test_writers_of_a_stream_take_turns(self, harness: StoresHarness) -> None:
         """Until the commit; whoever comes second meets the new version."""
         stores, other = harness.first, await harness.instance()
-        async with stores.database.begin() as unit:
-            await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"first")])])
+        async with stores.database.begin() as db_tx:
+            await stores[EVENTS].append(db_tx, [Append("order-1", [new_event(b"first")])])
             second = asyncio.create_task(add(other, "order-1", new_event(b"second")))
             third = asyncio.create_task(add(other, "order-1", new_event(b"third"), expected=0))
             assert await has_to_wait(second)
@@ -261,8 +261,8 @@ class EventStoreConformance(EventOrderConformance):
         if not harness.features.concurrent_writers:
             pytest.skip("feature: concurrent_writers")
         stores = harness.first
-        async with stores.database.begin() as unit:
-            await stores[EVENTS].append(unit, [Append("order-1", [new_event()])])
+        async with stores.database.begin() as db_tx:
+            await stores[EVENTS].append(db_tx, [Append("order-1", [new_event()])])
             await asyncio.wait_for(add(stores, "order-2"), 30)
 
     async def test_one_of_many_writers_of_a_version_wins(self, harness: StoresHarness) -> None:

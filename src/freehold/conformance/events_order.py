@@ -192,8 +192,8 @@ class EventOrderConformance:
         stores = harness.first
         before = await add(stores, "order-1")
         with pytest.raises(_TakenBack):
-            async with stores.database.begin() as unit:
-                await stores[EVENTS].append(unit, [Append("order-2", [new_event() for _ in range(50)])])
+            async with stores.database.begin() as db_tx:
+                await stores[EVENTS].append(db_tx, [Append("order-2", [new_event() for _ in range(50)])])
                 raise _TakenBack
         assert await stores[EVENTS].head() == before[0]
         assert (await stores[EVENTS].read_all(0)).through == before[0]
@@ -247,10 +247,10 @@ class EventOrderConformance:
             for turn in range(12):
                 appends = [Append(f"order-{n}", [new_event(), new_event()]) for n in {task % 4, turn % 4}]
                 try:
-                    async with writer.database.begin() as unit:
-                        await writer[EVENTS].append(unit, appends)
+                    async with writer.database.begin() as db_tx:
+                        await writer[EVENTS].append(db_tx, appends)
                         for _ in range(20 if turn % 5 == 0 else 0):
-                            await writer[EVENTS].version("order-0", unit=unit)
+                            await writer[EVENTS].version("order-0", db_tx=db_tx)
                         if turn % 7 == 3:
                             raise _TakenBack
                 except _TakenBack:

@@ -22,10 +22,10 @@ class _GivenUp(Exception):
 
 async def claim(stores: Stores, key: str, scope: str = "orders") -> StoredAnswer | None:
     """Claim and, where it is new, answer in one transaction."""
-    async with stores.database.begin() as unit:
-        found = await stores[IDEMPOTENCY].claim(unit, scope, key, "f")
+    async with stores.database.begin() as db_tx:
+        found = await stores[IDEMPOTENCY].claim(db_tx, scope, key, "f")
         if found is None:
-            await stores[IDEMPOTENCY].complete(unit, scope, key, _ANSWER)
+            await stores[IDEMPOTENCY].complete(db_tx, scope, key, _ANSWER)
         return found
 
 
@@ -43,48 +43,48 @@ class IdempotencyStoreConformance:
         """Repeated ones too, in their order, with every byte that a header may hold; an answer may have no type."""
         headers = (("link", "</a>"), ("etag", '"1"'), ("link", "</b>"), ("x-odd", "\x00\xe9\xff'\"\\"))
         answer = StoredAnswer("f", 204, "", b"", headers=headers)
-        async with harness.first.database.begin() as unit:
-            await harness.first[IDEMPOTENCY].claim(unit, "orders", "a", "f")
-            await harness.first[IDEMPOTENCY].complete(unit, "orders", "a", answer)
+        async with harness.first.database.begin() as db_tx:
+            await harness.first[IDEMPOTENCY].claim(db_tx, "orders", "a", "f")
+            await harness.first[IDEMPOTENCY].complete(db_tx, "orders", "a", answer)
         assert await claim(await harness.instance(), "a") == answer
 
     async def test_it_says_whether_a_key_was_used(self, harness: StoresHarness) -> None:
         """One key, or any of a scope; asking claims nothing."""
         stores = harness.first
-        async with stores.database.begin() as unit:
-            assert not await stores[IDEMPOTENCY].used(unit, "orders", "a")
-            assert not await stores[IDEMPOTENCY].used(unit, "orders")
+        async with stores.database.begin() as db_tx:
+            assert not await stores[IDEMPOTENCY].used(db_tx, "orders", "a")
+            assert not await stores[IDEMPOTENCY].used(db_tx, "orders")
         assert await claim(stores, "a") is None
-        async with stores.database.begin() as unit:
-            assert await stores[IDEMPOTENCY].used(unit, "orders", "a")
-            assert await stores[IDEMPOTENCY].used(unit, "orders")
-            assert not await stores[IDEMPOTENCY].used(unit, "orders", "b")
-            assert not await stores[IDEMPOTENCY].used(unit, "order")
+        async with stores.database.begin() as db_tx:
+            assert await stores[IDEMPOTENCY].used(db_tx, "orders", "a")
+            assert await stores[IDEMPOTENCY].used(db_tx, "orders")
+            assert not await stores[IDEMPOTENCY].used(db_tx, "orders", "b")
+            assert not await stores[IDEMPOTENCY].used(db_tx, "order")
 
     async def test_another_body_is_recognised(self, harness: StoresHarness) -> None:
         """The stored fingerprint is that of the first request, for the caller to compare."""
         await claim(harness.first, "a")
-        async with harness.first.database.begin() as unit:
-            found = await harness.first[IDEMPOTENCY].claim(unit, "orders", "a", "other")
+        async with harness.first.database.begin() as db_tx:
+            found = await harness.first[IDEMPOTENCY].claim(db_tx, "orders", "a", "other")
         assert found is not None
         assert found.fingerprint == "f"
 
     async def test_a_key_is_claimed_in_the_transaction_of_its_effect(self, harness: StoresHarness) -> None:
         """A request that fails leaves no claim, so it may be sent again."""
         with pytest.raises(_GivenUp):
-            async with harness.first.database.begin() as unit:
-                assert await harness.first[IDEMPOTENCY].claim(unit, "orders", "a", "f") is None
+            async with harness.first.database.begin() as db_tx:
+                assert await harness.first[IDEMPOTENCY].claim(db_tx, "orders", "a", "f") is None
                 raise _GivenUp
         assert await claim(harness.first, "a") is None
 
     async def test_a_concurrent_request_waits_for_the_answer(self, harness: StoresHarness) -> None:
         """The same request twice at once has its effect once."""
         stores, other = harness.first, await harness.instance()
-        async with stores.database.begin() as unit:
-            assert await stores[IDEMPOTENCY].claim(unit, "orders", "a", "f") is None
+        async with stores.database.begin() as db_tx:
+            assert await stores[IDEMPOTENCY].claim(db_tx, "orders", "a", "f") is None
             second = asyncio.create_task(claim(other, "a"))
             assert await has_to_wait(second)
-            await stores[IDEMPOTENCY].complete(unit, "orders", "a", _ANSWER)
+            await stores[IDEMPOTENCY].complete(db_tx, "orders", "a", _ANSWER)
         assert await second == _ANSWER
 
     async def test_a_concurrent_request_takes_over_after_a_rollback(self, harness: StoresHarness) -> None:
@@ -92,8 +92,8 @@ class IdempotencyStoreConformance:
         stores, other = harness.first, await harness.instance()
         second: asyncio.Task[StoredAnswer | None] | None = None
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                await stores[IDEMPOTENCY].claim(unit, "orders", "a", "f")
+            async with stores.database.begin() as db_tx:
+                await stores[IDEMPOTENCY].claim(db_tx, "orders", "a", "f")
                 second = asyncio.create_task(claim(other, "a"))
                 assert await has_to_wait(second)
                 raise _GivenUp
@@ -103,16 +103,16 @@ class IdempotencyStoreConformance:
 
     async def test_a_claim_that_was_never_answered_is_an_error(self, harness: StoresHarness) -> None:
         """Its effect may exist: it is neither new, nor is there anything to answer."""
-        async with harness.first.database.begin() as unit:
-            await harness.first[IDEMPOTENCY].claim(unit, "orders", "a", "f")
+        async with harness.first.database.begin() as db_tx:
+            await harness.first[IDEMPOTENCY].claim(db_tx, "orders", "a", "f")
         with pytest.raises(ConcurrencyConflict):
             await claim(harness.first, "a")
 
     async def test_only_a_claimed_key_is_answered(self, harness: StoresHarness) -> None:
         """An answer without a claim would protect nothing."""
         with pytest.raises(NotFound):
-            async with harness.first.database.begin() as unit:
-                await harness.first[IDEMPOTENCY].complete(unit, "orders", "a", _ANSWER)
+            async with harness.first.database.begin() as db_tx:
+                await harness.first[IDEMPOTENCY].complete(db_tx, "orders", "a", _ANSWER)
 
     async def test_old_answers_are_pruned(self, harness: StoresHarness) -> None:
         """After the window, in bounded portions."""

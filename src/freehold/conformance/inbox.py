@@ -30,8 +30,8 @@ def arrival(key: str, *, compensates: str | None = None, partition_key: str = "k
 
 async def receive(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> Sequence[ReceiveResult]:
     """Receive in a transaction of its own."""
-    async with stores.database.begin() as unit:
-        return await stores[INBOX].receive(unit, consumer, arrivals)
+    async with stores.database.begin() as db_tx:
+        return await stores[INBOX].receive(db_tx, consumer, arrivals)
 
 
 async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
@@ -76,8 +76,8 @@ class ReceiptsConformance:
     async def test_an_empty_call_says_nothing(self, harness: StoresHarness) -> None:
         """No arrivals, no receipts, no answers."""
         assert await words(harness.first) == []
-        async with harness.first.database.begin() as unit:
-            await harness.first[INBOX].answer(unit, _CONSUMER, {})
+        async with harness.first.database.begin() as db_tx:
+            await harness.first[INBOX].answer(db_tx, _CONSUMER, {})
 
     async def test_a_key_twice_in_one_call_is_a_duplicate(self, harness: StoresHarness) -> None:
         """A redelivery may come in the same batch as the original."""
@@ -87,8 +87,8 @@ class ReceiptsConformance:
         """The message comes again and is handled then."""
         stores = harness.first
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                assert (await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")]))[0].status is NEW
+            async with stores.database.begin() as db_tx:
+                assert (await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a")]))[0].status is NEW
                 raise _GivenUp
         assert await words(stores, arrival("a")) == [NEW]
 
@@ -100,20 +100,20 @@ class ReceiptsConformance:
     async def test_the_answer_is_given_again(self, harness: StoresHarness) -> None:
         """Answers are kept with their receipts, in the same transaction."""
         stores = harness.first
-        async with stores.database.begin() as unit:
-            await stores[INBOX].receive(unit, _CONSUMER, [arrival("a"), arrival("b"), arrival("c")])
-            await stores[INBOX].answer(unit, _CONSUMER, {"a": b"\x00one", "c": b"three"})
+        async with stores.database.begin() as db_tx:
+            await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a"), arrival("b"), arrival("c")])
+            await stores[INBOX].answer(db_tx, _CONSUMER, {"a": b"\x00one", "c": b"three"})
         answers = [receipt.answer for receipt in await receive(stores, arrival("c"), arrival("b"), arrival("a"))]
         assert answers == [b"three", None, b"\x00one"]
 
     async def test_a_concurrent_duplicate_waits_and_gets_the_answer(self, harness: StoresHarness) -> None:
         """Two instances are given the same request at once: one handles it, the other repeats the answer."""
         stores, other = harness.first, await harness.instance()
-        async with stores.database.begin() as unit:
-            await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")])
+        async with stores.database.begin() as db_tx:
+            await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a")])
             late = asyncio.create_task(receive(other, arrival("a")))
             assert await has_to_wait(late)
-            await stores[INBOX].answer(unit, _CONSUMER, {"a": b"done"})
+            await stores[INBOX].answer(db_tx, _CONSUMER, {"a": b"done"})
         assert list(await late) == [ReceiveResult(DUPLICATE, b"done")]
 
     async def test_a_concurrent_duplicate_is_fresh_after_a_rollback(self, harness: StoresHarness) -> None:
@@ -121,8 +121,8 @@ class ReceiptsConformance:
         stores, other = harness.first, await harness.instance()
         late: asyncio.Task[list[ReceiveStatus]] | None = None
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                await stores[INBOX].receive(unit, _CONSUMER, [arrival("a")])
+            async with stores.database.begin() as db_tx:
+                await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a")])
                 late = asyncio.create_task(words(other, arrival("a"), arrival("b")))
                 assert await has_to_wait(late)
                 raise _GivenUp
@@ -148,9 +148,9 @@ class ReceiptsConformance:
         both = asyncio.Barrier(2)
 
         async def cross(stores: Stores, *keys: str) -> None:
-            async with stores.database.begin() as unit:
+            async with stores.database.begin() as db_tx:
                 for key in keys:
-                    await stores[INBOX].receive(unit, _CONSUMER, [arrival(key)])
+                    await stores[INBOX].receive(db_tx, _CONSUMER, [arrival(key)])
                     if key == keys[0]:
                         await both.wait()
 
@@ -177,9 +177,9 @@ class ReceiptsConformance:
         """What was answered to a cancelled action is kept like any answer."""
         stores = harness.first
         await receive(stores, arrival("undo", compensates="act"))
-        async with stores.database.begin() as unit:
-            await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
-            await stores[INBOX].answer(unit, _CONSUMER, {"act": b"cancelled"})
+        async with stores.database.begin() as db_tx:
+            await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("act")])
+            await stores[INBOX].answer(db_tx, _CONSUMER, {"act": b"cancelled"})
         assert list(await receive(stores, arrival("act"))) == [ReceiveResult(CANCELLED, b"cancelled")]
 
     async def test_action_and_compensation_in_one_call_count_in_their_order(self, harness: StoresHarness) -> None:
@@ -192,8 +192,8 @@ class ReceiptsConformance:
     async def test_a_compensation_waits_for_its_action_in_progress(self, harness: StoresHarness) -> None:
         """An action that is being handled ends first; what was committed is there to be undone."""
         stores, other = harness.first, await harness.instance()
-        async with stores.database.begin() as unit:
-            await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
+        async with stores.database.begin() as db_tx:
+            await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("act")])
             undo = asyncio.create_task(words(other, arrival("undo", compensates="act")))
             assert await has_to_wait(undo)
         assert await undo == [NEW]
@@ -203,8 +203,8 @@ class ReceiptsConformance:
         stores, other = harness.first, await harness.instance()
         undo: asyncio.Task[list[ReceiveStatus]] | None = None
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                await stores[INBOX].receive(unit, _CONSUMER, [arrival("act")])
+            async with stores.database.begin() as db_tx:
+                await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("act")])
                 undo = asyncio.create_task(words(other, arrival("undo", compensates="act")))
                 assert await has_to_wait(undo)
                 raise _GivenUp

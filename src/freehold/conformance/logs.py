@@ -18,8 +18,8 @@ __all__ = ["BrokerLogStoreConformance"]
 
 
 async def _stage(stores: Stores) -> None:
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(unit, [outgoing("k"), outgoing("l")])
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(db_tx, [outgoing("k"), outgoing("l")])
 
 
 class BrokerLogStoreConformance:
@@ -59,22 +59,22 @@ class BrokerLogStoreConformance:
         await stores[BROKER_LOGS].note("here", "first")
         seen = await stores[BROKER_LOGS].note("here", "second")
         await stores[BROKER_LOGS].note("here", "third")
-        async with stores.database.begin() as unit:
-            assert not await stores[BROKER_LOGS].end_loss(unit, seen)
+        async with stores.database.begin() as db_tx:
+            assert not await stores[BROKER_LOGS].end_loss(db_tx, seen)
         (seen,) = await stores[BROKER_LOGS].lost()
         await stores[BROKER_LOGS].keep_mark("here", "third", "7")
         await stores[BROKER_LOGS].note("here", "third", lacks="7")
-        async with stores.database.begin() as unit:
-            assert not await stores[BROKER_LOGS].end_loss(unit, seen)
+        async with stores.database.begin() as db_tx:
+            assert not await stores[BROKER_LOGS].end_loss(db_tx, seen)
         (lost,) = await stores[BROKER_LOGS].lost()
         with pytest.raises(ZeroDivisionError):
-            async with stores.database.begin() as unit:
-                assert await stores[BROKER_LOGS].end_loss(unit, lost)
+            async with stores.database.begin() as db_tx:
+                assert await stores[BROKER_LOGS].end_loss(db_tx, lost)
                 _ = 1 / 0
         assert await stores[BROKER_LOGS].lost() == [lost]
-        async with stores.database.begin() as unit:
-            assert await stores[BROKER_LOGS].end_loss(unit, lost)
-            assert not await stores[BROKER_LOGS].end_loss(unit, lost)
+        async with stores.database.begin() as db_tx:
+            assert await stores[BROKER_LOGS].end_loss(db_tx, lost)
+            assert not await stores[BROKER_LOGS].end_loss(db_tx, lost)
         assert await stores[BROKER_LOGS].lost() == []
         assert (await stores[BROKER_LOGS].note("here", "third")).lost_at is None
         assert (await stores[BROKER_LOGS].note("here", "fourth")).is_news
@@ -99,8 +99,8 @@ class BrokerLogStoreConformance:
         (lost,) = await stores[BROKER_LOGS].lost()
         assert (lost.identity, lost.lost_at) == ("first", noted.lost_at)
         assert await stores[BROKER_LOGS].mark("here") == ""
-        async with stores.database.begin() as unit:
-            assert await stores[BROKER_LOGS].end_loss(unit, lost)
+        async with stores.database.begin() as db_tx:
+            assert await stores[BROKER_LOGS].end_loss(db_tx, lost)
         assert (await stores[BROKER_LOGS].note("here", "first")).lost_at is None
 
     async def test_nothing_is_settled_while_a_loss_is_open(self, harness: StoresHarness) -> None:
@@ -116,6 +116,6 @@ class BrokerLogStoreConformance:
         assert during.rows == before.rows
         assert set(during.settled) == set(before.settled)
         assert set(during.settled.values()) == {0}
-        async with stores.database.begin() as unit:
-            assert await stores[BROKER_LOGS].end_loss(unit, lost)
+        async with stores.database.begin() as db_tx:
+            assert await stores[BROKER_LOGS].end_loss(db_tx, lost)
         assert (await stores[OUTBOX].fetch(leases, 100)).settled == before.settled

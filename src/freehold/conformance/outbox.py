@@ -42,8 +42,8 @@ async def take_partitions(stores: Stores, owner: str = "relay") -> dict[int, int
 
 
 async def _stage(stores: Stores, *messages: Outgoing) -> None:
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(unit, messages)
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(db_tx, messages)
 
 
 def _documents(rows: Sequence[StagedMessage]) -> list[bytes]:
@@ -58,8 +58,8 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         message = outgoing("ä'$1;--", b"\x00\xff%(p1)s ?1")
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, [message])
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, [message])
             assert (await stores[OUTBOX].fetch(leases, _LIMIT)).rows == []
         (row,) = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         assert row.message == message
@@ -70,8 +70,8 @@ class OutboxStoreConformance:
         """Raised out of the block: the message is gone with the rest."""
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
-            async with stores.database.begin() as unit:
-                await stores[OUTBOX].stage(unit, [outgoing("k")])
+            async with stores.database.begin() as db_tx:
+                await stores[OUTBOX].stage(db_tx, [outgoing("k")])
                 _ = 1 / 0
         assert (await stores[OUTBOX].stats()).pending == 0
 
@@ -81,8 +81,8 @@ class OutboxStoreConformance:
         staged = asyncio.Event()
 
         async def work() -> None:
-            async with stores.database.begin() as unit:
-                await stores[OUTBOX].stage(unit, [outgoing("k")])
+            async with stores.database.begin() as db_tx:
+                await stores[OUTBOX].stage(db_tx, [outgoing("k")])
                 staged.set()
                 await asyncio.Event().wait()
 
@@ -100,10 +100,10 @@ class OutboxStoreConformance:
         stores = harness.first
         leases = await take_partitions(stores)
         messages = [outgoing(f"key-{number % 7}", str(number).encode()) for number in range(300)]
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, messages[:200])
-            await stores[OUTBOX].stage(unit, [])
-            await stores[OUTBOX].stage(unit, messages[200:])
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, messages[:200])
+            await stores[OUTBOX].stage(db_tx, [])
+            await stores[OUTBOX].stage(db_tx, messages[200:])
         rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         assert _documents(rows) == [message.document for message in messages]
         assert [row.position for row in rows] == sorted({row.position for row in rows})
@@ -113,8 +113,8 @@ class OutboxStoreConformance:
         """From staging to commit: whoever stages second has the greater position, and commits second."""
         stores, other = harness.first, await harness.instance()
         leases = await take_partitions(stores)
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, [outgoing("k", b"first")])
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, [outgoing("k", b"first")])
             second = asyncio.create_task(_stage(other, outgoing("k", b"second")))
             assert await has_to_wait(second)
             assert (await stores[OUTBOX].fetch(leases, _LIMIT)).rows == []
@@ -127,8 +127,8 @@ class OutboxStoreConformance:
             pytest.skip("feature: concurrent_writers")
         stores = harness.first
         leases = await take_partitions(stores)
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, [outgoing("slow", b"slow")])
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, [outgoing("slow", b"slow")])
             await asyncio.wait_for(_stage(stores, outgoing("quick", b"quick")), 30)
             assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"quick"]
         assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"slow", b"quick"]
@@ -310,8 +310,8 @@ class OutboxStoreConformance:
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("before"))
         (before,) = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
-        async with stores.database.begin() as unit:
-            (slow,) = await stores[OUTBOX].stage(unit, [outgoing("slow")])
+        async with stores.database.begin() as db_tx:
+            (slow,) = await stores[OUTBOX].stage(db_tx, [outgoing("slow")])
             await _stage(stores, outgoing("quick"), outgoing("later"))
             fetched = await stores[OUTBOX].fetch(leases, _LIMIT)
             assert fetched.rows[-1].position > slow
@@ -325,8 +325,8 @@ class OutboxStoreConformance:
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k"))
         with pytest.raises(ZeroDivisionError):
-            async with stores.database.begin() as unit:
-                await stores[OUTBOX].stage(unit, [outgoing("k"), outgoing("l")])
+            async with stores.database.begin() as db_tx:
+                await stores[OUTBOX].stage(db_tx, [outgoing("k"), outgoing("l")])
                 _ = 1 / 0
         await _stage(stores, outgoing("m"))
         fetched = await stores[OUTBOX].fetch(leases, _LIMIT)
@@ -350,8 +350,8 @@ class OutboxStoreConformance:
         async def write(writer: Stores, turn: int) -> None:
             for number in range(8):
                 with contextlib.suppress(ZeroDivisionError):
-                    async with writer.database.begin() as unit:
-                        await writer[OUTBOX].stage(unit, [outgoing(f"key-{(turn + number) % 5}")])
+                    async with writer.database.begin() as db_tx:
+                        await writer[OUTBOX].stage(db_tx, [outgoing(f"key-{(turn + number) % 5}")])
                         await asyncio.sleep(0.002 * (number % 3))
                         _ = 1 / ((turn + number) % 7)
 

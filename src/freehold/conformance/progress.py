@@ -15,14 +15,14 @@ __all__ = ["ProgressStoreConformance"]
 
 
 async def _advance(stores: Stores, watermarks: dict[str, int], *, kept: int = 0, consumer: str = "reader") -> None:
-    async with stores.database.begin() as unit:
-        await stores[PROGRESS].advance(unit, consumer, watermarks, kept=kept)
+    async with stores.database.begin() as db_tx:
+        await stores[PROGRESS].advance(db_tx, consumer, watermarks, kept=kept)
 
 
 async def _defer(stores: Stores, key: str, lane: str | None, position: int | None) -> None:
     arrival = Arrival(receipt_key=f"{key}/{position}", topic="t", key=key, lane=lane, lane_position=position)
-    async with stores.database.begin() as unit:
-        await stores[INBOX].defer(unit, "reader", arrival, b"{}", attempts=0, delay_seconds=0.0, reason="failed")
+    async with stores.database.begin() as db_tx:
+        await stores[INBOX].defer(db_tx, "reader", arrival, b"{}", attempts=0, delay_seconds=0.0, reason="failed")
 
 
 async def _one(stores: Stores, lane: str) -> LaneProgress:
@@ -50,12 +50,12 @@ class ProgressStoreConformance:
         """It is there with the commit, and not there after a rollback."""
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
-            async with stores.database.begin() as unit:
-                await stores[PROGRESS].advance(unit, "reader", {"orders/1": 7})
+            async with stores.database.begin() as db_tx:
+                await stores[PROGRESS].advance(db_tx, "reader", {"orders/1": 7})
                 _ = 1 / 0
         assert list(await stores[PROGRESS].progress("reader")) == []
-        async with stores.database.begin() as unit:
-            await stores[PROGRESS].advance(unit, "reader", {"orders/1": 7})
+        async with stores.database.begin() as db_tx:
+            await stores[PROGRESS].advance(db_tx, "reader", {"orders/1": 7})
             assert list(await stores[PROGRESS].progress("reader")) == []
         assert (await _one(stores, "orders/1")).watermark == 7
 
@@ -87,8 +87,8 @@ class ProgressStoreConformance:
         assert not lane.covers(20)
         assert (await _one(stores, "orders/2")).covers(20)
         for message in await stores[INBOX].claim_due("reader", 10, 60):
-            async with stores.database.begin() as unit:
-                assert await stores[INBOX].finish(unit, message)
+            async with stores.database.begin() as db_tx:
+                assert await stores[INBOX].finish(db_tx, message)
         assert (await _one(stores, "orders/1")).covers(20)
         assert not (await _one(stores, "orders/1")).covers(21)
 

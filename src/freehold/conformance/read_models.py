@@ -43,17 +43,17 @@ def _orders(name: str = "suite_order", *more: sa.Column[object]) -> sa.Table:
 
 
 async def _made(stores: Stores, place: Place, *tables: DeclaredTable, shown: bool = True) -> None:
-    async with stores.database.begin() as unit:
-        await stores[READ_MODELS].create(unit, tables, place)
+    async with stores.database.begin() as db_tx:
+        await stores[READ_MODELS].create(db_tx, tables, place)
         if shown:
-            await stores[READ_MODELS].show(unit, tables, place)
+            await stores[READ_MODELS].show(db_tx, tables, place)
 
 
 async def _put(stores: Stores, place: Place, table: DeclaredTable, *rows: tuple[str, str, int]) -> None:
     name = stores[READ_MODELS].sql_name(table, place)
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         statement = f"INSERT INTO {name} (id, customer, total) VALUES ($1, $2, $3)"  # noqa: S608 - a name of the store's
-        await sql_of(unit).execute_many(statement, rows)
+        await sql_of(db_tx).execute_many(statement, rows)
 
 
 async def _ids(stores: Stores, name: str = "suite_order") -> list[object]:
@@ -77,8 +77,8 @@ class ReadModelStoreConformance:
         for place, key in ((_FIRST, "a"), (_SECOND, "b"), (_REPLAY, "c")):
             await _put(stores, place, table, (key, "x", 1))
         assert await _ids(other) == ["a"]
-        async with stores.database.begin() as unit:
-            await stores[READ_MODELS].show(unit, [table], _SECOND)
+        async with stores.database.begin() as db_tx:
+            await stores[READ_MODELS].show(db_tx, [table], _SECOND)
         assert await _ids(other) == ["b"]
         names = [str(stores[READ_MODELS].physical(table, place).fullname) for place in (_FIRST, _SECOND, _REPLAY)]
         assert names == ["suite_order__g1", "suite_order__g2", "suite_order__r1"]
@@ -92,11 +92,11 @@ class ReadModelStoreConformance:
         await _put(stores, _FIRST, table, ("a", "x", 1))
         for _ in range(2):
             with pytest.raises(_TakeBack):
-                async with stores.database.begin() as unit:
-                    await stores[READ_MODELS].create(unit, [table], _SECOND)
-                    await stores[READ_MODELS].show(unit, [table], _SECOND)
-                    await stores[READ_MODELS].drop(unit, ["suite_order"], _FIRST)
-                    await stores[READ_MODELS].hide(unit, [table])
+                async with stores.database.begin() as db_tx:
+                    await stores[READ_MODELS].create(db_tx, [table], _SECOND)
+                    await stores[READ_MODELS].show(db_tx, [table], _SECOND)
+                    await stores[READ_MODELS].drop(db_tx, ["suite_order"], _FIRST)
+                    await stores[READ_MODELS].hide(db_tx, [table])
                     raise _TakeBack
             assert await _ids(stores) == ["a"]
             assert await _is_gone(stores, "suite_order__g2")
@@ -108,17 +108,17 @@ class ReadModelStoreConformance:
         await _made(stores, _SECOND, table, shown=False)
         await _put(stores, _SECOND, table, ("b", "x", 1))
         for _ in range(2):
-            async with stores.database.begin() as unit:
-                await stores[READ_MODELS].show(unit, [table], _SECOND)
+            async with stores.database.begin() as db_tx:
+                await stores[READ_MODELS].show(db_tx, [table], _SECOND)
             assert await _ids(stores) == ["b"]
         for _ in range(2):
-            async with stores.database.begin() as unit:
-                await stores[READ_MODELS].drop(unit, ["suite_order"], _FIRST)
+            async with stores.database.begin() as db_tx:
+                await stores[READ_MODELS].drop(db_tx, ["suite_order"], _FIRST)
             assert await _ids(stores) == ["b"]
             assert await _is_gone(stores, "suite_order__g1")
         for _ in range(2):
-            async with stores.database.begin() as unit:
-                await stores[READ_MODELS].hide(unit, [table])
+            async with stores.database.begin() as db_tx:
+                await stores[READ_MODELS].hide(db_tx, [table])
             assert await _is_gone(stores, "suite_order")
 
     async def test_a_table_that_nobody_knows_of_is_not_taken(self, harness: StoresHarness) -> None:
@@ -141,8 +141,8 @@ class ReadModelStoreConformance:
             await _made(stores, _FIRST, table)
         assert "rename it" in caught.value.hint
         with pytest.raises(ConfigurationError, match="'suite_order' is a table"):
-            async with stores.database.begin() as unit:
-                await stores[READ_MODELS].hide(unit, [table])
+            async with stores.database.begin() as db_tx:
+                await stores[READ_MODELS].hide(db_tx, [table])
         assert await _ids(stores) == ["kept"]
 
     async def test_columns_may_come_and_go(self, harness: StoresHarness) -> None:
@@ -163,8 +163,8 @@ class ReadModelStoreConformance:
         gone, taken = _orders("suite_gone"), _orders("suite_taken")
         await _made(stores, _FIRST, gone, taken)
         await _made(stores, _SECOND, taken)
-        async with stores.database.begin() as unit:
-            await stores[READ_MODELS].drop(unit, ["suite_gone", "suite_taken"], _FIRST)
+        async with stores.database.begin() as db_tx:
+            await stores[READ_MODELS].drop(db_tx, ["suite_gone", "suite_taken"], _FIRST)
         for name in ("suite_gone", "suite_gone__g1", "suite_taken__g1"):
             assert await _is_gone(stores, name)
         assert await _ids(stores, "suite_taken") == []
@@ -175,8 +175,8 @@ class ReadModelStoreConformance:
         await _made(stores, _FIRST, table)
         await _made(stores, _REPLAY, table, shown=False)
         for _ in range(2):
-            async with stores.database.begin() as unit:
-                await stores[READ_MODELS].drop(unit, ["suite_order__r1"])
+            async with stores.database.begin() as db_tx:
+                await stores[READ_MODELS].drop(db_tx, ["suite_order__r1"])
             assert await _is_gone(stores, "suite_order__r1")
         assert await _ids(stores) == []
 
@@ -210,11 +210,11 @@ class ReadModelStoreConformance:
         for place in (_FIRST, _SECOND):
             await _made(stores, place, table)
             await _put(stores, place, table, *rows)
-        async with stores.database.begin() as unit:
-            deleted = await stores[READ_MODELS].delete_rows(unit, table, _SECOND, "customer", ["c1", "none"])
+        async with stores.database.begin() as db_tx:
+            deleted = await stores[READ_MODELS].delete_rows(db_tx, table, _SECOND, "customer", ["c1", "none"])
             assert deleted == 500
             numbers = list(range(0, 1500, 3))
-            assert await stores[READ_MODELS].delete_rows(unit, table, _SECOND, "total", [*numbers, 9999]) == 500
+            assert await stores[READ_MODELS].delete_rows(db_tx, table, _SECOND, "total", [*numbers, 9999]) == 500
         assert await _ids(stores) == [row[0] for row in rows if row[1] == "c2"]
         assert len(await _ids(stores, "suite_order__g1")) == 1500
 

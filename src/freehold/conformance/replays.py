@@ -29,18 +29,18 @@ async def _begun(stores: Stores, **changes: Any) -> Replay:
         "actor": "ann",
         "reason": "a bug in March",
     }
-    async with stores.database.begin() as unit:
-        return await stores[REPLAYS].create(unit, NewReplay(**{**values, **changes}))
+    async with stores.database.begin() as db_tx:
+        return await stores[REPLAYS].create(db_tx, NewReplay(**{**values, **changes}))
 
 
 async def _advance(stores: Stores, seen: Replay, position: int, *failed: ReplayError, applied: int = 1) -> Replay:
-    async with stores.database.begin() as unit:
-        return await stores[REPLAYS].advance(unit, seen, position, applied=applied, failed=failed)
+    async with stores.database.begin() as db_tx:
+        return await stores[REPLAYS].advance(db_tx, seen, position, applied=applied, failed=failed)
 
 
 async def _end(stores: Stores, number: int, state: ReplayState = ReplayState.DONE) -> Replay:
-    async with stores.database.begin() as unit:
-        return await stores[REPLAYS].end(unit, number, state)
+    async with stores.database.begin() as db_tx:
+        return await stores[REPLAYS].end(db_tx, number, state)
 
 
 def _error(position: int) -> ReplayError:
@@ -72,8 +72,8 @@ class ReplayStoreConformance:
         """Also after the newest was deleted."""
         first = await _begun(harness.first)
         await _end(harness.first, first.number)
-        async with harness.first.database.begin() as unit:
-            await harness.first[REPLAYS].delete(unit, first.number)
+        async with harness.first.database.begin() as db_tx:
+            await harness.first[REPLAYS].delete(db_tx, first.number)
         assert (await _begun(harness.first)).number > first.number
 
     async def test_its_position_and_counts_move_on(self, harness: StoresHarness) -> None:
@@ -91,11 +91,11 @@ class ReplayStoreConformance:
         stores = harness.first
         replay = await _begun(stores)
         assert not replay.in_doubt
-        async with stores.database.begin() as unit:
-            begun = await stores[REPLAYS].begin(unit, replay)
+        async with stores.database.begin() as db_tx:
+            begun = await stores[REPLAYS].begin(db_tx, replay)
         assert (begun.in_doubt, begun.begun) == (True, 10)
-        async with stores.database.begin() as unit:
-            alone = await stores[REPLAYS].begin(unit, begun, alone=15, attempts=2)
+        async with stores.database.begin() as db_tx:
+            alone = await stores[REPLAYS].begin(db_tx, begun, alone=15, attempts=2)
         assert alone == await stores[REPLAYS].get(replay.number)
         assert (alone.attempts_at(15), alone.attempts_at(16)) == (2, 0)
         before = await _advance(stores, alone, 12)
@@ -104,12 +104,12 @@ class ReplayStoreConformance:
         assert not passed.in_doubt
         for late in (replay, before):
             with pytest.raises(ConcurrencyConflict):
-                async with stores.database.begin() as unit:
-                    await stores[REPLAYS].begin(unit, late)
+                async with stores.database.begin() as db_tx:
+                    await stores[REPLAYS].begin(db_tx, late)
         ended = await _end(stores, replay.number)
         with pytest.raises(ConcurrencyConflict):
-            async with stores.database.begin() as unit:
-                await stores[REPLAYS].begin(unit, ended)
+            async with stores.database.begin() as db_tx:
+                await stores[REPLAYS].begin(db_tx, ended)
 
     async def test_of_two_who_work_on_one_the_later_is_refused(self, harness: StoresHarness) -> None:
         """The one that was overtaken writes nothing, errors neither."""
@@ -125,8 +125,8 @@ class ReplayStoreConformance:
         """What it stands for is taken back as well."""
         replay = await _begun(harness.first)
         with pytest.raises(RuntimeError):
-            async with harness.first.database.begin() as unit:
-                await harness.first[REPLAYS].advance(unit, replay, 20, applied=1, failed=[_error(20)])
+            async with harness.first.database.begin() as db_tx:
+                await harness.first[REPLAYS].advance(db_tx, replay, 20, applied=1, failed=[_error(20)])
                 raise RuntimeError
         assert await harness.first[REPLAYS].get(replay.number) == replay
         assert await harness.first[REPLAYS].errors(replay.number) == []
@@ -154,19 +154,19 @@ class ReplayStoreConformance:
         replay = await _advance(harness.first, await _begun(harness.first), 20)
         await _end(harness.first, replay.number, ReplayState.CANCELLED)
         for _ in range(2):
-            async with harness.first.database.begin() as unit:
-                again = await harness.first[REPLAYS].again(unit, replay.number)
+            async with harness.first.database.begin() as db_tx:
+                again = await harness.first[REPLAYS].again(db_tx, replay.number)
             assert (again.state, again.position) == (ReplayState.RUNNING, 20)
         await _end(harness.first, replay.number)
         with pytest.raises(ConcurrencyConflict):
-            async with harness.first.database.begin() as unit:
-                await harness.first[REPLAYS].again(unit, replay.number)
+            async with harness.first.database.begin() as db_tx:
+                await harness.first[REPLAYS].again(db_tx, replay.number)
 
     async def test_its_tables_are_known(self, harness: StoresHarness) -> None:
         """So that they can be dropped by somebody who does not know the projection."""
         replay = await _begun(harness.first)
-        async with harness.first.database.begin() as unit:
-            await harness.first[REPLAYS].own(unit, replay.number, ["order_summary__r1"])
+        async with harness.first.database.begin() as db_tx:
+            await harness.first[REPLAYS].own(db_tx, replay.number, ["order_summary__r1"])
         assert (await harness.first[REPLAYS].get(replay.number)).tables == ("order_summary__r1",)
 
     async def test_the_newest_come_first(self, harness: StoresHarness) -> None:
@@ -186,12 +186,12 @@ class ReplayStoreConformance:
         replay = await _begun(harness.first)
         await _advance(harness.first, replay, 20, _error(20))
         with pytest.raises(ConcurrencyConflict):
-            async with harness.first.database.begin() as unit:
-                await harness.first[REPLAYS].delete(unit, replay.number)
+            async with harness.first.database.begin() as db_tx:
+                await harness.first[REPLAYS].delete(db_tx, replay.number)
         await _end(harness.first, replay.number, ReplayState.CANCELLED)
-        async with harness.first.database.begin() as unit:
-            deleted = await harness.first[REPLAYS].delete(unit, replay.number)
-            assert await harness.first[REPLAYS].delete(unit, replay.number) is None
+        async with harness.first.database.begin() as db_tx:
+            deleted = await harness.first[REPLAYS].delete(db_tx, replay.number)
+            assert await harness.first[REPLAYS].delete(db_tx, replay.number) is None
         assert deleted is not None
         assert deleted.number == replay.number
         assert await harness.first[REPLAYS].errors(replay.number) == []
@@ -203,8 +203,8 @@ class ReplayStoreConformance:
         with pytest.raises(NotFound):
             await _end(harness.first, 12345)
         with pytest.raises(NotFound):
-            async with harness.first.database.begin() as unit:
-                await harness.first[REPLAYS].again(unit, 12345)
+            async with harness.first.database.begin() as db_tx:
+                await harness.first[REPLAYS].again(db_tx, 12345)
 
     async def test_those_that_ended_long_ago_are_pruned(self, harness: StoresHarness) -> None:
         """With their errors; not one that runs, nor one whose tables somebody may still look at."""
@@ -212,8 +212,8 @@ class ReplayStoreConformance:
         done, cancelled, running, owning = [await _begun(harness.first) for _ in range(4)]
         for each in (done, owning):
             await _advance(harness.first, each, 20, _error(15), _error(16))
-        async with harness.first.database.begin() as unit:
-            await replays.own(unit, owning.number, ["order_summary__r4"])
+        async with harness.first.database.begin() as db_tx:
+            await replays.own(db_tx, owning.number, ["order_summary__r4"])
         await _end(harness.first, cancelled.number, ReplayState.CANCELLED)
         harness.clock.advance(10)
         await _end(harness.first, done.number)

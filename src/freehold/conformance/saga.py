@@ -43,26 +43,26 @@ def record(
 
 async def create(stores: Stores, new: SagaRecord, entries: Sequence[JournalEntry] = ()) -> bool:
     """Create in a transaction of its own."""
-    async with stores.database.begin() as unit:
-        return await stores[SAGAS].create(unit, new, entries)
+    async with stores.database.begin() as db_tx:
+        return await stores[SAGAS].create(db_tx, new, entries)
 
 
 async def load(stores: Stores, saga_id: UUID) -> SagaRecord:
     """Load in a transaction of its own."""
-    async with stores.database.begin() as unit:
-        return await stores[SAGAS].load(unit, saga_id)
+    async with stores.database.begin() as db_tx:
+        return await stores[SAGAS].load(db_tx, saga_id)
 
 
 async def save(stores: Stores, changed: SagaRecord, entries: Sequence[JournalEntry] = ()) -> None:
     """Save in a transaction of its own."""
-    async with stores.database.begin() as unit:
-        await stores[SAGAS].save(unit, changed, entries)
+    async with stores.database.begin() as db_tx:
+        await stores[SAGAS].save(db_tx, changed, entries)
 
 
 async def due(stores: Stores, limit: int = 10) -> list[UUID]:
     """Ids of what is due."""
-    async with stores.database.begin() as unit:
-        return [one.id for one in await stores[SAGAS].claim_due(unit, limit)]
+    async with stores.database.begin() as db_tx:
+        return [one.id for one in await stores[SAGAS].claim_due(db_tx, limit)]
 
 
 class SagaStoreConformance:
@@ -84,8 +84,8 @@ class SagaStoreConformance:
         """A second creation changes nothing, the journal neither; one at the same time waits for the first."""
         stores, other, new = harness.first, await harness.instance(), record()
         begun = [JournalEntry(harness.clock.now(), "", "started")]
-        async with stores.database.begin() as unit:
-            assert await stores[SAGAS].create(unit, new, begun)
+        async with stores.database.begin() as db_tx:
+            assert await stores[SAGAS].create(db_tx, new, begun)
             second = asyncio.create_task(create(other, replace(new, key="other"), begun))
             assert await has_to_wait(second)
         assert not await second
@@ -96,8 +96,8 @@ class SagaStoreConformance:
         """Neither the instance nor its journal."""
         stores, new = harness.first, record(due_seconds=0)
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                assert await stores[SAGAS].create(unit, new, [JournalEntry(harness.clock.now(), "", "started")])
+            async with stores.database.begin() as db_tx:
+                assert await stores[SAGAS].create(db_tx, new, [JournalEntry(harness.clock.now(), "", "started")])
                 raise _GivenUp
         assert list(await stores[SAGAS].find(SagaFilter())) == []
         assert list(await stores[SAGAS].journal(new.id)) == []
@@ -150,15 +150,15 @@ class SagaStoreConformance:
         for new in made:
             await create(stores, new)
         at = harness.clock.now()
-        async with stores.database.begin() as unit:
-            found = await stores[SAGAS].load_many(unit, [*(new.id for new in made), new_id()])
+        async with stores.database.begin() as db_tx:
+            found = await stores[SAGAS].load_many(db_tx, [*(new.id for new in made), new_id()])
             assert set(found) == {new.id for new in made}
             changed = [
                 replace(found[new.id], document=bytes([place]), due_seconds=None, failure="late")
                 for place, new in enumerate(made)
             ]
             entries = [JournalEntry(at, "reserve", "requested", 1), JournalEntry(at, "reserve", "done", 1)]
-            await stores[SAGAS].save_many(unit, [(each, entries) for each in changed])
+            await stores[SAGAS].save_many(db_tx, [(each, entries) for each in changed])
         for place, new in enumerate(made):
             now = await load(stores, new.id)
             assert (now.version, now.document, now.due_seconds, now.failure) == (2, bytes([place]), None, "late")
@@ -171,19 +171,19 @@ class SagaStoreConformance:
             await create(stores, new)
         await save(stores, await load(stores, made[0].id))
         with pytest.raises(ConcurrencyConflict):
-            async with stores.database.begin() as unit:
-                await stores[SAGAS].save_many(unit, [(replace(new, document=b"2"), ()) for new in made])
+            async with stores.database.begin() as db_tx:
+                await stores[SAGAS].save_many(db_tx, [(replace(new, document=b"2"), ()) for new in made])
         assert (await load(stores, made[1].id)).version == 1
 
     async def test_a_loaded_instance_is_locked(self, harness: StoresHarness) -> None:
         """Who loads it at the same time waits, and sees what was saved."""
         stores, other, new = harness.first, await harness.instance(), record()
         await create(stores, new)
-        async with stores.database.begin() as unit:
-            loaded = await stores[SAGAS].load(unit, new.id)
+        async with stores.database.begin() as db_tx:
+            loaded = await stores[SAGAS].load(db_tx, new.id)
             second = asyncio.create_task(load(other, new.id))
             assert await has_to_wait(second)
-            await stores[SAGAS].save(unit, replace(loaded, document=b"next"), ())
+            await stores[SAGAS].save(db_tx, replace(loaded, document=b"next"), ())
         assert (await second).document == b"next"
 
     async def test_the_journal_keeps_its_order(self, harness: StoresHarness) -> None:
@@ -221,12 +221,12 @@ class SagaStoreConformance:
         stores, other = harness.first, await harness.instance()
         for _ in range(4):
             await create(stores, record(due_seconds=0))
-        async with stores.database.begin() as unit:
-            claimed = await stores[SAGAS].claim_due(unit, 2)
+        async with stores.database.begin() as db_tx:
+            claimed = await stores[SAGAS].claim_due(db_tx, 2)
             second = asyncio.create_task(due(other))
             assert await has_to_wait(second) is not harness.features.concurrent_writers
             for one in claimed:
-                await stores[SAGAS].save(unit, replace(one, due_seconds=None), ())
+                await stores[SAGAS].save(db_tx, replace(one, due_seconds=None), ())
         assert len(claimed) == 2
         assert len(await second) == 2
         assert not {one.id for one in claimed} & set(await second)

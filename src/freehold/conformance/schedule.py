@@ -23,8 +23,8 @@ _LIMIT: Final = 1000
 
 
 async def _schedule(stores: Stores, message: Outgoing, delay_seconds: float, name: str = "orders.expire") -> None:
-    async with stores.database.begin() as unit:
-        await stores[SCHEDULE].add(unit, message, name, delay_seconds)
+    async with stores.database.begin() as db_tx:
+        await stores[SCHEDULE].add(db_tx, message, name, delay_seconds)
 
 
 async def _staged(stores: Stores) -> list[bytes]:
@@ -53,8 +53,8 @@ class ScheduleStoreConformance:
         """Gone with the rest of the transaction."""
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
-            async with stores.database.begin() as unit:
-                await stores[SCHEDULE].add(unit, outgoing("k"), "n", 0)
+            async with stores.database.begin() as db_tx:
+                await stores[SCHEDULE].add(db_tx, outgoing("k"), "n", 0)
                 _ = 1 / 0
         assert await stores[SCHEDULE].next_due_seconds() is None
 
@@ -77,11 +77,11 @@ class ScheduleStoreConformance:
         await _schedule(stores, moved, 5)
         harness.clock.advance(5)
         assert await send_due(stores, _LIMIT) == 1
-        async with stores.database.begin() as unit:
-            assert await stores[SCHEDULE].cancel(unit, cancelled.id)
-            assert not await stores[SCHEDULE].cancel(unit, cancelled.id)
-            assert not await stores[SCHEDULE].cancel(unit, moved.id)
-            assert not await stores[SCHEDULE].cancel(unit, new_id())
+        async with stores.database.begin() as db_tx:
+            assert await stores[SCHEDULE].cancel(db_tx, cancelled.id)
+            assert not await stores[SCHEDULE].cancel(db_tx, cancelled.id)
+            assert not await stores[SCHEDULE].cancel(db_tx, moved.id)
+            assert not await stores[SCHEDULE].cancel(db_tx, new_id())
         harness.clock.advance(60)
         assert await send_due(stores, _LIMIT) == 0
         assert await _staged(stores) == [b"moved"]
@@ -92,8 +92,8 @@ class ScheduleStoreConformance:
         message = outgoing("k", b"kept")
         await _schedule(stores, message, 10)
         with pytest.raises(ZeroDivisionError):
-            async with stores.database.begin() as unit:
-                assert await stores[SCHEDULE].cancel(unit, message.id)
+            async with stores.database.begin() as db_tx:
+                assert await stores[SCHEDULE].cancel(db_tx, message.id)
                 _ = 1 / 0
         harness.clock.advance(10)
         assert await send_due(stores, _LIMIT) == 1
@@ -102,11 +102,11 @@ class ScheduleStoreConformance:
         """Side by side, in batches; and in order for each key."""
         instances = [harness.first, await harness.instance()]
         expected: dict[str, list[bytes]] = {"a": [], "b": [], "c": []}
-        async with harness.first.database.begin() as unit:
+        async with harness.first.database.begin() as db_tx:
             for number in range(90):
                 key, document = "abc"[number % 3], str(number).encode()
                 expected[key].append(document)
-                await harness.first[SCHEDULE].add(unit, outgoing(key, document), "n", number / 10)
+                await harness.first[SCHEDULE].add(db_tx, outgoing(key, document), "n", number / 10)
         harness.clock.advance(60)
 
         async def drain(stores: Stores) -> None:

@@ -24,8 +24,8 @@ _LIMIT: Final = 1000
 
 
 async def _stage(stores: Stores, *documents: bytes, key: str = "k") -> None:
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(unit, [outgoing(key, document) for document in documents])
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(db_tx, [outgoing(key, document) for document in documents])
 
 
 async def _rows(stores: Stores, leases: Mapping[int, int]) -> Sequence[StagedMessage]:
@@ -57,9 +57,9 @@ async def _again(
 ) -> SentAgain:
     kept = await stores[SENT].kept()
     through = (kept.last_position or 0) if through is None else through
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         since = kept.now - timedelta(seconds=within_seconds)
-        return await stores[SENT].send_again(unit, since, after, through, limit)
+        return await stores[SENT].send_again(db_tx, since, after, through, limit)
 
 
 def _documents(rows: Sequence[StagedMessage]) -> list[bytes]:
@@ -237,8 +237,8 @@ class SentStoreConformance:
         harness.clock.advance(100)
         assert await stores[SENT].recall(leases, _LIMIT, recall_seconds=50) == 0
         assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT, recall_seconds=50)).rows) == [b"2"]
-        async with stores.database.begin() as unit:
-            assert await stores[BROKER_LOGS].end_loss(unit, lost)
+        async with stores.database.begin() as db_tx:
+            assert await stores[BROKER_LOGS].end_loss(db_tx, lost)
         assert await stores[SENT].recall(leases, _LIMIT) == 0
         assert _documents(await _rows(stores, leases)) == [b"2"]
 
@@ -293,8 +293,8 @@ class SentStoreConformance:
         await _confirm(stores, leases)
         kept = await stores[SENT].kept()
         with pytest.raises(ZeroDivisionError):
-            async with stores.database.begin() as unit:
-                assert (await stores[SENT].send_again(unit, kept.now, 0, kept.last_position or 0, 10)).moved == 2
+            async with stores.database.begin() as db_tx:
+                assert (await stores[SENT].send_again(db_tx, kept.now, 0, kept.last_position or 0, 10)).moved == 2
                 _ = 1 / 0
         assert await _rows(stores, leases) == []
         assert (await _again(stores)).moved == 2

@@ -25,9 +25,9 @@ class _GivenUp(Exception):
 
 async def save(stores: Stores, *snapshots: Snapshot) -> None:
     """Save in a transaction of its own."""
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         for snapshot in snapshots:
-            await stores[SNAPSHOTS].save(unit, snapshot)
+            await stores[SNAPSHOTS].save(db_tx, snapshot)
 
 
 async def load(stores: Stores, snapshot: Snapshot = _FIRST) -> Snapshot | None:
@@ -76,9 +76,9 @@ class SnapshotStoreConformance:
         """Seen in it at once, by others with the commit, by nobody after a rollback."""
         stores = harness.first
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                await stores[SNAPSHOTS].save(unit, _FIRST)
-                assert await stores[SNAPSHOTS].load(_FIRST.stream, _FIRST.kind, unit=unit) == _FIRST
+            async with stores.database.begin() as db_tx:
+                await stores[SNAPSHOTS].save(db_tx, _FIRST)
+                assert await stores[SNAPSHOTS].load(_FIRST.stream, _FIRST.kind, db_tx=db_tx) == _FIRST
                 assert await load(await harness.instance()) is None
                 raise _GivenUp
         assert await load(stores) is None
@@ -86,8 +86,8 @@ class SnapshotStoreConformance:
     async def test_two_that_save_one_snapshot_leave_the_newer(self, harness: StoresHarness) -> None:
         """The second one waits for the first, and loses nothing by it."""
         stores, other = harness.first, await harness.instance()
-        async with stores.database.begin() as unit:
-            await stores[SNAPSHOTS].save(unit, replace(_FIRST, version=200))
+        async with stores.database.begin() as db_tx:
+            await stores[SNAPSHOTS].save(db_tx, replace(_FIRST, version=200))
             second = asyncio.create_task(save(other, _FIRST))
             assert await has_to_wait(second)
         await second
@@ -107,14 +107,14 @@ class SnapshotStoreConformance:
         stores, older = harness.first, replace(_FIRST, version=3)
         await save(stores, _FIRST)
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                assert await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind, unit=unit)
-                assert await stores[SNAPSHOTS].load(_FIRST.stream, _FIRST.kind, unit=unit) is None
+            async with stores.database.begin() as db_tx:
+                assert await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind, db_tx=db_tx)
+                assert await stores[SNAPSHOTS].load(_FIRST.stream, _FIRST.kind, db_tx=db_tx) is None
                 raise _GivenUp
         assert await load(stores) == _FIRST
-        async with stores.database.begin() as unit:
-            await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind, unit=unit)
-            await stores[SNAPSHOTS].save(unit, older)
+        async with stores.database.begin() as db_tx:
+            await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind, db_tx=db_tx)
+            await stores[SNAPSHOTS].save(db_tx, older)
         assert await load(stores) == older
 
     async def test_all_of_a_kind_are_discarded_in_bounded_portions(self, harness: StoresHarness) -> None:
@@ -131,8 +131,8 @@ class SnapshotStoreConformance:
         stores = harness.first
         await save(stores, _FIRST, replace(_FIRST, stream="order-2"))
         with pytest.raises(_GivenUp):
-            async with stores.database.begin() as unit:
-                assert await stores[SNAPSHOTS].discard_all("order", 10, unit=unit) == 2
+            async with stores.database.begin() as db_tx:
+                assert await stores[SNAPSHOTS].discard_all("order", 10, db_tx=db_tx) == 2
                 raise _GivenUp
         assert await load(stores) == _FIRST
 

@@ -43,20 +43,20 @@ class SqlConformance:
                 raise _TakeBack
         assert await _there(other) == [("a", 1)]
 
-    async def test_a_unit_of_work_has_one_transaction(self, harness: StoresHarness) -> None:
+    async def test_a_database_transaction_is_one_of_the_engine(self, harness: StoresHarness) -> None:
         """Its statements see each other and nobody else does; they end together."""
         stores, other = harness.first, await harness.instance()
         async with stores[SQL].direct() as sql:
             await sql.execute(_MAKE)
         with pytest.raises(_TakeBack):
-            async with stores.database.begin() as unit:
-                await sql_of(unit).execute(_ADD, ("a", 1))
-                assert await _read(sql_of(unit)) == [("a", 1)]
+            async with stores.database.begin() as db_tx:
+                await sql_of(db_tx).execute(_ADD, ("a", 1))
+                assert await _read(sql_of(db_tx)) == [("a", 1)]
                 assert await _there(other) == []
                 raise _TakeBack
         assert await _there(other) == []
-        async with stores.database.begin() as unit:
-            await sql_of(unit).execute(_ADD, ("b", 2))
+        async with stores.database.begin() as db_tx:
+            await sql_of(db_tx).execute(_ADD, ("b", 2))
         assert await _there(other) == [("b", 2)]
 
     async def test_statements_tell_how_many_rows_they_touched(self, harness: StoresHarness) -> None:
@@ -71,12 +71,12 @@ class SqlConformance:
             assert await _read(sql) == [("a", None)]
 
     async def test_many_rows_are_written_or_none(self, harness: StoresHarness) -> None:
-        """In a unit of work: a row that is refused takes those before it along."""
+        """In a database transaction: a row that is refused takes those before it along."""
         async with harness.first[SQL].direct() as sql:
             await sql.execute(_MAKE)
         with pytest.raises(DatabaseError):
-            async with harness.first.database.begin() as unit:
-                await sql_of(unit).execute_many(_ADD, [("a", 1), ("b", 2), ("a", 3)])
+            async with harness.first.database.begin() as db_tx:
+                await sql_of(db_tx).execute_many(_ADD, [("a", 1), ("b", 2), ("a", 3)])
         assert await _there(harness.first) == []
 
     async def test_an_error_is_told_without_values(self, harness: StoresHarness) -> None:
@@ -92,11 +92,11 @@ class SqlConformance:
         assert await _there(harness.first) == [("a-secret", 1)]
 
     async def test_nothing_is_run_after_the_end(self, harness: StoresHarness) -> None:
-        """Of a block, or of a unit of work: what is kept of it reaches no other transaction."""
+        """Of a block, or of a database transaction: what is kept of it reaches no other transaction."""
         async with harness.first[SQL].direct() as direct:
             await direct.execute(_MAKE)
-        async with harness.first.database.begin() as unit:
-            within = sql_of(unit)
+        async with harness.first.database.begin() as db_tx:
+            within = sql_of(db_tx)
         for kept in (direct, within):
             with pytest.raises(TransactionEnded):
                 await kept.execute(_ADD, ("late", 1))

@@ -92,9 +92,9 @@ class TransactionConformance:
             if stores.database.features.concurrent_writers:
                 async with stores.database.begin():
                     with pytest.raises(TransactionEnded):
-                        await stores[OUTBOX].stage(tx.unit, [outgoing("late")])
+                        await stores[OUTBOX].stage(tx.db_tx, [outgoing("late")])
             with pytest.raises(TransactionEnded):
-                await stores[OUTBOX].stage(tx.unit, [outgoing("late")])
+                await stores[OUTBOX].stage(tx.db_tx, [outgoing("late")])
             with pytest.raises(TransactionEnded):
                 await tx.write()
         assert await _pending(harness) == 0
@@ -121,8 +121,8 @@ class TransactionConformance:
         """Whoever writes by themselves cannot lose a message in silence: the whole transaction is rolled back."""
         context, stores = context_of(harness), harness.first
         with pytest.raises(TransactionMisused, match="after the transaction's last write"):
-            async with stores.database.begin() as unit:
-                tx = Transaction(Staging(context, unit))
+            async with stores.database.begin() as db_tx:
+                tx = Transaction(Staging(context, db_tx))
                 tx.publish(_Happened("written"))
                 await tx.write()
                 tx.publish(_Happened("left"))
@@ -161,7 +161,7 @@ class TransactionConformance:
 
         async def work(tx: Transaction, number: int) -> None:
             tx.publish(_Happened(f"{number}"))
-            await stores[OUTBOX].stage(tx.unit, [outgoing(f"k{number}")])
+            await stores[OUTBOX].stage(tx.db_tx, [outgoing(f"k{number}")])
             tx.publish(_Happened(f"{number}"))
 
         async with Transactions(context_of(harness)).begin() as tx:
@@ -182,7 +182,7 @@ class TransactionConformance:
             async with Transactions(context_of(harness)).begin() as tx:
                 tx.publish(_Happened("doomed"))
                 with suppress(TransactionMisused):
-                    tx.unit.life.refuse("a reason", "a hint")
+                    tx.db_tx.life.refuse("a reason", "a hint")
         assert caught.value.hint == "a hint"
         assert await _pending(harness) == 0
         async with Transactions(context_of(harness)).begin() as tx:

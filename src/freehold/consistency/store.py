@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from freehold.context import Signal
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = ["PROGRESS", "PROGRESSED", "LaneProgress", "ProgressStore"]
@@ -46,7 +46,9 @@ class LaneProgress:
 class ProgressStore(Protocol):
     """Where it is kept: the consumer's own database."""
 
-    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0) -> None:
+    async def advance(
+        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0
+    ) -> None:
         """Raise the watermarks of lanes, and what handling them has `kept`, in one round trip; what is lower changes
         nothing.
         """

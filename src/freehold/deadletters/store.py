@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = ["DEAD_LETTERS", "DeadLetter", "DeadLetterFilter", "DeadLetterStatus", "DeadLetterStore", "Direction"]
@@ -84,21 +84,23 @@ class DeadLetterFilter:
 class DeadLetterStore(Protocol):
     """Where dead letters are kept: the service's own database."""
 
-    async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
+    async def add(self, db_tx: DatabaseTransaction, letter: DeadLetter) -> None:
         """Keep a letter, in the transaction that ends the message's way."""
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
 
-    async def get(self, unit: UnitOfWork, letter_id: UUID) -> DeadLetter:
+    async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
         """One letter, locked until the transaction ends. Raises `NotFound`."""
 
-    async def edit(self, unit: UnitOfWork, letter_id: UUID, document: bytes) -> None:
+    async def edit(self, db_tx: DatabaseTransaction, letter_id: UUID, document: bytes) -> None:
         """Keep another document to be replayed; the original stays. Raises `NotFound`, `ConcurrencyConflict` (not
         dead).
         """
 
-    async def mark(self, unit: UnitOfWork, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None) -> None:
+    async def mark(
+        self, db_tx: DatabaseTransaction, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None
+    ) -> None:
         """End a letter. Raises `NotFound`, `ConcurrencyConflict` where it has already ended."""
 
     async def count(self) -> dict[str, int]:

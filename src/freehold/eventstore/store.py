@@ -26,7 +26,7 @@ from uuid import UUID
 import msgspec
 
 from freehold.context import Signal
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ids import stable_hash
 from freehold.ports import Port
 
@@ -170,7 +170,7 @@ def checked_limit(limit: int) -> int:
 class EventStore(Protocol):
     """Where events are kept: the service's own database."""
 
-    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
         """Add events to streams, all of them or none, in one round trip; a stream is named once.
 
         Writers of one stream take turns, from here to the commit; streams are locked in a fixed order. Raises
@@ -189,18 +189,18 @@ class EventStore(Protocol):
         before: int | None = None,
         limit: int = 1000,
         backwards: bool = False,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
         """Events of a stream with versions between `after` and `before`, both exclusive; the newest first where
-        `backwards`. With a `unit` its own uncommitted appends are seen too. Raises `ValueError` for a limit below 1.
+        `backwards`. With a `db_tx` its own uncommitted appends are seen too. Raises `ValueError` for a limit below 1.
         """
 
     async def read_bodies(
-        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+        self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
         """As `read_stream` forwards, the bodies alone: for folds of long streams, which need nothing else."""
 
-    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+    async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """The version of a stream, 0 where it has no event."""
 
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:

@@ -159,9 +159,9 @@ class TransactionMiddleware:
             return None
         tx, store = await context.transaction(), context.running.stores[IDEMPOTENCY]
         where = f"{context.running.service.name}:http"
-        if not await store.used(tx.unit, where):
+        if not await store.used(tx.db_tx, where):
             self._unscoped = False
-        elif await store.used(tx.unit, where, context.idempotency_key):
+        elif await store.used(tx.db_tx, where, context.idempotency_key):
             detail = "this Idempotency-Key was used before the service was upgraded; look before a new one"
             return problem(409, detail, code="key-from-before")
         return None
@@ -180,7 +180,7 @@ class _Keep:
         context = self._context
         tx = await context.transaction()
         store, key = context.running.stores[IDEMPOTENCY], context.idempotency_key
-        stored = await store.claim(tx.unit, self._where, key, self._fingerprint)
+        stored = await store.claim(tx.db_tx, self._where, key, self._fingerprint)
         if stored is None:
             return None
         if stored.fingerprint != self._fingerprint:
@@ -195,7 +195,7 @@ class _Keep:
         # Written before the answer is kept: where the events stand belongs to it, for whoever asks again.
         await tx.write()
         answer = StoredAnswer(self._fingerprint, status, content_type, body, tx.token.text, headers)
-        await context.running.stores[IDEMPOTENCY].complete(tx.unit, self._where, context.idempotency_key, answer)
+        await context.running.stores[IDEMPOTENCY].complete(tx.db_tx, self._where, context.idempotency_key, answer)
         await context.commit()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = ["IDEMPOTENCY", "IdempotencyStore", "StoredAnswer"]
@@ -33,17 +33,17 @@ class StoredAnswer:
 class IdempotencyStore(Protocol):
     """Where answers are kept by key: the service's own database, in the transaction that has the effect."""
 
-    async def claim(self, unit: UnitOfWork, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+    async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
         """Reserve the key in this transaction: None where it is new. A concurrent holder is waited for (lock time
         limit).
 
         Returns the stored answer otherwise, whose fingerprint the caller compares.
         """
 
-    async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
+    async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredAnswer) -> None:
         """Keep the answer, in the same transaction."""
 
-    async def used(self, unit: UnitOfWork, scope: str, key: str | None = None) -> bool:
+    async def used(self, db_tx: DatabaseTransaction, scope: str, key: str | None = None) -> bool:
         """Whether this key, or any where None is given, was used in the scope."""
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:

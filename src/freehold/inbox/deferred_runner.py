@@ -119,5 +119,5 @@ class DeferredRunner(Runner):
 
     async def _drop(self, message: DeferredMessage) -> None:
         """A message that this service no longer has a handler for is of no interest any more."""
-        async with self._dispatcher.context.database.begin() as unit:
-            await self._dispatcher.inbox.finish(unit, message)
+        async with self._dispatcher.context.database.begin() as db_tx:
+            await self._dispatcher.inbox.finish(db_tx, message)

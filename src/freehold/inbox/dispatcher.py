@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from freehold.consistency.store import ProgressStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import FreeholdError
 from freehold.failures import describe, name_of
@@ -109,21 +109,21 @@ class Dispatcher:
         for work in works:
             if work.envelope is not None:
                 self.context.hlc.observe(work.envelope.hlc)
-        async with self.context.database.begin() as unit:
-            tx = self._transactions.within(unit)
-            receipts = await self.inbox.receive(unit, self.consumer, [work.arrival for work in works])
+        async with self.context.database.begin() as db_tx:
+            tx = self._transactions.within(db_tx)
+            receipts = await self.inbox.receive(db_tx, self.consumer, [work.arrival for work in works])
             await self._prepare(tx, works, receipts)
             answers: dict[str, bytes] = {}
             for work, receipt in zip(works, receipts, strict=True):
                 await self._one(tx, work, receipt, answers, instead)
-            if claimed is not None and not await self.inbox.finish(unit, claimed):
+            if claimed is not None and not await self.inbox.finish(db_tx, claimed):
                 raise StaleClaim("the deferred message was taken over")
             if answers:
-                await self.inbox.answer(unit, self.consumer, answers)
+                await self.inbox.answer(db_tx, self.consumer, answers)
             # Progress last: where the events stand is known once they are written. And streams and keys are locked
             # before the rows of lanes by everybody, so that no two transactions wait for each other in a circle.
             await tx.write()
-            news = await self._advance(unit, heard or {}, works, tx.staging.appended_position)
+            news = await self._advance(db_tx, heard or {}, works, tx.staging.appended_position)
         tx.staging.notify()
         self._count(works, receipts)
         self._note(news, unblocked=claimed is not None)
@@ -134,12 +134,12 @@ class Dispatcher:
         handled one by one. Nothing where nothing is new.
         """
         if self._news(heard):
-            async with self.context.database.begin() as unit:
-                news = await self._advance(unit, heard)
+            async with self.context.database.begin() as db_tx:
+                news = await self._advance(db_tx, heard)
             self._note(news)
 
     async def _advance(
-        self, unit: UnitOfWork, heard: Mapping[str, int], works: Sequence[Work] = (), kept: int = 0
+        self, db_tx: DatabaseTransaction, heard: Mapping[str, int], works: Sequence[Work] = (), kept: int = 0
     ) -> Mapping[str, int]:
         """`kept` is what the works appended: it belongs to each of their lanes, also where nothing else is new."""
         news = self._news(heard)
@@ -147,7 +147,7 @@ class Dispatcher:
             return news
         lanes = {work.arrival.lane: 0 for work in works if kept and work.arrival.lane is not None}
         if news or lanes:
-            await self._progress.advance(unit, self.consumer, lanes | dict(news), kept=kept)
+            await self._progress.advance(db_tx, self.consumer, lanes | dict(news), kept=kept)
         return news
 
     def _news(self, heard: Mapping[str, int]) -> Mapping[str, int]:
@@ -203,7 +203,7 @@ class Dispatcher:
                 if work.arrival.deferred_position is not None:
                     raise StaleClaim("an earlier message of its key is deferred")
                 await self.inbox.defer(
-                    tx.unit,
+                    tx.db_tx,
                     self.consumer,
                     work.arrival,
                     work.document,
@@ -265,7 +265,7 @@ class Dispatcher:
             status=DeadLetterStatus.DEAD,
             document=work.document,
         )
-        await self._dead_letters.add(tx.unit, letter)
+        await self._dead_letters.add(tx.db_tx, letter)
         self.counters.dead += 1
 
     def _count(self, works: Sequence[Work], receipts: Sequence[ReceiveResult]) -> None:

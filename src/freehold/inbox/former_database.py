@@ -50,9 +50,9 @@ async def look_for_former(settings: Settings, stores: Stores, broker: Broker, cl
         reason,
         _acknowledge(settings.service),
     )
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         entry = AuditEntry(clock.now(), "freehold", _MADE_ANEW, settings.service, reason)
-        await stores[AUDIT].add(unit, entry)
+        await stores[AUDIT].add(db_tx, entry)
 
 
 async def examine_former(service: str, stores: Stores) -> Finding:

@@ -282,9 +282,9 @@ class FailureHandler:
         self._dispatcher.on_deferred()
 
     async def _defer(self, work: Work, number: int, delay_seconds: float, reason: str) -> None:
-        async with self._dispatcher.context.database.begin() as unit:
+        async with self._dispatcher.context.database.begin() as db_tx:
             await self._dispatcher.inbox.defer(
-                unit,
+                db_tx,
                 self._dispatcher.consumer,
                 work.arrival,
                 work.document,

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from freehold.context import Signal
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = [
@@ -102,19 +102,21 @@ class DeferredStats:
 class InboxStore(Protocol):
     """Where receipts and deferred messages are kept: the service's own database."""
 
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
+    async def receive(
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+    ) -> Sequence[ReceiveResult]:
         """Write receipts in the transaction and say of each arrival, in order, what it is. One or two round trips.
 
         A key twice in one call: the second is a duplicate. An arrival whose (topic, key) has a deferred message (for
         one that comes from there: an earlier one) is `BLOCKED`, and so is every later one of its key in the call.
         """
 
-    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep what was answered, by receipt key, in the same transaction."""
 
     async def defer(
         self,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         consumer: str,
         arrival: Arrival,
         document: bytes,
@@ -130,7 +132,7 @@ class InboxStore(Protocol):
         from other instances for `visibility_seconds`, in a transaction of its own, before any handling.
         """
 
-    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+    async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
         """Delete a claimed message in the handler's transaction. False: the claim is stale, roll back."""
 
     async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = ["BROKER_LOGS", "BrokerLog", "BrokerLogStore", "KnownLog"]
@@ -72,7 +72,7 @@ class BrokerLogStore(Protocol):
     async def lost(self) -> Sequence[BrokerLog]:
         """Losses that are open. One round trip."""
 
-    async def end_loss(self, unit: UnitOfWork, log: BrokerLog) -> bool:
+    async def end_loss(self, db_tx: DatabaseTransaction, log: BrokerLog) -> bool:
         """End an open loss. False where the log was lost once more, or the loss was ended: nothing is changed."""
 
 

@@ -27,10 +27,10 @@ async def bury(
     """Move a row to the dead letters, in one transaction; its partition owes its position then. False: the lease's
     token is stale, or the row is gone.
     """
-    async with stores.database.begin() as unit:
-        if not await stores[OUTBOX].take(unit, leases, message):
+    async with stores.database.begin() as db_tx:
+        if not await stores[OUTBOX].take(db_tx, leases, message):
             return False
-        await stores[DEAD_LETTERS].add(unit, _letter(message, reason, failed_at))
+        await stores[DEAD_LETTERS].add(db_tx, _letter(message, reason, failed_at))
     return True
 
 

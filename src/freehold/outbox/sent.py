@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.outbox.store import EVER_SECONDS
 from freehold.ports import Port
 
@@ -48,7 +48,9 @@ class SentStore(Protocol):
     async def kept(self) -> Kept:
         """How far back messages are kept. One round trip."""
 
-    async def send_again(self, unit: UnitOfWork, since: datetime, after: int, through: int, limit: int) -> SentAgain:
+    async def send_again(
+        self, db_tx: DatabaseTransaction, since: datetime, after: int, through: int, limit: int
+    ) -> SentAgain:
         """Move messages back into the outbox: those confirmed at `since` or later, with a position above `after` and
         not above `through`, in order of position, `limit` at most.
 

@@ -25,7 +25,7 @@ from typing import Final, Protocol, Self
 
 from freehold.broker import Outgoing
 from freehold.context import Signal
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = [
@@ -136,7 +136,7 @@ class OutboxStore(Protocol):
     def partitions(self) -> int:
         """How many partitions the rows are divided into; fixed when the table was made."""
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Add messages in this order to the business transaction; returns their positions. One round trip for any
         number.
         """
@@ -171,7 +171,7 @@ class OutboxStore(Protocol):
     ) -> bool:
         """Block the row's key for `delay_seconds`, count the attempt. False where the token is stale."""
 
-    async def take(self, unit: UnitOfWork, leases: Mapping[int, int], message: StagedMessage) -> bool:
+    async def take(self, db_tx: DatabaseTransaction, leases: Mapping[int, int], message: StagedMessage) -> bool:
         """Delete a row that the broker will never take, in the transaction of whoever keeps it elsewhere; its partition
         owes its position then. False: the token is stale, or the row is gone.
         """

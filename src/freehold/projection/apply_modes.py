@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError
 from freehold.eventstore.store import RecordedEvent, category_of
 from freehold.ports import Stores
@@ -76,7 +76,7 @@ class SuppressedInvoker(ReplayInvoker):
 
     async def __call__(
         self,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         projection: Projection,
         tables: PlacedTables,
         generation: int,
@@ -89,4 +89,4 @@ class SuppressedInvoker(ReplayInvoker):
         if projection.sink is not None:
             await applier.sink(events)
             return
-        await applier.apply_decoded(self._transactions.within(unit), applier.decode(events), live=False)
+        await applier.apply_decoded(self._transactions.within(db_tx), applier.decode(events), live=False)

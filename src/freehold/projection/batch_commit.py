@@ -93,8 +93,8 @@ class BatchProcessor:
         """Take back attempts that proved nothing. Raises `Unavailable`."""
         for partition, (seen, position, attempts) in list(self._untaken.items()):
             with suppress(ConcurrencyConflict):  # somebody else goes on from there
-                async with self._context.database.begin() as unit:
-                    await self._store.begin(unit, seen, alone=position, attempts=attempts)
+                async with self._context.database.begin() as db_tx:
+                    await self._store.begin(db_tx, seen, alone=position, attempts=attempts)
             self._untaken.pop(partition, None)
 
     async def apply(self, batch: Batch) -> None:
@@ -142,8 +142,8 @@ class BatchProcessor:
 
     async def begin(self, checkpoints: list[Checkpoint]) -> None:
         """Write down that somebody goes on from here."""
-        async with self._context.database.begin() as unit:
-            begun = [await self._store.begin(unit, each) for each in checkpoints]
+        async with self._context.database.begin() as db_tx:
+            begun = [await self._store.begin(db_tx, each) for each in checkpoints]
         self._at.seen.update((each.partition, each) for each in begun)
         self._doubts.begun(each.partition for each in begun)
 
@@ -165,8 +165,8 @@ class BatchProcessor:
         await self._park(batch, known)
 
     async def _begin(self, seen: Checkpoint, event: RecordedEvent, attempts: int) -> None:
-        async with self._context.database.begin() as unit:
-            begun = await self._store.begin(unit, seen, alone=event.position, attempts=attempts)
+        async with self._context.database.begin() as db_tx:
+            begun = await self._store.begin(db_tx, seen, alone=event.position, attempts=attempts)
         self._at.seen[begun.partition] = begun
         if attempts > 1:
             text = "%s: a process ended while the event at position %d was handled; attempt %d of %d, then it is parked"
@@ -192,7 +192,7 @@ class BatchProcessor:
                 await self.applier.sink(events)
                 self.handling = False
             async with self._transactions.begin() as tx:
-                moved = await self._store.advance(tx.unit, moves)
+                moved = await self._store.advance(tx.db_tx, moves)
                 if events and self._projection.sink is None:
                     self.handling = True
                     await self.applier.apply(tx, events, moved[0].state)
@@ -216,10 +216,10 @@ class BatchProcessor:
         (event,) = batch.events
         parked = parked_by(self._projection, event, error, attempts)
         async with self._transactions.begin() as tx:
-            moved = await self._store.advance(tx.unit, batch.moves(self._at.seen, failed=event.stream))
+            moved = await self._store.advance(tx.db_tx, batch.moves(self._at.seen, failed=event.stream))
             by_partition = {each.partition: each for each in moved}
             mine = by_partition[batch.partition_of(event)]
-            by_partition[mine.partition] = await self._store.park(tx.unit, mine, parked)
+            by_partition[mine.partition] = await self._store.park(tx.db_tx, mine, parked)
         self._at.seen.update(by_partition)
         self.progress.parked += 1
         _log.warning(
@@ -240,8 +240,8 @@ class BatchProcessor:
         if count <= self._projection.parked_max:
             return
         reason = f"{count} streams are parked, more than parked_max: this looks like the code, not the data"
-        async with self._context.database.begin() as unit:
-            await self._store.pause(unit, name, number, reason=reason, actor=self._name)
+        async with self._context.database.begin() as db_tx:
+            await self._store.pause(db_tx, name, number, reason=reason, actor=self._name)
         text = "%s: paused itself, %d streams are parked, more than parked_max; it goes on once a person resumes it"
         _log.error(text, self._title, count)
         raise ConcurrencyConflict(f"projection '{name}' has paused itself", hint="see the parked streams, then resume")

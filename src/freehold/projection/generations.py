@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Final, Protocol
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
 from freehold.eventstore.store import EVENTS, EventStore, RecordedEvent
 from freehold.leases.store import LeaseStore
@@ -70,7 +70,7 @@ class ReplayInvoker(Protocol):
 
     async def __call__(
         self,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         projection: Projection,
         tables: PlacedTables,
         generation: int,
@@ -113,15 +113,17 @@ class SwitchResult:
     effects_lost: int
 
 
-async def begin(unit: UnitOfWork, history: RebuildSource, projection: Projection, *, reason: str) -> Generation:
+async def begin(
+    db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, *, reason: str
+) -> Generation:
     """Begin to build the next generation, of the version that is declared here, from the first event on.
 
     Raises `NotFound` before the projection has run for the first time, `ConcurrencyConflict` where one is being built,
     `ConfigurationError` where it cannot be rebuilt beside itself.
     """
     store, tables = history.checkpoints, history.tables(projection)
-    await store.lock(unit, projection.name)
-    generations = await store.generations(projection.name, unit=unit)
+    await store.lock(db_tx, projection.name)
+    generations = await store.generations(projection.name, db_tx=db_tx)
     live = _live(projection.name, generations)
     if live.partitions == 0 or projection.inline:
         raise ConfigurationError(
@@ -140,9 +142,9 @@ async def begin(unit: UnitOfWork, history: RebuildSource, projection: Projection
             hint="switch to it, or abandon it",
         )
     number = generations[-1].number + 1
-    await tables.create(unit, number)
+    await tables.create(db_tx, number)
     return await store.create(
-        unit,
+        db_tx,
         projection.name,
         number,
         version=projection.version,
@@ -154,7 +156,7 @@ async def begin(unit: UnitOfWork, history: RebuildSource, projection: Projection
 
 
 async def switch(
-    unit: UnitOfWork, history: RebuildSource, projection: Projection, *, force: bool = False
+    db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, *, force: bool = False
 ) -> SwitchResult:
     """Have readers see the generation that is being built, and make side effects come from it.
 
@@ -163,8 +165,8 @@ async def switch(
     built, and what a handler raises for one of the last events.
     """
     store = history.checkpoints
-    checkpoints = await store.lock(unit, projection.name)
-    generations = await store.generations(projection.name, unit=unit)
+    checkpoints = await store.lock(db_tx, projection.name)
+    generations = await store.generations(projection.name, db_tx=db_tx)
     live = _live(projection.name, generations)
     building = begun_of(generations)
     if building is None:
@@ -177,7 +179,7 @@ async def switch(
             f" and this is version {projection.version}",
             hint="abandon it, and rebuild",
         )
-    parked = await store.parked(projection.name, building.number, limit=_PARKED_READ_MAX, unit=unit)
+    parked = await store.parked(projection.name, building.number, limit=_PARKED_READ_MAX, db_tx=db_tx)
     if parked and not force:
         shown = ", ".join(f"'{each.stream}'" for each in parked[:_PARKED_SHOWN])
         raise NotCaughtUp(
@@ -189,37 +191,37 @@ async def switch(
     for each in [each for each in checkpoints if each.generation == building.number]:
         target = _target(each, building, there, live)
         if each.position < target:
-            await _carry_on(unit, history, projection, each, target, passed_over)
-    lost = await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, unit=unit)
-    await store.transition(unit, projection.name, live.number, seen=GenerationState.LIVE, to=GenerationState.RETIRED)
+            await _carry_on(db_tx, history, projection, each, target, passed_over)
+    lost = await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, db_tx=db_tx)
+    await store.transition(db_tx, projection.name, live.number, seen=GenerationState.LIVE, to=GenerationState.RETIRED)
     await store.transition(
-        unit, projection.name, building.number, seen=GenerationState.BUILDING, to=GenerationState.LIVE
+        db_tx, projection.name, building.number, seen=GenerationState.BUILDING, to=GenerationState.LIVE
     )
-    await history.tables(projection).show(unit, building.number)
+    await history.tables(projection).show(db_tx, building.number)
     return SwitchResult(live, building, len(parked), len(lost))
 
 
-async def abandon(unit: UnitOfWork, store: CheckpointStore, name: str) -> Generation:
+async def abandon(db_tx: DatabaseTransaction, store: CheckpointStore, name: str) -> Generation:
     """Give up the generation that is being built: it is retired, and dropped with the other retired ones.
 
     Raises `NotFound` where none is.
     """
-    await store.lock(unit, name)
-    building = begun_of(await store.generations(name, unit=unit))
+    await store.lock(db_tx, name)
+    building = begun_of(await store.generations(name, db_tx=db_tx))
     if building is None:
         raise NotFound(f"no generation of projection '{name}' is being built", hint="freehold projection list")
-    await store.transition(unit, name, building.number, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
+    await store.transition(db_tx, name, building.number, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
     return building
 
 
-async def drop(unit: UnitOfWork, history: RebuildSource, projection: Projection, number: int) -> None:
+async def drop(db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, number: int) -> None:
     """Drop a retired generation with the tables that it was made with.
 
     Raises `ConcurrencyConflict` for one that is not retired, `NotFound`, and what the database says where readers of
     the old view have not ended.
     """
     store = history.checkpoints
-    generations = {each.number: each for each in await store.generations(projection.name, unit=unit)}
+    generations = {each.number: each for each in await store.generations(projection.name, db_tx=db_tx)}
     if number not in generations:
         raise NotFound(f"projection '{projection.name}' has no generation {number}", hint="freehold projection list")
     if generations[number].state is not GenerationState.RETIRED:
@@ -227,8 +229,8 @@ async def drop(unit: UnitOfWork, history: RebuildSource, projection: Projection,
             f"generation {number} of projection '{projection.name}' is {generations[number].state.value}",
             hint="only retired ones are dropped",
         )
-    await store.forget(unit, projection.name, number)
-    await history.tables(projection).drop(unit, number, generations[number].tables)
+    await store.forget(db_tx, projection.name, number)
+    await history.tables(projection).drop(db_tx, number, generations[number].tables)
 
 
 def begun_of(generations: Sequence[Generation]) -> Generation | None:
@@ -257,7 +259,7 @@ def _target(each: Checkpoint, building: Generation, there: Sequence[Checkpoint],
 
 
 async def _carry_on(
-    unit: UnitOfWork,
+    db_tx: DatabaseTransaction,
     history: RebuildSource,
     projection: Projection,
     seen: Checkpoint,
@@ -265,8 +267,8 @@ async def _carry_on(
     parked: frozenset[str],
 ) -> None:
     last = [each for each in await _between(history.events, projection, seen, target) if each.stream not in parked]
-    await history.checkpoints.advance(unit, [Move(seen, target, handled=len(last))])
-    await history.apply(unit, projection, history.tables(projection), seen.generation, last)
+    await history.checkpoints.advance(db_tx, [Move(seen, target, handled=len(last))])
+    await history.apply(db_tx, projection, history.tables(projection), seen.generation, last)
 
 
 async def _between(
@@ -320,9 +322,9 @@ async def _begin(projection: Projection, stores: Stores, number: int, position: 
     tables = PlacedTables(stores, projection.tables)
     if projection.sink is not None:
         await projection.sink.prepare(number)
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         made = await stores[CHECKPOINTS].create(
-            unit,
+            db_tx,
             projection.name,
             number,
             version=projection.version,
@@ -332,8 +334,8 @@ async def _begin(projection: Projection, stores: Stores, number: int, position: 
             reason="first start",
             tables=tables.names,
         )
-        await tables.create(unit, number)
-        await tables.show(unit, number)
+        await tables.create(db_tx, number)
+        await tables.show(db_tx, number)
     if projection.sink is not None:
         await projection.sink.show(number)
     return made

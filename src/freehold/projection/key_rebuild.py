@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import CodecError, ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
 from freehold.eventstore.store import EventFilter, EventStore, RecordedEvent, bucket_of, category_of
 from freehold.messages.upcasting import read_event
@@ -48,7 +48,7 @@ async def streams_of_key(history: RebuildSource, projection: Projection, stream:
     return tuple(sorted({stream, *others}))
 
 
-async def rebuild_key(unit: UnitOfWork, history: RebuildSource, projection: Projection, *streams: str) -> int:
+async def rebuild_key(db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, *streams: str) -> int:
     """Make the live rows of streams anew; returns how many events they are made of. Parked ones are released.
 
     The events are applied in order of position, as they were the first time. Side effects do not happen again. Raises
@@ -58,7 +58,7 @@ async def rebuild_key(unit: UnitOfWork, history: RebuildSource, projection: Proj
     keys = {stream: check_rebuildable(history.tables(projection), projection, stream) for stream in streams}
     store = history.checkpoints
     live = next(
-        (each for each in await store.generations(projection.name, unit=unit) if each.state is GenerationState.LIVE),
+        (each for each in await store.generations(projection.name, db_tx=db_tx) if each.state is GenerationState.LIVE),
         None,
     )
     if live is None or live.version != projection.version:
@@ -68,16 +68,16 @@ async def rebuild_key(unit: UnitOfWork, history: RebuildSource, projection: Proj
         )
     if live.partitions == 0:
         raise ConfigurationError(f"projection '{projection.name}' is inline: single keys of it cannot be rebuilt")
-    seen = await _held(unit, store, live, {_partition(live, stream) for stream in streams})
-    await _delete(unit, history.tables(projection), projection, live, keys.values())
+    seen = await _held(db_tx, store, live, {_partition(live, stream) for stream in streams})
+    await _delete(db_tx, history.tables(projection), projection, live, keys.values())
     count = 0
-    readers = [_events(unit, history.events, projection, each, seen[_partition(live, each)].position) for each in keys]
+    readers = [_events(db_tx, history.events, projection, each, seen[_partition(live, each)].position) for each in keys]
     async for batch in _batches(_in_order(readers), projection.batch_limit):
-        await history.apply(unit, projection, history.tables(projection), live.number, batch)
+        await history.apply(db_tx, projection, history.tables(projection), live.number, batch)
         count += len(batch)
-    for parked in await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, unit=unit):
+    for parked in await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, db_tx=db_tx):
         if parked.stream in keys:
-            seen[parked.partition] = await store.release(unit, seen[parked.partition], parked.stream)
+            seen[parked.partition] = await store.release(db_tx, seen[parked.partition], parked.stream)
     return count
 
 
@@ -86,11 +86,11 @@ def _partition(live: Generation, stream: str) -> int:
 
 
 async def _held(
-    unit: UnitOfWork, store: CheckpointStore, live: Generation, partitions: Collection[int]
+    db_tx: DatabaseTransaction, store: CheckpointStore, live: Generation, partitions: Collection[int]
 ) -> dict[int, Checkpoint]:
     """Hold the checkpoints of some partitions; what was live before may not be any more once they are held."""
     alone = min(partitions) if len(partitions) == 1 else None
-    found = await store.lock(unit, live.projection, live.number, alone)
+    found = await store.lock(db_tx, live.projection, live.number, alone)
     held = {each.partition: each for each in found if each.state is GenerationState.LIVE}
     if not held.keys() >= set(partitions):
         raise ConcurrencyConflict(
@@ -101,7 +101,7 @@ async def _held(
 
 
 async def _delete(
-    unit: UnitOfWork,
+    db_tx: DatabaseTransaction,
     tables: PlacedTables,
     projection: Projection,
     live: Generation,
@@ -112,7 +112,7 @@ async def _delete(
         for column, value in (each[table.name] for each in keys if table.name in each):
             by_column.setdefault(column, []).append(value)
         for column, values in by_column.items():
-            await tables.delete_rows(unit, live.number, table, column, values)
+            await tables.delete_rows(db_tx, live.number, table, column, values)
 
 
 def check_rebuildable(tables: PlacedTables, projection: Projection, stream: str) -> dict[str, tuple[str, object]]:
@@ -152,12 +152,12 @@ def _value(tables: PlacedTables, projection: Projection, table: DeclaredTable, c
 
 
 async def _events(
-    unit: UnitOfWork, events: EventStore, projection: Projection, stream: str, through: int
+    db_tx: DatabaseTransaction, events: EventStore, projection: Projection, stream: str, through: int
 ) -> AsyncIterator[RecordedEvent]:
     """The events of a stream that the projection handles, through a position."""
     types = projection.types
     version = 0
-    while page := await events.read_stream(stream, after=version, limit=_PAGE, unit=unit):
+    while page := await events.read_stream(stream, after=version, limit=_PAGE, db_tx=db_tx):
         for each in page:
             if each.position > through:
                 return

@@ -12,7 +12,7 @@ from typing import Final
 
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
 from freehold.eventstore.store import EVENTS
 from freehold.leases.store import LEASES
@@ -70,9 +70,9 @@ class ProjectionActions:
 
     async def rebuild(self, name: str, *, actor: str, reason: str) -> Generation:
         """Begin the next generation beside the live one; whoever runs the service fills it. Raises as `begin` does."""
-        async with self.stores.database.begin() as unit:
-            made = await begin(unit, self.history, self.declared(name), reason=reason)
-            await self.note(unit, "projection.rebuild", f"{name}/{made.number}", actor, reason)
+        async with self.stores.database.begin() as db_tx:
+            made = await begin(db_tx, self.history, self.declared(name), reason=reason)
+            await self.note(db_tx, "projection.rebuild", f"{name}/{made.number}", actor, reason)
         return made
 
     async def switch(self, name: str, *, actor: str, reason: str, force: bool = False) -> SwitchResult:
@@ -81,8 +81,8 @@ class ProjectionActions:
         """
         projection = self.declared(name)
 
-        async def note(unit: UnitOfWork) -> None:
-            await self.note(unit, "projection.switch", name, actor, reason)
+        async def note(db_tx: DatabaseTransaction) -> None:
+            await self.note(db_tx, "projection.switch", name, actor, reason)
 
         for _ in range(_SWITCH_ATTEMPTS - 1):
             try:
@@ -94,16 +94,16 @@ class ProjectionActions:
 
     async def abandon(self, name: str, *, actor: str, reason: str) -> Generation:
         """Give up the generation that is being built. Raises `NotFound`."""
-        async with self.stores.database.begin() as unit:
-            given_up = await abandon(unit, self.history.checkpoints, name)
-            await self.note(unit, "projection.abandon", f"{name}/{given_up.number}", actor, reason)
+        async with self.stores.database.begin() as db_tx:
+            given_up = await abandon(db_tx, self.history.checkpoints, name)
+            await self.note(db_tx, "projection.abandon", f"{name}/{given_up.number}", actor, reason)
         return given_up
 
     async def drop(self, name: str, number: int, *, actor: str, reason: str) -> None:
         """Drop a retired generation before its time. Raises as `generations.drop` does."""
 
-        async def note(unit: UnitOfWork) -> None:
-            await self.note(unit, "projection.drop", f"{name}/{number}", actor, reason)
+        async def note(db_tx: DatabaseTransaction) -> None:
+            await self.note(db_tx, "projection.drop", f"{name}/{number}", actor, reason)
 
         await attempt_drop(self.stores.database, self.history, self.declared(name), number, note=note)
         await forget_leases(self.stores[LEASES], self.stores[CHECKPOINTS])
@@ -111,22 +111,22 @@ class ProjectionActions:
     async def pause(self, name: str, *, actor: str, reason: str) -> bool:
         """Have all generations of a projection stand still. False where they did before. Raises `NotFound`."""
         await self._known(name)
-        async with self.stores.database.begin() as unit:
-            paused = await self.stores[CHECKPOINTS].pause(unit, name, reason=reason, actor=actor)
+        async with self.stores.database.begin() as db_tx:
+            paused = await self.stores[CHECKPOINTS].pause(db_tx, name, reason=reason, actor=actor)
             if paused:
-                await self.note(unit, "projection.pause", name, actor, reason)
+                await self.note(db_tx, "projection.pause", name, actor, reason)
         return paused
 
     async def resume(self, name: str, *, actor: str, reason: str) -> Sequence[Pause]:
         """Have it go on, also generations that paused themselves; returns what stood still."""
         await self._known(name)
-        async with self.stores.database.begin() as unit:
+        async with self.stores.database.begin() as db_tx:
             ended = []
             for each in await self.stores[CHECKPOINTS].pauses(name):
-                pause = await self.stores[CHECKPOINTS].resume(unit, name, each.generation)
+                pause = await self.stores[CHECKPOINTS].resume(db_tx, name, each.generation)
                 ended += [pause] if pause is not None else []
             if ended:
-                await self.note(unit, "projection.resume", name, actor, reason)
+                await self.note(db_tx, "projection.resume", name, actor, reason)
         return ended
 
     async def parked(self, name: str, limit: int) -> Sequence[ParkedKey]:
@@ -160,9 +160,9 @@ class ProjectionActions:
         """
         projection = self.declared(name)
         streams = await streams_of_key(self.history, projection, stream)
-        async with self.stores.database.begin() as unit:
-            count = await rebuild_key(unit, self.history, projection, *streams)
-            await self.note(unit, "projection.rebuild-key", f"{name}/{stream}", actor, reason)
+        async with self.stores.database.begin() as db_tx:
+            count = await rebuild_key(db_tx, self.history, projection, *streams)
+            await self.note(db_tx, "projection.rebuild-key", f"{name}/{stream}", actor, reason)
         return count
 
     async def refresh(self, name: str) -> ViewState:
@@ -171,10 +171,10 @@ class ProjectionActions:
         """
         return await self.stores[VIEWS].refresh(self._view(name))
 
-    async def note(self, unit: UnitOfWork, action: str, subject: str, actor: str, reason: str) -> None:
+    async def note(self, db_tx: DatabaseTransaction, action: str, subject: str, actor: str, reason: str) -> None:
         """Write the audit row."""
         entry = AuditEntry(at=self.context.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
-        await self.stores[AUDIT].add(unit, entry)
+        await self.stores[AUDIT].add(db_tx, entry)
 
     def _view(self, name: str) -> MaterializedView:
         found = self.context.of(VIEW).get(name)

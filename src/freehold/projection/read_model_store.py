@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = ["READ_MODELS", "DeclaredTable", "Place", "ReadModelStore"]
@@ -71,9 +71,9 @@ class Place:
 class ReadModelStore(Protocol):
     """Keeps the tables of read models in a service's own database.
 
-    What `create`, `drop`, `show` and `hide` do is a part of the unit of work: a rollback takes it back. On an engine
-    that commits each DDL statement by itself (`DatabaseFeatures.transactional_ddl`) it takes effect at once, and the
-    store tells by itself what a call that was cut short has left. Each may be called again, on every engine.
+    What `create`, `drop`, `show` and `hide` do is a part of the database transaction: a rollback takes it back. On an
+    engine that commits each DDL statement by itself (`DatabaseFeatures.transactional_ddl`) it takes effect at once, and
+    the store tells by itself what a call that was cut short has left. Each may be called again, on every engine.
     """
 
     def physical(self, table: T, place: Place) -> T:
@@ -91,10 +91,10 @@ class ReadModelStore(Protocol):
         `DeclarationError` for a type that is not read from texts.
         """
 
-    async def create(self, unit: UnitOfWork, tables: Sequence[DeclaredTable], place: Place) -> None:
+    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: Place) -> None:
         """Make the tables of a place, empty. Raises `ConfigurationError` where one exists that nobody knows of."""
 
-    async def drop(self, unit: UnitOfWork, names: Sequence[str], place: Place | None = None) -> None:
+    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: Place | None = None) -> None:
         """Drop the tables of a place by the full names that were declared when they were made, whatever is declared by
         now; those that are gone already are passed over. A view that still reads one of them goes along: no later
         generation had that table. Without a place, `names` are those of the physical tables.
@@ -102,7 +102,7 @@ class ReadModelStore(Protocol):
         Raises `ConcurrencyConflict` where readers did not end within a short time.
         """
 
-    async def show(self, unit: UnitOfWork, tables: Sequence[DeclaredTable], place: Place) -> None:
+    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: Place) -> None:
         """Have the plain names read a place; readers see the old one until the commit. Rights that were granted on the
         view stay.
 
@@ -110,11 +110,11 @@ class ReadModelStore(Protocol):
         projection for one; `ConcurrencyConflict` as `drop` does.
         """
 
-    async def hide(self, unit: UnitOfWork, tables: Sequence[DeclaredTable]) -> None:
+    async def hide(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable]) -> None:
         """Drop the views: the projection is given up. Raises `ConfigurationError` as `show` does."""
 
     async def delete_rows(
-        self, unit: UnitOfWork, table: DeclaredTable, place: Place, column: str, values: Sequence[object]
+        self, db_tx: DatabaseTransaction, table: DeclaredTable, place: Place, column: str, values: Sequence[object]
     ) -> int:
         """Delete the rows of a place that have one of these values in a column; returns how many."""
 

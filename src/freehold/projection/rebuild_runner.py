@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from freehold.clock import Clock
-from freehold.database import Database, UnitOfWork
+from freehold.database import Database, DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, PermissionDenied, Unavailable
 from freehold.leases.store import LeaseStore
 from freehold.lifecycle import Runner
@@ -37,7 +37,7 @@ __all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_drop", "attempt_switch
 _log = logging.getLogger("freehold.projection")
 BY_ITSELF: Final = "version {version} is deployed"
 """The reason of a rebuild that nobody asked for."""
-Note = Callable[[UnitOfWork], Awaitable[None]]
+Note = Callable[[DatabaseTransaction], Awaitable[None]]
 
 
 class RebuildRunner(Runner):
@@ -158,11 +158,11 @@ class RebuildRunner(Runner):
         return parked > 0
 
     async def _begin(self, projection: Projection, *, older: bool) -> None:
-        async with self._database.begin() as unit:
+        async with self._database.begin() as db_tx:
             if older:
-                await abandon(unit, self._history.checkpoints, projection.name)
+                await abandon(db_tx, self._history.checkpoints, projection.name)
             reason = BY_ITSELF.format(version=projection.version)
-            made = await begin(unit, self._history, projection, reason=reason)
+            made = await begin(db_tx, self._history, projection, reason=reason)
         _log.info("%s: generation %d of '%s' is being built", self.name, made.number, projection.name)
         self._on_change()
 
@@ -204,10 +204,10 @@ async def attempt_switch(
         building = begun_of(await history.checkpoints.generations(projection.name))
         if building is not None:
             await projection.sink.prepare(building.number)
-    async with database.begin() as unit:
-        done = await switch(unit, history, projection, force=force)
+    async with database.begin() as db_tx:
+        done = await switch(db_tx, history, projection, force=force)
         if note is not None:
-            await note(unit)
+            await note(db_tx)
     if projection.sink is not None:
         await projection.sink.show(done.live.number)
     return done
@@ -225,7 +225,7 @@ async def attempt_drop(
         generations = await history.checkpoints.generations(projection.name)
         if any(each.number == number and each.state is GenerationState.RETIRED for each in generations):
             await projection.sink.drop(number)
-    async with database.begin() as unit:
-        await drop(unit, history, projection, number)
+    async with database.begin() as db_tx:
+        await drop(db_tx, history, projection, number)
         if note is not None:
-            await note(unit)
+            await note(db_tx)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from freehold.database import Database, UnitOfWork
+from freehold.database import Database, DatabaseTransaction
 from freehold.errors import (
     ConcurrencyConflict,
     ConfigurationError,
@@ -84,7 +84,7 @@ class Replayer:
         self._begun_number: int | None = None
         self._doubted_events = 0
 
-    async def begin(self, unit: UnitOfWork, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
+    async def begin(self, db_tx: DatabaseTransaction, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
         """Begin a replay, with tables of its own where it goes into new ones. What is appended later is not in it, and
         into the live read model goes nothing that it has not come to yet.
 
@@ -95,25 +95,25 @@ class Replayer:
             raise ConfigurationError(
                 f"projection '{self._projection.name}' has no tables to replay into", hint="rebuild it instead"
             )
-        generation = await self._live(unit) if into == "live" else None
+        generation = await self._live(db_tx) if into == "live" else None
         replay = await self._store.create(
-            unit,
+            db_tx,
             NewReplay(
                 projection=self._projection.name,
                 generation=generation,
                 recorded_from=span.begins,
                 recorded_to=span.ends,
                 position=0,
-                end=await self._end(unit, generation),
+                end=await self._end(db_tx, generation),
                 actor=actor,
                 reason=reason,
             ),
         )
         if into == "live":
             return replay
-        await self._own_tables.create(unit, replay.number)
+        await self._own_tables.create(db_tx, replay.number)
         names = [str(self._own_tables.physical(table, replay.number).fullname) for table in self._projection.tables]
-        return await self._store.own(unit, replay.number, names)
+        return await self._store.own(db_tx, replay.number, names)
 
     async def left(self, replay: Replay, limit: int) -> int:
         """How many events there still are, counted no further than `limit`."""
@@ -137,8 +137,8 @@ class Replayer:
         if replay.position < through:
             replay = await self._move(replay, [], through)
         if through >= replay.end or len(page.events) > len(batch):
-            async with self._database.begin() as unit:
-                replay = await self._store.end(unit, replay.number, ReplayState.DONE)
+            async with self._database.begin() as db_tx:
+                replay = await self._store.end(db_tx, replay.number, ReplayState.DONE)
         return replay
 
     async def _begun(self, replay: Replay) -> Replay:
@@ -154,16 +154,16 @@ class Replayer:
         return replay
 
     async def _begin(self, replay: Replay, alone: int = 0, attempts: int = 0) -> Replay:
-        async with self._database.begin() as unit:
-            return await self._store.begin(unit, replay, alone=alone, attempts=attempts)
+        async with self._database.begin() as db_tx:
+            return await self._store.begin(db_tx, replay, alone=alone, attempts=attempts)
 
     async def _apply_doubted(self, replay: Replay, event: RecordedEvent) -> Replay:
         before = replay.attempts_at(event.position)
         if _CRASHES.reached(before):
             error = _CRASHES.error(before, "this event was replayed by itself")
-            async with self._database.begin() as unit:
+            async with self._database.begin() as db_tx:
                 failed = [_failed(event, error)]
-                replay = await self._store.advance(unit, replay, event.position, applied=0, failed=failed)
+                replay = await self._store.advance(db_tx, replay, event.position, applied=0, failed=failed)
         else:
             replay = await self._begin(replay, event.position, before + 1)
             try:
@@ -198,17 +198,17 @@ class Replayer:
             failed = _failed(event, error)
         except Exception as error:  # noqa: BLE001 - it is kept, and does not stop the others
             failed = _failed(event, error)
-        async with self._database.begin() as unit:
-            return await self._store.advance(unit, replay, event.position, applied=0, failed=[failed])
+        async with self._database.begin() as db_tx:
+            return await self._store.advance(db_tx, replay, event.position, applied=0, failed=[failed])
 
     async def _move(self, replay: Replay, batch: list[RecordedEvent], position: int) -> Replay:
         """One transaction, tried again where it met another one; `ConcurrencyConflict` where the replay has moved."""
         attempt = 1
         while True:
             try:
-                async with asyncio.timeout(_BATCH_SECONDS_MAX), self._database.begin() as unit:
-                    moved = await self._store.advance(unit, replay, position, applied=len(batch))
-                    await self._write(unit, replay, batch)
+                async with asyncio.timeout(_BATCH_SECONDS_MAX), self._database.begin() as db_tx:
+                    moved = await self._store.advance(db_tx, replay, position, applied=len(batch))
+                    await self._write(db_tx, replay, batch)
             except ConcurrencyConflict:
                 attempt += 1
                 if attempt > _CONFLICTS_MAX or await self._store.get(replay.number) != replay:
@@ -216,35 +216,35 @@ class Replayer:
             else:
                 return moved
 
-    async def _end(self, unit: UnitOfWork, generation: int | None) -> int:
+    async def _end(self, db_tx: DatabaseTransaction, generation: int | None) -> int:
         """The last position that is read. Checkpoints only rise, so what one has reached now stays reached."""
         head = await self._history.events.head()
         if generation is None:
             return head
-        there = await self._history.checkpoints.checkpoints(self._projection.name, generation, unit=unit)
+        there = await self._history.checkpoints.checkpoints(self._projection.name, generation, db_tx=db_tx)
         return min((each.position for each in there), default=head)
 
-    async def _write(self, unit: UnitOfWork, replay: Replay, batch: list[RecordedEvent]) -> None:
+    async def _write(self, db_tx: DatabaseTransaction, replay: Replay, batch: list[RecordedEvent]) -> None:
         if not batch:
             return
         tables, number = self._own_tables, replay.number
         if replay.generation is not None:
             # Held, so that no batch of the live generation is applied meanwhile, and it stays the live one.
-            await self._history.checkpoints.lock(unit, self._projection.name, replay.generation)
-            generations = await self._history.checkpoints.generations(self._projection.name, unit=unit)
+            await self._history.checkpoints.lock(db_tx, self._projection.name, replay.generation)
+            generations = await self._history.checkpoints.generations(self._projection.name, db_tx=db_tx)
             if _live_of(generations) != (replay.generation, self._projection.version):
                 raise ConcurrencyConflict(
                     f"generation {replay.generation} of projection '{self._projection.name}' is not live any more",
                     hint="cancel this replay; the new generation was built from all events",
                 )
-            await self._refuse_parked(unit, replay.generation, batch)
+            await self._refuse_parked(db_tx, replay.generation, batch)
             tables, number = self._history.tables(self._projection), replay.generation
-        await self._history.apply(unit, self._projection, tables, number, batch)
+        await self._history.apply(db_tx, self._projection, tables, number, batch)
 
-    async def _refuse_parked(self, unit: UnitOfWork, generation: int, batch: list[RecordedEvent]) -> None:
+    async def _refuse_parked(self, db_tx: DatabaseTransaction, generation: int, batch: list[RecordedEvent]) -> None:
         """Raise `StreamParked` for an event that a parked stream waits with; the checkpoints are held."""
         name = self._projection.name
-        parked = await self._history.checkpoints.parked(name, generation, limit=_PARKED_READ_MAX, unit=unit)
+        parked = await self._history.checkpoints.parked(name, generation, limit=_PARKED_READ_MAX, db_tx=db_tx)
         waits_at = {each.stream: each.position for each in parked}
         for each in batch:
             if each.position >= waits_at.get(each.stream, each.position + 1):
@@ -252,8 +252,8 @@ class Replayer:
                     f"its stream is parked in generation {generation}", hint="take the stream up first: retry, or skip"
                 )
 
-    async def _live(self, unit: UnitOfWork) -> int:
-        found = _live_of(await self._history.checkpoints.generations(self._projection.name, unit=unit))
+    async def _live(self, db_tx: DatabaseTransaction) -> int:
+        found = _live_of(await self._history.checkpoints.generations(self._projection.name, db_tx=db_tx))
         if found is None:
             raise NotFound(f"projection '{self._projection.name}' has not run yet", hint="freehold run")
         number, version = found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from freehold.clock import Clock, SystemClock
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import NotFound, Unavailable
 from freehold.policy import Retry, RetryAfter
 from freehold.projection.operations import ProjectionActions
@@ -35,9 +35,9 @@ class ReplayActions:
 
     async def begin(self, name: str, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
         """Begin one; `steps` carries it out. Raises as `Replayer.begin` does."""
-        async with self._stores.database.begin() as unit:
-            begun = await self._replayer(name).begin(unit, span, into, actor=actor, reason=reason)
-            await self._projections.note(unit, "projection.replay", f"{name}/r{begun.number}", actor, reason)
+        async with self._stores.database.begin() as db_tx:
+            begun = await self._replayer(name).begin(db_tx, span, into, actor=actor, reason=reason)
+            await self._projections.note(db_tx, "projection.replay", f"{name}/r{begun.number}", actor, reason)
         return begun
 
     async def left(self, replay: Replay, limit: int) -> int:
@@ -69,33 +69,33 @@ class ReplayActions:
 
     async def again(self, number: int, *, actor: str, reason: str) -> Replay:
         """Have one that was killed or cancelled run again. Raises `ConcurrencyConflict` for one that is done."""
-        async with self._stores.database.begin() as unit:
-            replay = await self._stores[REPLAYS].again(unit, number)
-            await self._note(unit, "resume", replay, actor, reason)
+        async with self._stores.database.begin() as db_tx:
+            replay = await self._stores[REPLAYS].again(db_tx, number)
+            await self._note(db_tx, "resume", replay, actor, reason)
         return replay
 
     async def cancel(self, number: int, *, actor: str, reason: str) -> Replay:
         """Stop it after the batch under way. Raises `ConcurrencyConflict` for one that has ended."""
-        async with self._stores.database.begin() as unit:
-            replay = await self._stores[REPLAYS].end(unit, number, ReplayState.CANCELLED)
-            await self._note(unit, "cancel", replay, actor, reason)
+        async with self._stores.database.begin() as db_tx:
+            replay = await self._stores[REPLAYS].end(db_tx, number, ReplayState.CANCELLED)
+            await self._note(db_tx, "cancel", replay, actor, reason)
         return replay
 
     async def drop(self, number: int, *, actor: str, reason: str) -> Replay:
         """Drop one that has ended, with its tables. Raises `NotFound`, `ConcurrencyConflict` for one that runs."""
-        async with self._stores.database.begin() as unit:
-            replay = await self._stores[REPLAYS].delete(unit, number)
+        async with self._stores.database.begin() as db_tx:
+            replay = await self._stores[REPLAYS].delete(db_tx, number)
             if replay is None:
                 raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
             if replay.tables:
-                await self._stores[READ_MODELS].drop(unit, replay.tables)
-            await self._note(unit, "drop", replay, actor, reason)
+                await self._stores[READ_MODELS].drop(db_tx, replay.tables)
+            await self._note(db_tx, "drop", replay, actor, reason)
         return replay
 
     def _replayer(self, name: str) -> Replayer:
         projection = self._projections.declared(name)
         return Replayer(self._stores.database, self._stores[REPLAYS], self._projections.history, projection)
 
-    async def _note(self, unit: UnitOfWork, what: str, replay: Replay, actor: str, reason: str) -> None:
+    async def _note(self, db_tx: DatabaseTransaction, what: str, replay: Replay, actor: str, reason: str) -> None:
         subject = f"{replay.projection}/r{replay.number}"
-        await self._projections.note(unit, f"projection.replay-{what}", subject, actor, reason)
+        await self._projections.note(db_tx, f"projection.replay-{what}", subject, actor, reason)

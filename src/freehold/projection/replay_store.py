@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = ["REPLAYS", "NewReplay", "Replay", "ReplayError", "ReplayState", "ReplayStore"]
@@ -103,28 +103,34 @@ class ReplayError:
 class ReplayStore(Protocol):
     """Where replays are kept: the service's own database."""
 
-    async def create(self, unit: UnitOfWork, replay: NewReplay) -> Replay:
+    async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
         """Begin a replay; returns it with its number. It has no tables yet."""
 
-    async def own(self, unit: UnitOfWork, number: int, tables: Sequence[str]) -> Replay:
+    async def own(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
         """Note the tables that were made for it, in the transaction that makes them. Raises `NotFound`."""
 
     async def advance(
-        self, unit: UnitOfWork, seen: Replay, position: int, *, applied: int, failed: Sequence[ReplayError] = ()
+        self,
+        db_tx: DatabaseTransaction,
+        seen: Replay,
+        position: int,
+        *,
+        applied: int,
+        failed: Sequence[ReplayError] = (),
     ) -> Replay:
         """Move on, adding to the counts and keeping what failed. To be called first in a transaction: it holds the
         replay until the commit. Raises `ConcurrencyConflict` where it is not as it was seen.
         """
 
-    async def begin(self, unit: UnitOfWork, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+    async def begin(self, db_tx: DatabaseTransaction, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
         """Write down, before it is done, that somebody goes on from here, or begins the event at the position `alone`
         by itself, for the time that `attempts` counts; void once the position moves. Raises `ConcurrencyConflict`.
         """
 
-    async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:
+    async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
         """End a replay that runs. Raises `ConcurrencyConflict` for one that has ended, `NotFound`."""
 
-    async def again(self, unit: UnitOfWork, number: int) -> Replay:
+    async def again(self, db_tx: DatabaseTransaction, number: int) -> Replay:
         """Have a cancelled replay run again from where it stands; one that runs stays as it is.
 
         Raises `ConcurrencyConflict` for one that is done, `NotFound`.
@@ -139,7 +145,7 @@ class ReplayStore(Protocol):
     async def errors(self, number: int, *, after: int = 0, limit: int = 100) -> Sequence[ReplayError]:
         """What failed, in order of position, from behind a position on."""
 
-    async def delete(self, unit: UnitOfWork, number: int) -> Replay | None:
+    async def delete(self, db_tx: DatabaseTransaction, number: int) -> Replay | None:
         """Delete a replay with its errors; returns what it was, so that its tables can be dropped in the same
         transaction; None where there is none. Raises `ConcurrencyConflict` for one that runs.
         """

@@ -27,7 +27,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = [
@@ -175,13 +175,13 @@ class CheckpointStore(Protocol):
     """Where the progress of projections is kept: beside the read model, in the service's own database."""
 
     async def generations(
-        self, projection: str | None = None, *, unit: UnitOfWork | None = None
+        self, projection: str | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Generation]:
         """Generations of a projection, of all without one, by name and number."""
 
     async def create(
         self,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         projection: str,
         number: int,
         *,
@@ -198,7 +198,7 @@ class CheckpointStore(Protocol):
         """
 
     async def transition(
-        self, unit: UnitOfWork, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+        self, db_tx: DatabaseTransaction, projection: str, number: int, *, seen: GenerationState, to: GenerationState
     ) -> None:
         """Move a generation to another state, its checkpoints with it. For a switch: `lock` both, compare, retire the
         one that is live, then make the other live.
@@ -206,43 +206,45 @@ class CheckpointStore(Protocol):
         Raises `ConcurrencyConflict` where it is not in the state `seen`, or where it is to be live and another one is.
         """
 
-    async def forget(self, unit: UnitOfWork, projection: str, number: int) -> None:
+    async def forget(self, db_tx: DatabaseTransaction, projection: str, number: int) -> None:
         """Delete a generation that is not live, with its checkpoints, parked streams and pauses; nothing where there is
         none. Raises `ConcurrencyConflict` for a live one.
         """
 
     async def checkpoints(
-        self, projection: str | None = None, generation: int | None = None, *, unit: UnitOfWork | None = None
+        self, projection: str | None = None, generation: int | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Checkpoint]:
         """Checkpoints as they stand, by projection, generation and partition."""
 
     async def lock(
-        self, unit: UnitOfWork, projection: str, generation: int | None = None, partition: int | None = None
+        self, db_tx: DatabaseTransaction, projection: str, generation: int | None = None, partition: int | None = None
     ) -> Sequence[Checkpoint]:
         """The same, held until the transaction ends: nothing advances meanwhile. Locked in order, so that two who lock
         do not block each other for good.
         """
 
-    async def advance(self, unit: UnitOfWork, moves: Sequence[Move]) -> Sequence[Checkpoint]:
+    async def advance(self, db_tx: DatabaseTransaction, moves: Sequence[Move]) -> Sequence[Checkpoint]:
         """Move checkpoints, all of them or none, in one statement; returns them as they are now, in the order given.
 
         To be called before anything else in a transaction. A move to where a checkpoint stands holds it all the same.
         Never moves one back. Raises `ConcurrencyConflict` where one is not as it was seen, or is retired.
         """
 
-    async def begin(self, unit: UnitOfWork, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
+    async def begin(
+        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, alone: int = 0, attempts: int = 0
+    ) -> Checkpoint:
         """Write down that somebody goes on from here, or begins the event at the position `alone` by itself, for the
         time that `attempts` counts; returns the checkpoint, which is otherwise as it was: nobody is overtaken by it.
 
         To be committed before that is done. Raises `ConcurrencyConflict` like `advance`.
         """
 
-    async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
         """Park a stream, or put another attempt or event in the place of what is known of it; returns the checkpoint
         with its next revision. Raises `ConcurrencyConflict` like `advance`.
         """
 
-    async def release(self, unit: UnitOfWork, seen: Checkpoint, stream: str) -> Checkpoint:
+    async def release(self, db_tx: DatabaseTransaction, seen: Checkpoint, stream: str) -> Checkpoint:
         """Take a stream out of the parked ones, where it is among them; returns the checkpoint with its next revision.
 
         Whoever releases has applied in this transaction what was passed over, through the position of the checkpoint.
@@ -257,7 +259,7 @@ class CheckpointStore(Protocol):
         *,
         stream: str | None = None,
         limit: int = 1000,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[ParkedKey]:
         """Parked streams by projection, generation and position, `limit` at most."""
 
@@ -265,13 +267,15 @@ class CheckpointStore(Protocol):
         """How many streams are parked, by projection and generation; those without any are left out."""
 
     async def pause(
-        self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
+        self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
     ) -> bool:
         """Have a generation, or all, stand still: once this has committed no batch of them commits. False where it was
         paused before; the first reason stays then.
         """
 
-    async def resume(self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS) -> Pause | None:
+    async def resume(
+        self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS
+    ) -> Pause | None:
         """End a pause; returns what it was, None where there was none. A projection runs when neither it nor the
         generation is paused.
         """

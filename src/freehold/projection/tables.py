@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
 from freehold.ports import Stores
 from freehold.projection.read_model_store import READ_MODELS, DeclaredTable, Place, ReadModelStore
@@ -76,26 +76,26 @@ class PlacedTables:
         """As `ReadModelStore.key_value`."""
         return self._store.key_value(table, column, text)
 
-    async def create(self, unit: UnitOfWork, number: int) -> None:
+    async def create(self, db_tx: DatabaseTransaction, number: int) -> None:
         """As `ReadModelStore.create`."""
         if self._tables:
-            await self._store.create(unit, self._tables, Place(self._mark, number))
+            await self._store.create(db_tx, self._tables, Place(self._mark, number))
 
-    async def drop(self, unit: UnitOfWork, number: int, names: Sequence[str]) -> None:
+    async def drop(self, db_tx: DatabaseTransaction, number: int, names: Sequence[str]) -> None:
         """As `ReadModelStore.drop`."""
         if names:
-            await self._store.drop(unit, names, Place(self._mark, number))
+            await self._store.drop(db_tx, names, Place(self._mark, number))
 
-    async def show(self, unit: UnitOfWork, number: int) -> None:
+    async def show(self, db_tx: DatabaseTransaction, number: int) -> None:
         """As `ReadModelStore.show`."""
         if self._tables:
-            await self._store.show(unit, self._tables, Place(self._mark, number))
+            await self._store.show(db_tx, self._tables, Place(self._mark, number))
 
     async def delete_rows(
-        self, unit: UnitOfWork, number: int, table: DeclaredTable, column: str, values: Sequence[object]
+        self, db_tx: DatabaseTransaction, number: int, table: DeclaredTable, column: str, values: Sequence[object]
     ) -> int:
         """As `ReadModelStore.delete_rows`."""
-        return await self._store.delete_rows(unit, table, Place(self._mark, number), column, values)
+        return await self._store.delete_rows(db_tx, table, Place(self._mark, number), column, values)
 
     @property
     def _store(self) -> ReadModelStore:

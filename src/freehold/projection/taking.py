@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from freehold.audit.store import AuditEntry, AuditStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
 from freehold.eventstore.store import EventStore, RecordedEvent, category_of
 from freehold.failures import CrashLimit, ProcessEnded
@@ -131,8 +131,8 @@ class ParkedStreamRetrier:
         return RetryResult(0, _row(ended, None))
 
     async def _write(self, seen: ParkedKey, parked: ParkedKey, due_seconds: float | None) -> None:
-        async with self._context.database.begin() as unit:
-            await self._checkpoints.park(unit, await self._held(unit, seen), _row(parked, due_seconds))
+        async with self._context.database.begin() as db_tx:
+            await self._checkpoints.park(db_tx, await self._held(db_tx, seen), _row(parked, due_seconds))
 
     async def _note(
         self, parked: ParkedKey, attempts: int, *, by_hand: bool, entry: AuditEntry | None = None
@@ -140,10 +140,10 @@ class ParkedStreamRetrier:
         """Write down beforehand that it is begun. What a person began is not tried again by itself."""
         noted = replace(parked, attempts=attempts, begun=parked.begun + 1)
         due_seconds = None if by_hand else again_seconds(self._projection, attempts)
-        async with self._context.database.begin() as unit:
-            await self._checkpoints.park(unit, await self._held(unit, parked), _row(noted, due_seconds))
+        async with self._context.database.begin() as db_tx:
+            await self._checkpoints.park(db_tx, await self._held(db_tx, parked), _row(noted, due_seconds))
             if entry is not None:
-                await self._audit.add(unit, entry)
+                await self._audit.add(db_tx, entry)
         return noted
 
     async def _restore(self, noted: ParkedKey, parked: ParkedKey) -> None:
@@ -157,13 +157,13 @@ class ParkedStreamRetrier:
 
     async def _apply(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
         async with self._transactions.begin() as tx:
-            seen = await self._held(tx.unit, parked)
+            seen = await self._held(tx.db_tx, parked)
             after = parked.version if skip else parked.version - 1
             applied = await self._through(tx, parked, seen, after)
-            (seen,) = await self._checkpoints.advance(tx.unit, [Move(seen, seen.position, handled=applied)])
-            await self._checkpoints.release(tx.unit, seen, parked.stream)
+            (seen,) = await self._checkpoints.advance(tx.db_tx, [Move(seen, seen.position, handled=applied)])
+            await self._checkpoints.release(tx.db_tx, seen, parked.stream)
             if entry is not None:
-                await self._audit.add(tx.unit, entry)
+                await self._audit.add(tx.db_tx, entry)
         return RetryResult(applied)
 
     async def _keep_parked(
@@ -183,13 +183,13 @@ class ParkedStreamRetrier:
         attempts = parked.attempts if event.version == parked.version else 1
         again = parked_by(self._projection, event, failed.error, attempts)
         async with self._transactions.begin() as tx:
-            seen = await self._held(tx.unit, parked)
+            seen = await self._held(tx.db_tx, parked)
             after = parked.version if skip else parked.version - 1
             applied = await self._through(tx, parked, seen, after, before=event.version)
-            (seen,) = await self._checkpoints.advance(tx.unit, [Move(seen, seen.position, handled=applied, failed=1)])
-            await self._checkpoints.park(tx.unit, seen, again)
+            (seen,) = await self._checkpoints.advance(tx.db_tx, [Move(seen, seen.position, handled=applied, failed=1)])
+            await self._checkpoints.park(tx.db_tx, seen, again)
             if entry is not None:
-                await self._audit.add(tx.unit, entry)
+                await self._audit.add(tx.db_tx, entry)
         return RetryResult(applied, again)
 
     async def _step_by_step(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
@@ -220,24 +220,24 @@ class ParkedStreamRetrier:
     ) -> ParkedKey | None:
         """Apply one event, or pass over it, and go on to the next one; None where that was the last."""
         async with self._transactions.begin() as tx:
-            seen = await self._held(tx.unit, at)
+            seen = await self._held(tx.db_tx, at)
             if not skip:
                 await self._through(tx, at, seen, at.version - 1, before=at.version + 1)
-            (seen,) = await self._checkpoints.advance(tx.unit, [Move(seen, seen.position, handled=int(not skip))])
-            following = await self._next(tx.unit, at, seen)
+            (seen,) = await self._checkpoints.advance(tx.db_tx, [Move(seen, seen.position, handled=int(not skip))])
+            following = await self._next(tx.db_tx, at, seen)
             if following is None:
-                await self._checkpoints.release(tx.unit, seen, at.stream)
+                await self._checkpoints.release(tx.db_tx, seen, at.stream)
             else:
                 due_seconds = None if by_hand else again_seconds(self._projection, following.attempts)
-                await self._checkpoints.park(tx.unit, seen, _row(following, due_seconds))
+                await self._checkpoints.park(tx.db_tx, seen, _row(following, due_seconds))
             if entry is not None:
-                await self._audit.add(tx.unit, entry)
+                await self._audit.add(tx.db_tx, entry)
         return following
 
-    async def _next(self, unit: UnitOfWork, at: ParkedKey, seen: Checkpoint) -> ParkedKey | None:
+    async def _next(self, db_tx: DatabaseTransaction, at: ParkedKey, seen: Checkpoint) -> ParkedKey | None:
         after = at.version
         while True:
-            page = await self._events.read_stream(at.stream, after=after, limit=_PAGE, unit=unit)
+            page = await self._events.read_stream(at.stream, after=after, limit=_PAGE, db_tx=db_tx)
             for event in page:
                 if event.position > seen.position:
                     return None
@@ -251,17 +251,17 @@ class ParkedStreamRetrier:
 
     async def _fail(self, at: ParkedKey, failed: _Failed) -> NewParkedKey:
         again = parked_by(self._projection, failed.event, failed.error, at.attempts)
-        async with self._context.database.begin() as unit:
-            seen = await self._held(unit, at)
-            (seen,) = await self._checkpoints.advance(unit, [Move(seen, seen.position, failed=1)])
-            await self._checkpoints.park(unit, seen, again)
+        async with self._context.database.begin() as db_tx:
+            seen = await self._held(db_tx, at)
+            (seen,) = await self._checkpoints.advance(db_tx, [Move(seen, seen.position, failed=1)])
+            await self._checkpoints.park(db_tx, seen, again)
         return again
 
-    async def _held(self, unit: UnitOfWork, parked: ParkedKey) -> Checkpoint:
+    async def _held(self, db_tx: DatabaseTransaction, parked: ParkedKey) -> Checkpoint:
         """Hold the checkpoint, and see that the stream still is as it was."""
         place = (parked.projection, parked.generation, parked.partition)
-        found = await self._checkpoints.lock(unit, *place)
-        now = await self._checkpoints.parked(*place, stream=parked.stream, unit=unit)
+        found = await self._checkpoints.lock(db_tx, *place)
+        now = await self._checkpoints.parked(*place, stream=parked.stream, db_tx=db_tx)
         same = bool(now) and _state(now[0]) == _state(parked)
         if not found or not same or found[0].state is GenerationState.RETIRED:
             raise ConcurrencyConflict(
@@ -278,7 +278,9 @@ class ParkedStreamRetrier:
         tables = PlacedTables(self._context.stores, self._projection.tables)
         applier = HandlerInvoker(self._projection, self._context.service, parked.generation, tables)
         while True:
-            page = await self._events.read_stream(parked.stream, after=after, before=before, limit=_PAGE, unit=tx.unit)
+            page = await self._events.read_stream(
+                parked.stream, after=after, before=before, limit=_PAGE, db_tx=tx.db_tx
+            )
             due = [event for event in page if event.position <= seen.position]
             for event in due:
                 if self._follows(event):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 from freehold.reconcile.dataset import Copy, FullRow, Offer
 
@@ -36,7 +36,7 @@ class DatasetStore(Protocol):
         """Rows by key, those that exist, in the order of the keys."""
 
     async def repair(
-        self, unit: UnitOfWork, copy: Copy, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]
+        self, db_tx: DatabaseTransaction, copy: Copy, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]
     ) -> Sequence[str]:
         """Write rows of a copy as its source has them: by key what the source has and what the copy had, None for no
         row. Returns the keys that were written.

@@ -11,7 +11,7 @@ from freehold.audit.store import AUDIT, AuditEntry
 from freehold.clock import Clock
 from freehold.consistency.store import PROGRESS
 from freehold.consistency.token import Token
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError
 from freehold.ports import Stores
 from freehold.reconcile.dataset import Copy, Offer
@@ -53,10 +53,10 @@ def make_reconciler(
             f"'{copy.dataset.name}' has other fields at its source", hint="declare both with the same Dataset"
         )
 
-    async def record(unit: UnitOfWork, keys: Sequence[str]) -> None:
+    async def record(db_tx: DatabaseTransaction, keys: Sequence[str]) -> None:
         actor, reason = repair_for or ("", "")
         action = f"reconcile: {len(keys)} rows repaired"
-        await stores[AUDIT].add(unit, AuditEntry(clock.now(), actor, action, copy.dataset.name, reason))
+        await stores[AUDIT].add(db_tx, AuditEntry(clock.now(), actor, action, copy.dataset.name, reason))
 
     async def come_to(token: Token) -> bool:
         return await settled(service, stores, token, clock, _SETTLE_SECONDS)

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from freehold.database import Database, UnitOfWork
+from freehold.database import Database, DatabaseTransaction
 from freehold.reconcile.dataset import Copy, FullRow
 from freehold.reconcile.dataset_store import DatasetStore
 
 __all__ = ["CopyRepair", "Recorded"]
 
-Recorded = Callable[[UnitOfWork, Sequence[str]], Awaitable[None]]
+Recorded = Callable[[DatabaseTransaction, Sequence[str]], Awaitable[None]]
 """Records, in the repair's own transaction, which keys were written."""
 
 
@@ -27,8 +27,8 @@ class CopyRepair:
 
     async def repair(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]) -> Sequence[str]:
         """Repair rows, in one transaction; returns the keys that were written. See `DatasetStore.repair`."""
-        async with self._database.begin() as unit:
-            written = await self._store.repair(unit, self._copy, wrong)
+        async with self._database.begin() as db_tx:
+            written = await self._store.repair(db_tx, self._copy, wrong)
             if written:
-                await self._recorded(unit, written)
+                await self._recorded(db_tx, written)
         return written

@@ -57,9 +57,9 @@ async def repair(service: Service, stores: Stores) -> list[str]:
         return _outcome(mended, failed)
     for generation, defect in await _lost_readers(service, stores):
         if defect.lossless:
-            async with stores.database.begin() as unit:
+            async with stores.database.begin() as db_tx:
                 declared = service.projections[generation.projection].tables
-                await PlacedTables(stores, declared).show(unit, generation.number)
+                await PlacedTables(stores, declared).show(db_tx, generation.number)
             mended.append(defect.subject)
     for defect in await _lost_views(service, stores):
         view = service.materialized_views[defect.subject.rpartition(" ")[2]]

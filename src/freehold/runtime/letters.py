@@ -14,7 +14,7 @@ from uuid import UUID
 
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.clock import Clock, HybridLogicalClock, SystemClock
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import (
     CodecError,
@@ -72,12 +72,12 @@ class DeadLetterActions:
         Raises `NotFound`, `ConcurrencyConflict` (it has ended), `CodecError` where the body does not fit its type, and
         where the envelope itself is unreadable: such a letter can only be dropped.
         """
-        async with self._stores.database.begin() as unit:
-            letter = await self._stores[DEAD_LETTERS].get(unit, letter_id)
+        async with self._stores.database.begin() as db_tx:
+            letter = await self._stores[DEAD_LETTERS].get(db_tx, letter_id)
             envelope = replace(_envelope(letter), body=body)
             _check_body(envelope)
-            await self._stores[DEAD_LETTERS].edit(unit, letter_id, encode_envelope(envelope))
-            await self._note(unit, letter_id, "dead-letter.edit", actor, reason)
+            await self._stores[DEAD_LETTERS].edit(db_tx, letter_id, encode_envelope(envelope))
+            await self._note(db_tx, letter_id, "dead-letter.edit", actor, reason)
 
     async def replay(self, letter_id: UUID, *, actor: str, reason: str, late: bool = False) -> UUID:
         """Replay a dead letter: send it, or its edited form, as a new message; returns the id of that message.
@@ -85,8 +85,8 @@ class DeadLetterActions:
         Raises `NotFound`, `ConcurrencyConflict` if the dead letter was replayed or dropped, or is older than
         `replay_horizon_seconds`: receipts that would prevent a second effect may be gone by then. `late` accepts that.
         """
-        async with self._stores.database.begin() as unit:
-            return await self._replay(unit, letter_id, actor=actor, reason=reason, late=late)
+        async with self._stores.database.begin() as db_tx:
+            return await self._replay(db_tx, letter_id, actor=actor, reason=reason, late=late)
 
     async def replay_many(
         self, letter_ids: Sequence[UUID], *, actor: str, reason: str, late: bool = False
@@ -97,37 +97,37 @@ class DeadLetterActions:
         meanwhile. Raises `Unavailable` where the database does not answer; then none of these was replayed.
         """
 
-        async def replay(unit: UnitOfWork, letter_id: UUID) -> UUID:
-            return await self._replay(unit, letter_id, actor=actor, reason=reason, late=late)
+        async def replay(db_tx: DatabaseTransaction, letter_id: UUID) -> UUID:
+            return await self._replay(db_tx, letter_id, actor=actor, reason=reason, late=late)
 
         return await self._each(letter_ids, replay)
 
     async def drop(self, letter_id: UUID, *, actor: str, reason: str) -> None:
         """Give the message up for good. Raises `NotFound`, `ConcurrencyConflict` where the letter has ended."""
-        async with self._stores.database.begin() as unit:
-            await self._drop(unit, letter_id, actor=actor, reason=reason)
+        async with self._stores.database.begin() as db_tx:
+            await self._drop(db_tx, letter_id, actor=actor, reason=reason)
 
     async def drop_many(
         self, letter_ids: Sequence[UUID], *, actor: str, reason: str
     ) -> Mapping[UUID, UUID | FreeholdError]:
         """Drop letters in one transaction, as `replay_many` replays them; returns each one's own id."""
 
-        async def drop(unit: UnitOfWork, letter_id: UUID) -> UUID:
-            await self._drop(unit, letter_id, actor=actor, reason=reason)
+        async def drop(db_tx: DatabaseTransaction, letter_id: UUID) -> UUID:
+            await self._drop(db_tx, letter_id, actor=actor, reason=reason)
             return letter_id
 
         return await self._each(letter_ids, drop)
 
     async def _each(
-        self, letter_ids: Sequence[UUID], act: Callable[[UnitOfWork, UUID], Awaitable[UUID]]
+        self, letter_ids: Sequence[UUID], act: Callable[[DatabaseTransaction, UUID], Awaitable[UUID]]
     ) -> Mapping[UUID, UUID | FreeholdError]:
         """Act on all in one transaction. What the database refuses may have ended that: then on each in its own."""
         outcomes: dict[UUID, UUID | FreeholdError] = {}
         try:
-            async with self._stores.database.begin() as unit:
+            async with self._stores.database.begin() as db_tx:
                 for letter_id in letter_ids:
                     try:
-                        outcomes[letter_id] = await act(unit, letter_id)
+                        outcomes[letter_id] = await act(db_tx, letter_id)
                     except (NotFound, ConcurrencyConflict, CodecError) as error:
                         outcomes[letter_id] = error
         except Unavailable:
@@ -140,31 +140,33 @@ class DeadLetterActions:
                 outcomes.update(await self._each([letter_id], act))
         return outcomes
 
-    async def _replay(self, unit: UnitOfWork, letter_id: UUID, *, actor: str, reason: str, late: bool) -> UUID:
+    async def _replay(
+        self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str, late: bool
+    ) -> UUID:
         """Everything that refuses it comes before the first write: the transaction may be others' as well."""
-        letter = await self._stores[DEAD_LETTERS].get(unit, letter_id)
+        letter = await self._stores[DEAD_LETTERS].get(db_tx, letter_id)
         _check_dead(letter)
         self._check_age(letter, late=late)
         original = _envelope(letter)
         again = replace(original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick())
-        await self._send(unit, letter, again)
-        await self._stores[DEAD_LETTERS].mark(unit, letter_id, DeadLetterStatus.REPLAYED, again.id)
-        await self._note(unit, letter_id, "dead-letter.replay", actor, reason)
+        await self._send(db_tx, letter, again)
+        await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.REPLAYED, again.id)
+        await self._note(db_tx, letter_id, "dead-letter.replay", actor, reason)
         return again.id
 
-    async def _drop(self, unit: UnitOfWork, letter_id: UUID, *, actor: str, reason: str) -> None:
-        await self._stores[DEAD_LETTERS].mark(unit, letter_id, DeadLetterStatus.DROPPED, None)
-        await self._note(unit, letter_id, "dead-letter.drop", actor, reason)
+    async def _drop(self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str) -> None:
+        await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.DROPPED, None)
+        await self._note(db_tx, letter_id, "dead-letter.drop", actor, reason)
 
-    async def _send(self, unit: UnitOfWork, letter: DeadLetter, again: Envelope) -> None:
+    async def _send(self, db_tx: DatabaseTransaction, letter: DeadLetter, again: Envelope) -> None:
         if letter.direction is Direction.OUTBOUND:
-            await self._stores[OUTBOX].stage(unit, [outgoing(again)])
+            await self._stores[OUTBOX].stage(db_tx, [outgoing(again)])
             return
         arrival = Arrival(
             receipt_key=again.receipt_key, topic=again.topic, key=again.key, compensates=again.compensates
         )
         await self._stores[INBOX].defer(
-            unit,
+            db_tx,
             letter.consumer,
             arrival,
             encode_envelope(again),
@@ -181,9 +183,9 @@ class DeadLetterActions:
                 hint="make sure that its effect does not exist, then replay it as a late one",
             )
 
-    async def _note(self, unit: UnitOfWork, letter_id: UUID, action: str, actor: str, reason: str) -> None:
+    async def _note(self, db_tx: DatabaseTransaction, letter_id: UUID, action: str, actor: str, reason: str) -> None:
         entry = AuditEntry(at=self._clock.now(), actor=actor, action=action, subject=str(letter_id), reason=reason)
-        await self._stores[AUDIT].add(unit, entry)
+        await self._stores[AUDIT].add(db_tx, entry)
 
 
 def _check_dead(letter: DeadLetter) -> None:

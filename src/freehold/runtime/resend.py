@@ -127,10 +127,10 @@ class Resend:
         through, after, count, done = plan.kept.last_position or 0, 0, 0, False
         # No further than what was kept at the beginning: the relay keeps again what it publishes meanwhile.
         while not done:
-            async with self._stores.database.begin() as unit:
-                step = await self._stores[SENT].send_again(unit, plan.since, after, through, _STEP)
+            async with self._stores.database.begin() as db_tx:
+                step = await self._stores[SENT].send_again(db_tx, plan.since, after, through, _STEP)
                 if not after:
-                    await self._stores[AUDIT].add(unit, entry)
+                    await self._stores[AUDIT].add(db_tx, entry)
             after, done = step.position, step.done
             count += step.moved
             moved(step.moved)
@@ -166,8 +166,8 @@ class Resend:
     async def _end(self, lost: Sequence[BrokerLog]) -> int:
         """End losses, and have each lane say how far it is: messages that said so were lost as well."""
         service, outbox = self._settings.service, self._stores[OUTBOX]
-        async with self._stores.database.begin() as unit:
-            ended = sum([await self._stores[BROKER_LOGS].end_loss(unit, log) for log in lost])
+        async with self._stores.database.begin() as db_tx:
+            ended = sum([await self._stores[BROKER_LOGS].end_loss(db_tx, log) for log in lost])
             if ended and Lanes.can_name(service):
-                await outbox.stage(unit, Lanes(service, outbox.partitions, self._clock).barriers())
+                await outbox.stage(db_tx, Lanes(service, outbox.partitions, self._clock).barriers())
         return ended

@@ -186,9 +186,9 @@ class Inbox:
         Raises `InvalidValue` for an id that is no key.
         """
         key = check_name("message_id", str(message_id) if isinstance(message_id, UUID) else message_id)
-        unit = self._stores.database.enlist(session)
+        db_tx = self._stores.database.enlist(session)
         arrival = Arrival(receipt_key=key, topic="", key=key)
-        receipts = await self._stores[INBOX].receive(unit, self._consumer, [arrival])
+        receipts = await self._stores[INBOX].receive(db_tx, self._consumer, [arrival])
         return receipts[0].status is ReceiveStatus.NEW
 
     async def prune(self, older_than_seconds: float, *, limit: int = 1000) -> int:

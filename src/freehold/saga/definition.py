@@ -146,7 +146,7 @@ class Saga(Generic[S]):
         # Imported here: the engine imports the declarations that it carries out.
         from freehold.saga.engine import SagaEngine
 
-        tx.unit.life.check()
+        tx.db_tx.life.check()
         engine = tx.staging.context.find(SagaEngine)
         if engine is None:
             raise not_directed(cls.definition(), tx.staging.context.service)

@@ -105,7 +105,7 @@ class SagaEngine:
         # Who catches what a local function raises, and commits, leaves an instance that goes on from its beginning.
         stored = dataclasses.replace(instance, unsettled=True, due=now) if local else first.instance
         record = write_record(stored, 1, now)
-        if not await self.store.create(tx.unit, record, first.entries):
+        if not await self.store.create(tx.db_tx, record, first.entries):
             return saga_id
         turned = await carry_out(
             tx, self.context, definition, TransitionResult(first.instance, now, [], []), first.effects
@@ -208,7 +208,7 @@ class SagaEngine:
         if error is not None and record.status is not SagaStatus.NEEDS_ATTENTION:
             put_off = dataclasses.replace(put_off, status=SagaStatus.NEEDS_ATTENTION)
             entries = [JournalEntry(self.clock.now(), "", SagaStatus.NEEDS_ATTENTION.value, detail=str(error))]
-        await self.store.save(tx.unit, put_off, entries)
+        await self.store.save(tx.db_tx, put_off, entries)
 
     async def on_failure(
         self,
@@ -340,7 +340,7 @@ class SagaEngine:
         self._session(tx).put(written, entries)
 
     def _session(self, tx: Transaction) -> Session:
-        return tx.staging.companion(self, lambda: Session(self.store, tx.unit), Session.save, left=Session.has_changes)
+        return tx.staging.companion(self, lambda: Session(self.store, tx.db_tx), Session.save, left=Session.has_changes)
 
     def _wake(self, tx: Transaction, turned: TransitionResult) -> None:
         """The runner idles until the next time it knows of; tell it of an earlier one."""

@@ -43,17 +43,17 @@ class SagaActions:
         try:
             async with self._transactions.begin() as tx:
                 await self._engine.decide(tx, saga_id, decided)
-                await audit.add(tx.unit, entry)
+                await audit.add(tx.db_tx, entry)
         except Exception as error:
             if hook_at(error).hook is Hook.COMMIT:
                 raise
             async with self._transactions.begin() as tx:
                 await self._engine.on_failure(tx, saga_id, error, decided)
-                await audit.add(tx.unit, entry)
+                await audit.add(tx.db_tx, entry)
             return False
         return True
 
     async def load(self, saga_id: UUID) -> SagaRecord:
         """One instance, as it is now. Raises `NotFound`."""
-        async with self._context.database.begin() as unit:
-            return await self._context.stores[SAGAS].load(unit, saga_id)
+        async with self._context.database.begin() as db_tx:
+            return await self._context.stores[SAGAS].load(db_tx, saga_id)

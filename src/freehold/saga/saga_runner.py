@@ -116,7 +116,7 @@ class SagaRunner(Runner):
         taken: SagaRecord | None = None
         try:
             async with self._transactions.begin() as tx:
-                records = await self._engine.store.claim_due(tx.unit, room)
+                records = await self._engine.store.claim_due(tx.db_tx, room)
                 async with self._limited():
                     for taken in records:
                         found = await self._engine.on_due_record(tx, taken)
@@ -144,7 +144,7 @@ class SagaRunner(Runner):
             calls: Sequence[PendingCall] | None = ()
             try:
                 async with self._transactions.begin() as tx:
-                    for claimed in await self._engine.store.claim_due(tx.unit, 1):
+                    for claimed in await self._engine.store.claim_due(tx.db_tx, 1):
                         async with self._limited():
                             calls = await self._engine.on_due_record(tx, claimed)
                 if claimed is None:
@@ -200,7 +200,7 @@ class SagaRunner(Runner):
             text = "%s: the failure of saga %s was not put down (%s); it is left alone for a while"
             _log.warning(text, self._context.service, saga_id, describe(failure))
             async with self._transactions.begin() as tx:
-                await self._engine.leave(tx, await self._engine.store.load(tx.unit, saga_id))
+                await self._engine.leave(tx, await self._engine.store.load(tx.db_tx, saga_id))
 
     def _begin(self, calls: Sequence[PendingCall]) -> None:
         for pending in calls:
@@ -250,7 +250,7 @@ class SagaRunner(Runner):
         version = 0
         try:
             async with self._transactions.begin() as tx:
-                record = await self._engine.store.load(tx.unit, saga_id)
+                record = await self._engine.store.load(tx.db_tx, saga_id)
                 version = record.version
                 mine = await self._engine.set_out(tx, record, self._hook_timeout_seconds * 2)
         except NotFound:
@@ -266,7 +266,7 @@ class SagaRunner(Runner):
         version = 0
         try:
             async with self._transactions.begin() as tx:
-                record = await self._engine.store.load(tx.unit, saga_id)
+                record = await self._engine.store.load(tx.db_tx, saga_id)
                 version = record.version
                 async with self._limited():
                     calls = await self._engine.go_on(tx, record)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.saga.store import JournalEntry, SagaRecord, SagaStore
 
 __all__ = ["Session"]
@@ -19,9 +19,9 @@ __all__ = ["Session"]
 class Session:
     """Records as this transaction sees them. Gone with a rollback, as what it wrote is."""
 
-    def __init__(self, store: SagaStore, unit: UnitOfWork) -> None:
+    def __init__(self, store: SagaStore, db_tx: DatabaseTransaction) -> None:
         self._store = store
-        self._unit = unit
+        self._db_tx = db_tx
         self._records: dict[UUID, SagaRecord] = {}
         self._journal: dict[UUID, list[JournalEntry]] = {}
 
@@ -29,12 +29,12 @@ class Session:
         """Load and lock those that are not here yet; one that does not exist is passed over."""
         missing = set(saga_ids) - set(self._records)
         if missing:
-            self._records.update(await self._store.load_many(self._unit, missing))
+            self._records.update(await self._store.load_many(self._db_tx, missing))
 
     async def load(self, saga_id: UUID) -> SagaRecord:
         """Return an instance, locked. Raises `NotFound`."""
         if saga_id not in self._records:
-            self._records[saga_id] = await self._store.load(self._unit, saga_id)
+            self._records[saga_id] = await self._store.load(self._db_tx, saga_id)
         return self._records[saga_id]
 
     def put(self, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
@@ -63,8 +63,8 @@ class Session:
         changes = [(self._records[saga_id], entries) for saga_id, entries in sorted(self._journal.items())]
         self._journal = {}
         if len(changes) == 1:
-            await self._store.save(self._unit, *changes[0])
+            await self._store.save(self._db_tx, *changes[0])
         else:
-            await self._store.save_many(self._unit, changes)
+            await self._store.save_many(self._db_tx, changes)
         for record, _ in changes:
             self._records[record.id] = replace(record, version=record.version + 1)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
 __all__ = [
@@ -101,31 +101,33 @@ class SagaFilter:
 class SagaStore(Protocol):
     """Where sagas are kept: the database of the service that directs them."""
 
-    async def create(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
+    async def create(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
         """Store a new instance (version 1). False: an instance of this id exists, nothing was written."""
 
-    async def load(self, unit: UnitOfWork, saga_id: UUID) -> SagaRecord:
+    async def load(self, db_tx: DatabaseTransaction, saga_id: UUID) -> SagaRecord:
         """Return an instance, locked until the transaction ends. Raises `NotFound`."""
 
-    async def load_many(self, unit: UnitOfWork, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
+    async def load_many(self, db_tx: DatabaseTransaction, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
         """Return those of the instances that exist, locked until the transaction ends, in one round trip.
 
         They are locked in the order of their ids, so that two transactions never wait for each other.
         """
 
-    async def save(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
+    async def save(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
         """Store the next state: `record.version` is the version it was loaded with; stored as that plus one.
 
         Raises `ConcurrencyConflict` where somebody else saved first. One round trip, the journal included.
         """
 
-    async def save_many(self, unit: UnitOfWork, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]) -> None:
+    async def save_many(
+        self, db_tx: DatabaseTransaction, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
+    ) -> None:
         """`save` for several instances, each at most once, in one round trip where the engine can.
 
         Raises `ConcurrencyConflict` where somebody else saved one of them first; the transaction must not commit then.
         """
 
-    async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:
+    async def claim_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[SagaRecord]:
         """Return instances that are due, locked until the transaction ends; those locked by others are passed over."""
 
     async def next_due_seconds(self) -> float | None:

@@ -66,11 +66,11 @@ async def cancel(project: Project, message_id: UUID, names: tuple[str, ...], rea
     """Cancel, with an audit row in the same transaction."""
 
     async def take_back(access: ServiceAccess) -> bool:
-        async with access.stores.database.begin() as unit:
-            if not await access.stores[SCHEDULE].cancel(unit, message_id):
+        async with access.stores.database.begin() as db_tx:
+            if not await access.stores[SCHEDULE].cancel(db_tx, message_id):
                 return False
             entry = AuditEntry(datetime.now(UTC), actor(), "schedule.cancel", str(message_id), reason)
-            await access.stores[AUDIT].add(unit, entry)
+            await access.stores[AUDIT].add(db_tx, entry)
         return True
 
     async with project.open(names) as opened:

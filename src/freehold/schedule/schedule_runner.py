@@ -23,10 +23,10 @@ async def send_due(stores: Stores, limit: int) -> int:
     """Move due messages to the outbox in one transaction, oldest first, `limit` at most; returns how many. 0 as well
     where another instance is about it.
     """
-    async with stores.database.begin() as unit:
-        due = await stores[SCHEDULE].take_due(unit, limit)
+    async with stores.database.begin() as db_tx:
+        due = await stores[SCHEDULE].take_due(db_tx, limit)
         if due:
-            await stores[OUTBOX].stage(unit, due)
+            await stores[OUTBOX].stage(db_tx, due)
     return len(due)
 
 

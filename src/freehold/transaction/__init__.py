@@ -1,4 +1,4 @@
-"""The transaction that services work in: the unit of work plus what is appended, published, sent and scheduled with it.
+"""The transaction that services work in: the database's, and what is appended, published, sent and scheduled with it.
 
 `transaction` is what handlers hold, `staging` what patterns do in it, `pending_writes` what it has not written yet,
 `envelopes` how messages are made, `transactions` how they are opened, and `ambient` what goes on around it in the same

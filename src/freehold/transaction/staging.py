@@ -15,7 +15,7 @@ from uuid import UUID
 from freehold.broker import Outgoing
 from freehold.consistency.token import NOTHING, Token, outbox_lane
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import (
     APPENDED,
@@ -56,12 +56,12 @@ class Staging:
     committed.
     """
 
-    __slots__ = ("_after_append", "_seen", "cause", "context", "correlation_id", "envelopes", "pending", "unit")
+    __slots__ = ("_after_append", "_seen", "cause", "context", "correlation_id", "db_tx", "envelopes", "pending")
 
     def __init__(
         self,
         context: ServiceContext,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         cause: Envelope | None = None,
         *,
         correlation_id: UUID | None = None,
@@ -70,7 +70,7 @@ class Staging:
     ) -> None:
         self.context = context
         self.envelopes = EnvelopeFactory(context)
-        self.unit = unit
+        self.db_tx = db_tx
         self.cause = cause
         self.correlation_id = cause.correlation_id if cause is not None else correlation_id
         self.pending = PendingWrites() if pending is None else pending
@@ -78,11 +78,11 @@ class Staging:
         # Found out when it is asked for: most handlers publish nothing.
         self._seen: Token | None = None
         if pending is None:
-            unit.life.watch(self.pending)
+            db_tx.life.watch(self.pending)
 
     def for_message(self, cause: Envelope) -> Staging:
         """The same transaction, seen from the handling of another message."""
-        return Staging(self.context, self.unit, cause, after_append=self._after_append, pending=self.pending)
+        return Staging(self.context, self.db_tx, cause, after_append=self._after_append, pending=self.pending)
 
     @property
     def token(self) -> Token:
@@ -91,7 +91,7 @@ class Staging:
 
     def observe(self, token: Token) -> None:
         """Note what the caller has seen: it goes along with everything that is published from here on."""
-        self.unit.life.check()
+        self.db_tx.life.check()
         self._seen = self._has_seen().merged(token)
 
     def _has_seen(self) -> Token:
@@ -128,27 +128,27 @@ class Staging:
 
     def _collect(self, into: list[C], what: C) -> None:
         """Looked at before and after: what another thread collects while the commit begins is refused, or written."""
-        self.unit.life.check()
+        self.db_tx.life.check()
         into.append(what)
-        if not self.unit.life.is_open:
+        if not self.db_tx.life.is_open:
             if what in into:
                 into.remove(what)
-            raise self.unit.life.ended()
+            raise self.db_tx.life.ended()
 
     async def cancel(self, message_id: UUID) -> bool:
         """Take a scheduled message back, staged or written. False when it is on its way already."""
-        self.unit.life.check()
-        return self.pending.unschedule(message_id) or await self.context.stores[SCHEDULE].cancel(self.unit, message_id)
+        self.db_tx.life.check()
+        return self.pending.unschedule(message_id) or await self.context.stores[SCHEDULE].cancel(self.db_tx, message_id)
 
     def append(self, stream: str, events: Sequence[NewEvent], expected: ExpectedVersion) -> None:
         """Stage events for a stream. Raises `ConcurrencyConflict` where earlier ones rule out what is expected."""
-        self.unit.life.check()
+        self.db_tx.life.check()
         self.pending.appends.add(stream, events, expected)
-        self.unit.life.check()
+        self.db_tx.life.check()
 
     def pending_events(self, stream: str) -> Sequence[NewEvent]:
         """Events of a stream that this transaction has staged and not written yet: what a read has to add."""
-        self.unit.life.check()
+        self.db_tx.life.check()
         return self.pending.appends.of(stream)
 
     @property
@@ -171,7 +171,7 @@ class Staging:
         something that is not written. An object with a method `remember` (see `Remembers`) follows savepoints; one that
         was made inside a savepoint is forgotten with it, unless it is `lasting`.
         """
-        self.unit.life.check()
+        self.db_tx.life.check()
         if key not in self.pending.companions:
             self.pending.companions[key] = Companion(make(), write, left, lasting=lasting)
         found: C = self.pending.companions[key].value
@@ -181,7 +181,7 @@ class Staging:
         """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or
         an enlisted transaction whose owner calls no `notify`, leaves it out.
         """
-        self.unit.life.check()
+        self.db_tx.life.check()
         self.pending.after_commit.add(wake)
 
     async def write(self) -> None:
@@ -190,16 +190,16 @@ class Staging:
         What other tasks of the transaction stage meanwhile is written as well. Raises `TransactionEnded`,
         `ConcurrencyConflict` for an expected version.
         """
-        self.unit.life.check()
+        self.db_tx.life.check()
         await self._write_once()
-        self.unit.life.check()  # an enlisted transaction has begun by now: from here on its end can be seen
+        self.db_tx.life.check()  # an enlisted transaction has begun by now: from here on its end can be seen
         for _ in range(_WRITES_MAX):
-            if not (self.pending.left or any(writer.left for writer in self.unit.life.writers)):
+            if not (self.pending.left or any(writer.left for writer in self.db_tx.life.writers)):
                 return
             await self._write_once()
 
     async def _write_once(self) -> None:
-        for writer in tuple(self.unit.life.writers):
+        for writer in tuple(self.db_tx.life.writers):
             await writer.write()
         for companion in tuple(self.pending.companions.values()):
             await companion.write()
@@ -211,7 +211,7 @@ class Staging:
         """Append the events, and have what follows from them written as well."""
         pending = self.pending
         appends = pending.appends.take()
-        appended = await self.context.stores[EVENTS].append(self.unit, appends)
+        appended = await self.context.stores[EVENTS].append(self.db_tx, appends)
         pending.appended = True
         head = max(position for each in appended for position in each.positions)
         pending.reached = pending.reached.reached(self.context.service, head)
@@ -230,13 +230,13 @@ class Staging:
         pending = self.pending
         if pending.messages:
             messages, pending.messages[:] = tuple(pending.messages), []
-            positions = await self.context.stores[OUTBOX].stage(self.unit, messages)
+            positions = await self.context.stores[OUTBOX].stage(self.db_tx, messages)
             pending.reached = pending.reached.merged(self._lanes(messages, positions))
             pending.sent = True
         if pending.scheduled:
             scheduled, pending.scheduled[:] = tuple(pending.scheduled), []
             for message, name, delay_seconds in scheduled:
-                await self.context.stores[SCHEDULE].add(self.unit, message, name, delay_seconds)
+                await self.context.stores[SCHEDULE].add(self.db_tx, message, name, delay_seconds)
             pending.delayed = True
 
     def _lanes(self, messages: Sequence[Outgoing], positions: Sequence[int]) -> Token:

@@ -11,7 +11,7 @@ from typing import Any, overload
 from uuid import UUID
 
 from freehold.consistency.token import Token
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError, InvalidValue
 from freehold.eventstore.store import Expectation, ExpectedVersion
 from freehold.messages import Envelope, MessageKind, message_type
@@ -24,7 +24,7 @@ __all__ = ["Transaction"]
 
 
 class Transaction:
-    """A unit of work on the service's database. Publish, send and schedule take effect with its commit, or not at all.
+    """A transaction on the service's database. Publish, send and schedule take effect with its commit, or not at all.
 
     `connection` is what the database's engine gives the user to write with; `freehold.sqlalchemy` gives it with its
     type, and sessions. `cause` is the message being handled; messages sent here inherit its correlation id and name it
@@ -43,9 +43,9 @@ class Transaction:
         self.staging = staging
 
     @property
-    def unit(self) -> UnitOfWork:
+    def db_tx(self) -> DatabaseTransaction:
         """The transaction of the database."""
-        return self.staging.unit
+        return self.staging.db_tx
 
     @property
     def cause(self) -> Envelope | None:
@@ -60,8 +60,8 @@ class Transaction:
     @property
     def connection(self) -> Any:
         """What the service writes its own tables with. Raises `TransactionEnded`."""
-        self.unit.life.check()
-        return self.unit.native
+        self.db_tx.life.check()
+        return self.db_tx.native
 
     @property
     def sql(self) -> SqlConnection:
@@ -69,8 +69,8 @@ class Transaction:
 
         Raises `DeclarationError` on a database that does not speak SQL, `TransactionEnded`.
         """
-        self.unit.life.check()
-        return sql_of(self.unit)
+        self.db_tx.life.check()
+        return sql_of(self.db_tx)
 
     def publish(
         self,
@@ -157,7 +157,7 @@ class Transaction:
         several calls for one stream go together; what a later call expects counts those of the earlier ones. Raises
         `DeclarationError`, `CodecError`, `ConcurrencyConflict` where two calls contradict each other.
         """
-        self.unit.life.check()
+        self.db_tx.life.check()
         made = [
             self.staging.envelopes.event(
                 event,
@@ -174,7 +174,7 @@ class Transaction:
         """Append the event being handled to a stream of this service, as it came: a copy of others' history, which
         read models can be built from anew. Raises `DeclarationError` where no event is being handled.
         """
-        self.unit.life.check()
+        self.db_tx.life.check()
         if self.cause is None or self.cause.kind is not MessageKind.EVENT:
             raise DeclarationError("there is no event to keep", hint="call keep in the handler of an event")
         self.staging.append(stream, [kept_event(self.cause)], Expectation.ANY)

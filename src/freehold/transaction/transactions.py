@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.messages import Envelope
 from freehold.transaction.ambient import current_token
 from freehold.transaction.staging import AfterAppend, Staging
@@ -32,10 +32,10 @@ class Transactions:
         self, cause: Envelope | None = None, *, correlation_id: UUID | None = None
     ) -> AsyncIterator[Transaction]:
         """Open a transaction of our own: commits at the end with everything staged, rolls back on any exception."""
-        async with self.context.database.begin() as unit:
-            transaction = _seen_by_caller(self.within(unit, cause, correlation_id=correlation_id))
+        async with self.context.database.begin() as db_tx:
+            transaction = _seen_by_caller(self.within(db_tx, cause, correlation_id=correlation_id))
             yield transaction
-            if unit.life.doomed is None:
+            if db_tx.life.doomed is None:
                 await transaction.write()
         transaction.staging.notify()
 
@@ -46,12 +46,12 @@ class Transactions:
         return _seen_by_caller(self.within(self.context.database.enlist(native), cause))
 
     def within(
-        self, unit: UnitOfWork, cause: Envelope | None = None, *, correlation_id: UUID | None = None
+        self, db_tx: DatabaseTransaction, cause: Envelope | None = None, *, correlation_id: UUID | None = None
     ) -> Transaction:
-        """A transaction in a unit of work that the caller has begun; the caller also calls `write` and
+        """A transaction in a database transaction that the caller has begun; the caller also calls `write` and
         `staging.notify`."""
         return Transaction(
-            Staging(self.context, unit, cause, correlation_id=correlation_id, after_append=self.after_append)
+            Staging(self.context, db_tx, cause, correlation_id=correlation_id, after_append=self.after_append)
         )
 
 

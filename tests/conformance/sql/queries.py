@@ -65,9 +65,9 @@ class Seeded:
             taken = await stores[LEASES].take(seen, "me")
             assert taken is not None
             self.leases[partition] = taken.token
-        async with stores.database.begin() as unit:
+        async with stores.database.begin() as db_tx:
             await stores[CHECKPOINTS].create(
-                unit, "live", 1, version=1, partitions=4, state=GenerationState.LIVE, tables=["t"]
+                db_tx, "live", 1, version=1, partitions=4, state=GenerationState.LIVE, tables=["t"]
             )
 
 
@@ -143,8 +143,8 @@ def _event() -> NewEvent:
 
 @query
 async def outbox_stage(seeded: Seeded) -> None:
-    async with seeded.stores.database.begin() as unit:
-        await seeded.stores[OUTBOX].stage(unit, [_outgoing(f"fresh{next(_fresh)}") for _ in range(10)])
+    async with seeded.stores.database.begin() as db_tx:
+        await seeded.stores[OUTBOX].stage(db_tx, [_outgoing(f"fresh{next(_fresh)}") for _ in range(10)])
 
 
 @query
@@ -177,16 +177,16 @@ async def sent(seeded: Seeded) -> None:
     store = seeded.stores[SENT]
     kept = await store.kept()
     assert kept.last_position is not None
-    async with seeded.stores.database.begin() as unit:
-        await store.send_again(unit, kept.now - timedelta(days=9), 0, kept.last_position, 10)
+    async with seeded.stores.database.begin() as db_tx:
+        await store.send_again(db_tx, kept.now - timedelta(days=9), 0, kept.last_position, 10)
     await store.prune(86400.0, 10)
     await seeded.stores[BROKER_LOGS].note("here", "first")
     await seeded.stores[BROKER_LOGS].note("here", f"another{next(_fresh)}")
     (lost,) = await seeded.stores[BROKER_LOGS].lost()
     await store.recall(seeded.leases, 50)
     assert (await seeded.stores[OUTBOX].fetch(seeded.leases, 50)).loss.open
-    async with seeded.stores.database.begin() as unit:
-        assert await seeded.stores[BROKER_LOGS].end_loss(unit, lost)
+    async with seeded.stores.database.begin() as db_tx:
+        assert await seeded.stores[BROKER_LOGS].end_loss(db_tx, lost)
     await store.prune(seeded.rows + 3500.0, 5)
 
 
@@ -199,14 +199,14 @@ async def broker_logs(seeded: Seeded) -> None:
     (lost,) = await store.lost()
     await store.keep_mark(place, "second", "7")
     assert await store.mark(place) == "7"
-    async with seeded.stores.database.begin() as unit:
-        assert await store.end_loss(unit, lost)
+    async with seeded.stores.database.begin() as db_tx:
+        assert await store.end_loss(db_tx, lost)
 
 
 @query
 async def outbox_postpone(seeded: Seeded) -> None:
-    async with seeded.stores.database.begin() as unit:
-        await seeded.stores[OUTBOX].stage(unit, [_outgoing(f"fresh{next(_fresh)}")])
+    async with seeded.stores.database.begin() as db_tx:
+        await seeded.stores[OUTBOX].stage(db_tx, [_outgoing(f"fresh{next(_fresh)}")])
     fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 1)
     assert await seeded.stores[OUTBOX].postpone(seeded.leases, fetched.rows[0], 0.0, "refused")
 
@@ -247,25 +247,25 @@ async def leases(seeded: Seeded) -> None:
 @query
 async def inbox_receive(seeded: Seeded) -> None:
     arrivals = [_arrival() for _ in range(16)]
-    async with seeded.stores.database.begin() as unit:
-        await seeded.stores[INBOX].receive(unit, CONSUMER, arrivals)
-        await seeded.stores[INBOX].answer(unit, CONSUMER, {each.receipt_key: b"a" for each in arrivals[:2]})
+    async with seeded.stores.database.begin() as db_tx:
+        await seeded.stores[INBOX].receive(db_tx, CONSUMER, arrivals)
+        await seeded.stores[INBOX].answer(db_tx, CONSUMER, {each.receipt_key: b"a" for each in arrivals[:2]})
 
 
 @query
 async def inbox_receive_known(seeded: Seeded) -> None:
-    async with seeded.stores.database.begin() as unit:
+    async with seeded.stores.database.begin() as db_tx:
         known = [_arrival(receipt_key=f"r{number}") for number in range(8)]
         cancelling = replace(_arrival(), compensates="r3")
         blocked = [_arrival(f"k{number}") for number in range(8)]
-        await seeded.stores[INBOX].receive(unit, CONSUMER, [*known, cancelling, *blocked])
+        await seeded.stores[INBOX].receive(db_tx, CONSUMER, [*known, cancelling, *blocked])
 
 
 async def _defer(seeded: Seeded, delay_seconds: float = 0.0, key: str | None = None) -> None:
-    async with seeded.stores.database.begin() as unit:
+    async with seeded.stores.database.begin() as db_tx:
         arrival = replace(_arrival(key), lane="orders:0", lane_position=next(_fresh))
         await seeded.stores[INBOX].defer(
-            unit, CONSUMER, arrival, b"{}", attempts=1, delay_seconds=delay_seconds, reason=""
+            db_tx, CONSUMER, arrival, b"{}", attempts=1, delay_seconds=delay_seconds, reason=""
         )
 
 
@@ -278,8 +278,8 @@ async def inbox_defer_and_finish(seeded: Seeded) -> None:
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
     assert await inbox.give_back(claimed)
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
-    async with seeded.stores.database.begin() as unit:
-        assert await inbox.finish(unit, claimed)
+    async with seeded.stores.database.begin() as db_tx:
+        assert await inbox.finish(db_tx, claimed)
 
 
 @query
@@ -292,8 +292,8 @@ async def inbox_claim_behind_one_key(seeded: Seeded) -> None:
     """Of `crowded` as many are due as there are rows elsewhere, and the first is not."""
     assert await seeded.stores[INBOX].claim_due("crowded", 16, 60.0) == []
     assert await seeded.stores[INBOX].next_due_seconds("crowded")
-    async with seeded.stores.database.begin() as unit:
-        (receipt,) = await seeded.stores[INBOX].receive(unit, "crowded", [_arrival("crowd")])
+    async with seeded.stores.database.begin() as db_tx:
+        (receipt,) = await seeded.stores[INBOX].receive(db_tx, "crowded", [_arrival("crowd")])
     assert receipt.status is ReceiveStatus.BLOCKED
 
 
@@ -331,13 +331,13 @@ async def inbox_prune(seeded: Seeded) -> None:
 @query
 async def dead_letters_add_to_end(seeded: Seeded) -> None:
     store, mine, other = seeded.stores[DEAD_LETTERS], letter(), letter()
-    async with seeded.stores.database.begin() as unit:
-        await store.add(unit, mine)
-        await store.add(unit, other)
-        await store.get(unit, mine.id)
-        await store.edit(unit, mine.id, b"e")
-        await store.mark(unit, mine.id, DeadLetterStatus.DROPPED, None)
-        await store.mark(unit, other.id, DeadLetterStatus.REPLAYED, new_id())
+    async with seeded.stores.database.begin() as db_tx:
+        await store.add(db_tx, mine)
+        await store.add(db_tx, other)
+        await store.get(db_tx, mine.id)
+        await store.edit(db_tx, mine.id, b"e")
+        await store.mark(db_tx, mine.id, DeadLetterStatus.DROPPED, None)
+        await store.mark(db_tx, other.id, DeadLetterStatus.REPLAYED, new_id())
 
 
 _FILTERS: Final = {
@@ -378,10 +378,10 @@ async def dead_letters_prune(seeded: Seeded) -> None:
 @query
 async def schedule(seeded: Seeded) -> None:
     store, message, due = seeded.stores[SCHEDULE], _outgoing("k"), _outgoing("k")
-    async with seeded.stores.database.begin() as unit:
-        await store.add(unit, message, "n", 7200.0)
-        await store.cancel(unit, message.id)
-        await store.add(unit, due, "n", -1.0)
+    async with seeded.stores.database.begin() as db_tx:
+        await store.add(db_tx, message, "n", 7200.0)
+        await store.cancel(db_tx, message.id)
+        await store.add(db_tx, due, "n", -1.0)
     assert await send_due(seeded.stores, 10) == 1
 
 
@@ -397,22 +397,22 @@ async def schedule_look(seeded: Seeded) -> None:
 async def saga_steps(seeded: Seeded) -> None:
     store, record = seeded.stores[SAGAS], _saga()
     entries = [JournalEntry(_NOW, "reserve", "sent", 1)]
-    async with seeded.stores.database.begin() as unit:
-        assert await store.create(unit, record, entries)
-        loaded = await store.load(unit, record.id)
-        await store.save(unit, loaded, entries)
-        many = await store.load_many(unit, [record.id])
-        await store.save_many(unit, [(many[record.id], entries)])
+    async with seeded.stores.database.begin() as db_tx:
+        assert await store.create(db_tx, record, entries)
+        loaded = await store.load(db_tx, record.id)
+        await store.save(db_tx, loaded, entries)
+        many = await store.load_many(db_tx, [record.id])
+        await store.save_many(db_tx, [(many[record.id], entries)])
     await store.journal(record.id)
 
 
 @query
 async def saga_due(seeded: Seeded) -> None:
     store, record = seeded.stores[SAGAS], replace(_saga(), due_seconds=-1.0)
-    async with seeded.stores.database.begin() as unit:
-        assert await store.create(unit, record, [])
-        (due,) = await store.claim_due(unit, 16)
-        await store.save(unit, replace(due, due_seconds=None, status=SagaStatus.COMPLETED), [])
+    async with seeded.stores.database.begin() as db_tx:
+        assert await store.create(db_tx, record, [])
+        (due,) = await store.claim_due(db_tx, 16)
+        await store.save(db_tx, replace(due, due_seconds=None, status=SagaStatus.COMPLETED), [])
     assert await store.next_due_seconds()
 
 
@@ -452,19 +452,19 @@ async def saga_prune(seeded: Seeded) -> None:
 @query
 async def idempotency(seeded: Seeded) -> None:
     store, key = seeded.stores[IDEMPOTENCY], f"fresh{next(_fresh)}"
-    async with seeded.stores.database.begin() as unit:
-        assert await store.claim(unit, CONSUMER, key, "f") is None
-        await store.complete(unit, CONSUMER, key, StoredAnswer("f", 200, "text/plain", b""))
-        assert await store.claim(unit, CONSUMER, key, "f")
-        assert await store.used(unit, CONSUMER, key)
-        assert await store.used(unit, CONSUMER)
+    async with seeded.stores.database.begin() as db_tx:
+        assert await store.claim(db_tx, CONSUMER, key, "f") is None
+        await store.complete(db_tx, CONSUMER, key, StoredAnswer("f", 200, "text/plain", b""))
+        assert await store.claim(db_tx, CONSUMER, key, "f")
+        assert await store.used(db_tx, CONSUMER, key)
+        assert await store.used(db_tx, CONSUMER)
     await store.prune(6 * 86400.0, 2)
 
 
 @query
 async def audit(seeded: Seeded) -> None:
-    async with seeded.stores.database.begin() as unit:
-        await seeded.stores[AUDIT].add(unit, AuditEntry(_NOW, "ada", "drop", "rare", ""))
+    async with seeded.stores.database.begin() as db_tx:
+        await seeded.stores[AUDIT].add(db_tx, AuditEntry(_NOW, "ada", "drop", "rare", ""))
     await seeded.stores[AUDIT].find(None, 20)
     await seeded.stores[AUDIT].find("rare", 20)
 
@@ -472,8 +472,8 @@ async def audit(seeded: Seeded) -> None:
 @query
 async def events_append(seeded: Seeded) -> None:
     store = seeded.stores[EVENTS]
-    async with seeded.stores.database.begin() as unit:
-        await store.append(unit, [Append(f"order-fresh{next(_fresh)}", [_event()]), Append("order-7", [_event()])])
+    async with seeded.stores.database.begin() as db_tx:
+        await store.append(db_tx, [Append(f"order-fresh{next(_fresh)}", [_event()]), Append("order-7", [_event()])])
     await store.append_alone([Append("order-8", [_event()])])
 
 
@@ -521,8 +521,8 @@ async def events_read_span(seeded: Seeded) -> None:
 @query
 async def snapshots(seeded: Seeded) -> None:
     store, stream = seeded.stores[SNAPSHOTS], f"order-fresh{next(_fresh)}"
-    async with seeded.stores.database.begin() as unit:
-        await store.save(unit, Snapshot(stream, "order", 1, 1, "f", b"{}"))
+    async with seeded.stores.database.begin() as db_tx:
+        await store.save(db_tx, Snapshot(stream, "order", 1, 1, "f", b"{}"))
     await store.load(stream, "order")
     await store.discard(stream, "order")
     await store.discard_all("old", 2)
@@ -537,14 +537,14 @@ async def snapshots_kinds(seeded: Seeded) -> None:
 async def checkpoints(seeded: Seeded) -> None:
     store, database = seeded.stores[CHECKPOINTS], seeded.stores.database
     seen = await store.checkpoints("live", 1)
-    async with database.begin() as unit:
-        begun = await store.begin(unit, seen[0])
-        moved = await store.advance(unit, [Move(begun, begun.position + 1, handled=1)])
-        await store.lock(unit, "live", 1, 0)
-    async with database.begin() as unit:
+    async with database.begin() as db_tx:
+        begun = await store.begin(db_tx, seen[0])
+        moved = await store.advance(db_tx, [Move(begun, begun.position + 1, handled=1)])
+        await store.lock(db_tx, "live", 1, 0)
+    async with database.begin() as db_tx:
         parked = NewParkedKey("stream-fresh", 1, 1, new_id(), "t", "E", "", 1, 1.0)
-        held = await store.park(unit, moved[0], parked)
-        await store.release(unit, held, "stream-fresh")
+        held = await store.park(db_tx, moved[0], parked)
+        await store.release(db_tx, held, "stream-fresh")
     await store.parked("live", 1, 1, limit=20)
     await store.parked("live", 1, stream="s7", limit=1)
     await store.count_parked()
@@ -553,37 +553,37 @@ async def checkpoints(seeded: Seeded) -> None:
 @query
 async def generations(seeded: Seeded) -> None:
     store, database, name = seeded.stores[CHECKPOINTS], seeded.stores.database, f"made{next(_fresh)}"
-    async with database.begin() as unit:
-        await store.create(unit, name, 1, version=1, partitions=2, state=GenerationState.BUILDING)
-        await store.pause(unit, name, 1, reason="r", actor="ada")
+    async with database.begin() as db_tx:
+        await store.create(db_tx, name, 1, version=1, partitions=2, state=GenerationState.BUILDING)
+        await store.pause(db_tx, name, 1, reason="r", actor="ada")
     await store.pauses()
     await store.pauses(name)
     await store.generations()
     await store.generations(name)
-    async with database.begin() as unit:
-        await store.resume(unit, name, 1)
-        await store.transition(unit, name, 1, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
-        await store.forget(unit, name, 1)
+    async with database.begin() as db_tx:
+        await store.resume(db_tx, name, 1)
+        await store.transition(db_tx, name, 1, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
+        await store.forget(db_tx, name, 1)
 
 
 @query
 async def replays(seeded: Seeded) -> None:
     store, database = seeded.stores[REPLAYS], seeded.stores.database
-    async with database.begin() as unit:
-        replay = await store.create(unit, NewReplay("live", 1, None, None, 0, 10, "ada", "r"))
-        replay = await store.own(unit, replay.number, ["t"])
-        replay = await store.begin(unit, replay)
+    async with database.begin() as db_tx:
+        replay = await store.create(db_tx, NewReplay("live", 1, None, None, 0, 10, "ada", "r"))
+        replay = await store.own(db_tx, replay.number, ["t"])
+        replay = await store.begin(db_tx, replay)
         failed = ReplayError(1, "s", 1, new_id(), "t", "E", "")
-        replay = await store.advance(unit, replay, 5, applied=1, failed=[failed])
-        await store.end(unit, replay.number, ReplayState.CANCELLED)
-        await store.again(unit, replay.number)
-        await store.end(unit, replay.number, ReplayState.CANCELLED)
+        replay = await store.advance(db_tx, replay, 5, applied=1, failed=[failed])
+        await store.end(db_tx, replay.number, ReplayState.CANCELLED)
+        await store.again(db_tx, replay.number)
+        await store.end(db_tx, replay.number, ReplayState.CANCELLED)
     await store.get(replay.number)
     await store.find(limit=5)
     await store.find("live", limit=5)
     await store.errors(replay.number, limit=5)
-    async with database.begin() as unit:
-        await store.delete(unit, replay.number)
+    async with database.begin() as db_tx:
+        await store.delete(db_tx, replay.number)
 
 
 @query
@@ -594,8 +594,8 @@ async def replays_prune(seeded: Seeded) -> None:
 @query
 async def progress(seeded: Seeded) -> None:
     store = seeded.stores[PROGRESS]
-    async with seeded.stores.database.begin() as unit:
-        await store.advance(unit, CONSUMER, {"orders:0": next(_fresh), "orders:1": next(_fresh)}, kept=1)
+    async with seeded.stores.database.begin() as db_tx:
+        await store.advance(db_tx, CONSUMER, {"orders:0": next(_fresh), "orders:1": next(_fresh)}, kept=1)
     await store.progress(CONSUMER)
     await store.progress(CONSUMER, ["orders:0"])
 

@@ -14,9 +14,9 @@ class _OnSql(InboxStoreConformance):
         for number in range(3):
             await defer(stores, message(f"m{number}"), delay_seconds=600.0 if number == 0 else 0.0)
         assert await claim(stores) == []
-        async with stores.database.begin() as unit:
+        async with stores.database.begin() as db_tx:
             statement = "DELETE FROM freehold_deferred WHERE receipt_key = $1"
-            await unit.sql.execute(statement, ("m0",))  # type: ignore[attr-defined] # the port does not tell of its `sql`
+            await db_tx.sql.execute(statement, ("m0",))  # type: ignore[attr-defined] # the port does not tell of its `sql`
         await stores[INBOX].prune("orders", 60.0, 10)
         assert [each.receipt_key for each in await claim(stores)] == ["m1"]
 

@@ -64,13 +64,13 @@ async def test_what_is_due_is_found_with_plans_from_empty_tables(
     stores: Stores, recorder: Recorder, postgres_url: str
 ) -> None:
     async def blocked() -> object:
-        async with stores.database.begin() as unit:
+        async with stores.database.begin() as db_tx:
             arrivals = [Arrival(f"new{n}", "t.events", f"k{n}") for n in range(64)]
-            return [receipt.status for receipt in await stores[INBOX].receive(unit, "shop", arrivals)]
+            return [receipt.status for receipt in await stores[INBOX].receive(db_tx, "shop", arrivals)]
 
     async def sagas() -> object:
-        async with stores.database.begin() as unit:
-            return await stores[SAGAS].claim_due(unit, 50)
+        async with stores.database.begin() as db_tx:
+            return await stores[SAGAS].claim_due(db_tx, 50)
 
     questions: list[Callable[[], Awaitable[object]]] = [
         lambda: stores[INBOX].claim_due("shop", 16, 60.0),

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlUnit
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlTransaction
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.binding import open_stores
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id
@@ -42,22 +42,22 @@ async def stores(postgres_url: str) -> AsyncIterator[Stores]:
 
 @dataclass
 class Counted:
-    """A unit of work that keeps the statements that were sent."""
+    """A database transaction that keeps the statements that were sent."""
 
-    unit: SqlUnit
+    db_tx: SqlTransaction
     statements: list[str]
 
     @property
     def native(self) -> Any:
-        return self.unit.native
+        return self.db_tx.native
 
     @property
     def owned(self) -> bool:
-        return self.unit.owned
+        return self.db_tx.owned
 
     @property
     def life(self) -> Life:
-        return self.unit.life
+        return self.db_tx.life
 
     @property
     def sql(self) -> SqlConnection:
@@ -65,21 +65,21 @@ class Counted:
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
         self.statements.append(sql)
-        return await self.unit.sql.execute(sql, parameters)
+        return await self.db_tx.sql.execute(sql, parameters)
 
     async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
         self.statements.append(sql)
-        return await self.unit.sql.fetch(sql, parameters)
+        return await self.db_tx.sql.fetch(sql, parameters)
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         self.statements.append(sql)
-        await self.unit.sql.execute_many(sql, rows)
+        await self.db_tx.sql.execute_many(sql, rows)
 
 
 @asynccontextmanager
 async def counted(stores: Stores) -> AsyncIterator[Counted]:
-    async with stores.database.begin() as unit:
-        yield Counted(unit, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlUnit
+    async with stores.database.begin() as db_tx:
+        yield Counted(db_tx, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlTransaction
 
 
 def arrivals(*numbers: int) -> list[Arrival]:
@@ -120,55 +120,55 @@ def letter() -> DeadLetter:
 
 
 async def test_a_fresh_batch_takes_one_round_trip_and_a_known_one_two(stores: Stores) -> None:
-    async with counted(stores) as unit:
-        receipts = await stores[INBOX].receive(unit, "orders", arrivals(*range(100)))
+    async with counted(stores) as db_tx:
+        receipts = await stores[INBOX].receive(db_tx, "orders", arrivals(*range(100)))
         assert {receipt.status for receipt in receipts} == {NEW}
-        assert len(unit.statements) == 1
-        await stores[INBOX].answer(unit, "orders", {str(number): b"a" for number in range(100)})
-        assert len(unit.statements) == 2
-    async with counted(stores) as unit:
-        receipts = await stores[INBOX].receive(unit, "orders", arrivals(*range(50, 150)))
+        assert len(db_tx.statements) == 1
+        await stores[INBOX].answer(db_tx, "orders", {str(number): b"a" for number in range(100)})
+        assert len(db_tx.statements) == 2
+    async with counted(stores) as db_tx:
+        receipts = await stores[INBOX].receive(db_tx, "orders", arrivals(*range(50, 150)))
         assert [receipt.status for receipt in receipts] == [DUPLICATE] * 50 + [NEW] * 50
-        assert len(unit.statements) == 2
+        assert len(db_tx.statements) == 2
 
 
 async def test_a_saga_and_its_journal_take_one_round_trip(stores: Stores) -> None:
     entries = [JournalEntry(datetime.now(UTC), "reserve", "sent", number) for number in range(5)]
     record = saga()
-    async with counted(stores) as unit:
-        assert await stores[SAGAS].create(unit, record, entries)
-        await stores[SAGAS].save(unit, record, entries)
-        assert len(unit.statements) == 2
+    async with counted(stores) as db_tx:
+        assert await stores[SAGAS].create(db_tx, record, entries)
+        await stores[SAGAS].save(db_tx, record, entries)
+        assert len(db_tx.statements) == 2
     assert [entry.attempt for entry in await stores[SAGAS].journal(record.id)] == [0, 1, 2, 3, 4] * 2
 
 
-async def write_everything(stores: Stores, unit: UnitOfWork) -> SagaRecord:
+async def write_everything(stores: Stores, db_tx: DatabaseTransaction) -> SagaRecord:
     """Each write that belongs to a business transaction."""
     record, entry = saga(), JournalEntry(datetime.now(UTC), "reserve", "sent", 1, "détail")
     receipts = await stores[INBOX].receive(
-        unit, "orders", [*arrivals(1, 2), replace(arrivals(3)[0], compensates="9"), *arrivals(9)]
+        db_tx, "orders", [*arrivals(1, 2), replace(arrivals(3)[0], compensates="9"), *arrivals(9)]
     )
     assert [receipt.status for receipt in receipts] == [NEW, NEW, NO_EFFECT, CANCELLED]
-    await stores[INBOX].answer(unit, "orders", {"1": b"\x00one", "3": b"three"})
+    await stores[INBOX].answer(db_tx, "orders", {"1": b"\x00one", "3": b"three"})
     await stores[INBOX].defer(
-        unit, "orders", arrivals(4)[0], b"\x00d", attempts=1, delay_seconds=0.0, reason="NUL \x00"
+        db_tx, "orders", arrivals(4)[0], b"\x00d", attempts=1, delay_seconds=0.0, reason="NUL \x00"
     )
-    await stores[DEAD_LETTERS].add(unit, letter())
-    assert await stores[SAGAS].create(unit, record, [entry])
-    await stores[SAGAS].save(unit, replace(record, due_seconds=None), [replace(entry, detail="\x00")])
-    assert (await stores[SAGAS].load(unit, record.id)).version == 2
-    assert await stores[IDEMPOTENCY].claim(unit, "orders", "k", "f") is None
-    await stores[IDEMPOTENCY].complete(unit, "orders", "k", StoredAnswer("f", 200, "text/plain", b"\x00"))
-    await stores[AUDIT].add(unit, AuditEntry(datetime.now(UTC), "ada", "dlq drop", "1", "because"))
+    await stores[DEAD_LETTERS].add(db_tx, letter())
+    assert await stores[SAGAS].create(db_tx, record, [entry])
+    await stores[SAGAS].save(db_tx, replace(record, due_seconds=None), [replace(entry, detail="\x00")])
+    assert (await stores[SAGAS].load(db_tx, record.id)).version == 2
+    assert await stores[IDEMPOTENCY].claim(db_tx, "orders", "k", "f") is None
+    await stores[IDEMPOTENCY].complete(db_tx, "orders", "k", StoredAnswer("f", 200, "text/plain", b"\x00"))
+    await stores[AUDIT].add(db_tx, AuditEntry(datetime.now(UTC), "ada", "dlq drop", "1", "because"))
     return record
 
 
 async def assert_everything(stores: Stores, record: SagaRecord) -> None:
-    async with stores.database.begin() as unit:
-        receipts = await stores[INBOX].receive(unit, "orders", arrivals(1, 2, 9, 4))
+    async with stores.database.begin() as db_tx:
+        receipts = await stores[INBOX].receive(db_tx, "orders", arrivals(1, 2, 9, 4))
         assert [receipt.status for receipt in receipts] == [DUPLICATE, DUPLICATE, CANCELLED, BLOCKED]
         assert receipts[0].answer == b"\x00one"
-        found = await stores[IDEMPOTENCY].claim(unit, "orders", "k", "f")
+        found = await stores[IDEMPOTENCY].claim(db_tx, "orders", "k", "f")
         assert found == StoredAnswer("f", 200, "text/plain", b"\x00")
     (deferred,) = await stores[INBOX].deferred(None, 10)
     assert deferred.document == b"\x00d"
@@ -195,22 +195,22 @@ async def test_every_driver_writes_the_same(stores: Stores, postgres_url: str, d
                 record = await write_everything(stores, stores.database.enlist(session))
             await engine.dispose()
         case _:
-            async with stores.database.begin() as unit:
-                record = await write_everything(stores, unit)
+            async with stores.database.begin() as db_tx:
+                record = await write_everything(stores, db_tx)
     await assert_everything(stores, record)
 
 
 async def test_the_servers_time_rules_where_no_clock_is_given(stores: Stores) -> None:
-    async with stores.database.begin() as unit:
-        await stores[INBOX].defer(unit, "o", arrivals(1)[0], b"", attempts=1, delay_seconds=0.0, reason="")
-        await stores[INBOX].defer(unit, "o", arrivals(2)[0], b"", attempts=1, delay_seconds=600.0, reason="")
-        assert await stores[SAGAS].create(unit, saga(), [])
+    async with stores.database.begin() as db_tx:
+        await stores[INBOX].defer(db_tx, "o", arrivals(1)[0], b"", attempts=1, delay_seconds=0.0, reason="")
+        await stores[INBOX].defer(db_tx, "o", arrivals(2)[0], b"", attempts=1, delay_seconds=600.0, reason="")
+        assert await stores[SAGAS].create(db_tx, saga(), [])
     assert [one.receipt_key for one in await stores[INBOX].claim_due("o", 10, 900.0)] == ["1"]
     seconds = await stores[INBOX].next_due_seconds("o")
     assert seconds == pytest.approx(600.0, abs=60.0)
     assert await stores[SAGAS].next_due_seconds() == pytest.approx(0.0, abs=60.0)
-    async with stores.database.begin() as unit:
-        assert len(await stores[SAGAS].claim_due(unit, 10)) == 1
+    async with stores.database.begin() as db_tx:
+        assert len(await stores[SAGAS].claim_due(db_tx, 10)) == 1
     assert await stores[INBOX].prune("o", 60.0, 10) == 0
 
 
@@ -283,19 +283,19 @@ _LARGE = {"freehold_inbox", "freehold_dead_letter", "freehold_saga", "freehold_s
 
 
 async def _type_of_connection(stores: Stores) -> type:
-    async with stores.database.begin() as unit:
-        return type(unit.sql)  # type: ignore[attr-defined] # the port does not tell that it is an SqlUnit
+    async with stores.database.begin() as db_tx:
+        return type(db_tx.sql)  # type: ignore[attr-defined] # the port does not tell that it is an SqlTransaction
 
 
 async def _every_call(stores: Stores) -> None:
     kept = letter()
-    async with stores.database.begin() as unit:
-        record = await write_everything(stores, unit)
-        await stores[DEAD_LETTERS].add(unit, kept)
-        await stores[DEAD_LETTERS].get(unit, kept.id)
-        await stores[DEAD_LETTERS].edit(unit, kept.id, b"e")
-        await stores[DEAD_LETTERS].mark(unit, kept.id, DeadLetterStatus.DROPPED, None)
-        await stores[SAGAS].claim_due(unit, 1)
+    async with stores.database.begin() as db_tx:
+        record = await write_everything(stores, db_tx)
+        await stores[DEAD_LETTERS].add(db_tx, kept)
+        await stores[DEAD_LETTERS].get(db_tx, kept.id)
+        await stores[DEAD_LETTERS].edit(db_tx, kept.id, b"e")
+        await stores[DEAD_LETTERS].mark(db_tx, kept.id, DeadLetterStatus.DROPPED, None)
+        await stores[SAGAS].claim_due(db_tx, 1)
     await assert_everything(stores, record)
     for wanted in (DeadLetterFilter(), DeadLetterFilter(status=None), DeadLetterFilter(consumer="a", type="b")):
         await stores[DEAD_LETTERS].find(wanted)

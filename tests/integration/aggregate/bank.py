@@ -9,7 +9,7 @@ from typing import Any, cast
 from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.eventstore.store import EVENTS
 from freehold.messages import Envelope, decode_body, decode_envelope, registry
 from freehold.outbox.store import OUTBOX, OutboxStore
@@ -25,9 +25,9 @@ class SeenOutbox:
         self.partitions = outbox.partitions
         self.documents: list[bytes] = []
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
         self.documents += [message.document for message in messages]
-        return await self._outbox.stage(unit, messages)
+        return await self._outbox.stage(db_tx, messages)
 
 
 class Bank:

@@ -169,9 +169,9 @@ class AggregateMachine(RuleBasedStateMachine):
             else StateCodec(model_of(Account)).take(stream, version, uuid4(), Account(owner="liar", amount=999))
         )
         assert lie is not None
-        async with self._bank.stores.database.begin() as unit:
-            await self._bank.stores[SNAPSHOTS].discard(stream, kind, unit=unit)
-            await self._bank.stores[SNAPSHOTS].save(unit, lie if data is None else replace(lie, data=data))
+        async with self._bank.stores.database.begin() as db_tx:
+            await self._bank.stores[SNAPSHOTS].discard(stream, kind, db_tx=db_tx)
+            await self._bank.stores[SNAPSHOTS].save(db_tx, lie if data is None else replace(lie, data=data))
 
     @invariant()
     def every_load_is_the_fold(self) -> None:

@@ -38,9 +38,9 @@ async def kept(bank: Bank, stream: str = "account-1") -> Snapshot | None:
 
 
 async def plant(bank: Bank, snapshot: Snapshot) -> None:
-    async with bank.stores.database.begin() as unit:
-        await bank.stores[SNAPSHOTS].discard(snapshot.stream, snapshot.kind, unit=unit)
-        await bank.stores[SNAPSHOTS].save(unit, snapshot)
+    async with bank.stores.database.begin() as db_tx:
+        await bank.stores[SNAPSHOTS].discard(snapshot.stream, snapshot.kind, db_tx=db_tx)
+        await bank.stores[SNAPSHOTS].save(db_tx, snapshot)
 
 
 class TestWhenTheyAreKept:

@@ -130,8 +130,8 @@ async def _without_audit(project: Project, *, back: bool = False) -> None:
     from sqlalchemy import text
 
     source, target = ("freehold_audit", "hidden") if not back else ("hidden", "freehold_audit")
-    async with project.stores(depot) as stores, stores.database.begin() as unit:
-        await unit.native.execute(text(f"ALTER TABLE {source} RENAME TO {target}"))
+    async with project.stores(depot) as stores, stores.database.begin() as db_tx:
+        await db_tx.native.execute(text(f"ALTER TABLE {source} RENAME TO {target}"))
 
 
 def test_a_service_that_is_down_leaves_the_others_shown(project: Project, typed: Typed) -> None:

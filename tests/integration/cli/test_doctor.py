@@ -247,10 +247,10 @@ async def _publish(project: Project) -> None:
 
 
 async def _defer(project: Project) -> None:
-    async with project.stores(till) as stores, stores.database.begin() as unit:
+    async with project.stores(till) as stores, stores.database.begin() as db_tx:
         arrival = Arrival(receipt_key="k", topic="depot.replies", key="sale")
         await stores[INBOX].defer(
-            unit, "till", arrival, b"{}", attempts=1, delay_seconds=60, reason="NotYet: the bank is closed"
+            db_tx, "till", arrival, b"{}", attempts=1, delay_seconds=60, reason="NotYet: the bank is closed"
         )
 
 
@@ -277,12 +277,12 @@ def _drop_depot(project: Project) -> None:
 
 async def _make_due(project: Project) -> None:
     """A scheduled message, a deferred one, a timer and a receipt, all of them due or past their retention just now."""
-    async with project.stores(till) as stores, stores.database.begin() as unit:
+    async with project.stores(till) as stores, stores.database.begin() as db_tx:
         message = Outgoing(new_id(), "till.events", "sale", b"{}")
-        await stores[SCHEDULE].add(unit, message, "sale", 0.0)
+        await stores[SCHEDULE].add(db_tx, message, "sale", 0.0)
         arrival = Arrival(receipt_key="k", topic="depot.replies", key="sale")
-        await stores[INBOX].defer(unit, "till", arrival, b"{}", attempts=1, delay_seconds=0.0, reason="NotYet")
-        await stores[INBOX].receive(unit, "till", [Arrival(receipt_key="r", topic="depot.replies", key="other")])
+        await stores[INBOX].defer(db_tx, "till", arrival, b"{}", attempts=1, delay_seconds=0.0, reason="NotYet")
+        await stores[INBOX].receive(db_tx, "till", [Arrival(receipt_key="r", topic="depot.replies", key="other")])
         record = SagaRecord(
             id=new_id(),
             definition="till.selling",
@@ -294,7 +294,7 @@ async def _make_due(project: Project) -> None:
             document=b"{}",
             due_seconds=0.0,
         )
-        await stores[SAGAS].create(unit, record, [])
+        await stores[SAGAS].create(db_tx, record, [])
 
 
 async def _age_what_is_due(project: Project) -> None:

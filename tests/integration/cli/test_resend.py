@@ -30,9 +30,9 @@ async def _confirmed(project: Project, *cents: int, keep: bool = True) -> None:
     """Publish sales of the till, as far as its outbox goes."""
     async with project.stores(till) as stores:
         envelopes = [envelope_of(SaleClosed(f"sale {each % 7}", each)) for each in cents]
-        async with stores.database.begin() as unit:
+        async with stores.database.begin() as db_tx:
             messages = [Outgoing(each.id, each.topic, each.key, encode_envelope(each)) for each in envelopes]
-            await stores[OUTBOX].stage(unit, messages)
+            await stores[OUTBOX].stage(db_tx, messages)
         leases = await take_partitions(stores)
         rows = (await stores[OUTBOX].fetch(leases, len(cents))).rows
         assert await stores[OUTBOX].remove(leases, rows, keep=LossState() if keep else None) == len(cents)

@@ -20,9 +20,9 @@ def keep(project: Project, kind: str, count: int) -> None:
         stores = open_stores(settings.database)
         await stores.database.open()
         try:
-            async with stores.database.begin() as unit:
+            async with stores.database.begin() as db_tx:
                 for number in range(count):
-                    await stores[SNAPSHOTS].save(unit, Snapshot(f"{kind}-{number}", kind, 100, 1, "f", b"12345"))
+                    await stores[SNAPSHOTS].save(db_tx, Snapshot(f"{kind}-{number}", kind, 100, 1, "f", b"12345"))
         finally:
             await stores.database.close()
 

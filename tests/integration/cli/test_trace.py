@@ -39,8 +39,8 @@ async def _stage(project: Project, *envelopes: Envelope, refused: str = "") -> N
     """Stage, and have the broker refuse the first for a while."""
     async with project.stores(till) as stores:
         rows = [Outgoing(each.id, each.topic, each.key, encode_envelope(each)) for each in envelopes]
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, rows)
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, rows)
         if refused:
             leases = await _lease_all(stores)
             staged = (await stores[OUTBOX].fetch(leases, 10)).rows
@@ -60,17 +60,17 @@ async def _lease_all(stores: Stores) -> dict[int, int]:
 
 
 async def _defer(project: Project, *envelopes: Envelope) -> None:
-    async with project.stores(depot) as stores, stores.database.begin() as unit:
+    async with project.stores(depot) as stores, stores.database.begin() as db_tx:
         for each in envelopes:
             arrival = Arrival(each.receipt_key, each.topic, each.key)
             await stores[INBOX].defer(
-                unit, "depot", arrival, encode_envelope(each), attempts=2, delay_seconds=90.0, reason="ValueError"
+                db_tx, "depot", arrival, encode_envelope(each), attempts=2, delay_seconds=90.0, reason="ValueError"
             )
 
 
 async def _receive(project: Project, envelope: Envelope) -> None:
-    async with project.stores(depot) as stores, stores.database.begin() as unit:
-        await stores[INBOX].receive(unit, "depot", [Arrival(envelope.receipt_key, envelope.topic, envelope.key)])
+    async with project.stores(depot) as stores, stores.database.begin() as db_tx:
+        await stores[INBOX].receive(db_tx, "depot", [Arrival(envelope.receipt_key, envelope.topic, envelope.key)])
 
 
 async def _start_saga(project: Project, key: str) -> None:

@@ -19,7 +19,7 @@ from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.clock import SystemClock
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterStatus, Direction
 from freehold.ids import new_id
 from freehold.messages import Envelope, decode_envelope, encode_envelope
@@ -78,9 +78,9 @@ def letter(cents: int = -1, **changes: object) -> DeadLetter:
 
 
 async def keep(project: Project, *letters: DeadLetter) -> None:
-    async with project.stores(depot) as stores, stores.database.begin() as unit:
+    async with project.stores(depot) as stores, stores.database.begin() as db_tx:
         for each in letters:
-            await stores[DEAD_LETTERS].add(unit, each)
+            await stores[DEAD_LETTERS].add(db_tx, each)
 
 
 async def failing_sagas(project: Project, *keys: str) -> None:
@@ -137,7 +137,7 @@ class _ShownOutbox:
 
     partitions = 8
 
-    async def stage(self, unit: UnitOfWork, messages: list[Outgoing]) -> list[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: list[Outgoing]) -> list[int]:
         self._staged += [decode_envelope(message.document) for message in messages]
         return [0] * len(messages)
 

@@ -60,8 +60,8 @@ async def fill_database(name: str, url: str) -> None:
     stores = open_stores(url, migrations=[Migration("001", {"": [text]})] if table else [])
     await stores.database.open()
     await stores.database.upgrade(name)
-    async with stores.database.begin() as unit:
-        await stores[DEAD_LETTERS].add(unit, letter(-1, consumer=name))
+    async with stores.database.begin() as db_tx:
+        await stores[DEAD_LETTERS].add(db_tx, letter(-1, consumer=name))
     await stores.database.close()
 
 

@@ -37,8 +37,8 @@ async def _stage(stores: Stores, native: Any = None) -> int:
     if native is not None:
         (position,) = await stores[OUTBOX].stage(stores.database.enlist(native), [outgoing(str(uuid4()))])
         return position
-    async with stores.database.begin() as unit:
-        (position,) = await stores[OUTBOX].stage(unit, [outgoing(str(uuid4()))])
+    async with stores.database.begin() as db_tx:
+        (position,) = await stores[OUTBOX].stage(db_tx, [outgoing(str(uuid4()))])
     return position
 
 
@@ -98,8 +98,8 @@ async def test_a_statement_that_fails_behind_the_marker_leaves_none(stores: Stor
     async with connection.transaction():
         with pytest.raises(DatabaseError):
             async with connection.transaction():
-                unit = stores.database.enlist(connection)
-                await stores[OUTBOX].stage(unit, [outgoing("k"), outgoing("l", topic="never")])
+                db_tx = stores.database.enlist(connection)
+                await stores[OUTBOX].stage(db_tx, [outgoing("k"), outgoing("l", topic="never")])
         last = await _stage(stores)
         assert await _settled(stores) == last
 

@@ -26,8 +26,8 @@ class _TakenBack(Exception):
 async def _draw(stores: Stores, count: int) -> None:
     """Draw positions and take them back."""
     with pytest.raises(_TakenBack):
-        async with stores.database.begin() as unit:
-            await stores[EVENTS].append(unit, [Append("order-gap", [new_event() for _ in range(count)])])
+        async with stores.database.begin() as db_tx:
+            await stores[EVENTS].append(db_tx, [Append("order-gap", [new_event() for _ in range(count)])])
             raise _TakenBack
 
 

@@ -21,18 +21,18 @@ from freehold.ports import Stores
 
 
 async def _check(stores: Stores, url: str, opener: Opener) -> None:
-    async with stores.database.begin() as unit:
-        await unit.native.execute(sa.text("CREATE TABLE own (n integer)"))
+    async with stores.database.begin() as db_tx:
+        await db_tx.native.execute(sa.text("CREATE TABLE own (n integer)"))
 
     async def work(native: Any) -> None:
-        unit = stores.database.enlist(native)
-        await sql_of(unit).execute("INSERT INTO own VALUES (1)")
-        assert await stores[EVENTS].version("order-1", unit=unit) == 0
+        db_tx = stores.database.enlist(native)
+        await sql_of(db_tx).execute("INSERT INTO own VALUES (1)")
+        assert await stores[EVENTS].version("order-1", db_tx=db_tx) == 0
         appends = [Append("order-1", [new_event(b"\x00\xff"), new_event(b"2")], 0), Append("cart-1", [new_event(b"3")])]
-        first, second = await stores[EVENTS].append(unit, appends)
+        first, second = await stores[EVENTS].append(db_tx, appends)
         assert (first.version, second.version) == (2, 1)
-        await stores[OUTBOX].stage(unit, [outgoing("k")])
-        assert data_of(await stores[EVENTS].read_stream("order-1", unit=unit)) == [b"\x00\xff", b"2"]
+        await stores[OUTBOX].stage(db_tx, [outgoing("k")])
+        assert data_of(await stores[EVENTS].read_stream("order-1", db_tx=db_tx)) == [b"\x00\xff", b"2"]
 
     async with opener(url) as (native, _, rollback):
         await work(native)
@@ -53,8 +53,8 @@ async def _check(stores: Stores, url: str, opener: Opener) -> None:
 
 async def _counts(stores: Stores) -> tuple[int, int, int]:
     """Rows in the user's table, events, staged messages."""
-    async with stores.database.begin() as unit:
-        own = (await sql_of(unit).fetch("SELECT count(*) FROM own"))[0][0]
+    async with stores.database.begin() as db_tx:
+        own = (await sql_of(db_tx).fetch("SELECT count(*) FROM own"))[0][0]
     return own, len(await follow(stores)), (await stores[OUTBOX].stats()).pending
 
 

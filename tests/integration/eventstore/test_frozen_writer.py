@@ -39,8 +39,8 @@ async def told():
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
 async def append(stores, held):
-    async with stores.database.begin() as unit:
-        await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"frozen")], 1)])
+    async with stores.database.begin() as db_tx:
+        await stores[EVENTS].append(db_tx, [Append("order-1", [new_event(b"frozen")], 1)])
         if held:
             say("held")
             await told()
@@ -151,12 +151,12 @@ async def test_who_stood_idle_too_long_is_told_so(postgres_url: str, how: str) -
     async with opened(postgres_url + how, options) as stores:
         for last in ("SELECT 1", "COMMIT"):
             with pytest.raises(Unavailable, match="idle_transaction_timeout_seconds") as caught:
-                async with stores.database.begin() as unit:
-                    await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"idle")])])
-                    pid = (await sql_of(unit).fetch("SELECT pg_backend_pid()"))[0][0]
+                async with stores.database.begin() as db_tx:
+                    await stores[EVENTS].append(db_tx, [Append("order-1", [new_event(b"idle")])])
+                    pid = (await sql_of(db_tx).fetch("SELECT pg_backend_pid()"))[0][0]
                     await _until_ended(stores, pid)
                     if last != "COMMIT":
-                        await sql_of(unit).fetch(last)
+                        await sql_of(db_tx).fetch(last)
             assert "not known" not in str(caught.value)
         assert await _seen(stores) == []
         await add(stores, "order-1", new_event(b"again"))

@@ -21,8 +21,8 @@ from freehold.eventstore.store import EVENTS, Append
 async def main():
     stores = open_stores(sys.argv[1])
     await stores.database.open()
-    async with stores.database.begin() as unit:
-        await stores[EVENTS].append(unit, [Append("order-1", [new_event(b"killed")], 1)])
+    async with stores.database.begin() as db_tx:
+        await stores[EVENTS].append(db_tx, [Append("order-1", [new_event(b"killed")], 1)])
         print("ready", flush=True)
         await asyncio.Event().wait()
 

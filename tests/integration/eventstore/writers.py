@@ -40,8 +40,8 @@ async def _write(stores: Stores, until: float, seed: int, slow_seconds: float) -
         ]
         kind = chance.random()
         try:
-            async with stores.database.begin() as unit:
-                await stores[EVENTS].append(unit, appends)
+            async with stores.database.begin() as db_tx:
+                await stores[EVENTS].append(db_tx, appends)
                 if kind < 0.1:
                     await asyncio.sleep(chance.uniform(0.2, 1.0) * slow_seconds)  # a slow transaction, not a wait
                 elif kind < 0.2:

@@ -65,9 +65,9 @@ async def test_a_file_that_may_have_no_more_pages(tmp_path: Path) -> None:
     stores = open_stores(f"sqlite:///{tmp_path}/a.db", {"pool_size": 1})
     await stores.database.open()
     await stores.database.upgrade()
-    async with stores.database.begin() as unit:
-        pages = (await unit.native.execute(sa.text("PRAGMA page_count"))).scalar_one()
-        await unit.native.execute(sa.text(f"PRAGMA max_page_count = {pages}"))
+    async with stores.database.begin() as db_tx:
+        pages = (await db_tx.native.execute(sa.text("PRAGMA page_count"))).scalar_one()
+        await db_tx.native.execute(sa.text(f"PRAGMA max_page_count = {pages}"))
     with pytest.raises(Unavailable, match="the disk is full"):
         await stores.database.probe(LIMIT_SECONDS)
     await stores.database.close()
@@ -112,8 +112,8 @@ async def test_a_lock_is_named_although_every_connection_of_the_pool_waits_for_i
     await stores.database.upgrade()
 
     async def write() -> None:
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, [outgoing("k")])
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, [outgoing("k")])
 
     with psycopg.connect(postgres_url.replace("+asyncpg", ""), autocommit=False) as other:
         other.execute("LOCK TABLE freehold_outbox IN ACCESS EXCLUSIVE MODE")

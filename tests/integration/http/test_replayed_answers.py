@@ -197,10 +197,10 @@ async def test_two_requests_of_one_key_at_once_have_one_effect_and_one_answer(op
 async def test_a_key_of_before_the_upgrade_has_no_second_effect_and_tells_nobody_its_answer(opened: Opener) -> None:
     async with opened(_whose) as trial:
         stores = trial.running.stores
-        async with stores.database.begin() as unit:
-            await stores[IDEMPOTENCY].claim(unit, "trial:http", "k1", "f")
+        async with stores.database.begin() as db_tx:
+            await stores[IDEMPOTENCY].claim(db_tx, "trial:http", "k1", "f")
             await stores[IDEMPOTENCY].complete(
-                unit, "trial:http", "k1", StoredAnswer("f", 201, "text/plain", b"s3cret")
+                db_tx, "trial:http", "k1", StoredAnswer("f", 201, "text/plain", b"s3cret")
             )
         for headers in (KEY, KEY | ONE):
             answer = await trial.client.post("/orders", headers=headers)

@@ -15,7 +15,7 @@ from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, table
 from freehold.context import ServiceContext, Signal
-from freehold.database import Finding, UnitOfWork
+from freehold.database import DatabaseTransaction, Finding
 from freehold.lifecycle import Runner
 from freehold.pattern import Due, Metric, Need, Pattern, Pruning, Role
 from freehold.ports import Port, provide
@@ -31,7 +31,7 @@ MARKED: Final = Signal("marked")
 class TallyStore(Protocol):
     """Marks by name, and what they add up to."""
 
-    async def add(self, unit: UnitOfWork, names: Sequence[str]) -> None:
+    async def add(self, db_tx: DatabaseTransaction, names: Sequence[str]) -> None:
         """Add marks in a transaction."""
 
     async def add_up(self) -> int:
@@ -56,8 +56,8 @@ class SqlTallies(TallyStore):
     def __init__(self, database: Any) -> None:
         self._access: SqlAccess = database
 
-    async def add(self, unit: UnitOfWork, names: Sequence[str]) -> None:
-        await sql_of(unit).execute_many("INSERT INTO tally_mark (name, counted) VALUES ($1, 0)", [(n,) for n in names])
+    async def add(self, db_tx: DatabaseTransaction, names: Sequence[str]) -> None:
+        await sql_of(db_tx).execute_many("INSERT INTO tally_mark (name, counted) VALUES ($1, 0)", [(n,) for n in names])
 
     async def add_up(self) -> int:
         async with self._access.direct() as sql:
@@ -116,7 +116,7 @@ def mark(tx: Transaction, name: str) -> None:
 
     async def write(names: list[str]) -> None:
         marks, names[:] = list(names), []
-        await context.stores[TALLIES].add(tx.unit, marks)
+        await context.stores[TALLIES].add(tx.db_tx, marks)
 
     tx.staging.companion(TALLY.name, list[str], write, left=bool).append(name)
     tx.staging.after_commit(_tell(context))

@@ -54,9 +54,9 @@ async def _left_behind(running: RunningService, model: ReadModel) -> None:
     """As if somebody had set out from every checkpoint, and had not come back."""
     async with RunningService(model.service, settings_for(str(running.settings.database))) as starter:
         await until(lambda: caught_up(starter, model))
-    async with running.stores.database.begin() as unit:
-        for each in await running.stores[CHECKPOINTS].lock(unit, "accounts"):
-            await running.stores[CHECKPOINTS].begin(unit, each)
+    async with running.stores.database.begin() as db_tx:
+        for each in await running.stores[CHECKPOINTS].lock(db_tx, "accounts"):
+            await running.stores[CHECKPOINTS].begin(db_tx, each)
 
 
 @pytest.mark.parametrize("error", [OperationTimeout("too long"), ConcurrencyConflict("in its own way")], ids=repr)
@@ -137,9 +137,9 @@ async def test_a_doubt_lasts_beyond_what_one_read_looks_at(tmp_path: Path, monke
         async with RunningService(model.service, settings_for(url)) as working:
             begin, alone = working.stores[CHECKPOINTS].begin, set[int]()
 
-            async def noting(unit: Any, seen: Any, **named: int) -> Any:
+            async def noting(db_tx: Any, seen: Any, **named: int) -> Any:
                 alone.add(named.get("alone", 0))
-                return await begin(unit, seen, **named)
+                return await begin(db_tx, seen, **named)
 
             monkeypatch.setattr(working.stores[CHECKPOINTS], "begin", noting)
             await until(lambda: caught_up(working, model))
@@ -280,9 +280,9 @@ async def test_the_usual_way_writes_nothing_down(url: str, monkeypatch: pytest.M
         checkpoints, begun = running.stores[CHECKPOINTS], list[Any]()
         begin = checkpoints.begin
 
-        async def counted(unit: Any, seen: Any, **named: int) -> Any:
+        async def counted(db_tx: Any, seen: Any, **named: int) -> Any:
             begun.append(seen)
-            return await begin(unit, seen, **named)
+            return await begin(db_tx, seen, **named)
 
         monkeypatch.setattr(checkpoints, "begin", counted)
         for number in range(8):

@@ -34,8 +34,8 @@ def declared(version: int, *names: str) -> tuple[Service, Projection]:
 
 async def exists(stores: Stores, name: str) -> bool:
     try:
-        async with stores.database.begin() as unit:
-            await unit.native.execute(sa.text(f"SELECT * FROM {name}"))
+        async with stores.database.begin() as db_tx:
+            await db_tx.native.execute(sa.text(f"SELECT * FROM {name}"))
     except DatabaseError:
         return False
     return True

@@ -129,8 +129,8 @@ async def test_an_event_under_way_when_a_process_ended_waits_for_the_other_parti
         other = next(name for name in "bcdefgh" if bucket_of(f"account-{name}") % len(found) != place)
         await append(running, "a", 2)
         await append(running, other, *range(9))
-        async with running.stores.database.begin() as unit:
-            await checkpoints.begin(unit, found[place], alone=found[place].position + 1, attempts=1)
+        async with running.stores.database.begin() as db_tx:
+            await checkpoints.begin(db_tx, found[place], alone=found[place].position + 1, attempts=1)
     order.clear()
     async with RunningService(model.service, settings_for(url)) as running:
         await until(lambda: caught_up(running, model))

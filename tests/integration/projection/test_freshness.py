@@ -65,8 +65,8 @@ async def test_a_parked_stream_is_seen_among_any_number_of_others(url: str) -> N
         await append(running, "a", 7)
         await until(lambda: caught_up(running, model))
         (parked,) = await running.stores[CHECKPOINTS].parked("accounts")
-        async with running.stores.database.begin() as unit:
-            await unit.sql.execute(  # type: ignore[attr-defined]  # both engines have it
+        async with running.stores.database.begin() as db_tx:
+            await db_tx.sql.execute(  # type: ignore[attr-defined]  # both engines have it
                 "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)"
                 " INSERT INTO freehold_parked (projection, generation, partition, stream, position, version, event_id,"
                 " type, error, detail, attempts, started_attempts, parked_at)"

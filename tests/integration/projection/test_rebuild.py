@@ -322,7 +322,7 @@ async def test_only_retired_generations_are_dropped(url: str) -> None:
         for number, error in ((1, ConcurrencyConflict), (2, NotFound)):
             with pytest.raises(error):
                 async with running.transaction() as tx:
-                    await drop(tx.unit, actions_of(running).history, model.projection, number)
+                    await drop(tx.db_tx, actions_of(running).history, model.projection, number)
 
 
 async def test_how_far_behind_and_how_fast(url: str) -> None:

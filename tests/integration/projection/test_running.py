@@ -108,12 +108,12 @@ async def test_a_paused_projection_stands_still(url: str) -> None:
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
         checkpoints = running.stores[CHECKPOINTS]
-        async with running.stores.database.begin() as unit:
-            await checkpoints.pause(unit, "accounts", reason="drill", actor="me")
+        async with running.stores.database.begin() as db_tx:
+            await checkpoints.pause(db_tx, "accounts", reason="drill", actor="me")
         stood = await checkpoints.checkpoints()
         await append(running, "a", 2)
-        async with running.stores.database.begin() as unit:
-            await checkpoints.resume(unit, "accounts")
+        async with running.stores.database.begin() as db_tx:
+            await checkpoints.resume(db_tx, "accounts")
         assert [each.position for each in stood] == [each.position for each in await checkpoints.checkpoints()]
         await until(lambda: caught_up(running, model))
         assert len(await rows(running, model.entries)) == 2
@@ -151,10 +151,10 @@ async def test_effects_come_from_the_live_generation_only(url: str) -> None:
     async with RunningService(model.service, settings_for(url), roles=("projections",)) as running:
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
-        async with running.stores.database.begin() as unit:
-            await PlacedTables(running.stores, model.projection.tables).create(unit, 2)
+        async with running.stores.database.begin() as db_tx:
+            await PlacedTables(running.stores, model.projection.tables).create(db_tx, 2)
             await running.stores[CHECKPOINTS].create(
-                unit, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING
+                db_tx, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING
             )
         await until(lambda: caught_up(running, model))
         assert len(told) == 2
@@ -176,10 +176,10 @@ async def test_a_building_generation_never_passes_the_live_one(url: str) -> None
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
         checkpoints = running.stores[CHECKPOINTS]
-        async with running.stores.database.begin() as unit:
-            await checkpoints.pause(unit, "accounts", 1, reason="drill", actor="me")
-            await PlacedTables(running.stores, model.projection.tables).create(unit, 2)
-            await checkpoints.create(unit, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING)
+        async with running.stores.database.begin() as db_tx:
+            await checkpoints.pause(db_tx, "accounts", 1, reason="drill", actor="me")
+            await PlacedTables(running.stores, model.projection.tables).create(db_tx, 2)
+            await checkpoints.create(db_tx, "accounts", 2, version=1, partitions=4, state=GenerationState.BUILDING)
         live = [each.position for each in await checkpoints.checkpoints("accounts", 1)]
         await append(running, "a", 2)
 
@@ -187,8 +187,8 @@ async def test_a_building_generation_never_passes_the_live_one(url: str) -> None
             return [each.position for each in await checkpoints.checkpoints("accounts", 2)] == live
 
         await until(there)
-        async with running.stores.database.begin() as unit:
-            await checkpoints.resume(unit, "accounts", 1)
+        async with running.stores.database.begin() as db_tx:
+            await checkpoints.resume(db_tx, "accounts", 1)
         await until(lambda: caught_up(running, model))
 
 

@@ -87,10 +87,10 @@ async def test_a_checkpoint_that_somebody_holds_says_nothing_of_the_events(
         checkpoints, held = running.stores[CHECKPOINTS], [ConcurrencyConflict("held")] * 10
         advance = checkpoints.advance
 
-        async def waiting(unit: Any, moves: Any) -> Any:
+        async def waiting(db_tx: Any, moves: Any) -> Any:
             if held and any(each.handled for each in moves):
                 raise held.pop()
-            return await advance(unit, moves)
+            return await advance(db_tx, moves)
 
         monkeypatch.setattr(checkpoints, "advance", waiting)
         await append(running, "a", 1)

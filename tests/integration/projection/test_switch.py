@@ -139,17 +139,17 @@ async def test_one_that_cannot_be_brought_forward_does_not_hold_up_the_others(
         await until(lambda: caught_up(running, first))
     newer = read_model(version=2)
 
-    async def failing(unit: Any, store: Any, projection: Projection, *, reason: str) -> Any:
+    async def failing(db_tx: Any, store: Any, projection: Projection, *, reason: str) -> Any:
         if projection.name == "failing":
             raise ValueError("planned")
-        return await generations.begin(unit, store, projection, reason=reason)
+        return await generations.begin(db_tx, store, projection, reason=reason)
 
     monkeypatch.setattr(rebuild_runner, "begin", failing)
     other = Projection("failing", version=2, tables=(), categories={"account"})
     async with RunningService(newer.service, settings_for(url), roles=()) as running:
-        async with running.stores.database.begin() as unit:
+        async with running.stores.database.begin() as db_tx:
             live = GenerationState.LIVE
-            await running.stores[CHECKPOINTS].create(unit, "failing", 1, version=1, partitions=1, state=live)
+            await running.stores[CHECKPOINTS].create(db_tx, "failing", 1, version=1, partitions=1, state=live)
         history = actions_of(running).history
         runner = RebuildRunner(
             "bank",
@@ -209,9 +209,9 @@ async def test_a_key_is_not_made_anew_in_what_was_live_before(url: str) -> None:
         await actions.switch("accounts", **WHO)
         late: Any = Late(running.stores[CHECKPOINTS], before)
         with pytest.raises(ConcurrencyConflict, match="not live any more"):
-            async with running.stores.database.begin() as unit:
+            async with running.stores.database.begin() as db_tx:
                 await rebuild_key(
-                    unit,
+                    db_tx,
                     replace(actions.history, stores=actions.stores.replacing(CHECKPOINTS, late)),
                     model.projection,
                     "account-a1",

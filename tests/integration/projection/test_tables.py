@@ -47,40 +47,40 @@ class Cases:
         table = summary()
         tables = PlacedTables(stores, [table])
         for generation in (1, 2):
-            async with stores.database.begin() as unit:
-                await tables.create(unit, generation)
+            async with stores.database.begin() as db_tx:
+                await tables.create(db_tx, generation)
                 clone = tables.physical(table, generation)
-                await unit.native.execute(clone.insert().values(order_id="a", customer="c", total=generation))
-                await tables.show(unit, generation)
+                await db_tx.native.execute(clone.insert().values(order_id="a", customer="c", total=generation))
+                await tables.show(db_tx, generation)
             assert await read(stores, "SELECT total FROM order_summary") == [(generation,)]
             assert await mapped(stores, sa.select(table.c.total)) == [(generation,)]
-        async with stores.database.begin() as unit:
-            await tables.drop(unit, 1, tables.names)
-            await tables.drop(unit, 1, tables.names)
+        async with stores.database.begin() as db_tx:
+            await tables.drop(db_tx, 1, tables.names)
+            await tables.drop(db_tx, 1, tables.names)
         assert await read(stores, "SELECT total FROM order_summary") == [(2,)]
 
     async def test_a_rollback_takes_tables_and_views_back(self, stores: Stores) -> None:
         tables = PlacedTables(stores, [summary()])
         with contextlib.suppress(RuntimeError):
-            async with stores.database.begin() as unit:
-                await tables.create(unit, 1)
-                await tables.show(unit, 1)
+            async with stores.database.begin() as db_tx:
+                await tables.create(db_tx, 1)
+                await tables.show(db_tx, 1)
                 raise RuntimeError
-        async with stores.database.begin() as unit:
-            await tables.create(unit, 1)
-            await tables.show(unit, 1)
+        async with stores.database.begin() as db_tx:
+            await tables.create(db_tx, 1)
+            await tables.show(db_tx, 1)
 
     async def test_constraints_and_indexes_are_copied(self, stores: Stores) -> None:
         table = summary()
         tables = PlacedTables(stores, [table])
-        async with stores.database.begin() as unit:
-            await tables.create(unit, 7)
+        async with stores.database.begin() as db_tx:
+            await tables.create(db_tx, 7)
         clone = tables.physical(table, 7)
         with pytest.raises(DatabaseError):
-            async with stores.database.begin() as unit:
-                await unit.native.execute(clone.insert().values(order_id="a", customer="c", total=-1))
-        async with stores.database.begin() as unit:
-            names = await unit.native.run_sync(
+            async with stores.database.begin() as db_tx:
+                await db_tx.native.execute(clone.insert().values(order_id="a", customer="c", total=-1))
+        async with stores.database.begin() as db_tx:
+            names = await db_tx.native.run_sync(
                 lambda connection: {each["name"] for each in sa.inspect(connection).get_indexes(clone.name)}
             )
         assert names == {"order_summary_by_total__g7", "ix_order_summary__g7_customer"}
@@ -88,31 +88,31 @@ class Cases:
     async def test_a_table_of_that_name_is_an_error_that_says_what_to_do(self, stores: Stores) -> None:
         table = summary()
         tables = PlacedTables(stores, [table])
-        async with stores.database.begin() as unit:
-            await unit.native.run_sync(table.create)
+        async with stores.database.begin() as db_tx:
+            await db_tx.native.run_sync(table.create)
         with pytest.raises(ConfigurationError, match=r"'order_summary' is a table of the database.*rename it"):
-            async with stores.database.begin() as unit:
-                await tables.create(unit, 1)
-                await tables.show(unit, 1)
+            async with stores.database.begin() as db_tx:
+                await tables.create(db_tx, 1)
+                await tables.show(db_tx, 1)
         assert await read(stores, "SELECT count(*) FROM order_summary") == [(0,)]
 
     async def test_left_over_tables_are_not_taken_for_new_ones(self, stores: Stores) -> None:
         tables = PlacedTables(stores, [summary()])
-        async with stores.database.begin() as unit:
-            await tables.create(unit, 1)
+        async with stores.database.begin() as db_tx:
+            await tables.create(db_tx, 1)
         with pytest.raises(ConfigurationError, match="order_summary__g1"):
-            async with stores.database.begin() as unit:
-                await tables.create(unit, 1)
+            async with stores.database.begin() as db_tx:
+                await tables.create(db_tx, 1)
 
     async def test_hide_leaves_no_view(self, stores: Stores) -> None:
         table = summary()
         tables = PlacedTables(stores, [table])
-        async with stores.database.begin() as unit:
-            await tables.create(unit, 1)
-            await tables.show(unit, 1)
-        async with stores.database.begin() as unit:
-            await stores[READ_MODELS].hide(unit, [table])
-            await tables.drop(unit, 1, tables.names)
+        async with stores.database.begin() as db_tx:
+            await tables.create(db_tx, 1)
+            await tables.show(db_tx, 1)
+        async with stores.database.begin() as db_tx:
+            await stores[READ_MODELS].hide(db_tx, [table])
+            await tables.drop(db_tx, 1, tables.names)
         with pytest.raises(DatabaseError):
             await read(stores, "SELECT * FROM order_summary")
 
@@ -123,9 +123,9 @@ class Cases:
         # Only one of two tables may have an index of one name, so the second has to do without.
         other.indexes = {index for index in other.indexes if str(index.name).startswith("ix_")}
         for generation in (1, 12345):
-            async with stores.database.begin() as unit:
-                await tables.create(unit, generation)
-                await tables.show(unit, generation)
+            async with stores.database.begin() as db_tx:
+                await tables.create(db_tx, generation)
+                await tables.show(db_tx, generation)
         assert await read(stores, 'SELECT "index" FROM "order"') == []
         assert await read(stores, f"SELECT total FROM {LONG}") == []
 
@@ -133,20 +133,20 @@ class Cases:
         """The reader is another instance with statements prepared before the switch, as in another process."""
         old, new = summary(), summary("order_summary", sa.Column("lines", sa.Integer, nullable=False, default=5))
         before, after = PlacedTables(stores, [old]), PlacedTables(stores, [new])
-        async with stores.database.begin() as unit:
-            await before.create(unit, 1)
-            await before.show(unit, 1)
-            await unit.native.execute(before.physical(old, 1).insert().values(order_id="a", customer="c", total=1))
+        async with stores.database.begin() as db_tx:
+            await before.create(db_tx, 1)
+            await before.show(db_tx, 1)
+            await db_tx.native.execute(before.physical(old, 1).insert().values(order_id="a", customer="c", total=1))
         reader = open_stores(url)
         await reader.database.open()
         try:
             for _ in range(3):
                 assert await read(reader, "SELECT * FROM order_summary") == [("a", "c", 1)]
                 assert await mapped(reader, sa.text("SELECT * FROM order_summary")) == [("a", "c", 1)]
-            async with stores.database.begin() as unit:
-                await after.create(unit, 2)
-                await unit.native.execute(after.physical(new, 2).insert().values(order_id="a", customer="c", total=2))
-                await after.show(unit, 2)
+            async with stores.database.begin() as db_tx:
+                await after.create(db_tx, 2)
+                await db_tx.native.execute(after.physical(new, 2).insert().values(order_id="a", customer="c", total=2))
+                await after.show(db_tx, 2)
             assert await read(reader, "SELECT * FROM order_summary") == [("a", "c", 2, 5)]
             # Inside of a transaction the driver may not try again by itself: the error says so, and the next one works.
             rows: list[tuple[object, ...]] = []
@@ -166,12 +166,12 @@ class Cases:
         before = PlacedTables(stores, [kept, gone, taken])
         after, other = PlacedTables(stores, [kept]), PlacedTables(stores, [taken])
         for tables, generation in ((before, 1), (after, 2), (other, 5)):
-            async with stores.database.begin() as unit:
-                await tables.create(unit, generation)
-                await tables.show(unit, generation)
+            async with stores.database.begin() as db_tx:
+                await tables.create(db_tx, generation)
+                await tables.show(db_tx, generation)
         assert await read(stores, "SELECT * FROM shop_line") == []
-        async with stores.database.begin() as unit:
-            await after.drop(unit, 1, before.names)
+        async with stores.database.begin() as db_tx:
+            await after.drop(db_tx, 1, before.names)
         for name in ("shop_line", "shop_line__g1", "taken__g1", "order_summary__g1"):
             with pytest.raises(DatabaseError):
                 await read(stores, f"SELECT * FROM {name}")
@@ -181,12 +181,12 @@ class Cases:
     async def test_columns_may_go_away(self, stores: Stores) -> None:
         old = summary()
         new = sa.Table("order_summary", sa.MetaData(), sa.Column("order_id", sa.Text, primary_key=True))
-        async with stores.database.begin() as unit:
-            await PlacedTables(stores, [old]).create(unit, 1)
-            await PlacedTables(stores, [old]).show(unit, 1)
-        async with stores.database.begin() as unit:
-            await PlacedTables(stores, [new]).create(unit, 2)
-            await PlacedTables(stores, [new]).show(unit, 2)
+        async with stores.database.begin() as db_tx:
+            await PlacedTables(stores, [old]).create(db_tx, 1)
+            await PlacedTables(stores, [old]).show(db_tx, 1)
+        async with stores.database.begin() as db_tx:
+            await PlacedTables(stores, [new]).create(db_tx, 2)
+            await PlacedTables(stores, [new]).show(db_tx, 2)
         assert await read(stores, "SELECT * FROM order_summary") == []
         with pytest.raises(DatabaseError):
             await read(stores, "SELECT customer FROM order_summary")
@@ -207,13 +207,13 @@ class TestOnPostgres(Cases):
     async def test_rights_on_the_view_outlive_a_view_that_is_made_anew(self, stores: Stores) -> None:
         old = summary()
         new = sa.Table("order_summary", sa.MetaData(), sa.Column("order_id", sa.Text, primary_key=True))
-        async with stores.database.begin() as unit:
-            await PlacedTables(stores, [old]).create(unit, 1)
-            await PlacedTables(stores, [old]).show(unit, 1)
-            await unit.native.execute(sa.text("GRANT SELECT ON order_summary TO PUBLIC"))
-        async with stores.database.begin() as unit:
-            await PlacedTables(stores, [new]).create(unit, 2)
-            await PlacedTables(stores, [new]).show(unit, 2)
+        async with stores.database.begin() as db_tx:
+            await PlacedTables(stores, [old]).create(db_tx, 1)
+            await PlacedTables(stores, [old]).show(db_tx, 1)
+            await db_tx.native.execute(sa.text("GRANT SELECT ON order_summary TO PUBLIC"))
+        async with stores.database.begin() as db_tx:
+            await PlacedTables(stores, [new]).create(db_tx, 2)
+            await PlacedTables(stores, [new]).show(db_tx, 2)
         granted = await read(
             stores,
             "SELECT a.privilege_type FROM pg_class, aclexplode(relacl) AS a"
@@ -224,16 +224,16 @@ class TestOnPostgres(Cases):
     async def test_readers_wait_for_no_longer_than_the_switch(self, stores: Stores, url: str) -> None:
         """A reader in an open transaction has seen the old view: the switch waits for it, and gives up in time."""
         tables = PlacedTables(stores, [summary()])
-        async with stores.database.begin() as unit:
-            await tables.create(unit, 1)
-            await tables.show(unit, 1)
+        async with stores.database.begin() as db_tx:
+            await tables.create(db_tx, 1)
+            await tables.show(db_tx, 1)
         async with stores.database.begin() as reader:
             await reader.native.execute(sa.text("SELECT count(*) FROM order_summary"))
             with pytest.raises(ConcurrencyConflict):
-                async with stores.database.begin() as unit:
-                    await unit.native.execute(sa.text("SET LOCAL lock_timeout = 200"))
-                    await tables.create(unit, 2)
-                    await tables.show(unit, 2)
+                async with stores.database.begin() as db_tx:
+                    await db_tx.native.execute(sa.text("SET LOCAL lock_timeout = 200"))
+                    await tables.create(db_tx, 2)
+                    await tables.show(db_tx, 2)
             await asyncio.wait_for(read(stores, "SELECT count(*) FROM order_summary"), 60)
 
 
@@ -267,5 +267,5 @@ async def read(stores: Stores, statement: str) -> list[tuple[object, ...]]:
 
 async def mapped(stores: Stores, statement: sa.Executable) -> list[tuple[object, ...]]:
     """As a service reads: through SQLAlchemy, in a transaction."""
-    async with stores.database.begin() as unit:
-        return [tuple(row) for row in await unit.native.execute(statement)]
+    async with stores.database.begin() as db_tx:
+        return [tuple(row) for row in await db_tx.native.execute(statement)]

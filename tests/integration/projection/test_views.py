@@ -98,8 +98,8 @@ class Cases:
         # Business transactions on the same connections have their own limit again.
         for _ in range(3):
             with pytest.raises(OperationTimeout):
-                async with stores.database.begin() as unit:
-                    await unit.sql.fetch(f"WITH slow AS ({ENDLESS}) SELECT * FROM slow")  # type: ignore[attr-defined] # both engines have it
+                async with stores.database.begin() as db_tx:
+                    await db_tx.sql.fetch(f"WITH slow AS ({ENDLESS}) SELECT * FROM slow")  # type: ignore[attr-defined] # both engines have it
 
     async def test_dropped_means_gone(self, stores: Stores) -> None:
         await stores[VIEWS].refresh(SALES)
@@ -252,8 +252,8 @@ ENDLESS = SLOW.replace("1500000", "150000000")
 
 
 async def write(stores: Stores, statement: str) -> None:
-    async with stores.database.begin() as unit:
-        await unit.sql.execute(statement)  # type: ignore[attr-defined]  # both engines have it
+    async with stores.database.begin() as db_tx:
+        await db_tx.sql.execute(statement)  # type: ignore[attr-defined]  # both engines have it
 
 
 async def read(stores: Stores, statement: str) -> list[tuple[object, ...]]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from freehold.adapters.sql.engine.connection import sql_of
 from freehold.binding import open_stores
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset
 from freehold.reconcile.dataset_store import DATASETS
@@ -31,23 +31,23 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     # A key that people would sort otherwise than by its bytes.
     collation = "NOCASE" if on_sqlite else '"en-x-icu"'
     table = f"CREATE TABLE known (id VARCHAR(40) COLLATE {collation}, name VARCHAR(9), rank SMALLINT, active BOOLEAN)"
-    async with stores.database.begin() as unit:
-        await unit.native.execute(sa.text(table))
-        await unit.native.execute(
+    async with stores.database.begin() as db_tx:
+        await db_tx.native.execute(sa.text(table))
+        await db_tx.native.execute(
             sa.text("CREATE UNIQUE INDEX known_id ON known (id COLLATE %s)" % ("BINARY" if on_sqlite else '"C"'))
         )
     yield stores
     await stores.database.close()
 
 
-async def recorded(unit: UnitOfWork, keys: Sequence[str]) -> None:
+async def recorded(db_tx: DatabaseTransaction, keys: Sequence[str]) -> None:
     assert keys
 
 
 async def put(stores: Stores, *rows: FullRow) -> None:
-    async with stores.database.begin() as unit:
+    async with stores.database.begin() as db_tx:
         for row in rows:
-            await sql_of(unit).execute("INSERT INTO known VALUES ($1, $2, $3, $4)", row)
+            await sql_of(db_tx).execute("INSERT INTO known VALUES ($1, $2, $3, $4)", row)
 
 
 async def test_ranges_are_by_bytes(stores: Stores) -> None:

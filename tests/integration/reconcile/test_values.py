@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from freehold.binding import open_stores
-from freehold.database import DatabaseOptions, UnitOfWork
+from freehold.database import DatabaseOptions, DatabaseTransaction
 from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset, FieldKind
 from freehold.reconcile.dataset import RangeDigest
@@ -85,27 +85,27 @@ async def _engines(urls: Sequence[str]) -> AsyncIterator[Sequence[Stores]]:
         for stores in opened:
             await stores.database.open()
             stack.push_async_callback(stores.database.close)
-            async with stores.database.begin() as unit:
-                await unit.native.run_sync(TABLE.metadata.create_all)
+            async with stores.database.begin() as db_tx:
+                await db_tx.native.run_sync(TABLE.metadata.create_all)
         yield opened
 
 
 async def _put(stores: Stores, rows: Mapping[str, Mapping[str, Any]]) -> None:
-    async with stores.database.begin() as unit:
-        await unit.native.execute(TABLE.delete())
+    async with stores.database.begin() as db_tx:
+        await db_tx.native.execute(TABLE.delete())
         for key, row in rows.items():
-            await unit.native.execute(TABLE.insert().values(id=key, **row))
+            await db_tx.native.execute(TABLE.insert().values(id=key, **row))
 
 
 async def _user_reads(stores: Stores) -> list[Any]:
     """As the service itself does, through SQLAlchemy."""
-    async with stores.database.begin() as unit:
-        rows = (await unit.native.execute(sa.select(TABLE))).mappings().all()
+    async with stores.database.begin() as db_tx:
+        rows = (await db_tx.native.execute(sa.select(TABLE))).mappings().all()
     found = [{**row, "moment": row["moment"] and row["moment"].replace(tzinfo=None)} for row in rows]
     return sorted(found, key=lambda row: row["id"].encode())
 
 
-async def _recorded(_unit: UnitOfWork, _keys: Sequence[str]) -> None:
+async def _recorded(_db_tx: DatabaseTransaction, _keys: Sequence[str]) -> None:
     return
 
 

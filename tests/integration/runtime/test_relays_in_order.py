@@ -102,9 +102,9 @@ async def relaying(stores: Stores, broker: ForgetfulBroker, name: str) -> AsyncI
 
 async def stage(stores: Stores, start: int, count: int) -> None:
     for number in range(start, start + count):
-        async with stores.database.begin() as unit:
+        async with stores.database.begin() as db_tx:
             document = b'{"n":"#%d#"}' % number
-            await stores[OUTBOX].stage(unit, [outgoing(f"key-{number % KEYS}", document)])
+            await stores[OUTBOX].stage(db_tx, [outgoing(f"key-{number % KEYS}", document)])
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -29,9 +29,9 @@ def _actions(harness: StoresHarness) -> DeadLetterActions:
 
 async def _buried(harness: StoresHarness, number: int) -> list[DeadLetter]:
     letters = [replace(replayable(), failed_at=harness.clock.now()) for _ in range(number)]
-    async with harness.first.database.begin() as unit:
+    async with harness.first.database.begin() as db_tx:
         for each in letters:
-            await harness.first[DEAD_LETTERS].add(unit, each)
+            await harness.first[DEAD_LETTERS].add(db_tx, each)
     return letters
 
 
@@ -43,8 +43,8 @@ class _ReplayedMany:
     async def test_one_that_is_refused_does_not_keep_the_others(self, harness: StoresHarness) -> None:
         letters, actions = await _buried(harness, 4), _actions(harness)
         broken = replace(replayable(), failed_at=harness.clock.now(), document=b"no envelope")
-        async with harness.first.database.begin() as unit:
-            await harness.first[DEAD_LETTERS].add(unit, broken)
+        async with harness.first.database.begin() as db_tx:
+            await harness.first[DEAD_LETTERS].add(db_tx, broken)
         await actions.drop(letters[0].id, **BY)
         wanted = [letters[0].id, letters[1].id, broken.id, new_id(), letters[2].id]
         outcomes = dict(await actions.replay_many(wanted, **BY))
@@ -98,10 +98,10 @@ def _fail_for(
     store = harness.first[DEAD_LETTERS]
     mark = store.mark
 
-    async def marking(unit: Any, letter_id: UUID, *rest: Any) -> None:
+    async def marking(db_tx: Any, letter_id: UUID, *rest: Any) -> None:
         if letter_id == letter.id:
             raise error
-        await mark(unit, letter_id, *rest)
+        await mark(db_tx, letter_id, *rest)
 
     monkeypatch.setattr(store, "mark", marking)
 

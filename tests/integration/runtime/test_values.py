@@ -282,7 +282,7 @@ async def test_a_failure_whose_text_no_engine_keeps_is_recorded_all_the_same(dat
 
 async def test_what_people_say_about_what_they_do_is_kept_whatever_it_is(running: RunningService) -> None:
     entry = AuditEntry(datetime(2026, 1, 1, tzinfo=UTC), "ann\x00", "look", "it", "because \ud800")
-    async with running.stores.database.begin() as unit:
-        await running.stores[AUDIT].add(unit, entry)
+    async with running.stores.database.begin() as db_tx:
+        await running.stores[AUDIT].add(db_tx, entry)
     (kept,) = await running.stores[AUDIT].find("it", 10)
     assert kept.reason.startswith("because")

@@ -72,8 +72,8 @@ async def test_of_two_that_start_at_once_on_an_empty_database_one_does(database:
 
 
 async def test_a_database_from_before_there_were_marks_is_marked_by_its_service(database: str, tmp_path: Path) -> None:
-    async with service("orders", tmp_path, database) as running, running.stores.database.begin() as unit:
-        await unit.native.exec_driver_sql("DELETE FROM freehold_meta WHERE name = 'service'")
+    async with service("orders", tmp_path, database) as running, running.stores.database.begin() as db_tx:
+        await db_tx.native.exec_driver_sql("DELETE FROM freehold_meta WHERE name = 'service'")
     async with service("orders", tmp_path, database) as running:
         assert await running.stores.database.owner() == "orders"
 

@@ -15,7 +15,7 @@ import msgspec
 from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ids import new_id
 from freehold.messages import Envelope, MessageKind, decode_envelope
 from freehold.outbox.store import OUTBOX, OutboxStore
@@ -56,7 +56,7 @@ class ShownOutbox:
     fail: bool = False
     partitions: int = 8
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
         if self.fail:
             raise ConnectionError
         self.staged += [decode_envelope(message.document) for message in messages]
@@ -114,8 +114,8 @@ class Bench:
         return [envelope for envelope in self.outbox.staged if envelope.type == name]
 
     async def record(self, saga_id: UUID) -> SagaRecord:
-        async with self.stores.database.begin() as unit:
-            return await self.stores[SAGAS].load(unit, saga_id)
+        async with self.stores.database.begin() as db_tx:
+            return await self.stores[SAGAS].load(db_tx, saga_id)
 
     async def words(self, saga_id: UUID) -> list[str]:
         return [f"{entry.step}:{entry.what}".strip(":") for entry in await self.stores[SAGAS].journal(saga_id)]

@@ -55,8 +55,8 @@ async def test_a_kill_at_any_boundary_loses_no_outcome(durable_url: str, tmp_pat
     stores = open_stores(durable_url)
     await stores.database.open()
     try:
-        async with stores.database.begin() as unit:
-            done = (await unit.native.execute(text("SELECT what FROM done"))).scalars().all()
+        async with stores.database.begin() as db_tx:
+            done = (await db_tx.native.execute(text("SELECT what FROM done"))).scalars().all()
         assert await stores[SAGAS].count() == {("orders.crashing", SagaStatus.COMPLETED): len(POINTS)}
         for point in POINTS:
             words = [f"{entry.step}:{entry.what}" for entry in await stores[SAGAS].journal(saga_id(point))]

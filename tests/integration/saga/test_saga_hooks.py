@@ -625,9 +625,9 @@ async def test_a_document_of_the_format_before_is_read(at: Bench) -> None:
         "due": "2024-05-01T00:00:05Z",
         "trouble": 9,
     }
-    async with at.stores.database.begin() as unit:
+    async with at.stores.database.begin() as db_tx:
         put = replace(record, document=msgspec.json.encode(document), status=SagaStatus.NEEDS_ATTENTION)
-        await at.stores[SAGAS].save(unit, put, ())
+        await at.stores[SAGAS].save(db_tx, put, ())
     failure = await at.hook_failure(saga_id)
     assert failure is not None
     assert (failure.failures, failure.attention) == (9, True)

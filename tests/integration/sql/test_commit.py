@@ -67,8 +67,8 @@ async def test_a_lost_answer_to_commit_is_unknown_and_not_a_rollback(postgres_ur
         through = open_stores(cut.render_as_string(hide_password=False) + "?sslmode=disable")
         await through.database.open()
         with pytest.raises(Unavailable, match="outcome is not known"):
-            async with through.database.begin() as unit:
-                await through[OUTBOX].stage(unit, [outgoing("k")])
+            async with through.database.begin() as db_tx:
+                await through[OUTBOX].stage(db_tx, [outgoing("k")])
         await through.database.close()
     assert (await stores[OUTBOX].stats()).pending == 1
     await stores.database.close()
@@ -79,10 +79,10 @@ async def test_without_prepared_statements(postgres_url: str) -> None:
     await stores.database.open()
     await stores.database.upgrade()
     for _ in range(2):
-        async with stores.database.begin() as unit:
-            await unit.native.execute(sa.text("SELECT :n + 1"), {"n": 1})
-            await stores[OUTBOX].stage(unit, [outgoing("k")])
-            prepared = await unit.native.execute(sa.text("SELECT count(*) FROM pg_prepared_statements"))
+        async with stores.database.begin() as db_tx:
+            await db_tx.native.execute(sa.text("SELECT :n + 1"), {"n": 1})
+            await stores[OUTBOX].stage(db_tx, [outgoing("k")])
+            prepared = await db_tx.native.execute(sa.text("SELECT count(*) FROM pg_prepared_statements"))
             assert prepared.scalar_one() == 0
     leases = await take_partitions(stores)
     rows = (await stores[OUTBOX].fetch(leases, 10)).rows

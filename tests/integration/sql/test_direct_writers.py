@@ -38,8 +38,8 @@ async def _write(stores: Stores, name: str) -> None:
 
 
 async def _publish(stores: Stores) -> None:
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(unit, [outgoing("k")])
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(db_tx, [outgoing("k")])
         await stores[OUTBOX].stats()  # reads on a connection of its own
 
 
@@ -53,8 +53,8 @@ async def test_writers_leave_connections_to_the_transactions_that_they_wait_for(
 
 async def test_transactions_and_writers_side_by_side(stores: Stores) -> None:
     async def stage() -> None:
-        async with stores.database.begin() as unit:
-            await stores[OUTBOX].stage(unit, [outgoing("k")])
+        async with stores.database.begin() as db_tx:
+            await stores[OUTBOX].stage(db_tx, [outgoing("k")])
 
     async with asyncio.timeout(_LIMIT_SECONDS), asyncio.TaskGroup() as tasks:
         for number in range(_SIDE_BY_SIDE):

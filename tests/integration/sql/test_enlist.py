@@ -117,20 +117,20 @@ async def on_sqlite(tmp_path: Path) -> AsyncIterator[tuple[str, Stores]]:
 
 async def check(stores: Stores, url: str, opener: Opener) -> None:
     async with opener(url) as (native, commit, rollback):
-        unit = stores.database.enlist(native)
-        assert not unit.owned
-        assert unit.native is native
-        await stores[OUTBOX].stage(unit, [outgoing("k", b"\x00\xff"), outgoing("l")])
+        db_tx = stores.database.enlist(native)
+        assert not db_tx.owned
+        assert db_tx.native is native
+        await stores[OUTBOX].stage(db_tx, [outgoing("k", b"\x00\xff"), outgoing("l")])
         assert (await stores[OUTBOX].stats()).pending == 0
         await rollback()
     assert (await stores[OUTBOX].stats()).pending == 0
     async with opener(url) as (native, commit, _):
-        unit = stores.database.enlist(native)
+        db_tx = stores.database.enlist(native)
         kept, message = outgoing("k", b"\x00\xff"), outgoing("k")
-        await stores[OUTBOX].stage(unit, [kept])
-        await stores[SCHEDULE].add(unit, message, "n", 0)
-        assert await stores[SCHEDULE].cancel(unit, message.id)
-        await stores[SCHEDULE].add(unit, message, "n", 0)
+        await stores[OUTBOX].stage(db_tx, [kept])
+        await stores[SCHEDULE].add(db_tx, message, "n", 0)
+        assert await stores[SCHEDULE].cancel(db_tx, message.id)
+        await stores[SCHEDULE].add(db_tx, message, "n", 0)
         await commit()
     assert (await stores[OUTBOX].stats()).pending == 1
     assert [each.message for each in await stores[SCHEDULE].find(None, 9)] == [message]
@@ -182,16 +182,16 @@ async def test_a_session_on_another_engine_is_refused(on_postgres: tuple[str, St
 
 async def test_the_own_connection_can_be_joined_again(on_sqlite: tuple[str, Stores]) -> None:
     _, stores = on_sqlite
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(stores.database.enlist(unit.native), [outgoing("k")])
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(stores.database.enlist(db_tx.native), [outgoing("k")])
     assert (await stores[OUTBOX].stats()).pending == 1
 
 
 async def test_ending_our_transaction_inside_its_block_is_an_error(on_sqlite: tuple[str, Stores]) -> None:
     _, stores = on_sqlite
     with pytest.raises(TransactionMisused, match=r"commit\(\)"):
-        async with stores.database.begin() as unit:
-            await unit.native.exec_driver_sql("SELECT 1")
-            await unit.native.commit()
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(unit, [outgoing("k")])
+        async with stores.database.begin() as db_tx:
+            await db_tx.native.exec_driver_sql("SELECT 1")
+            await db_tx.native.commit()
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(db_tx, [outgoing("k")])

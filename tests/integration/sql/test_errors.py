@@ -57,16 +57,16 @@ async def on_postgres(postgres_url: str) -> AsyncIterator[Stores]:
     await stores.database.close()
 
 
-async def insert(unit: Any, email: str = SECRET) -> None:
-    await unit.native.execute(sa.text("INSERT INTO people (email) VALUES (:email)"), {"email": email})
+async def insert(db_tx: Any, email: str = SECRET) -> None:
+    await db_tx.native.execute(sa.text("INSERT INTO people (email) VALUES (:email)"), {"email": email})
 
 
 async def test_a_unique_violation_names_the_place_and_no_value(stores: Stores) -> None:
-    async with stores.database.begin() as unit:
-        await insert(unit)
+    async with stores.database.begin() as db_tx:
+        await insert(db_tx)
     with pytest.raises(DatabaseError) as caught:
-        async with stores.database.begin() as unit:
-            await insert(unit)
+        async with stores.database.begin() as db_tx:
+            await insert(db_tx)
     assert SECRET not in str(caught.value)
     assert "people" in str(caught.value)
     assert caught.value.__cause__ is not None
@@ -79,58 +79,58 @@ async def test_no_statement_of_the_user_puts_values_into_the_text(stores: Stores
         f"INSERT INTO people (email) VALUES (NULLIF('{SECRET}', '{SECRET}'))",
     ):
         with pytest.raises(DatabaseError) as caught:
-            async with stores.database.begin() as unit:
-                await unit.native.execute(sa.text(statement))
+            async with stores.database.begin() as db_tx:
+                await db_tx.native.execute(sa.text(statement))
         assert SECRET not in str(caught.value)
 
 
 async def test_a_nested_transaction_is_the_users_to_roll_back(stores: Stores) -> None:
-    async with stores.database.begin() as unit:
-        await insert(unit)
+    async with stores.database.begin() as db_tx:
+        await insert(db_tx)
         with pytest.raises(sa.exc.IntegrityError):
-            async with unit.native.begin_nested():
-                await insert(unit)
-        await insert(unit, "second")
+            async with db_tx.native.begin_nested():
+                await insert(db_tx)
+        await insert(db_tx, "second")
     with pytest.raises(DatabaseError):
-        async with stores.database.begin() as unit:
-            await insert(unit, "second")
+        async with stores.database.begin() as db_tx:
+            await insert(db_tx, "second")
 
 
 async def test_an_error_that_was_swallowed_does_not_pass_for_a_commit(on_postgres: Stores) -> None:
-    async with on_postgres.database.begin() as unit:
-        await insert(unit)
+    async with on_postgres.database.begin() as db_tx:
+        await insert(db_tx)
     with pytest.raises(DatabaseError, match="rolled back"):
-        async with on_postgres.database.begin() as unit:
-            await insert(unit, "lost")
+        async with on_postgres.database.begin() as db_tx:
+            await insert(db_tx, "lost")
             with pytest.raises(sa.exc.IntegrityError):
-                await insert(unit)
+                await insert(db_tx)
 
 
 async def test_time_limits_of_the_server(on_postgres: Stores) -> None:
     with pytest.raises(OperationTimeout):
-        async with on_postgres.database.begin() as unit:
-            await unit.native.execute(sa.text("SELECT pg_sleep(30)"))
+        async with on_postgres.database.begin() as db_tx:
+            await db_tx.native.execute(sa.text("SELECT pg_sleep(30)"))
     async with on_postgres.database.begin() as holder:
         await insert(holder)
         with pytest.raises(ConcurrencyConflict, match="lock"):
-            async with on_postgres.database.begin() as unit:
-                await insert(unit)
+            async with on_postgres.database.begin() as db_tx:
+                await insert(db_tx)
 
 
 async def test_a_deadlock_is_a_conflict(postgres_url: str) -> None:
     stores = await opened(postgres_url, replace(OPTIONS, lock_timeout_seconds=10, statement_timeout_seconds=20))
-    async with stores.database.begin() as unit:
-        await insert(unit, "a")
-        await insert(unit, "b")
+    async with stores.database.begin() as db_tx:
+        await insert(db_tx, "a")
+        await insert(db_tx, "b")
     both = asyncio.Barrier(2)
 
     async def touch(first: str, second: str) -> FreeholdError | None:
         update = sa.text("UPDATE people SET n = 1 WHERE email = :email")
         try:
-            async with stores.database.begin() as unit:
-                await unit.native.execute(update, {"email": first})
+            async with stores.database.begin() as db_tx:
+                await db_tx.native.execute(update, {"email": first})
                 await both.wait()
-                await unit.native.execute(update, {"email": second})
+                await db_tx.native.execute(update, {"email": second})
         except FreeholdError as error:
             return error
         return None
@@ -166,20 +166,20 @@ async def test_a_pool_whose_connections_died_heals_by_itself(on_postgres: Stores
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    async with on_postgres.database.begin() as unit:
-        await insert(unit)
+    async with on_postgres.database.begin() as db_tx:
+        await insert(db_tx)
 
 
 async def test_a_connection_that_dies_in_the_block_is_unavailable(on_postgres: Stores, postgres_url: str) -> None:
     with pytest.raises(Unavailable):
-        async with on_postgres.database.begin() as unit:
-            await insert(unit)
-            pid = (await unit.native.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one()
+        async with on_postgres.database.begin() as db_tx:
+            await insert(db_tx)
+            pid = (await db_tx.native.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one()
             async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin:
                 await admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
-            await insert(unit, "second")
-    async with on_postgres.database.begin() as unit:
-        await insert(unit)
+            await insert(db_tx, "second")
+    async with on_postgres.database.begin() as db_tx:
+        await insert(db_tx)
 
 
 async def test_a_server_that_stops_and_comes_back(disposable_postgres: RunningServer) -> None:

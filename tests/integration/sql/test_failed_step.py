@@ -111,8 +111,8 @@ async def test_a_lock_that_is_not_had_is_a_conflict(postgres_url: str) -> None:
     second = open_stores(postgres_url, DatabaseOptions(lock_timeout_seconds=0.2), migrations=[_FIRST, broken])
     await second.database.open()
     try:
-        async with first.database.begin() as unit:
-            await unit.native.exec_driver_sql("LOCK TABLE thing")
+        async with first.database.begin() as db_tx:
+            await db_tx.native.exec_driver_sql("LOCK TABLE thing")
             with pytest.raises(ConcurrencyConflict, match="service/002-broken failed at statement 1 of 1, ALTER TABLE"):
                 await second.database.upgrade()
         assert await second.database.upgrade() == ["service/002-broken"]

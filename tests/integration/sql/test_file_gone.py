@@ -38,13 +38,13 @@ async def stores(path: Path) -> AsyncIterator[Stores]:
 
 
 async def _write(stores: Stores, email: str) -> None:
-    async with stores.database.begin() as unit:
-        await insert(unit, email)
+    async with stores.database.begin() as db_tx:
+        await insert(db_tx, email)
 
 
 async def _people(stores: Stores) -> set[str]:
-    async with stores.database.begin() as unit:
-        return set((await unit.native.execute(sa.text("SELECT email FROM people"))).scalars())
+    async with stores.database.begin() as db_tx:
+        return set((await db_tx.native.execute(sa.text("SELECT email FROM people"))).scalars())
 
 
 async def _is_away(stores: Stores, reason: str) -> None:
@@ -151,8 +151,8 @@ async def test_a_file_that_is_moved_away_and_back_has_lost_nothing(
 
 async def test_a_commit_into_a_file_that_is_gone_is_not_confirmed(path: Path, stores: Stores) -> None:
     with pytest.raises(Unavailable, match="did not keep what was committed: its file was deleted"):
-        async with stores.database.begin() as unit:
-            await insert(unit, "lost@b")
+        async with stores.database.begin() as db_tx:
+            await insert(db_tx, "lost@b")
             path.unlink()
     await _is_away(stores, "deleted or moved")
 
@@ -218,6 +218,6 @@ async def test_a_link_to_the_file(path: Path, tmp_path: Path) -> None:
 
 async def test_a_look_at_the_file_costs_a_few_microseconds(stores: Stores, path: Path) -> None:
     await _write(stores, "a@b")
-    pooled = await stores.database._check_out()  # type: ignore[attr-defined] # what every unit begins with
+    pooled = await stores.database._check_out()  # type: ignore[attr-defined] # what each transaction begins with
     assert in_stats(pooled.sql.check, path) < STATS_MAX
     await stores.database._give(pooled)  # type: ignore[attr-defined] # as above

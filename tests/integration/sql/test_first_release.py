@@ -92,12 +92,12 @@ async def test_what_is_kept_is_as_it_was(url: str) -> None:
         assert all(compensations)
         assert compensations
         assert [each.name for each in await stores[SCHEDULE].find(None, 10)] == ["harbor.arrived"] * 2
-        async with stores.database.begin() as unit:
-            stored = await stores[IDEMPOTENCY].claim(unit, "api", "key-1", "print")
+        async with stores.database.begin() as db_tx:
+            stored = await stores[IDEMPOTENCY].claim(db_tx, "api", "key-1", "print")
             assert stored is not None
             assert (stored.status, stored.body, stored.token) == (201, b'{"ok":true}', "token-1")
             again = [Arrival("action-1", "harbor.commands", "x"), Arrival("undo-1", "harbor.commands", "x")]
-            receipts = await stores[INBOX].receive(unit, "harbor", again)
+            receipts = await stores[INBOX].receive(db_tx, "harbor", again)
             assert [each.status for each in receipts] == [ReceiveStatus.CANCELLED, ReceiveStatus.DUPLICATE]
         (lane,) = await stores[PROGRESS].progress("harbor", ["pier:1"])
         assert (lane.watermark, lane.kept) == (17, 3)

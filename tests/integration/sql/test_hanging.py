@@ -59,9 +59,9 @@ async def test_a_transaction_that_was_cut_leaves_no_connection_that_hangs(postgr
         if not begun:
             proxy.stall()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0), stores.database.begin() as unit:
+            async with asyncio.timeout(1.0), stores.database.begin() as db_tx:
                 proxy.stall()
-                await sql_of(unit).fetch("SELECT 1")
+                await sql_of(db_tx).fetch("SELECT 1")
         proxy.heal()
         for _ in range(2):
             async with stores.database.begin():

@@ -20,8 +20,8 @@ from freehold.outbox.store import OUTBOX
 async def main():
     stores = open_stores(sys.argv[1])
     await stores.database.open()
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(unit, [outgoing("k", b"killed")])
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(db_tx, [outgoing("k", b"killed")])
         if sys.argv[2] == "staged":
             print("ready", flush=True)
             await asyncio.Event().wait()
@@ -48,8 +48,8 @@ async def test_kill(
     assert await asyncio.wait_for(process.stdout.readline(), 90) == b"ready\n"
     process.kill()
     await process.wait()
-    async with stores.database.begin() as unit:
-        await stores[OUTBOX].stage(unit, [outgoing("k", b"next")])
+    async with stores.database.begin() as db_tx:
+        await stores[OUTBOX].stage(db_tx, [outgoing("k", b"next")])
     rows = (await stores[OUTBOX].fetch(leases, 10)).rows
     assert [row.message.document for row in rows] == [*expected, b"next"]
     await stores.database.close()

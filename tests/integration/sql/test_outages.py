@@ -29,23 +29,23 @@ async def on_sqlite(tmp_path: Path) -> AsyncIterator[Stores]:
 
 
 async def _write(stores: Stores, email: str = "a@b") -> None:
-    async with stores.database.begin() as unit:
-        await insert(unit, email)
+    async with stores.database.begin() as db_tx:
+        await insert(db_tx, email)
 
 
 async def test_a_full_disk_on_sqlite(on_sqlite: Stores) -> None:
-    async with on_sqlite.database.begin() as unit:
-        pages = (await unit.native.execute(sa.text("PRAGMA page_count"))).scalar_one()
+    async with on_sqlite.database.begin() as db_tx:
+        pages = (await db_tx.native.execute(sa.text("PRAGMA page_count"))).scalar_one()
     with pytest.raises(Unavailable, match="the disk is full"):
-        async with on_sqlite.database.begin() as unit:
-            await unit.native.execute(sa.text(f"PRAGMA max_page_count = {pages}"))
+        async with on_sqlite.database.begin() as db_tx:
+            await db_tx.native.execute(sa.text(f"PRAGMA max_page_count = {pages}"))
             for number in range(1000):
-                await insert(unit, f"{number:040}")
+                await insert(db_tx, f"{number:040}")
 
 
 async def test_a_read_only_database_on_sqlite(on_sqlite: Stores) -> None:
-    async with on_sqlite.database.begin() as unit:
-        await unit.native.execute(sa.text("PRAGMA query_only = ON"))
+    async with on_sqlite.database.begin() as db_tx:
+        await db_tx.native.execute(sa.text("PRAGMA query_only = ON"))
     try:
         with pytest.raises(Unavailable, match="read-only"):
             await _write(on_sqlite)

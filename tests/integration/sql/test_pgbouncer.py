@@ -67,8 +67,8 @@ async def test_many_connect_and_work_at_once(pgbouncer_url: str) -> None:
         stores = open_stores(url, _PATIENT)
         await stores.database.open()
         try:
-            async with stores.database.begin() as unit:
-                limits = await unit.native.exec_driver_sql("SELECT current_setting('statement_timeout')")
+            async with stores.database.begin() as db_tx:
+                limits = await db_tx.native.exec_driver_sql("SELECT current_setting('statement_timeout')")
                 assert limits.scalar_one() == "15s"
             async with stores[SQL].direct() as sql:
                 return int((await sql.fetch("SELECT $1::integer", (7,)))[0][0])
@@ -90,10 +90,10 @@ async def test_what_a_users_session_publishes_through_it_shares_its_fate(pgbounc
         for kept in (True, False):
             async with engine.connect() as connection:
                 transaction = await connection.begin()
-                unit = stores.database.enlist(connection)
-                (receipt,) = await stores[INBOX].receive(unit, "reader", [_arrival("m-1")])
+                db_tx = stores.database.enlist(connection)
+                (receipt,) = await stores[INBOX].receive(db_tx, "reader", [_arrival("m-1")])
                 assert receipt.status.name == ("NEW" if kept else "DUPLICATE")
-                (receipt,) = await stores[INBOX].receive(unit, "reader", [_arrival(f"only {kept}")])
+                (receipt,) = await stores[INBOX].receive(db_tx, "reader", [_arrival(f"only {kept}")])
                 await (transaction.commit() if kept else transaction.rollback())
         async with stores[SQL].direct() as sql:
             keys = [row[0] for row in await sql.fetch("SELECT receipt_key FROM freehold_inbox ORDER BY receipt_key")]

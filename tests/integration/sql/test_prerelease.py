@@ -148,7 +148,7 @@ async def _upgraded(stores: Stores) -> None:
 async def _emptied(url: str) -> None:
     stores = open_stores(url)
     await stores.database.open()
-    async with stores.database.begin() as unit:
-        await unit.sql.execute("DROP SCHEMA public CASCADE")  # type: ignore[attr-defined]  # an SQL engine's
-        await unit.sql.execute("CREATE SCHEMA public")  # type: ignore[attr-defined]  # as above
+    async with stores.database.begin() as db_tx:
+        await db_tx.sql.execute("DROP SCHEMA public CASCADE")  # type: ignore[attr-defined]  # an SQL engine's
+        await db_tx.sql.execute("CREATE SCHEMA public")  # type: ignore[attr-defined]  # as above
     await stores.database.close()

@@ -52,8 +52,8 @@ async def _opened(url: str) -> AsyncIterator[Stores]:
 async def _write(stores: Stores, how: str) -> None:
     match how:
         case "transaction":
-            async with stores.database.begin() as unit:
-                await stores[OUTBOX].stage(unit, [outgoing("k")])
+            async with stores.database.begin() as db_tx:
+                await stores[OUTBOX].stage(db_tx, [outgoing("k")])
         case "statement":
             async with stores[SQL].direct() as direct:
                 await direct.execute("UPDATE freehold_meta SET value = value")

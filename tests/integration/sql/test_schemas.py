@@ -96,9 +96,9 @@ async def test_an_open_transaction_of_one_holds_up_nobody_of_the_other(postgres_
         await bank[EVENTS].append(held, [noted("s-1")])
         await bank.database.lock_migrations(held.sql)  # type: ignore[attr-defined] # an SQL database
         for _ in range(3):
-            async with shop.database.begin() as unit:
-                await shop[OUTBOX].stage(unit, [outgoing("k")])
-                await shop[EVENTS].append(unit, [noted("s-1")])
+            async with shop.database.begin() as db_tx:
+                await shop[OUTBOX].stage(db_tx, [outgoing("k")])
+                await shop[EVENTS].append(db_tx, [noted("s-1")])
         assert await shop[EVENTS].head() == 3
         assert len((await shop[EVENTS].read_all(0)).events) == 3
         assert await settled(shop) == 3
@@ -114,10 +114,10 @@ async def test_a_users_transaction_needs_no_search_path(postgres_url: str, how: 
     """Whatever the driver: statements and functions find the schema, and nothing lands in another."""
     async with opened(f"{postgres_url}?schema=bank") as stores:
         async with POSTGRES[how](postgres_url) as (native, commit, _):
-            unit = stores.database.enlist(native)
-            await stores[OUTBOX].stage(unit, [outgoing("k")])
-            await stores[EVENTS].append(unit, [noted("s-1")])
-            assert len(await stores[EVENTS].read_stream("s-1", unit=unit)) == 1
+            db_tx = stores.database.enlist(native)
+            await stores[OUTBOX].stage(db_tx, [outgoing("k")])
+            await stores[EVENTS].append(db_tx, [noted("s-1")])
+            assert len(await stores[EVENTS].read_stream("s-1", db_tx=db_tx)) == 1
             await commit()
         assert (await stores[OUTBOX].stats()).pending == 1
         assert len((await stores[EVENTS].read_all(0)).events) == 1
@@ -188,10 +188,10 @@ async def test_materialised_views_of_one_name_stand_side_by_side(postgres_url: s
 async def test_a_schema_through_pgbouncer(pgbouncer_url: str) -> None:
     url = f"{pgbouncer_url}?statement_cache_size=0&schema=bank"
     async with opened(url) as stores, opened(f"{pgbouncer_url}?statement_cache_size=0&schema=shop") as other:
-        async with stores.database.begin() as unit:
-            await unit.native.exec_driver_sql("CREATE TABLE things (id text)")
-            await stores[OUTBOX].stage(unit, [outgoing("k")])
-            await stores[EVENTS].append(unit, [noted("s-1")])
+        async with stores.database.begin() as db_tx:
+            await db_tx.native.exec_driver_sql("CREATE TABLE things (id text)")
+            await stores[OUTBOX].stage(db_tx, [outgoing("k")])
+            await stores[EVENTS].append(db_tx, [noted("s-1")])
         async with stores[SQL].direct() as sql:
             assert await sql.execute("INSERT INTO things VALUES ('x')") == 1
             ((path,),) = await sql.fetch("SELECT current_schemas(false)::text")
@@ -235,9 +235,9 @@ async def test_a_role_without_the_right_to_make_tables_works_in_a_schema(postgre
                 for statement in await owner.database.grants(role, None):
                     await connection.execute(statement)
             async with opened(url) as stores:
-                async with stores.database.begin() as unit:
-                    await stores[OUTBOX].stage(unit, [outgoing("k")])
-                    await stores[EVENTS].append(unit, [noted("s-1")])
+                async with stores.database.begin() as db_tx:
+                    await stores[OUTBOX].stage(db_tx, [outgoing("k")])
+                    await stores[EVENTS].append(db_tx, [noted("s-1")])
                 assert await stores[EVENTS].head() == 1
                 assert await settled(stores) == 1
                 assert not [

@@ -84,7 +84,7 @@ async def test_a_wait_for_a_projection_ends_at_the_same_limit(monkeypatch: pytes
 
 async def _begin(reader: Any) -> None:
     """A live generation: only of one is it asked what is parked."""
-    async with reader.stores.database.begin() as unit:
+    async with reader.stores.database.begin() as db_tx:
         await reader.stores[CHECKPOINTS].create(
-            unit, overheard.name, 1, version=1, partitions=1, state=GenerationState.LIVE
+            db_tx, overheard.name, 1, version=1, partitions=1, state=GenerationState.LIVE
         )

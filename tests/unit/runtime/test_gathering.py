@@ -122,11 +122,11 @@ async def consuming(
 
     @service.handles(Happened, retry=Retry(attempts=1))
     async def handle(event: Happened, tx: Transaction) -> None:
-        if id(tx.unit) not in handled:
-            handled[id(tx.unit)] = []
-            transactions.append(handled[id(tx.unit)])
-            kept.append(tx.unit)
-        handled[id(tx.unit)].append(event.number)
+        if id(tx.db_tx) not in handled:
+            handled[id(tx.db_tx)] = []
+            transactions.append(handled[id(tx.db_tx)])
+            kept.append(tx.db_tx)
+        handled[id(tx.db_tx)].append(event.number)
         if event.number in waiting:
             await released.wait()
         if event.number in raising:
@@ -266,8 +266,8 @@ async def test_what_was_rolled_back_in_the_end_is_said_again(monkeypatch: pytest
 
         @asynccontextmanager
         async def rolled_back_once(self: Any) -> AsyncIterator[Any]:
-            async with begin(self) as unit:
-                yield unit
+            async with begin(self) as db_tx:
+                yield db_tx
                 if failing:
                     raise ConcurrencyConflict(f"planned {failing.pop()}")
 

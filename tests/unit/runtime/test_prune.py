@@ -42,8 +42,8 @@ async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
     settings = settings_for("trial")
 
     async def receive(key: str, consumer: str = "trial") -> ReceiveStatus:
-        async with stores.database.begin() as unit:
-            return (await stores[INBOX].receive(unit, consumer, [Arrival(key, "t.events", key)]))[0].status
+        async with stores.database.begin() as db_tx:
+            return (await stores[INBOX].receive(db_tx, consumer, [Arrival(key, "t.events", key)]))[0].status
 
     for number in range(1500):
         assert await receive(f"old {number}") is ReceiveStatus.NEW

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.eventstore import EVENTS, EVERYTHING, Append, Appended, Body, EventFilter, EventStore, Page, RecordedEvent
 from freehold.runtime import Stores
 
@@ -47,9 +47,9 @@ class BrakedEvents:
         self._events = events
         self._brake = brake
 
-    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
         """Append."""
-        return await self._events.append(unit, appends)
+        return await self._events.append(db_tx, appends)
 
     async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
         """Append."""
@@ -63,22 +63,22 @@ class BrakedEvents:
         before: int | None = None,
         limit: int = 1000,
         backwards: bool = False,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
         """Read."""
         return await self._events.read_stream(
-            stream, after=after, before=before, limit=limit, backwards=backwards, unit=unit
+            stream, after=after, before=before, limit=limit, backwards=backwards, db_tx=db_tx
         )
 
     async def read_bodies(
-        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+        self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
         """Read."""
-        return await self._events.read_bodies(stream, after=after, limit=limit, unit=unit)
+        return await self._events.read_bodies(stream, after=after, limit=limit, db_tx=db_tx)
 
-    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+    async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """Read."""
-        return await self._events.version(stream, unit=unit)
+        return await self._events.version(stream, db_tx=db_tx)
 
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
         """Read, late."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import Table, memory_unit
+from freehold.adapters.memory.state import Table, memory_transaction
 from freehold.audit.store import AuditEntry, AuditStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 
 __all__ = ["MemoryAuditStore"]
 
@@ -21,9 +21,9 @@ class MemoryAuditStore(AuditStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def add(self, unit: UnitOfWork, entry: AuditEntry) -> None:
+    async def add(self, db_tx: DatabaseTransaction, entry: AuditEntry) -> None:
         """Record an action."""
-        memory_unit(unit).rows(_AUDIT).put(memory_unit(unit).draw(), entry)
+        memory_transaction(db_tx).rows(_AUDIT).put(memory_transaction(db_tx).draw(), entry)
 
     async def find(self, subject: str | None, limit: int) -> Sequence[AuditEntry]:
         """Actions, newest first."""

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
-from freehold.database import UnitOfWork
+from freehold.adapters.memory.state import MemoryTransaction, Table, memory_transaction
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict
 from freehold.projection.store import (
     ALL_GENERATIONS,
@@ -46,15 +46,15 @@ class MemoryCheckpointStore(CheckpointStore):
         self._database = database
 
     async def generations(
-        self, projection: str | None = None, *, unit: UnitOfWork | None = None
+        self, projection: str | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Generation]:
         """Generations by name and number."""
-        rows = await self._rows(_GENERATIONS, unit)
+        rows = await self._rows(_GENERATIONS, db_tx)
         return [rows[key] for key in sorted(rows) if projection in {None, key[0]}]
 
     async def create(
         self,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         projection: str,
         number: int,
         *,
@@ -66,8 +66,8 @@ class MemoryCheckpointStore(CheckpointStore):
         tables: Sequence[str] = (),
     ) -> Generation:
         """Make the generation and its checkpoints."""
-        rows, now = memory_unit(unit).rows(_GENERATIONS), self._database.now()
-        live = state is GenerationState.LIVE and _has_live(memory_unit(unit), projection)
+        rows, now = memory_transaction(db_tx).rows(_GENERATIONS), self._database.now()
+        live = state is GenerationState.LIVE and _has_live(memory_transaction(db_tx), projection)
         if live or rows.get((projection, number)) is not None:
             raise ConcurrencyConflict(
                 f"projection '{projection}' has generation {number}, or another one that is live, already",
@@ -77,27 +77,27 @@ class MemoryCheckpointStore(CheckpointStore):
         rows.put((projection, number), made)
         for partition in range(partitions):
             checkpoint = Checkpoint(projection, number, partition, position, state, 0, 0, 0, now)
-            memory_unit(unit).rows(_CHECKPOINTS).put((projection, number, partition), checkpoint)
+            memory_transaction(db_tx).rows(_CHECKPOINTS).put((projection, number, partition), checkpoint)
         return made
 
     async def transition(
-        self, unit: UnitOfWork, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+        self, db_tx: DatabaseTransaction, projection: str, number: int, *, seen: GenerationState, to: GenerationState
     ) -> None:
         """Move the generation and its checkpoints."""
-        rows = memory_unit(unit).rows(_GENERATIONS)
+        rows = memory_transaction(db_tx).rows(_GENERATIONS)
         found = rows.get((projection, number))
-        taken = to is GenerationState.LIVE and _has_live(memory_unit(unit), projection)
+        taken = to is GenerationState.LIVE and _has_live(memory_transaction(db_tx), projection)
         if found is None or found.state is not seen or taken:
             raise ConcurrencyConflict(
                 f"generation {number} of projection '{projection}' is not {seen.value}, or cannot become {to.value}",
                 hint="look at its generations again; one of them is live",
             )
         rows.put((projection, number), replace(found, state=to, changed_at=self._database.now()))
-        _revise_all(memory_unit(unit), projection, number, to)
+        _revise_all(memory_transaction(db_tx), projection, number, to)
 
-    async def forget(self, unit: UnitOfWork, projection: str, number: int) -> None:
+    async def forget(self, db_tx: DatabaseTransaction, projection: str, number: int) -> None:
         """Delete everything of it."""
-        generations = memory_unit(unit).rows(_GENERATIONS)
+        generations = memory_transaction(db_tx).rows(_GENERATIONS)
         found = generations.get((projection, number))
         if found is not None and found.state is GenerationState.LIVE:
             raise ConcurrencyConflict(
@@ -105,48 +105,50 @@ class MemoryCheckpointStore(CheckpointStore):
             )
         tables: Sequence[Table[Any, Any]] = (_CHECKPOINTS, _PARKED, _PAUSES, _GENERATIONS)
         for table in tables:
-            rows = memory_unit(unit).rows(table)
+            rows = memory_transaction(db_tx).rows(table)
             for key in [key for key, _ in rows.items() if key[:2] == (projection, number)]:
                 rows.remove(key)
 
     async def checkpoints(
-        self, projection: str | None = None, generation: int | None = None, *, unit: UnitOfWork | None = None
+        self, projection: str | None = None, generation: int | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Checkpoint]:
         """Checkpoints as they stand."""
-        rows = await self._rows(_CHECKPOINTS, unit)
+        rows = await self._rows(_CHECKPOINTS, db_tx)
         return [rows[key] for key in sorted(rows) if projection in {None, key[0]} and generation in {None, key[1]}]
 
     async def lock(
-        self, unit: UnitOfWork, projection: str, generation: int | None = None, partition: int | None = None
+        self, db_tx: DatabaseTransaction, projection: str, generation: int | None = None, partition: int | None = None
     ) -> Sequence[Checkpoint]:
         """The same; there is one writer at a time, so they are locked."""
-        found = await self.checkpoints(projection, generation, unit=unit)
+        found = await self.checkpoints(projection, generation, db_tx=db_tx)
         return [each for each in found if partition in {None, each.partition}]
 
-    async def advance(self, unit: UnitOfWork, moves: Sequence[Move]) -> Sequence[Checkpoint]:
+    async def advance(self, db_tx: DatabaseTransaction, moves: Sequence[Move]) -> Sequence[Checkpoint]:
         """Compare, then set."""
-        return [self._advance(memory_unit(unit), move) for move in moves]
+        return [self._advance(memory_transaction(db_tx), move) for move in moves]
 
-    def _advance(self, unit: MemoryUnit, move: Move) -> Checkpoint:
-        found = _as_seen(unit, move.seen)
+    def _advance(self, db_tx: MemoryTransaction, move: Move) -> Checkpoint:
+        found = _as_seen(db_tx, move.seen)
         if move.position < found.position:
             raise _overtaken(move.seen)
         handled, failed = found.handled + move.handled, found.failed + move.failed
         moved = replace(found, position=move.position, handled=handled, failed=failed, updated_at=self._database.now())
-        unit.rows(_CHECKPOINTS).put((moved.projection, moved.generation, moved.partition), moved)
+        db_tx.rows(_CHECKPOINTS).put((moved.projection, moved.generation, moved.partition), moved)
         return moved
 
-    async def begin(self, unit: UnitOfWork, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
+    async def begin(
+        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, alone: int = 0, attempts: int = 0
+    ) -> Checkpoint:
         """Keep it with the checkpoint, as it was seen."""
-        found = _as_seen(memory_unit(unit), seen)
+        found = _as_seen(memory_transaction(db_tx), seen)
         begun = replace(found, begun=found.position, alone=alone, attempts=attempts)
-        memory_unit(unit).rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), begun)
+        memory_transaction(db_tx).rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), begun)
         return begun
 
-    async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
         """Revise the checkpoint, keep the stream."""
-        revised = _revised(memory_unit(unit), seen)
-        rows, place = memory_unit(unit).rows(_PARKED), (seen.projection, seen.generation, parked.stream)
+        revised = _revised(memory_transaction(db_tx), seen)
+        rows, place = memory_transaction(db_tx).rows(_PARKED), (seen.projection, seen.generation, parked.stream)
         known = rows.get(place)
         key = ParkedKey(
             projection=seen.projection,
@@ -168,10 +170,10 @@ class MemoryCheckpointStore(CheckpointStore):
         rows.put(place, _Parked(key, due_at))
         return revised
 
-    async def release(self, unit: UnitOfWork, seen: Checkpoint, stream: str) -> Checkpoint:
+    async def release(self, db_tx: DatabaseTransaction, seen: Checkpoint, stream: str) -> Checkpoint:
         """Revise the checkpoint, forget the stream."""
-        revised = _revised(memory_unit(unit), seen)
-        memory_unit(unit).rows(_PARKED).remove((seen.projection, seen.generation, stream))
+        revised = _revised(memory_transaction(db_tx), seen)
+        memory_transaction(db_tx).rows(_PARKED).remove((seen.projection, seen.generation, stream))
         return revised
 
     async def parked(
@@ -182,13 +184,13 @@ class MemoryCheckpointStore(CheckpointStore):
         *,
         stream: str | None = None,
         limit: int = 1000,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[ParkedKey]:
         """Parked streams by projection, generation and position."""
         now = self._database.now()
         found = [
             replace(each.key, due_seconds=None if each.due_at is None else (each.due_at - now).total_seconds())
-            for each in (await self._rows(_PARKED, unit)).values()
+            for each in (await self._rows(_PARKED, db_tx)).values()
             if projection in {None, each.key.projection}
             and generation in {None, each.key.generation}
             and partition in {None, each.key.partition}
@@ -201,19 +203,21 @@ class MemoryCheckpointStore(CheckpointStore):
         return Counter(key[:2] for key in await self._rows(_PARKED, None))
 
     async def pause(
-        self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
+        self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
     ) -> bool:
         """Keep it, and revise the checkpoints, so that no batch under way commits."""
-        rows = memory_unit(unit).rows(_PAUSES)
+        rows = memory_transaction(db_tx).rows(_PAUSES)
         if rows.get((projection, generation)) is not None:
             return False
         rows.put((projection, generation), Pause(projection, generation, reason, actor, self._database.now()))
-        _revise_all(memory_unit(unit), projection, generation)
+        _revise_all(memory_transaction(db_tx), projection, generation)
         return True
 
-    async def resume(self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS) -> Pause | None:
+    async def resume(
+        self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS
+    ) -> Pause | None:
         """Forget it."""
-        rows = memory_unit(unit).rows(_PAUSES)
+        rows = memory_transaction(db_tx).rows(_PAUSES)
         found = rows.get((projection, generation))
         rows.remove((projection, generation))
         return found
@@ -223,28 +227,28 @@ class MemoryCheckpointStore(CheckpointStore):
         rows = await self._rows(_PAUSES, None)
         return [rows[key] for key in sorted(rows) if projection in {None, key[0]}]
 
-    async def _rows(self, table: Table[Any, Any], unit: UnitOfWork | None) -> Mapping[Any, Any]:
-        if unit is not None:
-            return dict(memory_unit(unit).rows(table).items())
+    async def _rows(self, table: Table[Any, Any], db_tx: DatabaseTransaction | None) -> Mapping[Any, Any]:
+        if db_tx is not None:
+            return dict(memory_transaction(db_tx).rows(table).items())
         return await self._database.read(table)
 
 
-def _has_live(unit: MemoryUnit, projection: str) -> bool:
+def _has_live(db_tx: MemoryTransaction, projection: str) -> bool:
     return any(
         each.projection == projection and each.state is GenerationState.LIVE
-        for each in unit.rows(_GENERATIONS).values()
+        for each in db_tx.rows(_GENERATIONS).values()
     )
 
 
-def _revise_all(unit: MemoryUnit, projection: str, generation: int, to: GenerationState | None = None) -> None:
-    rows = unit.rows(_CHECKPOINTS)
+def _revise_all(db_tx: MemoryTransaction, projection: str, generation: int, to: GenerationState | None = None) -> None:
+    rows = db_tx.rows(_CHECKPOINTS)
     for key, each in rows.items():
         if each.projection == projection and generation in {ALL_GENERATIONS, each.generation}:
             rows.put(key, replace(each, state=to or each.state, revision=each.revision + 1))
 
 
-def _as_seen(unit: MemoryUnit, seen: Checkpoint) -> Checkpoint:
-    found = unit.rows(_CHECKPOINTS).get((seen.projection, seen.generation, seen.partition))
+def _as_seen(db_tx: MemoryTransaction, seen: Checkpoint) -> Checkpoint:
+    found = db_tx.rows(_CHECKPOINTS).get((seen.projection, seen.generation, seen.partition))
     if found is None or found.state is GenerationState.RETIRED:
         raise _overtaken(seen)
     if (found.position, found.state, found.revision) != (seen.position, seen.state, seen.revision):
@@ -252,10 +256,10 @@ def _as_seen(unit: MemoryUnit, seen: Checkpoint) -> Checkpoint:
     return found
 
 
-def _revised(unit: MemoryUnit, seen: Checkpoint) -> Checkpoint:
-    found = _as_seen(unit, seen)
+def _revised(db_tx: MemoryTransaction, seen: Checkpoint) -> Checkpoint:
+    found = _as_seen(db_tx, seen)
     revised = replace(found, revision=found.revision + 1)
-    unit.rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), revised)
+    db_tx.rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), revised)
     return revised
 
 

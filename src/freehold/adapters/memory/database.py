@@ -15,15 +15,15 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-from freehold.adapters.memory.state import MemoryData, MemoryStore, MemoryUnit, Table
+from freehold.adapters.memory.state import MemoryData, MemoryStore, MemoryTransaction, Table
 from freehold.clock import Clock, SystemClock
 from freehold.database import (
     Database,
     DatabaseFeatures,
     DatabaseOptions,
+    DatabaseTransaction,
     Defect,
     Finding,
-    UnitOfWork,
     check_owner,
 )
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
@@ -96,24 +96,24 @@ class MemoryDatabase(Database):
         """Return at once where the database is open: nothing else keeps a transaction from committing here."""
         self._check_open()
 
-    def begin(self) -> AbstractAsyncContextManager[MemoryUnit]:
+    def begin(self) -> AbstractAsyncContextManager[MemoryTransaction]:
         """Open a transaction; it waits for the one in progress, at most for the lock's time limit."""
         return self._transaction(owned=True)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[MemoryStore]:
         """A transaction of the user's own, to be enlisted: commits when the block ends, rolls back when it raises."""
-        async with self._transaction(owned=False) as unit:
-            yield unit.native
+        async with self._transaction(owned=False) as db_tx:
+            yield db_tx.native
 
-    def enlist(self, native: object) -> MemoryUnit:
+    def enlist(self, native: object) -> MemoryTransaction:
         """Join a transaction that was opened with `session`."""
-        if not isinstance(native, MemoryStore) or native.unit.ended or not native.unit.belongs_to(self._data):
+        if not isinstance(native, MemoryStore) or native.db_tx.ended or not native.db_tx.belongs_to(self._data):
             raise ConfigurationError(
                 f"a {type(native).__name__} is no open transaction of this database",
                 hint="enlist what `async with database.session() as native` gives, inside its block",
             )
-        return native.unit
+        return native.db_tx
 
     def diagnose(self, error: BaseException) -> FreeholdError | None:
         """There is no driver, so nothing comes from one: what goes wrong here is raised as a typed error at once."""
@@ -133,7 +133,7 @@ class MemoryDatabase(Database):
         """The first service that upgraded a database of this name."""
         return self._data.owner
 
-    async def mark(self, unit: UnitOfWork, service: str, *, instead_of: str) -> None:
+    async def mark(self, db_tx: DatabaseTransaction, service: str, *, instead_of: str) -> None:
         """Change the owner."""
         if self._data.owner != instead_of:
             raise ConfigurationError(
@@ -189,7 +189,7 @@ class MemoryDatabase(Database):
         return self.clock.now() + timedelta(seconds=seconds)
 
     @asynccontextmanager
-    async def _transaction(self, *, owned: bool) -> AsyncIterator[MemoryUnit]:
+    async def _transaction(self, *, owned: bool) -> AsyncIterator[MemoryTransaction]:
         await self._round_trip()
         try:
             async with asyncio.timeout(self._options.lock_timeout_seconds):
@@ -199,12 +199,12 @@ class MemoryDatabase(Database):
                 f"the transaction in progress did not end within {self._options.lock_timeout_seconds} s",
                 hint="open no transaction inside another one of the same database",
             ) from error
-        unit = MemoryUnit(self._data, owned=owned)
+        db_tx = MemoryTransaction(self._data, owned=owned)
         try:
-            yield unit
-            unit.commit()
+            yield db_tx
+            db_tx.commit()
         finally:
-            unit.roll_back()
+            db_tx.roll_back()
             self._data.writer.release()
 
     async def _round_trip(self) -> None:

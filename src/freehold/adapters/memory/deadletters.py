@@ -10,8 +10,8 @@ from typing import Final
 from uuid import UUID
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
-from freehold.database import UnitOfWork
+from freehold.adapters.memory.state import MemoryTransaction, Table, memory_transaction
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.failures import plain_text
@@ -34,11 +34,11 @@ class MemoryDeadLetterStore(DeadLetterStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
+    async def add(self, db_tx: DatabaseTransaction, letter: DeadLetter) -> None:
         """Keep a letter."""
         reason, error_type, detail = map(plain_text, (letter.reason, letter.error_type, letter.detail))
         kept = replace(letter, reason=reason, error_type=error_type, detail=detail)
-        memory_unit(unit).rows(_LETTERS).put(letter.id, _Kept(kept))
+        memory_transaction(db_tx).rows(_LETTERS).put(letter.id, _Kept(kept))
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
@@ -46,20 +46,24 @@ class MemoryDeadLetterStore(DeadLetterStore):
         letters.sort(key=lambda letter: (letter.failed_at, letter.id), reverse=True)
         return letters[: wanted.limit]
 
-    async def get(self, unit: UnitOfWork, letter_id: UUID) -> DeadLetter:
+    async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
         """One letter; there is one writer at a time, so it is locked."""
-        return _kept(memory_unit(unit), letter_id).letter
+        return _kept(memory_transaction(db_tx), letter_id).letter
 
-    async def edit(self, unit: UnitOfWork, letter_id: UUID, document: bytes) -> None:
+    async def edit(self, db_tx: DatabaseTransaction, letter_id: UUID, document: bytes) -> None:
         """Keep another document."""
-        kept = _dead(memory_unit(unit), letter_id)
-        memory_unit(unit).rows(_LETTERS).put(letter_id, replace(kept, letter=replace(kept.letter, edited=document)))
+        kept = _dead(memory_transaction(db_tx), letter_id)
+        memory_transaction(db_tx).rows(_LETTERS).put(
+            letter_id, replace(kept, letter=replace(kept.letter, edited=document))
+        )
 
-    async def mark(self, unit: UnitOfWork, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None) -> None:
+    async def mark(
+        self, db_tx: DatabaseTransaction, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None
+    ) -> None:
         """End a letter."""
-        kept = _dead(memory_unit(unit), letter_id)
+        kept = _dead(memory_transaction(db_tx), letter_id)
         ended = replace(kept.letter, status=status, replayed_as=replayed_as)
-        memory_unit(unit).rows(_LETTERS).put(letter_id, _Kept(letter=ended, ended_at=self._database.now()))
+        memory_transaction(db_tx).rows(_LETTERS).put(letter_id, _Kept(letter=ended, ended_at=self._database.now()))
 
     async def count(self) -> dict[str, int]:
         """Dead letters by reason."""
@@ -69,8 +73,8 @@ class MemoryDeadLetterStore(DeadLetterStore):
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete letters that ended long ago."""
         before = self._database.later(-older_than_seconds)
-        async with self._database.begin() as unit:
-            rows = unit.rows(_LETTERS)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(_LETTERS)
             old = [key for key, kept in rows.items() if kept.ended_at is not None and kept.ended_at < before]
             return sum(rows.remove(key) for key in old[:limit])
 
@@ -87,15 +91,15 @@ def _fits(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
     return follows and all(want is None or want == has for want, has in pairs)
 
 
-def _kept(unit: MemoryUnit, letter_id: UUID) -> _Kept:
-    kept = unit.rows(_LETTERS).get(letter_id)
+def _kept(db_tx: MemoryTransaction, letter_id: UUID) -> _Kept:
+    kept = db_tx.rows(_LETTERS).get(letter_id)
     if kept is None:
         raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
     return kept
 
 
-def _dead(unit: MemoryUnit, letter_id: UUID) -> _Kept:
-    kept = _kept(unit, letter_id)
+def _dead(db_tx: MemoryTransaction, letter_id: UUID) -> _Kept:
+    kept = _kept(db_tx, letter_id)
     if kept.letter.status is not DeadLetterStatus.DEAD:
         raise ConcurrencyConflict(
             f"dead letter {letter_id} was {kept.letter.status.value} already",

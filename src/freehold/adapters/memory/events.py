@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import Table, memory_unit
-from freehold.database import UnitOfWork
+from freehold.adapters.memory.state import Table, memory_transaction
+from freehold.database import DatabaseTransaction
 from freehold.eventstore.append import check_appends, conflict, is_met
 from freehold.eventstore.store import (
     EVERYTHING,
@@ -41,10 +41,10 @@ class MemoryEventStore(EventStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
         """Add events to the transaction; nobody else writes meanwhile."""
         check_appends(appends)
-        memory = memory_unit(unit)
+        memory = memory_transaction(db_tx)
         events, streams, versions = memory.rows(_EVENTS), memory.rows(_STREAMS), memory.rows(_VERSIONS)
         for each in appends:
             if not is_met(each, versions.get(each.stream) or 0):
@@ -65,8 +65,8 @@ class MemoryEventStore(EventStore):
 
     async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
         """The same in a transaction of its own."""
-        async with self._database.begin() as unit:
-            return await self.append(unit, appends)
+        async with self._database.begin() as db_tx:
+            return await self.append(db_tx, appends)
 
     async def read_stream(
         self,
@@ -76,28 +76,30 @@ class MemoryEventStore(EventStore):
         before: int | None = None,
         limit: int = 1000,
         backwards: bool = False,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
         """One version after the other."""
-        last = await self.version(stream, unit=unit)
+        last = await self.version(stream, db_tx=db_tx)
         end = last + 1 if before is None else min(before, last + 1)
         wanted = range(max(after, 0) + 1, end)
         chosen = (wanted[::-1] if backwards else wanted)[: checked_limit(limit)]
         get: Callable[[tuple[str, int]], RecordedEvent | None]
-        get = (await self._database.read(_STREAMS)).get if unit is None else memory_unit(unit).rows(_STREAMS).get
+        get = (
+            (await self._database.read(_STREAMS)).get if db_tx is None else memory_transaction(db_tx).rows(_STREAMS).get
+        )
         return [event for version in chosen if (event := get((stream, version))) is not None]
 
     async def read_bodies(
-        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+        self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
         """One version after the other."""
-        events = await self.read_stream(stream, after=after, limit=limit, unit=unit)
+        events = await self.read_stream(stream, after=after, limit=limit, db_tx=db_tx)
         return [(each.version, each.event.type, each.event.schema_version, each.event.data) for each in events]
 
-    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+    async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """As last written."""
-        if unit is not None:
-            return memory_unit(unit).rows(_VERSIONS).get(stream) or 0
+        if db_tx is not None:
+            return memory_transaction(db_tx).rows(_VERSIONS).get(stream) or 0
         return (await self._database.read(_VERSIONS)).get(stream, 0)
 
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import Table, memory_unit
-from freehold.database import UnitOfWork
+from freehold.adapters.memory.state import Table, memory_transaction
+from freehold.database import DatabaseTransaction
 from freehold.errors import NotFound
 from freehold.failures import plain_text
 from freehold.inbox.receipts import Receipt, decide, receipt_keys, unblocked_indexes
@@ -42,10 +42,12 @@ class MemoryInboxStore(InboxStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
+    async def receive(
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+    ) -> Sequence[ReceiveResult]:
         """Write receipts in the transaction."""
-        receipts = memory_unit(unit).rows(_RECEIPTS)
-        heads = _heads(row.message for row in memory_unit(unit).rows(DEFERRED).values())
+        receipts = memory_transaction(db_tx).rows(_RECEIPTS)
+        heads = _heads(row.message for row in memory_transaction(db_tx).rows(DEFERRED).values())
         positions = {place: head.position for place, head in heads.items()}
         found = {key: receipts.get((consumer, key)) for key in receipt_keys(arrivals)}
         stored = {key: row.stored for key, row in found.items() if row is not None}
@@ -56,9 +58,9 @@ class MemoryInboxStore(InboxStore):
             receipts.put((consumer, key), _ReceiptRow(Receipt(cancelled=cancelled), received_at=now))
         return verdict.receipts
 
-    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers with their receipts."""
-        receipts = memory_unit(unit).rows(_RECEIPTS)
+        receipts = memory_transaction(db_tx).rows(_RECEIPTS)
         for key, answer in answers.items():
             row = receipts.get((consumer, key))
             if row is None:
@@ -67,7 +69,7 @@ class MemoryInboxStore(InboxStore):
 
     async def defer(
         self,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         consumer: str,
         arrival: Arrival,
         document: bytes,
@@ -77,7 +79,7 @@ class MemoryInboxStore(InboxStore):
         reason: str,
     ) -> None:
         """Queue a message."""
-        position = memory_unit(unit).draw()
+        position = memory_transaction(db_tx).draw()
         message = DeferredMessage(
             position=position,
             consumer=consumer,
@@ -90,12 +92,12 @@ class MemoryInboxStore(InboxStore):
             reason=plain_text(reason),
         )
         row = _DeferredRow(message, self._database.now(), arrival.lane, arrival.lane_position)
-        memory_unit(unit).rows(DEFERRED).put(position, row)
+        memory_transaction(db_tx).rows(DEFERRED).put(position, row)
 
     async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
         """Count an attempt of each message that is due and first of its key."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(DEFERRED)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(DEFERRED)
             heads = _heads(row.message for row in rows.values() if row.message.consumer == consumer)
             due = [head for head in heads.values() if head.due_at <= self._database.now()]
             due.sort(key=lambda message: (message.due_at, message.position))
@@ -107,15 +109,15 @@ class MemoryInboxStore(InboxStore):
                     rows.put(message.position, replace(row, message=message))
             return sorted(claimed, key=lambda message: message.position)
 
-    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+    async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
         """Delete a claimed message."""
-        rows = memory_unit(unit).rows(DEFERRED)
+        rows = memory_transaction(db_tx).rows(DEFERRED)
         return _is_current(rows.get(message.position), message) and rows.remove(message.position)
 
     async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
         """Give a claimed message its next time."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(DEFERRED)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(DEFERRED)
             row = rows.get(message.position)
             if row is None or not _is_current(row, message):
                 return False
@@ -125,8 +127,8 @@ class MemoryInboxStore(InboxStore):
 
     async def give_back(self, message: DeferredMessage) -> bool:
         """Undo a claim."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(DEFERRED)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(DEFERRED)
             row = rows.get(message.position)
             if row is None or not _is_current(row, message):
                 return False
@@ -169,8 +171,8 @@ class MemoryInboxStore(InboxStore):
     async def prune(self, consumer: str, older_than_seconds: float, limit: int) -> int:
         """Delete old receipts of a consumer, oldest first."""
         before = self._database.later(-older_than_seconds)
-        async with self._database.begin() as unit:
-            receipts = unit.rows(_RECEIPTS)
+        async with self._database.begin() as db_tx:
+            receipts = db_tx.rows(_RECEIPTS)
             old = sorted(
                 (row.received_at, key)
                 for key, row in receipts.items()

@@ -23,8 +23,8 @@ class MemoryLeaseStore(LeaseStore):
 
     async def ensure(self, names: Iterable[str]) -> None:
         """Make the leases that do not exist."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(LEASES)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(LEASES)
             for name in names:
                 if rows.get(name) is None:
                     rows.put(name, LeaseRecord(name=name, owner="", token=0, beat=0))
@@ -36,8 +36,8 @@ class MemoryLeaseStore(LeaseStore):
 
     async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
         """Compare and set."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(LEASES)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(LEASES)
             if rows.get(seen.name) != seen:
                 return None
             taken = LeaseRecord(name=seen.name, owner=owner, token=seen.token + 1, beat=seen.beat)
@@ -46,8 +46,8 @@ class MemoryLeaseStore(LeaseStore):
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
         """Move the beat of what is still held."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(LEASES)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(LEASES)
             held = {name: row for name in tokens if (row := rows.get(name)) is not None}
             kept = {name for name, row in held.items() if row.owner == owner and row.token == tokens[name]}
             for name in kept:
@@ -56,8 +56,8 @@ class MemoryLeaseStore(LeaseStore):
 
     async def give_back(self, owner: str, tokens: Mapping[str, int]) -> None:
         """Clear the owner of what is still held."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(LEASES)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(LEASES)
             for name, token in tokens.items():
                 row = rows.get(name)
                 if row is not None and row.owner == owner and row.token == token:
@@ -65,6 +65,6 @@ class MemoryLeaseStore(LeaseStore):
 
     async def forget(self, names: Iterable[str]) -> None:
         """Delete leases."""
-        async with self._database.begin() as unit:
+        async with self._database.begin() as db_tx:
             for name in names:
-                unit.rows(LEASES).remove(name)
+                db_tx.rows(LEASES).remove(name)

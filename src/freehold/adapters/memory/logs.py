@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.outbox import LOG_MARKS, LOGS, has_staged
-from freehold.adapters.memory.state import memory_unit
-from freehold.database import UnitOfWork
+from freehold.adapters.memory.state import memory_transaction
+from freehold.database import DatabaseTransaction
 from freehold.outbox.log import BrokerLog, BrokerLogStore
 
 __all__ = ["MemoryBrokerLogStore"]
@@ -22,13 +22,13 @@ class MemoryBrokerLogStore(BrokerLogStore):
 
     async def note(self, place: str, identity: str, *, lacks: str | None = None) -> BrokerLog:
         """Remember the log of a broker."""
-        async with self._database.begin() as unit:
-            logs, marks = unit.rows(LOGS), unit.rows(LOG_MARKS)
+        async with self._database.begin() as db_tx:
+            logs, marks = db_tx.rows(LOGS), db_tx.rows(LOG_MARKS)
             found = logs.get(place)
             if found is not None and found.identity == identity and lacks != (marks.get(place) or ""):
                 return found
             lost_at = found.lost_at if found is not None else None
-            is_news = found is not None and has_staged(unit)
+            is_news = found is not None and has_staged(db_tx)
             count = (found.losses if found is not None else 0) + is_news
             log = BrokerLog(place, identity, (lost_at or self._database.now()) if is_news else lost_at, count)
             logs.put(place, log)
@@ -41,19 +41,19 @@ class MemoryBrokerLogStore(BrokerLogStore):
 
     async def keep_mark(self, place: str, identity: str, mark: str) -> None:
         """Keep how far it has come."""
-        async with self._database.begin() as unit:
-            found = unit.rows(LOGS).get(place)
+        async with self._database.begin() as db_tx:
+            found = db_tx.rows(LOGS).get(place)
             if found is not None and found.identity == identity:
-                unit.rows(LOG_MARKS).put(place, mark)
+                db_tx.rows(LOG_MARKS).put(place, mark)
 
     async def lost(self) -> Sequence[BrokerLog]:
         """Losses that are open."""
         rows = await self._database.read(LOGS)
         return sorted((log for log in rows.values() if log.lost_at is not None), key=lambda log: log.place)
 
-    async def end_loss(self, unit: UnitOfWork, log: BrokerLog) -> bool:
+    async def end_loss(self, db_tx: DatabaseTransaction, log: BrokerLog) -> bool:
         """End an open loss."""
-        logs = memory_unit(unit).rows(LOGS)
+        logs = memory_transaction(db_tx).rows(LOGS)
         found = logs.get(log.place)
         if found is None or (found.identity, found.losses) != (log.identity, log.losses) or found.lost_at is None:
             return False

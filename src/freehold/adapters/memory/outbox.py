@@ -12,9 +12,9 @@ from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.leases import LEASES
-from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
+from freehold.adapters.memory.state import MemoryTransaction, Table, memory_transaction
 from freehold.broker import Outgoing
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ids import stable_hash
 from freehold.leases.store import LeaseRecord
 from freehold.outbox.log import BrokerLog
@@ -66,9 +66,9 @@ class MemoryOutboxStore(OutboxStore):
         """How many partitions there are."""
         return self._database.partitions
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Add messages to the transaction."""
-        return stage_messages(self._database, memory_unit(unit), messages)
+        return stage_messages(self._database, memory_transaction(db_tx), messages)
 
     async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
         """The oldest rows of partitions leased, without the keys that are blocked."""
@@ -102,36 +102,38 @@ class MemoryOutboxStore(OutboxStore):
         keep: LossState | None = None,
     ) -> int:
         """Delete rows under valid tokens, or move them."""
-        async with self._database.begin() as unit:
-            debts = unit.rows(_DEBTS)
+        async with self._database.begin() as db_tx:
+            debts = db_tx.rows(_DEBTS)
             for partition, position in (owed or {}).items():
-                if holds(unit, leases, partition):
+                if holds(db_tx, leases, partition):
                     debts.put(partition, position and max(position, debts.get(partition) or 0))
-            held = [message.position for message in messages if holds(unit, leases, message.partition)]
+            held = [message.position for message in messages if holds(db_tx, leases, message.partition)]
             for position in held if keep else ():
-                row = unit.rows(OUTBOX).get(position)
+                row = db_tx.rows(OUTBOX).get(position)
                 if row is not None and keep is not None:
                     sent_at = row.sent_at or self._database.now()
-                    unit.rows(SENT).put(position, replace(row, blocked_until=None, sent_at=sent_at, losses=keep.number))
-            return sum(unit.rows(OUTBOX).remove(position) for position in held)
+                    db_tx.rows(SENT).put(
+                        position, replace(row, blocked_until=None, sent_at=sent_at, losses=keep.number)
+                    )
+            return sum(db_tx.rows(OUTBOX).remove(position) for position in held)
 
     async def postpone(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
         """Block the row's key."""
-        async with self._database.begin() as unit:
-            rows = unit.rows(OUTBOX)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(OUTBOX)
             row = rows.get(message.position)
-            if row is None or not holds(unit, leases, message.partition):
+            if row is None or not holds(db_tx, leases, message.partition):
                 return False
             counted = replace(row.staged, attempts=row.staged.attempts + 1)
             until = self._database.later(delay_seconds)
             rows.put(message.position, replace(row, staged=counted, blocked_until=until, reason=reason))
             return True
 
-    async def take(self, unit: UnitOfWork, leases: Mapping[int, int], message: StagedMessage) -> bool:
+    async def take(self, db_tx: DatabaseTransaction, leases: Mapping[int, int], message: StagedMessage) -> bool:
         """Delete a row, and owe its position."""
-        memory = memory_unit(unit)
+        memory = memory_transaction(db_tx)
         if not holds(memory, leases, message.partition) or not memory.rows(OUTBOX).remove(message.position):
             return False
         debts = memory.rows(_DEBTS)
@@ -163,24 +165,24 @@ class MemoryOutboxStore(OutboxStore):
         )
 
 
-def stage_messages(database: MemoryDatabase, unit: MemoryUnit, messages: Sequence[Outgoing]) -> list[int]:
+def stage_messages(database: MemoryDatabase, db_tx: MemoryTransaction, messages: Sequence[Outgoing]) -> list[int]:
     """Add messages to the outbox in this order; the scheduler does so too. Returns their positions."""
-    rows = unit.rows(OUTBOX)
+    rows = db_tx.rows(OUTBOX)
     positions: list[int] = []
     for message in messages:
-        position = unit.draw()
+        position = db_tx.draw()
         partition = stable_hash(message.key) % database.partitions
         staged = StagedMessage(position=position, partition=partition, message=message, attempts=0)
         rows.put(position, OutboxRow(staged=staged, staged_at=database.now()))
         positions.append(position)
     if positions:
-        unit.rows(_DEBTS).put(_DRAWN, positions[-1])
+        db_tx.rows(_DEBTS).put(_DRAWN, positions[-1])
     return positions
 
 
-def has_staged(unit: MemoryUnit) -> bool:
+def has_staged(db_tx: MemoryTransaction) -> bool:
     """Whether a position was ever committed."""
-    return bool(unit.rows(_DEBTS).get(_DRAWN))
+    return bool(db_tx.rows(_DEBTS).get(_DRAWN))
 
 
 def loss_state(logs: Collection[BrokerLog]) -> LossState:
@@ -203,8 +205,8 @@ def waits(row: OutboxRow, taken: Mapping[str, list[int]]) -> bool:
     return positions is not None and positions[0] < row.staged.position
 
 
-def holds(unit: MemoryUnit, leases: Mapping[int, int], partition: int) -> bool:
-    return is_valid(unit.rows(LEASES).get(lease_name(partition)), leases, partition)
+def holds(db_tx: MemoryTransaction, leases: Mapping[int, int], partition: int) -> bool:
+    return is_valid(db_tx.rows(LEASES).get(lease_name(partition)), leases, partition)
 
 
 def is_valid(lease: LeaseRecord | None, leases: Mapping[int, int], partition: int) -> bool:

@@ -9,9 +9,9 @@ from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.inbox import DEFERRED
-from freehold.adapters.memory.state import Table, memory_unit
+from freehold.adapters.memory.state import Table, memory_transaction
 from freehold.consistency.store import LaneProgress, ProgressStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 
 __all__ = ["MemoryProgressStore"]
 
@@ -32,9 +32,11 @@ class MemoryProgressStore(ProgressStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0) -> None:
+    async def advance(
+        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0
+    ) -> None:
         """Raise watermarks in the transaction."""
-        rows = memory_unit(unit).rows(_PROGRESS)
+        rows = memory_transaction(db_tx).rows(_PROGRESS)
         for lane, watermark in watermarks.items():
             known = rows.get((consumer, lane))
             if known is None:

@@ -22,8 +22,8 @@ class MemoryReconciliationStore(ReconciliationStore):
 
     async def add(self, record: ReconciliationRecord) -> None:
         """Keep a result."""
-        async with self._database.begin() as unit:
-            unit.rows(_RESULTS).put(unit.draw(), record)
+        async with self._database.begin() as db_tx:
+            db_tx.rows(_RESULTS).put(db_tx.draw(), record)
 
     async def last(self, dataset: str) -> ReconciliationRecord | None:
         """The newest of a dataset."""
@@ -36,11 +36,11 @@ class MemoryReconciliationStore(ReconciliationStore):
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old ones; a dataset keeps its newest."""
         before = self._database.later(-older_than_seconds)
-        async with self._database.begin() as unit:
-            rows = sorted(unit.rows(_RESULTS).items())
+        async with self._database.begin() as db_tx:
+            rows = sorted(db_tx.rows(_RESULTS).items())
             newest = {record.dataset: number for number, record in rows}
             old = [n for n, record in rows if record.finished_at < before and n != newest[record.dataset]]
-            return sum(unit.rows(_RESULTS).remove(number) for number in old[:limit])
+            return sum(db_tx.rows(_RESULTS).remove(number) for number in old[:limit])
 
     async def _newest_first(self) -> list[ReconciliationRecord]:
         rows = await self._database.read(_RESULTS)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import Table, memory_unit
-from freehold.database import UnitOfWork
+from freehold.adapters.memory.state import Table, memory_transaction
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 
@@ -24,11 +24,11 @@ class MemoryReplayStore(ReplayStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def create(self, unit: UnitOfWork, replay: NewReplay) -> Replay:
+    async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
         """Put it under the next number."""
         now = self._database.now()
         made = Replay(
-            number=memory_unit(unit).draw(),
+            number=memory_transaction(db_tx).draw(),
             projection=replay.projection,
             generation=replay.generation,
             recorded_from=replay.recorded_from,
@@ -44,38 +44,44 @@ class MemoryReplayStore(ReplayStore):
             created_at=now,
             updated_at=now,
         )
-        return self._put(unit, made)
+        return self._put(db_tx, made)
 
-    async def own(self, unit: UnitOfWork, number: int, tables: Sequence[str]) -> Replay:
+    async def own(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
         """Replace it."""
-        return self._put(unit, replace(_found(unit, number), tables=tuple(tables)))
+        return self._put(db_tx, replace(_found(db_tx, number), tables=tuple(tables)))
 
     async def advance(
-        self, unit: UnitOfWork, seen: Replay, position: int, *, applied: int, failed: Sequence[ReplayError] = ()
+        self,
+        db_tx: DatabaseTransaction,
+        seen: Replay,
+        position: int,
+        *,
+        applied: int,
+        failed: Sequence[ReplayError] = (),
     ) -> Replay:
         """Compare and set, then the errors."""
-        now = _as_seen(unit, seen)
+        now = _as_seen(db_tx, seen)
         for each in failed:
-            memory_unit(unit).rows(_ERRORS).put((seen.number, each.position), each)
+            memory_transaction(db_tx).rows(_ERRORS).put((seen.number, each.position), each)
         return self._put(
-            unit, replace(now, position=position, applied=now.applied + applied, failed=now.failed + len(failed))
+            db_tx, replace(now, position=position, applied=now.applied + applied, failed=now.failed + len(failed))
         )
 
-    async def begin(self, unit: UnitOfWork, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+    async def begin(self, db_tx: DatabaseTransaction, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
         """Keep it with the replay, as it was seen."""
-        now = _as_seen(unit, seen)
-        return self._put(unit, replace(now, begun=now.position, alone=alone, attempts=attempts))
+        now = _as_seen(db_tx, seen)
+        return self._put(db_tx, replace(now, begun=now.position, alone=alone, attempts=attempts))
 
-    async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:
+    async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
         """Move the state on."""
-        return self._to_state(unit, number, ReplayState.RUNNING, state)
+        return self._to_state(db_tx, number, ReplayState.RUNNING, state)
 
-    async def again(self, unit: UnitOfWork, number: int) -> Replay:
+    async def again(self, db_tx: DatabaseTransaction, number: int) -> Replay:
         """Move the state back."""
-        found = _found(unit, number)
+        found = _found(db_tx, number)
         if found.state is ReplayState.RUNNING:
             return found
-        return self._to_state(unit, number, ReplayState.CANCELLED, ReplayState.RUNNING)
+        return self._to_state(db_tx, number, ReplayState.CANCELLED, ReplayState.RUNNING)
 
     async def get(self, number: int) -> Replay:
         """Look one up."""
@@ -94,15 +100,15 @@ class MemoryReplayStore(ReplayStore):
         rows = sorted((await self._database.read(_ERRORS)).items())
         return [each for (replay, position), each in rows if replay == number and position > after][:limit]
 
-    async def delete(self, unit: UnitOfWork, number: int) -> Replay | None:
+    async def delete(self, db_tx: DatabaseTransaction, number: int) -> Replay | None:
         """Delete both, unless it runs."""
-        found = memory_unit(unit).rows(_REPLAYS).get(number)
+        found = memory_transaction(db_tx).rows(_REPLAYS).get(number)
         if found is None:
             return None
         if found.state is ReplayState.RUNNING:
             raise ConcurrencyConflict(f"replay {number} is running", hint="cancel it first")
-        memory_unit(unit).rows(_REPLAYS).remove(number)
-        errors = memory_unit(unit).rows(_ERRORS)
+        memory_transaction(db_tx).rows(_REPLAYS).remove(number)
+        errors = memory_transaction(db_tx).rows(_ERRORS)
         for key in [key for key, _ in errors.items() if key[0] == number]:
             errors.remove(key)
         return found
@@ -110,23 +116,23 @@ class MemoryReplayStore(ReplayStore):
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Errors first, then those that have none left."""
         before = self._database.later(-older_than_seconds)
-        async with self._database.begin() as unit:
-            rows, errors = unit.rows(_REPLAYS), unit.rows(_ERRORS)
+        async with self._database.begin() as db_tx:
+            rows, errors = db_tx.rows(_REPLAYS), db_tx.rows(_ERRORS)
             old = {number for number, each in rows.items() if _has_ended(each) and each.updated_at < before}
             gone = [key for key, _ in errors.items() if key[0] in old][:limit]
             deleted = sum(errors.remove(key) for key in gone)
             left = {key[0] for key, _ in errors.items()}
             return deleted + sum(rows.remove(number) for number in sorted(old - left)[: limit - deleted])
 
-    def _to_state(self, unit: UnitOfWork, number: int, seen: ReplayState, to: ReplayState) -> Replay:
-        found = _found(unit, number)
+    def _to_state(self, db_tx: DatabaseTransaction, number: int, seen: ReplayState, to: ReplayState) -> Replay:
+        found = _found(db_tx, number)
         if found.state is not seen:
             raise ConcurrencyConflict(f"replay {number} is {found.state.value}, not {seen.value}")
-        return self._put(unit, replace(found, state=to))
+        return self._put(db_tx, replace(found, state=to))
 
-    def _put(self, unit: UnitOfWork, replay: Replay) -> Replay:
+    def _put(self, db_tx: DatabaseTransaction, replay: Replay) -> Replay:
         made = replace(replay, updated_at=self._database.now())
-        memory_unit(unit).rows(_REPLAYS).put(made.number, made)
+        memory_transaction(db_tx).rows(_REPLAYS).put(made.number, made)
         return made
 
 
@@ -138,8 +144,8 @@ def _where(replay: Replay) -> tuple[int, int, int]:
     return (replay.position, replay.applied, replay.failed)
 
 
-def _as_seen(unit: UnitOfWork, seen: Replay) -> Replay:
-    now = memory_unit(unit).rows(_REPLAYS).get(seen.number)
+def _as_seen(db_tx: DatabaseTransaction, seen: Replay) -> Replay:
+    now = memory_transaction(db_tx).rows(_REPLAYS).get(seen.number)
     if now is None or now.state is not ReplayState.RUNNING or _where(now) != _where(seen):
         raise ConcurrencyConflict(
             f"replay {seen.number} is not at {seen.position} any more",
@@ -148,8 +154,8 @@ def _as_seen(unit: UnitOfWork, seen: Replay) -> Replay:
     return now
 
 
-def _found(unit: UnitOfWork, number: int) -> Replay:
-    found = memory_unit(unit).rows(_REPLAYS).get(number)
+def _found(db_tx: DatabaseTransaction, number: int) -> Replay:
+    found = memory_transaction(db_tx).rows(_REPLAYS).get(number)
     if found is None:
         raise _unknown(number)
     return found

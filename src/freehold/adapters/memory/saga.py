@@ -10,8 +10,8 @@ from typing import Final
 from uuid import UUID
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import MemoryUnit, Table, memory_unit
-from freehold.database import UnitOfWork
+from freehold.adapters.memory.state import MemoryTransaction, Table, memory_transaction
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.saga.store import (
     JOURNAL_DETAIL_CHARACTERS_MAX,
@@ -44,26 +44,26 @@ class MemorySagaStore(SagaStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def create(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
+    async def create(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
         """Store a new instance."""
-        rows = memory_unit(unit).rows(_SAGAS)
+        rows = memory_transaction(db_tx).rows(_SAGAS)
         if rows.get(record.id) is not None:
             return False
         now = self._database.now()
         rows.put(record.id, self._row(replace(record, version=1), now))
-        _append(memory_unit(unit), record.id, entries)
+        _append(memory_transaction(db_tx), record.id, entries)
         return True
 
-    async def load(self, unit: UnitOfWork, saga_id: UUID) -> SagaRecord:
+    async def load(self, db_tx: DatabaseTransaction, saga_id: UUID) -> SagaRecord:
         """An instance; there is one writer at a time, so it is locked."""
-        row = memory_unit(unit).rows(_SAGAS).get(saga_id)
+        row = memory_transaction(db_tx).rows(_SAGAS).get(saga_id)
         if row is None:
             raise NotFound(f"there is no saga {saga_id}", hint="it may have been pruned after its end")
         return self._record(row)
 
-    async def save(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
+    async def save(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
         """Store the next state."""
-        rows = memory_unit(unit).rows(_SAGAS)
+        rows = memory_transaction(db_tx).rows(_SAGAS)
         row = rows.get(record.id)
         if row is None or row.record.version != record.version:
             raise ConcurrencyConflict(
@@ -78,23 +78,25 @@ class MemorySagaStore(SagaStore):
             due_seconds=record.due_seconds,
         )
         rows.put(record.id, self._row(kept, row.created_at))
-        _append(memory_unit(unit), record.id, entries)
+        _append(memory_transaction(db_tx), record.id, entries)
 
-    async def load_many(self, unit: UnitOfWork, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
+    async def load_many(self, db_tx: DatabaseTransaction, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
         """Instances that exist."""
-        rows = memory_unit(unit).rows(_SAGAS)
+        rows = memory_transaction(db_tx).rows(_SAGAS)
         found = {saga_id: rows.get(saga_id) for saga_id in saga_ids}
         return {saga_id: self._record(row) for saga_id, row in found.items() if row is not None}
 
-    async def save_many(self, unit: UnitOfWork, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]) -> None:
+    async def save_many(
+        self, db_tx: DatabaseTransaction, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
+    ) -> None:
         """One after the other."""
         for record, entries in changes:
-            await self.save(unit, record, entries)
+            await self.save(db_tx, record, entries)
 
-    async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:
+    async def claim_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[SagaRecord]:
         """Instances that are due."""
         now = self._database.now()
-        due = [(row.due_at, row) for row in memory_unit(unit).rows(_SAGAS).values() if row.due_at is not None]
+        due = [(row.due_at, row) for row in memory_transaction(db_tx).rows(_SAGAS).values() if row.due_at is not None]
         due.sort(key=lambda pair: (pair[0], pair[1].record.id))
         return [self._record(row) for at, row in due if at <= now][:limit]
 
@@ -122,8 +124,8 @@ class MemorySagaStore(SagaStore):
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete instances that ended long ago, with their journals."""
         before = self._database.later(-older_than_seconds)
-        async with self._database.begin() as unit:
-            rows = unit.rows(_SAGAS)
+        async with self._database.begin() as db_tx:
+            rows = db_tx.rows(_SAGAS)
             old = [
                 saga_id
                 for saga_id, row in rows.items()
@@ -131,7 +133,7 @@ class MemorySagaStore(SagaStore):
             ]
             for saga_id in old[:limit]:
                 rows.remove(saga_id)
-                unit.rows(_JOURNAL).remove(saga_id)
+                db_tx.rows(_JOURNAL).remove(saga_id)
             return len(old[:limit])
 
     def _row(self, record: SagaRecord, created_at: datetime) -> _SagaRow:
@@ -146,9 +148,9 @@ class MemorySagaStore(SagaStore):
         return max(0.0, (at - self._database.now()).total_seconds())
 
 
-def _append(unit: MemoryUnit, saga_id: UUID, entries: Sequence[JournalEntry]) -> None:
+def _append(db_tx: MemoryTransaction, saga_id: UUID, entries: Sequence[JournalEntry]) -> None:
     bounded = tuple(replace(entry, detail=entry.detail[:JOURNAL_DETAIL_CHARACTERS_MAX]) for entry in entries)
-    journal = unit.rows(_JOURNAL)
+    journal = db_tx.rows(_JOURNAL)
     journal.put(saga_id, (journal.get(saga_id) or ()) + bounded)
 
 

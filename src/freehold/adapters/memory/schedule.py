@@ -7,9 +7,9 @@ from typing import Final
 from uuid import UUID
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import Table, memory_unit
+from freehold.adapters.memory.state import Table, memory_transaction
 from freehold.broker import Outgoing
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.schedule.store import ScheduledMessage, ScheduleStore
 
 __all__ = ["MemoryScheduleStore"]
@@ -23,18 +23,18 @@ class MemoryScheduleStore(ScheduleStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def add(self, unit: UnitOfWork, message: Outgoing, name: str, delay_seconds: float) -> None:
+    async def add(self, db_tx: DatabaseTransaction, message: Outgoing, name: str, delay_seconds: float) -> None:
         """Schedule in the transaction."""
         row = ScheduledMessage(message=message, name=name, due_at=self._database.later(delay_seconds))
-        memory_unit(unit).rows(_SCHEDULE).put(message.id, row)
+        memory_transaction(db_tx).rows(_SCHEDULE).put(message.id, row)
 
-    async def cancel(self, unit: UnitOfWork, message_id: UUID) -> bool:
+    async def cancel(self, db_tx: DatabaseTransaction, message_id: UUID) -> bool:
         """Take it back."""
-        return memory_unit(unit).rows(_SCHEDULE).remove(message_id)
+        return memory_transaction(db_tx).rows(_SCHEDULE).remove(message_id)
 
-    async def take_due(self, unit: UnitOfWork, limit: int) -> Sequence[Outgoing]:
+    async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[Outgoing]:
         """Writers take turns: nobody else is about it."""
-        rows = memory_unit(unit).rows(_SCHEDULE)
+        rows = memory_transaction(db_tx).rows(_SCHEDULE)
         due = [row for row in _ordered(rows.values()) if row.due_at <= self._database.now()][:limit]
         for row in due:
             rows.remove(row.message.id)

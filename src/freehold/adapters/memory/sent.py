@@ -7,8 +7,8 @@ from datetime import datetime
 
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.outbox import LOGS, OUTBOX, SENT, OutboxRow, holds, is_blocked, loss_state, taken_by_key
-from freehold.adapters.memory.state import memory_unit
-from freehold.database import UnitOfWork
+from freehold.adapters.memory.state import memory_transaction
+from freehold.database import DatabaseTransaction
 from freehold.outbox.sent import Kept, SentAgain, SentStore
 from freehold.outbox.store import EVER_SECONDS
 
@@ -27,9 +27,11 @@ class MemorySentStore(SentStore):
         oldest = min((row.sent_at for row in rows.values() if row.sent_at is not None), default=None)
         return Kept(self._database.now(), oldest, max(rows, default=None))
 
-    async def send_again(self, unit: UnitOfWork, since: datetime, after: int, through: int, limit: int) -> SentAgain:
+    async def send_again(
+        self, db_tx: DatabaseTransaction, since: datetime, after: int, through: int, limit: int
+    ) -> SentAgain:
         """Move rows back."""
-        memory = memory_unit(unit)
+        memory = memory_transaction(db_tx)
         sent, outbox = memory.rows(SENT), memory.rows(OUTBOX)
         found = sorted(
             (position, row)
@@ -43,11 +45,11 @@ class MemorySentStore(SentStore):
 
     async def recall(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> int:
         """Move back what newer rows wait for."""
-        async with self._database.begin() as unit:
-            sent, outbox = unit.rows(SENT), unit.rows(OUTBOX)
-            loss = loss_state(unit.rows(LOGS).values())
+        async with self._database.begin() as db_tx:
+            sent, outbox = db_tx.rows(SENT), db_tx.rows(OUTBOX)
+            loss = loss_state(db_tx.rows(LOGS).values())
             taken = taken_by_key(dict(sent.items()), loss, self._database.later(-recall_seconds))
-            rows = [row for _, row in sorted(outbox.items()) if holds(unit, leases, row.staged.partition)]
+            rows = [row for _, row in sorted(outbox.items()) if holds(db_tx, leases, row.staged.partition)]
             now = self._database.now()
             blocked = {row.staged.message.key for row in rows if is_blocked(row, now)}
             oldest = [row for row in rows if row.staged.message.key not in blocked][:limit]
@@ -68,8 +70,8 @@ class MemorySentStore(SentStore):
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete the oldest."""
         before = self._database.later(-older_than_seconds)
-        async with self._database.begin() as unit:
-            sent = unit.rows(SENT)
+        async with self._database.begin() as db_tx:
+            sent = db_tx.rows(SENT)
             old = sorted(
                 (row.sent_at, position)
                 for position, row in sent.items()

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from freehold.adapters.memory.database import MemoryDatabase
-from freehold.adapters.memory.state import Table, memory_unit
+from freehold.adapters.memory.state import Table, memory_transaction
 from freehold.aggregate.store import Snapshot, SnapshotKind, SnapshotStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 
 __all__ = ["MemorySnapshotStore"]
 
@@ -30,36 +30,36 @@ class MemorySnapshotStore(SnapshotStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def save(self, unit: UnitOfWork, snapshot: Snapshot) -> None:
+    async def save(self, db_tx: DatabaseTransaction, snapshot: Snapshot) -> None:
         """Keep a snapshot in place of an older one."""
-        rows = memory_unit(unit).rows(_SNAPSHOTS)
+        rows = memory_transaction(db_tx).rows(_SNAPSHOTS)
         key = (snapshot.stream, snapshot.kind)
         row = rows.get(key)
         found = row.snapshot if row is not None else None
         if found is None or found.version <= snapshot.version or _shape(found) != _shape(snapshot):
             rows.put(key, _Row(snapshot, self._database.now()))
 
-    async def load(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> Snapshot | None:
+    async def load(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> Snapshot | None:
         """The snapshot of a stream."""
-        if unit is not None:
-            row = memory_unit(unit).rows(_SNAPSHOTS).get((stream, kind))
+        if db_tx is not None:
+            row = memory_transaction(db_tx).rows(_SNAPSHOTS).get((stream, kind))
         else:
             row = (await self._database.read(_SNAPSHOTS)).get((stream, kind))
         return row.snapshot if row is not None else None
 
-    async def discard(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> bool:
+    async def discard(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> bool:
         """Throw a snapshot away."""
-        if unit is not None:
-            return memory_unit(unit).rows(_SNAPSHOTS).remove((stream, kind))
+        if db_tx is not None:
+            return memory_transaction(db_tx).rows(_SNAPSHOTS).remove((stream, kind))
         async with self._database.begin() as own:
             return own.rows(_SNAPSHOTS).remove((stream, kind))
 
-    async def discard_all(self, kind: str, limit: int, *, unit: UnitOfWork | None = None) -> int:
+    async def discard_all(self, kind: str, limit: int, *, db_tx: DatabaseTransaction | None = None) -> int:
         """Throw snapshots of a kind away."""
-        if unit is None:
+        if db_tx is None:
             async with self._database.begin() as own:
-                return await self.discard_all(kind, limit, unit=own)
-        rows = memory_unit(unit).rows(_SNAPSHOTS)
+                return await self.discard_all(kind, limit, db_tx=own)
+        rows = memory_transaction(db_tx).rows(_SNAPSHOTS)
         keys = sorted(key for key, _ in rows.items() if key[1] == kind)
         return sum(rows.remove(key) for key in keys[:limit])
 

@@ -14,11 +14,11 @@ from itertools import count
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, cast
 
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError
 from freehold.life import Life, LifeState
 
-__all__ = ["MemoryData", "MemoryStore", "MemoryUnit", "Rows", "Table", "memory_unit"]
+__all__ = ["MemoryData", "MemoryStore", "MemoryTransaction", "Rows", "Table", "memory_transaction"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -93,7 +93,7 @@ class Rows(Generic[K, V]):
 _BUSINESS: Final[Table[Any, Any]] = Table("business")
 
 
-class MemoryUnit(UnitOfWork):
+class MemoryTransaction(DatabaseTransaction):
     """A transaction in progress on a memory database."""
 
     def __init__(self, data: MemoryData, *, owned: bool = True) -> None:
@@ -156,38 +156,38 @@ class MemoryStore(MutableMapping[Any, Any]):
     Values are copied in and out, so that a rollback also forgets what was changed inside of them.
     """
 
-    def __init__(self, unit: MemoryUnit) -> None:
-        self._unit = unit
+    def __init__(self, db_tx: MemoryTransaction) -> None:
+        self._db_tx = db_tx
 
     @property
-    def unit(self) -> MemoryUnit:
+    def db_tx(self) -> MemoryTransaction:
         """The transaction that it belongs to."""
-        return self._unit
+        return self._db_tx
 
     def __getitem__(self, key: Any) -> Any:
-        found = self._unit.rows(_BUSINESS).get(key)
+        found = self._db_tx.rows(_BUSINESS).get(key)
         if found is None:
             raise KeyError(key)
         return copy.deepcopy(found[0])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._unit.rows(_BUSINESS).put(key, (copy.deepcopy(value),))
+        self._db_tx.rows(_BUSINESS).put(key, (copy.deepcopy(value),))
 
     def __delitem__(self, key: Any) -> None:
-        if not self._unit.rows(_BUSINESS).remove(key):
+        if not self._db_tx.rows(_BUSINESS).remove(key):
             raise KeyError(key)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([key for key, _ in self._unit.rows(_BUSINESS).items()])
+        return iter([key for key, _ in self._db_tx.rows(_BUSINESS).items()])
 
     def __len__(self) -> int:
-        return len(self._unit.rows(_BUSINESS).items())
+        return len(self._db_tx.rows(_BUSINESS).items())
 
 
-def memory_unit(unit: UnitOfWork) -> MemoryUnit:
-    """The memory side of a unit of work. Raises `ConfigurationError` for one of another database."""
-    if not isinstance(unit, MemoryUnit):
+def memory_transaction(db_tx: DatabaseTransaction) -> MemoryTransaction:
+    """The memory side of a database transaction. Raises `ConfigurationError` for one of another database."""
+    if not isinstance(db_tx, MemoryTransaction):
         raise ConfigurationError(
-            f"a {type(unit).__name__} was given to a store in memory", hint="use the stores of the same database"
+            f"a {type(db_tx).__name__} was given to a store in memory", hint="use the stores of the same database"
         )
-    return unit
+    return db_tx

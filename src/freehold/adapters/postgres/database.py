@@ -48,7 +48,7 @@ from freehold.adapters.sql.handles.foreign import EnlistedTransaction, foreign, 
 from freehold.adapters.sql.handles.guard import GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
 from freehold.clock import Clock
-from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
+from freehold.database import DatabaseFeatures, DatabaseOptions, DatabaseTransaction, Finding
 from freehold.errors import ConcurrencyConflict, ConfigurationError, FreeholdError, OperationTimeout
 from freehold.migrations import Migration
 
@@ -116,10 +116,10 @@ class PostgresDatabase(EngineDatabase):
             raise
         return ApartConnection(engine, connection, cast("asyncpg.Connection[Any]", driver))
 
-    def enlist(self, native: object) -> UnitOfWork:
+    def enlist(self, native: object) -> DatabaseTransaction:
         """Join a transaction of SQLAlchemy, asyncpg or psycopg."""
-        unit = self._joined(native)
-        return unit if self._schema is None else replace(unit, sql=QualifiedConnection(unit.sql, self._schema))
+        db_tx = self._joined(native)
+        return db_tx if self._schema is None else replace(db_tx, sql=QualifiedConnection(db_tx.sql, self._schema))
 
     def _joined(self, native: object) -> EnlistedTransaction:
         joined = enlist_alchemy(native, "postgresql", diagnose, _in_transaction)
@@ -175,10 +175,10 @@ class PostgresDatabase(EngineDatabase):
         try:
             async with asyncio.timeout(timeout_seconds):
                 with contextlib.suppress(ConcurrencyConflict):  # somebody else has written the same row
-                    async with self.begin() as unit:
-                        await write_row(unit.sql, timeout_seconds * _LOCK_PART)
-                async with self.begin() as unit:
-                    await take_room(unit.sql)
+                    async with self.begin() as db_tx:
+                        await write_row(db_tx.sql, timeout_seconds * _LOCK_PART)
+                async with self.begin() as db_tx:
+                    await take_room(db_tx.sql)
                 left = max(0.0, deadline - time.monotonic()) * _LOCK_PART
                 locks = await self._staying_locked(left)
         except TimeoutError as error:

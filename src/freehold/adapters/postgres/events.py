@@ -15,7 +15,7 @@ from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatab
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.events import SqlEventStore, columns, encode_headers
 from freehold.adapters.sql.families.key_lock import key_numbers
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError
 from freehold.eventstore.append import check_appends, conflict
 from freehold.eventstore.store import (
@@ -62,9 +62,9 @@ SELECT freehold_event_count($1::bigint, $2::bigint, $3::bigint, $4::text[], $5::
 SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::integer, $6::timestamptz,
     $7::timestamptz)"""
 
-    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
         """Lock the streams, look, mark, insert: one round trip."""
-        return await self._append_to(sql_of(unit), appends)
+        return await self._append_to(sql_of(db_tx), appends)
 
     async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
         """The same as a statement that commits by itself."""
@@ -121,21 +121,21 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         before: int | None = None,
         limit: int = 1000,
         backwards: bool = False,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
         """By the index of streams."""
         parameters = (stream, after, _VERSION_MAX if before is None else before, checked_limit(limit), backwards)
-        return self._recorded(await self._fetch(self._stream, parameters, unit))
+        return self._recorded(await self._fetch(self._stream, parameters, db_tx))
 
     async def read_bodies(
-        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+        self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
         """Rows as they come."""
-        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), unit))
+        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), db_tx))
 
-    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+    async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """The last entry of the stream in the index."""
-        rows = await self._fetch("SELECT freehold_event_version($1)", (stream,), unit)
+        rows = await self._fetch("SELECT freehold_event_version($1)", (stream,), db_tx)
         return int(rows[0][0])
 
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
@@ -168,9 +168,9 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         found = rows[0][0]
         return None if found is None else self._dialect.read_time(found)
 
-    async def _fetch(self, sql: str, parameters: Sequence[object], unit: UnitOfWork | None) -> Sequence[Row]:
-        if unit is not None:
-            return await sql_of(unit).fetch(sql, parameters)
+    async def _fetch(self, sql: str, parameters: Sequence[object], db_tx: DatabaseTransaction | None) -> Sequence[Row]:
+        if db_tx is not None:
+            return await sql_of(db_tx).fetch(sql, parameters)
         async with self._database.direct() as direct:
             return await direct.fetch(sql, parameters)
 

@@ -14,7 +14,7 @@ from typing import Final
 from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, SqlInboxStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict
 from freehold.inbox.receipts import Receipt, decide, receipt_keys
 from freehold.inbox.store import Arrival, DeferredMessage, ReceiveResult
@@ -64,9 +64,11 @@ WITH arrival AS MATERIALIZED (
 )
 SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
 
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
+    async def receive(
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+    ) -> Sequence[ReceiveResult]:
         """Write receipts; a second round trip only where some were there before."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         given = self._dialect.relation_value([_row(place, arrival) for place, arrival in enumerate(arrivals)])
         rows = await sql.fetch(self._write, (consumer, given, self._dialect.now()))
         places = frozenset(place for place, _ in rows if place is not None)
@@ -80,14 +82,14 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
             raise ConcurrencyConflict("receipts were pruned while they were read", hint="receive the batch again")
         return decide(arrivals, places, stored).receipts
 
-    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+    async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
         """Delete it and wake the next, in one call of a function."""
-        rows = await sql_of(unit).fetch(_FINISH, (message.position, message.attempts))
+        rows = await sql_of(db_tx).fetch(_FINISH, (message.position, message.attempts))
         return bool(rows[0][0])
 
-    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers, all in one statement."""
-        await sql_of(unit).execute(_ANSWER, (consumer, list(answers), list(answers.values())))
+        await sql_of(db_tx).execute(_ANSWER, (consumer, list(answers), list(answers.values())))
 
 
 def _row(place: int, arrival: Arrival) -> Mapping[str, str | int | None]:

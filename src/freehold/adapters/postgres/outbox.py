@@ -17,7 +17,7 @@ from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, 
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
 from freehold.broker import Outgoing
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.outbox.store import EVER_SECONDS, Fetched, StagedMessage
 
 __all__ = ["STAGED_SQL", "PostgresOutboxStore"]
@@ -71,7 +71,7 @@ RETURNING position"""
         ) AS o
     )"""
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Lock the keys and insert, in one round trip."""
         if not messages:
             return ()
@@ -84,7 +84,7 @@ RETURNING position"""
             [message.key for message in messages],
             [message.document for message in messages],
         )
-        return sorted(row[0] for row in await sql_of(unit).fetch(self._stage, parameters))
+        return sorted(row[0] for row in await sql_of(db_tx).fetch(self._stage, parameters))
 
     async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
         """The oldest rows of the partitions leased, in one call of a function."""

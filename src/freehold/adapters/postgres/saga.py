@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.saga import ENTRY_COLUMNS, SqlSagaStore, conflict
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.saga.store import JournalEntry, SagaRecord
 
 __all__ = ["PostgresSagaStore"]
@@ -39,7 +39,9 @@ WITH given AS (
 SELECT id FROM written"""
         self._next_due = f"SELECT {dialect.seconds_sql('freehold_saga_next_due()', now)}"
 
-    async def save_many(self, unit: UnitOfWork, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]) -> None:
+    async def save_many(
+        self, db_tx: DatabaseTransaction, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
+    ) -> None:
         """All rows and all entries of the journal in one round trip."""
         records = [record for record, _ in changes]
         columns = (
@@ -50,7 +52,7 @@ SELECT id FROM written"""
             [record.document for record in records],
             [self._failure(record) for record in records],
         )
-        written = await sql_of(unit).fetch(
+        written = await sql_of(db_tx).fetch(
             self._save_many, (self._dialect.now(), *columns, self._dialect.relation_value(self._entries_of(changes)))
         )
         if len(written) < len(records):

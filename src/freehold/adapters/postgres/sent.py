@@ -12,7 +12,7 @@ from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import leases_value
 from freehold.adapters.sql.sent import SqlSentStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.outbox.sent import SentAgain
 from freehold.outbox.store import EVER_SECONDS
 
@@ -31,10 +31,12 @@ FROM freehold_outbox_send_again($2::timestamptz, $3::bigint, $4::bigint, $5::int
         self._recall = f"SELECT freehold_outbox_recall($2::jsonb, {dialect.later_sql(now, 3)}, $4::integer, {now})"
         self._prune = f"SELECT freehold_outbox_prune_sent({dialect.later_sql(now, 2)}, $3::integer)"
 
-    async def send_again(self, unit: UnitOfWork, since: datetime, after: int, through: int, limit: int) -> SentAgain:
+    async def send_again(
+        self, db_tx: DatabaseTransaction, since: datetime, after: int, through: int, limit: int
+    ) -> SentAgain:
         """One statement."""
         parameters = (self._dialect.now(), self._dialect.time(since), after, through, limit)
-        ((moved, seen, last),) = await sql_of(unit).fetch(self._again, parameters)
+        ((moved, seen, last),) = await sql_of(db_tx).fetch(self._again, parameters)
         return SentAgain(moved, through if last is None else last, seen < limit)
 
     async def recall(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> int:

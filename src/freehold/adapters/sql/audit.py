@@ -8,7 +8,7 @@ from typing import Final
 from freehold.adapters.sql.engine.connection import sql_of
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.audit.store import AuditEntry, AuditStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 
 __all__ = ["SqlAuditStore"]
 
@@ -18,10 +18,10 @@ _CHARACTERS_MAX: Final = 4_000
 class SqlAuditStore(SqlStore, AuditStore):
     """Entries in the order of writing."""
 
-    async def add(self, unit: UnitOfWork, entry: AuditEntry) -> None:
+    async def add(self, db_tx: DatabaseTransaction, entry: AuditEntry) -> None:
         """Record an action."""
         texts = (entry.actor, entry.action, entry.subject, entry.reason)
-        await sql_of(unit).execute(
+        await sql_of(db_tx).execute(
             "INSERT INTO freehold_audit (at, actor, action, subject, reason) VALUES ($1, $2, $3, $4, $5)",
             (self._dialect.time(entry.at), *(storable(text, _CHARACTERS_MAX) for text in texts)),
         )

@@ -19,7 +19,7 @@ from freehold.adapters.sql.families.claim import change_in_order
 from freehold.adapters.sql.families.upsert import insert_absent
 from freehold.adapters.sql.parked import ParkedStreams
 from freehold.adapters.sql.store import SqlStore, storable
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict
 from freehold.projection.store import (
     ALL_GENERATIONS,
@@ -76,16 +76,16 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         )
 
     async def generations(
-        self, projection: str | None = None, *, unit: UnitOfWork | None = None
+        self, projection: str | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Generation]:
         """Generations by name and number."""
         where, parameters = ("", ()) if projection is None else ("WHERE projection = $1", (projection,))
         sql = f"SELECT {_GENERATION} FROM freehold_projection {where} ORDER BY projection, generation"
-        return [self._generation(row) for row in await self._fetch(unit, sql, parameters)]
+        return [self._generation(row) for row in await self._fetch(db_tx, sql, parameters)]
 
     async def create(
         self,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         projection: str,
         number: int,
         *,
@@ -101,7 +101,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         now = self._dialect.now()
         names = msgspec.json.encode(list(tables)).decode()
         values = (now, projection, number, version, partitions, state.value, text, names)
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         if not await sql.execute(self._create, values):
             raise ConcurrencyConflict(
                 f"projection '{projection}' has generation {number}, or another one that is live, already",
@@ -117,11 +117,11 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         return self._generation(made[0])
 
     async def transition(
-        self, unit: UnitOfWork, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+        self, db_tx: DatabaseTransaction, projection: str, number: int, *, seen: GenerationState, to: GenerationState
     ) -> None:
         """Move the generation and its checkpoints."""
-        await self.lock(unit, projection, number)
-        sql = sql_of(unit)
+        await self.lock(db_tx, projection, number)
+        sql = sql_of(db_tx)
         lock = f"SELECT 1 FROM freehold_projection WHERE projection = $1 ORDER BY generation {self._dialect.lock_rows}"
         await sql.fetch(lock, (projection,))
         parameters = (self._dialect.now(), projection, number, seen.value, to.value)
@@ -135,10 +135,10 @@ WHERE projection = $2 AND generation = $3 AND state = $4
             (projection, number, to.value),
         )
 
-    async def forget(self, unit: UnitOfWork, projection: str, number: int) -> None:
+    async def forget(self, db_tx: DatabaseTransaction, projection: str, number: int) -> None:
         """Delete from every table."""
-        await self.lock(unit, projection, number)
-        sql = sql_of(unit)
+        await self.lock(db_tx, projection, number)
+        sql = sql_of(db_tx)
         lock = f"SELECT state FROM freehold_projection WHERE {_PLACE} {self._dialect.lock_rows}"
         for (state,) in await sql.fetch(lock, (projection, number)):
             if state == GenerationState.LIVE.value:
@@ -149,45 +149,47 @@ WHERE projection = $2 AND generation = $3 AND state = $4
             await sql.execute(f"DELETE FROM freehold_{table} WHERE {_PLACE}", (projection, number))
 
     async def checkpoints(
-        self, projection: str | None = None, generation: int | None = None, *, unit: UnitOfWork | None = None
+        self, projection: str | None = None, generation: int | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Checkpoint]:
         """Checkpoints as they stand."""
-        return await self._select(unit, projection, generation, None, "")
+        return await self._select(db_tx, projection, generation, None, "")
 
     async def lock(
-        self, unit: UnitOfWork, projection: str, generation: int | None = None, partition: int | None = None
+        self, db_tx: DatabaseTransaction, projection: str, generation: int | None = None, partition: int | None = None
     ) -> Sequence[Checkpoint]:
         """The same, locked in order."""
-        return await self._select(unit, projection, generation, partition, self._dialect.lock_rows)
+        return await self._select(db_tx, projection, generation, partition, self._dialect.lock_rows)
 
-    async def advance(self, unit: UnitOfWork, moves: Sequence[Move]) -> Sequence[Checkpoint]:
+    async def advance(self, db_tx: DatabaseTransaction, moves: Sequence[Move]) -> Sequence[Checkpoint]:
         """Compare and set."""
         if not moves:
             return []
         given = self._dialect.relation_value([_relation_row(move) for move in moves])
-        rows = await sql_of(unit).fetch(self._advance, (self._dialect.now(), given))
+        rows = await sql_of(db_tx).fetch(self._advance, (self._dialect.now(), given))
         moved = {(each.projection, each.generation, each.partition): each for each in map(self._checkpoint, rows)}
         if len(moved) != len(moves):
             raise _overtaken(moves[0].seen)
         return [moved[move.seen.projection, move.seen.generation, move.seen.partition] for move in moves]
 
-    async def begin(self, unit: UnitOfWork, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
+    async def begin(
+        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, alone: int = 0, attempts: int = 0
+    ) -> Checkpoint:
         """Write it into the row, as it was seen."""
         await self._as_seen(
-            unit, "started_position = position, isolated_position = $7, isolated_attempts = $8", seen, alone, attempts
+            db_tx, "started_position = position, isolated_position = $7, isolated_attempts = $8", seen, alone, attempts
         )
         return replace(seen, begun=seen.position, alone=alone, attempts=attempts)
 
-    async def park(self, unit: UnitOfWork, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
         """Revise the checkpoint, then write the row."""
-        revised = await self._revised(unit, seen)
-        await self._parked.put(sql_of(unit), seen, parked)
+        revised = await self._revised(db_tx, seen)
+        await self._parked.put(sql_of(db_tx), seen, parked)
         return revised
 
-    async def release(self, unit: UnitOfWork, seen: Checkpoint, stream: str) -> Checkpoint:
+    async def release(self, db_tx: DatabaseTransaction, seen: Checkpoint, stream: str) -> Checkpoint:
         """Revise the checkpoint, then delete the row."""
-        revised = await self._revised(unit, seen)
-        await sql_of(unit).execute(
+        revised = await self._revised(db_tx, seen)
+        await sql_of(db_tx).execute(
             f"DELETE FROM freehold_parked WHERE {_PLACE} AND stream = $3", (seen.projection, seen.generation, stream)
         )
         return revised
@@ -200,12 +202,12 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         *,
         stream: str | None = None,
         limit: int = 1000,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[ParkedKey]:
         """Parked streams by projection, generation and position."""
         wanted = {"projection": projection, "generation": generation, "partition": partition, "stream": stream}
         sql, parameters = self._parked.select(wanted, limit)
-        return [self._parked.read(row) for row in await self._fetch(unit, sql, parameters)]
+        return [self._parked.read(row) for row in await self._fetch(db_tx, sql, parameters)]
 
     async def count_parked(self) -> Mapping[tuple[str, int], int]:
         """How many streams are parked."""
@@ -215,24 +217,26 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         return {(projection, generation): count for projection, generation, count in rows}
 
     async def pause(
-        self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
+        self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
     ) -> bool:
         """Write it down, and revise the checkpoints, so that no batch under way commits."""
-        await self.lock(unit, projection, generation or None)
+        await self.lock(db_tx, projection, generation or None)
         text = storable(reason, _REASON_CHARACTERS_MAX)
         parameters = (self._dialect.now(), projection, generation, text, storable(actor, _REASON_CHARACTERS_MAX))
-        if await sql_of(unit).execute(self._pause, parameters) != 1:
+        if await sql_of(db_tx).execute(self._pause, parameters) != 1:
             return False
-        await sql_of(unit).execute(
+        await sql_of(db_tx).execute(
             "UPDATE freehold_checkpoint SET revision = revision + 1"
             " WHERE projection = $1 AND ($2 = 0 OR generation = $2)",
             (projection, generation),
         )
         return True
 
-    async def resume(self, unit: UnitOfWork, projection: str, generation: int = ALL_GENERATIONS) -> Pause | None:
+    async def resume(
+        self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS
+    ) -> Pause | None:
         """Delete it."""
-        rows = await sql_of(unit).fetch(
+        rows = await sql_of(db_tx).fetch(
             f"DELETE FROM freehold_projection_pause WHERE {_PLACE}"
             " RETURNING projection, generation, reason, actor, paused_at",
             (projection, generation),
@@ -248,14 +252,14 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         )
         return [self._read_pause(row) for row in await self._fetch(None, sql, parameters)]
 
-    async def _as_seen(self, unit: UnitOfWork, changes: str, seen: Checkpoint, *more: int) -> None:
+    async def _as_seen(self, db_tx: DatabaseTransaction, changes: str, seen: Checkpoint, *more: int) -> None:
         place = (seen.projection, seen.generation, seen.partition)
         sql = f"UPDATE freehold_checkpoint SET {changes} WHERE {_AS_SEEN}"
-        if not await sql_of(unit).execute(sql, (*place, seen.position, seen.state.value, seen.revision, *more)):
+        if not await sql_of(db_tx).execute(sql, (*place, seen.position, seen.state.value, seen.revision, *more)):
             raise _overtaken(seen)
 
-    async def _revised(self, unit: UnitOfWork, seen: Checkpoint) -> Checkpoint:
-        await self._as_seen(unit, "revision = revision + 1", seen)
+    async def _revised(self, db_tx: DatabaseTransaction, seen: Checkpoint) -> Checkpoint:
+        await self._as_seen(db_tx, "revision = revision + 1", seen)
         return replace(seen, revision=seen.revision + 1)
 
     def _read_pause(self, row: Row) -> Pause:
@@ -264,7 +268,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
 
     async def _select(
         self,
-        unit: UnitOfWork | None,
+        db_tx: DatabaseTransaction | None,
         projection: str | None,
         generation: int | None,
         partition: int | None,
@@ -277,11 +281,11 @@ WHERE projection = $2 AND generation = $3 AND state = $4
             f"SELECT {_CHECKPOINT} FROM freehold_checkpoint {'WHERE ' * bool(where)}{where}"
             f" ORDER BY projection, generation, partition {suffix}"
         )
-        return [self._checkpoint(row) for row in await self._fetch(unit, sql, tuple(given.values()))]
+        return [self._checkpoint(row) for row in await self._fetch(db_tx, sql, tuple(given.values()))]
 
-    async def _fetch(self, unit: UnitOfWork | None, sql: str, parameters: Sequence[object]) -> Sequence[Row]:
-        if unit is not None:
-            return await sql_of(unit).fetch(sql, parameters)
+    async def _fetch(self, db_tx: DatabaseTransaction | None, sql: str, parameters: Sequence[object]) -> Sequence[Row]:
+        if db_tx is not None:
+            return await sql_of(db_tx).fetch(sql, parameters)
         async with self._database.direct() as direct:
             return await direct.fetch(sql, parameters)
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from freehold.adapters.sql.engine.connection import SqlConnection, sql_of
 from freehold.adapters.sql.families.upsert import insert_absent
 from freehold.adapters.sql.store import SqlStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
 from freehold.reconcile.dataset import Copy, Dataset, FullRow, Offer, canonical_row
 from freehold.reconcile.dataset_store import DatasetStore
@@ -65,10 +65,10 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
         return found
 
     async def repair(
-        self, unit: UnitOfWork, copy: Copy, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]
+        self, db_tx: DatabaseTransaction, copy: Copy, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]
     ) -> Sequence[str]:
         """Each row is read again under its lock."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         types = await self._types(sql, copy.table)
         written: list[str] = []
         for key, (right, found) in wrong.items():

@@ -10,7 +10,7 @@ from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune_unlocked
 from freehold.adapters.sql.store import SqlStore, newest, storable
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import ConcurrencyConflict, NotFound
 
@@ -40,7 +40,7 @@ UPDATE freehold_dead_letter SET status = $2, replayed_as = $3, ended_at = {now} 
 SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)} ORDER BY ended_at LIMIT $3"""
         self._prune = prune_unlocked(dialect, "freehold_dead_letter", "id", old)
 
-    async def add(self, unit: UnitOfWork, letter: DeadLetter) -> None:
+    async def add(self, db_tx: DatabaseTransaction, letter: DeadLetter) -> None:
         """Keep a letter."""
         dialect = self._dialect
         place = (letter.direction.value, letter.consumer, letter.topic, letter.key, dialect.uuid(letter.message_id))
@@ -48,7 +48,7 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
         failure = (letter.type, reason, error, storable(letter.detail, _DETAIL_CHARACTERS_MAX))
         end = (letter.status.value, letter.document, letter.edited, dialect.uuid(letter.replayed_as))
         parameters = (dialect.uuid(letter.id), *place, *failure, letter.attempts, dialect.time(letter.failed_at), *end)
-        await sql_of(unit).execute(_ADD, parameters)
+        await sql_of(db_tx).execute(_ADD, parameters)
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
@@ -70,28 +70,30 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
             rows = await sql.fetch(newest(selected, "failed_at DESC, id DESC", "$1", conditions, statuses), parameters)
         return [self._letter(row) for row in rows]
 
-    async def get(self, unit: UnitOfWork, letter_id: UUID) -> DeadLetter:
+    async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
         """One letter, locked."""
-        rows = await sql_of(unit).fetch(self._get, (self._dialect.uuid(letter_id),))
+        rows = await sql_of(db_tx).fetch(self._get, (self._dialect.uuid(letter_id),))
         if not rows:
             raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
         return self._letter(rows[0])
 
-    async def edit(self, unit: UnitOfWork, letter_id: UUID, document: bytes) -> None:
+    async def edit(self, db_tx: DatabaseTransaction, letter_id: UUID, document: bytes) -> None:
         """Keep another document."""
-        changed = await sql_of(unit).execute(
+        changed = await sql_of(db_tx).execute(
             "UPDATE freehold_dead_letter SET edited = $2 WHERE id = $1 AND status = 'dead'",
             (self._dialect.uuid(letter_id), document),
         )
         if not changed:
-            await self._refuse(unit, letter_id)
+            await self._refuse(db_tx, letter_id)
 
-    async def mark(self, unit: UnitOfWork, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None) -> None:
+    async def mark(
+        self, db_tx: DatabaseTransaction, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None
+    ) -> None:
         """End a letter."""
         dialect = self._dialect
         parameters = (dialect.now(), status.value, dialect.uuid(replayed_as), dialect.uuid(letter_id))
-        if not await sql_of(unit).execute(self._mark, parameters):
-            await self._refuse(unit, letter_id)
+        if not await sql_of(db_tx).execute(self._mark, parameters):
+            await self._refuse(db_tx, letter_id)
 
     async def count(self) -> dict[str, int]:
         """Dead letters by reason."""
@@ -106,8 +108,8 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
         async with self._database.direct() as sql:
             return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
 
-    async def _refuse(self, unit: UnitOfWork, letter_id: UUID) -> None:
-        letter = await self.get(unit, letter_id)
+    async def _refuse(self, db_tx: DatabaseTransaction, letter_id: UUID) -> None:
+        letter = await self.get(db_tx, letter_id)
         raise ConcurrencyConflict(
             f"dead letter {letter_id} was {letter.status.value} already", hint="a letter is replayed or dropped once"
         )

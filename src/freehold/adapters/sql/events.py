@@ -15,7 +15,7 @@ import msgspec
 
 from freehold.adapters.sql.engine.connection import Row
 from freehold.adapters.sql.store import SqlStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.eventstore.store import (
     EVERYTHING,
     NO_HEADERS,
@@ -51,7 +51,7 @@ class SqlEventStore(SqlStore, EventStore):
     """Events in one table, by position."""
 
     @abstractmethod
-    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
         """As the port says."""
 
     @abstractmethod
@@ -67,18 +67,18 @@ class SqlEventStore(SqlStore, EventStore):
         before: int | None = None,
         limit: int = 1000,
         backwards: bool = False,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
         """As the port says."""
 
     @abstractmethod
     async def read_bodies(
-        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+        self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
         """As the port says."""
 
     @abstractmethod
-    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+    async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """As the port says."""
 
     @abstractmethod

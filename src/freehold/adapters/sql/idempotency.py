@@ -14,7 +14,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune_unlocked
 from freehold.adapters.sql.families.upsert import insert_absent
 from freehold.adapters.sql.store import SqlStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.idempotency.store import IdempotencyStore, StoredAnswer
 
@@ -45,14 +45,14 @@ SELECT scope, key FROM freehold_idempotency WHERE claimed_at < {dialect.later_sq
 ORDER BY claimed_at LIMIT $3"""
         self._prune = prune_unlocked(dialect, "freehold_idempotency", "(scope, key)", old)
 
-    async def claim(self, unit: UnitOfWork, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+    async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
         """Reserve the key, or read the answer that is there."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         if await sql.execute(self._claim, (self._dialect.now(), scope, key, fingerprint)):
             return None
         return await self._read(sql, scope, key)
 
-    async def complete(self, unit: UnitOfWork, scope: str, key: str, answer: StoredAnswer) -> None:
+    async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredAnswer) -> None:
         """Keep the answer."""
         headers = json.dumps(answer.headers) if answer.headers else None
         parameters = (
@@ -65,14 +65,14 @@ ORDER BY claimed_at LIMIT $3"""
             answer.token,
             headers,
         )
-        if not await sql_of(unit).execute(_COMPLETE, parameters):
+        if not await sql_of(db_tx).execute(_COMPLETE, parameters):
             raise NotFound("this idempotency key was not claimed", hint="claim it first, in the same transaction")
 
-    async def used(self, unit: UnitOfWork, scope: str, key: str | None = None) -> bool:
+    async def used(self, db_tx: DatabaseTransaction, scope: str, key: str | None = None) -> bool:
         """Look in the index of the primary key."""
         if key is None:
-            return bool(await sql_of(unit).fetch(_ANY_USED, (scope,)))
-        return bool(await sql_of(unit).fetch(_USED, (scope, key)))
+            return bool(await sql_of(db_tx).fetch(_ANY_USED, (scope,)))
+        return bool(await sql_of(db_tx).fetch(_USED, (scope, key)))
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete old answers."""

@@ -15,7 +15,7 @@ from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune_unlocked
 from freehold.adapters.sql.store import SqlStore, storable
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, ReceiveResult
 
 __all__ = ["CLAIMED_COLUMNS", "DEFERRED_COLUMNS", "IS_HEAD", "SqlInboxStore"]
@@ -73,16 +73,18 @@ ORDER BY received_at LIMIT $3"""
         self._prune = prune_unlocked(dialect, "freehold_inbox", "receipt_key", old, where="consumer = $4")
 
     @abstractmethod
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
+    async def receive(
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+    ) -> Sequence[ReceiveResult]:
         """As the port says."""
 
     @abstractmethod
-    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """As the port says."""
 
     async def defer(
         self,
-        unit: UnitOfWork,
+        db_tx: DatabaseTransaction,
         consumer: str,
         arrival: Arrival,
         document: bytes,
@@ -94,7 +96,7 @@ ORDER BY received_at LIMIT $3"""
         """Queue a message; positions are drawn in the order of the calls."""
         message = (consumer, arrival.topic, arrival.key, arrival.receipt_key, document, attempts)
         rest = (storable(reason, _REASON_CHARACTERS_MAX), arrival.lane, arrival.lane_position)
-        await sql_of(unit).execute(self._defer, (self._dialect.now(), delay_seconds, *message, *rest))
+        await sql_of(db_tx).execute(self._defer, (self._dialect.now(), delay_seconds, *message, *rest))
 
     async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
         """Count an attempt of each message that is due and first of its key; statements that commit by themselves.
@@ -113,7 +115,7 @@ ORDER BY received_at LIMIT $3"""
             look = _LOOKS[1] * limit
 
     @abstractmethod
-    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+    async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
         """As the port says; wakes the next message of the key."""
 
     async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.store import SqlStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.outbox.log import BrokerLog, BrokerLogStore
 
 __all__ = ["SqlBrokerLogStore"]
@@ -64,9 +64,9 @@ RETURNING place, identity, lost_at, losses"""
         async with self._database.direct() as sql:
             return [self._log(row) for row in await sql.fetch(_LOST)]
 
-    async def end_loss(self, unit: UnitOfWork, log: BrokerLog) -> bool:
+    async def end_loss(self, db_tx: DatabaseTransaction, log: BrokerLog) -> bool:
         """In one statement."""
-        return await sql_of(unit).execute(_END_LOSS, (log.place, log.identity, log.losses)) == 1
+        return await sql_of(db_tx).execute(_END_LOSS, (log.place, log.identity, log.losses)) == 1
 
     def _log(self, row: Row, *, is_news: bool = False) -> BrokerLog:
         place, identity, lost_at, losses = row

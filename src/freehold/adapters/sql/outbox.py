@@ -13,7 +13,7 @@ from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatab
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.store import SqlStore
 from freehold.broker import Outgoing
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ids import stable_hash
 from freehold.outbox.store import (
     EVER_SECONDS,
@@ -56,7 +56,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """A subquery: when the oldest row was staged, along the primary key; `$number` is how many partitions are."""
 
     @abstractmethod
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
         """As the port says."""
 
     @abstractmethod
@@ -104,9 +104,9 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         async with self._database.direct() as sql:
             return await self._remove(sql, self._leases(leases), positions)
 
-    async def take(self, unit: UnitOfWork, leases: Mapping[int, int], message: StagedMessage) -> bool:
+    async def take(self, db_tx: DatabaseTransaction, leases: Mapping[int, int], message: StagedMessage) -> bool:
         """Two statements."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         if await self._remove(sql, self._leases(leases), [message.position]) == 0:
             return False
         await self._owe(sql, message.partition, message.position)

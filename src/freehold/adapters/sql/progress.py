@@ -9,7 +9,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.upsert import insert_or_update
 from freehold.adapters.sql.store import SqlStore
 from freehold.consistency.store import LaneProgress, ProgressStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 
 __all__ = ["SqlProgressStore"]
 
@@ -44,14 +44,16 @@ SELECT p.lane, p.watermark, p.updated_at, (
 FROM freehold_progress AS p WHERE p.consumer = $1"""
         self._some = f"{self._progress} AND p.lane {dialect.in_sql(2, 'text')} ORDER BY p.lane"
 
-    async def advance(self, unit: UnitOfWork, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0) -> None:
+    async def advance(
+        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0
+    ) -> None:
         """Raise watermarks, in one statement."""
         if not watermarks:
             return
         given = self._dialect.relation_value(
             [{"lane": lane, "watermark": watermark} for lane, watermark in watermarks.items()]
         )
-        await sql_of(unit).execute(self._advance, (self._dialect.now(), consumer, given, kept))
+        await sql_of(db_tx).execute(self._advance, (self._dialect.now(), consumer, given, kept))
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
         """How far lanes have been read; one statement: a deferral is seen with the watermark that came after it."""

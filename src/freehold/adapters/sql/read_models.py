@@ -20,7 +20,7 @@ from sqlalchemy.schema import DropTable
 from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.store import SqlStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.ids import stable_hash
 from freehold.projection.read_model_store import DeclaredTable, Place, ReadModelStore
@@ -109,9 +109,9 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
         except ArithmeticError as error:
             raise ValueError(column) from error
 
-    async def create(self, unit: UnitOfWork, tables: Sequence[DeclaredTable], place: Place) -> None:
+    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: Place) -> None:
         """One by one."""
-        sql, native = sql_of(unit), _native(unit)
+        sql, native = sql_of(db_tx), _native(db_tx)
         for table in tables:
             made = self._physical(table, place)
             if await self._kind(sql, made) is not None:
@@ -122,9 +122,9 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             # What SQLAlchemy would find first may lie further down the search path, and be another service's.
             await native.run_sync(made.create, checkfirst=not await self._is_visible(sql, made))
 
-    async def drop(self, unit: UnitOfWork, names: Sequence[str], place: Place | None = None) -> None:
+    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: Place | None = None) -> None:
         """Where they would be made, and no others of their names further down a search path."""
-        sql, native = sql_of(unit), _native(unit)
+        sql, native = sql_of(db_tx), _native(db_tx)
         if place is not None:
             await self._hurry(sql)
         for declared in map(_called, names):
@@ -136,9 +136,9 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             if await self._kind(sql, made) is not None:
                 await native.execute(DropTable(made, if_exists=True))
 
-    async def show(self, unit: UnitOfWork, tables: Sequence[DeclaredTable], place: Place) -> None:
+    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: Place) -> None:
         """One by one."""
-        sql, native = sql_of(unit), _native(unit)
+        sql, native = sql_of(db_tx), _native(db_tx)
         await self._hurry(sql)
         for table in tables:
             view, made = _declared(table), self._physical(table, place)
@@ -149,22 +149,22 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             else:
                 await sql.execute(f"CREATE {body}")
 
-    async def hide(self, unit: UnitOfWork, tables: Sequence[DeclaredTable]) -> None:
+    async def hide(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable]) -> None:
         """One by one."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         for view in map(_declared, tables):
             if await self._is_view(sql, view):
                 await sql.execute(f"DROP VIEW {quoted(view)}")
 
     async def delete_rows(
-        self, unit: UnitOfWork, table: DeclaredTable, place: Place, column: str, values: Sequence[object]
+        self, db_tx: DatabaseTransaction, table: DeclaredTable, place: Place, column: str, values: Sequence[object]
     ) -> int:
         """Some hundred values in a statement."""
         made = self._physical(table, place)
         count = 0
         for start in range(0, len(values), _DELETED_AT_ONCE):
             some = values[start : start + _DELETED_AT_ONCE]
-            count += (await _native(unit).execute(made.delete().where(made.c[column].in_(some)))).rowcount
+            count += (await _native(db_tx).execute(made.delete().where(made.c[column].in_(some)))).rowcount
         return count
 
     async def _is_view(self, sql: SqlConnection, table: sa.Table) -> bool:
@@ -211,10 +211,10 @@ def _declared(table: DeclaredTable) -> sa.Table:
     return table
 
 
-def _native(unit: UnitOfWork) -> AsyncConnection:
-    if not isinstance(unit.native, AsyncConnection):
+def _native(db_tx: DatabaseTransaction) -> AsyncConnection:
+    if not isinstance(db_tx.native, AsyncConnection):
         raise ConfigurationError(
-            f"a projection's tables cannot be made through a {type(unit.native).__name__}",
+            f"a projection's tables cannot be made through a {type(db_tx.native).__name__}",
             hint="make them in a transaction of Freehold's own",
         )
-    return unit.native
+    return db_tx.native

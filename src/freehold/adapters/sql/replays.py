@@ -10,7 +10,7 @@ from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatab
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune
 from freehold.adapters.sql.store import SqlStore, storable
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 
@@ -57,9 +57,9 @@ ORDER BY r.updated_at LIMIT $3"""
 INSERT INTO freehold_replay_error (replay, position, stream, version, event_id, type, error, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 
-    async def create(self, unit: UnitOfWork, replay: NewReplay) -> Replay:
+    async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
         """Insert."""
-        rows = await sql_of(unit).fetch(
+        rows = await sql_of(db_tx).fetch(
             self._insert,
             (
                 self._dialect.now(),
@@ -75,17 +75,23 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         )
         return self._replay(rows[0])
 
-    async def own(self, unit: UnitOfWork, number: int, tables: Sequence[str]) -> Replay:
+    async def own(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
         """Write the names down."""
         names = msgspec.json.encode(list(tables)).decode()
-        rows = await sql_of(unit).fetch(self._own, (self._dialect.now(), names, number))
+        rows = await sql_of(db_tx).fetch(self._own, (self._dialect.now(), names, number))
         return self._one(rows, number)
 
     async def advance(
-        self, unit: UnitOfWork, seen: Replay, position: int, *, applied: int, failed: Sequence[ReplayError] = ()
+        self,
+        db_tx: DatabaseTransaction,
+        seen: Replay,
+        position: int,
+        *,
+        applied: int,
+        failed: Sequence[ReplayError] = (),
     ) -> Replay:
         """Compare and set, then the errors."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         counts = (position, applied, len(failed))
         compared = (seen.number, seen.position, seen.applied, seen.failed)
         rows = await sql.fetch(self._advance, (self._dialect.now(), *counts, *compared))
@@ -95,21 +101,21 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
             await sql.execute_many(self._error, [self._error_row(seen.number, each) for each in failed])
         return self._replay(rows[0])
 
-    async def begin(self, unit: UnitOfWork, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+    async def begin(self, db_tx: DatabaseTransaction, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
         """Write it into the row, as it was seen."""
         compared = (seen.number, seen.position, seen.applied, seen.failed)
-        rows = await sql_of(unit).fetch(self._begin, (self._dialect.now(), alone, attempts, *compared))
+        rows = await sql_of(db_tx).fetch(self._begin, (self._dialect.now(), alone, attempts, *compared))
         if not rows:
             raise _overtaken(seen)
         return self._replay(rows[0])
 
-    async def end(self, unit: UnitOfWork, number: int, state: ReplayState) -> Replay:
+    async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
         """Move the state on."""
-        return await self._to_state(sql_of(unit), number, ReplayState.RUNNING, state)
+        return await self._to_state(sql_of(db_tx), number, ReplayState.RUNNING, state)
 
-    async def again(self, unit: UnitOfWork, number: int) -> Replay:
+    async def again(self, db_tx: DatabaseTransaction, number: int) -> Replay:
         """Move the state back."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         found = self._one(
             await sql.fetch(f"SELECT {_COLUMNS} FROM freehold_replay WHERE number = $1", (number,)), number
         )
@@ -145,9 +151,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
             for position, stream, version, event_id, *texts in rows
         ]
 
-    async def delete(self, unit: UnitOfWork, number: int) -> Replay | None:
+    async def delete(self, db_tx: DatabaseTransaction, number: int) -> Replay | None:
         """Delete both, unless it runs."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         rows = await sql.fetch(f"DELETE FROM freehold_replay WHERE number = $1 RETURNING {_COLUMNS}", (number,))
         if not rows:
             return None

@@ -14,7 +14,7 @@ from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatab
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.upsert import insert_absent
 from freehold.adapters.sql.store import SqlStore, newest, storable
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.saga.store import (
     JOURNAL_DETAIL_CHARACTERS_MAX,
@@ -68,48 +68,50 @@ FROM {source}"""
     ) -> bool:
         """Run `statement`, and if it wrote its row append `entries` (a relation) to the journal. False: it did not."""
 
-    async def create(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
+    async def create(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
         """Store a new instance; a concurrent creation of the same one is waited for."""
         identity = (record.definition, record.definition_version, record.key, self._dialect.uuid(record.correlation_id))
         return await self._write(
-            sql_of(unit),
+            sql_of(db_tx),
             self._create,
             (*self._state(record), *identity),
             self._dialect.uuid(record.id),
             self._relation(entries),
         )
 
-    async def load(self, unit: UnitOfWork, saga_id: UUID) -> SagaRecord:
+    async def load(self, db_tx: DatabaseTransaction, saga_id: UUID) -> SagaRecord:
         """An instance, locked."""
         statement = f"{self._select} WHERE id = $2 {self._dialect.lock_rows}"
-        rows = await sql_of(unit).fetch(statement, (self._dialect.now(), self._dialect.uuid(saga_id)))
+        rows = await sql_of(db_tx).fetch(statement, (self._dialect.now(), self._dialect.uuid(saga_id)))
         if not rows:
             raise NotFound(f"there is no saga {saga_id}", hint="it may have been pruned after its end")
         return self._record(rows[0])
 
-    async def save(self, unit: UnitOfWork, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
+    async def save(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
         """Store the next state."""
         parameters = (*self._state(record), record.version)
         saga_id = self._dialect.uuid(record.id)
-        if not await self._write(sql_of(unit), self._save, parameters, saga_id, self._relation(entries)):
+        if not await self._write(sql_of(db_tx), self._save, parameters, saga_id, self._relation(entries)):
             raise conflict(record)
 
-    async def load_many(self, unit: UnitOfWork, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
+    async def load_many(self, db_tx: DatabaseTransaction, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
         """Instances that exist, locked in the order of their ids."""
         dialect = self._dialect
         statement = f"{self._select} WHERE id {dialect.in_sql(2, 'uuid')} ORDER BY id {dialect.lock_rows}"
-        rows = await sql_of(unit).fetch(statement, (dialect.now(), dialect.list_value(saga_ids)))
+        rows = await sql_of(db_tx).fetch(statement, (dialect.now(), dialect.list_value(saga_ids)))
         records = map(self._record, rows)
         return {record.id: record for record in records}
 
-    async def save_many(self, unit: UnitOfWork, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]) -> None:
+    async def save_many(
+        self, db_tx: DatabaseTransaction, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
+    ) -> None:
         """One after the other; PostgreSQL, where each is a round trip, has its own way."""
         for record, entries in changes:
-            await self.save(unit, record, entries)
+            await self.save(db_tx, record, entries)
 
-    async def claim_due(self, unit: UnitOfWork, limit: int) -> Sequence[SagaRecord]:
+    async def claim_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[SagaRecord]:
         """Instances that are due and nobody else's just now."""
-        return [self._record(row) for row in await sql_of(unit).fetch(self._due, (self._dialect.now(), limit))]
+        return [self._record(row) for row in await sql_of(db_tx).fetch(self._due, (self._dialect.now(), limit))]
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until an instance is due."""
@@ -165,11 +167,11 @@ FROM {source}"""
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete instances that ended long ago, with their journals, in one transaction."""
         ids = self._dialect.in_sql(1, "uuid")
-        async with self._database.begin() as unit:
-            rows = await unit.sql.fetch(self._old, (self._dialect.now(), -older_than_seconds, limit))
+        async with self._database.begin() as db_tx:
+            rows = await db_tx.sql.fetch(self._old, (self._dialect.now(), -older_than_seconds, limit))
             old = self._dialect.list_value([self._dialect.read_uuid(saga_id) for (saga_id,) in rows])
-            await unit.sql.execute(f"DELETE FROM freehold_saga_journal WHERE saga_id {ids}", (old,))
-            return await unit.sql.execute(f"DELETE FROM freehold_saga WHERE id {ids}", (old,))
+            await db_tx.sql.execute(f"DELETE FROM freehold_saga_journal WHERE saga_id {ids}", (old,))
+            return await db_tx.sql.execute(f"DELETE FROM freehold_saga WHERE id {ids}", (old,))
 
     def _state(self, record: SagaRecord) -> tuple[object, ...]:
         state = (record.due_seconds, record.status.value, record.document, self._failure(record))

@@ -16,7 +16,7 @@ from freehold.adapters.sql.families.claim import take
 from freehold.adapters.sql.families.key_lock import try_lock
 from freehold.adapters.sql.store import SqlStore
 from freehold.broker import Outgoing
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.schedule.store import ScheduledMessage, ScheduleStore
 
 __all__ = ["SqlScheduleStore"]
@@ -37,21 +37,21 @@ VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
         self._take = take(dialect, "freehold_schedule", "id", due, "due_at, position, id, topic, key, document")
         self._next_due = f"SELECT {dialect.seconds_sql('min(due_at)', now)} FROM freehold_schedule"
 
-    async def add(self, unit: UnitOfWork, message: Outgoing, name: str, delay_seconds: float) -> None:
+    async def add(self, db_tx: DatabaseTransaction, message: Outgoing, name: str, delay_seconds: float) -> None:
         """Insert."""
         parameters = (self._dialect.uuid(message.id), name, message.topic, message.key, message.document)
-        await sql_of(unit).execute(self._add, (self._dialect.now(), delay_seconds, *parameters))
+        await sql_of(db_tx).execute(self._add, (self._dialect.now(), delay_seconds, *parameters))
 
-    async def cancel(self, unit: UnitOfWork, message_id: UUID) -> bool:
+    async def cancel(self, db_tx: DatabaseTransaction, message_id: UUID) -> bool:
         """Delete; waits for a move that is under way, and then says False."""
-        count = await sql_of(unit).execute(
+        count = await sql_of(db_tx).execute(
             "DELETE FROM freehold_schedule WHERE id = $1", (self._dialect.uuid(message_id),)
         )
         return count == 1
 
-    async def take_due(self, unit: UnitOfWork, limit: int) -> Sequence[Outgoing]:
+    async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[Outgoing]:
         """Under a lock that ends with the transaction."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         if not await try_lock(sql, self._dialect, _MOVER):
             return ()
         rows = await sql.fetch(self._take, (self._dialect.now(), limit))

@@ -13,7 +13,7 @@ from freehold.adapters.sql.families.prune import prune_unlocked
 from freehold.adapters.sql.families.upsert import insert_or_update
 from freehold.adapters.sql.store import SqlStore
 from freehold.aggregate.store import Snapshot, SnapshotKind, SnapshotStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 
 __all__ = ["SqlSnapshotStore"]
 
@@ -41,9 +41,9 @@ class SqlSnapshotStore(SqlStore, SnapshotStore):
         unwanted = "SELECT stream FROM freehold_snapshot WHERE kind = $1 ORDER BY stream LIMIT $2"
         self._discard_all = prune_unlocked(dialect, "freehold_snapshot", "stream", unwanted, where="kind = $1")
 
-    async def save(self, unit: UnitOfWork, snapshot: Snapshot) -> None:
+    async def save(self, db_tx: DatabaseTransaction, snapshot: Snapshot) -> None:
         """Keep a snapshot in place of an older one."""
-        await sql_of(unit).execute(
+        await sql_of(db_tx).execute(
             self._save,
             (
                 self._dialect.now(),
@@ -56,24 +56,24 @@ class SqlSnapshotStore(SqlStore, SnapshotStore):
             ),
         )
 
-    async def load(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> Snapshot | None:
+    async def load(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> Snapshot | None:
         """The snapshot of a stream."""
-        if unit is not None:
-            return await self._read(sql_of(unit), stream, kind)
+        if db_tx is not None:
+            return await self._read(sql_of(db_tx), stream, kind)
         async with self._database.direct() as sql:
             return await self._read(sql, stream, kind)
 
-    async def discard(self, stream: str, kind: str, *, unit: UnitOfWork | None = None) -> bool:
+    async def discard(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> bool:
         """Throw a snapshot away."""
-        if unit is not None:
-            return bool(await sql_of(unit).execute(_DISCARD, (kind, stream)))
+        if db_tx is not None:
+            return bool(await sql_of(db_tx).execute(_DISCARD, (kind, stream)))
         async with self._database.direct() as sql:
             return bool(await sql.execute(_DISCARD, (kind, stream)))
 
-    async def discard_all(self, kind: str, limit: int, *, unit: UnitOfWork | None = None) -> int:
+    async def discard_all(self, kind: str, limit: int, *, db_tx: DatabaseTransaction | None = None) -> int:
         """Throw snapshots of a kind away."""
-        if unit is not None:
-            return await sql_of(unit).execute(self._discard_all, (kind, limit))
+        if db_tx is not None:
+            return await sql_of(db_tx).execute(self._discard_all, (kind, limit))
         async with self._database.direct() as sql:
             return await sql.execute(self._discard_all, (kind, limit))
 

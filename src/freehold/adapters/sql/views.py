@@ -88,32 +88,32 @@ FROM freehold_view"""
 
     async def drop(self, name: str) -> bool:
         """The view and its row, in one transaction."""
-        async with self._database.begin() as unit:
-            await self._take_turn(unit.sql, name)
-            rows = await unit.sql.fetch("DELETE FROM freehold_view WHERE name = $1 RETURNING digest", (name,))
+        async with self._database.begin() as db_tx:
+            await self._take_turn(db_tx.sql, name)
+            rows = await db_tx.sql.fetch("DELETE FROM freehold_view WHERE name = $1 RETURNING digest", (name,))
             if rows and rows[0][0]:
-                await self._drop(unit.sql, name)
+                await self._drop(db_tx.sql, name)
         return bool(rows)
 
     async def _refresh(self, view: MaterializedView) -> ViewState:
-        async with self._database.begin() as unit:
-            await self._take_turn(unit.sql, view.name)
-            await self._allow(unit.sql, view.timeout_seconds)
+        async with self._database.begin() as db_tx:
+            await self._take_turn(db_tx.sql, view.name)
+            await self._allow(db_tx.sql, view.timeout_seconds)
             begun = time.monotonic()
-            rows = await unit.sql.fetch("SELECT digest FROM freehold_view WHERE name = $1", (view.name,))
+            rows = await db_tx.sql.fetch("SELECT digest FROM freehold_view WHERE name = $1", (view.name,))
             digest = rows[0][0] if rows else ""
             if digest == view.digest:
-                await self._renew(unit.sql, view)
+                await self._renew(db_tx.sql, view)
             else:
-                await self._build(unit.sql, view, known=bool(digest))
+                await self._build(db_tx.sql, view, known=bool(digest))
             seconds = time.monotonic() - begun
-            await unit.sql.execute(self._refreshed, (self._dialect.now(), view.name, view.digest, seconds))
-            return await self._read(unit.sql, view.name)
+            await db_tx.sql.execute(self._refreshed, (self._dialect.now(), view.name, view.digest, seconds))
+            return await self._read(db_tx.sql, view.name)
 
     async def _keep_failure(self, view: MaterializedView, error: FreeholdError) -> None:
         text = storable(f"{type(error).__name__}: {error.message}", _ERROR_CHARACTERS_MAX)
-        async with self._database.begin() as unit:
-            await unit.sql.execute(self._failed, (self._dialect.now(), view.name, text))
+        async with self._database.begin() as db_tx:
+            await db_tx.sql.execute(self._failed, (self._dialect.now(), view.name, text))
 
     async def _take_turn(self, sql: SqlConnection, name: str) -> None:
         if not await try_lock(sql, self._dialect, f"freehold.view/{name}"):

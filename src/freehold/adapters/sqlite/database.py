@@ -50,7 +50,7 @@ from freehold.adapters.sqlite.errors import diagnose, reason_of
 from freehold.adapters.sqlite.file import DatabaseFile
 from freehold.adapters.sqlite.probe import locked_by_another, named, write_row
 from freehold.clock import Clock
-from freehold.database import DatabaseFeatures, DatabaseOptions, Finding, UnitOfWork
+from freehold.database import DatabaseFeatures, DatabaseOptions, DatabaseTransaction, Finding
 from freehold.disk import examine_place
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
 from freehold.life import Life, LifeState
@@ -100,7 +100,7 @@ class SqliteDatabase(EngineDatabase):
         """What SQLite guarantees."""
         return FEATURES
 
-    def enlist(self, native: object) -> UnitOfWork:
+    def enlist(self, native: object) -> DatabaseTransaction:
         """Join a transaction of SQLAlchemy or aiosqlite."""
         joined = enlist_alchemy(native, "sqlite", diagnose, _in_transaction)
         if joined is not None:

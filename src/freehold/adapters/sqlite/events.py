@@ -16,7 +16,7 @@ from typing import Final, cast
 from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.events import SqlEventStore, columns, encode_headers
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.eventstore.append import check_appends, conflict, is_met
 from freehold.eventstore.store import (
     EVERYTHING,
@@ -61,12 +61,12 @@ class SqliteEventStore(SqlEventStore):
         self._forwards = f"{stream} ORDER BY version LIMIT $4"
         self._backwards = f"{stream} ORDER BY version DESC LIMIT $4"
 
-    async def append(self, unit: UnitOfWork, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
         """Look and insert; nobody else writes in between."""
         if not appends:
             return ()
         check_appends(appends)
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         versions = [int((await sql.fetch(_VERSION, (each.stream,)))[0][0]) for each in appends]
         for each, version in zip(appends, versions, strict=True):
             if not is_met(each, version):
@@ -83,8 +83,8 @@ class SqliteEventStore(SqlEventStore):
 
     async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
         """The same in a transaction of its own."""
-        async with self._database.begin() as unit:
-            return await self.append(unit, appends)
+        async with self._database.begin() as db_tx:
+            return await self.append(db_tx, appends)
 
     def _rows(self, append: Append, version: int, now: object) -> list[tuple[object, ...]]:
         uuid = self._dialect.uuid
@@ -118,21 +118,21 @@ class SqliteEventStore(SqlEventStore):
         before: int | None = None,
         limit: int = 1000,
         backwards: bool = False,
-        unit: UnitOfWork | None = None,
+        db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
         """By the index of streams."""
         parameters = (stream, after, _VERSION_MAX if before is None else before, checked_limit(limit))
-        return self._recorded(await self._fetch(self._backwards if backwards else self._forwards, parameters, unit))
+        return self._recorded(await self._fetch(self._backwards if backwards else self._forwards, parameters, db_tx))
 
     async def read_bodies(
-        self, stream: str, *, after: int = 0, limit: int = 1000, unit: UnitOfWork | None = None
+        self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
         """Rows as they come."""
-        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), unit))
+        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), db_tx))
 
-    async def version(self, stream: str, *, unit: UnitOfWork | None = None) -> int:
+    async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """The last entry of the stream in the index."""
-        return int((await self._fetch(_VERSION, (stream,), unit))[0][0])
+        return int((await self._fetch(_VERSION, (stream,), db_tx))[0][0])
 
     async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
         """Along the index of the filter, up to what was committed when it began."""
@@ -207,9 +207,9 @@ class SqliteEventStore(SqlEventStore):
     ) -> Sequence[Row]:
         return await sql.fetch(*_selection(self._dialect, columns, after, through, limit, wanted))
 
-    async def _fetch(self, sql: str, parameters: Sequence[object], unit: UnitOfWork | None) -> Sequence[Row]:
-        if unit is not None:
-            return await sql_of(unit).fetch(sql, parameters)
+    async def _fetch(self, sql: str, parameters: Sequence[object], db_tx: DatabaseTransaction | None) -> Sequence[Row]:
+        if db_tx is not None:
+            return await sql_of(db_tx).fetch(sql, parameters)
         async with self._database.direct() as direct:
             return await direct.fetch(sql, parameters)
 

@@ -11,7 +11,7 @@ from typing import Final
 from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, IS_HEAD, SqlInboxStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.inbox.receipts import Receipt, decide, receipt_keys, unblocked_indexes
 from freehold.inbox.store import Arrival, DeferredMessage, ReceiveResult
 
@@ -59,9 +59,11 @@ INSERT INTO freehold_inbox (consumer, receipt_key, cancelled, received_at)
 SELECT $1, w.receipt_key, w.cancelled, {dialect.now_sql(3)}
 FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
 
-    async def receive(self, unit: UnitOfWork, consumer: str, arrivals: Sequence[Arrival]) -> Sequence[ReceiveResult]:
+    async def receive(
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+    ) -> Sequence[ReceiveResult]:
         """Write the receipts that are missing."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         keys: list[Mapping[str, str | int | None]] = [
             {"topic": topic, "key": key} for topic, key in {(arrival.topic, arrival.key) for arrival in arrivals}
         ]
@@ -77,17 +79,17 @@ FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
             await sql.execute(self._write, (consumer, self._dialect.relation_value(written), self._dialect.now()))
         return verdict.receipts
 
-    async def finish(self, unit: UnitOfWork, message: DeferredMessage) -> bool:
+    async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
         """Delete it, then wake the next: nobody else writes in between."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         if not await sql.execute(_DELETE, (message.position, message.attempts)):
             return False
         await sql.execute(_WAKE, (message.consumer, message.topic, message.key, message.position))
         return True
 
-    async def answer(self, unit: UnitOfWork, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers with their receipts."""
-        await sql_of(unit).execute_many(
+        await sql_of(db_tx).execute_many(
             "UPDATE freehold_inbox SET answer = $3 WHERE consumer = $1 AND receipt_key = $2",
             [(consumer, key, answer) for key, answer in answers.items()],
         )

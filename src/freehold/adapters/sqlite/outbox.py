@@ -12,7 +12,7 @@ from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, 
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
 from freehold.broker import Outgoing
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.outbox.store import EVER_SECONDS, Fetched, StagedMessage
 
 __all__ = ["STAGED_SQL", "SqliteOutboxStore", "held_sql", "taken_sql"]
@@ -90,7 +90,7 @@ WHERE position = $5 AND +partition IN ({held})"""
     def _oldest(self, number: int) -> str:
         return f"(SELECT staged_at FROM freehold_outbox WHERE ${number} > 0 ORDER BY position LIMIT 1)"
 
-    async def stage(self, unit: UnitOfWork, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
         """Insert; the only writer draws positions one after the other."""
         now = self._dialect.now()
         rows = [
@@ -99,7 +99,7 @@ WHERE position = $5 AND +partition IN ({held})"""
         ]
         if not rows:
             return ()
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         await sql.execute_many(
             "INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)"
             " VALUES ($1, $2, $3, $4, $5, $6)",
@@ -127,18 +127,18 @@ WHERE position = $5 AND +partition IN ({held})"""
         return await sql.execute(self._remove_sql, (leases, self._dialect.list_value(positions)))
 
     async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
-        async with self._database.begin() as unit:
-            removed = await self._remove(unit.sql, leases, positions) if positions else 0
-            await unit.sql.execute(self._settle_sql, (leases, self._debts(owed)))
+        async with self._database.begin() as db_tx:
+            removed = await self._remove(db_tx.sql, leases, positions) if positions else 0
+            await db_tx.sql.execute(self._settle_sql, (leases, self._debts(owed)))
             return removed
 
     async def _keep(self, leases: str, positions: Collection[int], owed: Mapping[int, int], losses: int) -> int:
-        async with self._database.begin() as unit:
+        async with self._database.begin() as db_tx:
             parameters = (leases, self._dialect.list_value(positions), self._dialect.now(), losses)
-            await unit.sql.execute(self._keep_sql, parameters)
-            removed = await self._remove(unit.sql, leases, positions)
+            await db_tx.sql.execute(self._keep_sql, parameters)
+            removed = await self._remove(db_tx.sql, leases, positions)
             if owed:
-                await unit.sql.execute(self._settle_sql, (leases, self._debts(owed)))
+                await db_tx.sql.execute(self._settle_sql, (leases, self._debts(owed)))
             return removed
 
     def _debts(self, owed: Mapping[int, int]) -> str:

@@ -10,7 +10,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import leases_value
 from freehold.adapters.sql.sent import SqlSentStore
 from freehold.adapters.sqlite.outbox import held_sql
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.outbox.sent import SentAgain
 from freehold.outbox.store import EVER_SECONDS
 
@@ -51,9 +51,11 @@ DELETE FROM freehold_outbox_sent WHERE position IN (
     ORDER BY s.sent_at LIMIT $3
 )"""
 
-    async def send_again(self, unit: UnitOfWork, since: datetime, after: int, through: int, limit: int) -> SentAgain:
+    async def send_again(
+        self, db_tx: DatabaseTransaction, since: datetime, after: int, through: int, limit: int
+    ) -> SentAgain:
         """Three statements of the only writer."""
-        sql = sql_of(unit)
+        sql = sql_of(db_tx)
         rows = await sql.fetch(self._wanted, (after, through, self._dialect.time(since), limit))
         positions = [int(row[0]) for row in rows]
         await self._move(sql, positions)
@@ -66,9 +68,9 @@ DELETE FROM freehold_outbox_sent WHERE position IN (
             found = await sql.fetch(self._waited_for, parameters)
         if not found:
             return 0
-        async with self._database.begin() as unit:
-            positions = [int(row[0]) for row in await unit.sql.fetch(self._waited_for, parameters)]
-            await self._move(unit.sql, positions)
+        async with self._database.begin() as db_tx:
+            positions = [int(row[0]) for row in await db_tx.sql.fetch(self._waited_for, parameters)]
+            await self._move(db_tx.sql, positions)
         return len(positions)
 
     async def _move(self, sql: SqlConnection, positions: Sequence[int]) -> None:

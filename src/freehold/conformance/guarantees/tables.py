@@ -20,7 +20,7 @@ SQL: Final = (
     ),
     Guarantee(
         "The statements of a transaction are committed or rolled back together.",
-        (Sql.test_a_unit_of_work_has_one_transaction, Sql.test_many_rows_are_written_or_none),
+        (Sql.test_a_database_transaction_is_one_of_the_engine, Sql.test_many_rows_are_written_or_none),
     ),
     Guarantee("The text of an error holds no values.", (Sql.test_an_error_is_told_without_values,)),
     Guarantee(

@@ -45,9 +45,9 @@ async def _read_one_partition(settings: Settings, stores: Stores, wanted: int) -
         while True:
             batch = await consumer.fetch(100, 1.0)
             if batch is not None and batch.partition == wanted:
-                async with stores.database.begin() as unit:
+                async with stores.database.begin() as db_tx:
                     for delivery in batch.deliveries:
-                        await stores[DEAD_LETTERS].add(unit, _letter(delivery.document))
+                        await stores[DEAD_LETTERS].add(db_tx, _letter(delivery.document))
                 await batch.settle(len(batch.deliveries))
     finally:
         await broker.close()

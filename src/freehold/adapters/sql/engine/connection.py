@@ -11,11 +11,11 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, cast
 
-from freehold.database import Database, UnitOfWork
+from freehold.database import Database, DatabaseTransaction
 from freehold.errors import ConfigurationError
-from freehold.sql import Row, SqlConnection, SqlUnit
+from freehold.sql import Row, SqlConnection, SqlTransaction
 
-__all__ = ["Row", "SqlConnection", "SqlDatabase", "SqlUnit", "sql_of"]
+__all__ = ["Row", "SqlConnection", "SqlDatabase", "SqlTransaction", "sql_of"]
 
 
 class SqlDatabase(Database, Protocol):
@@ -25,7 +25,7 @@ class SqlDatabase(Database, Protocol):
     def partitions(self) -> int:
         """How many partitions the outbox has: what the database says once it is open, the options before."""
 
-    def begin(self) -> AbstractAsyncContextManager[SqlUnit]:
+    def begin(self) -> AbstractAsyncContextManager[SqlTransaction]:
         """As `Database.begin`, with the SQL side of it."""
 
     def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
@@ -35,10 +35,10 @@ class SqlDatabase(Database, Protocol):
         """
 
 
-def sql_of(unit: UnitOfWork) -> SqlConnection:
-    """The SQL side of a unit of work. Raises `ConfigurationError` for one of another kind of database."""
-    if not hasattr(unit, "sql"):
+def sql_of(db_tx: DatabaseTransaction) -> SqlConnection:
+    """The SQL side of a database transaction. Raises `ConfigurationError` for one of another kind of database."""
+    if not hasattr(db_tx, "sql"):
         raise ConfigurationError(
-            f"a {type(unit).__name__} was given to an SQL store", hint="use the stores of the same database"
+            f"a {type(db_tx).__name__} was given to an SQL store", hint="use the stores of the same database"
         )
-    return cast("SqlUnit", unit).sql
+    return cast("SqlTransaction", db_tx).sql

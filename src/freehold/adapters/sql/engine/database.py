@@ -1,4 +1,4 @@
-"""The `Database` port on a SQLAlchemy engine: pool, unit of work, direct statements, migrations.
+"""The `Database` port on a SQLAlchemy engine: pool, database transaction, direct statements, migrations.
 
 Imports SQLAlchemy, the database port, the SQL base's `handles` and `inspection`, and its siblings. An engine's package
 adds how it connects, what a driver connection is, how foreign transactions are joined, and what its errors mean.
@@ -28,7 +28,7 @@ from freehold.adapters.sql.engine.transaction import OwnedTransaction
 from freehold.adapters.sql.handles.guard import Guard, GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
 from freehold.adapters.sql.inspection.inspector import Inspection
-from freehold.database import DatabaseFeatures, DatabaseOptions, Defect, Finding, UnitOfWork
+from freehold.database import DatabaseFeatures, DatabaseOptions, DatabaseTransaction, Defect, Finding
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, TransactionMisused, Unavailable
 from freehold.life import Life, LifeState
 from freehold.migrations import Migration
@@ -62,7 +62,7 @@ class EngineDatabase(ABC):
         """As the port says."""
 
     @abstractmethod
-    def enlist(self, native: object) -> UnitOfWork:
+    def enlist(self, native: object) -> DatabaseTransaction:
         """As the port says."""
 
     @abstractmethod
@@ -166,19 +166,19 @@ class EngineDatabase(ABC):
     async def begin(self) -> AsyncIterator[OwnedTransaction]:
         """Open a transaction: what `Database.begin` says."""
         async with self._writing():
-            unit = OwnedTransaction(await self._begin())
+            db_tx = OwnedTransaction(await self._begin())
             try:
-                yield unit
-                unit.life.seal()
+                yield db_tx
+                db_tx.life.seal()
             except BaseException as error:
-                self._mistrust(unit.pooled, error)
-                await uninterrupted(self._take_back(unit))
+                self._mistrust(db_tx.pooled, error)
+                await uninterrupted(self._take_back(db_tx))
                 known = self.diagnose(error)
                 if known is None or known is error:
                     raise
                 raise known from error
             else:
-                await uninterrupted(self._commit(unit))
+                await uninterrupted(self._commit(db_tx))
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[SqlConnection]:
@@ -208,9 +208,9 @@ class EngineDatabase(ABC):
         """What `freehold_meta` says."""
         return await self._ledger.owner()
 
-    async def mark(self, unit: UnitOfWork, service: str, *, instead_of: str) -> None:
+    async def mark(self, db_tx: DatabaseTransaction, service: str, *, instead_of: str) -> None:
         """Change what `freehold_meta` says."""
-        await self._ledger.mark(sql_of(unit), service, instead_of)
+        await self._ledger.mark(sql_of(db_tx), service, instead_of)
 
     async def pending(self) -> list[str]:
         """Names of what `upgrade` would apply."""
@@ -310,26 +310,26 @@ class EngineDatabase(ABC):
         if any(isinstance(self.diagnose(each), Unavailable) for each in told):
             pooled.spent = True
 
-    async def _commit(self, unit: OwnedTransaction) -> None:
+    async def _commit(self, db_tx: OwnedTransaction) -> None:
         how = LifeState.COMMITTED
         try:
-            if unit.guard.busy:
-                await unit.guard.settle(self._settle_seconds)
-            await unit.pooled.sql.commit()
+            if db_tx.guard.busy:
+                await db_tx.guard.settle(self._settle_seconds)
+            await db_tx.pooled.sql.commit()
             self._committed_at = time.monotonic()
         except BaseException as error:
             how = LifeState.UNKNOWN if isinstance(error, Unavailable | TransactionMisused) else LifeState.ROLLED_BACK
-            await unit.pooled.sql.rollback()
+            await db_tx.pooled.sql.rollback()
             raise
         finally:
-            unit.life.end(how)
-            await self._give(unit.pooled)
+            db_tx.life.end(how)
+            await self._give(db_tx.pooled)
 
-    async def _take_back(self, unit: OwnedTransaction) -> None:
-        unit.life.end(LifeState.ROLLED_BACK)
-        if unit.guard.busy:
-            await unit.guard.settle(self._settle_seconds)
-        await self._roll_back(unit.pooled)
+    async def _take_back(self, db_tx: OwnedTransaction) -> None:
+        db_tx.life.end(LifeState.ROLLED_BACK)
+        if db_tx.guard.busy:
+            await db_tx.guard.settle(self._settle_seconds)
+        await self._roll_back(db_tx.pooled)
 
     async def _roll_back(self, pooled: Pooled) -> None:
         try:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
 from freehold.adapters.sql.engine.connection import Row
-from freehold.adapters.sql.handles.connection import UnitHandle
+from freehold.adapters.sql.handles.connection import TransactionHandle
 from freehold.adapters.sql.handles.foreign import EnlistedTransaction, enlisted_connection, enlisted_session
 from freehold.errors import ConfigurationError, FreeholdError
 
@@ -54,8 +54,8 @@ def enlist_alchemy(
 
         statements = AlchemyConnection(of_session, dialect, diagnose, in_transaction)
         return enlisted_session(session, statements)
-    if isinstance(native, UnitHandle):
-        return EnlistedTransaction(native, native.unit.sql, native.unit.guard.life)
+    if isinstance(native, TransactionHandle):
+        return EnlistedTransaction(native, native.db_tx.sql, native.db_tx.guard.life)
     if isinstance(native, AsyncConnection):
         connection = native
         _refuse_autocommit(connection, dialect, in_transaction)

@@ -165,12 +165,12 @@ class Ledger:
             check_owner(self._database.features, facts.get(_OWNER), service)
         if _PARTITIONS in facts and (service is None or _OWNER in facts) and not await self.pending():
             return []
-        async with self._database.begin() as unit:
-            await self._database.lock_migrations(unit.sql)
-            await self._database.make_place(unit.sql)
-            await self._prepare(unit.sql)
-            await self._write_down(unit.sql, partitions, service)
-            missing = self._missing(await self._record(unit.sql))
+        async with self._database.begin() as db_tx:
+            await self._database.lock_migrations(db_tx.sql)
+            await self._database.make_place(db_tx.sql)
+            await self._prepare(db_tx.sql)
+            await self._write_down(db_tx.sql, partitions, service)
+            missing = self._missing(await self._record(db_tx.sql))
         applied: list[str] = []
         for step in missing:
             if await self._apply(step, len(applied)):
@@ -181,17 +181,17 @@ class Ledger:
         """Raises what the engine raises, in words that name step and statement; `before` were applied before it."""
         number = 0
         try:
-            async with self._database.begin() as unit:
-                await self._database.lock_migrations(unit.sql)
-                if step.label not in [each.label for each in self._missing(await self._record(unit.sql))]:
+            async with self._database.begin() as db_tx:
+                await self._database.lock_migrations(db_tx.sql)
+                if step.label not in [each.label for each in self._missing(await self._record(db_tx.sql))]:
                     return False
-                before_it = await self._database.signatures(unit.sql, list(step.functions)) if step.functions else {}
+                before_it = await self._database.signatures(db_tx.sql, list(step.functions)) if step.functions else {}
                 for statement in step.statements:
                     number += 1
-                    await unit.sql.execute(statement)
+                    await db_tx.sql.execute(statement)
                 number = 0
-                await self._drop_others(unit.sql, step, before_it)
-                await self._note(unit.sql, step)
+                await self._drop_others(db_tx.sql, step, before_it)
+                await self._note(db_tx.sql, step)
         except ConfigurationError:
             raise
         except Exception as error:

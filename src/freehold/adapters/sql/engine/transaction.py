@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
 from freehold.adapters.sql.engine.pool import Pooled
-from freehold.adapters.sql.handles.connection import UnitHandle, lend
+from freehold.adapters.sql.handles.connection import TransactionHandle, lend
 from freehold.adapters.sql.handles.driver import DriverProxy
 from freehold.adapters.sql.handles.guard import Guard, GuardedSql
 from freehold.adapters.sql.handles.sessions import JoinedSessions, listen
@@ -26,7 +26,7 @@ listen()
 
 
 class OwnedTransaction:
-    """A unit of work that Freehold ends. What it gives out belongs to it alone, and refuses after its end."""
+    """A database transaction that Freehold ends. What it gives out belongs to it alone, and refuses after its end."""
 
     __slots__ = ("_native", "_sessions", "guard", "life", "pooled", "sql")
 
@@ -37,7 +37,7 @@ class OwnedTransaction:
         self.life = Life()
         self.guard = Guard(self.life, pooled.sql.is_in_transaction)
         self.sql = GuardedSql(self.guard, pooled.sql)
-        self._native: UnitHandle | None = None
+        self._native: TransactionHandle | None = None
         self._sessions: JoinedSessions | None = None
 
     @property

@@ -6,9 +6,9 @@ them. Three objects are made for each transaction that asks for its connection:
 
     LentConnection  stands where SQLAlchemy expects a connection of its pool. Nothing that ends a transaction or gives
                     a connection back passes through it (`lent`).
-    UnitConnection  SQLAlchemy's `Connection` on it: each statement asks the guard; savepoints are noted; commit,
+    TransactionConnection  SQLAlchemy's `Connection` on it: each statement asks the guard; savepoints are noted; commit,
                     rollback and close are refused. A session that joins is given a transaction that refuses them too.
-    UnitHandle      the `AsyncConnection` around that.
+    TransactionHandle      the `AsyncConnection` around that.
 """
 
 from __future__ import annotations
@@ -33,46 +33,46 @@ from freehold.adapters.sql.handles.lent import Lender, LentConnection
 from freehold.errors import TransactionMisused
 from freehold.life import LifeState
 
-__all__ = ["UnitConnection", "UnitHandle", "lend"]
+__all__ = ["TransactionConnection", "TransactionHandle", "lend"]
 
 
-def lend(unit: Lender) -> UnitHandle:
-    """Make SQLAlchemy's connection for a unit of work."""
-    holder = unit.holder
+def lend(db_tx: Lender) -> TransactionHandle:
+    """Make SQLAlchemy's connection for a database transaction."""
+    holder = db_tx.holder
     if holder.sync_connection is None:  # pragma: no cover - what is kept is started
         msg = "the kept connection is not started"
         raise RuntimeError(msg)
-    lent = LentConnection(unit, holder.sync_connection)
-    return UnitHandle(holder.engine, UnitConnection(unit, lent))
+    lent = LentConnection(db_tx, holder.sync_connection)
+    return TransactionHandle(holder.engine, TransactionConnection(db_tx, lent))
 
 
 class _JoinedTransaction(RootTransaction):
-    """What SQLAlchemy takes for the transaction of a `UnitConnection`: it is ours, and ends with its block."""
+    """What SQLAlchemy takes for the transaction of a `TransactionConnection`: it is ours, and ends with its block."""
 
     __slots__ = ()
 
-    def __init__(self, connection: UnitConnection) -> None:  # SQLAlchemy would begin one here
+    def __init__(self, connection: TransactionConnection) -> None:  # SQLAlchemy would begin one here
         self.connection = connection
         self.is_active = True
 
     @property
-    def _unit_connection(self) -> UnitConnection:
-        return cast("UnitConnection", self.connection)
+    def _transaction_connection(self) -> TransactionConnection:
+        return cast("TransactionConnection", self.connection)
 
     def commit(self) -> None:
         """Refused."""
-        self._unit_connection.refuse("commit() of a session or connection was called")
+        self._transaction_connection.refuse("commit() of a session or connection was called")
 
     def rollback(self) -> None:
         """Refused, and what was asked for happens at the block's end. A session's flush that fails calls this while its
         error is on its way: that is what the caller has to see.
         """
-        life = self._unit_connection.guard.life
+        life = self._transaction_connection.guard.life
         failure = sys.exc_info()[1]
         if life.state is LifeState.ROLLED_BACK:
             return
         if failure is None:
-            self._unit_connection.refuse("rollback() of a session or connection was called")
+            self._transaction_connection.refuse("rollback() of a session or connection was called")
         elif life.is_open:
             error = TransactionMisused(
                 f"a session rolled back after {type(failure).__name__}, and takes the whole transaction along",
@@ -88,25 +88,25 @@ class _JoinedTransaction(RootTransaction):
         return False
 
 
-class UnitConnection(Connection):
-    """SQLAlchemy's connection in one unit of work."""
+class TransactionConnection(Connection):
+    """SQLAlchemy's connection in one database transaction."""
 
-    def __init__(self, unit: Lender, lent: LentConnection) -> None:
-        self._unit = unit
-        self.guard = unit.guard
-        super().__init__(unit.holder.engine.sync_engine, connection=lent, _allow_revalidate=False)
+    def __init__(self, db_tx: Lender, lent: LentConnection) -> None:
+        self._db_tx = db_tx
+        self.guard = db_tx.guard
+        super().__init__(db_tx.holder.engine.sync_engine, connection=lent, _allow_revalidate=False)
         self._transaction = _JoinedTransaction(self)
         self._joining = False
 
     @property
-    def unit(self) -> Lender:
-        """The unit of work that it belongs to."""
-        return self._unit
+    def db_tx(self) -> Lender:
+        """The database transaction that it belongs to."""
+        return self._db_tx
 
     def join(self, session: Session) -> None:
         """Have a session flushed before the commit. Raises `TransactionEnded`."""
         self.guard.life.check()
-        self._unit.join(session)
+        self._db_tx.join(session)
 
     def refuse(self, what: str) -> NoReturn:
         """Doom the transaction, and raise. Raises `TransactionEnded` after its end."""
@@ -128,7 +128,9 @@ class UnitConnection(Connection):
         found = _controls_of(statement)
         return self._in_turn(
             found,
-            lambda: super(UnitConnection, self).execute(statement, parameters, execution_options=execution_options),
+            lambda: super(TransactionConnection, self).execute(
+                statement, parameters, execution_options=execution_options
+            ),
         )
 
     def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
@@ -218,19 +220,19 @@ class UnitConnection(Connection):
         """Nothing: Freehold says ROLLBACK."""
 
 
-class UnitHandle(AsyncConnection):
-    """SQLAlchemy's `AsyncConnection` in one unit of work."""
+class TransactionHandle(AsyncConnection):
+    """SQLAlchemy's `AsyncConnection` in one database transaction."""
 
     __slots__ = ()
 
     @property
-    def unit(self) -> Lender:
-        """The unit of work that it belongs to."""
-        return self._own.unit
+    def db_tx(self) -> Lender:
+        """The database transaction that it belongs to."""
+        return self._own.db_tx
 
     @property
-    def _own(self) -> UnitConnection:
-        return cast("UnitConnection", self.sync_connection)
+    def _own(self) -> TransactionConnection:
+        return cast("TransactionConnection", self.sync_connection)
 
     def begin(self) -> AsyncTransaction:
         """Refused: its end would be a commit."""
@@ -245,7 +247,7 @@ class UnitHandle(AsyncConnection):
         connection is closed after it, so that nothing that was taken from the driver works on in another one.
         """
         self._own.guard.life.check()
-        await self._own.unit.hand_out()
+        await self._own.db_tx.hand_out()
         return await super().get_raw_connection()
 
 

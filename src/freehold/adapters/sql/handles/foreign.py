@@ -48,7 +48,7 @@ class _ForeignLife(Life):
 
 @dataclass(frozen=True, slots=True)
 class EnlistedTransaction:
-    """A unit of work that the user ends."""
+    """A database transaction that the user ends."""
 
     native: Any
     sql: SqlConnection
@@ -77,10 +77,10 @@ def once_in_transaction(in_transaction: Callable[[], bool]) -> Callable[[], bool
 def enlisted_session(session: AsyncSession, sql: SqlConnection) -> EnlistedTransaction:
     """Join a session: its transaction is the root that it has now, or begins next."""
     sync = session.sync_session
-    unit = foreign(session, sql, _still(sync.get_transaction))
+    db_tx = foreign(session, sql, _still(sync.get_transaction))
     _listen_to_sessions()
-    _lives.setdefault(sync, []).append(unit.life)
-    return unit
+    _lives.setdefault(sync, []).append(db_tx.life)
+    return db_tx
 
 
 def enlisted_connection(connection: AsyncConnection, sql: SqlConnection) -> EnlistedTransaction:
@@ -88,12 +88,12 @@ def enlisted_connection(connection: AsyncConnection, sql: SqlConnection) -> Enli
     sync = connection.sync_connection
     if sync is None:  # pragma: no cover - looked at before
         return foreign(connection, sql, lambda: False)
-    unit = foreign(connection, sql, _still(sync.get_transaction))
+    db_tx = foreign(connection, sql, _still(sync.get_transaction))
     if sync not in _lives:
         event.listen(sync, "commit", _connection_commits)
         event.listen(sync, "rollback", _connection_rolls_back)
-    _lives.setdefault(sync, []).append(unit.life)
-    return unit
+    _lives.setdefault(sync, []).append(db_tx.life)
+    return db_tx
 
 
 def _still(current: Callable[[], object | None]) -> Callable[[], bool]:

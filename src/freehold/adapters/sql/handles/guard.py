@@ -1,4 +1,4 @@
-"""What stands before every statement of a unit of work: its life, its turn, and what it may not do. Imports the
+"""What stands before every statement of a database transaction: its life, its turn, and what it may not do. Imports the
 foundation, the database port, and its sibling `control`.
 
 One statement runs at a time, in the order in which they were asked for: two tasks in one transaction wait for each
@@ -31,8 +31,8 @@ def ended_inside() -> TransactionMisused:
 
 
 class Guard:
-    """Stands before the statements of one unit of work. `alive` says whether the engine's transaction still is; it is
-    asked before each statement where the guard is `watched`, since a driver object is in the hands of the user.
+    """Stands before the statements of one database transaction. `alive` says whether the engine's transaction still is;
+    it is asked before each statement where the guard is `watched`, since a driver object is in the hands of the user.
     """
 
     __slots__ = ("_alive", "_depth", "_loop", "_owner", "_waiting", "life", "watched")

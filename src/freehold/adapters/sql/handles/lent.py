@@ -24,7 +24,7 @@ __all__ = ["Lender", "LentConnection"]
 
 
 class Lender(Protocol):
-    """The unit of work that a connection is lent to."""
+    """The database transaction that a connection is lent to."""
 
     @property
     def guard(self) -> Guard:
@@ -52,8 +52,8 @@ class Lender(Protocol):
 class LentConnection(PoolProxiedConnection):
     """A pooled connection that only its owner ends and gives back."""
 
-    def __init__(self, unit: Lender, holder: Connection) -> None:
-        self._unit = unit
+    def __init__(self, db_tx: Lender, holder: Connection) -> None:
+        self._db_tx = db_tx
         self._holder = holder
         self._fairy = holder.connection
         self.dbapi_connection = self._fairy.dbapi_connection
@@ -65,8 +65,8 @@ class LentConnection(PoolProxiedConnection):
     def driver_connection(self) -> Any:  # type: ignore[override] # nobody sets it
         """The driver's connection, in a wrapper that refuses after the transaction's end."""
         if in_greenlet():
-            await_only(self._unit.hand_out())
-        return self._unit.driver
+            await_only(self._db_tx.hand_out())
+        return self._db_tx.driver
 
     @property
     def is_valid(self) -> bool:
@@ -80,9 +80,9 @@ class LentConnection(PoolProxiedConnection):
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """A cursor of the driver's; one that fetches later asks before it does."""
-        self._unit.guard.life.check()
+        self._db_tx.guard.life.check()
         made = self._fairy.cursor(*args, **kwargs)
-        return LentCursor(made, self._unit.guard) if kwargs.get("server_side") else made
+        return LentCursor(made, self._db_tx.guard) if kwargs.get("server_side") else made
 
     def run_async(self, work: Callable[[Any], Any]) -> Any:
         """Call something with the driver's connection, as SQLAlchemy's adapters do."""
@@ -108,11 +108,11 @@ class LentConnection(PoolProxiedConnection):
 
     def close(self) -> None:
         """Refused before the end; nothing after it."""
-        if self._unit.guard.life.is_open:
+        if self._db_tx.guard.life.is_open:
             self._refuse("close()")
 
     def _refuse(self, what: str) -> NoReturn:
-        self._unit.guard.life.refuse(f"{what} of the driver's connection was called", ENDS_ITSELF)
+        self._db_tx.guard.life.refuse(f"{what} of the driver's connection was called", ENDS_ITSELF)
 
 
 class LentCursor:

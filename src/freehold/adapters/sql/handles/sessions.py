@@ -1,12 +1,13 @@
-"""ORM sessions that work on a unit of work's connection. Imports SQLAlchemy, and its sibling `connection`.
+"""ORM sessions that work on a database transaction's connection. Imports SQLAlchemy, and its sibling `connection`.
 
 A session says nothing to its connection until it flushes, and makes a savepoint only when the first statement comes
 inside `begin_nested()`. Both are too late for a transaction that somebody else commits, and that messages are collected
 in. So Freehold listens to the beginning of every session's transaction in the process, and looks at those alone whose
-bind is a connection of a unit of work: what is pending in them is flushed before the commit, and their savepoints are
-made at once. They join its transaction at once too, in a way in which a commit of theirs is refused: joining one that
-it finds, a session would take no notice of its own commit. A session that is to work in a savepoint of its own, by its
-`join_transaction_mode` or because the connection has one open, does so as SQLAlchemy says, and may commit that.
+bind is a connection of a database transaction: what is pending in them is flushed before the commit, and their
+savepoints are made at once. They join its transaction at once too, in a way in which a commit of theirs is refused:
+joining one that it finds, a session would take no notice of its own commit. A session that is to work in a savepoint of
+its own, by its `join_transaction_mode` or because the connection has one open, does so as SQLAlchemy says, and may
+commit that.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import greenlet_spawn
 
-from freehold.adapters.sql.handles.connection import UnitConnection
+from freehold.adapters.sql.handles.connection import TransactionConnection
 
 __all__ = ["JoinedSessions", "listen"]
 
 
 class JoinedSessions:
-    """The sessions of one unit of work. Held until its end: one that nobody else holds may have something pending."""
+    """The sessions of one database transaction. Held until its end: one that nobody else holds may have something
+    pending.
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[int, Session] = {}
@@ -60,7 +63,7 @@ def listen() -> None:
 
 def _began(session: Session, transaction: SessionTransaction) -> None:
     bind = session.bind
-    if not isinstance(bind, UnitConnection):
+    if not isinstance(bind, TransactionConnection):
         return
     bind.join(session)
     if transaction.nested:
@@ -70,6 +73,6 @@ def _began(session: Session, transaction: SessionTransaction) -> None:
             session.connection()
 
 
-def _works_in_a_savepoint(session: Session, bind: UnitConnection) -> bool:
+def _works_in_a_savepoint(session: Session, bind: TransactionConnection) -> bool:
     mode = session.join_transaction_mode
     return mode == "create_savepoint" or (mode == "conditional_savepoint" and bind.in_nested_transaction())

@@ -110,14 +110,14 @@ class Inspection:
 
     async def _mend(self, subject: str, seen: Sequence[Deviation]) -> bool:
         """False where another process was first. What took a closer look is mended in any case: twice is no harm."""
-        async with self._database.begin() as unit:
-            await self._database.lock_migrations(unit.sql)
-            again = await self._deviations(unit.sql, closer=False)
+        async with self._database.begin() as db_tx:
+            await self._database.lock_migrations(db_tx.sql)
+            again = await self._deviations(db_tx.sql, closer=False)
             problems = {each.defect.problem for each in seen}
             found = [each for each in again if each.defect.subject == subject and each.defect.problem in problems]
             found += [each for each in seen if each.closer]
             for statement in self._statements(subject, found):
-                await unit.sql.execute(statement)
+                await db_tx.sql.execute(statement)
         return bool(found)
 
     def _statements(self, subject: str, found: Sequence[Deviation]) -> list[str]:
