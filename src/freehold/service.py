@@ -84,7 +84,7 @@ class Service:
 
     @property
     def sagas(self) -> dict[tuple[str, int], type[Saga[Any]]]:
-        """The sagas that it directs, by name and version."""
+        """The sagas that it orchestrates, by name and version."""
         return self._registry("saga", dict)
 
     @property
@@ -163,7 +163,7 @@ class Service:
                 raise DeclarationError(f"'{declared.name}' is not a command", hint="events need no declaration")
             self.sent.add(declared)
 
-    def directs(self, saga: type[Saga[Any]]) -> type[Saga[Any]]:
+    def orchestrates(self, saga: type[Saga[Any]]) -> type[Saga[Any]]:
         """Make this service the one that runs a saga; older versions stay declared for instances in flight."""
         key = (saga.definition().name, saga.definition().version)
         if key in self.sagas and self.sagas[key] is not saga:

@@ -114,7 +114,7 @@ async def test_skipping_the_check_of_the_token_is_found(stores: Stores) -> None:
 
 
 async def _ends_of_a_saga(stores: Stores) -> list[str]:
-    """Two engines decide on the same state of an instance: one completes it, one begins to undo it."""
+    """Two engines decide on the same state of an instance: one completes it, one begins to compensate it."""
     record = _record()
     async with stores.database.begin() as db_tx:
         await stores[SAGAS].create(db_tx, record, ())

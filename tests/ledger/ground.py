@@ -103,15 +103,15 @@ async def _charge(_state: Order, _context: CallContext) -> None:
 class Shipping(Saga[Order], name="counted.shipping", key="name"):
     """Two commands and a call between them."""
 
-    first = step(Ask, no_undo=True)
-    charge = call(_charge, no_undo=True, after=first)
-    last = step(Ask, no_undo=True, after=charge)
+    first = step(Ask, no_compensation=True)
+    charge = call(_charge, no_compensation=True, after=first)
+    last = step(Ask, no_compensation=True, after=charge)
 
 
 def declared() -> Service:
     """The service, with handlers that write nothing, and read models that write a row."""
     service = Service(_SERVICE)
-    service.directs(Shipping)
+    service.orchestrates(Shipping)
 
     @service.handles(Handled)
     async def handled(_message: Handled, _tx: Transaction) -> None:

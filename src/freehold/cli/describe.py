@@ -14,7 +14,7 @@ from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line, table
 from freehold.messages import MessageKind, MessageType, registry
 from freehold.runtime.needs import needs_of
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 from freehold.service import Service
 
 __all__ = ["command"]
@@ -146,12 +146,12 @@ def _saga(saga: Any) -> dict[str, Any]:
             "name": step.name,
             "kind": step.kind,
             "action": getattr(step.action, "__name__", ""),
-            "undo": getattr(step.undo, "__name__", None),
+            "compensation": getattr(step.compensation, "__name__", None),
             "after": list(step.predecessors),
             "pivot": step.pivot,
             "optional": step.optional,
             "timeout_seconds": step.timeout_seconds,
-            "attempts": step.policy(Direction.ACTION).attempts,
+            "attempts": step.policy(StepDirection.ACTION).attempts,
         }
         for step in definition.steps
     ]
@@ -174,7 +174,7 @@ def _print(described: Mapping[str, Any]) -> None:
     if rows:
         table("  handles", ("    type", "version", "attempts", "function"), rows, empty="none", least=("function",))
     for saga in described["sagas"]:
-        line(f"  directs {saga['name']} version {saga['version']}")
+        line(f"  orchestrates {saga['name']} version {saga['version']}")
         for step in saga["steps"]:
             line(f"    {_step(step)}")
     for name, declared in described["patterns"].items():
@@ -187,6 +187,6 @@ def _print(described: Mapping[str, Any]) -> None:
 
 def _step(step: Mapping[str, Any]) -> str:
     after = f" after {', '.join(step['after'])}" if step["after"] else ""
-    undo = f", undone by {step['undo']}" if step["undo"] else ""
+    compensation = f", compensated by {step['compensation']}" if step["compensation"] else ""
     marks = [mark for mark in ("pivot", "optional") if step[mark]]
-    return f"{step['name']}: {step['action']}{after}{undo}" + (f" ({', '.join(marks)})" if marks else "")
+    return f"{step['name']}: {step['action']}{after}{compensation}" + (f" ({', '.join(marks)})" if marks else "")

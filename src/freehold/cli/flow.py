@@ -37,12 +37,12 @@ def flowchart(services: Sequence[Service]) -> str:
 
 
 def _requests(saga: Any) -> list[tuple[str, str]]:
-    """Commands that a saga sends, undos among them, with the services they go to."""
+    """Commands that a saga sends, compensations among them, with the services they go to."""
     commands = [
         message_type(each)
         for step in saga.definition().steps
         if step.kind is StepKind.COMMAND
-        for each in (step.action, step.undo)
+        for each in (step.action, step.compensation)
         if each is not None
     ]
     return [(declared.name, declared.service) for declared in commands]

@@ -24,7 +24,7 @@ from freehold.inbox.store import INBOX, DeferredMessage
 from freehold.messages import Envelope, decode_envelope, message_type
 from freehold.outbox.store import OUTBOX, UnsentMessage
 from freehold.saga.document import read_progress
-from freehold.saga.instance import Awaiting
+from freehold.saga.instance import WaitReason
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES, SagaFilter, SagaRecord
 from freehold.saga.timeline import problem
 from freehold.schedule.store import SCHEDULE, ScheduledMessage
@@ -257,16 +257,16 @@ class _Look:
         steps = declared.definition().by_name if declared is not None else {}
         told: list[str] = []
         for name, progress in read_progress(record).items():
-            overdue = f", overdue {until(progress.until)}" if progress.until is not None else ""
-            match progress.awaiting:
-                case Awaiting.ANSWER:
+            overdue = f", overdue {until(progress.wait_until)}" if progress.wait_until is not None else ""
+            match progress.wait_reason:
+                case WaitReason.REPLY:
                     action = steps[name].action if name in steps else None
                     whom = f"the reply of {_owner(action)}" if action is not None else "a reply"
                     told.append(f"{whom} to step {name}, attempt {progress.attempt}{overdue}")
-                case Awaiting.BACKOFF:
-                    at = f" {until(progress.until)}" if progress.until is not None else ""
+                case WaitReason.BACKOFF:
+                    at = f" {until(progress.wait_until)}" if progress.wait_until is not None else ""
                     told.append(f"the next attempt of step {name}{at}")
-                case Awaiting.CALLER:
+                case WaitReason.RUNNER:
                     told.append(f"the call of step {name}, attempt {progress.attempt}{overdue}")
                 case _:
                     continue

@@ -52,7 +52,7 @@ class ReplyHandler(Protocol):
 
 @dataclass(slots=True)
 class ReplyRouter:
-    """Where the inbox finds who takes replies; nobody does in a service that directs no saga."""
+    """Where the inbox finds who takes replies; nobody does in a service that orchestrates no saga."""
 
     handler: ReplyHandler | None = None
 

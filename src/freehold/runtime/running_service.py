@@ -187,10 +187,14 @@ class RunningService:
 
     @property
     def sagas(self) -> SagaEngine:
-        """The engine of the sagas that this service directs: people's decisions. Raises `DeclarationError` for none."""
+        """The engine of the sagas that this service orchestrates: operators' decisions. Raises `DeclarationError` for
+        none.
+        """
         engine = self.context.find(SagaEngine)
         if engine is None:
-            raise DeclarationError(f"'{self.service.name}' directs no saga", hint="declare it with service.directs")
+            raise DeclarationError(
+                f"'{self.service.name}' orchestrates no saga", hint="declare it with service.orchestrates"
+            )
         return engine
 
     def transaction(

@@ -1,6 +1,6 @@
 """Orchestrated sagas: declared steps with compensations, run as a persisted state machine.
 
-`definition.py` and `steps.py` are what people write; `machine.py` holds the protocol and the reasons for it;
+`definition.py` and `steps.py` are what a service writes; `machine.py` holds the protocol and the reasons for it;
 `engine.py` and `runner.py` carry it out; `store.py` is the port.
 """
 

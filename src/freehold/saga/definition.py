@@ -1,17 +1,17 @@
-"""Sagas as people declare them: a class whose attributes are steps, checked when the class is made.
+"""Sagas as services declare them: a class whose attributes are steps, checked when the class is made.
 
 Pattern: imports the foundation and the transaction.
 
     class Checkout(Saga[CheckoutState], name="orders.checkout", version=1, key="order_id"):
-        reserve = step(ReserveStock, undo=ReleaseStock, timeout_seconds=5)
-        hold = step(HoldPayment, undo=VoidHold, after=reserve)
+        reserve = step(ReserveStock, compensation=ReleaseStock, timeout_seconds=5)
+        hold = step(HoldPayment, compensation=VoidHold, after=reserve)
         capture = step(CapturePayment, pivot=True, after=hold)
         confirm = local(confirm_order, after=capture)
         notify = step(SendConfirmation, optional=True, after=confirm)
         on_compensated = cancel_order
 
 An instance keeps the name and version it began with. To change the steps, declare a new class with the next version
-and keep the old one (`service.directs(CheckoutV1)`) until its instances have ended.
+and keep the old one (`service.orchestrates(CheckoutV1)`) until its instances have ended.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from freehold.saga.steps import LocalFunction, StepDefinition
 from freehold.saga.validation import check_graph, check_state, check_steps
 from freehold.transaction import Transaction
 
-__all__ = ["Saga", "SagaDefinition", "not_directed"]
+__all__ = ["Saga", "SagaDefinition", "not_orchestrated"]
 
 S = TypeVar("S")
 _NAME = re.compile(r"(?=.{1,200}\Z)[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+")
@@ -43,7 +43,7 @@ _NAME = re.compile(r"(?=.{1,200}\Z)[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+")
 class SagaDefinition:
     """A checked declaration. `steps` are in an order in which each stands after its predecessors.
 
-    key               field of the state: what people find the instance by, and the partition key of its commands
+    key               field of the state: what operators find the instance by, and the partition key of its commands
                       where a command names none of its own.
     deadline_seconds  after which the whole saga is given up and compensated, unless its pivot has begun. It does not
                       go on while a hook fails.
@@ -71,11 +71,11 @@ class SagaDefinition:
         return next((step for step in self.steps if step.pivot), None)
 
 
-def not_directed(definition: SagaDefinition, service: str) -> DeclarationError:
+def not_orchestrated(definition: SagaDefinition, service: str) -> DeclarationError:
     """The error of a service in which a saga cannot be started."""
     return DeclarationError(
-        f"'{service}' does not direct saga '{definition.name}' version {definition.version}",
-        hint="declare it with service.directs(...), and start it in a transaction of the running service",
+        f"'{service}' does not orchestrate saga '{definition.name}' version {definition.version}",
+        hint="declare it with service.orchestrates(...), and start it in a transaction of the running service",
     )
 
 
@@ -86,7 +86,7 @@ class Saga(Generic[S]):
 
     `on_completed` and `on_compensated` run in the transaction in which the instance ends. Where they, or other code of
     the definition, raise, they are retried by `hook_retry`, and then an operator is asked for; no step fails for it,
-    and nothing is repeated or undone.
+    and nothing is repeated or compensated.
     """
 
     on_completed: ClassVar[LocalFunction | None] = None
@@ -139,7 +139,7 @@ class Saga(Generic[S]):
     async def start(cls, tx: Transaction, state: S, *, saga_id: UUID | None = None) -> UUID:
         """Begin an instance with the commit of `tx`; returns its id. The same `saga_id` begins it once.
 
-        Raises `DeclarationError` where the service of `tx` does not direct this saga, and in a transaction that an
+        Raises `DeclarationError` where the service of `tx` does not orchestrate this saga, and in a transaction that an
         `Outbox` has joined; `InvalidValue` for a state that its class would not read again, and for an id or a key that
         is none; `TransactionEnded`.
         """
@@ -149,7 +149,7 @@ class Saga(Generic[S]):
         tx.db_tx.life.check()
         engine = tx.staging.context.find(SagaEngine)
         if engine is None:
-            raise not_directed(cls.definition(), tx.staging.context.service)
+            raise not_orchestrated(cls.definition(), tx.staging.context.service)
         return await engine.start(tx, cls, state, saga_id=saga_id)
 
 

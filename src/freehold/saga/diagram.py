@@ -9,16 +9,21 @@ __all__ = ["mermaid"]
 
 
 def mermaid(definition: SagaDefinition) -> str:
-    """Return the state diagram. Undo states bear the step's name after `undo_`; optional steps fail alone."""
+    """Return the state diagram. Compensation states bear the step's name after `compensate_`; optional steps fail
+    alone.
+    """
     lines = ["stateDiagram-v2", "    direction TB"]
     lines += [f'    state "{_label(step)}" as {step.name}' for step in definition.steps]
-    lines += [f'    state "undo {step.name}: {_name(step.undo)}" as undo_{step.name}' for step in _undoable(definition)]
+    lines += [
+        f'    state "compensate {step.name}: {_name(step.compensation)}" as compensate_{step.name}'
+        for step in _compensable(definition)
+    ]
     lines += [f"    {edge}" for edge in [*_forward(definition), *_failures(definition), *_back(definition)]]
     return "\n".join(lines) + "\n"
 
 
-def _undoable(definition: SagaDefinition) -> list[StepDefinition]:
-    return [step for step in definition.steps if step.undo is not None]
+def _compensable(definition: SagaDefinition) -> list[StepDefinition]:
+    return [step for step in definition.steps if step.compensation is not None]
 
 
 def _label(step: StepDefinition) -> str:
@@ -39,27 +44,29 @@ def _forward(definition: SagaDefinition) -> list[str]:
 
 
 def _failures(definition: SagaDefinition) -> list[str]:
-    """From each step that can turn the saga round to where its way back begins."""
+    """From each step that can start compensation to what is compensated first."""
     edges = []
     for step in definition.steps:
         if step.optional or not step.before_pivot:
             continue
-        edges += [f"{step.name} --> {target}: refused" for target in _next_back(definition, step)]
-        if step.undo is not None and step.kind is not StepKind.LOCAL:
-            edges.append(f"{step.name} --> undo_{step.name}: given up")
+        edges += [f"{step.name} --> {target}: rejected" for target in _next_back(definition, step)]
+        if step.compensation is not None and step.kind is not StepKind.LOCAL:
+            edges.append(f"{step.name} --> compensate_{step.name}: attempts exhausted")
     return edges
 
 
 def _back(definition: SagaDefinition) -> list[str]:
     edges = [
-        f"undo_{step.name} --> {target}" for step in _undoable(definition) for target in _next_back(definition, step)
+        f"compensate_{step.name} --> {target}"
+        for step in _compensable(definition)
+        for target in _next_back(definition, step)
     ]
     turns = any(step.before_pivot and not step.optional for step in definition.steps)
     return [*edges, "compensated --> [*]"] if turns else edges
 
 
 def _next_back(definition: SagaDefinition, step: StepDefinition) -> list[str]:
-    """The undos that come next: those of the nearest steps before it that have one."""
+    """The compensations that come next: those of the nearest steps before it that have one."""
     found: list[str] = []
     waiting = list(step.predecessors)
     seen: set[str] = set()
@@ -69,8 +76,8 @@ def _next_back(definition: SagaDefinition, step: StepDefinition) -> list[str]:
             continue
         seen.add(name)
         before = definition.by_name[name]
-        if before.undo is not None:
-            found.append(f"undo_{name}")
+        if before.compensation is not None:
+            found.append(f"compensate_{name}")
         else:
             waiting += before.predecessors
     return found or ["compensated"]

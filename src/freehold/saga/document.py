@@ -17,7 +17,7 @@ from freehold.messages.texts import check_name
 from freehold.messages.values import encode_checked
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.hooks import Hook, HookFailure
-from freehold.saga.instance import Awaiting, Instance, Phase, StepProgress, Unmerged
+from freehold.saga.instance import Instance, Phase, StepProgress, Unmerged, WaitReason
 from freehold.saga.store import SagaRecord, SagaStatus
 
 __all__ = [
@@ -30,12 +30,11 @@ __all__ = [
     "write_record",
 ]
 
-DOCUMENT_FORMAT: Final = 2
-"""Goes up when the layout changes; readers of the next format read this one too."""
-_FORMAT_WITHOUT_HOOKS: Final = 1
-"""What is still written of instances that need nothing newer, so that a release before can take them."""
+DOCUMENT_FORMAT: Final = 3
+"""Goes up when the layout changes; readers of the next format read this one too. The upgrade to the first release
+writes documents of the formats before as this one."""
 _ATTENTION_FROM: Final = 8
-"""Failures from which format 1 asked for an operator."""
+"""Failed saves from which a release before the first asked for an operator."""
 
 
 class NewerFormat(CodecError):
@@ -43,29 +42,29 @@ class NewerFormat(CodecError):
 
 
 class _Step(msgspec.Struct, omit_defaults=True):
-    phase: Phase = Phase.WAITING
-    awaiting: Awaiting = Awaiting.NOTHING
+    phase: Phase = Phase.PENDING
+    wait_reason: WaitReason = WaitReason.NOTHING
     attempt: int = 0
-    tries: int = 0
+    policy_attempts: int = 0
     round_start: int = 0
     action_round: int = 0
-    undo_round: int = 0
-    until: datetime | None = None
+    compensation_round: int = 0
+    wait_until: datetime | None = None
     rejected: bool = False
 
 
 class _Document(msgspec.Struct, omit_defaults=True):
     format: int
-    mode: SagaStatus
+    machine_status: SagaStatus
     state: msgspec.Raw
     steps: dict[str, _Step]
     deadline: datetime | None = None
     due: datetime | None = None
-    trouble: int = 0
+    save_failures: int = 0
     unsettled: bool = False
     unmerged: tuple[Unmerged, ...] = ()
     untold: bool = False
-    begun: int = 0
+    started_attempts: int = 0
     hookless: bool = False
     hook_failure: HookFailure | None = None
 
@@ -73,7 +72,7 @@ class _Document(msgspec.Struct, omit_defaults=True):
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 _decoder = msgspec.json.Decoder(_Document)
 _FIELDS: Final = _Step.__struct_fields__
-_NEWER: Final = ("unsettled", "unmerged", "untold", "begun", "hookless", "hook_failure")
+_KEPT: Final = ("unsettled", "unmerged", "untold", "started_attempts", "hookless", "hook_failure")
 
 
 def write_record(instance: Instance, version: int, now: datetime, state_type: type[Any] | None = None) -> SagaRecord:
@@ -85,11 +84,10 @@ def write_record(instance: Instance, version: int, now: datetime, state_type: ty
     of = f"{instance.definition} {instance.id}"
     _check_class(instance.state, state_type, of)
     state = _encode_state(instance.state, of)
-    newer = {name: getattr(instance, name) for name in _NEWER}
     document = _encoder.encode(
         _Document(
-            format=DOCUMENT_FORMAT if any(newer.values()) else _FORMAT_WITHOUT_HOOKS,
-            mode=instance.mode,
+            format=DOCUMENT_FORMAT,
+            machine_status=instance.machine_status,
             state=msgspec.Raw(state),
             steps={
                 name: _Step(**{field: getattr(progress, field) for field in _FIELDS})
@@ -97,7 +95,7 @@ def write_record(instance: Instance, version: int, now: datetime, state_type: ty
             },
             deadline=instance.deadline,
             due=instance.due,
-            **newer,
+            **{name: getattr(instance, name) for name in _KEPT},
         )
     )
     return SagaRecord(
@@ -171,7 +169,7 @@ def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:
         definition_version=record.definition_version,
         key=record.key,
         correlation_id=record.correlation_id,
-        mode=document.mode,
+        machine_status=document.machine_status,
         state=state,
         steps=_progress(document),
         failure=record.failure,
@@ -180,35 +178,35 @@ def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:
         unsettled=document.unsettled,
         unmerged=document.unmerged,
         untold=document.untold,
-        begun=document.begun,
+        started_attempts=document.started_attempts,
         hookless=document.hookless,
         hook_failure=_hook_failure(document),
     )
 
 
 def read_progress(record: SagaRecord) -> dict[str, StepProgress]:
-    """Return the steps of a row without knowing its definition: for people."""
+    """Return the steps of a row without knowing its definition: for operators."""
     return _progress(_read(record))
 
 
 def read_hook_failure(record: SagaRecord) -> HookFailure | None:
-    """Return which hook of a row fails, without knowing its definition: for people."""
+    """Return which hook of a row fails, without knowing its definition: for operators."""
     return _hook_failure(_read(record))
 
 
 def _hook_failure(document: _Document) -> HookFailure | None:
-    """Format 1 counted failures alone: they happened at the timer that was due."""
-    if document.hook_failure is not None or not document.trouble or document.due is None:
+    """Releases before the first counted failed saves alone: they happened at the timer that was due."""
+    if document.hook_failure is not None or not document.save_failures or document.due is None:
         return document.hook_failure
     return HookFailure(
         step="",
         hook=Hook.COMMIT,
         error="Exception",
         place="",
-        failures=document.trouble,
+        failures=document.save_failures,
         since=document.due,
-        until=document.due,
-        attention=document.trouble >= _ATTENTION_FROM,
+        wait_until=document.due,
+        attention=document.save_failures >= _ATTENTION_FROM,
     )
 
 
@@ -217,7 +215,7 @@ def _read(record: SagaRecord) -> _Document:
         document = _decoder.decode(record.document)
     except msgspec.MsgspecError as error:
         raise CodecError(f"the document of saga {record.id} cannot be read: {type(error).__name__}") from None
-    if document.format not in {_FORMAT_WITHOUT_HOOKS, DOCUMENT_FORMAT}:
+    if document.format != DOCUMENT_FORMAT:
         raise NewerFormat(
             f"the document of saga {record.id} has format {document.format}, and this release knows {DOCUMENT_FORMAT}",
             hint="run the release that wrote it, or a later one",

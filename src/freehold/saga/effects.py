@@ -26,7 +26,7 @@ from freehold.saga.hooks import Hook, HookAt, calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance
 from freehold.saga.mapping import make_command
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 from freehold.saga.store import JournalEntry, SagaStatus
 from freehold.transaction import EnvelopeFactory, Transaction
 
@@ -90,7 +90,7 @@ def read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
             code = msgspec.json.decode(envelope.body, type=dict[str, Any]).get("code") or outcome.value
         reply = Replied(
             step=headers[HEADER_STEP],
-            direction=Direction(headers[HEADER_DIRECTION]),
+            direction=_direction(headers[HEADER_DIRECTION]),
             attempt=int(headers[HEADER_ATTEMPT]),
             outcome=outcome,
             body=envelope.body,
@@ -101,13 +101,18 @@ def read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
         raise CodecError(f"reply {envelope.id} cannot be read: {type(error).__name__}") from None
 
 
+def _direction(word: str) -> StepDirection:
+    """A command that a release before the first has sent says `undo`, and so does the reply to it."""
+    return StepDirection.COMPENSATION if word == "undo" else StepDirection(word)
+
+
 def _send(
     tx: Transaction, context: ServiceContext, definition: SagaDefinition, instance: Instance, effect: SendCommand
 ) -> None:
     step = definition.by_name[effect.step]
-    action = effect.direction is Direction.ACTION
-    code = (step.make or step.action) if action else (step.make_undo or step.undo)
-    with calling(effect.step, Hook.MAKE if action else Hook.MAKE_UNDO, code):
+    action = effect.direction is StepDirection.ACTION
+    code = (step.make or step.action) if action else (step.make_compensation or step.compensation)
+    with calling(effect.step, Hook.MAKE if action else Hook.MAKE_COMPENSATION, code):
         envelope = EnvelopeFactory(context).envelope(
             make_command(step, effect.direction, instance.state),
             cause=tx.cause,
@@ -133,9 +138,9 @@ def _send(
 
 def _local_at(definition: SagaDefinition, effect: RunLocal) -> HookAt:
     step = definition.by_name[effect.step]
-    if effect.direction is Direction.ACTION:
+    if effect.direction is StepDirection.ACTION:
         return HookAt(effect.step, Hook.ACTION, step.action)
-    return HookAt(effect.step, Hook.UNDO, step.undo)
+    return HookAt(effect.step, Hook.COMPENSATION, step.compensation)
 
 
 async def _run_local(tx: Transaction, at: HookAt, instance: Instance, effect: RunLocal) -> LocalEnded:

@@ -27,17 +27,27 @@ from freehold.ids import new_id
 from freehold.inbox.outcome import HEADER_SAGA
 from freehold.messages import Envelope
 from freehold.messages.values import check_id
-from freehold.saga.definition import Saga, SagaDefinition, not_directed
+from freehold.saga.definition import Saga, SagaDefinition, not_orchestrated
 from freehold.saga.document import NewerFormat, check_state, read_hook_failure, read_instance, write_record
 from freehold.saga.effects import TransitionResult, carry_out, read_reply
-from freehold.saga.exchange import CallEnded, Decided, Decision, Input, Outcome, RunCall, RunLocal, Started, TimerDue
+from freehold.saga.exchange import (
+    CallEnded,
+    Input,
+    OperatorAction,
+    OperatorDecided,
+    Outcome,
+    RunCall,
+    RunLocal,
+    Started,
+    TimerDue,
+)
 from freehold.saga.hooks import calling
 from freehold.saga.instance import Instance
-from freehold.saga.machine import advance, begin, hold_up, set_out
+from freehold.saga.machine import advance, begin, hold_up, mark_started
 from freehold.saga.machine import record as record_input
 from freehold.saga.session import Session
 from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
-from freehold.saga.turn import Transition
+from freehold.saga.transition import Transition
 from freehold.transaction import Transaction
 
 __all__ = ["PendingCall", "SagaEngine", "UnknownSaga"]
@@ -94,7 +104,7 @@ class SagaEngine:
         """
         definition = saga.definition()
         if (definition.name, definition.version) not in self._definitions:
-            raise not_directed(definition, self.context.service)
+            raise not_orchestrated(definition, self.context.service)
         saga_id = new_id() if saga_id is None else check_id("saga_id", saga_id)
         correlation_id = tx.correlation_id or saga_id
         now = self.clock.now()
@@ -155,26 +165,26 @@ class SagaEngine:
         record = await self._session(tx).load(saga_id)
         self._record(tx, record, ended, lost=ended.error if ended.outcome is Outcome.DONE else None)
 
-    async def set_out(self, tx: Transaction, record: SagaRecord, visible_seconds: float) -> bool:
+    async def mark_started(self, tx: Transaction, record: SagaRecord, visible_seconds: float) -> bool:
         """Count a try of an instance's hooks before it begins, with `go_on` in the next transaction; false where
         somebody else has. Raises `ProcessEnded` where nothing was heard of the tries before.
         """
         instance = read_instance(record, self._definition(record.definition, record.definition_version))
-        if not instance.doubtful or record.due_seconds is None or record.due_seconds > 0:
+        if not instance.isolated or record.due_seconds is None or record.due_seconds > 0:
             return False
-        if _CRASHES.reached(instance.begun):
+        if _CRASHES.reached(instance.started_attempts):
             raise _CRASHES.error(
-                instance.begun, "hooks of this saga were tried", "its hooks probably crash the process"
+                instance.started_attempts, "hooks of this saga were tried", "its hooks probably crash the process"
             )
         now = self._saga_time(record, instance)
-        self._save(tx, record, TransitionResult(set_out(instance, now, visible_seconds), now, [], []))
+        self._save(tx, record, TransitionResult(mark_started(instance, now, visible_seconds), now, [], []))
         return True
 
     async def go_on(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
         """Begin what follows from what is on record, where nobody else has; like `on_due_record`."""
         definition = self._definition(record.definition, record.definition_version)
         instance = read_instance(record, definition)
-        if instance.ended or not instance.begun:
+        if instance.ended or not instance.started_attempts:
             return ()
         return await self._take_timer(tx, record, definition, instance)
 
@@ -183,8 +193,8 @@ class SagaEngine:
 
         Returns the calls that the caller has to carry out after the commit. An instance whose definition is unknown is
         put off and otherwise left alone; one that does not fit its definition needs attention until it does. None, and
-        nothing is done, where its hooks may have ended a process: they are tried alone, see `set_out`. Raises what the
-        code of the definition raises.
+        nothing is done, where its hooks may have ended a process: they are tried alone, see `mark_started`. Raises what
+        the code of the definition raises.
         """
         try:
             definition = self._definition(record.definition, record.definition_version)
@@ -197,7 +207,7 @@ class SagaEngine:
             _log.warning("%s: saga %s cannot be read: %s; %s", self.context.service, record.id, error, _LOOKED_AT_AGAIN)
             await self.leave(tx, record, error)
             return ()
-        if instance.doubtful:
+        if instance.isolated:
             return None
         return await self._take_timer(tx, record, definition, instance)
 
@@ -243,7 +253,7 @@ class SagaEngine:
         self._save(tx, record, turned)
         self._wake(tx, turned)
 
-    async def decide(self, tx: Transaction, saga_id: UUID, decided: Decided) -> None:
+    async def decide(self, tx: Transaction, saga_id: UUID, decided: OperatorDecided) -> None:
         """Take an operator's decision, and begin what follows from it. Raises `NotFound`, `DecisionRefused`, and what
         the code of the definition raises: `on_failure` keeps the decision then, in another transaction.
         """
@@ -251,23 +261,23 @@ class SagaEngine:
 
     async def retry(self, tx: Transaction, saga_id: UUID, *, step: str | None = None, reason: str = "") -> None:
         """Repeat what waits for an operator, or for its backoff, and a hook that fails."""
-        await self.decide(tx, saga_id, Decided(Decision.RETRY, step, reason))
+        await self.decide(tx, saga_id, OperatorDecided(OperatorAction.RETRY, step, reason))
 
     async def skip(self, tx: Transaction, saga_id: UUID, *, step: str | None = None, reason: str = "") -> None:
         """Take a step that waits for an operator as settled by hand, or go on without the hook that fails."""
-        await self.decide(tx, saga_id, Decided(Decision.SKIP, step, reason))
+        await self.decide(tx, saga_id, OperatorDecided(OperatorAction.SKIP, step, reason))
 
     async def compensate(self, tx: Transaction, saga_id: UUID, *, reason: str = "") -> None:
-        """Turn round, as long as the pivot has not begun; repeat failed compensations, where it has turned already."""
-        await self.decide(tx, saga_id, Decided(Decision.COMPENSATE, None, reason))
+        """Start compensation, as long as the pivot has not started; retry failed compensations, where it has."""
+        await self.decide(tx, saga_id, OperatorDecided(OperatorAction.COMPENSATE, None, reason))
 
-    async def abandon(self, tx: Transaction, saga_id: UUID, *, reason: str = "") -> None:
-        """End it as it stands: nothing more is sent, nothing is undone."""
-        await self.decide(tx, saga_id, Decided(Decision.ABANDON, None, reason))
+    async def terminate(self, tx: Transaction, saga_id: UUID, *, reason: str = "") -> None:
+        """End it as it stands: nothing more is sent, nothing is compensated."""
+        await self.decide(tx, saga_id, OperatorDecided(OperatorAction.TERMINATE, None, reason))
 
     async def findings(self) -> Sequence[Finding]:
-        """For `doctor`: instances in flight whose definition is not declared here, and instances that wait for a
-        person.
+        """For `doctor`: instances in flight whose definition is not declared here, and instances that wait for an
+        operator.
         """
         found: list[Finding] = []
         unknown: dict[tuple[str, int], int] = {}
@@ -278,7 +288,7 @@ class SagaEngine:
                 if key not in self._definitions:
                     unknown[key] = unknown.get(key, 0) + 1
             if status is SagaStatus.NEEDS_ATTENTION and records:
-                detail = f"{len(records)} instances wait for a person{_most_frequent(records)}"
+                detail = f"{len(records)} instances wait for an operator{_most_frequent(records)}"
                 found.append(Finding("sagas", ok=False, detail=detail, remedy=_ATTENTION))
         for (name, version), number in unknown.items():
             detail = f"{number} instances in flight of '{name}' version {version}, which is not declared here"
@@ -330,7 +340,7 @@ class SagaEngine:
         return instance.due - timedelta(seconds=record.due_seconds)
 
     def _save(self, tx: Transaction, record: SagaRecord, turned: TransitionResult) -> None:
-        """Save when the transaction is written, with the journal, whose times are for people: the wall clock's."""
+        """Save when the transaction is written, with the journal, whose times are for operators: the wall clock's."""
         wall = self.clock.now()
         entries = [dataclasses.replace(entry, at=wall) for entry in turned.entries]
         definition = self._definition(record.definition, record.definition_version)
@@ -353,7 +363,7 @@ class SagaEngine:
         if found is None:
             raise UnknownSaga(
                 f"saga '{name}' version {version} is not declared in this process",
-                hint="keep service.directs(...) of a version until its instances have ended",
+                hint="keep service.orchestrates(...) of a version until its instances have ended",
             )
         return found
 
@@ -375,7 +385,11 @@ def _tell(service: str, held: Transition) -> None:
     if failing is None or not held.entries:
         return
     level = logging.ERROR if failing.attention else logging.WARNING
-    follows = "it waits for a person" if failing.until is None else f"it is tried again at {failing.until:%H:%M:%S} UTC"
+    follows = (
+        "it waits for an operator"
+        if failing.wait_until is None
+        else f"it is tried again at {failing.wait_until:%H:%M:%S} UTC"
+    )
     _log.log(
         level,
         "%s: saga %s of %s: %s (failed %d times); %s",

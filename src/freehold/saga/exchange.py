@@ -1,6 +1,6 @@
 """What the saga machine is told, and what it asks for. Pattern: plain data, no I/O.
 
-Inputs are answers, timers and people's decisions; effects are carried out by the engine and the runner.
+Inputs are replies, timers and operators' decisions; effects are carried out by the engine and the runner.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 from freehold.saga.store import SagaStatus
 
 __all__ = [
     "CallEnded",
-    "Decided",
-    "Decision",
     "Effect",
     "Input",
     "LocalEnded",
+    "OperatorAction",
+    "OperatorDecided",
     "Outcome",
     "Replied",
     "RunCall",
@@ -41,13 +41,13 @@ class Outcome(StrEnum):
     """A call raised: whether it took effect is not known."""
 
 
-class Decision(StrEnum):
-    """What a person can decide."""
+class OperatorAction(StrEnum):
+    """What an operator can decide."""
 
     RETRY = "retry"
     COMPENSATE = "compensate"
     SKIP = "skip"
-    ABANDON = "abandon"
+    TERMINATE = "terminate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """An answer to a command. Any answer but one of the awaited round is a journalled no-op."""
+    """A reply to a command. Any reply but one of the awaited round is a journalled no-op."""
 
     step: str
-    direction: Direction
+    direction: StepDirection
     attempt: int
     outcome: Outcome
     body: bytes = field(default=b"{}", repr=False)
@@ -75,7 +75,7 @@ class CallEnded:
     """
 
     step: str
-    direction: Direction
+    direction: StepDirection
     attempt: int
     outcome: Outcome
     body: bytes = field(default=b"{}", repr=False)
@@ -88,7 +88,7 @@ class LocalEnded:
     """A local function returned (`state`), or raised `Rejected` (`code`)."""
 
     step: str
-    direction: Direction
+    direction: StepDirection
     state: Any = field(default=None, repr=False)
     code: str | None = None
 
@@ -99,15 +99,15 @@ class TimerDue:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A person decides; `step` narrows it to one."""
+class OperatorDecided:
+    """An operator decides; `step` narrows it to one."""
 
-    decision: Decision
+    action: OperatorAction
     step: str | None = None
     reason: str = ""
 
 
-Input = Started | Replied | CallEnded | LocalEnded | TimerDue | Decided
+Input = Started | Replied | CallEnded | LocalEnded | TimerDue | OperatorDecided
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class SendCommand:
     """Stage the command in the transaction that saves the instance."""
 
     step: str
-    direction: Direction
+    direction: StepDirection
     attempt: int
     idempotency_key: str
     compensates: str | None = None
@@ -126,7 +126,7 @@ class RunCall:
     """Carry out the call after the transaction that saves the instance; report it with `CallEnded`."""
 
     step: str
-    direction: Direction
+    direction: StepDirection
     attempt: int
     idempotency_key: str
     action_key: str | None = None
@@ -137,7 +137,7 @@ class RunLocal:
     """Run the local function in the transaction that saves the instance; report it with `LocalEnded` at once."""
 
     step: str
-    direction: Direction
+    direction: StepDirection
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The code of a person's that a saga runs, and what is kept of its failures. Pattern: imports the foundation.
+"""The code of the service that a saga runs, and what is kept of its failures. Pattern: imports the foundation.
 
 A *hook* is a function that the definition names and the engine calls: local functions, `make`, `merge`, `on_completed`
 and their kin. What it raises, but for `Rejected` from a local function, says nothing of the process: it is a bug, or an
@@ -49,10 +49,10 @@ class Hook(StrEnum):
 
     ACTION = "action"
     """A local function."""
-    UNDO = "undo"
+    COMPENSATION = "compensation"
     MAKE = "make"
     """The command of a step is made of the state."""
-    MAKE_UNDO = "make_undo"
+    MAKE_COMPENSATION = "make_compensation"
     MERGE = "merge"
     """A reply is put into the state."""
     REPLY = "reply"
@@ -78,9 +78,9 @@ class HookAt:
 class HookFailure:
     """A hook of an instance fails. The instance's time stands still at `since`.
 
-    error     the class of what it raised; `place` is the file and line in the person's own code.
+    error     the class of what it raised; `place` is the file and line in the service's own code.
     failures  how often, outages not counted; `outages` counts those since the last bug.
-    until     when it is tried again; None: not before an operator says so.
+    wait_until  when it is retried; None: not before an operator says so.
     attention the policy is exhausted: an operator is asked for.
     """
 
@@ -90,12 +90,12 @@ class HookFailure:
     place: str
     failures: int
     since: datetime
-    until: datetime | None
+    wait_until: datetime | None
     outages: int = 0
     attention: bool = False
 
     def __str__(self) -> str:
-        """For people: `on_completed: ValueError at orders/checkout.py:31`."""
+        """For operators: `on_completed: ValueError at orders/checkout.py:31`."""
         what = f"{self.hook.value} of {self.step}" if self.step else self.hook.value
         return f"{what}: {self.error}" + (f" at {self.place}" if self.place else "")
 

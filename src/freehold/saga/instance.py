@@ -9,88 +9,98 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from freehold.errors import FreeholdError
 from freehold.ids import derive_id
 from freehold.saga.hooks import HookFailure
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 from freehold.saga.store import SagaStatus
 
 __all__ = [
-    "Awaiting",
     "DecisionRefused",
     "Instance",
     "Phase",
     "StepProgress",
     "Unmerged",
+    "WaitReason",
     "request_key",
 ]
 
 
+_KEY_WORDS: Final = {StepDirection.ACTION: "action", StepDirection.COMPENSATION: "undo"}
+"""What a key is derived of never changes: a compensation that was requested by an earlier release is repeated by its
+key."""
+
+
 class DecisionRefused(FreeholdError):
-    """A person's decision does not fit where the instance is; nothing was changed."""
+    """An operator's decision does not fit where the instance is; nothing was changed."""
 
 
 class Phase(StrEnum):
     """Where a step is."""
 
-    WAITING = "waiting"
-    """Not begun; nothing of it has left."""
-    ACTING = "acting"
+    PENDING = "pending"
+    """Not started; nothing of it has left."""
+    RUNNING = "running"
     """Its intention is on record; it may have happened."""
     DONE = "done"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     """It has not happened and never will."""
-    DOUBTFUL = "doubtful"
-    """Given up without an answer: it may have happened, so it is undone like one that did."""
-    UNDOING = "undoing"
-    UNDONE = "undone"
+    UNKNOWN = "unknown"
+    """Attempts exhausted without a reply: it may have happened, so it is compensated like one that did."""
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
     SKIPPED = "skipped"
-    """A person took care of it."""
+    """An operator took care of it."""
 
 
-class Awaiting(StrEnum):
-    """What a step that is acting or being undone waits for."""
+class WaitReason(StrEnum):
+    """What a step that is running or being compensated waits for."""
 
     NOTHING = ""
-    ANSWER = "answer"
+    REPLY = "reply"
     BACKOFF = "backoff"
-    CALLER = "caller"
+    RUNNER = "runner"
     """A runner that carries the call out."""
     LOCAL = "local"
     """The engine, within the same transaction; never stored."""
-    PERSON = "person"
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
     """How far a step is.
 
-    attempt       of the present half (action or undo), counted from 1 and never down; guards what ends an attempt.
-    tries         attempts since the policy began anew; a person's retry resets it.
-    round_start   first attempt of the present round; answers to older ones are void.
-    action_round  rounds of the action: a new one, with a new idempotency key, begins where a person repeats what was
-                  definitely rejected; the same for undo_round.
-    until         when the awaited answer is overdue, or the backoff ends.
-    rejected      a person is awaited because of a definite refusal.
+    attempt          of the present half (action or compensation), counted from 1 and never down; guards what ends an
+                     attempt.
+    policy_attempts  attempts since the policy began anew; an operator's retry resets it.
+    round_start      first attempt of the present round; replies to older ones are void.
+    action_round     rounds of the action: a new one, with a new idempotency key, begins where an operator repeats what
+                     was definitely rejected; the same for compensation_round.
+    wait_until       when the awaited reply is overdue, or the backoff ends.
+    rejected         an operator is waited for because of a definite rejection.
     """
 
-    phase: Phase = Phase.WAITING
-    awaiting: Awaiting = Awaiting.NOTHING
+    phase: Phase = Phase.PENDING
+    wait_reason: WaitReason = WaitReason.NOTHING
     attempt: int = 0
-    tries: int = 0
+    policy_attempts: int = 0
     round_start: int = 0
     action_round: int = 0
-    undo_round: int = 0
-    until: datetime | None = None
+    compensation_round: int = 0
+    wait_until: datetime | None = None
     rejected: bool = False
 
     @property
-    def direction(self) -> Direction:
+    def direction(self) -> StepDirection:
         """The half that `attempt` counts."""
-        return Direction.UNDO if self.phase in {Phase.UNDOING, Phase.UNDONE} else Direction.ACTION
+        return (
+            StepDirection.COMPENSATION
+            if self.phase in {Phase.COMPENSATING, Phase.COMPENSATED}
+            else StepDirection.ACTION
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +113,14 @@ class Unmerged:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A saga in progress. `mode` is its status as far as the machine is concerned, never `needs-attention`, which is
-    what `status` adds where a step or a failing hook waits for an operator.
+    """A saga in progress. `machine_status` is its status as far as the machine is concerned, never `needs-attention`:
+    `status` adds that where a step or a failing hook waits for an operator.
 
-    unsettled     an outcome is on record, and what follows from it has not begun; `unmerged` are its replies.
-    untold        the state has not been told yet why the saga goes back.
-    begun         how often somebody set out to do what follows, and was not heard of since.
-    hookless      an operator said that it ends without its last hook.
-    hook_failure  a hook fails: nothing but answers and decisions is taken until it is tried again.
+    unsettled         an outcome is on record, and what follows from it has not started; `unmerged` are its replies.
+    untold            the state has not been told yet why the saga compensates.
+    started_attempts  how often what follows was started and never finished.
+    hookless          an operator said that it ends without its last hook.
+    hook_failure      a hook fails: nothing but replies and decisions is taken until it is retried.
     """
 
     id: UUID
@@ -118,7 +128,7 @@ class Instance:
     definition_version: int
     key: str
     correlation_id: UUID
-    mode: SagaStatus
+    machine_status: SagaStatus
     state: Any = field(repr=False)
     steps: Mapping[str, StepProgress]
     failure: str | None = None
@@ -127,31 +137,32 @@ class Instance:
     unsettled: bool = False
     unmerged: tuple[Unmerged, ...] = ()
     untold: bool = False
-    begun: int = 0
+    started_attempts: int = 0
     hookless: bool = False
     hook_failure: HookFailure | None = None
 
     @property
-    def doubtful(self) -> bool:
-        """Whether its hooks may be what ended a process: they are tried alone, and counted before."""
-        return self.begun > 0 or self.hook_failure is not None
+    def isolated(self) -> bool:
+        """Whether its hooks may be what crashed a process: they are run alone, and counted before."""
+        return self.started_attempts > 0 or self.hook_failure is not None
 
     @property
     def ended(self) -> bool:
         """Whether it has reached its one terminal status."""
-        return self.mode in {SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.ABANDONED}
+        return self.machine_status in {SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.TERMINATED}
 
     @property
     def status(self) -> SagaStatus:
-        """What people see."""
+        """What operators see."""
         hook = self.hook_failure is not None and self.hook_failure.attention
-        if not self.ended and (hook or any(p.awaiting is Awaiting.PERSON for p in self.steps.values())):
+        if not self.ended and (hook or any(p.wait_reason is WaitReason.OPERATOR for p in self.steps.values())):
             return SagaStatus.NEEDS_ATTENTION
-        return self.mode
+        return self.machine_status
 
 
-def request_key(saga_id: UUID, step: str, direction: Direction, round_number: int) -> str:
+def request_key(saga_id: UUID, step: str, direction: StepDirection, round_number: int) -> str:
     """The idempotency key of all attempts of one round of half a step."""
+    half = _KEY_WORDS[direction]
     if round_number == 0:
-        return str(derive_id(saga_id, step, direction.value))
-    return str(derive_id(saga_id, step, direction.value, round_number))
+        return str(derive_id(saga_id, step, half))
+    return str(derive_id(saga_id, step, half, round_number))

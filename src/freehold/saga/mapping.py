@@ -9,7 +9,7 @@ from typing import Any, Final, get_type_hints
 import msgspec
 
 from freehold.errors import CodecError
-from freehold.saga.steps import Direction, StepDefinition
+from freehold.saga.steps import StepDefinition, StepDirection
 
 __all__ = ["EMPTY_REPLIES", "make_command", "merge_reply"]
 
@@ -17,15 +17,15 @@ EMPTY_REPLIES: Final = frozenset({b"", b"{}", b"null"})
 """Bodies that change no state."""
 
 
-def make_command(step: StepDefinition, direction: Direction, state: Any) -> Any:
+def make_command(step: StepDefinition, direction: StepDirection, state: Any) -> Any:
     """Return the command of half a step: `make(state)`, or its class filled with the state's fields of the same
     names.
     """
-    undo = direction is Direction.UNDO
-    make = step.make_undo if undo else step.make
+    compensation = direction is StepDirection.COMPENSATION
+    make = step.make_compensation if compensation else step.make
     if make is not None:
         return make(state)
-    cls = step.undo if undo else step.action
+    cls = step.compensation if compensation else step.action
     return cls(**{name: getattr(state, name) for name in _fields(cls) if hasattr(state, name)})
 
 

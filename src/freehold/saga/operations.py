@@ -1,4 +1,4 @@
-"""What operators decide for instances of sagas: retry, skip a step, compensate, abandon. Pattern: imports the ports,
+"""What operators decide for instances of sagas: retry, skip a step, compensate, terminate. Pattern: imports the ports,
 the store of the audit, the transaction and its package.
 """
 
@@ -10,16 +10,16 @@ from uuid import UUID
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.context import ServiceContext
 from freehold.saga.engine import SagaEngine
-from freehold.saga.exchange import Decided
+from freehold.saga.exchange import OperatorDecided
 from freehold.saga.hooks import Hook, hook_at
 from freehold.saga.pattern import PATTERN
 from freehold.saga.store import SAGAS, SagaRecord
 from freehold.transaction import Transactions
 
-__all__ = ["SagaActions"]
+__all__ = ["SagaOperations"]
 
 
-class SagaActions:
+class SagaOperations:
     """Actions on the sagas of one service: of a running one, or of one whose database is open."""
 
     def __init__(self, context: ServiceContext) -> None:
@@ -31,14 +31,14 @@ class SagaActions:
             context.offer(SagaEngine, engine)
         self._engine = engine
 
-    async def decide(self, saga_id: UUID, decided: Decided, *, actor: str) -> bool:
+    async def decide(self, saga_id: UUID, decided: OperatorDecided, *, actor: str) -> bool:
         """Take a decision in one transaction with its audit row, and begin what follows from it. False where code of
         the saga failed there: the decision is kept, and the service tries again what follows.
 
         Raises `NotFound`, `ConcurrencyConflict` where the decision does not fit the instance, `Unavailable`.
         """
         now = self._context.clock.now()
-        entry = AuditEntry(now, actor, f"saga.{decided.decision.value}", str(saga_id), decided.reason)
+        entry = AuditEntry(now, actor, f"saga.{decided.action.value}", str(saga_id), decided.reason)
         audit = self._context.stores[AUDIT]
         try:
             async with self._transactions.begin() as tx:

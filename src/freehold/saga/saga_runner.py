@@ -29,7 +29,7 @@ from freehold.policy import Retry, RetryAfter
 from freehold.saga.engine import PendingCall, SagaEngine
 from freehold.saga.exchange import CallEnded, Outcome
 from freehold.saga.hooks import Hook, HookTimeout, calling
-from freehold.saga.steps import CallContext, Direction
+from freehold.saga.steps import CallContext, StepDirection
 from freehold.saga.store import SagaRecord
 from freehold.transaction import Transactions
 
@@ -112,7 +112,7 @@ class SagaRunner(Runner):
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
             return 1
         calls: list[PendingCall] = []
-        doubtful: list[UUID] = []
+        isolated: list[UUID] = []
         taken: SagaRecord | None = None
         try:
             async with self._transactions.begin() as tx:
@@ -120,7 +120,7 @@ class SagaRunner(Runner):
                 async with self._limited():
                     for taken in records:
                         found = await self._engine.on_due_record(tx, taken)
-                        doubtful += [taken.id] if found is None else []
+                        isolated += [taken.id] if found is None else []
                         calls.extend(found or ())
                     taken = None
         except Exception as error:  # noqa: BLE001 - one bad instance must not hold up the others
@@ -132,7 +132,7 @@ class SagaRunner(Runner):
             await self._put_off(taken.id, error, taken.version)
             return 1 + await self._take_singly()
         self._begin(calls)
-        for saga_id in doubtful:
+        for saga_id in isolated:
             await self._try_alone(saga_id)
         return len(records)
 
@@ -252,7 +252,7 @@ class SagaRunner(Runner):
             async with self._transactions.begin() as tx:
                 record = await self._engine.store.load(tx.db_tx, saga_id)
                 version = record.version
-                mine = await self._engine.set_out(tx, record, self._hook_timeout_seconds * 2)
+                mine = await self._engine.mark_started(tx, record, self._hook_timeout_seconds * 2)
         except NotFound:
             return
         except ProcessEnded as error:
@@ -296,7 +296,7 @@ async def carry_out(pending: PendingCall) -> CallEnded:
         attempt=effect.attempt,
         action_key=effect.action_key,
     )
-    function: Any = step.action if effect.direction is Direction.ACTION else step.undo
+    function: Any = step.action if effect.direction is StepDirection.ACTION else step.compensation
 
     def ended(outcome: Outcome, body: bytes = b"{}", code: str = "", error: Exception | None = None) -> CallEnded:
         return CallEnded(effect.step, effect.direction, effect.attempt, outcome, body, code, error)
@@ -310,7 +310,7 @@ async def carry_out(pending: PendingCall) -> CallEnded:
     except Exception as error:  # noqa: BLE001 - whatever it raises, the effect is in doubt and the policy decides
         _log.info("call %s of saga %s failed (%s)", effect.step, pending.saga_id, type(error).__name__)
         return ended(Outcome.FAILED, error=error)
-    if reply is None or effect.direction is Direction.UNDO:
+    if reply is None or effect.direction is StepDirection.COMPENSATION:
         return ended(Outcome.DONE)
     try:
         with calling(effect.step, Hook.REPLY, function):

@@ -23,10 +23,10 @@ __all__ = [
     "After",
     "CallContext",
     "CallFunction",
-    "Direction",
     "LocalFunction",
     "Merge",
     "StepDefinition",
+    "StepDirection",
     "StepKind",
     "call",
     "local",
@@ -36,14 +36,14 @@ __all__ = [
 RETRY_FORWARD: Final = Retry(attempts=3, delay_seconds=0.5, delay_seconds_max=10.0)
 """For an action while there is a way back: give up soon, somebody waits for the answer."""
 RETRY_BACK: Final = Retry(attempts=12, delay_seconds=1.0, delay_seconds_max=60.0)
-"""For compensations, and for actions from the pivot on: giving up means work for a person."""
+"""For compensations, and for actions from the pivot on: giving up means work for an operator."""
 
 
-class Direction(StrEnum):
-    """Which half of a step: what it does, or what takes it back. The values travel in `freehold-direction`."""
+class StepDirection(StrEnum):
+    """Which half of a step: what it does, or what reverses it. The values travel in `freehold-direction`."""
 
     ACTION = "action"
-    UNDO = "undo"
+    COMPENSATION = "compensation"
 
 
 class StepKind(StrEnum):
@@ -59,13 +59,13 @@ class CallContext:
     """What a call is told besides the state.
 
     idempotency_key  the same for all attempts of this half of the step; hand it to the other side.
-    action_key       in an undo: the key its action went by, so that the other side can find it, or cancel it.
+    action_key       in a compensation: the key its action went by, so that the other side can find or cancel it.
     attempt          from 1, for logs.
     """
 
     saga_id: UUID
     step: str
-    direction: Direction
+    direction: StepDirection
     idempotency_key: str
     attempt: int
     action_key: str | None = None
@@ -91,16 +91,16 @@ class StepDefinition:
 
     kind: StepKind
     action: Any
-    undo: Any = None
+    compensation: Any = None
     after: tuple[str | StepDefinition, ...] = ()
     timeout_seconds: float = 30.0
     retry: Retry | None = None
-    undo_retry: Retry = RETRY_BACK
+    compensation_retry: Retry = RETRY_BACK
     pivot: bool = False
     optional: bool = False
-    no_undo: bool = False
+    no_compensation: bool = False
     make: Callable[[Any], Any] | None = None
-    make_undo: Callable[[Any], Any] | None = None
+    make_compensation: Callable[[Any], Any] | None = None
     reply: type[Any] | None = None
     merge: Merge | None = None
     name: str = ""
@@ -108,10 +108,10 @@ class StepDefinition:
     predecessors: tuple[str, ...] = ()
     descendants: frozenset[str] = field(default_factory=frozenset)
 
-    def policy(self, direction: Direction) -> Retry:
+    def policy(self, direction: StepDirection) -> Retry:
         """How often this half is tried."""
-        if direction is Direction.UNDO:
-            return self.undo_retry
+        if direction is StepDirection.COMPENSATION:
+            return self.compensation_retry
         if self.retry is not None:
             return self.retry
         leads_back = self.optional or (self.before_pivot and not self.pivot)
@@ -124,44 +124,46 @@ After = str | StepDefinition | tuple[str | StepDefinition, ...]
 def step(
     command: type[Any],
     *,
-    undo: type[Any] | None = None,
+    compensation: type[Any] | None = None,
     after: After = (),
     timeout_seconds: float = 30.0,
     retry: Retry | None = None,
-    undo_retry: Retry = RETRY_BACK,
+    compensation_retry: Retry = RETRY_BACK,
     pivot: bool = False,
     optional: bool = False,
-    no_undo: bool = False,
+    no_compensation: bool = False,
     make: Callable[[Any], Any] | None = None,
-    make_undo: Callable[[Any], Any] | None = None,
+    make_compensation: Callable[[Any], Any] | None = None,
     reply: type[Any] | None = None,
     merge: Merge | None = None,
 ) -> StepDefinition:
     """Declare a step that sends a command and waits for its reply.
 
-    command, undo    command classes; built from the state's fields of the same names, or by `make` and `make_undo`.
-    after            the step or steps that must have ended well; none: it begins with the saga. Steps whose
-                     predecessors are through run in parallel.
-    timeout_seconds  after which an attempt counts as failed; the next one has the same idempotency key.
-    pivot            no way back once it is done; while it is in doubt it is repeated, never undone.
-    optional         its failure does not fail the saga.
-    no_undo          says that there is nothing to take back.
-    reply, merge     fields of the reply that the state has too are put into it; or `merge(state, reply)`, `reply` being
-                     read as that class (a mapping without one).
+    command, compensation  command classes; built from the state's fields of the same names, or by `make` and
+                           `make_compensation`.
+    after                  the step or steps that must have ended well; none: it begins with the saga. Steps whose
+                           predecessors are through run in parallel.
+    timeout_seconds        after which an attempt counts as failed; the next one has the same idempotency key.
+    pivot                  no way back once it is done; while its outcome is not known it is repeated, never
+                           compensated.
+    optional               its failure does not fail the saga.
+    no_compensation        says that nothing is to be reversed.
+    reply, merge           fields of the reply that the state has too are put into it; or `merge(state, reply)`, `reply`
+                           being read as that class (a mapping without one).
     """
     return StepDefinition(
         kind=StepKind.COMMAND,
         action=command,
-        undo=undo,
+        compensation=compensation,
         after=_after(after),
         timeout_seconds=_positive(timeout_seconds),
         retry=retry,
-        undo_retry=undo_retry,
+        compensation_retry=compensation_retry,
         pivot=pivot,
         optional=optional,
-        no_undo=no_undo,
+        no_compensation=no_compensation,
         make=make,
-        make_undo=make_undo,
+        make_compensation=make_compensation,
         reply=reply,
         merge=merge,
     )
@@ -170,33 +172,33 @@ def step(
 def call(
     function: CallFunction,
     *,
-    undo: CallFunction | None = None,
+    compensation: CallFunction | None = None,
     after: After = (),
     timeout_seconds: float = 30.0,
     retry: Retry | None = None,
-    undo_retry: Retry = RETRY_BACK,
+    compensation_retry: Retry = RETRY_BACK,
     pivot: bool = False,
     optional: bool = False,
-    no_undo: bool = False,
+    no_compensation: bool = False,
     reply: type[Any] | None = None,
     merge: Merge | None = None,
 ) -> StepDefinition:
     """Declare a step that awaits a function (HTTP), outside of any transaction, with an idempotency key.
 
     It is cancelled after `timeout_seconds`. The other side must take the key seriously: a call may be repeated, and an
-    undo may come for an action of which nothing was heard (`CallContext.action_key`).
+    compensation may come for an action of which nothing was heard (`CallContext.action_key`).
     """
     return StepDefinition(
         kind=StepKind.CALL,
         action=function,
-        undo=undo,
+        compensation=compensation,
         after=_after(after),
         timeout_seconds=_positive(timeout_seconds),
         retry=retry,
-        undo_retry=undo_retry,
+        compensation_retry=compensation_retry,
         pivot=pivot,
         optional=optional,
-        no_undo=no_undo,
+        no_compensation=no_compensation,
         reply=reply,
         merge=merge,
     )
@@ -205,11 +207,11 @@ def call(
 def local(
     function: LocalFunction,
     *,
-    undo: LocalFunction | None = None,
+    compensation: LocalFunction | None = None,
     after: After = (),
     pivot: bool = False,
     optional: bool = False,
-    no_undo: bool = False,
+    no_compensation: bool = False,
 ) -> StepDefinition:
     """Declare a step on the service's own database, in the transaction that saves the instance: it happens with it.
 
@@ -219,11 +221,11 @@ def local(
     return StepDefinition(
         kind=StepKind.LOCAL,
         action=function,
-        undo=undo,
+        compensation=compensation,
         after=_after(after),
         pivot=pivot,
         optional=optional,
-        no_undo=no_undo,
+        no_compensation=no_compensation,
     )
 
 

@@ -2,8 +2,8 @@
 
 One row an instance, written with a version predicate: of two that advance it at once, one wins and the other must give
 up what it was about to do. The row carries the time at which the instance wants attention next (`due`): timers are
-durable, cost no write of their own, and are cancelled by the next save. The journal is append-only and is what people
-see.
+durable, cost no write of their own, and are cancelled by the next save. The journal is append-only and is what
+operators see.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ JOURNAL_DETAIL_CHARACTERS_MAX: Final = 500
 
 
 class SagaStatus(StrEnum):
-    """Where an instance is. The last three are terminal; `needs-attention` waits for a person."""
+    """Where an instance is. The last three are terminal; `needs-attention` waits for an operator."""
 
     RUNNING = "running"
     COMPENSATING = "compensating"
     NEEDS_ATTENTION = "needs-attention"
     COMPLETED = "completed"
     COMPENSATED = "compensated"
-    ABANDONED = "abandoned"
+    TERMINATED = "terminated"
 
 
-TERMINAL_STATUSES: Final = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.ABANDONED})
+TERMINAL_STATUSES: Final = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.TERMINATED})
 """Those that an instance never leaves; it is pruned some time after."""
 
 
@@ -53,7 +53,7 @@ class SagaRecord:
     """An instance as it is stored.
 
     definition, definition_version  which class it runs by; kept until its end, whatever is deployed since.
-    key            partition key of its commands and replies, and what people look it up by (an order id).
+    key            partition key of its commands and replies, and what operators look it up by (an order id).
     status         see `SagaStatus`; `failure` is the reason for which it is compensating, if any.
     document       steps and user state, JSON as bytes; only the engine reads it.
     version        goes up by one with each save.
@@ -99,7 +99,7 @@ class SagaFilter:
 
 
 class SagaStore(Protocol):
-    """Where sagas are kept: the database of the service that directs them."""
+    """Where sagas are kept: the database of the service that orchestrates them."""
 
     async def create(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
         """Store a new instance (version 1). False: an instance of this id exists, nothing was written."""

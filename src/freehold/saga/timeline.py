@@ -1,4 +1,4 @@
-"""An instance as people see it: its problem, its journal as text lines, or as a Mermaid sequence diagram.
+"""An instance as operators see it: its problem, its journal as text lines, or as a Mermaid sequence diagram.
 
 Pattern: plain data. It needs no definition, so that any process with the database can show it.
 """
@@ -11,12 +11,12 @@ from typing import Final
 
 from freehold.errors import CodecError
 from freehold.saga.document import read_hook_failure, read_progress
-from freehold.saga.instance import Awaiting
+from freehold.saga.instance import WaitReason
 from freehold.saga.store import TERMINAL_STATUSES, JournalEntry, SagaRecord, SagaStatus
 
 __all__ = ["problem", "sequence", "timeline"]
 
-_ASKS: Final = frozenset({"requested", "undo-requested"})
+_ASKS: Final = frozenset({"requested", "compensation-requested"})
 _UNSAFE: Final = re.compile(r"[^\w .,:'/-]")
 
 
@@ -35,7 +35,7 @@ def problem(record: SagaRecord) -> str:
         failed = f"failed {failing.failures} times" if failing.failures else "held up by an outage"
         again = f", tried again in {record.due_seconds:.0f} s" if record.due_seconds is not None else ""
         return f"{failing} ({failed}{again})"
-    waiting = [name for name, progress in steps.items() if progress.awaiting is Awaiting.PERSON]
+    waiting = [name for name, progress in steps.items() if progress.wait_reason is WaitReason.OPERATOR]
     if waiting:
         return f"an operator decides about {', '.join(waiting)}"
     return "its last entry tells" if record.status is SagaStatus.NEEDS_ATTENTION else ""

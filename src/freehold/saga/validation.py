@@ -16,7 +16,7 @@ import msgspec
 
 from freehold.errors import DeclarationError
 from freehold.messages import MessageKind, message_type
-from freehold.saga.steps import Direction, StepDefinition, StepKind
+from freehold.saga.steps import StepDefinition, StepDirection, StepKind
 
 __all__ = ["check_graph", "check_state", "check_steps"]
 
@@ -43,7 +43,9 @@ def check_graph(saga: str, steps: Sequence[StepDefinition]) -> tuple[StepDefinit
     that are neither before nor after the pivot.
     """
     if not steps:
-        raise DeclarationError(f"saga '{saga}' has no steps", hint="reserve = step(ReserveStock, undo=ReleaseStock)")
+        raise DeclarationError(
+            f"saga '{saga}' has no steps", hint="reserve = step(ReserveStock, compensation=ReleaseStock)"
+        )
     by_name = {step.name: step for step in steps}
     for step in steps:
         for predecessor in step.predecessors:
@@ -77,15 +79,15 @@ def check_steps(saga: str, state_type: type[Any], steps: Sequence[StepDefinition
     hints = _hints(state_type)
     for step in steps:
         where = f"saga '{saga}', step '{step.name}'"
-        _check_undo(where, step, steps)
+        _check_compensation(where, step, steps)
         if step.kind is StepKind.COMMAND:
-            _check_command(where, step, Direction.ACTION, hints, state_type)
-            if step.undo is not None:
-                _check_command(where, step, Direction.UNDO, hints, state_type)
+            _check_command(where, step, StepDirection.ACTION, hints, state_type)
+            if step.compensation is not None:
+                _check_command(where, step, StepDirection.COMPENSATION, hints, state_type)
         else:
             _check_function(where, step.action)
-            if step.undo is not None:
-                _check_function(where, step.undo)
+            if step.compensation is not None:
+                _check_function(where, step.compensation)
 
 
 def _descendants(ordered: Sequence[StepDefinition]) -> dict[str, frozenset[str]]:
@@ -111,22 +113,23 @@ def _check_beside_pivot(
             )
 
 
-def _check_undo(where: str, step: StepDefinition, steps: Sequence[StepDefinition]) -> None:
-    if step.undo is not None and step.no_undo:
-        raise DeclarationError(f"{where}: has both an undo and no_undo=True")
-    if step.undo is not None and (step.pivot or not step.before_pivot):
+def _check_compensation(where: str, step: StepDefinition, steps: Sequence[StepDefinition]) -> None:
+    if step.compensation is not None and step.no_compensation:
+        raise DeclarationError(f"{where}: has both a compensation and no_compensation=True")
+    if step.compensation is not None and (step.pivot or not step.before_pivot):
         raise DeclarationError(
-            f"{where}: its undo would never be used, as there is no way back from the pivot on", hint="remove undo="
+            f"{where}: its compensation would never be used, as there is no way back from the pivot on",
+            hint="remove compensation=",
         )
-    if step.undo is not None or step.no_undo or step.pivot or not step.before_pivot:
+    if step.compensation is not None or step.no_compensation or step.pivot or not step.before_pivot:
         return
     may_fail_later = any(
         other is not step and not other.optional and step.name not in other.descendants for other in steps
     )
     if step.kind is not StepKind.LOCAL or may_fail_later:
         raise DeclarationError(
-            f"{where}: has no undo, and the saga may have to go back over it",
-            hint="undo=..., or pivot=True for the point of no return, or no_undo=True if nothing has to be taken back",
+            f"{where}: has no compensation, and the saga may have to go back over it",
+            hint="compensation=..., or pivot=True for the point of no return, or no_compensation=True",
         )
 
 
@@ -145,13 +148,15 @@ def _check_function(where: str, function: object) -> None:
 
 
 def _check_command(
-    where: str, step: StepDefinition, direction: Direction, state: Mapping[str, Any], state_type: type[Any]
+    where: str, step: StepDefinition, direction: StepDirection, state: Mapping[str, Any], state_type: type[Any]
 ) -> None:
-    cls = step.action if direction is Direction.ACTION else step.undo
+    cls = step.action if direction is StepDirection.ACTION else step.compensation
     declared = message_type(cls)
     if declared.kind is not MessageKind.COMMAND:
         raise DeclarationError(f"{where}: '{declared.name}' is an event; a step sends a command")
-    make, option = (step.make, "make") if direction is Direction.ACTION else (step.make_undo, "make_undo")
+    make, option = (
+        (step.make, "make") if direction is StepDirection.ACTION else (step.make_compensation, "make_compensation")
+    )
     if make is not None:
         return
     in_state = {field.name for field in dataclasses.fields(state_type)}
@@ -166,13 +171,13 @@ def _check_command(
                 hint=f"add it to the state, or {option}=lambda state: {cls.__name__}(...)",
             )
         if (
-            direction is Direction.UNDO
+            direction is StepDirection.COMPENSATION
             and _takes_none(state.get(field.name))
             and not _takes_none(wanted.get(field.name, Any))
         ):
             raise DeclarationError(
-                f"{where}: {cls.__name__}.{field.name} may still be None when the undo goes out, as an action whose"
-                " answer never came is undone as well",
+                f"{where}: {cls.__name__}.{field.name} may still be None when the compensation goes out, as an action"
+                " whose reply never came is compensated as well",
                 hint=f"let {cls.__name__} find its target by what is known before, or {option}=...",
             )
 

@@ -220,13 +220,13 @@ def _draft_7(schema: Any) -> Any:
 
 
 def requests_of(service: Service) -> set[MessageType]:
-    """Commands that the service's sagas send, undos among them."""
+    """Commands that the service's sagas send, compensations among them."""
     return {
         message_type(each)
         for saga in service.sagas.values()
         for step in saga.definition().steps
         if step.kind is StepKind.COMMAND
-        for each in (step.action, step.undo)
+        for each in (step.action, step.compensation)
         if each is not None
     }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import Outcome, RunCall, SendCommand
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 
 __all__ = ["Participants", "Request", "SagaViolation"]
 
@@ -26,44 +26,44 @@ class Participants:
     """The other services.
 
     effects    how often each step's action holds at present: 0 or 1, or something is wrong.
-    undone     steps of which an effect was taken back.
+    compensated     steps of which an effect was taken back.
     """
 
     definition: SagaDefinition
     effects: dict[str, int] = field(default_factory=dict)
-    undone: set[str] = field(default_factory=set)
+    compensated: set[str] = field(default_factory=set)
     _answers: dict[str, Outcome] = field(default_factory=dict)
 
     def snapshot(self) -> tuple[dict[str, int], set[str]]:
         """What holds at present, to be put back by `restore` where a transaction is rolled back."""
-        return dict(self.effects), set(self.undone)
+        return dict(self.effects), set(self.compensated)
 
     def restore(self, before: tuple[dict[str, int], set[str]]) -> None:
         """Take back what local functions did since `snapshot`."""
-        self.effects, self.undone = dict(before[0]), set(before[1])
+        self.effects, self.compensated = dict(before[0]), set(before[1])
 
     def handle(self, request: Request, *, refuse: bool = False) -> Outcome:
         """Take a request, act on it where it is new, and say what is answered."""
         known = self._answers.get(request.idempotency_key)
         if known is None:
-            if request.direction is Direction.ACTION:
+            if request.direction is StepDirection.ACTION:
                 known = self._act(request, refuse=refuse)
             else:
-                known = self._undo(request, refuse=refuse)
+                known = self._compensate(request, refuse=refuse)
             self._answers[request.idempotency_key] = known
         return known
 
     def check_no_way_back(self, request: Request) -> None:
-        """Refuse an undo that is asked for after the pivot took effect."""
+        """Refuse a compensation that is asked for after the pivot took effect."""
         pivot = self.definition.pivot
-        if request.direction is Direction.UNDO and pivot is not None and self.effects.get(pivot.name, 0):
+        if request.direction is StepDirection.COMPENSATION and pivot is not None and self.effects.get(pivot.name, 0):
             raise SagaViolation(
-                f"the undo of '{request.step}' was asked for after the pivot '{pivot.name}' took effect"
+                f"the compensation of '{request.step}' was asked for after the pivot '{pivot.name}' took effect"
             )
 
-    def act_locally(self, step: str, direction: Direction) -> None:
+    def act_locally(self, step: str, direction: StepDirection) -> None:
         """Count what a local function did."""
-        if direction is Direction.ACTION:
+        if direction is StepDirection.ACTION:
             self._count(step)
         else:
             self._take_back(step)
@@ -74,10 +74,10 @@ class Participants:
         self._count(request.step)
         return Outcome.DONE
 
-    def _undo(self, request: Request, *, refuse: bool) -> Outcome:
+    def _compensate(self, request: Request, *, refuse: bool) -> Outcome:
         action_key = request.compensates if isinstance(request, SendCommand) else request.action_key
         if action_key is None:
-            raise SagaViolation(f"the undo of '{request.step}' does not name its action")
+            raise SagaViolation(f"the compensation of '{request.step}' does not name its action")
         if action_key not in self._answers:
             self._answers[action_key] = Outcome.CANCELLED
             return Outcome.NO_EFFECT
@@ -92,14 +92,14 @@ class Participants:
         if self.effects[step] > 1:
             raise SagaViolation(f"'{step}' took effect twice")
         before = [other.name for other in self.definition.steps if step in other.descendants]
-        if early := [name for name in before if name in self.undone]:
-            raise SagaViolation(f"'{step}' took effect after '{early[0]}', which comes before it, was undone")
+        if early := [name for name in before if name in self.compensated]:
+            raise SagaViolation(f"'{step}' took effect after '{early[0]}', which comes before it, was compensated")
 
     def _take_back(self, step: str) -> None:
         self.effects[step] = self.effects.get(step, 0) - 1
         if self.effects[step] < 0:
-            raise SagaViolation(f"'{step}' was undone twice")
-        self.undone.add(step)
+            raise SagaViolation(f"'{step}' was compensated twice")
+        self.compensated.add(step)
         for name in self.definition.by_name[step].descendants:
-            if self.effects.get(name, 0) and self.definition.by_name[name].undo is not None:
-                raise SagaViolation(f"'{step}' was undone before '{name}', which comes after it")
+            if self.effects.get(name, 0) and self.definition.by_name[name].compensation is not None:
+                raise SagaViolation(f"'{step}' was compensated before '{name}', which comes after it")

@@ -41,15 +41,15 @@ def explore(
     """Live every life of the saga in which at most `faults_max` things go wrong, and check after each.
 
     Checked: one terminal status; completed means that every required step took effect once; compensated means that
-    nothing is left; nothing is undone before what comes after it, nor after the pivot took effect, nor where nothing
-    has failed but code; commands can be made at every point.
+    nothing is left; nothing is compensated before what comes after it, nor after the pivot took effect, nor where
+    nothing has failed but code; commands can be made at every point.
 
     What goes wrong: a request is refused, never heard or heard too late, its answer never or late or twice, a call
-    raises after its effect; code of the definition (local functions, `make`, `make_undo`, `merge`, `on_completed`,
-    `on_compensated`) has a bug, once or until an operator is asked for. Between any two inputs the instance is stored
-    and read again. Local functions and hooks are not run: they do well, refuse, or raise. Steps that run in parallel
-    answer in every order, at the price of a fault for each other one. `replies` are the fields that a step's reply
-    carries. Raises `SagaViolation`.
+    raises after its effect; code of the definition (local functions, `make`, `make_compensation`, `merge`,
+    `on_completed`, `on_compensated`) has a bug, once or until an operator is asked for. Between any two inputs the
+    instance is stored and read again. Local functions and hooks are not run: they do well, refuse, or raise. Steps that
+    run in parallel answer in every order, at the price of a fault for each other one. `replies` are the fields that a
+    step's reply carries. Raises `SagaViolation`.
     """
     report = Exploration()
     script: list[int] | None = []

@@ -19,10 +19,10 @@ from freehold.saga.definition import SagaDefinition
 from freehold.saga.document import read_instance, write_record
 from freehold.saga.exchange import (
     CallEnded,
-    Decided,
-    Decision,
     Input,
     LocalEnded,
+    OperatorAction,
+    OperatorDecided,
     Outcome,
     Replied,
     RunCall,
@@ -32,12 +32,12 @@ from freehold.saga.exchange import (
     Started,
     TimerDue,
 )
-from freehold.saga.instance import Awaiting, Instance
+from freehold.saga.instance import Instance, WaitReason
 from freehold.saga.machine import advance, begin, hold_up, record
 from freehold.saga.mapping import make_command
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 from freehold.saga.store import JournalEntry, SagaStatus
-from freehold.saga.turn import Transition
+from freehold.saga.transition import Transition
 from freehold.testing.participants import Participants, Request, SagaViolation
 
 __all__ = ["Choose", "Fate", "SagaRun"]
@@ -85,7 +85,7 @@ _COMMAND_FATES: Final = (
 _CALL_FATES: Final = (*_COMMAND_FATES, Fate.RAISED)
 _HOOK_FATES: Final = (Fate.WELL, Fate.BUG, Fate.BUG_UNTIL_MENDED)
 _BUSINESS: Final = frozenset({Fate.REFUSED, Fate.UNHEARD, Fate.UNANSWERED, Fate.SLOW, Fate.LATE, Fate.RAISED})
-"""What may make a saga fail: without any of it, nothing is ever undone."""
+"""What may make a saga fail: without any of it, nothing is ever compensated."""
 _HELD: Final = frozenset({Fate.UNHEARD, Fate.UNANSWERED})
 
 
@@ -119,7 +119,7 @@ class SagaRun:
         self._ready: list[_Held] = []
         self._after_timer: list[_Held] = []
         self._after_end: list[_Held] = []
-        self._fates: dict[tuple[str, Direction], Fate] = {}
+        self._fates: dict[tuple[str, StepDirection], Fate] = {}
         self._broken: set[str] = set()
         self._business_failed = False
         self._inputs = 0
@@ -136,13 +136,13 @@ class SagaRun:
         self._take(Started())
         while not self._instance.ended:
             self._go_on()
-        ended = self._instance.mode
+        ended = self._instance.machine_status
         self._ready += self._after_timer + self._after_end
         self._after_timer, self._after_end = [], []
         while self._ready:
             self._deliver(self._ready.pop(0), fate=Fate.WELL)
-            if self._instance.mode is not ended:
-                raise SagaViolation(f"ended as {ended.value}, and then as {self._instance.mode.value}")
+            if self._instance.machine_status is not ended:
+                raise SagaViolation(f"ended as {ended.value}, and then as {self._instance.machine_status.value}")
         self._check(ended)
         return ended
 
@@ -158,19 +158,21 @@ class SagaRun:
             self._take(TimerDue())
             self._ready += self._after_timer
             self._after_timer = []
-        elif any(progress.awaiting is Awaiting.PERSON for progress in self._instance.steps.values()):
+        elif any(progress.wait_reason is WaitReason.OPERATOR for progress in self._instance.steps.values()):
             self._fates.clear()  # what was down is repaired before a person repeats it
-            self._take(Decided(Decision.RETRY))
+            self._take(OperatorDecided(OperatorAction.RETRY))
         else:
-            raise SagaViolation(f"nothing will ever happen again, and the instance is {self._instance.mode.value}")
+            raise SagaViolation(
+                f"nothing will ever happen again, and the instance is {self._instance.machine_status.value}"
+            )
 
     def _decide_or_wait(self) -> None:
         """The code is mended: an operator says so, or it is tried again by itself."""
         failing = self._instance.hook_failure
         if failing is None or self._choose("mended", ["retry", "wait"]) == "retry":
-            self._take(Decided(Decision.RETRY))
+            self._take(OperatorDecided(OperatorAction.RETRY))
             return
-        self._now = max(self._now, failing.until or self._now)
+        self._now = max(self._now, failing.wait_until or self._now)
         self._take(TimerDue())
 
     def _deliver(self, held: _Held, fate: Fate | None = None) -> None:
@@ -209,7 +211,7 @@ class SagaRun:
 
     def _answer(self, request: Request, outcome: Outcome) -> Replied | CallEnded:
         body = b"{}"
-        if outcome is Outcome.DONE and request.direction is Direction.ACTION:
+        if outcome is Outcome.DONE and request.direction is StepDirection.ACTION:
             body = self._replies.get(request.step, b"{}")
         code = "refused" if outcome is Outcome.REJECTED else ""
         if isinstance(request, SendCommand):
@@ -250,11 +252,11 @@ class SagaRun:
         for request in requests:
             self._put_under_way(request)
 
-    def _keep(self, turn: Transition) -> None:
-        if turn.effects:
+    def _keep(self, transition: Transition) -> None:
+        if transition.effects:
             raise SagaViolation("something was asked for by what only puts down an outcome")
-        self._instance = turn.instance
-        self.entries.extend(turn.entries)
+        self._instance = transition.instance
+        self.entries.extend(transition.entries)
         self._reload()
 
     def _turn(self, arrived: Input, requests: list[Request]) -> None:
@@ -263,12 +265,12 @@ class SagaRun:
             raise SagaViolation(f"no end after {_INPUTS_MAX} inputs")
         before = self._instance
         self._merge(before, arrived)
-        turn = advance(self._definition, before, arrived, self._now)
-        self._instance = turn.instance
-        self.entries.extend(turn.entries)
-        if before.ended and (turn.effects or turn.instance != before):
+        transition = advance(self._definition, before, arrived, self._now)
+        self._instance = transition.instance
+        self.entries.extend(transition.entries)
+        if before.ended and (transition.effects or transition.instance != before):
             raise SagaViolation("an instance that had ended did something")
-        for effect in turn.effects:
+        for effect in transition.effects:
             match effect:
                 case SendCommand():
                     self._make(effect)
@@ -290,7 +292,7 @@ class SagaRun:
 
     def _make(self, effect: SendCommand) -> None:
         step = self._definition.by_name[effect.step]
-        if (step.make if effect.direction is Direction.ACTION else step.make_undo) is not None:
+        if (step.make if effect.direction is StepDirection.ACTION else step.make_compensation) is not None:
             self._hook(f"{effect.step} {effect.direction.value} make")
 
     def _end(self, effect: RunHook) -> None:
@@ -310,8 +312,8 @@ class SagaRun:
 
     def _put_under_way(self, request: Request) -> None:
         self.participants.check_no_way_back(request)
-        if request.direction is Direction.UNDO and not self._business_failed:
-            raise SagaViolation(f"'{request.step}' was undone, and nothing had failed but code")
+        if request.direction is StepDirection.COMPENSATION and not self._business_failed:
+            raise SagaViolation(f"'{request.step}' was compensated, and nothing had failed but code")
         step = self._definition.by_name[request.step]
         if isinstance(request, SendCommand):
             encode_body(make_command(step, request.direction, self._instance.state))
@@ -345,5 +347,5 @@ class SagaRun:
             count = effects.get(step.name, 0)
             if ended is SagaStatus.COMPLETED and not step.optional and count != 1:
                 raise SagaViolation(f"completed, and '{step.name}' took effect {count} times")
-            if ended is SagaStatus.COMPENSATED and count and (step.undo is not None or step.pivot):
+            if ended is SagaStatus.COMPENSATED and count and (step.compensation is not None or step.pivot):
                 raise SagaViolation(f"compensated, and the effect of '{step.name}' is still there")

@@ -128,7 +128,7 @@ def test_what_is_declared_is_described(project: Project, typed: Typed) -> None:
     assert accepts == {"depot.pick": True, "depot.put-back": True, "depot.pay": False}
     assert [each["type"] for each in by_name["depot"]["publishes"]] == ["depot.sale-noted"]
     (saga,) = by_name["till"]["sagas"]
-    assert [(step["name"], step["undo"], step["after"]) for step in saga["steps"]] == [
+    assert [(step["name"], step["compensation"], step["after"]) for step in saga["steps"]] == [
         ("pick", "PutBack", []),
         ("pay", None, ["pick"]),
     ]
@@ -144,4 +144,4 @@ def test_what_is_declared_is_described(project: Project, typed: Typed) -> None:
         assert f"    {edge}\n" in chart
     text = typed("describe", "-s", "till").out
     assert "reads till.replies for the answers to its sagas" in text
-    assert "directs till.selling version 1" in text
+    assert "orchestrates till.selling version 1" in text

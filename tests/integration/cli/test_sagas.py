@@ -45,8 +45,8 @@ def test_stuck_sagas_are_found_and_their_story_is_told(project: Project, typed: 
 
 
 def test_people_decide_and_it_is_written_down(project: Project, typed: Typed) -> None:
-    ran(stuck_sagas(project, "retry", "skip", "compensate", "abandon"))
-    ends = {"retry": "compensating", "skip": "compensated", "compensate": "compensating", "abandon": "abandoned"}
+    ran(stuck_sagas(project, "retry", "skip", "compensate", "terminate"))
+    ends = {"retry": "compensating", "skip": "compensated", "compensate": "compensating", "terminate": "terminated"}
     for decision, status in ends.items():
         yes = [] if decision == "retry" else ["--yes"]
         if yes:
@@ -59,7 +59,7 @@ def test_people_decide_and_it_is_written_down(project: Project, typed: Typed) ->
     assert _unsent(typed) == 2
     trail: list[Any] = typed("audit", "--json").document["actions"]
     assert {(each["action"], each["reason"]) for each in trail} == {(f"saga.{d}", f"why {d}") for d in ends}
-    refused = typed("saga", "retry", "abandon", "--reason", "x")
+    refused = typed("saga", "retry", "terminate", "--reason", "x")
     assert (refused.code, "Traceback" in refused.err) == (1, False)
     assert len(typed("audit", "--json").document["actions"]) == 4
 

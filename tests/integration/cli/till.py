@@ -1,4 +1,4 @@
-"""Services for the command line to work on: a till that directs sales, and a depot that picks goods."""
+"""Services for the command line to work on: a till that orchestrates sales, and a depot that picks goods."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Sale:
     sale: str
 
 
-@till.directs
+@till.orchestrates
 class Selling(Saga[Sale], name="till.selling", key="sale"):
-    pick = step(Pick, undo=PutBack)
-    pay = step(Pay, no_undo=True, after=pick)
+    pick = step(Pick, compensation=PutBack)
+    pay = step(Pay, no_compensation=True, after=pick)
 
 
 broken: list[Exception] = []
@@ -58,7 +58,7 @@ async def book(sale: Sale, tx: Transaction) -> None:
 
 
 class Booking(Saga[Sale], name="till.booking", key="sale", hook_retry=Retry(attempts=2, delay_seconds=0.01)):
-    pick = step(Pick, undo=PutBack, timeout_seconds=300)
+    pick = step(Pick, compensation=PutBack, timeout_seconds=300)
     book = local(book, after=pick)
 
 

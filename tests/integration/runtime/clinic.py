@@ -70,9 +70,9 @@ class Case:
     name: str
 
 
-@clinic.directs
+@clinic.orchestrates
 class Care(Saga[Case], name="clinic.care", key="name"):
-    admit = step(Admit, undo=Free)
+    admit = step(Admit, compensation=Free)
 
 
 @clinic.handles(Admit)

@@ -41,7 +41,7 @@ class Night:
 
 
 class Closing(Saga[Night], name="store.closing", key="key"):
-    lock = step(Lock, no_undo=True)
+    lock = step(Lock, no_compensation=True)
 
 
 @dataclass
@@ -136,7 +136,7 @@ class _Opened:
     def __init__(self, settings: Callable[[str], Settings], wipe: Callable[[], None]) -> None:
         effects: list[tuple[str, int]] = []
         store, vault = Service("store"), Service("vault")
-        store.directs(Closing)
+        store.orchestrates(Closing)
 
         @vault.handles(Sold)
         async def sold(message: Sold, tx: Transaction) -> None:

@@ -58,7 +58,7 @@ class OrderState:
 
 
 class Ordering(Saga[OrderState], name="shop.ordering", version=1, key="order"):
-    bake = step(Bake, undo=Bin, timeout_seconds=3600)
+    bake = step(Bake, compensation=Bin, timeout_seconds=3600)
 
 
 class Trouble:
@@ -70,7 +70,7 @@ class Trouble:
 
 def _services(trouble: Trouble, sold: list[str]) -> tuple[Service, Service]:
     shop, bakery = Service("shop"), Service("bakery")
-    shop.directs(Ordering)
+    shop.orchestrates(Ordering)
 
     @bakery.handles(Bake, retry=Retry(attempts=5, delay_seconds=60.0, delay_seconds_max=60.0))
     async def bake(request: Bake, tx: Transaction) -> None:

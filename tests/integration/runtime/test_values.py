@@ -66,12 +66,12 @@ async def spoil(state: State, _: Transaction) -> State:
 
 
 class Counting(Saga[State], name="trial.counting", key="key"):
-    count = step(Count, no_undo=True)
-    end = local(spoil, after=count, no_undo=True)
+    count = step(Count, no_compensation=True)
+    end = local(spoil, after=count, no_compensation=True)
 
 
 class Spoiling(Saga[State], name="trial.spoiling", key="key"):
-    begin = local(spoil, no_undo=True)
+    begin = local(spoil, no_compensation=True)
 
 
 @pytest.fixture(
@@ -90,8 +90,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def running(database_url: str) -> AsyncIterator[RunningService]:
     service = Service("trial")
-    service.directs(Counting)
-    service.directs(Spoiling)
+    service.orchestrates(Counting)
+    service.orchestrates(Spoiling)
     settings = settings_for("trial", database=database_url)
     async with RunningService(service, settings, broker=memory_broker(), roles=()) as running:
         yield running

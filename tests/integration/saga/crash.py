@@ -86,13 +86,13 @@ async def completed(state: Order, tx: Transaction) -> None:
 
 
 class Crashing(Saga[Order], name="orders.crashing", key="order_id", hook_retry=FAST):
-    charge = call(charge, undo=refund, timeout_seconds=1, retry=FAST)
-    write = local(write, no_undo=True, after=charge)
+    charge = call(charge, compensation=refund, timeout_seconds=1, retry=FAST)
+    write = local(write, no_compensation=True, after=charge)
     on_completed = completed
 
 
 orders = Service("orders", migrations=[TABLE])
-orders.directs(Crashing)
+orders.orchestrates(Crashing)
 
 
 def _kill_around(name: str, before: str, after: str) -> None:

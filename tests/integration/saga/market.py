@@ -28,7 +28,7 @@ from freehold.transaction import Transaction
 
 TABLE = Migration("001-effect", {"": ["CREATE TABLE effect (order_id text NOT NULL, what text NOT NULL)"]})
 orders = Service("orders")
-orders.directs(Checkout)
+orders.orchestrates(Checkout)
 inventory = Service("inventory", migrations=[TABLE])
 payments = Service("payments", migrations=[TABLE])
 shipping = Service("shipping", migrations=[TABLE])

@@ -14,7 +14,7 @@ from tests.unit.saga.shapes import ORDER, Capture, Hold, Order, Void
 from freehold.inbox.outcome import Rejected
 from freehold.policy import Retry
 from freehold.saga import CallContext, Saga, SagaRunner, call, step
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 from freehold.saga.store import SAGAS, SagaStatus
 from freehold.transaction import Transaction
 
@@ -52,13 +52,17 @@ async def fails(state: Order, tx: Transaction) -> None:
 
 
 class Quoted(Saga[Order], name="orders.quoted", key="order_id"):
-    ask = call(quote, undo=quote, timeout_seconds=5, retry=Retry(attempts=3, delay_seconds=0.5, draw=lambda: 1.0))
-    hold = step(Hold, undo=Void, after=ask)
+    ask = call(
+        quote, compensation=quote, timeout_seconds=5, retry=Retry(attempts=3, delay_seconds=0.5, draw=lambda: 1.0)
+    )
+    hold = step(Hold, compensation=Void, after=ask)
     capture = step(Capture, pivot=True, after=hold)
 
 
 class Ending(Saga[Order], name="orders.ending", key="order_id"):
-    ask = call(quote, undo=quote, timeout_seconds=5, retry=Retry(attempts=3, delay_seconds=0.5, draw=lambda: 1.0))
+    ask = call(
+        quote, compensation=quote, timeout_seconds=5, retry=Retry(attempts=3, delay_seconds=0.5, draw=lambda: 1.0)
+    )
     on_completed = fails
 
 
@@ -110,14 +114,14 @@ async def test_a_refused_call_is_not_repeated(at: Bench) -> None:
     assert len(provider.asked) == 1
 
 
-async def test_an_undo_names_the_key_of_its_action(at: Bench) -> None:
+async def test_a_compensation_names_the_key_of_its_action(at: Bench) -> None:
     saga_id = await at.start(Quoted, ORDER)
     await _round(at.runner())
     await at.answer(at.outbox.staged[-1], "rejected", {"code": "declined"})
     await _round(at.runner())
-    action, undo = provider.asked
-    assert undo.action_key == action.idempotency_key
-    assert undo.idempotency_key != action.idempotency_key
+    action, compensation = provider.asked
+    assert compensation.action_key == action.idempotency_key
+    assert compensation.idempotency_key != action.idempotency_key
     assert (await at.record(saga_id)).status is SagaStatus.COMPENSATED
 
 
@@ -165,8 +169,8 @@ async def test_runners_share_the_calls_and_each_is_made_once(at: Bench) -> None:
     assert len(at.sent("payments.hold")) == 20
 
 
-async def test_a_bug_behind_a_call_is_seen_and_the_call_is_neither_repeated_nor_undone(at: Bench) -> None:
-    """On the release before: an exception that nobody retrieved, `timed-out`, the call again, and its undo."""
+async def test_a_bug_behind_a_call_is_seen_and_the_call_is_neither_repeated_nor_compensated(at: Bench) -> None:
+    """On the release before: an exception that nobody retrieved, `timed-out`, the call again, and its compensation."""
     unseen: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unseen.append(context))
     at.engine = at.engine_for(Ending)
@@ -176,7 +180,7 @@ async def test_a_bug_behind_a_call_is_seen_and_the_call_is_neither_repeated_nor_
         at.clock.advance(10)
     gc.collect()
     assert unseen == []
-    assert [context.direction for context in provider.asked] == [Direction.ACTION]
+    assert [context.direction for context in provider.asked] == [StepDirection.ACTION]
     record = await at.record(saga_id)
     assert (record.status, record.failure) == (SagaStatus.NEEDS_ATTENTION, None)
     journal = [(entry.what, entry.detail) for entry in await at.stores[SAGAS].journal(saga_id)]

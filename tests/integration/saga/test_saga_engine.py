@@ -14,7 +14,7 @@ from tests.unit.saga.shapes import ORDER, Capture, Checkout, Hold, Order, Parall
 from freehold.errors import CodecError
 from freehold.saga import DecisionRefused, Saga, SagaEngine, UnknownSaga, local, step
 from freehold.saga.instance import request_key
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 from freehold.saga.store import SAGAS, SagaStatus
 from freehold.transaction import Transaction
 
@@ -28,8 +28,8 @@ async def refuse_when_broken(state: Order, tx: Transaction) -> Order:
 
 
 class Hooked(Saga[Order], name="orders.hooked", key="order_id"):
-    reserve = step(Reserve, undo=Release, timeout_seconds=5)
-    hold = step(Hold, undo=Void, after=reserve)
+    reserve = step(Reserve, compensation=Release, timeout_seconds=5)
+    hold = step(Hold, compensation=Void, after=reserve)
     capture = step(Capture, pivot=True, after=hold)
     confirm = local(refuse_when_broken, after=capture)
     on_completed = refuse_when_broken
@@ -48,7 +48,7 @@ async def test_starting_stores_the_instance_and_stages_the_first_command_togethe
     (request,) = at.outbox.staged
     assert (request.type, request.key, request.topic) == ("inventory.reserve", "order-1", "inventory.commands")
     assert request.reply_to == "orders.replies"
-    assert request.idempotency_key == request_key(saga_id, "reserve", Direction.ACTION, 0)
+    assert request.idempotency_key == request_key(saga_id, "reserve", StepDirection.ACTION, 0)
     assert request.correlation_id == saga_id
     assert dict(request.headers) == {
         "freehold-saga": str(saga_id),
@@ -115,7 +115,7 @@ async def test_a_refusal_is_compensated_in_reverse_order(at: Bench) -> None:
     await at.answer(at.outbox.staged[-1])
     await at.answer(at.outbox.staged[-1], "rejected", {"code": "undeliverable", "detail": "no address"})
     void = at.outbox.staged[-1]
-    assert (void.type, void.compensates) == ("payments.void", request_key(saga_id, "hold", Direction.ACTION, 0))
+    assert (void.type, void.compensates) == ("payments.void", request_key(saga_id, "hold", StepDirection.ACTION, 0))
     await at.answer(void)
     await at.answer(at.outbox.staged[-1])
     record = await at.record(saga_id)
@@ -158,9 +158,9 @@ async def test_a_timeout_repeats_the_request_with_the_same_key(at: Bench) -> Non
     assert [request.headers["freehold-attempt"] for request in requests] == ["1", "2", "3"]
     assert len({request.idempotency_key for request in requests}) == 1
     assert len({request.id for request in requests}) == 3
-    (undo,) = at.sent("inventory.release")
-    assert undo.compensates == requests[0].idempotency_key
-    await at.answer(undo, "no-effect")
+    (compensation,) = at.sent("inventory.release")
+    assert compensation.compensates == requests[0].idempotency_key
+    await at.answer(compensation, "no-effect")
     assert (await at.record(saga_id)).status is SagaStatus.COMPENSATED
 
 
@@ -210,18 +210,18 @@ async def test_a_hook_that_keeps_failing_calls_a_person_and_is_tried_on(at: Benc
     for seconds in (5.0, 10.0, 5.0, 20.0, 5.0):
         at.clock.advance(seconds)
         await at.runner().take_due()
-    undo = at.sent("inventory.release")[0]
+    compensation = at.sent("inventory.release")[0]
     with pytest.raises(RuntimeError):
-        await at.answer(undo)
+        await at.answer(compensation)
     broken["hook"] = False
-    await at.answer(undo)
+    await at.answer(compensation)
     record = await at.record(saga_id)
     assert (record.status, record.failure) == (SagaStatus.COMPENSATED, "reserve-timed-out")
 
 
 async def test_a_timer_that_cannot_be_taken_is_put_off_alone(at: Bench) -> None:
     class Deadlined(Saga[Order], name="orders.deadlined", key="order_id", deadline_seconds=3):
-        reserve = step(Reserve, no_undo=True)
+        reserve = step(Reserve, no_compensation=True)
         on_compensated = refuse_when_broken
 
     at.engine = at.engine_for(Deadlined, Checkout)
@@ -262,7 +262,7 @@ async def test_an_instance_of_an_unknown_version_is_left_alone(at: Bench) -> Non
 
 async def test_an_old_version_ends_by_its_own_definition(at: Bench) -> None:
     class Next(Saga[Order], name="orders.checkout", version=2, key="order_id"):
-        hold = step(Hold, undo=Void)
+        hold = step(Hold, compensation=Void)
         capture = step(Capture, pivot=True, after=hold)
 
     old = await at.start(Checkout, ORDER)
@@ -274,7 +274,7 @@ async def test_an_old_version_ends_by_its_own_definition(at: Bench) -> None:
 
 
 async def _stuck(at: Bench) -> UUID:
-    """A checkout whose second step is refused and whose first undo is refused as well."""
+    """A checkout whose second step is refused and whose first compensation is refused as well."""
     saga_id = await at.start(Checkout, ORDER)
     await at.answer(at.outbox.staged[-1])
     await at.answer(at.outbox.staged[-1], "rejected", {"code": "declined", "detail": ""})
@@ -307,12 +307,12 @@ async def test_a_person_settles_a_step_by_hand(at: Bench) -> None:
 async def test_a_person_abandons_and_nothing_more_happens(at: Bench) -> None:
     saga_id = await _stuck(at)
     async with at.transactions.begin() as tx:
-        await at.engine.abandon(tx, saga_id, reason="a test order")
+        await at.engine.terminate(tx, saga_id, reason="a test order")
     sent = len(at.outbox.staged)
     await at.answer(at.sent("inventory.release")[0])
-    assert (await at.record(saga_id)).status is SagaStatus.ABANDONED
+    assert (await at.record(saga_id)).status is SagaStatus.TERMINATED
     assert len(at.outbox.staged) == sent
-    with pytest.raises(DecisionRefused, match="ended as abandoned"):
+    with pytest.raises(DecisionRefused, match="ended as terminated"):
         async with at.transactions.begin() as tx:
             await at.engine.retry(tx, saga_id)
 

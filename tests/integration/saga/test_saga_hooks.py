@@ -1,4 +1,4 @@
-"""A bug in the code of a saga: tried again, then shown with its place; nothing is repeated or undone for it."""
+"""A bug in the code of a saga: tried again, then shown with its place; nothing is repeated or compensated for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from freehold.inbox.outcome import Rejected
 from freehold.lifecycle import RunnerState
 from freehold.policy import Retry
 from freehold.saga import CallContext, DecisionRefused, Saga, call, local, step
-from freehold.saga.document import read_instance
+from freehold.saga.document import DOCUMENT_FORMAT, read_instance
 from freehold.saga.hooks import Hook
 from freehold.saga.saga_runner import SagaRunner
 from freehold.saga.store import SAGAS, SagaStatus
@@ -88,22 +88,30 @@ def make_notify(state: Order) -> Notify:
 
 
 def make_void(state: Order) -> Void:
-    shop.at("make_undo")
+    shop.at("make_compensation")
     return Void(state.order_id)
 
 
 class Charging(Saga[Order], name="orders.charging", key="order_id", deadline_seconds=120, hook_retry=SOON):
-    charge = call(charge, undo=refund, merge=merge_charge, timeout_seconds=5, retry=SOON)
-    confirm = local(confirm_order, undo=unconfirm_order, after=charge)
-    notify = step(Notify, no_undo=True, after=confirm, make=make_notify, timeout_seconds=500)
+    charge = call(charge, compensation=refund, merge=merge_charge, timeout_seconds=5, retry=SOON)
+    confirm = local(confirm_order, compensation=unconfirm_order, after=charge)
+    notify = step(Notify, no_compensation=True, after=confirm, make=make_notify, timeout_seconds=500)
     on_completed = when_completed
     on_compensated = when_compensated
 
 
 class Commanding(Saga[Order], name="orders.commanding", key="order_id", hook_retry=SOON):
-    reserve = step(Reserve, undo=Release, timeout_seconds=5, retry=SOON)
-    hold = step(Hold, undo=Void, after=reserve, merge=merge_charge, make_undo=make_void, timeout_seconds=5, retry=SOON)
-    confirm = local(confirm_order, undo=unconfirm_order, after=hold)
+    reserve = step(Reserve, compensation=Release, timeout_seconds=5, retry=SOON)
+    hold = step(
+        Hold,
+        compensation=Void,
+        after=reserve,
+        merge=merge_charge,
+        make_compensation=make_void,
+        timeout_seconds=5,
+        retry=SOON,
+    )
+    confirm = local(confirm_order, compensation=unconfirm_order, after=hold)
     capture = step(Capture, pivot=True, after=confirm, timeout_seconds=5)
     notify = step(Notify, optional=True, after=capture, make=make_notify, timeout_seconds=5)
     on_completed = when_completed
@@ -284,7 +292,7 @@ async def test_a_stop_waits_until_an_outage_in_a_hook_can_be_put_down(
     away.clear()
     await stopping
     instance, failure = read_instance(await at.record(saga_id), Charging.definition()), await at.hook_failure(saga_id)
-    assert (runner.owes, instance.begun) == ("", 0)
+    assert (runner.owes, instance.started_attempts) == ("", 0)
     assert failure is not None
     assert (failure.failures, failure.outages) == (0, 1)
 
@@ -348,8 +356,8 @@ async def test_what_a_function_wrote_and_the_database_refuses_at_the_commit_is_a
     """An append against the wrong version is found at the flush, outside of any function."""
 
     class Flushing(Saga[Order], name="orders.flushing", key="order_id", hook_retry=SOON):
-        charge = call(charge, undo=refund, timeout_seconds=5)
-        confirm = local(appends_wrongly, undo=unconfirm_order, after=charge)
+        charge = call(charge, compensation=refund, timeout_seconds=5)
+        confirm = local(appends_wrongly, compensation=unconfirm_order, after=charge)
 
     at.engine = at.engine_for(Flushing)
     saga_id = await at.start(Flushing, ORDER)
@@ -390,7 +398,7 @@ async def test_a_reply_is_kept_and_what_follows_from_it_is_tried_again(at: Bench
     await at.pass_seconds(600)
     assert (await at.record(saga_id)).status is SagaStatus.NEEDS_ATTENTION
     kinds = [request.type for request in at.outbox.staged]
-    assert len(kinds) == len(set(kinds))  # nothing was asked for twice, nor undone
+    assert len(kinds) == len(set(kinds))  # nothing was asked for twice, nor compensated
     assert not {"inventory.release", "payments.void"} & set(kinds)
     shop.wrong.clear()
     async with at.transactions.begin() as tx:
@@ -402,7 +410,7 @@ async def test_a_reply_is_kept_and_what_follows_from_it_is_tried_again(at: Bench
     assert b'"hold_id":"held"' in record.document
 
 
-@pytest.mark.parametrize("hook", ["make_undo", "unconfirm", "on_compensated"])
+@pytest.mark.parametrize("hook", ["make_compensation", "unconfirm", "on_compensated"])
 async def test_a_bug_on_the_way_back_repeats_no_compensation(at: Bench, hook: str) -> None:
     saga_id = await _held(at)
     await at.consume(at.sent("payments.hold")[0], body={"hold_id": "held"})
@@ -424,7 +432,7 @@ async def test_a_bug_on_the_way_back_repeats_no_compensation(at: Bench, hook: st
     assert len(at.sent("payments.void")) == len(at.sent("inventory.release")) == 1
 
 
-async def test_an_undo_call_is_not_run_again_for_a_failing_on_compensated(at: Bench) -> None:
+async def test_a_compensation_call_is_not_run_again_for_a_failing_on_compensated(at: Bench) -> None:
     shop.wrong["confirm"], shop.wrong["on_compensated"] = Rejected("too-late"), ValueError()
     saga_id = await _charged(at)
     await at.pass_seconds(600)
@@ -439,8 +447,8 @@ async def test_an_undo_call_is_not_run_again_for_a_failing_on_compensated(at: Be
 
 async def test_answers_that_come_meanwhile_are_kept_in_order(at: Bench) -> None:
     class Beside(Saga[Order], name="orders.beside", key="order_id", hook_retry=SOON):
-        reserve = step(Reserve, undo=Release, timeout_seconds=5)
-        hold = step(Hold, undo=Void, merge=merge_charge, timeout_seconds=5)
+        reserve = step(Reserve, compensation=Release, timeout_seconds=5)
+        hold = step(Hold, compensation=Void, merge=merge_charge, timeout_seconds=5)
         capture = step(Capture, pivot=True, after=(reserve, hold), timeout_seconds=500)
 
     at.engine = at.engine_for(Beside)
@@ -462,8 +470,8 @@ async def test_answers_that_come_meanwhile_are_kept_in_order(at: Bench) -> None:
 
 async def test_a_timer_of_another_step_waits_while_a_hook_fails(at: Bench) -> None:
     class Beside(Saga[Order], name="orders.beside2", key="order_id", hook_retry=SOON):
-        reserve = step(Reserve, undo=Release, timeout_seconds=10)
-        hold = step(Hold, undo=Void, merge=merge_charge, timeout_seconds=5)
+        reserve = step(Reserve, compensation=Release, timeout_seconds=10)
+        hold = step(Hold, compensation=Void, merge=merge_charge, timeout_seconds=5)
         capture = step(Capture, pivot=True, after=(reserve, hold))
 
     at.engine = at.engine_for(Beside)
@@ -514,16 +522,16 @@ async def test_an_operator_abandons_without_any_code_being_run(at: Bench) -> Non
     await at.pass_seconds(30)
     ran = dict(shop.ran)
     async with at.transactions.begin() as tx:
-        await at.engine.abandon(tx, saga_id)
+        await at.engine.terminate(tx, saga_id)
     await at.pass_seconds(100)
-    assert (await at.record(saga_id)).status is SagaStatus.ABANDONED
+    assert (await at.record(saga_id)).status is SagaStatus.TERMINATED
     assert shop.ran == ran
 
 
 async def test_a_hook_without_end_is_cancelled(at: Bench) -> None:
     class Hanging(Saga[Order], name="orders.hanging", key="order_id", hook_retry=SOON):
-        charge = call(charge, undo=refund, timeout_seconds=5)
-        confirm = local(hangs, undo=unconfirm_order, after=charge)
+        charge = call(charge, compensation=refund, timeout_seconds=5)
+        confirm = local(hangs, compensation=unconfirm_order, after=charge)
 
     at.engine = at.engine_for(Hanging)
     saga_id = await at.start(Hanging, ORDER)
@@ -541,8 +549,8 @@ async def hangs(state: Order, tx: Transaction) -> None:
 
 async def test_a_start_that_fails_in_its_first_function_and_is_committed_goes_on_later(at: Bench) -> None:
     class First(Saga[Order], name="orders.first", key="order_id", hook_retry=SOON):
-        confirm = local(confirm_order, undo=unconfirm_order)
-        notify = step(Notify, no_undo=True, after=confirm)
+        confirm = local(confirm_order, compensation=unconfirm_order)
+        notify = step(Notify, no_compensation=True, after=confirm)
 
     at.engine = at.engine_for(First)
     shop.wrong["confirm"] = ValueError()
@@ -595,8 +603,8 @@ async def test_a_failing_statement_of_a_hook_is_named(at: Bench) -> None:
         pytest.skip("it speaks no SQL")
 
     class Writing(Saga[Order], name="orders.writing", key="order_id", hook_retry=SOON):
-        charge = call(charge, undo=refund, timeout_seconds=5)
-        confirm = local(writes_wrongly, undo=unconfirm_order, after=charge)
+        charge = call(charge, compensation=refund, timeout_seconds=5)
+        confirm = local(writes_wrongly, compensation=unconfirm_order, after=charge)
 
     at.engine = at.engine_for(Writing)
     saga_id = await at.start(Writing, ORDER)
@@ -612,18 +620,18 @@ async def writes_wrongly(state: Order, tx: Transaction) -> None:
     await tx.connection.execute(text("INSERT INTO no_such_table VALUES (1)"))
 
 
-async def test_a_document_of_the_format_before_is_read(at: Bench) -> None:
+async def test_saves_that_failed_before_the_first_release_are_told(at: Bench) -> None:
     saga_id = await at.start(Commanding, ORDER)
     record = await at.record(saga_id)
-    steps = {"reserve": {"phase": "acting", "awaiting": "answer", "attempt": 1, "tries": 1, "round_start": 1}}
-    steps["reserve"]["until"] = "2024-05-01T00:00:05Z"
+    steps = {"reserve": {"phase": "running", "wait_reason": "reply", "attempt": 1, "policy_attempts": 1}}
+    steps["reserve"] |= {"round_start": 1, "wait_until": "2024-05-01T00:00:05Z"}
     document = {
-        "format": 1,
-        "mode": "running",
+        "format": DOCUMENT_FORMAT,
+        "machine_status": "running",
         "state": {"order_id": "order-1", "quantity": 1},
         "steps": {**{name: {} for name in Commanding.definition().by_name}, **steps},
         "due": "2024-05-01T00:00:05Z",
-        "trouble": 9,
+        "save_failures": 9,
     }
     async with at.stores.database.begin() as db_tx:
         put = replace(record, document=msgspec.json.encode(document), status=SagaStatus.NEEDS_ATTENTION)
@@ -667,7 +675,7 @@ async def test_hooks_that_end_the_process_are_counted_before_and_wait_for_an_ope
             at.clock.advance(61)
     record, failure = await at.record(saga_id), await at.hook_failure(saga_id)
     assert failure is not None
-    assert (failure.error, failure.until, record.due_seconds) == ("ProcessEnded", None, None)
+    assert (failure.error, failure.wait_until, record.due_seconds) == ("ProcessEnded", None, None)
     assert record.status is SagaStatus.NEEDS_ATTENTION
     assert (len(shop.charges), shop.refunds, shop.ran.get("merge")) == (1, [], None)
     await at.pass_seconds(4000, step=400)

@@ -6,14 +6,17 @@ How the database was made, and by which release, is told in `before/make_databas
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 from tests.integration.sql.before.harbor import harbor
@@ -35,7 +38,10 @@ from freehold.projection.replay_store import REPLAYS, ReplayState
 from freehold.projection.store import CHECKPOINTS
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
-from freehold.saga.store import SAGAS, SagaFilter
+from freehold.saga.document import read_hook_failure, read_progress
+from freehold.saga.hooks import Hook
+from freehold.saga.instance import Phase, WaitReason
+from freehold.saga.store import SAGAS, SagaFilter, SagaStatus
 from freehold.schedule.store import SCHEDULE
 from freehold.sql import SQL
 from freehold.testing import settled
@@ -54,7 +60,83 @@ _DONE = {
     "stormy": [1, 2],
 }
 _SAGAS = {"loaded": "completed", "waiting": "completed", "refused": "compensated", "fresh": "completed"}
+_SINCE = "2026-11-30T10:00:00Z"
 _TONS = {**{f"s{k}": sum(n for n in range(1, 31) if n % 4 == k) for k in range(4)}, "heavy": 109}
+
+
+_STEP_WORDS = ["waiting", "acting", "done", "refused", "doubtful", "undoing", "undone", "skipped"]
+_PHASES = dict(zip(_STEP_WORDS, Phase, strict=True))
+_WAIT_REASONS = {"acting": WaitReason.RUNNER, "undoing": WaitReason.OPERATOR}
+_JOURNAL = [
+    ("compensation-requested", "undo 1"),
+    ("compensated", "no-effect"),
+    ("attempts-exhausted", ""),
+    ("save-failed", ""),
+    ("late", "compensation done"),
+    ("late", "action cancelled"),
+    ("decided-terminate", ""),
+    ("terminated", ""),
+]
+_ACTIONS = ["saga.terminate"]
+_HOOK_FAILURE = {"step": "reserve", "hook": "make_undo", "error": "E", "place": "", "failures": 2, "since": _SINCE}
+
+
+def _saga(number: int, key: str, status: str, document: Mapping[str, object], failure: str = "NULL") -> str:
+    text = json.dumps({"format": 1, "mode": status, "steps": {}, **document}, separators=(",", ":"))
+    return f"""\
+INSERT INTO freehold_saga SELECT '{UUID(int=number)}', definition, 1, '{key}', correlation_id, '{status}', 1,
+    {{binary}}'{{start}}{text.encode().hex()}', {failure}, due_at, created_at, updated_at
+FROM freehold_saga WHERE key = 'waiting'"""
+
+
+_FORMER_WORDS = [
+    _saga(
+        101,
+        "left",
+        "abandoned",
+        {
+            "state": {"ship": "left"},
+            "steps": {
+                **{word: {"phase": word} for word in _STEP_WORDS},
+                "acting": {"phase": "acting", "awaiting": "caller", "rejected": True},
+                "undoing": {"phase": "undoing", "awaiting": "person", "undo_round": 2},
+            },
+        },
+        "'abandoned'",
+    ),
+    _saga(
+        102,
+        "failing",
+        "running",
+        {
+            "format": 2,
+            "state": {"ship": "failing\x00waiting", "tons": 1.5, "awaiting": None, "undo": True},
+            "begun": 1,
+            "hook_failure": {**_HOOK_FAILURE, "until": None, "outages": 0, "attention": True},
+        },
+    ),
+    _saga(103, "unsaved", "running", {"state": {"ship": "unsaved"}, "trouble": 9, "due": _SINCE}),
+    *(
+        "INSERT INTO freehold_saga_journal (saga_id, at, step, what, attempt, detail)"
+        f" SELECT '{UUID(int=101)}', at, '', '{what}', 1, '{detail}' FROM freehold_saga_journal WHERE ordinal = 1"
+        for what, detail in [
+            ("undo-requested", "undo 1"),
+            ("undone", "empty"),
+            ("given-up", ""),
+            ("trouble", ""),
+            ("late", "undo done"),
+            ("late", "action barred"),
+            ("decided-abandon", ""),
+            ("abandoned", ""),
+        ]
+    ),
+    *(
+        "INSERT INTO freehold_audit (at, actor, action, subject, reason)"
+        f" SELECT at, actor, '{action}', 'words', reason FROM freehold_audit WHERE ordinal = 1"
+        for action in ["saga.abandon"]
+    ),
+]
+"""What the words were before: rows beside those of the dumps, which do not have all of them."""
 
 
 class Later(SystemClock):
@@ -115,6 +197,38 @@ async def test_what_is_kept_is_as_it_was(url: str) -> None:
         assert await stores[EVENTS].head() == 33
 
 
+async def test_stored_words_are_those_of_the_first_release(url: str) -> None:
+    _run(url, _FORMER_WORDS)
+    async with _upgraded(url) as stores:
+        sagas = {each.key: each for each in await stores[SAGAS].find(SagaFilter())}
+        assert sagas["left"].status is SagaStatus.TERMINATED
+        assert sagas["left"].failure == "terminated"
+        assert {name: each.phase for name, each in read_progress(sagas["left"]).items()} == _PHASES
+        reasons = {name: each.wait_reason for name, each in read_progress(sagas["left"]).items() if each.wait_reason}
+        assert reasons == _WAIT_REASONS
+        waiting = read_progress(sagas["refused"])["reserve"]
+        assert (waiting.phase, waiting.wait_reason, waiting.policy_attempts) == (
+            Phase.COMPENSATING,
+            WaitReason.REPLY,
+            1,
+        )
+        assert waiting.wait_until is not None
+        failing = read_hook_failure(sagas["failing"])
+        assert failing is not None
+        assert (failing.hook, failing.wait_until) == (Hook.MAKE_COMPENSATION, None)
+        unsaved = read_hook_failure(sagas["unsaved"])
+        assert unsaved is not None
+        assert (unsaved.failures, unsaved.attention) == (9, True)
+        document = msgspec.json.decode(sagas["failing"].document)
+        assert document.keys() == {"format", "machine_status", "state", "steps", "started_attempts", "hook_failure"}
+        assert document["state"] == {"ship": "failing\x00waiting", "tons": 1.5, "awaiting": None, "undo": True}
+        journal = await stores[SAGAS].journal(sagas["left"].id)
+        assert [(each.what, each.detail) for each in journal] == _JOURNAL
+        assert [each.what for each in await stores[SAGAS].journal(sagas["refused"].id)][-1] == "compensation-requested"
+        assert [each.action for each in await stores[AUDIT].find("words", 20)] == _ACTIONS
+        assert await stores[SAGAS].prune(0.0, 10) == 2
+
+
 async def test_everything_goes_on_and_is_done_once(url: str) -> None:
     async with _upgraded(url) as stores:
         held = {each.name: each.token for each in await stores[LEASES].list("outbox/")}
@@ -141,6 +255,18 @@ async def test_everything_goes_on_and_is_done_once(url: str) -> None:
         now = {each.name: each.token for each in await running.stores[LEASES].list("outbox/")}
         assert all(now[name] > token for name, token in held.items()), "another took the leases over"
         assert await running.stores.database.defects() == []
+
+
+def _run(url: str, statements: Sequence[str]) -> None:
+    """Before the upgrade, without Freehold."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
+            for statement in statements:
+                file.execute(statement.replace("{binary}'{start}", "X'"))
+        return
+    with psycopg.connect(url, autocommit=True) as server:
+        for statement in statements:
+            server.execute(statement.replace("{binary}'{start}", "'\\x").encode())
 
 
 def _settings(url: str) -> Settings:

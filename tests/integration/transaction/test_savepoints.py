@@ -181,7 +181,7 @@ async def test_a_session_that_is_opened_inside_works_on(running: RunningService)
 async def test_a_saga_that_was_begun_inside_is_none(database_url: str, known: str) -> None:
     """Neither its row nor its first command, nor its journal; those that were begun before go on."""
     directing = Service("orders")
-    directing.directs(Checkout)
+    directing.orchestrates(Checkout)
     settings = settings_for("orders", database=database_url)
     async with RunningService(directing, settings, broker=memory_broker(), roles=()) as running:
         async with running.transaction() as tx:

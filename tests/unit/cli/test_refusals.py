@@ -186,7 +186,7 @@ def test_a_service_mistyped_is_no_new_database(typed: Typed, monkeypatch: pytest
         ["dlq", "edit", LETTER, "--reason", "x", "--body", "/no/such/file"],
         ["saga", "list", "--status", "nonsense"],
         ["saga", "compensate", "order", "--reason", "x"],
-        ["saga", "abandon", "order", "--reason", "x"],
+        ["saga", "terminate", "order", "--reason", "x"],
         ["saga", "skip", "order", "--reason", "x"],
         ["schedule", "cancel", LETTER, "--reason", "x"],
         ["outbox", "--max-age", "-1"],

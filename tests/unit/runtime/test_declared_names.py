@@ -34,7 +34,13 @@ def test_a_services_name_is_part_of_topics_settings_and_files(name: str) -> None
 @pytest.mark.parametrize("name", ["orders", "a.b\n", "a.\x00", "a.é", "a." + "b" * 200, "A.b"])
 def test_a_sagas_name_is_kept_by_every_engine(name: str) -> None:
     with pytest.raises(DeclarationError, match="lower case, the service first"):
-        type("Named", (Saga,), {"__orig_bases__": (Saga[State],), "do": step(Do, no_undo=True)}, name=name, key="key")
+        type(
+            "Named",
+            (Saga,),
+            {"__orig_bases__": (Saga[State],), "do": step(Do, no_compensation=True)},
+            name=name,
+            key="key",
+        )
 
 
 @pytest.mark.parametrize("seconds", _NO_LIMIT)
@@ -48,4 +54,4 @@ def test_a_time_limit_is_a_number_above_nothing(seconds: Any) -> None:
     with pytest.raises(DeclarationError, match="deadline_seconds"):
 
         class Limited(Saga[State], name="naming.limited", key="key", deadline_seconds=seconds):
-            do = step(Do, no_undo=True)
+            do = step(Do, no_compensation=True)

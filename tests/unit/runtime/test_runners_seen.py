@@ -82,7 +82,7 @@ async def test_every_loop_that_ends_is_named_by_readiness_and_goes_on(
         monkeypatch.setattr(kind, "run", gate.before(vars(kind)["run"]))
     service = read_model().service
     service.views(MaterializedView("ones", "SELECT 1 AS one", key=("one",), refresh_seconds=600))
-    service.directs(Checkout)
+    service.orchestrates(Checkout)
 
     @service.handles(Happened)
     async def happened(event: Happened, tx: Transaction) -> None:

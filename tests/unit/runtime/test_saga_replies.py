@@ -38,7 +38,7 @@ class State:
 
 @dataclass(slots=True)
 class Trial:
-    """A service that directs a saga, and handles its commands itself."""
+    """A service that orchestrates a saga, and handles its commands itself."""
 
     fails: Callable[[State], None] = lambda _: None
     asked: list[str] = field(default_factory=list)
@@ -65,15 +65,15 @@ class Trial:
                 self.hooked += 1
                 await asyncio.Event().wait()
 
-        @service.directs
+        @service.orchestrates
         class Asking(Saga[State], name="replying.asking", key="key", hook_retry=OFTEN):
-            ask = step(Ask, undo=Unask)
+            ask = step(Ask, compensation=Unask)
             on_completed = hook
 
-        @service.directs
+        @service.orchestrates
         class Waiting(Saga[State], name="replying.waiting", key="key", hook_retry=OFTEN):
-            ask = step(Ask, undo=Unask)
-            wait = local(waits, no_undo=True, after=ask)
+            ask = step(Ask, compensation=Unask)
+            wait = local(waits, no_compensation=True, after=ask)
 
         self.sagas = {"asking": Asking, "waiting": Waiting}
         return service

@@ -1,4 +1,4 @@
-"""`Checkout.start(tx, state)`: by the engine of the service that directs it, and refused in every other one."""
+"""`Checkout.start(tx, state)`: by the engine of the service that orchestrates it, and refused in every other one."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class State:
 
 
 class First(Saga[State], name="starting.asking", version=1, key="key"):
-    ask = step(Ask, no_undo=True)
+    ask = step(Ask, no_compensation=True)
 
 
 class Second(Saga[State], name="starting.asking", version=2, key="key"):
-    ask = step(Ask, no_undo=True)
+    ask = step(Ask, no_compensation=True)
 
 
 @asynccontextmanager
@@ -52,8 +52,8 @@ async def _begun(running: RunningService) -> list[tuple[str, int]]:
 
 async def test_it_begins_with_the_commit_and_the_same_id_begins_it_once() -> None:
     service, saga_id = Service("starting"), new_id()
-    service.directs(First)
-    service.directs(Second)
+    service.orchestrates(First)
+    service.orchestrates(Second)
     async with _running(service) as running:
         with pytest.raises(LookupError):
             async with running.transaction() as tx:
@@ -68,7 +68,7 @@ async def test_it_begins_with_the_commit_and_the_same_id_begins_it_once() -> Non
 async def test_a_handler_starts_one() -> None:
     """It holds the transaction of a batch, seen from its message."""
     service, correlations = Service("starting"), set[object]()
-    service.directs(First)
+    service.orchestrates(First)
 
     @service.handles(Begin)
     async def begin(message: Begin, tx: Transaction) -> None:
@@ -85,13 +85,15 @@ async def test_a_handler_starts_one() -> None:
         assert {each.correlation_id for each in found} == correlations
 
 
-@pytest.mark.parametrize("directed", [None, First])
-async def test_a_service_that_does_not_direct_it_is_told(directed: type[Saga[State]] | None) -> None:
+@pytest.mark.parametrize("orchestrated", [None, First])
+async def test_a_service_that_does_not_orchestrate_it_is_told(orchestrated: type[Saga[State]] | None) -> None:
     service = Service("starting")
-    if directed is not None:
-        service.directs(directed)
+    if orchestrated is not None:
+        service.orchestrates(orchestrated)
     async with _running(service) as running:
-        with pytest.raises(DeclarationError, match=r"'starting' does not direct saga 'starting\.asking' version 2"):
+        with pytest.raises(
+            DeclarationError, match=r"'starting' does not orchestrate saga 'starting\.asking' version 2"
+        ):
             async with running.transaction() as tx:
                 await Second.start(tx, State("a"))
         assert await _begun(running) == []
@@ -102,17 +104,19 @@ async def test_a_transaction_that_an_outbox_has_joined_starts_none(tmp_path: Pat
     joining = Outbox("starting", f"sqlite:///{tmp_path}/trial.db", "memory://", relay=False)
     async with joining as outbox, AsyncSession(engine) as session:
         tx = outbox.running.transactions.enlist(session)
-        with pytest.raises(DeclarationError, match=r"'starting' does not direct saga 'starting\.asking' version 1"):
+        with pytest.raises(
+            DeclarationError, match=r"'starting' does not orchestrate saga 'starting\.asking' version 1"
+        ):
             await First.start(tx, State("a"))
     await engine.dispose()
 
 
-@pytest.mark.parametrize("directed", [None, First])
-async def test_nothing_begins_after_the_end(directed: type[Saga[State]] | None) -> None:
+@pytest.mark.parametrize("orchestrated", [None, First])
+async def test_nothing_begins_after_the_end(orchestrated: type[Saga[State]] | None) -> None:
     """That comes first, whatever else is wrong."""
     service = Service("starting")
-    if directed is not None:
-        service.directs(directed)
+    if orchestrated is not None:
+        service.orchestrates(orchestrated)
     async with _running(service) as running:
         async with running.transaction() as tx:
             pass

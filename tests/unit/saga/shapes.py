@@ -81,28 +81,28 @@ async def withdraw_quote(state: Order, context: CallContext) -> None:
 
 
 class Checkout(Saga[Order], name="orders.checkout", key="order_id"):
-    reserve = step(Reserve, undo=Release, timeout_seconds=5, retry=QUICK)
-    hold = step(Hold, undo=Void, after=reserve)
-    ship = step(Ship, undo=Unship, after=hold)
+    reserve = step(Reserve, compensation=Release, timeout_seconds=5, retry=QUICK)
+    hold = step(Hold, compensation=Void, after=reserve)
+    ship = step(Ship, compensation=Unship, after=hold)
     capture = step(Capture, pivot=True, after=ship)
     confirm = local(write_order, after=capture)
     notify = step(Notify, optional=True, after=confirm)
 
 
 class Parallel(Saga[Order], name="orders.parallel", key="order_id", deadline_seconds=600):
-    begin = local(write_order, undo=write_order)
-    reserve = step(Reserve, undo=Release, after=begin)
-    hold = step(Hold, undo=Void, after=begin)
-    extra = step(Notify, optional=True, undo=Release, after=reserve)
-    ship = step(Ship, undo=Unship, after=(reserve, hold))
+    begin = local(write_order, compensation=write_order)
+    reserve = step(Reserve, compensation=Release, after=begin)
+    hold = step(Hold, compensation=Void, after=begin)
+    extra = step(Notify, optional=True, compensation=Release, after=reserve)
+    ship = step(Ship, compensation=Unship, after=(reserve, hold))
     capture = step(Capture, pivot=True, after=ship)
     confirm = step(Notify, after=capture)
 
 
 class Calling(Saga[Order], name="orders.calling", key="order_id"):
-    quote = call(ask_quote, undo=withdraw_quote, timeout_seconds=5)
-    reserve = step(Reserve, undo=Release, after=quote)
-    second = call(ask_quote, undo=withdraw_quote, after=quote)
+    quote = call(ask_quote, compensation=withdraw_quote, timeout_seconds=5)
+    reserve = step(Reserve, compensation=Release, after=quote)
+    second = call(ask_quote, compensation=withdraw_quote, after=quote)
     confirm = local(write_order, after=(reserve, second))
 
 
@@ -111,18 +111,18 @@ def merge_hold(state: Order, reply: dict[str, Any]) -> Order:
 
 
 class Hooked(Saga[Order], name="orders.with-hooks", key="order_id", deadline_seconds=50):
-    quote = call(ask_quote, undo=withdraw_quote, timeout_seconds=5, merge=merge_hold)
+    quote = call(ask_quote, compensation=withdraw_quote, timeout_seconds=5, merge=merge_hold)
     hold = step(
         Hold,
-        undo=Void,
+        compensation=Void,
         after=quote,
         timeout_seconds=5,
         make=lambda state: Hold(state.order_id),
-        make_undo=lambda state: Void(state.order_id, state.hold_id),
+        make_compensation=lambda state: Void(state.order_id, state.hold_id),
         merge=merge_hold,
     )
-    write = local(write_order, undo=write_order, after=hold)
-    ship = step(Ship, undo=Unship, after=write, timeout_seconds=5)
+    write = local(write_order, compensation=write_order, after=hold)
+    ship = step(Ship, compensation=Unship, after=write, timeout_seconds=5)
     on_completed = write_order
     on_compensated = write_order
 

@@ -13,7 +13,7 @@ from freehold.errors import DeclarationError
 from freehold.messages import event
 from freehold.saga import Saga, local, step
 from freehold.saga.diagram import mermaid
-from freehold.saga.steps import RETRY_BACK, RETRY_FORWARD, Direction
+from freehold.saga.steps import RETRY_BACK, RETRY_FORWARD, StepDirection
 
 
 @event("orders.noted")
@@ -28,29 +28,29 @@ class Loose:
 
 def _cycle() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Hold, no_undo=True, after="b")
-        b = step(Ship, no_undo=True, after="a")
+        a = step(Hold, no_compensation=True, after="b")
+        b = step(Ship, no_compensation=True, after="a")
 
 
 def _unknown() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Hold, no_undo=True, after="bee")
+        a = step(Hold, no_compensation=True, after="bee")
 
 
 def _foreign() -> None:
-    foreign = step(Hold, no_undo=True)
+    foreign = step(Hold, no_compensation=True)
 
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Hold, no_undo=True, after=foreign)
+        a = step(Hold, no_compensation=True, after=foreign)
 
 
-def _without_undo() -> None:
+def _without_compensation() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
         a = step(Hold)
         b = step(Capture, pivot=True, after=a)
 
 
-def _local_without_undo() -> None:
+def _local_without_compensation() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
         a = local(write_order)
         b = step(Capture, pivot=True, after=a)
@@ -65,18 +65,18 @@ def _two_pivots() -> None:
 def _beside_pivot() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
         a = step(Capture, pivot=True)
-        b = step(Hold, undo=Void)
+        b = step(Hold, compensation=Void)
 
 
-def _undo_after_pivot() -> None:
+def _compensation_after_pivot() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
         a = step(Capture, pivot=True)
-        b = step(Hold, undo=Void, after=a)
+        b = step(Hold, compensation=Void, after=a)
 
 
-def _undo_of_pivot() -> None:
+def _compensation_of_pivot() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Capture, undo=Void, pivot=True)
+        a = step(Capture, compensation=Void, pivot=True)
 
 
 def _optional_pivot() -> None:
@@ -90,22 +90,22 @@ def _unfillable() -> None:
         order_id: str
 
     class Wrong(Saga[Small], name="orders.x", key="order_id"):
-        a = step(Reserve, undo=Release)
+        a = step(Reserve, compensation=Release)
 
 
-def _undo_needs_reply() -> None:
+def _compensation_needs_reply() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Hold, undo=Capture)
+        a = step(Hold, compensation=Capture)
 
 
 def _loose_state() -> None:
     class Wrong(Saga[Loose], name="orders.x", key="order_id"):
-        a = step(Hold, no_undo=True)
+        a = step(Hold, no_compensation=True)
 
 
 def _unstorable_state() -> None:
     class Wrong(Saga[Unstorable], name="orders.x", key="order_id"):
-        a = step(Hold, no_undo=True)
+        a = step(Hold, no_compensation=True)
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,12 @@ class Unstorable:
 
 def _no_key() -> None:
     class Wrong(Saga[Order], name="orders.x", key="number"):
-        a = step(Hold, no_undo=True)
+        a = step(Hold, no_compensation=True)
 
 
 def _no_state() -> None:
     class Wrong(Saga, name="orders.x", key="order_id"):  # type: ignore[type-arg] # what is refused
-        a = step(Hold, no_undo=True)
+        a = step(Hold, no_compensation=True)
 
 
 def _no_steps() -> None:
@@ -131,17 +131,17 @@ def _no_steps() -> None:
 
 def _bad_name() -> None:
     class Wrong(Saga[Order], name="Checkout", key="order_id"):
-        a = step(Hold, no_undo=True)
+        a = step(Hold, no_compensation=True)
 
 
 def _an_event() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Noted, no_undo=True)
+        a = step(Noted, no_compensation=True)
 
 
 def _no_message() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Order, no_undo=True)
+        a = step(Order, no_compensation=True)
 
 
 def _not_async() -> None:
@@ -151,28 +151,28 @@ def _not_async() -> None:
 
 def _shadowed() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        write_order = local(write_order, no_undo=True)
-        again = local(write_order, no_undo=True)  # type: ignore[arg-type] # what is refused
+        write_order = local(write_order, no_compensation=True)
+        again = local(write_order, no_compensation=True)  # type: ignore[arg-type] # what is refused
 
 
 def _one_object() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Hold, no_undo=True)
+        a = step(Hold, no_compensation=True)
         b = a
 
 
 def _of_saga_itself() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        start = step(Hold, no_undo=True)  # type: ignore[assignment] # what is refused
+        start = step(Hold, no_compensation=True)  # type: ignore[assignment] # what is refused
 
 
 def _no_time() -> None:
-    step(Hold, no_undo=True, timeout_seconds=0)
+    step(Hold, no_compensation=True, timeout_seconds=0)
 
 
 def _both() -> None:
     class Wrong(Saga[Order], name="orders.x", key="order_id"):
-        a = step(Hold, undo=Void, no_undo=True)
+        a = step(Hold, compensation=Void, no_compensation=True)
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,15 @@ def _both() -> None:
         (_cycle, "wait for each other: .*→"),
         (_unknown, "'bee', which is no step of it .steps: a"),
         (_foreign, "a step of another saga"),
-        (_without_undo, "has no undo.*pivot=True.*no_undo=True"),
-        (_local_without_undo, "has no undo"),
+        (_without_compensation, "has no compensation.*pivot=True.*no_compensation=True"),
+        (_local_without_compensation, "has no compensation"),
         (_two_pivots, "more than one pivot: a, b"),
         (_beside_pivot, "'b' may run beside the pivot 'a'"),
-        (_undo_after_pivot, "never be used"),
-        (_undo_of_pivot, "never be used"),
+        (_compensation_after_pivot, "never be used"),
+        (_compensation_of_pivot, "never be used"),
         (_optional_pivot, "cannot be optional"),
         (_unfillable, "Reserve.quantity cannot be filled.*make=lambda state: Reserve"),
-        (_undo_needs_reply, "Capture.hold_id may still be None"),
+        (_compensation_needs_reply, "Capture.hold_id may still be None"),
         (_loose_state, "no frozen dataclass"),
         (_unstorable_state, "cannot be stored"),
         (_no_key, "key 'number' is no field"),
@@ -203,7 +203,7 @@ def _both() -> None:
         (_one_object, "are one object"),
         (_of_saga_itself, "step 'start' of .* has a name of Saga's own"),
         (_no_time, "must be more than 0"),
-        (_both, "both an undo and no_undo"),
+        (_both, "both a compensation and no_compensation"),
     ],
 )
 def test_a_wrong_declaration_says_what_to_write_instead(declare: Callable[[], None], says: str) -> None:
@@ -227,17 +227,17 @@ def test_a_definition_knows_the_place_of_each_step() -> None:
 
 def test_a_step_is_tried_for_longer_where_giving_up_would_call_a_person() -> None:
     steps = Checkout.definition().by_name
-    assert steps["hold"].policy(Direction.ACTION) is RETRY_FORWARD
-    assert steps["hold"].policy(Direction.UNDO) is RETRY_BACK
-    assert steps["capture"].policy(Direction.ACTION) is RETRY_BACK
-    assert steps["notify"].policy(Direction.ACTION) is RETRY_FORWARD
+    assert steps["hold"].policy(StepDirection.ACTION) is RETRY_FORWARD
+    assert steps["hold"].policy(StepDirection.COMPENSATION) is RETRY_BACK
+    assert steps["capture"].policy(StepDirection.ACTION) is RETRY_BACK
+    assert steps["notify"].policy(StepDirection.ACTION) is RETRY_FORWARD
 
 
-def test_the_last_local_step_needs_no_undo() -> None:
+def test_the_last_local_step_needs_no_compensation() -> None:
     class Short(Saga[Order], name="orders.short", key="order_id"):
-        hold = step(Hold, undo=Void)
+        hold = step(Hold, compensation=Void)
         write = local(write_order, after=hold)
-        notify = step(Notify, optional=True, no_undo=True, after=write)
+        notify = step(Notify, optional=True, no_compensation=True, after=write)
 
     assert Short.definition().pivot is None
 
@@ -246,6 +246,11 @@ def test_the_diagram_shows_the_pivot_and_both_ways() -> None:
     lines = [line.strip() for line in mermaid(Checkout.definition()).splitlines()]
     assert lines[0] == "stateDiagram-v2"
     assert 'state "capture: Capture (pivot)" as capture' in lines
-    for edge in ("[*] --> reserve", "hold --> ship", "hold --> undo_reserve: refused", "hold --> undo_hold: given up"):
+    for edge in (
+        "[*] --> reserve",
+        "hold --> ship",
+        "hold --> compensate_reserve: rejected",
+        "hold --> compensate_hold: attempts exhausted",
+    ):
         assert edge in lines
-    assert not [line for line in lines if line.startswith(("confirm --> undo", "notify --> undo"))]
+    assert not [line for line in lines if line.startswith(("confirm --> compensation", "notify --> compensation"))]

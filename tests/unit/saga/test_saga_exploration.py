@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from tests.unit.saga.shapes import ORDER, REPLIES, SHAPES, Calling, Checkout, Hooked, Parallel
 
 from freehold.saga import Saga
-from freehold.saga import turn as turns
-from freehold.saga.instance import Awaiting, Instance, Phase
-from freehold.saga.machine import _Turn
-from freehold.saga.steps import Direction, StepDefinition
+from freehold.saga import transition as transitions
+from freehold.saga.instance import Instance, Phase, WaitReason
+from freehold.saga.machine import _TransitionHandler
+from freehold.saga.steps import StepDefinition, StepDirection
 from freehold.saga.store import SagaStatus
 from freehold.testing import simulation
 from freehold.testing.participants import Participants, SagaViolation
 from freehold.testing.saga import explore
 from freehold.testing.simulation import Fate, SagaRun
 
-_settle_back = turns.TransitionState._settle_back
+_settle_compensations = transitions.TransitionState._settle_compensations
 ENDS = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
 
 
@@ -38,7 +38,7 @@ def test_bugs_in_the_code_of_a_saga_end_well_with_another_thing_that_fails() -> 
     assert set(report.statuses) == ENDS
 
 
-def test_where_nothing_fails_but_code_everything_is_done_once_and_nothing_undone() -> None:
+def test_where_nothing_fails_but_code_everything_is_done_once_and_nothing_compensated() -> None:
     """Whatever bug there is, wherever it is: the saga completes, and no step was asked for twice."""
     bugs = {Fate.BUG: 1, Fate.BUG_UNTIL_MENDED: 8}
     places: set[str] = set()
@@ -89,50 +89,50 @@ def test_any_mixture_of_failures_ends_well(saga: type[Saga[Any]], data: st.DataO
     assert run.run() in ENDS
 
 
-def _forgets_doubt(turn: Any) -> None:
+def _forgets_doubt(state: Any) -> None:
     """A planted fault: what timed out is taken for not having happened."""
-    for name, progress in turn.steps.items():
-        if progress.phase is Phase.DOUBTFUL:
-            turn.set(name, phase=Phase.REFUSED)
-    _settle_back(turn)
+    for name, progress in state.steps.items():
+        if progress.phase is Phase.UNKNOWN:
+            state.set(name, phase=Phase.REJECTED)
+    _settle_compensations(state)
 
 
-def _ignores_order(turn: Any) -> None:
-    for step in turn.definition.steps:
-        if step.undo is not None and turn.steps[step.name].phase in {Phase.DONE, Phase.DOUBTFUL}:
-            turn._begin(step, Direction.UNDO)
-    if all(turn._settled(step.name) for step in turn.definition.steps):
-        turn._end(SagaStatus.COMPENSATED)
+def _ignores_order(state: Any) -> None:
+    for step in state.definition.steps:
+        if step.compensation is not None and state.steps[step.name].phase in {Phase.DONE, Phase.UNKNOWN}:
+            state._begin(step, StepDirection.COMPENSATION)
+    if all(state._settled(step.name) for step in state.definition.steps):
+        state._end(SagaStatus.COMPENSATED)
 
 
-def _pivot_is_no_pivot(turn: Any, step: StepDefinition, reason: str, *, rejected: bool = False) -> None:
-    turn.set(step.name, phase=Phase.DOUBTFUL, awaiting=Awaiting.NOTHING, until=None)
-    turn.go_back(reason)
+def _pivot_is_no_pivot(state: Any, step: StepDefinition, reason: str, *, rejected: bool = False) -> None:
+    state.set(step.name, phase=Phase.UNKNOWN, wait_reason=WaitReason.NOTHING, wait_until=None)
+    state.start_compensation(reason)
 
 
 def _fresh_key(*parts: object) -> str:
     return str(object())
 
 
-def _fails_the_step(turn: turns.TransitionState, error: BaseException, *, outage: bool) -> None:
+def _fails_the_step(state: transitions.TransitionState, error: BaseException, *, outage: bool) -> None:
     """A planted fault: a bug is taken for a failure of the process."""
-    turn.go_back("bug")
-    turn.unsettled = True
+    state.start_compensation("bug")
+    state.unsettled = True
 
 
-def _lets_time_pass(turn: turns.TransitionState, *, noted: bool) -> None:
-    turn.failing = None
+def _lets_time_pass(state: transitions.TransitionState, *, noted: bool) -> None:
+    state.failing = None
 
 
-def _loses_the_outcome(definition: object, instance: Instance, arrived: object, now: object) -> turns.Transition:
-    return turns.Transition(instance, (), ())
+def _loses_the_outcome(definition: object, instance: Instance, arrived: object, now: object) -> transitions.Transition:
+    return transitions.Transition(instance, (), ())
 
 
 @pytest.mark.parametrize(
     ("target", "name", "fault"),
     [
-        (turns.TransitionState, "hold_up", _fails_the_step),
-        (turns.TransitionState, "resume", _lets_time_pass),
+        (transitions.TransitionState, "hold_up", _fails_the_step),
+        (transitions.TransitionState, "resume", _lets_time_pass),
         (simulation, "record", _loses_the_outcome),
     ],
 )
@@ -147,11 +147,11 @@ def test_the_exploration_finds_planted_faults_around_bugs(
 @pytest.mark.parametrize(
     ("target", "name", "fault"),
     [
-        (turns.TransitionState, "_settle_back", _forgets_doubt),
-        (turns.TransitionState, "_settle_back", _ignores_order),
-        (_Turn, "_call_person", _pivot_is_no_pivot),
-        (turns, "request_key", _fresh_key),
-        (_Turn, "_is_awaited", lambda *_: True),
+        (transitions.TransitionState, "_settle_compensations", _forgets_doubt),
+        (transitions.TransitionState, "_settle_compensations", _ignores_order),
+        (_TransitionHandler, "_call_operator", _pivot_is_no_pivot),
+        (transitions, "request_key", _fresh_key),
+        (_TransitionHandler, "_is_awaited", lambda *_: True),
     ],
 )
 def test_the_exploration_finds_planted_faults(
@@ -163,7 +163,7 @@ def test_the_exploration_finds_planted_faults(
 
 
 def test_the_exploration_notices_participants_without_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the cancellation an action that arrives after its undo stays: the invariants see it."""
+    """Without the cancellation an action that arrives after its compensation stays: the invariants see it."""
     real = Participants.handle
 
     def forgetful(self: Participants, request: Any, *, refuse: bool = False) -> Any:

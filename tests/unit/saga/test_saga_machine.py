@@ -15,10 +15,10 @@ from freehold.saga import DecisionRefused, Saga, step
 from freehold.saga.document import read_instance, read_progress, write_record
 from freehold.saga.exchange import (
     CallEnded,
-    Decided,
-    Decision,
     Input,
     LocalEnded,
+    OperatorAction,
+    OperatorDecided,
     Outcome,
     Replied,
     RunCall,
@@ -30,12 +30,12 @@ from freehold.saga.exchange import (
 )
 from freehold.saga.instance import Phase
 from freehold.saga.machine import advance, begin
-from freehold.saga.steps import Direction
+from freehold.saga.steps import StepDirection
 from freehold.saga.store import JournalEntry, SagaStatus
 from freehold.saga.timeline import sequence, timeline
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
-ACTION, UNDO = Direction.ACTION, Direction.UNDO
+ACTION, UNDO = StepDirection.ACTION, StepDirection.COMPENSATION
 
 
 @dataclass
@@ -53,16 +53,18 @@ class Life:
         self.take(Started())
 
     def take(self, arrived: Input) -> list[object]:
-        turn = advance(self.saga.definition(), self.instance, arrived, self.now)
-        self.instance = turn.instance
-        self.effects += turn.effects
-        self.entries += turn.entries
-        return list(turn.effects)
+        transition = advance(self.saga.definition(), self.instance, arrived, self.now)
+        self.instance = transition.instance
+        self.effects += transition.effects
+        self.entries += transition.entries
+        return list(transition.effects)
 
-    def done(self, name: str, direction: Direction = ACTION, attempt: int = 1) -> list[object]:
+    def done(self, name: str, direction: StepDirection = ACTION, attempt: int = 1) -> list[object]:
         return self.take(Replied(name, direction, attempt, Outcome.DONE))
 
-    def rejected(self, name: str, code: str = "no", direction: Direction = ACTION, attempt: int = 1) -> list[object]:
+    def rejected(
+        self, name: str, code: str = "no", direction: StepDirection = ACTION, attempt: int = 1
+    ) -> list[object]:
         return self.take(Replied(name, direction, attempt, Outcome.REJECTED, code=code))
 
     def timer(self) -> list[object]:
@@ -77,7 +79,7 @@ class Life:
         return self.instance.steps[name].phase
 
 
-def _names(effects: list[object]) -> list[tuple[str, Direction]]:
+def _names(effects: list[object]) -> list[tuple[str, StepDirection]]:
     return [(e.step, e.direction) for e in effects if isinstance(e, SendCommand | RunCall | RunLocal)]
 
 
@@ -90,7 +92,7 @@ def test_parallel_steps_begin_together_and_are_joined() -> None:
     assert _names(life.done("hold")) == [("ship", ACTION)]
 
 
-def test_what_is_under_way_beside_a_refused_step_is_undone_at_once() -> None:
+def test_what_is_under_way_beside_a_refused_step_is_compensated_at_once() -> None:
     life = Life(Parallel)
     life.take(LocalEnded("begin", ACTION, ORDER))
     effects = life.rejected("reserve", "out-of-stock")
@@ -101,34 +103,34 @@ def test_what_is_under_way_beside_a_refused_step_is_undone_at_once() -> None:
     assert hook == RunHook(SagaStatus.COMPENSATED)
 
 
-def test_a_late_refusal_of_a_doubtful_step_spares_its_undo() -> None:
+def test_a_late_refusal_of_a_doubtful_step_spares_its_compensation() -> None:
     life = Life(Parallel)
     life.take(LocalEnded("begin", ACTION, ORDER))
     life.done("reserve")
     life.rejected("hold")
-    assert (life.phase("extra"), life.phase("reserve")) == (Phase.UNDOING, Phase.DONE)
+    assert (life.phase("extra"), life.phase("reserve")) == (Phase.COMPENSATING, Phase.DONE)
 
 
-def test_a_running_call_is_waited_for_before_its_undo() -> None:
+def test_a_running_call_is_waited_for_before_its_compensation() -> None:
     life = Life(Calling)
     assert life.effects == []
     assert _names(life.take(TimerDue())) == [("quote", ACTION)]
     life.take(CallEnded("quote", ACTION, 1, Outcome.DONE, b'{"hold_id":"q"}'))
     life.take(TimerDue())
     assert life.rejected("reserve") == []
-    assert life.phase("second") is Phase.ACTING
+    assert life.phase("second") is Phase.RUNNING
     life.take(CallEnded("second", ACTION, 1, Outcome.FAILED, error=OSError()))
-    assert life.phase("second") is Phase.UNDOING
+    assert life.phase("second") is Phase.COMPENSATING
     assert _names(life.timer()) == [("second", UNDO)]
 
 
-def test_a_call_that_nobody_has_begun_needs_no_undo() -> None:
+def test_a_call_that_nobody_has_begun_needs_no_compensation() -> None:
     life = Life(Calling)
     life.take(TimerDue())
     life.take(CallEnded("quote", ACTION, 1, Outcome.DONE))
     life.rejected("reserve")
-    assert life.phase("second") is Phase.REFUSED
-    assert life.phase("quote") is Phase.UNDOING
+    assert life.phase("second") is Phase.REJECTED
+    assert life.phase("quote") is Phase.COMPENSATING
 
 
 def test_a_pivot_in_doubt_is_repeated_and_then_waits_for_a_person_and_for_its_answer() -> None:
@@ -158,7 +160,7 @@ def test_a_step_behind_the_pivot_waits_for_a_person_when_refused_and_is_repeated
         life.done(name)
     life.rejected("confirm")
     assert life.status() is SagaStatus.NEEDS_ATTENTION
-    life.take(Decided(Decision.RETRY, "confirm", "mended"))
+    life.take(OperatorDecided(OperatorAction.RETRY, "confirm", "mended"))
     first, second = [e for e in life.effects if isinstance(e, SendCommand) and e.step == "confirm"]
     assert (first.attempt, second.attempt) == (1, 2)
     assert first.idempotency_key != second.idempotency_key
@@ -190,7 +192,7 @@ def test_the_deadline_turns_round_only_while_there_is_a_way_back() -> None:
         late.done(name)
     late.now += timedelta(seconds=601)
     late.take(TimerDue())
-    assert late.instance.mode is SagaStatus.RUNNING
+    assert late.instance.machine_status is SagaStatus.RUNNING
 
 
 def test_a_timer_that_comes_early_or_twice_changes_nothing() -> None:
@@ -217,9 +219,9 @@ def test_the_reason_is_told_to_a_state_that_asks_for_it() -> None:
 def test_decisions_that_fit_nothing_are_refused() -> None:
     life = Life(Checkout)
     with pytest.raises(DecisionRefused, match="no step waits"):
-        life.take(Decided(Decision.RETRY))
+        life.take(OperatorDecided(OperatorAction.RETRY))
     with pytest.raises(DecisionRefused, match="not step 'hold'"):
-        life.take(Decided(Decision.SKIP, "hold"))
+        life.take(OperatorDecided(OperatorAction.SKIP, "hold"))
 
 
 def test_replies_are_merged_by_name_or_by_function() -> None:
@@ -229,9 +231,14 @@ def test_replies_are_merged_by_name_or_by_function() -> None:
 
     class Merging(Saga[Order], name="orders.merging", key="order_id"):
         reserve = step(
-            Reserve, no_undo=True, merge=lambda state, reply: replace(state, seen=(reply["place"],)), timeout_seconds=1
+            Reserve,
+            no_compensation=True,
+            merge=lambda state, reply: replace(state, seen=(reply["place"],)),
+            timeout_seconds=1,
         )
-        hold = step(Hold, undo=Void, after=reserve, reply=Held, merge=lambda s, r: replace(s, hold_id=r.hold_id))
+        hold = step(
+            Hold, compensation=Void, after=reserve, reply=Held, merge=lambda s, r: replace(s, hold_id=r.hold_id)
+        )
         capture = step(Capture, pivot=True, after=hold, make=lambda state: Capture(state.order_id, state.hold_id))
         notify = step(Notify, optional=True, after=capture)
 
@@ -257,7 +264,7 @@ def test_an_instance_survives_its_document() -> None:
 
 @pytest.mark.parametrize(
     ("document", "says"),
-    [(b"{", "cannot be read"), (b'{"format":9,"mode":"running","state":{},"steps":{}}', "format 9")],
+    [(b"{", "cannot be read"), (b'{"format":9,"machine_status":"running","state":{},"steps":{}}', "format 9")],
 )
 def test_a_document_that_is_not_understood_is_refused(document: bytes, says: str) -> None:
     record = replace(write_record(Life(Checkout).instance, 1, NOW), document=document)

@@ -83,9 +83,9 @@ async def emptied(message: Emptied, tx: Transaction) -> None:
     """Nothing to do."""
 
 
-@vending.directs
+@vending.orchestrates
 class Selling(Saga[Sale], name="vending.selling", key="sale"):
-    fetch = step(Fetch, undo=PutBack)
+    fetch = step(Fetch, compensation=PutBack)
 
 
 # What AsyncAPI 3.0 allows in each object: its name, what must be there, and what may.

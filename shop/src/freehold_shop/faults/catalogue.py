@@ -20,7 +20,7 @@ _DATABASE_OF_ORDERS: Mapping[Trouble, str] = {
 }
 
 _STOPPABLE = ("orders", "inventory")
-"""One that directs the sagas, and one that they wait for."""
+"""One that orchestrates the sagas, and one that they wait for."""
 
 
 def catalogue(services: Sequence[str]) -> Mapping[str, Fault]:

@@ -72,7 +72,7 @@ async def expire_reservation(command: ExpireReservation, tx: Transaction) -> Non
 
 @inventory.handles(OrderPlaced)
 async def begin_choreographed_checkout(event: OrderPlaced, tx: Transaction) -> None:
-    """Where nobody directs the checkout, placing an order is what makes inventory reserve."""
+    """Where nobody orchestrates the checkout, placing an order is what makes inventory reserve."""
     if event.checkout is not CheckoutMode.CHOREOGRAPHED:
         return
     lines = [StockLine(line.sku, line.quantity) for line in event.lines]

@@ -51,17 +51,28 @@ async def cancel_order(state: CheckoutState, tx: Transaction) -> None:
 class Checkout(Saga[CheckoutState], name="orders.checkout", version=1, key="order_id"):
     """Reserve, hold, ship; capture is the point of no return; then confirm, and tell the customer if possible."""
 
-    reserve = step(ReserveStock, undo=ReleaseStock, timeout_seconds=_WAIT_SECONDS, retry=_PATIENT, undo_retry=_STUBBORN)
+    reserve = step(
+        ReserveStock,
+        compensation=ReleaseStock,
+        timeout_seconds=_WAIT_SECONDS,
+        retry=_PATIENT,
+        compensation_retry=_STUBBORN,
+    )
     hold = step(
-        HoldPayment, undo=VoidHold, after=reserve, timeout_seconds=_WAIT_SECONDS, retry=_PATIENT, undo_retry=_STUBBORN
+        HoldPayment,
+        compensation=VoidHold,
+        after=reserve,
+        timeout_seconds=_WAIT_SECONDS,
+        retry=_PATIENT,
+        compensation_retry=_STUBBORN,
     )
     ship = step(
         CreateShipment,
-        undo=CancelShipment,
+        compensation=CancelShipment,
         after=hold,
         timeout_seconds=_WAIT_SECONDS,
         retry=_PATIENT,
-        undo_retry=_STUBBORN,
+        compensation_retry=_STUBBORN,
     )
     capture = step(CapturePayment, pivot=True, after=ship, timeout_seconds=_WAIT_SECONDS, retry=_STUBBORN)
     confirm = local(confirm_order, after=capture)

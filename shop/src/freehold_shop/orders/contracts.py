@@ -1,6 +1,6 @@
 """Events of orders. Imports the messages of Freehold and money; the only module others may import.
 
-`checkout` says who carries the order on: in `saga` the orders service directs the others by commands, in
+`checkout` says who carries the order on: in `saga` the orders service orchestrates the others by commands, in
 `choreographed` they react to events. Who subscribes to `OrderPlaced` or `OrderConfirmed` looks at it to
 know whether to act.
 """

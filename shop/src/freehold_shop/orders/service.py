@@ -1,4 +1,4 @@
-"""Orders: directs the orchestrated checkout, and ends the choreographed one, whose steps others take by themselves.
+"""Orders: runs the orchestrated checkout, and ends the choreographed one, whose steps others take by themselves.
 
 Imports Freehold, its own modules and the contracts of others.
 """
@@ -37,7 +37,7 @@ from freehold_shop.users.contracts import CUSTOMERS, CustomerRegistered, UserUpd
 __all__ = ["orders"]
 
 orders = Service("orders", migrations=MIGRATIONS, linger_seconds=0.02)
-orders.directs(Checkout)
+orders.orchestrates(Checkout)
 orders.sends(RefundPayment, ReturnStock)
 orders.copies(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
 orders.copies(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)

@@ -129,7 +129,7 @@ def _of_orders(event: OrderPlaced | OrderConfirmed | OrderCancelled | OrderRetur
 
 def _of_inventory(event: StockReserved | StockHeld | StockReleased | ReservationExpired) -> Facts:
     match event:
-        case StockReserved():  # where nobody directs the checkout, orders goes by it too
+        case StockReserved():  # where nobody orchestrates the checkout, orders goes by it too
             return {"hold": Hold.HELD, "standing": Standing.STOCK_RESERVED}
         case StockHeld():
             return {"hold": Hold.HELD}

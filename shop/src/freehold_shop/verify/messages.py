@@ -30,7 +30,7 @@ __all__ = [
 _SENT_AGAIN_SECONDS = 3600.0
 """Within what time somebody sends again what the broker has lost."""
 ANY_TYPE = "*"
-"""The type of a subscription to answers: whoever directs sagas takes all of them."""
+"""The type of a subscription to answers: whoever orchestrates sagas takes all of them."""
 
 
 class _Attributes(msgspec.Struct):

@@ -29,7 +29,7 @@ __all__ = ["ENTRY_COLUMNS", "SqlSagaStore", "conflict"]
 
 ENTRY_COLUMNS: Final = "place integer, at timestamptz, step text, what text, attempt integer, detail text"
 """The columns of journal entries, as a relation of the dialect."""
-_ENDED: Final = "'completed', 'compensated', 'abandoned'"
+_ENDED: Final = "'completed', 'compensated', 'terminated'"
 """The terminal statuses, in the words of the index of ended instances: SQLite knows it by its words only."""
 _FAILURE_CHARACTERS_MAX: Final = 2000
 

@@ -1,4 +1,4 @@
-"""`freehold saga retry`, `skip`, `compensate` and `abandon`: what a person decides. Face.
+"""`freehold saga retry`, `skip`, `compensate` and `terminate`: what an operator decides. Face.
 
 A decision goes through the engine in one transaction with its audit row, so the definition must be declared here.
 """
@@ -12,11 +12,11 @@ from freehold.cli.options import acting, actor, asynchronous, destroying, json_o
 from freehold.cli.output import answer_json, note
 from freehold.errors import ConfigurationError
 from freehold.saga.commands.group import command, holding
-from freehold.saga.exchange import Decided, Decision
-from freehold.saga.operations import SagaActions
+from freehold.saga.exchange import OperatorAction, OperatorDecided
+from freehold.saga.operations import SagaOperations
 from freehold.saga.timeline import problem
 
-__all__ = ["abandon", "compensate", "retry", "skip"]
+__all__ = ["compensate", "retry", "skip", "terminate"]
 
 
 @command.command(help="Retry what waits for an operator, or for its backoff.")
@@ -30,7 +30,7 @@ async def retry(
     project: Project, which: str, names: tuple[str, ...], step: str | None, reason: str, *, as_json: bool
 ) -> int:
     """Decide to try again."""
-    return await _decide(project, names, which, Decision.RETRY, reason, step=step, as_json=as_json)
+    return await _decide(project, names, which, OperatorAction.RETRY, reason, step=step, as_json=as_json)
 
 
 @command.command(help="Treat a step that waits for an operator as done by hand, and continue. Asks, or takes --yes.")
@@ -45,7 +45,7 @@ async def skip(
     project: Project, which: str, names: tuple[str, ...], step: str | None, reason: str, *, as_json: bool
 ) -> int:
     """Decide that a step is done."""
-    return await _decide(project, names, which, Decision.SKIP, reason, step=step, as_json=as_json)
+    return await _decide(project, names, which, OperatorAction.SKIP, reason, step=step, as_json=as_json)
 
 
 @command.command(help="Start compensation of an instance, or retry its failed compensations. Asks, or takes --yes.")
@@ -53,30 +53,32 @@ async def skip(
 @service_option
 @acting
 @json_option
-@destroying(lambda given: f"Undo every step of {given['which']}?")
+@destroying(lambda given: f"Compensate every step of {given['which']}?")
 @asynchronous
 async def compensate(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
-    """Decide to undo."""
-    return await _decide(project, names, which, Decision.COMPENSATE, reason, as_json=as_json)
+    """Decide to compensate."""
+    return await _decide(project, names, which, OperatorAction.COMPENSATE, reason, as_json=as_json)
 
 
-@command.command(help="End an instance as it stands: nothing more is sent, nothing is undone. Asks, or takes --yes.")
+@command.command(
+    help="End an instance as it stands: nothing more is sent, nothing is compensated. Asks, or takes --yes."
+)
 @click.argument("which")
 @service_option
 @acting
 @json_option
-@destroying(lambda given: f"Leave {given['which']} as it stands, for good?")
+@destroying(lambda given: f"Terminate {given['which']} as it stands, for good?")
 @asynchronous
-async def abandon(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
-    """Decide to leave it."""
-    return await _decide(project, names, which, Decision.ABANDON, reason, as_json=as_json)
+async def terminate(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+    """Decide to terminate it."""
+    return await _decide(project, names, which, OperatorAction.TERMINATE, reason, as_json=as_json)
 
 
 async def _decide(
     project: Project,
     names: tuple[str, ...],
     which: str,
-    decision: Decision,
+    action: OperatorAction,
     reason: str,
     *,
     step: str | None = None,
@@ -87,15 +89,15 @@ async def _decide(
             raise ConfigurationError(
                 f"the sagas of '{access.name}' are not declared here", hint="name the module that does with --app"
             )
-        actions = SagaActions(access.context)
-        went_on = await actions.decide(record.id, Decided(decision, step, reason), actor=actor())
-        now = await actions.load(record.id)
+        operations = SagaOperations(access.context)
+        went_on = await operations.decide(record.id, OperatorDecided(action, step, reason), actor=actor())
+        now = await operations.load(record.id)
     wrong = problem(now)
     if as_json:
-        taken = {"service": access.name, "id": record.id, "decision": decision, "status": now.status}
+        taken = {"service": access.name, "id": record.id, "action": action, "status": now.status}
         answer_json({**taken, "problem": wrong or None})
     else:
-        note(f"{record.definition} {record.key}: {decision.value}; it is {now.status.value} now")
+        note(f"{record.definition} {record.key}: {action.value}; it is {now.status.value} now")
         if not went_on:
             note(f"the decision is kept, and what follows from it failed: {wrong}")
     return 0 if went_on else 1

@@ -27,7 +27,7 @@ def command() -> None:
 async def holding(
     project: Project, names: tuple[str, ...], which: str
 ) -> AsyncIterator[tuple[ServiceAccess, SagaRecord]]:
-    """Open the services, and give the instance with the one that directs it."""
+    """Open the services, and give the instance with the one that orchestrates it."""
     async with project.open(names) as opened:
         access, record = await _find(opened, which)
         async with named(access):

@@ -51,10 +51,10 @@ class Visit:
     ship: str
 
 
-@harbor.directs
+@harbor.orchestrates
 class Loading(Saga[Visit], name="harbor.loading", key="ship"):
-    reserve = step(Reserve, undo=Release)
-    load = step(Load, no_undo=True, after=reserve)
+    reserve = step(Reserve, compensation=Release)
+    load = step(Load, no_compensation=True, after=reserve)
 
 
 async def _done(tx: Transaction, ship: str, what: str) -> None:

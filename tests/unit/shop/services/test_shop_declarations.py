@@ -28,7 +28,7 @@ def test_messages_of_an_order_keep_their_order() -> None:
 
 def test_the_checkout_can_go_back_until_the_money_is_taken() -> None:
     steps = Checkout.definition().by_name
-    assert [name for name, step in steps.items() if step.undo is not None] == ["reserve", "hold", "ship"]
+    assert [name for name, step in steps.items() if step.compensation is not None] == ["reserve", "hold", "ship"]
     assert Checkout.definition().pivot is steps["capture"]
     assert steps["notify"].optional
 

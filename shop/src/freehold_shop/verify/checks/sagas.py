@@ -9,7 +9,7 @@ __all__ = ["SAGA_CHECKS"]
 
 
 def one_saga_an_order(scratch: Scratch) -> Check:
-    """An orchestrated order is directed by exactly one saga, a choreographed one by none."""
+    """An orchestrated order is orchestrated by exactly one saga, a choreographed one by none."""
     return scratch.check(
         "one-saga-an-order",
         f"one saga for each orchestrated order, {scratch.value('SELECT count(*) FROM saga')} in all",
@@ -27,7 +27,7 @@ def sagas_have_ended(scratch: Scratch) -> Check:
         "every saga is in one terminal state" + scratch.in_flight_words(),
         """SELECT saga.id, saga.status || coalesce(' ' || failure, '') FROM saga
             LEFT JOIN customer_order USING (order_id) JOIN moment
-            WHERE saga.status NOT IN ('completed', 'compensated', 'abandoned')
+            WHERE saga.status NOT IN ('completed', 'compensated', 'terminated')
             AND (saga.status = 'needs-attention' OR settled = 1 OR moment.quiet = 1)""",
     )
 

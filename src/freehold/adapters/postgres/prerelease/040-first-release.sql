@@ -19,3 +19,50 @@ DROP FUNCTION freehold_outbox_oldest(jsonb, timestamptz, integer);
 DROP FUNCTION freehold_outbox_fetch(jsonb, timestamptz, integer);
 DROP FUNCTION freehold_outbox_keep(jsonb, bigint[], jsonb, timestamptz);
 DROP FUNCTION freehold_deferred_claim(text, timestamptz, float8, integer);
+-- Documents of sagas: a NUL, which JSON in PostgreSQL cannot be, is spelled another way meanwhile.
+UPDATE freehold_saga SET document = convert_to(replace((
+    SELECT json_object_agg(
+        CASE field.key WHEN 'mode' THEN 'machine_status' WHEN 'trouble' THEN 'save_failures'
+            WHEN 'begun' THEN 'started_attempts' ELSE field.key END,
+        CASE field.key
+            WHEN 'format' THEN '3'::json
+            WHEN 'mode' THEN to_json(replace(field.value #>> '{}', 'abandoned', 'terminated'))
+            WHEN 'steps' THEN COALESCE((
+                SELECT json_object_agg(step.key, COALESCE((
+                    SELECT json_object_agg(
+                        CASE part.key WHEN 'awaiting' THEN 'wait_reason' WHEN 'tries' THEN 'policy_attempts'
+                            WHEN 'undo_round' THEN 'compensation_round' WHEN 'until' THEN 'wait_until'
+                            ELSE part.key END,
+                        CASE WHEN part.key NOT IN ('phase', 'awaiting') THEN part.value ELSE to_json(
+                            CASE part.value #>> '{}'
+                                WHEN 'waiting' THEN 'pending' WHEN 'acting' THEN 'running'
+                                WHEN 'refused' THEN 'rejected' WHEN 'doubtful' THEN 'unknown'
+                                WHEN 'undoing' THEN 'compensating' WHEN 'undone' THEN 'compensated'
+                                WHEN 'answer' THEN 'reply' WHEN 'caller' THEN 'runner' WHEN 'person' THEN 'operator'
+                                ELSE part.value #>> '{}' END) END)
+                    FROM json_each(step.value) AS part), '{}'))
+                FROM json_each(field.value) AS step), '{}')
+            WHEN 'hook_failure' THEN (
+                SELECT json_object_agg(
+                    CASE part.key WHEN 'until' THEN 'wait_until' ELSE part.key END,
+                    CASE WHEN part.key <> 'hook' THEN part.value
+                        ELSE to_json(replace(part.value #>> '{}', 'undo', 'compensation')) END)
+                FROM json_each(field.value) AS part)
+            ELSE field.value END)
+    FROM json_each(replace(convert_from(document, 'UTF8'), '\u0000', '\uf8ff')::json) AS field)::text,
+    '\uf8ff', '\u0000'), 'UTF8')
+WHERE substr(document, 1, 10) = '{"format":';
+UPDATE freehold_saga SET status = 'terminated', failure = CASE failure WHEN 'abandoned' THEN 'terminated' ELSE failure END
+WHERE status = 'abandoned';
+DROP INDEX freehold_saga_ended;
+CREATE INDEX freehold_saga_ended ON freehold_saga (updated_at)
+    WHERE status IN ('completed', 'compensated', 'terminated');
+UPDATE freehold_saga_journal SET what = CASE what WHEN 'undo-requested' THEN 'compensation-requested'
+    WHEN 'undone' THEN 'compensated' WHEN 'given-up' THEN 'attempts-exhausted' WHEN 'trouble' THEN 'save-failed'
+    WHEN 'abandoned' THEN 'terminated' WHEN 'decided-abandon' THEN 'decided-terminate' ELSE what END
+WHERE what IN ('undo-requested', 'undone', 'given-up', 'trouble', 'abandoned', 'decided-abandon');
+UPDATE freehold_saga_journal SET detail = 'no-effect' WHERE what = 'compensated' AND detail = 'empty';
+UPDATE freehold_saga_journal
+SET detail = replace(replace(replace(detail, 'undo ', 'compensation '), ' empty', ' no-effect'), ' barred', ' cancelled')
+WHERE what = 'late';
+UPDATE freehold_audit SET action = 'saga.terminate' WHERE action = 'saga.abandon';

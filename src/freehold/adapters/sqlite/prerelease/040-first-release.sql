@@ -10,3 +10,52 @@ ALTER TABLE freehold_progress RENAME COLUMN kept TO appended_position;
 ALTER TABLE freehold_replay RENAME COLUMN begun TO started_position;
 ALTER TABLE freehold_replay RENAME COLUMN alone TO isolated_position;
 ALTER TABLE freehold_replay RENAME COLUMN attempts TO isolated_attempts;
+UPDATE freehold_saga SET document = CAST((
+    SELECT json_group_object(
+        CASE field.key WHEN 'mode' THEN 'machine_status' WHEN 'trouble' THEN 'save_failures'
+            WHEN 'begun' THEN 'started_attempts' ELSE field.key END,
+        json(CASE
+            WHEN field.key = 'format' THEN '3'
+            WHEN field.key = 'mode' THEN json_quote(replace(field.value, 'abandoned', 'terminated'))
+            WHEN field.key = 'steps' THEN (
+                SELECT json_group_object(step.key, json((
+                    SELECT json_group_object(
+                        CASE part.key WHEN 'awaiting' THEN 'wait_reason' WHEN 'tries' THEN 'policy_attempts'
+                            WHEN 'undo_round' THEN 'compensation_round' WHEN 'until' THEN 'wait_until'
+                            ELSE part.key END,
+                        json(CASE WHEN part.type IN ('true', 'false') THEN part.type
+                            WHEN part.key NOT IN ('phase', 'awaiting') THEN json_quote(part.value)
+                            ELSE json_quote(CASE part.value
+                                WHEN 'waiting' THEN 'pending' WHEN 'acting' THEN 'running'
+                                WHEN 'refused' THEN 'rejected' WHEN 'doubtful' THEN 'unknown'
+                                WHEN 'undoing' THEN 'compensating' WHEN 'undone' THEN 'compensated'
+                                WHEN 'answer' THEN 'reply' WHEN 'caller' THEN 'runner' WHEN 'person' THEN 'operator'
+                                ELSE part.value END) END))
+                    FROM json_each(step.value) AS part)))
+                FROM json_each(field.value) AS step)
+            WHEN field.key = 'hook_failure' AND field.type = 'object' THEN (
+                SELECT json_group_object(
+                    CASE part.key WHEN 'until' THEN 'wait_until' ELSE part.key END,
+                    json(CASE WHEN part.type IN ('true', 'false') THEN part.type
+                        WHEN part.key = 'hook' THEN json_quote(replace(part.value, 'undo', 'compensation'))
+                        ELSE json_quote(part.value) END))
+                FROM json_each(field.value) AS part)
+            WHEN field.type IN ('object', 'array') THEN field.value
+            WHEN field.type IN ('true', 'false') THEN field.type
+            ELSE json_quote(field.value) END))
+    FROM json_each(CAST(document AS TEXT)) AS field) AS BLOB)
+WHERE json_valid(CAST(document AS TEXT));
+UPDATE freehold_saga SET status = 'terminated', failure = CASE failure WHEN 'abandoned' THEN 'terminated' ELSE failure END
+WHERE status = 'abandoned';
+DROP INDEX freehold_saga_ended;
+CREATE INDEX freehold_saga_ended ON freehold_saga (updated_at)
+    WHERE status IN ('completed', 'compensated', 'terminated');
+UPDATE freehold_saga_journal SET what = CASE what WHEN 'undo-requested' THEN 'compensation-requested'
+    WHEN 'undone' THEN 'compensated' WHEN 'given-up' THEN 'attempts-exhausted' WHEN 'trouble' THEN 'save-failed'
+    WHEN 'abandoned' THEN 'terminated' WHEN 'decided-abandon' THEN 'decided-terminate' ELSE what END
+WHERE what IN ('undo-requested', 'undone', 'given-up', 'trouble', 'abandoned', 'decided-abandon');
+UPDATE freehold_saga_journal SET detail = 'no-effect' WHERE what = 'compensated' AND detail = 'empty';
+UPDATE freehold_saga_journal
+SET detail = replace(replace(replace(detail, 'undo ', 'compensation '), ' empty', ' no-effect'), ' barred', ' cancelled')
+WHERE what = 'late';
+UPDATE freehold_audit SET action = 'saga.terminate' WHERE action = 'saga.abandon';

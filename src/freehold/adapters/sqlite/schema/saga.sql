@@ -21,7 +21,7 @@ CREATE INDEX freehold_saga_state ON freehold_saga (status, created_at, id);
 CREATE INDEX freehold_saga_correlation ON freehold_saga (correlation_id);
 CREATE INDEX freehold_saga_key ON freehold_saga (key);
 CREATE INDEX freehold_saga_ended ON freehold_saga (updated_at)
-    WHERE status IN ('completed', 'compensated', 'abandoned');
+    WHERE status IN ('completed', 'compensated', 'terminated');
 CREATE TABLE freehold_saga_journal (
     saga_id TEXT NOT NULL,
     ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
