@@ -16,9 +16,9 @@ import msgspec
 from benchmarks.figures import Figure
 
 from freehold.aggregate import Decider, Repository, SnapshotPolicy
-from freehold.binding import open_stores
 from freehold.context import ServiceContext
 from freehold.messages import event, registry
+from freehold.runtime.adapters import open_stores
 from freehold.transaction import Transaction, Transactions
 
 EVENT_COUNT = 10_000

@@ -19,9 +19,9 @@ from typing import Any
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
-from freehold.binding import open_broker
 from freehold.broker import Broker, Outgoing, Stored, Subscription
 from freehold.ids import new_id
+from freehold.runtime.adapters import open_broker
 
 __all__ = ["figures"]
 

@@ -18,11 +18,11 @@ from typing import Any
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.eventstore.store import EVENTS, Append, Expectation, NewEvent
 from freehold.ids import new_id
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 
 __all__ = ["figures"]
 

@@ -15,12 +15,12 @@ from statistics import median
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
-from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.ids import new_id
 from freehold.leases.store import LEASES
 from freehold.outbox.store import LEASE_PREFIX, OUTBOX, lease_name
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 
 CONCURRENCY = 10
 TURNS = 3

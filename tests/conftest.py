@@ -23,7 +23,7 @@ from psycopg.conninfo import make_conninfo
 from tests.names import COLLECTED, name_of
 from tests.order import spread
 
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 from freehold_shop.servers import RunningServer, ServerUnavailable, start_nats, start_pgbouncer, start_postgres
 
 _LEFT_OUT = "left out: "

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import database_engines, open_stores
 from freehold.conformance.adapter import AdapterConformance
 from freehold.ports import Stores
+from freehold.runtime.adapters import database_engines, open_stores
 
 
 class TestAdapterOfMemory(AdapterConformance):
@@ -43,7 +43,7 @@ def test_every_engine_declares_ports() -> None:
 def test_what_engines_declare_is_read_without_a_driver() -> None:
     """A service on one engine is told which others have what it lacks, and their drivers need not be installed."""
     script = (
-        "import sys; from freehold.binding import database_engines; database_engines();"
+        "import sys; from freehold.runtime.adapters import database_engines; database_engines();"
         " print(sorted({'asyncpg', 'psycopg', 'aiosqlite', 'sqlalchemy'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

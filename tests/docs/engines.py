@@ -14,7 +14,6 @@ from tests.docs.blocks import ROOT
 
 from freehold.aggregate.store import SNAPSHOTS
 from freehold.audit.store import AUDIT
-from freehold.binding import database_engines
 from freehold.consistency.store import PROGRESS
 from freehold.deadletters.store import DEAD_LETTERS
 from freehold.eventstore.store import EVENTS
@@ -31,6 +30,7 @@ from freehold.projection.store import CHECKPOINTS
 from freehold.projection.view_store import VIEWS
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.store import RECONCILIATIONS
+from freehold.runtime.adapters import database_engines
 from freehold.saga.store import SAGAS
 from freehold.schedule.store import SCHEDULE
 from freehold.sql import SQL

@@ -19,10 +19,10 @@ from typing import Any, Final
 import pytest
 from tests.docs.whole import WHOLE
 
-from freehold.binding import database_engines, open_broker, open_stores
 from freehold.broker import Broker
 from freehold.conformance.guarantees import GUARANTEES, SUITES
 from freehold.database import Database
+from freehold.runtime.adapters import database_engines, open_broker, open_stores
 from freehold.transaction import Transaction
 
 ROOT: Final = Path(__file__).parents[2]

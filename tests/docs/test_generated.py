@@ -10,9 +10,9 @@ import pytest
 from tests.docs import commands, engines
 from tests.docs.blocks import ROOT
 
-from freehold.binding import database_engines
 from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
+from freehold.runtime.adapters import database_engines
 from freehold.saga.diagram import mermaid
 from freehold.settings import Settings
 from freehold_shop.orders.checkout import Checkout

@@ -15,7 +15,6 @@ from tests.faults.scenario import breaches
 from freehold.adapters.sql.saga import SqlSagaStore
 from freehold.adapters.sqlite.inbox import SqliteInboxStore
 from freehold.adapters.sqlite.outbox import SqliteOutboxStore
-from freehold.binding import open_stores
 from freehold.broker import Batch
 from freehold.clock import SystemClock
 from freehold.conformance.outbox import outgoing, take_partitions
@@ -29,6 +28,7 @@ from freehold.outbox.refusal import bury
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.store import LEASE_PREFIX, OUTBOX
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS, JournalEntry, SagaRecord, SagaStatus
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.conformance.sql.queries import replayable
 
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.inbox.store import INBOX
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.runtime.letters import DeadLetterActions
 from freehold.settings import Settings
 

@@ -17,7 +17,6 @@ from tests.ledger.counters import Counters
 
 from freehold import Retry, RunningService, Service, Settings, command, event
 from freehold.audit.store import AUDIT
-from freehold.binding import open_broker
 from freehold.broker import Batch, Broker, BrokerOptions, Consumer
 from freehold.database import DatabaseOptions
 from freehold.eventstore.store import EVENTS
@@ -31,6 +30,7 @@ from freehold.projection.generation_runner import GenerationRunner
 from freehold.projection.generations import begin_first
 from freehold.projection.parking import Parking
 from freehold.projection.store import CHECKPOINTS
+from freehold.runtime.adapters import open_broker
 from freehold.saga import CallContext, Saga, SagaRunner, call, step
 from freehold.testing import ManualClock
 from freehold.transaction import Transaction

@@ -62,7 +62,7 @@ def accounts(project: Project, directory: Path, server: str | None, *, as_json: 
     of each service, passwords.json keeps the passwords. All three are readable by their owner alone, and no password is
     printed. Run it again after a service was added or its messages changed: passwords stay as they are.
     """
-    from freehold.binding import broker_accounts
+    from freehold.runtime.adapters import broker_accounts
     from freehold.schema.rights import broker_rights
 
     system = _System(project, directory, server)
@@ -96,7 +96,7 @@ async def streams(project: Project, directory: Path, server: str | None, *, as_j
 
     To be done before the first service starts, after one was added, and after the server lost its store.
     """
-    from freehold.binding import open_broker
+    from freehold.runtime.adapters import open_broker
 
     system = _System(project, directory, server)
     if not system.passwords.exists():

@@ -109,7 +109,7 @@ async def grants(project: Project, names: tuple[str, ...], *, role: str, schema:
 @asynchronous
 async def sql(project: Project, names: tuple[str, ...], *, port: str | None, as_json: bool) -> int:
     """Print what `upgrade` does in an empty database, for whoever deploys it otherwise; nothing is connected to."""
-    from freehold.binding import open_stores
+    from freehold.runtime.adapters import open_stores
     from freehold.settings import Settings
 
     selected = project.select(names)

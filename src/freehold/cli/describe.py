@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from freehold.binding import database_engines
 from freehold.cli.context import Project
 from freehold.cli.flow import flowchart
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line, table
 from freehold.messages import MessageKind, MessageType, registry
+from freehold.runtime.adapters import database_engines
 from freehold.runtime.needs import needs_of
 from freehold.saga.steps import StepDirection
 from freehold.service import Service

@@ -15,7 +15,6 @@ from functools import partial
 
 import click
 
-from freehold.binding import open_broker
 from freehold.broker import Broker, BrokerOptions
 from freehold.cli.context import PROBE_SECONDS, Project
 from freehold.cli.options import asynchronous, json_option, service_option
@@ -32,6 +31,7 @@ from freehold.leases.store import LEASES, Vouching
 from freehold.outbox.log_watch import examine_how_far, examine_logs
 from freehold.outbox.store import LEASE_PREFIX
 from freehold.redaction import shown_url
+from freehold.runtime.adapters import open_broker
 from freehold.runtime.backlog import examine_patterns
 from freehold.runtime.integrity import defects
 from freehold.runtime.patterns import patterns_of, stores_of

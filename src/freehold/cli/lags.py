@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from freehold.binding import open_broker
 from freehold.broker import Broker, BrokerOptions, TopicLag
 from freehold.cli.context import PROBE_SECONDS, Opened, ServiceAccess
 from freehold.errors import FreeholdError
+from freehold.runtime.adapters import open_broker
 
 __all__ = ["broker_lags"]
 

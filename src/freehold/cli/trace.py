@@ -14,7 +14,6 @@ from uuid import UUID
 
 import click
 
-from freehold.binding import open_broker
 from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import ago, answer_json, duration, line, note, until
@@ -23,6 +22,7 @@ from freehold.errors import CodecError, FreeholdError
 from freehold.inbox.store import INBOX, DeferredMessage
 from freehold.messages import Envelope, decode_envelope, message_type
 from freehold.outbox.store import OUTBOX, UnsentMessage
+from freehold.runtime.adapters import open_broker
 from freehold.saga.document import read_progress
 from freehold.saga.instance import WaitReason
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES, SagaFilter, SagaRecord

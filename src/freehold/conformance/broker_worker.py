@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from signal import SIGKILL, Signals
 
-from freehold.binding import open_broker
 from freehold.broker import Broker, BrokerOptions
 from freehold.conformance.broker_harness import BrokerHarness, fetch, messages, publish, subscribe
 from freehold.errors import LeaseLost
+from freehold.runtime.adapters import open_broker
 
 __all__ = ["Worker", "main"]
 

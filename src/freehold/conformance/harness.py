@@ -17,11 +17,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.database import DatabaseFeatures, DatabaseOptions
 from freehold.migrations import Migration
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.testing.clock import ManualClock
 
 __all__ = ["ManualClock", "StoresHarness", "has_to_wait"]

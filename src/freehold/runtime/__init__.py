@@ -1,6 +1,5 @@
 """The runtime: a service put together from settings and adapters, with its loops."""
 
-from freehold.binding import broker_accounts, open_broker, open_stores
 from freehold.database import DatabaseOptions
 from freehold.lifecycle import Runner
 from freehold.outages import Outages, current_outages
@@ -8,6 +7,7 @@ from freehold.passwords import keep_passwords
 from freehold.ports import Stores
 from freehold.projection.operations import ProjectionActions
 from freehold.projection.replay_operations import ReplayActions
+from freehold.runtime.adapters import broker_accounts, open_broker, open_stores
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.letters import DeadLetterActions
 from freehold.runtime.resend import Resend

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from freehold.binding import database_engines
 from freehold.pattern import Need
 from freehold.ports import MissingPort, Port, Stores
+from freehold.runtime.adapters import database_engines
 from freehold.runtime.patterns import patterns_of
 from freehold.service import Service
 

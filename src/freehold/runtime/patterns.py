@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from freehold.aggregate.pattern import PATTERN as AGGREGATE
 from freehold.audit.pattern import PATTERN as AUDIT
-from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.deadletters.pattern import PATTERN as DEAD_LETTERS
 from freehold.errors import DeclarationError
@@ -21,6 +20,7 @@ from freehold.pattern import Pattern
 from freehold.ports import Stores
 from freehold.projection.pattern import PROJECTION, VIEW
 from freehold.reconcile.pattern import PATTERN as RECONCILE
+from freehold.runtime.adapters import open_stores
 from freehold.saga.pattern import PATTERN as SAGA
 from freehold.schedule.pattern import PATTERN as SCHEDULE
 from freehold.service import Service

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.binding import open_broker
 from freehold.broker import Broker
 from freehold.clock import Clock, SystemClock
 from freehold.errors import ConfigurationError, FreeholdError
@@ -24,6 +23,7 @@ from freehold.outbox.sent import SENT, Kept
 from freehold.outbox.store import OUTBOX
 from freehold.outbox.watermark import Lanes
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_broker
 from freehold.settings import Settings
 
 __all__ = ["Resend", "ResendPlan", "Resent"]

@@ -14,7 +14,6 @@ from typing import Self, TypeVar
 from uuid import UUID
 
 from freehold.aggregate import VersionMismatch
-from freehold.binding import open_broker
 from freehold.broker import Broker
 from freehold.clock import Clock, SystemClock
 from freehold.consistency.signer import TokenSigner
@@ -38,6 +37,7 @@ from freehold.reconcile.reconcile_runner import record_of
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.side import Source
 from freehold.reconcile.store import RECONCILIATIONS
+from freehold.runtime.adapters import open_broker
 from freehold.runtime.broker_link import BrokerLink
 from freehold.runtime.freshness import FreshnessGate
 from freehold.runtime.health import Health, Readiness

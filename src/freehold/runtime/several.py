@@ -11,11 +11,11 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from freehold.binding import open_broker
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, joined
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_broker
 from freehold.runtime.running_service import RunningService
 from freehold.runtime.startup_log import tell_settings
 from freehold.service import Service

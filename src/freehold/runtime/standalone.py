@@ -12,12 +12,12 @@ from typing import Any, Self
 from uuid import UUID
 from weakref import WeakSet
 
-from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.database import DatabaseOptions
 from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.messages.texts import check_name
 from freehold.outbox.store import STAGED
+from freehold.runtime.adapters import open_stores
 from freehold.runtime.integrity import check_whole
 from freehold.runtime.resend import Resend, Resent
 from freehold.runtime.running_service import RunningService

@@ -12,9 +12,9 @@ from tests.conformance.sql.queries import Seeded
 from tests.conformance.sql.recorder import EXPLAINED
 from tests.conformance.sql.seeding import GROWING, seed_postgres, seed_sqlite, write_sqlite
 
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.outbox.store import OUTBOX
+from freehold.runtime.adapters import open_stores
 
 __all__ = ["ALLOWED", "ALLOWED_ON_POSTGRES", "Statistics", "on_postgres", "on_sqlite"]
 

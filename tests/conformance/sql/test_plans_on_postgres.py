@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 from tests.conformance.sql.recorder import EXPLAINED, Recorder, recording
 
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS
 from freehold.schedule.schedule_runner import send_due
 from freehold.schedule.store import SCHEDULE

@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlTransaction
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.binding import open_stores
-from freehold.database import DatabaseTransaction
+from freehold.database import UnitOfWork
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id
 from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.life import Life
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS, JournalEntry, SagaFilter, SagaRecord, SagaStatus
 
 pytestmark = pytest.mark.servers

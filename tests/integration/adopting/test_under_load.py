@@ -22,12 +22,12 @@ from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.integration.adopting.application import Database, load, post_all, serving
 
-from freehold.binding import open_broker, open_stores
 from freehold.broker import Subscription
 from freehold.conformance.broker_harness import eventually
 from freehold.errors import TransactionEnded
 from freehold.http import Tx
 from freehold.messages import decode_envelope
+from freehold.runtime.adapters import open_broker, open_stores
 
 pytestmark = pytest.mark.empty_database
 

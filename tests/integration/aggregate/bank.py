@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
@@ -14,6 +13,7 @@ from freehold.eventstore.store import EVENTS
 from freehold.messages import Envelope, decode_body, decode_envelope, registry
 from freehold.outbox.store import OUTBOX, OutboxStore
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.transaction import Transactions
 
 

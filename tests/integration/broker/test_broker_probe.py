@@ -15,10 +15,10 @@ from tests.integration.health.conditions import CONDITIONS, grow, small_disk
 from freehold.adapters.nats import adapter
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.names import Names
-from freehold.binding import open_broker
 from freehold.broker import Broker, BrokerOptions, Outgoing
 from freehold.errors import Unavailable
 from freehold.ids import new_id
+from freehold.runtime.adapters import open_broker
 from freehold_shop.servers import RunningServer
 
 
@@ -140,7 +140,7 @@ def test_a_process_that_has_died_is_known_to_be_gone(tmp_path: Path) -> None:
     url = f"embedded:///{tmp_path}/broker.db"
     code = (
         "import asyncio, os\n"
-        "from freehold.binding import open_broker\n"
+        "from freehold.runtime.adapters import open_broker\n"
         "from freehold.broker import Subscription\n"
         "async def main():\n"
         f"    broker = open_broker('{url}')\n"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.typing_in import Typed, typist
 
-from freehold.binding import open_broker
 from freehold.broker import BrokerOptions, Outgoing, PublishFailed, Stored
 from freehold.ids import new_id
+from freehold.runtime.adapters import open_broker
 from freehold.settings import DEFAULT_DIRECTORY
 from freehold_shop.servers import RunningServer, start_nats
 

@@ -12,8 +12,8 @@ import pytest
 from tests.unit.cli.typing_in import Typed, typist
 
 from freehold import RunningService, Service, Settings
-from freehold.binding import open_stores
 from freehold.errors import DatabaseError
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 pytestmark = pytest.mark.empty_database

@@ -12,8 +12,8 @@ from tests.integration.cli.work import APP
 from tests.integration.sql.schema_catalogue import postgres_catalogue, sqlite_catalogue
 from tests.unit.cli.typing_in import Typed, typist
 
-from freehold.binding import open_stores
 from freehold.errors import ConfigurationError
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.empty_database
 

@@ -26,11 +26,11 @@ from tests.unit.runtime.trial import envelope_of
 
 from freehold import RunningService
 from freehold.adapters.files.holder import writer_of
-from freehold.binding import open_broker
 from freehold.broker import Outgoing
 from freehold.ids import new_id
 from freehold.inbox.store import INBOX, Arrival
 from freehold.messages import encode_envelope
+from freehold.runtime.adapters import open_broker
 from freehold.saga.store import SAGAS, SagaRecord, SagaStatus
 from freehold.schedule.store import SCHEDULE
 from freehold.settings import Settings

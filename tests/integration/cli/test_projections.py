@@ -18,7 +18,7 @@ from tests.integration.cli.ledger import balance, book, is_up_to_date, ledger, m
 from tests.unit.cli.typing_in import Typed, typist
 
 from freehold import RunningService, Settings
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.timeout(240)
 WHY = ("--reason", "why not")

@@ -9,7 +9,7 @@ from tests.unit.cli.typing_in import Typed
 
 from freehold import Settings
 from freehold.aggregate.store import SNAPSHOTS, Snapshot
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 
 WHY = ("--reason", "nobody declares it any more")
 

@@ -15,7 +15,6 @@ from tests.integration.cli.till import Booking, PutBack, Sale, SaleClosed, Selli
 from tests.integration.saga.bench import reply_to
 from tests.unit.runtime.trial import envelope_of
 
-from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.clock import SystemClock
 from freehold.context import ServiceContext
@@ -25,6 +24,7 @@ from freehold.ids import new_id
 from freehold.messages import Envelope, decode_envelope, encode_envelope
 from freehold.outbox.store import OUTBOX, OutboxStore
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.saga import SagaEngine, SagaRunner
 from freehold.saga.store import SAGAS, SagaStatus
 from freehold.service import Service

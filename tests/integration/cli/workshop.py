@@ -13,9 +13,9 @@ import pytest
 from tests.integration.cli.work import letter
 from tests.unit.cli.typing_in import Typed, typist
 
-from freehold.binding import open_stores
 from freehold.deadletters.store import DEAD_LETTERS
 from freehold.migrations import Migration
+from freehold.runtime.adapters import open_stores
 
 __all__ = ["Workshop", "fill_database", "prepare", "typed", "unused_port", "workshop"]
 

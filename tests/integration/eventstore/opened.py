@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from freehold.binding import open_stores
 from freehold.clock import Clock
 from freehold.database import DatabaseOptions
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 
 __all__ = ["opened"]
 

@@ -25,7 +25,7 @@ _LIMIT_SECONDS = 1.0
 _ENOUGH_SECONDS = 60.0
 _TRY = """
 import asyncio, sys
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 from freehold.conformance.events_order import new_event
 from freehold.database import DatabaseOptions
 from freehold.errors import FreeholdError, Unavailable

@@ -14,7 +14,7 @@ from freehold.eventstore.store import EVENTS
 
 _APPEND = """
 import asyncio, sys
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 from freehold.conformance.events_order import new_event
 from freehold.eventstore.store import EVENTS, Append
 

@@ -12,12 +12,12 @@ import sys
 import time
 from uuid import UUID
 
-from freehold.binding import open_stores
 from freehold.conformance.events_order import new_event
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.eventstore.store import EVENTS, Append
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 
 __all__ = ["WRITERS"]
 

@@ -15,12 +15,12 @@ import pytest
 import sqlalchemy as sa
 from tests.integration.health.conditions import TABLE, Condition, grow
 
-from freehold.binding import open_stores
 from freehold.conformance.broker_harness import eventually
 from freehold.conformance.outbox import outgoing
 from freehold.errors import DatabaseError, Unavailable
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.empty_database
 

@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from freehold.adapters.sql.read_models import IDENTIFIER_BYTES_MAX, fitting
-from freehold.binding import open_stores
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError
 from freehold.ports import Stores
 from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.tables import PlacedTables, declared
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 LONG = "a_read_model_whose_name_is_as_long_as_postgresql_permits_it_to_b"[:63]

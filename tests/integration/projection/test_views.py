@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from tests.unit.runtime.trial import eventually
 
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, DeclarationError, OperationTimeout
 from freehold.ports import Stores
 from freehold.projection.view_runner import ViewRunner
 from freehold.projection.view_store import VIEWS, MaterializedView
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 from freehold.testing import ManualClock
 

@@ -9,13 +9,13 @@ import pytest
 import sqlalchemy as sa
 
 from freehold.adapters.sql.engine.connection import sql_of
-from freehold.binding import open_stores
-from freehold.database import DatabaseTransaction
+from freehold.database import UnitOfWork
 from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.repair import CopyRepair
 from freehold.reconcile.side import FullRow, StoreSide
+from freehold.runtime.adapters import open_stores
 
 PEOPLE = Dataset("crm.people", "person", ("name", "rank", "active"))
 COPY = Copy(PEOPLE, "known", {"person": "id"})

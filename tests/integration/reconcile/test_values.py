@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from freehold.binding import open_stores
-from freehold.database import DatabaseOptions, DatabaseTransaction
+from freehold.database import DatabaseOptions, UnitOfWork
 from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset, FieldKind
 from freehold.reconcile.dataset import RangeDigest
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.repair import CopyRepair
 from freehold.reconcile.side import FullRow, StoreSide
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.servers
 

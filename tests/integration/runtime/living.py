@@ -14,9 +14,9 @@ import time
 from tests.integration.runtime.workers import worker
 
 from freehold import Settings, run
-from freehold.binding import open_stores
 from freehold.broker import BrokerOptions
 from freehold.leases.store import LEASES, Vouching
+from freehold.runtime.adapters import open_stores
 
 __all__ = ["LASTING_SECONDS", "lasting"]
 

@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from tests.integration.runtime.workers import Numbered
 
 from freehold import ConfigurationError, Outbox, RunningService, Service, Settings, Transaction
-from freehold.binding import open_broker
 from freehold.broker import BrokerOptions
 from freehold.errors import Unavailable
 from freehold.outbox.store import OUTBOX
+from freehold.runtime.adapters import open_broker
 from freehold_shop.servers import RunningServer
 
 

@@ -20,10 +20,10 @@ from tests.integration.runtime.living import lasting
 from tests.integration.runtime.workers import Counted, Numbered, worker
 
 from freehold import Outbox, RunningService, Service, Settings, Transaction
-from freehold.binding import open_stores
 from freehold.leases.store import LEASES, Vouching
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])

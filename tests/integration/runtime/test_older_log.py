@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from freehold import RunningService, Service, Settings, Transaction, event
-from freehold.binding import open_broker, open_stores
 from freehold.broker import BrokerOptions
 from freehold.database import Finding
 from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.log_watch import examine_how_far, examine_logs, place_of
 from freehold.outbox.store import OUTBOX
+from freehold.runtime.adapters import open_broker, open_stores
 from freehold.runtime.resend import Resend
 
 pytestmark = pytest.mark.timeout(240)

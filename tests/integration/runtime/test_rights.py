@@ -30,13 +30,13 @@ from tests.integration.runtime.clinic import (
 from tests.unit.cli.typing_in import Typed, typist
 
 from freehold import ConfigurationError, Projection, RunningService, Service, Settings
-from freehold.binding import open_stores
 from freehold.conformance.broker_harness import eventually
 from freehold.context import ServiceContext
 from freehold.deadletters.store import DeadLetterFilter
 from freehold.errors import DatabaseError, PermissionDenied
 from freehold.projection.replay import Span
 from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
+from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES
 from freehold.sql import SQL
 

@@ -17,11 +17,11 @@ import httpx
 import pytest
 from tests.integration.runtime.clinic import ADMITTED, APP, SEEN, clinic
 
-from freehold.binding import open_stores
 from freehold.conformance.broker_harness import eventually
 from freehold.ports import Stores
 from freehold.projection.store import CHECKPOINTS, GenerationState
 from freehold.projection.view_store import VIEWS
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 _LIMIT_SECONDS = 120.0

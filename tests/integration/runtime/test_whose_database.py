@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from freehold import ConfigurationError, Inbox, Migration, Outbox, RunningService, Service, Settings
-from freehold.binding import open_broker, open_stores
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_broker, open_stores
 from freehold.sql import SQL
 
 pytestmark = pytest.mark.empty_database

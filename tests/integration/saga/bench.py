@@ -12,7 +12,6 @@ from uuid import UUID
 
 import msgspec
 
-from freehold.binding import open_stores
 from freehold.broker import Outgoing
 from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
@@ -20,6 +19,7 @@ from freehold.ids import new_id
 from freehold.messages import Envelope, MessageKind, decode_envelope
 from freehold.outbox.store import OUTBOX, OutboxStore
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.saga import Saga, SagaEngine, SagaRunner
 from freehold.saga.document import read_hook_failure
 from freehold.saga.hooks import HookFailure

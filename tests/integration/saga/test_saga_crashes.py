@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from tests.integration.saga.crash import POINTS, saga_id
 
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS, SagaStatus
 
 

@@ -16,10 +16,10 @@ from tests.integration.projection.models import ReadModel, append, caught_up, re
 
 from freehold import MaterializedView, Migration, RunningService
 from freehold.alembic import filters, include_name, include_object
-from freehold.binding import open_stores
 from freehold.projection.replay import Span
 from freehold.projection.view_store import VIEWS
 from freehold.runtime import ProjectionActions, ReplayActions
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.empty_database
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import pytest
 import sqlalchemy as sa
 
-from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.errors import Unavailable
 from freehold.outbox.store import OUTBOX
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.servers
 

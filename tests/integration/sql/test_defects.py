@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import open_stores
 from freehold.database import Defect
 from freehold.errors import DatabaseError
 from freehold.leases.store import LEASES
 from freehold.migrations import Migration
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 pytestmark = pytest.mark.empty_database

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing
 from freehold.database import DatabaseOptions
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 _OPTIONS = DatabaseOptions(pool_size=2, lock_timeout_seconds=200.0, pool_timeout_seconds=200.0)

@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing
 from freehold.errors import ConfigurationError, TransactionMisused
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.schedule.store import SCHEDULE
 
 Opener = Callable[[str], AbstractAsyncContextManager[tuple[Any, Callable[[], Any], Callable[[], Any]]]]

@@ -13,7 +13,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import (
     ConcurrencyConflict,
@@ -26,6 +25,7 @@ from freehold.errors import (
 from freehold.migrations import Migration
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold_shop.servers import RunningServer
 
 SECRET = "ada@example.org"

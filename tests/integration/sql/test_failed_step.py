@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, DatabaseError, FreeholdError, Unavailable
 from freehold.migrations import Migration
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.empty_database
 

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from tests.integration.looking import STATS_MAX, in_stats
 from tests.integration.sql.test_errors import OPTIONS, insert, opened
 
-from freehold.binding import open_stores
 from freehold.errors import Unavailable
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 

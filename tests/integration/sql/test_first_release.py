@@ -24,7 +24,6 @@ from tests.integration.sql.before.harbor import harbor
 from freehold import RunningService, Settings, SystemClock
 from freehold.aggregate.store import SNAPSHOTS
 from freehold.audit.store import AUDIT
-from freehold.binding import open_stores
 from freehold.consistency.store import PROGRESS
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.eventstore.store import EVENTS
@@ -38,10 +37,8 @@ from freehold.projection.replay_store import REPLAYS, ReplayState
 from freehold.projection.store import CHECKPOINTS
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
-from freehold.saga.document import read_hook_failure, read_progress
-from freehold.saga.hooks import Hook
-from freehold.saga.instance import Phase, WaitReason
-from freehold.saga.store import SAGAS, SagaFilter, SagaStatus
+from freehold.runtime.adapters import open_stores
+from freehold.saga.store import SAGAS, SagaFilter
 from freehold.schedule.store import SCHEDULE
 from freehold.sql import SQL
 from freehold.testing import settled

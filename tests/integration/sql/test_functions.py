@@ -10,7 +10,7 @@ import pytest
 
 from freehold.adapters.sql.engine import schema
 from freehold.adapters.sql.engine.packaged import PackagedSchema, SqlFunction, packaged_schema
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.servers
 _HEAD, _COUNT = "freehold_event_head", "freehold_event_count"

@@ -9,10 +9,10 @@ import pytest
 from tests.integration.sql.stalling import stalling
 
 from freehold.adapters.sql.engine.connection import sql_of
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import OperationTimeout
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 pytestmark = pytest.mark.servers

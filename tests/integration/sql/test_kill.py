@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.outbox.store import OUTBOX
+from freehold.runtime.adapters import open_stores
 
 _STAGE = """
 import asyncio, sys
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 from freehold.conformance.outbox import outgoing
 from freehold.outbox.store import OUTBOX
 async def main():

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 from tests.integration.sql.test_errors import OPTIONS, insert, opened
 
-from freehold.binding import open_stores
 from freehold.errors import ConfigurationError, Unavailable
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 pytestmark = pytest.mark.empty_database

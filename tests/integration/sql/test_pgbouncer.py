@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.integration.projection.models import Deposited, append, caught_up, read_model, rows, until
 
 from freehold import RunningService, Settings
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
 from freehold.inbox.store import INBOX, Arrival
 from freehold.outbox.store import OUTBOX
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 from freehold_shop.servers import start_pgbouncer
 

@@ -11,10 +11,10 @@ import pytest
 from tests.integration.sql.schema_catalogue import postgres_catalogue, sqlite_catalogue
 
 from freehold.adapters.sql.engine.packaged import PackagedSchema, packaged_schema
-from freehold.binding import open_stores
 from freehold.errors import DatabaseError
 from freehold.migrations import Migration
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.empty_database
 _DIALECTS = {"sqlite": "sqlite", "postgres": "postgresql"}

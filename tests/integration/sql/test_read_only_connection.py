@@ -11,12 +11,12 @@ import pytest
 from psycopg import sql
 from tests.integration.health.conditions import CONDITIONS
 
-from freehold.binding import open_stores
 from freehold.conformance.outbox import outgoing
 from freehold.database import DatabaseOptions
 from freehold.errors import Unavailable
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 _ONE = DatabaseOptions(pool_size=1)

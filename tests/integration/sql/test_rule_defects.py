@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import open_stores
 from freehold.migrations import Migration
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 _TABLES = [

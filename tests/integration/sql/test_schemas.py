@@ -17,7 +17,6 @@ from tests.integration.sql.test_enlist import POSTGRES
 from freehold import ConfigurationError, MaterializedView, Outbox, RunningService, Settings
 from freehold.adapters.postgres.own_schema import Schema
 from freehold.adapters.sql.engine.packaged import packaged_schema
-from freehold.binding import open_stores
 from freehold.broker import Subscription
 from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.eventstore.store import EVENTS, Append, NewEvent
@@ -26,6 +25,7 @@ from freehold.messages import decode_envelope
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
 from freehold.projection.view_store import VIEWS
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 from freehold_shop.verify.readers import open_reader
 

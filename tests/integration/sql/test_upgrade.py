@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import open_stores
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError, DatabaseError
 from freehold.migrations import Migration
 from freehold.outbox.store import OUTBOX
+from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.empty_database
 # Two suffice for a race, and a start of Python takes seconds on a busy machine.
@@ -20,7 +20,7 @@ _PROCESSES = 2
 _LIMIT_SECONDS = 110
 _UPGRADE = """
 import asyncio, sys
-from freehold.binding import open_stores
+from freehold.runtime.adapters import open_stores
 async def main():
     stores = open_stores(sys.argv[1])
     await stores.database.open()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from freehold.adapters.postgres.url import parse_url
-from freehold.binding import open_stores
 from freehold.errors import ConfigurationError
+from freehold.runtime.adapters import open_stores
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from tests.unit.runtime.trial import memory_broker, settings_for
 
 from freehold import RunningService, Service, Transaction, event
-from freehold.binding import open_stores
 from freehold.database import Database
 from freehold.deadletters.store import DEAD_LETTERS
 from freehold.eventstore.store import EVENTS
@@ -22,6 +21,7 @@ from freehold.ports import MissingPort, Port, Stores, provide
 from freehold.projection import Projection, ProjectionWrite
 from freehold.projection.view_store import VIEWS, MaterializedView
 from freehold.reconcile import Dataset
+from freehold.runtime.adapters import open_stores
 
 
 @event("needs.happened", version=1, key="name")

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 from tests.unit.runtime.trial import eventually, settings_for
 
-from freehold.binding import open_stores
 from freehold.context import ServiceContext
 from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
+from freehold.runtime.adapters import open_stores
 from freehold.runtime.patterns import PATTERNS
 from freehold.runtime.prune_runner import PruneRunner
 

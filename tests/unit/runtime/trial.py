@@ -10,11 +10,11 @@ from typing import Any
 
 from freehold import RunningService, Service, Settings, command, event
 from freehold.adapters.memory.broker import MemoryBroker
-from freehold.binding import open_broker
 from freehold.broker import Subscription
 from freehold.clock import SystemClock
 from freehold.ids import new_id
 from freehold.messages import Envelope, decode_envelope, encode_body, message_type
+from freehold.runtime.adapters import open_broker
 from freehold.transaction import outgoing
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Reading a service's database without being able to change it, in one snapshot, a few rows at a time.
 
 SQLite is opened with `mode=ro`, PostgreSQL in a read-only repeatable-read transaction with a cursor on the server.
-Imports the drivers, and of Freehold the binding and the errors.
+Imports the drivers, and of Freehold the runtime and the errors.
 """
 
 from __future__ import annotations

@@ -16,12 +16,12 @@ import pytest
 from nats.aio.client import Client
 
 from freehold.adapters.nats.names import Layout, Names
-from freehold.binding import broker_accounts, open_broker
 from freehold.broker import OPERATOR, Broker, BrokerOptions, BrokerRights, Outgoing, PublishFailed, Stored, Subscription
 from freehold.conformance.broker_harness import eventually
 from freehold.errors import Unavailable
 from freehold.groups.log import TopicPartition
 from freehold.ids import new_id
+from freehold.runtime.adapters import broker_accounts, open_broker
 from freehold.schema.rights import broker_rights
 from freehold_shop.assembly import SERVICES
 from freehold_shop.servers import RunningServer, find_nats_server, start_nats

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import open_broker
 from freehold.broker import Broker, Outgoing, Stored, Subscription
 from freehold.errors import CodecError, ConfigurationError, Unavailable
 from freehold.ids import new_id
 from freehold.inbox.work import MessageRouter
+from freehold.runtime.adapters import open_broker
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.faults.catalogue import catalogue
 from freehold_shop.faults.duplicates import DuplicatingBroker, Switch

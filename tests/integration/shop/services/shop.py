@@ -15,9 +15,9 @@ from aiohttp import web
 from fastapi import FastAPI
 from tests.integration.shop.services.waiting import until
 
-from freehold.binding import open_stores
 from freehold.ports import Stores
 from freehold.runtime import RunningService, Runtime
+from freehold.runtime.adapters import open_stores
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.sql import SQL

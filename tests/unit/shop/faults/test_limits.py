@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.binding import open_broker
+from freehold.runtime.adapters import open_broker
 from freehold_shop.faults.limits import FileLimits
 from freehold_shop.supervisor.ballast import drop_ballast, take_ballast
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from freehold import Settings, event
-from freehold.binding import open_broker, open_stores
 from freehold.broker import Outgoing, Subscription
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import Unavailable
 from freehold.ids import new_id, stable_hash
 from freehold.messages import message_type
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_broker, open_stores
 from freehold_shop.faults.antidote import draw_out
 from freehold_shop.faults.poison import KEY, poison
 
