@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         UnknownMessage,
     )
     from freehold.ids import derive_id, new_id
-    from freehold.inbox.outcome import Rejected
+    from freehold.inbox.reply import Rejected
     from freehold.messages import Envelope, Upcast, command, event, upcaster
     from freehold.migrations import Migration
     from freehold.policy import Retry
@@ -156,7 +156,7 @@ _HOMES: Final = {
         "Unavailable",
         "UnknownMessage",
     ),
-    "freehold.inbox.outcome": ("Rejected",),
+    "freehold.inbox.reply": ("Rejected",),
     "freehold.reconcile": ("Dataset",),
     "freehold.messages": ("Envelope", "Upcast", "command", "event", "upcaster"),
     "freehold.migrations": ("Migration",),

@@ -23,7 +23,7 @@ from freehold.composition import CallFailed, CompositionFailed, Reason
 from freehold.errors import ConcurrencyConflict, DuplicateMessage, FreeholdError, InvalidValue, NotFound, Unavailable
 from freehold.failures import FailureLog, describe
 from freehold.http.context import CORRELATION_HEADER, RequestContext
-from freehold.inbox.outcome import Rejected
+from freehold.inbox.reply import Rejected
 from freehold.outages import DATABASE, Outages, current_outages
 
 __all__ = ["RETRY_AFTER_SECONDS", "install_problems", "problem", "problem_of", "problem_responses", "refusal_of"]

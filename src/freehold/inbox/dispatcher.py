@@ -19,8 +19,7 @@ from freehold.errors import FreeholdError
 from freehold.failures import describe, name_of
 from freehold.ids import new_id
 from freehold.inbox.handler import ReplyHandler
-from freehold.inbox.outcome import OUTCOME_CANCELLED, OUTCOME_NO_EFFECT
-from freehold.inbox.replies import make_reply, repeat_reply, reply_to_result
+from freehold.inbox.reply import OUTCOME_CANCELLED, OUTCOME_NO_EFFECT, make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, ReceiveStatus
 from freehold.inbox.work import Work
 from freehold.lifecycle import contained

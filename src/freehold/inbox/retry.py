@@ -18,7 +18,7 @@ from typing import TypeVar
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.failures import CrashLimit, describe, name_of
 from freehold.inbox.dispatcher import NO_ANSWER, Dispatcher, HandlerFailed, StaleClaim
-from freehold.inbox.outcome import Rejected
+from freehold.inbox.reply import Rejected
 from freehold.inbox.store import DeferredMessage, ReceiveStatus
 from freehold.inbox.work import Work, dead_arrival
 from freehold.origin import chain

@@ -17,7 +17,7 @@ import msgspec
 
 from freehold.context import ServiceContext
 from freehold.errors import CodecError
-from freehold.inbox.outcome import HEADER_ATTEMPT, HEADER_DIRECTION, HEADER_SAGA, HEADER_STEP, Rejected, outcome_of
+from freehold.inbox.reply import HEADER_ATTEMPT, HEADER_DIRECTION, HEADER_SAGA, HEADER_STEP, Rejected, outcome_of
 from freehold.lifecycle import contained
 from freehold.messages import Envelope
 from freehold.saga.definition import SagaDefinition

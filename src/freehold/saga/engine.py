@@ -24,7 +24,7 @@ from freehold.database import Finding
 from freehold.errors import CodecError, ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.failures import CrashLimit
 from freehold.ids import new_id
-from freehold.inbox.outcome import HEADER_SAGA
+from freehold.inbox.reply import HEADER_SAGA
 from freehold.messages import Envelope
 from freehold.messages.values import check_id
 from freehold.saga.definition import Saga, SagaDefinition, not_orchestrated

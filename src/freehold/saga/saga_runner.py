@@ -23,7 +23,7 @@ import msgspec
 from freehold.clock import Clock
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.failures import ProcessEnded, describe
-from freehold.inbox.outcome import Rejected
+from freehold.inbox.reply import Rejected
 from freehold.lifecycle import Runner, contained
 from freehold.policy import Retry, RetryAfter
 from freehold.saga.engine import PendingCall, SagaEngine

@@ -18,7 +18,7 @@ from tests.unit.saga.shapes import Capture, Checkout, Hold, Notify, Order, Relea
 
 from freehold.broker import BrokerOptions
 from freehold.ids import derive_id
-from freehold.inbox.outcome import Rejected
+from freehold.inbox.reply import Rejected
 from freehold.migrations import Migration
 from freehold.runtime import RunningService
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES

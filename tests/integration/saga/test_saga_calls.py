@@ -11,7 +11,7 @@ import pytest
 from tests.integration.saga.bench import Bench, bench
 from tests.unit.saga.shapes import ORDER, Capture, Hold, Order, Void
 
-from freehold.inbox.outcome import Rejected
+from freehold.inbox.reply import Rejected
 from freehold.policy import Retry
 from freehold.saga import CallContext, Saga, SagaRunner, call, step
 from freehold.saga.steps import StepDirection

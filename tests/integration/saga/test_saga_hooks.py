@@ -16,7 +16,7 @@ from tests.integration.saga.bench import Bench, bench
 from tests.unit.saga.shapes import ORDER, Capture, Hold, Notify, Order, Release, Reserve, Void
 
 from freehold.errors import Unavailable
-from freehold.inbox.outcome import Rejected
+from freehold.inbox.reply import Rejected
 from freehold.lifecycle import RunnerState
 from freehold.policy import Retry
 from freehold.saga import CallContext, DecisionRefused, Saga, call, local, step

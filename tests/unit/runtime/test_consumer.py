@@ -25,7 +25,7 @@ from freehold import Rejected, Retry, RunningService, Service, Transaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter
 from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.ids import stable_hash
-from freehold.inbox.outcome import HEADER_OUTCOME
+from freehold.inbox.reply import HEADER_OUTCOME
 from freehold.inbox.store import INBOX
 from freehold.messages import MessageKind, decode_body, message_type
 from freehold.transaction import outgoing

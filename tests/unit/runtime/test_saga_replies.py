@@ -12,7 +12,7 @@ from tests.unit.runtime.trial import eventually, memory_broker, running
 from freehold import RunningService, Saga, Service, command, local, step
 from freehold.deadletters.store import DEAD_LETTERS
 from freehold.ids import new_id
-from freehold.inbox.outcome import Rejected
+from freehold.inbox.reply import Rejected
 from freehold.inbox.store import INBOX
 from freehold.policy import Retry
 from freehold.saga.store import SAGAS, SagaFilter, SagaStatus

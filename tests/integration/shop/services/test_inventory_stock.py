@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import func, select
 from tests.integration.shop.services.conftest import Opener
 
-from freehold.inbox.outcome import Rejected
+from freehold.inbox.reply import Rejected
 from freehold.runtime import RunningService
 from freehold.transaction import Transaction
 from freehold_shop.inventory import reservations
