@@ -16,9 +16,8 @@ from fastapi import APIRouter, Request, Response
 from freehold.http.problems import problem
 from freehold.messages.texts import unstorable_text
 from freehold.reconcile.dataset_store import DATASETS
-from freehold.reconcile.fence import fence
 from freehold.reconcile.peer import PEER_HEADER, DatasetQuery, peer_proof
-from freehold.reconcile.side import StoreSide
+from freehold.reconcile.side import StoreSide, fence
 from freehold.runtime.running_service import RunningService
 
 __all__ = ["dataset_routes"]

@@ -16,11 +16,10 @@ from freehold.errors import ConfigurationError
 from freehold.ports import Stores
 from freehold.reconcile.dataset import Copy, Offer
 from freehold.reconcile.dataset_store import DATASETS
-from freehold.reconcile.fence import fence
 from freehold.reconcile.peer import HttpSource
 from freehold.reconcile.reconciler import Reconciler
 from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.side import Source, StoreSide
+from freehold.reconcile.side import Source, StoreSide, fence
 from freehold.settings import Settings
 from freehold.transaction import Transactions
 

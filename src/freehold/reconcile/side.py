@@ -1,4 +1,5 @@
-"""The two sides of a comparison, and how the rows of a service's own database are one. Pattern: imports its package.
+"""The two sides of a comparison, how the rows of a service's own database are one, and the mark behind which they are
+compared again. Pattern: imports its package, the transaction.
 
 A range of keys means the same rows on both sides, and is digested in one way: which engine holds them makes no
 difference (`freehold.reconcile.dataset_store`).
@@ -7,13 +8,19 @@ difference (`freehold.reconcile.dataset_store`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Protocol
 
-from freehold.consistency.token import Token
+from freehold.consistency.token import Token, outbox_lane
+from freehold.context import ServiceContext
+from freehold.ids import new_id, stable_hash
+from freehold.messages import Envelope, MessageKind
+from freehold.outbox.store import OUTBOX
 from freehold.reconcile.dataset import Dataset, FullRow, Offer, RangeDigest, RowDigest, digest_of, row_digest
 from freehold.reconcile.dataset_store import DatasetStore
+from freehold.transaction import Transactions
 
-__all__ = ["FullRow", "Side", "Source", "StoreSide"]
+__all__ = ["FullRow", "Side", "Source", "StoreSide", "fence"]
 
 
 class Side(Protocol):
@@ -64,3 +71,45 @@ class StoreSide:
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
         """Read the rows."""
         return await self._store.rows(self._offer, keys)
+
+
+async def fence(transactions: Transactions) -> Token:
+    """Publish a mark in each lane, in one transaction; returns where the marks stand.
+
+    A consumer that has come to them has handled everything that was committed before the call, for a lane's watermark
+    never passes what is not yet there. Consumers know marks as progress only.
+    """
+    context = transactions.context
+    partitions = range(context.stores[OUTBOX].partitions)
+    async with transactions.begin() as tx:
+        for partition in partitions:
+            tx.staging.stage(_mark(context, _key_of(partition, context.stores[OUTBOX].partitions)))
+    # What the caller has seen of other lanes stands in the token too, and is nothing that a copy has to come to.
+    lanes = {outbox_lane(context.service, partition) for partition in partitions}
+    return Token({lane: position for lane, position in tx.token.positions.items() if lane in lanes})
+
+
+@cache
+def _key_of(partition: int, partitions: int) -> str:
+    """A key that falls into a partition."""
+    number = 0
+    while stable_hash(f"lane-{number}") % partitions != partition:
+        number += 1
+    return f"lane-{number}"
+
+
+def _mark(context: ServiceContext, key: str) -> Envelope:
+    mark_id = new_id()
+    return Envelope(
+        id=mark_id,
+        type=f"{context.service}.watermark",
+        version=1,
+        kind=MessageKind.EVENT,
+        source=context.service,
+        topic=f"{context.service}.events",
+        key=key,
+        time=context.clock.now(),
+        hlc=context.hlc.tick(),
+        correlation_id=mark_id,
+        body=b"{}",
+    )
