@@ -10,10 +10,10 @@ from freehold.projection.replay_operations import ReplayActions
 from freehold.runtime.adapters import broker_accounts, open_broker, open_stores
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.letters import DeadLetterActions
+from freehold.runtime.process import Runtime, raise_together, run
 from freehold.runtime.resend import Resend
 from freehold.runtime.roles import ROLES
 from freehold.runtime.running_service import RunningService
-from freehold.runtime.several import Runtime, raise_together, run
 from freehold.runtime.standalone import Inbox, Outbox
 
 __all__ = [

@@ -14,7 +14,7 @@ from freehold.adapters.memory.broker import MemoryBroker
 from freehold.broker import BrokerOptions
 from freehold.clock import SystemClock
 from freehold.http import Tx, create_app
-from freehold.runtime import Readiness, several
+from freehold.runtime import Readiness, process
 from freehold.runtime import broker_link as linking
 
 AWAY = "Unavailable: the memory broker is interrupted"
@@ -125,7 +125,7 @@ async def test_a_stop_while_the_broker_is_away_ends_at_once_and_another_start_go
 async def test_several_services_start_without_the_broker_that_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
     (service, seen), broker = _consuming(), memory_broker()
     broker.interrupt()
-    monkeypatch.setattr(several, "open_broker", lambda *_: broker)
+    monkeypatch.setattr(process, "open_broker", lambda *_: broker)
     settings = {"trial": settings_for("trial"), "other": settings_for("other")}
     async with Runtime(service, Service("other"), settings=settings) as runtime:
         await _stage(runtime["trial"], "a")
