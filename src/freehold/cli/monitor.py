@@ -14,8 +14,7 @@ import click
 from freehold.broker import TopicLag
 from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lags import broker_lags
-from freehold.cli.numbers import seconds
-from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.options import asynchronous, json_option, seconds, service_option
 from freehold.cli.output import ago, answer_json, duration, note, table
 from freehold.inbox.store import INBOX, DeferredStats
 from freehold.outbox.store import OUTBOX, OutboxStats

@@ -1,26 +1,52 @@
-"""What commands share: options, asking before something is destroyed, running an async command. Face: imports click.
+"""What commands share: options and the types of their values, asking before something is destroyed, running an async
+command. Face: imports click.
 
-It imports nothing of the runtime, so that help is shown at once.
+It imports nothing of the runtime, so that help is shown at once. `nan` is in every range, as far as comparisons go, and
+a wait of `inf` never ends: as numbers of an option both are refused as wrong usage.
 """
 
 from __future__ import annotations
 
 import asyncio
 import getpass
+import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
 from freehold.cli.context import Project
 
-__all__ = ["acting", "actor", "asynchronous", "destroying", "json_option", "limit_option", "service_option"]
+__all__ = [
+    "COUNT",
+    "POSITION",
+    "SECONDS_MAX",
+    "SINCE",
+    "FiniteRange",
+    "Since",
+    "StoredRange",
+    "acting",
+    "actor",
+    "asynchronous",
+    "destroying",
+    "json_option",
+    "limit_option",
+    "seconds",
+    "service_option",
+]
 
-_THREAD_SECONDS = 1.0
+_THREAD_SECONDS: Final = 1.0
+SECONDS_MAX: Final = 10 * 366 * 86400.0
+"""Ten years: what is longer is a slip of the hand."""
+_INTEGER_MAX: Final = 2**63 - 1
+_SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|min|h|d)")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -93,6 +119,72 @@ def asynchronous(
         return asyncio.run(_to_its_end(function(project, *args, **kwargs)))
 
     return run
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers: none that is infinite, or beyond ten years of seconds. Help shows the range that is given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Fails as wrong usage."""
+        number = float(click.FLOAT.convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is no number of anything.", param, ctx)
+        if number > SECONDS_MAX:
+            self.fail(f"{number:g} is more than {SECONDS_MAX}.", param, ctx)
+        return float(super().convert(number, param, ctx))
+
+
+class StoredRange(click.IntRange):
+    """A range of integers that a database's column can hold."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number. Fails as wrong usage."""
+        number = int(click.INT.convert(value, param, ctx))
+        if number > _INTEGER_MAX:
+            self.fail(f"it is more than {_INTEGER_MAX}.", param, ctx)
+        return int(super().convert(number, param, ctx))
+
+
+def seconds(least: float = 0, *, above: bool = False) -> FiniteRange:
+    """A time span of at least so many seconds, or of more."""
+    return FiniteRange(min=least, min_open=above)
+
+
+COUNT: Final = StoredRange(min=1)
+"""A number of things, or the number of one."""
+POSITION: Final = StoredRange(min=0)
+"""A place in a log."""
+
+
+class Since(click.ParamType[datetime]):
+    """`90s`, `30m`, `2h`, `3d`, or a timestamp such as `2030-01-31T12:00:00Z`; without a time zone it is UTC."""
+
+    name = "since"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The time, in UTC. Fails as wrong usage, also for one that is still to come."""
+        if isinstance(value, datetime):
+            return value
+        now = datetime.now(UTC)
+        text = str(value).strip()
+        span = _SPAN.fullmatch(text)
+        if span is not None:
+            seconds = float(span[1]) * _UNIT_SECONDS[span[2]]
+            if seconds > SECONDS_MAX:
+                self.fail(f"{value!r} is more than ten years.", param, ctx)
+            return now - timedelta(seconds=seconds)
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(f"{value!r} is neither a time span such as 2h nor a timestamp.", param, ctx)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        if found > now:
+            self.fail(f"{value!r} is still to come.", param, ctx)
+        return found
+
+
+SINCE: Final = Since()
+"""The type of `--since`."""
 
 
 async def _to_its_end(work: Coroutine[Any, Any, R]) -> R:

@@ -17,7 +17,7 @@ from tests.unit.cli.typing_in import Answer
 
 from freehold.cli.entry import run
 from freehold.cli.main import cli as freehold_cli
-from freehold.cli.numbers import FiniteRange
+from freehold.cli.options import FiniteRange
 from freehold_shop.cli.main import cli as shop_cli
 
 _APP = """\

@@ -15,7 +15,7 @@ import msgspec
 
 from freehold import Unavailable
 from freehold.cli.entry import INTERRUPTED
-from freehold.cli.numbers import seconds
+from freehold.cli.options import seconds
 from freehold_shop.cli.output import console
 from freehold_shop.replay import session
 from freehold_shop.replay.display import ProgressBar, print_outcome

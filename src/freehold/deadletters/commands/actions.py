@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from freehold.cli.context import Opened, Project, ServiceAccess, explained
-from freehold.cli.numbers import COUNT
-from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.options import COUNT, acting, actor, asynchronous, destroying, json_option, service_option
 from freehold.cli.output import answer_json, note, told_when_interrupted
 from freehold.deadletters.commands.group import command, filters, owner
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter

@@ -10,8 +10,7 @@ from click.core import ParameterSource
 
 from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lazy import NamingGroup
-from freehold.cli.numbers import seconds
-from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.options import asynchronous, json_option, seconds, service_option
 from freehold.cli.output import answer_json, duration, note, table
 from freehold.inbox.store import INBOX, DeferredStats
 from freehold.outbox.commands.resend import command as resend

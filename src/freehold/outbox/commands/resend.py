@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from freehold.cli.context import Opened, Project, ServiceAccess
-from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
+from freehold.cli.options import SINCE, acting, actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
-from freehold.cli.since import SINCE
 from freehold.errors import ConfigurationError
 from freehold.runtime.resend import Resend, ResendPlan, Resent
 

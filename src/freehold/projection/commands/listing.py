@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from freehold.cli.context import Project, ServiceAccess
-from freehold.cli.numbers import FiniteRange
-from freehold.cli.options import asynchronous, json_option, limit_option, service_option
+from freehold.cli.options import FiniteRange, asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, duration, line, table
 from freehold.clock import SystemClock
 from freehold.leases.store import LEASES

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from freehold.cli.context import Project
-from freehold.cli.numbers import COUNT, seconds
-from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.options import COUNT, acting, actor, asynchronous, destroying, json_option, seconds, service_option
 from freehold.cli.output import answer_json, note
 from freehold.projection.commands.group import command, holding
 from freehold.projection.commands.progress import follow

@@ -13,8 +13,17 @@ from typing import Any, Literal
 import click
 
 from freehold.cli.context import Opened, Project, ServiceAccess, named
-from freehold.cli.numbers import COUNT, POSITION
-from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, limit_option, service_option
+from freehold.cli.options import (
+    COUNT,
+    POSITION,
+    acting,
+    actor,
+    asynchronous,
+    destroying,
+    json_option,
+    limit_option,
+    service_option,
+)
 from freehold.cli.output import ago, answer_json, note, table
 from freehold.errors import ConfigurationError, NotFound, Unavailable
 from freehold.projection.commands.group import actions_of, command, holding
