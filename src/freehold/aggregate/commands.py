@@ -12,10 +12,11 @@ import click
 
 from freehold.aggregate.store import SNAPSHOTS, SnapshotKind
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lazy import NamingGroup
-from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.options import actor, asynchronous, confirm_option, json_option, reason_option, service_option
 from freehold.cli.output import ago, answer_json, note, table
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess
 
 __all__ = ["command"]
 
@@ -67,9 +68,9 @@ async def list_(project: Project, names: tuple[str, ...], *, as_json: bool) -> i
 )
 @click.option("--kind", required=True, help="As in the list: the aggregate's category, where it names no other kind.")
 @service_option
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Discard all snapshots of kind {given['kind']}?")
+@confirm_option(lambda given: f"Discard all snapshots of kind {given['kind']}?")
 @asynchronous
 async def discard(project: Project, kind: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Discard them in batches; the audit row is written with the first."""

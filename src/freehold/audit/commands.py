@@ -7,9 +7,9 @@ from datetime import datetime
 import click
 
 from freehold.audit.store import AUDIT
-from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import answer_json, table
+from freehold.cli.project import Project
 
 __all__ = ["command"]
 

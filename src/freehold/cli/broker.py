@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import click
 
 from freehold.broker import OPERATOR, Provisioning
-from freehold.cli.context import Project
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import asynchronous, json_option
 from freehold.cli.output import answer_json, line
+from freehold.cli.project import Project
 from freehold.errors import ConfigurationError
 from freehold.passwords import keep_passwords, write_private
 from freehold.settings import DEFAULT_DIRECTORY, Settings

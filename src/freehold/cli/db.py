@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.lazy import NamingGroup
-from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
+from freehold.cli.options import actor, asynchronous, json_option, reason_option, service_option
 from freehold.cli.output import answer_json, line, note, table
+from freehold.cli.project import Project
+from freehold.cli.services import OpenedServices, ServiceAccess
 from freehold.clock import SystemClock
 from freehold.database import Defect
 from freehold.errors import ConfigurationError, FreeholdError
@@ -57,7 +58,7 @@ async def status(project: Project, names: tuple[str, ...], *, as_json: bool) -> 
 @command.command(help="Say that SERVICE is what another name stands for in the database: after a rename.")
 @click.argument("service", metavar="SERVICE")
 @click.option("--instead-of", "former", required=True, metavar="NAME", help="The name it is marked with.")
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def mark(project: Project, service: str, former: str, reason: str, *, as_json: bool) -> int:
@@ -178,7 +179,7 @@ async def _look(access: ServiceAccess, state: _State) -> None:
     state.made[access.name] = await unprepared(service, stores) if whole else []
 
 
-def _answer(state: _State, opened: Opened, *, apply: bool, as_json: bool) -> None:
+def _answer(state: _State, opened: OpenedServices, *, apply: bool, as_json: bool) -> None:
     title, second = ("applied", "made") if apply else ("pending", "unmade")
     if as_json:
         document = {title: state.steps, second: state.made, "defects": state.defects, "failed": opened.as_document()}

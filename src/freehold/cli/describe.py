@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from freehold.cli.context import Project
 from freehold.cli.flow import flowchart
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line, table
+from freehold.cli.project import Project
 from freehold.messages import MessageKind, MessageType, registry
 from freehold.runtime.adapters import database_engines
 from freehold.runtime.needs import needs_of

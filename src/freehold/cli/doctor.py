@@ -16,9 +16,10 @@ from functools import partial
 import click
 
 from freehold.broker import Broker, BrokerOptions
-from freehold.cli.context import PROBE_SECONDS, Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, line
+from freehold.cli.project import Project
+from freehold.cli.services import PROBE_SECONDS
 from freehold.clock import SystemClock
 from freehold.consistency.signer import TokenSigner
 from freehold.context import ServiceContext

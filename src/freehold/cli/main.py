@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from freehold.cli.context import Project
 from freehold.cli.entry import run
 from freehold.cli.lazy import Lazy, LazyGroup
+from freehold.cli.project import Project
 from freehold.errors import FreeholdError
 
 __all__ = ["cli", "main"]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import click
 
 from freehold.broker import TopicLag
-from freehold.cli.context import Project, ServiceAccess
-from freehold.cli.lags import broker_lags
 from freehold.cli.options import asynchronous, json_option, seconds, service_option
 from freehold.cli.output import ago, answer_json, duration, note, table
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess, broker_lags
 from freehold.inbox.store import INBOX, DeferredStats
 from freehold.outbox.store import OUTBOX, OutboxStats
 from freehold.reconcile.store import RECONCILIATIONS, ReconciliationRecord

@@ -21,7 +21,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
-from freehold.cli.context import Project
+from freehold.cli.project import Project
 
 __all__ = [
     "COUNT",
@@ -31,12 +31,12 @@ __all__ = [
     "FiniteRange",
     "Since",
     "StoredRange",
-    "acting",
     "actor",
     "asynchronous",
-    "destroying",
+    "confirm_option",
     "json_option",
     "limit_option",
+    "reason_option",
     "seconds",
     "service_option",
 ]
@@ -69,12 +69,12 @@ def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., A
     )
 
 
-def acting(command: Callable[..., Any]) -> Callable[..., Any]:
+def reason_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """What changes something takes a reason, which is recorded."""
     return click.option("--reason", required=True, callback=_given, help="Why; recorded in the audit table.")(command)
 
 
-def destroying(question: Callable[[Mapping[str, Any]], str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def confirm_option(question: Callable[[Mapping[str, Any]], str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """What cannot be undone asks, or takes `--yes`; where nobody can be asked, it is refused as wrong usage.
 
     Goes outside `asynchronous`: while a loop runs, ctrl-c would not end the question.

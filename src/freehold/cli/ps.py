@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import click
 
 from freehold.broker import TopicLag
-from freehold.cli.context import Project, ServiceAccess
-from freehold.cli.lags import broker_lags
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, table
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess, broker_lags
 from freehold.deadletters.store import DEAD_LETTERS
 from freehold.inbox.store import INBOX, DeferredStats
 from freehold.leases.store import LEASES, LeaseRecord

@@ -7,9 +7,9 @@ import time
 
 import click
 
-from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note
+from freehold.cli.project import Project
 from freehold.runtime import ROLES, Runtime, run
 
 __all__ = ["command"]

@@ -9,10 +9,10 @@ from typing import Final
 
 import click
 
-from freehold.cli.context import Project
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import json_option
 from freehold.cli.output import answer_json, line, note
+from freehold.cli.project import Project
 from freehold.errors import ConfigurationError, NotFound
 from freehold.schema.asyncapi import asyncapi
 from freehold.schema.catalogue import Catalogue, catalogue_of, parse_catalogue, read_catalogue

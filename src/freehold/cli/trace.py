@@ -14,9 +14,10 @@ from uuid import UUID
 
 import click
 
-from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import ago, answer_json, duration, line, note, until
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter
 from freehold.errors import CodecError, FreeholdError
 from freehold.inbox.store import INBOX, DeferredMessage

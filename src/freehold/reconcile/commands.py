@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import click
 
-from freehold.cli.context import Opened, Project, ServiceAccess
 from freehold.cli.options import actor, asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
+from freehold.cli.project import Project
+from freehold.cli.services import OpenedServices, ServiceAccess
 from freehold.clock import SystemClock
 from freehold.errors import ConfigurationError, NotFound
 from freehold.reconcile.dataset import Copy
@@ -73,7 +74,7 @@ async def command(
 @asynccontextmanager
 async def _opened(
     project: Project, names: tuple[str, ...]
-) -> AsyncIterator[tuple[Opened, list[tuple[ServiceAccess, Copy]]]]:
+) -> AsyncIterator[tuple[OpenedServices, list[tuple[ServiceAccess, Copy]]]]:
     """The services with copies, and the sources that have no API to be asked at."""
     services = project.select(names, declared=True)
     wanted = {each.name for each in services if each.copied}
@@ -92,7 +93,7 @@ async def _opened(
 
 
 async def _compare(
-    opened: Opened, access: ServiceAccess, copy: Copy, repair_for: tuple[str, str] | None
+    opened: OpenedServices, access: ServiceAccess, copy: Copy, repair_for: tuple[str, str] | None
 ) -> Reconciliation:
     clock = SystemClock()
     source = _source(opened, access, copy)
@@ -102,7 +103,7 @@ async def _compare(
     return result
 
 
-def _source(opened: Opened, access: ServiceAccess, copy: Copy) -> Source:
+def _source(opened: OpenedServices, access: ServiceAccess, copy: Copy) -> Source:
     owner = copy.dataset.service
     if owner not in access.settings.peers:
         for other in opened.services:

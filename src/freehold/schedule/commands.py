@@ -8,18 +8,19 @@ from uuid import UUID
 import click
 
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import (
-    acting,
     actor,
     asynchronous,
-    destroying,
+    confirm_option,
     json_option,
     limit_option,
+    reason_option,
     service_option,
 )
 from freehold.cli.output import answer_json, note, table, until
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess
 from freehold.errors import Unavailable
 from freehold.schedule.store import SCHEDULE
 
@@ -58,9 +59,9 @@ async def list_(project: Project, names: tuple[str, ...], name: str | None, limi
 @command.command(help="Take a scheduled message back; exit code 1 where it is on its way. Asks, or takes --yes.")
 @click.argument("message_id", type=click.UUID)
 @service_option
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Take {given['message_id']} back for good?")
+@confirm_option(lambda given: f"Take {given['message_id']} back for good?")
 @asynchronous
 async def cancel(project: Project, message_id: UUID, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Cancel, with an audit row in the same transaction."""

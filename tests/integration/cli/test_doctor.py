@@ -59,7 +59,7 @@ def test_a_database_that_cannot_be_written(
     )
     monkeypatch.setenv("FREEHOLD_SETTINGS", str(file))
     monkeypatch.setattr("freehold.cli.doctor.PROBE_SECONDS", 1.0)
-    monkeypatch.setattr("freehold.cli.context.PROBE_SECONDS", 1.0)
+    monkeypatch.setattr("freehold.cli.services.PROBE_SECONDS", 1.0)
     typed = typist(capsys)
     assert typed("db", "upgrade", "-s", "till").code == 0
     if url.startswith("sqlite"):

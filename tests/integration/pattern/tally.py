@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 import click
 
 from freehold import Migration, Service, Transaction
-from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, table
+from freehold.cli.project import Project
 from freehold.context import ServiceContext, Signal
 from freehold.database import DatabaseTransaction, Finding
 from freehold.lifecycle import Runner

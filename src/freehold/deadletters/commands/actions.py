@@ -12,9 +12,10 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from freehold.cli.context import Opened, Project, ServiceAccess, explained
-from freehold.cli.options import COUNT, acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.options import COUNT, actor, asynchronous, confirm_option, json_option, reason_option, service_option
 from freehold.cli.output import answer_json, note, told_when_interrupted
+from freehold.cli.project import Project
+from freehold.cli.services import OpenedServices, ServiceAccess, explained
 from freehold.deadletters.commands.group import command, filters, owner
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import DatabaseError, FreeholdError
@@ -100,7 +101,7 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
     "--late", is_flag=True, help="Also dead letters older than the replay horizon; their effect must not exist."
 )
 @service_option
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def replay(
@@ -117,9 +118,9 @@ async def replay(
 @command.command(help="Drop dead letters for good: by id, or with --all those that match. Asks, or takes --yes.")
 @_choosing
 @service_option
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Give up {given['choice'].described} for good?")
+@confirm_option(lambda given: f"Give up {given['choice'].described} for good?")
 @asynchronous
 async def drop(project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, as_json: bool) -> int:
     """Drop them batch by batch, each in a transaction."""
@@ -186,7 +187,7 @@ def _tell(outcome: _Outcome, word: str, *, whole: bool) -> None:
         note(f"  and {len(outcome.refused) - _REFUSALS_SHOWN} more; --json lists them all")
 
 
-async def _held(opened: Opened, letter_ids: Sequence[UUID]) -> Mapping[str, Sequence[UUID]]:
+async def _held(opened: OpenedServices, letter_ids: Sequence[UUID]) -> Mapping[str, Sequence[UUID]]:
     """The letters named, each once, by the service that holds them: all are found before the first is touched."""
     held: dict[str, list[UUID]] = {access.name: [] for access in opened.services}
     for access, letter in [await owner(opened, letter_id) for letter_id in dict.fromkeys(letter_ids)]:

@@ -9,10 +9,10 @@ from uuid import UUID
 import click
 import msgspec
 
-from freehold.cli.context import Project
-from freehold.cli.options import acting, actor, asynchronous, json_option, service_option
+from freehold.cli.options import actor, asynchronous, json_option, reason_option, service_option
 from freehold.cli.output import answer_json, note
-from freehold.deadletters.commands.group import command, holding
+from freehold.cli.project import Project
+from freehold.deadletters.commands.group import command, open_owner
 from freehold.deadletters.store import DeadLetter
 from freehold.errors import CodecError
 from freehold.messages import decode_envelope
@@ -25,14 +25,14 @@ __all__ = ["edit"]
 @click.argument("letter_id", type=click.UUID)
 @click.option("--body", type=click.File("rb"), help="JSON; - is standard input.")
 @service_option
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def edit(
     project: Project, letter_id: UUID, body: IO[bytes] | None, names: tuple[str, ...], reason: str, *, as_json: bool
 ) -> int:
     """Edit the body; it is checked against its type where that is declared here."""
-    async with holding(project, names, letter_id) as (access, letter):
+    async with open_owner(project, names, letter_id) as (access, letter):
         actions = DeadLetterActions(access.stores, access.settings)
         raw = body.read() if body is not None else _in_editor(letter)
         if raw is not None:

@@ -9,13 +9,14 @@ from uuid import UUID
 
 import click
 
-from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.lazy import NamingGroup
+from freehold.cli.project import Project
+from freehold.cli.services import OpenedServices, ServiceAccess, named
 from freehold.deadletters.store import DeadLetter
 from freehold.errors import NotFound, Unavailable
 from freehold.runtime.letters import DeadLetterActions
 
-__all__ = ["command", "filters", "holding", "owner"]
+__all__ = ["command", "filters", "open_owner", "owner"]
 
 
 @click.group("dlq", cls=NamingGroup, help="List, show, edit, replay and drop dead letters.")
@@ -35,7 +36,7 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-async def owner(opened: Opened, letter_id: UUID) -> tuple[ServiceAccess, DeadLetter]:
+async def owner(opened: OpenedServices, letter_id: UUID) -> tuple[ServiceAccess, DeadLetter]:
     """The service that holds a letter. Raises `NotFound`; `Unavailable` where a service that could not be asked may."""
 
     async def held(access: ServiceAccess) -> DeadLetter | None:
@@ -55,7 +56,7 @@ async def owner(opened: Opened, letter_id: UUID) -> tuple[ServiceAccess, DeadLet
 
 
 @asynccontextmanager
-async def holding(
+async def open_owner(
     project: Project, names: tuple[str, ...], letter_id: UUID
 ) -> AsyncIterator[tuple[ServiceAccess, DeadLetter]]:
     """Open the services, and give the letter with the one that holds it."""

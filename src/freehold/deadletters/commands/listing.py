@@ -7,10 +7,11 @@ from uuid import UUID
 import click
 import msgspec
 
-from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, document_of, line, table
-from freehold.deadletters.commands.group import command, filters, holding
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess
+from freehold.deadletters.commands.group import command, filters, open_owner
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus
 
 __all__ = ["list_", "show"]
@@ -79,7 +80,7 @@ def _print(found: list[tuple[str, DeadLetter]], *, with_status: bool) -> None:
 @asynchronous
 async def show(project: Project, letter_id: UUID, names: tuple[str, ...], *, as_json: bool) -> int:
     """Show a letter with its document, and with the edited one where there is one."""
-    async with holding(project, names, letter_id) as (access, letter):
+    async with open_owner(project, names, letter_id) as (access, letter):
         if as_json:
             answer_json(_document(access, letter))
             return 0

@@ -8,10 +8,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import asynchronous, json_option, seconds, service_option
 from freehold.cli.output import answer_json, duration, note, table
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess
 from freehold.inbox.store import INBOX, DeferredStats
 from freehold.outbox.commands.resend import command as resend
 from freehold.outbox.store import OUTBOX, OutboxStats

@@ -9,9 +9,10 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from freehold.cli.context import Opened, Project, ServiceAccess
-from freehold.cli.options import SINCE, acting, actor, asynchronous, json_option, service_option
+from freehold.cli.options import SINCE, actor, asynchronous, json_option, reason_option, service_option
 from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
+from freehold.cli.project import Project
+from freehold.cli.services import OpenedServices, ServiceAccess
 from freehold.errors import ConfigurationError
 from freehold.runtime.resend import Resend, ResendPlan, Resent
 
@@ -28,7 +29,7 @@ __all__ = ["command"]
     "--acknowledge", is_flag=True, help="End the finding of doctor also where not all is kept: the rest is given up."
 )
 @service_option
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def command(
@@ -68,7 +69,7 @@ async def command(
     return opened.code or (1 if any(each.losses_open for each in done) else 0)
 
 
-async def _planned(opened: Opened, since: datetime | None) -> list[tuple[ServiceAccess, Resend, ResendPlan]]:
+async def _planned(opened: OpenedServices, since: datetime | None) -> list[tuple[ServiceAccess, Resend, ResendPlan]]:
     found: list[tuple[ServiceAccess, Resend, ResendPlan]] = []
 
     async def plan(access: ServiceAccess) -> None:

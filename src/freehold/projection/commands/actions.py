@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from freehold.cli.context import Project
-from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.options import actor, asynchronous, confirm_option, json_option, reason_option, service_option
 from freehold.cli.output import answer_json, note
-from freehold.projection.commands.group import command, holding
+from freehold.cli.project import Project
+from freehold.projection.commands.group import command, open_owner
 from freehold.projection.parking import RetryResult
 
 __all__ = ["pause", "resume", "retry", "skip"]
@@ -16,12 +16,12 @@ __all__ = ["pause", "resume", "retry", "skip"]
 @command.command(help="Pause a projection, all generations of it, until it is resumed.")
 @click.argument("name")
 @service_option
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def pause(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Pause; exit code 1 where it was paused before."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         done = await actions.pause(name, actor=actor(), reason=reason)
     if as_json:
         answer_json({"service": actions.context.service, "projection": name, "paused": done})
@@ -33,12 +33,12 @@ async def pause(project: Project, name: str, names: tuple[str, ...], reason: str
 @command.command(help="Resume a paused projection.")
 @click.argument("name")
 @service_option
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def resume(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Resume; exit code 1 where nothing was paused."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         ended = await actions.resume(name, actor=actor(), reason=reason)
     if as_json:
         answer_json({"service": actions.context.service, "projection": name, "ended": list(ended)})
@@ -54,12 +54,12 @@ async def resume(project: Project, name: str, names: tuple[str, ...], reason: st
 @click.argument("name")
 @click.argument("stream")
 @service_option
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def retry(project: Project, name: str, stream: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Apply the stream's events from the parked one on."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         outcomes = await actions.retry(name, stream, actor=actor(), reason=reason)
     return _told(name, stream, outcomes, as_json=as_json)
 
@@ -68,13 +68,13 @@ async def retry(project: Project, name: str, stream: str, names: tuple[str, ...]
 @click.argument("name")
 @click.argument("stream")
 @service_option
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Leave an event of {given['stream']} out of {given['name']}, for good?")
+@confirm_option(lambda given: f"Leave an event of {given['stream']} out of {given['name']}, for good?")
 @asynchronous
 async def skip(project: Project, name: str, stream: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Go on without one event; exit code 1 where a later one parks the stream again."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         outcomes = await actions.skip(name, stream, actor=actor(), reason=reason)
     return _told(name, stream, outcomes, as_json=as_json)
 

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 import click
 
-from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.lazy import NamingGroup
+from freehold.cli.project import Project
+from freehold.cli.services import OpenedServices, ServiceAccess, named
 from freehold.errors import NotFound, Unavailable
 from freehold.projection.operations import ProjectionActions
 from freehold.projection.store import CHECKPOINTS
 
-__all__ = ["actions_of", "command", "holding"]
+__all__ = ["actions_of", "command", "open_owner"]
 
 
 @click.group("projection", cls=NamingGroup, help="Show, rebuild and repair read models; replay history; refresh views.")
@@ -26,7 +27,7 @@ def actions_of(access: ServiceAccess) -> ProjectionActions:
     return ProjectionActions(access.context)
 
 
-async def _owner(opened: Opened, name: str) -> ServiceAccess:
+async def _owner(opened: OpenedServices, name: str) -> ServiceAccess:
     """The one service that has a projection or a view of that name, declared or in its database.
 
     Raises `NotFound`; `Unavailable` where a service that could not be asked may have it.
@@ -43,7 +44,7 @@ async def _owner(opened: Opened, name: str) -> ServiceAccess:
 
 
 @asynccontextmanager
-async def holding(project: Project, names: tuple[str, ...], name: str) -> AsyncIterator[ProjectionActions]:
+async def open_owner(project: Project, names: tuple[str, ...], name: str) -> AsyncIterator[ProjectionActions]:
     """Open the services, and give the actions of the one that has a projection."""
     async with project.open(names) as opened:
         access = await _owner(opened, name)

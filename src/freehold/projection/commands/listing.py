@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import FiniteRange, asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, duration, line, table
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess
 from freehold.clock import SystemClock
 from freehold.leases.store import LEASES
-from freehold.projection.commands.group import actions_of, command, holding
+from freehold.projection.commands.group import actions_of, command, open_owner
 from freehold.projection.commands.tables import (
     checkpoint_document,
     headline,
@@ -88,7 +89,7 @@ async def list_(
 @asynchronous
 async def show(project: Project, name: str, names: tuple[str, ...], sample_seconds: float, *, as_json: bool) -> int:
     """Show every partition."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         look = await _look_again(actions, await actions.look(name, retired=True), sample_seconds, retired=True)
         holders = await _holders(actions, name)
     if as_json:
@@ -126,7 +127,7 @@ async def show(project: Project, name: str, names: tuple[str, ...], sample_secon
 @asynchronous
 async def parked(project: Project, name: str, names: tuple[str, ...], limit: int, *, as_json: bool) -> int:
     """List parked streams."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         found = await actions.parked(name, limit)
     if as_json:
         answer_json({"parked": list(found)})

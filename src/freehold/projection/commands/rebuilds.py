@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import click
 
-from freehold.cli.context import Project
-from freehold.cli.options import COUNT, acting, actor, asynchronous, destroying, json_option, seconds, service_option
+from freehold.cli.options import (
+    COUNT,
+    actor,
+    asynchronous,
+    confirm_option,
+    json_option,
+    reason_option,
+    seconds,
+    service_option,
+)
 from freehold.cli.output import answer_json, note
-from freehold.projection.commands.group import command, holding
+from freehold.cli.project import Project
+from freehold.projection.commands.group import command, open_owner
 from freehold.projection.commands.progress import follow
 from freehold.projection.commands.tables import status_document
 from freehold.projection.generations import SwitchResult, begun_of
@@ -32,7 +41,7 @@ _WAIT_SECONDS = 3600.0
     metavar="SECONDS",
     help="With --wait: how long; the rebuild continues afterwards.",
 )
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def rebuild(
@@ -46,7 +55,7 @@ async def rebuild(
     as_json: bool,
 ) -> int:
     """Begin; with --wait go along with one that is being built already."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         under_way = await _under_way(actions, name) if wait else None
         generation = under_way or await actions.rebuild(name, actor=actor(), reason=reason)
         begun = "is being built" if under_way is None else "was being built already"
@@ -67,15 +76,15 @@ async def rebuild(
 @click.argument("name")
 @service_option
 @click.option("--force", is_flag=True, help="Although streams of it are parked: what they say is missing from it.")
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Have everybody read the new generation of {given['name']}?")
+@confirm_option(lambda given: f"Have everybody read the new generation of {given['name']}?")
 @asynchronous
 async def switch(
     project: Project, name: str, names: tuple[str, ...], reason: str, *, force: bool, as_json: bool
 ) -> int:
     """Switch in one transaction."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         done = await actions.switch(name, actor=actor(), reason=reason, force=force)
     _tell_switch(actions, done, as_json=as_json)
     return 0
@@ -84,13 +93,13 @@ async def switch(
 @command.command(help="Give up the generation that is being built. Asks, or takes --yes.")
 @click.argument("name")
 @service_option
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Give up what was built of {given['name']} so far?")
+@confirm_option(lambda given: f"Give up what was built of {given['name']} so far?")
 @asynchronous
 async def abandon(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Retire it; its tables are dropped later."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         given_up = await actions.abandon(name, actor=actor(), reason=reason)
     if as_json:
         answer_json({"service": actions.context.service, "projection": name, "abandoned": given_up.number})
@@ -103,15 +112,15 @@ async def abandon(project: Project, name: str, names: tuple[str, ...], reason: s
 @click.argument("name")
 @click.argument("generation", type=COUNT)
 @service_option
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Drop generation {given['generation']} of {given['name']} with its tables?")
+@confirm_option(lambda given: f"Drop generation {given['generation']} of {given['name']} with its tables?")
 @asynchronous
 async def drop(
     project: Project, name: str, generation: int, names: tuple[str, ...], reason: str, *, as_json: bool
 ) -> int:
     """Drop."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         await actions.drop(name, generation, actor=actor(), reason=reason)
     if as_json:
         answer_json({"service": actions.context.service, "projection": name, "dropped": generation})
@@ -127,14 +136,14 @@ async def drop(
 @click.argument("name")
 @click.argument("stream")
 @service_option
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def rebuild_key(
     project: Project, name: str, stream: str, names: tuple[str, ...], reason: str, *, as_json: bool
 ) -> int:
     """Delete and fold in one transaction; nobody sees the rows missing."""
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         count = await actions.rebuild_key(name, stream, actor=actor(), reason=reason)
     if as_json:
         answer_json({"service": actions.context.service, "projection": name, "stream": stream, "events": count})

@@ -12,21 +12,22 @@ from typing import Any, Literal
 
 import click
 
-from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.options import (
     COUNT,
     POSITION,
-    acting,
     actor,
     asynchronous,
-    destroying,
+    confirm_option,
     json_option,
     limit_option,
+    reason_option,
     service_option,
 )
 from freehold.cli.output import ago, answer_json, note, table
+from freehold.cli.project import Project
+from freehold.cli.services import OpenedServices, ServiceAccess, named
 from freehold.errors import ConfigurationError, NotFound, Unavailable
-from freehold.projection.commands.group import actions_of, command, holding
+from freehold.projection.commands.group import actions_of, command, open_owner
 from freehold.projection.commands.progress import made_progress
 from freehold.projection.operations import ProjectionActions
 from freehold.projection.replay import Span
@@ -68,7 +69,7 @@ def replay() -> None:
     help="Tables of its own (<table>__r<number>), or the live read model: its handlers must bear events twice.",
 )
 @service_option
-@acting
+@reason_option
 @json_option
 @click.option("--yes", is_flag=True, help="Say that the live read model may get events a second time.")
 @asynchronous
@@ -88,7 +89,7 @@ async def begin(
     if into == "live" and not yes:
         raise click.UsageError("events are applied a second time to what everybody reads: say --yes if they may be")
     span = Span(_aware(begins), _aware(ends))
-    async with holding(project, names, name) as actions:
+    async with open_owner(project, names, name) as actions:
         replays = ReplayActions(actions)
         begun = await replays.begin(name, span, into, actor=actor(), reason=reason)
         note(f"replay {begun.number} of {name}: {', '.join(begun.tables) or 'into the live read model'}")
@@ -158,8 +159,8 @@ def _on_one(verb: str, help_text: str, question: str = "") -> Callable[[_Acts], 
     def decorate(function: _Acts) -> click.Command:
         wrapped: Callable[..., Any] = asynchronous(function)
         if question:
-            wrapped = destroying(lambda given: question.format(number=given["number"]))(wrapped)
-        for option in (json_option, acting, service_option, click.argument("number", type=COUNT)):
+            wrapped = confirm_option(lambda given: question.format(number=given["number"]))(wrapped)
+        for option in (json_option, reason_option, service_option, click.argument("number", type=COUNT)):
             wrapped = option(wrapped)
         return replay.command(verb, help=help_text)(wrapped)
 
@@ -229,7 +230,7 @@ async def _holding(project: Project, names: tuple[str, ...], number: int) -> Asy
             yield actions_of(access)
 
 
-async def _owner(opened: Opened, number: int) -> ServiceAccess:
+async def _owner(opened: OpenedServices, number: int) -> ServiceAccess:
     """The service that has a replay of this number. Raises `NotFound`; several may have one, then it must be said."""
 
     async def has(access: ServiceAccess) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from freehold.cli.context import ServiceAccess
 from freehold.cli.output import ago, duration, table
+from freehold.cli.services import ServiceAccess
 from freehold.projection.status import COUNT_MAX, GenerationStatus
 from freehold.projection.store import Checkpoint
 from freehold.projection.view_store import ViewState

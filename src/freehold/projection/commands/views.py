@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from freehold.cli.context import Project
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note
-from freehold.projection.commands.group import command, holding
+from freehold.cli.project import Project
+from freehold.projection.commands.group import command, open_owner
 
 __all__ = ["refresh"]
 
@@ -19,7 +19,7 @@ __all__ = ["refresh"]
 @asynchronous
 async def refresh(project: Project, view: str, names: tuple[str, ...], *, as_json: bool) -> int:
     """Refresh; readers do not wait."""
-    async with holding(project, names, view) as actions:
+    async with open_owner(project, names, view) as actions:
         state = await actions.refresh(view)
     if as_json:
         answer_json({"service": actions.context.service, **_document(state)})

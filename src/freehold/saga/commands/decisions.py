@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import click
 
-from freehold.cli.context import Project
-from freehold.cli.options import acting, actor, asynchronous, destroying, json_option, service_option
+from freehold.cli.options import actor, asynchronous, confirm_option, json_option, reason_option, service_option
 from freehold.cli.output import answer_json, note
+from freehold.cli.project import Project
 from freehold.errors import ConfigurationError
-from freehold.saga.commands.group import command, holding
-from freehold.saga.exchange import OperatorAction, OperatorDecided
-from freehold.saga.operations import SagaOperations
+from freehold.saga.commands.group import command, open_owner
+from freehold.saga.exchange import Decided, Decision
+from freehold.saga.operations import SagaActions
 from freehold.saga.timeline import problem
 
 __all__ = ["compensate", "retry", "skip", "terminate"]
@@ -23,7 +23,7 @@ __all__ = ["compensate", "retry", "skip", "terminate"]
 @click.argument("which")
 @service_option
 @click.option("--step", metavar="NAME", help="Only this step.")
-@acting
+@reason_option
 @json_option
 @asynchronous
 async def retry(
@@ -37,9 +37,9 @@ async def retry(
 @click.argument("which")
 @service_option
 @click.option("--step", metavar="NAME", help="Which; needed where several wait.")
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Take {given['step'] or 'the step'} of {given['which']} as settled, without asking for it?")
+@confirm_option(lambda its: f"Take {its['step'] or 'the step'} of {its['which']} as settled, without asking for it?")
 @asynchronous
 async def skip(
     project: Project, which: str, names: tuple[str, ...], step: str | None, reason: str, *, as_json: bool
@@ -51,9 +51,9 @@ async def skip(
 @command.command(help="Start compensation of an instance, or retry its failed compensations. Asks, or takes --yes.")
 @click.argument("which")
 @service_option
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Compensate every step of {given['which']}?")
+@confirm_option(lambda given: f"Undo every step of {given['which']}?")
 @asynchronous
 async def compensate(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Decide to compensate."""
@@ -65,9 +65,9 @@ async def compensate(project: Project, which: str, names: tuple[str, ...], reaso
 )
 @click.argument("which")
 @service_option
-@acting
+@reason_option
 @json_option
-@destroying(lambda given: f"Terminate {given['which']} as it stands, for good?")
+@confirm_option(lambda given: f"Leave {given['which']} as it stands, for good?")
 @asynchronous
 async def terminate(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Decide to terminate it."""
@@ -84,7 +84,7 @@ async def _decide(
     step: str | None = None,
     as_json: bool,
 ) -> int:
-    async with holding(project, names, which) as (access, record):
+    async with open_owner(project, names, which) as (access, record):
         if not access.service.sagas:
             raise ConfigurationError(
                 f"the sagas of '{access.name}' are not declared here", hint="name the module that does with --app"

@@ -8,12 +8,13 @@ from uuid import UUID
 
 import click
 
-from freehold.cli.context import Opened, Project, ServiceAccess, named
 from freehold.cli.lazy import NamingGroup
+from freehold.cli.project import Project
+from freehold.cli.services import OpenedServices, ServiceAccess, named
 from freehold.errors import NotFound, Unavailable
 from freehold.saga.store import SAGAS, SagaFilter, SagaRecord
 
-__all__ = ["command", "holding"]
+__all__ = ["command", "open_owner"]
 
 _AMBIGUOUS_SHOWN = 5
 
@@ -24,7 +25,7 @@ def command() -> None:
 
 
 @asynccontextmanager
-async def holding(
+async def open_owner(
     project: Project, names: tuple[str, ...], which: str
 ) -> AsyncIterator[tuple[ServiceAccess, SagaRecord]]:
     """Open the services, and give the instance with the one that orchestrates it."""
@@ -34,7 +35,7 @@ async def holding(
             yield access, record
 
 
-async def _find(opened: Opened, which: str) -> tuple[ServiceAccess, SagaRecord]:
+async def _find(opened: OpenedServices, which: str) -> tuple[ServiceAccess, SagaRecord]:
     """The one instance of that id or key. Raises `NotFound`; `Unavailable` where a service that was not asked may have
     it.
     """

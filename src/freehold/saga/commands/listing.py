@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import click
 
-from freehold.cli.context import Project, ServiceAccess
 from freehold.cli.options import asynchronous, json_option, limit_option, service_option
 from freehold.cli.output import ago, answer_json, line, table
+from freehold.cli.project import Project
+from freehold.cli.services import ServiceAccess
 from freehold.errors import CodecError, NotFound
-from freehold.saga.commands.group import command, holding
+from freehold.saga.commands.group import command, open_owner
 from freehold.saga.diagram import mermaid
 from freehold.saga.document import read_hook_failure
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES, SagaFilter, SagaRecord, SagaStatus
@@ -75,7 +76,7 @@ async def list_(
 @asynchronous
 async def show(project: Project, which: str, names: tuple[str, ...], *, as_mermaid: bool, as_json: bool) -> int:
     """Show the journal."""
-    async with holding(project, names, which) as (access, record):
+    async with open_owner(project, names, which) as (access, record):
         entries = await access.stores[SAGAS].journal(record.id)
     if as_json:
         story = {"mermaid": sequence(record, entries)} if as_mermaid else {}

@@ -1,32 +1,24 @@
-"""What every command works on: the project's services, their settings and open stores. Face: imports lazily.
-
-Services are found in the modules named by `--app`, `FREEHOLD_APP` (separated by blanks) or `[project] modules` of
-`freehold.toml`: every module-level `Service`, those in a module-level mapping or sequence, and those in the `service`
-of such a value. A command can also name a service that no module declares but the settings do; it then works on its
-database alone, without handlers and sagas.
+"""The services that a command works on, opened: their settings and stores, and what fails with one of them. Face:
+imports lazily.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from traceback import extract_tb
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, FreeholdError, joined
 
 if TYPE_CHECKING:
+    from freehold.broker import Broker, BrokerOptions, TopicLag
     from freehold.context import ServiceContext
     from freehold.ports import Stores
     from freehold.service import Service
     from freehold.settings import Settings
 
-__all__ = ["PROBE_SECONDS", "Opened", "Project", "ServiceAccess", "explained", "named"]
+__all__ = ["PROBE_SECONDS", "OpenedServices", "ServiceAccess", "broker_lags", "explained", "named", "open_service"]
 
 T = TypeVar("T")
 PROBE_SECONDS: Final = 5.0
@@ -58,7 +50,7 @@ class ServiceAccess:
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedServices:
     """The services that could be opened, and why others could not, by name."""
 
     services: list[ServiceAccess] = field(default_factory=list)
@@ -123,80 +115,10 @@ class Opened:
         }
 
 
-class Project:
-    """The services that a command works on."""
-
-    def __init__(self, apps: Iterable[str]) -> None:
-        self._apps = [name for each in apps for name in each.replace(",", " ").split()]
-
-    @cached_property
-    def services(self) -> Mapping[str, Service]:
-        """Declared services by name. Raises `ConfigurationError` for a module that cannot be imported."""
-        from freehold.settings import project_modules
-
-        if str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))
-        found: dict[str, Service] = {}
-        for name in self._apps or project_modules():
-            found.update((service.name, service) for service in _services_of(_imported(name)))
-        return found
-
-    def select(self, names: Iterable[str], *, declared: bool = False) -> list[Service]:
-        """The services named, or all that are known. Raises `ConfigurationError` where there is none.
-
-        With `declared`, only services that a module declares count.
-        """
-        from freehold.service import Service
-        from freehold.settings import configured_services
-
-        known = set(self.services) | (set() if declared else configured_services())
-        wanted = sorted(set(names)) or sorted(self.services or known)
-        for name in wanted:
-            if name not in known:
-                raise ConfigurationError(f"no service '{name}' is known", hint=_hint(known, name, declared=declared))
-        if not wanted:
-            raise ConfigurationError("no service is known", hint=_hint(known, declared=declared))
-        return [self.services.get(name) or Service(name) for name in wanted]
-
-    @asynccontextmanager
-    async def open(self, names: Iterable[str], *, migrated: bool = True, owned: bool = True) -> AsyncIterator[Opened]:
-        """Open the databases of the services selected, and nothing else: no broker, no loops, no migrations.
-
-        Those that cannot be opened are told on standard error and stand in `Opened.failed`; where it is all of them,
-        the first error is raised. With `owned`, a database that is marked with another service is such a failure; with
-        `migrated`, one that lacks migrations.
-        """
-        import asyncio
-
-        from freehold.cli.output import note
-        from freehold.variables import unread_names
-
-        services = self.select(names)
-        for unread in unread_names(self.services or [service.name for service in services]):
-            note(unread.message)
-        opened = Opened()
-        try:
-            opening = (_open(service, opened, migrated=migrated, owned=owned) for service in services)
-            outcomes = await asyncio.gather(*opening)
-            for service, error in zip(services, outcomes, strict=True):
-                if error is not None:
-                    opened.failed[service.name] = error
-            if len(opened.failed) == len(services):
-                raise joined(error.of_service(name) for name, error in opened.failed.items())
-            for name, error in opened.failed.items():
-                note(f"{name} is left out: {error}")
-            opened.services.sort(key=lambda access: access.name)
-            yield opened
-        except FreeholdError as error:
-            if len(services) == 1:
-                error.of_service(services[0].name)
-            raise
-        finally:
-            for access in opened.services:
-                await access.stores.database.close()
-
-
-async def _open(service: Service, opened: Opened, *, migrated: bool, owned: bool) -> FreeholdError | None:
+async def open_service(
+    service: Service, opened: OpenedServices, *, migrated: bool, owned: bool
+) -> FreeholdError | None:
+    """Open the database of a service, for `opened`; returns why it cannot be."""
     from freehold.database import check_owner
     from freehold.runtime.patterns import stores_of
     from freehold.settings import Settings
@@ -288,57 +210,41 @@ async def _explained(access: ServiceAccess, error: FreeholdError) -> FreeholdErr
     return told
 
 
-def _imported(name: str) -> object:
-    """Import a module of the user's. What it raises is told by its place: its text could hold anything."""
-    try:
-        return importlib.import_module(name)
-    except FreeholdError:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigurationError(
-                f"there is no module '{name}'",
-                hint="--app takes a module as in `import`, found from the working directory",
-            ) from error
-        raise _broken(name, error, f": there is no module '{error.name}'") from error
-    except Exception as error:
-        raise _broken(name, error, "") from error
+async def broker_lags(opened: OpenedServices, *, probes: bool = False) -> dict[str, Sequence[TopicLag]]:
+    """What each service has not read yet, all asked at once: where a broker waits for something, that is waited for
+    once. A broker that does not answer leaves its services out, and is told.
 
+    probes  see as well that the broker takes a record of each service.
+    """
+    import asyncio
 
-def _broken(name: str, error: Exception, detail: str) -> ConfigurationError:
-    frames = extract_tb(error.__traceback__)
-    place = f", in {frames[-1].filename} line {frames[-1].lineno}" if frames else ""
-    if isinstance(error, SyntaxError):
-        place = f", in {error.filename} line {error.lineno}"
-    return ConfigurationError(
-        f"module '{name}' cannot be imported: {type(error).__name__}{detail}{place}",
-        hint=f'see it whole with: python -c "import {name}"',
-    )
+    from freehold.runtime import open_broker
 
+    found: dict[str, Sequence[TopicLag]] = {}
+    places: dict[tuple[str, BrokerOptions], list[ServiceAccess]] = {}
+    for access in opened.services:
+        places.setdefault((access.settings.broker, access.settings.broker_options), []).append(access)
 
-def _hint(known: set[str], name: str = "", *, declared: bool) -> str:
-    from freehold.fields import nearest
-    from freehold.settings import settings_file
+    async def ask(broker: Broker, access: ServiceAccess) -> None:
+        try:
+            found[access.name] = await broker.lag(access.name)
+            if probes:
+                await broker.probe(access.name, PROBE_SECONDS)
+        except FreeholdError as error:
+            opened.fail(f"broker of {access.name}", error)
 
-    if known:
-        near = nearest(name, known)
-        return f"{f'did you mean {near}? ' if near else ''}known: {', '.join(sorted(known))}"
-    path = settings_file()
-    read = f"{path.absolute()} was read" if path.exists() else f"there is no settings file {path.absolute()}"
-    configured = "" if declared else ", or give it a [services.<name>] table in the settings file"
-    return f"{read}; name the module that declares it with --app{configured}"
+    async def ask_all(url: str, options: BrokerOptions, users: Sequence[ServiceAccess]) -> None:
+        broker: Broker | None = None
+        try:
+            broker = open_broker(url, options)
+            await broker.open()
+        except FreeholdError as error:
+            opened.fail(f"broker of {', '.join(access.name for access in users)}", error)
+        else:
+            await asyncio.gather(*(ask(broker, access) for access in users))
+        finally:
+            if broker is not None:
+                await broker.close()
 
-
-def _services_of(module: object) -> Iterator[Service]:
-    from freehold.service import Service
-
-    for value in vars(module).values():
-        candidates: Iterable[object] = (value,)
-        if isinstance(value, Mapping):
-            candidates = value.values()
-        elif isinstance(value, (list, tuple)):
-            candidates = value
-        for each in candidates:
-            found = each if isinstance(each, Service) else getattr(each, "service", None)
-            if isinstance(found, Service):
-                yield found
+    await asyncio.gather(*(ask_all(*place, users) for place, users in places.items()))
+    return found
