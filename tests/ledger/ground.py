@@ -28,7 +28,7 @@ from freehold.outbox.store import OUTBOX
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generation_runner import GenerationRunner
 from freehold.projection.generations import begin_first
-from freehold.projection.parking import Parking
+from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import CHECKPOINTS
 from freehold.runtime.adapters import open_broker
 from freehold.saga import CallContext, Saga, SagaRunner, call, step
@@ -207,7 +207,7 @@ class Ground:
             transactions,
             stores[EVENTS],
             stores[CHECKPOINTS],
-            Parking(declared, transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]),
+            ParkedStreamRetrier(declared, transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]),
             held=lambda: [0],
             head=lambda: self.head,
         )

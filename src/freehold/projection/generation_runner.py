@@ -22,7 +22,7 @@ from freehold.projection.batch import HandlerInvoker, read_batch, wanted_by
 from freehold.projection.batch_commit import BatchProcessor, CheckpointCache, Progress
 from freehold.projection.crash_recovery import CrashRecovery, one_alone
 from freehold.projection.declaration import Projection
-from freehold.projection.parking import Parking
+from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
 from freehold.transaction import Transactions
 
@@ -49,7 +49,7 @@ class GenerationRunner(Runner):
         transactions: Transactions,
         events: EventStore,
         checkpoints: CheckpointStore,
-        parking: Parking,
+        parking: ParkedStreamRetrier,
         *,
         held: Callable[[], Collection[int]],
         head: Callable[[], int],

@@ -20,7 +20,7 @@ from freehold.projection.apply_modes import SuppressedInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import RebuildSource, SwitchResult, abandon, begin, forget_leases
 from freehold.projection.key_rebuild import rebuild_key, streams_of_key
-from freehold.projection.parking import Parking, RetryResult
+from freehold.projection.parked_stream import ParkedStreamRetrier, RetryResult
 from freehold.projection.pattern import PROJECTION, VIEW
 from freehold.projection.rebuild_runner import attempt_drop, attempt_switch
 from freehold.projection.status import StatusReport, look
@@ -141,7 +141,7 @@ class ProjectionActions:
         """
         parking = self._parking(name)
         return [
-            (each, await parking.resume(each, stream, actor=actor, reason=reason))
+            (each, await parking.retry_now(each, stream, actor=actor, reason=reason))
             for each in await self._where_parked(name, stream)
         ]
 
@@ -185,9 +185,11 @@ class ProjectionActions:
             )
         return found
 
-    def _parking(self, name: str) -> Parking:
+    def _parking(self, name: str) -> ParkedStreamRetrier:
         stores = self.stores
-        return Parking(self.declared(name), self._transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT])
+        return ParkedStreamRetrier(
+            self.declared(name), self._transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]
+        )
 
     async def _where_parked(self, name: str, stream: str) -> list[int]:
         found = await self.stores[CHECKPOINTS].parked(name, stream=stream)

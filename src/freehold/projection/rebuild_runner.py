@@ -28,7 +28,7 @@ from freehold.projection.generations import (
     forget_leases,
     switch,
 )
-from freehold.projection.parking import describe
+from freehold.projection.parking_policy import describe
 from freehold.projection.status import NEAR_EVENTS
 from freehold.projection.store import Generation, GenerationState
 

@@ -22,7 +22,8 @@ from freehold.lifecycle import Runner
 from freehold.projection.declaration import Projection, Sink
 from freehold.projection.generation_runner import GenerationRunner
 from freehold.projection.generations import begin_first, lease_prefix
-from freehold.projection.parking import Parking, describe
+from freehold.projection.parked_stream import ParkedStreamRetrier
+from freehold.projection.parking_policy import describe
 from freehold.projection.store import CheckpointStore, Generation, GenerationState
 from freehold.transaction import Transactions
 
@@ -244,9 +245,9 @@ class ProjectionCoordinator(Runner):
         await sink.show(number)
         self._shown[name] = number
 
-    def _parking(self, projection: Projection) -> Parking:
+    def _parking(self, projection: Projection) -> ParkedStreamRetrier:
         stores = self._stores
-        return Parking(
+        return ParkedStreamRetrier(
             projection,
             self._transactions,
             stores.events,

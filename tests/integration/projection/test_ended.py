@@ -15,7 +15,7 @@ from freehold.audit.store import AUDIT
 from freehold.eventstore.store import EVENTS, bucket_of
 from freehold.failures import CrashLimit
 from freehold.projection.declaration import ProjectionWrite
-from freehold.projection.parking import Parking
+from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.store import CHECKPOINTS, ParkedKey
 
@@ -75,8 +75,10 @@ async def _mended(running: RunningService, url: str) -> None:
     model = deadly_model()
     async with RunningService(model.service, settings_for(url)) as mended:
         stores = mended.stores
-        parking = Parking(model.projection, mended.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT])
-        taken_up = await parking.resume(1, "account-a5", actor="me", reason="mended")
+        parking = ParkedStreamRetrier(
+            model.projection, mended.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]
+        )
+        taken_up = await parking.retry_now(1, "account-a5", actor="me", reason="mended")
         assert (taken_up.applied, taken_up.released) == (3, True)
         await until(lambda: caught_up(mended, model))
     assert await running.stores[CHECKPOINTS].parked() == []

@@ -23,7 +23,7 @@ from freehold.audit.store import AUDIT
 from freehold.errors import Unavailable
 from freehold.eventstore.store import EVENTS
 from freehold.projection.declaration import ProjectionWrite
-from freehold.projection.parking import Parking
+from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import CHECKPOINTS, ParkedKey
 
 _ATTEMPTS = 3
@@ -57,9 +57,11 @@ class _Trying:
         self.parked_once = True
 
 
-def _parking(running: RunningService, model: ReadModel) -> Parking:
+def _parking(running: RunningService, model: ReadModel) -> ParkedStreamRetrier:
     stores = running.stores
-    return Parking(model.projection, running.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT])
+    return ParkedStreamRetrier(
+        model.projection, running.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]
+    )
 
 
 async def _the_parked(running: RunningService) -> ParkedKey:

@@ -24,15 +24,17 @@ from freehold.errors import ConcurrencyConflict, DatabaseError, NotFound, Operat
 from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.projection.declaration import ProjectionWrite
-from freehold.projection.parking import Parking
+from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import CHECKPOINTS, ParkedKey
 
 _ONCE = Retry(attempts=1)
 
 
-def _parking(running: RunningService, model: ReadModel) -> Parking:
+def _parking(running: RunningService, model: ReadModel) -> ParkedStreamRetrier:
     stores = running.stores
-    return Parking(model.projection, running.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT])
+    return ParkedStreamRetrier(
+        model.projection, running.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]
+    )
 
 
 async def _parked(running: RunningService) -> list[ParkedKey]:
@@ -102,19 +104,19 @@ async def test_after_the_last_attempt_it_waits_for_a_person(url: str) -> None:
         (parked,) = await _parked(running)
         assert parked.attempts == 3
         parking = _parking(running, model)
-        again = await parking.resume(1, "account-a", actor="me", reason="try")
+        again = await parking.retry_now(1, "account-a", actor="me", reason="try")
         assert again.parked is not None
         assert (again.applied, again.parked.attempts, again.released) == (0, 4, False)
         poison.clear()
         await append(running, "a", 4)
-        taken_up = await parking.resume(1, "account-a", actor="me", reason="mended")
+        taken_up = await parking.retry_now(1, "account-a", actor="me", reason="mended")
         assert taken_up.released
         await append(running, "a", 5)
         await until(lambda: caught_up(running, model))
         assert [row[1:] for row in await rows(running, model.accounts)] == [(15, 5, 5)]
         assert [each.reason for each in await running.stores[AUDIT].find(None, 10)] == ["mended", "try"]
         with pytest.raises(NotFound):
-            await parking.resume(1, "account-a", actor="me", reason="again")
+            await parking.retry_now(1, "account-a", actor="me", reason="again")
 
 
 async def test_skip_goes_on_behind_the_poison(url: str) -> None:
@@ -142,7 +144,7 @@ async def test_a_long_stream_is_taken_up_whole(url: str) -> None:
         await append(running, "a", *[1] * 1200)
         await until(lambda: caught_up(running, model))
         poison.clear()
-        assert (await _parking(running, model).resume(1, "account-a", actor="me", reason="")).applied == 1200
+        assert (await _parking(running, model).retry_now(1, "account-a", actor="me", reason="")).applied == 1200
         assert [row[1:] for row in await rows(running, model.accounts)] == [(1200, 1200, 1200)]
 
 
@@ -295,7 +297,7 @@ async def test_an_error_beside_a_parked_stream_does_not_move_it(url: str, monkey
         await until(lambda: caught_up(running, model))
         assert [each.version for each in await _parked(running)] == [2]
         poison.clear()
-        await _parking(running, model).resume(1, "account-a", actor="me", reason="mended")
+        await _parking(running, model).retry_now(1, "account-a", actor="me", reason="mended")
         assert [row[2] for row in await rows(running, model.entries)] == [1, 2, 3, 4]
 
 

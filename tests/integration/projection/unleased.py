@@ -8,7 +8,7 @@ from freehold import RunningService
 from freehold.audit.store import AUDIT
 from freehold.eventstore.store import EVENTS
 from freehold.projection.generation_runner import GenerationRunner
-from freehold.projection.parking import Parking
+from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import CHECKPOINTS
 
 __all__ = ["unleased"]
@@ -23,7 +23,7 @@ async def unleased(running: RunningService, model: ReadModel, head: int) -> Gene
         running.transactions,
         stores[EVENTS],
         stores[CHECKPOINTS],
-        Parking(model.projection, running.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]),
+        ParkedStreamRetrier(model.projection, running.transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]),
         held=lambda: range(4),
         head=lambda: head,
     )

@@ -8,7 +8,7 @@ from freehold.cli.options import actor, asynchronous, confirm_option, json_optio
 from freehold.cli.output import answer_json, note
 from freehold.cli.project import Project
 from freehold.projection.commands.group import command, open_owner
-from freehold.projection.parking import RetryResult
+from freehold.projection.parked_stream import RetryResult
 
 __all__ = ["pause", "resume", "retry", "skip"]
 

@@ -1,4 +1,5 @@
-"""Taking a parked stream up again: in one transaction, or event by event behind a process that ended.
+"""Retrying a parked stream: in one transaction, or event by event after a process that crashed; and skipping the event
+that it is parked at.
 
 Imports the ports, the transaction and its package.
 
@@ -21,8 +22,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from freehold.audit.store import AuditEntry, AuditStore
-from freehold.database import DatabaseTransaction
-from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
+from freehold.database import UnitOfWork
+from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, OperationTimeout
 from freehold.eventstore.store import EventStore, RecordedEvent, category_of
 from freehold.failures import CrashLimit, ProcessEnded
 from freehold.projection.batch import HandlerInvoker
@@ -61,7 +62,12 @@ class _Failed(Exception):
 
 
 class ParkedStreamRetrier:
-    """Takes up parked streams of one projection. `entry` is what a person did; None where it was simply due."""
+    """Retries the parked streams of a projection, for its runner and for operators. What an operator did is written to
+    the audit.
+
+    An event that takes longer than `event_timeout_seconds`, or a statement of it longer than the database's limit,
+    keeps its stream parked: a retry must not hold up all others.
+    """
 
     def __init__(
         self,
@@ -70,7 +76,8 @@ class ParkedStreamRetrier:
         events: EventStore,
         checkpoints: CheckpointStore,
         audit: AuditStore,
-        event_timeout_seconds: float,
+        *,
+        event_timeout_seconds: float = 30.0,
     ) -> None:
         self._projection = projection
         self._transactions = transactions
@@ -82,9 +89,39 @@ class ParkedStreamRetrier:
         self._event_timeout_seconds = event_timeout_seconds
         self._owed: dict[tuple[int, str], tuple[ParkedKey, ParkedKey]] = {}
 
-    async def take_up(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
-        """Apply it from the event on that it waits at, or from behind that one. Raises `ConcurrencyConflict` where it
-        is not parked any more as it was seen, `Unavailable`.
+    async def retry(self, parked: ParkedKey) -> RetryResult:
+        """Retry a stream because it is due. Raises `ConcurrencyConflict` where it is not parked any more as it was
+        seen, `Unavailable`.
+        """
+        return await self._retry(parked, skip=False, entry=None)
+
+    async def retry_now(self, generation: int, stream: str, *, actor: str, reason: str) -> RetryResult:
+        """Retry a stream now, for an operator. Raises `NotFound` where it is not parked, `Unavailable`,
+        `ConcurrencyConflict`; a handler that fails keeps it parked.
+        """
+        return await self._by_hand("projection resume", generation, stream, actor=actor, reason=reason, skip=False)
+
+    async def skip(self, generation: int, stream: str, *, actor: str, reason: str) -> RetryResult:
+        """Pass over the event that a stream is parked at, and go on behind it. What the event said is then missing from
+        this generation. Raises as `retry_now` does.
+        """
+        return await self._by_hand("projection skip", generation, stream, actor=actor, reason=reason, skip=True)
+
+    @property
+    def owes(self) -> str:
+        """Attempts that are to be taken back, and could not be yet."""
+        return f"an attempt of {len(self._owed)} parked streams" if self._owed else ""
+
+    async def take_back(self) -> None:
+        """Take back attempts that proved nothing. Raises `Unavailable`."""
+        for place, (noted, _) in list(self._owed.items()):
+            with suppress(ConcurrencyConflict):  # somebody else has taken it up since
+                await self._settled(noted)
+            self._owed.pop(place, None)
+
+    async def _retry(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
+        """Apply it from the event on that it waits at, or from behind that one. `entry` is what an operator did; None
+        where it was simply due.
         """
         parked = await self._settled(parked)
         if parked.begun or parked.error == ProcessEnded.__name__:
@@ -101,17 +138,20 @@ class ParkedStreamRetrier:
             await self._restore(noted, parked)
             raise
 
-    @property
-    def owes(self) -> str:
-        """Attempts that are to be taken back, and could not be yet."""
-        return f"an attempt of {len(self._owed)} parked streams" if self._owed else ""
-
-    async def take_back(self) -> None:
-        """Take back attempts that proved nothing. Raises `Unavailable`."""
-        for place, (noted, _) in list(self._owed.items()):
-            with suppress(ConcurrencyConflict):  # somebody else has taken it up since
-                await self._settled(noted)
-            self._owed.pop(place, None)
+    async def _by_hand(
+        self, action: str, generation: int, stream: str, *, actor: str, reason: str, skip: bool
+    ) -> RetryResult:
+        name = self._projection.name
+        found = await self._checkpoints.parked(name, generation, stream=stream)
+        if not found:
+            raise NotFound(
+                f"stream '{stream}' is not parked in generation {generation} of projection '{name}'",
+                hint="list what is parked: it may have gone on by itself",
+            )
+        position = found[0].position
+        subject = f"{name}/{generation}/{stream}@{position}"
+        entry = AuditEntry(at=self._context.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
+        return await self._retry(found[0], skip=skip, entry=entry)
 
     async def _settled(self, parked: ParkedKey) -> ParkedKey:
         """The stream, with an attempt of this process taken back that proved nothing, where that is not done yet."""
