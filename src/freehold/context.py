@@ -4,7 +4,7 @@ what they offer each other. Port: imports the foundation, the ports and the sett
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -47,7 +47,8 @@ class ServiceContext:
     """What a service works with. One for each running service, for one event loop.
 
     `declared` gives the registry of a pattern: that of the `Service`. `broker` and `settings` are missing where only
-    the database is worked on, as commands do.
+    the database is worked on, as commands do. `at_work` says of a role whether it runs here; None where another process
+    may run it.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ServiceContext:
         broker: Broker | None = None,
         settings: Settings | None = None,
         declared: Callable[[Declares[Any]], Any] | None = None,
+        at_work: Callable[[str], bool | None] = lambda _role: None,
     ) -> None:
         self.service: Final = service
         self.stores: Final = stores
@@ -73,6 +75,8 @@ class ServiceContext:
         self._registries: dict[str, object] = {}
         self._offered: dict[type[Any], object] = {}
         self._calls: dict[Signal, list[Callable[[], None]]] = {}
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self.at_work: Final = at_work
 
     @property
     def database(self) -> Database:
@@ -127,3 +131,12 @@ class ServiceContext:
         """Call whoever subscribed to a signal."""
         for call in self._calls.get(signal, ()):
             call()
+
+    def on_close(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Have something awaited when the service stops, after its roles and before its database is closed."""
+        self._closing.append(call)
+
+    async def close(self) -> None:
+        """Await what is to be done at the end."""
+        for call in self._closing:
+            await call()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from freehold.broker import BrokerFeatures
+from freehold.consistency.gate import FreshnessGate
 from freehold.consistency.store import PROGRESS, PROGRESSED
 from freehold.context import ServiceContext
 from freehold.deadletters.store import DEAD_LETTERS
@@ -20,6 +21,7 @@ from freehold.inbox.probes import probe
 from freehold.inbox.store import DEFERRED, INBOX
 from freehold.inbox.work import MessageRouter
 from freehold.lifecycle import Runner
+from freehold.messages import MessageKind
 from freehold.pattern import Check, Due, Need, Pattern, Phase, Pruning, Role
 from freehold.settings import Settings
 from freehold.transaction import Transactions
@@ -68,6 +70,13 @@ def router_of(context: ServiceContext) -> MessageRouter:
 
 def _wire(context: ServiceContext) -> None:
     context.offer(ReplyRouter, ReplyRouter())
+    declared = context.of(PATTERN)
+    context.resource(FreshnessGate).follow_lanes(lambda: _followed(declared), role="consumer")
+
+
+def _followed(declared: Handlers) -> frozenset[str]:
+    """The services whose events are handled."""
+    return frozenset(each.service for each in declared.handlers if each.kind is MessageKind.EVENT)
 
 
 def _consumer(context: ServiceContext) -> Sequence[Runner]:

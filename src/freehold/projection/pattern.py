@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from freehold.audit.store import AUDIT
+from freehold.consistency.gate import FreshnessGate
 from freehold.consistency.store import PROGRESSED
 from freehold.context import ServiceContext
 from freehold.database import Finding
@@ -26,6 +27,7 @@ from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.service_runner import ProjectionCoordinator, ProjectionStores
+from freehold.projection.status import ProjectionFrontier
 from freehold.projection.store import CHECKPOINTS
 from freehold.projection.view_runner import ViewRunner
 from freehold.projection.view_store import VIEWS, MaterializedView
@@ -38,7 +40,10 @@ RETIRED_RETENTION_SECONDS: Final = 3600.0
 
 
 def _wire(context: ServiceContext) -> None:
-    inline = InlineProjections(context.of(PROJECTION).values(), context.service)
+    declared = context.of(PROJECTION)
+    frontier = ProjectionFrontier(declared, context.stores.get(CHECKPOINTS), context.clock)
+    context.resource(FreshnessGate).register(frontier)
+    inline = InlineProjections(declared.values(), context.service)
     if inline:
         context.offer(InlineProjections, inline)
         context.resource(Transactions).after_append = inline

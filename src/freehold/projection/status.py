@@ -5,11 +5,13 @@ Pattern: imports the foundation, the event store port and its own package. Two l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from freehold.clock import Clock
+from freehold.consistency.gate import ReadModels
+from freehold.consistency.watcher import Reached
 from freehold.eventstore.store import EventFilter, EventStore
 from freehold.projection.declaration import Projection
 from freehold.projection.store import (
@@ -21,12 +23,25 @@ from freehold.projection.store import (
     Pause,
 )
 
-__all__ = ["COUNT_MAX", "NEAR_EVENTS", "GenerationStatus", "StatusReport", "filter_of", "look", "rated"]
+__all__ = [
+    "COUNT_MAX",
+    "NEAR_EVENTS",
+    "GenerationStatus",
+    "ProjectionFrontier",
+    "StatusReport",
+    "filter_of",
+    "look",
+    "rated",
+]
 
 COUNT_MAX: Final = 1_000_000
 """Events are counted no further than this: a lag that reads so much is this much or more."""
 NEAR_EVENTS: Final = 1000
 """A building generation that is no further behind is worth a switch, which applies the rest."""
+
+
+_ALWAYS: Final = 2**63 - 1
+"""The position of a projection without checkpoints, which is never behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +209,58 @@ def _rated(now: GenerationStatus, before: GenerationStatus | None, seconds: floa
     else:
         left = now.lag_events / rate if rate > 0 else None
     return replace(now, events_per_second=rate, seconds_left=left)
+
+
+class ProjectionFrontier(ReadModels):
+    """How far the live generations of projections have come in this service's own event store: what the gate of
+    consistency tokens waits for.
+    """
+
+    role = "projections"
+
+    def __init__(
+        self, projections: Mapping[str, Projection], checkpoints: CheckpointStore | None, clock: Clock
+    ) -> None:
+        self._projections = projections
+        self._checkpoints = checkpoints
+        self._clock = clock
+
+    @property
+    def declared(self) -> Collection[str]:
+        """The names of all projections."""
+        return self._projections.keys()
+
+    def follows(self, name: str) -> bool:
+        """Whether it is not written in the transaction of its events."""
+        return not self._projections[name].inline
+
+    async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
+        """Three small queries for any number of projections, and one for each."""
+        found: dict[str, Reached] = {}
+        if self._checkpoints is None:
+            return found
+        generations = await self._checkpoints.generations()
+        live = {each.projection: each for each in generations if each.state is GenerationState.LIVE}
+        checkpoints = await self._checkpoints.checkpoints()
+        pauses = {(each.projection, each.generation): each.reason for each in await self._checkpoints.pauses()}
+        for name in names:
+            if name not in live:
+                found[name] = Reached(stalled="it has no generation that can be read yet")
+                continue
+            number = live[name].number
+            own = [each for each in checkpoints if (each.projection, each.generation) == (name, number)]
+            # The first alone, by position: there may be any number, of this projection and of others.
+            stuck = await self._checkpoints.parked(name, number, limit=1)
+            pause = pauses.get((name, number), pauses.get((name, ALL_GENERATIONS)))
+            found[name] = self._reached(own, stuck[0].position if stuck else None, pause)
+        return found
+
+    def _reached(self, checkpoints: Sequence[Checkpoint], parked_at: int | None, pause: str | None) -> Reached:
+        if not checkpoints:
+            return Reached(_ALWAYS)
+        slowest = min(checkpoints, key=lambda each: each.position)
+        still_seconds = max(0.0, (self._clock.now() - slowest.updated_at).total_seconds())
+        if parked_at is not None and parked_at <= slowest.position:
+            return Reached(parked_at - 1, "an event of a stream is parked", still_seconds=still_seconds)
+        stalled = None if pause is None else f"paused: {pause}"
+        return Reached(slowest.position, stalled, still_seconds=still_seconds)

@@ -1,7 +1,7 @@
 """The built-in patterns: the only list of them. Runtime: imports what each pattern declares.
 
-In this order they are wired, their checks are made, and their roles stand in lists. `replies` of sagas come through the
-inbox, so it stands before them.
+In this order they are wired, their checks are made, and their roles stand in lists. Replies to sagas come through the
+inbox, and inbox and projections register with the gate of consistency, so these stand before.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final
 from freehold.aggregate.pattern import PATTERN as AGGREGATE
 from freehold.audit.pattern import PATTERN as AUDIT
 from freehold.clock import Clock
+from freehold.consistency.pattern import PATTERN as CONSISTENCY
 from freehold.deadletters.pattern import PATTERN as DEAD_LETTERS
 from freehold.errors import DeclarationError
 from freehold.idempotency.pattern import PATTERN as IDEMPOTENCY
@@ -29,6 +30,7 @@ from freehold.settings import Settings
 __all__ = ["PATTERNS", "patterns_of", "stores_of"]
 
 PATTERNS: Final[tuple[Pattern[Any], ...]] = (
+    CONSISTENCY,
     OUTBOX,
     INBOX,
     DEAD_LETTERS,

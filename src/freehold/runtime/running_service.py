@@ -16,8 +16,8 @@ from uuid import UUID
 from freehold.aggregate import VersionMismatch
 from freehold.broker import Broker
 from freehold.clock import Clock, SystemClock
+from freehold.consistency.gate import FreshnessGate
 from freehold.consistency.signer import TokenSigner
-from freehold.consistency.store import PROGRESS, PROGRESSED
 from freehold.context import ServiceContext
 from freehold.database import check_owner
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError, Unavailable
@@ -30,7 +30,6 @@ from freehold.outbox.log_watch import LogWatch
 from freehold.pattern import Phase
 from freehold.policy import Retry, RetryAfter
 from freehold.ports import Stores
-from freehold.projection.store import CHECKPOINTS
 from freehold.reconcile.dataset import Dataset
 from freehold.reconcile.operations import LocalSource, make_reconciler, peer_source
 from freehold.reconcile.reconcile_runner import record_of
@@ -39,7 +38,6 @@ from freehold.reconcile.side import Source
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.broker_link import BrokerLink
-from freehold.runtime.freshness import FreshnessGate
 from freehold.runtime.health import Health, Readiness
 from freehold.runtime.health_checks import look_at_health, look_at_readiness
 from freehold.runtime.integrity import check_whole
@@ -103,16 +101,14 @@ class RunningService:
             settings=self.settings,
             failures=FailureLog(tracebacks=self.settings.log_tracebacks, monotonic=wall.monotonic),
             declared=service.of,
+            at_work=self._at_work,
         )
         self.transactions = Transactions(self.context)
         self.context.offer(Transactions, self.transactions)
         self.patterns = patterns_of(service)
         for pattern in self.patterns:
             pattern.wire(self.context)
-        self.freshness = FreshnessGate(
-            service, self.stores.get(PROGRESS), self.stores.get(CHECKPOINTS), wall, at_work=self._at_work
-        )
-        self.context.on(PROGRESSED, self.freshness.wake)
+        self.freshness = self.context.resource(FreshnessGate)
         self.loops = ServiceRunners(self.context, self.patterns)
         self.outages = self.loops.outages
         self.connects = connects
@@ -169,7 +165,7 @@ class RunningService:
         others = [role for role in self.loops.running if role not in last]
         await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in others))
         await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in last))
-        await self.freshness.close()
+        await self.context.close()
         if self._owns_broker:
             await self.broker.close()
         await self.stores.database.close()

@@ -1,0 +1,24 @@
+"""Consistency tokens as a pattern: the gate that reads wait at. Pattern: a declaration."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from freehold.consistency.gate import FreshnessGate
+from freehold.consistency.store import PROGRESSED
+from freehold.context import ServiceContext
+from freehold.pattern import Pattern
+
+__all__ = ["PATTERN"]
+
+
+def _wire(context: ServiceContext) -> None:
+    gate = FreshnessGate(context)
+    context.offer(FreshnessGate, gate)
+    context.on(PROGRESSED, gate.wake)
+    context.on_close(gate.close)
+
+
+PATTERN: Final = Pattern[None](
+    "consistency", "has reads wait for what their caller has seen", declares=lambda _: None, wire=_wire
+)
