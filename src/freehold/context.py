@@ -4,7 +4,8 @@ what they offer each other. Port: imports the foundation, the ports and the sett
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -48,7 +49,7 @@ class ServiceContext:
 
     `declared` gives the registry of a pattern: that of the `Service`. `broker` and `settings` are missing where only
     the database is worked on, as commands do. `at_work` says of a role whether it runs here; None where another process
-    may run it.
+    may run it. `make_broker` makes a broker for a context without one, to ask it something.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ServiceContext:
         settings: Settings | None = None,
         declared: Callable[[Declares[Any]], Any] | None = None,
         at_work: Callable[[str], bool | None] = lambda _role: None,
+        make_broker: Callable[[], Broker] | None = None,
     ) -> None:
         self.service: Final = service
         self.stores: Final = stores
@@ -70,6 +72,7 @@ class ServiceContext:
         self.hlc: Final = hlc or HybridLogicalClock(self.clock)
         self.failures: Final = failures or FailureLog()
         self._broker = broker
+        self._make_broker = make_broker
         self._settings = settings
         self._declared = declared
         self._registries: dict[str, object] = {}
@@ -89,6 +92,26 @@ class ServiceContext:
         if self._broker is None:
             raise DeclarationError(f"'{self.service}' is opened here without its broker")
         return self._broker
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether it runs with its broker."""
+        return self._broker is not None
+
+    @asynccontextmanager
+    async def asked_broker(self) -> AsyncIterator[Broker]:
+        """An open broker for one question: the service's own, or one that is closed afterwards. Raises what opening it
+        does, and `DeclarationError` where there is none.
+        """
+        if self._broker is not None or self._make_broker is None:
+            yield self.broker
+            return
+        broker = self._make_broker()
+        try:
+            await broker.open()
+            yield broker
+        finally:
+            await broker.close()
 
     @property
     def settings(self) -> Settings:
@@ -118,6 +141,12 @@ class ServiceContext:
         if found is None:
             raise DeclarationError(f"'{self.service}' has no {kind.__name__} here")
         return found
+
+    def shared(self, kind: type[K]) -> K:
+        """The thing of a class that is made when somebody first asks for it: what patterns register with."""
+        if kind not in self._offered:
+            self._offered[kind] = kind()
+        return cast("K", self._offered[kind])
 
     def find(self, kind: type[K]) -> K | None:
         """The thing of a class that somebody offers; None where nobody does."""

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from tests.conformance.sql.queries import replayable
 
+from freehold import Service
 from freehold.database import DatabaseOptions
+from freehold.deadletters.operations import DeadLetterActions
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.inbox.store import INBOX
 from freehold.ports import Stores
+from freehold.runtime import service_context
 from freehold.runtime.adapters import open_stores
-from freehold.runtime.letters import DeadLetterActions
 from freehold.settings import Settings
 
 pytestmark = [pytest.mark.growth, pytest.mark.timeout(600)]
@@ -27,9 +29,8 @@ async def _seconds_for_each(file: Path, letters: int) -> float:
     try:
         await stores.database.upgrade()
         await _bury(stores, letters)
-        actions = DeadLetterActions(
-            stores, Settings(service="shop", database="memory://unused", broker="memory://unused")
-        )
+        settings = Settings(service="shop", database="memory://unused", broker="memory://unused")
+        actions = DeadLetterActions(service_context(Service("shop"), stores, settings))
         begun, wanted = time.process_time(), DeadLetterFilter(limit=_BATCH)
         while batch := await stores[DEAD_LETTERS].find(wanted):
             outcomes = await actions.replay_many([each.id for each in batch], actor="ada", reason="mended")

@@ -15,11 +15,11 @@ from fastapi import FastAPI
 from tests.ledger.ground import Failing, Forwarded, Ground, Handled, Order, Posted, Shipping
 
 from freehold.broker import Batch
+from freehold.deadletters.operations import DeadLetterActions
 from freehold.deadletters.store import DeadLetterFilter
 from freehold.eventstore.store import EVENTS
 from freehold.http import Tx, create_app
 from freehold.inbox.store import INBOX
-from freehold.runtime.letters import DeadLetterActions
 from freehold.runtime.prune_runner import PruneRunner
 from freehold.schedule.schedule_runner import send_due
 
@@ -152,7 +152,7 @@ async def _replay(ground: Ground) -> None:
     await ground.take(await _brought(ground, Failing(ground.name())))
     await ground.pass_seconds(2.0)
     await _deferred_round(ground)
-    actions = DeadLetterActions(ground.running.stores, ground.running.settings, ground.clock)
+    actions = DeadLetterActions(ground.running.context)
     (letter,) = await actions.find(DeadLetterFilter(limit=1))
     with ground.counting():
         await actions.replay(letter.id, actor="ledger", reason="counted")

@@ -22,7 +22,6 @@ from freehold.cli.project import Project
 from freehold.cli.services import PROBE_SECONDS
 from freehold.clock import SystemClock
 from freehold.consistency.signer import TokenSigner
-from freehold.context import ServiceContext
 from freehold.database import Defect, Finding, check_owner
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 from freehold.inbox.former_database import examine_former
@@ -35,7 +34,7 @@ from freehold.redaction import shown_url
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.backlog import examine_patterns
 from freehold.runtime.integrity import defects
-from freehold.runtime.patterns import patterns_of, stores_of
+from freehold.runtime.patterns import patterns_of, service_context, stores_of
 from freehold.runtime.preparation import unprepared
 from freehold.runtime.startup_log import is_default
 from freehold.service import Service
@@ -128,7 +127,7 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
             report.findings.append(_schema(service.name, wrong))
             if not pending and not any(each.vital for each in wrong):
                 report.findings.append(_preparation(service.name, await unprepared(service, stores)))
-                context = ServiceContext(service.name, stores, settings=settings, declared=service.of)
+                context = service_context(service, stores, settings)
                 report.findings += await examine_patterns(context, patterns_of(service))
                 report.findings.append(await examine_logs(stores, settings))
                 report.findings.append(await examine_former(service.name, stores))

@@ -32,21 +32,13 @@ class ServiceAccess:
     service: Service
     settings: Settings
     stores: Stores
+    context: ServiceContext
+    """What its patterns work with, without loops."""
 
     @property
     def name(self) -> str:
         """Its name."""
         return self.service.name
-
-    @property
-    def context(self) -> ServiceContext:
-        """What its patterns work with: a new one, without a broker."""
-        from freehold.context import ServiceContext
-        from freehold.failures import FailureLog
-
-        failures = FailureLog(tracebacks=self.settings.log_tracebacks)
-        declared = self.service.of
-        return ServiceContext(self.name, self.stores, settings=self.settings, failures=failures, declared=declared)
 
 
 @dataclass(slots=True)
@@ -120,7 +112,7 @@ async def open_service(
 ) -> FreeholdError | None:
     """Open the database of a service, for `opened`; returns why it cannot be."""
     from freehold.database import check_owner
-    from freehold.runtime.patterns import stores_of
+    from freehold.runtime.patterns import service_context, stores_of
     from freehold.settings import Settings
 
     try:
@@ -145,7 +137,7 @@ async def open_service(
     except BaseException:
         await stores.database.close()
         raise
-    opened.services.append(ServiceAccess(service, settings, stores))
+    opened.services.append(ServiceAccess(service, settings, stores, service_context(service, stores, settings)))
     return None
 
 

@@ -11,17 +11,19 @@ from freehold.broker import BrokerFeatures
 from freehold.consistency.gate import FreshnessGate
 from freehold.consistency.store import PROGRESS, PROGRESSED
 from freehold.context import ServiceContext
-from freehold.deadletters.store import DEAD_LETTERS
+from freehold.database import UnitOfWork
+from freehold.deadletters.operations import ReplayRoutes
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, Direction
 from freehold.errors import ConfigurationError
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.inbox.dispatcher import Dispatcher
 from freehold.inbox.handler import Handlers, ReplyRouter
 from freehold.inbox.probes import probe
-from freehold.inbox.store import DEFERRED, INBOX
+from freehold.inbox.store import DEFERRED, INBOX, Arrival
 from freehold.inbox.work import MessageRouter
 from freehold.lifecycle import Runner
-from freehold.messages import MessageKind
+from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.pattern import Check, Due, Need, Pattern, Phase, Pruning, Role
 from freehold.settings import Settings
 from freehold.transaction import Transactions
@@ -70,8 +72,25 @@ def router_of(context: ServiceContext) -> MessageRouter:
 
 def _wire(context: ServiceContext) -> None:
     context.offer(ReplyRouter, ReplyRouter())
+    context.shared(ReplayRoutes).add(Direction.INBOUND, _replay)
     declared = context.of(PATTERN)
     context.resource(FreshnessGate).follow_lanes(lambda: _followed(declared), role="consumer")
+
+
+async def _replay(context: ServiceContext, unit: UnitOfWork, letter: DeadLetter, envelope: Envelope) -> None:
+    """Have a message that was given up handled again, by the one consumer that failed."""
+    arrival = Arrival(
+        receipt_key=envelope.receipt_key, topic=envelope.topic, key=envelope.key, compensates=envelope.compensates
+    )
+    await context.stores[INBOX].defer(
+        unit,
+        letter.consumer,
+        arrival,
+        encode_envelope(envelope),
+        attempts=0,
+        delay_seconds=0.0,
+        reason="replayed dead letter",
+    )
 
 
 def _followed(declared: Handlers) -> frozenset[str]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from freehold.broker import Outgoing
 from freehold.context import ServiceContext
+from freehold.database import UnitOfWork
+from freehold.deadletters.operations import ReplayRoutes
+from freehold.deadletters.store import DeadLetter, Direction
 from freehold.errors import ConfigurationError
 from freehold.leases.keeper import LeaseManager, holder_name
 from freehold.leases.store import LEASES
 from freehold.lifecycle import Runner
+from freehold.messages import Envelope, encode_envelope
 from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.log_watch import LogWatch
 from freehold.outbox.probes import probe
@@ -25,7 +30,15 @@ _PREFIX: Final = "outbox/"
 
 
 def _wire(context: ServiceContext) -> None:
-    context.offer(LogWatch, LogWatch(context.settings, context.broker, context.stores[BROKER_LOGS]))
+    context.shared(ReplayRoutes).add(Direction.OUTBOUND, _replay)
+    if context.has_broker:
+        context.offer(LogWatch, LogWatch(context.settings, context.broker, context.stores[BROKER_LOGS]))
+
+
+async def _replay(context: ServiceContext, unit: UnitOfWork, _: DeadLetter, envelope: Envelope) -> None:
+    """Have a message that the broker refused published again."""
+    document = encode_envelope(envelope)
+    await context.stores[OUTBOX].stage(unit, [Outgoing(envelope.id, envelope.topic, envelope.key, document)])
 
 
 def _relay(context: ServiceContext) -> Sequence[Runner]:

@@ -1,17 +1,18 @@
 """The runtime: a service put together from settings and adapters, with its loops."""
 
 from freehold.database import DatabaseOptions
+from freehold.deadletters.operations import DeadLetterActions
 from freehold.lifecycle import Runner
 from freehold.outages import Outages, current_outages
+from freehold.outbox.operations import Resend
 from freehold.passwords import keep_passwords
 from freehold.ports import Stores
 from freehold.projection.operations import ProjectionActions
 from freehold.projection.replay_operations import ReplayActions
 from freehold.runtime.adapters import broker_accounts, open_broker, open_stores
 from freehold.runtime.health import Health, Readiness, RunnerHealth
-from freehold.runtime.letters import DeadLetterActions
+from freehold.runtime.patterns import service_context
 from freehold.runtime.process import Runtime, raise_together, run
-from freehold.runtime.resend import Resend
 from freehold.runtime.roles import ROLES
 from freehold.runtime.running_service import RunningService
 from freehold.runtime.standalone import Inbox, Outbox
@@ -40,4 +41,5 @@ __all__ = [
     "open_stores",
     "raise_together",
     "run",
+    "service_context",
 ]

@@ -6,14 +6,18 @@ inbox, and inbox and projections register with the gate of consistency, so these
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from freehold.aggregate.pattern import PATTERN as AGGREGATE
 from freehold.audit.pattern import PATTERN as AUDIT
+from freehold.broker import Broker
 from freehold.clock import Clock
 from freehold.consistency.pattern import PATTERN as CONSISTENCY
+from freehold.context import ServiceContext
 from freehold.deadletters.pattern import PATTERN as DEAD_LETTERS
 from freehold.errors import DeclarationError
+from freehold.failures import FailureLog
 from freehold.idempotency.pattern import PATTERN as IDEMPOTENCY
 from freehold.inbox.pattern import PATTERN as INBOX
 from freehold.outbox.pattern import PATTERN as OUTBOX
@@ -21,13 +25,14 @@ from freehold.pattern import Pattern
 from freehold.ports import Stores
 from freehold.projection.pattern import PROJECTION, VIEW
 from freehold.reconcile.pattern import PATTERN as RECONCILE
-from freehold.runtime.adapters import open_stores
+from freehold.runtime.adapters import open_broker, open_stores
 from freehold.saga.pattern import PATTERN as SAGA
 from freehold.schedule.pattern import PATTERN as SCHEDULE
 from freehold.service import Service
 from freehold.settings import Settings
+from freehold.transaction import Transactions
 
-__all__ = ["PATTERNS", "patterns_of", "stores_of"]
+__all__ = ["PATTERNS", "patterns_of", "service_context", "stores_of", "wire"]
 
 PATTERNS: Final[tuple[Pattern[Any], ...]] = (
     CONSISTENCY,
@@ -75,3 +80,33 @@ def stores_of(service: Service, settings: Settings, clock: Clock | None = None) 
     stores = open_stores(settings.database, settings.database_options, [*migrations, *service.migrations], clock)
     own = [each for pattern in service.patterns for each in pattern.provisions.get(stores.engine, ())]
     return stores.extended(own) if own else stores
+
+
+def wire(context: ServiceContext, patterns: Iterable[Pattern[Any]]) -> Transactions:
+    """Have patterns make what they work with and register with each other; returns what begins transactions."""
+    transactions = Transactions(context)
+    context.offer(Transactions, transactions)
+    for pattern in patterns:
+        pattern.wire(context)
+    return transactions
+
+
+def service_context(
+    service: Service, stores: Stores, settings: Settings, *, clock: Clock | None = None, broker: Broker | None = None
+) -> ServiceContext:
+    """What actions on a service work with where it does not run: its database, opened by the caller, and no loops.
+
+    `broker` is an open one; without it, the service's own is opened when something asks it a question.
+    """
+    context = ServiceContext(
+        service.name,
+        stores,
+        clock=clock,
+        broker=broker,
+        settings=settings,
+        failures=FailureLog(tracebacks=settings.log_tracebacks),
+        declared=service.of,
+        make_broker=lambda: open_broker(settings.broker, settings.broker_options),
+    )
+    wire(context, patterns_of(service))
+    return context

@@ -42,14 +42,14 @@ from freehold.runtime.health import Health, Readiness
 from freehold.runtime.health_checks import look_at_health, look_at_readiness
 from freehold.runtime.integrity import check_whole
 from freehold.runtime.needs import check_ports
-from freehold.runtime.patterns import patterns_of, stores_of
+from freehold.runtime.patterns import patterns_of, stores_of, wire
 from freehold.runtime.probes import Probes
 from freehold.runtime.roles import ServiceRunners, roles_of
 from freehold.runtime.startup_log import tell_settings
 from freehold.saga import SagaEngine
 from freehold.service import Service
 from freehold.settings import Settings
-from freehold.transaction import Transaction, Transactions
+from freehold.transaction import Transaction
 
 __all__ = ["RunningService"]
 
@@ -103,11 +103,8 @@ class RunningService:
             declared=service.of,
             at_work=self._at_work,
         )
-        self.transactions = Transactions(self.context)
-        self.context.offer(Transactions, self.transactions)
         self.patterns = patterns_of(service)
-        for pattern in self.patterns:
-            pattern.wire(self.context)
+        self.transactions = wire(self.context, self.patterns)
         self.freshness = self.context.resource(FreshnessGate)
         self.loops = ServiceRunners(self.context, self.patterns)
         self.outages = self.loops.outages

@@ -16,10 +16,10 @@ from freehold.clock import Clock
 from freehold.database import DatabaseOptions
 from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.messages.texts import check_name
+from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import STAGED
 from freehold.runtime.adapters import open_stores
 from freehold.runtime.integrity import check_whole
-from freehold.runtime.resend import Resend, Resent
 from freehold.runtime.running_service import RunningService
 from freehold.schedule.store import SCHEDULED
 from freehold.service import Service
@@ -122,8 +122,7 @@ class Outbox:
         As `freehold outbox resend`, which does it from outside. Raises `ConfigurationError` for a time before
         `dedup_window_seconds`, `Unavailable`.
         """
-        running = self._running
-        resend = Resend(running.stores, running.settings, running.context.clock, broker=running.broker)
+        resend = Resend(self._running.context)
         done = await resend.run(await resend.plan(since), actor=actor, reason=reason)
         self._wake()
         return done

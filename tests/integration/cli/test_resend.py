@@ -19,8 +19,8 @@ from tests.unit.runtime.trial import envelope_of
 from freehold.broker import Outgoing
 from freehold.conformance.outbox import take_partitions
 from freehold.messages import decode_envelope, encode_envelope
+from freehold.outbox import operations
 from freehold.outbox.store import OUTBOX, LossState
-from freehold.runtime import resend
 
 pytestmark = pytest.mark.timeout(240)
 COMMAND = [sys.executable, "-m", "freehold.cli.main"]
@@ -103,7 +103,7 @@ def test_a_time_before_the_receipts_is_refused(project: Project, typed: Typed) -
 
 def test_one_that_is_killed_is_finished_by_the_next(project: Project, typed: Typed) -> None:
     """Nothing is lost and nothing doubled, wherever it was."""
-    count = 2 * resend._STEP + 3
+    count = 2 * operations._STEP + 3
     ran(_confirmed(project, *range(count)))
     process = subprocess.Popen(
         [*COMMAND, "outbox", "resend", "--reason", "x"], env=project.environment(), stderr=subprocess.DEVNULL

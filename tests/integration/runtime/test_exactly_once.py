@@ -158,7 +158,7 @@ async def test_a_poison_message_parks_its_key_alone_and_can_be_replayed(place: P
             while len(letters := await running.stores[DEAD_LETTERS].find(DeadLetterFilter())) < 2:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.05)
         assert {letter.reason for letter in letters} == {"attempts-exhausted"}
-        actions = DeadLetterActions(running.stores, running.settings)
+        actions = DeadLetterActions(running.context)
         for letter in letters:
             number = 100 + int(decode_envelope(letter.document).body.rpartition(b":")[2].rstrip(b"}"))
             await actions.edit(letter.id, b'{"key":"healed","number":%d}' % number, actor="ann", reason="test")

@@ -17,8 +17,8 @@ from freehold import RunningService, Saga, Service, Settings, Transaction, comma
 from freehold.broker import BrokerOptions
 from freehold.consistency import Fresh, Stale, Token
 from freehold.outbox.log_watch import examine_logs
+from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import OUTBOX
-from freehold.runtime.resend import Resend, Resent
 from freehold.saga.store import SAGAS, SagaFilter
 
 pytestmark = pytest.mark.timeout(240)
@@ -71,7 +71,7 @@ class Bench:
     async def resend(self, **options: Any) -> list[Resent]:
         done = []
         for each in (self.store, self.vault):
-            resend = Resend(each.stores, each.settings)
+            resend = Resend(each.context)
             done.append(await resend.run(await resend.plan(), actor="ada", reason="test", **options))
         return done
 

@@ -19,9 +19,9 @@ from freehold.broker import BrokerOptions
 from freehold.database import Finding
 from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.log_watch import examine_how_far, examine_logs, place_of
+from freehold.outbox.operations import Resend
 from freehold.outbox.store import OUTBOX
 from freehold.runtime.adapters import open_broker, open_stores
-from freehold.runtime.resend import Resend
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -115,7 +115,7 @@ async def test_what_an_older_copy_lacks_is_noticed_and_sent_again(
             assert len([each for each in caplog.messages if "goes on in an older copy of its log" in each]) == 1
             finding = await examine_logs(running.stores, running.settings)
             assert (finding.ok, "freehold outbox resend" in finding.remedy) == (False, True)
-            resend = Resend(running.stores, running.settings)
+            resend = Resend(running.context)
             done = await resend.run(await resend.plan(), actor="ada", reason="test")
             assert (done.losses_ended, done.losses_open) == (1, 0)
             await _until(lambda: _are(kiosk.effects, [0, 1, 2, 3, 4, 5]))

@@ -10,13 +10,15 @@ import pytest
 from tests.conformance.engines import OnMemory, OnPostgres, OnSqlite
 from tests.conformance.sql.queries import replayable
 
+from freehold import Service
 from freehold.audit.store import AUDIT
 from freehold.conformance.harness import StoresHarness
+from freehold.deadletters.operations import DeadLetterActions
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter
 from freehold.errors import DatabaseError, FreeholdError, Unavailable
 from freehold.ids import new_id
 from freehold.inbox.store import INBOX
-from freehold.runtime.letters import DeadLetterActions
+from freehold.runtime import service_context
 from freehold.settings import Settings
 
 BY: dict[str, Any] = {"actor": "ann", "reason": "fixed"}
@@ -24,7 +26,7 @@ BY: dict[str, Any] = {"actor": "ann", "reason": "fixed"}
 
 def _actions(harness: StoresHarness) -> DeadLetterActions:
     settings = Settings(service="shop", database="memory://unused", broker="memory://unused")
-    return DeadLetterActions(harness.first, settings, harness.clock)
+    return DeadLetterActions(service_context(Service("shop"), harness.first, settings, clock=harness.clock))
 
 
 async def _buried(harness: StoresHarness, number: int) -> list[DeadLetter]:

@@ -171,7 +171,7 @@ async def test_a_role_without_ddl_runs_everything(prepared: Place) -> None:
             return any(status in TERMINAL_STATUSES for _, status in counts)
 
         await eventually(is_cared_for)
-        letters = DeadLetterActions(running.stores, running.settings)
+        letters = DeadLetterActions(running.context)
         await _until(lambda: letters.find(DeadLetterFilter()))
         (letter,) = await letters.find(DeadLetterFilter())
         await letters.edit(letter.id, b'{"name": "bob", "fails": false}', **WHO)

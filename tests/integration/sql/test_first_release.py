@@ -230,7 +230,7 @@ async def test_everything_goes_on_and_is_done_once(url: str) -> None:
     async with _upgraded(url) as stores:
         held = {each.name: each.token for each in await stores[LEASES].list("outbox/")}
     async with RunningService(harbor, _settings(url), clock=Later()) as running:
-        letters = DeadLetterActions(running.stores, running.settings, Later())
+        letters = DeadLetterActions(running.context)
         (dead,) = await letters.find(DeadLetterFilter())
         await letters.replay(dead.id, actor="somebody", reason="calm again")
         await settled(running, timeout_seconds=_LIMIT_SECONDS)

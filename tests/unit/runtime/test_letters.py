@@ -26,7 +26,7 @@ from freehold import (
 from freehold.audit.store import AUDIT
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus
 from freehold.inbox.store import INBOX
-from freehold.runtime import DeadLetterActions
+from freehold.runtime import DeadLetterActions, service_context
 
 
 @event("trial.upgraded", version=2, key="key")
@@ -78,7 +78,7 @@ async def test_an_edited_letter_is_replayed_once_as_a_new_message_linked_to_the_
     async with running(_service(seen), broker) as started:
         await put(broker, original)
         letter = await _letter(started)
-        actions = DeadLetterActions(started.stores, started.settings)
+        actions = DeadLetterActions(started.context)
         with pytest.raises(CodecError, match="does not fit"):
             await actions.edit(letter.id, b'{"key":"a"}', **BY)
         with pytest.raises(InvalidValue, match="key"):
@@ -110,7 +110,7 @@ async def test_an_edited_body_of_a_version_that_is_only_upcast_is_checked_too() 
     async with running(service, broker) as started:
         await put(broker, old)
         letter = await _letter(started)
-        actions = DeadLetterActions(started.stores, started.settings)
+        actions = DeadLetterActions(started.context)
         for body in (b'{"key":"a"}', b'{"key":"a","count":"many"}', b"[]"):
             with pytest.raises(CodecError):
                 await actions.edit(letter.id, body, **BY)
@@ -129,7 +129,7 @@ async def test_a_replayed_request_whose_effect_exists_by_now_has_no_second_one()
         letter = await _letter(started)
         await put(broker, second)
         await eventually(lambda: len(seen) == 2)
-        await DeadLetterActions(started.stores, started.settings).replay(letter.id, **BY)
+        await DeadLetterActions(started.context).replay(letter.id, **BY)
         async with asyncio.timeout(30):
             while (await started.stores[INBOX].stats()).pending:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.01)
@@ -141,7 +141,7 @@ async def test_a_dropped_letter_has_ended() -> None:
     async with running(_service([]), broker) as started:
         await put(broker, envelope_of(Happened("a", -1)))
         letter = await _letter(started)
-        actions = DeadLetterActions(started.stores, started.settings)
+        actions = DeadLetterActions(started.context)
         await actions.drop(letter.id, **BY)
         with pytest.raises(ConcurrencyConflict):
             await actions.drop(letter.id, **BY)
@@ -169,7 +169,9 @@ async def test_a_letter_that_outlived_the_receipts_asks_for_a_second_thought() -
     async with running(_service([]), broker) as started:
         await put(broker, envelope_of(Happened("a", -1)))
         letter = await _letter(started)
-        actions = DeadLetterActions(started.stores, started.settings, Later(started))
+        actions = DeadLetterActions(
+            service_context(started.service, started.stores, started.settings, clock=Later(started))
+        )
         with pytest.raises(ConcurrencyConflict, match="days old"):
             await actions.replay(letter.id, **BY)
         await actions.replay(letter.id, late=True, **BY)

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from freehold import ConcurrencyConflict, Settings, Unavailable
+from freehold import ConcurrencyConflict, Service, Settings, Unavailable
 from freehold.deadletters import DeadLetter, DeadLetterFilter
-from freehold.runtime import DeadLetterActions, Stores, open_broker, open_stores
+from freehold.runtime import DeadLetterActions, Stores, open_broker, open_stores, service_context
 from freehold_shop.faults.poison import is_poison, nonsense, publish_all
 
 __all__ = ["READ_SECONDS", "draw_out"]
@@ -66,7 +66,7 @@ class _Reader:
         """Drop what poison is there; returns how many. What is away, or locked, may be there again at the next look."""
         try:
             await self.stores.database.open()
-            actions = DeadLetterActions(self.stores, self.settings)
+            actions = DeadLetterActions(service_context(Service(self.name), self.stores, self.settings))
             found = await _poison_in(actions)
             for letter in found:
                 self.unread.pop(letter.document, None)

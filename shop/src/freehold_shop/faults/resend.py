@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from freehold import ConcurrencyConflict, Settings, Unavailable
+from freehold import ConcurrencyConflict, Service, Settings, Unavailable
 from freehold.broker import Broker
-from freehold.runtime import Resend, open_broker, open_stores
+from freehold.runtime import Resend, open_broker, open_stores, service_context
 
 __all__ = ["RESEND_SECONDS", "send_again"]
 
@@ -80,7 +80,7 @@ async def _send_again(settings: Settings, broker: Broker) -> int:
     stores = open_stores(settings.database, settings.database_options)
     try:
         await stores.database.open()
-        resend = Resend(stores, settings, broker=broker)
+        resend = Resend(service_context(Service(settings.service), stores, settings, broker=broker))
         done = await resend.run(await resend.plan(), actor="shop heal", reason="lost by shop break broker-emptied")
         return done.sent_again
     finally:

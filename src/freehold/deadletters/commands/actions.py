@@ -17,9 +17,9 @@ from freehold.cli.output import answer_json, note, told_when_interrupted
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess, explained
 from freehold.deadletters.commands.group import command, filters, owner
+from freehold.deadletters.operations import DeadLetterActions
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import DatabaseError, FreeholdError
-from freehold.runtime.letters import DeadLetterActions
 
 __all__ = ["drop", "replay"]
 
@@ -162,7 +162,7 @@ async def _act_on(
 
 async def _act_on_batch(access: ServiceAccess, letter_ids: Sequence[UUID], act: Act, outcome: _Outcome) -> None:
     """Raises what is wrong with the database, and not with a letter: it would be said of each that follows."""
-    outcomes = await act(DeadLetterActions(access.stores, access.settings), letter_ids)
+    outcomes = await act(DeadLetterActions(access.context), letter_ids)
     for letter_id, became in outcomes.items():
         place: dict[str, object] = {"service": access.name, "id": letter_id}
         if isinstance(became, FreeholdError):

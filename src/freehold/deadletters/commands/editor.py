@@ -13,10 +13,10 @@ from freehold.cli.options import actor, asynchronous, json_option, reason_option
 from freehold.cli.output import answer_json, note
 from freehold.cli.project import Project
 from freehold.deadletters.commands.group import command, open_owner
+from freehold.deadletters.operations import DeadLetterActions
 from freehold.deadletters.store import DeadLetter
 from freehold.errors import CodecError
 from freehold.messages import decode_envelope
-from freehold.runtime.letters import DeadLetterActions
 
 __all__ = ["edit"]
 
@@ -33,7 +33,7 @@ async def edit(
 ) -> int:
     """Edit the body; it is checked against its type where that is declared here."""
     async with open_owner(project, names, letter_id) as (access, letter):
-        actions = DeadLetterActions(access.stores, access.settings)
+        actions = DeadLetterActions(access.context)
         raw = body.read() if body is not None else _in_editor(letter)
         if raw is not None:
             await actions.edit(letter_id, _compact(raw), actor=actor(), reason=reason)

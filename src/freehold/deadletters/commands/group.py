@@ -12,9 +12,9 @@ import click
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess, named
+from freehold.deadletters.operations import DeadLetterActions
 from freehold.deadletters.store import DeadLetter
 from freehold.errors import NotFound, Unavailable
-from freehold.runtime.letters import DeadLetterActions
 
 __all__ = ["command", "filters", "open_owner", "owner"]
 
@@ -41,7 +41,7 @@ async def owner(opened: OpenedServices, letter_id: UUID) -> tuple[ServiceAccess,
 
     async def held(access: ServiceAccess) -> DeadLetter | None:
         try:
-            return await DeadLetterActions(access.stores, access.settings).get(letter_id)
+            return await DeadLetterActions(access.context).get(letter_id)
         except NotFound:
             return None
 

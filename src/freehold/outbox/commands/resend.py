@@ -14,7 +14,7 @@ from freehold.cli.output import answer_json, duration, note, table, told_when_in
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess
 from freehold.errors import ConfigurationError
-from freehold.runtime.resend import Resend, ResendPlan, Resent
+from freehold.outbox.operations import Resend, ResendPlan, Resent
 
 __all__ = ["command"]
 
@@ -74,7 +74,7 @@ async def _planned(opened: OpenedServices, since: datetime | None) -> list[tuple
 
     async def plan(access: ServiceAccess) -> None:
         async with opened.sparing(access, but=(ConfigurationError,)):
-            resend = Resend(access.stores, access.settings)
+            resend = Resend(access.context)
             found.append((access, resend, await resend.plan(since)))
 
     await asyncio.gather(*(plan(access) for access in opened.services))

@@ -1,4 +1,4 @@
-"""Sending again what a broker confirmed and then lost. Runtime: imports the foundation, the stores, the settings.
+"""Sending again what a broker confirmed and then lost. Pattern: imports the context, the audit, its package.
 
 Confirmed messages that are still kept go back into the outbox, at their old positions, in bounded transactions; a relay
 of the service, wherever it runs, publishes them. What had been handled comes a second time, and receipts absorb it: a
@@ -14,17 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.broker import Broker
-from freehold.clock import Clock, SystemClock
+from freehold.context import ServiceContext
 from freehold.errors import ConfigurationError, FreeholdError
 from freehold.outbox.log import BROKER_LOGS, BrokerLog
 from freehold.outbox.log_watch import note_how_far, place_of
 from freehold.outbox.sent import SENT, Kept
 from freehold.outbox.store import OUTBOX
 from freehold.outbox.watermark import Lanes
-from freehold.ports import Stores
-from freehold.runtime.adapters import open_broker
-from freehold.settings import Settings
 
 __all__ = ["Resend", "ResendPlan", "Resent"]
 
@@ -71,18 +67,13 @@ class ResendPlan:
 
 
 class Resend:
-    """Sends again what one service published; needs nothing but its database to be open.
+    """Sends again what one service published: a running one, or one whose database is open."""
 
-    `broker` is an open one; without it, the service's own is opened for one question.
-    """
-
-    def __init__(
-        self, stores: Stores, settings: Settings, clock: Clock | None = None, *, broker: Broker | None = None
-    ) -> None:
-        self._stores = stores
-        self._settings = settings
-        self._clock: Clock = clock or SystemClock()
-        self._broker = broker
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._stores = context.stores
+        self._settings = context.settings
+        self._clock = context.clock
 
     async def plan(self, since: datetime | None = None) -> ResendPlan:
         """See what would be sent: what was confirmed at `since` or later, everything that is kept by default.
@@ -147,21 +138,16 @@ class Resend:
         )
 
     async def _note_log(self) -> None:
-        broker = self._broker or open_broker(self._settings.broker, self._settings.broker_options)
-        if not broker.features.durable:
-            return
         try:
-            if self._broker is None:
-                await broker.open()
-            place, identity = place_of(self._settings), await broker.log_identity()
-            await self._stores[BROKER_LOGS].note(place, identity)
-            await note_how_far(broker, self._stores[BROKER_LOGS], place, identity)
+            async with self._context.asked_broker() as broker:
+                if not broker.features.durable:
+                    return
+                place, identity = place_of(self._settings), await broker.log_identity()
+                await self._stores[BROKER_LOGS].note(place, identity)
+                await note_how_far(broker, self._stores[BROKER_LOGS], place, identity)
         except FreeholdError as error:
             text = "%s: the broker was not asked which log it has: %s; the service asks when it reaches the broker"
             _log.warning(text, self._settings.service, error)
-        finally:
-            if self._broker is None:
-                await broker.close()
 
     async def _end(self, lost: Sequence[BrokerLog]) -> int:
         """End losses, and have each lane say how far it is: messages that said so were lost as well."""

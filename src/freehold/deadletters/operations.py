@@ -1,8 +1,10 @@
-"""What people do with dead letters: look, edit, replay, drop. Runtime: imports the stores of the patterns.
+"""What operators do with dead letters: look, edit, replay, drop. Pattern: imports the context, the audit, its package.
 
 Every action is one transaction with its audit row. A replay is a new message, caused by the original, for the one
 consumer that failed (inbound) or for the broker (outbound). A request keeps its idempotency key: if it was handled
 after all, or its compensation came meanwhile, the replay has no effect.
+
+The pattern that gave a message up says how it is sent again: it is a layer above, and registers a route.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from dataclasses import replace
 from uuid import UUID
 
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.clock import Clock, HybridLogicalClock, SystemClock
-from freehold.database import DatabaseTransaction
+from freehold.context import ServiceContext
+from freehold.database import UnitOfWork
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import (
     CodecError,
@@ -25,7 +27,6 @@ from freehold.errors import (
     UnknownMessage,
 )
 from freehold.ids import new_id
-from freehold.inbox.store import INBOX, Arrival
 from freehold.messages import (
     Envelope,
     decode_body,
@@ -36,25 +37,40 @@ from freehold.messages import (
     upcasters,
 )
 from freehold.messages.values import encode_checked
-from freehold.outbox.store import OUTBOX
-from freehold.ports import Stores
-from freehold.settings import Settings
-from freehold.transaction import outgoing
 
-__all__ = ["DeadLetterActions"]
+__all__ = ["DeadLetterActions", "ReplayRoute", "ReplayRoutes"]
+
+ReplayRoute = Callable[[ServiceContext, UnitOfWork, DeadLetter, Envelope], Awaitable[None]]
+"""Sends a dead letter's envelope again, in a transaction of the service's."""
+
+
+class ReplayRoutes:
+    """How a message is sent again, by the direction in which it failed. Patterns register theirs when wired."""
+
+    def __init__(self) -> None:
+        self._routes: dict[Direction, ReplayRoute] = {}
+
+    def add(self, direction: Direction, route: ReplayRoute) -> None:
+        """Have messages of a direction sent again by a function."""
+        self._routes[direction] = route
+
+    def of(self, direction: Direction) -> ReplayRoute:
+        """The route of a direction."""
+        return self._routes[direction]
 
 
 class DeadLetterActions:
-    """Actions on the dead letters of one service's database; needs nothing but the database to be open.
+    """Actions on the dead letters of one service: of a running one, or of one whose database is open.
 
     `actor` is who acts, `reason` what they say about it.
     """
 
-    def __init__(self, stores: Stores, settings: Settings, clock: Clock | None = None) -> None:
-        self._stores = stores
-        self._clock: Clock = clock or SystemClock()
-        self._hlc = HybridLogicalClock(self._clock)
-        self._replay_horizon_seconds = settings.replay_horizon_seconds
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._stores = context.stores
+        self._clock = context.clock
+        self._hlc = context.hlc
+        self._replay_horizon_seconds = context.settings.replay_horizon_seconds
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Letters, newest first."""
@@ -149,31 +165,14 @@ class DeadLetterActions:
         self._check_age(letter, late=late)
         original = _envelope(letter)
         again = replace(original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick())
-        await self._send(db_tx, letter, again)
-        await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.REPLAYED, again.id)
-        await self._note(db_tx, letter_id, "dead-letter.replay", actor, reason)
+        await self._context.shared(ReplayRoutes).of(letter.direction)(self._context, unit, letter, again)
+        await self._stores[DEAD_LETTERS].mark(unit, letter_id, DeadLetterStatus.REPLAYED, again.id)
+        await self._note(unit, letter_id, "dead-letter.replay", actor, reason)
         return again.id
 
     async def _drop(self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str) -> None:
         await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.DROPPED, None)
         await self._note(db_tx, letter_id, "dead-letter.drop", actor, reason)
-
-    async def _send(self, db_tx: DatabaseTransaction, letter: DeadLetter, again: Envelope) -> None:
-        if letter.direction is Direction.OUTBOUND:
-            await self._stores[OUTBOX].stage(db_tx, [outgoing(again)])
-            return
-        arrival = Arrival(
-            receipt_key=again.receipt_key, topic=again.topic, key=again.key, compensates=again.compensates
-        )
-        await self._stores[INBOX].defer(
-            db_tx,
-            letter.consumer,
-            arrival,
-            encode_envelope(again),
-            attempts=0,
-            delay_seconds=0.0,
-            reason="replayed dead letter",
-        )
 
     def _check_age(self, letter: DeadLetter, *, late: bool) -> None:
         age_seconds = (self._clock.now() - letter.failed_at).total_seconds()
