@@ -165,6 +165,8 @@ class Pattern(Generic[R]):
     migrations    the pattern's own tables, applied together with the service's, in the order of all names.
     describe      what `describe` shows of a registry; an empty mapping shows nothing.
     commands      name of a command, and where it is: `"tally": "tests.toy:group"`. Imported when it is called.
+    routes        where the function is that makes the pattern's router for FastAPI: `"tests.toy:router"`. Imported
+                  when an application is made.
     provisions    stores of the pattern's own ports, by the name of the engine: `{"SQLite": (provide(…),)}`.
     """
 
@@ -182,4 +184,5 @@ class Pattern(Generic[R]):
     probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[Finding]]]] = ()
     describe: Callable[[R], Mapping[str, Any]] = _describes_nothing
     commands: Mapping[str, str] = field(default_factory=dict)
+    routes: str = ""
     provisions: Mapping[str, Sequence[Provision[Any]]] = field(default_factory=dict)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -14,11 +15,12 @@ from freehold.errors import ConfigurationError, DeclarationError
 from freehold.http.caller import SESSION_COOKIES, Caller, Callers
 from freehold.http.context import RequestContext
 from freehold.http.cut import tell_once
-from freehold.http.datasets import dataset_routes
 from freehold.http.limit import BODY_BYTES_MAX, BodyLimitMiddleware, check_bytes_max
 from freehold.http.middleware import TransactionMiddleware
 from freehold.http.problems import RETRY_AFTER_SECONDS, install_problems
+from freehold.pattern import Pattern
 from freehold.runtime import RunningService
+from freehold.runtime.patterns import PATTERNS
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transaction
@@ -74,6 +76,7 @@ def lifespan(
     async def life(app: FastAPI) -> AsyncIterator[None]:
         running = target if isinstance(target, RunningService) else RunningService(target, settings)
         app.state.freehold = running
+        _include_routes(app, running.service.patterns)
         if running.started:
             yield
             return
@@ -110,9 +113,17 @@ def install(
     app.user_middleware.append(Middleware(BodyLimitMiddleware, bytes_max=body_bytes_max))
     install_problems(app)
     tell_once()
-    app.include_router(dataset_routes())
+    _include_routes(app, PATTERNS)
     app.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", _readyz, methods=["GET"], include_in_schema=False)
+
+
+def _include_routes(app: FastAPI, patterns: Iterable[Pattern[Any]]) -> None:
+    """Add the routes that patterns declare."""
+    for pattern in patterns:
+        if pattern.routes:
+            module, _, attribute = pattern.routes.partition(":")
+            app.include_router(getattr(import_module(module), attribute)())
 
 
 async def _healthz() -> dict[str, str]:

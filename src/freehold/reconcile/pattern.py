@@ -75,4 +75,5 @@ PATTERN: Final = Pattern[Datasets](
     probes=(_probe,),
     pruning=(Pruning("reconciliations", RECONCILIATIONS, _prune, lambda each: each.dead_letter_retention_seconds),),
     commands={"reconcile": "freehold.reconcile.commands:command"},
+    routes="freehold.reconcile.routes:router",
 )

@@ -1,5 +1,5 @@
-"""What a service lets its copies be compared with: digests and rows of the datasets it offers. Runtime: imports
-reconciliation, FastAPI and the runtime.
+"""What a service lets its copies be compared with: digests and rows of the datasets it offers. Face: imports its
+package, FastAPI and the runtime.
 
 For services of one system, not for the world: every request carries a proof that is derived from the shared
 `token_secret`. Where there is no secret, nothing is offered.
@@ -20,17 +20,16 @@ from freehold.reconcile.peer import PEER_HEADER, DatasetQuery, peer_proof
 from freehold.reconcile.side import StoreSide, fence
 from freehold.runtime.running_service import RunningService
 
-__all__ = ["dataset_routes"]
-
+__all__ = ["router"]
 
 _queries = msgspec.json.Decoder(DatasetQuery)
 
 
-def dataset_routes() -> APIRouter:
-    """The routes, for `install`; they answer 404 where the service offers nothing of the name."""
-    router = APIRouter(prefix="/freehold/datasets", include_in_schema=False)
-    router.add_api_route("/{name}/{what}", _answer, methods=["POST"], response_model=None)
-    return router
+def router() -> APIRouter:
+    """The routes; they answer 404 where the service offers nothing of the name."""
+    routes = APIRouter(prefix="/freehold/datasets", include_in_schema=False)
+    routes.add_api_route("/{name}/{what}", _answer, methods=["POST"], response_model=None)
+    return routes
 
 
 async def _answer(name: str, what: str, request: Request) -> Response:
