@@ -16,7 +16,7 @@ from uuid import UUID
 
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import (
     CodecError,
@@ -40,7 +40,7 @@ from freehold.messages.values import encode_checked
 
 __all__ = ["DeadLetterActions", "ReplayRoute", "ReplayRoutes"]
 
-ReplayRoute = Callable[[ServiceContext, UnitOfWork, DeadLetter, Envelope], Awaitable[None]]
+ReplayRoute = Callable[[ServiceContext, DatabaseTransaction, DeadLetter, Envelope], Awaitable[None]]
 """Sends a dead letter's envelope again, in a transaction of the service's."""
 
 
@@ -165,9 +165,9 @@ class DeadLetterActions:
         self._check_age(letter, late=late)
         original = _envelope(letter)
         again = replace(original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick())
-        await self._context.shared(ReplayRoutes).of(letter.direction)(self._context, unit, letter, again)
-        await self._stores[DEAD_LETTERS].mark(unit, letter_id, DeadLetterStatus.REPLAYED, again.id)
-        await self._note(unit, letter_id, "dead-letter.replay", actor, reason)
+        await self._context.shared(ReplayRoutes).of(letter.direction)(self._context, db_tx, letter, again)
+        await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.REPLAYED, again.id)
+        await self._note(db_tx, letter_id, "dead-letter.replay", actor, reason)
         return again.id
 
     async def _drop(self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str) -> None:

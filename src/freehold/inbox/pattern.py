@@ -11,7 +11,7 @@ from freehold.broker import BrokerFeatures
 from freehold.consistency.gate import FreshnessGate
 from freehold.consistency.store import PROGRESS, PROGRESSED
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.operations import ReplayRoutes
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, Direction
 from freehold.errors import ConfigurationError
@@ -77,13 +77,13 @@ def _wire(context: ServiceContext) -> None:
     context.resource(FreshnessGate).follow_lanes(lambda: _followed(declared), role="consumer")
 
 
-async def _replay(context: ServiceContext, unit: UnitOfWork, letter: DeadLetter, envelope: Envelope) -> None:
+async def _replay(context: ServiceContext, db_tx: DatabaseTransaction, letter: DeadLetter, envelope: Envelope) -> None:
     """Have a message that was given up handled again, by the one consumer that failed."""
     arrival = Arrival(
         receipt_key=envelope.receipt_key, topic=envelope.topic, key=envelope.key, compensates=envelope.compensates
     )
     await context.stores[INBOX].defer(
-        unit,
+        db_tx,
         letter.consumer,
         arrival,
         encode_envelope(envelope),

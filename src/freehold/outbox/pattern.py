@@ -7,7 +7,7 @@ from typing import Final
 
 from freehold.broker import Outgoing
 from freehold.context import ServiceContext
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.operations import ReplayRoutes
 from freehold.deadletters.store import DeadLetter, Direction
 from freehold.errors import ConfigurationError
@@ -35,10 +35,10 @@ def _wire(context: ServiceContext) -> None:
         context.offer(LogWatch, LogWatch(context.settings, context.broker, context.stores[BROKER_LOGS]))
 
 
-async def _replay(context: ServiceContext, unit: UnitOfWork, _: DeadLetter, envelope: Envelope) -> None:
+async def _replay(context: ServiceContext, db_tx: DatabaseTransaction, _: DeadLetter, envelope: Envelope) -> None:
     """Have a message that the broker refused published again."""
     document = encode_envelope(envelope)
-    await context.stores[OUTBOX].stage(unit, [Outgoing(envelope.id, envelope.topic, envelope.key, document)])
+    await context.stores[OUTBOX].stage(db_tx, [Outgoing(envelope.id, envelope.topic, envelope.key, document)])
 
 
 def _relay(context: ServiceContext) -> Sequence[Runner]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from freehold.audit.store import AuditEntry, AuditStore
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, OperationTimeout
 from freehold.eventstore.store import EventStore, RecordedEvent, category_of
 from freehold.failures import CrashLimit, ProcessEnded

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlTransaction
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from freehold.adapters.sql.engine.connection import sql_of
-from freehold.database import UnitOfWork
+from freehold.database import DatabaseTransaction
 from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset
 from freehold.reconcile.dataset_store import DATASETS

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from freehold.database import DatabaseOptions, UnitOfWork
+from freehold.database import DatabaseOptions, DatabaseTransaction
 from freehold.ports import Stores
 from freehold.reconcile import Copy, Dataset, FieldKind
 from freehold.reconcile.dataset import RangeDigest
