@@ -38,7 +38,10 @@ from freehold.projection.store import CHECKPOINTS
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
 from freehold.runtime.adapters import open_stores
-from freehold.saga.store import SAGAS, SagaFilter
+from freehold.saga.document import read_hook_failure, read_progress
+from freehold.saga.hooks import Hook
+from freehold.saga.instance import Phase, WaitReason
+from freehold.saga.store import SAGAS, SagaFilter, SagaStatus
 from freehold.schedule.store import SCHEDULE
 from freehold.sql import SQL
 from freehold.testing import settled

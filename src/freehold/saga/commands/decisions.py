@@ -12,8 +12,8 @@ from freehold.cli.output import answer_json, note
 from freehold.cli.project import Project
 from freehold.errors import ConfigurationError
 from freehold.saga.commands.group import command, open_owner
-from freehold.saga.exchange import Decided, Decision
-from freehold.saga.operations import SagaActions
+from freehold.saga.exchange import OperatorAction, OperatorDecided
+from freehold.saga.operations import SagaOperations
 from freehold.saga.timeline import problem
 
 __all__ = ["compensate", "retry", "skip", "terminate"]
@@ -53,7 +53,7 @@ async def skip(
 @service_option
 @reason_option
 @json_option
-@confirm_option(lambda given: f"Undo every step of {given['which']}?")
+@confirm_option(lambda given: f"Compensate every step of {given['which']}?")
 @asynchronous
 async def compensate(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Decide to compensate."""
@@ -67,7 +67,7 @@ async def compensate(project: Project, which: str, names: tuple[str, ...], reaso
 @service_option
 @reason_option
 @json_option
-@confirm_option(lambda given: f"Leave {given['which']} as it stands, for good?")
+@confirm_option(lambda given: f"Terminate {given['which']} as it stands, for good?")
 @asynchronous
 async def terminate(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Decide to terminate it."""
