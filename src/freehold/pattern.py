@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from freehold.context import ServiceContext, Signal
-from freehold.database import Finding
+from freehold.database import Defect, Finding
 from freehold.lifecycle import Runner
 from freehold.migrations import Migration
 from freehold.ports import Port, Provision, provide
@@ -29,6 +29,7 @@ __all__ = [
     "Pattern",
     "Phase",
     "Port",
+    "Preparation",
     "Provision",
     "Pruning",
     "Role",
@@ -127,6 +128,22 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """What a pattern makes in the database besides its migrations. Any number of processes may do this at once.
+
+    missing   names of what is declared, and not made yet or made from another definition.
+    make      makes one of them; what is there already stays.
+    defects   what was made and is lost or changed; reads only.
+    repair    makes good those defects by which nothing is lost; returns their subjects.
+    """
+
+    missing: Callable[[ServiceContext], Awaitable[Sequence[str]]]
+    make: Callable[[ServiceContext, str], Awaitable[None]]
+    defects: Callable[[ServiceContext], Awaitable[Sequence[Defect]]]
+    repair: Callable[[ServiceContext], Awaitable[Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """A number that an operator watches, read from the database: a column of `ps`. It needs its port."""
 
@@ -162,6 +179,7 @@ class Pattern(Generic[R]):
                   called in the order of the patterns, when a running service is made.
     probes        what `doctor` finds in the database.
     due           what is done at its time: what is overdue is told by `doctor` and readiness.
+    preparation   what it makes in the database besides, by `db upgrade`, and makes again where it is lost.
     migrations    the pattern's own tables, applied together with the service's, in the order of all names.
     describe      what `describe` shows of a registry; an empty mapping shows nothing.
     commands      name of a command, and where it is: `"tally": "tests.toy:group"`. Imported when it is called.
@@ -179,6 +197,7 @@ class Pattern(Generic[R]):
     checks: Sequence[Check] = ()
     pruning: Sequence[Pruning] = ()
     due: Sequence[Due] = ()
+    preparation: Preparation | None = None
     migrations: Sequence[Migration] = ()
     metrics: Sequence[Metric] = ()
     probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[Finding]]]] = ()

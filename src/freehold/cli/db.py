@@ -155,28 +155,28 @@ async def _each(project: Project, names: tuple[str, ...], *, apply: bool, as_jso
 
 
 async def _upgrade(access: ServiceAccess, state: _State) -> None:
-    from freehold.runtime.integrity import defects, repair
-    from freehold.runtime.preparation import prepare
+    from freehold.runtime.database_schema import defects, prepare, repair
+    from freehold.runtime.patterns import patterns_of
 
-    service, stores = access.service, access.stores
-    state.steps[access.name] = await stores.database.upgrade(access.name)
+    context, patterns = access.context, patterns_of(access.service)
+    state.steps[access.name] = await access.stores.database.upgrade(access.name)
     try:
-        state.repaired[access.name] = await repair(service, stores)
+        state.repaired[access.name] = await repair(context, patterns)
     finally:
-        state.defects[access.name] = await defects(service, stores)
+        state.defects[access.name] = await defects(context, patterns)
     if not any(each.vital for each in state.defects[access.name]):
-        state.made[access.name] = await prepare(service, stores)
+        state.made[access.name] = await prepare(context, patterns)
 
 
 async def _look(access: ServiceAccess, state: _State) -> None:
-    from freehold.runtime.integrity import defects
-    from freehold.runtime.preparation import unprepared
+    from freehold.runtime.database_schema import defects, unprepared
+    from freehold.runtime.patterns import patterns_of
 
-    service, stores = access.service, access.stores
-    pending = state.steps[access.name] = await stores.database.pending()
-    found = state.defects[access.name] = await defects(service, stores)
+    context, patterns = access.context, patterns_of(access.service)
+    pending = state.steps[access.name] = await access.stores.database.pending()
+    found = state.defects[access.name] = await defects(context, patterns)
     whole = not pending and not any(each.vital for each in found)
-    state.made[access.name] = await unprepared(service, stores) if whole else []
+    state.made[access.name] = await unprepared(context, patterns) if whole else []
 
 
 def _answer(state: _State, opened: OpenedServices, *, apply: bool, as_json: bool) -> None:

@@ -33,9 +33,8 @@ from freehold.outbox.store import LEASE_PREFIX
 from freehold.redaction import shown_url
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.backlog import examine_patterns
-from freehold.runtime.integrity import defects
+from freehold.runtime.database_schema import defects, unprepared
 from freehold.runtime.patterns import patterns_of, service_context, stores_of
-from freehold.runtime.preparation import unprepared
 from freehold.runtime.startup_log import is_default
 from freehold.service import Service
 from freehold.settings import Settings
@@ -123,12 +122,12 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
             if not pending:
                 write = stores.database.probe
                 report.findings.append(await _probe(report, "write probe", "a row was written and committed", write))
-            wrong = await defects(service, stores)
+            context, patterns = service_context(service, stores, settings), patterns_of(service)
+            wrong = await defects(context, patterns)
             report.findings.append(_schema(service.name, wrong))
             if not pending and not any(each.vital for each in wrong):
-                report.findings.append(_preparation(service.name, await unprepared(service, stores)))
-                context = service_context(service, stores, settings)
-                report.findings += await examine_patterns(context, patterns_of(service))
+                report.findings.append(_preparation(service.name, await unprepared(context, patterns)))
+                report.findings += await examine_patterns(context, patterns)
                 report.findings.append(await examine_logs(stores, settings))
                 report.findings.append(await examine_former(service.name, stores))
         finally:

@@ -11,17 +11,26 @@ from freehold.audit.store import AUDIT
 from freehold.consistency.gate import FreshnessGate
 from freehold.consistency.store import PROGRESSED
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import Defect, Finding
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import APPENDED, EVENTS
 from freehold.leases.keeper import LeaseManager, holder_name
 from freehold.leases.store import LEASES
 from freehold.lifecycle import Runner
 from freehold.messages import MessageKind, message_type, registry, upcasters
-from freehold.pattern import Check, Need, Pattern, Phase, Pruning, Role
+from freehold.pattern import Check, Need, Pattern, Phase, Preparation, Pruning, Role
 from freehold.projection.apply_modes import InlineProjections, SuppressedInvoker
 from freehold.projection.declaration import Projection
-from freehold.projection.generations import RebuildSource
+from freehold.projection.generations import RebuildSource, begin_first
+from freehold.projection.preparation import (
+    build_view,
+    lost_read_models,
+    lost_views,
+    repair_read_models,
+    repair_views,
+    unbuilt_views,
+    unmade_projections,
+)
 from freehold.projection.probes import probe
 from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.rebuild_runner import RebuildRunner
@@ -150,6 +159,38 @@ async def _probe(context: ServiceContext) -> Sequence[Finding]:
     return await probe(context, context.of(PROJECTION))
 
 
+async def _unmade(context: ServiceContext) -> Sequence[str]:
+    return await unmade_projections(context.of(PROJECTION), context.stores)
+
+
+async def _lost(context: ServiceContext) -> Sequence[Defect]:
+    return await lost_read_models(context.of(PROJECTION), context.stores)
+
+
+async def _repair(context: ServiceContext) -> Sequence[str]:
+    return await repair_read_models(context.of(PROJECTION), context.stores)
+
+
+async def _unbuilt_views(context: ServiceContext) -> Sequence[str]:
+    return await unbuilt_views(context.of(VIEW), context.stores)
+
+
+async def _lost_views(context: ServiceContext) -> Sequence[Defect]:
+    return await lost_views(context.of(VIEW), context.stores)
+
+
+async def _repair_views(context: ServiceContext) -> Sequence[str]:
+    return await repair_views(context.of(VIEW), context.stores)
+
+
+async def _make(context: ServiceContext, name: str) -> None:
+    await begin_first(context.of(PROJECTION)[name], context.stores)
+
+
+async def _make_view(context: ServiceContext, name: str) -> None:
+    await build_view(context.of(VIEW)[name], context.stores)
+
+
 def _needs(declared: Mapping[str, Projection]) -> Sequence[Need]:
     found = []
     if declared:
@@ -172,6 +213,12 @@ PROJECTION: Final = Pattern[dict[str, Projection]](
     roles=(Role("projections", _runners, wakes_on={APPENDED: ProjectionCoordinator}),),
     checks=(Check(Phase.DECLARED, _check_versions), Check(Phase.OPENED, _begin_inline)),
     probes=(_probe,),
+    preparation=Preparation(
+        missing=_unmade,
+        make=_make,
+        defects=_lost,
+        repair=_repair,
+    ),
     commands={"projection": "freehold.projection.commands:command"},
     pruning=(Pruning("replays", REPLAYS, _prune_replays, lambda settings: settings.dead_letter_retention_seconds),),
 )
@@ -181,4 +228,10 @@ VIEW: Final = Pattern[dict[str, MaterializedView]](
     declares=lambda _: {},
     needs=_view_needs,
     roles=(Role("projections", _view_runners),),
+    preparation=Preparation(
+        missing=_unbuilt_views,
+        make=_make_view,
+        defects=_lost_views,
+        repair=_repair_views,
+    ),
 )

@@ -38,9 +38,9 @@ from freehold.reconcile.side import Source
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.broker_link import BrokerLink
+from freehold.runtime.database_schema import check_whole
 from freehold.runtime.health import Health, Readiness
 from freehold.runtime.health_checks import look_at_health, look_at_readiness
-from freehold.runtime.integrity import check_whole
 from freehold.runtime.needs import check_ports
 from freehold.runtime.patterns import patterns_of, stores_of, wire
 from freehold.runtime.probes import Probes

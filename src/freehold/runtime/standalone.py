@@ -19,7 +19,7 @@ from freehold.messages.texts import check_name
 from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import STAGED
 from freehold.runtime.adapters import open_stores
-from freehold.runtime.integrity import check_whole
+from freehold.runtime.database_schema import check_whole
 from freehold.runtime.running_service import RunningService
 from freehold.schedule.store import SCHEDULED
 from freehold.service import Service
