@@ -21,11 +21,13 @@ from freehold.settings import Settings
 
 __all__ = [
     "Check",
+    "Column",
     "Due",
     "Finding",
     "Metric",
     "Migration",
     "Need",
+    "Notice",
     "Pattern",
     "Phase",
     "Port",
@@ -145,12 +147,38 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number that an operator watches, read from the database: a column of `ps`. It needs its port."""
+    """What an operator watches, read from the database where the engine has the port: a number, or several in a mapping
+    or dataclass. `name` is its key in documents. `watches`: it looks for some time, and only `ps` asks for it.
+    """
 
     name: str
     help: str
     port: Port[Any]
-    read: Callable[[ServiceContext], Awaitable[float]]
+    read: Callable[[ServiceContext], Awaitable[Any]]
+    watches: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of `ps`: what it shows of the service's metrics, which are given by name; `-` where `metric` was not
+    read.
+    """
+
+    title: str
+    metric: str
+    show: Callable[[Mapping[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What readiness tells and takes from nobody: `read` gives a sentence, empty for nothing. `about` names a
+    dependency (`freehold.outages.BROKER`) with whose outage it is told; without, it stands by its own name.
+    """
+
+    name: str
+    port: Port[Any]
+    read: Callable[[ServiceContext], Awaitable[str]]
+    about: str = ""
 
 
 def _needs_nothing(_: object) -> Sequence[Need]:
@@ -175,12 +203,15 @@ class Pattern(Generic[R]):
     summary       one line, for people.
     declares      makes the registry of one service, in which the service's declarations are kept.
     needs         the ports without which a service that declares this does not start.
+    reads         the topics that it reads of the broker, where it reads any: their lag is told.
     wire          makes what the pattern works with, offers it to others, subscribes to signals. It does no I/O, and is
                   called in the order of the patterns, when a running service is made.
     probes        what `doctor` finds in the database.
     due           what is done at its time: what is overdue is told by `doctor` and readiness.
     preparation   what it makes in the database besides, by `db upgrade`, and makes again where it is lost.
     migrations    the pattern's own tables, applied together with the service's, in the order of all names.
+    metrics       what `ps` and health tell of it; `columns` are how `ps` shows it, each metric alone where it has none.
+    notices       what readiness tells besides.
     describe      what `describe` shows of a registry; an empty mapping shows nothing.
     commands      name of a command, and where it is: `"tally": "tests.toy:group"`. Imported when it is called.
     routes        where the function is that makes the pattern's router for FastAPI: `"tests.toy:router"`. Imported
@@ -192,6 +223,7 @@ class Pattern(Generic[R]):
     summary: str
     declares: Callable[[str], R]
     needs: Callable[[R], Sequence[Need]] = _needs_nothing
+    reads: Callable[[R], Collection[str]] | None = None
     wire: Callable[[ServiceContext], None] = _wires_nothing
     roles: Sequence[Role] = ()
     checks: Sequence[Check] = ()
@@ -200,6 +232,8 @@ class Pattern(Generic[R]):
     preparation: Preparation | None = None
     migrations: Sequence[Migration] = ()
     metrics: Sequence[Metric] = ()
+    columns: Sequence[Column] = ()
+    notices: Sequence[Notice] = ()
     probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[Finding]]]] = ()
     describe: Callable[[R], Mapping[str, Any]] = _describes_nothing
     commands: Mapping[str, str] = field(default_factory=dict)

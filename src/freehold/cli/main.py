@@ -22,7 +22,7 @@ _HELP: Mapping[str, str] = {
     "describe": "Show services, messages, handlers, subscriptions and sagas.",
     "doctor": "Check settings, connections and what the guarantees need of servers.",
     "run": "Run services, or some of their loops, until ctrl-c.",
-    "ps": "Show who relays, and what waits: unsent, unread, deferred, dead, stuck.",
+    "ps": "Show who relays, and what waits: outbox, lag, deferred, dead letters, sagas.",
     "db": "Show and apply schema migrations.",
     "broker": "Give each service an account of its own on NATS.",
     "outbox": "Show what waits to be published; send again what a broker has lost.",

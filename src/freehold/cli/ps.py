@@ -1,57 +1,36 @@
-"""`freehold ps`: who relays, and what waits, service by service. Face.
-
-Leases carry no time: that a relay lives is seen by its beat moving. So they are looked at twice, half a lease apart.
-"""
+"""`freehold ps`: what each service does and what waits, service by service. Face: walks over what patterns declare."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
 from freehold.broker import TopicLag
 from freehold.cli.options import asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, duration, table
+from freehold.cli.output import answer_json, table
 from freehold.cli.project import Project
 from freehold.cli.services import ServiceAccess, broker_lags
-from freehold.deadletters.store import DEAD_LETTERS
-from freehold.inbox.store import INBOX, DeferredStats
-from freehold.leases.store import LEASES, LeaseRecord
-from freehold.outbox.store import LEASE_PREFIX, OUTBOX, OutboxStats
-from freehold.saga.store import SAGAS, SagaStatus
+from freehold.pattern import Pattern
+from freehold.runtime.health import read_metrics
+from freehold.runtime.patterns import PATTERNS
 
 __all__ = ["command"]
-
-_MEMBERS = f"{LEASE_PREFIX}member/"
-
-
-@dataclass(frozen=True, slots=True)
-class _Relay:
-    """A relay by its name, which is host, process id and a number; `alive` where its beat moved."""
-
-    name: str
-    alive: bool
-    partitions: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A service. `lag` is None where the broker could not be asked; `metrics` are those of its own patterns."""
+    """A service. `lag` is None where the broker could not be asked; `own` are metrics of the project's patterns."""
 
-    service: str
-    relays: Sequence[_Relay]
-    partitions: int
-    outbox: OutboxStats
-    deferred: DeferredStats
-    dead_letters: int
-    sagas: dict[str, int]
+    access: ServiceAccess
+    metrics: Mapping[str, Any]
     lag: Sequence[TopicLag] | None
-    metrics: dict[str, float]
+    own: Mapping[str, Any]
 
 
-@click.command("ps", help="Show who relays, and what waits: unsent, unread, deferred, dead, stuck.")
+@click.command("ps", help="Show who relays, and what waits: outbox, lag, deferred, dead letters, sagas.")
 @service_option
 @json_option
 @asynchronous
@@ -61,64 +40,41 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
         lags = await broker_lags(opened)
         rows = [row for _, row in await opened.each(lambda access: _look(access, lags.get(access.name)))]
     if as_json:
-        answer_json({"services": list(rows), "failed": opened.as_document()})
+        answer_json({"services": [_document(row) for row in rows], "failed": opened.as_document()})
     else:
         _print(rows)
     return opened.code
 
 
 async def _look(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> _Row:
-    stores = access.stores
-    before = await stores[LEASES].list(LEASE_PREFIX)
-    await asyncio.sleep(access.settings.lease_seconds / 2)
-    after = await stores[LEASES].list(LEASE_PREFIX)
-    sagas: dict[str, int] = {}
-    for (_, status), number in (await stores[SAGAS].count()).items():
-        sagas[status.value] = sagas.get(status.value, 0) + number
-    return _Row(
-        service=access.name,
-        relays=_relays(before, after),
-        partitions=stores[OUTBOX].partitions,
-        outbox=await stores[OUTBOX].stats(),
-        deferred=await stores[INBOX].stats(),
-        dead_letters=sum((await stores[DEAD_LETTERS].count()).values()),
-        sagas=sagas,
-        lag=lag,
-        metrics={
-            metric.name: await metric.read(access.context)
-            for pattern in access.service.patterns
-            for metric in pattern.metrics
-            if metric.port in stores
-        },
-    )
+    metrics = await read_metrics(access.context, PATTERNS)
+    return _Row(access, metrics, lag, await read_metrics(access.context, access.service.patterns))
 
 
-def _relays(before: Sequence[LeaseRecord], after: Sequence[LeaseRecord]) -> list[_Relay]:
-    seen = {each.name: (each.token, each.beat) for each in before}
-    members = [each for each in after if each.name.startswith(_MEMBERS) and each.owner]
-    return [
-        _Relay(
-            name=member.owner,
-            alive=seen.get(member.name) != (member.token, member.beat),
-            partitions=sum(each.owner == member.owner and not each.name.startswith(_MEMBERS) for each in after),
-        )
-        for member in members
-    ]
+def _document(row: _Row) -> Mapping[str, Any]:
+    return {"service": row.access.name, **row.metrics, "lag": row.lag, "metrics": row.own}
 
 
 def _print(rows: Sequence[_Row]) -> None:
-    columns = ("service", "relays", "unsent", "oldest", "unread", "deferred", "dead", "sagas", "stuck sagas")
-    own = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    shown = []
-    for row in rows:
-        alive = [relay for relay in row.relays if relay.alive]
-        held = sum(relay.partitions for relay in alive)
-        unread = "?" if row.lag is None else sum(each.pending for each in row.lag)
-        going = row.sagas.get(SagaStatus.RUNNING, 0) + row.sagas.get(SagaStatus.COMPENSATING, 0)
-        stuck = row.sagas.get(SagaStatus.NEEDS_ATTENTION, 0)
-        relays = f"{len(alive)} ({held}/{row.partitions})" if alive else "none"
-        oldest = duration(row.outbox.oldest_seconds) if row.outbox.pending else "-"
-        counts = (row.deferred.pending, row.dead_letters, going, stuck)
-        more = [f"{row.metrics[name]:g}" if name in row.metrics else "-" for name in own]
-        shown.append((row.service, relays, row.outbox.pending, oldest, unread, *counts, *more))
-    table("Services", (*columns, *own), shown, empty="none")
+    own = {each.name: each for row in rows for each in row.access.service.patterns}
+    columns = _columns([*PATTERNS, *own.values()])
+    shown = [(row.access.name, *(show(row) for show in columns.values())) for row in rows]
+    table("Services", ("service", *columns), shown, empty="none")
+
+
+def _columns(patterns: Sequence[Pattern[Any]]) -> Mapping[str, Callable[[_Row], object]]:
+    """What is shown of a row by title; the lag stands with the pattern that reads."""
+    found: dict[str, Callable[[_Row], object]] = {}
+    for pattern in patterns:
+        if pattern.reads is not None:
+            found["lag"] = lambda row: "?" if row.lag is None else sum(each.pending for each in row.lag)
+        for column in pattern.columns:
+            found[column.title] = lambda row, it=column: _shown(row, it.metric, it.show)  # type: ignore[misc] # mypy infers no lambda with defaults
+        for metric in () if pattern.columns else pattern.metrics:
+            found[metric.name] = lambda row, it=metric: _shown(row, it.name, lambda found: f"{found[it.name]:g}")  # type: ignore[misc] # the same
+    return found
+
+
+def _shown(row: _Row, metric: str, show: Callable[[Mapping[str, Any]], object]) -> object:
+    metrics = {**row.metrics, **row.own}
+    return show(metrics) if metric in metrics else "-"

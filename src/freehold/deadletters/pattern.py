@@ -8,7 +8,7 @@ from typing import Final
 from freehold.context import ServiceContext
 from freehold.database import Finding
 from freehold.deadletters.store import DEAD_LETTERS
-from freehold.pattern import Pattern, Pruning
+from freehold.pattern import Column, Metric, Pattern, Pruning
 
 __all__ = ["PATTERN"]
 
@@ -17,8 +17,12 @@ async def _prune(context: ServiceContext, older_than_seconds: float, limit: int)
     return await context.stores[DEAD_LETTERS].prune(older_than_seconds, limit)
 
 
+async def _count(context: ServiceContext) -> int:
+    return sum((await context.stores[DEAD_LETTERS].count()).values())
+
+
 async def _probe(context: ServiceContext) -> Sequence[Finding]:
-    dead = sum((await context.stores[DEAD_LETTERS].count()).values())
+    dead = await _count(context)
     if not dead:
         return [Finding("dead letters", ok=True, detail="none")]
     remedy = f"freehold dlq list --service {context.service}"
@@ -30,6 +34,8 @@ PATTERN: Final = Pattern[None](
     "keeps messages that were given up for an operator",
     declares=lambda _: None,
     probes=(_probe,),
+    metrics=(Metric("dead_letters", "messages that were given up", DEAD_LETTERS, _count),),
+    columns=(Column("dead letters", "dead_letters", lambda metrics: metrics["dead_letters"]),),
     pruning=(Pruning("dead-letters", DEAD_LETTERS, _prune, lambda settings: settings.dead_letter_retention_seconds),),
     commands={"dlq": "freehold.deadletters.commands:command"},
 )

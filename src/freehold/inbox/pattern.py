@@ -20,11 +20,11 @@ from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.inbox.dispatcher import Dispatcher
 from freehold.inbox.handler import Handlers, ReplyRouter
 from freehold.inbox.probes import probe
-from freehold.inbox.store import DEFERRED, INBOX, Arrival
+from freehold.inbox.store import DEFERRED, INBOX, Arrival, DeferredStats
 from freehold.inbox.work import MessageRouter
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, MessageKind, encode_envelope
-from freehold.pattern import Check, Due, Need, Pattern, Phase, Pruning, Role
+from freehold.pattern import Check, Column, Due, Metric, Need, Notice, Pattern, Phase, Pruning, Role
 from freehold.settings import Settings
 from freehold.transaction import Transactions
 
@@ -145,6 +145,19 @@ async def _due_seconds(context: ServiceContext) -> float | None:
     return await context.stores[INBOX].next_due_seconds(context.service)
 
 
+async def _read_deferred(context: ServiceContext) -> DeferredStats:
+    return await context.stores[INBOX].stats()
+
+
+async def _notice(context: ServiceContext) -> str:
+    """What consumers have deferred for longer than is to be expected."""
+    found = await context.stores[INBOX].stats()
+    if not found.pending or found.oldest_seconds <= context.settings.deferred_alarm_seconds:
+        return ""
+    which = "one message is" if found.pending == 1 else f"{found.pending} messages are"
+    return f"{which} deferred, the oldest for {found.oldest_seconds / 60:.0f} min: freehold doctor says why"
+
+
 def _needs(declared: Handlers) -> Sequence[Need]:
     if not declared.topics:
         return ()
@@ -163,6 +176,10 @@ PATTERN: Final = Pattern[Handlers](
     ),
     checks=(Check(Phase.OPENED, _check_windows), Check(Phase.CONNECTED, _check_windows)),
     probes=(probe,),
+    reads=lambda declared: declared.topics,
+    metrics=(Metric("deferred", "messages that wait for another attempt", INBOX, _read_deferred),),
+    columns=(Column("deferred", "deferred", lambda metrics: metrics["deferred"].pending),),
+    notices=(Notice("deferred", INBOX, _notice),),
     due=(Due("deferred messages", "deferred", INBOX, _due_seconds),),
     pruning=(Pruning("inbox", INBOX, _prune, lambda settings: settings.dedup_window_seconds),),
 )

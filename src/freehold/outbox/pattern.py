@@ -17,6 +17,7 @@ from freehold.lifecycle import Runner
 from freehold.messages import Envelope, encode_envelope
 from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.log_watch import LogWatch
+from freehold.outbox.metrics import COLUMNS, METRICS, NOTICES
 from freehold.outbox.probes import probe
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.sent import SENT
@@ -101,6 +102,9 @@ PATTERN: Final = Pattern[None](
     wire=_wire,
     roles=(Role("relay", _relay, wakes_on={STAGED: RelayRunner}, needs_broker=True, stops_last=True),),
     probes=(probe,),
+    metrics=METRICS,
+    columns=COLUMNS,
+    notices=NOTICES,
     checks=(Check(Phase.CONNECTED, _check_lanes),),
     pruning=(Pruning("outbox-sent", SENT, _prune_sent, lambda settings: settings.outbox_sent_retention_seconds),),
     commands={"outbox": "freehold.outbox.commands:command"},

@@ -32,7 +32,7 @@ from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transactions
 
-__all__ = ["PATTERNS", "patterns_of", "service_context", "stores_of", "wire"]
+__all__ = ["PATTERNS", "patterns_of", "service_context", "stores_of", "topics_of", "wire"]
 
 PATTERNS: Final[tuple[Pattern[Any], ...]] = (
     CONSISTENCY,
@@ -80,6 +80,11 @@ def stores_of(service: Service, settings: Settings, clock: Clock | None = None) 
     stores = open_stores(settings.database, settings.database_options, [*migrations, *service.migrations], clock)
     own = [each for pattern in service.patterns for each in pattern.provisions.get(stores.engine, ())]
     return stores.extended(own) if own else stores
+
+
+def topics_of(context: ServiceContext, patterns: Iterable[Pattern[Any]]) -> frozenset[str]:
+    """Every topic that patterns read of the broker."""
+    return frozenset(topic for each in patterns if each.reads is not None for topic in each.reads(context.of(each)))
 
 
 def wire(context: ServiceContext, patterns: Iterable[Pattern[Any]]) -> Transactions:

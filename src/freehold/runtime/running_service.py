@@ -39,11 +39,9 @@ from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.broker_link import BrokerLink
 from freehold.runtime.database_schema import check_whole
-from freehold.runtime.health import Health, Readiness
-from freehold.runtime.health_checks import look_at_health, look_at_readiness
+from freehold.runtime.health import Health, Probes, Readiness, look_at_health, look_at_readiness
 from freehold.runtime.needs import check_ports
-from freehold.runtime.patterns import patterns_of, stores_of, wire
-from freehold.runtime.probes import Probes
+from freehold.runtime.patterns import patterns_of, stores_of, topics_of, wire
 from freehold.runtime.roles import ServiceRunners, roles_of
 from freehold.runtime.startup_log import tell_settings
 from freehold.saga import SagaEngine
@@ -299,7 +297,7 @@ class RunningService:
 
     async def _start_waiting(self) -> None:
         """Start what has waited for the broker."""
-        if self._is_new and self.service.topics:
+        if self._is_new and topics_of(self.context, self.patterns):
             with contextlib.suppress(Unavailable):
                 await look_for_former(self.settings, self.stores, self.broker, self.context.clock)
         self._is_new = False

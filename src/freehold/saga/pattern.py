@@ -11,11 +11,11 @@ from freehold.context import ServiceContext
 from freehold.database import Finding
 from freehold.inbox.handler import ReplyRouter
 from freehold.lifecycle import Runner
-from freehold.pattern import Due, Need, Pattern, Pruning, Role
+from freehold.pattern import Column, Due, Metric, Need, Pattern, Pruning, Role
 from freehold.saga.definition import Saga
 from freehold.saga.engine import SagaEngine
 from freehold.saga.saga_runner import SagaRunner
-from freehold.saga.store import SAGAS
+from freehold.saga.store import SAGAS, SagaStatus
 from freehold.transaction import Transactions
 
 __all__ = ["PATTERN"]
@@ -57,6 +57,18 @@ async def _due_seconds(context: ServiceContext) -> float | None:
     return await context.stores[SAGAS].next_due_seconds()
 
 
+async def _count(context: ServiceContext) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for (_, status), number in (await context.stores[SAGAS].count()).items():
+        found[status.value] = found.get(status.value, 0) + number
+    return found
+
+
+def _show_going(metrics: Mapping[str, Any]) -> int:
+    found = metrics["sagas"]
+    return int(found.get(SagaStatus.RUNNING, 0) + found.get(SagaStatus.COMPENSATING, 0))
+
+
 def _needs(declared: Mapping[tuple[str, int], object]) -> Sequence[Need]:
     return (Need("saga", (SAGAS,), sorted({name for name, _ in declared})),) if declared else ()
 
@@ -69,6 +81,11 @@ PATTERN: Final = Pattern[Sagas](
     wire=_wire,
     roles=(Role("sagas", _runners),),
     probes=(_probe,),
+    metrics=(Metric("sagas", "instances by status", SAGAS, _count),),
+    columns=(
+        Column("sagas", "sagas", _show_going),
+        Column("needs attention", "sagas", lambda metrics: metrics["sagas"].get(SagaStatus.NEEDS_ATTENTION, 0)),
+    ),
     due=(Due("timers of sagas", "sagas", SAGAS, _due_seconds, _is_used),),
     pruning=(Pruning("sagas", SAGAS, _prune, lambda settings: settings.saga_retention_seconds),),
     commands={"saga": "freehold.saga.commands:command"},

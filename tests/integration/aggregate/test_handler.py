@@ -53,4 +53,4 @@ async def test_messages_and_requests_meet_on_one_account(
                 loaded = await REPOSITORY.load(tx, "shared")
             seen = loaded.state.amount, loaded.version
         assert seen == (_COMMANDS + 10, _COMMANDS + 10)
-        assert not (await service.health()).dead_letters
+        assert not (await service.health()).metrics["dead_letters"]

@@ -31,7 +31,7 @@ _FAR_LESS_SECONDS = 60.0
 
 @pytest.fixture(autouse=True)
 def short_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freehold.runtime.probes._TRUSTED_SECONDS", TRUSTED_SECONDS)
+    monkeypatch.setattr("freehold.runtime.health._TRUSTED_SECONDS", TRUSTED_SECONDS)
 
 
 @event("ward.stated", key="key")

@@ -17,7 +17,7 @@ from freehold.cli.project import Project
 from freehold.context import ServiceContext, Signal
 from freehold.database import DatabaseTransaction, Finding
 from freehold.lifecycle import Runner
-from freehold.pattern import Due, Metric, Need, Pattern, Pruning, Role
+from freehold.pattern import Due, Metric, Need, Notice, Pattern, Pruning, Role
 from freehold.ports import Port, provide
 from freehold.sql import SqlAccess, sql_of
 
@@ -135,6 +135,11 @@ async def _prune(context: ServiceContext, older_than_seconds: float, limit: int)
     return await context.stores[TALLIES].prune(limit)
 
 
+async def _notice(context: ServiceContext) -> str:
+    waiting = await context.stores[TALLIES].open_count()
+    return f"{waiting} marks are not counted" if waiting else ""
+
+
 async def _probe(context: ServiceContext) -> Sequence[Finding]:
     waiting = await context.stores[TALLIES].open_count()
     return [
@@ -175,6 +180,7 @@ TALLY: Final = Pattern[Tallies](
     pruning=(Pruning("tallies", TALLIES, _prune, lambda _: 0.0),),
     due=(Due("marks", "tally", TALLIES, _due_seconds),),
     metrics=(Metric("open marks", "marks that are not counted", TALLIES, _open_count),),
+    notices=(Notice("tallies", TALLIES, _notice),),
     probes=(_probe,),
     describe=lambda declared: {"names": sorted(declared.names)},
     commands={"tally": "tests.integration.pattern.tally:command"},

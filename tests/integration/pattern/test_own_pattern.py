@@ -103,6 +103,19 @@ async def test_its_rows_are_pruned(url: str) -> None:
         await _until(pruned)
 
 
+async def test_health_and_readiness_tell_of_it(url: str) -> None:
+    """Its metric, its notice, and that its work is overdue; none of it takes readiness from the service."""
+    async with RunningService(till, _settings(url), roles=()) as running:
+        assert (await running.health()).metrics["open marks"] == 0.0
+        async with running.transaction() as tx:
+            mark(tx, "coffee")
+        assert (await running.health()).metrics["open marks"] == 1.0
+        found = await running.readiness()
+        assert found.ready
+        assert found.notices["tallies"] == "1 marks are not counted"
+        assert "marks are due for 17 min and not taken" in found.notices["overdue"]
+
+
 def test_the_command_line_shows_it(url: str, typed: Typed) -> None:
     """Its command, its column of `ps`, its findings in `doctor`, what it declares in `describe`; its tables by `db`."""
     assert typed("db", "upgrade").code == 0

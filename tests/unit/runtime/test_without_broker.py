@@ -57,7 +57,7 @@ async def test_a_service_starts_and_stages_while_the_broker_is_away_and_catches_
         assert not readiness.ready
         assert readiness.problems == {"broker": f"{AWAY}; the outbox keeps 2 messages"}
         health = await running.health()
-        assert (health.broker, health.lag, health.outbox.pending) == ("Unavailable", (), 2)
+        assert (health.broker, health.lag, health.metrics["outbox"].pending) == ("Unavailable", (), 2)
         broker.restore()
         await eventually(lambda: sorted(seen) == ["a", "b"])
         assert (await _until(running, lambda found: found.ready)).problems == {}
