@@ -3,8 +3,8 @@
 Whatever the error is, the text can be stored by every engine and shown on every terminal: no NUL, no other control
 character, no half of a surrogate pair, and a bound. An error that cannot be described is none that cannot be recorded.
 
-What ends its process raises nothing. It is counted before it is begun, and the count is taken back when it ends in any
-way (`CrashLimit`): what was begun too often and never ended probably crashes the process.
+What ends its process raises nothing. It is counted before it is started, and the count is taken back when it ends in
+any way (`CrashLimit`): what was started too often and never ended probably crashes the process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
     "TEXT_CHARACTERS_MAX",
     "CrashLimit",
     "FailureLog",
-    "ProcessEnded",
+    "ProcessCrashed",
     "describe",
     "name_of",
     "plain_text",
@@ -69,15 +69,15 @@ def _leaves(error: BaseException) -> list[BaseException]:
     return [leaf for each in error.exceptions for leaf in _leaves(each)]
 
 
-class ProcessEnded(FreeholdError):
-    """What was begun several times never ended: each time the process ended, or hung until it was replaced."""
+class ProcessCrashed(FreeholdError):
+    """What was started several times never ended: each time the process crashed, or hung until it was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrashLimit:
-    """How often something may be begun and never end before it is given up: `begun_max` times."""
+    """How often something may be started and never end before it is given up: `crashes_max` times."""
 
-    begun_max: int = 3
+    crashes_max: int = 3
 
     @classmethod
     def of(cls, retry: Retry) -> Self:
@@ -86,15 +86,15 @@ class CrashLimit:
         """
         return cls(min(max(retry.attempts, 3), 10))
 
-    def reached(self, begun: int) -> bool:
-        """Whether it is begun no more that was begun so many times without an end."""
-        return begun >= self.begun_max
+    def reached(self, started: int) -> bool:
+        """Whether what was started so many times without an end is not started again."""
+        return started >= self.crashes_max
 
     def error(
-        self, begun: int, what: str, hint: str = "the handler probably crashes or blocks the process"
-    ) -> ProcessEnded:
-        """What is said of it; `what` was begun, in words: `this event was handled by itself`."""
-        return ProcessEnded(f"the process ended, or hung, each of {begun} times that {what}", hint=hint)
+        self, started: int, what: str, hint: str = "the handler probably crashes or blocks the process"
+    ) -> ProcessCrashed:
+        """What is said of it; `what` was started, in words: `this event was handled in isolation`."""
+        return ProcessCrashed(f"the process crashed, or hung, each of {started} times that {what}", hint=hint)
 
 
 class FailureLog:

@@ -79,7 +79,7 @@ async def _work(url: str, options: BrokerOptions, role: str, count: int) -> None
     if role == "publish":
         await publish(broker, messages(["key"], count))
         await _tell(f"published {count}")
-        await _hear()
+        await _poll()
     else:
         await _consume(broker, count)
     await broker.close()
@@ -89,21 +89,21 @@ async def _consume(broker: Broker, count: int) -> None:
     consumer = await subscribe(broker)
     batch = await fetch(consumer, count)
     await _tell(f"fetched {batch.deliveries[0].attempt}")
-    await _hear()
+    await _poll()
     try:
         await batch.settle(len(batch.deliveries))
     except LeaseLost:
         await _tell("lost")
     else:
         await _tell("settled")
-    await _hear()
+    await _poll()
 
 
 async def _tell(line: str) -> None:
     await asyncio.to_thread(lambda: (sys.stdout.write(f"{line}\n"), sys.stdout.flush()))
 
 
-async def _hear() -> None:
+async def _poll() -> None:
     await asyncio.to_thread(sys.stdin.readline)
 
 

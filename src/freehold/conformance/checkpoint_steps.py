@@ -7,20 +7,20 @@ from typing import Final
 from freehold.errors import ConcurrencyConflict
 from freehold.ids import new_id
 from freehold.ports import Stores
-from freehold.projection.store import CHECKPOINTS, Checkpoint, Generation, GenerationState, Move, NewParkedKey
+from freehold.projection.store import CHECKPOINTS, Checkpoint, Generation, GenerationState, Move, ParkedStreamUpdate
 
 __all__ = [
     "BUILDING",
     "LIVE",
     "RETIRED",
     "advanced",
-    "begun_at",
     "key_of",
     "made",
-    "not_begun",
+    "not_started",
     "parked_at",
     "refused",
     "seen_at",
+    "started_at",
 ]
 
 BUILDING: Final = GenerationState.BUILDING
@@ -47,7 +47,7 @@ async def advanced(stores: Stores, *moves: Move) -> list[Checkpoint]:
         return list(await stores[CHECKPOINTS].advance(db_tx, moves))
 
 
-async def parked_at(stores: Stores, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+async def parked_at(stores: Stores, seen: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
     """Park a stream, likewise."""
     async with stores.database.begin() as db_tx:
         return await stores[CHECKPOINTS].park(db_tx, seen, parked)
@@ -63,24 +63,26 @@ async def refused(stores: Stores, *moves: Move) -> None:
         raise AssertionError("the checkpoint moved")
 
 
-def key_of(stream: str = "order-1", *, position: int = 5, retry_seconds: float | None = 10.0) -> NewParkedKey:
+def key_of(stream: str = "order-1", *, position: int = 5, retry_seconds: float | None = 10.0) -> ParkedStreamUpdate:
     """A stream to park."""
-    return NewParkedKey(
+    return ParkedStreamUpdate(
         stream, position, 3, new_id(), "orders.placed", "ValueError", "in placed, line 7\x00", 1, retry_seconds
     )
 
 
-async def begun_at(stores: Stores, seen: Checkpoint, *, alone: int = 0, attempts: int = 0) -> Checkpoint:
-    """Say that somebody goes on from there."""
+async def started_at(stores: Stores, seen: Checkpoint, *, isolated_position: int = 0, attempts: int = 0) -> Checkpoint:
+    """Record that a runner starts from there."""
     async with stores.database.begin() as db_tx:
-        return await stores[CHECKPOINTS].begin(db_tx, seen, alone=alone, attempts=attempts)
+        return await stores[CHECKPOINTS].begin(
+            db_tx, seen, isolated_position=isolated_position, isolated_attempts=attempts
+        )
 
 
-async def not_begun(stores: Stores, seen: Checkpoint) -> None:
-    """Assert that nobody can say so."""
+async def not_started(stores: Stores, seen: Checkpoint) -> None:
+    """Assert that nobody can record it."""
     try:
-        await begun_at(stores, seen, alone=99, attempts=1)
+        await started_at(stores, seen, isolated_position=99, attempts=1)
     except ConcurrencyConflict as error:
         assert error.hint
     else:
-        raise AssertionError("it was begun")
+        raise AssertionError("it was started")

@@ -10,13 +10,13 @@ from freehold.conformance.checkpoint_steps import (
     LIVE,
     RETIRED,
     advanced,
-    begun_at,
     key_of,
     made,
-    not_begun,
+    not_started,
     parked_at,
     refused,
     seen_at,
+    started_at,
 )
 from freehold.conformance.checkpoints_parked import ParkedStreamsConformance
 from freehold.conformance.harness import StoresHarness, has_to_wait
@@ -202,12 +202,12 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         stores, other = harness.first, await harness.instance()
         await made(stores)
         (seen,) = await advanced(stores, Move(await seen_at(stores), 9, handled=4))
-        assert not seen.in_doubt
-        begun = await begun_at(stores, seen)
-        assert begun.in_doubt
-        assert begun == replace(seen, begun=9) == await seen_at(other)
-        assert not (await seen_at(other, 1)).in_doubt
-        alone = await begun_at(other, seen, alone=12, attempts=3)
+        assert not seen.interrupted
+        begun = await started_at(stores, seen)
+        assert begun.interrupted
+        assert begun == replace(seen, started_position=9) == await seen_at(other)
+        assert not (await seen_at(other, 1)).interrupted
+        alone = await started_at(other, seen, isolated_position=12, attempts=3)
         assert alone == await seen_at(stores)
         assert (alone.attempts_at(12), alone.attempts_at(13)) == (3, 0)
         assert (await advanced(stores, Move(seen, 10)))[0].position == 10
@@ -216,18 +216,18 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         """An advance alone does, of this partition; what was begun behind where it leads to stays."""
         stores = harness.first
         await made(stores)
-        begun = await begun_at(stores, await seen_at(stores))
-        beside = await begun_at(stores, await seen_at(stores, 1))
+        begun = await started_at(stores, await seen_at(stores))
+        beside = await started_at(stores, await seen_at(stores, 1))
         (same,) = await advanced(stores, Move(begun, 0))
-        assert same.in_doubt
+        assert same.interrupted
         (moved,) = await advanced(stores, Move(same, 5))
-        assert not moved.in_doubt
+        assert not moved.interrupted
         assert await seen_at(stores, 1) == beside
-        alone = await begun_at(stores, moved, alone=12, attempts=2)
+        alone = await started_at(stores, moved, isolated_position=12, attempts=2)
         (before,) = await advanced(stores, Move(alone, 11))
-        assert (before.in_doubt, before.attempts_at(12)) == (True, 2)
+        assert (before.interrupted, before.attempts_at(12)) == (True, 2)
         (passed,) = await advanced(stores, Move(before, 12))
-        assert not passed.in_doubt
+        assert not passed.interrupted
 
     async def test_an_overtaken_runner_begins_nothing(self, harness: StoresHarness) -> None:
         """Nor does one that has not heard of what changed, or of a generation that is retired."""
@@ -235,14 +235,14 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         await made(stores)
         seen = await seen_at(stores)
         (moved,) = await advanced(stores, Move(seen, 9))
-        await not_begun(stores, seen)
+        await not_started(stores, seen)
         parked = await parked_at(stores, moved, key_of())
-        await not_begun(stores, moved)
+        await not_started(stores, moved)
         async with stores.database.begin() as db_tx:
             await stores[CHECKPOINTS].transition(db_tx, "summary", 1, seen=LIVE, to=RETIRED)
-        await not_begun(stores, parked)
-        await not_begun(stores, await seen_at(stores))
-        assert (await seen_at(stores)).begun == -1
+        await not_started(stores, parked)
+        await not_started(stores, await seen_at(stores))
+        assert (await seen_at(stores)).started_position == -1
 
     async def test_what_is_begun_goes_with_a_rollback(self, harness: StoresHarness) -> None:
         """So it has to be committed before it is done."""

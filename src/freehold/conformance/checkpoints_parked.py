@@ -62,11 +62,11 @@ class ParkedStreamsConformance:
         assert read.detail.startswith("in placed, line 7")
         assert read.due_seconds is not None
         assert round(read.due_seconds, 3) == 6.0
-        later = replace(key_of(position=8, retry_seconds=None), attempts=2, begun=1)
+        later = replace(key_of(position=8, retry_seconds=None), attempts=2, started_attempts=1)
         await parked_at(stores, seen, later)
         (again,) = await stores[CHECKPOINTS].parked()
         assert (again.position, again.attempts, again.due_seconds, again.parked_at) == (8, 2, None, since)
-        assert (read.begun, again.begun) == (0, 1)
+        assert (read.started_attempts, again.started_attempts) == (0, 1)
 
     async def test_parked_streams_are_found(self, harness: StoresHarness) -> None:
         """By projection, generation, partition and stream, in order of position, and counted."""

@@ -90,18 +90,18 @@ class ReplayStoreConformance:
         """It is written down beforehand, of the replay as it was seen; an advance alone makes it void."""
         stores = harness.first
         replay = await _begun(stores)
-        assert not replay.in_doubt
+        assert not replay.interrupted
         async with stores.database.begin() as db_tx:
             begun = await stores[REPLAYS].begin(db_tx, replay)
-        assert (begun.in_doubt, begun.begun) == (True, 10)
+        assert (begun.interrupted, begun.started_position) == (True, 10)
         async with stores.database.begin() as db_tx:
-            alone = await stores[REPLAYS].begin(db_tx, begun, alone=15, attempts=2)
+            alone = await stores[REPLAYS].begin(db_tx, begun, isolated_position=15, isolated_attempts=2)
         assert alone == await stores[REPLAYS].get(replay.number)
         assert (alone.attempts_at(15), alone.attempts_at(16)) == (2, 0)
         before = await _advance(stores, alone, 12)
-        assert (before.in_doubt, before.attempts_at(15)) == (True, 2)
+        assert (before.interrupted, before.attempts_at(15)) == (True, 2)
         passed = await _advance(stores, before, 15)
-        assert not passed.in_doubt
+        assert not passed.interrupted
         for late in (replay, before):
             with pytest.raises(ConcurrencyConflict):
                 async with stores.database.begin() as db_tx:
@@ -155,18 +155,18 @@ class ReplayStoreConformance:
         await _end(harness.first, replay.number, ReplayState.CANCELLED)
         for _ in range(2):
             async with harness.first.database.begin() as db_tx:
-                again = await harness.first[REPLAYS].again(db_tx, replay.number)
+                again = await harness.first[REPLAYS].restart(db_tx, replay.number)
             assert (again.state, again.position) == (ReplayState.RUNNING, 20)
         await _end(harness.first, replay.number)
         with pytest.raises(ConcurrencyConflict):
             async with harness.first.database.begin() as db_tx:
-                await harness.first[REPLAYS].again(db_tx, replay.number)
+                await harness.first[REPLAYS].restart(db_tx, replay.number)
 
     async def test_its_tables_are_known(self, harness: StoresHarness) -> None:
         """So that they can be dropped by somebody who does not know the projection."""
         replay = await _begun(harness.first)
         async with harness.first.database.begin() as db_tx:
-            await harness.first[REPLAYS].own(db_tx, replay.number, ["order_summary__r1"])
+            await harness.first[REPLAYS].set_tables(db_tx, replay.number, ["order_summary__r1"])
         assert (await harness.first[REPLAYS].get(replay.number)).tables == ("order_summary__r1",)
 
     async def test_the_newest_come_first(self, harness: StoresHarness) -> None:
@@ -204,7 +204,7 @@ class ReplayStoreConformance:
             await _end(harness.first, 12345)
         with pytest.raises(NotFound):
             async with harness.first.database.begin() as db_tx:
-                await harness.first[REPLAYS].again(db_tx, 12345)
+                await harness.first[REPLAYS].restart(db_tx, 12345)
 
     async def test_those_that_ended_long_ago_are_pruned(self, harness: StoresHarness) -> None:
         """With their errors; not one that runs, nor one whose tables somebody may still look at."""
@@ -213,7 +213,7 @@ class ReplayStoreConformance:
         for each in (done, owning):
             await _advance(harness.first, each, 20, _error(15), _error(16))
         async with harness.first.database.begin() as db_tx:
-            await replays.own(db_tx, owning.number, ["order_summary__r4"])
+            await replays.set_tables(db_tx, owning.number, ["order_summary__r4"])
         await _end(harness.first, cancelled.number, ReplayState.CANCELLED)
         harness.clock.advance(10)
         await _end(harness.first, done.number)

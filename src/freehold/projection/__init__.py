@@ -1,7 +1,14 @@
 """Projections: read models that follow the events of the service's own store."""
 
 from freehold.projection.declaration import Applied, KeyLookup, Positioned, Projection, ProjectionWrite, Sink
-from freehold.projection.store import CHECKPOINTS, Checkpoint, CheckpointStore, Generation, GenerationState, ParkedKey
+from freehold.projection.store import (
+    CHECKPOINTS,
+    Checkpoint,
+    CheckpointStore,
+    Generation,
+    GenerationState,
+    ParkedStream,
+)
 from freehold.projection.view_store import VIEWS, MaterializedView
 
 __all__ = [
@@ -14,7 +21,7 @@ __all__ = [
     "GenerationState",
     "KeyLookup",
     "MaterializedView",
-    "ParkedKey",
+    "ParkedStream",
     "Positioned",
     "Projection",
     "ProjectionWrite",

@@ -75,7 +75,7 @@ class HandlerInvoker:
     def __init__(self, projection: Projection, service: str, generation: int, tables: PlacedTables) -> None:
         self.projection = projection
         self.generation = generation
-        self.gated = 0
+        self.suppressed = 0
         """Side effects left out, because the generation is not live."""
         self._service = service
         self._tables = tables
@@ -134,7 +134,7 @@ class HandlerInvoker:
                     await self.projection.sink.write(self.generation, changes)
 
     def _count_gated(self) -> None:
-        self.gated += 1
+        self.suppressed += 1
 
 
 async def read_batch(

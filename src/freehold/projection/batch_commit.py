@@ -1,7 +1,7 @@
 """Committing a batch with its checkpoints in one transaction; dividing it where it fails; parking what fails alone.
 And what a runner knows of its generation: its checkpoints, the parked streams, whether it is paused.
 
-Pattern: imports the ports, the transaction and its package. What is handled alone behind a runner that crashed follows
+Pattern: imports the ports, the transaction and its package. What is handled in isolation after a crash follows
 `freehold.projection.crash_recovery`.
 """
 
@@ -19,7 +19,7 @@ from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
 from freehold.eventstore.store import RecordedEvent
 from freehold.failures import CrashLimit
 from freehold.projection.batch import Batch, HandlerInvoker
-from freehold.projection.crash_recovery import CrashRecovery, one_alone
+from freehold.projection.crash_recovery import CrashRecovery, isolation_lock
 from freehold.projection.declaration import Projection
 from freehold.projection.parking_policy import CRASH_REMEDY, describe, is_transient, parked_by
 from freehold.projection.store import (
@@ -28,7 +28,7 @@ from freehold.projection.store import (
     CheckpointStore,
     Generation,
     GenerationState,
-    ParkedKey,
+    ParkedStream,
 )
 from freehold.projection.tables import PlacedTables
 from freehold.transaction import Transactions
@@ -61,7 +61,7 @@ class BatchProcessor:
         transactions: Transactions,
         store: CheckpointStore,
         at: CheckpointCache,
-        doubts: CrashRecovery,
+        recovery: CrashRecovery,
         *,
         batch_timeout_seconds: float,
     ) -> None:
@@ -78,7 +78,7 @@ class BatchProcessor:
         self._context = context
         self._store = store
         self._at = at
-        self._doubts = doubts
+        self._recovery = recovery
         self._batch_timeout_seconds = batch_timeout_seconds
         self._crashes = CrashLimit.of(projection.retry)
         self._owed: dict[int, tuple[int, int]] = {}
@@ -92,9 +92,9 @@ class BatchProcessor:
     async def take_back(self) -> None:
         """Take back attempts that proved nothing. Raises `Unavailable`."""
         for partition, (seen, position, attempts) in list(self._untaken.items()):
-            with suppress(ConcurrencyConflict):  # somebody else goes on from there
+            with suppress(ConcurrencyConflict):  # somebody else has gone on from there
                 async with self._context.database.begin() as db_tx:
-                    await self._store.begin(db_tx, seen, alone=position, attempts=attempts)
+                    await self._store.begin(db_tx, seen, isolated_position=position, isolated_attempts=attempts)
             self._untaken.pop(partition, None)
 
     async def apply(self, batch: Batch) -> None:
@@ -103,11 +103,11 @@ class BatchProcessor:
             await self._commit(batch)
         except Exception as error:
             known = self._known(error)
-            # A statement that ran too long may have had too much to do; alone, it is looked at by itself.
+            # A statement that ran too long may have had too much to do; by itself, it is judged alone.
             too_much = isinstance(known, OperationTimeout) and len(batch.events) > 1
             if not self._tried(batch) or (is_transient(known) and not too_much):
                 if isinstance(known, OperationTimeout) and self._tried(batch):
-                    self._doubts.cast(batch.partition_of(batch.events[0]))
+                    self._recovery.isolate(batch.partition_of(batch.events[0]))
                 raise
         else:
             return
@@ -119,17 +119,17 @@ class BatchProcessor:
         await self.apply(first)
         await self.apply(second)
 
-    async def apply_alone(self, batch: Batch) -> None:
-        """Apply a batch of one event, or none, behind somebody who did not come back."""
+    async def apply_isolated(self, batch: Batch) -> None:
+        """Apply a batch of one event, or none, after a runner crashed."""
         if not batch.events or batch.events[0].stream in self._at.parked:
             await self._commit(batch)
             return
         (event,) = batch.events
-        async with one_alone():
+        async with isolation_lock():
             seen = self._at.seen[batch.partition_of(event)]
             attempts = self._attempts_before(seen, event)
             if self._crashes.reached(attempts):
-                error = self._crashes.error(attempts, "this event was handled by itself", CRASH_REMEDY)
+                error = self._crashes.error(attempts, "this event was handled in isolation", CRASH_REMEDY)
                 await self._park(batch, error, attempts)
                 return
             self._owed[seen.partition] = event.position, attempts + 1
@@ -141,14 +141,16 @@ class BatchProcessor:
                 await self._judge(batch, error, attempts)
 
     async def begin(self, checkpoints: list[Checkpoint]) -> None:
-        """Write down that somebody goes on from here."""
+        """Record that this runner starts from here."""
         async with self._context.database.begin() as db_tx:
-            begun = [await self._store.begin(db_tx, each) for each in checkpoints]
-        self._at.seen.update((each.partition, each) for each in begun)
-        self._doubts.begun(each.partition for each in begun)
+            started = [await self._store.begin(db_tx, each) for each in checkpoints]
+        self._at.seen.update((each.partition, each) for each in started)
+        self._recovery.mark(each.partition for each in started)
 
     def _attempts_before(self, seen: Checkpoint, event: RecordedEvent) -> int:
-        """How often an event was begun by itself, without an attempt of this process that could not be taken back."""
+        """How often an event was started in isolation, without an attempt of this process that could not be taken
+        back.
+        """
         found = seen.attempts_at(event.position)
         return found - 1 if self._owed.get(seen.partition) == (event.position, found) else found
 
@@ -166,11 +168,13 @@ class BatchProcessor:
 
     async def _begin(self, seen: Checkpoint, event: RecordedEvent, attempts: int) -> None:
         async with self._context.database.begin() as db_tx:
-            begun = await self._store.begin(db_tx, seen, alone=event.position, attempts=attempts)
-        self._at.seen[begun.partition] = begun
+            started = await self._store.begin(db_tx, seen, isolated_position=event.position, isolated_attempts=attempts)
+        self._at.seen[started.partition] = started
         if attempts > 1:
-            text = "%s: a process ended while the event at position %d was handled; attempt %d of %d, then it is parked"
-            _log.warning(text, self._title, event.position, attempts, self._crashes.begun_max)
+            text = (
+                "%s: previous runner crashed at the event at position %d; isolated attempt %d of %d, then it is parked"
+            )
+            _log.warning(text, self._title, event.position, attempts, self._crashes.crashes_max)
 
     async def _take_back(self, batch: Batch, attempts: int) -> None:
         """As far as that can be done: until it is, this process knows that nothing was proved, others would not."""
@@ -223,11 +227,11 @@ class BatchProcessor:
         self._at.seen.update(by_partition)
         self.progress.parked += 1
         _log.warning(
-            "%s: stream parked at position %d (%s); it alone waits, and %s%s",
+            "%s: stream parked at position %d (%s); no other stream waits; it %s%s",
             self._title,
             event.position,
             describe(error),
-            "waits for a person" if parked.retry_seconds is None else f"is tried again in {parked.retry_seconds:.1f} s",
+            "waits for an operator" if parked.retry_seconds is None else f"is retried in {parked.retry_seconds:.1f} s",
             self._context.failures.traceback(error),
         )
         await self._at.look_at(event.stream)
@@ -242,7 +246,7 @@ class BatchProcessor:
         reason = f"{count} streams are parked, more than parked_max: this looks like the code, not the data"
         async with self._context.database.begin() as db_tx:
             await self._store.pause(db_tx, name, number, reason=reason, actor=self._name)
-        text = "%s: paused itself, %d streams are parked, more than parked_max; it goes on once a person resumes it"
+        text = "%s: paused itself, %d streams are parked, more than parked_max; it waits until an operator resumes it"
         _log.error(text, self._title, count)
         raise ConcurrencyConflict(f"projection '{name}' has paused itself", hint="see the parked streams, then resume")
 
@@ -257,7 +261,7 @@ class CheckpointCache:
     def __init__(self, generation: Generation, store: CheckpointStore, clock: Clock) -> None:
         self.generation = generation
         self.seen: dict[int, Checkpoint] = {}
-        self.parked: dict[str, ParkedKey] = {}
+        self.parked: dict[str, ParkedStream] = {}
         self.paused = False
         self.retired = False
         self._due: dict[str, float] = {}
@@ -284,8 +288,8 @@ class CheckpointCache:
         for parked in await self._store.parked(self.generation.projection, self.generation.number, stream=stream):
             self._note(parked)
 
-    def due(self, limit: int) -> list[ParkedKey]:
-        """Parked streams that are to be tried again now."""
+    def due(self, limit: int) -> list[ParkedStream]:
+        """Parked streams that are to be retried now."""
         now = self._clock.monotonic()
         return [self.parked[stream] for stream, at in self._due.items() if at <= now][:limit]
 
@@ -295,7 +299,7 @@ class CheckpointCache:
             return None
         return max(0.0, min(self._due.values()) - self._clock.monotonic())
 
-    def _note(self, parked: ParkedKey) -> None:
+    def _note(self, parked: ParkedStream) -> None:
         self.parked[parked.stream] = parked
         if parked.due_seconds is not None:
             self._due[parked.stream] = self._clock.monotonic() + parked.due_seconds

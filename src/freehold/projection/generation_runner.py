@@ -4,7 +4,7 @@ package.
 A batch is one transaction: the checkpoints move first, by compare and set, so that whoever was overtaken stops there;
 then the handlers run; then all of it commits, or nothing. A batch that fails is divided until the failing event stands
 alone; that one parks its stream. Errors that say nothing of the events (the database is away, a conflict) park nothing:
-the batch comes again. Behind a runner that did not come back it goes event by event: see
+the batch comes again. After a crash it processes one event at a time: see
 `freehold.projection.crash_recovery`.
 """
 
@@ -20,7 +20,7 @@ from freehold.eventstore.store import EventStore
 from freehold.lifecycle import Runner
 from freehold.projection.batch import HandlerInvoker, read_batch, wanted_by
 from freehold.projection.batch_commit import BatchProcessor, CheckpointCache, Progress
-from freehold.projection.crash_recovery import CrashRecovery, one_alone
+from freehold.projection.crash_recovery import CrashRecovery, isolation_lock
 from freehold.projection.declaration import Projection
 from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
@@ -74,14 +74,14 @@ class GenerationRunner(Runner):
         self._round_lock = asyncio.Lock()
         self._others_first_through = 0
         self._at = CheckpointCache(generation, checkpoints, transactions.context.clock)
-        self._doubts = CrashRecovery(projection.batch_limit)
+        self._recovery = CrashRecovery(projection.batch_limit)
         self._applying = BatchProcessor(
             self.name,
             projection,
             transactions,
             checkpoints,
             self._at,
-            self._doubts,
+            self._recovery,
             batch_timeout_seconds=batch_timeout_seconds,
         )
 
@@ -159,7 +159,7 @@ class GenerationRunner(Runner):
         """Go event by event where handlers meet conflicts again and again: one event alone may be in its own way."""
         if self._applying.handling:
             for partition in self._at.seen:
-                self._doubts.cast(partition)
+                self._recovery.isolate(partition)
 
     async def _work(self) -> bool:
         held = set(self._held())
@@ -167,7 +167,7 @@ class GenerationRunner(Runner):
             await self._load(held)
         if self._at.paused or self.retired or not self._at.seen:
             return False
-        # Followed first: a parked stream that ends the process when it is tried again keeps nobody else from moving.
+        # Followed first: a parked stream that crashes the process when it is retried keeps nobody else from moving.
         followed = await self._follow()
         return await self._retry_due() or followed
 
@@ -175,13 +175,13 @@ class GenerationRunner(Runner):
         await self._at.load(held)
         if self._at.paused or self.retired:
             return
-        in_doubt = self._doubts.look(self._at.seen.values())
-        if in_doubt:
+        interrupted = self._recovery.refresh(self._at.seen.values())
+        if interrupted:
             self._others_first_through = self._head()
-        for partition in in_doubt:
+        for partition in interrupted:
             seen = self._at.seen[partition]
             _log.warning(
-                "%s: partition %d was left at position %d by a process that ended; it goes event by event",
+                "%s: partition %d: previous runner crashed at position %d; processing one event at a time",
                 self.outages.titled(self.name),
                 partition,
                 seen.position,
@@ -198,12 +198,12 @@ class GenerationRunner(Runner):
         behind = [p for p, each in self._at.seen.items() if each.position < (head if caps is None else caps[p])]
         if not behind:
             return False
-        new = self._doubts.to_begin(self._at.seen[partition] for partition in behind)
+        new = self._recovery.unmarked(self._at.seen[partition] for partition in behind)
         if new:
             await self._applying.begin(new)
-        if not self._doubts.partitions:
+        if not self._recovery.partitions:
             return await self._follow_in_batches(self._at.seen, caps)
-        trusted = {p: each for p, each in self._at.seen.items() if p not in self._doubts.partitions}
+        trusted = {p: each for p, each in self._at.seen.items() if p not in self._recovery.partitions}
         moved = bool(trusted) and await self._follow_in_batches(trusted, caps)
         catching_up = moved and any(
             self._at.seen[partition].position < self._others_first_through for partition in trusted
@@ -220,23 +220,23 @@ class GenerationRunner(Runner):
         return True
 
     async def _follow_one_by_one(self, caps: Mapping[int, int] | None, *, suspects: bool) -> bool:
-        """One event of each partition in doubt; last that which has been tried most often, it may be the one.
+        """One event of each isolated partition; last that which has been tried most often, it may be the one.
 
-        Without `suspects`, an event that was handled by itself when a process ended waits.
+        Without `suspects`, an event that was handled in isolation when a process crashed waits.
         """
         moved = False
-        for partition in sorted(self._doubts.partitions, key=lambda p: self._at.seen[p].attempts):
+        for partition in sorted(self._recovery.partitions, key=lambda p: self._at.seen[p].isolated_attempts):
             seen = self._at.seen[partition]
-            if seen.alone > seen.position and not suspects:
+            if seen.isolated_position > seen.position and not suspects:
                 continue
             batch = await read_batch(self._events, self._wanted, self.generation.partitions, {partition: seen}, 1, caps)
             if batch.through.get(partition, seen.position) <= seen.position:
-                self._doubts.passed(partition, end=True)
+                self._recovery.advance(partition, end=True)
                 continue
-            await self._applying.apply_alone(batch)
+            await self._applying.apply_isolated(batch)
             end = self._head() if caps is None else caps[partition]
             if batch.events or batch.through[partition] >= end:
-                self._doubts.passed(partition, end=not batch.events)
+                self._recovery.advance(partition, end=not batch.events)
             self._moved()
             moved = True
         return moved
@@ -254,14 +254,14 @@ class GenerationRunner(Runner):
         return dict.fromkeys(range(self.generation.partitions), min(each.position for each in found))
 
     async def _retry_due(self) -> bool:
-        """Try parked streams again whose time has come."""
+        """Retry parked streams that are due."""
         due = self._at.due(_RETRIES_A_ROUND)
         for parked in due:
-            async with one_alone():
+            async with isolation_lock():
                 outcome = await self._parking.retry(parked)
             if outcome.released:
                 name = self.outages.titled(self.name)
-                _log.info("%s: a parked stream goes on, %d events applied", name, outcome.applied)
+                _log.info("%s: a parked stream is resumed, %d events applied", name, outcome.applied)
         if due:
             await self._load(set(self._held()))
             self._moved()

@@ -35,10 +35,10 @@ __all__ = [
     "RebuildSource",
     "ReplayInvoker",
     "SwitchResult",
-    "abandon",
     "begin",
     "begin_first",
-    "begun_of",
+    "building_generation",
+    "cancel_rebuild",
     "drop",
     "forget_leases",
     "lease_prefix",
@@ -135,11 +135,11 @@ async def begin(
             f"projection '{projection.name}' is live in version {live.version}, and version {projection.version} here",
             hint="run this where the newer code is deployed",
         )
-    building = begun_of(generations)
+    building = building_generation(generations)
     if building is not None:
         raise ConcurrencyConflict(
             f"generation {building.number} of projection '{projection.name}' is being built already",
-            hint="switch to it, or abandon it",
+            hint="switch to it, or cancel it",
         )
     number = generations[-1].number + 1
     await tables.create(db_tx, number)
@@ -168,7 +168,7 @@ async def switch(
     checkpoints = await store.lock(db_tx, projection.name)
     generations = await store.generations(projection.name, db_tx=db_tx)
     live = _live(projection.name, generations)
-    building = begun_of(generations)
+    building = building_generation(generations)
     if building is None:
         raise NotFound(
             f"no generation of projection '{projection.name}' is being built", hint="freehold projection rebuild"
@@ -177,7 +177,7 @@ async def switch(
         raise ConfigurationError(
             f"generation {building.number} of projection '{projection.name}' is of version {building.version},"
             f" and this is version {projection.version}",
-            hint="abandon it, and rebuild",
+            hint="cancel it, and rebuild",
         )
     parked = await store.parked(projection.name, building.number, limit=_PARKED_READ_MAX, db_tx=db_tx)
     if parked and not force:
@@ -201,13 +201,13 @@ async def switch(
     return SwitchResult(live, building, len(parked), len(lost))
 
 
-async def abandon(db_tx: DatabaseTransaction, store: CheckpointStore, name: str) -> Generation:
+async def cancel_rebuild(db_tx: DatabaseTransaction, store: CheckpointStore, name: str) -> Generation:
     """Give up the generation that is being built: it is retired, and dropped with the other retired ones.
 
     Raises `NotFound` where none is.
     """
     await store.lock(db_tx, name)
-    building = begun_of(await store.generations(name, db_tx=db_tx))
+    building = building_generation(await store.generations(name, db_tx=db_tx))
     if building is None:
         raise NotFound(f"no generation of projection '{name}' is being built", hint="freehold projection list")
     await store.transition(db_tx, name, building.number, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
@@ -233,7 +233,7 @@ async def drop(db_tx: DatabaseTransaction, history: RebuildSource, projection: P
     await history.tables(projection).drop(db_tx, number, generations[number].tables)
 
 
-def begun_of(generations: Sequence[Generation]) -> Generation | None:
+def building_generation(generations: Sequence[Generation]) -> Generation | None:
     """The generation that is being built."""
     return next((each for each in generations if each.state is GenerationState.BUILDING), None)
 

@@ -1,4 +1,4 @@
-"""What operators do with projections: rebuild, switch, abandon, pause, retry and skip parked streams, refresh.
+"""What operators do with projections: rebuild, switch, cancel a rebuild, pause, retry and skip parked streams, refresh.
 
 Pattern: imports the stores, the transaction and its package. Every action is one transaction with its audit row;
 `actor` is who acts, `reason` what they say about it. It needs nothing but the database to be open, and the projection
@@ -18,22 +18,22 @@ from freehold.eventstore.store import EVENTS
 from freehold.leases.store import LEASES
 from freehold.projection.apply_modes import SuppressedInvoker
 from freehold.projection.declaration import Projection
-from freehold.projection.generations import RebuildSource, SwitchResult, abandon, begin, forget_leases
+from freehold.projection.generations import RebuildSource, SwitchResult, begin, cancel_rebuild, forget_leases
 from freehold.projection.key_rebuild import rebuild_key, streams_of_key
 from freehold.projection.parked_stream import ParkedStreamRetrier, RetryResult
 from freehold.projection.pattern import PROJECTION, VIEW
 from freehold.projection.rebuild_runner import attempt_drop, attempt_switch
-from freehold.projection.status import StatusReport, look
-from freehold.projection.store import CHECKPOINTS, Generation, GenerationState, ParkedKey, Pause
+from freehold.projection.status import StatusReport, read_status
+from freehold.projection.store import CHECKPOINTS, Generation, GenerationState, ParkedStream, Pause
 from freehold.projection.view_store import VIEWS, MaterializedView, ViewState
 from freehold.transaction import Transactions
 
-__all__ = ["ProjectionActions"]
+__all__ = ["ProjectionOperations"]
 
 _SWITCH_ATTEMPTS: Final = 5
 
 
-class ProjectionActions:
+class ProjectionOperations:
     """Actions on the projections of one service: of a running one, or of one whose database is open."""
 
     def __init__(self, context: ServiceContext) -> None:
@@ -52,9 +52,9 @@ class ProjectionActions:
             )
         return found
 
-    async def look(self, name: str | None = None, *, retired: bool = False) -> StatusReport:
-        """How projections stand now. Raises `NotFound` for one of which nothing is known."""
-        found = await look(
+    async def read_status(self, name: str | None = None, *, retired: bool = False) -> StatusReport:
+        """The status of projections now. Raises `NotFound` for one of which nothing is known."""
+        found = await read_status(
             self.stores[CHECKPOINTS],
             self.stores[EVENTS],
             self.context.of(PROJECTION),
@@ -77,7 +77,7 @@ class ProjectionActions:
 
     async def switch(self, name: str, *, actor: str, reason: str, force: bool = False) -> SwitchResult:
         """Show the generation that is being built. Raises as `generations.switch` does; where readers or runners were
-        in the way, it is tried again some times.
+        in the way, it is retried some times.
         """
         projection = self.declared(name)
 
@@ -92,12 +92,12 @@ class ProjectionActions:
                     raise
         return await attempt_switch(self.stores.database, self.history, projection, force=force, note=note)
 
-    async def abandon(self, name: str, *, actor: str, reason: str) -> Generation:
+    async def cancel_rebuild(self, name: str, *, actor: str, reason: str) -> Generation:
         """Give up the generation that is being built. Raises `NotFound`."""
         async with self.stores.database.begin() as db_tx:
-            given_up = await abandon(db_tx, self.history.checkpoints, name)
-            await self.note(db_tx, "projection.abandon", f"{name}/{given_up.number}", actor, reason)
-        return given_up
+            cancelled = await cancel_rebuild(db_tx, self.history.checkpoints, name)
+            await self.note(db_tx, "projection.cancel-rebuild", f"{name}/{cancelled.number}", actor, reason)
+        return cancelled
 
     async def drop(self, name: str, number: int, *, actor: str, reason: str) -> None:
         """Drop a retired generation before its time. Raises as `generations.drop` does."""
@@ -109,7 +109,7 @@ class ProjectionActions:
         await forget_leases(self.stores[LEASES], self.stores[CHECKPOINTS])
 
     async def pause(self, name: str, *, actor: str, reason: str) -> bool:
-        """Have all generations of a projection stand still. False where they did before. Raises `NotFound`."""
+        """Pause all generations of a projection. False where they were paused before. Raises `NotFound`."""
         await self._known(name)
         async with self.stores.database.begin() as db_tx:
             paused = await self.stores[CHECKPOINTS].pause(db_tx, name, reason=reason, actor=actor)
@@ -118,7 +118,7 @@ class ProjectionActions:
         return paused
 
     async def resume(self, name: str, *, actor: str, reason: str) -> Sequence[Pause]:
-        """Have it go on, also generations that paused themselves; returns what stood still."""
+        """Resume it, also generations that paused themselves; returns the pauses that ended."""
         await self._known(name)
         async with self.stores.database.begin() as db_tx:
             ended = []
@@ -129,13 +129,13 @@ class ProjectionActions:
                 await self.note(db_tx, "projection.resume", name, actor, reason)
         return ended
 
-    async def parked(self, name: str, limit: int) -> Sequence[ParkedKey]:
-        """Streams that stand still, of all generations."""
+    async def parked(self, name: str, limit: int) -> Sequence[ParkedStream]:
+        """Parked streams, of all generations."""
         await self._known(name)
         return await self.stores[CHECKPOINTS].parked(name, limit=limit)
 
     async def retry(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, RetryResult]]:
-        """Try a parked stream again in every generation that has it and that the code here can build.
+        """Retry a parked stream in every generation that has it and that the code here can build.
 
         Raises `NotFound`, `ConcurrencyConflict`, `ConfigurationError` where none of them is of the version here.
         """
@@ -154,7 +154,7 @@ class ProjectionActions:
         ]
 
     async def rebuild_key(self, name: str, stream: str, *, actor: str, reason: str) -> int:
-        """Make the live rows of a stream anew, and of those that belong to it; returns how many events these have.
+        """Rebuild the live rows of a stream, and of those that belong to it; returns how many events these have.
 
         Raises as `streams_of_key` and `rebuild_key` do.
         """

@@ -4,14 +4,14 @@ that it is parked at.
 Imports the ports, the transaction and its package.
 
 A stream is parked from an event on; its later events are passed over, while the checkpoint goes on for all others.
-Whoever takes it up again applies what was passed over, through the checkpoint, in one transaction that holds the
-checkpoint: then no batch moves meanwhile, and the runner notices that the stream goes on (the revision moves).
+Whoever retries it applies what was passed over, through the checkpoint, in one transaction that holds the checkpoint:
+then no batch moves meanwhile, and the runner notices that the stream is resumed (the revision moves).
 
-Before it does, it writes down that the stream is begun, in a transaction of its own, and what came of it takes that
-back. Where it is found begun, nothing came: whoever tried it ended. It is gone on with event by event then, each in a
-transaction that also moves the stream to the next event, so that the one that ends the process is the one it waits at;
-begun as often as `CrashLimit` says without an outcome, it waits for a person. While it is tried, people see it begun,
-and due.
+Before it does, it records that the retry is started, in a transaction of its own, and the outcome removes that. Where
+it is found started, there was no outcome: the process that retried it crashed. It is retried event by event then, each
+in a transaction that also moves the stream to the next event, so that the one that crashes the process is the one it
+waits at; started as often as `CrashLimit` says without an outcome, it waits for an operator. While it is retried,
+operators see it retrying, and due.
 """
 
 from __future__ import annotations
@@ -25,11 +25,18 @@ from freehold.audit.store import AuditEntry, AuditStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, OperationTimeout
 from freehold.eventstore.store import EventStore, RecordedEvent, category_of
-from freehold.failures import CrashLimit, ProcessEnded
+from freehold.failures import CrashLimit, ProcessCrashed
 from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.parking_policy import CRASH_REMEDY, again_seconds, describe, is_transient, parked_by
-from freehold.projection.store import Checkpoint, CheckpointStore, GenerationState, Move, NewParkedKey, ParkedKey
+from freehold.projection.store import (
+    Checkpoint,
+    CheckpointStore,
+    GenerationState,
+    Move,
+    ParkedStream,
+    ParkedStreamUpdate,
+)
 from freehold.projection.tables import PlacedTables
 from freehold.transaction import Transaction, Transactions
 
@@ -37,21 +44,21 @@ __all__ = ["ParkedStreamRetrier", "RetryResult"]
 
 _PAGE: Final = 500
 _RESTORE_SECONDS: Final = 2.0
-_ENDED: Final = ProcessEnded(
-    "the process ended while this event, or one behind it in its stream, was tried again", hint="mend what ends it"
+_ENDED: Final = ProcessCrashed(
+    "the process crashed while this event, or one behind it in its stream, was retried", hint="mend what ends it"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RetryResult:
-    """What came of taking a stream up again: events applied, and the failure that keeps it parked, if there is one."""
+    """The outcome of a retry: events applied, and the failure that keeps it parked, if there is one."""
 
     applied: int
-    parked: NewParkedKey | None = None
+    parked: ParkedStreamUpdate | None = None
 
     @property
     def released(self) -> bool:
-        """Whether the stream goes on."""
+        """Whether the stream is resumed."""
         return self.parked is None
 
 
@@ -87,9 +94,9 @@ class ParkedStreamRetrier:
         self._audit = audit
         self._types = projection.types
         self._event_timeout_seconds = event_timeout_seconds
-        self._owed: dict[tuple[int, str], tuple[ParkedKey, ParkedKey]] = {}
+        self._owed: dict[tuple[int, str], tuple[ParkedStream, ParkedStream]] = {}
 
-    async def retry(self, parked: ParkedKey) -> RetryResult:
+    async def retry(self, parked: ParkedStream) -> RetryResult:
         """Retry a stream because it is due. Raises `ConcurrencyConflict` where it is not parked any more as it was
         seen, `Unavailable`.
         """
@@ -99,13 +106,15 @@ class ParkedStreamRetrier:
         """Retry a stream now, for an operator. Raises `NotFound` where it is not parked, `Unavailable`,
         `ConcurrencyConflict`; a handler that fails keeps it parked.
         """
-        return await self._by_hand("projection resume", generation, stream, actor=actor, reason=reason, skip=False)
+        return await self._by_hand(
+            "projection.stream-retry", generation, stream, actor=actor, reason=reason, skip=False
+        )
 
     async def skip(self, generation: int, stream: str, *, actor: str, reason: str) -> RetryResult:
         """Pass over the event that a stream is parked at, and go on behind it. What the event said is then missing from
         this generation. Raises as `retry_now` does.
         """
-        return await self._by_hand("projection skip", generation, stream, actor=actor, reason=reason, skip=True)
+        return await self._by_hand("projection.stream-skip", generation, stream, actor=actor, reason=reason, skip=True)
 
     @property
     def owes(self) -> str:
@@ -115,17 +124,17 @@ class ParkedStreamRetrier:
     async def take_back(self) -> None:
         """Take back attempts that proved nothing. Raises `Unavailable`."""
         for place, (noted, _) in list(self._owed.items()):
-            with suppress(ConcurrencyConflict):  # somebody else has taken it up since
+            with suppress(ConcurrencyConflict):  # somebody else has retried it since
                 await self._settled(noted)
             self._owed.pop(place, None)
 
-    async def _retry(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
+    async def _retry(self, parked: ParkedStream, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
         """Apply it from the event on that it waits at, or from behind that one. `entry` is what an operator did; None
         where it was simply due.
         """
         parked = await self._settled(parked)
-        if parked.begun or parked.error == ProcessEnded.__name__:
-            if entry is None and CrashLimit.of(self._projection.retry).reached(parked.begun):
+        if parked.started_attempts or parked.error == ProcessCrashed.__name__:
+            if entry is None and CrashLimit.of(self._projection.retry).reached(parked.started_attempts):
                 return await self._give_up(parked)
             return await self._step_by_step(parked, skip=skip, entry=entry)
         noted = await self._note(parked, parked.attempts + (not skip), by_hand=entry is not None)
@@ -153,7 +162,7 @@ class ParkedStreamRetrier:
         entry = AuditEntry(at=self._context.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
         return await self._retry(found[0], skip=skip, entry=entry)
 
-    async def _settled(self, parked: ParkedKey) -> ParkedKey:
+    async def _settled(self, parked: ParkedStream) -> ParkedStream:
         """The stream, with an attempt of this process taken back that proved nothing, where that is not done yet."""
         place = parked.generation, parked.stream
         noted, before = self._owed.get(place, (parked, parked))
@@ -163,22 +172,22 @@ class ParkedStreamRetrier:
         self._owed.pop(place, None)
         return parked
 
-    async def _give_up(self, parked: ParkedKey) -> RetryResult:
+    async def _give_up(self, parked: ParkedStream) -> RetryResult:
         crashes = CrashLimit.of(self._projection.retry)
-        error = crashes.error(parked.begun, "this stream was tried again from here", CRASH_REMEDY)
-        ended = replace(parked, error=ProcessEnded.__name__, detail=describe(error), begun=0)
+        error = crashes.error(parked.started_attempts, "this stream was retried from here", CRASH_REMEDY)
+        ended = replace(parked, error=ProcessCrashed.__name__, detail=describe(error), started_attempts=0)
         await self._write(parked, ended, None)
         return RetryResult(0, _row(ended, None))
 
-    async def _write(self, seen: ParkedKey, parked: ParkedKey, due_seconds: float | None) -> None:
+    async def _write(self, seen: ParkedStream, parked: ParkedStream, due_seconds: float | None) -> None:
         async with self._context.database.begin() as db_tx:
             await self._checkpoints.park(db_tx, await self._held(db_tx, seen), _row(parked, due_seconds))
 
     async def _note(
-        self, parked: ParkedKey, attempts: int, *, by_hand: bool, entry: AuditEntry | None = None
-    ) -> ParkedKey:
-        """Write down beforehand that it is begun. What a person began is not tried again by itself."""
-        noted = replace(parked, attempts=attempts, begun=parked.begun + 1)
+        self, parked: ParkedStream, attempts: int, *, by_hand: bool, entry: AuditEntry | None = None
+    ) -> ParkedStream:
+        """Record beforehand that a retry is started. What an operator started is not retried by itself."""
+        noted = replace(parked, attempts=attempts, started_attempts=parked.started_attempts + 1)
         due_seconds = None if by_hand else again_seconds(self._projection, attempts)
         async with self._context.database.begin() as db_tx:
             await self._checkpoints.park(db_tx, await self._held(db_tx, parked), _row(noted, due_seconds))
@@ -186,8 +195,8 @@ class ParkedStreamRetrier:
                 await self._audit.add(db_tx, entry)
         return noted
 
-    async def _restore(self, noted: ParkedKey, parked: ParkedKey) -> None:
-        """Take back what was written down, now or before it is tried again here: the process is there, nothing was
+    async def _restore(self, noted: ParkedStream, parked: ParkedStream) -> None:
+        """Remove what was recorded, now or before it is retried here: the process is there, nothing was
         proved.
         """
         self._owed[noted.generation, noted.stream] = noted, parked
@@ -195,7 +204,7 @@ class ParkedStreamRetrier:
             async with asyncio.timeout(_RESTORE_SECONDS):
                 await self._settled(noted)
 
-    async def _apply(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
+    async def _apply(self, parked: ParkedStream, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
         async with self._transactions.begin() as tx:
             seen = await self._held(tx.db_tx, parked)
             after = parked.version if skip else parked.version - 1
@@ -207,7 +216,7 @@ class ParkedStreamRetrier:
         return RetryResult(applied)
 
     async def _keep_parked(
-        self, parked: ParkedKey, failed: _Failed, *, skip: bool, entry: AuditEntry | None
+        self, parked: ParkedStream, failed: _Failed, *, skip: bool, entry: AuditEntry | None
     ) -> RetryResult:
         """Apply what stands before the failing event, and park the stream at that one."""
         while True:
@@ -217,7 +226,7 @@ class ParkedStreamRetrier:
                 failed = earlier
 
     async def _park_at(
-        self, parked: ParkedKey, failed: _Failed, *, skip: bool, entry: AuditEntry | None
+        self, parked: ParkedStream, failed: _Failed, *, skip: bool, entry: AuditEntry | None
     ) -> RetryResult:
         event = failed.event
         attempts = parked.attempts if event.version == parked.version else 1
@@ -232,10 +241,10 @@ class ParkedStreamRetrier:
                 await self._audit.add(tx.db_tx, entry)
         return RetryResult(applied, again)
 
-    async def _step_by_step(self, parked: ParkedKey, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
+    async def _step_by_step(self, parked: ParkedStream, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
         """Event by event: the row always names the one that is under way."""
         by_hand, applied = entry is not None, 0
-        at: ParkedKey | None
+        at: ParkedStream | None
         if skip:
             at = await self._step(parked, by_hand=by_hand, entry=entry, skip=True)
         else:
@@ -249,15 +258,15 @@ class ParkedStreamRetrier:
                 return RetryResult(applied, await self._fail(under_way, failed))
             except (Exception, asyncio.CancelledError):
                 if under_way.version != before.version:
-                    before = replace(under_way, attempts=0, begun=0, due_seconds=parked.due_seconds)
+                    before = replace(under_way, attempts=0, started_attempts=0, due_seconds=parked.due_seconds)
                 await self._restore(under_way, before)
                 raise
             applied += 1
         return RetryResult(applied)
 
     async def _step(
-        self, at: ParkedKey, *, by_hand: bool, skip: bool = False, entry: AuditEntry | None = None
-    ) -> ParkedKey | None:
+        self, at: ParkedStream, *, by_hand: bool, skip: bool = False, entry: AuditEntry | None = None
+    ) -> ParkedStream | None:
         """Apply one event, or pass over it, and go on to the next one; None where that was the last."""
         async with self._transactions.begin() as tx:
             seen = await self._held(tx.db_tx, at)
@@ -274,7 +283,7 @@ class ParkedStreamRetrier:
                 await self._audit.add(tx.db_tx, entry)
         return following
 
-    async def _next(self, db_tx: DatabaseTransaction, at: ParkedKey, seen: Checkpoint) -> ParkedKey | None:
+    async def _next(self, db_tx: DatabaseTransaction, at: ParkedStream, seen: Checkpoint) -> ParkedStream | None:
         after = at.version
         while True:
             page = await self._events.read_stream(at.stream, after=after, limit=_PAGE, db_tx=db_tx)
@@ -282,14 +291,14 @@ class ParkedStreamRetrier:
                 if event.position > seen.position:
                     return None
                 if self._follows(event):
-                    place = replace(at, position=event.position, version=event.version, attempts=1, begun=1)
+                    place = replace(at, position=event.position, version=event.version, attempts=1, started_attempts=1)
                     place = replace(place, event_id=event.event.id, type=event.event.type)
-                    return replace(place, error=ProcessEnded.__name__, detail=describe(_ENDED))
+                    return replace(place, error=ProcessCrashed.__name__, detail=describe(_ENDED))
             if len(page) < _PAGE:
                 return None
             after = page[-1].version
 
-    async def _fail(self, at: ParkedKey, failed: _Failed) -> NewParkedKey:
+    async def _fail(self, at: ParkedStream, failed: _Failed) -> ParkedStreamUpdate:
         again = parked_by(self._projection, failed.event, failed.error, at.attempts)
         async with self._context.database.begin() as db_tx:
             seen = await self._held(db_tx, at)
@@ -297,7 +306,7 @@ class ParkedStreamRetrier:
             await self._checkpoints.park(db_tx, seen, again)
         return again
 
-    async def _held(self, db_tx: DatabaseTransaction, parked: ParkedKey) -> Checkpoint:
+    async def _held(self, db_tx: DatabaseTransaction, parked: ParkedStream) -> Checkpoint:
         """Hold the checkpoint, and see that the stream still is as it was."""
         place = (parked.projection, parked.generation, parked.partition)
         found = await self._checkpoints.lock(db_tx, *place)
@@ -305,13 +314,13 @@ class ParkedStreamRetrier:
         same = bool(now) and _state(now[0]) == _state(parked)
         if not found or not same or found[0].state is GenerationState.RETIRED:
             raise ConcurrencyConflict(
-                f"stream '{parked.stream}' of projection '{parked.projection}' was taken up by somebody else",
+                f"stream '{parked.stream}' of projection '{parked.projection}' was retried by somebody else",
                 hint="list what is parked",
             )
         return found[0]
 
     async def _through(
-        self, tx: Transaction, parked: ParkedKey, seen: Checkpoint, after: int, before: int | None = None
+        self, tx: Transaction, parked: ParkedStream, seen: Checkpoint, after: int, before: int | None = None
     ) -> int:
         """Apply a stream's events through the checkpoint, or to the event `before` which it is to stay parked."""
         applied = 0
@@ -349,12 +358,12 @@ class ParkedStreamRetrier:
         return event.event.type in self._types and (not categories or category_of(event.stream) in categories)
 
 
-def _state(parked: ParkedKey) -> tuple[int, int, int, str]:
-    return parked.version, parked.attempts, parked.begun, parked.error
+def _state(parked: ParkedStream) -> tuple[int, int, int, str]:
+    return parked.version, parked.attempts, parked.started_attempts, parked.error
 
 
-def _row(parked: ParkedKey, retry_in_seconds: float | None) -> NewParkedKey:
-    return NewParkedKey(
+def _row(parked: ParkedStream, retry_in_seconds: float | None) -> ParkedStreamUpdate:
+    return ParkedStreamUpdate(
         stream=parked.stream,
         position=parked.position,
         version=parked.version,
@@ -364,5 +373,5 @@ def _row(parked: ParkedKey, retry_in_seconds: float | None) -> NewParkedKey:
         detail=parked.detail,
         attempts=parked.attempts,
         retry_seconds=retry_in_seconds,
-        begun=parked.begun,
+        started_attempts=parked.started_attempts,
     )

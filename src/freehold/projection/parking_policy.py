@@ -6,19 +6,19 @@ from typing import Final
 
 from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.eventstore.store import RecordedEvent
-from freehold.failures import ProcessEnded, describe, name_of
+from freehold.failures import ProcessCrashed, describe, name_of
 from freehold.policy import RetryAfter
 from freehold.projection.declaration import Projection
-from freehold.projection.store import NewParkedKey
+from freehold.projection.store import ParkedStreamUpdate
 
 __all__ = ["CRASH_REMEDY", "again_seconds", "describe", "is_transient", "parked_by", "retry_seconds"]
 
 CRASH_REMEDY: Final = "mend what ends the process, then retry; or skip the event"
 
 
-def parked_by(projection: Projection, event: RecordedEvent, error: BaseException, attempts: int) -> NewParkedKey:
+def parked_by(projection: Projection, event: RecordedEvent, error: BaseException, attempts: int) -> ParkedStreamUpdate:
     """What is kept of a stream whose event has failed so many times."""
-    return NewParkedKey(
+    return ParkedStreamUpdate(
         stream=event.stream,
         position=event.position,
         version=event.version,
@@ -35,7 +35,7 @@ def retry_seconds(projection: Projection, error: BaseException, attempts: int) -
     """When to try again what has failed so many times; None where it waits for a person. What costs a process each time
     does.
     """
-    if isinstance(error, ProcessEnded):
+    if isinstance(error, ProcessCrashed):
         return None
     decision = projection.retry.decide(attempts, error)
     return decision.delay_seconds if isinstance(decision, RetryAfter) else None

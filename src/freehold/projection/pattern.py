@@ -108,7 +108,7 @@ def _runners(context: ServiceContext) -> Sequence[Runner]:
         batch_timeout_seconds=settings.handler_timeout_seconds,
         on_progress=lambda: context.emit(PROGRESSED),
     )
-    return [coordinator, _rebuilds(context, projections, coordinator.look_again)]
+    return [coordinator, _rebuilds(context, projections, coordinator.refresh)]
 
 
 def _rebuilds(context: ServiceContext, projections: Sequence[Projection], on_change: Callable[[], None]) -> Runner:

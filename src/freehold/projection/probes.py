@@ -10,7 +10,7 @@ from freehold.database import Finding
 from freehold.eventstore.store import EVENTS
 from freehold.pattern import is_role_running
 from freehold.projection.declaration import Projection
-from freehold.projection.status import GenerationStatus, look
+from freehold.projection.status import GenerationStatus, read_status
 from freehold.projection.store import CHECKPOINTS, GenerationState
 
 __all__ = ["probe"]
@@ -20,7 +20,7 @@ async def probe(context: ServiceContext, projections: Mapping[str, Projection]) 
     """Whether the live generations follow the events. Raises `Unavailable`."""
     if not projections:
         return []
-    seen = await look(context.stores[CHECKPOINTS], context.stores[EVENTS], projections, context.clock)
+    seen = await read_status(context.stores[CHECKPOINTS], context.stores[EVENTS], projections, context.clock)
     live = [each for each in seen.generations if each.state is GenerationState.LIVE]
     limit_seconds = context.settings.overdue_alarm_seconds
     return [_judge(each, context.service, limit_seconds) for each in live if each.projection in projections]

@@ -21,9 +21,9 @@ from freehold.projection.generations import (
     NotCaughtUp,
     RebuildSource,
     SwitchResult,
-    abandon,
     begin,
-    begun_of,
+    building_generation,
+    cancel_rebuild,
     drop,
     forget_leases,
     switch,
@@ -122,7 +122,7 @@ class RebuildRunner(Runner):
         live = next((each for each in generations if each.state is GenerationState.LIVE), None)
         if live is None or live.version >= projection.version:
             return
-        building = begun_of(generations)
+        building = building_generation(generations)
         if building is None or building.version < projection.version:
             await self._begin(projection, older=building is not None)
         elif building.version == projection.version and await is_caught_up(self._history, projection.name):
@@ -160,7 +160,7 @@ class RebuildRunner(Runner):
     async def _begin(self, projection: Projection, *, older: bool) -> None:
         async with self._database.begin() as db_tx:
             if older:
-                await abandon(db_tx, self._history.checkpoints, projection.name)
+                await cancel_rebuild(db_tx, self._history.checkpoints, projection.name)
             reason = BY_ITSELF.format(version=projection.version)
             made = await begin(db_tx, self._history, projection, reason=reason)
         _log.info("%s: generation %d of '%s' is being built", self.name, made.number, projection.name)
@@ -201,7 +201,7 @@ async def attempt_switch(
     """
     if projection.sink is not None:
         # The switch writes to it, maybe before any runner has come to.
-        building = begun_of(await history.checkpoints.generations(projection.name))
+        building = building_generation(await history.checkpoints.generations(projection.name))
         if building is not None:
             await projection.sink.prepare(building.number)
     async with database.begin() as db_tx:

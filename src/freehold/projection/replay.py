@@ -39,7 +39,7 @@ from freehold.projection.replay_store import NewReplay, Replay, ReplayError, Rep
 from freehold.projection.store import Generation, GenerationState
 from freehold.projection.tables import REPLAY_MARK, PlacedTables
 
-__all__ = ["Replayer", "Span", "StreamParked"]
+__all__ = ["Replayer", "StreamParked", "TimeRange"]
 
 _log = logging.getLogger("freehold.projection")
 _CONFLICTS_MAX: Final = 10
@@ -53,7 +53,7 @@ Into = Literal["new", "live"]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeRange:
     """From when to when, by the time of recording; the end is exclusive. None is the beginning, or now."""
 
     begins: datetime | None = None
@@ -84,7 +84,9 @@ class Replayer:
         self._begun_number: int | None = None
         self._doubted_events = 0
 
-    async def begin(self, db_tx: DatabaseTransaction, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
+    async def begin(
+        self, db_tx: DatabaseTransaction, span: TimeRange, into: Into, *, actor: str, reason: str
+    ) -> Replay:
         """Begin a replay, with tables of its own where it goes into new ones. What is appended later is not in it, and
         into the live read model goes nothing that it has not come to yet.
 
@@ -113,7 +115,7 @@ class Replayer:
             return replay
         await self._own_tables.create(db_tx, replay.number)
         names = [str(self._own_tables.physical(table, replay.number).fullname) for table in self._projection.tables]
-        return await self._store.own(db_tx, replay.number, names)
+        return await self._store.set_tables(db_tx, replay.number, names)
 
     async def left(self, replay: Replay, limit: int) -> int:
         """How many events there still are, counted no further than `limit`."""
@@ -145,7 +147,7 @@ class Replayer:
         """Write down that it is gone on with from here, before the first step; go carefully where that is written."""
         if self._begun_number == replay.number:
             return replay
-        if replay.in_doubt:
+        if replay.interrupted:
             self._doubted_events = self._projection.batch_limit
             _log.warning("replay %d: whoever was at %d did not come back", replay.number, replay.position)
         else:
@@ -155,7 +157,7 @@ class Replayer:
 
     async def _begin(self, replay: Replay, alone: int = 0, attempts: int = 0) -> Replay:
         async with self._database.begin() as db_tx:
-            return await self._store.begin(db_tx, replay, alone=alone, attempts=attempts)
+            return await self._store.begin(db_tx, replay, isolated_position=alone, isolated_attempts=attempts)
 
     async def _apply_doubted(self, replay: Replay, event: RecordedEvent) -> Replay:
         before = replay.attempts_at(event.position)

@@ -8,22 +8,22 @@ from freehold.clock import Clock, SystemClock
 from freehold.database import DatabaseTransaction
 from freehold.errors import NotFound, Unavailable
 from freehold.policy import Retry, RetryAfter
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.read_model_store import READ_MODELS
-from freehold.projection.replay import Into, Replayer, Span
+from freehold.projection.replay import Into, Replayer, TimeRange
 from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 
-__all__ = ["ReplayActions"]
+__all__ = ["ReplayOperations"]
 
 _UNSETTLED_SECONDS = 0.1
 """The pause after a batch that brought nothing: what comes next is not settled yet."""
 _AWAY = Retry(attempts=8, delay_seconds=0.2, delay_seconds_max=10.0)
 
 
-class ReplayActions:
+class ReplayOperations:
     """Actions on the replays of one service, each in a transaction with its audit row."""
 
-    def __init__(self, projections: ProjectionActions, clock: Clock | None = None) -> None:
+    def __init__(self, projections: ProjectionOperations, clock: Clock | None = None) -> None:
         self._projections = projections
         self._stores = projections.stores
         self._clock: Clock = clock or SystemClock()
@@ -33,12 +33,12 @@ class ReplayActions:
         """Whose replays they are."""
         return self._projections.context.service
 
-    async def begin(self, name: str, span: Span, into: Into, *, actor: str, reason: str) -> Replay:
+    async def begin(self, name: str, time_range: TimeRange, into: Into, *, actor: str, reason: str) -> Replay:
         """Begin one; `steps` carries it out. Raises as `Replayer.begin` does."""
         async with self._stores.database.begin() as db_tx:
-            begun = await self._replayer(name).begin(db_tx, span, into, actor=actor, reason=reason)
-            await self._projections.note(db_tx, "projection.replay", f"{name}/r{begun.number}", actor, reason)
-        return begun
+            started = await self._replayer(name).begin(db_tx, time_range, into, actor=actor, reason=reason)
+            await self._projections.note(db_tx, "projection.replay", f"{name}/r{started.number}", actor, reason)
+        return started
 
     async def left(self, replay: Replay, limit: int) -> int:
         """How many events there still are, counted no further than `limit`."""
@@ -67,10 +67,12 @@ class ReplayActions:
                 if replay.state is ReplayState.RUNNING and replay.position == before:
                     await self._clock.sleep(_UNSETTLED_SECONDS)
 
-    async def again(self, number: int, *, actor: str, reason: str) -> Replay:
-        """Have one that was killed or cancelled run again. Raises `ConcurrencyConflict` for one that is done."""
+    async def restart(self, number: int, *, actor: str, reason: str) -> Replay:
+        """Restart one that was killed or cancelled, at its position. Raises `ConcurrencyConflict` for one that is
+        done.
+        """
         async with self._stores.database.begin() as db_tx:
-            replay = await self._stores[REPLAYS].again(db_tx, number)
+            replay = await self._stores[REPLAYS].restart(db_tx, number)
             await self._note(db_tx, "resume", replay, actor, reason)
         return replay
 

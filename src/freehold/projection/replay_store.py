@@ -37,8 +37,8 @@ class NewReplay:
     """A replay to begin.
 
     generation     the live generation that it goes into, None for tables of its own.
-    recorded_from, recorded_to  the span of time, by when events were recorded; the end is exclusive.
-    position       where to begin: every event at or before it is outside of the span.
+    recorded_from, recorded_to  the time range, by when events were recorded; the end is exclusive.
+    position       where to begin: every event at or before it is outside of the range.
     end            the position of the last event that is read.
     """
 
@@ -54,8 +54,9 @@ class NewReplay:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay as it stands. `applied` and `failed` count the events of the span through `position`; `tables` are the
-    physical tables of its own, which go away with it. `begun`, `alone` and `attempts` are what a `Checkpoint` has.
+    """A replay as it stands. `applied` and `failed` count the events of the range through `position`; `tables` are the
+    physical tables of its own, which go away with it. `started_position`, `isolated_position` and `isolated_attempts`
+    are what a `Checkpoint` has.
     """
 
     number: int
@@ -73,18 +74,18 @@ class Replay:
     tables: tuple[str, ...]
     created_at: datetime
     updated_at: datetime
-    begun: int = -1
-    alone: int = 0
-    attempts: int = 0
+    started_position: int = -1
+    isolated_position: int = 0
+    isolated_attempts: int = 0
 
     @property
-    def in_doubt(self) -> bool:
-        """Whether somebody had set out from here and has not come any further."""
-        return self.begun == self.position or self.alone > self.position
+    def interrupted(self) -> bool:
+        """Whether a process started from here and has not come any further."""
+        return self.started_position == self.position or self.isolated_position > self.position
 
     def attempts_at(self, position: int) -> int:
-        """How often the event at a position was begun by itself, as far as is known."""
-        return self.attempts if self.alone == position else 0
+        """How often the event at a position was started in isolation, as far as is known."""
+        return self.isolated_attempts if self.isolated_position == position else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class ReplayStore(Protocol):
     async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
         """Begin a replay; returns it with its number. It has no tables yet."""
 
-    async def own(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
+    async def set_tables(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
         """Note the tables that were made for it, in the transaction that makes them. Raises `NotFound`."""
 
     async def advance(
@@ -122,16 +123,19 @@ class ReplayStore(Protocol):
         replay until the commit. Raises `ConcurrencyConflict` where it is not as it was seen.
         """
 
-    async def begin(self, db_tx: DatabaseTransaction, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
-        """Write down, before it is done, that somebody goes on from here, or begins the event at the position `alone`
-        by itself, for the time that `attempts` counts; void once the position moves. Raises `ConcurrencyConflict`.
+    async def begin(
+        self, db_tx: DatabaseTransaction, seen: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
+    ) -> Replay:
+        """Record, before it is done, that a process starts from here, or starts the event at `isolated_position` in
+        isolation, for the time that `isolated_attempts` counts; void once the position moves. Raises
+        `ConcurrencyConflict`.
         """
 
     async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
         """End a replay that runs. Raises `ConcurrencyConflict` for one that has ended, `NotFound`."""
 
-    async def again(self, db_tx: DatabaseTransaction, number: int) -> Replay:
-        """Have a cancelled replay run again from where it stands; one that runs stays as it is.
+    async def restart(self, db_tx: DatabaseTransaction, number: int) -> Replay:
+        """Restart a cancelled replay at its position; one that runs stays as it is.
 
         Raises `ConcurrencyConflict` for one that is done, `NotFound`.
         """
@@ -153,7 +157,7 @@ class ReplayStore(Protocol):
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete replays that ended so long ago, their errors before them; returns how many rows, at most `limit`.
 
-        One with tables of its own stays, with its errors, until a person drops it: the tables are theirs.
+        One with tables of its own stays, with its errors, until an operator drops it: the tables are theirs.
         """
 
 

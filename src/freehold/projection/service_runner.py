@@ -56,7 +56,7 @@ class _Work:
 class ProjectionCoordinator(Runner):
     """Runs the projections of a service here; any number of processes share their partitions.
 
-    `wake` after a commit that appended, `look_again` after one that made or switched a generation. `on_progress` is
+    `wake` after a commit that appended, `refresh` after one that made or switched a generation. `on_progress` is
     called after each batch.
     """
 
@@ -110,20 +110,20 @@ class ProjectionCoordinator(Runner):
             while not self.stopping:
                 if self.clock.monotonic() - self._looked_at >= self._poll_seconds or self._ended():
                     await self._look()
-                idle_seconds = _IDLE_SECONDS_MIN if await self._hear() else idle_seconds * _IDLE_GROWTH
+                idle_seconds = _IDLE_SECONDS_MIN if await self._poll() else idle_seconds * _IDLE_GROWTH
                 idle_seconds = min(idle_seconds, self._poll_seconds)
                 self.healthy()
                 await self.wait(idle_seconds)
         finally:
             await asyncio.gather(*(self._end(key) for key in list(self._work)))
 
-    def look_again(self) -> None:
+    def refresh(self) -> None:
         """Look at the generations at once: somebody has made one, or switched."""
         self._looked_at = float("-inf")
         self.wake()
 
-    async def _hear(self) -> bool:
-        """Whether there is anything new; tells everybody."""
+    async def _poll(self) -> bool:
+        """Poll for news; wakes everybody where there is any."""
         if not self._work:
             return False
         head = await self._stores.events.head()

@@ -1,6 +1,6 @@
-"""How projections stand: generations, how far they are behind in events and in seconds, how fast they go, what waits.
+"""The status of projections: generations, their lag in events and in seconds, how fast they go, what waits.
 
-Pattern: imports the foundation, the event store port and its own package. Two looks some time apart give a rate.
+Pattern: imports the foundation, the event store port and its own package. Two reports some time apart give a rate.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
     "ProjectionFrontier",
     "StatusReport",
     "filter_of",
-    "look",
-    "rated",
+    "read_status",
+    "with_rates",
 ]
 
 COUNT_MAX: Final = 1_000_000
-"""Events are counted no further than this: a lag that reads so much is this much or more."""
+"""Events are counted no further than this: a lag of this number is this number or more."""
 NEAR_EVENTS: Final = 1000
-"""A building generation that is no further behind is worth a switch, which applies the rest."""
+"""A building generation with no more lag is worth a switch, which applies the rest."""
 
 
 _ALWAYS: Final = 2**63 - 1
@@ -49,13 +49,13 @@ class GenerationStatus:
     """A generation at one moment.
 
     position      the least of its checkpoints; `head` is how far the event store is settled.
-    lag_events    events that it wants and has not come to yet, at most `COUNT_MAX` a partition.
+    lag_events    events that it wants and has not handled yet, at most `COUNT_MAX` a partition.
     lag_seconds   the age of the oldest of them; 0 where there is none.
     handled, failed  events since the generation was made.
-    events_per_second  None before a second look.
+    events_per_second  None before a second report.
     seconds_left  until it is at the head, at this rate; None where that cannot be said.
-    parked        streams that stand still.
-    paused        why all of it stands still; None where it does not.
+    parked        streams that are parked.
+    paused        why it is paused; None where it is not.
     code_version  the version that is declared here; None where the projection is not.
     """
 
@@ -81,7 +81,7 @@ class GenerationStatus:
         return self.generation.state
 
     @property
-    def held_up(self) -> bool:
+    def blocked_by_parked(self) -> bool:
         """Whether it is built, and not switched to by itself because streams of it are parked."""
         built = self.state is GenerationState.BUILDING and self.lag_events <= NEAR_EVENTS
         return built and self.parked > 0
@@ -89,7 +89,7 @@ class GenerationStatus:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """All generations at one moment, by projection and number. `at_seconds` is the looker's own monotonic clock."""
+    """All generations at one moment, by projection and number. `at_seconds` is the reader's own monotonic clock."""
 
     at_seconds: float
     generations: tuple[GenerationStatus, ...]
@@ -112,7 +112,7 @@ def filter_of(projection: Projection | None, partition: int, partitions: int) ->
     )
 
 
-async def look(
+async def read_status(
     checkpoints: CheckpointStore,
     events: EventStore,
     declared: Mapping[str, Projection],
@@ -121,7 +121,7 @@ async def look(
     projection: str | None = None,
     retired: bool = False,
 ) -> StatusReport:
-    """Look at all generations, or those of one projection; retired ones where they are asked for."""
+    """Read the status of all generations, or of those of one projection; retired ones where they are asked for."""
     head = await events.head()
     at_seconds = clock.monotonic()
     parked = await checkpoints.count_parked()
@@ -149,8 +149,8 @@ async def look(
     return StatusReport(at_seconds, tuple(found))
 
 
-def rated(earlier: StatusReport, later: StatusReport) -> StatusReport:
-    """The later look, with the rates and the time left that the earlier one permits to say."""
+def with_rates(earlier: StatusReport, later: StatusReport) -> StatusReport:
+    """The later report, with the rates and the time left that follow from the earlier one."""
     seconds = later.at_seconds - earlier.at_seconds
     before = {(each.projection, each.generation.number): each for each in earlier.generations}
     if seconds <= 0:
@@ -158,7 +158,8 @@ def rated(earlier: StatusReport, later: StatusReport) -> StatusReport:
     return StatusReport(
         later.at_seconds,
         tuple(
-            _rated(each, before.get((each.projection, each.generation.number)), seconds) for each in later.generations
+            _with_rate(each, before.get((each.projection, each.generation.number)), seconds)
+            for each in later.generations
         ),
     )
 
@@ -200,7 +201,7 @@ async def _status(
     )
 
 
-def _rated(now: GenerationStatus, before: GenerationStatus | None, seconds: float) -> GenerationStatus:
+def _with_rate(now: GenerationStatus, before: GenerationStatus | None, seconds: float) -> GenerationStatus:
     if before is None or now.inline:
         return now
     rate = max(0.0, (now.handled - before.handled) / seconds)

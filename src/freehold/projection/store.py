@@ -38,8 +38,8 @@ __all__ = [
     "Generation",
     "GenerationState",
     "Move",
-    "NewParkedKey",
-    "ParkedKey",
+    "ParkedStream",
+    "ParkedStreamUpdate",
     "Pause",
 ]
 
@@ -79,8 +79,8 @@ class Checkpoint:
     """How far a partition of a generation has come, as it was seen.
 
     `handled` counts events that were applied, `failed` those that parked their stream, since the generation was made.
-    `begun` is the position from which a runner last said that it goes on, `alone` that of the event that was last begun
-    by itself, `attempts` how many times it was.
+    `started_position` is the position from which a runner last recorded that it starts, `isolated_position` that of the
+    event that was last started in isolation, `isolated_attempts` how many times it was.
     """
 
     projection: str
@@ -92,18 +92,18 @@ class Checkpoint:
     handled: int
     failed: int
     updated_at: datetime
-    begun: int = -1
-    alone: int = 0
-    attempts: int = 0
+    started_position: int = -1
+    isolated_position: int = 0
+    isolated_attempts: int = 0
 
     @property
-    def in_doubt(self) -> bool:
-        """Whether somebody had set out from here and has not come any further."""
-        return self.begun == self.position or self.alone > self.position
+    def interrupted(self) -> bool:
+        """Whether a runner started from here and has not come any further."""
+        return self.started_position == self.position or self.isolated_position > self.position
 
     def attempts_at(self, position: int) -> int:
-        """How often the event at a position was begun by itself, as far as is known."""
-        return self.attempts if self.alone == position else 0
+        """How often the event at a position was started in isolation, as far as is known."""
+        return self.isolated_attempts if self.isolated_position == position else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,12 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class NewParkedKey:
+class ParkedStreamUpdate:
     """A stream to park: from its event at `version` on, nothing of it is applied.
 
-    `retry_seconds` is when to try again, None where it waits for a person. `error` is the exception's type, `detail`
-    where it was raised: never a payload. `begun` is how often it was begun to be tried since that error, 0 once it is
-    known what came of it.
+    `retry_seconds` is when to retry, None where it waits for an operator. `error` is the exception's type, `detail`
+    where it was raised: never a payload. `started_attempts` is how often a retry was started since that error, 0
+    once its outcome is known.
     """
 
     stream: str
@@ -134,14 +134,15 @@ class NewParkedKey:
     detail: str = field(repr=False)
     attempts: int
     retry_seconds: float | None
-    begun: int = 0
+    started_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class ParkedKey:
+class ParkedStream:
     """A parked stream. `due_seconds` is the time until the next attempt when it was read: 0 or less means due.
 
-    Where `begun` is not 0 it is being tried, or whoever tried it has ended meanwhile: `error` is that of before.
+    Where `started_attempts` is not 0 it is being retried, or the process that retried it has crashed: `error` is that
+    of before.
     """
 
     projection: str
@@ -157,12 +158,12 @@ class ParkedKey:
     attempts: int
     parked_at: datetime
     due_seconds: float | None
-    begun: int = 0
+    started_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A projection that stands still until a person resumes it; `generation` may be `ALL_GENERATIONS`."""
+    """A projection that is paused until an operator resumes it; `generation` may be `ALL_GENERATIONS`."""
 
     projection: str
     generation: int
@@ -231,15 +232,16 @@ class CheckpointStore(Protocol):
         """
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, alone: int = 0, attempts: int = 0
+        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Checkpoint:
-        """Write down that somebody goes on from here, or begins the event at the position `alone` by itself, for the
-        time that `attempts` counts; returns the checkpoint, which is otherwise as it was: nobody is overtaken by it.
+        """Record that a runner starts from here, or starts the event at `isolated_position` in isolation, for the time
+        that `isolated_attempts` counts; returns the checkpoint, which is otherwise as it was: nobody is overtaken by
+        it.
 
         To be committed before that is done. Raises `ConcurrencyConflict` like `advance`.
         """
 
-    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
         """Park a stream, or put another attempt or event in the place of what is known of it; returns the checkpoint
         with its next revision. Raises `ConcurrencyConflict` like `advance`.
         """
@@ -260,7 +262,7 @@ class CheckpointStore(Protocol):
         stream: str | None = None,
         limit: int = 1000,
         db_tx: DatabaseTransaction | None = None,
-    ) -> Sequence[ParkedKey]:
+    ) -> Sequence[ParkedStream]:
         """Parked streams by projection, generation and position, `limit` at most."""
 
     async def count_parked(self) -> Mapping[tuple[str, int], int]:
@@ -269,7 +271,7 @@ class CheckpointStore(Protocol):
     async def pause(
         self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
     ) -> bool:
-        """Have a generation, or all, stand still: once this has committed no batch of them commits. False where it was
+        """Pause a generation, or all: once this has committed no batch of them commits. False where it was
         paused before; the first reason stays then.
         """
 
@@ -281,7 +283,7 @@ class CheckpointStore(Protocol):
         """
 
     async def pauses(self, projection: str | None = None) -> Sequence[Pause]:
-        """What stands still, by projection and generation."""
+        """What is paused, by projection and generation."""
 
 
 CHECKPOINTS: Final[Port[CheckpointStore]] = Port(

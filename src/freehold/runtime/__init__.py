@@ -7,8 +7,8 @@ from freehold.outages import Outages, current_outages
 from freehold.outbox.operations import Resend
 from freehold.passwords import keep_passwords
 from freehold.ports import Stores
-from freehold.projection.operations import ProjectionActions
-from freehold.projection.replay_operations import ReplayActions
+from freehold.projection.operations import ProjectionOperations
+from freehold.projection.replay_operations import ReplayOperations
 from freehold.runtime.adapters import broker_accounts, open_broker, open_stores
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.patterns import service_context
@@ -25,9 +25,9 @@ __all__ = [
     "Inbox",
     "Outages",
     "Outbox",
-    "ProjectionActions",
+    "ProjectionOperations",
     "Readiness",
-    "ReplayActions",
+    "ReplayOperations",
     "Resend",
     "Runner",
     "RunnerHealth",

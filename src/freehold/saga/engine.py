@@ -167,7 +167,7 @@ class SagaEngine:
 
     async def mark_started(self, tx: Transaction, record: SagaRecord, visible_seconds: float) -> bool:
         """Count a try of an instance's hooks before it begins, with `go_on` in the next transaction; false where
-        somebody else has. Raises `ProcessEnded` where nothing was heard of the tries before.
+        somebody else has. Raises `ProcessCrashed` where nothing was heard of the tries before.
         """
         instance = read_instance(record, self._definition(record.definition, record.definition_version))
         if not instance.isolated or record.due_seconds is None or record.due_seconds > 0:

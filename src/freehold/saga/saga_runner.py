@@ -22,7 +22,7 @@ import msgspec
 
 from freehold.clock import Clock
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, Unavailable
-from freehold.failures import ProcessEnded, describe
+from freehold.failures import ProcessCrashed, describe
 from freehold.inbox.reply import Rejected
 from freehold.lifecycle import Runner, contained
 from freehold.policy import Retry, RetryAfter
@@ -255,7 +255,7 @@ class SagaRunner(Runner):
                 mine = await self._engine.mark_started(tx, record, self._hook_timeout_seconds * 2)
         except NotFound:
             return
-        except ProcessEnded as error:
+        except ProcessCrashed as error:
             await self._put_off(saga_id, error, version)
         else:
             if mine:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
 
-from freehold.failures import ProcessEnded
+from freehold.failures import ProcessCrashed
 from freehold.policy import Backoff, RetryAfter
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import Effect, RunCall, RunHook, RunLocal, SendCommand
@@ -127,13 +127,13 @@ class TransitionState:
             name, place = before.error, before.place
         failures = 1 + (before.failures if before is not None else 0)
         decision = self.definition.hook_retry.decide(failures, error)
-        attention = not isinstance(decision, RetryAfter) or isinstance(error, ProcessEnded) or at.hook is Hook.REPLY
+        attention = not isinstance(decision, RetryAfter) or isinstance(error, ProcessCrashed) or at.hook is Hook.REPLY
         attention = attention or (before is not None and before.attention)
         since = before.since if before is not None else self.now
         seconds = _probe_seconds(self.now - since)
         if isinstance(decision, RetryAfter) and not attention:
             seconds = decision.delay_seconds
-        until = None if isinstance(error, ProcessEnded) else self.later(seconds)
+        until = None if isinstance(error, ProcessCrashed) else self.later(seconds)
         self.failing = HookFailure(at.step, at.hook, name, place, failures, since, until, attention=attention)
         told = before is not None and before.attention and str(before) == str(self.failing)
         if not told:

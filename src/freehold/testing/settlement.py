@@ -10,7 +10,7 @@ from freehold.errors import FreeholdError, OperationTimeout
 from freehold.eventstore.store import EVENTS
 from freehold.inbox.store import INBOX
 from freehold.outbox.store import OUTBOX
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.store import GenerationState
 from freehold.runtime import RunningService
 from freehold.saga.store import SAGAS, SagaStatus
@@ -131,7 +131,7 @@ async def _projections(running: RunningService) -> list[str]:
     followed = {name for name, each in running.service.projections.items() if not each.inline}
     if not followed:
         return []
-    look = await ProjectionActions(running.context).look()
+    look = await ProjectionOperations(running.context).read_status()
     lines = [
         f"projection {each.projection} is {each.lag_events} events behind"
         for each in look.generations

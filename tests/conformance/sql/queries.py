@@ -28,7 +28,7 @@ from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX, LossState, lease_name
 from freehold.ports import Stores
 from freehold.projection.replay_store import REPLAYS, NewReplay, ReplayError, ReplayState
-from freehold.projection.store import CHECKPOINTS, GenerationState, Move, NewParkedKey
+from freehold.projection.store import CHECKPOINTS, GenerationState, Move, ParkedStreamUpdate
 from freehold.projection.view_store import VIEWS
 from freehold.reconcile.store import RECONCILIATIONS, ReconciliationRecord
 from freehold.saga.store import SAGAS, JournalEntry, SagaFilter, SagaRecord, SagaStatus
@@ -542,7 +542,7 @@ async def checkpoints(seeded: Seeded) -> None:
         moved = await store.advance(db_tx, [Move(begun, begun.position + 1, handled=1)])
         await store.lock(db_tx, "live", 1, 0)
     async with database.begin() as db_tx:
-        parked = NewParkedKey("stream-fresh", 1, 1, new_id(), "t", "E", "", 1, 1.0)
+        parked = ParkedStreamUpdate("stream-fresh", 1, 1, new_id(), "t", "E", "", 1, 1.0)
         held = await store.park(db_tx, moved[0], parked)
         await store.release(db_tx, held, "stream-fresh")
     await store.parked("live", 1, 1, limit=20)
@@ -571,12 +571,12 @@ async def replays(seeded: Seeded) -> None:
     store, database = seeded.stores[REPLAYS], seeded.stores.database
     async with database.begin() as db_tx:
         replay = await store.create(db_tx, NewReplay("live", 1, None, None, 0, 10, "ada", "r"))
-        replay = await store.own(db_tx, replay.number, ["t"])
+        replay = await store.set_tables(db_tx, replay.number, ["t"])
         replay = await store.begin(db_tx, replay)
         failed = ReplayError(1, "s", 1, new_id(), "t", "E", "")
         replay = await store.advance(db_tx, replay, 5, applied=1, failed=[failed])
         await store.end(db_tx, replay.number, ReplayState.CANCELLED)
-        await store.again(db_tx, replay.number)
+        await store.restart(db_tx, replay.number)
         await store.end(db_tx, replay.number, ReplayState.CANCELLED)
     await store.get(replay.number)
     await store.find(limit=5)

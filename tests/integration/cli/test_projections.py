@@ -112,7 +112,7 @@ def live_holders(typed: Typed) -> list[str]:
 def test_how_they_stand_is_shown(typed: Typed, file: Path) -> None:
     begun = typed("projection", "list", "--sample", 0, "--json").document
     assert begun["projections"] == []
-    assert begun["not_begun"] == [{"service": "ledger", "projection": "balances"}]
+    assert begun["not_started"] == [{"service": "ledger", "projection": "balances"}]
     assert "not begun" in typed("projection", "list").out
     booked(file)
     running(file, lambda service: book(service, "a1", 5), up_to_date=False)
@@ -160,7 +160,7 @@ def test_a_rebuild_step_by_step(typed: Typed, file: Path) -> None:
     assert typed("projection", "rebuild", "balances", *WHY, "--json").document["generation"] == 2
     assert typed("projection", "rebuild", "balances", *WHY).code == 1
     assert typed("projection", "switch", "balances", *WHY).code == 2  # nobody can be asked
-    assert typed("projection", "abandon", "balances", "--yes", *WHY).code == 0
+    assert typed("projection", "cancel-rebuild", "balances", "--yes", *WHY).code == 0
     assert typed("projection", "rebuild", "balances", *WHY, "--json").document["generation"] == 3
     switched = typed("projection", "switch", "balances", "--yes", *WHY, "--json")
     assert (switched.code, switched.document["live"], switched.document["retired"]) == (0, 3, 1)

@@ -15,7 +15,7 @@ from tests.integration.projection.models import (
 
 from freehold import RunningService
 from freehold.eventstore.store import EVENTS
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.store import CHECKPOINTS, GenerationState
 
 __all__ = [
@@ -35,8 +35,8 @@ WHO: Any = {"actor": "ann", "reason": "a test"}
 KEYS = {"account": "account", "entry": "account"}
 
 
-def actions_of(running: RunningService) -> ProjectionActions:
-    return ProjectionActions(running.context)
+def actions_of(running: RunningService) -> ProjectionOperations:
+    return ProjectionOperations(running.context)
 
 
 async def states(running: RunningService) -> dict[int, str]:

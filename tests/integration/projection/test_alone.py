@@ -27,7 +27,7 @@ from freehold.eventstore.store import EVENTS, bucket_of
 from freehold.lifecycle import RunnerState
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.generation_runner import GenerationRunner
-from freehold.projection.store import CHECKPOINTS, ParkedKey
+from freehold.projection.store import CHECKPOINTS, ParkedStream
 
 _ATTEMPTS = 3
 
@@ -45,7 +45,7 @@ def _model(before: Callable[[Deposited], Awaitable[None]], **options: Any) -> Re
     return model
 
 
-async def _the_parked(running: RunningService) -> ParkedKey:
+async def _the_parked(running: RunningService) -> ParkedStream:
     (found,) = await running.stores[CHECKPOINTS].parked()
     return found
 
@@ -138,7 +138,7 @@ async def test_a_doubt_lasts_beyond_what_one_read_looks_at(tmp_path: Path, monke
             begin, alone = working.stores[CHECKPOINTS].begin, set[int]()
 
             async def noting(db_tx: Any, seen: Any, **named: int) -> Any:
-                alone.add(named.get("alone", 0))
+                alone.add(named.get("isolated_position", 0))
                 return await begin(db_tx, seen, **named)
 
             monkeypatch.setattr(working.stores[CHECKPOINTS], "begin", noting)
@@ -193,7 +193,7 @@ async def test_an_outage_that_lasts_until_a_stop_does_not_count(url: str, monkey
         async def failing(*given: Any, **named: Any) -> Any:
             if away[0]:
                 raise Unavailable("still away")
-            away[0] = named.get("attempts", 0) > 0  # from the attempt on
+            away[0] = named.get("isolated_attempts", 0) > 0  # from the attempt on
             return await begin(*given, **named)
 
         monkeypatch.setattr(stores[CHECKPOINTS], "begin", failing)
@@ -206,7 +206,7 @@ async def test_an_outage_that_lasts_until_a_stop_does_not_count(url: str, monkey
             away[0] = False
             await stopping
             away[0] = False
-            assert {each.attempts for each in await stores[CHECKPOINTS].checkpoints()} == {0}
+            assert {each.isolated_attempts for each in await stores[CHECKPOINTS].checkpoints()} == {0}
         gone.clear()
         monkeypatch.undo()
         async with RunningService(model.service, settings_for(url)) as working:
@@ -243,7 +243,7 @@ async def test_a_stop_does_not_count(url: str) -> None:
                 await under_way.wait()
             await runner.stop(0.01)
             under_way.clear()
-            assert {each.attempts for each in await stores[CHECKPOINTS].checkpoints()} == {0}
+            assert {each.isolated_attempts for each in await stores[CHECKPOINTS].checkpoints()} == {0}
         held.clear()
         async with RunningService(model.service, settings_for(url)) as working:
             await until(lambda: caught_up(working, model))

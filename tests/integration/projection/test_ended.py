@@ -17,7 +17,7 @@ from freehold.failures import CrashLimit
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.replay_store import REPLAYS
-from freehold.projection.store import CHECKPOINTS, ParkedKey
+from freehold.projection.store import CHECKPOINTS, ParkedStream
 
 pytestmark = pytest.mark.timeout(300)
 _STARTS_MAX = 25
@@ -37,7 +37,7 @@ async def _ends(url: str, **environment: str) -> int:
     raise AssertionError("the process ends again and again")
 
 
-async def _the_parked(running: RunningService) -> ParkedKey:
+async def _the_parked(running: RunningService) -> ParkedStream:
     (found,) = await running.stores[CHECKPOINTS].parked()
     return found
 
@@ -53,10 +53,10 @@ async def test_an_event_that_ends_the_process_parks_its_stream_alone(url: str) -
         assert await _ends(url, BANK_END=end) == 1 + ATTEMPTS
         parked = await _the_parked(running)
         assert (parked.stream, parked.version, parked.error, parked.attempts) == (
-            "account-a5", 4, "ProcessEnded", ATTEMPTS,
+            "account-a5", 4, "ProcessCrashed", ATTEMPTS,
         )  # fmt: skip
         assert parked.due_seconds is None
-        assert "by itself" in parked.detail
+        assert "in isolation" in parked.detail
         assert {row[0]: row[1:3] for row in await rows(running, model.accounts)} == {
             **{f"a{number}": (3, 2) for number in range(12)},
             "a5": (6, 3),
@@ -132,7 +132,9 @@ async def test_an_event_under_way_when_a_process_ended_waits_for_the_other_parti
         await append(running, "a", 2)
         await append(running, other, *range(9))
         async with running.stores.database.begin() as db_tx:
-            await checkpoints.begin(db_tx, found[place], alone=found[place].position + 1, attempts=1)
+            await checkpoints.begin(
+                db_tx, found[place], isolated_position=found[place].position + 1, isolated_attempts=1
+            )
     order.clear()
     async with RunningService(model.service, settings_for(url)) as running:
         await until(lambda: caught_up(running, model))
@@ -161,7 +163,7 @@ async def test_a_parked_stream_that_ends_the_process_when_it_is_due_waits_for_a_
         await append(running, "b", 1)
         assert await _ends(url, BANK_END="exit") == ATTEMPTS
         parked = await _the_parked(running)
-        assert (parked.error, parked.version, parked.attempts) == ("ProcessEnded", 2, 1 + ATTEMPTS)
+        assert (parked.error, parked.version, parked.attempts) == ("ProcessCrashed", 2, 1 + ATTEMPTS)
         assert f"each of {ATTEMPTS} times" in parked.detail
         assert parked.due_seconds is None
         assert [row[:3] for row in await rows(running, model.accounts)] == [("a", 1, 1), ("b", 1, 1)]
@@ -189,16 +191,16 @@ async def test_people_take_it_up_event_by_event(url: str, tmp_path: Path) -> Non
         assert await typed("parked", "accounts") == 0
         assert await typed("retry", "accounts", "account-a", end="exit") == 11
         parked = await _the_parked(running)
-        assert (parked.version, parked.error, parked.attempts) == (2, "ProcessEnded", ATTEMPTS + 1)
+        assert (parked.version, parked.error, parked.attempts) == (2, "ProcessCrashed", ATTEMPTS + 1)
         assert await typed("skip", "accounts", "account-a", "--yes", end="exit") == 11
         parked = await _the_parked(running)
-        assert (parked.version, parked.error, parked.due_seconds) == (4, "ProcessEnded", None)
+        assert (parked.version, parked.error, parked.due_seconds) == (4, "ProcessCrashed", None)
         assert [row[2] for row in await rows(running, model.entries)] == [1, 2]
         assert await typed("skip", "accounts", "account-a", "--yes", end="exit") == 0
         assert await running.stores[CHECKPOINTS].parked() == []
         assert [row[2] for row in await rows(running, model.entries)] == [1, 2, 3]
         assert {each.action for each in await running.stores[AUDIT].find(None, 10)} == {
-            "projection skip", "projection resume",
+            "projection.stream-skip", "projection.stream-retry",
         }  # fmt: skip
         assert await _ends(url, BANK_END="exit") == 0
 
@@ -217,11 +219,11 @@ async def test_a_replay_that_is_ended_keeps_the_event_as_an_error(url: str, tmp_
         codes = [await _ran(*replay, "accounts", "--reason", "a test", **environment)]
         while codes[-1] == 11 and len(codes) < _STARTS_MAX:
             codes.append(await _ran(*replay, "resume", "1", "--reason", "a test", **environment))
-        assert codes.count(11) == 1 + CrashLimit().begun_max
+        assert codes.count(11) == 1 + CrashLimit().crashes_max
         (done,) = await running.stores[REPLAYS].find("accounts")
         assert (done.state.value, done.applied, done.failed) == ("done", 4, 1)
         (error,) = await running.stores[REPLAYS].errors(done.number)
-        assert (error.stream, error.version, error.error) == ("account-a", 3, "ProcessEnded")
+        assert (error.stream, error.version, error.error) == ("account-a", 3, "ProcessCrashed")
 
 
 def _settings(directory: Path, url: str) -> Path:

@@ -24,7 +24,7 @@ from freehold.errors import Unavailable
 from freehold.eventstore.store import EVENTS
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.parked_stream import ParkedStreamRetrier
-from freehold.projection.store import CHECKPOINTS, ParkedKey
+from freehold.projection.store import CHECKPOINTS, ParkedStream
 
 _ATTEMPTS = 3
 
@@ -64,7 +64,7 @@ def _parking(running: RunningService, model: ReadModel) -> ParkedStreamRetrier:
     )
 
 
-async def _the_parked(running: RunningService) -> ParkedKey:
+async def _the_parked(running: RunningService) -> ParkedStream:
     (found,) = await running.stores[CHECKPOINTS].parked()
     return found
 
@@ -85,12 +85,17 @@ async def test_a_stream_that_is_tried_does_not_wait_for_a_person_yet(url: str) -
         async with asyncio.timeout(60):
             await trying.begun.wait()
         seen = await _the_parked(running)
-        assert (seen.error, seen.begun, seen.attempts) == ("ValueError", 1, _ATTEMPTS)
+        assert (seen.error, seen.started_attempts, seen.attempts) == ("ValueError", 1, _ATTEMPTS)
         assert seen.due_seconds is not None
         trying.go_on.set()
         assert (await attempt).parked is not None
         seen = await _the_parked(running)
-        assert (seen.error, seen.begun, seen.attempts, seen.due_seconds) == ("ValueError", 0, _ATTEMPTS, None)
+        assert (seen.error, seen.started_attempts, seen.attempts, seen.due_seconds) == (
+            "ValueError",
+            0,
+            _ATTEMPTS,
+            None,
+        )
 
 
 @pytest.mark.parametrize("mended", [True, False])
@@ -115,7 +120,7 @@ async def test_one_end_in_the_last_attempt_is_no_proof(url: str, mended: bool) -
             assert [row[1:] for row in await rows(running, trying.model.accounts)] == [(10, 3, 3)]
         else:
             parked = await _the_parked(running)
-            assert (parked.error, parked.begun) == ("ValueError", 0)
+            assert (parked.error, parked.started_attempts) == ("ValueError", 0)
 
 
 async def test_an_outage_that_lasts_is_no_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,11 +145,11 @@ async def test_an_outage_that_lasts_is_no_end(url: str, monkeypatch: pytest.Monk
                 await parking.retry(await _the_parked(running))
         seen = await _the_parked(running)
         assert (seen.error, seen.attempts) in {("ValueError", 1), ("ValueError", 2)}
-        assert seen.begun <= 1
+        assert seen.started_attempts <= 1
         monkeypatch.undo()
-        if seen.begun:
+        if seen.started_attempts:
             assert parking.owes
             await parking.take_back()
-            assert ((await _the_parked(running)).begun, parking.owes) == (0, "")
+            assert ((await _the_parked(running)).started_attempts, parking.owes) == (0, "")
         trying.error = None
         assert (await parking.retry(await _the_parked(running))).released

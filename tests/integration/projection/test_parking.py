@@ -25,7 +25,7 @@ from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.projection.declaration import ProjectionWrite
 from freehold.projection.parked_stream import ParkedStreamRetrier
-from freehold.projection.store import CHECKPOINTS, ParkedKey
+from freehold.projection.store import CHECKPOINTS, ParkedStream
 
 _ONCE = Retry(attempts=1)
 
@@ -37,7 +37,7 @@ def _parking(running: RunningService, model: ReadModel) -> ParkedStreamRetrier:
     )
 
 
-async def _parked(running: RunningService) -> list[ParkedKey]:
+async def _parked(running: RunningService) -> list[ParkedStream]:
     return list(await running.stores[CHECKPOINTS].parked())
 
 
@@ -133,7 +133,7 @@ async def test_skip_goes_on_behind_the_poison(url: str) -> None:
         second = await parking.skip(1, "account-a", actor="me", reason="nor this")
         assert (second.applied, second.released) == (1, True)
         assert [row[2] for row in await rows(running, model.entries)] == [1, 3, 5]
-        assert {each.action for each in await running.stores[AUDIT].find(None, 10)} == {"projection skip"}
+        assert {each.action for each in await running.stores[AUDIT].find(None, 10)} == {"projection.stream-skip"}
 
 
 async def test_a_long_stream_is_taken_up_whole(url: str) -> None:

@@ -38,9 +38,9 @@ from freehold.messages import decode_envelope
 from freehold.projection import generations
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import NotCaughtUp, drop
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.rebuild_runner import RebuildRunner, is_caught_up
-from freehold.projection.status import look, rated
+from freehold.projection.status import read_status, with_rates
 from freehold.projection.store import CHECKPOINTS, GenerationState
 from freehold.sql import SQL
 
@@ -91,7 +91,7 @@ async def moved_on(seen: list[int], positions: int) -> bool:
     return len(set(seen)) >= positions
 
 
-async def switched(actions: ProjectionActions) -> bool:
+async def switched(actions: ProjectionOperations) -> bool:
     if not await is_caught_up(actions.history, "accounts"):
         return False
     try:
@@ -177,7 +177,7 @@ async def built(running: RunningService, name: str, generation: int, events: int
     return sum(each.handled for each in found) >= events
 
 
-async def tried(actions: ProjectionActions, name: str) -> bool:
+async def tried(actions: ProjectionOperations, name: str) -> bool:
     try:
         await actions.switch(name, **WHO)
     except NotCaughtUp:
@@ -265,16 +265,16 @@ async def test_a_handler_that_fails_in_the_switch_takes_it_back(url: str) -> Non
         await check_against_cold_fold(running, model)
 
 
-async def test_abandoned_means_the_live_one_stays(url: str) -> None:
+async def test_a_cancelled_rebuild_leaves_the_live_one(url: str) -> None:
     model = read_model()
     async with RunningService(model.service, settings_for(url), roles=["projections"]) as running:
         await fill(running, 30)
         await until(lambda: up_to_date(running))
         actions = actions_of(running)
         await actions.rebuild("accounts", **WHO)
-        assert (await actions.abandon("accounts", **WHO)).number == 2
+        assert (await actions.cancel_rebuild("accounts", **WHO)).number == 2
         with pytest.raises(NotFound):
-            await actions.abandon("accounts", **WHO)
+            await actions.cancel_rebuild("accounts", **WHO)
         assert await states(running) == {1: "live", 2: "retired"}
         with pytest.raises(ConcurrencyConflict, match="is live"):
             await actions.drop("accounts", 1, **WHO)
@@ -332,28 +332,28 @@ async def test_how_far_behind_and_how_fast(url: str) -> None:
         await until(lambda: up_to_date(running))
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         actions = actions_of(running)
-        assert (await actions.look("accounts")).generations[0].lag_events == 0
+        assert (await actions.read_status("accounts")).generations[0].lag_events == 0
         await append(running, "a1", 1, 2, 3)
         await append(running, "a2", 1)
         await actions.rebuild("accounts", **WHO)
-        before = await actions.look("accounts")
+        before = await actions.read_status("accounts")
         live, building = before.generations
         assert (live.lag_events, live.handled, live.state) == (4, 40, GenerationState.LIVE)
         assert live.lag_seconds > 0
         assert (building.lag_events, building.position, building.events_per_second) == (44, 0, None)
         assert building.head == await running.stores[EVENTS].head()
         await actions.switch("accounts", **WHO)
-        after = rated(before, await actions.look("accounts"))
+        after = with_rates(before, await actions.read_status("accounts"))
         (now,) = after.generations
         assert (now.generation.number, now.lag_events, now.handled) == (2, 4, 40)
         assert now.events_per_second is not None
         assert now.events_per_second > 0
         assert now.seconds_left is not None
         assert now.seconds_left > 0
-        undeclared = await look(running.stores[CHECKPOINTS], running.stores[EVENTS], {}, running.context.clock)
+        undeclared = await read_status(running.stores[CHECKPOINTS], running.stores[EVENTS], {}, running.context.clock)
         assert undeclared.generations[0].code_version is None
         with pytest.raises(NotFound):
-            await actions.look("nothing")
+            await actions.read_status("nothing")
 
 
 async def test_a_projection_that_is_inline_is_not_rebuilt(url: str) -> None:

@@ -18,20 +18,20 @@ from freehold.clock import SystemClock
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DatabaseError, NotFound
 from freehold.eventstore.store import EVENTS, Page
 from freehold.projection.declaration import Projection
-from freehold.projection.operations import ProjectionActions
-from freehold.projection.replay import Span
-from freehold.projection.replay_operations import ReplayActions
+from freehold.projection.operations import ProjectionOperations
+from freehold.projection.replay import TimeRange
+from freehold.projection.replay_operations import ReplayOperations
 from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 
 WHO: Any = {"actor": "ann", "reason": "a test"}
-EVERYTHING = Span()
+EVERYTHING = TimeRange()
 
 
-def replays_of(running: RunningService) -> ReplayActions:
-    return ReplayActions(ProjectionActions(running.context))
+def replays_of(running: RunningService) -> ReplayOperations:
+    return ReplayOperations(ProjectionOperations(running.context))
 
 
-async def carried_out(replays: ReplayActions, replay: Replay) -> Replay:
+async def carried_out(replays: ReplayOperations, replay: Replay) -> Replay:
     async for now in replays.steps(replay):
         replay = now
     return replay
@@ -53,7 +53,7 @@ async def test_a_span_is_replayed_into_tables_of_its_own(url: str) -> None:
         await append(running, "a", 50)
         await until(lambda: caught_up(running, model))
         replays = replays_of(running)
-        begun = await replays.begin("accounts", Span(between, until_then), "new", **WHO)
+        begun = await replays.begin("accounts", TimeRange(between, until_then), "new", **WHO)
         assert begun.tables == ("account__r1", "entry__r1")
         assert await replays.left(begun, 1000) == 30
         await append(running, "a", 51)
@@ -101,7 +101,7 @@ async def test_into_the_live_read_model(url: str) -> None:
             await tx.sql.execute("DELETE FROM account__g1")
         between = (await running.stores[EVENTS].read_all(0)).events[9].recorded_at
         replays = replays_of(running)
-        begun = await replays.begin("accounts", Span(begins=between), "live", **WHO)
+        begun = await replays.begin("accounts", TimeRange(begins=between), "live", **WHO)
         done = await carried_out(replays, begun)
         # Events were recorded ten and more at the same moment; what was there already cannot be written a second time.
         assert done.state is ReplayState.DONE
@@ -115,7 +115,7 @@ async def test_into_the_live_one_goes_nothing_that_it_has_not_come_to(url: str) 
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", *range(20))
         await until(lambda: caught_up(running, model))
-        await ProjectionActions(running.context).pause("accounts", **WHO)
+        await ProjectionOperations(running.context).pause("accounts", **WHO)
         await append(running, "b", 100, 101)
         replays = replays_of(running)
         done = await carried_out(replays, await replays.begin("accounts", EVERYTHING, "live", **WHO))
@@ -154,11 +154,11 @@ async def test_a_cancelled_one_goes_on_where_it_stood(url: str) -> None:
         with pytest.raises(ConcurrencyConflict):
             await anext(steps)
         assert (await running.stores[REPLAYS].get(begun.number)).applied == 7
-        again = await replays.again(begun.number, **WHO)
+        again = await replays.restart(begun.number, **WHO)
         done = await carried_out(replays, again)
         assert (done.state, done.applied) == (ReplayState.DONE, 40)
         with pytest.raises(ConcurrencyConflict):
-            await replays.again(begun.number, **WHO)
+            await replays.restart(begun.number, **WHO)
 
 
 async def test_two_who_carry_out_one_apply_each_event_once(url: str) -> None:
@@ -186,8 +186,8 @@ async def test_a_switch_meanwhile_ends_a_replay_into_the_live_one(url: str) -> N
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", *range(10))
         await until(lambda: caught_up(running, model))
-        actions = ProjectionActions(running.context)
-        replays = ReplayActions(actions)
+        actions = ProjectionOperations(running.context)
+        replays = ReplayOperations(actions)
         begun = await replays.begin("accounts", EVERYTHING, "live", **WHO)
         await actions.rebuild("accounts", **WHO)
         await actions.switch("accounts", **WHO)
@@ -215,9 +215,9 @@ async def test_what_cannot_be_replayed_is_refused(url: str) -> None:
 def test_spans_that_cannot_be_meant() -> None:
     now = datetime.now(UTC)
     with pytest.raises(ConfigurationError, match="before it begins"):
-        Span(now, now - timedelta(seconds=1))
+        TimeRange(now, now - timedelta(seconds=1))
     with pytest.raises(ConfigurationError, match="zone"):
-        Span(begins=now.replace(tzinfo=None))
+        TimeRange(begins=now.replace(tzinfo=None))
 
 
 async def test_a_killed_one_is_resumed(url: str) -> None:
@@ -235,7 +235,7 @@ async def test_a_killed_one_is_resumed(url: str) -> None:
             left = await running.stores[REPLAYS].get(begun.number)
             assert left.state is ReplayState.RUNNING
             assert left.applied >= kill_at
-        done = await carried_out(replays, await replays.again(begun.number, **WHO))
+        done = await carried_out(replays, await replays.restart(begun.number, **WHO))
         assert (done.state, done.applied, done.failed) == (ReplayState.DONE, 1500, 0)
         replayed = await read(running, "SELECT account, balance, events, version FROM account__r1 ORDER BY account")
         assert replayed == await rows(running, model.accounts)
@@ -246,7 +246,7 @@ async def _main(url: str, number: int, kill_at: int) -> None:
     doom = Doom(kill_at, within=300)
     async with RunningService(model.service, settings_for(url), roles=()) as running:
         replays = replays_of(running)
-        replay = await replays.again(number, **WHO)
+        replay = await replays.restart(number, **WHO)
         doom.handled(replay.applied)
         async for now in replays.steps(replay):
             doom.handled(now.applied - replay.applied)
@@ -276,8 +276,8 @@ async def test_what_is_not_settled_yet_is_waited_for(url: str, monkeypatch: pyte
             async def sleep(self, seconds: float) -> None:
                 pauses.append(seconds)
 
-        actions = ProjectionActions(running.context)
-        replays = ReplayActions(actions, Counting())
+        actions = ProjectionOperations(running.context)
+        replays = ReplayOperations(actions, Counting())
         begun = await replays.begin("accounts", EVERYTHING, "new", **WHO)
         monkeypatch.setattr(events, "read_all", reading)
         done = await carried_out(replays, begun)

@@ -161,8 +161,8 @@ async def test_effects_come_from_the_live_generation_only(url: str) -> None:
         assert told[0] is not None
         assert told[1] is None
         assert (await running.stores[OUTBOX].stats()).pending == 1
-        gated = [each.applier.gated for each in _follower(running).generations]
-        assert gated == [0, 1]
+        suppressed = [each.applier.suppressed for each in _follower(running).generations]
+        assert suppressed == [0, 1]
 
 
 def _follower(running: RunningService) -> ProjectionCoordinator:
@@ -249,7 +249,7 @@ async def test_what_cannot_start_is_told_all_the_time(url: str, monkeypatch: pyt
             return await generations(*given, **named)
 
         monkeypatch.setattr(checkpoints, "generations", watched)
-        _follower(running).look_again()
+        _follower(running).refresh()
         await until(lambda: _several(told))
         assert {tuple(each) for each in told} == {("blocked",)}
 

@@ -16,7 +16,7 @@ from tests.integration.projection.sinks import FileSink, sinking
 from freehold import Retry, RunningService
 from freehold.errors import ConcurrencyConflict, Unavailable
 from freehold.projection.declaration import Sink
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.service_runner import ProjectionCoordinator
 from freehold.projection.store import CHECKPOINTS
 
@@ -55,7 +55,7 @@ async def test_readers_see_what_was_switched_to_though_the_sink_was_away(url: st
             await show(generation)
 
         sink.show = showing  # type: ignore[method-assign] # it is away twice
-        actions = ProjectionActions(running.context)
+        actions = ProjectionOperations(running.context)
         await actions.rebuild("balances", actor="ann", reason="a test")
         with pytest.raises(Unavailable):
             await actions.switch("balances", actor="ann", reason="a test")

@@ -33,7 +33,7 @@ from freehold.projection import generations, rebuild_runner
 from freehold.projection.declaration import Projection, ProjectionWrite
 from freehold.projection.generations import NotCaughtUp
 from freehold.projection.key_rebuild import rebuild_key
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.store import CHECKPOINTS, CheckpointStore, Generation, GenerationState
 
@@ -87,9 +87,9 @@ async def test_what_is_not_settled_yet_is_waited_for_at_the_switch(url: str) -> 
         assert await states(running) == {1: "live", 2: "building"}
 
 
-def _actions_with(running: RunningService, events: EventStore) -> ProjectionActions:
+def _actions_with(running: RunningService, events: EventStore) -> ProjectionOperations:
     stores = running.stores.replacing(EVENTS, events)
-    return ProjectionActions(ServiceContext(running.service.name, stores, declared=running.service.of))
+    return ProjectionOperations(ServiceContext(running.service.name, stores, declared=running.service.of))
 
 
 async def test_the_switch_holds_back_what_the_live_one_has_done(url: str) -> None:
@@ -187,7 +187,7 @@ async def test_a_sink_that_cannot_be_reached_is_dropped_at_the_next_try(url: str
         await until(lambda: _has_balances(running))
         actions = actions_of(running)
         await actions.rebuild("balances", **WHO)
-        await actions.abandon("balances", **WHO)
+        await actions.cancel_rebuild("balances", **WHO)
         with pytest.raises(Unavailable):
             await actions.drop("balances", 2, **WHO)
         assert await states(running, "balances") == {1: "live", 2: "retired"}
@@ -246,15 +246,15 @@ async def test_what_is_built_and_held_up_by_parked_streams_is_told_once(
     async with RunningService(newer.service, settings_for(url, poll_seconds=0.05)) as running:
         actions = actions_of(running)
 
-        async def held_up() -> bool:
-            building = (await actions.look("accounts")).of("accounts", GenerationState.BUILDING)
-            return building is not None and building.held_up
+        async def blocked_by_parked() -> bool:
+            building = (await actions.read_status("accounts")).of("accounts", GenerationState.BUILDING)
+            return building is not None and building.blocked_by_parked
 
-        await until(held_up)
+        await until(blocked_by_parked)
         await until(_in_the_log(caplog))
-        live = (await actions.look("accounts")).of("accounts", GenerationState.LIVE)
+        live = (await actions.read_status("accounts")).of("accounts", GenerationState.LIVE)
         assert live is not None
-        assert not live.held_up
+        assert not live.blocked_by_parked
         poison.clear()
         ((_, outcome),) = await actions.retry("accounts", "account-a", **WHO)
         assert outcome.released

@@ -34,8 +34,8 @@ from freehold.conformance.broker_harness import eventually
 from freehold.context import ServiceContext
 from freehold.deadletters.store import DeadLetterFilter
 from freehold.errors import DatabaseError, PermissionDenied
-from freehold.projection.replay import Span
-from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
+from freehold.projection.replay import TimeRange
+from freehold.runtime import DeadLetterActions, ProjectionOperations, ReplayOperations
 from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES
 from freehold.sql import SQL
@@ -177,11 +177,11 @@ async def test_a_role_without_ddl_runs_everything(prepared: Place) -> None:
         await letters.edit(letter.id, b'{"name": "bob", "fails": false}', **WHO)
         await letters.replay(letter.id, **WHO)
         await _until(lambda: _has_come(running, ["ada", "bob", "cay", "dan"]))
-        actions = ProjectionActions(running.context)
+        actions = ProjectionOperations(running.context)
         assert await actions.pause("seen", **WHO)
         await actions.resume("seen", **WHO)
-        replays = ReplayActions(actions)
-        begun = await replays.begin("seen", Span(None, datetime(2000, 1, 1, tzinfo=UTC)), "live", **WHO)
+        replays = ReplayOperations(actions)
+        begun = await replays.begin("seen", TimeRange(None, datetime(2000, 1, 1, tzinfo=UTC)), "live", **WHO)
         assert [each async for each in replays.steps(begun)][-1].state.value == "done"
         assert not [each.last_error for each in running.loops.all() if each.last_error is not None]
         assert (await running.readiness()).ready
@@ -201,11 +201,11 @@ async def test_what_makes_tables_by_nature_is_refused_and_the_right_is_named(
     prepared: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with RunningService(clinic, prepared.settings()) as running, asyncio.timeout(60):
-        actions = ProjectionActions(running.context)
+        actions = ProjectionOperations(running.context)
         with pytest.raises(PermissionDenied, match=f"right on schema {prepared.schema}"):
             await actions.rebuild("seen", **WHO)
         with pytest.raises(PermissionDenied, match=f"right on schema {prepared.schema}") as caught:
-            await ReplayActions(actions).begin("seen", Span(None, None), "new", **WHO)
+            await ReplayOperations(actions).begin("seen", TimeRange(None, None), "new", **WHO)
         assert "freehold db grants" in caught.value.hint
         assert isinstance(caught.value, DatabaseError)
 
@@ -217,7 +217,7 @@ async def test_an_owner_rebuilds_for_a_role_that_may_not(prepared: Place) -> Non
             tx.append("patient-ada", Seen("ada"))
         owner = open_stores(prepared.owner_url, migrations=clinic.migrations)
         await owner.database.open()
-        actions = ProjectionActions(ServiceContext("clinic", owner, declared=clinic.of))
+        actions = ProjectionOperations(ServiceContext("clinic", owner, declared=clinic.of))
         await actions.rebuild("seen", **WHO)
 
         async def is_filled() -> bool:

@@ -304,7 +304,7 @@ async def test_a_person_settles_a_step_by_hand(at: Bench) -> None:
     assert "reserve:decided-skip" in await at.words(saga_id)
 
 
-async def test_a_person_abandons_and_nothing_more_happens(at: Bench) -> None:
+async def test_an_operator_terminates_and_nothing_more_happens(at: Bench) -> None:
     saga_id = await _stuck(at)
     async with at.transactions.begin() as tx:
         await at.engine.terminate(tx, saga_id, reason="a test order")

@@ -516,7 +516,7 @@ async def test_an_operator_decides_to_compensate(at: Bench, hook: str) -> None:
     assert (record.status, record.failure, len(shop.refunds)) == (SagaStatus.COMPENSATED, "decided", 1)
 
 
-async def test_an_operator_abandons_without_any_code_being_run(at: Bench) -> None:
+async def test_an_operator_terminates_without_any_code_being_run(at: Bench) -> None:
     shop.wrong["merge"] = ValueError()
     saga_id = await _charged(at)
     await at.pass_seconds(30)
@@ -675,7 +675,7 @@ async def test_hooks_that_end_the_process_are_counted_before_and_wait_for_an_ope
             at.clock.advance(61)
     record, failure = await at.record(saga_id), await at.hook_failure(saga_id)
     assert failure is not None
-    assert (failure.error, failure.wait_until, record.due_seconds) == ("ProcessEnded", None, None)
+    assert (failure.error, failure.wait_until, record.due_seconds) == ("ProcessCrashed", None, None)
     assert record.status is SagaStatus.NEEDS_ATTENTION
     assert (len(shop.charges), shop.refunds, shop.ran.get("merge")) == (1, [], None)
     await at.pass_seconds(4000, step=400)

@@ -16,9 +16,9 @@ from tests.integration.projection.models import ReadModel, append, caught_up, re
 
 from freehold import MaterializedView, Migration, RunningService
 from freehold.alembic import filters, include_name, include_object
-from freehold.projection.replay import Span
+from freehold.projection.replay import TimeRange
 from freehold.projection.view_store import VIEWS
-from freehold.runtime import ProjectionActions, ReplayActions
+from freehold.runtime import ProjectionOperations, ReplayOperations
 from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.empty_database
@@ -54,10 +54,10 @@ async def model(url: str) -> ReadModel:
     async with RunningService(service, settings_for(url)) as running, asyncio.timeout(60):
         await append(running, "ada", 5)
         await until(lambda: caught_up(running, model))
-        actions = ProjectionActions(running.context)
+        actions = ProjectionOperations(running.context)
         await actions.rebuild("accounts", actor="test", reason="test")
-        span = Span(None, datetime.now(UTC))
-        await ReplayActions(actions).begin("accounts", span, "new", actor="test", reason="test")
+        span = TimeRange(None, datetime.now(UTC))
+        await ReplayOperations(actions).begin("accounts", span, "new", actor="test", reason="test")
         await until(running.stores[VIEWS].states)
     return model
 

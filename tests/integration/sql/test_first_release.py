@@ -27,6 +27,7 @@ from freehold.audit.store import AUDIT
 from freehold.consistency.store import PROGRESS
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.eventstore.store import EVENTS
+from freehold.failures import ProcessCrashed
 from freehold.idempotency.store import IDEMPOTENCY
 from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.leases.store import LEASES
@@ -36,7 +37,7 @@ from freehold.ports import Stores
 from freehold.projection.replay_store import REPLAYS, ReplayState
 from freehold.projection.store import CHECKPOINTS
 from freehold.reconcile.store import RECONCILIATIONS
-from freehold.runtime import DeadLetterActions, ProjectionActions, ReplayActions
+from freehold.runtime import DeadLetterActions, ProjectionOperations, ReplayOperations
 from freehold.runtime.adapters import open_stores
 from freehold.saga.document import read_hook_failure, read_progress
 from freehold.saga.hooks import Hook
@@ -77,7 +78,14 @@ _JOURNAL = [
     ("decided-terminate", ""),
     ("terminated", ""),
 ]
-_ACTIONS = ["saga.terminate"]
+_ACTIONS = {
+    "saga.abandon": "saga.terminate",
+    "projection resume": "projection.stream-retry",
+    "projection.resume": "projection.resume",
+    "projection skip": "projection.stream-skip",
+    "projection.abandon": "projection.cancel-rebuild",
+    "reconcile: 3 rows repaired": "reconcile.repair",
+}
 _HOOK_FAILURE = {"step": "reserve", "hook": "make_undo", "error": "E", "place": "", "failures": 2, "since": _SINCE}
 
 
@@ -133,9 +141,13 @@ _FORMER_WORDS = [
     *(
         "INSERT INTO freehold_audit (at, actor, action, subject, reason)"
         f" SELECT at, actor, '{action}', 'words', reason FROM freehold_audit WHERE ordinal = 1"
-        for action in ["saga.abandon"]
+        for action in _ACTIONS
     ),
 ]
+_FORMER_WORDS.append("""\
+INSERT INTO freehold_parked SELECT projection, generation, partition, 'ship-left', 21, 1, event_id, type,
+    'ProcessCrashed', detail, attempts, 2, parked_at, due_at
+FROM freehold_parked WHERE stream = 'ship-heavy'""")
 """What the words were before: rows beside those of the dumps, which do not have all of them."""
 
 
@@ -191,7 +203,7 @@ async def test_what_is_kept_is_as_it_was(url: str) -> None:
         assert compared is not None
         assert compared.drifted == 2
         checkpoints = await stores[CHECKPOINTS].checkpoints("weights")
-        assert {each.partition: each.in_doubt for each in checkpoints} == {0: False, 1: True}
+        assert {each.partition: each.interrupted for each in checkpoints} == {0: False, 1: True}
         (parked,) = await stores[CHECKPOINTS].parked("weights", 1)
         assert (parked.stream, parked.attempts) == ("ship-heavy", 1)
         assert await stores[EVENTS].head() == 33
@@ -225,8 +237,10 @@ async def test_stored_words_are_those_of_the_first_release(url: str) -> None:
         journal = await stores[SAGAS].journal(sagas["left"].id)
         assert [(each.what, each.detail) for each in journal] == _JOURNAL
         assert [each.what for each in await stores[SAGAS].journal(sagas["refused"].id)][-1] == "compensation-requested"
-        assert [each.action for each in await stores[AUDIT].find("words", 20)] == _ACTIONS
+        assert [each.action for each in await stores[AUDIT].find("words", 20)][::-1] == list(_ACTIONS.values())
         assert await stores[SAGAS].prune(0.0, 10) == 2
+        (parked,) = await stores[CHECKPOINTS].parked("weights", stream="ship-left")
+        assert (parked.error, parked.started_attempts) == (ProcessCrashed.__name__, 2)
 
 
 async def test_everything_goes_on_and_is_done_once(url: str) -> None:
@@ -286,11 +300,11 @@ async def _upgraded(url: str) -> AsyncIterator[Stores]:
 
 
 async def _finish_replay(running: RunningService) -> None:
-    projections = ProjectionActions(running.context)
+    projections = ProjectionOperations(running.context)
     (begun,) = await running.stores[REPLAYS].find("weights")
-    assert (begun.state, begun.position, begun.in_doubt) == (ReplayState.RUNNING, 10, True)
+    assert (begun.state, begun.position, begun.interrupted) == (ReplayState.RUNNING, 10, True)
     async with asyncio.timeout(_LIMIT_SECONDS):
-        stands = [each async for each in ReplayActions(projections, Later()).steps(begun)]
+        stands = [each async for each in ReplayOperations(projections, Later()).steps(begun)]
     assert (stands[-1].state, stands[-1].applied, stands[-1].failed) == (ReplayState.DONE, 33, 0)
 
 

@@ -216,7 +216,7 @@ def test_every_number_is_among_them() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "meant"),
-    [(("montior",), "monitor"), (("dlq", "replya"), "replay"), (("projection", "abondon"), "abandon")],
+    [(("montior",), "monitor"), (("dlq", "replya"), "replay"), (("projection", "cancel-rebiuld"), "cancel-rebuild")],
 )
 def test_a_misspelt_command_is_told_the_nearest(typed: Typing, arguments: tuple[str, ...], meant: str) -> None:
     answer = typed(*arguments)

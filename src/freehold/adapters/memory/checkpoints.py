@@ -19,8 +19,8 @@ from freehold.projection.store import (
     Generation,
     GenerationState,
     Move,
-    NewParkedKey,
-    ParkedKey,
+    ParkedStream,
+    ParkedStreamUpdate,
     Pause,
 )
 
@@ -29,7 +29,7 @@ __all__ = ["MemoryCheckpointStore"]
 
 @dataclass(frozen=True, slots=True)
 class _Parked:
-    key: ParkedKey
+    key: ParkedStream
     due_at: datetime | None
 
 
@@ -137,20 +137,25 @@ class MemoryCheckpointStore(CheckpointStore):
         return moved
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, alone: int = 0, attempts: int = 0
+        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Checkpoint:
         """Keep it with the checkpoint, as it was seen."""
         found = _as_seen(memory_transaction(db_tx), seen)
-        begun = replace(found, begun=found.position, alone=alone, attempts=attempts)
-        memory_transaction(db_tx).rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), begun)
-        return begun
+        started = replace(
+            found,
+            started_position=found.position,
+            isolated_position=isolated_position,
+            isolated_attempts=isolated_attempts,
+        )
+        memory_transaction(db_tx).rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), started)
+        return started
 
-    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
         """Revise the checkpoint, keep the stream."""
         revised = _revised(memory_transaction(db_tx), seen)
         rows, place = memory_transaction(db_tx).rows(_PARKED), (seen.projection, seen.generation, parked.stream)
         known = rows.get(place)
-        key = ParkedKey(
+        key = ParkedStream(
             projection=seen.projection,
             generation=seen.generation,
             partition=seen.partition,
@@ -164,7 +169,7 @@ class MemoryCheckpointStore(CheckpointStore):
             attempts=parked.attempts,
             parked_at=self._database.now() if known is None else known.key.parked_at,
             due_seconds=None,
-            begun=parked.begun,
+            started_attempts=parked.started_attempts,
         )
         due_at = None if parked.retry_seconds is None else self._database.later(parked.retry_seconds)
         rows.put(place, _Parked(key, due_at))
@@ -185,7 +190,7 @@ class MemoryCheckpointStore(CheckpointStore):
         stream: str | None = None,
         limit: int = 1000,
         db_tx: DatabaseTransaction | None = None,
-    ) -> Sequence[ParkedKey]:
+    ) -> Sequence[ParkedStream]:
         """Parked streams by projection, generation and position."""
         now = self._database.now()
         found = [

@@ -46,7 +46,7 @@ class MemoryReplayStore(ReplayStore):
         )
         return self._put(db_tx, made)
 
-    async def own(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
+    async def set_tables(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
         """Replace it."""
         return self._put(db_tx, replace(_found(db_tx, number), tables=tuple(tables)))
 
@@ -67,16 +67,26 @@ class MemoryReplayStore(ReplayStore):
             db_tx, replace(now, position=position, applied=now.applied + applied, failed=now.failed + len(failed))
         )
 
-    async def begin(self, db_tx: DatabaseTransaction, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+    async def begin(
+        self, db_tx: DatabaseTransaction, seen: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
+    ) -> Replay:
         """Keep it with the replay, as it was seen."""
         now = _as_seen(db_tx, seen)
-        return self._put(db_tx, replace(now, begun=now.position, alone=alone, attempts=attempts))
+        return self._put(
+            db_tx,
+            replace(
+                now,
+                started_position=now.position,
+                isolated_position=isolated_position,
+                isolated_attempts=isolated_attempts,
+            ),
+        )
 
     async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
         """Move the state on."""
         return self._to_state(db_tx, number, ReplayState.RUNNING, state)
 
-    async def again(self, db_tx: DatabaseTransaction, number: int) -> Replay:
+    async def restart(self, db_tx: DatabaseTransaction, number: int) -> Replay:
         """Move the state back."""
         found = _found(db_tx, number)
         if found.state is ReplayState.RUNNING:

@@ -17,7 +17,7 @@ from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.claim import change_in_order
 from freehold.adapters.sql.families.upsert import insert_absent
-from freehold.adapters.sql.parked import ParkedStreams
+from freehold.adapters.sql.parked import SqlParkedStreams
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict
@@ -28,8 +28,8 @@ from freehold.projection.store import (
     Generation,
     GenerationState,
     Move,
-    NewParkedKey,
-    ParkedKey,
+    ParkedStream,
+    ParkedStreamUpdate,
     Pause,
 )
 
@@ -57,7 +57,7 @@ class SqlCheckpointStore(SqlStore, CheckpointStore):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        self._parked = ParkedStreams(database, dialect)
+        self._parked = SqlParkedStreams(database, dialect)
         self._advance = _advance(dialect)
         now, new = dialect.now_sql(1), dialect.relation_sql(2, _NEW_CHECKPOINT)
         self._create = insert_absent(
@@ -172,15 +172,24 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         return [moved[move.seen.projection, move.seen.generation, move.seen.partition] for move in moves]
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, alone: int = 0, attempts: int = 0
+        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Checkpoint:
         """Write it into the row, as it was seen."""
         await self._as_seen(
-            db_tx, "started_position = position, isolated_position = $7, isolated_attempts = $8", seen, alone, attempts
+            db_tx,
+            "started_position = position, isolated_position = $7, isolated_attempts = $8",
+            seen,
+            isolated_position,
+            isolated_attempts,
         )
-        return replace(seen, begun=seen.position, alone=alone, attempts=attempts)
+        return replace(
+            seen,
+            started_position=seen.position,
+            isolated_position=isolated_position,
+            isolated_attempts=isolated_attempts,
+        )
 
-    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: NewParkedKey) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
         """Revise the checkpoint, then write the row."""
         revised = await self._revised(db_tx, seen)
         await self._parked.put(sql_of(db_tx), seen, parked)
@@ -203,7 +212,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         stream: str | None = None,
         limit: int = 1000,
         db_tx: DatabaseTransaction | None = None,
-    ) -> Sequence[ParkedKey]:
+    ) -> Sequence[ParkedStream]:
         """Parked streams by projection, generation and position."""
         wanted = {"projection": projection, "generation": generation, "partition": partition, "stream": stream}
         sql, parameters = self._parked.select(wanted, limit)
@@ -296,10 +305,9 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         return Generation(projection, number, version, partitions, GenerationState(state), reason, *times, names)
 
     def _checkpoint(self, row: Row) -> Checkpoint:
-        projection, generation, partition, position, state, revision, *counts, updated_at, begun, alone, attempts = row
+        projection, generation, partition, position, state, revision, handled, failed, updated_at, *crash = row
         place = (projection, generation, partition, position, GenerationState(state), revision)
-        handled, failed = counts
-        return Checkpoint(*place, handled, failed, self._dialect.read_time(updated_at), begun, alone, attempts)
+        return Checkpoint(*place, handled, failed, self._dialect.read_time(updated_at), *crash)
 
 
 def _advance(dialect: Dialect) -> str:

@@ -9,9 +9,9 @@ from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatab
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.upsert import insert_or_update
 from freehold.adapters.sql.store import SqlStore, storable
-from freehold.projection.store import Checkpoint, NewParkedKey, ParkedKey
+from freehold.projection.store import Checkpoint, ParkedStream, ParkedStreamUpdate
 
-__all__ = ["ParkedStreams"]
+__all__ = ["SqlParkedStreams"]
 
 _DETAIL_CHARACTERS_MAX: Final = 2000
 _COLUMNS: Final = (
@@ -22,7 +22,7 @@ _KNOWN: Final = ("position", "version", "event_id", "type", "error", "detail", "
 """What is told anew of a stream that is parked already."""
 
 
-class ParkedStreams(SqlStore):
+class SqlParkedStreams(SqlStore):
     """One row a stream; `parked_at` is since when it stands."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
@@ -38,11 +38,17 @@ class ParkedStreams(SqlStore):
         )
         self._select = f"SELECT {_COLUMNS}, {dialect.seconds_sql('due_at', now)} FROM freehold_parked"
 
-    async def put(self, sql: SqlConnection, seen: Checkpoint, parked: NewParkedKey) -> None:
+    async def put(self, sql: SqlConnection, seen: Checkpoint, parked: ParkedStreamUpdate) -> None:
         """Insert the row of a stream, or say of it what is known now."""
         place = (seen.projection, seen.generation, seen.partition, parked.stream, parked.position, parked.version)
         detail = storable(parked.detail, _DETAIL_CHARACTERS_MAX)
-        what = (parked.type, storable(parked.error, _DETAIL_CHARACTERS_MAX), detail, parked.attempts, parked.begun)
+        what = (
+            parked.type,
+            storable(parked.error, _DETAIL_CHARACTERS_MAX),
+            detail,
+            parked.attempts,
+            parked.started_attempts,
+        )
         event_id = self._dialect.uuid(parked.event_id)
         await sql.execute(self._put, (self._dialect.now(), parked.retry_seconds, *place, event_id, *what))
 
@@ -54,11 +60,11 @@ class ParkedStreams(SqlStore):
         statement = f"{self._select} {where} ORDER BY projection, generation, position LIMIT $2"
         return statement, (self._dialect.now(), limit, *given.values())
 
-    def read(self, row: Row) -> ParkedKey:
+    def read(self, row: Row) -> ParkedStream:
         """A row of `select`."""
         projection, generation, partition, stream, position, version, event_id, *what, parked_at, due_seconds = row
-        type_, error, detail, attempts, begun = what
-        return ParkedKey(
+        type_, error, detail, attempts, started_attempts = what
+        return ParkedStream(
             projection=projection,
             generation=generation,
             partition=partition,
@@ -72,5 +78,5 @@ class ParkedStreams(SqlStore):
             attempts=attempts,
             parked_at=self._dialect.read_time(parked_at),
             due_seconds=None if due_seconds is None else float(due_seconds),
-            begun=begun,
+            started_attempts=started_attempts,
         )

@@ -75,7 +75,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         )
         return self._replay(rows[0])
 
-    async def own(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
+    async def set_tables(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
         """Write the names down."""
         names = msgspec.json.encode(list(tables)).decode()
         rows = await sql_of(db_tx).fetch(self._own, (self._dialect.now(), names, number))
@@ -101,10 +101,14 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
             await sql.execute_many(self._error, [self._error_row(seen.number, each) for each in failed])
         return self._replay(rows[0])
 
-    async def begin(self, db_tx: DatabaseTransaction, seen: Replay, *, alone: int = 0, attempts: int = 0) -> Replay:
+    async def begin(
+        self, db_tx: DatabaseTransaction, seen: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
+    ) -> Replay:
         """Write it into the row, as it was seen."""
         compared = (seen.number, seen.position, seen.applied, seen.failed)
-        rows = await sql_of(db_tx).fetch(self._begin, (self._dialect.now(), alone, attempts, *compared))
+        rows = await sql_of(db_tx).fetch(
+            self._begin, (self._dialect.now(), isolated_position, isolated_attempts, *compared)
+        )
         if not rows:
             raise _overtaken(seen)
         return self._replay(rows[0])
@@ -113,7 +117,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         """Move the state on."""
         return await self._to_state(sql_of(db_tx), number, ReplayState.RUNNING, state)
 
-    async def again(self, db_tx: DatabaseTransaction, number: int) -> Replay:
+    async def restart(self, db_tx: DatabaseTransaction, number: int) -> Replay:
         """Move the state back."""
         sql = sql_of(db_tx)
         found = self._one(
@@ -200,7 +204,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 
     def _replay(self, row: Row) -> Replay:
         number, projection, generation, begins, ends, position, end, applied, failed, state, *rest = row
-        actor, reason, tables, created_at, updated_at, begun, alone, attempts = rest
+        actor, reason, tables, created_at, updated_at, started_position, isolated_position, isolated_attempts = rest
         return Replay(
             number=number,
             projection=projection,
@@ -217,9 +221,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
             tables=tuple(msgspec.json.decode(tables)),
             created_at=self._dialect.read_time(created_at),
             updated_at=self._dialect.read_time(updated_at),
-            begun=begun,
-            alone=alone,
-            attempts=attempts,
+            started_position=started_position,
+            isolated_position=isolated_position,
+            isolated_attempts=isolated_attempts,
         )
 
 

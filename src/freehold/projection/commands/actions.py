@@ -1,4 +1,6 @@
-"""`freehold projection pause`, `resume`, `retry` and `skip`: what a person decides about what stands still. Face."""
+"""`freehold projection pause`, `resume`, `retry` and `skip`: what an operator decides about what is paused or parked.
+Face.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ async def pause(project: Project, name: str, names: tuple[str, ...], reason: str
     if as_json:
         answer_json({"service": actions.context.service, "projection": name, "paused": done})
     else:
-        note(f"{name} stands still now" if done else f"{name} stood still before; its first reason stays")
+        note(f"{name} is paused" if done else f"{name} was paused before; its first reason stays")
     return 0 if done else 1
 
 
@@ -44,7 +46,7 @@ async def resume(project: Project, name: str, names: tuple[str, ...], reason: st
         answer_json({"service": actions.context.service, "projection": name, "ended": list(ended)})
     elif ended:
         for each in ended:
-            note(f"{name} goes on; it was paused by {each.actor}: {each.reason}")
+            note(f"{name} is resumed; it was paused by {each.actor}: {each.reason}")
     else:
         note(f"{name} was not paused")
     return 0 if ended else 1
@@ -101,7 +103,7 @@ def _told(name: str, stream: str, outcomes: list[tuple[int, RetryResult]], *, as
     for number, each in outcomes:
         where = f"{name}, generation {number}: '{stream}'"
         if each.parked is None:
-            note(f"{where} goes on, {each.applied} events applied")
+            note(f"{where} is resumed, {each.applied} events applied")
         else:
             note(f"{where} stays parked at version {each.parked.version}: {each.parked.error}, {each.parked.detail}")
     return 0 if released else 1

@@ -11,7 +11,7 @@ from freehold.cli.lazy import NamingGroup
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess, named
 from freehold.errors import NotFound, Unavailable
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.store import CHECKPOINTS
 
 __all__ = ["actions_of", "command", "open_owner"]
@@ -22,9 +22,9 @@ def command() -> None:
     """Hold the subcommands."""
 
 
-def actions_of(access: ServiceAccess) -> ProjectionActions:
+def actions_of(access: ServiceAccess) -> ProjectionOperations:
     """The actions on a service's projections."""
-    return ProjectionActions(access.context)
+    return ProjectionOperations(access.context)
 
 
 async def _owner(opened: OpenedServices, name: str) -> ServiceAccess:
@@ -44,7 +44,7 @@ async def _owner(opened: OpenedServices, name: str) -> ServiceAccess:
 
 
 @asynccontextmanager
-async def open_owner(project: Project, names: tuple[str, ...], name: str) -> AsyncIterator[ProjectionActions]:
+async def open_owner(project: Project, names: tuple[str, ...], name: str) -> AsyncIterator[ProjectionOperations]:
     """Open the services, and give the actions of the one that has a projection."""
     async with project.open(names) as opened:
         access = await _owner(opened, name)

@@ -22,9 +22,9 @@ from freehold.projection.commands.tables import (
     view_document,
 )
 from freehold.projection.generations import lease_prefix
-from freehold.projection.operations import ProjectionActions
-from freehold.projection.status import GenerationStatus, StatusReport, rated
-from freehold.projection.store import ParkedKey
+from freehold.projection.operations import ProjectionOperations
+from freehold.projection.status import GenerationStatus, StatusReport, with_rates
+from freehold.projection.store import ParkedStream
 from freehold.projection.view_store import VIEWS, ViewState
 
 __all__ = ["list_", "parked", "show"]
@@ -36,11 +36,11 @@ _sample = click.option(
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to look for the rate; 0 for none.",
+    help="How long to measure the rate; 0 for none.",
 )
 
 
-@command.command("list", help="Projections with their generations, how far they are behind, and how fast they go.")
+@command.command("list", help="Projections with their generations, their lag, and how fast they go.")
 @service_option
 @_sample
 @click.option("--all", "retired", is_flag=True, help="Retired generations too, until they are dropped.")
@@ -49,27 +49,29 @@ _sample = click.option(
 async def list_(
     project: Project, names: tuple[str, ...], sample_seconds: float, *, retired: bool, as_json: bool
 ) -> int:
-    """Two looks some time apart give the rate."""
+    """Two reports some time apart give the rate."""
     found: list[tuple[str, GenerationStatus]] = []
     views: list[tuple[ServiceAccess, ViewState]] = []
 
-    async def look_at(access: ServiceAccess) -> tuple[StatusReport, Sequence[ViewState]]:
+    async def read(access: ServiceAccess) -> tuple[StatusReport, Sequence[ViewState]]:
         actions = actions_of(access)
-        look = await _look_again(actions, await actions.look(retired=retired), sample_seconds, retired=retired)
+        report = await _second_report(
+            actions, await actions.read_status(retired=retired), sample_seconds, retired=retired
+        )
         kept = access.stores.get(VIEWS)
-        return look, [] if kept is None else await kept.states()
+        return report, [] if kept is None else await kept.states()
 
     async with project.open(names) as opened:
-        looks = await opened.each(look_at)
-        for access, (look, states) in looks:
-            found += [(access.name, each) for each in look.generations]
+        reports = await opened.each(read)
+        for access, (report, states) in reports:
+            found += [(access.name, each) for each in report.generations]
             views += [(access, each) for each in states]
-        absent = _not_begun([access for access, _ in looks], {(name, each.projection) for name, each in found})
+        absent = _not_started([access for access, _ in reports], {(name, each.projection) for name, each in found})
     if as_json:
         answer_json(
             {
                 "projections": [{"service": name, **status_document(each)} for name, each in found],
-                "not_begun": [{"service": name, "projection": projection} for name, projection in absent],
+                "not_started": [{"service": name, "projection": projection} for name, projection in absent],
                 "views": [view_document(access, each) for access, each in views],
                 "failed": opened.as_document(),
             }
@@ -90,17 +92,19 @@ async def list_(
 async def show(project: Project, name: str, names: tuple[str, ...], sample_seconds: float, *, as_json: bool) -> int:
     """Show every partition."""
     async with open_owner(project, names, name) as actions:
-        look = await _look_again(actions, await actions.look(name, retired=True), sample_seconds, retired=True)
+        report = await _second_report(
+            actions, await actions.read_status(name, retired=True), sample_seconds, retired=True
+        )
         holders = await _holders(actions, name)
     if as_json:
         partitions = [
             {**checkpoint_document(each), "holder": holders.get((each.generation, each.partition), "")}
-            for status in look.generations
+            for status in report.generations
             for each in status.checkpoints
         ]
-        answer_json({"generations": [status_document(each) for each in look.generations], "partitions": partitions})
+        answer_json({"generations": [status_document(each) for each in report.generations], "partitions": partitions})
         return 0
-    for status in look.generations:
+    for status in report.generations:
         line(headline(status), style="bold")
         rows = [
             (
@@ -109,13 +113,13 @@ async def show(project: Project, name: str, names: tuple[str, ...], sample_secon
                 each.handled,
                 each.failed,
                 ago(each.updated_at),
-                holders.get((each.generation, each.partition), "nobody"),
+                holders.get((each.generation, each.partition), "no holder"),
             )
             for each in status.checkpoints
         ]
-        columns = ("partition", "position", "handled", "failed", "moved", "holder")
+        columns = ("partition", "position", "handled", "failed", "updated", "holder")
         empty = "written by every append, in its transaction" if status.inline else "none"
-        table("Checkpoints", columns, rows, empty=empty, least=("moved",))
+        table("Checkpoints", columns, rows, empty=empty, least=("updated",))
     return 0
 
 
@@ -142,27 +146,27 @@ async def parked(project: Project, name: str, names: tuple[str, ...], limit: int
             each.error,
             each.detail,
             each.attempts,
-            _next_try(each),
+            _next_retry(each),
         )
         for each in found
     ]
-    columns = ("gen", "stream", "event", "version", "position", "error", "where", "attempts", "next try")
-    table("Parked", columns, rows, empty="no stream is parked", least=("position", "version", "gen", "where"))
+    columns = ("gen", "stream", "event", "version", "position", "error", "where", "attempts", "next retry")
+    table("Parked streams", columns, rows, empty="no stream is parked", least=("position", "version", "gen", "where"))
     return 0
 
 
-async def _look_again(
-    actions: ProjectionActions, earlier: StatusReport, seconds: float, *, retired: bool
+async def _second_report(
+    actions: ProjectionOperations, earlier: StatusReport, seconds: float, *, retired: bool
 ) -> StatusReport:
     if seconds == 0 or not earlier.generations:
         return earlier
     await SystemClock().sleep(seconds)
     projections = {status.projection for status in earlier.generations}
     only = projections.pop() if len(projections) == 1 else None
-    return rated(earlier, await actions.look(only, retired=retired))
+    return with_rates(earlier, await actions.read_status(only, retired=retired))
 
 
-async def _holders(actions: ProjectionActions, name: str) -> Mapping[tuple[int, int], str]:
+async def _holders(actions: ProjectionOperations, name: str) -> Mapping[tuple[int, int], str]:
     """Who holds the leases of a projection's partitions, by generation and partition."""
     prefix = lease_prefix(name)
     found: dict[tuple[int, int], str] = {}
@@ -173,7 +177,7 @@ async def _holders(actions: ProjectionActions, name: str) -> Mapping[tuple[int, 
     return found
 
 
-def _not_begun(services: list[ServiceAccess], known: set[tuple[str, str]]) -> list[tuple[str, str]]:
+def _not_started(services: list[ServiceAccess], known: set[tuple[str, str]]) -> list[tuple[str, str]]:
     return [
         (access.name, projection)
         for access in services
@@ -182,8 +186,8 @@ def _not_begun(services: list[ServiceAccess], known: set[tuple[str, str]]) -> li
     ]
 
 
-def _next_try(parked: ParkedKey) -> str:
-    """What is awaited; where it was begun nothing is known yet, and whoever began it may have ended meanwhile."""
-    if parked.begun:
-        return "begun by a person" if parked.due_seconds is None else "begun"
-    return "a person" if parked.due_seconds is None else f"in {duration(max(0.0, parked.due_seconds))}"
+def _next_retry(parked: ParkedStream) -> str:
+    """What is awaited; while it is retried nothing is known yet, and whoever retries it may have crashed meanwhile."""
+    if parked.started_attempts:
+        return "retrying, by an operator" if parked.due_seconds is None else "retrying"
+    return "operator" if parked.due_seconds is None else f"in {duration(max(0.0, parked.due_seconds))}"

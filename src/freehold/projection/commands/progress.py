@@ -11,14 +11,14 @@ from freehold.cli.output import duration, note, told_when_interrupted
 from freehold.clock import SystemClock
 from freehold.errors import NotFound
 from freehold.projection.generations import NotCaughtUp
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.rebuild_runner import is_caught_up
-from freehold.projection.status import GenerationStatus, StatusReport, rated
+from freehold.projection.status import GenerationStatus, StatusReport, with_rates
 from freehold.projection.store import Generation, GenerationState
 
 __all__ = ["Followed", "follow", "made_progress"]
 
-_LOOK_SECONDS = 0.5
+_READ_SECONDS = 0.5
 _SILENT_SECONDS = 15.0
 _ATTEMPTS = 10
 
@@ -32,10 +32,10 @@ class Followed:
 
 
 async def follow(
-    actions: ProjectionActions, generation: Generation, *, actor: str, reason: str, timeout_seconds: float
+    actions: ProjectionOperations, generation: Generation, *, actor: str, reason: str, timeout_seconds: float
 ) -> Followed:
-    """Wait until a generation has caught up, and switch to it. Raises `NotFound` where it was given up meanwhile."""
-    left = f"generation {generation.number} of {generation.projection} goes on being built: freehold projection list"
+    """Wait until a generation has caught up, and switch to it. Raises `NotFound` where it was cancelled meanwhile."""
+    left = f"generation {generation.number} of {generation.projection} continues to be built: freehold projection list"
     with told_when_interrupted(lambda: f"no longer waited for; {left}"), made_progress() as progress:
         status = await _until_caught_up(actions, generation, progress, timeout_seconds)
     caught_up = await is_caught_up(actions.history, generation.projection)
@@ -44,30 +44,30 @@ async def follow(
     if status.parked:
         note(f"parked streams: {status.parked}; retry or skip them, or switch with --force")
     elif not caught_up:
-        note(f"not caught up within {duration(timeout_seconds)}; it goes on being built")
+        note(f"not caught up within {duration(timeout_seconds)}; it continues to be built")
     elif await _switched(actions, generation, actor=actor, reason=reason):
-        return _live(_of(await actions.look(generation.projection), generation))
+        return _live(_of(await actions.read_status(generation.projection), generation))
     return Followed(switched=False, status=status)
 
 
 async def _until_caught_up(
-    actions: ProjectionActions, generation: Generation, progress: Progress, timeout_seconds: float
+    actions: ProjectionOperations, generation: Generation, progress: Progress, timeout_seconds: float
 ) -> GenerationStatus:
     """Show how far it is, until it is near enough to be switched to, is live already, or the time is over."""
     clock = SystemClock()
-    begun = moved_at = clock.monotonic()
+    started = moved_at = clock.monotonic()
     earlier: StatusReport | None = None
     task = progress.add_task(generation.projection, total=None, rate="")
     while True:
-        look = await actions.look(generation.projection, retired=True)
-        look, earlier = (look if earlier is None else rated(earlier, look)), look
-        status = _of(look, generation)
+        report = await actions.read_status(generation.projection, retired=True)
+        report, earlier = (report if earlier is None else with_rates(earlier, report)), report
+        status = _of(report, generation)
         total = status.handled + status.lag_events
         progress.update(task, completed=status.handled, total=total, rate=_rate(status))
         now = clock.monotonic()
         if (
             status.state is GenerationState.LIVE
-            or now - begun > timeout_seconds
+            or now - started > timeout_seconds
             or await is_caught_up(actions.history, generation.projection)
         ):
             return status
@@ -76,7 +76,7 @@ async def _until_caught_up(
         if now - moved_at > _SILENT_SECONDS:
             moved_at = now
             progress.console.print("nothing moves: does anybody run the service, in this version? (freehold run)")
-        await clock.sleep(_LOOK_SECONDS)  # other processes fill the generation, and wake nobody here
+        await clock.sleep(_READ_SECONDS)  # other processes fill the generation, and wake nobody here
 
 
 def made_progress() -> Progress:
@@ -93,7 +93,7 @@ def made_progress() -> Progress:
     )
 
 
-async def _switched(actions: ProjectionActions, generation: Generation, *, actor: str, reason: str) -> bool:
+async def _switched(actions: ProjectionOperations, generation: Generation, *, actor: str, reason: str) -> bool:
     """Switch, again for as long as writers are faster. False where streams were parked at last."""
     last: NotCaughtUp | None = None
     for _ in range(_ATTEMPTS):
@@ -101,21 +101,21 @@ async def _switched(actions: ProjectionActions, generation: Generation, *, actor
             await actions.switch(generation.projection, actor=actor, reason=reason)
         except NotCaughtUp as error:
             last = error
-            await SystemClock().sleep(_LOOK_SECONDS)  # whoever fills it is another process
+            await SystemClock().sleep(_READ_SECONDS)  # whoever fills it is another process
         except NotFound:
-            return True  # somebody else has switched; a look tells
+            return True  # somebody else has switched; the next report tells
         else:
             return True
     note(str(last))
     return False
 
 
-def _of(look: StatusReport, generation: Generation) -> GenerationStatus:
-    for each in look.generations:
+def _of(report: StatusReport, generation: Generation) -> GenerationStatus:
+    for each in report.generations:
         if each.generation.number == generation.number and each.state is not GenerationState.RETIRED:
             return each
     raise NotFound(
-        f"generation {generation.number} of projection '{generation.projection}' was given up",
+        f"generation {generation.number} of projection '{generation.projection}' was cancelled",
         hint="freehold projection list --all",
     )
 
@@ -123,7 +123,7 @@ def _of(look: StatusReport, generation: Generation) -> GenerationStatus:
 def _rate(status: GenerationStatus) -> str:
     if status.events_per_second is None:
         return ""
-    left = f", {duration(status.seconds_left)} left" if status.seconds_left else ""
+    left = f", eta {duration(status.seconds_left)}" if status.seconds_left else ""
     return f"{status.events_per_second:.0f} events/s{left}"
 
 

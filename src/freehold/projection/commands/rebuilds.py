@@ -1,4 +1,4 @@
-"""`freehold projection rebuild`, `switch`, `abandon`, `drop` and `rebuild-key`. Face."""
+"""`freehold projection rebuild`, `switch`, `cancel-rebuild`, `drop` and `rebuild-key`. Face."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from freehold.cli.project import Project
 from freehold.projection.commands.group import command, open_owner
 from freehold.projection.commands.progress import follow
 from freehold.projection.commands.tables import status_document
-from freehold.projection.generations import SwitchResult, begun_of
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.generations import SwitchResult, building_generation
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.store import CHECKPOINTS, Generation
 
-__all__ = ["abandon", "drop", "rebuild", "rebuild_key", "switch"]
+__all__ = ["cancel_rebuild", "drop", "rebuild", "rebuild_key", "switch"]
 
 _WAIT_SECONDS = 3600.0
 
@@ -58,8 +58,8 @@ async def rebuild(
     async with open_owner(project, names, name) as actions:
         under_way = await _under_way(actions, name) if wait else None
         generation = under_way or await actions.rebuild(name, actor=actor(), reason=reason)
-        begun = "is being built" if under_way is None else "was being built already"
-        note(f"{name}: generation {generation.number} {begun}, in version {generation.version}")
+        now = "is being built" if under_way is None else "was being built already"
+        note(f"{name}: generation {generation.number} {now}, in version {generation.version}")
         if not wait:
             if as_json:
                 answer_json({"service": actions.context.service, "projection": name, "generation": generation.number})
@@ -90,21 +90,21 @@ async def switch(
     return 0
 
 
-@command.command(help="Give up the generation that is being built. Asks, or takes --yes.")
+@command.command("cancel-rebuild", help="Cancel the generation that is being built. Asks, or takes --yes.")
 @click.argument("name")
 @service_option
 @reason_option
 @json_option
-@confirm_option(lambda given: f"Give up what was built of {given['name']} so far?")
+@confirm_option(lambda given: f"Cancel the rebuild of {given['name']}, with what was built so far?")
 @asynchronous
-async def abandon(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
+async def cancel_rebuild(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Retire it; its tables are dropped later."""
     async with open_owner(project, names, name) as actions:
-        given_up = await actions.abandon(name, actor=actor(), reason=reason)
+        cancelled = await actions.cancel_rebuild(name, actor=actor(), reason=reason)
     if as_json:
-        answer_json({"service": actions.context.service, "projection": name, "abandoned": given_up.number})
+        answer_json({"service": actions.context.service, "projection": name, "cancelled": cancelled.number})
     else:
-        note(f"{name}: generation {given_up.number} is given up; generation that is live stays")
+        note(f"{name}: generation {cancelled.number} is cancelled; the live generation stays")
     return 0
 
 
@@ -148,15 +148,15 @@ async def rebuild_key(
     if as_json:
         answer_json({"service": actions.context.service, "projection": name, "stream": stream, "events": count})
     else:
-        note(f"{name}: '{stream}' is made anew of {count} events")
+        note(f"{name}: '{stream}' is rebuilt from {count} events")
     return 0
 
 
-async def _under_way(actions: ProjectionActions, name: str) -> Generation | None:
-    return begun_of(await actions.stores[CHECKPOINTS].generations(name))
+async def _under_way(actions: ProjectionOperations, name: str) -> Generation | None:
+    return building_generation(await actions.stores[CHECKPOINTS].generations(name))
 
 
-def _tell_switch(actions: ProjectionActions, done: SwitchResult, *, as_json: bool) -> None:
+def _tell_switch(actions: ProjectionOperations, done: SwitchResult, *, as_json: bool) -> None:
     if as_json:
         document = {"projection": done.live.projection, "live": done.live.number, "retired": done.retired.number}
         counts = {"parked": done.parked, "effects_lost": done.effects_lost}

@@ -1,4 +1,5 @@
-"""`freehold projection replay`: a span of history again, into tables of its own or into the live read model. Face.
+"""`freehold projection replay`: a time range of history again, into tables of its own or into the live read model.
+Face.
 
 `freehold projection replay NAME` begins one; `list`, `errors`, `resume`, `cancel` and `drop` look after what there is.
 """
@@ -29,9 +30,9 @@ from freehold.cli.services import OpenedServices, ServiceAccess, named
 from freehold.errors import ConfigurationError, NotFound, Unavailable
 from freehold.projection.commands.group import actions_of, command, open_owner
 from freehold.projection.commands.progress import made_progress
-from freehold.projection.operations import ProjectionActions
-from freehold.projection.replay import Span
-from freehold.projection.replay_operations import ReplayActions
+from freehold.projection.operations import ProjectionOperations
+from freehold.projection.replay import TimeRange
+from freehold.projection.replay_operations import ReplayOperations
 from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 from freehold.projection.status import COUNT_MAX
 
@@ -52,7 +53,9 @@ class _BeginsByName(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@command.group(cls=_BeginsByName, help="Read a span of history again; NAME begins one, the others look after them.")
+@command.group(
+    cls=_BeginsByName, help="Read a time range of history again; NAME begins one, the others look after them."
+)
 def replay() -> None:
     """Hold the subcommands."""
 
@@ -88,12 +91,12 @@ async def begin(
     """Begin, then go on until it is done; ctrl-c leaves it to be resumed."""
     if into == "live" and not yes:
         raise click.UsageError("events are applied a second time to what everybody reads: say --yes if they may be")
-    span = Span(_aware(begins), _aware(ends))
+    time_range = TimeRange(_aware(begins), _aware(ends))
     async with open_owner(project, names, name) as actions:
-        replays = ReplayActions(actions)
-        begun = await replays.begin(name, span, into, actor=actor(), reason=reason)
-        note(f"replay {begun.number} of {name}: {', '.join(begun.tables) or 'into the live read model'}")
-        return await _carry_out(replays, begun, as_json=as_json)
+        replays = ReplayOperations(actions)
+        started = await replays.begin(name, time_range, into, actor=actor(), reason=reason)
+        note(f"replay {started.number} of {name}: {', '.join(started.tables) or 'into the live read model'}")
+        return await _carry_out(replays, started, as_json=as_json)
 
 
 @replay.command("list", help="Replays, the newest first.")
@@ -126,8 +129,8 @@ async def list_(project: Project, names: tuple[str, ...], limit: int, *, as_json
         )
         for service, each in found
     ]
-    columns = ("service", "replay", "projection", "state", "from", "to", "applied", "failed", "into", "moved")
-    table("Replays", columns, rows, empty="none", least=("service", "moved", "from", "to"))
+    columns = ("service", "replay", "projection", "state", "from", "to", "applied", "failed", "into", "updated")
+    table("Replays", columns, rows, empty="none", least=("service", "updated", "from", "to"))
     return opened.code
 
 
@@ -171,16 +174,16 @@ def _on_one(verb: str, help_text: str, question: str = "") -> Callable[[_Acts], 
 async def resume(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Go on."""
     async with _holding(project, names, number) as actions:
-        replays = ReplayActions(actions)
-        again = await replays.again(number, actor=actor(), reason=reason)
-        return await _carry_out(replays, again, as_json=as_json)
+        replays = ReplayOperations(actions)
+        restarted = await replays.restart(number, actor=actor(), reason=reason)
+        return await _carry_out(replays, restarted, as_json=as_json)
 
 
 @_on_one("cancel", "Stop a replay; what it has applied stays, and it can be resumed.")
 async def cancel(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Stop."""
     async with _holding(project, names, number) as actions:
-        replays = ReplayActions(actions)
+        replays = ReplayOperations(actions)
         ended = await replays.cancel(number, actor=actor(), reason=reason)
     return _tell(replays, ended, as_json=as_json)
 
@@ -189,7 +192,7 @@ async def cancel(project: Project, number: int, names: tuple[str, ...], reason: 
 async def drop(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Drop."""
     async with _holding(project, names, number) as actions:
-        replays = ReplayActions(actions)
+        replays = ReplayOperations(actions)
         gone = await replays.drop(number, actor=actor(), reason=reason)
     if as_json:
         answer_json({"dropped": number, "tables": list(gone.tables)})
@@ -198,20 +201,20 @@ async def drop(project: Project, number: int, names: tuple[str, ...], reason: st
     return 0
 
 
-async def _carry_out(replays: ReplayActions, begun: Replay, *, as_json: bool) -> int:
+async def _carry_out(replays: ReplayOperations, started: Replay, *, as_json: bool) -> int:
     """Step by step to the end; exit code 1 where events failed."""
-    left = await replays.left(begun, COUNT_MAX)
+    left = await replays.left(started, COUNT_MAX)
     with made_progress() as progress:
-        done_before = begun.applied + begun.failed
-        task = progress.add_task(f"replay {begun.number}", total=left or None, rate="")
-        now = begun
-        async for now in replays.steps(begun):
+        done_before = started.applied + started.failed
+        task = progress.add_task(f"replay {started.number}", total=left or None, rate="")
+        now = started
+        async for now in replays.steps(started):
             done = now.applied + now.failed - done_before
             progress.update(task, completed=done, rate=f"{now.failed} failed" if now.failed else "")
     return _tell(replays, now, as_json=as_json)
 
 
-def _tell(replays: ReplayActions, replay: Replay, *, as_json: bool) -> int:
+def _tell(replays: ReplayOperations, replay: Replay, *, as_json: bool) -> int:
     if as_json:
         answer_json(_document(replays.service, replay))
     else:
@@ -222,7 +225,7 @@ def _tell(replays: ReplayActions, replay: Replay, *, as_json: bool) -> int:
 
 
 @asynccontextmanager
-async def _holding(project: Project, names: tuple[str, ...], number: int) -> AsyncIterator[ProjectionActions]:
+async def _holding(project: Project, names: tuple[str, ...], number: int) -> AsyncIterator[ProjectionOperations]:
     """Open the services, and give the actions of the one that has a replay."""
     async with project.open(names) as opened:
         access = await _owner(opened, number)

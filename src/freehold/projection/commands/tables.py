@@ -16,20 +16,20 @@ _LIST_COLUMNS = (
     "gen",
     "version",
     "state",
-    "behind",
-    "for",
+    "lag",
+    "lag (s)",
     "events/s",
-    "left",
+    "eta",
     "parked",
     "paused",
 )
 
 
-def show_generations(found: list[tuple[str, GenerationStatus]], not_begun: list[tuple[str, str]]) -> None:
-    """A row for each generation with its service, then those that have not begun."""
+def show_generations(found: list[tuple[str, GenerationStatus]], not_started: list[tuple[str, str]]) -> None:
+    """A row for each generation with its service, then those that have not started."""
     rows = [(service, *_row(each)) for service, each in found]
-    rows += [(service, name, "-", "-", "not begun", "-", "-", "-", "-", "-", "-") for service, name in not_begun]
-    table("Projections", _LIST_COLUMNS, rows, empty="none", least=("service", "left", "version"))
+    rows += [(service, name, "-", "-", "not started", "-", "-", "-", "-", "-", "-") for service, name in not_started]
+    table("Projections", _LIST_COLUMNS, rows, empty="none", least=("service", "eta", "version"))
 
 
 def status_document(status: GenerationStatus) -> dict[str, object]:
@@ -51,7 +51,7 @@ def status_document(status: GenerationStatus) -> dict[str, object]:
         "handled": status.handled,
         "failed": status.failed,
         "parked": status.parked,
-        "held_up": status.held_up,
+        "blocked_by_parked": status.blocked_by_parked,
         "paused": status.paused,
         "created_at": status.generation.created_at,
     }
@@ -63,7 +63,7 @@ def _row(status: GenerationStatus) -> tuple[object, ...]:
         status.projection,
         status.generation.number,
         _version(status),
-        "held up" if status.held_up else status.state,
+        "blocked by parked" if status.blocked_by_parked else status.state,
         "-" if status.inline else _many(status.lag_events),
         duration(status.lag_seconds) if status.lag_events else "-",
         "-" if rate is None else f"{rate:.0f}",
@@ -90,17 +90,17 @@ def headline(status: GenerationStatus) -> str:
     if status.inline:
         parts.append("inline")
     elif status.lag_events:
-        parts.append(f"{_many(status.lag_events)} events behind for {duration(status.lag_seconds)}")
+        parts.append(f"{_many(status.lag_events)} events of lag, {duration(status.lag_seconds)}")
     else:
         parts.append("up to date" if generation.state.value != "retired" else "not kept up to date any more")
     if status.parked:
         parts.append(f"parked streams: {status.parked}")
-    if status.held_up:
+    if status.blocked_by_parked:
         parts.append("built, and not switched to until they are retried or skipped, or with --force")
     if status.paused is not None:
         parts.append(f"paused by {status.paused.actor}: {status.paused.reason}")
     if generation.reason:
-        parts.append(f"begun because: {generation.reason}")
+        parts.append(f"started because: {generation.reason}")
     return "; ".join(parts)
 
 

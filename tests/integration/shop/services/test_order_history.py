@@ -12,7 +12,7 @@ from tests.integration.shop.services.shop import Shop, running_shop
 from tests.integration.shop.services.waiting import until
 
 from freehold.projection.generations import NotCaughtUp
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold_shop.gateway.shape import Customer360
 from freehold_shop.providers import DeclineRules, Rules
 
@@ -178,14 +178,14 @@ async def test_read_models_are_built_anew_from_what_was_kept_beside_those_that_a
         await until(partial(overview_is_composition, shop, "c1"))
         for service, name in (("orders", "order-summary"), ("overview", "customer-360")):
             running = shop.runtime[service]
-            actions = ProjectionActions(running.context)
+            actions = ProjectionOperations(running.context)
             await actions.rebuild(name, actor="test", reason="to see that it can be done")
             await until(partial(_is_switched, actions, name))
         assert await summary_of(shop, "c1") == wanted
         await until(partial(overview_is_composition, shop, "c1"))
 
 
-async def _is_switched(actions: ProjectionActions, name: str) -> bool:
+async def _is_switched(actions: ProjectionOperations, name: str) -> bool:
     try:
         await actions.switch(name, actor="test", reason="it has caught up")
     except NotCaughtUp:

@@ -17,7 +17,7 @@ from freehold.errors import ConcurrencyConflict
 from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body, message_type
-from freehold.projection.operations import ProjectionActions
+from freehold.projection.operations import ProjectionOperations
 from freehold.projection.store import CHECKPOINTS
 from freehold.runtime import RunningService
 from freehold.settings import Settings
@@ -197,7 +197,7 @@ async def test_one_customer_is_made_anew_and_nobody_else_while_more_is_told(over
         await execute(overview, statement)
     elsewhere = await model_of(overview, "c3")
     assert elsewhere != await fold_of(overview, "c3")
-    actions = ProjectionActions(overview.context)
+    actions = ProjectionOperations(overview.context)
     async with told_all_the_time(overview):
         for number in range(REBUILDS):
             for statement in DAMAGES[number % 3 :: 3]:
@@ -214,7 +214,7 @@ async def test_a_single_order_is_made_anew_without_its_customer(overview: Runnin
     await until(lambda: up_to_date(overview))
     for statement in EDITED_ELSEWHERE:
         await execute(overview, statement)
-    actions = ProjectionActions(overview.context)
+    actions = ProjectionOperations(overview.context)
     assert await actions.rebuild_key("customer-360", "order-c3-1", **WHO) == 7
     found, fold = await model_of(overview, "c3"), await fold_of(overview, "c3")
     assert found["c3-1"] == fold["c3-1"]

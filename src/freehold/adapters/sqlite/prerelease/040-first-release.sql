@@ -58,4 +58,10 @@ UPDATE freehold_saga_journal SET detail = 'no-effect' WHERE what = 'compensated'
 UPDATE freehold_saga_journal
 SET detail = replace(replace(replace(detail, 'undo ', 'compensation '), ' empty', ' no-effect'), ' barred', ' cancelled')
 WHERE what = 'late';
-UPDATE freehold_audit SET action = 'saga.terminate' WHERE action = 'saga.abandon';
+UPDATE freehold_parked SET error = 'ProcessCrashed' WHERE error = 'ProcessEnded';
+-- What retried a parked stream said that it resumed the projection, with a blank; what resumes one has a dot.
+UPDATE freehold_audit SET action = CASE action WHEN 'saga.abandon' THEN 'saga.terminate'
+    WHEN 'projection resume' THEN 'projection.stream-retry' WHEN 'projection skip' THEN 'projection.stream-skip'
+    WHEN 'projection.abandon' THEN 'projection.cancel-rebuild' ELSE 'reconcile.repair' END
+WHERE action IN ('saga.abandon', 'projection resume', 'projection skip', 'projection.abandon')
+    OR action LIKE 'reconcile: %';
