@@ -113,7 +113,7 @@ def test_how_they_stand_is_shown(typed: Typed, file: Path) -> None:
     begun = typed("projection", "list", "--sample", 0, "--json").document
     assert begun["projections"] == []
     assert begun["not_started"] == [{"service": "ledger", "projection": "balances"}]
-    assert "not begun" in typed("projection", "list").out
+    assert "not started" in typed("projection", "list").out
     booked(file)
     running(file, lambda service: book(service, "a1", 5), up_to_date=False)
     (found,) = typed("projection", "list", "--sample", 0.1, "--json").document["projections"]
