@@ -126,7 +126,7 @@ def test_how_they_stand_is_shown(typed: Typed, file: Path) -> None:
     shown = typed("projection", "show", "balances", "--sample", 0, "--json").document
     assert [each["partition"] for each in shown["partitions"]] == [0, 1]
     assert [each["holder"] for each in shown["partitions"]] == ["", ""]
-    assert "1 events behind" in typed("projection", "show", "balances", "--sample", 0).out
+    assert "lag: 1 events" in typed("projection", "show", "balances", "--sample", 0).out
     absent = typed("projection", "show", "absent", "--json")
     assert (absent.code, absent.document["error"]["kind"]) == (1, "NotFound")
 

@@ -90,7 +90,7 @@ def headline(status: GenerationStatus) -> str:
     if status.inline:
         parts.append("inline")
     elif status.lag_events:
-        parts.append(f"{_many(status.lag_events)} events of lag, {duration(status.lag_seconds)}")
+        parts.append(f"lag: {_many(status.lag_events)} events, {duration(status.lag_seconds)}")
     else:
         parts.append("up to date" if generation.state.value != "retired" else "not kept up to date any more")
     if status.parked:
