@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
-from freehold.broker import Broker, Outgoing, Stored, Subscription
+from freehold.broker import Broker, OutgoingMessage, PublishConfirmed, Subscription
 from freehold.ids import new_id
 from freehold.runtime.adapters import open_broker
 
@@ -41,7 +41,7 @@ async def _measure(url: str, seconds: float, *, apart: bool = True) -> dict[str,
     async def publish() -> int:
         nonlocal published
         outcomes = await broker.publish([_message(published + number) for number in range(_BATCH)], 10.0)
-        assert all(isinstance(outcome, Stored) for outcome in outcomes)
+        assert all(isinstance(outcome, PublishConfirmed) for outcome in outcomes)
         published += _BATCH
         return _BATCH
 
@@ -126,8 +126,8 @@ async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
         yield Figure(f"one message to another process, {share}", milliseconds, "ms")
 
 
-def _message(number: int) -> Outgoing:
-    return Outgoing(id=new_id(), topic="bench.events", key=f"key-{number % _KEYS}", document=_DOCUMENT)
+def _message(number: int) -> OutgoingMessage:
+    return OutgoingMessage(id=new_id(), topic="bench.events", key=f"key-{number % _KEYS}", document=_DOCUMENT)
 
 
 async def _rate(work: Callable[[], Awaitable[int]], seconds: float) -> dict[str, float]:
@@ -163,7 +163,7 @@ async def _latency(url: str) -> dict[str, float]:
     await asyncio.wait_for(waiter.stdout.readline(), 20.0)
     for _ in range(_LATENCY_MESSAGES):
         stamp = str(time.monotonic_ns()).encode()
-        await broker.publish([Outgoing(id=new_id(), topic="bench.waiting", key="key", document=stamp)], 10.0)
+        await broker.publish([OutgoingMessage(id=new_id(), topic="bench.waiting", key="key", document=stamp)], 10.0)
         await asyncio.sleep(0.01)
     found: dict[str, float] = json.loads(await asyncio.wait_for(waiter.stdout.readline(), 20.0))
     await waiter.wait()

@@ -68,7 +68,7 @@ async def _rate(writers: int, seconds: float, once: Once) -> float:
 def _save(stores: Stores, events: int) -> Once:
     async def once() -> None:
         stream = f"bench-{new_id()}"
-        await stores[EVENTS].append_alone([Append(stream, _events(events), Expectation.NO_STREAM)])
+        await stores[EVENTS].append_now([Append(stream, _events(events), Expectation.NO_STREAM)])
 
     return once
 
@@ -144,7 +144,7 @@ async def _saving(stores: Stores, saved: Callable[[int], Once], seconds: float) 
 async def _reading(stores: Stores, read: Callable[[str], Awaitable[object]]) -> Figure:
     stream = f"bench-{new_id()}"
     for _ in range(STREAM_EVENTS // 1000):
-        await stores[EVENTS].append_alone([Append(stream, _events(1000))])
+        await stores[EVENTS].append_now([Append(stream, _events(1000))])
     ours, floors = [], []
     for _ in range(5):
         begun = time.perf_counter()

@@ -15,7 +15,7 @@ from statistics import median
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.ids import new_id
 from freehold.leases.store import LEASES
 from freehold.outbox.store import LEASE_PREFIX, OUTBOX, lease_name
@@ -49,10 +49,10 @@ async def rate(once: Callable[[], Awaitable[object]], seconds: float) -> float:
     return count / (time.monotonic() - begun)
 
 
-def message(key: str | None = None) -> Outgoing:
+def message(key: str | None = None) -> OutgoingMessage:
     """A message with a key of its own, or this one."""
     message_id = new_id()
-    return Outgoing(message_id, "bench.events", key or str(message_id), DOCUMENT)
+    return OutgoingMessage(message_id, "bench.events", key or str(message_id), DOCUMENT)
 
 
 def stage_once(stores: Stores, messages: int = 1, key: str | None = None) -> Callable[[], Awaitable[object]]:

@@ -30,7 +30,7 @@ from freehold import RunningService, Service, Settings, event
 from freehold.eventstore.store import EVENTS, Append, EventFilter, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
-from freehold.projection.declaration import Applied, Projection, ProjectionWrite
+from freehold.projection.declaration import DecodedEvent, Projection, ProjectionContext
 from freehold.projection.store import CHECKPOINTS
 
 __all__ = ["figures"]
@@ -140,13 +140,13 @@ async def _by_hand(running: RunningService, dialect: str, name: str) -> float:
         await tx.sql.execute(f"CREATE TABLE {name}_position AS SELECT CAST(0 AS bigint) AS position")
     wanted, after, count, begun = EventFilter(types=frozenset({"bench.deposited"})), 0, 0, time.monotonic()
     while count < EVENT_COUNT:
-        page = await running.stores[EVENTS].read_all(after, limit=BATCH, wanted=wanted)
+        page = await running.stores[EVENTS].read_all(after, limit=BATCH, event_filter=wanted)
         sums = _summed([decode(each.event.data) for each in page.events])
         async with running.stores.database.begin() as db_tx:
             sql: Any = db_tx
             await sql.sql.execute(_adds(name, dialect), _parameters(sums, dialect))
-            await sql.sql.execute(f"UPDATE {name}_position SET position = $1", (page.through,))
-        after, count = page.through, count + len(page.events)
+            await sql.sql.execute(f"UPDATE {name}_position SET position = $1", (page.end_position,))
+        after, count = page.end_position, count + len(page.events)
     return count / (time.monotonic() - begun)
 
 
@@ -155,14 +155,14 @@ def _projection(table: sa.Table, dialect: str, *, batch: bool) -> Projection:
     if batch:
 
         @projection.on_batch(Deposited)
-        async def all_deposited(work: Sequence[Applied], write: ProjectionWrite) -> None:
+        async def all_deposited(work: Sequence[DecodedEvent], write: ProjectionContext) -> None:
             sums = _summed([deposited for deposited, _ in work])
             await write.sql.execute(_adds(write.name(table), dialect), _parameters(sums, dialect))
 
     else:
 
         @projection.on(Deposited)
-        async def one_deposited(deposited: Deposited, write: ProjectionWrite) -> None:
+        async def one_deposited(deposited: Deposited, write: ProjectionContext) -> None:
             await write.sql.execute(
                 f"INSERT INTO {write.name(table)} AS t (account, balance) VALUES ($1, $2)"
                 " ON CONFLICT (account) DO UPDATE SET balance = t.balance + excluded.balance",
@@ -195,7 +195,7 @@ async def _fill(running: RunningService) -> None:
             for number in range(first, first + BATCH)
             if (data := encode_body(Deposited(f"a{number % _ACCOUNTS}", number)))
         ]
-        await running.stores[EVENTS].append_alone(appends)
+        await running.stores[EVENTS].append_now(appends)
 
 
 async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from freehold.messages import Envelope, Upcast, command, event, upcaster
     from freehold.migrations import Migration
     from freehold.policy import Retry
-    from freehold.projection.declaration import Applied, KeyLookup, Positioned, Projection, ProjectionWrite, Sink
+    from freehold.projection.declaration import DecodedEvent, KeyLookup, Projection, ProjectionContext, Sink, SinkEvent
     from freehold.projection.view_store import MaterializedView
     from freehold.reconcile import Dataset
     from freehold.runtime import Inbox, Outbox, RunningService, Runtime, run
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregate",
-    "Applied",
     "BrokerError",
     "CallContext",
     "Clock",
@@ -70,6 +69,7 @@ __all__ = [
     "Dataset",
     "Decider",
     "DeclarationError",
+    "DecodedEvent",
     "DuplicateMessage",
     "Envelope",
     "FreeholdError",
@@ -85,9 +85,8 @@ __all__ = [
     "OperationTimeout",
     "Outbox",
     "PermissionDenied",
-    "Positioned",
     "Projection",
-    "ProjectionWrite",
+    "ProjectionContext",
     "Rejected",
     "Repository",
     "Retry",
@@ -97,6 +96,7 @@ __all__ = [
     "Service",
     "Settings",
     "Sink",
+    "SinkEvent",
     "SnapshotPolicy",
     "SqlConnection",
     "SystemClock",
@@ -161,7 +161,14 @@ _HOMES: Final = {
     "freehold.messages": ("Envelope", "Upcast", "command", "event", "upcaster"),
     "freehold.migrations": ("Migration",),
     "freehold.policy": ("Retry",),
-    "freehold.projection.declaration": ("Applied", "KeyLookup", "Positioned", "Projection", "ProjectionWrite", "Sink"),
+    "freehold.projection.declaration": (
+        "DecodedEvent",
+        "KeyLookup",
+        "SinkEvent",
+        "Projection",
+        "ProjectionContext",
+        "Sink",
+    ),
     "freehold.projection.view_store": ("MaterializedView",),
     "freehold.runtime": ("Inbox", "Outbox", "RunningService", "Runtime", "run"),
     "freehold.saga": ("CallContext", "Saga", "call", "local", "step"),

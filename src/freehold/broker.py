@@ -2,9 +2,10 @@
 
 Semantics, for every adapter (the conformance suite proves them):
 
-- **publish** stores each message or says why not. Within one call, messages of one (topic, key) are stored in the order
-  given; where one of them is not stored, none after it of that key is. `Stored` means the broker has confirmed it as
-  durably as the adapter's `Features` say. A message may be stored twice when a confirmation was lost (at least once).
+  - **publish** stores each message or says why not. Within one call, messages of one (topic, key) are stored in the
+    order given; where one of them is not stored, none after it of that key is. `PublishConfirmed` means the broker has
+    confirmed it as durably as the adapter's `Features` say. A message may be stored twice when a confirmation was lost
+    (at least once).
 - **topics** need no declaration by the publisher, and keep messages for groups that have not come yet, within
 retention.
 - A **group** sees every message of its topics at least once. Its members share the partitions; a (topic, key) is
@@ -27,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, runtime_checkable
 from uuid import UUID
 
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.errors import FreeholdError
 from freehold.fields import bounded, check, seconds, words
 
@@ -44,11 +45,11 @@ __all__ = [
     "GroupPlace",
     "GroupState",
     "Noticing",
-    "Outgoing",
+    "OutgoingMessage",
     "Provisioning",
+    "PublishConfirmed",
     "PublishFailed",
     "PublishOutcome",
-    "Stored",
     "Subscription",
     "TopicLag",
 ]
@@ -90,7 +91,7 @@ class BrokerOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingMessage:
     """A message to store: `document` is the encoded envelope, which adapters never look into."""
 
     id: UUID
@@ -100,7 +101,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class PublishConfirmed:
     """The broker confirmed the message. `duplicate`: it has it from an earlier call, and dropped the document that came
     now; said by brokers that know a message again by its id.
     """
@@ -115,7 +116,7 @@ class PublishFailed:
     error: FreeholdError
 
 
-PublishOutcome = Stored | PublishFailed
+PublishOutcome = PublishConfirmed | PublishFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +269,7 @@ class Broker(Protocol):
         """
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         """Store messages; the outcomes stand in the order of the messages. Never raises for a single message.
 
@@ -304,5 +305,5 @@ class Broker(Protocol):
     async def group_state(self, group: str) -> GroupState:
         """Who holds what in a group, without joining it; empty for a group that has never been there."""
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Check version and settings that a guarantee needs; for `doctor`."""

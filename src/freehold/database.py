@@ -18,12 +18,12 @@ from freehold.fields import bounded, check, seconds
 from freehold.life import Life
 
 __all__ = [
+    "CheckResult",
     "Database",
     "DatabaseFeatures",
     "DatabaseOptions",
     "DatabaseTransaction",
     "Defect",
-    "Finding",
     "check_owner",
     "examine_clock",
 ]
@@ -81,13 +81,13 @@ class DatabaseOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One observation of `freehold doctor`: `ok` false asks for the `remedy`."""
+class CheckResult:
+    """One observation of `freehold doctor`: `ok` false asks for the `fix`."""
 
     subject: str
     ok: bool
     detail: str
-    remedy: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Defect:
     subject   what it is, for people: `table freehold_outbox`, `column sale.total`.
     problem   what is wrong with it: `is missing`, `has the type text instead of bigint`.
     made_by   the migration that made it, as `pending` names them; empty where it was none.
-    remedy    what to do about it.
+    fix    what to do about it.
     lossless  whether `repair` makes it good, and nothing is lost by that.
     vital     whether statements that run time needs fail, or do harm, as long as it is so.
     """
@@ -105,31 +105,31 @@ class Defect:
     subject: str
     problem: str
     made_by: str
-    remedy: str
+    fix: str
     lossless: bool = False
     vital: bool = True
 
     def __str__(self) -> str:
         made = f" (made by {self.made_by})" if self.made_by else ""
-        return f"{self.subject} {self.problem}{made}: {self.remedy}"
+        return f"{self.subject} {self.problem}{made}: {self.fix}"
 
 
-def examine_clock(subject: str, theirs: datetime | None, asked_at: datetime, answered_at: datetime) -> Finding:
+def examine_clock(subject: str, theirs: datetime | None, asked_at: datetime, answered_at: datetime) -> CheckResult:
     """How far a server's clock is from this machine's, as its answer told between two looks at this one; for `doctor`.
 
     No order and no lease depends on it. Times at which something is due, and how long things are kept, do.
     """
     if theirs is None:
-        return Finding(subject, ok=True, detail="the server does not tell its time")
+        return CheckResult(subject, ok=True, detail="the server does not tell its time")
     away = max((asked_at - theirs).total_seconds(), (theirs - answered_at).total_seconds(), 0.0)
     if away <= _CLOCKS_APART_SECONDS_MAX:
-        return Finding(subject, ok=True, detail=f"within {_CLOCKS_APART_SECONDS_MAX:g} s of this machine's")
+        return CheckResult(subject, ok=True, detail=f"within {_CLOCKS_APART_SECONDS_MAX:g} s of this machine's")
     where = "behind" if theirs < asked_at else "ahead of"
-    return Finding(
+    return CheckResult(
         subject,
         ok=False,
         detail=f"the server's clock is {away:.1f} s {where} this machine's: due times, ages, retention are off by it",
-        remedy="keep the clocks of both machines in step (NTP)",
+        fix="keep the clocks of both machines in step (NTP)",
     )
 
 
@@ -183,7 +183,8 @@ class Database(Protocol):
         """Open a transaction: commits when the block ends, rolls back when it raises or is cancelled.
 
         Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
-        `diagnose` makes of it. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is not known.
+        `translate_error` makes of it. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is not
+        known.
 
         Whatever belongs to it raises `TransactionEnded` once the block has begun to end. Ending it in another way
         raises `TransactionMisused`, and then the block's end rolls back and raises as well, also where that was caught.
@@ -196,7 +197,7 @@ class Database(Protocol):
         the driver would commit each statement by itself.
         """
 
-    def diagnose(self, error: BaseException) -> FreeholdError | None:
+    def translate_error(self, error: BaseException) -> FreeholdError | None:
         """Translate an exception of the driver: `Unavailable` (try later), `ConcurrencyConflict` (try again),
         `DatabaseError` (it will not mend), or None where it does not come from the database. The text holds no values.
         """
@@ -255,7 +256,7 @@ class Database(Protocol):
         Raises `ConfigurationError` where the engine knows no roles, and for a name that no role can have.
         """
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Check server version and settings that a guarantee needs; for `doctor`."""
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.errors import Unavailable
 
 __all__ = ["FULL_BYTES", "LOW_BYTES", "Room", "check_place", "examine_place", "room_at"]
@@ -66,13 +66,13 @@ def check_place(path: Path) -> None:
             )
 
 
-def examine_place(subject: str, path: Path) -> Finding:
+def examine_place(subject: str, path: Path) -> CheckResult:
     """The room of a file's disk, for `doctor`."""
     room = room_at(path)
     if room is None:
-        return Finding(subject, ok=True, detail="this system does not tell how much room there is")
+        return CheckResult(subject, ok=True, detail="this system does not tell how much room there is")
     detail = f"{_shown(room.free_bytes)} of {_shown(room.total_bytes)} are free"
-    return Finding(subject, ok=not room.low, detail=detail, remedy="make room on the disk" if room.low else "")
+    return CheckResult(subject, ok=not room.low, detail=detail, fix="make room on the disk" if room.low else "")
 
 
 def _shown(size: int) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from freehold.context import ServiceContext, Signal
-from freehold.database import Defect, Finding
+from freehold.database import CheckResult, Defect
 from freehold.lifecycle import Runner
 from freehold.migrations import Migration
 from freehold.ports import Port, Provision, provide
@@ -21,9 +21,9 @@ from freehold.settings import Settings
 
 __all__ = [
     "Check",
+    "CheckResult",
     "Column",
     "Due",
-    "Finding",
     "Metric",
     "Migration",
     "Need",
@@ -234,7 +234,7 @@ class Pattern(Generic[R]):
     metrics: Sequence[Metric] = ()
     columns: Sequence[Column] = ()
     notices: Sequence[Notice] = ()
-    probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[Finding]]]] = ()
+    probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[CheckResult]]]] = ()
     describe: Callable[[R], Mapping[str, Any]] = _describes_nothing
     commands: Mapping[str, str] = field(default_factory=dict)
     routes: str = ""

@@ -51,7 +51,7 @@ class SqlAccess(Protocol):
         """A connection on which each statement commits by itself: for reads, and for writes that are one statement.
 
         Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
-        `Database.diagnose` makes of it. It is refused once the block has ended.
+        `Database.translate_error` makes of it. It is refused once the block has ended.
         """
 
 

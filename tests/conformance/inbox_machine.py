@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from freehold.conformance.harness import StoresHarness
-from freehold.inbox.store import INBOX, Arrival, DeferredMessage, ReceiveResult, ReceiveStatus
+from freehold.inbox.store import INBOX, DeferredMessage, IncomingMessage, ReceiveResult, ReceiveStatus
 
 T = TypeVar("T")
 _CONSUMER = "orders"
@@ -30,7 +30,7 @@ class Waiting:
     """A deferred message in the model; `turn` orders them."""
 
     turn: int
-    arrival: Arrival
+    arrival: IncomingMessage
     attempts: int
     due_at: datetime
 
@@ -49,11 +49,11 @@ class Model:
             first.setdefault(one.arrival.key, one)
         return list(first.values())
 
-    def receive(self, arrivals: list[Arrival], now: datetime) -> list[ReceiveResult]:
+    def receive(self, arrivals: list[IncomingMessage], now: datetime) -> list[ReceiveResult]:
         blocked = {one.arrival.key for one in self.waiting}
         return [self._one(arrival, now, blocked=arrival.key in blocked) for arrival in arrivals]
 
-    def _one(self, arrival: Arrival, now: datetime, *, blocked: bool) -> ReceiveResult:
+    def _one(self, arrival: IncomingMessage, now: datetime, *, blocked: bool) -> ReceiveResult:
         if blocked:
             return ReceiveResult(ReceiveStatus.BLOCKED)
         known = self.receipts.get(arrival.receipt_key)
@@ -72,10 +72,10 @@ class _RolledBack(Exception):
     pass
 
 
-def _arrival(number: int, *, undo: bool) -> Arrival:
+def _arrival(number: int, *, undo: bool) -> IncomingMessage:
     action = f"action {number}"
     key = f"key {number % 2}"
-    return Arrival(f"undo {number}" if undo else action, _TOPIC, key, compensates=action if undo else None)
+    return IncomingMessage(f"undo {number}" if undo else action, _TOPIC, key, compensates=action if undo else None)
 
 
 arrivals = st.builds(_arrival, st.integers(min_value=0, max_value=4), undo=st.booleans())
@@ -112,7 +112,7 @@ class InboxMachine(RuleBasedStateMachine):
         assert list(self.run(self.stores[INBOX].deferred(None, 10))) == []
 
     @rule(batch=st.lists(arrivals, max_size=6), commits=st.booleans(), answered=st.booleans())
-    def receive(self, batch: list[Arrival], commits: bool, answered: bool) -> None:
+    def receive(self, batch: list[IncomingMessage], commits: bool, answered: bool) -> None:
         now = self.harness.clock.now()
         before = dict(self.model.receipts)
         expected = self.model.receive(batch, now)
@@ -142,7 +142,7 @@ class InboxMachine(RuleBasedStateMachine):
             assert given.value.args[0] == expected
 
     @rule(arrival=arrivals, attempts=st.integers(min_value=0, max_value=3), delay_seconds=_SECONDS)
-    def defer(self, arrival: Arrival, attempts: int, delay_seconds: int) -> None:
+    def defer(self, arrival: IncomingMessage, attempts: int, delay_seconds: int) -> None:
         async def work() -> None:
             async with self.stores.database.begin() as db_tx:
                 await self.stores[INBOX].defer(
@@ -233,6 +233,6 @@ def _seen(message: DeferredMessage) -> tuple[str, int, datetime]:
     return (message.receipt_key, message.attempts, message.due_at)
 
 
-def _named(message: DeferredMessage) -> Arrival:
+def _named(message: DeferredMessage) -> IncomingMessage:
     kind, _, number = message.receipt_key.partition(" ")
     return _arrival(int(number), undo=kind == "undo")

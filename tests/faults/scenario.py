@@ -15,7 +15,7 @@ from sqlalchemy import text
 from tests.integration.runtime.workers import Numbered, settings_for
 
 from freehold import Migration, Retry, RunningService, Service, Transaction
-from freehold.broker import Outgoing, PublishFailed, PublishOutcome
+from freehold.broker import OutgoingMessage, PublishFailed, PublishOutcome
 from freehold.errors import Unavailable
 from freehold.inbox.store import INBOX
 from freehold.outbox.store import OUTBOX
@@ -96,7 +96,7 @@ def _unreliable(publish: object) -> object:
     calls = 0
 
     async def unreliable(
-        messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         nonlocal calls
         calls += 1

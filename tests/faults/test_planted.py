@@ -22,7 +22,7 @@ from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, LeaseLost
 from freehold.ids import new_id
 from freehold.inbox.consumer_runner import ConsumerRunner
-from freehold.inbox.store import Arrival, ReceiveResult, ReceiveStatus
+from freehold.inbox.store import IncomingMessage, ReceiveResult, ReceiveStatus
 from freehold.leases.store import LEASES
 from freehold.outbox.refusal import bury
 from freehold.outbox.relay_runner import RelayRunner
@@ -62,7 +62,7 @@ async def test_removing_rows_before_the_confirmation_is_found(tmp_path: Path, mo
 
 async def test_dropping_the_receipts_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def receive(
-        self: SqliteInboxStore, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+        self: SqliteInboxStore, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
         return [ReceiveResult(ReceiveStatus.NEW) for _ in arrivals]
 

@@ -316,7 +316,7 @@ async def _append(ground: Ground, category: str, events: int) -> None:
 
 async def _project(ground: Ground, events: int) -> None:
     await _append(ground, "behind", events)
-    ground.head = await ground.running.stores[EVENTS].head()
+    ground.head = await ground.running.stores[EVENTS].high_water_mark()
     with ground.counting():
         assert await ground.projection._round()
     assert not await ground.projection._round()

@@ -25,7 +25,7 @@ from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.leases.keeper import LeaseManager
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.store import OUTBOX
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.generation_runner import GenerationRunner
 from freehold.projection.generations import begin_first
 from freehold.projection.parked_stream import ParkedStreamRetrier
@@ -139,7 +139,7 @@ def _read_model(name: str, *, inline: bool) -> Projection:
     made = Projection(name, tables=(table,), categories={name}, inline=inline, partitions=1)
 
     @made.on(Posted)
-    async def posted(_event: Posted, write: ProjectionWrite) -> None:
+    async def posted(_event: Posted, write: ProjectionContext) -> None:
         await write.sql.execute(f"INSERT INTO {write.name(table)} (position) VALUES ($1)", (write.recorded.position,))
 
     return made

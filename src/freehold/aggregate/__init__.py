@@ -2,15 +2,15 @@
 
 from freehold.aggregate.base import Aggregate, applies, decides
 from freehold.aggregate.decider import Decider
-from freehold.aggregate.loader import Loaded
-from freehold.aggregate.repository import Executed, Repository, VersionMismatch
+from freehold.aggregate.loader import LoadedAggregate
+from freehold.aggregate.repository import CommandResult, Repository, VersionMismatch
 from freehold.aggregate.snapshots import SnapshotPolicy
 
 __all__ = [
     "Aggregate",
+    "CommandResult",
     "Decider",
-    "Executed",
-    "Loaded",
+    "LoadedAggregate",
     "Repository",
     "SnapshotPolicy",
     "VersionMismatch",

@@ -20,7 +20,7 @@ from freehold.eventstore.store import EVENTS, Body, EventStore, NewEvent
 from freehold.messages import read_event, registry, upcasters
 from freehold.transaction import Transaction
 
-__all__ = ["PAGE", "Loaded", "Loader", "fold", "snapshots_of"]
+__all__ = ["PAGE", "LoadedAggregate", "Loader", "fold", "snapshots_of"]
 
 S = TypeVar("S")
 _Decode = Callable[[bytes], Any]
@@ -76,7 +76,7 @@ def _evolve_upcast(model: Model[S], state: S, name: str, version: int, body: byt
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded(Generic[S]):
+class LoadedAggregate(Generic[S]):
     """A state and the version of its stream, events of this transaction that are not written yet among it.
 
     `snapshot_version` is that of the snapshot it was folded from, 0 where it was folded from its first event.
@@ -94,20 +94,20 @@ class Loader(Generic[S]):
         self._model = model
         self._codec = codec
 
-    async def load(self, tx: Transaction, id: str, stream: str) -> tuple[Loaded[S], bool]:
+    async def load(self, tx: Transaction, id: str, stream: str) -> tuple[LoadedAggregate[S], bool]:
         """The aggregate as the transaction sees it, and whether a snapshot was found that does not fit."""
         snapshot = await snapshots_of(tx).load(stream, self._model.kind, db_tx=tx.db_tx) if self._codec else None
         loaded = await self._resume(tx, id, stream, snapshot) if snapshot is not None else None
         unfit = snapshot is not None and loaded is None
         if loaded is None:
-            loaded = await self._fold_stored(tx, stream, Loaded(self._model.begin(id), 0))
+            loaded = await self._fold_stored(tx, stream, LoadedAggregate(self._model.begin(id), 0))
         staged = tx.staging.pending_events(stream)
         if staged:
             state = fold(self._model, loaded.state, _bodies(staged, loaded.version + 1))
             loaded = replace(loaded, state=state, version=loaded.version + len(staged))
         return loaded, unfit
 
-    async def _resume(self, tx: Transaction, id: str, stream: str, snapshot: Snapshot) -> Loaded[S] | None:
+    async def _resume(self, tx: Transaction, id: str, stream: str, snapshot: Snapshot) -> LoadedAggregate[S] | None:
         """Go on from a snapshot; None where it does not fit.
 
         The event that it was taken behind is read along: a stream that was restored from a backup may not have it any
@@ -122,10 +122,10 @@ class Loader(Generic[S]):
             return None
         later = _bodies([each.event for each in events[1:]], snapshot.version + 1)
         state = fold(self._model, self._model.restore(id, state), later)
-        loaded = Loaded(state, events[-1].version, snapshot.version)
+        loaded = LoadedAggregate(state, events[-1].version, snapshot.version)
         return loaded if len(events) < PAGE else await self._fold_stored(tx, stream, loaded)
 
-    async def _fold_stored(self, tx: Transaction, stream: str, loaded: Loaded[S]) -> Loaded[S]:
+    async def _fold_stored(self, tx: Transaction, stream: str, loaded: LoadedAggregate[S]) -> LoadedAggregate[S]:
         """Go on through the stored events to the end of the stream, one query for a page."""
         state, version = loaded.state, loaded.version
         while True:
@@ -134,7 +134,7 @@ class Loader(Generic[S]):
                 state = fold(self._model, state, bodies)
                 version = bodies[-1][0]
             if len(bodies) < PAGE:
-                return Loaded(state, version, loaded.snapshot_version)
+                return LoadedAggregate(state, version, loaded.snapshot_version)
 
 
 def snapshots_of(tx: Transaction) -> SnapshotStore:

@@ -13,18 +13,18 @@ from uuid import UUID
 
 from freehold.aggregate.base import Aggregate, model_of
 from freehold.aggregate.decider import Decider
-from freehold.aggregate.loader import Loaded, Loader, snapshots_of
+from freehold.aggregate.loader import LoadedAggregate, Loader, snapshots_of
 from freehold.aggregate.model import Model
 from freehold.aggregate.snapshots import PendingSnapshots, SnapshotPolicy, StateCodec
 from freehold.aggregate.translation import Publish, publish_events, translation
-from freehold.consistency.token import NOTHING, Token
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
 from freehold.messages import Envelope
 from freehold.messages.texts import NAME_BYTES_MAX, check_name
 from freehold.policy import Retry, RetryAfter
 from freehold.transaction import Transaction, Transactions
 
-__all__ = ["Executed", "Repository", "TransactionRunner", "VersionMismatch"]
+__all__ = ["CommandResult", "Repository", "TransactionRunner", "VersionMismatch"]
 
 S = TypeVar("S")
 A = TypeVar("A", bound=Aggregate)
@@ -45,7 +45,7 @@ class TransactionRunner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Executed(Generic[S]):
+class CommandResult(Generic[S]):
     """What a command led to: the events in order (none: nothing was appended), and state and version after them.
 
     `token` is what a read has to wait for to see them; `handle` fills it in, since it is known with the commit only.
@@ -55,7 +55,7 @@ class Executed(Generic[S]):
     state: S
     version: int
     events: tuple[Any, ...]
-    token: Token = NOTHING
+    token: ConsistencyToken = EMPTY_TOKEN
 
 
 class Repository(Generic[S]):
@@ -107,7 +107,7 @@ class Repository(Generic[S]):
         check_name("id", text, bytes_max=NAME_BYTES_MAX - len(category) - 1, of=category)
         return f"{category}-{text}"
 
-    async def load(self, tx: Transaction, id: AggregateId, *, must_exist: bool = True) -> Loaded[S]:
+    async def load(self, tx: Transaction, id: AggregateId, *, must_exist: bool = True) -> LoadedAggregate[S]:
         """Return an aggregate as this transaction sees it, with what it has appended itself.
 
         One that has no events raises `NotFound`, or is its first state at version 0 with `must_exist=False`. Raises
@@ -128,7 +128,7 @@ class Repository(Generic[S]):
         must_exist: bool = False,
         subject_key: str | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Executed[S]:
+    ) -> CommandResult[S]:
         """Carry out a command: load, decide, append what was decided with the commit of `tx`, publish.
 
         In class style the command may also be a function that takes the aggregate. What forbids the command is raised
@@ -151,7 +151,7 @@ class Repository(Generic[S]):
                 hint="load it again, and decide again",
             )
         decided, state = self._model.act(loaded.state, command)
-        executed = Executed(key, state, loaded.version + len(decided), tuple(decided))
+        executed = CommandResult(key, state, loaded.version + len(decided), tuple(decided))
         if decided:
             tx.append(stream, *decided, expected=loaded.version, subject_key=subject_key, headers=headers)
             self._keep(tx, stream, executed, loaded.snapshot_version, unfit=unfit)
@@ -171,7 +171,7 @@ class Repository(Generic[S]):
         cause: Envelope | None = None,
         correlation_id: UUID | None = None,
         subject_key: str | None = None,
-    ) -> Executed[S]:
+    ) -> CommandResult[S]:
         """Execute a command in a transaction of its own, and again from a fresh load where somebody else came first.
 
         Returns after the commit. `retry` says how often and how soon; it is asked about conflicts only. An
@@ -200,7 +200,9 @@ class Repository(Generic[S]):
                 attempt += 1
                 await transactions.context.clock.sleep(decision.delay_seconds)
 
-    def _keep(self, tx: Transaction, stream: str, executed: Executed[S], kept_version: int, *, unfit: bool) -> None:
+    def _keep(
+        self, tx: Transaction, stream: str, executed: CommandResult[S], kept_version: int, *, unfit: bool
+    ) -> None:
         """Have a snapshot kept with the commit where one is due, and one that does not fit thrown away."""
         if self._policy is None or self._codec is None:
             return

@@ -44,7 +44,7 @@ async def upgrade(project: Project, names: tuple[str, ...], *, as_json: bool) ->
 
 
 @command.command(
-    help="List what `upgrade` would apply and make, and what is not as the migrations made it, with the remedy; exit"
+    help="List what `upgrade` would apply and make, and what is not as the migrations made it, with the fix; exit"
     " code 1 where there is something."
 )
 @service_option

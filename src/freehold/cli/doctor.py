@@ -1,4 +1,4 @@
-"""`freehold doctor`: everything a guarantee needs, checked, with the remedy. Face.
+"""`freehold doctor`: everything a guarantee needs, checked, with the fix. Face.
 
 A thing that cannot be examined, a setting that is wrong among them, is a finding as well: the other things are examined
 all the same.
@@ -22,7 +22,7 @@ from freehold.cli.project import Project
 from freehold.cli.services import PROBE_SECONDS
 from freehold.clock import SystemClock
 from freehold.consistency.signer import TokenSigner
-from freehold.database import Defect, Finding, check_owner
+from freehold.database import CheckResult, Defect, check_owner
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 from freehold.inbox.former_database import examine_former
 from freehold.inbox.group_state import examine_consumers
@@ -50,7 +50,7 @@ class _Report:
     """What was found about one thing. `reached` is false where it did not answer."""
 
     place: str
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CheckResult] = field(default_factory=list)
     reached: bool = True
 
 
@@ -59,7 +59,7 @@ class _Report:
 @json_option
 @asynchronous
 async def command(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Exit code 0 all well, 1 something to remedy, 3 something cannot be reached."""
+    """Exit code 0 all well, 1 something to fix, 3 something cannot be reached."""
     reports: list[_Report] = []
     working: list[tuple[Service, Settings]] = []
     for service in project.select(names):
@@ -99,7 +99,7 @@ def _examine_names(project: Project, services: list[Service]) -> list[_Report]:
     """Names in the environment and the settings file that nothing reads, where there are some."""
     unread = unread_names(project.services or [service.name for service in services])
     findings = [
-        Finding(each.name, ok=False, detail="nothing reads it", remedy=f"is {each.nearest} meant?" if each.nearest
+        CheckResult(each.name, ok=False, detail="nothing reads it", fix=f"is {each.nearest} meant?" if each.nearest
                 else "unset it, or see the reference of settings for the name that is meant")
         for each in unread
     ]  # fmt: skip
@@ -114,11 +114,11 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
             report.findings.append(_place(settings))
             await stores.database.open()
             check_owner(stores.database.features, await stores.database.owner(), service.name)
-            report.findings += await stores.database.examine()
+            report.findings += await stores.database.run_checks()
             pending = await stores.database.pending()
             detail = f"{len(pending)} are missing, the first is {pending[0]}" if pending else "all are applied"
-            remedy = f"freehold db upgrade --service {service.name}" if pending else ""
-            report.findings.append(Finding("migrations", ok=not pending, detail=detail, remedy=remedy))
+            fix = f"freehold db upgrade --service {service.name}" if pending else ""
+            report.findings.append(CheckResult("migrations", ok=not pending, detail=detail, fix=fix))
             if not pending:
                 write = stores.database.probe
                 report.findings.append(await _probe(report, "write probe", "a row was written and committed", write))
@@ -135,31 +135,31 @@ async def _examine_database(service: Service, settings: Settings) -> _Report:
     return report
 
 
-def _place(settings: Settings) -> Finding:
+def _place(settings: Settings) -> CheckResult:
     """Which database it is; to run on the local file that is used without any setting is no defect."""
     default = is_default(settings)
     detail = shown_url(settings.database) + (", the default: no setting names one" if default else "")
     named = f"FREEHOLD_{settings.service.upper().replace('-', '_')}_DATABASE"
-    return Finding("database", ok=True, detail=detail, remedy=f"name another one with {named}" if default else "")
+    return CheckResult("database", ok=True, detail=detail, fix=f"name another one with {named}" if default else "")
 
 
-def _schema(name: str, found: list[Defect]) -> Finding:
+def _schema(name: str, found: list[Defect]) -> CheckResult:
     """What is there, compared with what the migrations made."""
     if not found:
-        return Finding("schema", ok=True, detail="as the migrations made it")
+        return CheckResult("schema", ok=True, detail="as the migrations made it")
     more = f", and {len(found) - 1} more: freehold db status --service {name}" if len(found) > 1 else ""
     first = next((each for each in found if not each.lossless), found[0])
-    return Finding("schema", ok=False, detail=f"{first.subject} {first.problem}{more}", remedy=first.remedy)
+    return CheckResult("schema", ok=False, detail=f"{first.subject} {first.problem}{more}", fix=first.fix)
 
 
-def _preparation(name: str, missing: list[str]) -> Finding:
+def _preparation(name: str, missing: list[str]) -> CheckResult:
     """What run time would have to make: a role that may make no tables cannot."""
     detail = f"not made yet: {', '.join(missing)}" if missing else "all that run time needs is made"
-    remedy = f"freehold db upgrade --service {name}" if missing else ""
-    return Finding("preparation", ok=not missing, detail=detail, remedy=remedy)
+    fix = f"freehold db upgrade --service {name}" if missing else ""
+    return CheckResult("preparation", ok=not missing, detail=detail, fix=fix)
 
 
-async def _probe(report: _Report, subject: str, detail: str, write: Callable[[float], Awaitable[None]]) -> Finding:
+async def _probe(report: _Report, subject: str, detail: str, write: Callable[[float], Awaitable[None]]) -> CheckResult:
     """A write that shows whether work gets on. What keeps it is a finding, and everything else is looked at as well."""
     begun = time.monotonic()
     try:
@@ -167,10 +167,10 @@ async def _probe(report: _Report, subject: str, detail: str, write: Callable[[fl
     except FreeholdError as error:
         report.reached = report.reached and not isinstance(error, Unavailable)
         return _bad(subject, error)
-    return Finding(subject, ok=True, detail=f"{detail} in {(time.monotonic() - begun) * 1000:.0f} ms")
+    return CheckResult(subject, ok=True, detail=f"{detail} in {(time.monotonic() - begun) * 1000:.0f} ms")
 
 
-async def _probe_broker(report: _Report, broker: Broker, service: str) -> Finding:
+async def _probe_broker(report: _Report, broker: Broker, service: str) -> CheckResult:
     return await _probe(report, f"write probe of {service}", "a record was taken", partial(broker.probe, service))
 
 
@@ -183,8 +183,8 @@ async def _examine_broker(services: list[tuple[Service, Settings]]) -> _Report:
         broker = open_broker(settings.broker, settings.broker_options)
         try:
             await broker.open()
-            report.findings.append(Finding("broker", ok=True, detail=broker.features.technology))
-            report.findings += await broker.examine()
+            report.findings.append(CheckResult("broker", ok=True, detail=broker.features.technology))
+            report.findings += await broker.run_checks()
             report.findings += await asyncio.gather(*(_probe_broker(report, broker, each.service) for each in users))
             report.findings += await asyncio.gather(*(_examine_log(broker, *each) for each in services))
             consumers = (_examine_consumers(broker, *each) for each in services if each[0].topics)
@@ -199,20 +199,20 @@ async def _examine_broker(services: list[tuple[Service, Settings]]) -> _Report:
                 kept = duration(min(each.dedup_window_seconds for each in users))
                 again = duration(broker.features.redelivery_horizon_seconds)
                 detail = f"receipts are kept for {kept}, messages come again for {again}"
-                report.findings.append(Finding("dedup window", ok=True, detail=detail))
+                report.findings.append(CheckResult("dedup window", ok=True, detail=detail))
         finally:
             await broker.close()
     return report
 
 
-async def _examine_consumers(broker: Broker, service: Service, settings: Settings) -> Finding:
+async def _examine_consumers(broker: Broker, service: Service, settings: Settings) -> CheckResult:
     """What the service's consumers wait for."""
     seconds = settings.broker_options.lease_seconds
     clock = SystemClock()
     return await examine_consumers(broker, service.name, seconds, clock, partial(_at_work, service, settings))
 
 
-async def _examine_log(broker: Broker, service: Service, settings: Settings) -> Finding:
+async def _examine_log(broker: Broker, service: Service, settings: Settings) -> CheckResult:
     """Whether the log has come as far as the service has seen it; a database that does not say is told of elsewhere."""
     stores = stores_of(service, settings)
     try:
@@ -224,7 +224,7 @@ async def _examine_log(broker: Broker, service: Service, settings: Settings) -> 
         detail = "not known: the database does not say"
     finally:
         await stores.database.close()
-    return Finding(f"log of {service.name}", ok=True, detail=detail)
+    return CheckResult(f"log of {service.name}", ok=True, detail=detail)
 
 
 async def _at_work(service: Service, settings: Settings) -> bool:
@@ -249,7 +249,7 @@ async def _at_work(service: Service, settings: Settings) -> bool:
     return False
 
 
-def _tokens(settings: Settings) -> Finding:
+def _tokens(settings: Settings) -> CheckResult:
     """Whether the service gives and takes consistency tokens over HTTP; to do without is no defect."""
     subject = f"consistency tokens of {settings.service}"
     try:
@@ -257,11 +257,11 @@ def _tokens(settings: Settings) -> Finding:
     except ConfigurationError as error:
         return _bad(subject, error)
     detail = "signed" if signer else "not given or taken over HTTP: there is no token_secret"
-    return Finding(subject, ok=True, detail=detail)
+    return CheckResult(subject, ok=True, detail=detail)
 
 
-def _bad(subject: str, error: FreeholdError) -> Finding:
-    return Finding(subject, ok=False, detail=error.message, remedy=error.hint)
+def _bad(subject: str, error: FreeholdError) -> CheckResult:
+    return CheckResult(subject, ok=False, detail=error.message, fix=error.hint)
 
 
 def _print(reports: list[_Report]) -> None:
@@ -270,7 +270,7 @@ def _print(reports: list[_Report]) -> None:
         for finding in report.findings:
             mark, style = ("ok", "") if finding.ok else ("!!", "bold red")
             line(f"  {mark} {finding.subject}: {finding.detail}", style=style)
-            if finding.remedy:
-                line(f"     {'advice' if finding.ok else 'remedy'}: {finding.remedy}")
+            if finding.fix:
+                line(f"     {'advice' if finding.ok else 'fix'}: {finding.fix}")
     bad = sum(not finding.ok for report in reports for finding in report.findings)
-    line(f"{bad} to remedy" if bad else "all well", style="bold red" if bad else "bold green")
+    line(f"{bad} to fix" if bad else "all well", style="bold red" if bad else "bold green")

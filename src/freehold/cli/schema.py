@@ -16,7 +16,7 @@ from freehold.cli.project import Project
 from freehold.errors import ConfigurationError, NotFound
 from freehold.schema.asyncapi import asyncapi
 from freehold.schema.catalogue import Catalogue, catalogue_of, parse_catalogue, read_catalogue
-from freehold.schema.check import Compatibility, Finding, Report, check
+from freehold.schema.check import BreakingChange, Compatibility, Report, check
 
 __all__ = ["command"]
 
@@ -162,7 +162,7 @@ def _print(report: Report, file: Path, asked: Compatibility) -> None:
         line(f"{report.compared} messages are compatible with {file} ({asked})")
 
 
-def _print_finding(finding: Finding) -> None:
+def _print_finding(finding: BreakingChange) -> None:
     where = f"{finding.path}: " if finding.path else ""
     line(f"  {where}{finding.what}")
     line(f"    breaks: {finding.breaks}")

@@ -197,7 +197,7 @@ async def _explained(access: ServiceAccess, error: FreeholdError) -> FreeholdErr
     if not vital:
         return error
     more = f", and {len(vital) - 1} more" if len(vital) > 1 else ""
-    told = DatabaseError(f"{vital[0].subject} {vital[0].problem}{more}", hint=vital[0].remedy)
+    told = DatabaseError(f"{vital[0].subject} {vital[0].problem}{more}", hint=vital[0].fix)
     told.__cause__ = error
     return told
 

@@ -9,7 +9,7 @@ from freehold.composition.budget import BUDGET_HEADER, Budget, within
 from freehold.composition.cache import Cached, CachePolicy, Freshness, ReferenceCache
 from freehold.composition.caller import BreakerView
 from freehold.composition.composer import Composed, Composer, CompositionFailed, MergeHeaders, Missing
-from freehold.composition.declaration import Composition, Found, Part
+from freehold.composition.declaration import Composition, Part, PartInputs
 from freehold.composition.disconnect import ClientDisconnected, while_connected
 from freehold.composition.fetch import CallFailed, Fetch, InvalidRequest, Reason, Reply, Request, UnusableReply
 from freehold.composition.http import HttpFetch
@@ -35,7 +35,6 @@ __all__ = [
     "Composition",
     "CompositionFailed",
     "Fetch",
-    "Found",
     "Freshness",
     "HttpFetch",
     "InvalidRequest",
@@ -43,6 +42,7 @@ __all__ = [
     "MergeHeaders",
     "Missing",
     "Part",
+    "PartInputs",
     "Read",
     "Reason",
     "Reference",

@@ -19,14 +19,14 @@ from freehold.composition.caller import Caller
 from freehold.composition.fetch import CallFailed, Reason, Reply, Request
 from freehold.composition.loader import Loader
 
-__all__ = ["Ask", "Desk"]
+__all__ = ["PartContext", "SharedContext"]
 
 S = TypeVar("S")
 _LOADERS_MAX: Final = 1_000
 _OWN: Final = frozenset({"x-correlation-id", "traceparent", "tracestate"})
 
 
-class Desk:
+class SharedContext:
     """What all requests of a process share: the caller with its breakers, caches, and loaders that still collect."""
 
     def __init__(self, caller: Caller, clock: Clock) -> None:
@@ -35,18 +35,20 @@ class Desk:
         self._caches: dict[Hashable, ReferenceCache[Any, Any]] = {}
         self._loaders: OrderedDict[Hashable, Loader[Any, Any]] = OrderedDict()
 
-    def ask(self, budget: Budget, headers: Mapping[str, str] | None = None) -> Ask:
+    def ask(self, budget: Budget, headers: Mapping[str, str] | None = None) -> PartContext:
         """Begin asking within the budget; the headers go along with every call."""
-        return Ask(self, budget, _Request(dict(headers or {})))
+        return PartContext(self, budget, _Request(dict(headers or {})))
 
-    def cache(self, owner: Hashable, make: Callable[[Desk], ReferenceCache[Any, Any]]) -> ReferenceCache[Any, Any]:
+    def cache(
+        self, owner: Hashable, make: Callable[[SharedContext], ReferenceCache[Any, Any]]
+    ) -> ReferenceCache[Any, Any]:
         """The owner's cache, made when it is first asked for."""
         found = self._caches.get(owner)
         if found is None:
             found = self._caches[owner] = make(self)
         return found
 
-    def loader(self, owner: Hashable, make: Callable[[Desk], Loader[Any, Any]]) -> Loader[Any, Any]:
+    def loader(self, owner: Hashable, make: Callable[[SharedContext], Loader[Any, Any]]) -> Loader[Any, Any]:
         """The owner's loader; one that was not used for long is made anew, which only divides a batch."""
         found = self._loaders.get(owner)
         if found is None:
@@ -71,10 +73,10 @@ class _Request:
     loaders: dict[Hashable, Loader[Any, Any]] = field(default_factory=dict)
 
 
-class Ask:
+class PartContext:
     """One part's way to the services."""
 
-    def __init__(self, desk: Desk, budget: Budget, request: _Request) -> None:
+    def __init__(self, desk: SharedContext, budget: Budget, request: _Request) -> None:
         self.desk = desk
         self.budget = budget
         self.stale = False
@@ -115,11 +117,11 @@ class Ask:
         """Mark the part: it is past its time, and its source does not answer."""
         self.stale = True
 
-    def of_part(self) -> Ask:
+    def of_part(self) -> PartContext:
         """The same request, for another part."""
-        return Ask(self.desk, self.budget, self._request)
+        return PartContext(self.desk, self.budget, self._request)
 
-    def loader(self, owner: Hashable, make: Callable[[Ask], Loader[Any, Any]]) -> Loader[Any, Any]:
+    def loader(self, owner: Hashable, make: Callable[[PartContext], Loader[Any, Any]]) -> Loader[Any, Any]:
         """The owner's loader of this request."""
         found = self._request.loaders.get(owner)
         if found is None:

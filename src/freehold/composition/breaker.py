@@ -18,7 +18,16 @@ from typing import Final
 
 from freehold.errors import DeclarationError
 
-__all__ = ["Admitted", "Asked", "BreakerPhase", "BreakerPolicy", "BreakerState", "Ended", "Outcome", "Turned"]
+__all__ = [
+    "BreakerPhase",
+    "BreakerPolicy",
+    "BreakerState",
+    "CallFinished",
+    "CallOutcome",
+    "CallPermitted",
+    "CallRejected",
+    "CallRequested",
+]
 
 _BUCKETS: Final = 10
 
@@ -31,7 +40,7 @@ class BreakerPhase(StrEnum):
     HALF_OPEN = "half-open"
 
 
-class Outcome(StrEnum):
+class CallOutcome(StrEnum):
     """What became of a call. `ABANDONED`: given up too early to say anything about the service."""
 
     SUCCEEDED = "succeeded"
@@ -40,27 +49,27 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CallRequested:
     """Somebody wants to call."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CallFinished:
     """A call that was admitted with this permit has ended."""
 
     permit: int
-    outcome: Outcome
+    outcome: CallOutcome
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class CallPermitted:
     """The call may be made; its end is told with the permit."""
 
     permit: int
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
+class CallRejected:
     """The call must not be made; asking again makes sense after so long."""
 
     retry_after_seconds: float
@@ -121,35 +130,35 @@ class BreakerPolicy:
             )
 
     def decide(
-        self, state: BreakerState, event: Asked | Ended, now: float
-    ) -> tuple[BreakerState, Admitted | Turned | None]:
+        self, state: BreakerState, event: CallRequested | CallFinished, now: float
+    ) -> tuple[BreakerState, CallPermitted | CallRejected | None]:
         """The state after the event, and the answer to who asked. `now` is monotonic seconds."""
         match event:
-            case Asked():
+            case CallRequested():
                 return self._asked(state, now)
-            case Ended(permit=permit) if permit != state.permit:
+            case CallFinished(permit=permit) if permit != state.permit:
                 return state, None
-            case Ended(outcome=outcome):
+            case CallFinished(outcome=outcome):
                 return self._ended(state, outcome, now), None
 
-    def _asked(self, state: BreakerState, now: float) -> tuple[BreakerState, Admitted | Turned]:
+    def _asked(self, state: BreakerState, now: float) -> tuple[BreakerState, CallPermitted | CallRejected]:
         if state.phase is BreakerPhase.CLOSED:
-            return state, Admitted(state.permit)
+            return state, CallPermitted(state.permit)
         if now < state.until:
-            return state, Turned(state.until - now)
+            return state, CallRejected(state.until - now)
         probing = BreakerState(BreakerPhase.HALF_OPEN, state.permit + 1, until=now + self.probe_seconds)
-        return probing, Admitted(probing.permit)
+        return probing, CallPermitted(probing.permit)
 
-    def _ended(self, state: BreakerState, outcome: Outcome, now: float) -> BreakerState:
+    def _ended(self, state: BreakerState, outcome: CallOutcome, now: float) -> BreakerState:
         match state.phase, outcome:
-            case BreakerPhase.CLOSED, Outcome.SUCCEEDED | Outcome.FAILED:
+            case BreakerPhase.CLOSED, CallOutcome.SUCCEEDED | CallOutcome.FAILED:
                 counted = replace(state, buckets=self._count(state.buckets, outcome, now))
                 return self._opened(counted, now) if self._too_many(counted) else counted
-            case BreakerPhase.HALF_OPEN, Outcome.SUCCEEDED:
+            case BreakerPhase.HALF_OPEN, CallOutcome.SUCCEEDED:
                 return BreakerState(BreakerPhase.CLOSED, state.permit + 1)
-            case BreakerPhase.HALF_OPEN, Outcome.FAILED:
+            case BreakerPhase.HALF_OPEN, CallOutcome.FAILED:
                 return self._opened(state, now)
-            case BreakerPhase.HALF_OPEN, Outcome.ABANDONED:
+            case BreakerPhase.HALF_OPEN, CallOutcome.ABANDONED:
                 return replace(state, until=now)
             case _:
                 return state
@@ -160,10 +169,10 @@ class BreakerPolicy:
     def _too_many(self, state: BreakerState) -> bool:
         return state.counted >= self.calls_min and state.failed >= self.failure_ratio * state.counted
 
-    def _count(self, buckets: tuple[Bucket, ...], outcome: Outcome, now: float) -> tuple[Bucket, ...]:
+    def _count(self, buckets: tuple[Bucket, ...], outcome: CallOutcome, now: float) -> tuple[Bucket, ...]:
         number = int(now / self.window_seconds * _BUCKETS)
         kept = tuple(bucket for bucket in buckets if number - _BUCKETS < bucket.number < number)
         found = next((bucket for bucket in buckets if bucket.number == number), Bucket(number))
-        if outcome is Outcome.FAILED:
+        if outcome is CallOutcome.FAILED:
             return (*kept, replace(found, failed=found.failed + 1))
         return (*kept, replace(found, succeeded=found.succeeded + 1))

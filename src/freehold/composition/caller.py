@@ -12,13 +12,13 @@ from typing import Final
 
 from freehold.clock import Clock
 from freehold.composition.breaker import (
-    Asked,
     BreakerPhase,
     BreakerPolicy,
     BreakerState,
-    Ended,
-    Outcome,
-    Turned,
+    CallFinished,
+    CallOutcome,
+    CallRejected,
+    CallRequested,
 )
 from freehold.composition.budget import BUDGET_HEADER, Budget, within
 from freehold.composition.fetch import CallFailed, Fetch, InvalidRequest, Reason, Reply, Request, UnusableReply
@@ -104,7 +104,7 @@ class Caller:
             headers={**request.headers, BUDGET_HEADER: str(int(share_seconds * 1000))},
         )
         # What ends otherwise than below says nothing about the service: its outcome is nobody's.
-        begun, outcome = self._clock.monotonic(), Outcome.ABANDONED
+        begun, outcome = self._clock.monotonic(), CallOutcome.ABANDONED
         try:
             reply = await within(self._clock, share_seconds, self._fetched(sent))
             outcome = self._outcome(reply, request, begun)
@@ -116,12 +116,12 @@ class Caller:
             outcome = self._given_up(request, begun)
             raise
         except Unavailable as error:
-            outcome = Outcome.FAILED
+            outcome = CallOutcome.FAILED
             raise _MayPass(service, Reason.UNAVAILABLE, "it cannot be reached") from error
         except InvalidRequest as error:
             raise CallFailed(service, Reason.REFUSED, "it cannot be asked that") from error
         except UnusableReply as error:
-            outcome = Outcome.SUCCEEDED
+            outcome = CallOutcome.SUCCEEDED
             raise CallFailed(service, Reason.UNAVAILABLE, "its answer cannot be taken") from error
         finally:
             self._report(service, permit, outcome)
@@ -130,32 +130,32 @@ class Caller:
     async def _fetched(self, request: Request) -> Reply:
         return await self._fetch(request)
 
-    def _outcome(self, reply: Reply, request: Request, begun: float) -> Outcome:
+    def _outcome(self, reply: Reply, request: Request, begun: float) -> CallOutcome:
         """A service that gave up because of the budget passed on to it has not failed: how long it took decides."""
         if reply.status == _GATEWAY_TIMEOUT:
             return self._given_up(request, begun)
         failed = reply.status >= 500 or reply.status == _TOO_MANY_REQUESTS
-        return Outcome.FAILED if failed else Outcome.SUCCEEDED
+        return CallOutcome.FAILED if failed else CallOutcome.SUCCEEDED
 
-    def _given_up(self, request: Request, begun: float) -> Outcome:
+    def _given_up(self, request: Request, begun: float) -> CallOutcome:
         """A failure of the service where it had enough time."""
         # A timer may ring a moment early.
         waited_seconds = self._clock.monotonic() - begun + _SECONDS_MIN
         slow = waited_seconds >= min(self._policy.slow_seconds, request.limit_seconds)
-        return Outcome.FAILED if slow else Outcome.ABANDONED
+        return CallOutcome.FAILED if slow else CallOutcome.ABANDONED
 
     def _state(self, service: str) -> BreakerState:
         return self._states.get(service) or BreakerState()
 
     def _admit(self, service: str) -> int:
-        state, answer = self._policy.decide(self._state(service), Asked(), self._clock.monotonic())
+        state, answer = self._policy.decide(self._state(service), CallRequested(), self._clock.monotonic())
         self._states[service] = state
-        if answer is None or isinstance(answer, Turned):
+        if answer is None or isinstance(answer, CallRejected):
             raise CallFailed(service, Reason.CIRCUIT_OPEN, "it failed too often just now")
         return answer.permit
 
-    def _report(self, service: str, permit: int, outcome: Outcome) -> None:
-        event = Ended(permit, outcome)
+    def _report(self, service: str, permit: int, outcome: CallOutcome) -> None:
+        event = CallFinished(permit, outcome)
         self._states[service], _ = self._policy.decide(self._state(service), event, self._clock.monotonic())
 
 

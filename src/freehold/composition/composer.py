@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
-from freehold.composition.ask import Ask, Desk
+from freehold.composition.ask import PartContext, SharedContext
 from freehold.composition.breaker import BreakerPolicy
 from freehold.composition.budget import Budget, within
 from freehold.composition.caller import RETRY, BreakerView, Caller
-from freehold.composition.declaration import Composition, Found, Part
+from freehold.composition.declaration import Composition, Part, PartInputs
 from freehold.composition.fetch import CallFailed, Fetch, Reason
 from freehold.errors import NotFound, Unavailable
 from freehold.outages import Outages, current_outages
@@ -95,7 +95,7 @@ class Composer:
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self._caller = Caller(fetch, self.clock, breaker, retry)
-        self._desk = Desk(self._caller, self.clock)
+        self._desk = SharedContext(self._caller, self.clock)
         self._merge_headers = merge_headers
         self._outages = Outages("compositions", self.clock)
 
@@ -134,7 +134,7 @@ class Composer:
 class _Run(Generic[G]):
     """One answer being composed."""
 
-    def __init__(self, composition: Composition[G], given: G, ask: Ask, outages: Outages) -> None:
+    def __init__(self, composition: Composition[G], given: G, ask: PartContext, outages: Outages) -> None:
         self._composition = composition
         self._given = given
         self._ask = ask
@@ -173,7 +173,7 @@ class _Run(Generic[G]):
         self._ended[part].set()
 
     async def _ask_for(self, part: Part[Any]) -> None:
-        key = part.by(Found(self._given, part, self._values))
+        key = part.by(PartInputs(self._given, part, self._values))
         ask = self._ask.of_part()
         try:
             value = await within(ask.desk.clock, ask.budget.left_seconds(), part.source.read(ask, key))

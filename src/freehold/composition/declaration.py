@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from freehold.composition.sources import Source
 from freehold.errors import DeclarationError
 
-__all__ = ["Composition", "Found", "Part"]
+__all__ = ["Composition", "Part", "PartInputs"]
 
 G = TypeVar("G")
 K = TypeVar("K")
@@ -30,7 +30,7 @@ class Part(Generic[T_co]):
         self,
         name: str,
         source: Source[Any, T_co],
-        by: Callable[[Found[Any]], Any],
+        by: Callable[[PartInputs[Any]], Any],
         *,
         after: tuple[Part[Any], ...],
         required: bool,
@@ -52,7 +52,7 @@ class Part(Generic[T_co]):
         return f"<part {self.name} of {self.service}>"
 
 
-class Found(Generic[G]):
+class PartInputs(Generic[G]):
     """What a part's key is made from: what the whole was asked with, and the parts that this one comes after."""
 
     def __init__(self, given: G, part: Part[Any], values: Mapping[Part[Any], Any]) -> None:
@@ -97,7 +97,7 @@ class Composition(Generic[G]):
         name: str,
         source: Source[K, T],
         *,
-        by: Callable[[Found[G]], K],
+        by: Callable[[PartInputs[G]], K],
         after: Part[Any] | Iterable[Part[Any]] = (),
         required: bool = False,
         must_exist: bool = False,

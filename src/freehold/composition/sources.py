@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from freehold.composition.ask import Ask, Desk
+from freehold.composition.ask import PartContext, SharedContext
 from freehold.composition.budget import Budget
 from freehold.composition.cache import CachePolicy, Freshness, ReferenceCache
 from freehold.composition.fetch import CallFailed, Reason, Reply
@@ -40,7 +40,7 @@ class Source(Protocol[K_contra, T_co]):
     def service(self) -> str:
         """Who is asked."""
 
-    async def read(self, ask: Ask, key: K_contra) -> T_co | None:
+    async def read(self, ask: PartContext, key: K_contra) -> T_co | None:
         """What the service has under this key; None where there is no such thing. Raises `CallFailed`."""
 
 
@@ -65,7 +65,7 @@ class Read(Generic[T]):
             raise DeclarationError(f"the path '{self.path}' does not hold {{key}} once", hint='e.g. "/customers/{key}"')
         _check_limit(self.limit_seconds)
 
-    async def read(self, ask: Ask, key: str) -> T | None:
+    async def read(self, ask: PartContext, key: str) -> T | None:
         """What the service has under this key. Raises `CallFailed`."""
         if not is_key(key):
             return None
@@ -99,14 +99,14 @@ class Batch(Generic[V]):
         _check_limit(self.limit_seconds)
         Loader(_load_nothing, size_max=self.size_max, window_seconds=self.window_seconds)
 
-    async def read(self, ask: Ask, key: Iterable[str]) -> dict[str, V | None]:
+    async def read(self, ask: PartContext, key: Iterable[str]) -> dict[str, V | None]:
         """What the service has under each of the keys, None where there is none. Raises `CallFailed`."""
         keys = list(dict.fromkeys(key))
         wanted = [each for each in keys if is_key(each)]
         found = await self._read_wanted(ask, wanted) if wanted else {}
         return {each: found.get(each) for each in keys}
 
-    async def _read_wanted(self, ask: Ask, keys: Sequence[str]) -> dict[str, V | None]:
+    async def _read_wanted(self, ask: PartContext, keys: Sequence[str]) -> dict[str, V | None]:
         if self.window_seconds:
             try:
                 return await self._read_shared(ask, keys)
@@ -117,13 +117,13 @@ class Batch(Generic[V]):
         loader: Loader[str, V] = ask.loader(self, self._own_loader)
         return await loader.load_all(keys)
 
-    def _own_loader(self, ask: Ask) -> Loader[str, V]:
+    def _own_loader(self, ask: PartContext) -> Loader[str, V]:
         async def load(keys: Sequence[str]) -> Mapping[str, V]:
             return self.arrange(await self._reply(ask, keys))
 
         return Loader(load, size_max=self.size_max, remember=True, clock=ask.desk.clock)
 
-    async def _read_shared(self, ask: Ask, keys: Sequence[str]) -> dict[str, V | None]:
+    async def _read_shared(self, ask: PartContext, keys: Sequence[str]) -> dict[str, V | None]:
         headers = ask.shareable_headers()
         owner: Hashable = (self, tuple(sorted(headers.items())))
         loader: Loader[str, _Shared[V]] = ask.desk.loader(owner, lambda desk: self._shared_loader(desk, headers))
@@ -132,7 +132,7 @@ class Batch(Generic[V]):
             ask.note(reply)
         return {key: each.value if each is not None else None for key, each in found.items()}
 
-    def _shared_loader(self, desk: Desk, headers: Mapping[str, str]) -> Loader[str, _Shared[V]]:
+    def _shared_loader(self, desk: SharedContext, headers: Mapping[str, str]) -> Loader[str, _Shared[V]]:
         async def load(keys: Sequence[str]) -> Mapping[str, _Shared[V]]:
             reply = await self._reply(desk.ask(Budget(self.limit_seconds, desk.clock), headers), keys)
             found = self.arrange(reply)
@@ -140,7 +140,7 @@ class Batch(Generic[V]):
 
         return Loader(load, size_max=self.size_max, window_seconds=self.window_seconds, clock=desk.clock)
 
-    async def _reply(self, ask: Ask, keys: Sequence[str]) -> Reply:
+    async def _reply(self, ask: PartContext, keys: Sequence[str]) -> Reply:
         return await ask.call(self.service, self.path, query={self.field: keys}, limit_seconds=self.limit_seconds)
 
 
@@ -203,7 +203,7 @@ class Reference(Generic[T]):
         """Who is asked."""
         return self.source.service
 
-    async def read(self, ask: Ask, key: str) -> T | None:
+    async def read(self, ask: PartContext, key: str) -> T | None:
         """What the cache has, or its source. Raises `CallFailed`; marks the part where it is past its time."""
         cached: ReferenceCache[str, T] = ask.desk.cache(self, self._cache)
         try:
@@ -218,7 +218,7 @@ class Reference(Generic[T]):
             ask.note_stale()
         return found.value
 
-    def _cache(self, desk: Desk) -> ReferenceCache[str, T]:
+    def _cache(self, desk: SharedContext) -> ReferenceCache[str, T]:
         async def load(key: str) -> T | None:
             return await self.source.read(desk.ask(Budget(self.policy.load_seconds, desk.clock)), key)
 

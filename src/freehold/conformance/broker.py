@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 
-from freehold.broker import Broker, Outgoing, PublishFailed, Stored, Subscription
+from freehold.broker import Broker, OutgoingMessage, PublishConfirmed, PublishFailed, Subscription
 from freehold.conformance.broker_faults import BrokerFaultsConformance
 from freehold.conformance.broker_harness import (
     TOPIC,
@@ -78,14 +78,20 @@ class BrokerConformance(
         async with opened(harness) as broker:
             outgoing = [
                 *messages(["bad"], 1),
-                Outgoing(id=new_id(), topic=TOPIC, key="bad", document=huge),
+                OutgoingMessage(id=new_id(), topic=TOPIC, key="bad", document=huge),
                 *messages(["good"], 1),
                 *messages(["bad"], 1, first=2),
                 *messages(["good"], 1, first=1),
             ]
             outcomes = await broker.publish(outgoing, 10.0)
             kinds = [outcome.error if isinstance(outcome, PublishFailed) else outcome for outcome in outcomes]
-            assert [type(kind) for kind in kinds] == [Stored, MessageRejected, Stored, Unavailable, Stored]
+            assert [type(kind) for kind in kinds] == [
+                PublishConfirmed,
+                MessageRejected,
+                PublishConfirmed,
+                Unavailable,
+                PublishConfirmed,
+            ]
             seen = await collect(await subscribe(broker), 3)
             assert sorted(seen) == ["bad:0", "good:0", "good:1"]
 
@@ -93,7 +99,7 @@ class BrokerConformance(
         """The limit that the features name is true."""
         async with opened(harness) as broker:
             document = b"x" * broker.features.message_bytes_max
-            await publish(broker, [Outgoing(id=new_id(), topic=TOPIC, key="key", document=document)])
+            await publish(broker, [OutgoingMessage(id=new_id(), topic=TOPIC, key="key", document=document)])
             batch = await fetch(await subscribe(broker))
             assert batch.deliveries[0].document == document
 
@@ -286,12 +292,12 @@ class BrokerConformance(
             assert list(await broker.lag("nobody")) == []
 
     async def test_it_answers_and_finds_nothing_wrong(self, harness: BrokerHarness) -> None:
-        """`ping`, `examine`, and opening and closing twice."""
+        """`ping`, `run_checks`, and opening and closing twice."""
         broker = harness.broker()
         await broker.open()
         await broker.open()
         await broker.ping(5.0)
-        findings = await broker.examine()
+        findings = await broker.run_checks()
         assert findings
         assert [finding.subject for finding in findings if not finding.ok] == []
         await broker.close()

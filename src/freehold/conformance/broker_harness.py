@@ -16,9 +16,9 @@ from freehold.broker import (
     BrokerFeatures,
     BrokerOptions,
     Consumer,
-    Outgoing,
+    OutgoingMessage,
+    PublishConfirmed,
     PublishFailed,
-    Stored,
     Subscription,
 )
 from freehold.errors import FreeholdError, LeaseLost, Unavailable
@@ -120,19 +120,19 @@ def subscribe(broker: Broker, group: str = "readers", start: Any = "earliest", t
     return broker.subscribe(Subscription(group=group, topics=frozenset({topic}), start=start))
 
 
-def messages(keys: Sequence[str], count: int, first: int = 0, topic: str = TOPIC) -> Sequence[Outgoing]:
+def messages(keys: Sequence[str], count: int, first: int = 0, topic: str = TOPIC) -> Sequence[OutgoingMessage]:
     """Make messages `key:number`, numbers rising, keys taking turns."""
     return [
-        Outgoing(id=new_id(), topic=topic, key=key, document=f"{key}:{number}".encode())
+        OutgoingMessage(id=new_id(), topic=topic, key=key, document=f"{key}:{number}".encode())
         for number in range(first, first + count)
         for key in [keys[number % len(keys)]]
     ]
 
 
-async def publish(broker: Broker, outgoing: Sequence[Outgoing]) -> None:
+async def publish(broker: Broker, outgoing: Sequence[OutgoingMessage]) -> None:
     """Publish and see all of it confirmed."""
     outcomes = await broker.publish(outgoing, 10.0)
-    assert [type(outcome) for outcome in outcomes] == [Stored] * len(outgoing)
+    assert [type(outcome) for outcome in outcomes] == [PublishConfirmed] * len(outgoing)
 
 
 async def fetch(consumer: Consumer, limit: int = 100, wait_seconds: float = _LIMIT_SECONDS) -> Batch:
@@ -222,7 +222,9 @@ def numbers(documents: Sequence[str], key: str) -> list[int]:
     return [int(document.rpartition(":")[2]) for document in documents if key_of(document) == key]
 
 
-async def confirmed(broker: Broker, outgoing: Sequence[Outgoing], timeout_seconds: float, log: str = "") -> list[bool]:
+async def confirmed(
+    broker: Broker, outgoing: Sequence[OutgoingMessage], timeout_seconds: float, log: str = ""
+) -> list[bool]:
     """Publish and tell what was confirmed; everything else must be `Unavailable`."""
     try:
         outcomes = await broker.publish(outgoing, timeout_seconds, log=log)
@@ -231,4 +233,4 @@ async def confirmed(broker: Broker, outgoing: Sequence[Outgoing], timeout_second
     for outcome in outcomes:
         if isinstance(outcome, PublishFailed):
             assert isinstance(outcome.error, Unavailable)
-    return [isinstance(outcome, Stored) for outcome in outcomes]
+    return [isinstance(outcome, PublishConfirmed) for outcome in outcomes]

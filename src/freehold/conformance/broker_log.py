@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from functools import partial
 
-from freehold.broker import Broker, Consumer, Outgoing, PublishFailed, Stored
+from freehold.broker import Broker, Consumer, OutgoingMessage, PublishConfirmed, PublishFailed
 from freehold.conformance.broker_harness import (
     BrokerHarness,
     collect,
@@ -124,7 +124,7 @@ class BrokerLogConformance:
         async with opened(harness) as broker, opened(harness) as other:
             identity = await broker.log_identity()
             first = await broker.publish(messages(["key"], 3), 5.0, log=identity)
-            assert first == [Stored()] * 3
+            assert first == [PublishConfirmed()] * 3
             for group, publisher in (("first", broker), ("second", other)):
                 await wipes.wipe()
                 await eventually(partial(_told_of_another_log, publisher, identity), _HEAL_SECONDS)
@@ -173,7 +173,7 @@ class _Load:
 
     async def run(self) -> None:
         """Publish until it is over, and see the last of it confirmed."""
-        pending: list[Outgoing] = []
+        pending: list[OutgoingMessage] = []
         while pending or not self.over:
             if not self.over and len(pending) < 20:
                 pending.extend(messages(_KEYS, 20, first=self.begun))
@@ -203,7 +203,7 @@ async def _told_of_another_log(broker: Broker, identity: str) -> bool:
     return any(isinstance(error, LogReplaced) for error in errors)
 
 
-async def _published(broker: Broker, outgoing: Sequence[Outgoing], log: str = "") -> None:
+async def _published(broker: Broker, outgoing: Sequence[OutgoingMessage], log: str = "") -> None:
     """Publish until all was confirmed."""
     left = list(outgoing)
 

@@ -159,13 +159,13 @@ class DatabaseConformance:
     async def test_errors_of_others_are_not_diagnosed(self, harness: StoresHarness) -> None:
         """None, for what does not come from the database."""
         for error in (ValueError("x"), OSError("x"), TimeoutError("x"), KeyError("x")):
-            assert harness.first.database.diagnose(error) is None
+            assert harness.first.database.translate_error(error) is None
 
     async def test_examine_finds_no_fault_without_a_remedy(self, harness: StoresHarness) -> None:
         """Every finding has a subject and a detail; one that is not ok says what to do."""
-        findings = await harness.first.database.examine()
+        findings = await harness.first.database.run_checks()
         assert findings
         for finding in findings:
             assert finding.subject
             assert finding.detail
-            assert finding.ok or finding.remedy
+            assert finding.ok or finding.fix

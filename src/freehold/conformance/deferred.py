@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from freehold.conformance.harness import StoresHarness, has_to_wait
-from freehold.inbox.store import INBOX, Arrival, DeferredMessage, ReceiveStatus
+from freehold.inbox.store import INBOX, DeferredMessage, IncomingMessage, ReceiveStatus
 from freehold.ports import Stores
 
 __all__ = ["DeferredMessagesConformance"]
@@ -21,13 +21,18 @@ class _GivenUp(Exception):
     """Ends a transaction with a rollback."""
 
 
-def message(receipt_key: str, key: str = "k", position: int | None = None) -> Arrival:
+def message(receipt_key: str, key: str = "k", position: int | None = None) -> IncomingMessage:
     """An arrival of a partition key."""
-    return Arrival(receipt_key=receipt_key, topic="orders.commands", key=key, deferred_position=position)
+    return IncomingMessage(receipt_key=receipt_key, topic="orders.commands", key=key, deferred_position=position)
 
 
 async def defer(
-    stores: Stores, arrival: Arrival, *, delay_seconds: float = 0.0, attempts: int = 1, consumer: str = _CONSUMER
+    stores: Stores,
+    arrival: IncomingMessage,
+    *,
+    delay_seconds: float = 0.0,
+    attempts: int = 1,
+    consumer: str = _CONSUMER,
 ) -> None:
     """Defer in a transaction of its own."""
     async with stores.database.begin() as db_tx:
@@ -48,7 +53,7 @@ async def claim_one(stores: Stores) -> DeferredMessage:
     return claimed
 
 
-async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
+async def words(stores: Stores, *arrivals: IncomingMessage, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
     """What the inbox says of arrivals, received in a transaction of its own."""
     async with stores.database.begin() as db_tx:
         return [receipt.status for receipt in await stores[INBOX].receive(db_tx, consumer, arrivals)]
@@ -66,7 +71,7 @@ class DeferredMessagesConformance:
     async def test_whatever_the_reason_says_is_kept(self, harness: StoresHarness) -> None:
         """Readable, also when the message is put off again."""
         stores, odd = harness.first, "a\x00b\ud800c" + "x" * 100_000
-        arrival = Arrival(receipt_key="odd", topic="t", key="k")
+        arrival = IncomingMessage(receipt_key="odd", topic="t", key="k")
         async with stores.database.begin() as db_tx:
             await stores[INBOX].defer(db_tx, _CONSUMER, arrival, b"{}", attempts=1, delay_seconds=0.0, reason=odd)
         for _ in range(2):
@@ -78,7 +83,7 @@ class DeferredMessagesConformance:
         """Later ones of the key are blocked and leave no receipt; other keys, topics and consumers go on."""
         stores = harness.first
         await defer(stores, message("1"))
-        elsewhere = Arrival(receipt_key="5", topic="orders.events", key="k")
+        elsewhere = IncomingMessage(receipt_key="5", topic="orders.events", key="k")
         assert await words(stores, message("2"), message("3", "other"), message("4"), elsewhere) == [
             BLOCKED,
             NEW,
@@ -93,7 +98,7 @@ class DeferredMessagesConformance:
         """A blocked compensation does not cancel its action yet: both wait their turn."""
         stores = harness.first
         await defer(stores, message("act"))
-        undo = Arrival(receipt_key="undo", topic="orders.commands", key="k", compensates="act")
+        undo = IncomingMessage(receipt_key="undo", topic="orders.commands", key="k", compensates="act")
         assert await words(stores, undo) == [BLOCKED]
         claimed = await claim_one(stores)
         assert await words(stores, message("act", position=claimed.position)) == [NEW]

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.conformance.events_order import EventOrderConformance, add, data_of, new_event
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict, DeclarationError, InvalidValue
@@ -39,8 +39,8 @@ class EventStoreConformance(EventOrderConformance):
         store = harness.first[EVENTS]
         for name in ("a\x00b", "a\nb", "\ud800", "x" * 513):
             with pytest.raises(InvalidValue, match="stream"):
-                await store.append_alone([Append(name, [new_event(b"")])])
-        await store.append_alone([Append("ä" * 256, [new_event(b"")])])
+                await store.append_now([Append(name, [new_event(b"")])])
+        await store.append_now([Append("ä" * 256, [new_event(b"")])])
         assert await store.version("ä" * 256) == 1
 
     async def test_what_is_appended_is_read_as_it_was_given(self, harness: StoresHarness) -> None:
@@ -59,7 +59,7 @@ class EventStoreConformance(EventOrderConformance):
             headers={"a": "1", "ä'$1;--": '"\x00'},
         )
         bare = new_event(b"")
-        (appended,) = await store.append_alone([Append("order-ä'$1;--", [event, bare])])
+        (appended,) = await store.append_now([Append("order-ä'$1;--", [event, bare])])
         first, second = await store.read_stream("order-ä'$1;--")
         assert (first.event, second.event) == (event, bare)
         ids = (first.event.id, first.event.correlation_id, first.event.causation_id)
@@ -125,7 +125,7 @@ class EventStoreConformance(EventOrderConformance):
                 async with stores.database.begin() as db_tx:
                     await stores[EVENTS].append(db_tx, appends)
             with pytest.raises(ConcurrencyConflict, match="'order-1'"):
-                await stores[EVENTS].append_alone(appends)
+                await stores[EVENTS].append_now(appends)
         assert await stores[EVENTS].version("order-2") == 0
         assert await stores[EVENTS].version("order-1") == 1
 
@@ -137,8 +137,8 @@ class EventStoreConformance(EventOrderConformance):
             [Append("order-1", [])],
         ):
             with pytest.raises(DeclarationError):
-                await harness.first[EVENTS].append_alone(appends)
-        assert await harness.first[EVENTS].head() == 0
+                await harness.first[EVENTS].append_now(appends)
+        assert await harness.first[EVENTS].high_water_mark() == 0
 
     async def test_an_appends_rollback_leaves_nothing(self, harness: StoresHarness) -> None:
         """Events, staged messages and the versions are gone together; and together they come with a commit."""
@@ -147,7 +147,7 @@ class EventStoreConformance(EventOrderConformance):
         async def work(*, fails: bool) -> None:
             async with stores.database.begin() as db_tx:
                 await stores[EVENTS].append(db_tx, [Append("order-1", [new_event()], 0)])
-                message = Outgoing(id=new_id(), topic="orders.events", key="k", document=b"{}")
+                message = OutgoingMessage(id=new_id(), topic="orders.events", key="k", document=b"{}")
                 await stores[OUTBOX].stage(db_tx, [message])
                 if fails:
                     _ = 1 / 0
@@ -282,7 +282,7 @@ class EventStoreConformance(EventOrderConformance):
         async def work(turn: int) -> None:
             rotated = streams[turn % 6 :] + streams[: turn % 6]
             appends = [Append(stream, [new_event()]) for stream in (rotated if turn % 2 else rotated[::-1])]
-            await (stores, other)[turn % 2][EVENTS].append_alone(appends)
+            await (stores, other)[turn % 2][EVENTS].append_now(appends)
 
         async with asyncio.TaskGroup() as group:
             for turn in range(24):

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.conformance.harness import StoresHarness
 from freehold.eventstore.store import (
     EVENTS,
@@ -64,7 +64,7 @@ async def add(
     stores: Stores, stream: str, *events: NewEvent, expected: ExpectedVersion = Expectation.ANY
 ) -> tuple[int, ...]:
     """Append to one stream in a transaction of its own; returns the positions."""
-    (appended,) = await stores[EVENTS].append_alone([Append(stream, events or (new_event(),), expected)])
+    (appended,) = await stores[EVENTS].append_now([Append(stream, events or (new_event(),), expected)])
     return appended.positions
 
 
@@ -73,14 +73,14 @@ async def follow(
 ) -> list[RecordedEvent]:
     """Everything wanted after a position, page by page, up to the head."""
     found: list[RecordedEvent] = []
-    head = await stores[EVENTS].head()
+    head = await stores[EVENTS].high_water_mark()
     while after < head:
-        page = await stores[EVENTS].read_all(after, limit=limit, wanted=wanted)
-        assert page.through > after
+        page = await stores[EVENTS].read_all(after, limit=limit, event_filter=wanted)
+        assert page.end_position > after
         assert len(page.events) <= limit
-        assert all(after < each.position <= page.through for each in page.events)
+        assert all(after < each.position <= page.end_position for each in page.events)
         found += page.events
-        after = page.through
+        after = page.end_position
     return found
 
 
@@ -133,8 +133,8 @@ class EventOrderConformance:
         assert await follow(stores, limit=7) == everything
         page = await stores[EVENTS].read_all(everything[9].position, limit=5)
         assert page.events == tuple(everything[10:15])
-        assert page.through == everything[14].position
-        head = await stores[EVENTS].head()
+        assert page.end_position == everything[14].position
+        head = await stores[EVENTS].high_water_mark()
         assert head == everything[-1].position
         assert await stores[EVENTS].read_all(head) == type(page)((), head)
         assert await stores[EVENTS].read_all(head + 100) == type(page)((), head + 100)
@@ -142,8 +142,8 @@ class EventOrderConformance:
     async def test_an_empty_store_is_read_as_well(self, harness: StoresHarness) -> None:
         """It has no head, no page and no time."""
         events = harness.first[EVENTS]
-        assert await events.head() == 0
-        assert (await events.read_all(0)).through == 0
+        assert await events.high_water_mark() == 0
+        assert (await events.read_all(0)).end_position == 0
         assert await events.read_stream("order-1") == []
         assert await events.version("order-1") == 0
         assert await events.count(0, 100) == 0
@@ -185,7 +185,7 @@ class EventOrderConformance:
             positions = await add((stores, other)[turn % 2], f"order-{turn % 3}", new_event(), new_event())
             assert highest < positions[0] < positions[1]
             highest = positions[1]
-            assert await stores[EVENTS].head() == highest
+            assert await stores[EVENTS].high_water_mark() == highest
 
     async def test_a_rolled_back_append_holds_nobody_up(self, harness: StoresHarness) -> None:
         """The positions that it drew are a gap, and no more."""
@@ -195,8 +195,8 @@ class EventOrderConformance:
             async with stores.database.begin() as db_tx:
                 await stores[EVENTS].append(db_tx, [Append("order-2", [new_event() for _ in range(50)])])
                 raise _TakenBack
-        assert await stores[EVENTS].head() == before[0]
-        assert (await stores[EVENTS].read_all(0)).through == before[0]
+        assert await stores[EVENTS].high_water_mark() == before[0]
+        assert (await stores[EVENTS].read_all(0)).end_position == before[0]
         after = await add(stores, "order-3")
         assert [each.position for each in await follow(stores)] == [*before, *after]
 
@@ -211,8 +211,8 @@ class EventOrderConformance:
             await add(other, "order-3", new_event(b"quick"))
             page = await other[EVENTS].read_all(0)
             assert data_of(page.events) == [b"before"]
-            assert page.through == before[0] == await other[EVENTS].head()
-        assert data_of(await follow(other, page.through)) == [b"slow", b"quick"]
+            assert page.end_position == before[0] == await other[EVENTS].high_water_mark()
+        assert data_of(await follow(other, page.end_position)) == [b"slow", b"quick"]
 
     async def test_a_slow_append_that_is_rolled_back_hides_nothing(self, harness: StoresHarness) -> None:
         """What came after it is read when it has ended."""
@@ -233,7 +233,7 @@ class EventOrderConformance:
             pytest.skip("feature: concurrent_writers")
         stores = harness.first
         async with stores.database.begin() as writing, stores.database.begin():
-            message = Outgoing(id=new_id(), topic="orders.events", key="k", document=b"{}")
+            message = OutgoingMessage(id=new_id(), topic="orders.events", key="k", document=b"{}")
             await stores[OUTBOX].stage(writing, [message])
             await add(stores, "order-1", new_event(b"seen"))
             assert data_of((await stores[EVENTS].read_all(0)).events) == [b"seen"]
@@ -263,7 +263,7 @@ class EventOrderConformance:
             while not writers.done():
                 page = await reader[EVENTS].read_all(after, limit=20)
                 seen += page.events
-                after = page.through
+                after = page.end_position
                 await asyncio.wait({writers}, timeout=0 if page.events else 0.005)
             return seen + await follow(reader, after)
 

@@ -10,7 +10,7 @@ import pytest
 from freehold.conformance.deferred import DeferredMessagesConformance
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict
-from freehold.inbox.store import INBOX, Arrival, ReceiveResult, ReceiveStatus
+from freehold.inbox.store import INBOX, IncomingMessage, ReceiveResult, ReceiveStatus
 from freehold.ports import Stores
 
 __all__ = ["InboxStoreConformance", "ReceiptsConformance"]
@@ -23,18 +23,18 @@ class _GivenUp(Exception):
     """Ends a transaction with a rollback."""
 
 
-def arrival(key: str, *, compensates: str | None = None, partition_key: str = "k") -> Arrival:
+def arrival(key: str, *, compensates: str | None = None, partition_key: str = "k") -> IncomingMessage:
     """An arrival with a receipt key."""
-    return Arrival(receipt_key=key, topic="orders.commands", key=partition_key, compensates=compensates)
+    return IncomingMessage(receipt_key=key, topic="orders.commands", key=partition_key, compensates=compensates)
 
 
-async def receive(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> Sequence[ReceiveResult]:
+async def receive(stores: Stores, *arrivals: IncomingMessage, consumer: str = _CONSUMER) -> Sequence[ReceiveResult]:
     """Receive in a transaction of its own."""
     async with stores.database.begin() as db_tx:
         return await stores[INBOX].receive(db_tx, consumer, arrivals)
 
 
-async def words(stores: Stores, *arrivals: Arrival, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
+async def words(stores: Stores, *arrivals: IncomingMessage, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
     """What the inbox says of arrivals, received in a transaction of its own."""
     return [receipt.status for receipt in await receive(stores, *arrivals, consumer=consumer)]
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter, Direction
 from freehold.ids import new_id, stable_hash
@@ -25,9 +25,9 @@ __all__ = ["OutboxStoreConformance", "outgoing", "take_partitions"]
 _LIMIT: Final = 1000
 
 
-def outgoing(key: str, document: bytes = b"{}", topic: str = "orders.events") -> Outgoing:
+def outgoing(key: str, document: bytes = b"{}", topic: str = "orders.events") -> OutgoingMessage:
     """A message to stage."""
-    return Outgoing(id=new_id(), topic=topic, key=key, document=document)
+    return OutgoingMessage(id=new_id(), topic=topic, key=key, document=document)
 
 
 async def take_partitions(stores: Stores, owner: str = "relay") -> dict[int, int]:
@@ -41,7 +41,7 @@ async def take_partitions(stores: Stores, owner: str = "relay") -> dict[int, int
     return taken
 
 
-async def _stage(stores: Stores, *messages: Outgoing) -> None:
+async def _stage(stores: Stores, *messages: OutgoingMessage) -> None:
     async with stores.database.begin() as db_tx:
         await stores[OUTBOX].stage(db_tx, messages)
 

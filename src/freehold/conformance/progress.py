@@ -8,7 +8,7 @@ import pytest
 
 from freehold.conformance.harness import StoresHarness
 from freehold.consistency.store import PROGRESS, LaneProgress
-from freehold.inbox.store import INBOX, Arrival
+from freehold.inbox.store import INBOX, IncomingMessage
 from freehold.ports import Stores
 
 __all__ = ["ProgressStoreConformance"]
@@ -20,7 +20,7 @@ async def _advance(stores: Stores, watermarks: dict[str, int], *, kept: int = 0,
 
 
 async def _defer(stores: Stores, key: str, lane: str | None, position: int | None) -> None:
-    arrival = Arrival(receipt_key=f"{key}/{position}", topic="t", key=key, lane=lane, lane_position=position)
+    arrival = IncomingMessage(receipt_key=f"{key}/{position}", topic="t", key=key, lane=lane, lane_position=position)
     async with stores.database.begin() as db_tx:
         await stores[INBOX].defer(db_tx, "reader", arrival, b"{}", attempts=0, delay_seconds=0.0, reason="failed")
 

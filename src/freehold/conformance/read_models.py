@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from freehold.conformance.harness import StoresHarness
 from freehold.errors import ConfigurationError, DatabaseError, DeclarationError
 from freehold.ports import Stores
-from freehold.projection.read_model_store import READ_MODELS, DeclaredTable, Place
+from freehold.projection.read_model_store import READ_MODELS, DeclaredTable, TableSet
 from freehold.sql import SQL, sql_of
 
 __all__ = ["ReadModelStoreConformance"]
 
 _LONG: Final = "suite_read_model_whose_name_is_as_long_as_the_engines_permit_it_"
-_FIRST, _SECOND, _REPLAY = Place("g", 1), Place("g", 2), Place("r", 1)
+_FIRST, _SECOND, _REPLAY = TableSet("g", 1), TableSet("g", 2), TableSet("r", 1)
 
 
 class _TakeBack(Exception):
@@ -42,14 +42,14 @@ def _orders(name: str = "suite_order", *more: sa.Column[object]) -> sa.Table:
     return table
 
 
-async def _made(stores: Stores, place: Place, *tables: DeclaredTable, shown: bool = True) -> None:
+async def _made(stores: Stores, place: TableSet, *tables: DeclaredTable, shown: bool = True) -> None:
     async with stores.database.begin() as db_tx:
         await stores[READ_MODELS].create(db_tx, tables, place)
         if shown:
             await stores[READ_MODELS].show(db_tx, tables, place)
 
 
-async def _put(stores: Stores, place: Place, table: DeclaredTable, *rows: tuple[str, str, int]) -> None:
+async def _put(stores: Stores, place: TableSet, table: DeclaredTable, *rows: tuple[str, str, int]) -> None:
     name = stores[READ_MODELS].sql_name(table, place)
     async with stores.database.begin() as db_tx:
         statement = f"INSERT INTO {name} (id, customer, total) VALUES ($1, $2, $3)"  # noqa: S608 - a name of the store's
@@ -150,7 +150,7 @@ class ReadModelStoreConformance:
         stores, short = harness.first, sa.Table("suite_order", sa.MetaData(), sa.Column("id", sa.String(40)))
         wide = _orders("suite_order", sa.Column("lines", sa.Integer, nullable=True))
         for number, table, columns in ((1, _orders(), "total"), (2, wide, "total, lines"), (3, short, "id")):
-            await _made(stores, Place("g", number), table)
+            await _made(stores, TableSet("g", number), table)
             async with stores[SQL].direct() as sql:
                 assert await sql.fetch(f"SELECT {columns} FROM suite_order") == []  # noqa: S608 - as above
         with pytest.raises(DatabaseError):
@@ -188,8 +188,8 @@ class ReadModelStoreConformance:
         second.constraints = {each for each in second.constraints if not isinstance(each, sa.CheckConstraint)}
         reserved = sa.Table("order", sa.MetaData(), sa.Column("id", sa.String(40)), sa.Column("index", sa.Integer))
         for number in (1, 12345):
-            await _made(stores, Place("g", number), first, second, reserved)
-        await _put(stores, Place("g", 12345), second, ("b", "x", 1))
+            await _made(stores, TableSet("g", number), first, second, reserved)
+        await _put(stores, TableSet("g", 12345), second, ("b", "x", 1))
         assert await _ids(stores, first.name) == []
         assert await _ids(stores, second.name) == ["b"]
 

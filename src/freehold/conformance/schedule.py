@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.outbox import outgoing, take_partitions
 from freehold.ids import new_id
@@ -22,7 +22,9 @@ __all__ = ["ScheduleStoreConformance"]
 _LIMIT: Final = 1000
 
 
-async def _schedule(stores: Stores, message: Outgoing, delay_seconds: float, name: str = "orders.expire") -> None:
+async def _schedule(
+    stores: Stores, message: OutgoingMessage, delay_seconds: float, name: str = "orders.expire"
+) -> None:
     async with stores.database.begin() as db_tx:
         await stores[SCHEDULE].add(db_tx, message, name, delay_seconds)
 

@@ -1,18 +1,18 @@
 """Consistency tokens: what a write has reached, and what a read has to wait for."""
 
-from freehold.consistency.signer import TokenRefused, TokenSigner, merge_headers
-from freehold.consistency.token import NOTHING, Token
-from freehold.consistency.watcher import Behind, Fresh, Freshness, Stale, Stalled
+from freehold.consistency.signer import InvalidToken, TokenSigner, merge_headers
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
+from freehold.consistency.watcher import Fresh, Freshness, PositionLag, Stale, Stalled
 
 __all__ = [
-    "NOTHING",
-    "Behind",
+    "EMPTY_TOKEN",
+    "ConsistencyToken",
     "Fresh",
     "Freshness",
+    "InvalidToken",
+    "PositionLag",
     "Stale",
     "Stalled",
-    "Token",
-    "TokenRefused",
     "TokenSigner",
     "merge_headers",
 ]

@@ -15,8 +15,18 @@ from typing import Final, Protocol
 
 from freehold.clock import Clock
 from freehold.consistency.store import PROGRESS, LaneProgress, ProgressStore
-from freehold.consistency.token import Token
-from freehold.consistency.watcher import Behind, Fresh, Freshness, Frontier, Goal, Reached, Stale, Stalled, Watch
+from freehold.consistency.token import ConsistencyToken
+from freehold.consistency.watcher import (
+    CurrentPosition,
+    Fresh,
+    Freshness,
+    PositionLag,
+    PositionSource,
+    PositionWatcher,
+    Stale,
+    Stalled,
+    TargetPositions,
+)
 from freehold.context import ServiceContext
 from freehold.errors import DeclarationError
 
@@ -26,16 +36,16 @@ _NO_TIME_SECONDS: Final = 1e-6
 """A limit that has passed, and is not the 0 that asks for a look."""
 
 
-class LaneFrontier(Frontier):
+class LaneFrontier(PositionSource):
     """How far this service has read the lanes of others. What was once complete stays so: `known` remembers it."""
 
     def __init__(self, progress: ProgressStore | None, consumer: str, clock: Clock) -> None:
-        self.known: dict[str, Reached] = {}
+        self.known: dict[str, CurrentPosition] = {}
         self._progress = progress
         self._consumer = consumer
         self._clock = clock
 
-    async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
+    async def reached(self, names: Collection[str]) -> Mapping[str, CurrentPosition]:
         """One query. A lane with a deferred message is complete up to it, and stalls there."""
         if self._progress is None:  # the engine keeps none: a service that handles messages does not start on it
             return {}
@@ -46,14 +56,14 @@ class LaneFrontier(Frontier):
                 self.known[lane] = each
         return found
 
-    def _reached(self, lane: LaneProgress) -> Reached:
+    def _reached(self, lane: LaneProgress) -> CurrentPosition:
         still_seconds = max(0.0, (self._clock.now() - lane.updated_at).total_seconds())
         if lane.blocked_at is None or lane.blocked_at > lane.watermark:
-            return Reached(lane.watermark, kept=lane.kept, still_seconds=still_seconds)
-        return Reached(lane.blocked_at - 1, "a message of it is deferred", lane.kept, still_seconds)
+            return CurrentPosition(lane.watermark, kept=lane.kept, still_seconds=still_seconds)
+        return CurrentPosition(lane.blocked_at - 1, "a message of it is deferred", lane.kept, still_seconds)
 
 
-class ReadModels(Frontier, Protocol):
+class ReadModels(PositionSource, Protocol):
     """What follows the events of the service's own store, by name, and how far it has come.
 
     role      the role that brings it further.
@@ -77,10 +87,10 @@ class FreshnessGate:
         self._context = context
         self._clock = context.clock
         self._seen = LaneFrontier(context.stores.get(PROGRESS), context.service, context.clock)
-        self._lanes = Watch(self._seen, context.clock)
+        self._lanes = PositionWatcher(self._seen, context.clock)
         self._lane_role = ""
         self._followed: Callable[[], frozenset[str]] = frozenset
-        self._read_models: list[tuple[ReadModels, Watch]] = []
+        self._read_models: list[tuple[ReadModels, PositionWatcher]] = []
 
     def follow_lanes(self, services: Callable[[], frozenset[str]], *, role: str) -> None:
         """Have the lanes of services waited for: those whose events a role handles."""
@@ -88,7 +98,7 @@ class FreshnessGate:
 
     def register(self, read_models: ReadModels) -> None:
         """Have read models waited for by name."""
-        self._read_models.append((read_models, Watch(read_models, self._clock)))
+        self._read_models.append((read_models, PositionWatcher(read_models, self._clock)))
 
     @property
     def followed(self) -> frozenset[str]:
@@ -100,7 +110,9 @@ class FreshnessGate:
         """How often the database was asked."""
         return self._lanes.looks + sum(watch.looks for _, watch in self._read_models)
 
-    async def wait(self, token: Token, *, projections: Iterable[str] = (), limit_seconds: float) -> Freshness:
+    async def wait(
+        self, token: ConsistencyToken, *, projections: Iterable[str] = (), limit_seconds: float
+    ) -> Freshness:
         """Wait until what the token has seen is there, at most so long; a limit of 0 asks how things are.
 
         Also where the database hangs the answer comes at the limit, and says what was known before. `projections` are
@@ -138,12 +150,12 @@ class FreshnessGate:
             await watch.close()
 
     @property
-    def _watches(self) -> list[Watch]:
+    def _watches(self) -> list[PositionWatcher]:
         return [self._lanes, *(watch for _, watch in self._read_models)]
 
-    def _verdict(self, goal: Goal, missing: Mapping[str, Reached], role: str) -> Freshness:
+    def _verdict(self, goal: TargetPositions, missing: Mapping[str, CurrentPosition], role: str) -> Freshness:
         behind = tuple(
-            Behind(name, goal[name], each.position, each.still_seconds) for name, each in sorted(missing.items())
+            PositionLag(name, goal[name], each.position, each.still_seconds) for name, each in sorted(missing.items())
         )
         reasons = {name: each.stalled for name, each in sorted(missing.items()) if each.stalled is not None}
         if not reasons and self._context.at_work(role) is False:

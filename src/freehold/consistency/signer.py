@@ -13,10 +13,10 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import Final, Self
 
-from freehold.consistency.token import NOTHING, Token
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.errors import CodecError, ConfigurationError, FreeholdError
 
-__all__ = ["TOKENS_MAX", "TokenRefused", "TokenSigner", "merge_headers"]
+__all__ = ["TOKENS_MAX", "InvalidToken", "TokenSigner", "merge_headers"]
 
 TOKENS_MAX: Final = 64
 """How many tokens one request may bring. More are refused and none is passed over: a read would look fresh by it."""
@@ -29,7 +29,7 @@ _HEADER_CHARACTERS_MAX: Final = 256 * 1024
 """Above what the widest token needs: what was given out is taken back. What a server takes as headers is its own."""
 
 
-class TokenRefused(FreeholdError):
+class InvalidToken(FreeholdError):
     """A token that nobody who shares the secret has made: garbled, made up, or signed with a secret that is gone."""
 
 
@@ -50,15 +50,15 @@ class TokenSigner:
         secrets = [each.strip() for each in setting.split(",") if each.strip()]
         return cls(secrets) if secrets else None
 
-    def sign(self, token: Token) -> str:
+    def sign(self, token: ConsistencyToken) -> str:
         """The token for a header; empty for a token of nothing."""
         if not token:
             return ""
         text = token.text.encode()
         return ".".join((_VERSION, _written(text), _written(_signature(self._keys[0], text))))
 
-    def verify(self, text: str) -> Token:
-        """Read one token. Raises `TokenRefused`."""
+    def verify(self, text: str) -> ConsistencyToken:
+        """Read one token. Raises `InvalidToken`."""
         version, _, rest = text.strip().partition(".")
         payload, _, signature = rest.partition(".")
         if version != _VERSION:
@@ -67,19 +67,19 @@ class TokenSigner:
         if not any(hmac.compare_digest(_signature(key, raw), given) for key in self._keys):
             raise _refused()
         try:
-            return Token.parse(raw.decode("ascii"))
+            return ConsistencyToken.parse(raw.decode("ascii"))
         except (CodecError, UnicodeDecodeError) as error:
             raise _refused() from error
 
-    def verify_all(self, values: Iterable[str]) -> Token:
+    def verify_all(self, values: Iterable[str]) -> ConsistencyToken:
         """Read a header, which may be repeated and hold several tokens: what has seen all of them.
 
-        Raises `TokenRefused`, also for more than `TOKENS_MAX`.
+        Raises `InvalidToken`, also for more than `TOKENS_MAX`.
         """
         texts = list(_split(values))
         if len(texts) > TOKENS_MAX or sum(map(len, texts)) > _HEADER_CHARACTERS_MAX:
-            raise TokenRefused("more consistency tokens than one request may bring", hint="merge them one call earlier")
-        return NOTHING.merged(*(self.verify(text) for text in texts))
+            raise InvalidToken("more consistency tokens than one request may bring", hint="merge them one call earlier")
+        return EMPTY_TOKEN.merged(*(self.verify(text) for text in texts))
 
 
 def merge_headers(values: Iterable[str]) -> str:
@@ -117,5 +117,5 @@ def _read(text: str) -> bytes:
     return raw
 
 
-def _refused() -> TokenRefused:
-    return TokenRefused("this consistency token is none of ours", hint="pass tokens on as they were given")
+def _refused() -> InvalidToken:
+    return InvalidToken("this consistency token is none of ours", hint="pass tokens on as they were given")

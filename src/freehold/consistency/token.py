@@ -17,7 +17,7 @@ from typing import Final
 from freehold.errors import CodecError
 from freehold.messages.lanes import lane_name
 
-__all__ = ["LANES_MAX", "NOTHING", "Token", "outbox_lane"]
+__all__ = ["EMPTY_TOKEN", "LANES_MAX", "ConsistencyToken", "outbox_lane"]
 
 LANES_MAX: Final = 4096
 """Bound of a token that is read: services times their partitions, with room to spare. Merging drops no lane to stay
@@ -34,7 +34,7 @@ def outbox_lane(service: str, partition: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class ConsistencyToken:
     """Positions by lane."""
 
     positions: Mapping[str, int] = field(default_factory=lambda: _EMPTY)
@@ -42,7 +42,7 @@ class Token:
     def __bool__(self) -> bool:
         return bool(self.positions)
 
-    def merged(self, *others: Token) -> Token:
+    def merged(self, *others: ConsistencyToken) -> ConsistencyToken:
         """What has seen this and all others."""
         if not any(others):
             return self
@@ -50,11 +50,11 @@ class Token:
         for other in others:
             for lane, position in other.positions.items():
                 found[lane] = max(position, found.get(lane, 0))
-        return Token(MappingProxyType(found))
+        return ConsistencyToken(MappingProxyType(found))
 
-    def reached(self, lane: str, position: int) -> Token:
+    def reached(self, lane: str, position: int) -> ConsistencyToken:
         """The same with a lane at least at this position."""
-        return self.merged(Token({lane: position}))
+        return self.merged(ConsistencyToken({lane: position}))
 
     @property
     def text(self) -> str:
@@ -62,14 +62,14 @@ class Token:
         return ";".join(f"{lane}={position}" for lane, position in sorted(self.positions.items()))
 
     @classmethod
-    def parse(cls, text: str) -> Token:
+    def parse(cls, text: str) -> ConsistencyToken:
         """Read the text form. Raises `CodecError` for anything else."""
         if not text:
-            return NOTHING
+            return EMPTY_TOKEN
         return cls(MappingProxyType(dict(_entries(text))))
 
 
-NOTHING: Final = Token()
+EMPTY_TOKEN: Final = ConsistencyToken()
 """The token of somebody who has seen nothing."""
 
 

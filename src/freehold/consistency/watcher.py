@@ -15,14 +15,24 @@ from typing import Protocol
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, Unavailable
 
-__all__ = ["Behind", "Fresh", "Freshness", "Frontier", "Goal", "Reached", "Stale", "Stalled", "Watch"]
+__all__ = [
+    "CurrentPosition",
+    "Fresh",
+    "Freshness",
+    "PositionLag",
+    "PositionSource",
+    "PositionWatcher",
+    "Stale",
+    "Stalled",
+    "TargetPositions",
+]
 
-Goal = Mapping[str, int]
+TargetPositions = Mapping[str, int]
 """What is waited for: positions by name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class CurrentPosition:
     """How far something has come. `stalled` says why it does not go on by itself, where that is known.
 
     kept           the position in this service's own event store that handling it has reached.
@@ -36,7 +46,7 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class Behind:
+class PositionLag:
     """What was waited for and is not there: a lane, or a projection. `positions` is an upper bound of the events
     missing, for positions are shared by all lanes of a service; `seconds` since when nothing has come, None: never.
     """
@@ -61,14 +71,14 @@ class Fresh:
 class Stale:
     """The time limit came first: this is missing, and is on its way as far as anybody knows."""
 
-    behind: tuple[Behind, ...]
+    behind: tuple[PositionLag, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
     """What is missing does not come by itself: why, by lane or projection."""
 
-    behind: tuple[Behind, ...]
+    behind: tuple[PositionLag, ...]
     reasons: Mapping[str, str]
 
 
@@ -76,10 +86,10 @@ Freshness = Fresh | Stale | Stalled
 """The answer to a wait: never a guess."""
 
 
-class Frontier(Protocol):
+class PositionSource(Protocol):
     """Where it is seen how far things have come."""
 
-    async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
+    async def reached(self, names: Collection[str]) -> Mapping[str, CurrentPosition]:
         """How far each has come, in few round trips; what is not known of is left out. Raises `Unavailable`."""
 
 
@@ -88,27 +98,27 @@ class _Waiter:
 
     __slots__ = ("done", "goal", "looked", "missing")
 
-    def __init__(self, goal: Goal, known: Mapping[str, Reached]) -> None:
+    def __init__(self, goal: TargetPositions, known: Mapping[str, CurrentPosition]) -> None:
         self.goal = goal
-        self.missing: Mapping[str, Reached] = {name: known.get(name, Reached()) for name in goal}
+        self.missing: Mapping[str, CurrentPosition] = {name: known.get(name, CurrentPosition()) for name in goal}
         self.looked = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def see(self, found: Mapping[str, Reached]) -> None:
+    def see(self, found: Mapping[str, CurrentPosition]) -> None:
         """Take a look's result; ends the wait where all is there."""
-        seen = {name: found.get(name, Reached()) for name in self.goal}
+        seen = {name: found.get(name, CurrentPosition()) for name in self.goal}
         self.missing = {name: each for name, each in seen.items() if each.position < self.goal[name]}
         self.looked = True
         if not self.missing and not self.done.done():
             self.done.set_result(None)
 
 
-class Watch:
+class PositionWatcher:
     """Looks for all who wait, by the clock: at once when one comes, soon after `wake`, and else ever more seldom."""
 
     def __init__(
         self,
-        frontier: Frontier,
+        frontier: PositionSource,
         clock: Clock,
         *,
         pause_seconds: float = 0.01,
@@ -126,14 +136,14 @@ class Watch:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._error: FreeholdError | None = None
-        self._known: dict[str, Reached] = {}
+        self._known: dict[str, CurrentPosition] = {}
 
     def wake(self) -> None:
         """Something has moved: look now. For the event loop's own thread; nothing where nobody waits."""
         if self._waiters:
             self._news.set()
 
-    async def until(self, goal: Goal, limit_seconds: float) -> Mapping[str, Reached]:
+    async def until(self, goal: TargetPositions, limit_seconds: float) -> Mapping[str, CurrentPosition]:
         """Return what of the goal is missing when the limit is reached; nothing as soon as all is there.
 
         It ends at the limit, also where a look hangs: what is missing is then as far as it was when it was last seen. A
@@ -201,13 +211,13 @@ class Watch:
             woken = await self._pause(pause_seconds)
             pause_seconds = self._pause_seconds if woken else min(2 * pause_seconds, self._pause_seconds_max)
 
-    def _tell(self, waiting: Sequence[_Waiter], found: Mapping[str, Reached]) -> None:
+    def _tell(self, waiting: Sequence[_Waiter], found: Mapping[str, CurrentPosition]) -> None:
         for waiter in waiting:
             waiter.see(found)
             if waiter.done.done():
                 self._waiters.pop(waiter, None)
 
-    async def _look(self, names: set[str]) -> Mapping[str, Reached] | None:
+    async def _look(self, names: set[str]) -> Mapping[str, CurrentPosition] | None:
         """How far each has come; None where that could not be found out."""
         self.looks += 1
         try:

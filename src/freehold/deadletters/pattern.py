@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.deadletters.store import DEAD_LETTERS
 from freehold.pattern import Column, Metric, Pattern, Pruning
 
@@ -21,12 +21,12 @@ async def _count(context: ServiceContext) -> int:
     return sum((await context.stores[DEAD_LETTERS].count()).values())
 
 
-async def _probe(context: ServiceContext) -> Sequence[Finding]:
+async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     dead = await _count(context)
     if not dead:
-        return [Finding("dead letters", ok=True, detail="none")]
-    remedy = f"freehold dlq list --service {context.service}"
-    return [Finding("dead letters", ok=False, detail=f"{dead} wait for a person", remedy=remedy)]
+        return [CheckResult("dead letters", ok=True, detail="none")]
+    fix = f"freehold dlq list --service {context.service}"
+    return [CheckResult("dead letters", ok=False, detail=f"{dead} wait for a person", fix=fix)]
 
 
 PATTERN: Final = Pattern[None](

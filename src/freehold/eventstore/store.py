@@ -9,7 +9,7 @@ Invariants, for every adapter (the conformance suite proves them):
   whoever goes on from `Page.through` has seen every event up to it. It never waits for transactions that do not append,
   and never decides by time. `Page.through` is the position of an event that was committed, never a number that was only
   drawn: a crash may take those back.
-- An append is part of the caller's transaction, or is one of its own in a single round trip (`append_alone`).
+- An append is part of the caller's transaction, or is one of its own in a single round trip (`append_now`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "EVERYTHING",
     "NO_HEADERS",
     "Append",
-    "Appended",
+    "AppendResult",
     "Body",
     "EventFilter",
     "EventStore",
@@ -122,7 +122,7 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
+class AppendResult:
     """Where a stream stands after an append: version and position of the last event, and the positions of all."""
 
     stream: str
@@ -151,13 +151,13 @@ EVERYTHING: Final = EventFilter()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events in order of position, and the position through which nothing is missing: go on from there.
+    """Events in order of position, and the position end_position which nothing is missing: go on from there.
 
-    `through` is at least the last event's position; it is the reader's own `after` where nothing new is settled.
+    `end_position` is at least the last event's position; it is the reader's own `after` where nothing new is settled.
     """
 
     events: tuple[RecordedEvent, ...]
-    through: int
+    end_position: int
 
 
 def checked_limit(limit: int) -> int:
@@ -170,7 +170,7 @@ def checked_limit(limit: int) -> int:
 class EventStore(Protocol):
     """Where events are kept: the service's own database."""
 
-    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """Add events to streams, all of them or none, in one round trip; a stream is named once.
 
         Writers of one stream take turns, from here to the commit; streams are locked in a fixed order. Raises
@@ -178,7 +178,7 @@ class EventStore(Protocol):
         further use.
         """
 
-    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """The same in a transaction of its own."""
 
     async def read_stream(
@@ -203,23 +203,25 @@ class EventStore(Protocol):
     async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """The version of a stream, 0 where it has no event."""
 
-    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+    async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
         """The events after a position that are wanted, `limit` at most. Never skips (see the module).
 
         Raises `ValueError` for a limit below 1.
         """
 
-    async def head(self) -> int:
+    async def high_water_mark(self) -> int:
         """The position through which all is settled; 0 in an empty store. What a reader that is up to date has reached.
 
-        After a commit has returned, `head` may be below its position only while another append that began before is
-        still open.
+        After a commit has returned, `high_water_mark` may be below its position only while another append that began
+        before is still open.
         """
 
-    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+    async def count(
+        self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
+    ) -> int:
         """How many wanted events lie after one position, through another; counts no further than `limit`."""
 
-    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+    async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
         """When the first wanted event after a position was recorded; None where there is none."""
 
 

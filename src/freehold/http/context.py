@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
-from freehold.consistency.token import NOTHING, Token
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.errors import TransactionEnded
 from freehold.ids import new_id
 from freehold.runtime import RunningService
@@ -47,7 +47,7 @@ class RequestContext:
         """Whether the caller gave an idempotency key, be it a bad one."""
         self.trace_parent = _trace_parent(found.get(b"traceparent", b""), self.correlation_id)
         self.answer_headers: dict[bytes, bytes] = {}
-        self.token = NOTHING
+        self.token = EMPTY_TOKEN
         self._tokens = [value.decode("latin-1") for name, value in headers if name == _CONSISTENCY]
         self._block: AbstractAsyncContextManager[Transaction] | None = None
         self._transaction: Transaction | None = None
@@ -60,7 +60,7 @@ class RequestContext:
         if self._tokens and signer is not None:
             self.token = signer.verify_all(self._tokens)
 
-    def note(self, token: Token) -> None:
+    def note(self, token: ConsistencyToken) -> None:
         """Add what a transaction of this request has reached."""
         self.token = self.token.merged(token)
 

@@ -18,8 +18,8 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from freehold.consistency.signer import TokenRefused
-from freehold.consistency.token import Token
+from freehold.consistency.signer import InvalidToken
+from freehold.consistency.token import ConsistencyToken
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.failures import describe, root_cause
 from freehold.http.caller import Callers
@@ -67,7 +67,7 @@ class TransactionMiddleware:
         sending = _with_headers(context, send)
         try:
             context.take_tokens()
-        except TokenRefused as error:
+        except InvalidToken as error:
             await problem(400, error.message)(scope, receive, sending)
             return
         trace = current_trace_parent.set(context.trace_parent)
@@ -185,7 +185,7 @@ class _Keep:
             return None
         if stored.fingerprint != self._fingerprint:
             return problem(422, "this Idempotency-Key was used for another request")
-        context.note(Token.parse(stored.token))
+        context.note(ConsistencyToken.parse(stored.token))
         return Replay(stored)
 
     async def finish(self, status: int, headers: Headers, content_type: str, body: bytes) -> None:
@@ -240,7 +240,7 @@ def _passing(error: Exception, running: RunningService) -> FreeholdError | None:
     cause = root_cause(error)
     if isinstance(cause, RuntimeError) and isinstance(cause.__cause__, FreeholdError):
         cause = cause.__cause__  # Starlette, which cannot answer it any more
-    known = cause if isinstance(cause, FreeholdError) else running.stores.database.diagnose(cause)
+    known = cause if isinstance(cause, FreeholdError) else running.stores.database.translate_error(cause)
     if not isinstance(known, Unavailable | ConcurrencyConflict):
         return None
     if known is not error:

@@ -21,7 +21,7 @@ from freehold.failures import CrashLimit
 from freehold.inbox.batches import came_before, groups_of, last_attempt, place_of
 from freehold.inbox.dispatcher import Counters, Dispatcher, HandlerFailed
 from freehold.inbox.retry import DatabaseAway, FailureHandler, HandedBack
-from freehold.inbox.work import MessageRouter, Work
+from freehold.inbox.work import HandlerCall, MessageRouter
 from freehold.lifecycle import Runner, contained
 from freehold.outages import BROKER, Wait
 from freehold.policy import OUTAGE, TROUBLE
@@ -322,7 +322,7 @@ class ConsumerRunner(Runner):
     async def _handle(self, batches: Sequence[Batch], done: list[int]) -> None:
         """Note in `done` how many deliveries of each batch, from the first on, have come to an end."""
         heard: dict[str, int] = {}
-        together: list[Work] = []
+        together: list[HandlerCall] = []
         for number, batch in enumerate(batches):
             works = [
                 self._reader.read(
@@ -340,7 +340,7 @@ class ConsumerRunner(Runner):
         await self._together(together, heard)
         done[:] = [len(batch.deliveries) for batch in batches]
 
-    async def _isolated(self, work: Work, *, suspicious: bool) -> bool:
+    async def _isolated(self, work: HandlerCall, *, suspicious: bool) -> bool:
         """Handle a message that was handed out before; returns whether the next may be the one that kills.
 
         The messages before the one that kills have receipts from an earlier round, and it has none: the first without
@@ -351,7 +351,7 @@ class ConsumerRunner(Runner):
         await self._attempts.alone(work)
         return suspicious
 
-    async def _together(self, works: Sequence[Work], heard: Mapping[str, int]) -> None:
+    async def _together(self, works: Sequence[HandlerCall], heard: Mapping[str, int]) -> None:
         """Handle what is left of a batch; with it, everything that the batch said of its lanes is reached."""
         if not works:
             await self._attempts.hold(lambda: self._dispatcher.advance(heard))
@@ -368,7 +368,7 @@ class ConsumerRunner(Runner):
         await self._one_by_one(works, failure)
         await self._attempts.hold(lambda: self._dispatcher.advance(heard))
 
-    async def _one_by_one(self, works: Sequence[Work], error: Exception) -> None:
+    async def _one_by_one(self, works: Sequence[HandlerCall], error: Exception) -> None:
         if len(works) == 1:
             await self._attempts.alone(works[0], error=self._attempts.cause(error))
             return

@@ -21,7 +21,7 @@ from freehold.ids import new_id
 from freehold.inbox.handler import ReplyHandler
 from freehold.inbox.reply import OUTCOME_CANCELLED, OUTCOME_NO_EFFECT, make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, ReceiveStatus
-from freehold.inbox.work import Work
+from freehold.inbox.work import HandlerCall
 from freehold.lifecycle import contained
 from freehold.messages import MessageKind, encode_envelope
 from freehold.transaction import Transaction, Transactions, current_trace_parent
@@ -30,7 +30,7 @@ __all__ = ["NO_ANSWER", "Counters", "Dispatcher", "Effect", "HandlerFailed", "Ha
 
 _log = logging.getLogger("freehold.inbox")
 
-Effect = Callable[[Transaction, Work], Awaitable[object]]
+Effect = Callable[[Transaction, HandlerCall], Awaitable[object]]
 """What is done for a fresh message, and what its answer is."""
 
 
@@ -93,7 +93,7 @@ class Dispatcher:
 
     async def handle(
         self,
-        works: Sequence[Work],
+        works: Sequence[HandlerCall],
         *,
         claimed: DeferredMessage | None = None,
         instead: Effect | None = None,
@@ -138,7 +138,7 @@ class Dispatcher:
             self._note(news)
 
     async def _advance(
-        self, db_tx: DatabaseTransaction, heard: Mapping[str, int], works: Sequence[Work] = (), kept: int = 0
+        self, db_tx: DatabaseTransaction, heard: Mapping[str, int], works: Sequence[HandlerCall] = (), kept: int = 0
     ) -> Mapping[str, int]:
         """`kept` is what the works appended: it belongs to each of their lanes, also where nothing else is new."""
         news = self._news(heard)
@@ -161,7 +161,7 @@ class Dispatcher:
         if news or unblocked:
             self._on_progress()
 
-    async def _prepare(self, tx: Transaction, works: Sequence[Work], receipts: Sequence[ReceiveResult]) -> None:
+    async def _prepare(self, tx: Transaction, works: Sequence[HandlerCall], receipts: Sequence[ReceiveResult]) -> None:
         """Tell the taker of replies which are to come, where there are several."""
         fresh = [
             work.envelope
@@ -174,7 +174,12 @@ class Dispatcher:
             await self._replies.prepare(fresh, tx)
 
     async def _one(
-        self, tx: Transaction, work: Work, receipt: ReceiveResult, answers: dict[str, bytes], instead: Effect | None
+        self,
+        tx: Transaction,
+        work: HandlerCall,
+        receipt: ReceiveResult,
+        answers: dict[str, bytes],
+        instead: Effect | None,
     ) -> None:
         envelope = work.envelope
         wants_answer = envelope is not None and envelope.reply_to is not None
@@ -211,7 +216,7 @@ class Dispatcher:
                     reason="waits behind an earlier message of its key",
                 )
 
-    async def _effect(self, tx: Transaction, work: Work, instead: Effect | None) -> object:
+    async def _effect(self, tx: Transaction, work: HandlerCall, instead: Effect | None) -> object:
         if instead is not None:
             return await instead(Transaction(tx.staging.for_message(work.envelope)) if work.envelope else tx, work)
         if work.defect is not None:
@@ -245,7 +250,9 @@ class Dispatcher:
         finally:
             current_trace_parent.reset(trace)
 
-    async def bury(self, tx: Transaction, work: Work, *, reason: str, error: BaseException, attempts: int) -> None:
+    async def bury(
+        self, tx: Transaction, work: HandlerCall, *, reason: str, error: BaseException, attempts: int
+    ) -> None:
         """Keep a dead letter, in the transaction that ends the message's way."""
         envelope = work.envelope
         letter = DeadLetter(
@@ -267,7 +274,7 @@ class Dispatcher:
         await self._dead_letters.add(tx.db_tx, letter)
         self.counters.dead += 1
 
-    def _count(self, works: Sequence[Work], receipts: Sequence[ReceiveResult]) -> None:
+    def _count(self, works: Sequence[HandlerCall], receipts: Sequence[ReceiveResult]) -> None:
         for receipt in receipts:
             match receipt.status:
                 case ReceiveStatus.NEW:

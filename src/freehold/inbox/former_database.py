@@ -14,7 +14,7 @@ from typing import Final
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.broker import Broker
 from freehold.clock import Clock
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.inbox.store import INBOX
 from freehold.ports import Stores
 from freehold.redaction import shown_url
@@ -55,16 +55,16 @@ async def look_for_former(settings: Settings, stores: Stores, broker: Broker, cl
         await stores[AUDIT].add(db_tx, entry)
 
 
-async def examine_former(service: str, stores: Stores) -> Finding:
+async def examine_former(service: str, stores: Stores) -> CheckResult:
     """For `doctor`: whether the database was made anew, and nobody has said since that this is known."""
     for entry in await stores[AUDIT].find(service, _ENTRIES_MAX):
         if entry.action == _ACKNOWLEDGED:
             break
         if entry.action == _MADE_ANEW:
             detail = f"{entry.reason}, at {entry.at:%Y-%m-%d %H:%M:%SZ}"
-            remedy = f"restore the former one, or acknowledge: {_acknowledge(service)}"
-            return Finding("former database", ok=False, detail=detail, remedy=remedy)
-    return Finding("former database", ok=True, detail="none is missing")
+            fix = f"restore the former one, or acknowledge: {_acknowledge(service)}"
+            return CheckResult("former database", ok=False, detail=detail, fix=fix)
+    return CheckResult("former database", ok=True, detail="none is missing")
 
 
 def _acknowledge(service: str) -> str:

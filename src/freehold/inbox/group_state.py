@@ -12,7 +12,7 @@ from typing import Final
 
 from freehold.broker import Broker, GroupPlace, GroupState, TopicLag
 from freehold.clock import Clock
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.outbox.probes import LATE_SECONDS
 
 __all__ = ["Watched", "examine_consumers", "judge"]
@@ -82,7 +82,7 @@ class Watched:
 
 async def examine_consumers(
     broker: Broker, service: str, lease_seconds: float, clock: Clock, at_work: Callable[[], Awaitable[bool]]
-) -> Finding:
+) -> CheckResult:
     """Watch a service's group, for a little longer than a lease at most. `at_work` says whether another loop of the
     service runs somewhere. Raises `Unavailable`.
     """
@@ -96,47 +96,47 @@ async def examine_consumers(
     return judge(service, watched, at_work=not watched.live and not watched.silent and await at_work())
 
 
-def judge(service: str, watched: Watched, *, at_work: bool) -> Finding:
+def judge(service: str, watched: Watched, *, at_work: bool) -> CheckResult:
     """What is said of a group."""
     subject, waiting = f"consumers of {service}", _waiting(watched)
     if watched.silent:
         held = f"{_partitions(len(watched.silent))} held by a member"
-        return Finding(
+        return CheckResult(
             subject,
             ok=False,
             detail=f"{held} that gave no sign of life for {watched.seconds:.0f} s; {waiting}",
-            remedy="its process was stopped (SIGSTOP), or its machine is frozen: end it, and others take over",
+            fix="its process was stopped (SIGSTOP), or its machine is frozen: end it, and others take over",
         )
     if not watched.live:
         return _nobody(subject, watched, waiting, at_work=at_work)
     free = [each for each in watched.last.places if each.holder in {"", *watched.last.gone}]
     if free and watched.late:
         detail = f"{_partitions(len(free))} held by nobody; {waiting}"
-        return Finding(subject, ok=False, detail=detail, remedy="see what the log says of the group's members")
+        return CheckResult(subject, ok=False, detail=detail, fix="see what the log says of the group's members")
     if watched.standing:
         topics = ", ".join(each.topic for each in watched.standing)
-        return Finding(
+        return CheckResult(
             subject,
             ok=False,
             detail=f"nothing of {topics} was acknowledged for {watched.seconds:.0f} s; {waiting}",
-            remedy="a message is held up, or a handler takes long: see /readyz and the log of the service",
+            fix="a message is held up, or a handler takes long: see /readyz and the log of the service",
         )
     members = "one member reads" if len(watched.live) == 1 else f"{len(watched.live)} members read"
-    return Finding(subject, ok=True, detail=f"{members}; {waiting}")
+    return CheckResult(subject, ok=True, detail=f"{members}; {waiting}")
 
 
-def _nobody(subject: str, watched: Watched, waiting: str, *, at_work: bool) -> Finding:
+def _nobody(subject: str, watched: Watched, waiting: str, *, at_work: bool) -> CheckResult:
     """To have no member is no defect of a system that is not running, and for which nothing waits."""
     if at_work:
-        return Finding(
+        return CheckResult(
             subject,
             ok=False,
             detail=f"no member of the group is there, though the service's relay is at work; {waiting}",
-            remedy="does a process run the role 'consumer'? see /readyz and the log of the service",
+            fix="does a process run the role 'consumer'? see /readyz and the log of the service",
         )
     detail = f"no member of the group is there; {waiting}"
-    return Finding(
-        subject, ok=not watched.late, detail=detail, remedy="is freehold run running?" if watched.late else ""
+    return CheckResult(
+        subject, ok=not watched.late, detail=detail, fix="is freehold run running?" if watched.late else ""
     )
 
 

@@ -20,7 +20,7 @@ from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.inbox.dispatcher import Dispatcher
 from freehold.inbox.handler import Handlers, ReplyRouter
 from freehold.inbox.probes import probe
-from freehold.inbox.store import DEFERRED, INBOX, Arrival, DeferredStats
+from freehold.inbox.store import DEFERRED, INBOX, DeferredStats, IncomingMessage
 from freehold.inbox.work import MessageRouter
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, MessageKind, encode_envelope
@@ -79,7 +79,7 @@ def _wire(context: ServiceContext) -> None:
 
 async def _replay(context: ServiceContext, db_tx: DatabaseTransaction, letter: DeadLetter, envelope: Envelope) -> None:
     """Have a message that was given up handled again, by the one consumer that failed."""
-    arrival = Arrival(
+    arrival = IncomingMessage(
         receipt_key=envelope.receipt_key, topic=envelope.topic, key=envelope.key, compensates=envelope.compensates
     )
     await context.stores[INBOX].defer(

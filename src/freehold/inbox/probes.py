@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from freehold.clock import duration
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.inbox.store import INBOX
 
 __all__ = ["probe"]
 
 
-async def probe(context: ServiceContext) -> Sequence[Finding]:
+async def probe(context: ServiceContext) -> Sequence[CheckResult]:
     """What consumers have deferred: to be expected for a while, and with a reason. Raises `Unavailable`."""
     inbox = context.stores[INBOX]
     found = await inbox.stats()
     if not found.pending:
-        return [Finding("deferred", ok=True, detail="none")]
+        return [CheckResult("deferred", ok=True, detail="none")]
     late = found.oldest_seconds > context.settings.deferred_alarm_seconds
     oldest = next(iter(await inbox.deferred(None, 1)), None)
     reason = f": {oldest.reason}" if oldest is not None and oldest.reason else ""
     detail = f"{found.pending} wait for another try, the oldest for {duration(found.oldest_seconds)}{reason}"
-    remedy = "mend what the reason names; each is tried again by itself" if late else ""
-    return [Finding("deferred", ok=not late, detail=detail, remedy=remedy)]
+    fix = "mend what the reason names; each is tried again by itself" if late else ""
+    return [CheckResult("deferred", ok=not late, detail=detail, fix=fix)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from freehold.inbox.store import Arrival, ReceiveResult, ReceiveStatus
+from freehold.inbox.store import IncomingMessage, ReceiveResult, ReceiveStatus
 
 __all__ = ["Receipt", "ReceiveDecision", "decide", "receipt_keys", "unblocked_indexes"]
 
@@ -31,7 +31,7 @@ class ReceiveDecision:
     written: Mapping[str, bool]
 
 
-def receipt_keys(arrivals: Sequence[Arrival]) -> Iterator[str]:
+def receipt_keys(arrivals: Sequence[IncomingMessage]) -> Iterator[str]:
     """Every receipt that the arrivals ask for: their own, and those of the actions that they compensate."""
     for arrival in arrivals:
         yield arrival.receipt_key
@@ -39,7 +39,9 @@ def receipt_keys(arrivals: Sequence[Arrival]) -> Iterator[str]:
             yield arrival.compensates
 
 
-def unblocked_indexes(arrivals: Sequence[Arrival], first_deferred: Callable[[str, str], int | None]) -> frozenset[int]:
+def unblocked_indexes(
+    arrivals: Sequence[IncomingMessage], first_deferred: Callable[[str, str], int | None]
+) -> frozenset[int]:
     """Places of the arrivals that no deferred message blocks; `first_deferred(topic, key)` is the earliest's position.
 
     What comes from the deferred messages is blocked by an earlier one only, and a blocked arrival blocks all that
@@ -58,7 +60,9 @@ def unblocked_indexes(arrivals: Sequence[Arrival], first_deferred: Callable[[str
     return frozenset(places)
 
 
-def decide(arrivals: Sequence[Arrival], places: frozenset[int], stored: Mapping[str, Receipt]) -> ReceiveDecision:
+def decide(
+    arrivals: Sequence[IncomingMessage], places: frozenset[int], stored: Mapping[str, Receipt]
+) -> ReceiveDecision:
     """Say what each arrival is. `places` are those not blocked; `stored` the receipts that were there before."""
     written: dict[str, bool] = {}
     receipts: list[ReceiveResult] = []
@@ -80,7 +84,7 @@ def _find(key: str, stored: Mapping[str, Receipt], written: Mapping[str, bool]) 
     return found
 
 
-def _cancel(arrival: Arrival, stored: Mapping[str, Receipt], written: dict[str, bool]) -> bool:
+def _cancel(arrival: IncomingMessage, stored: Mapping[str, Receipt], written: dict[str, bool]) -> bool:
     """Cancel the action unless it was handled; returns whether it is cancelled: then there is nothing to compensate."""
     if arrival.compensates is None:
         return False

@@ -20,7 +20,7 @@ from freehold.failures import CrashLimit, describe, name_of
 from freehold.inbox.dispatcher import NO_ANSWER, Dispatcher, HandlerFailed, StaleClaim
 from freehold.inbox.reply import Rejected
 from freehold.inbox.store import DeferredMessage, ReceiveStatus
-from freehold.inbox.work import Work, dead_arrival
+from freehold.inbox.work import HandlerCall, dead_arrival
 from freehold.origin import chain
 from freehold.outages import Wait
 from freehold.policy import OUTAGE, Backoff, GiveUp, RetryAfter
@@ -119,8 +119,8 @@ class FailureHandler:
         """
         if not isinstance(error, HandlerFailed):
             return _UNEXPLAINED_OUTAGES_MAX
-        diagnose = self._dispatcher.context.database.diagnose
-        by_driver = any(isinstance(diagnose(each), Unavailable) for each in chain(cause))
+        translate_error = self._dispatcher.context.database.translate_error
+        by_driver = any(isinstance(translate_error(each), Unavailable) for each in chain(cause))
         return _DRIVER_OUTAGES_MAX if by_driver else 0
 
     async def database_problem(self) -> Unavailable | None:
@@ -136,7 +136,7 @@ class FailureHandler:
     def _begin_waiting(self, cause: Exception, *, first: bool) -> None:
         self._waiting += first
         self.reachable.clear()
-        known = self._dispatcher.context.database.diagnose(cause) or cause
+        known = self._dispatcher.context.database.translate_error(cause) or cause
         self._waits().failed(known, again_seconds=OUTAGE.delay_seconds_max)
 
     def _end_waiting(self, *, back: bool) -> None:
@@ -148,7 +148,7 @@ class FailureHandler:
             self._waits().over()
 
     async def alone(
-        self, work: Work, *, claimed: DeferredMessage | None = None, error: Exception | None = None
+        self, work: HandlerCall, *, claimed: DeferredMessage | None = None, error: Exception | None = None
     ) -> None:
         """Handle one message in a transaction of its own, to whatever end. `error`: it has just failed with this."""
         number = claimed.attempts if claimed is not None else 1
@@ -167,7 +167,7 @@ class FailureHandler:
         except Exception as unrecorded:  # noqa: BLE001 - whatever it is, it is this message's alone
             await self._unrecorded(work, claimed, number, unrecorded)
 
-    async def condemn(self, work: Work, crashes: CrashLimit) -> bool:
+    async def condemn(self, work: HandlerCall, crashes: CrashLimit) -> bool:
         """Give a message up that probably crashes its consumer; False where it had been handled already."""
         error = crashes.error(work.attempt - 1, "this message was delivered")
         kept = await self._kept(work, None, error)
@@ -176,7 +176,7 @@ class FailureHandler:
         status = await self._bury(work, None, "killed-consumer", error, work.attempt - 1)
         return status is ReceiveStatus.NEW
 
-    async def condemn_deferred(self, work: Work, claimed: DeferredMessage, crashes: CrashLimit) -> None:
+    async def condemn_deferred(self, work: HandlerCall, claimed: DeferredMessage, crashes: CrashLimit) -> None:
         """As `condemn`, for a deferred message whose tries do not end."""
         error = crashes.error(claimed.attempts - 1, "this deferred message was tried")
         if await self._kept(work, claimed, error) is None:
@@ -186,13 +186,13 @@ class FailureHandler:
         """What the policy decides on: the handler's own error, in Freehold's words where it is the database's."""
         if not isinstance(error, HandlerFailed):
             return error
-        known = self._dispatcher.context.database.diagnose(error.error)
+        known = self._dispatcher.context.database.translate_error(error.error)
         if known is None:
             return error.error
         known.__cause__ = error.error
         return known
 
-    async def _try(self, work: Work, claimed: DeferredMessage | None) -> Exception | None:
+    async def _try(self, work: HandlerCall, claimed: DeferredMessage | None) -> Exception | None:
         try:
             await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed))
         except (HandedBack, StaleClaim):
@@ -201,14 +201,16 @@ class FailureHandler:
             return self.cause(error)
         return None
 
-    async def _settle_failure(self, work: Work, claimed: DeferredMessage | None, number: int, error: Exception) -> None:
+    async def _settle_failure(
+        self, work: HandlerCall, claimed: DeferredMessage | None, number: int, error: Exception
+    ) -> None:
         counters = self._dispatcher.counters
         if await self._kept(work, claimed, error) is not None:
             return
         if isinstance(error, Rejected):
             refusal = error
 
-            async def refuse(_tx: Transaction, _work: Work) -> object:
+            async def refuse(_tx: Transaction, _work: HandlerCall) -> object:
                 return refusal
 
             await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed, instead=refuse))
@@ -234,13 +236,13 @@ class FailureHandler:
                 reason = "attempts-exhausted" if number >= work.retry.attempts else "not-retried"
                 await self._bury(work, claimed, reason, error, number)
 
-    async def _kept(self, work: Work, claimed: DeferredMessage | None, error: Exception) -> ReceiveStatus | None:
+    async def _kept(self, work: HandlerCall, claimed: DeferredMessage | None, error: Exception) -> ReceiveStatus | None:
         """Have a message kept whose outcome must not be lost with the failure; None where that is not to be had."""
         keeping = work.keep
         if keeping is None:
             return None
 
-        async def keep(tx: Transaction, _work: Work) -> object:
+        async def keep(tx: Transaction, _work: HandlerCall) -> object:
             await keeping(tx, error)
             return NO_ANSWER
 
@@ -254,7 +256,9 @@ class FailureHandler:
             return None
         return receipts[0].status
 
-    async def _unrecorded(self, work: Work, claimed: DeferredMessage | None, number: int, error: Exception) -> None:
+    async def _unrecorded(
+        self, work: HandlerCall, claimed: DeferredMessage | None, number: int, error: Exception
+    ) -> None:
         """What became of a message could not be written down: it is tried later, and its key alone waits. Raises where
         not even that can be written.
         """
@@ -271,7 +275,7 @@ class FailureHandler:
         self._dispatcher.counters.deferred += 1
 
     async def _later(
-        self, work: Work, claimed: DeferredMessage | None, number: int, delay_seconds: float, reason: str
+        self, work: HandlerCall, claimed: DeferredMessage | None, number: int, delay_seconds: float, reason: str
     ) -> None:
         if claimed is not None:
             message = claimed
@@ -281,7 +285,7 @@ class FailureHandler:
         await self.hold(lambda: self._defer(work, number, delay_seconds, reason))
         self._dispatcher.on_deferred()
 
-    async def _defer(self, work: Work, number: int, delay_seconds: float, reason: str) -> None:
+    async def _defer(self, work: HandlerCall, number: int, delay_seconds: float, reason: str) -> None:
         async with self._dispatcher.context.database.begin() as db_tx:
             await self._dispatcher.inbox.defer(
                 db_tx,
@@ -294,9 +298,9 @@ class FailureHandler:
             )
 
     async def _bury(
-        self, work: Work, claimed: DeferredMessage | None, reason: str, error: Exception, attempts: int
+        self, work: HandlerCall, claimed: DeferredMessage | None, reason: str, error: Exception, attempts: int
     ) -> ReceiveStatus:
-        async def bury(tx: Transaction, work: Work) -> object:
+        async def bury(tx: Transaction, work: HandlerCall) -> object:
             await self._dispatcher.bury(tx, work, reason=reason, error=error, attempts=attempts)
             return NO_ANSWER
 
@@ -306,7 +310,7 @@ class FailureHandler:
 
     def _blames_database(self, error: Exception) -> bool:
         return isinstance(error, Unavailable) or isinstance(
-            self._dispatcher.context.database.diagnose(error), Unavailable
+            self._dispatcher.context.database.translate_error(error), Unavailable
         )
 
     async def _pause(self, seconds: float) -> None:

@@ -26,10 +26,10 @@ from freehold.ports import Port
 __all__ = [
     "DEFERRED",
     "INBOX",
-    "Arrival",
     "DeferredMessage",
     "DeferredStats",
     "InboxStore",
+    "IncomingMessage",
     "ReceiveResult",
     "ReceiveStatus",
 ]
@@ -51,7 +51,7 @@ class ReceiveStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class IncomingMessage:
     """What the inbox needs to know of a message. `deferred_position` is set when it comes from the deferred ones.
 
     `lane` and `lane_position` say where it stands in what its service publishes: who waits for that must know that it
@@ -103,7 +103,7 @@ class InboxStore(Protocol):
     """Where receipts and deferred messages are kept: the service's own database."""
 
     async def receive(
-        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
         """Write receipts in the transaction and say of each arrival, in order, what it is. One or two round trips.
 
@@ -118,7 +118,7 @@ class InboxStore(Protocol):
         self,
         db_tx: DatabaseTransaction,
         consumer: str,
-        arrival: Arrival,
+        arrival: IncomingMessage,
         document: bytes,
         *,
         attempts: int,

@@ -15,7 +15,7 @@ from typing import Any
 from freehold.errors import CodecError, UnknownMessage
 from freehold.ids import derive_id
 from freehold.inbox.handler import Handler, ReplyHandler
-from freehold.inbox.store import Arrival
+from freehold.inbox.store import IncomingMessage
 from freehold.messages import (
     Envelope,
     MessageKind,
@@ -29,7 +29,7 @@ from freehold.messages.lanes import WATERMARK_VERSION
 from freehold.policy import Retry
 from freehold.transaction import Transaction
 
-__all__ = ["DecodeFailure", "MessageRouter", "Work", "dead_arrival"]
+__all__ = ["DecodeFailure", "HandlerCall", "MessageRouter", "dead_arrival"]
 
 _Call = tuple[Handler, object]
 _REPLY_RETRY = Retry(attempts=10)
@@ -44,13 +44,13 @@ class DecodeFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class HandlerCall:
     """A message with what is to be done. `attempt` is the broker's count of handing it out.
 
     keep  keeps it where handling it fails, so that it is neither deferred nor given up: a reply tells an outcome.
     """
 
-    arrival: Arrival
+    arrival: IncomingMessage
     document: bytes = field(repr=False)
     envelope: Envelope | None
     call: Callable[[Transaction], Awaitable[Any]] | None
@@ -61,7 +61,7 @@ class Work:
     keep: Callable[[Transaction, Exception], Awaitable[None]] | None = None
 
 
-def dead_arrival(arrival: Arrival, envelope: Envelope | None) -> Arrival:
+def dead_arrival(arrival: IncomingMessage, envelope: Envelope | None) -> IncomingMessage:
     """Under which receipt a message is given up.
 
     Not under the idempotency key of a request: its effect did not happen, so a compensation must still find it missing
@@ -69,7 +69,7 @@ def dead_arrival(arrival: Arrival, envelope: Envelope | None) -> Arrival:
     """
     if envelope is None or envelope.idempotency_key is None:
         return arrival
-    return Arrival(
+    return IncomingMessage(
         receipt_key=f"dead:{envelope.id}",
         topic=arrival.topic,
         key=arrival.key,
@@ -98,7 +98,7 @@ class MessageRouter:
         attempt: int = 1,
         deferred_position: int | None = None,
         heard: dict[str, int] | None = None,
-    ) -> Work | None:
+    ) -> HandlerCall | None:
         """Return what is to be done with a document; None where it is of no interest to this service.
 
         What the message says of its lane, whoever it is for, raises the watermarks in `heard`.
@@ -110,7 +110,7 @@ class MessageRouter:
         lane, watermark = envelope.lane, envelope.watermark
         if heard is not None and lane is not None and watermark is not None and watermark > heard.get(lane, 0):
             heard[lane] = watermark
-        arrival = Arrival(
+        arrival = IncomingMessage(
             receipt_key=envelope.receipt_key,
             topic=envelope.topic,
             key=envelope.key,
@@ -128,7 +128,7 @@ class MessageRouter:
             calls = self._calls(envelope, handler)
         except CodecError as error:
             reason = "unknown-type" if isinstance(error, UnknownMessage) else "bad-body"
-            return Work(
+            return HandlerCall(
                 arrival=dead_arrival(arrival, envelope),
                 document=document,
                 envelope=envelope,
@@ -140,7 +140,7 @@ class MessageRouter:
         if len(calls) != 1:
             return _several(arrival, document, envelope, calls, attempt)
         known, message = calls[0]
-        return Work(
+        return HandlerCall(
             arrival=arrival,
             document=document,
             envelope=envelope,
@@ -195,11 +195,11 @@ class MessageRouter:
             hint="declare a handler for it, or an upcaster from it",
         )
 
-    def _reply(self, document: bytes, envelope: Envelope, arrival: Arrival, attempt: int) -> Work | None:
+    def _reply(self, document: bytes, envelope: Envelope, arrival: IncomingMessage, attempt: int) -> HandlerCall | None:
         replies = self._replies
         if replies is None:
             return None
-        return Work(
+        return HandlerCall(
             arrival=arrival,
             document=document,
             envelope=envelope,
@@ -217,11 +217,11 @@ class MessageRouter:
         error: CodecError,
         attempt: int,
         deferred_position: int | None,
-    ) -> Work:
+    ) -> HandlerCall:
         """A document without an id is known by its place and its digest, so that a redelivery is recognised."""
         name = str(derive_id(topic, position, hashlib.sha256(document).hexdigest()))
-        return Work(
-            arrival=Arrival(
+        return HandlerCall(
+            arrival=IncomingMessage(
                 receipt_key=f"unreadable:{name}", topic=topic, key=name, deferred_position=deferred_position
             ),
             document=document,
@@ -233,7 +233,9 @@ class MessageRouter:
         )
 
 
-def _several(arrival: Arrival, document: bytes, envelope: Envelope, calls: Sequence[_Call], attempt: int) -> Work:
+def _several(
+    arrival: IncomingMessage, document: bytes, envelope: Envelope, calls: Sequence[_Call], attempt: int
+) -> HandlerCall:
     """Work for a message that became several, or none: all in order in its one transaction, with its one receipt.
 
     They fail together, so the first one's retry policy holds. Where each handler has a time limit of its own, the sum
@@ -245,7 +247,7 @@ def _several(arrival: Arrival, document: bytes, envelope: Envelope, calls: Seque
             await handler.function(message, tx)
 
     limits = [handler.timeout_seconds for handler, _ in calls if handler.timeout_seconds is not None]
-    return Work(
+    return HandlerCall(
         arrival=arrival,
         document=document,
         envelope=envelope,

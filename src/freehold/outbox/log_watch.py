@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from freehold.broker import Broker
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.outbox.log import BROKER_LOGS, BrokerLog, BrokerLogStore
 from freehold.outbox.sent import SENT, Kept
 from freehold.ports import Stores
@@ -111,33 +111,33 @@ class LogWatch:
         return _told(self._lost)
 
 
-async def examine_logs(stores: Stores, settings: Settings) -> Finding:
+async def examine_logs(stores: Stores, settings: Settings) -> CheckResult:
     """For `doctor`: whether a broker has lost what this service published, and nobody has dealt with it yet."""
     lost = await stores[BROKER_LOGS].lost()
     if not lost:
-        return Finding("broker's log", ok=True, detail="no loss of confirmed messages is open")
+        return CheckResult("broker's log", ok=True, detail="no loss of confirmed messages is open")
     kept = await stores[SENT].kept()
-    return Finding(
+    return CheckResult(
         "broker's log",
         ok=False,
         detail=f"{_told(lost)}; {_not_kept(kept, settings.outbox_sent_retention_seconds)}",
-        remedy=_COMMAND,
+        fix=_COMMAND,
     )
 
 
-async def examine_how_far(broker: Broker, stores: Stores, settings: Settings) -> Finding:
+async def examine_how_far(broker: Broker, stores: Stores, settings: Settings) -> CheckResult:
     """For `doctor`: whether the broker's log has come as far as this service has seen it, also where no process of the
     service has looked yet. Writes nothing. Raises `Unavailable`.
     """
     subject = f"log of {settings.service}"
     mark = await stores[BROKER_LOGS].mark(place_of(settings))
     if not mark or await broker.log_holds(mark):
-        return Finding(subject, ok=True, detail="has come as far as the service has seen it")
-    return Finding(
+        return CheckResult(subject, ok=True, detail="has come as far as the service has seen it")
+    return CheckResult(
         subject,
         ok=False,
         detail="the broker's log was further: it is an older copy, or another one; what it confirmed since is gone",
-        remedy=_COMMAND,
+        fix=_COMMAND,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
 from freehold.deadletters.operations import ReplayRoutes
@@ -39,7 +39,7 @@ def _wire(context: ServiceContext) -> None:
 async def _replay(context: ServiceContext, db_tx: DatabaseTransaction, _: DeadLetter, envelope: Envelope) -> None:
     """Have a message that the broker refused published again."""
     document = encode_envelope(envelope)
-    await context.stores[OUTBOX].stage(db_tx, [Outgoing(envelope.id, envelope.topic, envelope.key, document)])
+    await context.stores[OUTBOX].stage(db_tx, [OutgoingMessage(envelope.id, envelope.topic, envelope.key, document)])
 
 
 def _relay(context: ServiceContext) -> Sequence[Runner]:

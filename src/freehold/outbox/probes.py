@@ -7,7 +7,7 @@ from typing import Final
 
 from freehold.clock import duration
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.outbox.store import OUTBOX
 
 __all__ = ["LATE_SECONDS", "probe"]
@@ -16,12 +16,12 @@ LATE_SECONDS: Final = 60.0
 """For how long a message may wait to be published, or to be read, before that is a finding."""
 
 
-async def probe(context: ServiceContext) -> Sequence[Finding]:
+async def probe(context: ServiceContext) -> Sequence[CheckResult]:
     """Whether what is staged goes out. Raises `Unavailable`."""
     outbox = await context.stores[OUTBOX].stats()
     if not outbox.pending:
-        return [Finding("outbox", ok=True, detail="empty")]
+        return [CheckResult("outbox", ok=True, detail="empty")]
     late = outbox.oldest_seconds > LATE_SECONDS
     detail = f"{outbox.pending} wait, the oldest for {duration(outbox.oldest_seconds)}"
-    remedy = "is a relay running (freehold ps), and the broker up?" if late else ""
-    return [Finding("outbox", ok=not late, detail=detail, remedy=remedy)]
+    fix = "is a relay running (freehold ps), and the broker up?" if late else ""
+    return [CheckResult("outbox", ok=not late, detail=detail, fix=fix)]

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from freehold.broker import Broker, PublishFailed, PublishOutcome, Stored
+from freehold.broker import Broker, PublishConfirmed, PublishFailed, PublishOutcome
 from freehold.clock import Clock
 from freehold.errors import LeaseLost, LogReplaced, MessageRejected, Unavailable
 from freehold.failures import plain_text
@@ -184,7 +184,7 @@ class RelayRunner(Runner):
     ) -> int:
         rows = fetched.rows
         # Behind the rows' outcomes there are those of watermarks, which are no rows.
-        stored = [row for row, outcome in zip(rows, outcomes, strict=False) if isinstance(outcome, Stored)]
+        stored = [row for row, outcome in zip(rows, outcomes, strict=False) if isinstance(outcome, PublishConfirmed)]
         if not stored and not owed:
             return 0
         keep = fetched.loss if self._keeps_sent else None

@@ -23,7 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.context import Signal
 from freehold.database import DatabaseTransaction
 from freehold.ports import Port
@@ -59,7 +59,7 @@ class StagedMessage:
 
     position: int
     partition: int
-    message: Outgoing
+    message: OutgoingMessage
     attempts: int
 
 
@@ -136,7 +136,7 @@ class OutboxStore(Protocol):
     def partitions(self) -> int:
         """How many partitions the rows are divided into; fixed when the table was made."""
 
-    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         """Add messages in this order to the business transaction; returns their positions. One round trip for any
         number.
         """

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from freehold.broker import Outgoing, PublishOutcome, Stored
+from freehold.broker import OutgoingMessage, PublishConfirmed, PublishOutcome
 from freehold.clock import Clock
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind, encode_envelope
@@ -39,7 +39,7 @@ class Claim:
 class Stamped:
     """What to publish: the rows' messages, in their order, then those that carry a watermark alone."""
 
-    messages: Sequence[Outgoing]
+    messages: Sequence[OutgoingMessage]
     claims: Sequence[Claim | None]
 
     def owed(self, fetched: Fetched, outcomes: Sequence[PublishOutcome]) -> dict[int, int]:
@@ -48,7 +48,7 @@ class Stamped:
         """
         reached, claimed = dict(fetched.owed), dict[int, int]()
         for claim, outcome in zip(self.claims, outcomes, strict=True):
-            if claim is not None and isinstance(outcome, Stored):
+            if claim is not None and isinstance(outcome, PublishConfirmed):
                 partition = claim.partition
                 reached[partition] = max(claim.position, reached.get(partition, 0))
                 if not outcome.duplicate:
@@ -93,20 +93,20 @@ class Lanes:
                 told.append(Claim(partition, position))
         return Stamped(messages, told)
 
-    def barriers(self) -> list[Outgoing]:
+    def barriers(self) -> list[OutgoingMessage]:
         """A message of each lane that carries a watermark and nothing else, to be staged like any other: its position
         is above all that was committed before, and so is what the relay says with it.
         """
         return [self._watermark(partition, 0) for partition in range(self._partitions)]
 
-    def _stamped(self, row: StagedMessage, claim: Claim | None) -> Outgoing:
+    def _stamped(self, row: StagedMessage, claim: Claim | None) -> OutgoingMessage:
         if claim is None:
             return row.message
         lane = lane_name(self._service, claim.partition)
         document = stamped(row.message.document, lane, claim.watermark, claim.position)
         return replace(row.message, document=document)
 
-    def _watermark(self, partition: int, position: int) -> Outgoing:
+    def _watermark(self, partition: int, position: int) -> OutgoingMessage:
         """A message that nobody handles, in the lane: whoever follows it takes its watermark and passes it over."""
         message_id = new_id()
         envelope = Envelope(
@@ -124,7 +124,7 @@ class Lanes:
             watermark=position,
             body=b"{}",
         )
-        return Outgoing(message_id, self._topic, envelope.key, encode_envelope(envelope))
+        return OutgoingMessage(message_id, self._topic, envelope.key, encode_envelope(envelope))
 
     def _key(self, partition: int) -> str:
         """A key that falls into the partition."""

@@ -1,6 +1,6 @@
 """Projections: read models that follow the events of the service's own store."""
 
-from freehold.projection.declaration import Applied, KeyLookup, Positioned, Projection, ProjectionWrite, Sink
+from freehold.projection.declaration import DecodedEvent, KeyLookup, Projection, ProjectionContext, Sink, SinkEvent
 from freehold.projection.store import (
     CHECKPOINTS,
     Checkpoint,
@@ -14,16 +14,16 @@ from freehold.projection.view_store import VIEWS, MaterializedView
 __all__ = [
     "CHECKPOINTS",
     "VIEWS",
-    "Applied",
     "Checkpoint",
     "CheckpointStore",
+    "DecodedEvent",
     "Generation",
     "GenerationState",
     "KeyLookup",
     "MaterializedView",
     "ParkedStream",
-    "Positioned",
     "Projection",
-    "ProjectionWrite",
+    "ProjectionContext",
     "Sink",
+    "SinkEvent",
 ]

@@ -14,10 +14,10 @@ from typing import Final
 from freehold.eventstore.store import EventFilter, EventStore, Page, RecordedEvent, bucket_of
 from freehold.lifecycle import contained
 from freehold.messages.upcasting import read_event
-from freehold.projection.declaration import Applied, Positioned, Projection
+from freehold.projection.declaration import DecodedEvent, Projection, SinkEvent
 from freehold.projection.store import Checkpoint, GenerationState, Move
 from freehold.projection.tables import PlacedTables
-from freehold.projection.write_context import TransactionWrite
+from freehold.projection.write_context import TransactionProjectionContext
 from freehold.transaction import Transaction
 
 __all__ = ["Batch", "HandlerInvoker", "read_batch", "wanted_by"]
@@ -80,7 +80,7 @@ class HandlerInvoker:
         self._service = service
         self._tables = tables
 
-    def decode(self, events: Sequence[RecordedEvent]) -> list[Applied]:
+    def decode(self, events: Sequence[RecordedEvent]) -> list[DecodedEvent]:
         """The events as the code knows them today, those that are handled. Raises `CodecError`, `UnknownMessage`."""
         handled = self.projection.handled
         return [
@@ -90,12 +90,12 @@ class HandlerInvoker:
             if type(meant) in handled
         ]
 
-    def positioned(self, events: Sequence[RecordedEvent]) -> list[Positioned]:
+    def positioned(self, events: Sequence[RecordedEvent]) -> list[SinkEvent]:
         """The same for a sink."""
-        changes: list[Positioned] = []
+        changes: list[SinkEvent] = []
         for meant, recorded in self.decode(events):
             part = changes[-1].part + 1 if changes and changes[-1].position == recorded.position else 0
-            changes.append(Positioned(recorded.position, part, meant, recorded))
+            changes.append(SinkEvent(recorded.position, part, meant, recorded))
         return changes
 
     async def apply(self, tx: Transaction, events: Sequence[RecordedEvent], state: GenerationState) -> None:
@@ -103,11 +103,11 @@ class HandlerInvoker:
         if self.projection.sink is None:
             await self.apply_decoded(tx, self.decode(events), live=state is GenerationState.LIVE)
 
-    async def apply_decoded(self, tx: Transaction, work: Sequence[Applied], *, live: bool) -> None:
+    async def apply_decoded(self, tx: Transaction, work: Sequence[DecodedEvent], *, live: bool) -> None:
         """Call the handlers. Raises whatever they do."""
         if not work:
             return
-        write = TransactionWrite(
+        write = TransactionProjectionContext(
             tx,
             self.projection,
             self._service,
@@ -139,7 +139,7 @@ class HandlerInvoker:
 
 async def read_batch(
     store: EventStore,
-    wanted: EventFilter,
+    event_filter: EventFilter,
     partitions: int,
     seen: Mapping[int, Checkpoint],
     limit: int,
@@ -155,17 +155,19 @@ async def read_batch(
     alike = len(seen) == partitions and (caps is None or len(set(caps.values())) == 1)
     if alike and max(positions) - after <= _APART_MAX * limit:
         cap = None if caps is None else next(iter(caps.values()))
-        return _together(_capped(await store.read_all(after, limit=limit, wanted=wanted), cap), partitions, seen)
+        return _together(
+            _capped(await store.read_all(after, limit=limit, event_filter=event_filter), cap), partitions, seen
+        )
     pages = {}
     share = max(1, limit // max(1, len(seen)))
     for partition, checkpoint in seen.items():
         cap = None if caps is None else caps[partition]
         if cap is not None and cap <= checkpoint.position:
             continue
-        mine = replace(wanted, partition=partition, partitions=partitions)
-        pages[partition] = _capped(await store.read_all(checkpoint.position, limit=share, wanted=mine), cap)
+        mine = replace(event_filter, partition=partition, partitions=partitions)
+        pages[partition] = _capped(await store.read_all(checkpoint.position, limit=share, event_filter=mine), cap)
     events = sorted(chain.from_iterable(page.events for page in pages.values()), key=lambda event: event.position)
-    through = {p: page.through for p, page in pages.items() if page.through > seen[p].position}
+    through = {p: page.end_position for p, page in pages.items() if page.end_position > seen[p].position}
     return Batch(events, through, partitions)
 
 
@@ -177,11 +179,11 @@ def _together(page: Page, partitions: int, seen: Mapping[int, Checkpoint]) -> Ba
         for event in page.events
         if event.position > ahead or event.position > seen[bucket_of(event.stream) % partitions].position
     ]
-    through = {p: page.through for p, each in seen.items() if page.through > each.position}
+    through = {p: page.end_position for p, each in seen.items() if page.end_position > each.position}
     return Batch(events, through, partitions)
 
 
 def _capped(page: Page, cap: int | None) -> Page:
-    if cap is None or page.through <= cap:
+    if cap is None or page.end_position <= cap:
         return page
     return Page(tuple(event for event in page.events if event.position <= cap), cap)

@@ -209,7 +209,7 @@ class BatchProcessor:
         return self.handling and any(event.stream not in self._at.parked for event in batch.events)
 
     def _known(self, error: BaseException) -> BaseException:
-        known = self._context.database.diagnose(error)
+        known = self._context.database.translate_error(error)
         if known is None:
             return error
         known.__cause__ = error

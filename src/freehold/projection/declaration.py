@@ -18,28 +18,28 @@ from freehold.messages import MessageKind, MessageType, message_type
 from freehold.messages.upcasting import upcasters
 from freehold.policy import Retry
 from freehold.projection.interfaces import (
-    Applied,
     BatchFunction,
+    DecodedEvent,
     EventFunction,
     KeyLookup,
     KeyStreams,
-    Positioned,
-    ProjectionWrite,
+    ProjectionContext,
     Sink,
+    SinkEvent,
 )
 from freehold.projection.read_model_store import DeclaredTable
 from freehold.projection.tables import declared
 
 __all__ = [
-    "Applied",
     "BatchFunction",
+    "DecodedEvent",
     "EventFunction",
     "KeyLookup",
     "KeyStreams",
-    "Positioned",
     "Projection",
-    "ProjectionWrite",
+    "ProjectionContext",
     "Sink",
+    "SinkEvent",
     "stored_types",
 ]
 
@@ -116,7 +116,7 @@ class Projection:
         self._check_sink()
         self._check_key_columns()
 
-    def on(self, event: type[E]) -> Callable[[Callable[[E, ProjectionWrite], Awaitable[None]]], EventFunction]:
+    def on(self, event: type[E]) -> Callable[[Callable[[E, ProjectionContext], Awaitable[None]]], EventFunction]:
         """Make a function the handler of an event, of the version that is declared today (upcasters lead to it).
 
         It is called in the order of each stream, in a transaction with others and the checkpoint. Raises
@@ -124,7 +124,7 @@ class Projection:
         """
         declared = self._event(event)
 
-        def decorate(function: Callable[[E, ProjectionWrite], Awaitable[None]]) -> EventFunction:
+        def decorate(function: Callable[[E, ProjectionContext], Awaitable[None]]) -> EventFunction:
             self._check_function(function, "(event, write)")
             if declared.cls in self.handlers:
                 raise DeclarationError(f"projection '{self.name}' handles '{declared.name}' twice")

@@ -275,17 +275,17 @@ async def _between(
     events: EventStore, projection: Projection, seen: Checkpoint, target: int
 ) -> Sequence[RecordedEvent]:
     """The events from a checkpoint through `target`: all of them, or `NotCaughtUp`. One read may end before that."""
-    wanted = filter_of(projection, seen.partition, projection.partitions)
+    event_filter = filter_of(projection, seen.partition, projection.partitions)
     found: list[RecordedEvent] = []
     position = seen.position
     for _ in range(_LAST_PAGES_MAX):
-        page = await events.read_all(position, limit=_LAST_EVENTS_MAX, wanted=wanted)
+        page = await events.read_all(position, limit=_LAST_EVENTS_MAX, event_filter=event_filter)
         found += [each for each in page.events if each.position <= target]
-        if page.through >= target and len(found) <= _LAST_EVENTS_MAX:
+        if page.end_position >= target and len(found) <= _LAST_EVENTS_MAX:
             return found
-        if page.through <= position or len(found) >= _LAST_EVENTS_MAX:
+        if page.end_position <= position or len(found) >= _LAST_EVENTS_MAX:
             break
-        position = page.through
+        position = page.end_position
     raise NotCaughtUp(
         f"generation {seen.generation} is more than {_LAST_EVENTS_MAX} events behind in partition {seen.partition},"
         " or what it lacks is not settled yet",
@@ -306,7 +306,7 @@ async def begin_first(projection: Projection, stores: Stores) -> Generation:
         for generation in found:
             if generation.state is GenerationState.LIVE:
                 return generation
-        position = await events.head() if projection.start == "now" else 0
+        position = await events.high_water_mark() if projection.start == "now" else 0
         if projection.inline and projection.start == "earliest":
             await _refuse_missed(projection, events)
         number = max((each.number for each in found), default=0) + 1
@@ -342,7 +342,7 @@ async def _begin(projection: Projection, stores: Stores, number: int, position: 
 
 
 async def _refuse_missed(projection: Projection, events: EventStore) -> None:
-    missed = await events.count(0, await events.head(), wanted_by(projection), limit=1)
+    missed = await events.count(0, await events.high_water_mark(), wanted_by(projection), limit=1)
     if missed:
         raise ConfigurationError(
             f"inline projection '{projection.name}' would begin without the events that were appended before it",

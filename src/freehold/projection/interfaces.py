@@ -15,22 +15,22 @@ from freehold.projection.read_model_store import DeclaredTable
 from freehold.sql import SqlConnection
 
 __all__ = [
-    "Applied",
     "BatchFunction",
+    "DecodedEvent",
     "EventFunction",
     "KeyLookup",
     "KeyStreams",
-    "Positioned",
-    "ProjectionWrite",
+    "ProjectionContext",
     "Sink",
+    "SinkEvent",
 ]
 
 T = TypeVar("T", bound=DeclaredTable)
-Applied = tuple[Any, RecordedEvent]
+DecodedEvent = tuple[Any, RecordedEvent]
 """An event as the code knows it today, and as it is stored. One stored event may have become several, or none."""
 
 
-class ProjectionWrite(Protocol):
+class ProjectionContext(Protocol):
     """What a handler writes with: the transaction that also moves the checkpoint, in one generation's tables."""
 
     @property
@@ -62,7 +62,7 @@ class ProjectionWrite(Protocol):
     def table(self, table: T) -> T:
         """A declared table as it is in this generation, for statements that take a table: SQLAlchemy's."""
 
-    def at(self, recorded: RecordedEvent) -> ProjectionWrite:
+    def at(self, recorded: RecordedEvent) -> ProjectionContext:
         """The same, seen from the handling of an event: what is published names it as its cause."""
 
     def publish(self, event: object, *, key: str | None = None) -> UUID | None:
@@ -75,8 +75,8 @@ class ProjectionWrite(Protocol):
         """Have a message sent later, likewise."""
 
 
-EventFunction = Callable[[Any, ProjectionWrite], Awaitable[None]]
-BatchFunction = Callable[[Sequence[Applied], ProjectionWrite], Awaitable[None]]
+EventFunction = Callable[[Any, ProjectionContext], Awaitable[None]]
+BatchFunction = Callable[[Sequence[DecodedEvent], ProjectionContext], Awaitable[None]]
 
 
 class KeyLookup(Protocol):
@@ -86,7 +86,7 @@ class KeyLookup(Protocol):
     def sql(self) -> SqlConnection:
         """The service's database; the live rows stand under their plain names. They may be what is wrong."""
 
-    def events(self, *classes: type[Any]) -> AsyncIterator[Applied]:
+    def events(self, *classes: type[Any]) -> AsyncIterator[DecodedEvent]:
         """The stored events of these classes in the categories that are followed, in order of position. What cannot be
         decoded is left out: its stream is parked.
         """
@@ -97,7 +97,7 @@ KeyStreams = Callable[[str, KeyLookup], Awaitable[Collection[str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Positioned:
+class SinkEvent:
     """An event for a sink. `part` counts what one stored event became, from 0: order by position and part."""
 
     position: int
@@ -118,7 +118,7 @@ class Sink(Protocol):
     async def prepare(self, generation: int) -> None:
         """Make the place for a generation. Called again after a crash: what is there already is no error."""
 
-    async def write(self, generation: int, changes: Sequence[Positioned]) -> None:
+    async def write(self, generation: int, changes: Sequence[SinkEvent]) -> None:
         """Apply changes, in order, durable on return; idempotent by position. Raises `Unavailable` to be tried again;
         any other error parks the stream of the change that alone still fails.
         """

@@ -17,7 +17,7 @@ from freehold.database import DatabaseTransaction
 from freehold.errors import CodecError, ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
 from freehold.eventstore.store import EventFilter, EventStore, RecordedEvent, bucket_of, category_of
 from freehold.messages.upcasting import read_event
-from freehold.projection.declaration import Applied, Projection, stored_types
+from freehold.projection.declaration import DecodedEvent, Projection, stored_types
 from freehold.projection.generations import RebuildSource
 from freehold.projection.read_model_store import DeclaredTable
 from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
@@ -203,20 +203,20 @@ class _Lookup:
     store: EventStore
     projection: Projection
 
-    async def events(self, *classes: type[Any]) -> AsyncIterator[Applied]:
+    async def events(self, *classes: type[Any]) -> AsyncIterator[DecodedEvent]:
         """Read them page by page, through where all was settled at the beginning."""
-        wanted = EventFilter(categories=frozenset(self.projection.categories), types=stored_types(classes))
-        end = await self.store.head()
+        event_filter = EventFilter(categories=frozenset(self.projection.categories), types=stored_types(classes))
+        end = await self.store.high_water_mark()
         after = 0
         while after < end:
-            page = await self.store.read_all(after, limit=_PAGE, wanted=wanted)
+            page = await self.store.read_all(after, limit=_PAGE, event_filter=event_filter)
             for recorded in page.events:
                 for meant in _meanings(recorded):
                     if isinstance(meant, classes):
                         yield meant, recorded
-            if page.through <= after:
+            if page.end_position <= after:
                 return
-            after = page.through
+            after = page.end_position
 
 
 def _meanings(recorded: RecordedEvent) -> Sequence[object]:

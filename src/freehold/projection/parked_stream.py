@@ -345,7 +345,7 @@ class ParkedStreamRetrier:
                 await applier.sink([event])
                 await applier.apply(tx, [event], seen.state)
         except Exception as error:
-            known = self._context.database.diagnose(error)
+            known = self._context.database.translate_error(error)
             if known is None:
                 raise _Failed(event, error) from error
             known.__cause__ = error

@@ -11,7 +11,7 @@ from freehold.audit.store import AUDIT
 from freehold.consistency.gate import FreshnessGate
 from freehold.consistency.store import PROGRESSED
 from freehold.context import ServiceContext
-from freehold.database import Defect, Finding
+from freehold.database import CheckResult, Defect
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import APPENDED, EVENTS
 from freehold.leases.keeper import LeaseManager, holder_name
@@ -155,7 +155,7 @@ async def _prune_replays(context: ServiceContext, older_than_seconds: float, lim
     return await context.stores[REPLAYS].prune(older_than_seconds, limit)
 
 
-async def _probe(context: ServiceContext) -> Sequence[Finding]:
+async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     return await probe(context, context.of(PROJECTION))
 
 

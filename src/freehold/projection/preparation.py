@@ -86,9 +86,9 @@ async def build_view(view: MaterializedView, stores: Stores) -> None:
 
 async def lost_views(declared: Mapping[str, MaterializedView], stores: Stores) -> list[Defect]:
     """Views that were built and are gone; reads only."""
-    remedy = "freehold db upgrade builds it again"
+    fix = "freehold db upgrade builds it again"
     return [
-        Defect(f"materialised view {name}", "is missing", "", remedy, lossless=True)
+        Defect(f"materialised view {name}", "is missing", "", fix, lossless=True)
         for name in await _lost_views(declared, stores)
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from freehold.clock import duration
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.eventstore.store import EVENTS
 from freehold.pattern import is_role_running
 from freehold.projection.declaration import Projection
@@ -16,7 +16,7 @@ from freehold.projection.store import CHECKPOINTS, GenerationState
 __all__ = ["probe"]
 
 
-async def probe(context: ServiceContext, projections: Mapping[str, Projection]) -> Sequence[Finding]:
+async def probe(context: ServiceContext, projections: Mapping[str, Projection]) -> Sequence[CheckResult]:
     """Whether the live generations follow the events. Raises `Unavailable`."""
     if not projections:
         return []
@@ -26,7 +26,7 @@ async def probe(context: ServiceContext, projections: Mapping[str, Projection]) 
     return [_judge(each, context.service, limit_seconds) for each in live if each.projection in projections]
 
 
-def _judge(status: GenerationStatus, service: str, limit_seconds: float) -> Finding:
+def _judge(status: GenerationStatus, service: str, limit_seconds: float) -> CheckResult:
     subject = f"projection {status.projection}"
     late = status.lag_seconds > limit_seconds
     waiting = (
@@ -34,12 +34,12 @@ def _judge(status: GenerationStatus, service: str, limit_seconds: float) -> Find
     )
     if status.paused is not None and status.lag_events:
         detail = f"paused by {status.paused.actor} ({status.paused.reason}); {waiting}"
-        remedy = f"freehold projection resume {status.projection} --service {service}"
-        return Finding(subject, ok=not late, detail=detail, remedy=remedy)
+        fix = f"freehold projection resume {status.projection} --service {service}"
+        return CheckResult(subject, ok=not late, detail=detail, fix=fix)
     if status.parked:
         which = "one stream is" if status.parked == 1 else f"{status.parked} streams are"
         detail = f"{which} parked{f'; {waiting}' if waiting else ''}"
-        return Finding(subject, False, detail, f"freehold projection show {status.projection} --service {service}")
+        return CheckResult(subject, False, detail, f"freehold projection show {status.projection} --service {service}")
     if late:
-        return Finding(subject, ok=False, detail=waiting, remedy=is_role_running("projections"))
-    return Finding(subject, ok=True, detail=waiting or "up to date")
+        return CheckResult(subject, ok=False, detail=waiting, fix=is_role_running("projections"))
+    return CheckResult(subject, ok=True, detail=waiting or "up to date")

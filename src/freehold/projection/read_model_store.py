@@ -3,8 +3,8 @@
 Pattern: imports the database port only.
 
 A projection declares tables by plain names (`order_summary`). What it writes are physical tables, one set in each
-`Place`: generation 3 of `order_summary` is the table `order_summary__g3`, and `order_summary` itself is a view on the
-generation that is live.
+`TableSet`: generation 3 of `order_summary` is the table `order_summary__g3`, and `order_summary` itself is a view on
+the generation that is live.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
-__all__ = ["READ_MODELS", "DeclaredTable", "Place", "ReadModelStore"]
+__all__ = ["READ_MODELS", "DeclaredTable", "ReadModelStore", "TableSet"]
 
 
 class _Columns(Protocol):
@@ -56,7 +56,7 @@ T = TypeVar("T", bound=DeclaredTable)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TableSet:
     """Where a set of physical tables belongs: `mark` is `g` for a generation, `r` for a replay."""
 
     mark: str
@@ -76,14 +76,14 @@ class ReadModelStore(Protocol):
     the store tells by itself what a call that was cut short has left. Each may be called again, on every engine.
     """
 
-    def physical(self, table: T, place: Place) -> T:
+    def physical(self, table: T, place: TableSet) -> T:
         """The physical table, of the declared one's kind, with its columns, constraints and indexes. Names that would
         be too long are shortened; different names stay different.
 
         Raises `DeclarationError` for a table of a kind that the engine's adapter does not know.
         """
 
-    def sql_name(self, table: DeclaredTable, place: Place) -> str:
+    def sql_name(self, table: DeclaredTable, place: TableSet) -> str:
         """Its name for the text of a statement: with its schema, quoted where it must be."""
 
     def key_value(self, table: DeclaredTable, column: str, text: str) -> object:
@@ -91,10 +91,10 @@ class ReadModelStore(Protocol):
         `DeclarationError` for a type that is not read from texts.
         """
 
-    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: Place) -> None:
+    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
         """Make the tables of a place, empty. Raises `ConfigurationError` where one exists that nobody knows of."""
 
-    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: Place | None = None) -> None:
+    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: TableSet | None = None) -> None:
         """Drop the tables of a place by the full names that were declared when they were made, whatever is declared by
         now; those that are gone already are passed over. A view that still reads one of them goes along: no later
         generation had that table. Without a place, `names` are those of the physical tables.
@@ -102,7 +102,7 @@ class ReadModelStore(Protocol):
         Raises `ConcurrencyConflict` where readers did not end within a short time.
         """
 
-    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: Place) -> None:
+    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
         """Have the plain names read a place; readers see the old one until the commit. Rights that were granted on the
         view stay.
 
@@ -114,7 +114,7 @@ class ReadModelStore(Protocol):
         """Drop the views: the projection is given up. Raises `ConfigurationError` as `show` does."""
 
     async def delete_rows(
-        self, db_tx: DatabaseTransaction, table: DeclaredTable, place: Place, column: str, values: Sequence[object]
+        self, db_tx: DatabaseTransaction, table: DeclaredTable, place: TableSet, column: str, values: Sequence[object]
     ) -> int:
         """Delete the rows of a place that have one of these values in a column; returns how many."""
 

@@ -32,12 +32,12 @@ from freehold.projection.parking_policy import describe
 from freehold.projection.status import NEAR_EVENTS
 from freehold.projection.store import Generation, GenerationState
 
-__all__ = ["BY_ITSELF", "Note", "RebuildRunner", "attempt_drop", "attempt_switch", "is_caught_up"]
+__all__ = ["BY_ITSELF", "RebuildRunner", "TransactionHook", "attempt_drop", "attempt_switch", "is_caught_up"]
 
 _log = logging.getLogger("freehold.projection")
 BY_ITSELF: Final = "version {version} is deployed"
 """The reason of a rebuild that nobody asked for."""
-Note = Callable[[DatabaseTransaction], Awaitable[None]]
+TransactionHook = Callable[[DatabaseTransaction], Awaitable[None]]
 
 
 class RebuildRunner(Runner):
@@ -192,7 +192,7 @@ async def attempt_switch(
     projection: Projection,
     *,
     force: bool = False,
-    note: Note | None = None,
+    note: TransactionHook | None = None,
 ) -> SwitchResult:
     """Switch in a transaction of its own, then have a sink's readers see it. `note` writes into the same transaction.
 
@@ -214,7 +214,12 @@ async def attempt_switch(
 
 
 async def attempt_drop(
-    database: Database, history: RebuildSource, projection: Projection, number: int, *, note: Note | None = None
+    database: Database,
+    history: RebuildSource,
+    projection: Projection,
+    number: int,
+    *,
+    note: TransactionHook | None = None,
 ) -> None:
     """Drop a retired generation in a transaction of its own. `note` writes into the same transaction.
 

@@ -129,9 +129,9 @@ class Replayer:
         """
         replay = await self._begun(replay)
         limit = 1 if self._doubted_events else self._projection.batch_limit
-        page = await self._history.events.read_all(replay.position, limit=limit, wanted=self._wanted(replay))
+        page = await self._history.events.read_all(replay.position, limit=limit, event_filter=self._wanted(replay))
         batch = [each for each in page.events if each.position <= replay.end]
-        through = min(page.through, replay.end)
+        through = min(page.end_position, replay.end)
         if batch and self._doubted_events:
             replay = await self._apply_doubted(replay, batch[0])
         elif batch:
@@ -220,7 +220,7 @@ class Replayer:
 
     async def _end(self, db_tx: DatabaseTransaction, generation: int | None) -> int:
         """The last position that is read. Checkpoints only rise, so what one has reached now stays reached."""
-        head = await self._history.events.head()
+        head = await self._history.events.high_water_mark()
         if generation is None:
             return head
         there = await self._history.checkpoints.checkpoints(self._projection.name, generation, db_tx=db_tx)

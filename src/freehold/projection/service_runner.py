@@ -126,7 +126,7 @@ class ProjectionCoordinator(Runner):
         """Poll for news; wakes everybody where there is any."""
         if not self._work:
             return False
-        head = await self._stores.events.head()
+        head = await self._stores.events.high_water_mark()
         if head == self._head:
             return False
         self._head = head

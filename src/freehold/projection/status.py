@@ -11,7 +11,7 @@ from typing import Final
 
 from freehold.clock import Clock
 from freehold.consistency.gate import ReadModels
-from freehold.consistency.watcher import Reached
+from freehold.consistency.watcher import CurrentPosition
 from freehold.eventstore.store import EventFilter, EventStore
 from freehold.projection.declaration import Projection
 from freehold.projection.store import (
@@ -122,7 +122,7 @@ async def read_status(
     retired: bool = False,
 ) -> StatusReport:
     """Read the status of all generations, or of those of one projection; retired ones where they are asked for."""
-    head = await events.head()
+    head = await events.high_water_mark()
     at_seconds = clock.monotonic()
     parked = await checkpoints.count_parked()
     pauses = {(each.projection, each.generation): each for each in await checkpoints.pauses(projection)}
@@ -179,9 +179,9 @@ async def _status(
     lag_seconds = 0.0
     if generation.state is not GenerationState.RETIRED:
         for each in checkpoints:
-            wanted = filter_of(projection, each.partition, generation.partitions)
-            lag_events += await events.count(each.position, head, wanted, limit=COUNT_MAX)
-            oldest = await events.recorded_at(each.position, wanted) if each.position < head else None
+            event_filter = filter_of(projection, each.partition, generation.partitions)
+            lag_events += await events.count(each.position, head, event_filter, limit=COUNT_MAX)
+            oldest = await events.recorded_at(each.position, event_filter) if each.position < head else None
             if oldest is not None:
                 lag_seconds = max(lag_seconds, (clock.now() - oldest).total_seconds())
     return GenerationStatus(
@@ -235,9 +235,9 @@ class ProjectionFrontier(ReadModels):
         """Whether it is not written in the transaction of its events."""
         return not self._projections[name].inline
 
-    async def reached(self, names: Collection[str]) -> Mapping[str, Reached]:
+    async def reached(self, names: Collection[str]) -> Mapping[str, CurrentPosition]:
         """Three small queries for any number of projections, and one for each."""
-        found: dict[str, Reached] = {}
+        found: dict[str, CurrentPosition] = {}
         if self._checkpoints is None:
             return found
         generations = await self._checkpoints.generations()
@@ -246,7 +246,7 @@ class ProjectionFrontier(ReadModels):
         pauses = {(each.projection, each.generation): each.reason for each in await self._checkpoints.pauses()}
         for name in names:
             if name not in live:
-                found[name] = Reached(stalled="it has no generation that can be read yet")
+                found[name] = CurrentPosition(stalled="it has no generation that can be read yet")
                 continue
             number = live[name].number
             own = [each for each in checkpoints if (each.projection, each.generation) == (name, number)]
@@ -256,12 +256,12 @@ class ProjectionFrontier(ReadModels):
             found[name] = self._reached(own, stuck[0].position if stuck else None, pause)
         return found
 
-    def _reached(self, checkpoints: Sequence[Checkpoint], parked_at: int | None, pause: str | None) -> Reached:
+    def _reached(self, checkpoints: Sequence[Checkpoint], parked_at: int | None, pause: str | None) -> CurrentPosition:
         if not checkpoints:
-            return Reached(_ALWAYS)
+            return CurrentPosition(_ALWAYS)
         slowest = min(checkpoints, key=lambda each: each.position)
         still_seconds = max(0.0, (self._clock.now() - slowest.updated_at).total_seconds())
         if parked_at is not None and parked_at <= slowest.position:
-            return Reached(parked_at - 1, "an event of a stream is parked", still_seconds=still_seconds)
+            return CurrentPosition(parked_at - 1, "an event of a stream is parked", still_seconds=still_seconds)
         stalled = None if pause is None else f"paused: {pause}"
-        return Reached(slowest.position, stalled, still_seconds=still_seconds)
+        return CurrentPosition(slowest.position, stalled, still_seconds=still_seconds)

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
 from freehold.ports import Stores
-from freehold.projection.read_model_store import READ_MODELS, DeclaredTable, Place, ReadModelStore
+from freehold.projection.read_model_store import READ_MODELS, DeclaredTable, ReadModelStore, TableSet
 
 __all__ = ["GENERATION_MARK", "REPLAY_MARK", "PlacedTables", "declared", "is_projected"]
 
@@ -65,12 +65,12 @@ class PlacedTables:
     def physical(self, table: T, number: int) -> T:
         """The physical table, with the columns of the declared one. Raises `DeclarationError` for a foreign table."""
         self._check(table)
-        return self._store.physical(table, Place(self._mark, number))
+        return self._store.physical(table, TableSet(self._mark, number))
 
     def sql_name(self, table: DeclaredTable, number: int) -> str:
         """Its name for the text of a statement. Raises `DeclarationError` likewise."""
         self._check(table)
-        return self._store.sql_name(table, Place(self._mark, number))
+        return self._store.sql_name(table, TableSet(self._mark, number))
 
     def key_value(self, table: DeclaredTable, column: str, text: str) -> object:
         """As `ReadModelStore.key_value`."""
@@ -79,23 +79,23 @@ class PlacedTables:
     async def create(self, db_tx: DatabaseTransaction, number: int) -> None:
         """As `ReadModelStore.create`."""
         if self._tables:
-            await self._store.create(db_tx, self._tables, Place(self._mark, number))
+            await self._store.create(db_tx, self._tables, TableSet(self._mark, number))
 
     async def drop(self, db_tx: DatabaseTransaction, number: int, names: Sequence[str]) -> None:
         """As `ReadModelStore.drop`."""
         if names:
-            await self._store.drop(db_tx, names, Place(self._mark, number))
+            await self._store.drop(db_tx, names, TableSet(self._mark, number))
 
     async def show(self, db_tx: DatabaseTransaction, number: int) -> None:
         """As `ReadModelStore.show`."""
         if self._tables:
-            await self._store.show(db_tx, self._tables, Place(self._mark, number))
+            await self._store.show(db_tx, self._tables, TableSet(self._mark, number))
 
     async def delete_rows(
         self, db_tx: DatabaseTransaction, number: int, table: DeclaredTable, column: str, values: Sequence[object]
     ) -> int:
         """As `ReadModelStore.delete_rows`."""
-        return await self._store.delete_rows(db_tx, table, Place(self._mark, number), column, values)
+        return await self._store.delete_rows(db_tx, table, TableSet(self._mark, number), column, values)
 
     @property
     def _store(self) -> ReadModelStore:

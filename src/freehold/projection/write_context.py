@@ -6,22 +6,22 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import RecordedEvent
 from freehold.messages import Envelope, MessageKind
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.read_model_store import DeclaredTable
 from freehold.projection.tables import PlacedTables
 from freehold.sql import SqlConnection
 from freehold.transaction import Transaction
 
-__all__ = ["TransactionWrite"]
+__all__ = ["TransactionProjectionContext"]
 
 T = TypeVar("T", bound=DeclaredTable)
 
 
-class TransactionWrite:
+class TransactionProjectionContext:
     """Writes in `tx` to the tables of a generation. `on_gated` is told of side effects that a building one left out."""
 
     __slots__ = ("_event", "_names", "_on_gated", "_projection", "_service", "_tables", "generation", "live", "tx")
@@ -80,9 +80,9 @@ class TransactionWrite:
         """A declared table in this generation."""
         return self._tables.physical(table, self.generation)
 
-    def at(self, recorded: RecordedEvent) -> ProjectionWrite:
+    def at(self, recorded: RecordedEvent) -> ProjectionContext:
         """The same for another event."""
-        return TransactionWrite(
+        return TransactionProjectionContext(
             self.tx,
             self._projection,
             self._service,
@@ -118,7 +118,7 @@ class TransactionWrite:
             return None
         recorded = self.recorded
         caused = self.tx.staging.for_message(_cause(recorded, self._service))
-        caused.observe(Token({self._service: recorded.position}))
+        caused.observe(ConsistencyToken({self._service: recorded.position}))
         return Transaction(caused)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.clock import Clock
 from freehold.consistency.store import PROGRESS
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError
 from freehold.ports import Stores
@@ -36,7 +36,7 @@ class LocalSource(StoreSide):
         super().__init__(transactions.context.stores[DATASETS], offer)
         self._transactions = transactions
 
-    async def fence(self) -> Token:
+    async def fence(self) -> ConsistencyToken:
         """Publish a mark."""
         return await fence(self._transactions)
 
@@ -57,7 +57,7 @@ def make_reconciler(
         action = f"reconcile: {len(keys)} rows repaired"
         await stores[AUDIT].add(db_tx, AuditEntry(clock.now(), actor, action, copy.dataset.name, reason))
 
-    async def come_to(token: Token) -> bool:
+    async def come_to(token: ConsistencyToken) -> bool:
         return await settled(service, stores, token, clock, _SETTLE_SECONDS)
 
     return Reconciler(
@@ -84,7 +84,7 @@ def peer_source(copy: Copy, settings: Settings) -> Source:
     return HttpSource(copy.dataset, url, secret)
 
 
-async def settled(service: str, stores: Stores, token: Token, clock: Clock, limit_seconds: float) -> bool:
+async def settled(service: str, stores: Stores, token: ConsistencyToken, clock: Clock, limit_seconds: float) -> bool:
     """Wait until a service has handled everything of a token's lanes; False where it has not within the limit, or where
     its database does not say.
     """

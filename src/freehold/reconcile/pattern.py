@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.leases.keeper import LeaseManager, holder_name
 from freehold.leases.store import LEASES
 from freehold.lifecycle import Runner
@@ -53,7 +53,7 @@ async def _prune(context: ServiceContext, older_than_seconds: float, limit: int)
     return await context.stores[RECONCILIATIONS].prune(older_than_seconds, limit)
 
 
-async def _probe(context: ServiceContext) -> Sequence[Finding]:
+async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     return await probe(context, context.of(PATTERN))
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.errors import CodecError, ConfigurationError, Unavailable
 from freehold.reconcile.dataset import Dataset, RangeDigest, RowDigest
 from freehold.reconcile.side import FullRow
@@ -90,11 +90,11 @@ class HttpSource:
         rows = await self._ask("rows", self._query(keys=tuple(keys)), list[list[Any]])
         return [tuple(row) for row in rows]
 
-    async def fence(self) -> Token:
+    async def fence(self) -> ConsistencyToken:
         """Have a mark published."""
         answer = await self._ask("fence", self._query(), _Fence)
         try:
-            return Token.parse(answer.token)
+            return ConsistencyToken.parse(answer.token)
         except CodecError as error:
             raise self._strange() from error
 

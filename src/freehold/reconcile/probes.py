@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from freehold.clock import duration
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.pattern import is_role_running
 from freehold.reconcile.dataset import Copy, Datasets
 from freehold.reconcile.store import RECONCILIATIONS
@@ -14,26 +14,28 @@ from freehold.reconcile.store import RECONCILIATIONS
 __all__ = ["probe"]
 
 
-async def probe(context: ServiceContext, declared: Datasets) -> Sequence[Finding]:
+async def probe(context: ServiceContext, declared: Datasets) -> Sequence[CheckResult]:
     """Whether each copy was compared in time, and what was found. Raises `Unavailable`."""
     copies = [each for each in declared.copied.values() if each.every_seconds is not None]
     return [await _examine_copy(copy, context) for copy in copies]
 
 
-async def _examine_copy(copy: Copy, context: ServiceContext) -> Finding:
+async def _examine_copy(copy: Copy, context: ServiceContext) -> CheckResult:
     subject = f"copy of {copy.dataset.name}"
     last = await context.stores[RECONCILIATIONS].last(copy.dataset.name)
     if last is None or copy.every_seconds is None:
-        return Finding(subject, ok=True, detail="not compared yet")
+        return CheckResult(subject, ok=True, detail="not compared yet")
     age_seconds = (context.clock.now() - last.finished_at).total_seconds()
     again = f"freehold reconcile {copy.dataset.name} --service {context.service}"
     if last.error:
-        return Finding(subject, False, f"the last comparison, {duration(age_seconds)} ago, failed: {last.error}", again)
+        return CheckResult(
+            subject, False, f"the last comparison, {duration(age_seconds)} ago, failed: {last.error}", again
+        )
     if last.drifted > last.repaired:
         detail = (
             f"{last.drifted - last.repaired} rows were found wrong {duration(age_seconds)} ago, and are not repaired"
         )
-        return Finding(subject, ok=False, detail=detail, remedy=f'{again} --repair --reason "…"')
+        return CheckResult(subject, ok=False, detail=detail, fix=f'{again} --repair --reason "…"')
     detail = f"compared {duration(age_seconds)} ago, and due every {duration(copy.every_seconds)}"
     ok = age_seconds <= copy.every_seconds + context.settings.overdue_alarm_seconds
-    return Finding(subject, ok=ok, detail=detail, remedy="" if ok else is_role_running("reconcile"))
+    return CheckResult(subject, ok=ok, detail=detail, fix="" if ok else is_role_running("reconcile"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from freehold.clock import Clock
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.reconcile.dataset import Dataset, RangeDigest
 from freehold.reconcile.repair import CopyRepair
 from freehold.reconcile.side import FullRow, Side, Source
@@ -27,7 +27,7 @@ _LEAF_ROWS = 250
 _CONFIRM_KEYS = 200
 _ROUNDS = 3
 
-Settled = Callable[[Token], Awaitable[bool]]
+Settled = Callable[[ConsistencyToken], Awaitable[bool]]
 """Waits, within its own time limit, until the copy's service has seen a token; False where it has not."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
-from freehold.consistency.token import Token, outbox_lane
+from freehold.consistency.token import ConsistencyToken, outbox_lane
 from freehold.context import ServiceContext
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind
@@ -41,7 +41,7 @@ class Side(Protocol):
 class Source(Side, Protocol):
     """The side that is right."""
 
-    async def fence(self) -> Token:
+    async def fence(self) -> ConsistencyToken:
         """Publish a mark behind everything that was committed before; who has come to it has seen all of that."""
 
 
@@ -73,7 +73,7 @@ class StoreSide:
         return await self._store.rows(self._offer, keys)
 
 
-async def fence(transactions: Transactions) -> Token:
+async def fence(transactions: Transactions) -> ConsistencyToken:
     """Publish a mark in each lane, in one transaction; returns where the marks stand.
 
     A consumer that has come to them has handled everything that was committed before the call, for a lane's watermark
@@ -86,7 +86,7 @@ async def fence(transactions: Transactions) -> Token:
             tx.staging.stage(_mark(context, _key_of(partition, context.stores[OUTBOX].partitions)))
     # What the caller has seen of other lanes stands in the token too, and is nothing that a copy has to come to.
     lanes = {outbox_lane(context.service, partition) for partition in partitions}
-    return Token({lane: position for lane, position in tx.token.positions.items() if lane in lanes})
+    return ConsistencyToken({lane: position for lane, position in tx.token.positions.items() if lane in lanes})
 
 
 @cache

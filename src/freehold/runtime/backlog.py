@@ -12,7 +12,7 @@ from typing import Any
 
 from freehold.clock import duration
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.inbox.store import INBOX
 from freehold.outbox.sent import SENT
 from freehold.pattern import Due, Pattern, is_role_running
@@ -29,7 +29,7 @@ async def overdue(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> 
     return {what: -seconds for what, seconds in due.items() if seconds is not None and seconds < 0}
 
 
-async def examine_patterns(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[Finding]:
+async def examine_patterns(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[CheckResult]:
     """For `doctor`: what the patterns find, what is overdue, what should have been pruned. Raises `Unavailable`."""
     probes = [probe for pattern in patterns for probe in pattern.probes]
     found = [finding for probe in probes for finding in await probe(context)]
@@ -41,19 +41,19 @@ def _due(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[Due]
     return [each for each in declared if each.port in context.stores and each.needed(context)]
 
 
-async def _examine_due(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[Finding]:
+async def _examine_due(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[CheckResult]:
     late = await overdue(context, patterns)
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for each in _due(context, patterns):
         seconds = late.get(each.what, 0.0)
         ok = seconds <= context.settings.overdue_alarm_seconds
         detail = "none is overdue" if ok else f"the oldest has been due for {duration(seconds)}, and was not taken"
-        remedy = "" if ok else is_role_running(each.role)
-        found.append(Finding(f"due {each.what}", ok=ok, detail=detail, remedy=remedy))
+        fix = "" if ok else is_role_running(each.role)
+        found.append(CheckResult(f"due {each.what}", ok=ok, detail=detail, fix=fix))
     return found
 
 
-async def _examine_pruning(context: ServiceContext) -> Finding:
+async def _examine_pruning(context: ServiceContext) -> CheckResult:
     """What one runner deletes is seen from the two tables that grow with each message."""
     stores, settings = context.stores, context.settings
     kept = await stores[SENT].kept()
@@ -66,6 +66,6 @@ async def _examine_pruning(context: ServiceContext) -> Finding:
     allowed_seconds = settings.prune_interval_seconds + settings.overdue_alarm_seconds
     late = {what: seconds for what, seconds in behind.items() if seconds > allowed_seconds}
     if not late:
-        return Finding("pruning", ok=True, detail="nothing is kept much longer than its retention")
+        return CheckResult("pruning", ok=True, detail="nothing is kept much longer than its retention")
     told = ", ".join(f"{what} are {duration(seconds)} past their retention" for what, seconds in late.items())
-    return Finding("pruning", ok=False, detail=told, remedy=is_role_running(PRUNE))
+    return CheckResult("pruning", ok=False, detail=told, fix=is_role_running(PRUNE))

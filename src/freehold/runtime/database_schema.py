@@ -110,7 +110,7 @@ async def check_whole(name: str, database: Database, *, mend: bool) -> None:
         more = f"; and {len(refused) - _TOLD_MAX} more" if len(refused) > _TOLD_MAX else ""
         raise DatabaseError(
             f"service '{name}' does not start on a damaged schema: {told}{more}",
-            hint=f"{refused[0].remedy}; freehold db status lists all",
+            hint=f"{refused[0].fix}; freehold db status lists all",
         )
 
 

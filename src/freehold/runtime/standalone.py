@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from freehold.clock import Clock
 from freehold.database import DatabaseOptions
-from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
+from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.messages.texts import check_name
 from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import STAGED
@@ -186,7 +186,7 @@ class Inbox:
         """
         key = check_name("message_id", str(message_id) if isinstance(message_id, UUID) else message_id)
         db_tx = self._stores.database.enlist(session)
-        arrival = Arrival(receipt_key=key, topic="", key=key)
+        arrival = IncomingMessage(receipt_key=key, topic="", key=key)
         receipts = await self._stores[INBOX].receive(db_tx, self._consumer, [arrival])
         return receipts[0].status is ReceiveStatus.NEW
 

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from freehold.clock import Clock
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.errors import CodecError, ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.failures import CrashLimit
 from freehold.ids import new_id
@@ -245,7 +245,9 @@ class SagaEngine:
             kept = record_input(definition, instance, arrived, now)
             instance, entries = kept.instance, [*kept.entries]
         if arrived is None or instance.unsettled:
-            outage = isinstance(self.context.database.diagnose(error) or error, Unavailable | ConcurrencyConflict)
+            outage = isinstance(
+                self.context.database.translate_error(error) or error, Unavailable | ConcurrencyConflict
+            )
             held = hold_up(definition, instance, error, now, outage=outage)
             instance, entries = held.instance, [*entries, *held.entries]
             _tell(self.context.service, held)
@@ -275,11 +277,11 @@ class SagaEngine:
         """End it as it stands: nothing more is sent, nothing is compensated."""
         await self.decide(tx, saga_id, OperatorDecided(OperatorAction.TERMINATE, None, reason))
 
-    async def findings(self) -> Sequence[Finding]:
+    async def findings(self) -> Sequence[CheckResult]:
         """For `doctor`: instances in flight whose definition is not declared here, and instances that wait for an
         operator.
         """
-        found: list[Finding] = []
+        found: list[CheckResult] = []
         unknown: dict[tuple[str, int], int] = {}
         for status in (SagaStatus.RUNNING, SagaStatus.COMPENSATING, SagaStatus.NEEDS_ATTENTION):
             records = await self.store.find(SagaFilter(status=status, limit=1000))
@@ -289,11 +291,13 @@ class SagaEngine:
                     unknown[key] = unknown.get(key, 0) + 1
             if status is SagaStatus.NEEDS_ATTENTION and records:
                 detail = f"{len(records)} instances wait for an operator{_most_frequent(records)}"
-                found.append(Finding("sagas", ok=False, detail=detail, remedy=_ATTENTION))
+                found.append(CheckResult("sagas", ok=False, detail=detail, fix=_ATTENTION))
         for (name, version), number in unknown.items():
             detail = f"{number} instances in flight of '{name}' version {version}, which is not declared here"
-            found.append(Finding("sagas", ok=False, detail=detail, remedy="declare that version until they have ended"))
-        return found or [Finding("sagas", ok=True, detail="every instance in flight has its definition")]
+            found.append(
+                CheckResult("sagas", ok=False, detail=detail, fix="declare that version until they have ended")
+            )
+        return found or [CheckResult("sagas", ok=True, detail="every instance in flight has its definition")]
 
     async def _apply(self, tx: Transaction, record: SagaRecord, arrived: Input) -> None:
         definition = self._definition(record.definition, record.definition_version)

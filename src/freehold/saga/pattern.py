@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from freehold.context import ServiceContext
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.inbox.handler import ReplyRouter
 from freehold.lifecycle import Runner
 from freehold.pattern import Column, Due, Metric, Need, Pattern, Pruning, Role
@@ -44,7 +44,7 @@ async def _prune(context: ServiceContext, older_than_seconds: float, limit: int)
     return await context.stores[SAGAS].prune(older_than_seconds, limit)
 
 
-async def _probe(context: ServiceContext) -> Sequence[Finding]:
+async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     declared = context.of(PATTERN)
     return await SagaEngine(declared, context.stores[SAGAS], context).findings() if declared else []
 

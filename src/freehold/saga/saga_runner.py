@@ -185,7 +185,7 @@ class SagaRunner(Runner):
 
         Raises `Unavailable`; it is put down later then.
         """
-        trace = self._context.failures.traceback(self._context.database.diagnose(error) or error)
+        trace = self._context.failures.traceback(self._context.database.translate_error(error) or error)
         if trace:
             text = "%s: saga %s: code of its definition failed (%s); its hook_retry says when it is tried again%s"
             _log.warning(text, self._context.service, saga_id, describe(error), trace)

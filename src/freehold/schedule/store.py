@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.context import Signal
 from freehold.database import DatabaseTransaction
 from freehold.ports import Port
@@ -25,7 +25,7 @@ __all__ = ["SCHEDULE", "SCHEDULED", "ScheduleStore", "ScheduledMessage"]
 class ScheduledMessage:
     """A message with the time it is due. `name` groups and finds it, e.g. the message type."""
 
-    message: Outgoing
+    message: OutgoingMessage
     name: str
     due_at: datetime
 
@@ -33,13 +33,13 @@ class ScheduledMessage:
 class ScheduleStore(Protocol):
     """Where scheduled messages wait: the service's own database."""
 
-    async def add(self, db_tx: DatabaseTransaction, message: Outgoing, name: str, delay_seconds: float) -> None:
+    async def add(self, db_tx: DatabaseTransaction, message: OutgoingMessage, name: str, delay_seconds: float) -> None:
         """Schedule in the business transaction; the message's id is the handle to cancel it by."""
 
     async def cancel(self, db_tx: DatabaseTransaction, message_id: UUID) -> bool:
         """Take it back in the business transaction. False: it is on its way, or was never there."""
 
-    async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[Outgoing]:
+    async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[OutgoingMessage]:
         """Take messages that are due out of the schedule, oldest first, in the transaction of whoever stages them.
         Nothing where another transaction has taken some and has not ended: of two that stage side by side, the one with
         the later message of a key could commit first.

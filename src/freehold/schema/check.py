@@ -16,7 +16,7 @@ from typing import Final
 from freehold.schema.catalogue import Catalogue, CataloguedMessage, CataloguedService, Version
 from freehold.schema.compare import Change, Difference, differences
 
-__all__ = ["Compatibility", "Finding", "Report", "check"]
+__all__ = ["BreakingChange", "Compatibility", "Report", "check"]
 
 
 class Compatibility(StrEnum):
@@ -33,7 +33,7 @@ class Compatibility(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class BreakingChange:
     """A change that breaks. `rule` is a stable word for programs; `path` is empty where it is about the whole message.
 
     what    what changed.
@@ -55,7 +55,7 @@ class Finding:
 class Report:
     """What was found, and what is good to know."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[BreakingChange, ...]
     notes: tuple[str, ...]
     compared: int
     """How many versions of messages stand in both."""
@@ -63,7 +63,7 @@ class Report:
 
 def check(released: Catalogue, code: Catalogue, compatibility: Compatibility = Compatibility.FULL) -> Report:
     """Compare the code with what was released."""
-    findings: list[Finding] = []
+    findings: list[BreakingChange] = []
     notes: list[str] = []
     compared = 0
     for name, before in sorted(released.services.items()):
@@ -80,7 +80,7 @@ def check(released: Catalogue, code: Catalogue, compatibility: Compatibility = C
 
 def _service_findings(
     service: str, before: CataloguedService, now: CataloguedService, compatibility: Compatibility
-) -> Iterator[Finding]:
+) -> Iterator[BreakingChange]:
     for place in sorted(before.messages.keys() | before.upcasts.keys()):
         if place not in now.messages and place not in now.upcasts:
             yield _vanished(service, place, now)
@@ -94,11 +94,11 @@ def _message_findings(
     now: CataloguedMessage,
     compatibility: Compatibility,
     owner: CataloguedService,
-) -> Iterator[Finding]:
+) -> Iterator[BreakingChange]:
     if before.kind != now.kind:
         what = f"was {_KINDS[before.kind]}, is {_KINDS[now.kind]}"
         breaks = "it travels in another topic, which its consumers do not read"
-        yield Finding(service, now.name, now.version, "", "kind", what, breaks, "give the new one another name")
+        yield BreakingChange(service, now.name, now.version, "", "kind", what, breaks, "give the new one another name")
     if before.key != now.key:
         yield _key_changed(service, before, now)
     newest = max(owner.versions(now.name))
@@ -106,7 +106,7 @@ def _message_findings(
         backward = direction is Compatibility.BACKWARD
         writer, reader = (before, now) if backward else (now, before)
         for each in differences(writer.schema, reader.schema):
-            yield Finding(
+            yield BreakingChange(
                 service,
                 now.name,
                 now.version,
@@ -157,11 +157,11 @@ def _hint(each: Difference, message: CataloguedMessage, newest: int, *, backward
     return f"leave it as it was, or {raised}"
 
 
-def _vanished(service: str, place: Version, now: CataloguedService) -> Finding:
+def _vanished(service: str, place: Version, now: CataloguedService) -> BreakingChange:
     name, version = place
     later = [each for each in now.versions(name) if each > version]
     target = f"version {version + 1}" if later else "what it means today"
-    return Finding(
+    return BreakingChange(
         service,
         name,
         version,
@@ -174,8 +174,8 @@ def _vanished(service: str, place: Version, now: CataloguedService) -> Finding:
     )
 
 
-def _key_changed(service: str, before: CataloguedMessage, now: CataloguedMessage) -> Finding:
-    return Finding(
+def _key_changed(service: str, before: CataloguedMessage, now: CataloguedMessage) -> BreakingChange:
+    return BreakingChange(
         service,
         now.name,
         now.version,
@@ -187,7 +187,7 @@ def _key_changed(service: str, before: CataloguedMessage, now: CataloguedMessage
     )
 
 
-def _pin_findings(released: Catalogue, code: Catalogue) -> Iterator[Finding]:
+def _pin_findings(released: Catalogue, code: Catalogue) -> Iterator[BreakingChange]:
     """Consumers of this project as they are now, and those of others as they were catalogued."""
     consumers = {**released.services, **code.services}
     for consumer, pinning in sorted(consumers.items()):
@@ -201,18 +201,18 @@ def _pin_findings(released: Catalogue, code: Catalogue) -> Iterator[Finding]:
 
 def _pin(
     consumer: str, owner: str, name: str, understood: frozenset[int], producer: CataloguedService
-) -> Iterator[Finding]:
+) -> Iterator[BreakingChange]:
     known = ", ".join(map(str, sorted(understood)))
     declared = producer.versions(name)
     if not declared and not any(place[0] == name for place in producer.upcasts):
         what = f"is not declared by {owner} any more, and {consumer} understands version {known}"
         hint = f"keep it, or take the handler out of {consumer} first"
-        yield Finding(
+        yield BreakingChange(
             owner, name, max(understood), "", "pin-lost", what, f"{consumer} waits for what never comes", hint
         )
     for version in declared:
         if version not in understood:
-            yield Finding(
+            yield BreakingChange(
                 owner,
                 name,
                 version,

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
-from freehold.broker import Broker, Outgoing, PublishOutcome, Stored
+from freehold.broker import Broker, OutgoingMessage, PublishConfirmed, PublishOutcome
 from freehold.messages import Envelope, decode_body, decode_envelope, message_type
 from freehold.runtime import RunningService
 from freehold.schedule.store import SCHEDULE
@@ -57,10 +57,10 @@ class Recording:
         """Forget what was sent so far."""
         self._envelopes.clear()
 
-    def note(self, messages: Sequence[Outgoing], outcomes: Sequence[PublishOutcome]) -> None:
+    def note(self, messages: Sequence[OutgoingMessage], outcomes: Sequence[PublishOutcome]) -> None:
         """Keep what the broker has taken."""
         for message, outcome in zip(messages, outcomes, strict=True):
-            if isinstance(outcome, Stored) and message.id not in self._envelopes:
+            if isinstance(outcome, PublishConfirmed) and message.id not in self._envelopes:
                 self._envelopes[message.id] = decode_envelope(message.document)
 
 
@@ -93,7 +93,9 @@ def _heard(broker: Broker, recording: Recording) -> Iterator[None]:
     """Listen to one broker: its relays look the method up at each call."""
     publish = broker.publish
 
-    async def heard(messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = "") -> Sequence[PublishOutcome]:
+    async def heard(
+        messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         outcomes = await publish(messages, timeout_seconds, log=log)
         recording.note(messages, outcomes)
         return outcomes

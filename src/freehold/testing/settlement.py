@@ -138,6 +138,6 @@ async def _projections(running: RunningService) -> list[str]:
         if each.lag_events and each.paused is None
     ]
     live = {each.projection for each in look.generations if each.state is GenerationState.LIVE}
-    if followed - live and await running.stores[EVENTS].head():
+    if followed - live and await running.stores[EVENTS].high_water_mark():
         lines += [f"projection {name} has not begun" for name in sorted(followed - live)]
     return lines

@@ -40,7 +40,7 @@ from freehold.saga.store import JournalEntry, SagaStatus
 from freehold.saga.transition import Transition
 from freehold.testing.participants import Participants, Request, SagaViolation
 
-__all__ = ["Choose", "Fate", "SagaRun"]
+__all__ = ["Choose", "Fault", "SagaRun"]
 
 Choose = Callable[[str, Sequence[str]], str]
 """`(about, options)`: which option; the first one is that nothing goes wrong."""
@@ -49,21 +49,21 @@ _INPUTS_MAX: Final = 2000
 _BEGIN: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-class Fate(StrEnum):
+class Fault(StrEnum):
     """What becomes of an attempt."""
 
     WELL = "well"
     REFUSED = "refused"
     """A business refusal (of this key: it stays refused)."""
-    UNHEARD = "unheard"
+    REQUEST_LOST = "unheard"
     """The request is under way until the end: no attempt of this half arrives before the instance has ended."""
-    UNANSWERED = "unanswered"
+    REPLY_LOST = "unanswered"
     """It takes effect, and no answer to this half arrives before the instance has ended."""
     SLOW = "slow"
     """It takes effect, and the answer comes after the next timer."""
     LATE = "late"
     """The request arrives after the next timer."""
-    DOUBLED = "doubled"
+    DUPLICATED = "doubled"
     """The answer comes twice, the second time after the end."""
     RAISED = "raised"
     """A call that raises, having had its effect."""
@@ -74,19 +74,21 @@ class Fate(StrEnum):
 
 
 _COMMAND_FATES: Final = (
-    Fate.WELL,
-    Fate.REFUSED,
-    Fate.UNHEARD,
-    Fate.UNANSWERED,
-    Fate.SLOW,
-    Fate.LATE,
-    Fate.DOUBLED,
+    Fault.WELL,
+    Fault.REFUSED,
+    Fault.REQUEST_LOST,
+    Fault.REPLY_LOST,
+    Fault.SLOW,
+    Fault.LATE,
+    Fault.DUPLICATED,
 )
-_CALL_FATES: Final = (*_COMMAND_FATES, Fate.RAISED)
-_HOOK_FATES: Final = (Fate.WELL, Fate.BUG, Fate.BUG_UNTIL_MENDED)
-_BUSINESS: Final = frozenset({Fate.REFUSED, Fate.UNHEARD, Fate.UNANSWERED, Fate.SLOW, Fate.LATE, Fate.RAISED})
+_CALL_FATES: Final = (*_COMMAND_FATES, Fault.RAISED)
+_HOOK_FATES: Final = (Fault.WELL, Fault.BUG, Fault.BUG_UNTIL_MENDED)
+_BUSINESS: Final = frozenset(
+    {Fault.REFUSED, Fault.REQUEST_LOST, Fault.REPLY_LOST, Fault.SLOW, Fault.LATE, Fault.RAISED}
+)
 """What may make a saga fail: without any of it, nothing is ever compensated."""
-_HELD: Final = frozenset({Fate.UNHEARD, Fate.UNANSWERED})
+_HELD: Final = frozenset({Fault.REQUEST_LOST, Fault.REPLY_LOST})
 
 
 class _PlannedBug(Exception):
@@ -119,7 +121,7 @@ class SagaRun:
         self._ready: list[_Held] = []
         self._after_timer: list[_Held] = []
         self._after_end: list[_Held] = []
-        self._fates: dict[tuple[str, StepDirection], Fate] = {}
+        self._fates: dict[tuple[str, StepDirection], Fault] = {}
         self._broken: set[str] = set()
         self._business_failed = False
         self._inputs = 0
@@ -140,7 +142,7 @@ class SagaRun:
         self._ready += self._after_timer + self._after_end
         self._after_timer, self._after_end = [], []
         while self._ready:
-            self._deliver(self._ready.pop(0), fate=Fate.WELL)
+            self._deliver(self._ready.pop(0), fate=Fault.WELL)
             if self._instance.machine_status is not ended:
                 raise SagaViolation(f"ended as {ended.value}, and then as {self._instance.machine_status.value}")
         self._check(ended)
@@ -175,37 +177,37 @@ class SagaRun:
         self._now = max(self._now, failing.wait_until or self._now)
         self._take(TimerDue())
 
-    def _deliver(self, held: _Held, fate: Fate | None = None) -> None:
+    def _deliver(self, held: _Held, fate: Fault | None = None) -> None:
         if held.outcome is not None:
             self._take(self._answer(held.request, held.outcome))
             return
         request = held.request
         fate = fate or self._fate_of(request)
-        if fate in {Fate.UNHEARD, Fate.LATE}:
-            (self._after_end if fate is Fate.UNHEARD else self._after_timer).append(held)
+        if fate in {Fault.REQUEST_LOST, Fault.LATE}:
+            (self._after_end if fate is Fault.REQUEST_LOST else self._after_timer).append(held)
             return
-        outcome = self.participants.handle(request, refuse=fate is Fate.REFUSED)
+        outcome = self.participants.handle(request, refuse=fate is Fault.REFUSED)
         answer = _Held(request, outcome)
         match fate:
-            case Fate.UNANSWERED:
+            case Fault.REPLY_LOST:
                 self._after_end.append(answer)
-            case Fate.SLOW:
+            case Fault.SLOW:
                 self._after_timer.append(answer)
-            case Fate.RAISED:
+            case Fault.RAISED:
                 self._take(self._answer(request, Outcome.FAILED))
-            case Fate.DOUBLED:
+            case Fault.DUPLICATED:
                 self._after_end.append(answer)
                 self._take(self._answer(request, outcome))
             case _:
                 self._take(self._answer(request, outcome))
 
-    def _fate_of(self, request: Request) -> Fate:
+    def _fate_of(self, request: Request) -> Fault:
         """A half that is held back stays so; every other attempt has a fate of its own."""
         half = (request.step, request.direction)
         if half not in self._fates or self._fates[half] not in _HELD:
             fates = _CALL_FATES if isinstance(request, RunCall) else _COMMAND_FATES
             about = f"{request.step} {request.direction.value} {request.attempt}"
-            self._fates[half] = Fate(self._choose(about, [fate.value for fate in fates]))
+            self._fates[half] = Fault(self._choose(about, [fate.value for fate in fates]))
             self._business_failed = self._business_failed or self._fates[half] in _BUSINESS
         return self._fates[half]
 
@@ -303,10 +305,10 @@ class SagaRun:
     def _hook(self, about: str) -> None:
         """Run code of the definition, which may have a bug."""
         if about not in self._broken:
-            fate = Fate(self._choose(about, [each.value for each in _HOOK_FATES]))
-            if fate is Fate.WELL:
+            fate = Fault(self._choose(about, [each.value for each in _HOOK_FATES]))
+            if fate is Fault.WELL:
                 return
-            if fate is Fate.BUG_UNTIL_MENDED:
+            if fate is Fault.BUG_UNTIL_MENDED:
                 self._broken.add(about)
         raise _PlannedBug(about)
 
@@ -323,12 +325,12 @@ class SagaRun:
         about = f"{effect.step} {effect.direction.value}"
         if about in self._broken:
             raise _PlannedBug(about)
-        fate = Fate(self._choose(about, [*(each.value for each in _HOOK_FATES), Fate.REFUSED.value]))
-        if fate in {Fate.BUG, Fate.BUG_UNTIL_MENDED}:
-            if fate is Fate.BUG_UNTIL_MENDED:
+        fate = Fault(self._choose(about, [*(each.value for each in _HOOK_FATES), Fault.REFUSED.value]))
+        if fate in {Fault.BUG, Fault.BUG_UNTIL_MENDED}:
+            if fate is Fault.BUG_UNTIL_MENDED:
                 self._broken.add(about)
             raise _PlannedBug(about)
-        if fate is Fate.REFUSED:
+        if fate is Fault.REFUSED:
             self._business_failed = True
             self._turn(LocalEnded(effect.step, effect.direction, self._instance.state, "refused"), requests)
             return

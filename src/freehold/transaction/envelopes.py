@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from freehold.broker import Outgoing
-from freehold.consistency.token import NOTHING, Token
+from freehold.broker import OutgoingMessage
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.context import ServiceContext
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import NewEvent
@@ -28,9 +28,9 @@ from freehold.transaction.ambient import current_trace_parent
 __all__ = ["EnvelopeFactory", "kept_event", "outgoing"]
 
 
-def outgoing(envelope: Envelope) -> Outgoing:
+def outgoing(envelope: Envelope) -> OutgoingMessage:
     """Encode an envelope for the outbox or the broker."""
-    return Outgoing(id=envelope.id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))
+    return OutgoingMessage(id=envelope.id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))
 
 
 def kept_event(received: Envelope) -> NewEvent:
@@ -71,7 +71,7 @@ class EnvelopeFactory:
         subject: str | None = None,
         headers: Mapping[str, str] | None = None,
         correlation_id: UUID | None = None,
-        token: Token = NOTHING,
+        token: ConsistencyToken = EMPTY_TOKEN,
     ) -> Envelope:
         """Put a declared message into an envelope. Raises `DeclarationError`, `InvalidValue`."""
         declared = message_type(message)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
-from freehold.broker import Outgoing
-from freehold.consistency.token import NOTHING, Token
+from freehold.broker import OutgoingMessage
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.eventstore.append import PendingAppends
 
 __all__ = ["Companion", "PendingWrites", "Remembers"]
@@ -63,11 +63,11 @@ class PendingWrites:
     """
 
     appends: PendingAppends = field(default_factory=PendingAppends)
-    messages: list[Outgoing] = field(default_factory=list)
-    scheduled: list[tuple[Outgoing, str, float]] = field(default_factory=list)
+    messages: list[OutgoingMessage] = field(default_factory=list)
+    scheduled: list[tuple[OutgoingMessage, str, float]] = field(default_factory=list)
     companions: dict[object, Companion] = field(default_factory=dict)
     after_commit: set[Callable[[], None]] = field(default_factory=set)
-    reached: Token = NOTHING
+    reached: ConsistencyToken = EMPTY_TOKEN
     appended: bool = False
     sent: bool = False
     delayed: bool = False

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
-from freehold.broker import Outgoing
-from freehold.consistency.token import NOTHING, Token, outbox_lane
+from freehold.broker import OutgoingMessage
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken, outbox_lane
 from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
@@ -21,7 +21,7 @@ from freehold.eventstore.store import (
     APPENDED,
     EVENTS,
     Append,
-    Appended,
+    AppendResult,
     ExpectedVersion,
     NewEvent,
     RecordedEvent,
@@ -76,7 +76,7 @@ class Staging:
         self.pending = PendingWrites() if pending is None else pending
         self._after_append = after_append
         # Found out when it is asked for: most handlers publish nothing.
-        self._seen: Token | None = None
+        self._seen: ConsistencyToken | None = None
         if pending is None:
             db_tx.life.watch(self.pending)
 
@@ -85,16 +85,16 @@ class Staging:
         return Staging(self.context, self.db_tx, cause, after_append=self._after_append, pending=self.pending)
 
     @property
-    def token(self) -> Token:
+    def token(self) -> ConsistencyToken:
         """What this transaction has seen and, once they are written, where its own events stand."""
         return self._has_seen().merged(self.pending.reached)
 
-    def observe(self, token: Token) -> None:
+    def observe(self, token: ConsistencyToken) -> None:
         """Note what the caller has seen: it goes along with everything that is published from here on."""
         self.db_tx.life.check()
         self._seen = self._has_seen().merged(token)
 
-    def _has_seen(self) -> Token:
+    def _has_seen(self) -> ConsistencyToken:
         if self._seen is None:
             self._seen = _seen_by(self.cause)
         return self._seen
@@ -239,7 +239,7 @@ class Staging:
                 await self.context.stores[SCHEDULE].add(self.db_tx, message, name, delay_seconds)
             pending.delayed = True
 
-    def _lanes(self, messages: Sequence[Outgoing], positions: Sequence[int]) -> Token:
+    def _lanes(self, messages: Sequence[OutgoingMessage], positions: Sequence[int]) -> ConsistencyToken:
         """Where this service's events stand; what goes to one service alone is nobody's to wait for."""
         topic = f"{self.context.service}.events"
         partitions = self.context.stores[OUTBOX].partitions
@@ -248,7 +248,7 @@ class Staging:
             if message.topic == topic:
                 lane = outbox_lane(self.context.service, stable_hash(message.key) % partitions)
                 lanes[lane] = max(position, lanes.get(lane, 0))
-        return Token(lanes) if lanes else NOTHING
+        return ConsistencyToken(lanes) if lanes else EMPTY_TOKEN
 
     def notify(self) -> None:
         """Wake relay, scheduler and whoever asked `after_commit`, and tell the `token_witness`; to be called once the
@@ -267,7 +267,7 @@ class Staging:
             witness(self.token)
 
 
-def _recorded(appends: Sequence[Append], appended: Sequence[Appended], now: datetime) -> Sequence[RecordedEvent]:
+def _recorded(appends: Sequence[Append], appended: Sequence[AppendResult], now: datetime) -> Sequence[RecordedEvent]:
     """Events that were written as they would be read, in the order of their positions."""
     found = [
         RecordedEvent(position, batch.stream, where.version - len(batch.events) + number, now, event)
@@ -277,11 +277,11 @@ def _recorded(appends: Sequence[Append], appended: Sequence[Appended], now: date
     return sorted(found, key=lambda each: each.position)
 
 
-def _seen_by(cause: Envelope | None) -> Token:
+def _seen_by(cause: Envelope | None) -> ConsistencyToken:
     """What a message's handler has seen: what its sender had, and the message itself."""
     if cause is None:
-        return NOTHING
-    seen = Token.parse(cause.token) if cause.token else NOTHING
+        return EMPTY_TOKEN
+    seen = ConsistencyToken.parse(cause.token) if cause.token else EMPTY_TOKEN
     if cause.lane is not None and cause.position is not None:
         seen = seen.reached(cause.lane, cause.position)
     return seen

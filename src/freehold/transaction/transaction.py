@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, overload
 from uuid import UUID
 
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError, InvalidValue
 from freehold.eventstore.store import Expectation, ExpectedVersion
@@ -180,7 +180,7 @@ class Transaction:
         self.staging.append(stream, [kept_event(self.cause)], Expectation.ANY)
 
     @property
-    def token(self) -> Token:
+    def token(self) -> ConsistencyToken:
         """What this transaction has seen and, once they are written, where its own events stand.
 
         Give it to whoever may read next, after the commit; a rolled-back transaction's is worth nothing.

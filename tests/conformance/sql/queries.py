@@ -13,13 +13,13 @@ from uuid import UUID
 
 from freehold.aggregate.store import SNAPSHOTS, Snapshot
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.consistency.store import PROGRESS
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.eventstore.store import EVENTS, Append, EventFilter, NewEvent
 from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id
-from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
+from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.leases.store import LEASES, Vouching
 from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.outbox.log import BROKER_LOGS
@@ -76,12 +76,12 @@ def query(function: Query) -> Query:
     return function
 
 
-def _outgoing(key: str) -> Outgoing:
-    return Outgoing(new_id(), "orders.events", key, b"{}")
+def _outgoing(key: str) -> OutgoingMessage:
+    return OutgoingMessage(new_id(), "orders.events", key, b"{}")
 
 
-def _arrival(key: str | None = None, receipt_key: str | None = None) -> Arrival:
-    return Arrival(receipt_key or str(new_id()), TOPIC, key or f"fresh{next(_fresh)}")
+def _arrival(key: str | None = None, receipt_key: str | None = None) -> IncomingMessage:
+    return IncomingMessage(receipt_key or str(new_id()), TOPIC, key or f"fresh{next(_fresh)}")
 
 
 def letter() -> DeadLetter:
@@ -474,7 +474,7 @@ async def events_append(seeded: Seeded) -> None:
     store = seeded.stores[EVENTS]
     async with seeded.stores.database.begin() as db_tx:
         await store.append(db_tx, [Append(f"order-fresh{next(_fresh)}", [_event()]), Append("order-7", [_event()])])
-    await store.append_alone([Append("order-8", [_event()])])
+    await store.append_now([Append("order-8", [_event()])])
 
 
 @query
@@ -484,7 +484,7 @@ async def events_read_stream(seeded: Seeded) -> None:
     await store.read_stream("order-7", after=1, before=9, limit=5, backwards=True)
     await store.read_bodies("order-7", limit=5)
     await store.version("order-7")
-    await store.head()
+    await store.high_water_mark()
 
 
 _WANTED: Final = {
@@ -502,7 +502,7 @@ def _reading(wanted: EventFilter) -> Query:
     async def read(seeded: Seeded) -> None:
         store = seeded.stores[EVENTS]
         for after in (0, seeded.rows // 2, seeded.rows - 60):
-            await store.read_all(after, limit=50, wanted=wanted)
+            await store.read_all(after, limit=50, event_filter=wanted)
         await store.recorded_at(seeded.rows // 2, wanted)
         await store.count(seeded.rows - 60, seeded.rows, wanted, limit=50)
 
@@ -515,7 +515,7 @@ QUERIES.update({f"events_read_{name}": _reading(wanted) for name, wanted in _WAN
 @query
 async def events_read_span(seeded: Seeded) -> None:
     wanted = EventFilter(recorded_from=_NOW - timedelta(seconds=40), recorded_to=_NOW - timedelta(seconds=20))
-    await seeded.stores[EVENTS].read_all(seeded.rows - 60, limit=50, wanted=wanted)
+    await seeded.stores[EVENTS].read_all(seeded.rows - 60, limit=50, event_filter=wanted)
 
 
 @query

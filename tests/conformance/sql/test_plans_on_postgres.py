@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.sql.recorder import EXPLAINED, Recorder, recording
 
 from freehold.database import DatabaseOptions
-from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
+from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS
@@ -65,7 +65,7 @@ async def test_what_is_due_is_found_with_plans_from_empty_tables(
 ) -> None:
     async def blocked() -> object:
         async with stores.database.begin() as db_tx:
-            arrivals = [Arrival(f"new{n}", "t.events", f"k{n}") for n in range(64)]
+            arrivals = [IncomingMessage(f"new{n}", "t.events", f"k{n}") for n in range(64)]
             return [receipt.status for receipt in await stores[INBOX].receive(db_tx, "shop", arrivals)]
 
     async def sagas() -> object:

@@ -20,7 +20,7 @@ from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
 from freehold.ids import new_id
-from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
+from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.life import Life
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_stores
@@ -82,8 +82,8 @@ async def counted(stores: Stores) -> AsyncIterator[Counted]:
         yield Counted(db_tx, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlTransaction
 
 
-def arrivals(*numbers: int) -> list[Arrival]:
-    return [Arrival(str(number), "orders.commands", f"key {number % 7}") for number in numbers]
+def arrivals(*numbers: int) -> list[IncomingMessage]:
+    return [IncomingMessage(str(number), "orders.commands", f"key {number % 7}") for number in numbers]
 
 
 def saga() -> SagaRecord:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
 from freehold.eventstore.store import EVENTS
@@ -25,7 +25,7 @@ class SeenOutbox:
         self.partitions = outbox.partitions
         self.documents: list[bytes] = []
 
-    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         self.documents += [message.document for message in messages]
         return await self._outbox.stage(db_tx, messages)
 

@@ -20,7 +20,7 @@ from tests.unit.aggregate.shapes import (
     Withdrawn,
 )
 
-from freehold.aggregate import Executed, Repository, VersionMismatch
+from freehold.aggregate import CommandResult, Repository, VersionMismatch
 from freehold.context import ServiceContext
 from freehold.errors import ConcurrencyConflict, DeclarationError, NotFound
 from freehold.eventstore.store import EVENTS
@@ -53,7 +53,7 @@ class TestBothStyles:
         self, bank: Bank, repository: Repository[Any], balance: Any
     ) -> None:
         opened = await repository.handle(bank.transactions, 1, Open("Ada", 10))
-        assert opened == Executed(
+        assert opened == CommandResult(
             "1", balance(owner="Ada", amount=10, moves=1), 2, (Opened("Ada"), Deposited(10)), opened.token
         )
         await repository.handle(bank.transactions, 1, Withdraw(3))
@@ -190,7 +190,7 @@ class TestPublishing:
         assert bank.published == [("1", Deposited(5))]
 
     async def test_what_a_function_makes_of_them(self, bank: Bank) -> None:
-        def translate(happened: object, executed: Executed[Balance]) -> object:
+        def translate(happened: object, executed: CommandResult[Balance]) -> object:
             match happened:
                 case Opened():
                     return [Announced(executed.id, executed.state.amount), Audited(executed.version)]

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.aggregate.bank import Bank
 from tests.unit.aggregate.shapes import ACCOUNT, Account, Balance, Deposit, Deposited, Open, Overdrawn, Withdraw
 
-from freehold.aggregate import Decider, Loaded, Repository, SnapshotPolicy
+from freehold.aggregate import Decider, LoadedAggregate, Repository, SnapshotPolicy
 from freehold.aggregate.snapshots import StateCodec
 from freehold.aggregate.store import SNAPSHOTS, Snapshot
 from freehold.context import ServiceContext
@@ -28,7 +28,7 @@ async def deposit(bank: Bank, times: int, repository: Repository[Any] = REPOSITO
         await repository.handle(bank.transactions, 1, Deposit(1))
 
 
-async def load(bank: Bank, repository: Repository[Any] = REPOSITORY) -> Loaded[Any]:
+async def load(bank: Bank, repository: Repository[Any] = REPOSITORY) -> LoadedAggregate[Any]:
     async with bank.transactions.begin() as tx:
         return await repository.load(tx, 1)
 
@@ -113,7 +113,7 @@ class TestWhatDoesNotFit:
         snapshot = await kept(bank)
         assert snapshot is not None
         await plant(bank, replace(snapshot, data=data))
-        assert await load(bank) == Loaded(Balance("", 3, 3), 3, 0)
+        assert await load(bank) == LoadedAggregate(Balance("", 3, 3), 3, 0)
         await deposit(bank, 1)
         assert (await load(bank)).snapshot_version == 4
 
@@ -123,7 +123,7 @@ class TestWhatDoesNotFit:
         newer = StateCodec(ACCOUNT).take("account-1", 9, uuid4(), Balance("", 9, 9))
         assert newer is not None
         await plant(bank, newer)
-        assert await load(bank) == Loaded(Balance("", 4, 4), 4, 0)
+        assert await load(bank) == LoadedAggregate(Balance("", 4, 4), 4, 0)
         await deposit(bank, 1)
         assert (await load(bank)).snapshot_version == 5
 
@@ -133,7 +133,7 @@ class TestWhatDoesNotFit:
         other = StateCodec(ACCOUNT).take("account-1", 3, uuid4(), Balance("", 1000, 3))
         assert other is not None
         await plant(bank, other)
-        assert await load(bank) == Loaded(Balance("", 3, 3), 3, 0)
+        assert await load(bank) == LoadedAggregate(Balance("", 3, 3), 3, 0)
 
     async def test_one_that_does_not_fit_goes_even_if_none_is_due(self, bank: Bank) -> None:
         patient = Repository(ACCOUNT, snapshots=SnapshotPolicy(every=100))
@@ -174,7 +174,7 @@ async def test_pages_after_a_snapshot(bank: Bank, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("freehold.aggregate.loader.PAGE", 2)
     await deposit(bank, 3)
     await deposit(bank, 6, Repository(ACCOUNT))
-    assert await load(bank) == Loaded(Balance("", 9, 9), 9, 3)
+    assert await load(bank) == LoadedAggregate(Balance("", 9, 9), 9, 3)
     assert await bank.stored("account-1") == [Deposited(1)] * 9
 
 

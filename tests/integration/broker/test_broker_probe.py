@@ -15,7 +15,7 @@ from tests.integration.health.conditions import CONDITIONS, grow, small_disk
 from freehold.adapters.nats import adapter
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.names import Names
-from freehold.broker import Broker, BrokerOptions, Outgoing
+from freehold.broker import Broker, BrokerOptions, OutgoingMessage
 from freehold.errors import Unavailable
 from freehold.ids import new_id
 from freehold.runtime.adapters import open_broker
@@ -33,8 +33,8 @@ async def nats(nats_url: str, nats_prefix: str) -> AsyncIterator[tuple[Broker, N
     await broker.close()
 
 
-def _message(size: int = 10) -> Outgoing:
-    return Outgoing(id=new_id(), topic="orders.events", key="k", document=b"x" * size)
+def _message(size: int = 10) -> OutgoingMessage:
+    return OutgoingMessage(id=new_id(), topic="orders.events", key="k", document=b"x" * size)
 
 
 @pytest.mark.servers
@@ -67,7 +67,7 @@ async def test_a_stream_that_takes_no_message(
     with pytest.raises(Unavailable, match=reason):
         await broker.probe("orders", 5.0)
     if "max_msgs" in change:
-        findings = {each.subject: each for each in await broker.examine()}
+        findings = {each.subject: each for each in await broker.run_checks()}
         assert not findings["broker limits"].ok
         assert "messages of the stream: 1 of 1" in findings["broker limits"].detail
 

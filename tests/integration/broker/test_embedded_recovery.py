@@ -20,7 +20,7 @@ from tests.integration.looking import STATS_MAX, in_stats
 from freehold.adapters.embedded import adapter
 from freehold.adapters.embedded.broker import EmbeddedBroker
 from freehold.adapters.files.marks import Marks, Paths
-from freehold.broker import BrokerOptions, Noticing, Stored, Subscription
+from freehold.broker import BrokerOptions, Noticing, PublishConfirmed, Subscription
 from freehold.conformance.broker_harness import (
     TOPIC,
     collect,
@@ -84,7 +84,7 @@ async def _confirm(broker: EmbeddedBroker, first: int, count: int) -> list[str]:
         deadline = time.monotonic() + HEALED_SECONDS
         while True:
             with suppress(Unavailable):
-                if isinstance((await broker.publish([message], 2.0))[0], Stored):
+                if isinstance((await broker.publish([message], 2.0))[0], PublishConfirmed):
                     break
             assert time.monotonic() < deadline, "nothing was confirmed in time"
             await asyncio.sleep(0.05)
@@ -144,9 +144,9 @@ async def test_a_file_that_is_gone_is_made_anew_and_all_go_on(
     lose(path)
     await _come(worker, await _confirm(broker, 100, 40))
     assert await broker.log_identity() != log
-    (finding,) = [each for each in await broker.examine() if each.subject == "broker log"]
+    (finding,) = [each for each in await broker.run_checks() if each.subject == "broker log"]
     assert "began anew" in finding.detail
-    assert "freehold outbox resend" in finding.remedy
+    assert "freehold outbox resend" in finding.fix
     said = [record.getMessage() for record in caplog.records if "goes on in another file" in record.getMessage()]
     assert len(said) == 1, "once for a process and a file"
     # Again, in what was made.
@@ -245,7 +245,7 @@ async def test_an_older_copy_of_the_same_size_that_is_written_over_the_file_is_a
     shutil.copyfile(older, path)
     await _come(worker, await _confirm(broker, 200, 40))
     assert await broker.log_identity() != log
-    (finding,) = [each for each in await broker.examine() if each.subject == "broker log"]
+    (finding,) = [each for each in await broker.run_checks() if each.subject == "broker log"]
     assert "overwritten by an older copy" in finding.detail
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -11,7 +11,7 @@ import pytest
 from freehold.adapters.nats import adapter
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.names import Names
-from freehold.broker import Broker, BrokerOptions, Outgoing, PublishFailed, PublishOutcome, Stored
+from freehold.broker import Broker, BrokerOptions, OutgoingMessage, PublishConfirmed, PublishFailed, PublishOutcome
 from freehold.conformance.broker_harness import eventually
 from freehold.errors import MessageRejected, OperationTimeout, Unavailable
 from freehold.ids import new_id
@@ -29,11 +29,11 @@ def _restart(server: RunningServer, directory: Path, change: Callable[[str], str
     server.start()
 
 
-def _message(key: str, size: int) -> Outgoing:
-    return Outgoing(id=new_id(), topic="orders.events", key=key, document=b"x" * size)
+def _message(key: str, size: int) -> OutgoingMessage:
+    return OutgoingMessage(id=new_id(), topic="orders.events", key=key, document=b"x" * size)
 
 
-async def _publish(broker: Broker, *messages: Outgoing) -> list[PublishOutcome]:
+async def _publish(broker: Broker, *messages: OutgoingMessage) -> list[PublishOutcome]:
     """Publish as soon as the driver has its connection again: until then nothing is sent, or nothing is confirmed."""
     found: list[PublishOutcome] = []
 
@@ -73,7 +73,7 @@ async def test_a_server_at_its_limit_of_storage_rejects_nothing(
         assert all(isinstance(each, Unavailable) and "limit" in str(each) for each in refused), refused
         _restart(disposable_nats, nats_directory, lambda text: full.sub("max_file_store: 8GB", text))
         again = [each for each, outcome in zip(messages, outcomes, strict=True) if isinstance(outcome, PublishFailed)]
-        assert all(isinstance(each, Stored) for each in await _publish(broker, *again))
+        assert all(isinstance(each, PublishConfirmed) for each in await _publish(broker, *again))
     finally:
         await broker.close()
 
@@ -87,7 +87,7 @@ async def test_a_stream_at_its_limit_rejects_nothing(disposable_nats: RunningSer
         config = (await connection.ask(f"STREAM.INFO.{name}"))["config"]
         await connection.ask(f"STREAM.UPDATE.{name}", {**config, "max_bytes": 100_000, "discard": "new"})
         outcomes = await _publish(broker, *(_message(f"k{number}", 60_000) for number in range(3)))
-        assert isinstance(outcomes[0], Stored)
+        assert isinstance(outcomes[0], PublishConfirmed)
         assert isinstance(_error(outcomes[2]), Unavailable)
         assert "the stream is at its limit" in str(_error(outcomes[2]))
         await connection.ask(f"STREAM.UPDATE.{name}", {**config, "max_msg_size": 1000})
@@ -103,7 +103,7 @@ async def test_a_stream_that_is_gone_is_made_again_by_the_message(disposable_nat
     await connection.open()
     try:
         await connection.ask(f"STREAM.DELETE.{Names(OPTIONS.prefix).log}")
-        assert await _publish(broker, _message("k", 10), _message("k", 10)) == [Stored(), Stored()]
+        assert await _publish(broker, _message("k", 10), _message("k", 10)) == [PublishConfirmed(), PublishConfirmed()]
     finally:
         await connection.close()
         await broker.close()
@@ -127,7 +127,7 @@ async def test_a_server_without_jetstream_rejects_nothing(disposable_nats: Runni
 
         await eventually(is_told, 20.0)
         _restart(disposable_nats, nats_directory, lambda _text: before)
-        assert isinstance((await _publish(broker, _message("k", 10)))[0], Stored)
+        assert isinstance((await _publish(broker, _message("k", 10)))[0], PublishConfirmed)
     finally:
         await broker.close()
 
@@ -143,7 +143,7 @@ async def test_a_server_that_takes_less_rejects_the_large_message_alone(
         if isinstance(large, PublishFailed) and isinstance(large.error, Unavailable):
             # The driver learns of the limit with the greeting of the server, which it may not have had yet.
             small, large = await _publish(broker, _message("small", 10), _message("large", 100_000))
-        assert isinstance(small, Stored)
+        assert isinstance(small, PublishConfirmed)
         assert isinstance(_error(large), MessageRejected)
     finally:
         await broker.close()

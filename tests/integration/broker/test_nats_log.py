@@ -11,7 +11,7 @@ import pytest
 from freehold.adapters.nats import adapter
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.names import Names
-from freehold.broker import Broker, BrokerOptions, Outgoing, PublishFailed, Stored
+from freehold.broker import Broker, BrokerOptions, OutgoingMessage, PublishConfirmed, PublishFailed
 from freehold.conformance.broker_harness import collect, eventually, messages, publish, subscribe
 from freehold.errors import LeaseLost, MessageRejected, Unavailable
 from freehold.ids import new_id
@@ -48,14 +48,14 @@ async def test_a_group_that_comes_back_to_a_new_stream_skips_nothing(
     after = _broker(nats_url, options)
     await after.open()
     await publish(after, messages(["new"], 10))
-    findings = {finding.subject: finding for finding in await after.examine()}
+    findings = {finding.subject: finding for finding in await after.run_checks()}
     assert not findings["broker log"].ok
     (lag,) = await after.lag("readers")
     assert lag.pending == 10
     with caplog.at_level(logging.WARNING, "freehold.nats"):
         assert await collect(await subscribe(after), 10) == [f"new:{n}" for n in range(10)]
     assert "made anew" in caplog.text
-    findings = {finding.subject: finding for finding in await after.examine()}
+    findings = {finding.subject: finding for finding in await after.run_checks()}
     assert findings["broker log"].ok
     await after.close()
 
@@ -116,11 +116,11 @@ async def test_a_topic_that_no_subject_carries_is_refused_alone(nats_url: str, o
     broker = _broker(nats_url, options)
     await broker.open()
     outcomes = await broker.publish(
-        [Outgoing(new_id(), "not a > topic", "k", b"{}"), Outgoing(new_id(), "a.events", "k", b"{}")], 5.0
+        [OutgoingMessage(new_id(), "not a > topic", "k", b"{}"), OutgoingMessage(new_id(), "a.events", "k", b"{}")], 5.0
     )
     assert isinstance(outcomes[0], PublishFailed)
     assert isinstance(outcomes[0].error, MessageRejected)
-    assert outcomes[1] == Stored()
+    assert outcomes[1] == PublishConfirmed()
     await broker.close()
 
 
@@ -128,8 +128,8 @@ async def test_what_it_has_already_is_said_to_be_a_duplicate(nats_url: str, opti
     """Whoever publishes again, with more to say, must know that the first document stayed."""
     broker = _broker(nats_url, options)
     await broker.open()
-    first, other = Outgoing(new_id(), "a.events", "k", b"1"), Outgoing(new_id(), "a.events", "k", b"3")
-    assert await broker.publish([first], 5.0) == [Stored()]
-    again = Outgoing(first.id, first.topic, first.key, b"2")
-    assert await broker.publish([again, other], 5.0) == [Stored(duplicate=True), Stored()]
+    first, other = OutgoingMessage(new_id(), "a.events", "k", b"1"), OutgoingMessage(new_id(), "a.events", "k", b"3")
+    assert await broker.publish([first], 5.0) == [PublishConfirmed()]
+    again = OutgoingMessage(first.id, first.topic, first.key, b"2")
+    assert await broker.publish([again, other], 5.0) == [PublishConfirmed(duplicate=True), PublishConfirmed()]
     await broker.close()

@@ -17,7 +17,7 @@ from freehold.adapters.nats.broker import NatsBroker
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.names import Layout, Names
 from freehold.adapters.nats.publisher import Publisher
-from freehold.broker import Broker, BrokerOptions, Outgoing, PublishFailed, Stored
+from freehold.broker import Broker, BrokerOptions, OutgoingMessage, PublishConfirmed, PublishFailed
 from freehold.clock import SystemClock
 from freehold.conformance.broker_harness import (
     collect,
@@ -72,7 +72,7 @@ async def _opened(url: str, options: BrokerOptions) -> AsyncIterator[NatsBroker]
         await broker.close()
 
 
-async def _published(broker: Broker, outgoing: Sequence[Outgoing]) -> None:
+async def _published(broker: Broker, outgoing: Sequence[OutgoingMessage]) -> None:
     """Publish until all is stored; nothing may be rejected."""
     left = list(outgoing)
 
@@ -83,13 +83,15 @@ async def _published(broker: Broker, outgoing: Sequence[Outgoing]) -> None:
             return False
         failed = [each.error for each in outcomes if isinstance(each, PublishFailed)]
         assert all(isinstance(error, Unavailable) for error in failed), failed
-        left[:] = [message for message, each in zip(left, outcomes, strict=True) if not isinstance(each, Stored)]
+        left[:] = [
+            message for message, each in zip(left, outcomes, strict=True) if not isinstance(each, PublishConfirmed)
+        ]
         return not left
 
     await eventually(done, HEAL_SECONDS)
 
 
-async def _refusal(broker: NatsBroker, outgoing: Sequence[Outgoing], log: str) -> LogReplaced:
+async def _refusal(broker: NatsBroker, outgoing: Sequence[OutgoingMessage], log: str) -> LogReplaced:
     """What each of the messages is refused with."""
     try:
         outcomes = await broker.publish(outgoing, 5.0, log=log)
@@ -114,7 +116,7 @@ async def test_a_stream_that_others_made_anew_is_found_out_by_its_numbers(
         assert not (await _refusal(broker, messages(["key"], 2, first=7), identity)).went_back
         other = await broker.log_identity()
         assert other != identity
-        assert await broker.publish(messages(["key"], 9, first=9), 5.0, log=other) == [Stored()] * 9
+        assert await broker.publish(messages(["key"], 9, first=9), 5.0, log=other) == [PublishConfirmed()] * 9
 
 
 async def test_an_older_copy_of_the_stream_is_found_out_before_anything_is_stored_in_it(
@@ -146,7 +148,7 @@ async def test_an_older_copy_of_the_stream_is_found_out_before_anything_is_store
         assert told[0].went_back
         assert await broker.log_identity() == identity
         assert (await broker.log_mark()).startswith("3 ")
-        assert await broker.publish(messages(["key"], 4, first=3), 5.0, log=identity) == [Stored()] * 4
+        assert await broker.publish(messages(["key"], 4, first=3), 5.0, log=identity) == [PublishConfirmed()] * 4
 
 
 async def _come(consumer: GroupMember, count: int) -> list[str]:
@@ -268,7 +270,7 @@ async def test_many_callers_have_a_vanished_stream_made_once(
             outcomes = await asyncio.gather(
                 *(broker.publish(messages([f"key-{number}"], 20), 10.0) for number in range(20))
             )
-        assert all(isinstance(each, Stored) for some in outcomes for each in some)
+        assert all(isinstance(each, PublishConfirmed) for some in outcomes for each in some)
         assert [record.message.count(before) for record in caplog.records] == [1]
         seen = await collect(await subscribe(broker), 400)
         for number in range(20):
@@ -306,7 +308,7 @@ async def test_what_was_lost_is_told(
         assert [f"lost the stream {options.prefix} of {before}" in each.message for each in caplog.records] == [True]
         assert broker.notice.startswith("NATS has lost its messages: the stream was made again, ")
         async with _opened(disposable_nats.url, options) as doctor:
-            findings = {finding.subject: finding for finding in await doctor.examine()}
+            findings = {finding.subject: finding for finding in await doctor.run_checks()}
             assert f"in place of one made {before}" in findings["broker log"].detail
 
 

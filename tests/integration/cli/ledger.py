@@ -10,7 +10,7 @@ from freehold import Retry, RunningService, Service, event
 from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.store import CHECKPOINTS, GenerationState
 from freehold.projection.view_store import MaterializedView
 
@@ -41,7 +41,7 @@ class Booked:
 
 
 @balances.on(Booked)
-async def booked(event: Booked, write: ProjectionWrite) -> None:
+async def booked(event: Booked, write: ProjectionContext) -> None:
     if event.cents < 0 and not mended:
         raise ValueError("planned")
     await write.sql.execute(
@@ -59,11 +59,11 @@ ledger.views(
 
 async def book(running: RunningService, account: str, *cents: int) -> None:
     events = [NewEvent(new_id(), "ledger.booked", 1, encode_body(Booked(account, each)), new_id(), 1) for each in cents]
-    await running.stores[EVENTS].append_alone([Append(f"account-{account}", events)])
+    await running.stores[EVENTS].append_now([Append(f"account-{account}", events)])
 
 
 async def is_up_to_date(running: RunningService) -> bool:
-    head = await running.stores[EVENTS].head()
+    head = await running.stores[EVENTS].high_water_mark()
     found = [
         each
         for each in await running.stores[CHECKPOINTS].checkpoints("balances")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.typing_in import Typed, typist
 
-from freehold.broker import BrokerOptions, Outgoing, PublishFailed, Stored
+from freehold.broker import BrokerOptions, OutgoingMessage, PublishConfirmed, PublishFailed
 from freehold.ids import new_id
 from freehold.runtime.adapters import open_broker
 from freehold.settings import DEFAULT_DIRECTORY
@@ -113,13 +113,13 @@ def test_a_server_with_it_refuses_what_is_of_others(
     async def publish() -> list[object]:
         broker = open_broker(_variables()["FREEHOLD_SELLING_BROKER"], BrokerOptions())
         await broker.open()
-        sent = [Outgoing(new_id(), topic, "k", b"{}") for topic in ("selling.events", "paying.events")]
+        sent = [OutgoingMessage(new_id(), topic, "k", b"{}") for topic in ("selling.events", "paying.events")]
         outcomes = await broker.publish(sent, 10.0)
         await broker.close()
         return list(outcomes)
 
     own, foreign = asyncio.run(publish())
-    assert isinstance(own, Stored)
+    assert isinstance(own, PublishConfirmed)
     assert isinstance(foreign, PublishFailed)
     assert typed("db", "upgrade").code == 0
     doctor = typed("doctor")

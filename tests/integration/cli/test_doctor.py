@@ -26,9 +26,9 @@ from tests.unit.runtime.trial import envelope_of
 
 from freehold import RunningService
 from freehold.adapters.files.holder import writer_of
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.ids import new_id
-from freehold.inbox.store import INBOX, Arrival
+from freehold.inbox.store import INBOX, IncomingMessage
 from freehold.messages import encode_envelope
 from freehold.runtime.adapters import open_broker
 from freehold.saga.store import SAGAS, SagaRecord, SagaStatus
@@ -74,7 +74,7 @@ def test_a_database_that_cannot_be_written(
         ]
     told = [each for each in _findings(answer).values() if not each["ok"] and reason in each["detail"]]
     assert told, answer.document
-    assert all(each["remedy"] for each in told)
+    assert all(each["fix"] for each in told)
     assert answer.code == 3
     assert "broker" in _findings(answer)
     assert reason in text
@@ -145,7 +145,7 @@ def test_what_is_due_for_long_and_not_done(project: Project, typed: Typed) -> No
     ):
         late = shown[f"due {name}"]
         assert (late["ok"], late["detail"]) == (False, "the oldest has been due for 62 min, and was not taken")
-        assert f"the role '{role}'" in late["remedy"]
+        assert f"the role '{role}'" in late["fix"]
     assert (shown["pruning"]["ok"], shown["pruning"]["detail"]) == (False, "receipts are 62 min past their retention")
 
 
@@ -163,7 +163,7 @@ def test_a_database_that_was_made_anew(project: Project, typed: Typed, caplog: p
     finding = _findings(typed("doctor", "-s", "depot", "--json"))["former database"]
     assert not finding["ok"]
     assert "its group on the broker had read messages before" in finding["detail"]
-    assert "freehold db mark depot --instead-of depot" in finding["remedy"]
+    assert "freehold db mark depot --instead-of depot" in finding["fix"]
     assert typed("db", "mark", "depot", "--instead-of", "depot", "--reason", "it is known").code == 0
     assert _findings(typed("doctor", "-s", "depot", "--json"))["former database"]["ok"]
 
@@ -182,7 +182,7 @@ def test_messages_that_nobody_reads(tmp_path: Path, typed: Typed, project: Proje
         broker.execute("UPDATE message SET stored_at = stored_at - 100")
         broker.commit()
     old = _findings(typed("doctor", "-s", "depot", "--json"))["consumers of depot"]
-    assert (old["ok"], old["remedy"]) == (False, "is freehold run running?")
+    assert (old["ok"], old["fix"]) == (False, "is freehold run running?")
 
 
 def _findings(answer: Any) -> dict[str, Any]:
@@ -242,13 +242,13 @@ async def _publish(project: Project) -> None:
     envelope = envelope_of(SaleClosed("sale", 1))
     broker = open_broker(settings.broker, settings.broker_options)
     await broker.open()
-    await broker.publish([Outgoing(new_id(), "till.events", "sale", encode_envelope(envelope))], 10.0)
+    await broker.publish([OutgoingMessage(new_id(), "till.events", "sale", encode_envelope(envelope))], 10.0)
     await broker.close()
 
 
 async def _defer(project: Project) -> None:
     async with project.stores(till) as stores, stores.database.begin() as db_tx:
-        arrival = Arrival(receipt_key="k", topic="depot.replies", key="sale")
+        arrival = IncomingMessage(receipt_key="k", topic="depot.replies", key="sale")
         await stores[INBOX].defer(
             db_tx, "till", arrival, b"{}", attempts=1, delay_seconds=60, reason="NotYet: the bank is closed"
         )
@@ -278,11 +278,13 @@ def _drop_depot(project: Project) -> None:
 async def _make_due(project: Project) -> None:
     """A scheduled message, a deferred one, a timer and a receipt, all of them due or past their retention just now."""
     async with project.stores(till) as stores, stores.database.begin() as db_tx:
-        message = Outgoing(new_id(), "till.events", "sale", b"{}")
+        message = OutgoingMessage(new_id(), "till.events", "sale", b"{}")
         await stores[SCHEDULE].add(db_tx, message, "sale", 0.0)
-        arrival = Arrival(receipt_key="k", topic="depot.replies", key="sale")
+        arrival = IncomingMessage(receipt_key="k", topic="depot.replies", key="sale")
         await stores[INBOX].defer(db_tx, "till", arrival, b"{}", attempts=1, delay_seconds=0.0, reason="NotYet")
-        await stores[INBOX].receive(db_tx, "till", [Arrival(receipt_key="r", topic="depot.replies", key="other")])
+        await stores[INBOX].receive(
+            db_tx, "till", [IncomingMessage(receipt_key="r", topic="depot.replies", key="other")]
+        )
         record = SagaRecord(
             id=new_id(),
             definition="till.selling",

@@ -16,7 +16,7 @@ from tests.integration.cli.work import Project, ran
 from tests.unit.cli.typing_in import Typed
 from tests.unit.runtime.trial import envelope_of
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.conformance.outbox import take_partitions
 from freehold.messages import decode_envelope, encode_envelope
 from freehold.outbox import operations
@@ -31,7 +31,7 @@ async def _confirmed(project: Project, *cents: int, keep: bool = True) -> None:
     async with project.stores(till) as stores:
         envelopes = [envelope_of(SaleClosed(f"sale {each % 7}", each)) for each in cents]
         async with stores.database.begin() as db_tx:
-            messages = [Outgoing(each.id, each.topic, each.key, encode_envelope(each)) for each in envelopes]
+            messages = [OutgoingMessage(each.id, each.topic, each.key, encode_envelope(each)) for each in envelopes]
             await stores[OUTBOX].stage(db_tx, messages)
         leases = await take_partitions(stores)
         rows = (await stores[OUTBOX].fetch(leases, len(cents))).rows

@@ -84,7 +84,7 @@ def test_a_replayed_letter_reaches_its_handler(project: Project, typed: Typed) -
         each["subject"] for each in findings
     }
     assert [each for each in findings if not each["ok"] and each["subject"] != "isolation"] == []
-    assert all(each["remedy"] for each in findings if not each["ok"])
+    assert all(each["fix"] for each in findings if not each["ok"])
 
 
 def _relayed_alone(typed: Typed) -> bool:

@@ -14,9 +14,9 @@ from tests.integration.cli.work import Project, keep, letter, ran, schedule_one,
 from tests.unit.cli.typing_in import Typed
 from tests.unit.runtime.trial import envelope_of
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.context import ServiceContext
-from freehold.inbox.store import INBOX, Arrival
+from freehold.inbox.store import INBOX, IncomingMessage
 from freehold.leases.store import LEASES
 from freehold.messages import Envelope, encode_envelope
 from freehold.outbox.store import OUTBOX, lease_name
@@ -38,7 +38,7 @@ def _found(typed: Typed, which: object, *more: str) -> list[dict[str, Any]]:
 async def _stage(project: Project, *envelopes: Envelope, refused: str = "") -> None:
     """Stage, and have the broker refuse the first for a while."""
     async with project.stores(till) as stores:
-        rows = [Outgoing(each.id, each.topic, each.key, encode_envelope(each)) for each in envelopes]
+        rows = [OutgoingMessage(each.id, each.topic, each.key, encode_envelope(each)) for each in envelopes]
         async with stores.database.begin() as db_tx:
             await stores[OUTBOX].stage(db_tx, rows)
         if refused:
@@ -62,7 +62,7 @@ async def _lease_all(stores: Stores) -> dict[int, int]:
 async def _defer(project: Project, *envelopes: Envelope) -> None:
     async with project.stores(depot) as stores, stores.database.begin() as db_tx:
         for each in envelopes:
-            arrival = Arrival(each.receipt_key, each.topic, each.key)
+            arrival = IncomingMessage(each.receipt_key, each.topic, each.key)
             await stores[INBOX].defer(
                 db_tx, "depot", arrival, encode_envelope(each), attempts=2, delay_seconds=90.0, reason="ValueError"
             )
@@ -70,7 +70,9 @@ async def _defer(project: Project, *envelopes: Envelope) -> None:
 
 async def _receive(project: Project, envelope: Envelope) -> None:
     async with project.stores(depot) as stores, stores.database.begin() as db_tx:
-        await stores[INBOX].receive(db_tx, "depot", [Arrival(envelope.receipt_key, envelope.topic, envelope.key)])
+        await stores[INBOX].receive(
+            db_tx, "depot", [IncomingMessage(envelope.receipt_key, envelope.topic, envelope.key)]
+        )
 
 
 async def _start_saga(project: Project, key: str) -> None:

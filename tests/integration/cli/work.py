@@ -15,7 +15,7 @@ from tests.integration.cli.till import Booking, PutBack, Sale, SaleClosed, Selli
 from tests.integration.saga.bench import reply_to
 from tests.unit.runtime.trial import envelope_of
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.clock import SystemClock
 from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
@@ -137,7 +137,7 @@ class _ShownOutbox:
 
     partitions = 8
 
-    async def stage(self, db_tx: DatabaseTransaction, messages: list[Outgoing]) -> list[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: list[OutgoingMessage]) -> list[int]:
         self._staged += [decode_envelope(message.document) for message in messages]
         return [0] * len(messages)
 

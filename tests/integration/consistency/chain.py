@@ -19,7 +19,7 @@ from fastapi import Depends, FastAPI
 from freehold import Migration, RunningService, Service, Settings, Transaction, event
 from freehold.broker import BrokerOptions
 from freehold.http import Tx, create_app, fresh
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.store import CHECKPOINTS, GenerationState
 
 __all__ = ["Chain", "chain"]
@@ -135,12 +135,12 @@ def _gamma(slow_seconds: float) -> tuple[Service, Any]:
     service.handles(Added)(note)
 
     @notes.on(Written)
-    async def on_written(message: Written, write: ProjectionWrite) -> None:
+    async def on_written(message: Written, write: ProjectionContext) -> None:
         await dawdle()
         await write.sql.execute(_UPSERT.format(write.name(NOTES)), (message.key, message.value))
 
     @notes.on(Added)
-    async def on_added(message: Added, write: ProjectionWrite) -> None:
+    async def on_added(message: Added, write: ProjectionContext) -> None:
         await dawdle()
         await write.sql.execute(_UPSERT.format(write.name(NOTES)), (message.key, message.value))
 

@@ -51,16 +51,16 @@ async def test_a_crash_takes_positions_back_and_nothing_is_skipped(disposable_po
             await add(stores, "order-1", new_event(f"before {number}".encode()))
             await _draw(stores, 10)
         page = await stores[EVENTS].read_all(0)
-        assert page.through == page.events[-1].position
-        assert await stores[EVENTS].head() == page.through
+        assert page.end_position == page.events[-1].position
+        assert await stores[EVENTS].high_water_mark() == page.end_position
         await _draw_until_killed(stores, disposable_postgres)
     disposable_postgres.start()
     async with opened(disposable_postgres.url) as stores:
-        assert await stores[EVENTS].head() == page.through
+        assert await stores[EVENTS].high_water_mark() == page.end_position
         await _draw(stores, 3)
         positions = await add(stores, "order-1", new_event(b"after"), expected=3)
-        assert positions[0] > page.through
-        assert data_of(await follow(stores, page.through)) == [b"after"]
+        assert positions[0] > page.end_position
+        assert data_of(await follow(stores, page.end_position)) == [b"after"]
         assert data_of(await stores[EVENTS].read_stream("order-1")) == [b"before 0", b"before 1", b"before 2", b"after"]
 
 
@@ -68,15 +68,15 @@ async def test_a_store_of_nothing_but_gaps_stalls_nobody(disposable_postgres: Ru
     """Avoided: a reader waits for ever for numbers that nobody has. Only rolled-back appends, then a crash."""
     async with opened(disposable_postgres.url) as stores:
         await _draw(stores, 40)
-        assert await stores[EVENTS].head() == 0
-        assert (await stores[EVENTS].read_all(0)).through == 0
+        assert await stores[EVENTS].high_water_mark() == 0
+        assert (await stores[EVENTS].read_all(0)).end_position == 0
         await _draw_until_killed(stores, disposable_postgres)
     disposable_postgres.start()
     async with opened(disposable_postgres.url) as stores:
-        assert (await stores[EVENTS].read_all(0)).through == 0
+        assert (await stores[EVENTS].read_all(0)).end_position == 0
         positions = await add(stores, "order-1", new_event(b"first"))
         assert data_of(await follow(stores)) == [b"first"]
-        assert await stores[EVENTS].head() == positions[0]
+        assert await stores[EVENTS].high_water_mark() == positions[0]
 
 
 async def test_a_standby_is_refused(disposable_postgres: RunningServer) -> None:
@@ -88,7 +88,7 @@ async def test_a_standby_is_refused(disposable_postgres: RunningServer) -> None:
     disposable_postgres.start()
     async with opened(disposable_postgres.url) as stores:
         assert data_of(await stores[EVENTS].read_stream("order-1")) == [b"1"]
-        for read in (stores[EVENTS].read_all(0), stores[EVENTS].head()):
+        for read in (stores[EVENTS].read_all(0), stores[EVENTS].high_water_mark()):
             with pytest.raises(ConfigurationError, match="standby"):
                 await read
 
@@ -113,13 +113,13 @@ async def test_a_restored_store_is_read_on(postgres_url: str, disposable_postgre
         fresh = await asyncpg.connect(disposable_postgres.url)
         assert int(await fresh.fetchval("SELECT pg_current_xact_id()::text")) < burnt
         await fresh.close()
-        assert data_of(await follow(restored, page.through)) == [b"4", b"5"]
-        head = await restored[EVENTS].head()
+        assert data_of(await follow(restored, page.end_position)) == [b"4", b"5"]
+        head = await restored[EVENTS].high_water_mark()
         async with restored.database.begin() as late:
             await restored[EVENTS].append(late, [Append("order-0", [new_event(b"late")], 3)])
             await add(restored, "order-1", new_event(b"early"), expected=3)
-            assert (await restored[EVENTS].read_all(head)).through == head
-        assert data_of(await follow(restored, page.through)) == [b"4", b"5", b"late", b"early"]
+            assert (await restored[EVENTS].read_all(head)).end_position == head
+        assert data_of(await follow(restored, page.end_position)) == [b"4", b"5", b"late", b"early"]
         assert data_of(await follow(restored))[:4] == data_of(page.events)
 
 

@@ -137,7 +137,7 @@ async def test_without_a_limit_a_frozen_writer_holds_readers_up_until_it_goes_on
         async with _frozen(postgres_url, 0.0) as writer:
             await add(stores, "order-2", new_event(b"beside"))
             with pytest.raises(ConcurrencyConflict):  # waits for the stream's lock, longer than the limit below
-                await stores[EVENTS].append_alone([Append("order-1", [new_event(b"in the way")])])
+                await stores[EVENTS].append_now([Append("order-1", [new_event(b"in the way")])])
             assert await _seen(stores) == [b"before"]
             await writer.wake()
             assert await writer.heard() == "committed at attempt 1"

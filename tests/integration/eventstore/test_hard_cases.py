@@ -82,7 +82,7 @@ async def test_a_late_commit_is_not_skipped(stores: Stores, postgres_url: str) -
             page = await stores[EVENTS].read_all(0)
             await naive.read()
         await naive.read()
-    assert data_of([*page.events, *await follow(stores, page.through)]) == [b"late", b"early"]
+    assert data_of([*page.events, *await follow(stores, page.end_position)]) == [b"late", b"early"]
     assert len(naive.seen) == 1
 
 
@@ -106,7 +106,7 @@ async def test_one_snapshot_for_a_transaction_is_refused(postgres_url: str, stor
         await operator.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'")
     async with opened(postgres_url) as changed:
         await add(changed, "order-1", expected=1)
-        for read in (changed[EVENTS].read_all(0), changed[EVENTS].head()):
+        for read in (changed[EVENTS].read_all(0), changed[EVENTS].high_water_mark()):
             with pytest.raises(ConfigurationError, match="one snapshot"):
                 await read
 
@@ -133,8 +133,8 @@ async def test_a_position_drawn_before_the_transaction_has_an_id(stores: Stores,
         await asyncio.wait_for(slow, 60)
         await naive.read()
     assert naive.seen == [1, 3]
-    assert page.through == 1
-    assert data_of(await follow(stores, page.through)) == [b"slow", b"quick"]
+    assert page.end_position == 1
+    assert data_of(await follow(stores, page.end_position)) == [b"slow", b"quick"]
 
 
 _STOP_SLOW = """
@@ -193,7 +193,7 @@ async def test_a_gap_is_never_given_up_by_the_clock(postgres_url: str, hours: in
             clock.advance(hours * 3600)
             await add(stores, "order-2", new_event(b"early"))
             assert await stores[EVENTS].read_all(0) == await stores[EVENTS].read_all(0)
-            assert (await stores[EVENTS].read_all(0)).through == 0
+            assert (await stores[EVENTS].read_all(0)).end_position == 0
         assert data_of(await follow(stores)) == [b"late", b"early"]
 
 
@@ -206,7 +206,7 @@ async def test_a_prepared_append_is_waited_for(stores: Stores, postgres_url: str
         gid = f"test-{uuid4().hex}"
         await connection.execute(f"PREPARE TRANSACTION '{gid}'")
         await add(stores, "order-2", new_event(b"early"))
-        assert (await stores[EVENTS].read_all(0)).through == 0
+        assert (await stores[EVENTS].read_all(0)).end_position == 0
         await connection.execute(f"COMMIT PREPARED '{gid}'")
     assert data_of(await follow(stores)) == [b"late", b"early"]
 
@@ -223,7 +223,7 @@ async def test_whoever_writes_without_the_lock_takes_no_event_of_ours(stores: St
             uuid4(),
         )
         append = Append("order-1", [new_event(b"first"), new_event(b"second")])
-        ours = asyncio.create_task(stores[EVENTS].append_alone([append]))
+        ours = asyncio.create_task(stores[EVENTS].append_now([append]))
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )

@@ -43,7 +43,7 @@ async def _check(url: str) -> None:
         process.kill()
         await process.wait()
         await add(stores, "order-1", new_event(b"after"), expected=1)
-        assert data_of(await follow(stores, before.through)) == [b"after"]
+        assert data_of(await follow(stores, before.end_position)) == [b"after"]
 
 
 @pytest.mark.servers

@@ -91,11 +91,11 @@ async def test_plans_do_not_depend_on_statistics(stores: Stores, postgres_url: s
 
 async def _pages(stores: Stores, wanted: EventFilter) -> list[Page]:
     """The pages from the beginning to the head."""
-    pages, after, head = [], 0, await stores[EVENTS].head()
+    pages, after, head = [], 0, await stores[EVENTS].high_water_mark()
     while after < head:
-        pages.append(await stores[EVENTS].read_all(after, wanted=wanted))
-        assert pages[-1].through > after
-        after = pages[-1].through
+        pages.append(await stores[EVENTS].read_all(after, event_filter=wanted))
+        assert pages[-1].end_position > after
+        after = pages[-1].end_position
     return pages
 
 

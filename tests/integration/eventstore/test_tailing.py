@@ -55,16 +55,16 @@ class _Reader:
             if not await self._page(stores):
                 await asyncio.wait({waiting := asyncio.ensure_future(ended.wait())}, timeout=0.005)
                 waiting.cancel()
-        head = await stores[EVENTS].head()
+        head = await stores[EVENTS].high_water_mark()
         while self.after < head:
             await self._page(stores)
 
     async def _page(self, stores: Stores) -> bool:
-        page = await stores[EVENTS].read_all(self.after, limit=self.limit, wanted=self.wanted)
+        page = await stores[EVENTS].read_all(self.after, limit=self.limit, event_filter=self.wanted)
         now = datetime.now(UTC)
         self.lags += [(now - each.recorded_at).total_seconds() for each in page.events]
         self.seen += page.events
-        self.after = page.through
+        self.after = page.end_position
         return bool(page.events)
 
 

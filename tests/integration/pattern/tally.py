@@ -15,7 +15,7 @@ from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, table
 from freehold.cli.project import Project
 from freehold.context import ServiceContext, Signal
-from freehold.database import DatabaseTransaction, Finding
+from freehold.database import CheckResult, DatabaseTransaction
 from freehold.lifecycle import Runner
 from freehold.pattern import Due, Metric, Need, Notice, Pattern, Pruning, Role
 from freehold.ports import Port, provide
@@ -140,10 +140,10 @@ async def _notice(context: ServiceContext) -> str:
     return f"{waiting} marks are not counted" if waiting else ""
 
 
-async def _probe(context: ServiceContext) -> Sequence[Finding]:
+async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     waiting = await context.stores[TALLIES].open_count()
     return [
-        Finding("tallies", ok=not waiting, detail=f"{waiting} marks are not counted", remedy="run the role 'tally'")
+        CheckResult("tallies", ok=not waiting, detail=f"{waiting} marks are not counted", fix="run the role 'tally'")
     ]
 
 

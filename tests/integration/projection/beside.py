@@ -45,7 +45,7 @@ async def states(running: RunningService) -> dict[int, str]:
 
 async def up_to_date(running: RunningService) -> bool:
     """Whether every checkpoint that still moves stands at the head."""
-    head = await running.stores[EVENTS].head()
+    head = await running.stores[EVENTS].high_water_mark()
     found = await running.stores[CHECKPOINTS].checkpoints()
     moving = [each for each in found if each.state is not GenerationState.RETIRED]
     return bool(moving) and all(each.position >= head for each in moving)

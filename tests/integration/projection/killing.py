@@ -16,7 +16,7 @@ from tests.integration.projection.dying import Doom
 from tests.integration.projection.models import Deposited, ReadModel, caught_up, read_model, settings_for
 
 from freehold import Retry, RunningService
-from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.declaration import ProjectionContext
 from freehold.projection.store import CHECKPOINTS
 
 __all__ = ["ATTEMPTS", "DEADLY", "bank", "deadly_model"]
@@ -34,7 +34,7 @@ def deadly_model(end: Callable[[], object] | None = None, doom: Doom | None = No
     model = read_model(retry=Retry(attempts=ATTEMPTS, delay_seconds=0.05), batch_limit=50, doom=doom)
     handler = model.projection.handlers[Deposited]
 
-    async def deadly(event: Deposited, write: ProjectionWrite) -> None:
+    async def deadly(event: Deposited, write: ProjectionContext) -> None:
         await handler(event, write)
         if event.amount == DEADLY and end is not None:
             end()

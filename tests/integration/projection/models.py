@@ -21,7 +21,7 @@ from freehold import Retry, RunningService, Service, Settings, event, run
 from freehold.eventstore.store import EVENTS, Append, NewEvent, RecordedEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.store import CHECKPOINTS
 
 __all__ = ["Deposited", "Noted", "ReadModel", "append", "caught_up", "read_model", "rows", "settings_for", "until"]
@@ -72,7 +72,7 @@ def read_model(
     options.setdefault("retry", Retry(attempts=3, delay_seconds=0.05))
     projection = Projection("accounts", tables=(accounts, entries), categories={"account"}, **options)
 
-    async def deposited(event: Deposited, recorded: RecordedEvent, write: ProjectionWrite) -> None:
+    async def deposited(event: Deposited, recorded: RecordedEvent, write: ProjectionContext) -> None:
         if event.amount in poison:
             raise ValueError("planned")
         if doom is not None:
@@ -91,14 +91,14 @@ def read_model(
     if batch:
 
         @projection.on_batch(Deposited)
-        async def all_deposited(batch: Sequence[tuple[Any, RecordedEvent]], write: ProjectionWrite) -> None:
+        async def all_deposited(batch: Sequence[tuple[Any, RecordedEvent]], write: ProjectionContext) -> None:
             for each, recorded in batch:
                 await deposited(each, recorded, write)
 
     else:
 
         @projection.on(Deposited)
-        async def one_deposited(event: Deposited, write: ProjectionWrite) -> None:
+        async def one_deposited(event: Deposited, write: ProjectionContext) -> None:
             await deposited(event, write.recorded, write)
 
     service = Service("bank")
@@ -118,7 +118,7 @@ async def append(running: RunningService, account: str, *amounts: int) -> None:
         NewEvent(new_id(), "bank.deposited", 1, encode_body(Deposited(account, amount)), new_id(), 1)
         for amount in amounts
     ]
-    await running.stores[EVENTS].append_alone([Append(f"account-{account}", events)])
+    await running.stores[EVENTS].append_now([Append(f"account-{account}", events)])
 
 
 async def until(what: Callable[[], Awaitable[object]], seconds: float = 90.0) -> None:
@@ -136,7 +136,7 @@ async def rows(running: RunningService, table: sa.Table) -> list[Any]:
 
 async def caught_up(running: RunningService, model: ReadModel) -> bool:
     """Whether every checkpoint stands at the head."""
-    head = await running.stores[EVENTS].head()
+    head = await running.stores[EVENTS].high_water_mark()
     checkpoints = await running.stores[CHECKPOINTS].checkpoints(model.projection.name)
     return bool(checkpoints) and all(each.position >= head for each in checkpoints)
 

@@ -19,7 +19,7 @@ from freehold import RunningService, Service, Settings, event
 from freehold.eventstore.store import EVENTS, Append, NewEvent, RecordedEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.store import CHECKPOINTS, GenerationState
 
 __all__ = ["Paid", "append_history", "cold_fold", "declared", "settings_for"]
@@ -46,7 +46,7 @@ def declared(version: int, doom: Doom | None = None) -> tuple[Service, sa.Table]
     projection = Projection("payments-of", version=version, tables=(table,), categories={"customer"}, batch_limit=250)
 
     @projection.on_batch(Paid)
-    async def paid(batch: Sequence[tuple[Any, RecordedEvent]], write: ProjectionWrite) -> None:
+    async def paid(batch: Sequence[tuple[Any, RecordedEvent]], write: ProjectionContext) -> None:
         await write.sql.execute_many(
             f"INSERT INTO {write.name(table)} AS p (customer, cents, payments, chain)"
             " VALUES ($1, CAST($2 AS bigint), 1, CAST($2 AS bigint) % 1000003)"
@@ -80,7 +80,7 @@ async def append_history(running: RunningService, events: int, seed: int) -> lis
             body = encode_body(Paid(customer, cents))
             appends.setdefault(customer, []).append(NewEvent(new_id(), "shopkeeper.paid", 1, body, new_id(), 1))
             history.append((customer, cents))
-        await running.stores[EVENTS].append_alone(
+        await running.stores[EVENTS].append_now(
             [Append(f"customer-{customer}", made) for customer, made in appends.items()]
         )
     return history

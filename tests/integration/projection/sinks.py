@@ -14,7 +14,7 @@ from tests.integration.projection.models import Deposited, settings_for
 
 from freehold import Service, run
 from freehold.errors import Unavailable
-from freehold.projection.declaration import Positioned, Projection
+from freehold.projection.declaration import Projection, SinkEvent
 
 __all__ = ["FileSink", "sinking"]
 
@@ -40,7 +40,7 @@ class FileSink:
                 " (account TEXT PRIMARY KEY, balance INTEGER, events INTEGER, position INTEGER)"
             )
 
-    async def write(self, generation: int, changes: Sequence[Positioned]) -> None:
+    async def write(self, generation: int, changes: Sequence[SinkEvent]) -> None:
         if self.away:
             self.away -= 1
             raise Unavailable("the file is away")

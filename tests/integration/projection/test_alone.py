@@ -25,7 +25,7 @@ from freehold import Retry, RunningService
 from freehold.errors import ConcurrencyConflict, OperationTimeout, Unavailable
 from freehold.eventstore.store import EVENTS, bucket_of
 from freehold.lifecycle import RunnerState
-from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.declaration import ProjectionContext
 from freehold.projection.generation_runner import GenerationRunner
 from freehold.projection.store import CHECKPOINTS, ParkedStream
 
@@ -37,7 +37,7 @@ def _model(before: Callable[[Deposited], Awaitable[None]], **options: Any) -> Re
     model = read_model(retry=Retry(attempts=_ATTEMPTS, delay_seconds=3600, delay_seconds_max=3600), **options)
     handler = model.projection.handlers[Deposited]
 
-    async def guarded(event: Deposited, write: ProjectionWrite) -> None:
+    async def guarded(event: Deposited, write: ProjectionContext) -> None:
         await before(event)
         await handler(event, write)
 
@@ -198,7 +198,7 @@ async def test_an_outage_that_lasts_until_a_stop_does_not_count(url: str, monkey
 
         monkeypatch.setattr(stores[CHECKPOINTS], "begin", failing)
         for _ in range(_ATTEMPTS + 1):
-            runner = await unleased(running, model, await stores[EVENTS].head())
+            runner = await unleased(running, model, await stores[EVENTS].high_water_mark())
             await runner.start()
             await until(partial(_owes, runner))
             stopping = asyncio.create_task(runner.stop(30.0))
@@ -237,7 +237,7 @@ async def test_a_stop_does_not_count(url: str) -> None:
         await append(running, "a", 7)
         for _ in range(_ATTEMPTS + 1):
             stores = running.stores
-            runner = await unleased(running, model, await stores[EVENTS].head())
+            runner = await unleased(running, model, await stores[EVENTS].high_water_mark())
             await runner.start()
             async with asyncio.timeout(60):
                 await under_way.wait()
@@ -262,7 +262,7 @@ async def test_two_that_go_event_by_event_at_once_park_nothing(url: str) -> None
         await _left_behind(running, model)
         for number in range(6):
             await append(running, f"a{number}", *range(5))
-        head = await running.stores[EVENTS].head()
+        head = await running.stores[EVENTS].high_water_mark()
         runners = [await unleased(running, model, head) for _ in range(2)]
         for runner in runners:
             await runner.start()

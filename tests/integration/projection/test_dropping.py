@@ -11,7 +11,7 @@ from freehold import RunningService, Service
 from freehold.errors import DatabaseError
 from freehold.leases.store import LEASES
 from freehold.ports import Stores
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.generations import lease_prefix
 from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.store import CHECKPOINTS
@@ -24,7 +24,7 @@ def declared(version: int, *names: str) -> tuple[Service, Projection]:
     projection = Projection("dropped", version=version, tables=tables, partitions=2)
 
     @projection.on(Deposited)
-    async def deposited(event: Deposited, write: ProjectionWrite) -> None:
+    async def deposited(event: Deposited, write: ProjectionContext) -> None:
         """Nothing."""
 
     service = Service("bank")

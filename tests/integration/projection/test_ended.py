@@ -14,7 +14,7 @@ from freehold import RunningService
 from freehold.audit.store import AUDIT
 from freehold.eventstore.store import EVENTS, bucket_of
 from freehold.failures import CrashLimit
-from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.declaration import ProjectionContext
 from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.store import CHECKPOINTS, ParkedStream
@@ -116,7 +116,7 @@ async def test_an_event_under_way_when_a_process_ended_waits_for_the_other_parti
     model.projection.batch_limit = 2
     handler = model.projection.handlers[Deposited]
 
-    async def noted(event: Deposited, write: ProjectionWrite) -> None:
+    async def noted(event: Deposited, write: ProjectionContext) -> None:
         order.append(event.account)
         await handler(event, write)
 
@@ -146,7 +146,7 @@ async def test_a_parked_stream_that_ends_the_process_when_it_is_due_waits_for_a_
     model = deadly_model()
     handler = model.projection.handlers[Deposited]
 
-    async def failing(event: Deposited, write: ProjectionWrite) -> None:
+    async def failing(event: Deposited, write: ProjectionContext) -> None:
         if event.amount == DEADLY:
             raise ValueError("planned")
         await handler(event, write)

@@ -8,10 +8,10 @@ from tests.integration.projection.models import Deposited, append, caught_up, re
 
 from freehold import Retry, RunningService
 from freehold.clock import SystemClock
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.consistency.watcher import Fresh, Stalled
 from freehold.leases.store import LEASES
-from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.declaration import ProjectionContext
 from freehold.projection.store import CHECKPOINTS
 
 
@@ -36,7 +36,7 @@ async def test_a_wait_ends_with_the_batch_though_no_time_passes(url: str) -> Non
     model = read_model(partitions=1)
     handler, may_go_on = model.projection.handlers[Deposited], asyncio.Event()
 
-    async def held(event: Deposited, write: ProjectionWrite) -> None:
+    async def held(event: Deposited, write: ProjectionContext) -> None:
         await may_go_on.wait()
         await handler(event, write)
 
@@ -74,7 +74,7 @@ async def test_a_parked_stream_is_seen_among_any_number_of_others(url: str) -> N
                 " p.event_id, p.type, p.error, p.detail, 1, 0, p.parked_at FROM n CROSS JOIN freehold_parked AS p"
             )
         found = await running.freshness.wait(
-            Token({"bank": parked.position}), projections=["accounts"], limit_seconds=0
+            ConsistencyToken({"bank": parked.position}), projections=["accounts"], limit_seconds=0
         )
         assert isinstance(found, Stalled)
 

@@ -9,7 +9,7 @@ from tests.integration.projection.models import append, caught_up, read_model, s
 from tests.integration.sql.stalling import stalling
 
 from freehold import RunningService
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.consistency.watcher import Fresh, Stale
 from freehold.database import DatabaseOptions
 from freehold.eventstore.store import EVENTS
@@ -30,13 +30,13 @@ async def test_a_wait_on_a_database_that_hangs_is_answered_at_its_limit(postgres
         options = DatabaseOptions(pool_size=2, statement_timeout_seconds=_STATEMENT_SECONDS)
         settings = settings_for(proxy.url, database_options=options)
         async with RunningService(read_model(partitions=1).service, settings, roles=()) as reader:
-            token = Token({"bank": page.through})
+            token = ConsistencyToken({"bank": page.end_position})
             assert await reader.freshness.wait(token, projections=["accounts"], limit_seconds=60.0) == Fresh()
             proxy.stall()
             async with asyncio.timeout(_FAR_LESS_SECONDS):
                 for _ in range(3):
                     found = await reader.freshness.wait(token, projections=["accounts"], limit_seconds=0.3)
                     assert isinstance(found, Stale)
-                    assert found.behind[0].reached == page.through  # as it was when it was last seen
+                    assert found.behind[0].reached == page.end_position  # as it was when it was last seen
                 proxy.heal()
                 assert await reader.freshness.wait(token, projections=["accounts"], limit_seconds=90.0) == Fresh()

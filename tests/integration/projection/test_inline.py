@@ -11,7 +11,7 @@ from freehold import RunningService
 from freehold.errors import ConfigurationError
 from freehold.eventstore.store import EVENTS
 from freehold.outbox.store import OUTBOX
-from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.declaration import ProjectionContext
 from freehold.projection.store import CHECKPOINTS
 
 
@@ -44,7 +44,7 @@ async def test_a_failing_handler_takes_the_append_back(url: str, batch: bool) ->
 async def test_effects_go_with_the_append(url: str) -> None:
     model = read_model(inline=True)
 
-    async def telling(event: Deposited, write: ProjectionWrite) -> None:
+    async def telling(event: Deposited, write: ProjectionContext) -> None:
         assert write.live
         write.publish(Noted(event.account, "seen"))
 
@@ -59,7 +59,7 @@ async def test_it_joins_a_transaction_of_the_users_own(url: str) -> None:
     """Over SQLAlchemy's session; gone with their rollback."""
     model = read_model(inline=True, batch=True)
 
-    async def all_of(batch: object, write: ProjectionWrite) -> None:
+    async def all_of(batch: object, write: ProjectionContext) -> None:
         await write.sql.execute(f"INSERT INTO {write.name(model.accounts)} VALUES ('a', 1, 1, 1)")
 
     model.projection.batch_handler = all_of

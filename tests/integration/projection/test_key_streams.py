@@ -15,7 +15,7 @@ from freehold.errors import DeclarationError
 from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
 from freehold.messages import encode_body
-from freehold.projection.declaration import KeyLookup, Projection, ProjectionWrite
+from freehold.projection.declaration import KeyLookup, Projection, ProjectionContext
 
 POISON = "poison"
 
@@ -55,7 +55,7 @@ class League:
         team = stream.partition("-")[2]
         return {stored.stream async for said, stored in lookup.events(Said) if said.team == team}
 
-    async def said(self, said: Said, write: ProjectionWrite) -> None:
+    async def said(self, said: Said, write: ProjectionContext) -> None:
         if said.text == POISON and self.poisonous:
             raise ValueError("planned")
         await write.sql.execute(
@@ -67,7 +67,7 @@ class League:
 
 async def say(running: RunningService, stream: str, team: str, text: str) -> None:
     said = NewEvent(new_id(), "league.said", 1, encode_body(Said(stream, team, text)), new_id(), 1)
-    await running.stores[EVENTS].append_alone([Append(stream, [said])])
+    await running.stores[EVENTS].append_now([Append(stream, [said])])
 
 
 async def fill(running: RunningService) -> None:

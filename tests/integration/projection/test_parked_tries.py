@@ -22,7 +22,7 @@ from freehold import Retry, RunningService
 from freehold.audit.store import AUDIT
 from freehold.errors import Unavailable
 from freehold.eventstore.store import EVENTS
-from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.declaration import ProjectionContext
 from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import CHECKPOINTS, ParkedStream
 
@@ -39,7 +39,7 @@ class _Trying:
         self.model = read_model(retry=Retry(attempts=_ATTEMPTS, delay_seconds=3600, delay_seconds_max=3600))
         handler = self.model.projection.handlers[Deposited]
 
-        async def trying(event: Deposited, write: ProjectionWrite) -> None:
+        async def trying(event: Deposited, write: ProjectionContext) -> None:
             if event.amount == 7:
                 if self.parked_once:
                     self.begun.set()

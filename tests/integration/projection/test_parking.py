@@ -23,7 +23,7 @@ from freehold.audit.store import AUDIT
 from freehold.errors import ConcurrencyConflict, DatabaseError, NotFound, OperationTimeout, Unavailable
 from freehold.eventstore.store import EVENTS, Append, NewEvent
 from freehold.ids import new_id
-from freehold.projection.declaration import ProjectionWrite
+from freehold.projection.declaration import ProjectionContext
 from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import CHECKPOINTS, ParkedStream
 
@@ -154,7 +154,7 @@ async def test_an_event_that_cannot_be_read_parks_its_stream(url: str) -> None:
     async with RunningService(model.service, settings_for(url)) as running:
         broken = NewEvent(new_id(), "bank.deposited", 1, b'{"account": 7}', new_id(), 1)
         unknown = NewEvent(new_id(), "bank.deposited", 9, b"{}", new_id(), 1)
-        await running.stores[EVENTS].append_alone([Append("account-b", [broken]), Append("account-u", [unknown])])
+        await running.stores[EVENTS].append_now([Append("account-b", [broken]), Append("account-u", [unknown])])
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
         assert {each.stream: each.error for each in await _parked(running)} == {
@@ -169,7 +169,7 @@ async def test_a_statement_that_the_database_refuses_is_poison(url: str) -> None
     model = read_model(retry=_ONCE)
     handler = model.projection.handlers[Deposited]
 
-    async def failing(event: Deposited, write: ProjectionWrite) -> None:
+    async def failing(event: Deposited, write: ProjectionContext) -> None:
         if event.amount == 7:
             await write.connection.execute(sa.text("INSERT INTO nowhere VALUES (1)"))
         await handler(event, write)
@@ -192,7 +192,7 @@ async def test_what_says_nothing_of_the_event_parks_nothing(url: str, error: Exc
     handler = model.projection.handlers[Deposited]
     failures = [error] * 3
 
-    async def failing(event: Deposited, write: ProjectionWrite) -> None:
+    async def failing(event: Deposited, write: ProjectionContext) -> None:
         if failures:
             raise failures.pop()
         await handler(event, write)
@@ -224,7 +224,7 @@ async def test_a_hanging_handler_parks_its_stream(url: str) -> None:
     model = read_model(retry=Retry(attempts=50, delay_seconds=0.05, delay_seconds_max=0.1))
     handler = model.projection.handlers[Deposited]
 
-    async def hanging(event: Deposited, write: ProjectionWrite) -> None:
+    async def hanging(event: Deposited, write: ProjectionContext) -> None:
         if event.amount == 7:
             await _never()
         await handler(event, write)
@@ -243,7 +243,7 @@ async def test_a_handler_that_hangs_again_holds_nobody_up(url: str) -> None:
     model = read_model(retry=Retry(attempts=2, delay_seconds=0.05))
     handler = model.projection.handlers[Deposited]
 
-    async def hanging(event: Deposited, write: ProjectionWrite) -> None:
+    async def hanging(event: Deposited, write: ProjectionContext) -> None:
         if event.amount == 7:
             await _never()
         await handler(event, write)
@@ -263,7 +263,7 @@ async def test_a_statement_that_is_slow_again_holds_nobody_up(url: str) -> None:
     model = read_model(poison={7}, retry=Retry(attempts=2, delay_seconds=0.05))
     handler = model.projection.handlers[Deposited]
 
-    async def slow(event: Deposited, write: ProjectionWrite) -> None:
+    async def slow(event: Deposited, write: ProjectionContext) -> None:
         if event.amount == 7 and write.recorded.version in {parked.version for parked in await _parked(running)}:
             raise OperationTimeout("a statement ran too long")
         await handler(event, write)

@@ -36,7 +36,7 @@ from freehold.eventstore.store import EVENTS
 from freehold.leases.store import LEASES
 from freehold.messages import decode_envelope
 from freehold.projection import generations
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.generations import NotCaughtUp, drop
 from freehold.projection.operations import ProjectionOperations
 from freehold.projection.rebuild_runner import RebuildRunner, is_caught_up
@@ -141,7 +141,7 @@ def telling() -> tuple[Service, Projection, sa.Table]:
     projection = Projection("told", tables=(told,), partitions=2, batch_limit=10)
 
     @projection.on(Deposited)
-    async def deposited(event: Deposited, write: ProjectionWrite) -> None:
+    async def deposited(event: Deposited, write: ProjectionContext) -> None:
         await write.connection.execute(write.table(told).insert().values(amount=event.amount))
         write.publish(Noted(event.account, str(event.amount)))
 
@@ -341,7 +341,7 @@ async def test_how_far_behind_and_how_fast(url: str) -> None:
         assert (live.lag_events, live.handled, live.state) == (4, 40, GenerationState.LIVE)
         assert live.lag_seconds > 0
         assert (building.lag_events, building.position, building.events_per_second) == (44, 0, None)
-        assert building.head == await running.stores[EVENTS].head()
+        assert building.head == await running.stores[EVENTS].high_water_mark()
         await actions.switch("accounts", **WHO)
         after = with_rates(before, await actions.read_status("accounts"))
         (now,) = after.generations

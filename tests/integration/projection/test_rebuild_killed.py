@@ -96,7 +96,7 @@ async def started(url: str, dies_after: int = 0) -> ForkedProcess:
 
 
 async def up_to_date(running: RunningService) -> None:
-    head = await running.stores[EVENTS].head()
+    head = await running.stores[EVENTS].high_water_mark()
     while True:
         found = await running.stores[CHECKPOINTS].checkpoints("payments-of")
         if found and all(each.position >= head for each in found):

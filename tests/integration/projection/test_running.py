@@ -23,7 +23,7 @@ from freehold.errors import ConcurrencyConflict
 from freehold.eventstore.store import EVENTS
 from freehold.leases.store import LEASES
 from freehold.outbox.store import OUTBOX
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.generations import begin_first
 from freehold.projection.service_runner import ProjectionCoordinator
 from freehold.projection.store import CHECKPOINTS, GenerationState
@@ -87,7 +87,7 @@ async def test_events_of_others_move_the_checkpoint(url: str) -> None:
             tx.append("note-1", Noted("a", "not followed"))
             tx.append("account-a", Noted("a", "not handled"))
         await until(lambda: caught_up(running, model))
-        assert await running.stores[EVENTS].head() > 0
+        assert await running.stores[EVENTS].high_water_mark() > 0
         assert await rows(running, model.accounts) == []
 
 
@@ -143,7 +143,7 @@ async def test_effects_come_from_the_live_generation_only(url: str) -> None:
     handler = model.projection.handlers[Deposited]
     told: list[object] = []
 
-    async def telling(event: Deposited, write: ProjectionWrite) -> None:
+    async def telling(event: Deposited, write: ProjectionContext) -> None:
         await handler(event, write)
         told.append(write.publish(Noted(event.account, "seen")))
 
@@ -198,7 +198,7 @@ def _blocked() -> tuple[Projection, sa.Table]:
     blocked = Projection("blocked", tables=(table,), partitions=1)
 
     @blocked.on(Deposited)
-    async def deposited(event: Deposited, write: ProjectionWrite) -> None:
+    async def deposited(event: Deposited, write: ProjectionContext) -> None:
         await write.connection.execute(write.table(table).insert().values(account=event.account))
 
     return blocked, table

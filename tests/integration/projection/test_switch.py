@@ -30,7 +30,7 @@ from freehold.eventstore.store import EVENTS, EVERYTHING, EventFilter, EventStor
 from freehold.leases.store import LEASES
 from freehold.outbox.store import OUTBOX
 from freehold.projection import generations, rebuild_runner
-from freehold.projection.declaration import Projection, ProjectionWrite
+from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.generations import NotCaughtUp
 from freehold.projection.key_rebuild import rebuild_key
 from freehold.projection.operations import ProjectionOperations
@@ -52,9 +52,9 @@ class Hesitant:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
-        page = await self._store.read_all(after, limit=limit, wanted=wanted)
-        through = max(after, min(page.through, self._through(after)))
+    async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
+        page = await self._store.read_all(after, limit=limit, event_filter=event_filter)
+        through = max(after, min(page.end_position, self._through(after)))
         return Page(tuple(event for event in page.events if event.position <= through), through)
 
 
@@ -99,7 +99,7 @@ async def test_the_switch_holds_back_what_the_live_one_has_done(url: str) -> Non
     handler = model.projection.handlers[Deposited]
     told: list[tuple[int, bool, object]] = []
 
-    async def telling(event: Deposited, write: ProjectionWrite) -> None:
+    async def telling(event: Deposited, write: ProjectionContext) -> None:
         told.append((write.generation, write.live, write.publish(Noted(event.account, "seen"))))
         await handler(event, write)
 

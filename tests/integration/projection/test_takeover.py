@@ -176,7 +176,7 @@ async def test_two_that_believe_to_hold_it_do_it_once(url: str) -> None:
     ):
         for number in range(60):
             await append(one, f"a{number % 9}", *range(5))
-        head = await one.stores[EVENTS].head()
+        head = await one.stores[EVENTS].high_water_mark()
         runners = [await unleased(each, model, head) for each in (one, other, one)]
         for runner in runners:
             await runner.start()

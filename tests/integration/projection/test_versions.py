@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.integration.projection.models import settings_for, until
 
-from freehold import Projection, ProjectionWrite, RunningService, Service, event
+from freehold import Projection, ProjectionContext, RunningService, Service, event
 from freehold.errors import DeclarationError
 from freehold.messages import upcaster
 
@@ -44,7 +44,7 @@ def service_of(*handled: type[object]) -> Service:
     for each in handled:
 
         @projection.on(each)
-        async def changed(event: object, write: ProjectionWrite) -> None:
+        async def changed(event: object, write: ProjectionContext) -> None:
             SEEN.append(event)
 
     service = Service("bank")

@@ -15,7 +15,7 @@ from freehold import (
     MaterializedView,
     Migration,
     Projection,
-    ProjectionWrite,
+    ProjectionContext,
     Retry,
     RunningService,
     Saga,
@@ -106,7 +106,7 @@ def _projection(name: str, table: sa.Table, *, inline: bool) -> Projection:
     projection = Projection(name, tables=(table,), inline=inline)
 
     @projection.on(Seen)
-    async def seen(message: Seen, write: ProjectionWrite) -> None:
+    async def seen(message: Seen, write: ProjectionContext) -> None:
         await write.connection.execute(write.table(table).insert().values(position=write.recorded.position))
 
     return projection

@@ -15,7 +15,7 @@ from tests.forking import ForkedProcess, forked
 from tests.integration.runtime.workers import Numbered, settings_for, worker
 
 from freehold import RunningService, Service
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.ids import new_id
 from freehold.messages import decode_envelope
@@ -110,7 +110,9 @@ async def test_effects_happen_once_although_deliveries_come_twice(place: Place) 
     async with _worker(place) as running, _source(place) as source:
         publish, chance = source.broker.publish, random.Random(1)
 
-        async def publish_some_twice(messages: list[Outgoing], timeout_seconds: float, *, log: str = "") -> object:
+        async def publish_some_twice(
+            messages: list[OutgoingMessage], timeout_seconds: float, *, log: str = ""
+        ) -> object:
             await publish([each for each in messages if chance.random() < 0.1], timeout_seconds, log=log)
             return await publish(messages, timeout_seconds, log=log)
 

@@ -15,7 +15,7 @@ import pytest
 
 from freehold import RunningService, Saga, Service, Settings, Transaction, command, event, step
 from freehold.broker import BrokerOptions
-from freehold.consistency import Fresh, Stale, Token
+from freehold.consistency import ConsistencyToken, Fresh, Stale
 from freehold.outbox.log_watch import examine_logs
 from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import OUTBOX
@@ -52,7 +52,7 @@ class Bench:
     vault: RunningService
     wipe: Callable[[], None]
     effects: list[tuple[str, int]] = field(default_factory=list)
-    token: Token = field(default_factory=Token)
+    token: ConsistencyToken = field(default_factory=ConsistencyToken)
 
     async def sell(self, *numbers: int) -> None:
         for number in numbers:
@@ -184,7 +184,7 @@ async def test_what_was_confirmed_and_not_handled_is_sent_again(bench: Bench, ca
     assert "freehold outbox resend" in told[0]
     await _eventually(lambda: _ready(bench.store))
     finding = await examine_logs(bench.store.stores, bench.store.settings)
-    assert (finding.ok, "freehold outbox resend" in finding.remedy) == (False, True)
+    assert (finding.ok, "freehold outbox resend" in finding.fix) == (False, True)
 
     # What is published now is handled, behind what was lost of its key, and says nothing of what is missing elsewhere.
     await bench.vault.resume("consumer")

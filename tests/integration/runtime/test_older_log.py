@@ -16,7 +16,7 @@ import pytest
 
 from freehold import RunningService, Service, Settings, Transaction, event
 from freehold.broker import BrokerOptions
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.log_watch import examine_how_far, examine_logs, place_of
 from freehold.outbox.operations import Resend
@@ -114,7 +114,7 @@ async def test_what_an_older_copy_lacks_is_noticed_and_sent_again(
             await _until(lambda: _noticed(running))
             assert len([each for each in caplog.messages if "goes on in an older copy of its log" in each]) == 1
             finding = await examine_logs(running.stores, running.settings)
-            assert (finding.ok, "freehold outbox resend" in finding.remedy) == (False, True)
+            assert (finding.ok, "freehold outbox resend" in finding.fix) == (False, True)
             resend = Resend(running.context)
             done = await resend.run(await resend.plan(), actor="ada", reason="test")
             assert (done.losses_ended, done.losses_open) == (1, 0)
@@ -136,7 +136,7 @@ async def _sell(running: RunningService, *numbers: int) -> None:
     await _until(confirmed)
 
 
-async def _examined(settings: Settings) -> Finding:
+async def _examined(settings: Settings) -> CheckResult:
     """As doctor looks, whoever runs."""
     stores = open_stores(settings.database, settings.database_options)
     broker = open_broker(settings.broker, settings.broker_options)

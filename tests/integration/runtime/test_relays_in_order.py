@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.broker import Outgoing, PublishFailed, PublishOutcome, Stored
+from freehold.broker import OutgoingMessage, PublishConfirmed, PublishFailed, PublishOutcome
 from freehold.clock import SystemClock
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.outbox import outgoing
@@ -37,11 +37,11 @@ class ForgetfulBroker:
     partitions = 8
 
     def __init__(self) -> None:
-        self.stored: list[Outgoing] = []
+        self.stored: list[OutgoingMessage] = []
         self._tried = 0
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         failed: set[str] = set()
         outcomes: list[PublishOutcome] = []
@@ -53,7 +53,7 @@ class ForgetfulBroker:
                 outcomes.append(PublishFailed(Unavailable("planned")))
             else:
                 self.stored.append(message)
-                outcomes.append(Stored())
+                outcomes.append(PublishConfirmed())
         await asyncio.sleep(0)
         return outcomes
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from freehold import (
     Migration,
     Projection,
-    ProjectionWrite,
+    ProjectionContext,
     Retry,
     RunningService,
     Service,
@@ -111,7 +111,7 @@ def _projection(retry: Retry) -> Projection:
     projection = Projection("bins", retry=retry)
 
     @projection.on(Filled)
-    async def filled(message: Filled, write: ProjectionWrite) -> None:
+    async def filled(message: Filled, write: ProjectionContext) -> None:
         if not message.breaks:
             raise ValueError("planned")
         for _ in range(2):

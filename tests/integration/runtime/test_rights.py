@@ -289,7 +289,7 @@ def test_doctor_names_the_right_and_the_table_that_are_missing(prepared: Place) 
     assert rights["detail"] == (
         "missing: DELETE on freehold_inbox, EXECUTE on freehold_view_refresh, SELECT on freehold_outbox_position_seq"
     )
-    assert "freehold db grants --role" in rights["remedy"]
+    assert "freehold db grants --role" in rights["fix"]
     prepared.execute(f"REVOKE USAGE ON SCHEMA {prepared.schema} FROM {quoted}")
     told = json.dumps(_findings(prepared.as_role("doctor", "--json")))
     assert ("USAGE on schema public" if prepared.schema == "public" else "may not use the schema 'wards'") in told

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from freehold import (
     Projection,
-    ProjectionWrite,
+    ProjectionContext,
     Retry,
     Runtime,
     Saga,
@@ -219,7 +219,7 @@ async def test_a_read_model_is_waited_for(tmp_path: Path) -> None:
     projection, service = Projection("sales", version=1, tables=(sales,), categories={"order"}), Service("bakery")
 
     @projection.on(Baked)
-    async def baked(happened: Baked, write: ProjectionWrite) -> None:
+    async def baked(happened: Baked, write: ProjectionContext) -> None:
         await write.connection.execute(write.table(sales).insert().values(order_id=happened.order))
 
     service.projects(projection)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from freehold import Projection, ProjectionWrite, Retry, RunningService, Service, Settings, Transaction, event
+from freehold import Projection, ProjectionContext, Retry, RunningService, Service, Settings, Transaction, event
 from freehold.conformance.broker_harness import eventually
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.eventstore.store import EVENTS, Append, NewEvent
@@ -35,7 +35,7 @@ def _service() -> Service:
         raise ValueError(f"{_SECRET} cannot be {message.name}")
 
     @seen.on(Made)
-    async def look(message: Made, write: ProjectionWrite) -> None:
+    async def look(message: Made, write: ProjectionContext) -> None:
         raise LookupError(_SECRET)
 
     service.projects(seen)
@@ -57,7 +57,7 @@ async def test_a_handler_and_a_projection(tmp_path: Path, caplog: pytest.LogCapt
             async with running.transactions.begin() as tx:
                 tx.publish(Made("one"))
             made = NewEvent(new_id(), "traces.made", 1, encode_body(Made("two")), new_id(), 1)
-            await running.stores[EVENTS].append_alone([Append("thing-1", [made])])
+            await running.stores[EVENTS].append_now([Append("thing-1", [made])])
 
             async def buried() -> bool:
                 letters = await running.stores[DEAD_LETTERS].find(DeadLetterFilter())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.integration.runtime.test_exactly_once import Place, _effects, _publish, _source, _wait_for, _worker
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.clock import SystemClock
 from freehold.conformance.broker_harness import eventually
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
@@ -50,7 +50,7 @@ async def test_every_unstorable_message_is_a_dead_letter(postgres_url: str, tmp_
         await eventually(settled)
 
 
-def _message(change: dict[str, object]) -> Outgoing:
+def _message(change: dict[str, object]) -> OutgoingMessage:
     message_id = new_id()
     document = {
         "specversion": "1.0",
@@ -66,4 +66,4 @@ def _message(change: dict[str, object]) -> Outgoing:
         "correlationid": str(message_id),
         "data": {"key": "bad", "number": 1},
     }
-    return Outgoing(message_id, "source.events", "k0", json.dumps(document | change).encode())
+    return OutgoingMessage(message_id, "source.events", "k0", json.dumps(document | change).encode())

@@ -242,7 +242,7 @@ async def test_the_inbox_alone_takes_no_id_that_is_none(database_url: str) -> No
 async def _nothing_happened(running: RunningService) -> None:
     assert (await running.stores[OUTBOX].stats()).pending == 0
     assert await running.stores[SCHEDULE].find(None, 10) == []
-    assert await running.stores[EVENTS].head() == 0
+    assert await running.stores[EVENTS].high_water_mark() == 0
     assert await running.stores[SAGAS].find(SagaFilter()) == []
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
 from freehold.ids import new_id
@@ -56,7 +56,7 @@ class ShownOutbox:
     fail: bool = False
     partitions: int = 8
 
-    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         if self.fail:
             raise ConnectionError
         self.staged += [decode_envelope(message.document) for message in messages]

@@ -138,7 +138,7 @@ async def test_what_held_data_is_not_made_again_empty(stores: Stores) -> None:
     for table in tables:
         lost = found[f"table {table}"]
         assert (lost.problem, lost.lossless, lost.vital) == ("is missing", False, True)
-        assert f"restore {table} from a backup" in lost.remedy
+        assert f"restore {table} from a backup" in lost.fix
     await stores.database.repair()
     assert {f"table {table}" for table in tables} <= set(await _defects(stores))
 
@@ -173,7 +173,7 @@ async def test_a_services_column_view_and_unique_constraint(stores: Stores) -> N
     await _run(stores, "DROP VIEW large_sale", "ALTER TABLE sale DROP COLUMN paid")
     found = await _defects(stores)
     assert found["view large_sale"].lossless
-    assert "add column paid integer not null default 0" in found["column sale.paid"].remedy.lower()
+    assert "add column paid integer not null default 0" in found["column sale.paid"].fix.lower()
     assert not found["column sale.paid"].lossless
     assert len(found) == 2
     assert await stores.database.repair() == ["view large_sale"]

@@ -151,11 +151,11 @@ async def test_drivers_errors_of_enlisted_connections_are_diagnosed(on_postgres:
     with pytest.raises(asyncpg.InterfaceError) as closed:
         await raw.execute("SELECT 1")
     for error in (by_psycopg.value, by_asyncpg.value):
-        known = on_postgres.database.diagnose(error)
+        known = on_postgres.database.translate_error(error)
         assert isinstance(known, DatabaseError)
         assert "people_pkey" in str(known)
         assert SECRET not in str(known)
-    assert isinstance(on_postgres.database.diagnose(closed.value), Unavailable)
+    assert isinstance(on_postgres.database.translate_error(closed.value), Unavailable)
 
 
 async def test_a_pool_whose_connections_died_heals_by_itself(on_postgres: Stores, postgres_url: str) -> None:

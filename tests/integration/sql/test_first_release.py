@@ -29,7 +29,7 @@ from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.eventstore.store import EVENTS
 from freehold.failures import ProcessCrashed
 from freehold.idempotency.store import IDEMPOTENCY
-from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
+from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.leases.store import LEASES
 from freehold.messages import decode_envelope
 from freehold.outbox.store import OUTBOX
@@ -190,7 +190,10 @@ async def test_what_is_kept_is_as_it_was(url: str) -> None:
             stored = await stores[IDEMPOTENCY].claim(db_tx, "api", "key-1", "print")
             assert stored is not None
             assert (stored.status, stored.body, stored.token) == (201, b'{"ok":true}', "token-1")
-            again = [Arrival("action-1", "harbor.commands", "x"), Arrival("undo-1", "harbor.commands", "x")]
+            again = [
+                IncomingMessage("action-1", "harbor.commands", "x"),
+                IncomingMessage("undo-1", "harbor.commands", "x"),
+            ]
             receipts = await stores[INBOX].receive(db_tx, "harbor", again)
             assert [each.status for each in receipts] == [ReceiveStatus.CANCELLED, ReceiveStatus.DUPLICATE]
         (lane,) = await stores[PROGRESS].progress("harbor", ["pier:1"])
@@ -206,7 +209,7 @@ async def test_what_is_kept_is_as_it_was(url: str) -> None:
         assert {each.partition: each.interrupted for each in checkpoints} == {0: False, 1: True}
         (parked,) = await stores[CHECKPOINTS].parked("weights", 1)
         assert (parked.stream, parked.attempts) == ("ship-heavy", 1)
-        assert await stores[EVENTS].head() == 33
+        assert await stores[EVENTS].high_water_mark() == 33
 
 
 async def test_stored_words_are_those_of_the_first_release(url: str) -> None:

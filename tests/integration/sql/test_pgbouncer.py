@@ -15,7 +15,7 @@ from tests.integration.projection.models import Deposited, append, caught_up, re
 from freehold import RunningService, Settings
 from freehold.database import DatabaseOptions
 from freehold.errors import ConfigurationError
-from freehold.inbox.store import INBOX, Arrival
+from freehold.inbox.store import INBOX, IncomingMessage
 from freehold.outbox.store import OUTBOX
 from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
@@ -51,7 +51,7 @@ async def test_prepared_statements_that_are_lost_name_it(postgres_url: str) -> N
         for statement in ("EXECUTE nothing", "PREPARE twice AS SELECT 1; PREPARE twice AS SELECT 1"):
             with pytest.raises(asyncpg.PostgresError) as caught:
                 await connection.execute(statement)
-            known = database.diagnose(caught.value)
+            known = database.translate_error(caught.value)
             assert isinstance(known, ConfigurationError)
             assert "PgBouncer" in known.hint
             assert "?statement_cache_size=0" in known.hint
@@ -126,5 +126,5 @@ async def _is_relayed(running: RunningService) -> bool:
     return (await running.stores[OUTBOX].stats()).pending == 0
 
 
-def _arrival(key: str) -> Arrival:
-    return Arrival(receipt_key=key, topic="t", key="k")
+def _arrival(key: str) -> IncomingMessage:
+    return IncomingMessage(receipt_key=key, topic="t", key="k")

@@ -242,8 +242,8 @@ async def test_a_constraint_that_rows_are_against_names_their_number(on_postgres
     }
     assert set(found) == set(against)
     for subject, rows in against.items():
-        assert found[subject].remedy.startswith(f"{rows} against it: correct them (SELECT ")
-        assert found[subject].remedy.endswith("then run freehold db upgrade")
+        assert found[subject].fix.startswith(f"{rows} against it: correct them (SELECT ")
+        assert found[subject].fix.endswith("then run freehold db upgrade")
         assert not found[subject].lossless
     assert await stores.database.repair() == []
     await _run(stores, "DELETE FROM sale")
@@ -296,7 +296,7 @@ async def test_on_sqlite_a_table_without_its_rules(tmp_path: Path) -> None:
         "column strict_one.id has no identity any more",
     }
     assert {each.lossless for each in found} == {False}
-    assert {each.remedy for each in found if "sale" in each.subject} == {
+    assert {each.fix for each in found if "sale" in each.subject} == {
         "restore sale from a backup, or make the table anew as the migrations say"
     }
     await stores.database.close()

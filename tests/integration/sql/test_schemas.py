@@ -99,13 +99,13 @@ async def test_an_open_transaction_of_one_holds_up_nobody_of_the_other(postgres_
             async with shop.database.begin() as db_tx:
                 await shop[OUTBOX].stage(db_tx, [outgoing("k")])
                 await shop[EVENTS].append(db_tx, [noted("s-1")])
-        assert await shop[EVENTS].head() == 3
+        assert await shop[EVENTS].high_water_mark() == 3
         assert len((await shop[EVENTS].read_all(0)).events) == 3
         assert await settled(shop) == 3
         async with opened(f"{postgres_url}?schema=shop"), opened(f"{postgres_url}?schema=third"):
             pass
         # A reader of the same schema is held up: what was looked at is what holds readers up.
-        assert await bank[EVENTS].head() == 0
+        assert await bank[EVENTS].high_water_mark() == 0
         assert await settled(bank) < 1
 
 
@@ -196,8 +196,8 @@ async def test_a_schema_through_pgbouncer(pgbouncer_url: str) -> None:
             assert await sql.execute("INSERT INTO things VALUES ('x')") == 1
             ((path,),) = await sql.fetch("SELECT current_schemas(false)::text")
         assert path == "{bank,public}"
-        assert await stores[EVENTS].head() == 1
-        assert await other[EVENTS].head() == 0
+        assert await stores[EVENTS].high_water_mark() == 1
+        assert await other[EVENTS].high_water_mark() == 0
 
 
 async def test_a_schema_that_the_role_may_not_make_is_told(postgres_url: str) -> None:
@@ -238,10 +238,10 @@ async def test_a_role_without_the_right_to_make_tables_works_in_a_schema(postgre
                 async with stores.database.begin() as db_tx:
                     await stores[OUTBOX].stage(db_tx, [outgoing("k")])
                     await stores[EVENTS].append(db_tx, [noted("s-1")])
-                assert await stores[EVENTS].head() == 1
+                assert await stores[EVENTS].high_water_mark() == 1
                 assert await settled(stores) == 1
                 assert not [
-                    each for each in await stores.database.examine() if each.subject == "rights" and not each.ok
+                    each for each in await stores.database.run_checks() if each.subject == "rights" and not each.ok
                 ]
         finally:
             await connection.execute(f"DROP OWNED BY {role}")

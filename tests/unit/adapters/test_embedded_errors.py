@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.adapters.embedded.errors import ERROR_TABLE, diagnose, is_locked, meaning
+from freehold.adapters.embedded.errors import ERROR_TABLE, is_locked, meaning, translate_error
 from freehold.errors import ErrorMeaning, Unavailable
 
 SECRET = "ada@example.org"
@@ -28,7 +28,7 @@ def _error(name: str) -> sqlite3.Error:
 def test_each_row_of_the_table(name: str, tmp_path: Path) -> None:
     kind, reason, hint = ERROR_TABLE[name]
     assert kind is ErrorMeaning.OUTAGE
-    known = diagnose(_error(name), tmp_path / "broker.db")
+    known = translate_error(_error(name), tmp_path / "broker.db")
     assert type(known) is Unavailable
     assert known.message == f"the broker's file {reason} ({name})"
     assert known.hint == hint
@@ -60,15 +60,15 @@ def test_an_unknown_code_means_what_its_class_does_and_of_no_class_an_outage(nam
 
 @pytest.mark.parametrize("name", CODES)
 def test_every_code_that_python_knows_is_an_outage(name: str, tmp_path: Path) -> None:
-    assert isinstance(diagnose(_error(name), tmp_path / "broker.db"), Unavailable)
+    assert isinstance(translate_error(_error(name), tmp_path / "broker.db"), Unavailable)
 
 
 def test_what_carries_no_code_is_an_outage(tmp_path: Path) -> None:
     for error in (sqlite3.ProgrammingError(SECRET), sqlite3.DatabaseError(SECRET), MemoryError()):
-        known = diagnose(error, tmp_path / "broker.db")
+        known = translate_error(error, tmp_path / "broker.db")
         assert isinstance(known, Unavailable)
         assert SECRET not in str(known)
-    assert "out of memory" in str(diagnose(MemoryError(), tmp_path))
+    assert "out of memory" in str(translate_error(MemoryError(), tmp_path))
 
 
 def test_only_a_lock_is_waited_for() -> None:
@@ -79,12 +79,12 @@ def test_only_a_lock_is_waited_for() -> None:
 
 def test_why_a_file_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = _error("SQLITE_CANTOPEN")
-    assert "in a directory that is gone" in str(diagnose(error, tmp_path / "gone" / "broker.db"))
-    assert "is a directory" in str(diagnose(error, tmp_path))
-    assert "cannot be opened (" in str(diagnose(error, tmp_path / "broker.db"))
+    assert "in a directory that is gone" in str(translate_error(error, tmp_path / "gone" / "broker.db"))
+    assert "is a directory" in str(translate_error(error, tmp_path))
+    assert "cannot be opened (" in str(translate_error(error, tmp_path / "broker.db"))
 
     def refused(*_: object) -> int:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "open", refused)
-    assert "no file descriptor is free" in str(diagnose(error, tmp_path / "broker.db"))
+    assert "no file descriptor is free" in str(translate_error(error, tmp_path / "broker.db"))

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import sqlalchemy.exc
 
-from freehold.adapters.postgres.errors import ERROR_TABLE, diagnose, diagnose_connecting, meaning
+from freehold.adapters.postgres.errors import ERROR_TABLE, diagnose_connecting, meaning, translate_error
 from freehold.errors import (
     ConcurrencyConflict,
     ConfigurationError,
@@ -43,7 +43,7 @@ def test_each_row_of_the_table(row: str) -> None:
     state = row.ljust(5, "0")
     kind, reason = ERROR_TABLE[state] if state in ERROR_TABLE else ERROR_TABLE[row]
     for error in _errors(state):
-        known = diagnose(error)
+        known = translate_error(error)
         assert type(known) is KINDS[kind]
         assert SECRET not in str(known)
         if kind is not ErrorMeaning.REFUSAL:
@@ -54,13 +54,13 @@ def test_each_row_of_the_table(row: str) -> None:
 def test_an_unknown_code_of_a_known_class_means_what_the_class_does(state: str) -> None:
     kind = meaning(state)[0]
     assert kind is not ErrorMeaning.REFUSAL
-    assert all(type(diagnose(error)) is KINDS[kind] for error in _errors(state))
+    assert all(type(translate_error(error)) is KINDS[kind] for error in _errors(state))
 
 
 @pytest.mark.parametrize("state", ["22021", "23505", "42501", "42P01", "54000", "55000", "P0001", "ZZZZZ"])
 def test_everything_else_is_a_refusal_of_the_statement(state: str) -> None:
     expected = PermissionDenied if state == "42501" else DatabaseError
-    assert all(type(diagnose(error)) is expected for error in _errors(state))
+    assert all(type(translate_error(error)) is expected for error in _errors(state))
 
 
 @pytest.mark.parametrize("state", ["42501", "55000", "53300", "57P03", "25006", "ZZZZZ", "08P01"])
@@ -78,4 +78,4 @@ def test_a_connection_that_is_set_up_wrongly_is_configuration(state: str) -> Non
 
 
 def test_a_plan_that_no_longer_fits_is_a_conflict() -> None:
-    assert isinstance(diagnose(asyncpg.InvalidCachedStatementError("changed")), ConcurrencyConflict)
+    assert isinstance(translate_error(asyncpg.InvalidCachedStatementError("changed")), ConcurrencyConflict)

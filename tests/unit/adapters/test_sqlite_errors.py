@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 import sqlalchemy.exc
 
-from freehold.adapters.sqlite.errors import ERROR_TABLE, diagnose, meaning
+from freehold.adapters.sqlite.errors import ERROR_TABLE, meaning, translate_error
 from freehold.errors import (
     ConcurrencyConflict,
     DatabaseError,
@@ -37,7 +37,7 @@ def _errors(name: str) -> list[Exception]:
 def test_each_row_of_the_table(name: str) -> None:
     kind, reason, hint = ERROR_TABLE[name]
     for error in _errors(name):
-        known = diagnose(error)
+        known = translate_error(error)
         assert type(known) is KINDS[kind]
         assert reason in str(known)
         assert known.hint == hint
@@ -61,4 +61,4 @@ def test_each_row_of_the_table(name: str) -> None:
 )
 def test_a_code_that_is_not_in_the_table_means_what_its_class_does(name: str, kind: ErrorMeaning) -> None:
     assert meaning(name)[0] is kind
-    assert all(type(diagnose(error)) is KINDS[kind] for error in _errors(name))
+    assert all(type(translate_error(error)) is KINDS[kind] for error in _errors(name))

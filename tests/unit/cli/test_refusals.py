@@ -120,7 +120,7 @@ def test_doctor_goes_on_past_a_setting_that_is_wrong(typed: Typed, tmp_path: Pat
     }
     assert "workers" in findings["settings of bad", "settings"]["detail"]
     fine = findings["database of fine", "migrations"]
-    assert (fine["ok"], fine["remedy"]) == (False, "freehold db upgrade --service fine")
+    assert (fine["ok"], fine["fix"]) == (False, "freehold db upgrade --service fine")
     window = findings["broker of fine, short", "dedup window"]
     assert (window["ok"], "short" in window["detail"]) == (False, True)
     assert typed("db", "upgrade", "-s", "fine").code == 0

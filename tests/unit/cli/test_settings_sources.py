@@ -65,7 +65,7 @@ def test_misspelt_variables_are_told_by_commands_and_by_doctor(typed: Typed, mon
     }
     assert doctor.code == 1
     assert not findings["names of settings", "FREEHOLD_ODERS_DATABASE"]["ok"]
-    assert "FREEHOLD_BROKER" in findings["names of settings", "FREEHOLD_BROKR"]["remedy"]
+    assert "FREEHOLD_BROKER" in findings["names of settings", "FREEHOLD_BROKR"]["fix"]
     place = findings["database of orders", "database"]
     assert "sqlite:///./.freehold/data/orders.db, the default" in place["detail"]
-    assert "FREEHOLD_ORDERS_DATABASE" in place["remedy"]
+    assert "FREEHOLD_ORDERS_DATABASE" in place["fix"]

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from freehold.composition.breaker import (
-    Admitted,
-    Asked,
     BreakerPhase,
     BreakerPolicy,
     BreakerState,
-    Ended,
-    Outcome,
-    Turned,
+    CallFinished,
+    CallOutcome,
+    CallPermitted,
+    CallRejected,
+    CallRequested,
 )
 from freehold.errors import DeclarationError
 
@@ -32,18 +32,18 @@ class Walk:
 
     def ask(self) -> int | None:
         """The permit, None where the call is turned away."""
-        self.state, answer = self.policy.decide(self.state, Asked(), self.now)
-        if isinstance(answer, Turned):
+        self.state, answer = self.policy.decide(self.state, CallRequested(), self.now)
+        if isinstance(answer, CallRejected):
             assert answer.retry_after_seconds > 0
             return None
-        assert isinstance(answer, Admitted)
+        assert isinstance(answer, CallPermitted)
         return answer.permit
 
-    def end(self, permit: int, outcome: Outcome) -> None:
-        self.state, answer = self.policy.decide(self.state, Ended(permit, outcome), self.now)
+    def end(self, permit: int, outcome: CallOutcome) -> None:
+        self.state, answer = self.policy.decide(self.state, CallFinished(permit, outcome), self.now)
         assert answer is None
 
-    def call(self, outcome: Outcome) -> bool:
+    def call(self, outcome: CallOutcome) -> bool:
         permit = self.ask()
         if permit is not None:
             self.end(permit, outcome)
@@ -54,28 +54,28 @@ class Walk:
 
     def opened(self) -> Walk:
         for _ in range(self.policy.calls_min):
-            assert self.call(Outcome.FAILED)
+            assert self.call(CallOutcome.FAILED)
         assert self.phase() is BreakerPhase.OPEN
         return self
 
 
 def test_it_opens_when_enough_calls_failed_and_not_before() -> None:
     walk = Walk()
-    for outcome in (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.SUCCEEDED):
+    for outcome in (CallOutcome.SUCCEEDED, CallOutcome.FAILED, CallOutcome.SUCCEEDED):
         assert walk.call(outcome)
     assert walk.phase() is BreakerPhase.CLOSED
-    assert walk.call(Outcome.FAILED)
+    assert walk.call(CallOutcome.FAILED)
     assert walk.phase() is BreakerPhase.OPEN
-    assert not walk.call(Outcome.SUCCEEDED)
+    assert not walk.call(CallOutcome.SUCCEEDED)
 
 
 def test_failures_that_left_the_window_do_not_count() -> None:
     walk = Walk()
     for _ in range(3):
-        walk.call(Outcome.FAILED)
+        walk.call(CallOutcome.FAILED)
     walk.now += 10
     for _ in range(3):
-        walk.call(Outcome.FAILED)
+        walk.call(CallOutcome.FAILED)
     assert walk.phase() is BreakerPhase.CLOSED
     assert (walk.state.counted, walk.state.failed) == (3, 3)
 
@@ -89,7 +89,7 @@ def test_after_the_rest_one_probe_passes_and_its_success_closes() -> None:
     assert probe is not None
     assert walk.phase() is BreakerPhase.HALF_OPEN
     assert walk.ask() is None
-    walk.end(probe, Outcome.SUCCEEDED)
+    walk.end(probe, CallOutcome.SUCCEEDED)
     assert walk.phase() is BreakerPhase.CLOSED
     assert walk.state.counted == 0
 
@@ -97,18 +97,18 @@ def test_after_the_rest_one_probe_passes_and_its_success_closes() -> None:
 def test_a_probe_that_fails_opens_again_for_the_whole_rest() -> None:
     walk = Walk().opened()
     walk.now += 5
-    assert walk.call(Outcome.FAILED)
+    assert walk.call(CallOutcome.FAILED)
     walk.now += 4.9
     assert walk.ask() is None
     walk.now += 0.1
-    assert walk.call(Outcome.SUCCEEDED)
+    assert walk.call(CallOutcome.SUCCEEDED)
     assert walk.phase() is BreakerPhase.CLOSED
 
 
 def test_a_probe_that_was_given_up_or_is_never_heard_of_makes_room_for_the_next() -> None:
     walk = Walk().opened()
     walk.now += 5
-    assert walk.call(Outcome.ABANDONED)
+    assert walk.call(CallOutcome.ABANDONED)
     assert walk.ask() is not None
     assert walk.ask() is None
     walk.now += 3
@@ -124,12 +124,12 @@ def test_what_began_before_says_nothing_about_now() -> None:
     assert probe is not None
     for permit in early:
         assert permit is not None
-        walk.end(permit, Outcome.SUCCEEDED)
+        walk.end(permit, CallOutcome.SUCCEEDED)
     assert walk.phase() is BreakerPhase.HALF_OPEN
-    walk.end(probe, Outcome.SUCCEEDED)
+    walk.end(probe, CallOutcome.SUCCEEDED)
     for permit in early:
         assert permit is not None
-        walk.end(permit, Outcome.FAILED)
+        walk.end(permit, CallOutcome.FAILED)
     assert (walk.phase(), walk.state.counted) == (BreakerPhase.CLOSED, 0)
 
 
@@ -168,24 +168,24 @@ class BreakerBesideAModel(RuleBasedStateMachine):
         self.under_way.append((self.era, permit))
 
     @precondition(lambda self: self.under_way)
-    @rule(data=st.data(), outcome=st.sampled_from(list(Outcome)))
-    def a_call_ends(self, data: st.DataObject, outcome: Outcome) -> None:
+    @rule(data=st.data(), outcome=st.sampled_from(list(CallOutcome)))
+    def a_call_ends(self, data: st.DataObject, outcome: CallOutcome) -> None:
         era, permit = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
         self.walk.end(permit, outcome)
         if era != self.era:
             return
         if self.phase is BreakerPhase.HALF_OPEN:
             self._probed(outcome)
-        elif outcome is not Outcome.ABANDONED:
-            self.outcomes.append((self.walk.now, outcome is Outcome.FAILED))
+        elif outcome is not CallOutcome.ABANDONED:
+            self.outcomes.append((self.walk.now, outcome is CallOutcome.FAILED))
             counted, failed = self._window()
             if counted >= POLICY.calls_min and failed >= POLICY.failure_ratio * counted:
                 self._open()
 
-    def _probed(self, outcome: Outcome) -> None:
-        if outcome is Outcome.FAILED:
+    def _probed(self, outcome: CallOutcome) -> None:
+        if outcome is CallOutcome.FAILED:
             self._open()
-        elif outcome is Outcome.SUCCEEDED:
+        elif outcome is CallOutcome.SUCCEEDED:
             self.phase, self.outcomes, self.era = BreakerPhase.CLOSED, [], self.era + 1
         else:
             self.until, self.era = self.walk.now, self.era + 1

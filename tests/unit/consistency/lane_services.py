@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from freehold import Projection, ProjectionWrite, RunningService, Service, Settings, Transaction, event
-from freehold.broker import Delivery, Outgoing, PublishOutcome, Stored
+from freehold import Projection, ProjectionContext, RunningService, Service, Settings, Transaction, event
+from freehold.broker import Delivery, OutgoingMessage, PublishConfirmed, PublishOutcome
 from freehold.conformance.outbox import take_partitions
-from freehold.consistency import Freshness, Token
+from freehold.consistency import ConsistencyToken, Freshness
 from freehold.consistency.store import PROGRESS
 from freehold.database import DatabaseOptions
 from freehold.inbox.consumer_runner import ConsumerRunner
@@ -41,23 +41,23 @@ overheard = Projection("overheard", version=1)
 
 
 @overheard.on(Told)
-async def _overhear(_message: Told, _write: ProjectionWrite) -> None:
+async def _overhear(_message: Told, _write: ProjectionContext) -> None:
     return
 
 
 @dataclass
 class Log:
-    """A broker's one partition. Answers as `outcomes` say by key; what is not `Stored` there is not kept."""
+    """A broker's one partition. Answers as `outcomes` say by key; what is not `PublishConfirmed` there is not kept."""
 
     documents: list[bytes] = field(default_factory=list)
     outcomes: dict[str, PublishOutcome] = field(default_factory=dict)
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
-        answers = [self.outcomes.get(message.key, Stored()) for message in messages]
+        answers = [self.outcomes.get(message.key, PublishConfirmed()) for message in messages]
         pairs = zip(messages, answers, strict=True)
-        self.documents += [message.document for message, answer in pairs if answer == Stored()]
+        self.documents += [message.document for message, answer in pairs if answer == PublishConfirmed()]
         return answers
 
     def said(self) -> list[tuple[int | None, int | None]]:
@@ -89,7 +89,7 @@ class Turned:
     leases: Mapping[int, int] = field(default_factory=dict)
     read: int = 0
 
-    async def tell(self, *keys: str) -> Token:
+    async def tell(self, *keys: str) -> ConsistencyToken:
         async with self.source.transaction() as tx:
             for number, key in enumerate(keys):
                 tx.publish(Told(key, number))
@@ -130,7 +130,7 @@ class Turned:
         rows = await self.reader.stores[PROGRESS].progress("listener", [LANE])
         return rows[0].kept if rows else 0
 
-    async def wait(self, token: Token, *projections: str) -> Freshness:
+    async def wait(self, token: ConsistencyToken, *projections: str) -> Freshness:
         return await self.reader.freshness.wait(token, projections=projections, limit_seconds=0.0)
 
 

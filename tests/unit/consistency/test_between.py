@@ -6,9 +6,9 @@ import pytest
 from tests.unit.consistency.lane_services import LANE, Told, overheard, turned
 
 from freehold import Transaction
-from freehold.broker import PublishFailed, Stored
+from freehold.broker import PublishConfirmed, PublishFailed
 from freehold.conformance.outbox import take_partitions
-from freehold.consistency import Fresh, Stale, Stalled, Token
+from freehold.consistency import ConsistencyToken, Fresh, Stale, Stalled
 from freehold.errors import MessageRejected, Unavailable
 from freehold.eventstore.store import EVENTS
 
@@ -69,7 +69,7 @@ async def test_what_the_broker_had_already_is_owed() -> None:
     """The confirmation was lost, and more is settled by now: the broker keeps what the message said at first."""
     async with turned(_ignore) as both:
         token = await both.tell("a", "b")
-        both.log.outcomes = {"b": Stored(duplicate=True)}
+        both.log.outcomes = {"b": PublishConfirmed(duplicate=True)}
         await both.publish()
         await both.publish()
         assert both.log.said() == [(1, 1), (None, 2)]
@@ -191,7 +191,7 @@ async def test_messages_behind_a_deferred_one_of_their_key_hold_the_wait_too() -
 async def test_a_position_of_nothing_is_there() -> None:
     """Also in a lane that was not heard of."""
     async with turned(_ignore) as both:
-        assert await both.wait(Token({LANE: 0})) == Fresh()
+        assert await both.wait(ConsistencyToken({LANE: 0})) == Fresh()
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -210,7 +210,7 @@ async def test_what_handling_a_lane_appended_goes_with_it(failing: bool) -> None
         token = await both.tell("a", "a")
         await both.publish()
         await both.consume()
-        assert await both.kept() == await both.reader.stores[EVENTS].head() > 0
+        assert await both.kept() == await both.reader.stores[EVENTS].high_water_mark() > 0
         assert await both.wait(token) == Fresh()
         found = await both.wait(token, overheard.name)
         assert isinstance(found, Stalled)
@@ -234,6 +234,6 @@ async def test_what_a_deferred_message_appended_goes_with_its_lane() -> None:
         failing = False
         both.clock.advance(2.0)
         await both.try_deferred()
-        assert await both.kept() == await both.reader.stores[EVENTS].head() > 0
+        assert await both.kept() == await both.reader.stores[EVENTS].high_water_mark() > 0
         assert await both.wait(token) == Fresh()
         assert isinstance(await both.wait(token, overheard.name), Stalled)

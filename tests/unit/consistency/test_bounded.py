@@ -9,7 +9,7 @@ import pytest
 from tests.unit.consistency.lane_services import LANE, Told, overheard, turned
 
 from freehold import Transaction
-from freehold.consistency import Behind, Fresh, Freshness, Stale, Token
+from freehold.consistency import ConsistencyToken, Fresh, Freshness, PositionLag, Stale
 from freehold.consistency.store import PROGRESS
 from freehold.projection.store import CHECKPOINTS, GenerationState
 
@@ -51,7 +51,7 @@ async def test_a_wait_for_a_lane_ends_at_its_limit(monkeypatch: pytest.MonkeyPat
         both.clock.advance(0.1)
         await _turns()
         assert waiting.done()
-        assert await waiting == Stale((Behind(LANE, 2, 1, 0.0),))
+        assert await waiting == Stale((PositionLag(LANE, 2, 1, 0.0),))
 
 
 @pytest.mark.parametrize("query", ["generations", "checkpoints", "parked", "pauses"])
@@ -63,7 +63,7 @@ async def test_a_wait_for_a_projection_ends_at_the_same_limit(monkeypatch: pytes
         if query == "parked":
             await _begin(both.reader)
         told = await both.tell("a")
-        token = told.merged(Token({"listener": 1}))
+        token = told.merged(ConsistencyToken({"listener": 1}))
         found: asyncio.Task[Freshness] = asyncio.create_task(
             both.reader.freshness.wait(token, projections=[overheard.name], limit_seconds=2.0)
         )
@@ -79,7 +79,7 @@ async def test_a_wait_for_a_projection_ends_at_the_same_limit(monkeypatch: pytes
         both.clock.advance(0.1)
         await _turns()
         assert found.done()
-        assert await found == Stale((Behind(overheard.name, 1, 0),))
+        assert await found == Stale((PositionLag(overheard.name, 1, 0),))
 
 
 async def _begin(reader: Any) -> None:

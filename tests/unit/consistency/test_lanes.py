@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from freehold.broker import Outgoing, PublishFailed, PublishOutcome, Stored
+from freehold.broker import OutgoingMessage, PublishConfirmed, PublishFailed, PublishOutcome
 from freehold.clock import SystemClock
 from freehold.conformance.outbox import outgoing
 from freehold.errors import CodecError, MessageRejected
@@ -33,7 +33,7 @@ def _watermarks(made: Stamped) -> list[int | None]:
 
 
 def _owed(made: Stamped, fetched: Fetched, *outcomes: PublishOutcome) -> dict[int, int]:
-    return made.owed(fetched, outcomes or [Stored()] * len(made.messages))
+    return made.owed(fetched, outcomes or [PublishConfirmed()] * len(made.messages))
 
 
 def test_a_single_event_says_all_that_there_is() -> None:
@@ -49,7 +49,7 @@ def test_behind_another_key_nothing_is_certain_of_it() -> None:
     made = LANES.stamp(fetched)
     assert _watermarks(made) == [5, 6, 4, 6, 4]
     assert _owed(made, fetched) == {1: 9}
-    assert _owed(made, fetched, Stored(), REFUSED, Stored(), REFUSED, Stored()) == {1: 9}
+    assert _owed(made, fetched, PublishConfirmed(), REFUSED, PublishConfirmed(), REFUSED, PublishConfirmed()) == {1: 9}
 
 
 def test_what_was_not_stored_is_neither_claimed_nor_owed() -> None:
@@ -57,17 +57,17 @@ def test_what_was_not_stored_is_neither_claimed_nor_owed() -> None:
     made = LANES.stamp(fetched)
     assert _owed(made, fetched, REFUSED) == {}
     fetched = _fetched(_rows((5, "a"), (6, "b")), settled=6)
-    assert _owed(LANES.stamp(fetched), fetched, REFUSED, Stored()) == {1: 6}
+    assert _owed(LANES.stamp(fetched), fetched, REFUSED, PublishConfirmed()) == {1: 6}
 
 
 def test_what_the_broker_had_already_says_nothing_new() -> None:
     """Stored when less was settled: that one is on the broker, and what this one says of the lane is not."""
     fetched = _fetched(_rows((5, "a"), (6, "a")), settled=9)
     made = LANES.stamp(fetched)
-    assert _owed(made, fetched, Stored(duplicate=True), Stored(duplicate=True)) == {1: 6}
-    assert _owed(made, fetched, Stored(duplicate=True), Stored()) == {}
+    assert _owed(made, fetched, PublishConfirmed(duplicate=True), PublishConfirmed(duplicate=True)) == {1: 6}
+    assert _owed(made, fetched, PublishConfirmed(duplicate=True), PublishConfirmed()) == {}
     fetched = _fetched(_rows((12, "a")), settled=12, owed=9)
-    assert _owed(LANES.stamp(fetched), fetched, Stored(duplicate=True)) == {1: 12}
+    assert _owed(LANES.stamp(fetched), fetched, PublishConfirmed(duplicate=True)) == {1: 12}
 
 
 def test_nothing_is_said_beyond_what_is_settled_or_fetched() -> None:
@@ -129,5 +129,5 @@ def test_a_place_that_makes_no_sense_makes_the_envelope_unreadable(place: str) -
         decode_envelope(bare[:-1] + b"," + place.encode() + b"}")
 
 
-def _watermark() -> Outgoing:
+def _watermark() -> OutgoingMessage:
     return LANES.stamp(_fetched([], settled=9, owed=9)).messages[0]

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from freehold import RunningService, Service, Settings, Transaction, event
-from freehold.broker import Delivery, Outgoing, PublishFailed, PublishOutcome, Stored
+from freehold.broker import Delivery, OutgoingMessage, PublishConfirmed, PublishFailed, PublishOutcome
 from freehold.conformance.outbox import take_partitions
-from freehold.consistency import Fresh, Token
+from freehold.consistency import ConsistencyToken, Fresh
 from freehold.database import DatabaseOptions
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import MessageRejected, Unavailable
@@ -60,7 +60,7 @@ class Log:
     ids: set[UUID] = field(default_factory=set)
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         if self.away:
             raise Unavailable("planned")
@@ -71,11 +71,11 @@ class Log:
             elif message.key in self.unavailable:
                 outcomes.append(PublishFailed(Unavailable("planned")))
             elif self.knows_again and message.id in self.ids:
-                outcomes.append(Stored(duplicate=True))
+                outcomes.append(PublishConfirmed(duplicate=True))
             else:
                 self.ids.add(message.id)
                 self.lines[stable_hash(message.key) % BROKER_PARTITIONS].append(message.document)
-                outcomes.append(PublishFailed(Unavailable("lost")) if message.key in self.lost else Stored())
+                outcomes.append(PublishFailed(Unavailable("lost")) if message.key in self.lost else PublishConfirmed())
         return outcomes
 
 
@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
         self.log = Log()
         self.failing: set[str] = set()
         self.handled: set[UUID] = set()
-        self.written: list[tuple[Token, frozenset[UUID]]] = []
+        self.written: list[tuple[ConsistencyToken, frozenset[UUID]]] = []
         self.positions: dict[int, int] = defaultdict(int)
         self.frozen: tuple[dict[int, int], Fetched, Stamped] | None = None
         self.number = 0
@@ -197,7 +197,9 @@ class Machine(RuleBasedStateMachine):
             assert self.frozen is not None
             leases, fetched, stamped = self.frozen
             outcomes = await self.log.publish(stamped.messages, 1.0)
-            stored = [row for row, each in zip(fetched.rows, outcomes, strict=False) if isinstance(each, Stored)]
+            stored = [
+                row for row, each in zip(fetched.rows, outcomes, strict=False) if isinstance(each, PublishConfirmed)
+            ]
             await self.source.stores[OUTBOX].remove(leases, stored, stamped.owed(fetched, outcomes))
             self.frozen = None
 
@@ -271,7 +273,7 @@ class Machine(RuleBasedStateMachine):
                     found.add(letter.message_id)
         return found
 
-    async def _is_fresh(self, token: Token) -> bool:
+    async def _is_fresh(self, token: ConsistencyToken) -> bool:
         return isinstance(await self.reader.freshness.wait(token, limit_seconds=0.0), Fresh)
 
     def _mend_broker(self) -> None:

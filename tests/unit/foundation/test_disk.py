@@ -57,7 +57,7 @@ def test_a_disk_that_is_low_is_a_finding(
     _disk(monkeypatch, free=free_blocks, available=free_blocks, total=2_621_440)
     found = examine_place("disk", tmp_path / "a.db")
     assert (found.subject, found.ok, found.detail) == ("disk", ok, detail)
-    assert found.remedy == ("" if ok else "make room on the disk")
+    assert found.fix == ("" if ok else "make room on the disk")
 
 
 def test_a_disk_that_is_full_takes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from freehold.adapters.memory.broker import MemoryBroker
-from freehold.broker import BrokerOptions, Outgoing, Subscription
+from freehold.broker import BrokerOptions, OutgoingMessage, Subscription
 from freehold.clock import SystemClock
 from freehold.errors import LeaseLost
 from freehold.groups.log import PartitionState
@@ -26,7 +26,7 @@ async def test_a_partition_that_is_taken_again_while_a_batch_is_settled_is_read_
     member = await broker.subscribe(Subscription(group="g", topics=frozenset({"t.events"})))
     assert isinstance(member, GroupMember)
     try:
-        await broker.publish([Outgoing(id=new_id(), topic="t.events", key="k", document=b"1")], LIMIT_SECONDS)
+        await broker.publish([OutgoingMessage(id=new_id(), topic="t.events", key="k", document=b"1")], LIMIT_SECONDS)
         batch = await member.fetch(10, LIMIT_SECONDS)
         assert batch is not None
         log, records = member._log, broker.group("g").records

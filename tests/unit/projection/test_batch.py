@@ -56,8 +56,8 @@ async def test_partitions_that_stand_apart_are_read_apart() -> None:
         streams = [f"s-{number}" for number in range(12)]
         for stream in streams:
             new = [NewEvent(new_id(), "a.b", 1, b"{}", new_id(), 1) for _ in range(2)]
-            await store.append_alone([Append(stream, new)])
-        head = await store.head()
+            await store.append_now([Append(stream, new)])
+        head = await store.high_water_mark()
         together = await read_batch(store, EVERYTHING, 2, _seen(0, 0), 100)
         assert (len(together.events), together.through) == (24, {0: head, 1: head})
         apart = await read_batch(store, EVERYTHING, 2, _seen(0, 20), 2)
@@ -77,9 +77,9 @@ class _CountedReads(MemoryEventStore):
 
     reads: int = 0
 
-    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+    async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
         self.reads += 1
-        return await super().read_all(after, limit=limit, wanted=wanted)
+        return await super().read_all(after, limit=limit, event_filter=event_filter)
 
 
 async def test_partitions_that_stand_close_together_are_brought_together_in_one_read() -> None:
@@ -89,7 +89,7 @@ async def test_partitions_that_stand_close_together_are_brought_together_in_one_
         assert isinstance(database, MemoryDatabase)
         store = _CountedReads(database)
         for number in range(60):
-            await store.append_alone([Append(f"s-{number}", [NewEvent(new_id(), "a.b", 1, b"{}", new_id(), 1)])])
+            await store.append_now([Append(f"s-{number}", [NewEvent(new_id(), "a.b", 1, b"{}", new_id(), 1)])])
         seen, had = _seen(3, 0, 25, 7), {0: 3, 1: 0, 2: 25, 3: 7}
         for number in range(1, 7):
             batch = await read_batch(store, EVERYTHING, 4, seen, 10)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from freehold import MaterializedView, Service, command, event
 from freehold.errors import DeclarationError
 from freehold.messages import upcaster
-from freehold.projection.declaration import Applied, Positioned, Projection, ProjectionWrite
+from freehold.projection.declaration import DecodedEvent, Projection, ProjectionContext, SinkEvent
 
 
 @event("declared.opened")
@@ -37,21 +37,21 @@ def _ended(body: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class _Sink:
-    written: list[Positioned] = field(default_factory=list)
+    written: list[SinkEvent] = field(default_factory=list)
 
     async def prepare(self, generation: int) -> None: ...
 
-    async def write(self, generation: int, changes: Sequence[Positioned]) -> None: ...
+    async def write(self, generation: int, changes: Sequence[SinkEvent]) -> None: ...
 
     async def show(self, generation: int) -> None: ...
 
     async def drop(self, generation: int) -> None: ...
 
 
-async def _handler(event: Any, write: ProjectionWrite) -> None: ...
+async def _handler(event: Any, write: ProjectionContext) -> None: ...
 
 
-async def _batch(batch: Sequence[Applied], write: ProjectionWrite) -> None: ...
+async def _batch(batch: Sequence[DecodedEvent], write: ProjectionContext) -> None: ...
 
 
 def _table(name: str = "thing") -> sa.Table:
@@ -87,7 +87,7 @@ def test_options_that_cannot_be_meant(wrong: dict[str, Any]) -> None:
 def test_handlers_are_checked() -> None:
     projection = Projection("things")
 
-    def plain(event: Opened, write: ProjectionWrite) -> None: ...
+    def plain(event: Opened, write: ProjectionContext) -> None: ...
 
     async def one(event: Opened) -> None: ...
 

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.runtime.trial import memory_broker, settings_for
 
 from freehold import ConfigurationError, Migration, RunningService, Service, Unavailable
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.errors import DeclarationError
 from freehold.http.app import create_app
 from freehold.outbox.store import OUTBOX
@@ -122,7 +122,7 @@ async def test_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
 async def test_a_fence_is_of_the_source_alone(tmp_path: Path) -> None:
     """What the caller has seen of other services is nothing that the copy's service has to come to."""
     async with crm(tmp_path) as (running, _):
-        seen = current_token.set(Token({"elsewhere/3": 9, "crm": 4}))
+        seen = current_token.set(ConsistencyToken({"elsewhere/3": 9, "crm": 4}))
         try:
             token = await running.source(PEOPLE).fence()
         finally:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freehold.clock import SystemClock
-from freehold.consistency.token import NOTHING, Token
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.errors import DeclarationError
 from freehold.reconcile import Copy, Dataset, Drift, DriftKind, Offer, Reconciler
 from freehold.reconcile import reconciler as module
@@ -41,8 +41,8 @@ class Side:
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
         return [(key, *self.data[key]) for key in keys if key in self.data]
 
-    async def fence(self) -> Token:
-        return NOTHING
+    async def fence(self) -> ConsistencyToken:
+        return EMPTY_TOKEN
 
 
 class Mending:
@@ -58,12 +58,12 @@ class Mending:
         return list(wrong)
 
 
-async def at_once(_: Token) -> bool:
+async def at_once(_: ConsistencyToken) -> bool:
     return True
 
 
 def compared(
-    source: Side, copy: Side, settled: Callable[[Token], Awaitable[bool]] = at_once, **more: Any
+    source: Side, copy: Side, settled: Callable[[ConsistencyToken], Awaitable[bool]] = at_once, **more: Any
 ) -> Reconciler:
     return Reconciler(THINGS, source, copy, settled, SystemClock(), **more)
 
@@ -109,7 +109,7 @@ async def test_each_kind_of_drift_is_told_by_its_fields() -> None:
 async def test_what_arrives_before_the_fence_is_in_flight() -> None:
     right, own = Side({"a": (2, "red"), "b": (1, None)}), Side({"a": (1, "red")})
 
-    async def arriving(_: Token) -> bool:
+    async def arriving(_: ConsistencyToken) -> bool:
         own.data.update(right.data)
         return True
 
@@ -122,7 +122,7 @@ async def test_what_arrives_before_the_fence_is_in_flight() -> None:
 async def test_a_row_that_keeps_changing_is_not_drift() -> None:
     right, own = Side({"a": (0, "red")}), Side({"a": (9, "red")})
 
-    async def changing(_: Token) -> bool:
+    async def changing(_: ConsistencyToken) -> bool:
         right.data["a"] = (right.data["a"][0] + 1, "red")
         return True
 
@@ -153,9 +153,9 @@ async def test_no_more_than_drift_max_rows_are_repaired() -> None:
 
 
 async def test_a_consumer_that_stands_still_is_waited_for_once() -> None:
-    waits: list[Token] = []
+    waits: list[ConsistencyToken] = []
 
-    async def never(token: Token) -> bool:
+    async def never(token: ConsistencyToken) -> bool:
         waits.append(token)
         return False
 
@@ -168,7 +168,7 @@ async def test_a_consumer_that_stands_still_is_waited_for_once() -> None:
 
 
 async def test_a_copy_that_does_not_come_to_the_fence_is_unsettled() -> None:
-    async def never(_: Token) -> bool:
+    async def never(_: ConsistencyToken) -> bool:
         return False
 
     own = Side({})

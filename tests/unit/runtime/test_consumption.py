@@ -66,7 +66,7 @@ def test_a_group_is_judged_by_signs_of_life_and_what_moves(
 ) -> None:
     finding = judge("orders", Watched(lag, GroupState(*first), GroupState(*last), 7.0), at_work=at_work)
     assert (finding.ok, told in finding.detail) == (ok, True), finding
-    assert finding.ok or finding.remedy
+    assert finding.ok or finding.fix
 
 
 def test_a_holder_whose_process_has_died_is_nobody() -> None:

@@ -18,7 +18,7 @@ from freehold.eventstore.store import EVENTS
 from freehold.inbox.store import INBOX
 from freehold.outbox.store import OUTBOX
 from freehold.ports import MissingPort, Port, Stores, provide
-from freehold.projection import Projection, ProjectionWrite
+from freehold.projection import Projection, ProjectionContext
 from freehold.projection.view_store import VIEWS, MaterializedView
 from freehold.reconcile import Dataset
 from freehold.runtime.adapters import open_stores
@@ -110,7 +110,7 @@ def test_a_projection_with_tables_on_an_engine_without_them_is_refused(tables: b
     service, projection = Service("trial"), Projection("happenings", tables=(table,) if tables else ())
 
     @projection.on(NeedsHappened)
-    async def happened(event: NeedsHappened, write: ProjectionWrite) -> None:
+    async def happened(event: NeedsHappened, write: ProjectionContext) -> None:
         return
 
     service.projects(projection)

@@ -9,7 +9,7 @@ from uuid import uuid4
 from tests.unit.runtime.trial import eventually, settings_for
 
 from freehold.context import ServiceContext
-from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
+from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.runtime.adapters import open_stores
 from freehold.runtime.patterns import PATTERNS
 from freehold.runtime.prune_runner import PruneRunner
@@ -43,7 +43,7 @@ async def test_receipts_past_their_window_are_deleted_and_others_stay() -> None:
 
     async def receive(key: str, consumer: str = "trial") -> ReceiveStatus:
         async with stores.database.begin() as db_tx:
-            return (await stores[INBOX].receive(db_tx, consumer, [Arrival(key, "t.events", key)]))[0].status
+            return (await stores[INBOX].receive(db_tx, consumer, [IncomingMessage(key, "t.events", key)]))[0].status
 
     for number in range(1500):
         assert await receive(f"old {number}") is ReceiveStatus.NEW

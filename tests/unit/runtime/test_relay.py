@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tests.unit.runtime.trial import Request, eventually, memory_broker, read_topic, running, settings_for
 
 from freehold import RunningService, Service
-from freehold.broker import Outgoing, PublishFailed, PublishOutcome, Stored
+from freehold.broker import OutgoingMessage, PublishConfirmed, PublishFailed, PublishOutcome
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter, Direction
 from freehold.errors import MessageRejected, Unavailable
 from freehold.leases.keeper import LeaseManager
@@ -23,14 +23,14 @@ from freehold.policy import Retry
 class ScriptedBroker:
     """Stores or refuses as the test says, by key."""
 
-    stored: list[Outgoing] = field(default_factory=list)
+    stored: list[OutgoingMessage] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     away: bool = False
     stop_after: int | None = None
     calls: int = 0
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         self.calls += 1
         if self.away:
@@ -43,7 +43,7 @@ class ScriptedBroker:
                 outcomes.append(PublishFailed(Unavailable("cut off")))
             else:
                 self.stored.append(message)
-                outcomes.append(Stored())
+                outcomes.append(PublishConfirmed())
         return outcomes
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.runtime.trial import Happened, envelope_of, eventually, memory_broker, put, running, settings_for
 
 from freehold import Runtime, Service, Transaction, command, event, run
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.outbox.store import OUTBOX
 from freehold.schedule.store import SCHEDULE
 
@@ -31,7 +31,7 @@ async def test_a_paused_relay_keeps_what_is_staged_and_sends_it_when_it_goes_on(
     service, broker, sent = Service("trial"), memory_broker(), list[str]()
     publish = broker.publish
 
-    async def noted(messages: list[Outgoing], timeout_seconds: float, *, log: str = "") -> object:
+    async def noted(messages: list[OutgoingMessage], timeout_seconds: float, *, log: str = "") -> object:
         sent.extend(message.key for message in messages)
         return await publish(messages, timeout_seconds, log=log)
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from tests.unit.runtime.trial import memory_broker, settings_for
 
 from freehold import ConcurrencyConflict, RunningService, Service, Transaction, VersionMismatch, event
-from freehold.consistency.token import Token
+from freehold.consistency.token import ConsistencyToken
 from freehold.errors import CodecError, DeclarationError
 from freehold.eventstore.store import EVENTS, RecordedEvent
 from freehold.transaction import Staging, Transactions, current_token, token_witness
@@ -41,11 +41,11 @@ async def test_a_conflict_is_tried_again_and_an_old_version_is_not(
 
 async def test_a_transaction_of_the_users_own_carries_what_the_caller_has_seen(tmp_path: Path) -> None:
     """And tells where it stands once they say that it is committed, as Freehold's own do."""
-    url, witnessed = f"{tmp_path}/trial.db", list[Token]()
+    url, witnessed = f"{tmp_path}/trial.db", list[ConsistencyToken]()
     settings = settings_for("trial", database=f"sqlite:///{url}")
     async with RunningService(Service("trial"), settings, broker=memory_broker(), roles=()) as running:
         engine = create_async_engine(f"sqlite+aiosqlite:///{url}")
-        seen, witness = current_token.set(Token({"elsewhere/3": 9})), token_witness.set(witnessed.append)
+        seen, witness = current_token.set(ConsistencyToken({"elsewhere/3": 9})), token_witness.set(witnessed.append)
         try:
             async with AsyncSession(engine) as session:
                 tx = running.transactions.enlist(session)
@@ -73,7 +73,7 @@ async def test_what_would_be_appended_too_late_is_refused_and_never_lost() -> No
         with pytest.raises(DeclarationError, match="'thing-b'"):
             async with transactions.begin() as tx:
                 tx.append("thing-a", Done("a"))
-        assert await running.stores[EVENTS].head() == 0
+        assert await running.stores[EVENTS].high_water_mark() == 0
 
 
 async def test_an_event_that_could_never_be_read_again_is_not_appended() -> None:
@@ -83,4 +83,4 @@ async def test_an_event_that_could_never_be_read_again_is_not_appended() -> None
         with pytest.raises(CodecError, match="does not fit Done"):
             async with running.transaction() as tx:
                 tx.append("thing-a", Done(wrong))
-        assert await running.stores[EVENTS].head() == 0
+        assert await running.stores[EVENTS].high_water_mark() == 0

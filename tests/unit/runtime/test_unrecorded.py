@@ -21,7 +21,7 @@ from tests.unit.runtime.trial import (
 )
 
 from freehold import Rejected, Retry, RunningService, Service, Transaction, event, lifecycle
-from freehold.broker import Outgoing, PublishFailed, PublishOutcome
+from freehold.broker import OutgoingMessage, PublishFailed, PublishOutcome
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import DatabaseError, MessageRejected
 from freehold.ids import stable_hash
@@ -205,7 +205,9 @@ async def test_a_row_whose_refusal_cannot_be_recorded_holds_up_its_key_alone(mon
     service, broker = Service("trial"), memory_broker()
     publish = broker.publish
 
-    async def picky(messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = "") -> Sequence[PublishOutcome]:
+    async def picky(
+        messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
+    ) -> Sequence[PublishOutcome]:
         wanted = [message for message in messages if message.key != "poison"]
         outcomes = iter(await publish(wanted, timeout_seconds))
         return [

@@ -20,7 +20,7 @@ from freehold.saga.store import SagaStatus
 from freehold.testing import simulation
 from freehold.testing.participants import Participants, SagaViolation
 from freehold.testing.saga import explore
-from freehold.testing.simulation import Fate, SagaRun
+from freehold.testing.simulation import Fault, SagaRun
 
 _settle_compensations = transitions.TransitionState._settle_compensations
 ENDS = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
@@ -40,10 +40,10 @@ def test_bugs_in_the_code_of_a_saga_end_well_with_another_thing_that_fails() -> 
 
 def test_where_nothing_fails_but_code_everything_is_done_once_and_nothing_compensated() -> None:
     """Whatever bug there is, wherever it is: the saga completes, and no step was asked for twice."""
-    bugs = {Fate.BUG: 1, Fate.BUG_UNTIL_MENDED: 8}
+    bugs = {Fault.BUG: 1, Fault.BUG_UNTIL_MENDED: 8}
     places: set[str] = set()
 
-    def life(place: str | None, fate: Fate) -> SagaRun:
+    def life(place: str | None, fate: Fault) -> SagaRun:
         asked: set[str] = set()
 
         def choose(about: str, options: Sequence[str]) -> str:
@@ -57,7 +57,7 @@ def test_where_nothing_fails_but_code_everything_is_done_once_and_nothing_compen
         assert run.run() is SagaStatus.COMPLETED
         return run
 
-    life(None, Fate.WELL)
+    life(None, Fault.WELL)
     assert places == {"quote merge", "hold action make", "hold merge", "write action", "on_completed"}
     for place in sorted(places):
         for fate, failures in bugs.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 from freehold.messages import MessageKind, MessageType, Registry, Upcasters
 from freehold.schema.catalogue import Catalogue, catalogue_of
-from freehold.schema.check import Compatibility, Finding, Report, check
+from freehold.schema.check import BreakingChange, Compatibility, Report, check
 from freehold.service import Service
 
 __all__ = ["catalogued", "declared", "findings", "report"]
@@ -31,5 +31,5 @@ def report(before: Catalogue, now: Catalogue, compatibility: str = "full") -> Re
     return check(before, now, Compatibility(compatibility))
 
 
-def findings(before: type[Any], now: type[Any], compatibility: str = "full") -> list[Finding]:
+def findings(before: type[Any], now: type[Any], compatibility: str = "full") -> list[BreakingChange]:
     return list(report(catalogued(declared(before)), catalogued(declared(now)), compatibility).findings)

@@ -11,12 +11,12 @@ from freehold.broker import (
     Consumer,
     GroupState,
     Noticing,
-    Outgoing,
+    OutgoingMessage,
     PublishOutcome,
     Subscription,
     TopicLag,
 )
-from freehold.database import Finding
+from freehold.database import CheckResult
 
 __all__ = ["DuplicatingBroker", "Switch"]
 
@@ -74,7 +74,7 @@ class DuplicatingBroker:
         await self._broker.probe(name, timeout_seconds)
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         """Publish; the outcomes are those of the originals."""
         outcomes = await self._broker.publish(messages, timeout_seconds, log=log)
@@ -107,12 +107,12 @@ class DuplicatingBroker:
         """Ask the other broker."""
         return await self._broker.log_holds(mark)
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Examine the other broker."""
-        return await self._broker.examine()
+        return await self._broker.run_checks()
 
-    def _chosen(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
-        chosen: list[Outgoing] = []
+    def _chosen(self, messages: Sequence[OutgoingMessage]) -> list[OutgoingMessage]:
+        chosen: list[OutgoingMessage] = []
         for message in messages:
             self._count += 1
             if self._count % EVERY == 0:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from freehold import Unavailable, new_id
-from freehold.broker import Broker, BrokerOptions, Outgoing, Stored
+from freehold.broker import Broker, BrokerOptions, OutgoingMessage, PublishConfirmed
 from freehold.messages import Envelope, MessageType, encode_envelope
 from freehold.runtime import open_broker
 
@@ -36,16 +36,16 @@ async def poison(broker_url: str, options: BrokerOptions, handled: Iterable[Mess
 async def publish_poison(broker: Broker, handled: Iterable[MessageType]) -> int:
     """Publish them through an open broker: two for each topic, and one for each message that somebody handles."""
     wanted = list(handled)
-    messages: list[Outgoing] = []
+    messages: list[OutgoingMessage] = []
     for topic in sorted({each.topic for each in wanted}):
-        messages += [nonsense(topic), Outgoing(id=new_id(), topic=topic, key=KEY, document=_NO_ENVELOPE)]
+        messages += [nonsense(topic), OutgoingMessage(id=new_id(), topic=topic, key=KEY, document=_NO_ENVELOPE)]
     return await publish_all(broker, [*messages, *(_badly_shaped(each) for each in wanted)])
 
 
-async def publish_all(broker: Broker, messages: Sequence[Outgoing]) -> int:
+async def publish_all(broker: Broker, messages: Sequence[OutgoingMessage]) -> int:
     """Publish every one of them, or raise `Unavailable`; returns how many."""
     outcomes = await broker.publish(messages, _PUBLISH_SECONDS)
-    stored = sum(isinstance(outcome, Stored) for outcome in outcomes)
+    stored = sum(isinstance(outcome, PublishConfirmed) for outcome in outcomes)
     if stored < len(messages):
         raise Unavailable(f"the broker took {stored} of {len(messages)} poisonous messages", hint="try again")
     return stored
@@ -58,13 +58,13 @@ def is_poison(document: bytes) -> bool:
     return _BODY in document and f'"source":"{SOURCE}"'.encode() in document
 
 
-def nonsense(topic: str) -> Outgoing:
+def nonsense(topic: str) -> OutgoingMessage:
     """Bytes that are no document, and like no others."""
     message_id = new_id()
-    return Outgoing(id=message_id, topic=topic, key=KEY, document=_NO_DOCUMENT + message_id.hex.encode())
+    return OutgoingMessage(id=message_id, topic=topic, key=KEY, document=_NO_DOCUMENT + message_id.hex.encode())
 
 
-def _badly_shaped(declared: MessageType) -> Outgoing:
+def _badly_shaped(declared: MessageType) -> OutgoingMessage:
     """A proper envelope around a body that does not fit the declared class."""
     message_id = new_id()
     envelope = Envelope(
@@ -80,4 +80,4 @@ def _badly_shaped(declared: MessageType) -> Outgoing:
         correlation_id=message_id,
         body=_BODY,
     )
-    return Outgoing(id=message_id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))
+    return OutgoingMessage(id=message_id, topic=envelope.topic, key=envelope.key, document=encode_envelope(envelope))

@@ -14,7 +14,17 @@ from datetime import datetime
 from typing import Final
 
 from freehold.database import DatabaseTransaction
-from freehold.eventstore import EVENTS, EVERYTHING, Append, Appended, Body, EventFilter, EventStore, Page, RecordedEvent
+from freehold.eventstore import (
+    EVENTS,
+    EVERYTHING,
+    Append,
+    AppendResult,
+    Body,
+    EventFilter,
+    EventStore,
+    Page,
+    RecordedEvent,
+)
 from freehold.runtime import Stores
 
 __all__ = ["Brake", "BrakedEvents", "braked"]
@@ -47,13 +57,13 @@ class BrakedEvents:
         self._events = events
         self._brake = brake
 
-    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """Append."""
         return await self._events.append(db_tx, appends)
 
-    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """Append."""
-        return await self._events.append_alone(appends)
+        return await self._events.append_now(appends)
 
     async def read_stream(
         self,
@@ -80,19 +90,21 @@ class BrakedEvents:
         """Read."""
         return await self._events.version(stream, db_tx=db_tx)
 
-    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+    async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
         """Read, late."""
         await self._brake.hold()
-        return await self._events.read_all(after, limit=limit, wanted=wanted)
+        return await self._events.read_all(after, limit=limit, event_filter=event_filter)
 
-    async def head(self) -> int:
+    async def high_water_mark(self) -> int:
         """Read."""
-        return await self._events.head()
+        return await self._events.high_water_mark()
 
-    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+    async def count(
+        self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
+    ) -> int:
         """Count."""
-        return await self._events.count(after, through, wanted, limit=limit)
+        return await self._events.count(after, through, event_filter, limit=limit)
 
-    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+    async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
         """Read."""
-        return await self._events.recorded_at(after, wanted)
+        return await self._events.recorded_at(after, event_filter)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from freehold import Applied, stamp_time
+from freehold import DecodedEvent, stamp_time
 from freehold.eventstore import RecordedEvent
 from freehold_shop.moments import milliseconds
 from freehold_shop.orders.contracts import OrderCancelled, OrderConfirmed, OrderPlaced, OrderReturned
@@ -61,7 +61,7 @@ class Changes:
     standings: dict[str, Standing] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, batch: Sequence[Applied]) -> Changes:
+    def of(cls, batch: Sequence[DecodedEvent]) -> Changes:
         """Read a batch; events that an order's status does not follow from are passed over."""
         changes = cls()
         for event, recorded in batch:

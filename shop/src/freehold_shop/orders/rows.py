@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold import Applied, Projection, ProjectionWrite
+from freehold import DecodedEvent, Projection, ProjectionContext
 from freehold_shop.orders.changes import STANDING_EVENTS, Changes
 from freehold_shop.orders.domain import OrderStatus, lines_document, sold_lines, take_back
 from freehold_shop.orders.history import OrderReturnRefunded, OrderReturnRequested, OrderReturnRestocked
@@ -44,7 +44,7 @@ order_rows = Projection(
 
 
 @order_rows.on_batch(*STANDING_EVENTS, OrderReturnRequested, OrderReturnRefunded, OrderReturnRestocked)
-async def write_rows(batch: Sequence[Applied], write: ProjectionWrite) -> None:
+async def write_rows(batch: Sequence[DecodedEvent], write: ProjectionContext) -> None:
     """Write each order's row once, then what came of its returns."""
     changes = Changes.of(batch)
     if changes.placed:
@@ -78,7 +78,7 @@ async def write_rows(batch: Sequence[Applied], write: ProjectionWrite) -> None:
                 pass
 
 
-async def _keep_return(event: OrderReturnRequested, write: ProjectionWrite) -> None:
+async def _keep_return(event: OrderReturnRequested, write: ProjectionContext) -> None:
     document = (await write.sql.fetch(_named(_LINES, write), (event.order_id,)))[0][0]
     left = lines_document(take_back(sold_lines(document), event.lines))
     await write.sql.execute(_named(_KEEP_LINES, write), (event.order_id, left))
@@ -87,5 +87,5 @@ async def _keep_return(event: OrderReturnRequested, write: ProjectionWrite) -> N
     await write.sql.execute(_named(_REQUEST, write), values)
 
 
-def _named(statement: str, write: ProjectionWrite) -> str:
+def _named(statement: str, write: ProjectionContext) -> str:
     return statement.format(orders=write.name(orders), order_return=write.name(order_return))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold import Applied, Projection, ProjectionWrite
+from freehold import DecodedEvent, Projection, ProjectionContext
 from freehold_shop.orders.changes import STANDING_EVENTS, Changes
 from freehold_shop.orders.domain import OrderStatus
 from freehold_shop.orders.tables import order_summary
@@ -36,7 +36,7 @@ summaries = Projection(
 
 
 @summaries.on_batch(*STANDING_EVENTS)
-async def summarise(batch: Sequence[Applied], write: ProjectionWrite) -> None:
+async def summarise(batch: Sequence[DecodedEvent], write: ProjectionContext) -> None:
     """Write each order's row once."""
     changes = Changes.of(batch)
     if changes.placed:

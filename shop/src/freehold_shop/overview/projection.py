@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from freehold import Applied, KeyLookup, Projection, ProjectionWrite
+from freehold import DecodedEvent, KeyLookup, Projection, ProjectionContext
 from freehold_shop.notifications.contracts import NotificationSent
 from freehold_shop.orders.contracts import OrderPlaced
 from freehold_shop.overview.order_state import COLUMNS, ORDER_EVENTS, Facts, facts_of
@@ -81,7 +81,7 @@ customer_360 = Projection(
 
 
 @customer_360.on_batch(CustomerRegistered, UserUpdated, NotificationSent, *ORDER_EVENTS)
-async def write_overview(batch: Sequence[Applied], write: ProjectionWrite) -> None:
+async def write_overview(batch: Sequence[DecodedEvent], write: ProjectionContext) -> None:
     """Write what a batch comes to."""
     profiles: list[tuple[object, ...]] = []
     notified: list[tuple[object, ...]] = []

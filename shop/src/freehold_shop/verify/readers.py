@@ -100,7 +100,7 @@ def postgres_dsn(url: str) -> str:
 def _told(url: str, error: sqlite3.Error | psycopg.Error) -> FreeholdError:
     """What an error means, by the table of the engine's adapter."""
     file = f"sqlite:///{sqlite_path(url)}" if not urlsplit(url).scheme.startswith("postgres") else ""
-    found = open_stores(file or url).database.diagnose(error)
+    found = open_stores(file or url).database.translate_error(error)
     if isinstance(found, DatabaseError) and not found.hint:
         found.hint = "freehold db status says what is missing"
     return found or Unavailable(f"the database failed: {type(error).__name__}", hint="freehold doctor")

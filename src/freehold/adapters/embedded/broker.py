@@ -10,7 +10,7 @@ from typing import Final
 
 from freehold.adapters.embedded.condition import read_group, write_record
 from freehold.adapters.embedded.connection import FileOptions, read_log_id, read_past
-from freehold.adapters.embedded.errors import diagnose
+from freehold.adapters.embedded.errors import translate_error
 from freehold.adapters.embedded.file import BrokerFile
 from freehold.adapters.embedded.lanes import ReadThread, WriteThread
 from freehold.adapters.embedded.log import EmbeddedLog, PendingWakeups, owners_of
@@ -23,15 +23,15 @@ from freehold.broker import (
     BrokerFeatures,
     BrokerOptions,
     GroupState,
-    Outgoing,
+    OutgoingMessage,
+    PublishConfirmed,
     PublishFailed,
     PublishOutcome,
-    Stored,
     Subscription,
     TopicLag,
 )
 from freehold.clock import Clock
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.disk import check_place, examine_place
 from freehold.errors import ConfigurationError, LogReplaced, MessageRejected, OperationTimeout, Unavailable
 from freehold.groups.member import GroupMember
@@ -100,7 +100,7 @@ class EmbeddedBroker:
         try:
             opened = await asyncio.to_thread(file.open, limit)
         except (sqlite3.Error, MemoryError, OSError) as error:
-            raise diagnose(error, self._file.path) from error
+            raise translate_error(error, self._file.path) from error
         self._partitions = file.partitions
         self._ringer = WakeNotifier(self._directory)
         self._read = ReadThread("freehold-broker-read", file, limit)
@@ -144,7 +144,7 @@ class EmbeddedBroker:
             ) from error
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         """Store messages in one transaction, shared with whatever else waits to be written; it compares the log."""
         _, write = self._lanes()
@@ -154,7 +154,7 @@ class EmbeddedBroker:
         failed: set[tuple[str, str]] = set()
         for message in messages:
             refusal = self._refusal(message, failed)
-            outcomes.append(refusal or Stored())
+            outcomes.append(refusal or PublishConfirmed())
             if refusal is None:
                 part = stable_hash(message.key) % self._partitions
                 rows.append((self._scope(message.topic), part, message.id.bytes, now, message.document))
@@ -220,21 +220,21 @@ class EmbeddedBroker:
         name, start = self._scope(group), len(self._scope(""))
         return await read.run(lambda connection: read_group(connection, name, start, self._presence.gone))
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Check the file."""
         read, _ = self._lanes()
         mode = await read.run(lambda connection: connection.execute("PRAGMA journal_mode").fetchone()[0])
         reason, made_at = await read.run(read_past)
         return [
-            Finding("broker engine", ok=True, detail=f"SQLite {sqlite3.sqlite_version}, for one machine"),
-            Finding(
+            CheckResult("broker engine", ok=True, detail=f"SQLite {sqlite3.sqlite_version}, for one machine"),
+            CheckResult(
                 "broker journal",
                 ok=mode == "wal",
                 detail=f"journal_mode={mode}",
-                remedy="" if mode == "wal" else "keep the file on a local disk: network file systems cannot share it",
+                fix="" if mode == "wal" else "keep the file on a local disk: network file systems cannot share it",
             ),
             _log_finding(reason, made_at),
-            Finding(
+            CheckResult(
                 "broker confirmation",
                 ok=True,
                 detail=f"a confirmed message survives {self.features.confirm_survives}",
@@ -250,7 +250,7 @@ class EmbeddedBroker:
     def _scope(self, name: str) -> str:
         return f"{self._options.prefix}/{name}"
 
-    def _refusal(self, message: Outgoing, failed: set[tuple[str, str]]) -> PublishFailed | None:
+    def _refusal(self, message: OutgoingMessage, failed: set[tuple[str, str]]) -> PublishFailed | None:
         key = (message.topic, message.key)
         if key in failed:
             return PublishFailed(Unavailable("a message before it with the same key was not stored"))
@@ -279,14 +279,14 @@ class EmbeddedBroker:
         self._pruner.step(connection)
 
 
-def _log_finding(reason: str, made_at: float) -> Finding:
+def _log_finding(reason: str, made_at: float) -> CheckResult:
     """What happened to the log: advice, since everybody goes on in the new one."""
     if not reason:
-        return Finding("broker log", ok=True, detail="goes on since it was first made")
+        return CheckResult("broker log", ok=True, detail="goes on since it was first made")
     when = datetime.fromtimestamp(made_at, UTC).isoformat(timespec="seconds")
-    return Finding(
+    return CheckResult(
         "broker log",
         ok=True,
         detail=f"began anew {when}: {reason}",
-        remedy=f"send again what it had confirmed and lost: freehold outbox resend --since {when}, or earlier",
+        fix=f"send again what it had confirmed and lost: freehold outbox resend --since {when}, or earlier",
     )

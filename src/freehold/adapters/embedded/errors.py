@@ -16,7 +16,7 @@ from typing import Final
 from freehold.disk import room_at
 from freehold.errors import ErrorMeaning, Unavailable
 
-__all__ = ["ERROR_TABLE", "diagnose", "is_locked", "meaning"]
+__all__ = ["ERROR_TABLE", "is_locked", "meaning", "translate_error"]
 
 _ROOM: Final = "make room on the disk; messages wait until then"
 _DISK: Final = "is the disk full, failing, or gone?"
@@ -79,7 +79,7 @@ def is_locked(error: BaseException) -> bool:
     return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
-def diagnose(error: sqlite3.Error | MemoryError | OSError, file: Path) -> Unavailable:
+def translate_error(error: sqlite3.Error | MemoryError | OSError, file: Path) -> Unavailable:
     """Translate an error of SQLite or of the file system; the text holds neither values nor the path."""
     if isinstance(error, OSError):
         _, reason, hint = _SYSTEM.get(error.errno or 0, _UNKNOWN)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from freehold.adapters.embedded.connection import begin
-from freehold.adapters.embedded.errors import diagnose
+from freehold.adapters.embedded.errors import translate_error
 from freehold.adapters.embedded.file import BrokerFile, OpenFile
 from freehold.errors import BrokerError, OperationTimeout, Unavailable
 
@@ -136,7 +136,7 @@ class WorkerThread:
 
     def _failure(self, error: BaseException) -> Exception:
         if isinstance(error, sqlite3.Error | MemoryError | OSError):
-            translated = diagnose(error, self._file.options.path)
+            translated = translate_error(error, self._file.options.path)
             translated.__cause__ = error
             return translated
         return error if isinstance(error, Exception) else BrokerError(f"the work ended: {type(error).__name__}")

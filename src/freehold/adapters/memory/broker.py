@@ -15,15 +15,15 @@ from freehold.broker import (
     BrokerOptions,
     GroupPlace,
     GroupState,
-    Outgoing,
+    OutgoingMessage,
+    PublishConfirmed,
     PublishFailed,
     PublishOutcome,
-    Stored,
     Subscription,
     TopicLag,
 )
 from freehold.clock import Clock
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.errors import LogReplaced, MessageRejected, Unavailable
 from freehold.groups.log import Entry, GroupView, Member, PartitionState, TopicPartition
 from freehold.groups.member import GroupMember
@@ -121,7 +121,7 @@ class MemoryBroker:
         self.check()
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         """Store messages in memory."""
         self.check()
@@ -184,10 +184,10 @@ class MemoryBroker:
         ]
         return GroupState(places, {name: member.beat for name, member in found.members.items()})
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Say that nothing is durable."""
         return [
-            Finding("broker", ok=True, detail="messages are kept in memory and end with the process"),
+            CheckResult("broker", ok=True, detail="messages are kept in memory and end with the process"),
         ]
 
     def group(self, name: str) -> _Group:
@@ -208,7 +208,7 @@ class MemoryBroker:
         """Every place of some topics."""
         return [TopicPartition(topic, number) for topic in sorted(topics) for number in range(self._options.partitions)]
 
-    def _store(self, message: Outgoing, failed: set[tuple[str, str]]) -> PublishOutcome:
+    def _store(self, message: OutgoingMessage, failed: set[tuple[str, str]]) -> PublishOutcome:
         key = (message.topic, message.key)
         if key in failed:
             return PublishFailed(Unavailable("a message before it with the same key was not stored"))
@@ -222,7 +222,7 @@ class MemoryBroker:
         line = self.line(TopicPartition(message.topic, stable_hash(message.key) % self._options.partitions))
         line.last += 1
         line.entries.append((Entry(line.last, message.document), self._clock.monotonic()))
-        return Stored()
+        return PublishConfirmed()
 
 
 class _MemoryLog:

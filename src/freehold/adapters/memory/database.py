@@ -18,12 +18,12 @@ from weakref import WeakValueDictionary
 from freehold.adapters.memory.state import MemoryData, MemoryStore, MemoryTransaction, Table
 from freehold.clock import Clock, SystemClock
 from freehold.database import (
+    CheckResult,
     Database,
     DatabaseFeatures,
     DatabaseOptions,
     DatabaseTransaction,
     Defect,
-    Finding,
     check_owner,
 )
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
@@ -115,7 +115,7 @@ class MemoryDatabase(Database):
             )
         return native.db_tx
 
-    def diagnose(self, error: BaseException) -> FreeholdError | None:
+    def translate_error(self, error: BaseException) -> FreeholdError | None:
         """There is no driver, so nothing comes from one: what goes wrong here is raised as a typed error at once."""
         return None
 
@@ -165,10 +165,10 @@ class MemoryDatabase(Database):
         """There are no roles."""
         raise ConfigurationError("a database in memory knows no roles", hint="it belongs to this process alone")
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Say that nothing here outlives the process."""
         return [
-            Finding(
+            CheckResult(
                 subject="memory database",
                 ok=True,
                 detail="data is in this process's memory, for tests; it is gone when the process ends",

@@ -16,7 +16,7 @@ from freehold.eventstore.append import check_appends, conflict, is_met
 from freehold.eventstore.store import (
     EVERYTHING,
     Append,
-    Appended,
+    AppendResult,
     Body,
     EventFilter,
     EventStore,
@@ -41,7 +41,7 @@ class MemoryEventStore(EventStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """Add events to the transaction; nobody else writes meanwhile."""
         check_appends(appends)
         memory = memory_transaction(db_tx)
@@ -60,10 +60,10 @@ class MemoryEventStore(EventStore):
                 memory.rows(_HEAD).put("", position)
                 positions.append(position)
             versions.put(each.stream, version)
-            appended.append(Appended(each.stream, version, tuple(positions)))
+            appended.append(AppendResult(each.stream, version, tuple(positions)))
         return appended
 
-    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """The same in a transaction of its own."""
         async with self._database.begin() as db_tx:
             return await self.append(db_tx, appends)
@@ -81,8 +81,8 @@ class MemoryEventStore(EventStore):
         """One version after the other."""
         last = await self.version(stream, db_tx=db_tx)
         end = last + 1 if before is None else min(before, last + 1)
-        wanted = range(max(after, 0) + 1, end)
-        chosen = (wanted[::-1] if backwards else wanted)[: checked_limit(limit)]
+        versions = range(max(after, 0) + 1, end)
+        chosen = (versions[::-1] if backwards else versions)[: checked_limit(limit)]
         get: Callable[[tuple[str, int]], RecordedEvent | None]
         get = (
             (await self._database.read(_STREAMS)).get if db_tx is None else memory_transaction(db_tx).rows(_STREAMS).get
@@ -102,49 +102,53 @@ class MemoryEventStore(EventStore):
             return memory_transaction(db_tx).rows(_VERSIONS).get(stream) or 0
         return (await self._database.read(_VERSIONS)).get(stream, 0)
 
-    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+    async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
         """One position after the other."""
         checked_limit(limit)
-        events, head = await self._database.read(_EVENTS), await self.head()
+        events, head = await self._database.read(_EVENTS), await self.high_water_mark()
         found: list[RecordedEvent] = []
-        for event in _matching(events, after, head, wanted):
+        for event in _matching(events, after, head, event_filter):
             found.append(event)
             if len(found) == limit:
                 return Page(tuple(found), event.position)
         return Page(tuple(found), max(after, head))
 
-    async def head(self) -> int:
+    async def high_water_mark(self) -> int:
         """The last position."""
         return (await self._database.read(_HEAD)).get("", 0)
 
-    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+    async def count(
+        self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
+    ) -> int:
         """One position after the other."""
-        events, head = await self._database.read(_EVENTS), await self.head()
-        found = _matching(events, after, min(through, head), wanted)
+        events, head = await self._database.read(_EVENTS), await self.high_water_mark()
+        found = _matching(events, after, min(through, head), event_filter)
         return sum(1 for _ in zip(range(limit), found, strict=False))
 
-    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+    async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
         """Of the first one that matches."""
-        events, head = await self._database.read(_EVENTS), await self.head()
-        first = next(_matching(events, after, head, wanted), None)
+        events, head = await self._database.read(_EVENTS), await self.high_water_mark()
+        first = next(_matching(events, after, head, event_filter), None)
         return None if first is None else first.recorded_at
 
 
 def _matching(
-    events: Mapping[int, RecordedEvent], after: int, through: int, wanted: EventFilter
+    events: Mapping[int, RecordedEvent], after: int, through: int, event_filter: EventFilter
 ) -> Iterator[RecordedEvent]:
     """Events in order of position; the sequence has gaps."""
     for position in range(max(after, 0) + 1, through + 1):
         event = events.get(position)
-        if event is not None and _is_wanted(event, wanted):
+        if event is not None and _is_wanted(event, event_filter):
             yield event
 
 
-def _is_wanted(event: RecordedEvent, wanted: EventFilter) -> bool:
+def _is_wanted(event: RecordedEvent, event_filter: EventFilter) -> bool:
     return (
-        (not wanted.types or event.event.type in wanted.types)
-        and (not wanted.categories or category_of(event.stream) in wanted.categories)
-        and (wanted.partitions == 1 or bucket_of(event.stream) % wanted.partitions == wanted.partition)
-        and (wanted.recorded_from is None or event.recorded_at >= wanted.recorded_from)
-        and (wanted.recorded_to is None or event.recorded_at < wanted.recorded_to)
+        (not event_filter.types or event.event.type in event_filter.types)
+        and (not event_filter.categories or category_of(event.stream) in event_filter.categories)
+        and (
+            event_filter.partitions == 1 or bucket_of(event.stream) % event_filter.partitions == event_filter.partition
+        )
+        and (event_filter.recorded_from is None or event.recorded_at >= event_filter.recorded_from)
+        and (event_filter.recorded_to is None or event.recorded_at < event_filter.recorded_to)
     )

@@ -13,7 +13,7 @@ from freehold.database import DatabaseTransaction
 from freehold.errors import NotFound
 from freehold.failures import plain_text
 from freehold.inbox.receipts import Receipt, decide, receipt_keys, unblocked_indexes
-from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, ReceiveResult
+from freehold.inbox.store import DeferredMessage, DeferredStats, InboxStore, IncomingMessage, ReceiveResult
 
 __all__ = ["DEFERRED", "MemoryInboxStore"]
 
@@ -43,7 +43,7 @@ class MemoryInboxStore(InboxStore):
         self._database = database
 
     async def receive(
-        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
         """Write receipts in the transaction."""
         receipts = memory_transaction(db_tx).rows(_RECEIPTS)
@@ -71,7 +71,7 @@ class MemoryInboxStore(InboxStore):
         self,
         db_tx: DatabaseTransaction,
         consumer: str,
-        arrival: Arrival,
+        arrival: IncomingMessage,
         document: bytes,
         *,
         attempts: int,

@@ -13,7 +13,7 @@ from typing import Final
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.leases import LEASES
 from freehold.adapters.memory.state import MemoryTransaction, Table, memory_transaction
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
 from freehold.ids import stable_hash
 from freehold.leases.store import LeaseRecord
@@ -66,7 +66,7 @@ class MemoryOutboxStore(OutboxStore):
         """How many partitions there are."""
         return self._database.partitions
 
-    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         """Add messages to the transaction."""
         return stage_messages(self._database, memory_transaction(db_tx), messages)
 
@@ -165,7 +165,9 @@ class MemoryOutboxStore(OutboxStore):
         )
 
 
-def stage_messages(database: MemoryDatabase, db_tx: MemoryTransaction, messages: Sequence[Outgoing]) -> list[int]:
+def stage_messages(
+    database: MemoryDatabase, db_tx: MemoryTransaction, messages: Sequence[OutgoingMessage]
+) -> list[int]:
     """Add messages to the outbox in this order; the scheduler does so too. Returns their positions."""
     rows = db_tx.rows(OUTBOX)
     positions: list[int] = []

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import Table, memory_transaction
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
 from freehold.schedule.store import ScheduledMessage, ScheduleStore
 
@@ -23,7 +23,7 @@ class MemoryScheduleStore(ScheduleStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def add(self, db_tx: DatabaseTransaction, message: Outgoing, name: str, delay_seconds: float) -> None:
+    async def add(self, db_tx: DatabaseTransaction, message: OutgoingMessage, name: str, delay_seconds: float) -> None:
         """Schedule in the transaction."""
         row = ScheduledMessage(message=message, name=name, due_at=self._database.later(delay_seconds))
         memory_transaction(db_tx).rows(_SCHEDULE).put(message.id, row)
@@ -32,7 +32,7 @@ class MemoryScheduleStore(ScheduleStore):
         """Take it back."""
         return memory_transaction(db_tx).rows(_SCHEDULE).remove(message_id)
 
-    async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[Outgoing]:
+    async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[OutgoingMessage]:
         """Writers take turns: nobody else is about it."""
         rows = memory_transaction(db_tx).rows(_SCHEDULE)
         due = [row for row in _ordered(rows.values()) if row.due_at <= self._database.now()][:limit]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from freehold.adapters.nats.condition import probe, read_group
 from freehold.adapters.nats.connection import NatsConnection
-from freehold.adapters.nats.doctor import examine
+from freehold.adapters.nats.doctor import run_checks
 from freehold.adapters.nats.errors import ApiError, StreamGone, as_outage
 from freehold.adapters.nats.follow import PartitionReader
 from freehold.adapters.nats.identity import LogIdentity
@@ -25,15 +25,15 @@ from freehold.broker import (
     BrokerFeatures,
     BrokerOptions,
     GroupState,
-    Outgoing,
+    OutgoingMessage,
+    PublishConfirmed,
     PublishFailed,
     PublishOutcome,
-    Stored,
     Subscription,
     TopicLag,
 )
 from freehold.clock import Clock
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.errors import (
     ConfigurationError,
     FreeholdError,
@@ -140,7 +140,7 @@ class NatsBroker:
         await probe(connection, publisher, self._names, name, left_seconds)
 
     async def publish(
-        self, messages: Sequence[Outgoing], timeout_seconds: float, *, log: str = ""
+        self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         """Store messages: of each key one at a time, of different keys all at once.
 
@@ -165,7 +165,7 @@ class NatsBroker:
         return [outcomes[index] for index in range(len(messages))]
 
     async def _store(
-        self, messages: Sequence[Outgoing], deadline: float, log: str
+        self, messages: Sequence[OutgoingMessage], deadline: float, log: str
     ) -> Sequence[Mapping[str, Any] | FreeholdError]:
         """Publish what has no order among itself. Where the stream has vanished, it is made again, and tried once."""
         _, publisher, stream = self._opened()
@@ -196,7 +196,9 @@ class NatsBroker:
         ]
 
     @staticmethod
-    def _unheard(message: Outgoing, result: Mapping[str, Any] | FreeholdError) -> Mapping[str, Any] | FreeholdError:
+    def _unheard(
+        message: OutgoingMessage, result: Mapping[str, Any] | FreeholdError
+    ) -> Mapping[str, Any] | FreeholdError:
         """The stream is there, and still nobody takes the message: the server does not let it through."""
         if not isinstance(result, StreamGone):
             return result
@@ -282,10 +284,10 @@ class NatsBroker:
         except TimeoutError as error:
             raise OperationTimeout("NATS did not answer in time", hint="is nats-server running?") from error
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Check the server."""
         connection, _, _ = self._opened()
-        return await examine(connection, self._names, self._options.connect_timeout_seconds)
+        return await run_checks(connection, self._names, self._options.connect_timeout_seconds)
 
     def _opened(self) -> tuple[NatsConnection, Publisher, LogStream]:
         if self._connection is None or self._publisher is None or self._stream is None:
@@ -293,7 +295,7 @@ class NatsBroker:
         return self._connection, self._publisher, self._stream
 
     def _refused(
-        self, message: Outgoing, index: int, outcomes: dict[int, PublishOutcome], failed: set[tuple[str, str]]
+        self, message: OutgoingMessage, index: int, outcomes: dict[int, PublishOutcome], failed: set[tuple[str, str]]
     ) -> bool:
         key = (message.topic, message.key)
         if key in failed:
@@ -312,13 +314,13 @@ class NatsBroker:
         return True
 
     @staticmethod
-    def _publication(message: Outgoing, stream: LogStream) -> Publication:
+    def _publication(message: OutgoingMessage, stream: LogStream) -> Publication:
         place = TopicPartition(message.topic, stable_hash(message.key) % stream.layout.partitions)
         return Publication(stream.layout.message(place), message.document, {"Nats-Msg-Id": str(message.id)})
 
     def _outcome(self, result: Any) -> PublishOutcome:
         if not isinstance(result, FreeholdError):
-            return Stored(duplicate=bool(result.get("duplicate")))
+            return PublishConfirmed(duplicate=bool(result.get("duplicate")))
         return PublishFailed(result)
 
     def _message_bytes_max(self) -> int:
@@ -326,7 +328,7 @@ class NatsBroker:
         told = self._connection.message_bytes_max if self._connection is not None else _MESSAGE_BYTES_MAX
         return min(_MESSAGE_BYTES_MAX, told) - _HEADER_BYTES
 
-    def _too_large(self, message: Outgoing) -> MessageRejected:
+    def _too_large(self, message: OutgoingMessage) -> MessageRejected:
         return MessageRejected(
             f"message {message.id} is larger than {self._message_bytes_max()} bytes", hint="send a reference"
         )
@@ -349,7 +351,7 @@ def _numbers(results: Sequence[Mapping[str, Any] | FreeholdError]) -> list[int]:
     ]
 
 
-def _rounds(messages: Sequence[Outgoing]) -> Sequence[Sequence[int]]:
+def _rounds(messages: Sequence[OutgoingMessage]) -> Sequence[Sequence[int]]:
     """Divide into rounds that hold a key once each, in order."""
     rounds: list[list[int]] = []
     seen: dict[tuple[str, str], int] = {}

@@ -15,7 +15,7 @@ from freehold.adapters.nats.publisher import Publication, Publisher
 from freehold.adapters.nats.snapshot import snapshot
 from freehold.adapters.nats.streams import ensure_stream
 from freehold.broker import GroupPlace, GroupState
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.errors import BrokerError, FreeholdError, MessageRejected, OperationTimeout, Unavailable
 from freehold.groups.log import TopicPartition
 
@@ -75,7 +75,7 @@ def _check_room(info: Mapping[str, Any]) -> None:
             raise Unavailable(f"the stream of messages is at its limit: {limit} is {most}", hint=_ROOM)
 
 
-async def examine_limits(connection: NatsConnection, info: Mapping[str, Any]) -> Finding:
+async def examine_limits(connection: NatsConnection, info: Mapping[str, Any]) -> CheckResult:
     """How much of the limits of account and stream is used; what the server's disk has is not told to clients."""
     account = await connection.ask("INFO")
     used = {
@@ -87,7 +87,7 @@ async def examine_limits(connection: NatsConnection, info: Mapping[str, Any]) ->
     told = [f"{what}: {count} of {most}" for what, (count, most) in limited.items()]
     near = [what for what, (count, most) in limited.items() if count >= _NEARLY * most]
     detail = "; ".join(told) if told else "neither account nor stream has a limit; the server's disk is not told"
-    return Finding("broker limits", ok=not near, detail=detail, remedy=_ROOM if near else "")
+    return CheckResult("broker limits", ok=not near, detail=detail, fix=_ROOM if near else "")
 
 
 async def read_group(connection: NatsConnection, names: Names, group: str, timeout_seconds: float) -> GroupState:

@@ -11,14 +11,14 @@ from freehold.adapters.nats.errors import ApiError, NobodyAnswers, as_outage
 from freehold.adapters.nats.identity import count_strangers
 from freehold.adapters.nats.names import Layout, Names
 from freehold.clock import SystemClock
-from freehold.database import Finding, examine_clock
+from freehold.database import CheckResult, examine_clock
 
-__all__ = ["examine"]
+__all__ = ["run_checks"]
 
 _OLDEST_VERSION: Final = (2, 9)
 
 
-async def examine(connection: NatsConnection, names: Names, timeout_seconds: float) -> list[Finding]:
+async def run_checks(connection: NatsConnection, names: Names, timeout_seconds: float) -> list[CheckResult]:
     """Check version, storage, history, limits and clock. Raises `Unavailable`."""
     version = tuple(int(number) for number in re.findall(r"\d+", connection.server_version)[:2])
     clock = SystemClock()
@@ -30,20 +30,20 @@ async def examine(connection: NatsConnection, names: Names, timeout_seconds: flo
     answered_at = clock.now()
     config = info["config"]
     return [
-        Finding(
+        CheckResult(
             "broker version",
             ok=version >= _OLDEST_VERSION,
             detail=f"nats-server {connection.server_version}",
-            remedy="" if version >= _OLDEST_VERSION else "nats-server 2.9 or newer",
+            fix="" if version >= _OLDEST_VERSION else "nats-server 2.9 or newer",
         ),
-        Finding(
+        CheckResult(
             "broker storage",
             ok=config["storage"] == "file",
             detail=f"storage={config['storage']}, replicas={config.get('num_replicas', 1)}",
-            remedy="" if config["storage"] == "file" else "let Freehold make the stream, or make it with file storage",
+            fix="" if config["storage"] == "file" else "let Freehold make the stream, or make it with file storage",
         ),
         _history(info, await count_strangers(connection, names, timeout_seconds)),
-        Finding(
+        CheckResult(
             "broker confirmation",
             ok=True,
             detail="a confirmed message survives process-kill; against loss of power set "
@@ -55,29 +55,31 @@ async def examine(connection: NatsConnection, names: Names, timeout_seconds: flo
     ]
 
 
-async def _examine_isolation(connection: NatsConnection) -> Finding:
+async def _examine_isolation(connection: NatsConnection) -> CheckResult:
     """The account of a service is shown no list of streams; whoever is shown it may read and change all of them."""
     try:
         await connection.ask("STREAM.NAMES")
     except (ApiError, NobodyAnswers):
-        return Finding("broker isolation", ok=True, detail="these credentials do not reach what is of other services")
-    return Finding(
+        return CheckResult(
+            "broker isolation", ok=True, detail="these credentials do not reach what is of other services"
+        )
+    return CheckResult(
         "broker isolation",
         ok=True,
         detail="these credentials may read and change everything",
-        remedy="an account for each service: freehold broker accounts",
+        fix="an account for each service: freehold broker accounts",
     )
 
 
-def _history(info: dict[str, Any], strangers: int | None) -> Finding:
+def _history(info: dict[str, Any], strangers: int | None) -> CheckResult:
     replaces = Layout.read(info["config"]).replaces
     lost = f" in place of one made {replaces}, which NATS has lost with what was not delivered" if replaces else ""
     counted = "positions of all groups are not shown to these credentials"
     if strangers is not None:
         counted = f"{strangers} positions belong to another log"
-    return Finding(
+    return CheckResult(
         "broker log",
         ok=not strangers,
         detail=f"made {info['created']}{lost}; {counted}",
-        remedy="the stream was made anew: each group reads from the earliest message as soon as it runs",
+        fix="the stream was made anew: each group reads from the earliest message as soon as it runs",
     )

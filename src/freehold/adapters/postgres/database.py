@@ -23,8 +23,8 @@ from freehold.adapters.postgres.connection import (
 )
 from freehold.adapters.postgres.declared import expected
 from freehold.adapters.postgres.dialect import PostgresDialect
-from freehold.adapters.postgres.doctor import examine
-from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose, diagnose_connecting, reason_of
+from freehold.adapters.postgres.doctor import run_checks
+from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose_connecting, reason_of, translate_error
 from freehold.adapters.postgres.own_schema import QualifiedConnection, Schema, SchemaAsyncpg
 from freehold.adapters.postgres.probe import (
     LeaseLocked,
@@ -48,7 +48,7 @@ from freehold.adapters.sql.handles.foreign import EnlistedTransaction, foreign, 
 from freehold.adapters.sql.handles.guard import GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
 from freehold.clock import Clock
-from freehold.database import DatabaseFeatures, DatabaseOptions, DatabaseTransaction, Finding
+from freehold.database import CheckResult, DatabaseFeatures, DatabaseOptions, DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, ConfigurationError, FreeholdError, OperationTimeout
 from freehold.migrations import Migration
 
@@ -96,7 +96,7 @@ class PostgresDatabase(EngineDatabase):
 
     @property
     def features(self) -> DatabaseFeatures:
-        """What PostgreSQL guarantees, with `synchronous_commit` and `fsync` on: `examine` looks at them."""
+        """What PostgreSQL guarantees, with `synchronous_commit` and `fsync` on: `run_checks` looks at them."""
         return FEATURES if self.proxied else _PROVING
 
     @property
@@ -122,7 +122,7 @@ class PostgresDatabase(EngineDatabase):
         return db_tx if self._schema is None else replace(db_tx, sql=QualifiedConnection(db_tx.sql, self._schema))
 
     def _joined(self, native: object) -> EnlistedTransaction:
-        joined = enlist_alchemy(native, "postgresql", diagnose, _in_transaction)
+        joined = enlist_alchemy(native, "postgresql", translate_error, _in_transaction)
         if joined is not None:
             return joined
         if isinstance(native, asyncpg.Connection) or _is_pooled_asyncpg(native):
@@ -144,9 +144,9 @@ class PostgresDatabase(EngineDatabase):
             hint="a SQLAlchemy AsyncSession or AsyncConnection, an asyncpg connection, or a psycopg AsyncConnection",
         )
 
-    def diagnose(self, error: BaseException) -> FreeholdError | None:
+    def translate_error(self, error: BaseException) -> FreeholdError | None:
         """Translate errors of asyncpg, psycopg, and SQLAlchemy over either."""
-        return diagnose(error)
+        return translate_error(error)
 
     def _diagnose_connecting(self, error: BaseException) -> FreeholdError | None:
         return diagnose_connecting(error)
@@ -156,10 +156,10 @@ class PostgresDatabase(EngineDatabase):
         async with self.direct() as sql:
             return await grants(sql, role, schema)
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Look at the server's version and settings, and at the rights of the role."""
         async with self.direct() as sql:
-            found = [*await examine(sql), *await examine_rights(sql)]
+            found = [*await run_checks(sql), *await examine_rights(sql)]
         locks = await self._staying_locked(_LOCKED_SECONDS)
         return [*found, examine_locks(locks, await self._blockers(locks))]
 

@@ -1,6 +1,6 @@
 """What `freehold doctor` looks at on a PostgreSQL server. Imports the SQL base and the database port.
 
-A finding that is `ok` and has a remedy is advice; one that is not `ok` breaks a guarantee.
+A finding that is `ok` and has a fix is advice; one that is not `ok` breaks a guarantee.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Final
 
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.clock import SystemClock
-from freehold.database import Finding, examine_clock
+from freehold.database import CheckResult, examine_clock
 
-__all__ = ["examine"]
+__all__ = ["run_checks"]
 
 _SETTINGS: Final = (
     "SELECT current_setting('server_version'), current_setting('server_version_num')::integer,"
@@ -33,7 +33,7 @@ _HELD: Final = (
 )
 
 
-async def examine(sql: SqlConnection) -> list[Finding]:
+async def run_checks(sql: SqlConnection) -> list[CheckResult]:
     """Ask the server, and judge."""
     asked_at = SystemClock().now()
     row = (await sql.fetch(_SETTINGS))[0]
@@ -43,37 +43,38 @@ async def examine(sql: SqlConnection) -> list[Finding]:
     superuser = bool((await sql.fetch(_SUPERUSER))[0][0])
     held = int((await sql.fetch(_HELD))[0][0])
     return [
-        Finding("version", number >= 130_000, f"PostgreSQL {version}", "" if number >= 130_000 else "upgrade to 13+"),
-        Finding("primary", not standby, "a standby: nothing can be written" if standby else "accepts writes",
+        CheckResult("version", number >= 130_000, f"PostgreSQL {version}",
+                    "" if number >= 130_000 else "upgrade to 13+"),
+        CheckResult("primary", not standby, "a standby: nothing can be written" if standby else "accepts writes",
                 "connect to the primary" if standby else ""),
         _on("synchronous_commit", synchronous != "off", synchronous, "a commit that was confirmed may be lost"),
         _on("fsync", fsync == "on", fsync, "a crash of the machine may damage the database"),
         _on("full_page_writes", full_pages == "on", full_pages, "a crash of the machine may damage the database"),
         _isolation(name, public=public),
-        Finding("role", ok=True, detail="a superuser" if superuser else "not a superuser",
-                remedy=f"give the service a role of its own instead of '{role}'" if superuser else ""),
-        Finding("max_connections", ok=True, detail=str(connections)),
-        Finding("max_prepared_transactions", ok=True, detail=str(prepared)),
-        Finding("prepared transactions", held == 0, f"{held} older than 5 minutes",
+        CheckResult("role", ok=True, detail="a superuser" if superuser else "not a superuser",
+                fix=f"give the service a role of its own instead of '{role}'" if superuser else ""),
+        CheckResult("max_connections", ok=True, detail=str(connections)),
+        CheckResult("max_prepared_transactions", ok=True, detail=str(prepared)),
+        CheckResult("prepared transactions", held == 0, f"{held} older than 5 minutes",
                 "look at pg_prepared_xacts, and ROLLBACK PREPARED what nobody will finish" if held else ""),
-        Finding("log_error_verbosity", ok=True, detail=verbosity,
-                remedy="" if verbosity == "terse" else "set it to terse: a unique violation logs the row's values"),
+        CheckResult("log_error_verbosity", ok=True, detail=verbosity,
+                fix="" if verbosity == "terse" else "set it to terse: a unique violation logs the row's values"),
         examine_clock("clock", datetime.fromtimestamp(epoch, UTC), asked_at, answered_at),
     ]  # fmt: skip
 
 
-def _on(setting: str, ok: bool, value: str, danger: str) -> Finding:  # noqa: FBT001 - the judgement on a setting
-    return Finding(setting, ok, value if ok else f"{value}: {danger}", "" if ok else f"set {setting} = on")
+def _on(setting: str, ok: bool, value: str, danger: str) -> CheckResult:  # noqa: FBT001 - the judgement on a setting
+    return CheckResult(setting, ok, value if ok else f"{value}: {danger}", "" if ok else f"set {setting} = on")
 
 
-def _isolation(name: str, *, public: bool) -> Finding:
+def _isolation(name: str, *, public: bool) -> CheckResult:
     """By default every role of a cluster may connect to every database in it."""
     if not public:
-        return Finding("isolation", ok=True, detail="only granted roles can connect")
+        return CheckResult("isolation", ok=True, detail="only granted roles can connect")
     quoted = name.replace('"', '""')
-    return Finding(
+    return CheckResult(
         "isolation",
         ok=False,
         detail="every role of the cluster can connect to this database",
-        remedy=f'REVOKE CONNECT, TEMPORARY ON DATABASE "{quoted}" FROM PUBLIC',
+        fix=f'REVOKE CONNECT, TEMPORARY ON DATABASE "{quoted}" FROM PUBLIC',
     )

@@ -27,11 +27,11 @@ __all__ = [
     "BEHIND_A_PROXY",
     "ERROR_TABLE",
     "TRY_AGAIN",
-    "diagnose",
     "diagnose_connecting",
     "meaning",
     "never_carried_out",
     "reason_of",
+    "translate_error",
     "unreachable",
 ]
 
@@ -114,7 +114,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
 """What a person has to do about an outage; all others pass by themselves, or are told by their reason."""
 
 
-def diagnose(error: BaseException) -> FreeholdError | None:
+def translate_error(error: BaseException) -> FreeholdError | None:
     """Translate an exception of asyncpg, psycopg, or SQLAlchemy over either; None where it is none of them."""
     if isinstance(error, FreeholdError):
         return None
@@ -161,7 +161,7 @@ def unreachable(error: BaseException) -> FreeholdError | None:
         return OperationTimeout("PostgreSQL did not answer in time", hint="whether it took effect is not known")
     if isinstance(error, OSError):
         return Unavailable(f"the connection to PostgreSQL was lost ({type(error).__name__})", hint=TRY_AGAIN)
-    return diagnose(error)
+    return translate_error(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -186,7 +186,7 @@ def diagnose_connecting(error: BaseException) -> FreeholdError | None:
     """Translate an exception from making a connection, where no statement can be wrong: what is no mistake in the
     settings is an outage, unknown codes included.
     """
-    known = diagnose(error)
+    known = translate_error(error)
     if known is None or isinstance(known, Unavailable | ConfigurationError):
         return known
     state = next((state for link in _chain(error) if (state := str(getattr(link, "sqlstate", None) or ""))), "")

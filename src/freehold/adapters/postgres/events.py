@@ -21,7 +21,7 @@ from freehold.eventstore.append import check_appends, conflict
 from freehold.eventstore.store import (
     EVERYTHING,
     Append,
-    Appended,
+    AppendResult,
     Body,
     EventFilter,
     Expectation,
@@ -62,16 +62,16 @@ SELECT freehold_event_count($1::bigint, $2::bigint, $3::bigint, $4::text[], $5::
 SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::integer, $6::timestamptz,
     $7::timestamptz)"""
 
-    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """Lock the streams, look, mark, insert: one round trip."""
         return await self._append_to(sql_of(db_tx), appends)
 
-    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """The same as a statement that commits by itself."""
         async with self._database.direct() as sql:
             return await self._append_to(sql, appends)
 
-    async def _append_to(self, sql: SqlConnection, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def _append_to(self, sql: SqlConnection, appends: Sequence[Append]) -> Sequence[AppendResult]:
         if not appends:
             return ()
         check_appends(appends)
@@ -80,7 +80,7 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
             raise conflict(appends[failed - 1], versions[failed - 1])
         drawn = iter(positions)
         return [
-            Appended(each.stream, version + len(each.events), tuple(next(drawn) for _ in each.events))
+            AppendResult(each.stream, version + len(each.events), tuple(next(drawn) for _ in each.events))
             for each, version in zip(appends, versions, strict=True)
         ]
 
@@ -138,10 +138,10 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         rows = await self._fetch("SELECT freehold_event_version($1)", (stream,), db_tx)
         return int(rows[0][0])
 
-    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+    async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
         """One call of the tail function."""
         async with self._database.direct() as sql:
-            rows = await sql.fetch(self._tail, (after, checked_limit(limit), *_filter(wanted)))
+            rows = await sql.fetch(self._tail, (after, checked_limit(limit), *_filter(event_filter)))
         through = after
         if rows and rows[-1][1] is None:
             through = _settled(rows[-1][0])
@@ -150,21 +150,23 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
             through = rows[-1][0]
         return Page(tuple(self._recorded(rows)), through)
 
-    async def head(self) -> int:
+    async def high_water_mark(self) -> int:
         """The last event that was committed below every marker."""
         async with self._database.direct() as sql:
             return _settled((await sql.fetch("SELECT freehold_event_head()"))[0][0])
 
-    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+    async def count(
+        self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
+    ) -> int:
         """Along the index of the filter."""
         async with self._database.direct() as sql:
-            rows = await sql.fetch(self._count, (after, through, limit, *_filter(wanted)))
+            rows = await sql.fetch(self._count, (after, through, limit, *_filter(event_filter)))
         return int(rows[0][0])
 
-    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+    async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
         """Along the index of the filter."""
         async with self._database.direct() as sql:
-            rows = await sql.fetch(self._recorded_at, (after, *_filter(wanted)))
+            rows = await sql.fetch(self._recorded_at, (after, *_filter(event_filter)))
         found = rows[0][0]
         return None if found is None else self._dialect.read_time(found)
 
@@ -187,14 +189,14 @@ def _expected(version: ExpectedVersion) -> int:
             return version
 
 
-def _filter(wanted: EventFilter) -> tuple[object, ...]:
+def _filter(event_filter: EventFilter) -> tuple[object, ...]:
     return (
-        sorted(wanted.types),
-        sorted(wanted.categories),
-        wanted.partition,
-        wanted.partitions,
-        wanted.recorded_from,
-        wanted.recorded_to,
+        sorted(event_filter.types),
+        sorted(event_filter.categories),
+        event_filter.partition,
+        event_filter.partitions,
+        event_filter.recorded_from,
+        event_filter.recorded_to,
     )
 
 

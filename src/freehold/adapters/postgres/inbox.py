@@ -17,7 +17,7 @@ from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, SqlInboxStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict
 from freehold.inbox.receipts import Receipt, decide, receipt_keys
-from freehold.inbox.store import Arrival, DeferredMessage, ReceiveResult
+from freehold.inbox.store import DeferredMessage, IncomingMessage, ReceiveResult
 
 __all__ = ["PostgresInboxStore"]
 
@@ -65,7 +65,7 @@ WITH arrival AS MATERIALIZED (
 SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
 
     async def receive(
-        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
         """Write receipts; a second round trip only where some were there before."""
         sql = sql_of(db_tx)
@@ -92,7 +92,7 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
         await sql_of(db_tx).execute(_ANSWER, (consumer, list(answers), list(answers.values())))
 
 
-def _row(place: int, arrival: Arrival) -> Mapping[str, str | int | None]:
+def _row(place: int, arrival: IncomingMessage) -> Mapping[str, str | int | None]:
     return {
         "place": place,
         "receipt_key": arrival.receipt_key,

@@ -16,7 +16,7 @@ from typing import Final
 from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
 from freehold.outbox.store import EVER_SECONDS, Fetched, StagedMessage
 
@@ -71,7 +71,7 @@ RETURNING position"""
         ) AS o
     )"""
 
-    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         """Lock the keys and insert, in one round trip."""
         if not messages:
             return ()

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from freehold.adapters.sql.engine.connection import SqlConnection
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 
 __all__ = [
@@ -104,16 +104,16 @@ def lock_error(locks: Locks, seconds: float, sessions: Sequence[str] = ()) -> Un
     )
 
 
-def examine_locks(locks: Locks, sessions: Sequence[str] = ()) -> Finding:
+def examine_locks(locks: Locks, sessions: Sequence[str] = ()) -> CheckResult:
     """Tables that stay locked, for `doctor`."""
     if not locks:
-        return Finding("locks", ok=True, detail="no table is locked against writing")
+        return CheckResult("locks", ok=True, detail="no table is locked against writing")
     names = sorted({name for name, _ in locks})
-    return Finding(
+    return CheckResult(
         "locks",
         ok=False,
         detail=f"{_tables(names)} locked by another session{_who(sessions)}",
-        remedy=_hint([pid for _, pid in locks]),
+        fix=_hint([pid for _, pid in locks]),
     )
 
 

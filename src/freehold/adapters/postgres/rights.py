@@ -9,7 +9,7 @@ import shlex
 from typing import Final
 
 from freehold.adapters.sql.engine.connection import SqlConnection
-from freehold.database import Finding
+from freehold.database import CheckResult
 from freehold.errors import ConfigurationError
 
 __all__ = ["examine_rights", "grants"]
@@ -79,7 +79,7 @@ async def grants(sql: SqlConnection, role: str, schema: str | None) -> list[str]
     ]
 
 
-async def examine_rights(sql: SqlConnection) -> list[Finding]:
+async def examine_rights(sql: SqlConnection) -> list[CheckResult]:
     """Whether this connection's role may do what run time does, and whether it may make tables."""
     may_create, place, role = (await sql.fetch(_MAY_CREATE))[0]
     hidden = await sql.fetch(_HIDDEN)
@@ -87,9 +87,9 @@ async def examine_rights(sql: SqlConnection) -> list[Finding]:
     missing = [row[0] for row in await sql.fetch(_MISSING)]
     if not made and hidden:
         missing = [f"USAGE on schema {hidden[0][0]}"]
-    remedy = f"as the owner of the tables: freehold db grants --role {shlex.quote(role)} | psql"
+    fix = f"as the owner of the tables: freehold db grants --role {shlex.quote(role)} | psql"
     return [
-        Finding("rights", ok=not missing, detail=_told(missing), remedy=remedy if missing else ""),
+        CheckResult("rights", ok=not missing, detail=_told(missing), fix=fix if missing else ""),
         _making(place, may_create=bool(may_create), made=bool(made) or bool(hidden)),
     ]
 
@@ -101,15 +101,15 @@ def _told(missing: list[str]) -> str:
     return f"missing: {', '.join(missing[:_SHOWN_MAX])}{more}"
 
 
-def _making(place: str | None, *, may_create: bool, made: bool) -> Finding:
+def _making(place: str | None, *, may_create: bool, made: bool) -> CheckResult:
     """To be without the right to make tables is no defect, once they are made."""
     if may_create:
-        return Finding("making tables", ok=True, detail=f"may, in schema {place}")
-    return Finding(
+        return CheckResult("making tables", ok=True, detail=f"may, in schema {place}")
+    return CheckResult(
         "making tables",
         ok=made,
         detail=f"may not{f', in schema {place}' if place else ''}: upgrades and rebuilds take another role",
-        remedy="" if made else "run freehold db upgrade as a role that has CREATE on the schema",
+        fix="" if made else "run freehold db upgrade as a role that has CREATE on the schema",
     )
 
 

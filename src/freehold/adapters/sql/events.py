@@ -20,7 +20,7 @@ from freehold.eventstore.store import (
     EVERYTHING,
     NO_HEADERS,
     Append,
-    Appended,
+    AppendResult,
     Body,
     EventFilter,
     EventStore,
@@ -51,11 +51,11 @@ class SqlEventStore(SqlStore, EventStore):
     """Events in one table, by position."""
 
     @abstractmethod
-    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """As the port says."""
 
     @abstractmethod
-    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """As the port says."""
 
     @abstractmethod
@@ -82,19 +82,21 @@ class SqlEventStore(SqlStore, EventStore):
         """As the port says."""
 
     @abstractmethod
-    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+    async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
         """As the port says."""
 
     @abstractmethod
-    async def head(self) -> int:
+    async def high_water_mark(self) -> int:
         """As the port says."""
 
     @abstractmethod
-    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+    async def count(
+        self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
+    ) -> int:
         """As the port says."""
 
     @abstractmethod
-    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+    async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
         """As the port says."""
 
     def _recorded(self, rows: Sequence[Row]) -> list[RecordedEvent]:

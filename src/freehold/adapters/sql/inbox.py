@@ -16,7 +16,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune_unlocked
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import DatabaseTransaction
-from freehold.inbox.store import Arrival, DeferredMessage, DeferredStats, InboxStore, ReceiveResult
+from freehold.inbox.store import DeferredMessage, DeferredStats, InboxStore, IncomingMessage, ReceiveResult
 
 __all__ = ["CLAIMED_COLUMNS", "DEFERRED_COLUMNS", "IS_HEAD", "SqlInboxStore"]
 
@@ -74,7 +74,7 @@ ORDER BY received_at LIMIT $3"""
 
     @abstractmethod
     async def receive(
-        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
         """As the port says."""
 
@@ -86,7 +86,7 @@ ORDER BY received_at LIMIT $3"""
         self,
         db_tx: DatabaseTransaction,
         consumer: str,
-        arrival: Arrival,
+        arrival: IncomingMessage,
         document: bytes,
         *,
         attempts: int,

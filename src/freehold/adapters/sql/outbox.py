@@ -12,7 +12,7 @@ from typing import Final
 from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.store import SqlStore
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
 from freehold.ids import stable_hash
 from freehold.outbox.store import (
@@ -56,7 +56,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """A subquery: when the oldest row was staged, along the primary key; `$number` is how many partitions are."""
 
     @abstractmethod
-    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         """As the port says."""
 
     @abstractmethod
@@ -149,7 +149,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
 
     def _staged(self, row: Row) -> StagedMessage:
         position, partition, message_id, topic, key, document, attempts = row
-        message = Outgoing(self._dialect.read_uuid(message_id), topic, key, bytes(document))
+        message = OutgoingMessage(self._dialect.read_uuid(message_id), topic, key, bytes(document))
         return StagedMessage(position, partition, message, attempts)
 
 

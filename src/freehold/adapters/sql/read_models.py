@@ -23,7 +23,7 @@ from freehold.adapters.sql.store import SqlStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.ids import stable_hash
-from freehold.projection.read_model_store import DeclaredTable, Place, ReadModelStore
+from freehold.projection.read_model_store import DeclaredTable, ReadModelStore, TableSet
 
 __all__ = ["IDENTIFIER_BYTES_MAX", "SqlReadModelStore", "fitting", "quoted"]
 
@@ -62,7 +62,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        self._made: dict[tuple[sa.Table, Place], sa.Table] = {}
+        self._made: dict[tuple[sa.Table, TableSet], sa.Table] = {}
 
     @abstractmethod
     async def _kind(self, sql: SqlConnection, table: sa.Table) -> str | None:
@@ -86,11 +86,11 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
     async def _replace(self, sql: SqlConnection, view: sa.Table, table: sa.Table, body: str) -> None:
         """Have a view read another table: `body` is what follows CREATE, or CREATE OR REPLACE."""
 
-    def physical(self, table: T, place: Place) -> T:
+    def physical(self, table: T, place: TableSet) -> T:
         """A copy under its physical name."""
         return cast("T", self._physical(table, place))
 
-    def sql_name(self, table: DeclaredTable, place: Place) -> str:
+    def sql_name(self, table: DeclaredTable, place: TableSet) -> str:
         """Quoted."""
         return quoted(self._physical(table, place))
 
@@ -109,7 +109,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
         except ArithmeticError as error:
             raise ValueError(column) from error
 
-    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: Place) -> None:
+    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
         """One by one."""
         sql, native = sql_of(db_tx), _native(db_tx)
         for table in tables:
@@ -122,7 +122,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             # What SQLAlchemy would find first may lie further down the search path, and be another service's.
             await native.run_sync(made.create, checkfirst=not await self._is_visible(sql, made))
 
-    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: Place | None = None) -> None:
+    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: TableSet | None = None) -> None:
         """Where they would be made, and no others of their names further down a search path."""
         sql, native = sql_of(db_tx), _native(db_tx)
         if place is not None:
@@ -136,7 +136,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             if await self._kind(sql, made) is not None:
                 await native.execute(DropTable(made, if_exists=True))
 
-    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: Place) -> None:
+    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
         """One by one."""
         sql, native = sql_of(db_tx), _native(db_tx)
         await self._hurry(sql)
@@ -157,7 +157,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
                 await sql.execute(f"DROP VIEW {quoted(view)}")
 
     async def delete_rows(
-        self, db_tx: DatabaseTransaction, table: DeclaredTable, place: Place, column: str, values: Sequence[object]
+        self, db_tx: DatabaseTransaction, table: DeclaredTable, place: TableSet, column: str, values: Sequence[object]
     ) -> int:
         """Some hundred values in a statement."""
         made = self._physical(table, place)
@@ -177,7 +177,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             )
         return kind is not None
 
-    def _physical(self, table: DeclaredTable, place: Place) -> sa.Table:
+    def _physical(self, table: DeclaredTable, place: TableSet) -> sa.Table:
         declared = _declared(table)
         made = self._made.get((declared, place))
         if made is None:
@@ -185,7 +185,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
         return made
 
 
-def _copy(table: sa.Table, place: Place) -> sa.Table:
+def _copy(table: sa.Table, place: TableSet) -> sa.Table:
     """Copy a table under its physical name; names of indexes and constraints are unique in a database as well."""
     made = table.to_metadata(sa.MetaData(), name=fitting(table.name, place.suffix))
     for index in made.indexes:

@@ -15,7 +15,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.claim import take
 from freehold.adapters.sql.families.key_lock import try_lock
 from freehold.adapters.sql.store import SqlStore
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
 from freehold.schedule.store import ScheduledMessage, ScheduleStore
 
@@ -37,7 +37,7 @@ VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
         self._take = take(dialect, "freehold_schedule", "id", due, "due_at, position, id, topic, key, document")
         self._next_due = f"SELECT {dialect.seconds_sql('min(due_at)', now)} FROM freehold_schedule"
 
-    async def add(self, db_tx: DatabaseTransaction, message: Outgoing, name: str, delay_seconds: float) -> None:
+    async def add(self, db_tx: DatabaseTransaction, message: OutgoingMessage, name: str, delay_seconds: float) -> None:
         """Insert."""
         parameters = (self._dialect.uuid(message.id), name, message.topic, message.key, message.document)
         await sql_of(db_tx).execute(self._add, (self._dialect.now(), delay_seconds, *parameters))
@@ -49,7 +49,7 @@ VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
         )
         return count == 1
 
-    async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[Outgoing]:
+    async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[OutgoingMessage]:
         """Under a lock that ends with the transaction."""
         sql = sql_of(db_tx)
         if not await try_lock(sql, self._dialect, _MOVER):
@@ -74,6 +74,6 @@ VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
             )
         return [ScheduledMessage(self._outgoing(row[:4]), row[4], self._dialect.read_time(row[5])) for row in rows]
 
-    def _outgoing(self, row: Row) -> Outgoing:
+    def _outgoing(self, row: Row) -> OutgoingMessage:
         message_id, topic, key, document = row
-        return Outgoing(self._dialect.read_uuid(message_id), topic, key, bytes(document))
+        return OutgoingMessage(self._dialect.read_uuid(message_id), topic, key, bytes(document))

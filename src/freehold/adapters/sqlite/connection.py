@@ -21,7 +21,7 @@ from freehold.adapters.sql.engine.connection import Row
 from freehold.adapters.sql.engine.enlistment import question_marks
 from freehold.adapters.sql.handles.control import Verb, controls
 from freehold.adapters.sql.handles.guard import ended_inside
-from freehold.adapters.sqlite.errors import diagnose
+from freehold.adapters.sqlite.errors import translate_error
 from freehold.adapters.sqlite.file import ConnectionFiles
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, DatabaseError, FreeholdError, OperationTimeout, Unavailable
@@ -153,7 +153,7 @@ class AiosqliteConnection:
             await self._driver.interrupt()
             raise OperationTimeout("a statement ran longer than statement_timeout_seconds") from error
         except (sqlite3.Error, ValueError) as error:
-            raise diagnose(error) or DatabaseError(f"aiosqlite failed: {type(error).__name__}") from error
+            raise translate_error(error) or DatabaseError(f"aiosqlite failed: {type(error).__name__}") from error
 
 
 class JoinedAiosqlite(AiosqliteConnection):

@@ -45,12 +45,12 @@ from freehold.adapters.sqlite.connection import (
     connect,
 )
 from freehold.adapters.sqlite.dialect import SqliteDialect
-from freehold.adapters.sqlite.doctor import examine
-from freehold.adapters.sqlite.errors import diagnose, reason_of
+from freehold.adapters.sqlite.doctor import run_checks
+from freehold.adapters.sqlite.errors import reason_of, translate_error
 from freehold.adapters.sqlite.file import DatabaseFile
 from freehold.adapters.sqlite.probe import locked_by_another, named, write_row
 from freehold.clock import Clock
-from freehold.database import DatabaseFeatures, DatabaseOptions, DatabaseTransaction, Finding
+from freehold.database import CheckResult, DatabaseFeatures, DatabaseOptions, DatabaseTransaction
 from freehold.disk import examine_place
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
 from freehold.life import Life, LifeState
@@ -102,7 +102,7 @@ class SqliteDatabase(EngineDatabase):
 
     def enlist(self, native: object) -> DatabaseTransaction:
         """Join a transaction of SQLAlchemy or aiosqlite."""
-        joined = enlist_alchemy(native, "sqlite", diagnose, _in_transaction)
+        joined = enlist_alchemy(native, "sqlite", translate_error, _in_transaction)
         if joined is not None:
             return joined
         if isinstance(native, aiosqlite.Connection):
@@ -119,18 +119,18 @@ class SqliteDatabase(EngineDatabase):
             hint="an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of aiosqlite",
         )
 
-    def diagnose(self, error: BaseException) -> FreeholdError | None:
+    def translate_error(self, error: BaseException) -> FreeholdError | None:
         """Translate errors of sqlite3, aiosqlite, and SQLAlchemy over them."""
-        return diagnose(error)
+        return translate_error(error)
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
         """There are no roles."""
         raise ConfigurationError("SQLite knows no roles", hint="whoever may write the file may do everything")
 
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """Look at SQLite's version and settings, and at the disk."""
         async with self.direct() as sql:
-            return [*await examine(sql), examine_place("disk", self.file)]
+            return [*await run_checks(sql), examine_place("disk", self.file)]
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[SqlConnection]:
@@ -278,7 +278,7 @@ class SqliteDatabase(EngineDatabase):
         try:
             rows = await connection.execute_fetchall("SELECT value FROM freehold_meta WHERE name = 'service'")
         except sqlite3.OperationalError as error:
-            known = diagnose(error)
+            known = translate_error(error)
             if isinstance(known, Unavailable):
                 raise known from error
             raise _stranger() from error

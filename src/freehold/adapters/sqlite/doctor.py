@@ -1,6 +1,6 @@
 """What `freehold doctor` looks at in a SQLite file. Imports the SQL base and the database port.
 
-A finding that is `ok` and has a remedy is advice; one that is not `ok` breaks a guarantee.
+A finding that is `ok` and has a fix is advice; one that is not `ok` breaks a guarantee.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Final
 
 from freehold.adapters.sql.engine.connection import SqlConnection
-from freehold.database import Finding
+from freehold.database import CheckResult
 
-__all__ = ["examine"]
+__all__ = ["run_checks"]
 
 _WAL_RESET_FIXED: Final = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 _SYNCHRONOUS: Final = {0: "off", 1: "normal", 2: "full", 3: "extra"}
 
 
-async def examine(sql: SqlConnection) -> list[Finding]:
+async def run_checks(sql: SqlConnection) -> list[CheckResult]:
     """Ask SQLite, and judge."""
     version = str((await sql.fetch("SELECT sqlite_version()"))[0][0])
     journal = str((await sql.fetch("PRAGMA journal_mode"))[0][0])
@@ -24,37 +24,37 @@ async def examine(sql: SqlConnection) -> list[Finding]:
     intact = str((await sql.fetch("PRAGMA quick_check(1)"))[0][0])
     return [
         _version(version),
-        Finding("journal_mode", journal == "wal", journal, "" if journal == "wal" else "PRAGMA journal_mode = WAL"),
+        CheckResult("journal_mode", journal == "wal", journal, "" if journal == "wal" else "PRAGMA journal_mode = WAL"),
         _synchronous(synchronous),
-        Finding("quick_check", intact == "ok", "intact" if intact == "ok" else "the file is damaged",
+        CheckResult("quick_check", intact == "ok", "intact" if intact == "ok" else "the file is damaged",
                 "" if intact == "ok" else "restore it from a backup"),
     ]  # fmt: skip
 
 
-def _version(text: str) -> Finding:
+def _version(text: str) -> CheckResult:
     """Advice, not a failure: the bug needs two connections that write and checkpoint at the very same time."""
     version = tuple(int(part) for part in text.split("."))
     fixed = version >= _WAL_RESET_FIXED[0] or any(
         version[:2] == patched[:2] and version >= patched for patched in _WAL_RESET_FIXED
     )
     if fixed:
-        return Finding("version", ok=True, detail=f"SQLite {text}")
-    return Finding(
+        return CheckResult("version", ok=True, detail=f"SQLite {text}")
+    return CheckResult(
         "version",
         ok=True,
         detail=f"SQLite {text} has the WAL-reset bug: a rare race of two checkpoints can damage the file",
-        remedy="use a Python that is linked against SQLite 3.51.3 or later",
+        fix="use a Python that is linked against SQLite 3.51.3 or later",
     )
 
 
-def _synchronous(value: str) -> Finding:
+def _synchronous(value: str) -> CheckResult:
     if value in {"full", "extra"}:
-        return Finding("synchronous", ok=True, detail=value)
+        return CheckResult("synchronous", ok=True, detail=value)
     if value == "normal":
-        return Finding(
+        return CheckResult(
             "synchronous",
             ok=True,
             detail="normal: the last commits may be lost when the machine loses power",
-            remedy="leave synchronous out of the database URL",
+            fix="leave synchronous out of the database URL",
         )
-    return Finding("synchronous", ok=False, detail=value, remedy="leave synchronous out of the database URL")
+    return CheckResult("synchronous", ok=False, detail=value, fix="leave synchronous out of the database URL")

@@ -20,7 +20,7 @@ from freehold.errors import (
     Unavailable,
 )
 
-__all__ = ["ERROR_TABLE", "diagnose", "meaning", "reason_of"]
+__all__ = ["ERROR_TABLE", "meaning", "reason_of", "translate_error"]
 
 _CLOSED: Final = ("no active connection", "connection closed")
 _NAMED_CONSTRAINT: Final = re.compile(r"^(?:UNIQUE|NOT NULL) constraint failed: ([\w., ]+)$")
@@ -80,7 +80,7 @@ def reason_of(error: BaseException) -> str:
     return str(link)
 
 
-def diagnose(error: BaseException) -> FreeholdError | None:
+def translate_error(error: BaseException) -> FreeholdError | None:
     """Translate an exception of sqlite3, aiosqlite, or SQLAlchemy over them; None where it is none of them."""
     if isinstance(error, FreeholdError):
         return None

@@ -21,7 +21,7 @@ from freehold.eventstore.append import check_appends, conflict, is_met
 from freehold.eventstore.store import (
     EVERYTHING,
     Append,
-    Appended,
+    AppendResult,
     Body,
     EventFilter,
     Page,
@@ -61,7 +61,7 @@ class SqliteEventStore(SqlEventStore):
         self._forwards = f"{stream} ORDER BY version LIMIT $4"
         self._backwards = f"{stream} ORDER BY version DESC LIMIT $4"
 
-    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """Look and insert; nobody else writes in between."""
         if not appends:
             return ()
@@ -77,11 +77,11 @@ class SqliteEventStore(SqlEventStore):
         last = int((await sql.fetch("SELECT last_insert_rowid()"))[0][0])
         drawn = iter(range(last - len(rows) + 1, last + 1))
         return [
-            Appended(each.stream, version + len(each.events), tuple(next(drawn) for _ in each.events))
+            AppendResult(each.stream, version + len(each.events), tuple(next(drawn) for _ in each.events))
             for each, version in zip(appends, versions, strict=True)
         ]
 
-    async def append_alone(self, appends: Sequence[Append]) -> Sequence[Appended]:
+    async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """The same in a transaction of its own."""
         async with self._database.begin() as db_tx:
             return await self.append(db_tx, appends)
@@ -134,50 +134,54 @@ class SqliteEventStore(SqlEventStore):
         """The last entry of the stream in the index."""
         return int((await self._fetch(_VERSION, (stream,), db_tx))[0][0])
 
-    async def read_all(self, after: int, *, limit: int = 1000, wanted: EventFilter = EVERYTHING) -> Page:
+    async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
         """Along the index of the filter, up to what was committed when it began."""
         checked_limit(limit)
         async with self._database.direct() as sql:
             settled = await _last(sql, None)
             if settled <= after:
                 return Page((), after)
-            ceiling = await self._ceiling(sql, after, settled, limit, wanted)
-            rows = await self._rows_to(sql, after, ceiling, limit, wanted)
+            ceiling = await self._ceiling(sql, after, settled, limit, event_filter)
+            rows = await self._rows_to(sql, after, ceiling, limit, event_filter)
             if len(rows) < limit:
-                if not rows and ceiling < settled and _by_time(wanted):
-                    ceiling = await self._leap(sql, ceiling, settled, wanted)
+                if not rows and ceiling < settled and _by_time(event_filter):
+                    ceiling = await self._leap(sql, ceiling, settled, event_filter)
                 through = max(after, await _last(sql, ceiling))
             else:
                 through = rows[-1][0]
         return Page(tuple(self._recorded(rows)), through)
 
-    async def head(self) -> int:
+    async def high_water_mark(self) -> int:
         """The last position."""
         async with self._database.direct() as sql:
             return await _last(sql, None)
 
-    async def count(self, after: int, through: int, wanted: EventFilter = EVERYTHING, *, limit: int = 100_000) -> int:
+    async def count(
+        self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
+    ) -> int:
         """Along the index of the filter."""
         async with self._database.direct() as sql:
-            return len(await self._select(sql, "position", after, through, limit, wanted))
+            return len(await self._select(sql, "position", after, through, limit, event_filter))
 
-    async def recorded_at(self, after: int, wanted: EventFilter = EVERYTHING) -> datetime | None:
+    async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
         """Along the index of the filter."""
         async with self._database.direct() as sql:
-            rows = await self._select(sql, "position, recorded_at", after, _VERSION_MAX, 1, wanted)
+            rows = await self._select(sql, "position, recorded_at", after, _VERSION_MAX, 1, event_filter)
         return self._dialect.read_time(rows[0][1]) if rows else None
 
-    async def _ceiling(self, sql: SqlConnection, after: int, settled: int, limit: int, wanted: EventFilter) -> int:
+    async def _ceiling(
+        self, sql: SqlConnection, after: int, settled: int, limit: int, event_filter: EventFilter
+    ) -> int:
         """How far a call looks, where rows have to be looked at one by one."""
-        along = _by_index(wanted)
-        if along == wanted:
+        along = _by_index(event_filter)
+        if along == event_filter:
             return settled
         first = await self._select(sql, "position", after, settled, 1, along)
-        window = max(_WINDOW_MIN, 2 * limit * wanted.partitions)
+        window = max(_WINDOW_MIN, 2 * limit * event_filter.partitions)
         return min(settled, first[0][0] - 1 + window) if first else settled
 
     async def _rows_to(
-        self, sql: SqlConnection, after: int, ceiling: int, limit: int, wanted: EventFilter
+        self, sql: SqlConnection, after: int, ceiling: int, limit: int, event_filter: EventFilter
     ) -> Sequence[Row]:
         """Rows in order.
 
@@ -185,16 +189,16 @@ class SqliteEventStore(SqlEventStore):
         that is all of the page. Their indexes give a page of each of them, to be sorted.
         """
         near, rows = after, list[Row]()
-        if _several(wanted):
-            near = min(ceiling, after + 2 * limit * wanted.partitions)
-            rows += await sql.fetch(*_selection(self._dialect, _COLUMNS, after, near, limit, wanted, walk=True))
+        if _several(event_filter):
+            near = min(ceiling, after + 2 * limit * event_filter.partitions)
+            rows += await sql.fetch(*_selection(self._dialect, _COLUMNS, after, near, limit, event_filter, walk=True))
         if len(rows) < limit and (near < ceiling or near == after):
-            rows += await self._select(sql, _COLUMNS, near, ceiling, limit - len(rows), wanted)
+            rows += await self._select(sql, _COLUMNS, near, ceiling, limit - len(rows), event_filter)
         return rows
 
-    async def _leap(self, sql: SqlConnection, after: int, settled: int, wanted: EventFilter) -> int:
+    async def _leap(self, sql: SqlConnection, after: int, settled: int, event_filter: EventFilter) -> int:
         """The position before the next event of a span of time."""
-        low, high = self._dialect.time(wanted.recorded_from), self._dialect.time(wanted.recorded_to)
+        low, high = self._dialect.time(event_filter.recorded_from), self._dialect.time(event_filter.recorded_to)
         rows = await sql.fetch(
             "SELECT min(+position) FROM freehold_event INDEXED BY freehold_event_time"
             " WHERE recorded_at >= $1 AND recorded_at < $2 AND +position > $3 AND +position <= $4",
@@ -203,9 +207,9 @@ class SqliteEventStore(SqlEventStore):
         return settled if rows[0][0] is None else int(rows[0][0]) - 1
 
     async def _select(
-        self, sql: SqlConnection, columns: str, after: int, through: int, limit: int, wanted: EventFilter
+        self, sql: SqlConnection, columns: str, after: int, through: int, limit: int, event_filter: EventFilter
     ) -> Sequence[Row]:
-        return await sql.fetch(*_selection(self._dialect, columns, after, through, limit, wanted))
+        return await sql.fetch(*_selection(self._dialect, columns, after, through, limit, event_filter))
 
     async def _fetch(self, sql: str, parameters: Sequence[object], db_tx: DatabaseTransaction | None) -> Sequence[Row]:
         if db_tx is not None:
@@ -223,24 +227,24 @@ async def _last(sql: SqlConnection, ceiling: int | None) -> int:
     return int(rows[0][0])
 
 
-def _by_index(wanted: EventFilter) -> EventFilter:
+def _by_index(event_filter: EventFilter) -> EventFilter:
     """What of a filter an index answers; equal to the filter where that is all of it."""
-    if 0 < len(wanted.types) <= _TERMS_MAX:
-        return EventFilter(types=wanted.types)
-    if 0 < len(wanted.categories) <= _TERMS_MAX:
-        return EventFilter(categories=wanted.categories)
+    if 0 < len(event_filter.types) <= _TERMS_MAX:
+        return EventFilter(types=event_filter.types)
+    if 0 < len(event_filter.categories) <= _TERMS_MAX:
+        return EventFilter(categories=event_filter.categories)
     return EventFilter()
 
 
-def _several(wanted: EventFilter) -> bool:
+def _several(event_filter: EventFilter) -> bool:
     """Whether an index would be read once for each of several types or categories, and the rows sorted."""
-    indexed = _by_index(wanted)
+    indexed = _by_index(event_filter)
     return len(indexed.types) + len(indexed.categories) > 1
 
 
-def _by_time(wanted: EventFilter) -> bool:
+def _by_time(event_filter: EventFilter) -> bool:
     """Whether a span of time is wanted."""
-    return wanted.recorded_from is not None or wanted.recorded_to is not None
+    return event_filter.recorded_from is not None or event_filter.recorded_to is not None
 
 
 def _selection(
@@ -249,17 +253,17 @@ def _selection(
     after: int,
     through: int,
     limit: int,
-    wanted: EventFilter,
+    event_filter: EventFilter,
     *,
     walk: bool = False,
 ) -> tuple[str, list[object]]:
     """The statement and its parameters. A `walk` looks at row after row, whatever is wanted."""
-    indexed = EventFilter() if walk else _by_index(wanted)
+    indexed = EventFilter() if walk else _by_index(event_filter)
     parameters: list[object] = [after, through, limit]
     rest = replace(
-        wanted,
-        types=_NONE if indexed.types else wanted.types,
-        categories=_NONE if indexed.categories else wanted.categories,
+        event_filter,
+        types=_NONE if indexed.types else event_filter.types,
+        categories=_NONE if indexed.categories else event_filter.categories,
     )
     conditions = f"position > $1 AND position <= $2{_row_by_row(dialect, rest, parameters)} ORDER BY position LIMIT $3"
     column, values = ("type", indexed.types) if indexed.types else ("category", indexed.categories)
@@ -278,16 +282,16 @@ def _selection(
     return f"{' UNION ALL '.join(terms)} ORDER BY position LIMIT $3", parameters
 
 
-def _row_by_row(dialect: Dialect, wanted: EventFilter, parameters: list[object]) -> str:
+def _row_by_row(dialect: Dialect, event_filter: EventFilter, parameters: list[object]) -> str:
     conditions = ""
-    for column, values in (("type", wanted.types), ("category", wanted.categories)):
+    for column, values in (("type", event_filter.types), ("category", event_filter.categories)):
         if values:
             parameters.append(dialect.list_value(values))
             conditions += f" AND +{column} {dialect.in_sql(len(parameters), 'text')}"
-    if wanted.partitions > 1:
-        parameters += (wanted.partitions, wanted.partition)
+    if event_filter.partitions > 1:
+        parameters += (event_filter.partitions, event_filter.partition)
         conditions += f" AND bucket % ${len(parameters) - 1} = ${len(parameters)}"
-    for comparison, time in ((">=", wanted.recorded_from), ("<", wanted.recorded_to)):
+    for comparison, time in ((">=", event_filter.recorded_from), ("<", event_filter.recorded_to)):
         if time is not None:
             parameters.append(dialect.time(time))
             conditions += f" AND +recorded_at {comparison} ${len(parameters)}"

@@ -13,7 +13,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, IS_HEAD, SqlInboxStore
 from freehold.database import DatabaseTransaction
 from freehold.inbox.receipts import Receipt, decide, receipt_keys, unblocked_indexes
-from freehold.inbox.store import Arrival, DeferredMessage, ReceiveResult
+from freehold.inbox.store import DeferredMessage, IncomingMessage, ReceiveResult
 
 __all__ = ["SqliteInboxStore"]
 
@@ -60,7 +60,7 @@ SELECT $1, w.receipt_key, w.cancelled, {dialect.now_sql(3)}
 FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
 
     async def receive(
-        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[Arrival]
+        self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
         """Write the receipts that are missing."""
         sql = sql_of(db_tx)

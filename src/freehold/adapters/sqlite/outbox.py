@@ -11,7 +11,7 @@ from typing import Final
 from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
-from freehold.broker import Outgoing
+from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
 from freehold.outbox.store import EVER_SECONDS, Fetched, StagedMessage
 
@@ -90,7 +90,7 @@ WHERE position = $5 AND +partition IN ({held})"""
     def _oldest(self, number: int) -> str:
         return f"(SELECT staged_at FROM freehold_outbox WHERE ${number} > 0 ORDER BY position LIMIT 1)"
 
-    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[Outgoing]) -> Sequence[int]:
+    async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         """Insert; the only writer draws positions one after the other."""
         now = self._dialect.now()
         rows = [

@@ -16,7 +16,16 @@ import pytest
 from nats.aio.client import Client
 
 from freehold.adapters.nats.names import Layout, Names
-from freehold.broker import OPERATOR, Broker, BrokerOptions, BrokerRights, Outgoing, PublishFailed, Stored, Subscription
+from freehold.broker import (
+    OPERATOR,
+    Broker,
+    BrokerOptions,
+    BrokerRights,
+    OutgoingMessage,
+    PublishConfirmed,
+    PublishFailed,
+    Subscription,
+)
 from freehold.conformance.broker_harness import eventually
 from freehold.errors import Unavailable
 from freehold.groups.log import TopicPartition
@@ -347,8 +356,8 @@ async def brokers(server: RunningServer) -> AsyncIterator[Mapping[str, Broker]]:
         await broker.close()
 
 
-def message(topic: str, key: str = "k") -> Outgoing:
-    return Outgoing(id=new_id(), topic=topic, key=key, document=f"{topic}:{new_id()}".encode())
+def message(topic: str, key: str = "k") -> OutgoingMessage:
+    return OutgoingMessage(id=new_id(), topic=topic, key=key, document=f"{topic}:{new_id()}".encode())
 
 
 async def _came(brokers: Mapping[str, Broker], reader: str, sent: set[bytes]) -> None:
@@ -367,12 +376,12 @@ async def test_with_its_own_rights_each_service_does_its_work(brokers: Mapping[s
     sent: dict[str, set[bytes]] = {topic: set() for topic in TOPICS}
     for service, rights in RIGHTS.items():
         messages = [message(topic, key) for topic in sorted(rights.publishes) for key in ("a", "b", "c")]
-        assert all(isinstance(outcome, Stored) for outcome in await brokers[service].publish(messages, 10.0))
+        assert all(isinstance(outcome, PublishConfirmed) for outcome in await brokers[service].publish(messages, 10.0))
         for each in messages:
             sent[each.topic].add(each.document)
         await brokers[service].ping(5.0)
         await brokers[service].probe(service, 5.0)
-        assert [finding.subject for finding in await brokers[service].examine() if not finding.ok] == []
+        assert [finding.subject for finding in await brokers[service].run_checks() if not finding.ok] == []
     for reader, rights in RIGHTS.items():
         if rights.reads:
             await _came(brokers, reader, set().union(*(sent[topic] for topic in rights.reads)))
@@ -386,7 +395,7 @@ async def test_a_topic_that_a_service_has_no_right_to_is_named_and_holds_up_no_o
     assert isinstance(outcomes[0].error, Unavailable)
     assert "may not publish" in str(outcomes[0].error)
     assert "orders.events" in str(outcomes[0].error)
-    assert isinstance(outcomes[1], Stored)
+    assert isinstance(outcomes[1], PublishConfirmed)
 
 
 async def test_after_the_broker_lost_everything_services_go_on_as_soon_as_the_operator_has_made_the_streams(
@@ -402,7 +411,7 @@ async def test_after_the_broker_lost_everything_services_go_on_as_soon_as_the_op
 
     async def stored() -> bool:
         try:
-            return isinstance((await brokers["orders"].publish([sent], 1.0))[0], Stored)
+            return isinstance((await brokers["orders"].publish([sent], 1.0))[0], PublishConfirmed)
         except Unavailable:
             return False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.broker import Broker, Outgoing, Stored, Subscription
+from freehold.broker import Broker, OutgoingMessage, PublishConfirmed, Subscription
 from freehold.errors import CodecError, ConfigurationError, Unavailable
 from freehold.ids import new_id
 from freehold.inbox.work import MessageRouter
@@ -229,8 +229,8 @@ async def test_every_tenth_message_is_published_twice_while_the_switch_is_on() -
     await duplicating.open()
     try:
         documents = [str(number).encode() for number in range(20)]
-        messages = [Outgoing(id=new_id(), topic="t.events", key="k", document=each) for each in documents]
-        assert all(isinstance(each, Stored) for each in await duplicating.publish(messages, 5.0))
+        messages = [OutgoingMessage(id=new_id(), topic="t.events", key="k", document=each) for each in documents]
+        assert all(isinstance(each, PublishConfirmed) for each in await duplicating.publish(messages, 5.0))
         assert await read_all(duplicating, "t.events") == [*documents, b"9", b"19"]
         switch.on = False
         await duplicating.publish(messages[:10], 5.0)

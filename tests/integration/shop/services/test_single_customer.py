@@ -76,7 +76,7 @@ async def overview(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def keep(running: RunningService, stream: str, event: object) -> None:
     declared = message_type(type(event))
     kept = NewEvent(new_id(), declared.name, declared.version, encode_body(event), new_id(), 1)
-    await running.stores[EVENTS].append_alone([Append(stream, [kept])])
+    await running.stores[EVENTS].append_now([Append(stream, [kept])])
 
 
 def life(customer_id: str, number: int) -> Iterator[tuple[str, object]]:
@@ -147,7 +147,7 @@ async def execute(running: RunningService, statement: str) -> None:
 
 
 async def up_to_date(running: RunningService) -> bool:
-    head = await running.stores[EVENTS].head()
+    head = await running.stores[EVENTS].high_water_mark()
     found = await running.stores[CHECKPOINTS].checkpoints("customer-360")
     return bool(found) and all(each.position >= head for each in found)
 

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from freehold import Migration, Projection, ProjectionWrite, Rejected, Saga, Service, Transaction, command, event, step
+from freehold import (
+    Migration,
+    Projection,
+    ProjectionContext,
+    Rejected,
+    Saga,
+    Service,
+    Transaction,
+    command,
+    event,
+    step,
+)
 
 __all__ = ["Arrived", "harbor", "tonnage"]
 
@@ -101,7 +112,7 @@ weights = Projection(
 
 
 @weights.on(Weighed)
-async def weighed(event: Weighed, write: ProjectionWrite) -> None:
+async def weighed(event: Weighed, write: ProjectionContext) -> None:
     await write.sql.execute(
         f"INSERT INTO {write.name(tonnage)} AS t (ship, tons) VALUES ($1, $2)"
         " ON CONFLICT (ship) DO UPDATE SET tons = t.tons + excluded.tons",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from freehold import Settings, event
-from freehold.broker import Outgoing, Subscription
+from freehold.broker import OutgoingMessage, Subscription
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import Unavailable
 from freehold.ids import new_id, stable_hash
@@ -82,7 +82,7 @@ async def test_a_reader_that_is_busy_elsewhere_does_not_keep_the_fault_on(tmp_pa
     await broker.open()
     reading = asyncio.create_task(_read_one_partition(settings, stores, stable_hash(KEY) % broker.partitions))
     try:
-        await broker.publish([Outgoing(new_id(), TOPIC, str(number), b"busy") for number in range(100)], 5.0)
+        await broker.publish([OutgoingMessage(new_id(), TOPIC, str(number), b"busy") for number in range(100)], 5.0)
         planted = await poison(settings.broker, settings.broker_options, [COUNTED])
         dropped = await draw_out({"antidote": settings}, {"antidote": frozenset({TOPIC})}, read_seconds=30.0)
         pending = [each.pending for each in await broker.lag("antidote")]

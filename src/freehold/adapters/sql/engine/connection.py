@@ -2,7 +2,7 @@
 
 Imports the database port and the errors. Statements use numbered placeholders (`$1`); every implementation takes them
 as they are or rewrites them once (SQLite's `?1`). Implementations: SQLAlchemy's and aiosqlite's, asyncpg's, psycopg's.
-They begin and end nothing, and raise what the database's `diagnose` makes of an error. A store is made as
+They begin and end nothing, and raise what the database's `translate_error` makes of an error. A store is made as
 `SqlXStore(database, dialect)`.
 """
 

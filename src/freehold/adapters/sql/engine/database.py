@@ -28,7 +28,7 @@ from freehold.adapters.sql.engine.transaction import OwnedTransaction
 from freehold.adapters.sql.handles.guard import Guard, GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
 from freehold.adapters.sql.inspection.inspector import Inspection
-from freehold.database import DatabaseFeatures, DatabaseOptions, DatabaseTransaction, Defect, Finding
+from freehold.database import CheckResult, DatabaseFeatures, DatabaseOptions, DatabaseTransaction, Defect
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, TransactionMisused, Unavailable
 from freehold.life import Life, LifeState
 from freehold.migrations import Migration
@@ -66,7 +66,7 @@ class EngineDatabase(ABC):
         """As the port says."""
 
     @abstractmethod
-    def diagnose(self, error: BaseException) -> FreeholdError | None:
+    def translate_error(self, error: BaseException) -> FreeholdError | None:
         """As the port says."""
 
     @abstractmethod
@@ -74,7 +74,7 @@ class EngineDatabase(ABC):
         """As the port says."""
 
     @abstractmethod
-    async def examine(self) -> list[Finding]:
+    async def run_checks(self) -> list[CheckResult]:
         """As the port says."""
 
     @abstractmethod
@@ -173,7 +173,7 @@ class EngineDatabase(ABC):
             except BaseException as error:
                 self._mistrust(db_tx.pooled, error)
                 await uninterrupted(self._take_back(db_tx))
-                known = self.diagnose(error)
+                known = self.translate_error(error)
                 if known is None or known is error:
                     raise
                 raise known from error
@@ -236,7 +236,7 @@ class EngineDatabase(ABC):
 
     def _diagnose_connecting(self, error: BaseException) -> FreeholdError | None:
         """Translate an exception from making a connection."""
-        return self.diagnose(error)
+        return self.translate_error(error)
 
     def _writing(self) -> AbstractAsyncContextManager[None]:
         """What a transaction waits for before it takes a connection; engines with one writer queue here."""
@@ -307,7 +307,7 @@ class EngineDatabase(ABC):
         that became a standby as well; a new one is not.
         """
         told = (each for each in chain(error) if not isinstance(each, FreeholdError))
-        if any(isinstance(self.diagnose(each), Unavailable) for each in told):
+        if any(isinstance(self.translate_error(each), Unavailable) for each in told):
             pooled.spent = True
 
     async def _commit(self, db_tx: OwnedTransaction) -> None:

@@ -40,7 +40,7 @@ def _percents(sql: str) -> str:
 
 
 def enlist_alchemy(
-    native: object, dialect: str, diagnose: Diagnose, in_transaction: Callable[[Any], bool]
+    native: object, dialect: str, translate_error: Diagnose, in_transaction: Callable[[Any], bool]
 ) -> EnlistedTransaction | None:
     """Join a SQLAlchemy session or connection; None where `native` is neither."""
     if isinstance(native, async_scoped_session):
@@ -52,7 +52,7 @@ def enlist_alchemy(
             await _begin_outside_savepoints(session, in_transaction)
             return await session.connection()
 
-        statements = AlchemyConnection(of_session, dialect, diagnose, in_transaction)
+        statements = AlchemyConnection(of_session, dialect, translate_error, in_transaction)
         return enlisted_session(session, statements)
     if isinstance(native, TransactionHandle):
         return EnlistedTransaction(native, native.db_tx.sql, native.db_tx.guard.life)
@@ -64,7 +64,7 @@ def enlist_alchemy(
             await _begin_explicitly(connection, in_transaction)
             return connection
 
-        return enlisted_connection(connection, AlchemyConnection(itself, dialect, diagnose, in_transaction))
+        return enlisted_connection(connection, AlchemyConnection(itself, dialect, translate_error, in_transaction))
     return None
 
 
@@ -98,12 +98,12 @@ class AlchemyConnection:
         self,
         source: Callable[[], Awaitable[AsyncConnection]],
         dialect: str,
-        diagnose: Diagnose,
+        translate_error: Diagnose,
         in_transaction: Callable[[Any], bool],
     ) -> None:
         self._source = source
         self._dialect = dialect
-        self._diagnose = diagnose
+        self._diagnose = translate_error
         self._in_transaction = in_transaction
         self._checked = False
 

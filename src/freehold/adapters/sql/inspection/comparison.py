@@ -39,8 +39,8 @@ class Deviation:
     def violated(self, rows: int) -> Deviation:
         """The same, where so many rows are against it."""
         told = "1 row is" if rows == 1 else f"{rows} rows are"
-        remedy = f"{told} against it: correct them ({self.violations}), then run freehold db upgrade"
-        return replace(self, defect=replace(self.defect, remedy=remedy, lossless=False), statements=())
+        fix = f"{told} against it: correct them ({self.violations}), then run freehold db upgrade"
+        return replace(self, defect=replace(self.defect, fix=fix, lossless=False), statements=())
 
 
 def compare(expected: Catalogue, found: Catalogue, *, alters: bool) -> list[Deviation]:
@@ -73,13 +73,13 @@ def with_tokens_after(statement: str, seconds: int) -> str:
 def _lost_table(name: str, table: Table) -> Deviation:
     if name in _DISPENSABLE:
         return _deviation(f"table {name}", "is missing", table.step, statements=table.statements)
-    remedy = (
+    fix = (
         f"what it held is lost: restore {name} from a backup, then run freehold db upgrade, which does not make it"
         " again empty"
     )
     if table.step.startswith(_SERVICE):
-        remedy += f"; where it was dropped on purpose, say so in a migration: DROP TABLE IF EXISTS {name}"
-    return _deviation(f"table {name}", "is missing", table.step, remedy=remedy)
+        fix += f"; where it was dropped on purpose, say so in a migration: DROP TABLE IF EXISTS {name}"
+    return _deviation(f"table {name}", "is missing", table.step, fix=fix)
 
 
 class _Comparison:
@@ -104,8 +104,8 @@ class _Comparison:
             yield self._altered(f"table {self._name}", problem, "SET LOGGED", told=_SETS, vital=False)
         if self._table.options != self._there.options:
             problem = f"was made with '{self._there.options}' instead of '{self._table.options}'"
-            remedy = f"{self._again}, or make the table anew as the migrations say"
-            yield _deviation(f"table {self._name}", problem, self._table.step, remedy=remedy, vital=False)
+            fix = f"{self._again}, or make the table anew as the migrations say"
+            yield _deviation(f"table {self._name}", problem, self._table.step, fix=fix, vital=False)
 
     def _altered(
         self, subject: str, problem: str, *changes: str, told: str = "", violations: str = "", vital: bool = True
@@ -113,24 +113,24 @@ class _Comparison:
         """A defect that a change of the table mends, where the engine can."""
         if self._alters:
             statements = [f"ALTER TABLE {quoted(self._name)} {each}" for each in changes]
-            return _deviation(subject, problem, self._table.step, remedy=told, statements=statements,
+            return _deviation(subject, problem, self._table.step, fix=told, statements=statements,
                               violations=violations, vital=vital)  # fmt: skip
-        remedy = f"{self._again}, or make the table anew as the migrations say"
-        return _deviation(subject, problem, self._table.step, remedy=remedy, vital=vital)
+        fix = f"{self._again}, or make the table anew as the migrations say"
+        return _deviation(subject, problem, self._table.step, fix=fix, vital=vital)
 
     def _column(self, column: str, wanted: Column, has: Column | None) -> Iterator[Deviation]:
         name, step = self._name, self._table.step
         subject = f"column {name}.{column}"
         alter = f"ALTER COLUMN {quoted(column)}"
         if has is None:
-            remedy = f"what it held is lost: {self._again}, or add it by hand: ALTER TABLE {name} ADD COLUMN"
-            yield _deviation(subject, "is missing", step, remedy=f"{remedy} {wanted.text}")
+            fix = f"what it held is lost: {self._again}, or add it by hand: ALTER TABLE {name} ADD COLUMN"
+            yield _deviation(subject, "is missing", step, fix=f"{fix} {wanted.text}")
             return
         if None not in {wanted.type, has.type} and wanted.type != has.type:
             problem = f"has the type {has.type or 'of none'} instead of {wanted.type}"
             change = f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {wanted.type}"
-            remedy = change if self._alters else f"{self._again}, or make it anew with that type"
-            yield _deviation(subject, problem, step, remedy=remedy, vital=False)
+            fix = change if self._alters else f"{self._again}, or make it anew with that type"
+            yield _deviation(subject, problem, step, fix=fix, vital=False)
         elif None not in {wanted.collation, has.collation} and wanted.collation != has.collation:
             problem = f"has the collation {has.collation or 'default'} instead of {wanted.collation or 'default'}"
             change = f"{alter} TYPE {wanted.type} COLLATE {quoted(wanted.collation or 'default')}"
@@ -157,8 +157,8 @@ class _Comparison:
         lacks = [word for word in ("default", "identity") if getattr(wanted, word) and getattr(has, word) is False]
         for word in lacks:
             if word == "identity" or not wanted.default_sql:
-                remedy = f"{self._again}, or give it back by hand, as in: {wanted.text}"
-                yield _deviation(subject, f"has no {word} any more", self._table.step, remedy=remedy)
+                fix = f"{self._again}, or give it back by hand, as in: {wanted.text}"
+                yield _deviation(subject, f"has no {word} any more", self._table.step, fix=fix)
 
     def _keys(self) -> Iterator[Deviation]:
         there, name = self._there, self._name
@@ -172,8 +172,8 @@ class _Comparison:
             subject = f"{word} ({', '.join(columns)}) of {name}"
             clause = f"{'PRIMARY KEY' if primary else 'UNIQUE'} ({', '.join(quoted(each) for each in columns)})"
             if primary and there.key:
-                remedy = f"the primary key is ({', '.join(there.key)}): make it anew by hand, with {clause}"
-                yield _deviation(subject, "is missing", self._table.step, remedy=remedy)
+                fix = f"the primary key is ({', '.join(there.key)}): make it anew by hand, with {clause}"
+                yield _deviation(subject, "is missing", self._table.step, fix=fix)
                 continue
             count = of_key(name, columns, primary=primary)
             yield self._altered(subject, "is missing", f"ADD {clause}", violations=count)
@@ -247,12 +247,12 @@ def _part(part: Part, there: Part | None, *, waits_for: Sequence[str]) -> Deviat
     vital = part.kind is not Kind.INDEX
     violations = of_key(part.table, part.key, where=part.condition) if part.key else ""
     if there is None and waits_for:
-        remedy = f"freehold db upgrade makes it again once {', '.join(waits_for)} is back"
-        return _deviation(subject, "is missing", part.step, remedy=remedy, vital=vital)
+        fix = f"freehold db upgrade makes it again once {', '.join(waits_for)} is back"
+        return _deviation(subject, "is missing", part.step, fix=fix, vital=vital)
     if there is None:
         if part.kind is Kind.SEQUENCE:
-            remedy = f"what it counted is lost: make {part.name} again by hand, starting above what was given out"
-            return _deviation(subject, "is missing", part.step, remedy=remedy)
+            fix = f"what it counted is lost: make {part.name} again by hand, starting above what was given out"
+            return _deviation(subject, "is missing", part.step, fix=fix)
         return _deviation(
             subject, "is missing", part.step, statements=part.statements, violations=violations, vital=vital
         )
@@ -261,7 +261,7 @@ def _part(part: Part, there: Part | None, *, waits_for: Sequence[str]) -> Deviat
         mend = there.mend or again
         told = "" if mend is again else _SETS
         return _deviation(
-            subject, there.fault, part.step, remedy=told, statements=mend, violations=violations, vital=vital
+            subject, there.fault, part.step, fix=told, statements=mend, violations=violations, vital=vital
         )
     if part.definitions and there.definitions and not part.definitions <= there.definitions:
         problem = "is not as it was made"
@@ -275,11 +275,11 @@ def _deviation(
     problem: str,
     step: str,
     *,
-    remedy: str = "",
+    fix: str = "",
     statements: Sequence[str] = (),
     violations: str = "",
     vital: bool = True,
 ) -> Deviation:
     lossless = bool(statements)
-    told = remedy or ("freehold db upgrade makes it again" if lossless else "restore it from a backup")
+    told = fix or ("freehold db upgrade makes it again" if lossless else "restore it from a backup")
     return Deviation(Defect(subject, problem, step, told, lossless=lossless, vital=vital), statements, violations)
