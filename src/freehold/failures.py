@@ -91,10 +91,10 @@ class CrashLimit:
         return started >= self.crashes_max
 
     def error(
-        self, started: int, what: str, hint: str = "the handler probably crashes or blocks the process"
+        self, started: int, what: str, hint: str = "the handler may crash or block the process"
     ) -> ProcessCrashed:
         """What is said of it; `what` was started, in words: `this event was handled in isolation`."""
-        return ProcessCrashed(f"the process crashed, or hung, each of {started} times that {what}", hint=hint)
+        return ProcessCrashed(f"{what} {started} times and never finished", hint=hint)
 
 
 class FailureLog:

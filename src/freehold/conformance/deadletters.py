@@ -23,9 +23,9 @@ class _GivenUp(Exception):
 
 
 def letter(
-    harness: StoresHarness, *, consumer: str = "orders", type: str = "a.b", reason: str = "bad-body"
+    harness: StoresHarness, *, consumer: str = "orders", type: str = "a.b", reason: str = "invalid-body"
 ) -> DeadLetter:
-    """A letter of now."""
+    """A dead letter of now."""
     return DeadLetter(
         id=new_id(),
         direction=Direction.INBOUND,
@@ -45,14 +45,14 @@ def letter(
 
 
 async def add(stores: Stores, *letters: DeadLetter) -> None:
-    """Keep letters in a transaction of their own."""
+    """Keep dead letters in a transaction of their own."""
     async with stores.database.begin() as db_tx:
         for one in letters:
             await stores[DEAD_LETTERS].add(db_tx, one)
 
 
 async def mark(stores: Stores, kept: DeadLetter, status: DeadLetterStatus) -> None:
-    """End a letter in a transaction of its own."""
+    """End a dead letter in a transaction of its own."""
     async with stores.database.begin() as db_tx:
         await stores[DEAD_LETTERS].mark(db_tx, kept.id, status, None)
 
@@ -63,11 +63,11 @@ class DeadLetterStoreConformance:
     async def test_a_letter_comes_back_as_it_was(self, harness: StoresHarness) -> None:
         """Bytes that are no text included; unknown ids stay unknown."""
         kept = letter(harness)
-        unreadable = replace(letter(harness), message_id=None, direction=Direction.OUTBOUND, type="")
-        await add(harness.first, kept, unreadable)
+        broken = replace(letter(harness), message_id=None, direction=Direction.OUTBOUND, type="")
+        await add(harness.first, kept, broken)
         async with harness.first.database.begin() as db_tx:
             assert await harness.first[DEAD_LETTERS].get(db_tx, kept.id) == kept
-            assert await harness.first[DEAD_LETTERS].get(db_tx, unreadable.id) == unreadable
+            assert await harness.first[DEAD_LETTERS].get(db_tx, broken.id) == broken
             with pytest.raises(NotFound):
                 await harness.first[DEAD_LETTERS].get(db_tx, new_id())
 
@@ -81,7 +81,7 @@ class DeadLetterStoreConformance:
             assert len(text) <= 10_000
 
     async def test_a_letter_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
-        """What ends the message's way keeps the letter, or neither happens."""
+        """What ends the message's way keeps the dead letter, or neither happens."""
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as db_tx:
@@ -106,13 +106,13 @@ class DeadLetterStoreConformance:
         assert await find(consumer="a") == [newest[0], newest[1], newest[3]]
         assert await find(consumer="a", type="x") == [newest[0], newest[3]]
         assert await find(consumer="a", type="x", reason="r") == [newest[3]]
-        assert await find(status=DeadLetterStatus.DROPPED) == []
+        assert await find(status=DeadLetterStatus.DISCARDED) == []
         assert await find(id=kept[1].id, status=None) == [kept[1]]
         assert await find(id=kept[1].id, consumer="a") == await find(id=new_id()) == []
-        assert await find(id=kept[1].id, status=DeadLetterStatus.DROPPED) == []
+        assert await find(id=kept[1].id, status=DeadLetterStatus.DISCARDED) == []
 
     async def test_pages_follow_one_another(self, harness: StoresHarness) -> None:
-        """Letters of one moment included, and none of those that came since the first page."""
+        """Dead letters of one moment included, and none of those that came since the first page."""
         kept = [letter(harness) for _ in range(4)]
         harness.clock.advance(1)
         kept.append(letter(harness))
@@ -139,24 +139,24 @@ class DeadLetterStoreConformance:
         assert list(await stores[DEAD_LETTERS].find(DeadLetterFilter())) == [replace(kept, edited=b"\x00second")]
 
     async def test_a_letter_ends_once(self, harness: StoresHarness) -> None:
-        """What was replayed or dropped is neither edited nor ended again."""
+        """What was replayed or discarded is neither edited nor ended again."""
         stores, kept, replay = harness.first, letter(harness), new_id()
         await add(stores, kept)
         async with stores.database.begin() as db_tx:
             await stores[DEAD_LETTERS].mark(db_tx, kept.id, DeadLetterStatus.REPLAYED, replay)
-        for status in (DeadLetterStatus.REPLAYED, DeadLetterStatus.DROPPED):
+        for status in (DeadLetterStatus.REPLAYED, DeadLetterStatus.DISCARDED):
             with pytest.raises(ConcurrencyConflict):
                 await mark(stores, kept, status)
         with pytest.raises(ConcurrencyConflict):
             async with stores.database.begin() as db_tx:
                 await stores[DEAD_LETTERS].edit(db_tx, kept.id, b"late")
         with pytest.raises(NotFound):
-            await mark(stores, letter(harness), DeadLetterStatus.DROPPED)
+            await mark(stores, letter(harness), DeadLetterStatus.DISCARDED)
         found = await stores[DEAD_LETTERS].find(DeadLetterFilter(status=DeadLetterStatus.REPLAYED))
         assert list(found) == [replace(kept, status=DeadLetterStatus.REPLAYED, replayed_as=replay)]
 
     async def test_two_people_cannot_replay_the_same_letter(self, harness: StoresHarness) -> None:
-        """Reading a letter to end it locks it: the second one waits, and sees that it has ended."""
+        """Reading a dead letter to end it locks it: the second one waits, and sees that it has ended."""
         stores, other, kept = harness.first, await harness.instance(), letter(harness)
         await add(stores, kept)
 
@@ -168,15 +168,18 @@ class DeadLetterStoreConformance:
             await stores[DEAD_LETTERS].get(db_tx, kept.id)
             second = asyncio.create_task(look())
             assert await has_to_wait(second)
-            await stores[DEAD_LETTERS].mark(db_tx, kept.id, DeadLetterStatus.DROPPED, None)
-        assert await second is DeadLetterStatus.DROPPED
+            await stores[DEAD_LETTERS].mark(db_tx, kept.id, DeadLetterStatus.DISCARDED, None)
+        assert await second is DeadLetterStatus.DISCARDED
 
     async def test_dead_ones_are_counted_by_reason(self, harness: StoresHarness) -> None:
         """What has ended is no longer counted."""
-        letters = [letter(harness, reason=reason) for reason in ("bad-body", "bad-body", "refused", "refused")]
+        letters = [
+            letter(harness, reason=reason)
+            for reason in ("invalid-body", "invalid-body", "rejected-by-broker", "rejected-by-broker")
+        ]
         await add(harness.first, *letters)
-        await mark(harness.first, letters[0], DeadLetterStatus.DROPPED)
-        assert await harness.first[DEAD_LETTERS].count() == {"bad-body": 1, "refused": 2}
+        await mark(harness.first, letters[0], DeadLetterStatus.DISCARDED)
+        assert await harness.first[DEAD_LETTERS].count() == {"invalid-body": 1, "rejected-by-broker": 2}
 
     async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:
         """The age counts from the end; a dead letter waits for a person, however old."""
@@ -184,10 +187,10 @@ class DeadLetterStoreConformance:
         letters = [replace(letter(harness), failed_at=harness.clock.now() - timedelta(days=90)) for _ in range(5)]
         await add(stores, *letters)
         for one in letters[:3]:
-            await mark(stores, one, DeadLetterStatus.DROPPED)
+            await mark(stores, one, DeadLetterStatus.DISCARDED)
         assert await stores[DEAD_LETTERS].prune(60, limit=100) == 0
         harness.clock.advance(61)
-        await mark(stores, letters[3], DeadLetterStatus.DROPPED)
+        await mark(stores, letters[3], DeadLetterStatus.DISCARDED)
         assert await stores[DEAD_LETTERS].prune(60, limit=2) == 2
         assert await stores[DEAD_LETTERS].prune(60, limit=2) == 1
         left = await stores[DEAD_LETTERS].find(DeadLetterFilter(status=None))

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be handled or sent, kept to be understood, edited, replayed or dropped."""
+"""Dead letters: what could not be handled or sent, kept to be understood, edited, replayed or discarded."""
 
 from freehold.deadletters.store import (
     DEAD_LETTERS,

@@ -1,4 +1,4 @@
-"""What operators do with dead letters: look, edit, replay, drop. Pattern: imports the context, the audit, its package.
+"""What operators do with dead letters: look, edit, replay, discard. Pattern: imports the context, the audit, its package.
 
 Every action is one transaction with its audit row. A replay is a new message, caused by the original, for the one
 consumer that failed (inbound) or for the broker (outbound). A request keeps its idempotency key: if it was handled
@@ -73,11 +73,11 @@ class DeadLetterActions:
         self._replay_horizon_seconds = context.settings.replay_horizon_seconds
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
-        """Letters, newest first."""
+        """Dead letters, newest first."""
         return await self._stores[DEAD_LETTERS].find(wanted)
 
     async def get(self, letter_id: UUID) -> DeadLetter:
-        """One letter, as it is just now; nothing is locked. Raises `NotFound`."""
+        """One dead letter, as it is just now; nothing is locked. Raises `NotFound`."""
         for letter in await self._stores[DEAD_LETTERS].find(DeadLetterFilter(status=None, id=letter_id)):
             return letter
         raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
@@ -86,7 +86,7 @@ class DeadLetterActions:
         """Have another body replayed; the original stays as it is.
 
         Raises `NotFound`, `ConcurrencyConflict` (it has ended), `CodecError` where the body does not fit its type, and
-        where the envelope itself is unreadable: such a letter can only be dropped.
+        where the envelope itself is unreadable: such a dead letter can only be discarded.
         """
         async with self._stores.database.begin() as db_tx:
             letter = await self._stores[DEAD_LETTERS].get(db_tx, letter_id)
@@ -95,44 +95,49 @@ class DeadLetterActions:
             await self._stores[DEAD_LETTERS].edit(db_tx, letter_id, encode_envelope(envelope))
             await self._note(db_tx, letter_id, "dead-letter.edit", actor, reason)
 
-    async def replay(self, letter_id: UUID, *, actor: str, reason: str, late: bool = False) -> UUID:
+    async def replay(self, letter_id: UUID, *, actor: str, reason: str, ignore_replay_window: bool = False) -> UUID:
         """Replay a dead letter: send it, or its edited form, as a new message; returns the id of that message.
 
-        Raises `NotFound`, `ConcurrencyConflict` if the dead letter was replayed or dropped, or is older than
-        `replay_horizon_seconds`: receipts that would prevent a second effect may be gone by then. `late` accepts that.
+        Raises `NotFound`, `ConcurrencyConflict` if the dead letter was replayed or discarded, or is older than
+        `replay_horizon_seconds`: receipts that would prevent a second effect may be gone by then.
+        `ignore_replay_window` accepts that.
         """
         async with self._stores.database.begin() as db_tx:
-            return await self._replay(db_tx, letter_id, actor=actor, reason=reason, late=late)
+            return await self._replay(
+                db_tx, letter_id, actor=actor, reason=reason, ignore_replay_window=ignore_replay_window
+            )
 
     async def replay_many(
-        self, letter_ids: Sequence[UUID], *, actor: str, reason: str, late: bool = False
+        self, letter_ids: Sequence[UUID], *, actor: str, reason: str, ignore_replay_window: bool = False
     ) -> Mapping[UUID, UUID | FreeholdError]:
-        """Replay letters in one transaction; returns the new message's id for each, or why it was refused.
+        """Replay dead letters in one transaction; returns the new message's id for each, or why it was refused.
 
         One that is refused does not keep the others. Give some hundreds at a time: on SQLite nobody else writes
         meanwhile. Raises `Unavailable` where the database does not answer; then none of these was replayed.
         """
 
         async def replay(db_tx: DatabaseTransaction, letter_id: UUID) -> UUID:
-            return await self._replay(db_tx, letter_id, actor=actor, reason=reason, late=late)
+            return await self._replay(
+                db_tx, letter_id, actor=actor, reason=reason, ignore_replay_window=ignore_replay_window
+            )
 
         return await self._each(letter_ids, replay)
 
-    async def drop(self, letter_id: UUID, *, actor: str, reason: str) -> None:
-        """Give the message up for good. Raises `NotFound`, `ConcurrencyConflict` where the letter has ended."""
+    async def discard(self, letter_id: UUID, *, actor: str, reason: str) -> None:
+        """Give the message up for good. Raises `NotFound`, `ConcurrencyConflict` where the dead letter has ended."""
         async with self._stores.database.begin() as db_tx:
-            await self._drop(db_tx, letter_id, actor=actor, reason=reason)
+            await self._discard(db_tx, letter_id, actor=actor, reason=reason)
 
-    async def drop_many(
+    async def discard_many(
         self, letter_ids: Sequence[UUID], *, actor: str, reason: str
     ) -> Mapping[UUID, UUID | FreeholdError]:
-        """Drop letters in one transaction, as `replay_many` replays them; returns each one's own id."""
+        """Discard dead letters in one transaction, as `replay_many` replays them; returns each one's own id."""
 
-        async def drop(db_tx: DatabaseTransaction, letter_id: UUID) -> UUID:
-            await self._drop(db_tx, letter_id, actor=actor, reason=reason)
+        async def discard(db_tx: DatabaseTransaction, letter_id: UUID) -> UUID:
+            await self._discard(db_tx, letter_id, actor=actor, reason=reason)
             return letter_id
 
-        return await self._each(letter_ids, drop)
+        return await self._each(letter_ids, discard)
 
     async def _each(
         self, letter_ids: Sequence[UUID], act: Callable[[DatabaseTransaction, UUID], Awaitable[UUID]]
@@ -157,12 +162,12 @@ class DeadLetterActions:
         return outcomes
 
     async def _replay(
-        self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str, late: bool
+        self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str, ignore_replay_window: bool
     ) -> UUID:
         """Everything that refuses it comes before the first write: the transaction may be others' as well."""
         letter = await self._stores[DEAD_LETTERS].get(db_tx, letter_id)
         _check_dead(letter)
-        self._check_age(letter, late=late)
+        self._check_age(letter, ignore_replay_window=ignore_replay_window)
         original = _envelope(letter)
         again = replace(original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick())
         await self._context.shared(ReplayRoutes).of(letter.direction)(self._context, db_tx, letter, again)
@@ -170,16 +175,16 @@ class DeadLetterActions:
         await self._note(db_tx, letter_id, "dead-letter.replay", actor, reason)
         return again.id
 
-    async def _drop(self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str) -> None:
-        await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.DROPPED, None)
-        await self._note(db_tx, letter_id, "dead-letter.drop", actor, reason)
+    async def _discard(self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str) -> None:
+        await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.DISCARDED, None)
+        await self._note(db_tx, letter_id, "dead-letter.discard", actor, reason)
 
-    def _check_age(self, letter: DeadLetter, *, late: bool) -> None:
+    def _check_age(self, letter: DeadLetter, *, ignore_replay_window: bool) -> None:
         age_seconds = (self._clock.now() - letter.failed_at).total_seconds()
-        if age_seconds > self._replay_horizon_seconds and not late:
+        if age_seconds > self._replay_horizon_seconds and not ignore_replay_window:
             raise ConcurrencyConflict(
                 f"dead letter {letter.id} is {age_seconds / 86400:.1f} days old, more than replay_horizon_seconds",
-                hint="make sure that its effect does not exist, then replay it as a late one",
+                hint="make sure that its effect does not exist, then ignore the replay window",
             )
 
     async def _note(self, db_tx: DatabaseTransaction, letter_id: UUID, action: str, actor: str, reason: str) -> None:
@@ -190,7 +195,8 @@ class DeadLetterActions:
 def _check_dead(letter: DeadLetter) -> None:
     if letter.status is not DeadLetterStatus.DEAD:
         raise ConcurrencyConflict(
-            f"dead letter {letter.id} was {letter.status.value} already", hint="a letter is replayed or dropped once"
+            f"dead letter {letter.id} was {letter.status.value} already",
+            hint="a dead letter is replayed or discarded once",
         )
 
 
@@ -200,7 +206,7 @@ def _envelope(letter: DeadLetter) -> Envelope:
     except CodecError as error:
         raise CodecError(
             f"dead letter {letter.id} holds no readable envelope: {error.message}",
-            hint="it can only be dropped; have the sender send it again",
+            hint="it can only be discarded; have the sender send it again",
         ) from None
 
 

@@ -3,8 +3,8 @@ them.
 
 Pattern: imports the foundation and the ports. The original document is never changed: an edit is kept beside it. A
 replay makes a new message, linked to the original by causation id, for the one consumer that failed (inbound: among its
-deferred messages, due at once; outbound: in the outbox). A letter can be replayed once; if the replay fails, it is a
-letter of its own.
+deferred messages, due at once; outbound: in the outbox). A dead letter can be replayed once; if the replay fails, it is
+a dead letter of its own.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class DeadLetterStatus(StrEnum):
 
     DEAD = "dead"
     REPLAYED = "replayed"
-    DROPPED = "dropped"
+    DISCARDED = "discarded"
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A message that was given up.
 
-    reason      a word to group by: `unknown-type`, `bad-body`, `attempts-exhausted`, `not-retried`, `killed-consumer`,
-                `refused`.
+    reason      a word to group by: `invalid-envelope`, `unknown-type`, `invalid-body`, `attempts-exhausted`,
+                `non-retryable`, `consumer-crashed`, `rejected-by-broker`.
     error_type  the exception's class name; `detail` is its text, free of content.
     document    the envelope as it arrived, maybe unreadable; `edited` replaces it at the next replay.
     """
@@ -67,9 +67,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which letters; None stands for any. `limit` bounds every answer.
+    """Which dead letters; None stands for any. `limit` bounds every answer.
 
-    after  the time and id of the last letter of the page before: what follows it, which is older.
+    after  the time and id of the last dead letter of the page before: what follows it, which is older.
     """
 
     status: DeadLetterStatus | None = DeadLetterStatus.DEAD
@@ -85,13 +85,13 @@ class DeadLetterStore(Protocol):
     """Where dead letters are kept: the service's own database."""
 
     async def add(self, db_tx: DatabaseTransaction, letter: DeadLetter) -> None:
-        """Keep a letter, in the transaction that ends the message's way."""
+        """Keep a dead letter, in the transaction that ends the message's way."""
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
-        """Letters, newest first."""
+        """Dead letters, newest first."""
 
     async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
-        """One letter, locked until the transaction ends. Raises `NotFound`."""
+        """One dead letter, locked until the transaction ends. Raises `NotFound`."""
 
     async def edit(self, db_tx: DatabaseTransaction, letter_id: UUID, document: bytes) -> None:
         """Keep another document to be replayed; the original stays. Raises `NotFound`, `ConcurrencyConflict` (not
@@ -107,7 +107,7 @@ class DeadLetterStore(Protocol):
         """Dead letters by reason."""
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete replayed and dropped letters older than this; dead ones stay until somebody decides."""
+        """Delete replayed and discarded dead letters older than this; dead ones stay until somebody decides."""
 
 
 DEAD_LETTERS: Final[Port[DeadLetterStore]] = Port(

@@ -173,14 +173,14 @@ class FailureHandler:
         kept = await self._kept(work, None, error)
         if kept is not None:
             return kept is ReceiveStatus.NEW
-        status = await self._bury(work, None, "killed-consumer", error, work.attempt - 1)
+        status = await self._bury(work, None, "consumer-crashed", error, work.attempt - 1)
         return status is ReceiveStatus.NEW
 
     async def condemn_deferred(self, work: HandlerCall, claimed: DeferredMessage, crashes: CrashLimit) -> None:
         """As `condemn`, for a deferred message whose tries do not end."""
-        error = crashes.error(claimed.attempts - 1, "this deferred message was tried")
+        error = crashes.error(claimed.attempts - 1, "this deferred message was retried")
         if await self._kept(work, claimed, error) is None:
-            await self._bury(work, claimed, "killed-consumer", error, claimed.attempts - 1)
+            await self._bury(work, claimed, "consumer-crashed", error, claimed.attempts - 1)
 
     def cause(self, error: Exception) -> Exception:
         """What the policy decides on: the handler's own error, in Freehold's words where it is the database's."""
@@ -233,7 +233,7 @@ class FailureHandler:
                 await self._later(work, claimed, number, delay_seconds, name)
                 counters.deferred += 1
             case GiveUp():
-                reason = "attempts-exhausted" if number >= work.retry.attempts else "not-retried"
+                reason = "attempts-exhausted" if number >= work.retry.attempts else "non-retryable"
                 await self._bury(work, claimed, reason, error, number)
 
     async def _kept(self, work: HandlerCall, claimed: DeferredMessage | None, error: Exception) -> ReceiveStatus | None:

@@ -106,7 +106,7 @@ class MessageRouter:
         try:
             envelope = decode_envelope(document)
         except CodecError as error:
-            return self._unreadable(document, topic, position, error, attempt, deferred_position)
+            return self._invalid_envelope(document, topic, position, error, attempt, deferred_position)
         lane, watermark = envelope.lane, envelope.watermark
         if heard is not None and lane is not None and watermark is not None and watermark > heard.get(lane, 0):
             heard[lane] = watermark
@@ -127,7 +127,7 @@ class MessageRouter:
         try:
             calls = self._calls(envelope, handler)
         except CodecError as error:
-            reason = "unknown-type" if isinstance(error, UnknownMessage) else "bad-body"
+            reason = "unknown-type" if isinstance(error, UnknownMessage) else "invalid-body"
             return HandlerCall(
                 arrival=dead_arrival(arrival, envelope),
                 document=document,
@@ -209,7 +209,7 @@ class MessageRouter:
             keep=lambda tx, error: replies.keep_reply(envelope, tx, error),
         )
 
-    def _unreadable(
+    def _invalid_envelope(
         self,
         document: bytes,
         topic: str,
@@ -222,13 +222,13 @@ class MessageRouter:
         name = str(derive_id(topic, position, hashlib.sha256(document).hexdigest()))
         return HandlerCall(
             arrival=IncomingMessage(
-                receipt_key=f"unreadable:{name}", topic=topic, key=name, deferred_position=deferred_position
+                receipt_key=f"invalid-envelope:{name}", topic=topic, key=name, deferred_position=deferred_position
             ),
             document=document,
             envelope=None,
             call=None,
             retry=_REPLY_RETRY,
-            defect=DecodeFailure("unreadable", error),
+            defect=DecodeFailure("invalid-envelope", error),
             attempt=attempt,
         )
 

@@ -44,7 +44,7 @@ def _letter(message: StagedMessage, reason: str, failed_at: datetime) -> DeadLet
         key=outgoing.key,
         message_id=outgoing.id,
         type=_type_of(outgoing.document),
-        reason="refused",
+        reason="rejected-by-broker",
         error_type="MessageRejected",
         detail=reason[:_REASON_CHARACTERS_MAX],
         attempts=message.attempts + 1,

@@ -85,7 +85,7 @@ def _arrival(key: str | None = None, receipt_key: str | None = None) -> Incoming
 
 
 def letter() -> DeadLetter:
-    """A letter of a key of its own."""
+    """A dead letter of a key of its own."""
     return DeadLetter(
         id=new_id(),
         direction=Direction.INBOUND,
@@ -105,7 +105,7 @@ def letter() -> DeadLetter:
 
 
 def replayable() -> DeadLetter:
-    """A letter that holds a readable envelope."""
+    """A dead letter that holds a readable envelope."""
     made = letter()
     envelope = Envelope(
         id=new_id(),
@@ -336,7 +336,7 @@ async def dead_letters_add_to_end(seeded: Seeded) -> None:
         await store.add(db_tx, other)
         await store.get(db_tx, mine.id)
         await store.edit(db_tx, mine.id, b"e")
-        await store.mark(db_tx, mine.id, DeadLetterStatus.DROPPED, None)
+        await store.mark(db_tx, mine.id, DeadLetterStatus.DISCARDED, None)
         await store.mark(db_tx, other.id, DeadLetterStatus.REPLAYED, new_id())
 
 

@@ -59,8 +59,8 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
             " status, document, ended_at"
         ),
         (
-            "{uuid}, 'inbound', 'shop', 'orders.commands', 'k' || {i}, {uuid}, 'orders.place-order', 'bad-body', 'E',"
-            " '', 1, {ago:{i}}, CASE {i} % 10 WHEN 0 THEN 'dropped' ELSE 'dead' END, {blob},"
+            "{uuid}, 'inbound', 'shop', 'orders.commands', 'k' || {i}, {uuid}, 'orders.place-order', 'invalid-body',"
+            " 'E', '', 1, {ago:{i}}, CASE {i} % 10 WHEN 0 THEN 'discarded' ELSE 'dead' END, {blob},"
             " CASE {i} % 10 WHEN 0 THEN {ago:{i}} END"
         ),
     ),

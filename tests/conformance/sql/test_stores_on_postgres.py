@@ -109,7 +109,7 @@ def letter() -> DeadLetter:
         key="k",
         message_id=None,
         type="a.b",
-        reason="bad-body",
+        reason="invalid-body",
         error_type="CodecError",
         detail="a NUL that a text may not hold: \x00",
         attempts=1,
@@ -159,7 +159,7 @@ async def write_everything(stores: Stores, db_tx: DatabaseTransaction) -> SagaRe
     assert (await stores[SAGAS].load(db_tx, record.id)).version == 2
     assert await stores[IDEMPOTENCY].claim(db_tx, "orders", "k", "f") is None
     await stores[IDEMPOTENCY].complete(db_tx, "orders", "k", StoredAnswer("f", 200, "text/plain", b"\x00"))
-    await stores[AUDIT].add(db_tx, AuditEntry(datetime.now(UTC), "ada", "dlq drop", "1", "because"))
+    await stores[AUDIT].add(db_tx, AuditEntry(datetime.now(UTC), "ada", "dlq discard", "1", "because"))
     return record
 
 
@@ -251,7 +251,7 @@ async def test_every_statement_has_its_index(
 def _searches_without_index(plan: str) -> list[str]:
     """Scans of large tables that look at rows one by one: with a filter, and no condition that an index answers."""
     scans = [node for node in re.split(r"->|^", plan) if re.search(r" on (\w+)", node)]
-    # Nearly all letters are dead: listing them goes down the order by time until there are enough.
+    # Nearly all dead letters are dead: listing them goes down the order by time until there are enough.
     searches = [node for node in scans if "freehold_dead_letter_newest" not in node]
     large = [node for node in searches if any(f" on {table}" in node for table in _LARGE)]
     return [node.split("  (")[0] for node in large if "Filter:" in node and " Cond:" not in node]
@@ -294,7 +294,7 @@ async def _every_call(stores: Stores) -> None:
         await stores[DEAD_LETTERS].add(db_tx, kept)
         await stores[DEAD_LETTERS].get(db_tx, kept.id)
         await stores[DEAD_LETTERS].edit(db_tx, kept.id, b"e")
-        await stores[DEAD_LETTERS].mark(db_tx, kept.id, DeadLetterStatus.DROPPED, None)
+        await stores[DEAD_LETTERS].mark(db_tx, kept.id, DeadLetterStatus.DISCARDED, None)
         await stores[SAGAS].claim_due(db_tx, 1)
     await assert_everything(stores, record)
     for wanted in (DeadLetterFilter(), DeadLetterFilter(status=None), DeadLetterFilter(consumer="a", type="b")):

@@ -24,13 +24,13 @@ def _ids(answer: object) -> list[str]:
 
 def test_letters_are_listed_by_what_they_are_and_shown_whole(project: Project, typed: Typed) -> None:
     first = letter(-1)
-    other = letter(-2, reason="bad-body", type="depot.pick", failed_at=first.failed_at + timedelta(seconds=1))
+    other = letter(-2, reason="invalid-body", type="depot.pick", failed_at=first.failed_at + timedelta(seconds=1))
     unreadable = letter(-3, document=b"\xff\x00", message_id=None, failed_at=first.failed_at + timedelta(seconds=2))
     ran(keep(project, first, other, unreadable))
     every = typed("dlq", "list", "--json")
     assert _ids(every.document) == [str(unreadable.id), str(other.id), str(first.id)]
     assert "document" not in every.document["dead_letters"][0]
-    assert _ids(typed("dlq", "list", "--why", "bad-body", "--json").document) == [str(other.id)]
+    assert _ids(typed("dlq", "list", "--error-reason", "invalid-body", "--json").document) == [str(other.id)]
     assert _ids(typed("dlq", "list", "--type", "depot.pick", "--json").document) == [str(other.id)]
     assert _ids(typed("dlq", "list", "--limit", "1", "--json").document) == [str(unreadable.id)]
     assert _ids(typed("dlq", "list", "--consumer", "nobody", "--json").document) == []
@@ -85,14 +85,26 @@ def test_all_that_match_are_replayed_once_each_past_those_refused(
     monkeypatch.setattr(actions, "_BATCH", batch)
     good = [letter(number) for number in range(5)]
     old = [replace(each, failed_at=each.failed_at - timedelta(days=9)) for each in (letter(90), letter(91), letter(92))]
-    ran(keep(project, *good, *old, letter(99, reason="bad-body")))
-    bounded = typed("dlq", "replay", "--all", "--limit", "1", "--why", "attempts-exhausted", "--reason", "x", "--json")
+    ran(keep(project, *good, *old, letter(99, reason="invalid-body")))
+    bounded = typed(
+        "dlq", "replay", "--all", "--limit", "1", "--error-reason", "attempts-exhausted", "--reason", "x", "--json"
+    )
     assert bounded.document["counts"] == {"done": 1, "refused": 0}
-    answer = typed("dlq", "replay", "--all", "--why", "attempts-exhausted", "--reason", "x", "--json")
+    answer = typed("dlq", "replay", "--all", "--error-reason", "attempts-exhausted", "--reason", "x", "--json")
     assert (answer.code, answer.document["counts"]) == (1, {"done": 4, "refused": 3})
     assert {each["id"] for each in answer.document["refused"]} == {str(each.id) for each in old}
     assert "days old" in answer.document["refused"][0]["error"]
-    late = typed("dlq", "replay", "--all", "--late", "--why", "attempts-exhausted", "--reason", "x", "--json")
+    late = typed(
+        "dlq",
+        "replay",
+        "--all",
+        "--ignore-replay-window",
+        "--error-reason",
+        "attempts-exhausted",
+        "--reason",
+        "x",
+        "--json",
+    )
     assert late.document["counts"] == {"done": 3, "refused": 0}
     assert typed("outbox", "-s", "depot", "--json").document["services"][0]["deferred"]["pending"] == 8
     assert len(_ids(typed("dlq", "list", "--json").document)) == 1
@@ -102,17 +114,17 @@ def test_dropping_is_for_those_who_say_so(project: Project, typed: Typed) -> Non
     kept = [letter(number) for number in range(3)]
     ran(keep(project, *kept))
     for arguments in ([kept[0].id], ["--all"]):
-        answer = typed("dlq", "drop", *arguments, "--reason", "x")
+        answer = typed("dlq", "discard", *arguments, "--reason", "x")
         assert (answer.code, "--yes" in answer.err) == (2, True)
-    assert typed("dlq", "drop", kept[0].id, "--reason", "x", "--yes").code == 0
+    assert typed("dlq", "discard", kept[0].id, "--reason", "x", "--yes").code == 0
     # One that does not exist keeps all of those named from being touched.
-    assert typed("dlq", "drop", kept[1].id, uuid4(), "--reason", "x", "--yes").code == 1
-    assert typed("dlq", "drop", "--reason", "x", "--yes").code == 2
+    assert typed("dlq", "discard", kept[1].id, uuid4(), "--reason", "x", "--yes").code == 1
+    assert typed("dlq", "discard", "--reason", "x", "--yes").code == 2
     assert len(_ids(typed("dlq", "list", "--json").document)) == 2
-    assert typed("dlq", "drop", "--all", "--reason", "x", "--yes").code == 0
+    assert typed("dlq", "discard", "--all", "--reason", "x", "--yes").code == 0
     assert _ids(typed("dlq", "list", "--json").document) == []
-    assert len(_ids(typed("dlq", "list", "--status", "dropped", "--json").document)) == 3
-    assert {each["action"] for each in typed("audit", "--json").document["actions"]} == {"dead-letter.drop"}
+    assert len(_ids(typed("dlq", "list", "--status", "discarded", "--json").document)) == 3
+    assert {each["action"] for each in typed("audit", "--json").document["actions"]} == {"dead-letter.discard"}
 
 
 def test_an_action_and_its_audit_row_are_one(project: Project, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:

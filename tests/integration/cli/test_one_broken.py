@@ -68,9 +68,9 @@ def test_what_writes_is_done_for_the_others(typed: Typed, workshop: Workshop, ki
     assert [each["service"] for each in acted("dlq", "replay", "--all", "-s", "one", "-s", "two")["replayed"]] == [
         "one"
     ]
-    dropped = acted("dlq", "drop", "--all", "--yes")
-    assert [each["service"] for each in dropped["dropped"]] == ["three"]
-    assert dropped["counts"] == {"done": 1, "refused": 0}
+    discarded = acted("dlq", "discard", "--all", "--yes")
+    assert [each["service"] for each in discarded["discarded"]] == ["three"]
+    assert discarded["counts"] == {"done": 1, "refused": 0}
     if kind != "damaged":
         assert acted("snapshots", "discard", "--kind", "none", "--yes")["discarded"] == {}
     cancelled = typed("schedule", "cancel", uuid4(), "--reason", "test", "--yes")

@@ -26,7 +26,7 @@ from freehold.adapters.embedded.broker import EmbeddedBroker
 __all__ = ["typed", "workshop"]
 
 _READS: Final = ("ps", "outbox", "dlq list", "dlq show {letter}", "saga list", "db status", "audit")
-_WRITES: Final = ("dlq replay {letter} --reason x", "dlq drop --all -s two --yes --reason x",
+_WRITES: Final = ("dlq replay {letter} --reason x", "dlq discard --all -s two --yes --reason x",
                   "outbox resend -s two --reason x", "doctor")  # fmt: skip
 _ENDLESS: Final = ("Traceback", "ExceptionGroup", "failed (", "SQLITE_ERROR")
 _HOLDER: Final = """

@@ -106,7 +106,7 @@ def test_a_question_is_asked_on_a_terminal(project: Project, typed: Typed) -> No
     for reply, code in (("n", 1), ("y", 0)):
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
-            [*COMMAND, "dlq", "drop", str(kept.id), "--reason", "x"],
+            [*COMMAND, "dlq", "discard", str(kept.id), "--reason", "x"],
             env=project.environment(), stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         os.write(ours, f"{reply}\n".encode())

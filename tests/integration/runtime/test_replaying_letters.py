@@ -1,4 +1,4 @@
-"""Dead letters that are replayed or dropped many at a time."""
+"""Dead letters that are replayed or discarded many at a time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _ReplayedMany:
         broken = replace(replayable(), failed_at=harness.clock.now(), document=b"no envelope")
         async with harness.first.database.begin() as db_tx:
             await harness.first[DEAD_LETTERS].add(db_tx, broken)
-        await actions.drop(letters[0].id, **BY)
+        await actions.discard(letters[0].id, **BY)
         wanted = [letters[0].id, letters[1].id, broken.id, new_id(), letters[2].id]
         outcomes = dict(await actions.replay_many(wanted, **BY))
         assert _kinds(outcomes) == ["ConcurrencyConflict", "UUID", "CodecError", "NotFound", "UUID"]
@@ -55,7 +55,7 @@ class _ReplayedMany:
         left = await harness.first[DEAD_LETTERS].find(DeadLetterFilter())
         assert {each.id for each in left} == {letters[3].id, broken.id}
         assert len(await harness.first[AUDIT].find(str(letters[1].id), 5)) == 1
-        assert _kinds(dict(await actions.drop_many([letters[2].id, broken.id], **BY))) == [
+        assert _kinds(dict(await actions.discard_many([letters[2].id, broken.id], **BY))) == [
             "ConcurrencyConflict",
             "UUID",
         ]

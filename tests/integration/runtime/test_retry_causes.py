@@ -85,7 +85,7 @@ async def test_an_integrity_error_that_is_never_retried_is_a_dead_letter_at_once
 
         await eventually(all_dead)
         found = {(letter.error_type, letter.reason, letter.attempts) for letter in await letters()}
-    assert found == {("DatabaseError", "not-retried", 1), ("TimeoutError", "attempts-exhausted", 2)}
+    assert found == {("DatabaseError", "non-retryable", 1), ("TimeoutError", "attempts-exhausted", 2)}
 
 
 async def test_a_projection_parks_for_good_what_is_never_retried(url: str, tmp_path: Path) -> None:

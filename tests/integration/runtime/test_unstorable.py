@@ -40,7 +40,7 @@ async def test_every_unstorable_message_is_a_dead_letter(postgres_url: str, tmp_
         await _publish(source, range(2))
         await _wait_for(running, 16)
         letters = await running.stores[DEAD_LETTERS].find(DeadLetterFilter())
-        assert sorted(letter.reason for letter in letters) == ["bad-body"] + ["unreadable"] * (len(_BAD) - 1)
+        assert sorted(letter.reason for letter in letters) == ["invalid-body"] + ["invalid-envelope"] * (len(_BAD) - 1)
         assert len(await _effects(running)) == 16
 
         async def settled() -> bool:

@@ -25,7 +25,7 @@ from freehold import RunningService, Settings, SystemClock
 from freehold.aggregate.store import SNAPSHOTS
 from freehold.audit.store import AUDIT
 from freehold.consistency.store import PROGRESS
-from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
+from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter, DeadLetterStatus
 from freehold.eventstore.store import EVENTS
 from freehold.failures import ProcessCrashed
 from freehold.idempotency.store import IDEMPOTENCY
@@ -63,6 +63,27 @@ _DONE = {
 _SAGAS = {"loaded": "completed", "waiting": "completed", "refused": "compensated", "fresh": "completed"}
 _SINCE = "2026-11-30T10:00:00Z"
 _TONS = {**{f"s{k}": sum(n for n in range(1, 31) if n % 4 == k) for k in range(4)}, "heavy": 109}
+
+_REASONS = {
+    "killed-consumer": "consumer-crashed",
+    "not-retried": "non-retryable",
+    "bad-body": "invalid-body",
+    "unreadable": "invalid-envelope",
+    "refused": "rejected-by-broker",
+    "unknown-type": "unknown-type",
+    "attempts-exhausted": "attempts-exhausted",
+}
+_FORMER_LETTERS = """\
+INSERT INTO freehold_dead_letter (
+    id, direction, consumer, topic, key, message_id, type, reason, error_type, detail, attempts, failed_at, status,
+    document, ended_at
+) SELECT '{id}', direction, consumer, topic, key, message_id, type, '{reason}', error_type, detail, attempts, failed_at,
+    '{status}', document, failed_at FROM freehold_dead_letter WHERE status = 'dead';
+INSERT INTO freehold_audit (at, actor, action, subject, reason)
+SELECT failed_at, 'somebody', 'dead-letter.drop', '{id}', 'because' FROM freehold_dead_letter WHERE status = 'dead';
+INSERT INTO freehold_inbox (consumer, receipt_key, barred, received_at)
+SELECT 'harbor', 'unreadable:{id}', barred, received_at FROM freehold_inbox WHERE receipt_key = 'undo-1';
+"""
 
 
 _STEP_WORDS = ["waiting", "acting", "done", "refused", "doubtful", "undoing", "undone", "skipped"]
@@ -165,13 +186,27 @@ class Later(SystemClock):
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         connection = sqlite3.connect(tmp_path / "harbor.db")
-        connection.executescript((_BEFORE / "sqlite.sql").read_text())
+        connection.executescript((_BEFORE / "sqlite.sql").read_text() + _former_letters())
         connection.close()
         return f"sqlite:///{tmp_path}/harbor.db"
     found: str = request.getfixturevalue("postgres_url")
     with psycopg.connect(found, autocommit=True) as server:
         server.execute((_BEFORE / "postgres.sql").read_bytes())
+        server.execute(f"SET search_path = public; {_former_letters()}".encode())
     return found
+
+
+def _ids() -> dict[str, UUID]:
+    """Of dead letters that have ended, by their former reasons."""
+    return {reason: UUID(int=number) for number, reason in enumerate(_REASONS, start=1)}
+
+
+def _former_letters() -> str:
+    """Rows in former words that the program did not make."""
+    return "".join(
+        _FORMER_LETTERS.format(id=letter_id, reason=reason, status="dropped" if letter_id.int % 2 else "replayed")
+        for reason, letter_id in _ids().items()
+    )
 
 
 async def test_what_is_kept_is_as_it_was(url: str) -> None:
@@ -244,6 +279,20 @@ async def test_stored_words_are_those_of_the_first_release(url: str) -> None:
         assert await stores[SAGAS].prune(0.0, 10) == 2
         (parked,) = await stores[CHECKPOINTS].parked("weights", stream="ship-left")
         assert (parked.error, parked.started_attempts) == (ProcessCrashed.__name__, 2)
+
+
+async def test_former_words_are_renamed_where_they_are_stored(url: str) -> None:
+    async with _upgraded(url) as stores:
+        (dead,) = await stores[DEAD_LETTERS].find(DeadLetterFilter())
+        assert dead.reason == "non-retryable"
+        for former, letter_id in _ids().items():
+            (letter,) = await stores[DEAD_LETTERS].find(DeadLetterFilter(status=None, id=letter_id))
+            assert letter.reason == _REASONS[former]
+            assert letter.status.value == ("discarded" if letter_id.int % 2 else "replayed")
+            assert [each.action for each in await stores[AUDIT].find(str(letter_id), 10)] == ["dead-letter.discard"]
+            assert await stores[INBOX].received_at("harbor", f"invalid-envelope:{letter_id}") is not None
+        async with stores.database.begin() as db_tx:
+            await stores[DEAD_LETTERS].mark(db_tx, dead.id, DeadLetterStatus.DISCARDED, None)
 
 
 async def test_everything_goes_on_and_is_done_once(url: str) -> None:

@@ -272,7 +272,7 @@ def test_closed_streams_are_no_bug(tmp_path: Path) -> None:
     (tmp_path / "exit_codes_app.py").write_text(_APP)
     _settled(f"sqlite:///{tmp_path}/till.db", tmp_path)
     for redirected, expected in (("<&-", 2), (">&-", 2), ("<&- >&- 2>&-", 2)):
-        line = f"exec {_SCRIPTS}/freehold dlq drop --all --reason r {redirected}"
+        line = f"exec {_SCRIPTS}/freehold dlq discard --all --reason r {redirected}"
         finished = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, check=False, timeout=60)
         assert finished.returncode == expected, finished.stderr
         assert b"Traceback" not in finished.stderr

@@ -182,7 +182,7 @@ def test_a_service_mistyped_is_no_new_database(typed: Typed, monkeypatch: pytest
         ["dlq", "show", "no-id"],
         ["dlq", "replay", LETTER],
         ["dlq", "replay", LETTER, "--reason", "  "],
-        ["dlq", "drop", LETTER, "--reason", "x", "--json"],
+        ["dlq", "discard", LETTER, "--reason", "x", "--json"],
         ["dlq", "edit", LETTER, "--reason", "x", "--body", "/no/such/file"],
         ["saga", "list", "--status", "nonsense"],
         ["saga", "compensate", "order", "--reason", "x"],

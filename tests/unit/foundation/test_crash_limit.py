@@ -18,5 +18,5 @@ def test_a_policys_attempts_count_between_three_and_ten(attempts: int, crashes_m
 def test_the_error_says_how_often_and_what_was_begun() -> None:
     error = CrashLimit().error(3, "this event was replayed by itself", hint="look at it")
     assert isinstance(error, ProcessCrashed)
-    assert "3 times that this event was replayed by itself" in str(error)
+    assert "this event was replayed by itself 3 times and never finished" in str(error)
     assert error.hint == "look at it"

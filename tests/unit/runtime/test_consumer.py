@@ -102,7 +102,7 @@ async def test_what_cannot_be_read_is_a_dead_letter_with_a_reason() -> None:
         await broker.publish([no_envelope], 5.0)
         await put(broker, envelope_of(Happened("a", 6)))
         await eventually(lambda: 6 in seen)
-        await _count(started, {"bad-body": 1, "unknown-type": 1, "unreadable": 1})
+        await _count(started, {"invalid-body": 1, "unknown-type": 1, "invalid-envelope": 1})
         letters = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
     assert set(seen) == {6}
     assert all("secret" not in letter.detail for letter in letters)
@@ -130,7 +130,7 @@ async def test_a_handler_that_kills_its_process_is_given_up() -> None:
     assert 2 in seen
     async with running(service, broker, database="memory://killed") as started:
         (letter,) = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
-    assert letter.reason == "killed-consumer"
+    assert letter.reason == "consumer-crashed"
 
 
 async def test_a_message_that_kills_takes_no_healthy_one_with_it(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_a_message_that_kills_takes_no_healthy_one_with_it(tmp_path: Path)
             await started.stop(0.0)
         if letters and healthy <= seen:
             break
-    assert [(letter.key, letter.reason) for letter in letters] == [(killer, "killed-consumer")]
+    assert [(letter.key, letter.reason) for letter in letters] == [(killer, "consumer-crashed")]
     assert healthy <= seen
 
 

@@ -136,17 +136,17 @@ async def test_a_replayed_request_whose_effect_exists_by_now_has_no_second_one()
     assert seen == [(0, None), (2, None)]
 
 
-async def test_a_dropped_letter_has_ended() -> None:
+async def test_a_discarded_letter_has_ended() -> None:
     broker = memory_broker()
     async with running(_service([]), broker) as started:
         await put(broker, envelope_of(Happened("a", -1)))
         letter = await _letter(started)
         actions = DeadLetterActions(started.context)
-        await actions.drop(letter.id, **BY)
+        await actions.discard(letter.id, **BY)
         with pytest.raises(ConcurrencyConflict):
-            await actions.drop(letter.id, **BY)
+            await actions.discard(letter.id, **BY)
         with pytest.raises(NotFound):
-            await actions.drop(uuid4(), **BY)
+            await actions.discard(uuid4(), **BY)
         assert await actions.find(DeadLetterFilter()) == []
 
 
@@ -174,4 +174,4 @@ async def test_a_letter_that_outlived_the_receipts_asks_for_a_second_thought() -
         )
         with pytest.raises(ConcurrencyConflict, match="days old"):
             await actions.replay(letter.id, **BY)
-        await actions.replay(letter.id, late=True, **BY)
+        await actions.replay(letter.id, ignore_replay_window=True, **BY)

@@ -183,8 +183,8 @@ async def test_a_request_of_an_old_version_is_answered() -> None:
     [
         (_old("pins.moved", 4, key="k", place="p"), "unknown-type"),
         (_old("pins.moved", 9, key="k", place="p"), "unknown-type"),
-        (_old("pins.moved", 1, key="k"), "bad-body"),
-        (_old("pins.moved", 2, key="k", place=7), "bad-body"),
+        (_old("pins.moved", 1, key="k"), "invalid-body"),
+        (_old("pins.moved", 2, key="k", place=7), "invalid-body"),
         (_old("pins.move", 7, key="k"), "unknown-type"),
         (_old("pins.swapped", 2, key="k", place="p"), "unknown-type"),
     ],
@@ -212,7 +212,7 @@ def test_reading_never_raises_however_deeply_a_document_is_nested() -> None:
     unreadable = reader.read(b'{"data":' + nest + b"}", topic="pins.events", position="1")
     assert unreadable is not None
     assert unreadable.defect is not None
-    assert unreadable.defect.reason == "unreadable"
+    assert unreadable.defect.reason == "invalid-envelope"
 
 
 async def test_what_nobody_asked_for_leaves_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Takes back what `poison` did: its messages, which are dead letters by now, are dropped as a person would drop them.
+"""Takes back what `poison` did: discards the dead letters that its messages have become, as an operator would do.
 
 A reader is known to be past the poison by a marker, one more unreadable message that was published behind it under the
 same key: where that is a dead letter, all that came before it is one too, however much else keeps coming. Imports the
@@ -28,21 +28,21 @@ _PAGE_LETTERS: Final = 200
 async def draw_out(
     settings: Mapping[str, Settings], readers: Mapping[str, frozenset[str]], read_seconds: float = READ_SECONDS
 ) -> int:
-    """Wait until every reader has read past the poison in its topics, and drop the dead letters that it became.
+    """Wait until every reader has read past the poison in its topics, and discard the dead letters that it became.
 
-    Returns how many were dropped. Raises `Unavailable` where a reader does not catch up in time, or its database stays
-    away, or the broker is: the fault stays on then, and this can be repeated.
+    Returns how many were discarded. Raises `Unavailable` where a reader does not catch up in time, or its database
+    stays away, or the broker is: the fault stays on then, and this can be repeated.
     """
     markers = await _publish_markers(settings, frozenset().union(*readers.values()))
     behind = [_Reader(name, settings[name], {markers[topic]: topic for topic in readers[name]}) for name in readers]
-    dropped = 0
+    discarded = 0
     async with contextlib.AsyncExitStack() as stack:
         for reader in behind:
             stack.push_async_callback(reader.stores.database.close)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(read_seconds):
                 while behind:
-                    dropped += sum([await reader.drop() for reader in behind])
+                    discarded += sum([await reader.discard() for reader in behind])
                     behind = [reader for reader in behind if not reader.is_clean]
                     await asyncio.sleep(_LOOK_SECONDS)  # readers are other processes, and tell nobody
     if behind:
@@ -50,7 +50,7 @@ async def draw_out(
             f"in {read_seconds:g} s {'; '.join(reader.words for reader in behind)}",
             hint="see whether these services run and read: freehold ps",
         )
-    return dropped
+    return discarded
 
 
 class _Reader:
@@ -62,8 +62,8 @@ class _Reader:
         self.is_clean = False
         self.trouble = ""
 
-    async def drop(self) -> int:
-        """Drop what poison is there; returns how many. What is away, or locked, may be there again at the next look."""
+    async def discard(self) -> int:
+        """Discard what poison is there; returns how many. What is away, or locked, may be there again at the next look."""
         try:
             await self.stores.database.open()
             actions = DeadLetterActions(service_context(Service(self.name), self.stores, self.settings))
@@ -71,16 +71,16 @@ class _Reader:
             for letter in found:
                 self.unread.pop(letter.document, None)
             reason = f"planted in {self.name} by shop break poison-message"
-            dropped = 0
+            discarded = 0
             for start in range(0, len(found), _PAGE_LETTERS):
                 letter_ids = [letter.id for letter in found[start : start + _PAGE_LETTERS]]
-                outcomes = await actions.drop_many(letter_ids, actor="shop heal", reason=reason)
-                dropped += sum(isinstance(outcome, UUID) for outcome in outcomes.values())
+                outcomes = await actions.discard_many(letter_ids, actor="shop heal", reason=reason)
+                discarded += sum(isinstance(outcome, UUID) for outcome in outcomes.values())
         except (Unavailable, ConcurrencyConflict) as error:
             self.trouble = str(error)
             return 0
-        self.is_clean, self.trouble = not self.unread and dropped == len(found), ""
-        return dropped
+        self.is_clean, self.trouble = not self.unread and discarded == len(found), ""
+        return discarded
 
     @property
     def words(self) -> str:
@@ -89,7 +89,7 @@ class _Reader:
             return f"the database of {self.name} could not be used: {self.trouble}"
         if self.unread:
             return f"{self.name} has not read past the poison in {', '.join(sorted(self.unread.values()))}"
-        return f"dead letters of {self.name} could not be dropped"
+        return f"dead letters of {self.name} could not be discarded"
 
 
 async def _publish_markers(settings: Mapping[str, Settings], topics: frozenset[str]) -> Mapping[str, bytes]:

@@ -29,7 +29,7 @@ _LETTERS: Final[Table[UUID, _Kept]] = Table("dead_letter")
 
 
 class MemoryDeadLetterStore(DeadLetterStore):
-    """Letters by id."""
+    """Dead letters by id."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -41,13 +41,13 @@ class MemoryDeadLetterStore(DeadLetterStore):
         memory_transaction(db_tx).rows(_LETTERS).put(letter.id, _Kept(kept))
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
-        """Letters, newest first."""
+        """Dead letters, newest first."""
         letters = [kept.letter for kept in (await self._database.read(_LETTERS)).values() if _fits(kept.letter, wanted)]
         letters.sort(key=lambda letter: (letter.failed_at, letter.id), reverse=True)
         return letters[: wanted.limit]
 
     async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
-        """One letter; there is one writer at a time, so it is locked."""
+        """One dead letter; there is one writer at a time, so it is locked."""
         return _kept(memory_transaction(db_tx), letter_id).letter
 
     async def edit(self, db_tx: DatabaseTransaction, letter_id: UUID, document: bytes) -> None:
@@ -71,7 +71,7 @@ class MemoryDeadLetterStore(DeadLetterStore):
         return dict(Counter(letter.reason for letter in letters if letter.status is DeadLetterStatus.DEAD))
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete letters that ended long ago."""
+        """Delete dead letters that ended long ago."""
         before = self._database.later(-older_than_seconds)
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(_LETTERS)
@@ -103,6 +103,6 @@ def _dead(db_tx: MemoryTransaction, letter_id: UUID) -> _Kept:
     if kept.letter.status is not DeadLetterStatus.DEAD:
         raise ConcurrencyConflict(
             f"dead letter {letter_id} was {kept.letter.status.value} already",
-            hint="a letter is replayed or dropped once",
+            hint="a dead letter is replayed or discarded once",
         )
     return kept

@@ -28,7 +28,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)""
 
 
 class SqlDeadLetterStore(SqlStore, DeadLetterStore):
-    """Letters by id."""
+    """Dead letters by id."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -51,7 +51,7 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
         await sql_of(db_tx).execute(_ADD, parameters)
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
-        """Letters, newest first."""
+        """Dead letters, newest first."""
         letter_id = self._dialect.uuid(wanted.id)
         columns = {"id": letter_id, "consumer": wanted.consumer, "type": wanted.type, "reason": wanted.reason}
         given = {column: value for column, value in columns.items() if value is not None}
@@ -71,7 +71,7 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
         return [self._letter(row) for row in rows]
 
     async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
-        """One letter, locked."""
+        """One dead letter, locked."""
         rows = await sql_of(db_tx).fetch(self._get, (self._dialect.uuid(letter_id),))
         if not rows:
             raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
@@ -104,14 +104,15 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
         return {str(reason): int(number) for reason, number in rows}
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete letters that ended long ago."""
+        """Delete dead letters that ended long ago."""
         async with self._database.direct() as sql:
             return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
 
     async def _refuse(self, db_tx: DatabaseTransaction, letter_id: UUID) -> None:
         letter = await self.get(db_tx, letter_id)
         raise ConcurrencyConflict(
-            f"dead letter {letter_id} was {letter.status.value} already", hint="a letter is replayed or dropped once"
+            f"dead letter {letter_id} was {letter.status.value} already",
+            hint="a dead letter is replayed or discarded once",
         )
 
     def _letter(self, row: Row) -> DeadLetter:

@@ -187,7 +187,7 @@ LETTERS: Final = (
     ),
     Guarantee("An edit keeps the original.", (DeadLetters.test_an_edit_keeps_the_original,)),
     Guarantee(
-        "A dead letter is replayed or dropped once, although several operators try.",
+        "A dead letter is replayed or discarded once, although several operators try.",
         (DeadLetters.test_a_letter_ends_once, DeadLetters.test_two_people_cannot_replay_the_same_letter),
     ),
     Guarantee(

@@ -1,11 +1,11 @@
-"""`freehold dlq`: dead letters, to be understood, edited, replayed or dropped. Face.
+"""`freehold dlq`: dead letters, to be understood, edited, replayed or discarded. Face.
 
 A list never shows payloads; `show` does, because that is what it is for. Every action is recorded with its reason.
 """
 
-from freehold.deadletters.commands.actions import drop, replay
+from freehold.deadletters.commands.actions import discard, replay
 from freehold.deadletters.commands.editor import edit
 from freehold.deadletters.commands.group import command
 from freehold.deadletters.commands.listing import list_, show
 
-__all__ = ["command", "drop", "edit", "list_", "replay", "show"]
+__all__ = ["command", "discard", "edit", "list_", "replay", "show"]

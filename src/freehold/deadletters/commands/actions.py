@@ -1,4 +1,4 @@
-"""`freehold dlq replay` and `drop`: on letters named, or on all that match, in batches. Face."""
+"""`freehold dlq replay` and `discard`: on dead letters named, or on all that match, in batches. Face."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from freehold.deadletters.operations import DeadLetterActions
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import DatabaseError, FreeholdError
 
-__all__ = ["drop", "replay"]
+__all__ = ["discard", "replay"]
 
 _BATCH = 200
 _REFUSALS_SHOWN = 20
@@ -31,7 +31,7 @@ Act = Callable[[DeadLetterActions, Sequence[UUID]], Coroutine[Any, Any, Mapping[
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """The letters meant: by id, or with `every`, all that match the filter, at most `limit`."""
+    """The dead letters meant: by id, or with `every`, all that match the filter, at most `limit`."""
 
     letter_ids: tuple[UUID, ...]
     every: bool
@@ -58,7 +58,7 @@ class _Outcome:
 
 @dataclass(slots=True)
 class _Left:
-    """How many letters may still be acted on; None for all."""
+    """How many dead letters may still be acted on; None for all."""
 
     letters: int | None
 
@@ -82,60 +82,64 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
         every: bool,
         limit: int | None,
         type_: str | None,
-        why: str | None,
+        error_reason: str | None,
         consumer: str | None,
         **rest: Any,
     ) -> Any:
-        wanted = DeadLetterFilter(consumer=consumer, type=type_, reason=why)
+        wanted = DeadLetterFilter(consumer=consumer, type=type_, reason=error_reason)
         return function(choice=_Choice(letter_ids, every, wanted, limit), **rest)
 
     limits = click.option("--limit", type=COUNT, help="With --all: no more than so many.")
     everything = click.option("--all", "every", is_flag=True, help="All dead letters that match the filters.")
-    argument = click.argument("letter_ids", type=click.UUID, nargs=-1)
+    argument = click.argument("letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
     return argument(everything(filters(limits(choose))))
 
 
 @command.command(help="Replay dead letters: by id, or with --all those that match the filters.")
 @_choosing
 @click.option(
-    "--late", is_flag=True, help="Also dead letters older than the replay horizon; their effect must not exist."
+    "--ignore-replay-window",
+    is_flag=True,
+    help="Also dead letters older than the replay window; their effect must not exist.",
 )
 @service_option
 @reason_option
 @json_option
 @asynchronous
 async def replay(
-    project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, late: bool, as_json: bool
+    project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, ignore_replay_window: bool, as_json: bool
 ) -> int:
     """Replay them batch by batch, each in a transaction; one that is refused does not keep the others."""
 
     async def act(actions: DeadLetterActions, letter_ids: Sequence[UUID]) -> Mapping[UUID, UUID | FreeholdError]:
-        return await actions.replay_many(letter_ids, actor=actor(), reason=reason, late=late)
+        return await actions.replay_many(
+            letter_ids, actor=actor(), reason=reason, ignore_replay_window=ignore_replay_window
+        )
 
     return await _act_on(project, names, choice, act, word="replayed", as_json=as_json)
 
 
-@command.command(help="Drop dead letters for good: by id, or with --all those that match. Asks, or takes --yes.")
+@command.command(help="Discard dead letters: by id, or with --all those that match. Asks, or takes --yes.")
 @_choosing
 @service_option
 @reason_option
 @json_option
-@confirm_option(lambda given: f"Give up {given['choice'].described} for good?")
+@confirm_option(lambda given: f"Discard {given['choice'].described}? They cannot be replayed afterwards.")
 @asynchronous
-async def drop(project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, as_json: bool) -> int:
-    """Drop them batch by batch, each in a transaction."""
+async def discard(project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, as_json: bool) -> int:
+    """Discard them batch by batch, each in a transaction."""
 
     async def act(actions: DeadLetterActions, letter_ids: Sequence[UUID]) -> Mapping[UUID, UUID | FreeholdError]:
-        return await actions.drop_many(letter_ids, actor=actor(), reason=reason)
+        return await actions.discard_many(letter_ids, actor=actor(), reason=reason)
 
-    return await _act_on(project, names, choice, act, word="dropped", as_json=as_json)
+    return await _act_on(project, names, choice, act, word="discarded", as_json=as_json)
 
 
 async def _act_on(
     project: Project, names: tuple[str, ...], choice: _Choice, act: Act, *, word: str, as_json: bool
 ) -> int:
-    """Act on every letter, in the service that holds it; a service that fails does not keep the others. Exit code 1
-    where a letter was refused.
+    """Act on every dead letter, in the service that holds it; a service that fails does not keep the others. Exit code
+    1 where a dead letter was refused.
     """
     if bool(choice.letter_ids) == choice.every:
         raise click.UsageError("name dead letters by id, or say --all")
@@ -188,7 +192,7 @@ def _tell(outcome: _Outcome, word: str, *, whole: bool) -> None:
 
 
 async def _held(opened: OpenedServices, letter_ids: Sequence[UUID]) -> Mapping[str, Sequence[UUID]]:
-    """The letters named, each once, by the service that holds them: all are found before the first is touched."""
+    """The dead letters named, each once, by the service that holds them: all are found before one is touched."""
     held: dict[str, list[UUID]] = {access.name: [] for access in opened.services}
     for access, letter in [await owner(opened, letter_id) for letter_id in dict.fromkeys(letter_ids)]:
         held[access.name].append(letter.id)
@@ -201,7 +205,7 @@ async def _sliced(letter_ids: Sequence[UUID]) -> AsyncIterator[Sequence[UUID]]:
 
 
 async def _matching(access: ServiceAccess, wanted: DeadLetterFilter, left: _Left) -> AsyncIterator[Sequence[UUID]]:
-    """The letters of a service that match, each once."""
+    """The dead letters of a service that match, each once."""
     while (limit := left.at_most(_BATCH)) > 0:
         wanted = replace(wanted, limit=limit)
         batch = await access.stores[DEAD_LETTERS].find(wanted)

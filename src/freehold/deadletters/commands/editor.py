@@ -22,7 +22,7 @@ __all__ = ["edit"]
 
 
 @command.command(help="Have another body replayed: --body FILE or -, or without it in $EDITOR. The original stays.")
-@click.argument("letter_id", type=click.UUID)
+@click.argument("letter_id", metavar="ID", type=click.UUID)
 @click.option("--body", type=click.File("rb"), help="JSON; - is standard input.")
 @service_option
 @reason_option
@@ -59,7 +59,7 @@ def _in_editor(letter: DeadLetter) -> bytes | None:
         body = decode_envelope(letter.edited or letter.document).body
     except CodecError as error:
         raise CodecError(
-            f"dead letter {letter.id} holds no readable envelope", hint="it can only be dropped"
+            f"dead letter {letter.id} holds no readable envelope", hint="it can only be discarded"
         ) from error
     try:
         shown = msgspec.json.format(body, indent=2).decode()

@@ -25,10 +25,12 @@ def command() -> None:
 
 
 def filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that choose letters by what they are."""
+    """Options that choose dead letters by what they are."""
     options = (
         click.option("--type", "type_", metavar="NAME", help="Only messages of this type."),
-        click.option("--why", metavar="REASON", help="Only dead letters with this reason, as `list` shows it."),
+        click.option(
+            "--error-reason", metavar="REASON", help="Only dead letters with this reason, as `list` shows it."
+        ),
         click.option("--consumer", metavar="NAME", help="Only dead letters of this consumer."),
     )
     for option in reversed(options):
@@ -59,7 +61,7 @@ async def owner(opened: OpenedServices, letter_id: UUID) -> tuple[ServiceAccess,
 async def open_owner(
     project: Project, names: tuple[str, ...], letter_id: UUID
 ) -> AsyncIterator[tuple[ServiceAccess, DeadLetter]]:
-    """Open the services, and give the letter with the one that holds it."""
+    """Open the services, and give the dead letter with the one that holds it."""
     async with project.open(names) as opened:
         access, letter = await owner(opened, letter_id)
         async with named(access):

@@ -40,7 +40,7 @@ async def list_(
     *,
     names: tuple[str, ...],
     type_: str | None,
-    why: str | None,
+    error_reason: str | None,
     consumer: str | None,
     status: str,
     limit: int,
@@ -48,7 +48,7 @@ async def list_(
 ) -> int:
     """List what was given up."""
     chosen = None if status == "any" else DeadLetterStatus(status)
-    wanted = DeadLetterFilter(status=chosen, consumer=consumer, type=type_, reason=why, limit=limit)
+    wanted = DeadLetterFilter(status=chosen, consumer=consumer, type=type_, reason=error_reason, limit=limit)
     found: list[tuple[str, DeadLetter]] = []
     async with project.open(names) as opened:
         for access, letters_found in await opened.each(lambda access: access.stores[DEAD_LETTERS].find(wanted)):
@@ -63,23 +63,23 @@ async def list_(
 
 
 def _print(found: list[tuple[str, DeadLetter]], *, with_status: bool) -> None:
-    columns = ("service", "id", "failed", "type", "key", "reason", "error", "tries", "status")
+    columns = ("service", "id", "failed", "type", "key", "reason", "error", "attempts", "status")
     rows = [
         (name, each.id, ago(each.failed_at), each.type, each.key, each.reason, each.error_type, each.attempts)
         + ((each.status,) if with_status else ())
         for name, each in found
     ]
-    least = ("tries", "key", "error", "service", "type")
+    least = ("attempts", "key", "error", "service", "type")
     table("Dead letters", columns if with_status else columns[:-1], rows, empty="none", least=least)
 
 
 @command.command(help="Everything about one dead letter, its payload included.")
-@click.argument("letter_id", type=click.UUID)
+@click.argument("letter_id", metavar="ID", type=click.UUID)
 @service_option
 @json_option
 @asynchronous
 async def show(project: Project, letter_id: UUID, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Show a letter with its document, and with the edited one where there is one."""
+    """Show a dead letter with its document, and with the edited one where there is one."""
     async with open_owner(project, names, letter_id) as (access, letter):
         if as_json:
             answer_json(_document(access, letter))

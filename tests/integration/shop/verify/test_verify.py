@@ -156,7 +156,7 @@ DAMAGES = [
         "catalog",
         "INSERT INTO freehold_dead_letter (id, direction, consumer, topic, key, type, reason, error_type, detail,"
         " attempts, failed_at, document)"
-        " VALUES ('d', 'inbound', 'catalog', 't', 'k', 'x.y', 'bad-body', 'E', '', 1, 0, x'00')",
+        " VALUES ('d', 'inbound', 'catalog', 't', 'k', 'x.y', 'invalid-body', 'E', '', 1, 0, x'00')",
         {"no-dead-letters"},
         id="dead-letter",
     ),

@@ -62,7 +62,7 @@ def _letter(document: bytes) -> DeadLetter:
         key=KEY,
         message_id=None,
         type="",
-        reason="unreadable",
+        reason="invalid-envelope",
         error_type="CodecError",
         detail="",
         attempts=0,
@@ -84,7 +84,7 @@ async def test_a_reader_that_is_busy_elsewhere_does_not_keep_the_fault_on(tmp_pa
     try:
         await broker.publish([OutgoingMessage(new_id(), TOPIC, str(number), b"busy") for number in range(100)], 5.0)
         planted = await poison(settings.broker, settings.broker_options, [COUNTED])
-        dropped = await draw_out({"antidote": settings}, {"antidote": frozenset({TOPIC})}, read_seconds=30.0)
+        discarded = await draw_out({"antidote": settings}, {"antidote": frozenset({TOPIC})}, read_seconds=30.0)
         pending = [each.pending for each in await broker.lag("antidote")]
         letters = await stores[DEAD_LETTERS].find(DeadLetterFilter(status=DeadLetterStatus.DEAD))
     finally:
@@ -93,7 +93,7 @@ async def test_a_reader_that_is_busy_elsewhere_does_not_keep_the_fault_on(tmp_pa
         await broker.close()
         await stores.database.close()
     assert sum(pending) > 0
-    assert dropped == planted + 1, "and the marker"
+    assert discarded == planted + 1, "and the marker"
     assert {letter.document for letter in letters} == {b"busy"}
 
 

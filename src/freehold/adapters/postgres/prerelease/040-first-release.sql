@@ -11,6 +11,23 @@ ALTER TABLE freehold_progress RENAME COLUMN kept TO appended_position;
 ALTER TABLE freehold_replay RENAME COLUMN begun TO started_position;
 ALTER TABLE freehold_replay RENAME COLUMN alone TO isolated_position;
 ALTER TABLE freehold_replay RENAME COLUMN attempts TO isolated_attempts;
+ALTER TABLE freehold_dead_letter DROP CONSTRAINT freehold_dead_letter_status_check;
+UPDATE freehold_dead_letter SET status = 'discarded' WHERE status = 'dropped';
+ALTER TABLE freehold_dead_letter ADD CONSTRAINT freehold_dead_letter_status_check
+    CHECK (status IN ('dead', 'replayed', 'discarded'));
+UPDATE freehold_dead_letter SET reason = CASE reason
+    WHEN 'killed-consumer' THEN 'consumer-crashed'
+    WHEN 'not-retried' THEN 'non-retryable'
+    WHEN 'bad-body' THEN 'invalid-body'
+    WHEN 'unreadable' THEN 'invalid-envelope'
+    WHEN 'refused' THEN 'rejected-by-broker' ELSE reason END,
+    error_type = CASE error_type WHEN 'ProcessEnded' THEN 'ProcessCrashed' ELSE error_type END;
+UPDATE freehold_audit SET action = 'dead-letter.discard' WHERE action = 'dead-letter.drop';
+-- What is received once more after the upgrade must find its receipt, and its place among the deferred messages.
+UPDATE freehold_inbox SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)
+WHERE receipt_key LIKE 'unreadable:%';
+UPDATE freehold_deferred SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)
+WHERE receipt_key LIKE 'unreadable:%';
 -- Renamed, not made again: what was granted on them stays.
 ALTER FUNCTION freehold_outbox_settle(jsonb, bigint[], jsonb) RENAME TO freehold_outbox_confirm;
 ALTER FUNCTION freehold_saga_take(timestamptz, integer) RENAME TO freehold_saga_claim;

@@ -1,4 +1,4 @@
--- Messages that were given up. `ended_at` is set when an operator replayed or dropped one; prune goes by it.
+-- Messages that were given up. `ended_at` is set when an operator replayed or discarded one; prune goes by it.
 CREATE TABLE freehold_dead_letter (
     id uuid PRIMARY KEY,
     direction text NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE freehold_dead_letter (
     detail text NOT NULL,
     attempts integer NOT NULL,
     failed_at timestamptz NOT NULL,
-    status text NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'replayed', 'dropped')),
+    status text NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'replayed', 'discarded')),
     document bytea NOT NULL,
     edited bytea,
     replayed_as uuid,

@@ -65,3 +65,50 @@ UPDATE freehold_audit SET action = CASE action WHEN 'saga.abandon' THEN 'saga.te
     WHEN 'projection.abandon' THEN 'projection.cancel-rebuild' ELSE 'reconcile.repair' END
 WHERE action IN ('saga.abandon', 'projection resume', 'projection skip', 'projection.abandon')
     OR action LIKE 'reconcile: %';
+-- A check of a column is a part of its table here: the table is made again.
+ALTER TABLE freehold_dead_letter RENAME TO freehold_dead_letter_former;
+CREATE TABLE freehold_dead_letter (
+    id TEXT PRIMARY KEY,
+    direction TEXT NOT NULL,
+    consumer TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    message_id TEXT,
+    type TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    error_type TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    failed_at INTEGER NOT NULL,
+    status TEXT NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'replayed', 'discarded')),
+    document BLOB NOT NULL,
+    edited BLOB,
+    replayed_as TEXT,
+    ended_at INTEGER
+);
+INSERT INTO freehold_dead_letter (
+    id, direction, consumer, topic, key, message_id, type, reason, error_type, detail, attempts, failed_at,
+    status, document, edited, replayed_as, ended_at)
+SELECT id, direction, consumer, topic, key, message_id, type, reason, error_type, detail, attempts, failed_at,
+    CASE status WHEN 'dropped' THEN 'discarded' ELSE status END, document, edited, replayed_as, ended_at
+FROM freehold_dead_letter_former;
+DROP TABLE freehold_dead_letter_former;
+CREATE INDEX freehold_dead_letter_newest ON freehold_dead_letter (failed_at, id);
+CREATE INDEX freehold_dead_letter_status ON freehold_dead_letter (status, failed_at, id);
+CREATE INDEX freehold_dead_letter_reason ON freehold_dead_letter (status, reason, failed_at, id);
+CREATE INDEX freehold_dead_letter_type ON freehold_dead_letter (status, type, failed_at, id);
+CREATE INDEX freehold_dead_letter_consumer ON freehold_dead_letter (status, consumer, failed_at, id);
+CREATE INDEX freehold_dead_letter_ended ON freehold_dead_letter (ended_at) WHERE ended_at IS NOT NULL;
+UPDATE freehold_dead_letter SET reason = CASE reason
+    WHEN 'killed-consumer' THEN 'consumer-crashed'
+    WHEN 'not-retried' THEN 'non-retryable'
+    WHEN 'bad-body' THEN 'invalid-body'
+    WHEN 'unreadable' THEN 'invalid-envelope'
+    WHEN 'refused' THEN 'rejected-by-broker' ELSE reason END,
+    error_type = CASE error_type WHEN 'ProcessEnded' THEN 'ProcessCrashed' ELSE error_type END;
+UPDATE freehold_audit SET action = 'dead-letter.discard' WHERE action = 'dead-letter.drop';
+-- What is received once more after the upgrade must find its receipt, and its place among the deferred messages.
+UPDATE freehold_inbox SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)
+WHERE receipt_key LIKE 'unreadable:%';
+UPDATE freehold_deferred SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)
+WHERE receipt_key LIKE 'unreadable:%';

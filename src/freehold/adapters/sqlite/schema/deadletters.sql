@@ -1,4 +1,4 @@
--- Messages that were given up. `ended_at` is set when an operator replayed or dropped one; prune goes by it.
+-- Messages that were given up. `ended_at` is set when an operator replayed or discarded one; prune goes by it.
 CREATE TABLE freehold_dead_letter (
     id TEXT PRIMARY KEY,
     direction TEXT NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE freehold_dead_letter (
     detail TEXT NOT NULL,
     attempts INTEGER NOT NULL,
     failed_at INTEGER NOT NULL,
-    status TEXT NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'replayed', 'dropped')),
+    status TEXT NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'replayed', 'discarded')),
     document BLOB NOT NULL,
     edited BLOB,
     replayed_as TEXT,
