@@ -11,7 +11,7 @@ import dataclasses
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -40,6 +40,12 @@ _NAMES_DATABASE = re.compile(r"FREEHOLD_[A-Z0-9_]+_DATABASE").fullmatch
 _NAMES_FILE = "FREEHOLD_SETTINGS"
 _PEERS = "FREEHOLD_PEERS_"
 _APART = frozenset({"service", "peers"})
+_FORMER = {
+    "killed_attempts_max": "crash_attempts_max",
+    "replay_horizon_seconds": "dead_letter_replay_window_seconds",
+    "upgrade": "migrate_on_start",
+}
+"""Names of before the first release: refused, as they would be ignored otherwise."""
 _TOP_LEVEL = frozenset({"broker", "defaults", "peers", "project", "services"})
 
 
@@ -53,13 +59,15 @@ class Settings:
     workers                   batches of different partitions that are handled side by side.
     batch_limit               messages that one transaction handles.
     handler_timeout_seconds   for handlers that name no limit of their own.
-    killed_attempts_max       how often a message is handed out without an end before it is given up.
+    crash_attempts_max        how many attempts of a message may begin and never finish before it is given up.
     lease_seconds             after how long without a beat a relay's work is taken over.
     dedup_window_seconds      how long receipts are kept; not below what can bring a message again.
-    replay_horizon_seconds    how long after its failure a dead letter may be replayed.
+    dead_letter_replay_window_seconds  how long after its failure a dead letter may be replayed.
     outbox_sent_retention_seconds  how long messages are kept after the broker confirmed them, to be sent again by
                               `freehold outbox resend` where it has lost them; 0 keeps none. Not above
                               dedup_window_seconds, here and in those who receive them.
+    dead_letter_retention_seconds  how long dead letters are kept that were replayed or discarded.
+    finished_retention_seconds  how long replays that have ended, and results of comparisons, are kept.
     deferred_alarm_seconds    how long a message may be deferred before readiness and doctor tell of it.
     overdue_alarm_seconds     how long something may be due and not be done before doctor tells of it: scheduled
                               messages, timers of sagas, tries of deferred messages, comparisons, pruning; and how long
@@ -68,7 +76,7 @@ class Settings:
                               all services; several separated by commas, the first signs, all are taken.
     peers                     where the APIs of other services are, by name: the table `[peers]` of the file, for all
                               services, and `FREEHOLD_PEERS_<SERVICE>` of the environment.
-    upgrade                   apply missing migrations at start; otherwise they are an error.
+    migrate_on_start          apply missing migrations at start; otherwise they are an error.
     log_tracebacks            whether a handler, a saga or a projection that fails is logged with a traceback, in which
                               values are hidden; the same failure again is a line.
     ready_without_broker: bool = False
@@ -84,20 +92,21 @@ class Settings:
     workers: int = bounded(4, 1, 1024)
     batch_limit: int = bounded(64, 1, 10_000)
     handler_timeout_seconds: float = seconds(30.0)
-    killed_attempts_max: int = bounded(5, 1, 10_000)
+    crash_attempts_max: int = bounded(5, 1, 10_000)
     lease_seconds: float = seconds(6.0)
     poll_seconds: float = seconds(1.0)
     drain_seconds: float = seconds(10.0, least=0.0)
     dedup_window_seconds: float = seconds(8 * _DAY_SECONDS, least=0.0)
-    replay_horizon_seconds: float = seconds(7 * _DAY_SECONDS, least=0.0)
+    dead_letter_replay_window_seconds: float = seconds(7 * _DAY_SECONDS, least=0.0)
     outbox_sent_retention_seconds: float = seconds(0.0, least=0.0)
     dead_letter_retention_seconds: float = seconds(30 * _DAY_SECONDS, least=0.0)
+    finished_retention_seconds: float = seconds(30 * _DAY_SECONDS, least=0.0)
     saga_retention_seconds: float = seconds(30 * _DAY_SECONDS, least=0.0)
     idempotency_retention_seconds: float = seconds(_DAY_SECONDS, least=0.0)
     prune_interval_seconds: float = seconds(60.0)
     deferred_alarm_seconds: float = seconds(3600.0)
     overdue_alarm_seconds: float = seconds(300.0)
-    upgrade: bool = True
+    migrate_on_start: bool = True
     log_tracebacks: bool = True
     ready_without_broker: bool = False
     token_secret: str = words("", empty=True, shown=False)
@@ -200,12 +209,22 @@ def _given(overrides: Mapping[str, Any], place: str) -> dict[str, Any]:
     known = _fields()
     for name in overrides:
         if name not in known:
-            error = unknown_name(f"{place}: unknown setting", name, known)
+            error = _unknown(place, name, known)
             for table, options in _OPTIONS.items():
                 if name in {each.name for each in dataclasses.fields(options)}:
                     error.hint = f"it belongs into {table}: {table}={{'{name}': …}}; {error.hint}"
             raise error
     return dict(overrides)
+
+
+def _unknown(place: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    if name in _FORMER:
+        return _is_renamed(place, name, _FORMER[name])
+    return unknown_name(f"{place}: unknown setting", name, known)
+
+
+def _is_renamed(place: str, former: str, name: str) -> ConfigurationError:
+    return ConfigurationError(f"{place}: the setting '{former}' has another name now: '{name}'", hint="rename it")
 
 
 def _peers(environ: Mapping[str, str], path: Path) -> dict[str, str]:
@@ -254,7 +273,7 @@ def _from_file(path: Path, service: str) -> dict[str, Any]:
         values = _table(table, f"{path}: {place}")
         for name in values:
             if name in _APART or name not in _fields():
-                raise unknown_name(f"{path}: {place}: unknown setting", name, set(_fields()) - _APART)
+                raise _unknown(f"{path}: {place}", name, set(_fields()) - _APART)
         found = _merge(found, values)
     return found
 
@@ -262,6 +281,9 @@ def _from_file(path: Path, service: str) -> dict[str, Any]:
 def _from_environment(environ: Mapping[str, str], service: str) -> dict[str, Any]:
     """Look for the names that are known, and no others: `FREEHOLD_ORDERS_ARCHIVE_…` belongs to another service."""
     prefix = f"FREEHOLD_{service.upper().replace('-', '_')}_"
+    for former, name in _FORMER.items():
+        if f"{prefix}{former.upper()}" in environ:
+            raise _is_renamed("the environment", f"{prefix}{former.upper()}", f"{prefix}{name.upper()}")
     found: dict[str, Any] = {}
     shared = {"FREEHOLD_BROKER": "broker", "FREEHOLD_BROKER_PREFIX": "broker_options_prefix"}
     own = {variable: variable.removeprefix(prefix).lower() for variable in variables_of(service)}

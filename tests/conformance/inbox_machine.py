@@ -154,16 +154,16 @@ class InboxMachine(RuleBasedStateMachine):
         self.model.turns += 1
         self.model.waiting.append(Waiting(self.model.turns, arrival, attempts, due_at))
 
-    @rule(target=claims, limit=st.integers(min_value=1, max_value=3), visibility_seconds=_SECONDS)
-    def claim(self, limit: int, visibility_seconds: int) -> object:
+    @rule(target=claims, limit=st.integers(min_value=1, max_value=3), visibility_timeout_seconds=_SECONDS)
+    def claim(self, limit: int, visibility_timeout_seconds: int) -> object:
         now = self.harness.clock.now()
         due = sorted((one for one in self.model.heads() if one.due_at <= now), key=lambda one: (one.due_at, one.turn))[
             :limit
         ]
-        claimed = list(self.run(self.stores[INBOX].claim_due(_CONSUMER, limit, visibility_seconds)))
+        claimed = list(self.run(self.stores[INBOX].claim_due(_CONSUMER, limit, visibility_timeout_seconds)))
         for one in due:
             one.attempts += 1
-            one.due_at = now + timedelta(seconds=visibility_seconds)
+            one.due_at = now + timedelta(seconds=visibility_timeout_seconds)
         due.sort(key=lambda one: one.turn)
         assert [self._shown(one) for one in due] == [_seen(message) for message in claimed]
         return multiple(*zip((one.turn for one in due), claimed, strict=True))

@@ -42,9 +42,9 @@ async def defer(
         )
 
 
-async def claim(stores: Stores, *, limit: int = 10, visibility_seconds: float = 60.0) -> list[DeferredMessage]:
+async def claim(stores: Stores, *, limit: int = 10, visibility_timeout_seconds: float = 60.0) -> list[DeferredMessage]:
     """Claim what is due."""
-    return list(await stores[INBOX].claim_due(_CONSUMER, limit, visibility_seconds))
+    return list(await stores[INBOX].claim_due(_CONSUMER, limit, visibility_timeout_seconds))
 
 
 async def claim_one(stores: Stores) -> DeferredMessage:

@@ -70,7 +70,7 @@ class DeadLetterActions:
         self._stores = context.stores
         self._clock = context.clock
         self._hlc = context.hlc
-        self._replay_horizon_seconds = context.settings.replay_horizon_seconds
+        self._replay_window_seconds = context.settings.dead_letter_replay_window_seconds
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
         """Dead letters, newest first."""
@@ -99,7 +99,7 @@ class DeadLetterActions:
         """Replay a dead letter: send it, or its edited form, as a new message; returns the id of that message.
 
         Raises `NotFound`, `ConcurrencyConflict` if the dead letter was replayed or discarded, or is older than
-        `replay_horizon_seconds`: receipts that would prevent a second effect may be gone by then.
+        `dead_letter_replay_window_seconds`: receipts that would prevent a second effect may be gone by then.
         `ignore_replay_window` accepts that.
         """
         async with self._stores.database.begin() as db_tx:
@@ -181,9 +181,10 @@ class DeadLetterActions:
 
     def _check_age(self, letter: DeadLetter, *, ignore_replay_window: bool) -> None:
         age_seconds = (self._clock.now() - letter.failed_at).total_seconds()
-        if age_seconds > self._replay_horizon_seconds and not ignore_replay_window:
+        if age_seconds > self._replay_window_seconds and not ignore_replay_window:
+            days = f"{age_seconds / 86400:.1f} days"
             raise ConcurrencyConflict(
-                f"dead letter {letter.id} is {age_seconds / 86400:.1f} days old, more than replay_horizon_seconds",
+                f"dead letter {letter.id} is {days} old, more than dead_letter_replay_window_seconds",
                 hint="make sure that its effect does not exist, then ignore the replay window",
             )
 

@@ -46,7 +46,7 @@ class ConsumerRunner(Runner):
     does, and where messages come faster than that, it passes between two fetches that do not fill `batch_limit`, so
     that one transaction handles more; a message that comes after an idle time never waits, and a stop or `wake` ends
     the wait. A message handed out
-    more than `killed_attempts_max` times without an end is taken for one that kills its consumer, and becomes a dead
+    more than `crash_attempts_max` times without an end is taken for one that kills its consumer, and becomes a dead
     letter.
     """
 
@@ -61,7 +61,7 @@ class ConsumerRunner(Runner):
         *,
         workers: int = 4,
         batch_limit: int = 64,
-        killed_attempts_max: int = 5,
+        crash_attempts_max: int = 5,
         fetch_wait_seconds: float = 5.0,
         linger_seconds: float = 0.0,
     ) -> None:
@@ -72,8 +72,8 @@ class ConsumerRunner(Runner):
         self._subscription = Subscription(group=dispatcher.consumer, topics=topics)
         self._workers = workers
         self._batch_limit = batch_limit
-        self._crashes = CrashLimit(killed_attempts_max)
-        self._doubtful_from = max(1, min(_ATTEMPTS_SIDE_BY_SIDE, killed_attempts_max - 1)) + 1
+        self._crashes = CrashLimit(crash_attempts_max)
+        self._doubtful_from = max(1, min(_ATTEMPTS_SIDE_BY_SIDE, crash_attempts_max - 1)) + 1
         self._fetch_wait_seconds = fetch_wait_seconds
         self._linger_seconds = linger_seconds
         self._attempts = FailureHandler(dispatcher, self._stop, self._database_wait, patience_seconds=_PATIENCE_SECONDS)

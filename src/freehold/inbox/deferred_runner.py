@@ -22,7 +22,7 @@ class DeferredRunner(Runner):
     """Claims what is due, one message after the other, and handles each in a transaction of its own.
 
     The attempt is counted, and committed, right before it begins: a message that kills the process is recognised by
-    attempts that were begun and never ended, `killed_attempts_max` beyond what its policy allows, and no other message
+    attempts that were begun and never ended, `crash_attempts_max` beyond what its policy allows, and no other message
     is counted with it. An attempt that was not made, or that an outage of the database ended, is taken back as soon as
     the database is there; a stop waits for it as long as it may.
     """
@@ -32,16 +32,16 @@ class DeferredRunner(Runner):
         dispatcher: Dispatcher,
         reader: MessageRouter,
         *,
-        visibility_seconds: float = 60.0,
+        visibility_timeout_seconds: float = 60.0,
         poll_seconds: float = 5.0,
-        killed_attempts_max: int = 5,
+        crash_attempts_max: int = 5,
     ) -> None:
         super().__init__(f"deferred {dispatcher.consumer}", clock=dispatcher.context.clock)
         self._dispatcher = dispatcher
         self._reader = reader
-        self._visibility_seconds = visibility_seconds
+        self._visibility_timeout_seconds = visibility_timeout_seconds
         self._poll_seconds = poll_seconds
-        self._killed_attempts_max = killed_attempts_max
+        self._crash_attempts_max = crash_attempts_max
         self._attempts = FailureHandler(dispatcher, self._stop, lambda: self.wait_of(DATABASE))
         self._claimed: DeferredMessage | None = None
 
@@ -55,7 +55,7 @@ class DeferredRunner(Runner):
         inbox, consumer = self._dispatcher.inbox, self._dispatcher.consumer
         while not self.stopping:
             await self._give_back()
-            due = await inbox.claim_due(consumer, 1, self._visibility_seconds)
+            due = await inbox.claim_due(consumer, 1, self._visibility_timeout_seconds)
             for message in due:
                 await self._handle_claimed(message)
             self.healthy()
@@ -87,7 +87,7 @@ class DeferredRunner(Runner):
             self.trouble_at(place, error)
             name = self.outages.titled(self.name)
             text = "%s: %s was neither handled nor put off (%s); it is tried again in %g s"
-            _log.error(text, name, place, describe(error), self._visibility_seconds)
+            _log.error(text, name, place, describe(error), self._visibility_timeout_seconds)
             trace = self._dispatcher.context.failures.traceback(error)
             _log.debug("%s: %s was neither handled nor put off%s", name, place, trace)
         else:
@@ -110,7 +110,7 @@ class DeferredRunner(Runner):
         try:
             if work is None:
                 await self._attempts.hold(lambda: self._drop(message))
-            elif (crashes := CrashLimit(work.retry.attempts + self._killed_attempts_max)).reached(message.attempts - 1):
+            elif (crashes := CrashLimit(work.retry.attempts + self._crash_attempts_max)).reached(message.attempts - 1):
                 await self._attempts.condemn_deferred(work, message, crashes)
             else:
                 await self._attempts.alone(work, claimed=message)

@@ -38,7 +38,7 @@ def check_windows(settings: Settings, features: BrokerFeatures) -> None:
     window = settings.dedup_window_seconds
     horizons = {
         f"the redelivery horizon of {features.technology}": features.redelivery_horizon_seconds,
-        "replay_horizon_seconds": settings.replay_horizon_seconds,
+        "dead_letter_replay_window_seconds": settings.dead_letter_replay_window_seconds,
         "outbox_sent_retention_seconds": settings.outbox_sent_retention_seconds,
     }
     for name, horizon in horizons.items():
@@ -110,7 +110,7 @@ def _consumer(context: ServiceContext) -> Sequence[Runner]:
             declared.topics,
             workers=settings.workers,
             batch_limit=settings.batch_limit,
-            killed_attempts_max=settings.killed_attempts_max,
+            crash_attempts_max=settings.crash_attempts_max,
             linger_seconds=declared.linger_seconds,
         )
     ]
@@ -126,9 +126,9 @@ def _deferred(context: ServiceContext) -> Sequence[Runner]:
         DeferredRunner(
             dispatcher_of(context),
             router_of(context),
-            visibility_seconds=longest_seconds + _VISIBILITY_MARGIN_SECONDS,
+            visibility_timeout_seconds=longest_seconds + _VISIBILITY_MARGIN_SECONDS,
             poll_seconds=2 * settings.poll_seconds,
-            killed_attempts_max=settings.killed_attempts_max,
+            crash_attempts_max=settings.crash_attempts_max,
         )
     ]
 

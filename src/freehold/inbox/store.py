@@ -127,9 +127,11 @@ class InboxStore(Protocol):
     ) -> None:
         """Queue a message behind all deferred ones of its key."""
 
-    async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
+    async def claim_due(
+        self, consumer: str, limit: int, visibility_timeout_seconds: float
+    ) -> Sequence[DeferredMessage]:
         """Begin a try of deferred messages that are due and first of their key: counts the attempt, and hides the key
-        from other instances for `visibility_seconds`, in a transaction of its own, before any handling.
+        from other instances for `visibility_timeout_seconds`, in a transaction of its own, before any handling.
         """
 
     async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:

@@ -220,7 +220,7 @@ PROJECTION: Final = Pattern[dict[str, Projection]](
         repair=_repair,
     ),
     commands={"projection": "freehold.projection.commands:command"},
-    pruning=(Pruning("replays", REPLAYS, _prune_replays, lambda settings: settings.dead_letter_retention_seconds),),
+    pruning=(Pruning("replays", REPLAYS, _prune_replays, lambda settings: settings.finished_retention_seconds),),
 )
 VIEW: Final = Pattern[dict[str, MaterializedView]](
     "view",

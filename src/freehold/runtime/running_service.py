@@ -310,7 +310,7 @@ class RunningService:
 
     async def _prepare_schema(self) -> None:
         database = self.stores.database
-        if self.settings.upgrade:
+        if self.settings.migrate_on_start:
             self._is_new = is_new(await database.upgrade(self.service.name))
             await check_whole(self.service.name, database, mend=True)
             return
@@ -319,7 +319,7 @@ class RunningService:
         if pending:
             raise ConfigurationError(
                 f"service '{self.service.name}': {len(pending)} migrations are missing, the first is '{pending[0]}'",
-                hint="freehold db upgrade, or upgrade = true",
+                hint="freehold db upgrade, or migrate_on_start = true",
             )
         await check_whole(self.service.name, database, mend=False)
 

@@ -121,7 +121,7 @@ async def test_a_service_does_not_start_on_it(
 ) -> None:
     def ledger() -> RunningService:
         broker = f"embedded:///{tmp_path}/broker.db"
-        settings = Settings.load("ledger", environ={}, database=url, broker=broker, upgrade=upgrade)
+        settings = Settings.load("ledger", environ={}, database=url, broker=broker, migrate_on_start=upgrade)
         return RunningService(Service("ledger"), settings, roles=())
 
     stores = open_stores(url)

@@ -91,7 +91,7 @@ class Place:
     def settings(self, **changes: Any) -> Settings:
         return Settings.load(
             "clinic", environ={}, database=self.url, broker=f"memory://{self.role}",
-            **{"upgrade": False, "poll_seconds": 0.1, **changes},
+            **{"migrate_on_start": False, "poll_seconds": 0.1, **changes},
         )  # fmt: skip
 
 
@@ -339,7 +339,7 @@ async def test_an_upgrade_by_a_role_without_ddl_says_which_right_is_missing(plac
     place.execute(f"GRANT CONNECT ON DATABASE {place.admin_url.rpartition('/')[2]} TO {quoted}")
     place.execute(f"GRANT USAGE ON SCHEMA public TO {quoted}")
     with pytest.raises((PermissionDenied, ConfigurationError), match=r"right on schema public|may not make one"):
-        async with RunningService(clinic, place.settings(upgrade=True)):
+        async with RunningService(clinic, place.settings(migrate_on_start=True)):
             pass
 
 

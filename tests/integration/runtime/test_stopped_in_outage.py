@@ -27,7 +27,7 @@ from freehold.outbox.store import OUTBOX
 from freehold_shop.servers import RunningServer
 
 RESTARTS = 3
-"""More than `killed_attempts_max` permits."""
+"""More than `crash_attempts_max` permits."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Place:
 def _settings(database: str, broker: str) -> Settings:
     options = BrokerOptions(prefix=f"t{uuid4().hex[:8]}", lease_seconds=1.0)
     return Settings.load(
-        "source", environ={}, database=database, broker=broker, broker_options=options, killed_attempts_max=1
+        "source", environ={}, database=database, broker=broker, broker_options=options, crash_attempts_max=1
     )
 
 

@@ -25,7 +25,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def service(name: str, tmp_path: Path, database: str, *, upgrade: bool = True) -> RunningService:
     broker = f"embedded:///{tmp_path}/{name}-broker.db"
-    settings = Settings.load(name, environ={}, database=database, broker=broker, upgrade=upgrade)
+    settings = Settings.load(name, environ={}, database=database, broker=broker, migrate_on_start=upgrade)
     table = Migration("001-table", {"": [f"CREATE TABLE {name}_things (id text)"]})
     return RunningService(Service(name, migrations=[table]), settings, roles=())
 

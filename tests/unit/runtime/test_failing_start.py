@@ -39,7 +39,7 @@ async def test_several_that_cannot_start_are_one_error_that_names_each(tmp_path:
 async def test_what_does_not_pass_by_itself_decides(tmp_path: Path) -> None:
     settings = {
         "orders": settings_for("orders", database=NOBODY),
-        "stock": settings_for("stock", database=f"sqlite:///{tmp_path}/stock.db", upgrade=False),
+        "stock": settings_for("stock", database=f"sqlite:///{tmp_path}/stock.db", migrate_on_start=False),
     }
     with pytest.raises(ConfigurationError) as caught:
         async with Runtime(Service("orders"), Service("stock"), settings=settings):

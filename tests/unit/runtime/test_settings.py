@@ -49,7 +49,7 @@ def test_the_environment_wins_over_the_service_and_that_over_the_defaults(tmp_pa
     environ = {
         "FREEHOLD_ORDER_DESK_BATCH_LIMIT": "30",
         "FREEHOLD_ORDER_DESK_DATABASE_OPTIONS_POOL_SIZE": "9",
-        "FREEHOLD_ORDER_DESK_UPGRADE": "false",
+        "FREEHOLD_ORDER_DESK_MIGRATE_ON_START": "false",
         "FREEHOLD_BROKER": "nats://three",
         "FREEHOLD_BROKER_PREFIX": "p",
         "FREEHOLD_ORDER_DESK_ARCHIVE_DATABASE": "another service's",
@@ -59,7 +59,7 @@ def test_the_environment_wins_over_the_service_and_that_over_the_defaults(tmp_pa
     assert (settings.database_options.pool_size, settings.database_options.lock_timeout_seconds) == (9, 1.0)
     assert (settings.database, settings.broker) == ("postgresql://two", "nats://three")
     assert settings.broker_options.prefix == "p"
-    assert not settings.upgrade
+    assert not settings.migrate_on_start
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,11 @@ def test_urls_are_not_shown() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"dedup_window_seconds": 3600.0}, {"replay_horizon_seconds": 1e9}, {"outbox_sent_retention_seconds": 1e9}],
+    [
+        {"dedup_window_seconds": 3600.0},
+        {"dead_letter_replay_window_seconds": 1e9},
+        {"outbox_sent_retention_seconds": 1e9},
+    ],
 )
 def test_receipts_that_do_not_outlive_messages_are_refused(changes: dict[str, Any]) -> None:
     features = BrokerFeatures(
@@ -139,7 +143,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"workers": True}, "'workers' must be a whole number"),
     ({"workers": 1.5}, "'workers' must be a whole number"),
     ({"batch_limit": 0}, "'batch_limit' must be between"),
-    ({"killed_attempts_max": -1}, "'killed_attempts_max' must be between"),
+    ({"crash_attempts_max": -1}, "'crash_attempts_max' must be between"),
     ({"poll_seconds": 0}, "'poll_seconds' must be between"),
     ({"lease_seconds": float("nan")}, "'lease_seconds' must be between"),
     ({"drain_seconds": float("inf")}, "'drain_seconds' must be between"),
@@ -147,7 +151,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"handler_timeout_seconds": 10**400}, "'handler_timeout_seconds' must be between"),
     ({"handler_timeout_seconds": True}, "'handler_timeout_seconds' must be a number"),
     ({"dedup_window_seconds": None}, "'dedup_window_seconds' must be a number, and is NoneType"),
-    ({"upgrade": 1}, "'upgrade' must be bool, and is int"),
+    ({"migrate_on_start": 1}, "'migrate_on_start' must be bool, and is int"),
     ({"database": ""}, "'database' is empty"),
     ({"database": "postgresql://h/s3cret\n"}, "'database' holds a control character"),
     ({"broker": b"s3cret"}, "'broker' must be str, and is bytes"),
@@ -184,13 +188,34 @@ def test_the_same_checks_hold_for_keyword_arguments(
 
 
 @pytest.mark.parametrize(
+    ("former", "name"),
+    [
+        ("killed_attempts_max", "crash_attempts_max"),
+        ("replay_horizon_seconds", "dead_letter_replay_window_seconds"),
+        ("upgrade", "migrate_on_start"),
+    ],
+)
+def test_a_former_name_is_refused_with_the_new_one(former: str, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "freehold.toml"
+    file.write_text(f"[defaults]\n{former} = 1\n")
+    variable = f"FREEHOLD_ORDERS_{former.upper()}"
+    given: dict[str, Any] = {former: 1}
+    with pytest.raises(ConfigurationError, match=f"'FREEHOLD_ORDERS_{name.upper()}'"):
+        Settings.load("orders", environ={variable: "1"})
+    with pytest.raises(ConfigurationError, match=f"'{name}'"):
+        Settings.load("orders", environ={}, file=file)
+    with pytest.raises(ConfigurationError, match=f"'{name}'"):
+        Settings.load("orders", environ={}, **given)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "told"),
     [
         ("FREEHOLD_ORDERS_WORKERS", "0", "'workers' must be between"),
         ("FREEHOLD_ORDERS_WORKERS", "many", "'workers' must be a number"),
         ("FREEHOLD_ORDERS_POLL_SECONDS", "nan", "'poll_seconds' must be between"),
         ("FREEHOLD_ORDERS_POLL_SECONDS", "inf", "'poll_seconds' must be between"),
-        ("FREEHOLD_ORDERS_UPGRADE", "perhaps", "'upgrade' must be true or false"),
+        ("FREEHOLD_ORDERS_MIGRATE_ON_START", "perhaps", "'migrate_on_start' must be true or false"),
         ("FREEHOLD_ORDERS_DATABASE_OPTIONS_POOL_SIZE", "-3", "'pool_size' must be between"),
         ("FREEHOLD_ORDERS_DATABASE", "", "FREEHOLD_ORDERS_DATABASE is empty"),
         ("FREEHOLD_BROKER", " ", "FREEHOLD_BROKER is empty"),

@@ -63,7 +63,7 @@ class _Reader:
         self.trouble = ""
 
     async def discard(self) -> int:
-        """Discard what poison is there; returns how many. What is away, or locked, may be there again at the next look."""
+        """Discard what poison is there; returns how many. What is away, or locked, is looked for at the next look."""
         try:
             await self.stores.database.open()
             actions = DeadLetterActions(service_context(Service(self.name), self.stores, self.settings))

@@ -94,14 +94,16 @@ class MemoryInboxStore(InboxStore):
         row = _DeferredRow(message, self._database.now(), arrival.lane, arrival.lane_position)
         memory_transaction(db_tx).rows(DEFERRED).put(position, row)
 
-    async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
+    async def claim_due(
+        self, consumer: str, limit: int, visibility_timeout_seconds: float
+    ) -> Sequence[DeferredMessage]:
         """Count an attempt of each message that is due and first of its key."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(DEFERRED)
             heads = _heads(row.message for row in rows.values() if row.message.consumer == consumer)
             due = [head for head in heads.values() if head.due_at <= self._database.now()]
             due.sort(key=lambda message: (message.due_at, message.position))
-            until = self._database.later(visibility_seconds)
+            until = self._database.later(visibility_timeout_seconds)
             claimed = [replace(message, attempts=message.attempts + 1, due_at=until) for message in due[:limit]]
             for message in claimed:
                 row = rows.get(message.position)

@@ -98,7 +98,9 @@ ORDER BY received_at LIMIT $3"""
         rest = (storable(reason, _REASON_CHARACTERS_MAX), arrival.lane, arrival.lane_position)
         await sql_of(db_tx).execute(self._defer, (self._dialect.now(), delay_seconds, *message, *rest))
 
-    async def claim_due(self, consumer: str, limit: int, visibility_seconds: float) -> Sequence[DeferredMessage]:
+    async def claim_due(
+        self, consumer: str, limit: int, visibility_timeout_seconds: float
+    ) -> Sequence[DeferredMessage]:
         """Count an attempt of each message that is due and first of its key; statements that commit by themselves.
 
         Nearly always one. Where nothing of what it saw was the first of its key, that is waiting from now on, and the
@@ -107,7 +109,7 @@ ORDER BY received_at LIMIT $3"""
         look = _LOOKS[0] * limit
         while True:
             async with self._database.direct() as sql:
-                parameters = (self._dialect.now(), visibility_seconds, consumer, limit, look)
+                parameters = (self._dialect.now(), visibility_timeout_seconds, consumer, limit, look)
                 rows = await sql.fetch(self._claim, parameters)
             claimed = [self._message(row[:-1]) for row in rows if not row[-1]]
             if claimed or len(rows) < look:
