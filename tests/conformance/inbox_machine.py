@@ -125,7 +125,7 @@ class InboxMachine(RuleBasedStateMachine):
         async def work() -> list[ReceiveResult]:
             async with self.stores.database.begin() as db_tx:
                 receipts = list(await self.stores[INBOX].receive(db_tx, _CONSUMER, batch))
-                await self.stores[INBOX].answer(db_tx, _CONSUMER, answers)
+                await self.stores[INBOX].save_replies(db_tx, _CONSUMER, answers)
                 if commits:
                     return receipts
                 raise _RolledBack(receipts)
@@ -189,10 +189,10 @@ class InboxMachine(RuleBasedStateMachine):
         assert self.run(work()) == self.model._one(_named(message), self.harness.clock.now(), blocked=False)
 
     @rule(claim=consumes(claims), delay_seconds=_SECONDS)
-    def postpone(self, claim: tuple[int, DeferredMessage], delay_seconds: int) -> None:
+    def reschedule(self, claim: tuple[int, DeferredMessage], delay_seconds: int) -> None:
         turn, message = claim
         waiting = self._current(turn, message)
-        assert self.run(self.stores[INBOX].postpone(message, delay_seconds, "Again")) is (waiting is not None)
+        assert self.run(self.stores[INBOX].reschedule(message, delay_seconds, "Again")) is (waiting is not None)
         if waiting is not None:
             waiting.due_at = self.harness.clock.now() + timedelta(seconds=delay_seconds)
 

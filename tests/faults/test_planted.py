@@ -24,7 +24,7 @@ from freehold.ids import new_id
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.store import IncomingMessage, ReceiveResult, ReceiveStatus
 from freehold.leases.store import LEASES
-from freehold.outbox.refusal import bury
+from freehold.outbox.refusal import dead_letter
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.store import LEASE_PREFIX, OUTBOX
 from freehold.ports import Stores
@@ -90,10 +90,10 @@ async def _changes_of_a_relay_without_its_lease(stores: Stores) -> list[str]:
     found = []
     if (await stores[OUTBOX].fetch(late, 10)).rows:
         found.append("fetched")
-    if await stores[OUTBOX].postpone(late, rows[0], 60.0, "late"):
-        found.append("postponed")
-    if await bury(stores, late, rows[0], "late", datetime.now(UTC)):
-        found.append("buried")
+    if await stores[OUTBOX].reschedule(late, rows[0], 60.0, "late"):
+        found.append("rescheduled")
+    if await dead_letter(stores, late, rows[0], "late", datetime.now(UTC)):
+        found.append("dead-lettered")
     if await stores[OUTBOX].remove(late, rows[1:]):
         found.append("removed")
     return found
@@ -106,11 +106,11 @@ async def test_a_relay_without_its_lease_changes_nothing(stores: Stores) -> None
 async def test_skipping_the_check_of_the_token_is_found(stores: Stores) -> None:
     outbox = stores[OUTBOX]
     assert isinstance(outbox, SqliteOutboxStore)
-    for name in ("_fetch", "_remove_sql", "_postpone"):
+    for name in ("_fetch", "_remove_sql", "_reschedule"):
         planted = getattr(outbox, name).replace(" AND l.token = g.token", "")
         assert planted != getattr(outbox, name)
         setattr(outbox, name, planted)
-    assert await _changes_of_a_relay_without_its_lease(stores) == ["fetched", "postponed", "buried", "removed"]
+    assert await _changes_of_a_relay_without_its_lease(stores) == ["fetched", "rescheduled", "dead-lettered", "removed"]
 
 
 async def _ends_of_a_saga(stores: Stores) -> list[str]:

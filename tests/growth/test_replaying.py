@@ -28,7 +28,7 @@ async def _seconds_for_each(file: Path, letters: int) -> float:
     await stores.database.open()
     try:
         await stores.database.upgrade()
-        await _bury(stores, letters)
+        await _dead_letter(stores, letters)
         settings = Settings(service="shop", database="memory://unused", broker="memory://unused")
         actions = DeadLetterActions(service_context(Service("shop"), stores, settings))
         begun, wanted = time.process_time(), DeadLetterFilter(limit=_BATCH)
@@ -42,7 +42,7 @@ async def _seconds_for_each(file: Path, letters: int) -> float:
         await stores.database.close()
 
 
-async def _bury(stores: Stores, letters: int) -> None:
+async def _dead_letter(stores: Stores, letters: int) -> None:
     async with stores.database.begin() as db_tx:
         for _ in range(letters):
             await stores[DEAD_LETTERS].add(db_tx, replayable())

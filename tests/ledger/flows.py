@@ -140,7 +140,7 @@ async def _defer(ground: Ground) -> None:
 
 
 @_flow("handle: 1 deferred event fails again and becomes a dead letter")
-async def _bury(ground: Ground) -> None:
+async def _dead_letter(ground: Ground) -> None:
     await ground.take(await _brought(ground, Failing(ground.name())))
     await ground.pass_seconds(2.0)
     with ground.counting():

@@ -230,7 +230,7 @@ class Ground:
     async def publish_all(self) -> int:
         """Rounds of the relay until nothing is staged, and nothing owed."""
         moved = await self.relay._round()
-        while await self.relay._round() or self.relay._owing:
+        while await self.relay._round() or self.relay._pending_rounds:
             moved += 1
         return moved
 

@@ -77,7 +77,7 @@ class DeferredMessagesConformance:
         for _ in range(2):
             (kept,) = await stores[INBOX].deferred(_CONSUMER, 10)
             assert kept.reason.startswith("a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c")
-            assert await stores[INBOX].postpone(await claim_one(stores), 0.0, odd)
+            assert await stores[INBOX].reschedule(await claim_one(stores), 0.0, odd)
 
     async def test_a_deferred_message_blocks_its_key_alone(self, harness: StoresHarness) -> None:
         """Later ones of the key are blocked and leave no receipt; other keys, topics and consumers go on."""
@@ -168,7 +168,7 @@ class DeferredMessagesConformance:
         for number in range(30):
             await defer(stores, message(f"crowd {number}", "crowd"))
         (first,) = await claim(stores, limit=2)
-        assert await stores[INBOX].postpone(first, 600.0, "Failed")
+        assert await stores[INBOX].reschedule(first, 600.0, "Failed")
         assert await claim(stores, limit=2) == []
         assert await stores[INBOX].next_due_seconds(_CONSUMER) == 600.0
         await defer(stores, message("other", "other"))
@@ -195,7 +195,7 @@ class DeferredMessagesConformance:
                 group.create_task(finish(stores, claimed))
             for look in looks:
                 for taken in look.result():
-                    assert await other[INBOX].postpone(taken, 0.0, "given back")
+                    assert await other[INBOX].reschedule(taken, 0.0, "given back")
         assert await claim(stores) == []
         assert await stores[INBOX].next_due_seconds(_CONSUMER) is None
 
@@ -219,10 +219,10 @@ class DeferredMessagesConformance:
         harness.clock.advance(61)
         current = await claim_one(other)
         assert not await finish(stores, slow)
-        assert not await stores[INBOX].postpone(slow, 5, "Late")
+        assert not await stores[INBOX].reschedule(slow, 5, "Late")
         assert await finish(other, current)
         assert not await finish(other, current)
-        assert not await other[INBOX].postpone(current, 5, "Late")
+        assert not await other[INBOX].reschedule(current, 5, "Late")
 
     async def test_a_claim_that_is_given_back_counts_for_no_attempt(self, harness: StoresHarness) -> None:
         """It can be claimed at once; only the latest claim can be given back, and once."""
@@ -250,7 +250,7 @@ class DeferredMessagesConformance:
             async with stores.database.begin() as db_tx:
                 assert await stores[INBOX].finish(db_tx, claimed)
                 raise _GivenUp
-        assert await stores[INBOX].postpone(claimed, 5, "Again")
+        assert await stores[INBOX].reschedule(claimed, 5, "Again")
         (waiting,) = await stores[INBOX].deferred(None, 10)
         assert (waiting.reason, waiting.attempts) == ("Again", 2)
         assert waiting.due_at == harness.clock.now() + timedelta(seconds=5)

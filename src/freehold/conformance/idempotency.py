@@ -8,19 +8,19 @@ import pytest
 
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
+from freehold.idempotency.store import IDEMPOTENCY, StoredResponse
 from freehold.ports import Stores
 
 __all__ = ["IdempotencyStoreConformance"]
 
-_ANSWER = StoredAnswer(fingerprint="f", status=201, content_type="application/json", body=b'\x00{"id": 1}')
+_ANSWER = StoredResponse(fingerprint="f", status=201, content_type="application/json", body=b'\x00{"id": 1}')
 
 
 class _GivenUp(Exception):
     """Ends a transaction with a rollback."""
 
 
-async def claim(stores: Stores, key: str, scope: str = "orders") -> StoredAnswer | None:
+async def claim(stores: Stores, key: str, scope: str = "orders") -> StoredResponse | None:
     """Claim and, where it is new, answer in one transaction."""
     async with stores.database.begin() as db_tx:
         found = await stores[IDEMPOTENCY].claim(db_tx, scope, key, "f")
@@ -42,7 +42,7 @@ class IdempotencyStoreConformance:
     async def test_headers_come_back_as_they_were(self, harness: StoresHarness) -> None:
         """Repeated ones too, in their order, with every byte that a header may hold; an answer may have no type."""
         headers = (("link", "</a>"), ("etag", '"1"'), ("link", "</b>"), ("x-odd", "\x00\xe9\xff'\"\\"))
-        answer = StoredAnswer("f", 204, "", b"", headers=headers)
+        answer = StoredResponse("f", 204, "", b"", headers=headers)
         async with harness.first.database.begin() as db_tx:
             await harness.first[IDEMPOTENCY].claim(db_tx, "orders", "a", "f")
             await harness.first[IDEMPOTENCY].complete(db_tx, "orders", "a", answer)
@@ -90,7 +90,7 @@ class IdempotencyStoreConformance:
     async def test_a_concurrent_request_takes_over_after_a_rollback(self, harness: StoresHarness) -> None:
         """The first one failed: the second one has the effect."""
         stores, other = harness.first, await harness.instance()
-        second: asyncio.Task[StoredAnswer | None] | None = None
+        second: asyncio.Task[StoredResponse | None] | None = None
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as db_tx:
                 await stores[IDEMPOTENCY].claim(db_tx, "orders", "a", "f")

@@ -77,7 +77,7 @@ class ReceiptsConformance:
         """No arrivals, no receipts, no answers."""
         assert await words(harness.first) == []
         async with harness.first.database.begin() as db_tx:
-            await harness.first[INBOX].answer(db_tx, _CONSUMER, {})
+            await harness.first[INBOX].save_replies(db_tx, _CONSUMER, {})
 
     async def test_a_key_twice_in_one_call_is_a_duplicate(self, harness: StoresHarness) -> None:
         """A redelivery may come in the same batch as the original."""
@@ -102,7 +102,7 @@ class ReceiptsConformance:
         stores = harness.first
         async with stores.database.begin() as db_tx:
             await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a"), arrival("b"), arrival("c")])
-            await stores[INBOX].answer(db_tx, _CONSUMER, {"a": b"\x00one", "c": b"three"})
+            await stores[INBOX].save_replies(db_tx, _CONSUMER, {"a": b"\x00one", "c": b"three"})
         answers = [receipt.answer for receipt in await receive(stores, arrival("c"), arrival("b"), arrival("a"))]
         assert answers == [b"three", None, b"\x00one"]
 
@@ -113,7 +113,7 @@ class ReceiptsConformance:
             await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a")])
             late = asyncio.create_task(receive(other, arrival("a")))
             assert await has_to_wait(late)
-            await stores[INBOX].answer(db_tx, _CONSUMER, {"a": b"done"})
+            await stores[INBOX].save_replies(db_tx, _CONSUMER, {"a": b"done"})
         assert list(await late) == [ReceiveResult(DUPLICATE, b"done")]
 
     async def test_a_concurrent_duplicate_is_fresh_after_a_rollback(self, harness: StoresHarness) -> None:
@@ -179,7 +179,7 @@ class ReceiptsConformance:
         await receive(stores, arrival("undo", compensates="act"))
         async with stores.database.begin() as db_tx:
             await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("act")])
-            await stores[INBOX].answer(db_tx, _CONSUMER, {"act": b"cancelled"})
+            await stores[INBOX].save_replies(db_tx, _CONSUMER, {"act": b"cancelled"})
         assert list(await receive(stores, arrival("act"))) == [ReceiveResult(CANCELLED, b"cancelled")]
 
     async def test_action_and_compensation_in_one_call_count_in_their_order(self, harness: StoresHarness) -> None:

@@ -103,19 +103,19 @@ class BrokerLogStoreConformance:
             assert await stores[BROKER_LOGS].end_loss(db_tx, lost)
         assert (await stores[BROKER_LOGS].note("here", "first")).lost_at is None
 
-    async def test_nothing_is_settled_while_a_loss_is_open(self, harness: StoresHarness) -> None:
+    async def test_no_high_water_mark_rises_while_a_loss_is_open(self, harness: StoresHarness) -> None:
         """The rows come all the same; once it is ended, what is settled is what it was."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores)
         before = await stores[OUTBOX].fetch(leases, 100)
-        assert min(before.settled.values()) > 0
+        assert min(before.high_water_marks.values()) > 0
         await stores[BROKER_LOGS].note("here", "first")
         lost = await stores[BROKER_LOGS].note("here", "second")
         during = await stores[OUTBOX].fetch(leases, 100)
         assert during.rows == before.rows
-        assert set(during.settled) == set(before.settled)
-        assert set(during.settled.values()) == {0}
+        assert set(during.high_water_marks) == set(before.high_water_marks)
+        assert set(during.high_water_marks.values()) == {0}
         async with stores.database.begin() as db_tx:
             assert await stores[BROKER_LOGS].end_loss(db_tx, lost)
-        assert (await stores[OUTBOX].fetch(leases, 100)).settled == before.settled
+        assert (await stores[OUTBOX].fetch(leases, 100)).high_water_marks == before.high_water_marks

@@ -16,7 +16,7 @@ from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter, Direction
 from freehold.ids import new_id, stable_hash
 from freehold.leases.store import LEASES
-from freehold.outbox.refusal import bury
+from freehold.outbox.refusal import dead_letter
 from freehold.outbox.store import LEASE_PREFIX, OUTBOX, StagedMessage, lease_name
 from freehold.ports import Stores
 
@@ -184,15 +184,15 @@ class OutboxStoreConformance:
         assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"0", b"3", b"4"]
 
     async def test_a_stale_token_changes_nothing(self, harness: StoresHarness) -> None:
-        """A relay whose leases were taken over can neither read, remove, postpone nor bury."""
+        """A relay whose leases were taken over can neither read, remove, reschedule nor dead-letter rows."""
         stores, other = harness.first, await harness.instance()
         stale = await take_partitions(stores, "paused")
         await _stage(stores, outgoing("k"))
         rows = (await stores[OUTBOX].fetch(stale, _LIMIT)).rows
         fresh = await take_partitions(other, "successor")
         assert await stores[OUTBOX].remove(stale, rows) == 0
-        assert not await stores[OUTBOX].postpone(stale, rows[0], 60, "refused")
-        assert not await bury(stores, stale, rows[0], "refused", datetime.now(UTC))
+        assert not await stores[OUTBOX].reschedule(stale, rows[0], 60, "refused")
+        assert not await dead_letter(stores, stale, rows[0], "refused", datetime.now(UTC))
         assert (await stores[OUTBOX].fetch(stale, _LIMIT)).rows == []
         assert (await other[OUTBOX].fetch(fresh, _LIMIT)).rows == rows
         assert await stores[DEAD_LETTERS].find(DeadLetterFilter()) == []
@@ -211,13 +211,13 @@ class OutboxStoreConformance:
         assert (await stores[OUTBOX].stats()).pending == len(rows) - len(of_it)
         assert (await stores[OUTBOX].fetch({}, _LIMIT)).rows == []
 
-    async def test_a_postponed_row_blocks_its_key_alone(self, harness: StoresHarness) -> None:
+    async def test_a_rescheduled_row_blocks_its_key_alone(self, harness: StoresHarness) -> None:
         """All rows of the key wait, also later ones; others go on; then it comes again, counted."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("bad", b"b1"), outgoing("bad", b"b2"), outgoing("good", b"g1"))
         rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
-        assert await stores[OUTBOX].postpone(leases, rows[0], 30, "refused")
+        assert await stores[OUTBOX].reschedule(leases, rows[0], 30, "refused")
         await _stage(stores, outgoing("bad", b"b3"), outgoing("good", b"g2"))
         assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"g1", b"g2"]
         assert (await stores[OUTBOX].stats()).blocked_keys == 1
@@ -235,7 +235,7 @@ class OutboxStoreConformance:
         await _stage(stores, outgoing("bad", b"b2"), outgoing("good", b"g1"))
         leases = await take_partitions(stores)
         rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
-        assert await stores[OUTBOX].postpone(leases, rows[0], 30, "too large")
+        assert await stores[OUTBOX].reschedule(leases, rows[0], 30, "too large")
         unsent = await stores[OUTBOX].unsent(10)
         assert [each.staged.message.document for each in unsent] == [b"b1", b"b2", b"g1"]
         assert [each.staged.attempts for each in unsent] == [1, 0, 0]
@@ -246,14 +246,14 @@ class OutboxStoreConformance:
         harness.clock.advance(31)
         assert [each.blocked_seconds for each in await stores[OUTBOX].unsent(10)] == [0, 0, 0]
 
-    async def test_a_buried_row_becomes_a_dead_letter(self, harness: StoresHarness) -> None:
+    async def test_a_rejected_row_becomes_a_dead_letter(self, harness: StoresHarness) -> None:
         """With its document, in one transaction; its key goes on."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k", b"never"), outgoing("k", b"next"))
         (row, _) = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
-        assert await bury(stores, leases, row, "too large", datetime.now(UTC))
-        assert not await bury(stores, leases, row, "too large", datetime.now(UTC))
+        assert await dead_letter(stores, leases, row, "too large", datetime.now(UTC))
+        assert not await dead_letter(stores, leases, row, "too large", datetime.now(UTC))
         (letter,) = await stores[DEAD_LETTERS].find(DeadLetterFilter())
         assert letter.direction is Direction.OUTBOUND
         assert letter.document == b"never"
@@ -287,22 +287,24 @@ class OutboxStoreConformance:
         assert after.position > before.position
         assert other[OUTBOX].partitions == stores[OUTBOX].partitions
 
-    async def test_what_is_fetched_comes_with_what_is_settled(self, harness: StoresHarness) -> None:
-        """Everything at or below it is among the rows or has left; where rows are cut off, so is what is settled."""
+    async def test_a_batch_comes_with_high_water_marks(self, harness: StoresHarness) -> None:
+        """All at or below it is among the rows or has left; where rows are cut off, so is the high-water mark."""
         stores = harness.first
         leases = await take_partitions(stores)
-        assert set((await stores[OUTBOX].fetch(leases, _LIMIT)).settled.values()) == {0}
+        assert set((await stores[OUTBOX].fetch(leases, _LIMIT)).high_water_marks.values()) == {0}
         await _stage(stores, *(outgoing(f"key-{number}") for number in range(20)))
         whole = await stores[OUTBOX].fetch(leases, _LIMIT)
         last = whole.rows[-1].position
-        assert set(whole.settled) == set(leases)
-        assert all(position >= last for position in whole.settled.values())
+        assert set(whole.high_water_marks) == set(leases)
+        assert all(position >= last for position in whole.high_water_marks.values())
         some = await stores[OUTBOX].fetch(leases, 5)
-        assert set(some.settled.values()) == {some.rows[-1].position}
+        assert set(some.high_water_marks.values()) == {some.rows[-1].position}
         await stores[OUTBOX].remove(leases, whole.rows)
-        assert set((await stores[OUTBOX].fetch(leases, _LIMIT)).settled.values()) == set(whole.settled.values())
+        assert set((await stores[OUTBOX].fetch(leases, _LIMIT)).high_water_marks.values()) == set(
+            whole.high_water_marks.values()
+        )
 
-    async def test_an_open_transaction_holds_what_is_settled_below_its_positions(self, harness: StoresHarness) -> None:
+    async def test_an_open_transaction_holds_the_high_water_mark_below_it(self, harness: StoresHarness) -> None:
         """From before its positions are drawn to its end, and whoever commits above them meanwhile."""
         if not harness.features.concurrent_writers:
             pytest.skip("feature: concurrent_writers")
@@ -315,9 +317,9 @@ class OutboxStoreConformance:
             await _stage(stores, outgoing("quick"), outgoing("later"))
             fetched = await stores[OUTBOX].fetch(leases, _LIMIT)
             assert fetched.rows[-1].position > slow
-            assert all(before.position <= position < slow for position in fetched.settled.values())
-        settled = (await stores[OUTBOX].fetch(leases, _LIMIT)).settled
-        assert all(position >= fetched.rows[-1].position for position in settled.values())
+            assert all(before.position <= position < slow for position in fetched.high_water_marks.values())
+        marks = (await stores[OUTBOX].fetch(leases, _LIMIT)).high_water_marks
+        assert all(position >= fetched.rows[-1].position for position in marks.values())
 
     async def test_a_rollback_holds_nothing_back(self, harness: StoresHarness) -> None:
         """Positions that it drew are nobody's."""
@@ -330,22 +332,22 @@ class OutboxStoreConformance:
                 _ = 1 / 0
         await _stage(stores, outgoing("m"))
         fetched = await stores[OUTBOX].fetch(leases, _LIMIT)
-        assert all(position >= fetched.rows[-1].position for position in fetched.settled.values())
+        assert all(position >= fetched.rows[-1].position for position in fetched.high_water_marks.values())
 
-    async def test_nothing_appears_at_or_below_what_was_settled(self, harness: StoresHarness) -> None:
-        """While many write, some slowly, some in vain: each row is above all that was settled before it was seen."""
+    async def test_no_row_appears_at_or_below_a_high_water_mark(self, harness: StoresHarness) -> None:
+        """While many write, some slowly, some in vain: each row is above each mark that was reported before."""
         stores, other = harness.first, await harness.instance()
         leases = await take_partitions(stores)
         seen: set[int] = set()
-        settled = 0
+        mark = 0
 
         async def look() -> None:
-            nonlocal settled
+            nonlocal mark
             fetched = await stores[OUTBOX].fetch(leases, _LIMIT)
             fresh = {row.position for row in fetched.rows} - seen
-            assert all(position > settled for position in fresh), (sorted(fresh), settled)
+            assert all(position > mark for position in fresh), (sorted(fresh), mark)
             seen.update(fresh)
-            settled = max(settled, *fetched.settled.values())
+            mark = max(mark, *fetched.high_water_marks.values())
 
         async def write(writer: Stores, turn: int) -> None:
             for number in range(8):
@@ -361,7 +363,7 @@ class OutboxStoreConformance:
         await asyncio.gather(*writers)
         await look()
         assert len(seen) == sum((turn + number) % 7 != 0 for turn in range(6) for number in range(8))
-        assert settled >= max(seen)
+        assert mark >= max(seen)
 
     async def test_a_blocked_key_holds_its_partition_below_it(self, harness: StoresHarness) -> None:
         """Until it has gone; other partitions go on."""
@@ -370,28 +372,28 @@ class OutboxStoreConformance:
         await _stage(stores, outgoing("a"), outgoing("bad"), outgoing("bad"), outgoing("good"))
         rows = (await stores[OUTBOX].fetch(leases, _LIMIT)).rows
         assert rows[1].partition != rows[3].partition
-        assert await stores[OUTBOX].postpone(leases, rows[2], 30, "refused")
-        settled = (await stores[OUTBOX].fetch(leases, _LIMIT)).settled
-        assert settled[rows[1].partition] == rows[1].position - 1
-        assert settled[rows[3].partition] >= rows[3].position
+        assert await stores[OUTBOX].reschedule(leases, rows[2], 30, "refused")
+        marks = (await stores[OUTBOX].fetch(leases, _LIMIT)).high_water_marks
+        assert marks[rows[1].partition] == rows[1].position - 1
+        assert marks[rows[3].partition] >= rows[3].position
         for row in rows[1:3]:
-            assert await bury(stores, leases, row, "refused", datetime.now(UTC))
-        assert (await stores[OUTBOX].fetch(leases, _LIMIT)).settled[rows[1].partition] >= rows[3].position
+            assert await dead_letter(stores, leases, row, "refused", datetime.now(UTC))
+        assert (await stores[OUTBOX].fetch(leases, _LIMIT)).high_water_marks[rows[1].partition] >= rows[3].position
 
-    async def test_what_is_owed_is_kept_until_it_is_paid(self, harness: StoresHarness) -> None:
-        """By lease, with the rows; a buried row is owed; nobody without the lease changes it."""
+    async def test_a_pending_watermark_is_kept_until_it_is_published(self, harness: StoresHarness) -> None:
+        """By lease, with the rows; that of a dead-lettered row too; nobody without the lease changes it."""
         stores, other = harness.first, await harness.instance()
         stale = await take_partitions(stores)
         await _stage(stores, outgoing("k"), outgoing("k"))
         rows = (await stores[OUTBOX].fetch(stale, _LIMIT)).rows
         partition = rows[0].partition
         assert await stores[OUTBOX].remove(stale, rows[:1], {partition: rows[0].position}) == 1
-        assert (await other[OUTBOX].fetch(stale, _LIMIT)).owed == {partition: rows[0].position}
-        assert await bury(stores, stale, rows[1], "too large", datetime.now(UTC))
-        assert (await other[OUTBOX].fetch(stale, _LIMIT)).owed == {partition: rows[1].position}
+        assert (await other[OUTBOX].fetch(stale, _LIMIT)).pending_watermarks == {partition: rows[0].position}
+        assert await dead_letter(stores, stale, rows[1], "too large", datetime.now(UTC))
+        assert (await other[OUTBOX].fetch(stale, _LIMIT)).pending_watermarks == {partition: rows[1].position}
         fresh = await take_partitions(other, "successor")
         assert await stores[OUTBOX].remove(stale, [], {partition: 0}) == 0
-        assert (await other[OUTBOX].fetch(fresh, _LIMIT)).owed == {partition: rows[1].position}
-        assert (await other[OUTBOX].fetch(stale, _LIMIT)).settled == {}
+        assert (await other[OUTBOX].fetch(fresh, _LIMIT)).pending_watermarks == {partition: rows[1].position}
+        assert (await other[OUTBOX].fetch(stale, _LIMIT)).high_water_marks == {}
         assert await other[OUTBOX].remove(fresh, [], {partition: 0}) == 0
-        assert (await other[OUTBOX].fetch(fresh, _LIMIT)).owed == {}
+        assert (await other[OUTBOX].fetch(fresh, _LIMIT)).pending_watermarks == {}

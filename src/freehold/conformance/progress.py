@@ -14,9 +14,11 @@ from freehold.ports import Stores
 __all__ = ["ProgressStoreConformance"]
 
 
-async def _advance(stores: Stores, watermarks: dict[str, int], *, kept: int = 0, consumer: str = "reader") -> None:
+async def _advance(
+    stores: Stores, watermarks: dict[str, int], *, appended_position: int = 0, consumer: str = "reader"
+) -> None:
     async with stores.database.begin() as db_tx:
-        await stores[PROGRESS].advance(db_tx, consumer, watermarks, kept=kept)
+        await stores[PROGRESS].advance(db_tx, consumer, watermarks, appended_position=appended_position)
 
 
 async def _defer(stores: Stores, key: str, lane: str | None, position: int | None) -> None:
@@ -95,14 +97,14 @@ class ProgressStoreConformance:
     async def test_what_was_kept_goes_with_the_lane(self, harness: StoresHarness) -> None:
         """It rises by itself, and without a watermark too."""
         stores = harness.first
-        await _advance(stores, {"orders/1": 0}, kept=4)
-        assert (await _one(stores, "orders/1")).kept == 4
+        await _advance(stores, {"orders/1": 0}, appended_position=4)
+        assert (await _one(stores, "orders/1")).appended_position == 4
         await _advance(stores, {"orders/1": 8})
         lane = await _one(stores, "orders/1")
-        assert (lane.watermark, lane.kept) == (8, 4)
-        await _advance(stores, {"orders/1": 3}, kept=11)
+        assert (lane.watermark, lane.appended_position) == (8, 4)
+        await _advance(stores, {"orders/1": 3}, appended_position=11)
         lane = await _one(stores, "orders/1")
-        assert (lane.watermark, lane.kept) == (8, 11)
+        assert (lane.watermark, lane.appended_position) == (8, 11)
 
     async def test_many_at_once_end_with_the_greatest(self, harness: StoresHarness) -> None:
         """Several instances advance the same lanes, each in an order of its own."""

@@ -70,7 +70,7 @@ class SentStoreConformance:
     """What every store of sent messages does."""
 
     async def test_what_is_removed_is_kept_where_that_is_asked_for(self, harness: StoresHarness) -> None:
-        """With or without a debt of its partition, and what is removed otherwise is gone."""
+        """With or without a pending watermark of its partition, and what is removed otherwise is gone."""
         stores = harness.first
         leases = await take_partitions(stores)
         assert (await stores[SENT].kept()).last_position is None
@@ -80,9 +80,9 @@ class SentStoreConformance:
         assert (await stores[SENT].kept()).last_position is None
         assert await stores[OUTBOX].remove(leases, rows[1:2], keep=LossState()) == 1
         assert await stores[OUTBOX].remove(leases, rows[1:2], keep=LossState()) == 0
-        owed = {rows[2].partition: rows[2].position}
-        assert await stores[OUTBOX].remove(leases, rows[2:], owed, keep=LossState()) == 1
-        assert (await stores[OUTBOX].fetch(leases, _LIMIT)).owed == owed
+        pending_watermarks = {rows[2].partition: rows[2].position}
+        assert await stores[OUTBOX].remove(leases, rows[2:], pending_watermarks, keep=LossState()) == 1
+        assert (await stores[OUTBOX].fetch(leases, _LIMIT)).pending_watermarks == pending_watermarks
         kept = await stores[SENT].kept()
         assert (kept.oldest_at, kept.last_position) == (kept.now, rows[2].position)
         assert (await _again(stores)).moved == 2
@@ -117,7 +117,7 @@ class SentStoreConformance:
         (last,) = await _rows(stores, leases)
         assert last.position > rows[-1].position
 
-    async def test_what_is_settled_stays_true_while_messages_are_sent_again(self, harness: StoresHarness) -> None:
+    async def test_high_water_marks_stay_true_while_messages_are_sent_again(self, harness: StoresHarness) -> None:
         """Where the limit cuts off what was moved back, nothing is said beyond it."""
         stores = harness.first
         leases = await take_partitions(stores)
@@ -127,7 +127,7 @@ class SentStoreConformance:
         await _again(stores)
         fetched = await stores[OUTBOX].fetch(leases, 3)
         assert _documents(fetched.rows) == [b"0", b"1", b"2"]
-        assert set(fetched.settled.values()) == {fetched.rows[-1].position}
+        assert set(fetched.high_water_marks.values()) == {fetched.rows[-1].position}
 
     async def test_steps_go_on_where_the_one_before_has_ended(self, harness: StoresHarness) -> None:
         """In bounded steps, and no further than what was there at the beginning: what is confirmed again meanwhile is
@@ -252,7 +252,7 @@ class SentStoreConformance:
         await _confirm(stores, leases)
         await _stage(stores, b"a2", key="a")
         (row,) = await _rows(stores, leases)
-        assert await stores[OUTBOX].postpone(leases, row, 60, "refused")
+        assert await stores[OUTBOX].reschedule(leases, row, 60, "refused")
         await _stage(stores, b"b2", key="b")
         await _lose(stores, "second")
         assert await stores[SENT].recall(leases, 1) == 1

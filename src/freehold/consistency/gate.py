@@ -57,10 +57,10 @@ class LaneFrontier(PositionSource):
         return found
 
     def _reached(self, lane: LaneProgress) -> CurrentPosition:
-        still_seconds = max(0.0, (self._clock.now() - lane.updated_at).total_seconds())
+        idle_seconds = max(0.0, (self._clock.now() - lane.updated_at).total_seconds())
         if lane.blocked_at is None or lane.blocked_at > lane.watermark:
-            return CurrentPosition(lane.watermark, kept=lane.kept, still_seconds=still_seconds)
-        return CurrentPosition(lane.blocked_at - 1, "a message of it is deferred", lane.kept, still_seconds)
+            return CurrentPosition(lane.watermark, appended_position=lane.appended_position, idle_seconds=idle_seconds)
+        return CurrentPosition(lane.blocked_at - 1, "a message of it is deferred", lane.appended_position, idle_seconds)
 
 
 class ReadModels(PositionSource, Protocol):
@@ -130,7 +130,12 @@ class FreshnessGate:
         if missing:
             return self._verdict(goal, missing, self._lane_role)
         context = self._context
-        own = max([token.positions.get(context.service, 0), *(known[lane].kept for lane in goal if lane in known)])
+        own = max(
+            [
+                token.positions.get(context.service, 0),
+                *(known[lane].appended_position for lane in goal if lane in known),
+            ]
+        )
         for read_models, watch in self._read_models if own else ():
             goals = {name: own for name in names if name in read_models.declared and read_models.follows(name)}
             left_seconds = 0.0 if limit_seconds <= 0 else max(_NO_TIME_SECONDS, deadline - self._clock.monotonic())
@@ -155,7 +160,7 @@ class FreshnessGate:
 
     def _verdict(self, goal: TargetPositions, missing: Mapping[str, CurrentPosition], role: str) -> Freshness:
         behind = tuple(
-            PositionLag(name, goal[name], each.position, each.still_seconds) for name, each in sorted(missing.items())
+            PositionLag(name, goal[name], each.position, each.idle_seconds) for name, each in sorted(missing.items())
         )
         reasons = {name: each.stalled for name, each in sorted(missing.items()) if each.stalled is not None}
         if not reasons and self._context.at_work(role) is False:

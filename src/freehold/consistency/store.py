@@ -1,9 +1,9 @@
 """The progress port: how far a consumer has come in what others publish. Pattern: imports the foundation, the ports.
 
-A row says: this consumer has handled, deferred or buried everything of this lane through this watermark. It is written
-in the transaction of the batch, so it never runs ahead of the effects. The watermark comes with the messages: the relay
-of the source stamps each with its position in the lane, and with the position through which everything of the lane is
-on the broker before it or is it itself.
+A row says: this consumer has handled, deferred or dead-lettered everything of this lane through this watermark. It is
+written in the transaction of the batch, so it never runs ahead of the effects. The watermark comes with the messages:
+the relay of the source stamps each with its position in the lane, and with the position through which everything of the
+lane is on the broker before it or is it itself.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ __all__ = ["PROGRESS", "PROGRESSED", "LaneProgress", "ProgressStore"]
 @dataclass(frozen=True, slots=True)
 class LaneProgress:
     """How far a lane has been read, and since when. `blocked_at` is the least position in it of a message that was
-    deferred and is not handled yet: from there on the lane is not complete, whatever the watermark says. `kept` is the
-    position in this service's own event store of the last event that handling the lane appended, 0 where none was.
+    deferred and is not handled yet: from there on the lane is not complete, whatever the watermark says.
+    `appended_position` is the position in this service's own event store of the last event that handling the lane
+    appended, 0 where none was.
     """
 
     lane: str
     watermark: int
     updated_at: datetime
     blocked_at: int | None = None
-    kept: int = 0
+    appended_position: int = 0
 
     @property
     def blocked(self) -> bool:
@@ -47,10 +48,10 @@ class ProgressStore(Protocol):
     """Where it is kept: the consumer's own database."""
 
     async def advance(
-        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0
+        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, appended_position: int = 0
     ) -> None:
-        """Raise the watermarks of lanes, and what handling them has `kept`, in one round trip; what is lower changes
-        nothing.
+        """Raise the watermarks of lanes, and `appended_position` where it is higher; what is lower changes nothing. One
+        round trip.
         """
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:

@@ -35,14 +35,14 @@ TargetPositions = Mapping[str, int]
 class CurrentPosition:
     """How far something has come. `stalled` says why it does not go on by itself, where that is known.
 
-    kept           the position in this service's own event store that handling it has reached.
-    still_seconds  how long ago it came to where it is; None where nobody knows.
+    appended_position  the position in this service's own event store that handling it has reached.
+    idle_seconds   how long ago it came to where it is; None where nobody knows.
     """
 
     position: int = 0
     stalled: str | None = None
-    kept: int = 0
-    still_seconds: float | None = None
+    appended_position: int = 0
+    idle_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""What operators do with dead letters: look, edit, replay, discard. Pattern: imports the context, the audit, its package.
+"""What operators do with dead letters: look, edit, replay, discard. Pattern: imports the context, the audit, its
+package.
 
 Every action is one transaction with its audit row. A replay is a new message, caused by the original, for the one
 consumer that failed (inbound) or for the broker (outbound). A request keeps its idempotency key: if it was handled

@@ -26,7 +26,7 @@ async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     if not dead:
         return [CheckResult("dead letters", ok=True, detail="none")]
     fix = f"freehold dlq list --service {context.service}"
-    return [CheckResult("dead letters", ok=False, detail=f"{dead} wait for a person", fix=fix)]
+    return [CheckResult("dead letters", ok=False, detail=f"{dead} need an operator", fix=fix)]
 
 
 PATTERN: Final = Pattern[None](

@@ -12,7 +12,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from freehold.idempotency.store import StoredAnswer
+from freehold.idempotency.store import StoredResponse
 
 __all__ = ["ANSWER_BYTES_MAX", "AnswerTooLarge", "Headers", "HeldAnswer", "Replay", "without_extensions"]
 
@@ -153,7 +153,7 @@ class HeldAnswer:
 class Replay:
     """A stored answer, as an ASGI application."""
 
-    def __init__(self, stored: StoredAnswer) -> None:
+    def __init__(self, stored: StoredResponse) -> None:
         self._stored = stored
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:

@@ -28,7 +28,7 @@ from freehold.http.cut import AnswerCutOff
 from freehold.http.held import Headers, HeldAnswer, Replay, without_extensions
 from freehold.http.limit import told_length
 from freehold.http.problems import problem, problem_of, refusal_of
-from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
+from freehold.idempotency.store import IDEMPOTENCY, StoredResponse
 from freehold.outages import on_behalf_of
 from freehold.runtime import RunningService
 from freehold.transaction import current_token, current_trace_parent, token_witness
@@ -194,7 +194,7 @@ class _Keep:
         tx = await context.transaction()
         # Written before the answer is kept: where the events stand belongs to it, for whoever asks again.
         await tx.write()
-        answer = StoredAnswer(self._fingerprint, status, content_type, body, tx.token.text, headers)
+        answer = StoredResponse(self._fingerprint, status, content_type, body, tx.token.text, headers)
         await context.running.stores[IDEMPOTENCY].complete(tx.db_tx, self._where, context.idempotency_key, answer)
         await context.commit()
 

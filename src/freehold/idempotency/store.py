@@ -10,11 +10,11 @@ from typing import Final, Protocol
 from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
-__all__ = ["IDEMPOTENCY", "IdempotencyStore", "StoredAnswer"]
+__all__ = ["IDEMPOTENCY", "IdempotencyStore", "StoredResponse"]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredResponse:
     """What was answered to a request. `fingerprint` is a digest of method, path and body; `token` the text of the
     consistency token that the answer's transaction had: whoever asks again has to see the effect as well.
 
@@ -33,14 +33,14 @@ class StoredAnswer:
 class IdempotencyStore(Protocol):
     """Where answers are kept by key: the service's own database, in the transaction that has the effect."""
 
-    async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+    async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
         """Reserve the key in this transaction: None where it is new. A concurrent holder is waited for (lock time
         limit).
 
         Returns the stored answer otherwise, whose fingerprint the caller compares.
         """
 
-    async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredAnswer) -> None:
+    async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredResponse) -> None:
         """Keep the answer, in the same transaction."""
 
     async def used(self, db_tx: DatabaseTransaction, scope: str, key: str | None = None) -> bool:

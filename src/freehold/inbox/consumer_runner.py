@@ -3,7 +3,7 @@ package.
 
 A batch is handled in one transaction and acknowledged after its commit; where it pays, batches of several partitions
 share one. Where that fails, the messages are handled one by one. A message that was handed out before is never batched:
-if it kills its consumer again, it is known which one it was.
+if it crashes its consumer again, it is known which one it was.
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ class ConsumerRunner(Runner):
     another worker is free to take it and the database lets them write side by side. With `linger_seconds` it always
     does, and where messages come faster than that, it passes between two fetches that do not fill `batch_limit`, so
     that one transaction handles more; a message that comes after an idle time never waits, and a stop or `wake` ends
-    the wait. A message handed out
-    more than `crash_attempts_max` times without an end is taken for one that kills its consumer, and becomes a dead
-    letter.
+    the wait. A message that is delivered
+    more than `crash_attempts_max` times and never finished probably crashes its consumer, and becomes a dead letter.
     """
 
     needs = BROKER
@@ -271,7 +270,7 @@ class ConsumerRunner(Runner):
             left = sum(len(batch.deliveries) for batch in batches) - sum(done)
             why = "the database is away" if isinstance(reason, DatabaseAway) else "stopped while the database was away"
             name = self.outages.titled(self.name)
-            _log.info("%s: %s; %d messages in hand are given back, counted for no attempt", name, why, left)
+            _log.info("%s: %s; %d messages are released; the attempt is not counted", name, why, left)
             await self._settle_all(batches, done, counted=False)
         except Exception as error:  # noqa: BLE001 - the other partitions go on
             for batch, count in zip(batches, done, strict=True):
@@ -295,7 +294,7 @@ class ConsumerRunner(Runner):
             times = self._held_up[place_of(batch)] = self._held_up.get(place_of(batch), 0) + 1
             seconds = TROUBLE.after(times)
             title, trace = self.outages.titled(self.name), self._dispatcher.context.failures.traceback(error)
-            text = "%s: what became of messages of %s cannot be recorded (%s); they are handled again in %.1f s"
+            text = "%s: the result of messages of %s cannot be recorded (%s); retry in %.1f s"
             _log.error(text, title, place_of(batch), name, seconds)
             _log.debug("%s: %s waits%s", title, place_of(batch), trace)
             stopper = asyncio.ensure_future(self._until_leaving())
@@ -317,7 +316,9 @@ class ConsumerRunner(Runner):
         except (LeaseLost, Unavailable) as error:
             # Whoever has the partition now is handed the same messages; the receipts tell that they were handled.
             name = self.outages.titled(self.name)
-            _log.info("%s: %s partition %d comes again (%s)", name, batch.topic, batch.partition, error.message)
+            _log.info(
+                "%s: %s partition %d will be delivered again (%s)", name, batch.topic, batch.partition, error.message
+            )
 
     async def _handle(self, batches: Sequence[Batch], done: list[int]) -> None:
         """Note in `done` how many deliveries of each batch, from the first on, have come to an end."""
@@ -347,7 +348,7 @@ class ConsumerRunner(Runner):
         one is it, and the others of the batch are innocent, however often they were handed out with it.
         """
         if suspicious and self._crashes.reached(work.attempt - 1):
-            return not await self._attempts.condemn(work, self._crashes)
+            return not await self._attempts.dead_letter_crashed(work, self._crashes)
         await self._attempts.alone(work)
         return suspicious
 

@@ -22,7 +22,7 @@ class DeferredRunner(Runner):
     """Claims what is due, one message after the other, and handles each in a transaction of its own.
 
     The attempt is counted, and committed, right before it begins: a message that kills the process is recognised by
-    attempts that were begun and never ended, `crash_attempts_max` beyond what its policy allows, and no other message
+    attempts that began and never finished, `crash_attempts_max` beyond what its policy allows, and no other message
     is counted with it. An attempt that was not made, or that an outage of the database ended, is taken back as soon as
     the database is there; a stop waits for it as long as it may.
     """
@@ -81,15 +81,15 @@ class DeferredRunner(Runner):
             # A handler that does not end before the stop does may hang for good: its attempt counts.
             if self.stopping and await self._attempts.database_problem() is None:
                 self._claimed = None
-                await self._dispatcher.inbox.postpone(message, 0.0, message.reason)
+                await self._dispatcher.inbox.reschedule(message, 0.0, message.reason)
             raise
         except Exception as error:  # noqa: BLE001 - it is this message's alone
             self.trouble_at(place, error)
             name = self.outages.titled(self.name)
-            text = "%s: %s was neither handled nor put off (%s); it is tried again in %g s"
+            text = "%s: %s was neither handled nor rescheduled (%s); retry in %g s"
             _log.error(text, name, place, describe(error), self._visibility_timeout_seconds)
             trace = self._dispatcher.context.failures.traceback(error)
-            _log.debug("%s: %s was neither handled nor put off%s", name, place, trace)
+            _log.debug("%s: %s was neither handled nor rescheduled%s", name, place, trace)
         else:
             self.no_trouble_at(place)
         self._claimed = None
@@ -111,7 +111,7 @@ class DeferredRunner(Runner):
             if work is None:
                 await self._attempts.hold(lambda: self._drop(message))
             elif (crashes := CrashLimit(work.retry.attempts + self._crash_attempts_max)).reached(message.attempts - 1):
-                await self._attempts.condemn_deferred(work, message, crashes)
+                await self._attempts.dead_letter_crashed_deferred(work, message, crashes)
             else:
                 await self._attempts.alone(work, claimed=message)
         except StaleClaim:

@@ -118,7 +118,7 @@ class Dispatcher:
             if claimed is not None and not await self.inbox.finish(db_tx, claimed):
                 raise StaleClaim("the deferred message was taken over")
             if answers:
-                await self.inbox.answer(db_tx, self.consumer, answers)
+                await self.inbox.save_replies(db_tx, self.consumer, answers)
             # Progress last: where the events stand is known once they are written. And streams and keys are locked
             # before the rows of lanes by everybody, so that no two transactions wait for each other in a circle.
             await tx.write()
@@ -138,15 +138,21 @@ class Dispatcher:
             self._note(news)
 
     async def _advance(
-        self, db_tx: DatabaseTransaction, heard: Mapping[str, int], works: Sequence[HandlerCall] = (), kept: int = 0
+        self,
+        db_tx: DatabaseTransaction,
+        heard: Mapping[str, int],
+        works: Sequence[HandlerCall] = (),
+        appended_position: int = 0,
     ) -> Mapping[str, int]:
-        """`kept` is what the works appended: it belongs to each of their lanes, also where nothing else is new."""
+        """`appended_position` is what the works appended: it belongs to each of their lanes, also where nothing else is
+        new.
+        """
         news = self._news(heard)
-        if self._progress is None or not (news or kept):
+        if self._progress is None or not (news or appended_position):
             return news
-        lanes = {work.arrival.lane: 0 for work in works if kept and work.arrival.lane is not None}
+        lanes = {work.arrival.lane: 0 for work in works if appended_position and work.arrival.lane is not None}
         if news or lanes:
-            await self._progress.advance(db_tx, self.consumer, lanes | dict(news), kept=kept)
+            await self._progress.advance(db_tx, self.consumer, lanes | dict(news), appended_position=appended_position)
         return news
 
     def _news(self, heard: Mapping[str, int]) -> Mapping[str, int]:
@@ -222,13 +228,13 @@ class Dispatcher:
         if work.defect is not None:
             error = work.defect.error
             _log.warning(
-                "%s: message %s cannot be read (%s), it is given up%s",
+                "%s: message %s cannot be decoded (%s); it becomes a dead letter%s",
                 self.consumer,
                 work.envelope.id if work.envelope else work.arrival.receipt_key,
                 describe(error),
                 self.context.failures.traceback(error),
             )
-            await self.bury(tx, work, reason=work.defect.reason, error=error, attempts=0)
+            await self.dead_letter(tx, work, reason=work.defect.reason, error=error, attempts=0)
             return NO_ANSWER
         if work.call is None or work.envelope is None:
             return NO_ANSWER
@@ -250,7 +256,7 @@ class Dispatcher:
         finally:
             current_trace_parent.reset(trace)
 
-    async def bury(
+    async def dead_letter(
         self, tx: Transaction, work: HandlerCall, *, reason: str, error: BaseException, attempts: int
     ) -> None:
         """Keep a dead letter, in the transaction that ends the message's way."""

@@ -22,5 +22,5 @@ async def probe(context: ServiceContext) -> Sequence[CheckResult]:
     oldest = next(iter(await inbox.deferred(None, 1)), None)
     reason = f": {oldest.reason}" if oldest is not None and oldest.reason else ""
     detail = f"{found.pending} wait for another try, the oldest for {duration(found.oldest_seconds)}{reason}"
-    fix = "mend what the reason names; each is tried again by itself" if late else ""
+    fix = "mend what the reason names; each is retried by itself" if late else ""
     return [CheckResult("deferred", ok=not late, detail=detail, fix=fix)]

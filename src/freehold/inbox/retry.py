@@ -167,20 +167,22 @@ class FailureHandler:
         except Exception as unrecorded:  # noqa: BLE001 - whatever it is, it is this message's alone
             await self._unrecorded(work, claimed, number, unrecorded)
 
-    async def condemn(self, work: HandlerCall, crashes: CrashLimit) -> bool:
+    async def dead_letter_crashed(self, work: HandlerCall, crashes: CrashLimit) -> bool:
         """Give a message up that probably crashes its consumer; False where it had been handled already."""
         error = crashes.error(work.attempt - 1, "this message was delivered")
         kept = await self._kept(work, None, error)
         if kept is not None:
             return kept is ReceiveStatus.NEW
-        status = await self._bury(work, None, "consumer-crashed", error, work.attempt - 1)
+        status = await self._dead_letter(work, None, "consumer-crashed", error, work.attempt - 1)
         return status is ReceiveStatus.NEW
 
-    async def condemn_deferred(self, work: HandlerCall, claimed: DeferredMessage, crashes: CrashLimit) -> None:
-        """As `condemn`, for a deferred message whose tries do not end."""
+    async def dead_letter_crashed_deferred(
+        self, work: HandlerCall, claimed: DeferredMessage, crashes: CrashLimit
+    ) -> None:
+        """As `dead_letter_crashed`, for a deferred message whose attempts never finish."""
         error = crashes.error(claimed.attempts - 1, "this deferred message was retried")
         if await self._kept(work, claimed, error) is None:
-            await self._bury(work, claimed, "consumer-crashed", error, claimed.attempts - 1)
+            await self._dead_letter(work, claimed, "consumer-crashed", error, claimed.attempts - 1)
 
     def cause(self, error: Exception) -> Exception:
         """What the policy decides on: the handler's own error, in Freehold's words where it is the database's."""
@@ -234,7 +236,7 @@ class FailureHandler:
                 counters.deferred += 1
             case GiveUp():
                 reason = "attempts-exhausted" if number >= work.retry.attempts else "non-retryable"
-                await self._bury(work, claimed, reason, error, number)
+                await self._dead_letter(work, claimed, reason, error, number)
 
     async def _kept(self, work: HandlerCall, claimed: DeferredMessage | None, error: Exception) -> ReceiveStatus | None:
         """Have a message kept whose outcome must not be lost with the failure; None where that is not to be had."""
@@ -251,7 +253,7 @@ class FailureHandler:
         except (HandedBack, StaleClaim):
             raise
         except Exception as failure:  # noqa: BLE001 - it is deferred or given up then, like any other message
-            text = "%s: a reply was not kept (%s); it is tried again or given up like any other message"
+            text = "%s: a reply was not saved (%s); it is retried or dead-lettered like any other message"
             _log.info(text, self._dispatcher.consumer, describe(failure))
             return None
         return receipts[0].status
@@ -264,7 +266,7 @@ class FailureHandler:
         """
         name = self._dispatcher.counters.last_error = name_of(self.cause(error))
         _log.error(
-            "%s: the failure of message %s could not be recorded (%s); its key waits, and is tried again",
+            "%s: the failure of message %s could not be recorded (%s); its key is blocked until the retry",
             self._dispatcher.consumer,
             work.envelope.id if work.envelope else work.arrival.receipt_key,
             name,
@@ -279,7 +281,7 @@ class FailureHandler:
     ) -> None:
         if claimed is not None:
             message = claimed
-            if not await self.hold(lambda: self._dispatcher.inbox.postpone(message, delay_seconds, reason)):
+            if not await self.hold(lambda: self._dispatcher.inbox.reschedule(message, delay_seconds, reason)):
                 raise StaleClaim("the deferred message was taken over")
             return
         await self.hold(lambda: self._defer(work, number, delay_seconds, reason))
@@ -297,15 +299,15 @@ class FailureHandler:
                 reason=reason,
             )
 
-    async def _bury(
+    async def _dead_letter(
         self, work: HandlerCall, claimed: DeferredMessage | None, reason: str, error: Exception, attempts: int
     ) -> ReceiveStatus:
-        async def bury(tx: Transaction, work: HandlerCall) -> object:
-            await self._dispatcher.bury(tx, work, reason=reason, error=error, attempts=attempts)
+        async def dead_letter(tx: Transaction, work: HandlerCall) -> object:
+            await self._dispatcher.dead_letter(tx, work, reason=reason, error=error, attempts=attempts)
             return NO_ANSWER
 
         given_up = replace(work, arrival=dead_arrival(work.arrival, work.envelope))
-        receipts = await self.hold(lambda: self._dispatcher.handle([given_up], claimed=claimed, instead=bury))
+        receipts = await self.hold(lambda: self._dispatcher.handle([given_up], claimed=claimed, instead=dead_letter))
         return receipts[0].status
 
     def _blames_database(self, error: Exception) -> bool:
@@ -332,5 +334,5 @@ class FailureHandler:
 
 def _what_follows(decision: RetryAfter | GiveUp) -> str:
     if isinstance(decision, RetryAfter):
-        return f"it is tried again in {decision.delay_seconds:.1f} s"
-    return "it is given up and becomes a dead letter"
+        return f"retry in {decision.delay_seconds:.1f} s"
+    return "it becomes a dead letter"

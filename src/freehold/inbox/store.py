@@ -111,7 +111,7 @@ class InboxStore(Protocol):
         one that comes from there: an earlier one) is `BLOCKED`, and so is every later one of its key in the call.
         """
 
-    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep what was answered, by receipt key, in the same transaction."""
 
     async def defer(
@@ -137,7 +137,7 @@ class InboxStore(Protocol):
     async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
         """Delete a claimed message in the handler's transaction. False: the claim is stale, roll back."""
 
-    async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
+    async def reschedule(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
         """Give a claimed message its next time. False: the claim is stale."""
 
     async def give_back(self, message: DeferredMessage) -> bool:

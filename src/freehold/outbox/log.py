@@ -1,9 +1,9 @@
 """The port that remembers which log of a broker a service has worked with. Pattern: imports the foundation, the ports.
 
 A broker whose log is another one than before has lost what it confirmed. That is written down when it is noticed, and
-stays until what is kept was sent again, or somebody gives it up. Until then nothing is said to be settled (see
-`freehold.outbox.store`): a watermark over messages that are on no broker would be wrong, and what it could not say is
-owed, and said afterwards.
+stays until what is kept was sent again, or somebody gives it up. Until then no high-water mark rises (see
+`freehold.outbox.store`): a watermark over messages that are on no broker would be wrong. It is pending, and is
+published afterwards.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from freehold.outbox.log import BROKER_LOGS, BrokerLog
 from freehold.outbox.log_watch import note_how_far, place_of
 from freehold.outbox.sent import SENT, Kept
 from freehold.outbox.store import OUTBOX
-from freehold.outbox.watermark import Lanes
+from freehold.outbox.watermark import WatermarkStamper
 
 __all__ = ["Resend", "ResendPlan", "Resent"]
 
@@ -154,6 +154,6 @@ class Resend:
         service, outbox = self._settings.service, self._stores[OUTBOX]
         async with self._stores.database.begin() as db_tx:
             ended = sum([await self._stores[BROKER_LOGS].end_loss(db_tx, log) for log in lost])
-            if ended and Lanes.can_name(service):
-                await outbox.stage(db_tx, Lanes(service, outbox.partitions, self._clock).barriers())
+            if ended and WatermarkStamper.can_name(service):
+                await outbox.stage(db_tx, WatermarkStamper(service, outbox.partitions, self._clock).barriers())
         return ended

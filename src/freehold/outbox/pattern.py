@@ -22,7 +22,7 @@ from freehold.outbox.probes import probe
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX, STAGED
-from freehold.outbox.watermark import Lanes, lanes_in_order
+from freehold.outbox.watermark import WatermarkStamper, lanes_in_order
 from freehold.pattern import Check, Need, Pattern, Phase, Pruning, Role
 
 __all__ = ["PATTERN"]
@@ -71,12 +71,12 @@ def _relay(context: ServiceContext) -> Sequence[Runner]:
     return [keeper, relay]
 
 
-def _lanes(context: ServiceContext) -> Lanes | None:
+def _lanes(context: ServiceContext) -> WatermarkStamper | None:
     """What the relay says of lanes; nothing where a lane's messages do not come in order."""
     partitions = context.stores[OUTBOX].partitions
-    if not lanes_in_order(partitions, context.broker.partitions) or not Lanes.can_name(context.service):
+    if not lanes_in_order(partitions, context.broker.partitions) or not WatermarkStamper.can_name(context.service):
         return None
-    return Lanes(context.service, partitions, context.clock)
+    return WatermarkStamper(context.service, partitions, context.clock)
 
 
 async def _check_lanes(context: ServiceContext) -> None:

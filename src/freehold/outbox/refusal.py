@@ -16,15 +16,15 @@ from freehold.messages import decode_envelope
 from freehold.outbox.store import OUTBOX, StagedMessage
 from freehold.ports import Stores
 
-__all__ = ["bury"]
+__all__ = ["dead_letter"]
 
 _REASON_CHARACTERS_MAX: Final = 500
 
 
-async def bury(
+async def dead_letter(
     stores: Stores, leases: Mapping[int, int], message: StagedMessage, reason: str, failed_at: datetime
 ) -> bool:
-    """Move a row to the dead letters, in one transaction; its partition owes its position then. False: the lease's
+    """Move a row to the dead letters, in one transaction; its position is a pending watermark then. False: the lease's
     token is stale, or the row is gone.
     """
     async with stores.database.begin() as db_tx:

@@ -22,17 +22,17 @@ from freehold.failures import plain_text
 from freehold.lifecycle import Runner
 from freehold.outages import BROKER
 from freehold.outbox.log import KnownLog
-from freehold.outbox.refusal import bury
+from freehold.outbox.refusal import dead_letter
 from freehold.outbox.sent import SENT
-from freehold.outbox.store import EVER_SECONDS, OUTBOX, Fetched, StagedMessage
-from freehold.outbox.watermark import Lanes, Stamped
+from freehold.outbox.store import EVER_SECONDS, OUTBOX, OutboxBatch, StagedMessage
+from freehold.outbox.watermark import StampedBatch, WatermarkStamper
 from freehold.policy import OUTAGE, Backoff, Retry, RetryAfter
 from freehold.ports import Stores
 
 __all__ = ["RelayCounters", "RelayRunner"]
 
 _log = logging.getLogger("freehold.outbox")
-_OWING = Backoff(0.02, 60.0)
+_PENDING = Backoff(0.02, 60.0)
 _ROUNDS_IN_A_ROW = 4
 _REFUSED = Retry(attempts=3, delay_seconds=0.5, delay_seconds_max=5.0)
 
@@ -43,7 +43,7 @@ class RelayCounters:
 
     published: int = 0
     refused: int = 0
-    buried: int = 0
+    dead_lettered: int = 0
     rounds: int = 0
     last_error: str = ""
 
@@ -75,7 +75,7 @@ class RelayRunner(Runner):
         linger_seconds: float = 0.01,
         publish_timeout_seconds: float = 10.0,
         refused: Retry = _REFUSED,
-        lanes: Lanes | None = None,
+        lanes: WatermarkStamper | None = None,
         keeps_sent: bool = False,
         known_log: KnownLog | None = None,
         recall_seconds: float = EVER_SECONDS,
@@ -97,7 +97,7 @@ class RelayRunner(Runner):
         self._recall_seconds = recall_seconds
         self._log_went_back = False
         self._tries_in_outage = 0
-        self._owing = 0
+        self._pending_rounds = 0
         self._round_lock = asyncio.Lock()
 
     async def run(self) -> None:
@@ -123,19 +123,19 @@ class RelayRunner(Runner):
             return
 
     def _idle_seconds(self) -> float:
-        """Look again sooner while a partition owes what is not settled: a transaction is in progress somewhere."""
-        if not self._owing:
+        """Look again sooner while a pending watermark is above the high-water mark: a transaction is in progress."""
+        if not self._pending_rounds:
             return self._poll_seconds
-        return min(self._poll_seconds, _OWING.after(self._owing))
+        return min(self._poll_seconds, _PENDING.after(self._pending_rounds))
 
     async def _round(self) -> int:
         unknown = await self._look_at_log()
         # Read before the rows are: a loss that is written down in between is not among what comes with them.
         log = self._known_log.identity if self._known_log else ""
         leases = self._held()
-        fetched = await self._fetch(leases) if leases else Fetched()
+        fetched = await self._fetch(leases) if leases else OutboxBatch()
         stamped = self._lanes.stamp(fetched) if self._lanes else _as_staged(fetched)
-        self._owing = self._owing + 1 if fetched.owed and not stamped.messages else 0
+        self._pending_rounds = self._pending_rounds + 1 if fetched.pending_watermarks and not stamped.messages else 0
         if not stamped.messages:
             return 0
         self.counters.rounds += 1
@@ -146,13 +146,13 @@ class RelayRunner(Runner):
         except Unavailable as error:
             self._note_outage(error)
             return 0
-        owed = stamped.owed(fetched, outcomes) if self._lanes else {}
-        stored = await self._remove_stored(leases, fetched, outcomes, owed)
+        pending_watermarks = stamped.pending_watermarks(fetched, outcomes) if self._lanes else {}
+        stored = await self._remove_stored(leases, fetched, outcomes, pending_watermarks)
         refused = await self._treat_failures(leases, fetched.rows, outcomes)
         return 0 if refused is None or not (stored or refused) else len(fetched.rows)
 
     async def _look_at_log(self) -> Unavailable | None:
-        """At first, and before anything is said to be settled after an outage: the broker may have come back without
+        """At first, and before any high-water mark is published after an outage: the broker may have come back without
         what it had confirmed. Returns why it is not known which log it has.
         """
         if self._known_log is None or (self._known_log.identity and not self._tries_in_outage):
@@ -165,7 +165,7 @@ class RelayRunner(Runner):
         self._log_went_back = False
         return None
 
-    async def _fetch(self, leases: Mapping[int, int]) -> Fetched:
+    async def _fetch(self, leases: Mapping[int, int]) -> OutboxBatch:
         fetched = await self._outbox.fetch(leases, self._limit, recall_seconds=self._recall_seconds)
         if not fetched.loss.open:
             return fetched
@@ -178,27 +178,27 @@ class RelayRunner(Runner):
     async def _remove_stored(
         self,
         leases: Mapping[int, int],
-        fetched: Fetched,
+        fetched: OutboxBatch,
         outcomes: Sequence[PublishOutcome],
-        owed: Mapping[int, int],
+        pending_watermarks: Mapping[int, int],
     ) -> int:
         rows = fetched.rows
         # Behind the rows' outcomes there are those of watermarks, which are no rows.
         stored = [row for row, outcome in zip(rows, outcomes, strict=False) if isinstance(outcome, PublishConfirmed)]
-        if not stored and not owed:
+        if not stored and not pending_watermarks:
             return 0
         keep = fetched.loss if self._keeps_sent else None
-        removed = await self._outbox.remove(leases, stored, owed, keep=keep)
+        removed = await self._outbox.remove(leases, stored, pending_watermarks, keep=keep)
         self.counters.published += len(stored)
         if removed < len(stored):
-            text = "%s: %d rows belong to another relay now; it may publish them once more"
+            text = "%s: lease lost for %d rows; another relay may publish them once more"
             _log.info(text, self.outages.titled(self.name), len(stored) - removed)
         return len(stored)
 
     async def _treat_failures(
         self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]
     ) -> int | None:
-        """Postpone or bury what was refused; returns of how many that was written down, None in an outage.
+        """Reschedule or dead-letter what was refused; returns of how many that was written down, None in an outage.
 
         Only the first failure of a key tells anything: the broker stores nothing of a key after one that failed.
         """
@@ -230,19 +230,19 @@ class RelayRunner(Runner):
         decision = self._refused.decide(row.attempts + 1, error)
         try:
             if isinstance(decision, RetryAfter):
-                await self._outbox.postpone(leases, row, decision.delay_seconds, plain_text(error.message))
-            elif await bury(self._stores, leases, row, plain_text(error.message), self.clock.now()):
-                self.counters.buried += 1
-                text = "%s: message %s was refused for good and is a dead letter (%s)"
+                await self._outbox.reschedule(leases, row, decision.delay_seconds, plain_text(error.message))
+            elif await dead_letter(self._stores, leases, row, plain_text(error.message), self.clock.now()):
+                self.counters.dead_lettered += 1
+                text = "%s: message %s was rejected by the broker and is a dead letter (%s)"
                 _log.warning(text, self.outages.titled(self.name), row.message.id, error.message)
         except LeaseLost:
-            _log.info("%s: a refused row belongs to another relay now", self.outages.titled(self.name))
+            _log.info("%s: lease lost for a rejected row", self.outages.titled(self.name))
         except Unavailable:
             raise
         except Exception as unrecorded:  # noqa: BLE001 - it is this row's alone
             self.trouble_at(place, unrecorded)
             name = type(unrecorded).__name__
-            text = "%s: that %s was refused could not be recorded (%s); its key waits, and is tried again"
+            text = "%s: the rejection of %s could not be recorded (%s); its key is blocked until the retry"
             _log.error(text, self.outages.titled(self.name), place, name)
             return False
         self.no_trouble_at(place)
@@ -255,5 +255,5 @@ class RelayRunner(Runner):
         self.waits_for(BROKER, error, again_seconds=OUTAGE.delay_seconds_max)
 
 
-def _as_staged(fetched: Fetched) -> Stamped:
-    return Stamped([row.message for row in fetched.rows], [None] * len(fetched.rows))
+def _as_staged(fetched: OutboxBatch) -> StampedBatch:
+    return StampedBatch([row.message for row in fetched.rows], [None] * len(fetched.rows))

@@ -11,10 +11,10 @@ of losses that had been written down when it was fetched. While a loss is open, 
 key with a lower position and a lower number: that one may be gone, and is published again first (see
 `freehold.outbox.sent`).
 
-What is fetched comes with what is **settled**: the position of each partition at or below which every row that ever
-was has left, or is among the rows given, and none will appear any more. It rests on the positions that transactions in
+A batch comes with the **high-water mark** of each partition: at or below this position every row that ever was has
+left, or is among the rows given, and no row will appear any more. It rests on the positions that transactions in
 progress may still commit (PostgreSQL: a marker that staging takes before it draws; the others have one writer at a
-time). What a partition **owes** is a position that is published, and of which no message on the broker says so yet.
+time). A **pending watermark** is a published position that no message on the broker has announced yet.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ __all__ = [
     "LEASE_PREFIX",
     "OUTBOX",
     "STAGED",
-    "Fetched",
     "LossState",
+    "OutboxBatch",
     "OutboxStats",
     "OutboxStore",
     "StagedMessage",
@@ -74,18 +74,20 @@ class LossState:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """Rows in order of position, and for each partition whose lease is valid what is settled and what is owed.
+class OutboxBatch:
+    """Rows in order of position, with the marks of each partition whose lease is valid.
 
-    settled  by partition: at or below this position every row has been published, buried or rolled back, or is among
-             `rows`; no row will appear there. It stays true, whoever holds the lease later.
-    owed     by partition, where there is one: through here all was published, and no message says so yet.
-    loss     the state of the broker's log; what is published of these rows is kept with its number.
+    high_water_marks    by partition: at or below this position every row has been published, dead-lettered or rolled
+                        back, or is among `rows`; no row will appear there. It stays true, whoever holds the lease
+                        later.
+    pending_watermarks  by partition, where there is one: everything up to this position was published, and no message
+                        has announced it yet.
+    loss                the state of the broker's log; what is published of these rows is kept with its number.
     """
 
     rows: Sequence[StagedMessage] = ()
-    settled: Mapping[int, int] = field(default_factory=dict)
-    owed: Mapping[int, int] = field(default_factory=dict)
+    high_water_marks: Mapping[int, int] = field(default_factory=dict)
+    pending_watermarks: Mapping[int, int] = field(default_factory=dict)
     loss: LossState = field(default_factory=LossState)
 
     @classmethod
@@ -93,16 +95,17 @@ class Fetched:
         cls,
         rows: Sequence[StagedMessage],
         limit: int,
-        settled: Mapping[int, int],
-        owed: Mapping[int, int],
+        high_water_marks: Mapping[int, int],
+        pending_watermarks: Mapping[int, int],
         loss: LossState | None = None,
     ) -> Self:
         """Where the limit cut rows off, nothing is said beyond the last one given."""
+        marks = high_water_marks
         if len(rows) >= limit:
             last = rows[-1].position
-            settled = {partition: min(position, last) for partition, position in settled.items()}
-        owes = {partition: position for partition, position in owed.items() if position}
-        return cls(rows, settled, owes, loss or LossState())
+            marks = {partition: min(position, last) for partition, position in marks.items()}
+        pending = {partition: position for partition, position in pending_watermarks.items() if position}
+        return cls(rows, marks, pending, loss or LossState())
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +144,13 @@ class OutboxStore(Protocol):
         number.
         """
 
-    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
+    async def fetch(
+        self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS
+    ) -> OutboxBatch:
         """Return the oldest rows of the partitions leased (partition to token), in order of position, `limit` at most,
-        with what is settled and owed. One round trip, one view of the tables. `limit` is 1 or more.
+        with the high-water marks and pending watermarks. One round trip, one view of the tables. `limit` is 1 or more.
 
-        Keys that are blocked by a postponed row are left out whole until its time has come; they hold what is settled
+        Keys that are blocked by a rescheduled row are left out whole until its time has come; the high-water mark stays
         below them. While a loss is open, those of the oldest rows are left out that wait for what it took of their key,
         as far as that was confirmed first within `recall_seconds`: there may be none left although others wait.
         """
@@ -154,26 +159,26 @@ class OutboxStore(Protocol):
         self,
         leases: Mapping[int, int],
         messages: Collection[StagedMessage],
-        owed: Mapping[int, int] | None = None,
+        pending_watermarks: Mapping[int, int] | None = None,
         *,
         keep: LossState | None = None,
     ) -> int:
-        """Delete confirmed rows, and note what their partitions owe from now on (0: nothing), in one transaction.
+        """Delete confirmed rows, and write the pending watermarks of their partitions (0: none), in one transaction.
 
         With `keep` the rows are moved to the messages that can be sent again (see `freehold.outbox.sent`): it is the
         state that came with them.
 
-        Rows and debts of a partition whose token is stale stay; returns how many rows were deleted.
+        Rows and pending watermarks of a partition whose token is stale stay; returns how many rows were deleted.
         """
 
-    async def postpone(
+    async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
         """Block the row's key for `delay_seconds`, count the attempt. False where the token is stale."""
 
     async def take(self, db_tx: DatabaseTransaction, leases: Mapping[int, int], message: StagedMessage) -> bool:
-        """Delete a row that the broker will never take, in the transaction of whoever keeps it elsewhere; its partition
-        owes its position then. False: the token is stale, or the row is gone.
+        """Delete a row that the broker will never take, in the transaction of whoever keeps it elsewhere; its position
+        is a pending watermark then. False: the token is stale, or the row is gone.
         """
 
     async def unsent(self, limit: int) -> Sequence[UnsentMessage]:

@@ -1,12 +1,12 @@
 """What a relay says of its lanes: places and watermarks, as pure functions. Pattern: imports the foundation, the ports.
 
 The **watermark** of a published message is a fact about the log: every event of its lane with a position at or below it
-is on the broker before this message, or is it itself, or was buried. Of the rows of one call only those are known to be
-stored before a later one that have its key: a broker stores nothing of a key behind a failure, and goes on with others.
-So a watermark ends below the first row of another key in the same call, and what it could not say the partition owes,
-until the next message of the lane, or one that carries nothing else, says it.
+is on the broker before this message, or is it itself, or was dead-lettered. Of the rows of one call only those are
+known to be stored before a later one that have its key: a broker stores nothing of a key behind a failure, and goes on
+with others. So a watermark ends below the first row of another key in the same call, and what it could not say is a
+pending watermark, until the next message of the lane, or one that carries nothing else, announces it.
 
-It needs no fence. What was settled at a fetch stays so, whoever holds the lease when the message is stored at last;
+It needs no fence. A high-water mark stays true, whoever holds the lease when the message is stored at last;
 a relay that lost its lease publishes old truths.
 """
 
@@ -21,14 +21,15 @@ from freehold.clock import Clock
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.messages.lanes import LANE, WATERMARK_VERSION, lane_name, stamped, watermark_type
-from freehold.outbox.store import Fetched, StagedMessage
+from freehold.outbox.store import OutboxBatch, StagedMessage
 
-__all__ = ["Claim", "Lanes", "Stamped", "lanes_in_order"]
+__all__ = ["StampedBatch", "WatermarkClaim", "WatermarkStamper", "lanes_in_order"]
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What a message says: of this partition all is there through `watermark`. `position` is 0 where it is no row."""
+class WatermarkClaim:
+    """What a message announces: everything of this partition up to `watermark` is on the broker. `position` is 0 where
+    it is no row."""
 
     partition: int
     watermark: int
@@ -36,17 +37,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamped:
+class StampedBatch:
     """What to publish: the rows' messages, in their order, then those that carry a watermark alone."""
 
     messages: Sequence[OutgoingMessage]
-    claims: Sequence[Claim | None]
+    claims: Sequence[WatermarkClaim | None]
 
-    def owed(self, fetched: Fetched, outcomes: Sequence[PublishOutcome]) -> dict[int, int]:
-        """What partitions owe after this, where that has changed. A duplicate is there, with what it said the first
-        time; what it would have said now, when more was settled, nobody has heard.
+    def pending_watermarks(self, fetched: OutboxBatch, outcomes: Sequence[PublishOutcome]) -> dict[int, int]:
+        """The pending watermarks after this, where they have changed. A duplicate is on the broker with the watermark
+        that it had the first time; nobody has heard the one that it has now.
         """
-        reached, claimed = dict(fetched.owed), dict[int, int]()
+        reached, claimed = dict(fetched.pending_watermarks), dict[int, int]()
         for claim, outcome in zip(self.claims, outcomes, strict=True):
             if claim is not None and isinstance(outcome, PublishConfirmed):
                 partition = claim.partition
@@ -57,11 +58,15 @@ class Stamped:
             partition: 0 if claimed.get(partition, 0) >= position else position
             for partition, position in reached.items()
         }
-        return {partition: owes for partition, owes in left.items() if owes != fetched.owed.get(partition, 0)}
+        return {
+            partition: owes for partition, owes in left.items() if owes != fetched.pending_watermarks.get(partition, 0)
+        }
 
 
-class Lanes:
-    """The lanes of one service. Only its events are stamped: what goes to one service alone is nobody's to wait for."""
+class WatermarkStamper:
+    """Stamps the messages of one service with their lanes and watermarks. Only its events are stamped: what goes to one
+    service alone is nobody's to wait for.
+    """
 
     def __init__(self, service: str, partitions: int, clock: Clock) -> None:
         self._service = service
@@ -75,23 +80,23 @@ class Lanes:
         """Whether the service's name can be that of a lane."""
         return LANE.fullmatch(lane_name(service, 0)) is not None
 
-    def stamp(self, fetched: Fetched) -> Stamped:
-        """Say of each event where it stands, and pay what is owed in lanes that have nothing to publish just now."""
+    def stamp(self, fetched: OutboxBatch) -> StampedBatch:
+        """Stamp each event with its place, and announce pending watermarks in lanes that have nothing to publish."""
         events: dict[int, list[StagedMessage]] = defaultdict(list)
         for row in fetched.rows:
             if row.message.topic == self._topic:
                 events[row.partition].append(row)
-        claims: dict[int, Claim] = {}
+        claims: dict[int, WatermarkClaim] = {}
         for partition, rows in events.items():
             for claim in _claims(rows, _limit(fetched, partition, rows[-1].position)):
                 claims[claim.position] = claim
         messages = [self._stamped(row, claims.get(row.position)) for row in fetched.rows]
-        told: list[Claim | None] = [claims.get(row.position) for row in fetched.rows]
-        for partition, position in fetched.owed.items():
-            if partition not in events and fetched.settled.get(partition, 0) >= position:
+        told: list[WatermarkClaim | None] = [claims.get(row.position) for row in fetched.rows]
+        for partition, position in fetched.pending_watermarks.items():
+            if partition not in events and fetched.high_water_marks.get(partition, 0) >= position:
                 messages.append(self._watermark(partition, position))
-                told.append(Claim(partition, position))
-        return Stamped(messages, told)
+                told.append(WatermarkClaim(partition, position))
+        return StampedBatch(messages, told)
 
     def barriers(self) -> list[OutgoingMessage]:
         """A message of each lane that carries a watermark and nothing else, to be staged like any other: its position
@@ -99,7 +104,7 @@ class Lanes:
         """
         return [self._watermark(partition, 0) for partition in range(self._partitions)]
 
-    def _stamped(self, row: StagedMessage, claim: Claim | None) -> OutgoingMessage:
+    def _stamped(self, row: StagedMessage, claim: WatermarkClaim | None) -> OutgoingMessage:
         if claim is None:
             return row.message
         lane = lane_name(self._service, claim.partition)
@@ -136,14 +141,14 @@ class Lanes:
         return self._keys[partition]
 
 
-def _limit(fetched: Fetched, partition: int, last: int) -> int:
-    """How far may be claimed: what is settled, and no further than what exists. A position that was only drawn may be
-    drawn again after a crash.
+def _limit(fetched: OutboxBatch, partition: int, last: int) -> int:
+    """How far may be claimed: the high-water mark, and no further than what exists. A position that was only drawn may
+    be drawn again after a crash.
     """
-    return min(fetched.settled.get(partition, 0), max(last, fetched.owed.get(partition, 0)))
+    return min(fetched.high_water_marks.get(partition, 0), max(last, fetched.pending_watermarks.get(partition, 0)))
 
 
-def _claims(rows: Sequence[StagedMessage], limit: int) -> Sequence[Claim]:
+def _claims(rows: Sequence[StagedMessage], limit: int) -> Sequence[WatermarkClaim]:
     """Of each row of one lane, in order: what is certain to be stored when it is."""
     first = rows[0]
     other = next((row.position for row in rows if row.message.key != first.message.key), None)
@@ -156,7 +161,7 @@ def _claims(rows: Sequence[StagedMessage], limit: int) -> Sequence[Claim]:
             certain = other - 1
         else:
             certain = following - 1
-        claims.append(Claim(row.partition, max(0, min(limit, certain)), row.position))
+        claims.append(WatermarkClaim(row.partition, max(0, min(limit, certain)), row.position))
     return claims
 
 

@@ -260,8 +260,8 @@ class ProjectionFrontier(ReadModels):
         if not checkpoints:
             return CurrentPosition(_ALWAYS)
         slowest = min(checkpoints, key=lambda each: each.position)
-        still_seconds = max(0.0, (self._clock.now() - slowest.updated_at).total_seconds())
+        idle_seconds = max(0.0, (self._clock.now() - slowest.updated_at).total_seconds())
         if parked_at is not None and parked_at <= slowest.position:
-            return CurrentPosition(parked_at - 1, "an event of a stream is parked", still_seconds=still_seconds)
+            return CurrentPosition(parked_at - 1, "an event of a stream is parked", idle_seconds=idle_seconds)
         stalled = None if pause is None else f"paused: {pause}"
-        return CurrentPosition(slowest.position, stalled, still_seconds=still_seconds)
+        return CurrentPosition(slowest.position, stalled, idle_seconds=idle_seconds)

@@ -17,13 +17,13 @@ from freehold.broker import OutgoingMessage
 from freehold.consistency.store import PROGRESS
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.eventstore.store import EVENTS, Append, EventFilter, NewEvent
-from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
+from freehold.idempotency.store import IDEMPOTENCY, StoredResponse
 from freehold.ids import new_id
 from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.leases.store import LEASES, Vouching
 from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.outbox.log import BROKER_LOGS
-from freehold.outbox.refusal import bury
+from freehold.outbox.refusal import dead_letter
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX, LossState, lease_name
 from freehold.ports import Stores
@@ -204,17 +204,17 @@ async def broker_logs(seeded: Seeded) -> None:
 
 
 @query
-async def outbox_postpone(seeded: Seeded) -> None:
+async def outbox_reschedule(seeded: Seeded) -> None:
     async with seeded.stores.database.begin() as db_tx:
         await seeded.stores[OUTBOX].stage(db_tx, [_outgoing(f"fresh{next(_fresh)}")])
     fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 1)
-    assert await seeded.stores[OUTBOX].postpone(seeded.leases, fetched.rows[0], 0.0, "refused")
+    assert await seeded.stores[OUTBOX].reschedule(seeded.leases, fetched.rows[0], 0.0, "refused")
 
 
 @query
 async def outbox_bury(seeded: Seeded) -> None:
     fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 1)
-    assert await bury(seeded.stores, seeded.leases, fetched.rows[0], "refused", datetime.now(UTC))
+    assert await dead_letter(seeded.stores, seeded.leases, fetched.rows[0], "refused", datetime.now(UTC))
 
 
 @query
@@ -249,7 +249,7 @@ async def inbox_receive(seeded: Seeded) -> None:
     arrivals = [_arrival() for _ in range(16)]
     async with seeded.stores.database.begin() as db_tx:
         await seeded.stores[INBOX].receive(db_tx, CONSUMER, arrivals)
-        await seeded.stores[INBOX].answer(db_tx, CONSUMER, {each.receipt_key: b"a" for each in arrivals[:2]})
+        await seeded.stores[INBOX].save_replies(db_tx, CONSUMER, {each.receipt_key: b"a" for each in arrivals[:2]})
 
 
 @query
@@ -274,7 +274,7 @@ async def inbox_defer_and_finish(seeded: Seeded) -> None:
     await _defer(seeded, -1.0)
     inbox = seeded.stores[INBOX]
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 0.0)
-    assert await inbox.postpone(claimed, -1.0, "again")
+    assert await inbox.reschedule(claimed, -1.0, "again")
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
     assert await inbox.give_back(claimed)
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
@@ -454,7 +454,7 @@ async def idempotency(seeded: Seeded) -> None:
     store, key = seeded.stores[IDEMPOTENCY], f"fresh{next(_fresh)}"
     async with seeded.stores.database.begin() as db_tx:
         assert await store.claim(db_tx, CONSUMER, key, "f") is None
-        await store.complete(db_tx, CONSUMER, key, StoredAnswer("f", 200, "text/plain", b""))
+        await store.complete(db_tx, CONSUMER, key, StoredResponse("f", 200, "text/plain", b""))
         assert await store.claim(db_tx, CONSUMER, key, "f")
         assert await store.used(db_tx, CONSUMER, key)
         assert await store.used(db_tx, CONSUMER)
@@ -595,7 +595,7 @@ async def replays_prune(seeded: Seeded) -> None:
 async def progress(seeded: Seeded) -> None:
     store = seeded.stores[PROGRESS]
     async with seeded.stores.database.begin() as db_tx:
-        await store.advance(db_tx, CONSUMER, {"orders:0": next(_fresh), "orders:1": next(_fresh)}, kept=1)
+        await store.advance(db_tx, CONSUMER, {"orders:0": next(_fresh), "orders:1": next(_fresh)}, appended_position=1)
     await store.progress(CONSUMER)
     await store.progress(CONSUMER, ["orders:0"])
 

@@ -18,7 +18,7 @@ from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlTrans
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
-from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
+from freehold.idempotency.store import IDEMPOTENCY, StoredResponse
 from freehold.ids import new_id
 from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.life import Life
@@ -124,7 +124,7 @@ async def test_a_fresh_batch_takes_one_round_trip_and_a_known_one_two(stores: St
         receipts = await stores[INBOX].receive(db_tx, "orders", arrivals(*range(100)))
         assert {receipt.status for receipt in receipts} == {NEW}
         assert len(db_tx.statements) == 1
-        await stores[INBOX].answer(db_tx, "orders", {str(number): b"a" for number in range(100)})
+        await stores[INBOX].save_replies(db_tx, "orders", {str(number): b"a" for number in range(100)})
         assert len(db_tx.statements) == 2
     async with counted(stores) as db_tx:
         receipts = await stores[INBOX].receive(db_tx, "orders", arrivals(*range(50, 150)))
@@ -149,7 +149,7 @@ async def write_everything(stores: Stores, db_tx: DatabaseTransaction) -> SagaRe
         db_tx, "orders", [*arrivals(1, 2), replace(arrivals(3)[0], compensates="9"), *arrivals(9)]
     )
     assert [receipt.status for receipt in receipts] == [NEW, NEW, NO_EFFECT, CANCELLED]
-    await stores[INBOX].answer(db_tx, "orders", {"1": b"\x00one", "3": b"three"})
+    await stores[INBOX].save_replies(db_tx, "orders", {"1": b"\x00one", "3": b"three"})
     await stores[INBOX].defer(
         db_tx, "orders", arrivals(4)[0], b"\x00d", attempts=1, delay_seconds=0.0, reason="NUL \x00"
     )
@@ -158,7 +158,7 @@ async def write_everything(stores: Stores, db_tx: DatabaseTransaction) -> SagaRe
     await stores[SAGAS].save(db_tx, replace(record, due_seconds=None), [replace(entry, detail="\x00")])
     assert (await stores[SAGAS].load(db_tx, record.id)).version == 2
     assert await stores[IDEMPOTENCY].claim(db_tx, "orders", "k", "f") is None
-    await stores[IDEMPOTENCY].complete(db_tx, "orders", "k", StoredAnswer("f", 200, "text/plain", b"\x00"))
+    await stores[IDEMPOTENCY].complete(db_tx, "orders", "k", StoredResponse("f", 200, "text/plain", b"\x00"))
     await stores[AUDIT].add(db_tx, AuditEntry(datetime.now(UTC), "ada", "dlq discard", "1", "because"))
     return record
 
@@ -169,7 +169,7 @@ async def assert_everything(stores: Stores, record: SagaRecord) -> None:
         assert [receipt.status for receipt in receipts] == [DUPLICATE, DUPLICATE, CANCELLED, BLOCKED]
         assert receipts[0].answer == b"\x00one"
         found = await stores[IDEMPOTENCY].claim(db_tx, "orders", "k", "f")
-        assert found == StoredAnswer("f", 200, "text/plain", b"\x00")
+        assert found == StoredResponse("f", 200, "text/plain", b"\x00")
     (deferred,) = await stores[INBOX].deferred(None, 10)
     assert deferred.document == b"\x00d"
     assert [one.document for one in await stores[DEAD_LETTERS].find(DeadLetterFilter())] == [b"\x00"]
@@ -307,5 +307,5 @@ async def _every_call(stores: Stores) -> None:
         await store.prune(60.0, 10)
     await stores[SAGAS].next_due_seconds()
     (claimed,) = await stores[INBOX].claim_due("orders", 1, 60.0)
-    await stores[INBOX].postpone(claimed, 1.0, "later")
+    await stores[INBOX].reschedule(claimed, 1.0, "later")
     await stores[INBOX].next_due_seconds("orders")

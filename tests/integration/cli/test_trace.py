@@ -44,7 +44,7 @@ async def _stage(project: Project, *envelopes: Envelope, refused: str = "") -> N
         if refused:
             leases = await _lease_all(stores)
             staged = (await stores[OUTBOX].fetch(leases, 10)).rows
-            assert await stores[OUTBOX].postpone(leases, staged[0], 60.0, refused)
+            assert await stores[OUTBOX].reschedule(leases, staged[0], 60.0, refused)
 
 
 async def _lease_all(stores: Stores) -> dict[int, int]:

@@ -43,12 +43,14 @@ async def _stage(stores: Stores, native: Any = None) -> int:
 
 
 async def _settled(stores: Stores) -> int:
-    (position,) = set((await stores[OUTBOX].fetch(await take_partitions(stores), 1000)).settled.values())
+    (position,) = set((await stores[OUTBOX].fetch(await take_partitions(stores), 1000)).high_water_marks.values())
     return position
 
 
 @pytest.mark.parametrize("how", POSTGRES)
-async def test_an_enlisted_transaction_holds_back_what_is_settled(stores: Stores, postgres_url: str, how: str) -> None:
+async def test_an_enlisted_transaction_holds_back_the_high_water_mark(
+    stores: Stores, postgres_url: str, how: str
+) -> None:
     async with POSTGRES[how](postgres_url) as (native, commit, _):
         first = await _stage(stores, native)
         assert await _stage(stores) > first
@@ -128,7 +130,9 @@ async def test_markers_are_right_beyond_32_bits(stores: Stores, connection: Any,
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
-async def test_with_one_snapshot_for_all_nothing_is_settled(stores: Stores, postgres_url: str, level: str) -> None:
+async def test_with_one_snapshot_for_all_no_high_water_mark_rises(
+    stores: Stores, postgres_url: str, level: str
+) -> None:
     """Rather than too much: the rows could be older than what is known of the markers."""
     await _stage(stores)
     name = postgres_url.rpartition("/")[2].partition("?")[0]

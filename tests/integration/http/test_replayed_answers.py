@@ -18,7 +18,7 @@ from tests.unit.runtime.trial import Request
 
 from freehold.http import Tx
 from freehold.http.held import ANSWER_BYTES_MAX
-from freehold.idempotency.store import IDEMPOTENCY, StoredAnswer
+from freehold.idempotency.store import IDEMPOTENCY, StoredResponse
 from freehold.sql import SQL
 
 KEY = {"Idempotency-Key": "k1"}
@@ -200,7 +200,7 @@ async def test_a_key_of_before_the_upgrade_has_no_second_effect_and_tells_nobody
         async with stores.database.begin() as db_tx:
             await stores[IDEMPOTENCY].claim(db_tx, "trial:http", "k1", "f")
             await stores[IDEMPOTENCY].complete(
-                db_tx, "trial:http", "k1", StoredAnswer("f", 201, "text/plain", b"s3cret")
+                db_tx, "trial:http", "k1", StoredResponse("f", 201, "text/plain", b"s3cret")
             )
         for headers in (KEY, KEY | ONE):
             answer = await trial.client.post("/orders", headers=headers)

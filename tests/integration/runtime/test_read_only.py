@@ -1,4 +1,4 @@
-"""A database that answers and takes no writes: messages wait, nothing is buried, and the log says why, once."""
+"""A database that answers and takes no writes: messages wait, nothing is dead-lettered, and the log says why, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A broker at its limit buries nothing and keeps order; a message that it will never take keeps the broker's reason."""
+"""A broker at its limit dead-letters nothing and keeps order; a message that it will never take keeps the broker's
+reason.
+"""
 
 from __future__ import annotations
 

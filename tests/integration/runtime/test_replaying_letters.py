@@ -29,7 +29,7 @@ def _actions(harness: StoresHarness) -> DeadLetterActions:
     return DeadLetterActions(service_context(Service("shop"), harness.first, settings, clock=harness.clock))
 
 
-async def _buried(harness: StoresHarness, number: int) -> list[DeadLetter]:
+async def _dead_lettered(harness: StoresHarness, number: int) -> list[DeadLetter]:
     letters = [replace(replayable(), failed_at=harness.clock.now()) for _ in range(number)]
     async with harness.first.database.begin() as db_tx:
         for each in letters:
@@ -43,7 +43,7 @@ def _kinds(outcomes: dict[UUID, UUID | FreeholdError]) -> list[str]:
 
 class _ReplayedMany:
     async def test_one_that_is_refused_does_not_keep_the_others(self, harness: StoresHarness) -> None:
-        letters, actions = await _buried(harness, 4), _actions(harness)
+        letters, actions = await _dead_lettered(harness, 4), _actions(harness)
         broken = replace(replayable(), failed_at=harness.clock.now(), document=b"no envelope")
         async with harness.first.database.begin() as db_tx:
             await harness.first[DEAD_LETTERS].add(db_tx, broken)
@@ -61,7 +61,7 @@ class _ReplayedMany:
         ]
 
     async def test_a_batch_is_one_transaction(self, harness: StoresHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-        letters, actions = await _buried(harness, 50), _actions(harness)
+        letters, actions = await _dead_lettered(harness, 50), _actions(harness)
         begun: list[int] = []
         begin = harness.first.database.begin
 
@@ -77,7 +77,7 @@ class _ReplayedMany:
     async def test_what_the_database_refuses_is_tried_one_by_one(
         self, harness: StoresHarness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        letters, actions = await _buried(harness, 3), _actions(harness)
+        letters, actions = await _dead_lettered(harness, 3), _actions(harness)
         _fail_for(letters[1], DatabaseError("refused"), harness, monkeypatch)
         outcomes = dict(await actions.replay_many([each.id for each in letters], **BY))
         assert _kinds(outcomes) == ["UUID", "DatabaseError", "UUID"]
@@ -86,7 +86,7 @@ class _ReplayedMany:
     async def test_an_outage_leaves_the_batch_as_it_was(
         self, harness: StoresHarness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        letters, actions = await _buried(harness, 3), _actions(harness)
+        letters, actions = await _dead_lettered(harness, 3), _actions(harness)
         _fail_for(letters[1], Unavailable("gone"), harness, monkeypatch)
         with pytest.raises(Unavailable):
             await actions.replay_many([each.id for each in letters], **BY)

@@ -59,11 +59,11 @@ async def test_a_handler_and_a_projection(tmp_path: Path, caplog: pytest.LogCapt
             made = NewEvent(new_id(), "traces.made", 1, encode_body(Made("two")), new_id(), 1)
             await running.stores[EVENTS].append_now([Append("thing-1", [made])])
 
-            async def buried() -> bool:
+            async def dead_lettered() -> bool:
                 letters = await running.stores[DEAD_LETTERS].find(DeadLetterFilter())
                 return len(letters) == 1 and "LookupError" in caplog.text
 
-            await eventually(buried)
+            await eventually(dead_lettered)
             (letter,) = await running.stores[DEAD_LETTERS].find(DeadLetterFilter())
     assert letter.detail.startswith("ValueError in refuse, ")
     assert "test_tracebacks.py:" in letter.detail

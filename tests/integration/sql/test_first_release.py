@@ -232,7 +232,7 @@ async def test_what_is_kept_is_as_it_was(url: str) -> None:
             receipts = await stores[INBOX].receive(db_tx, "harbor", again)
             assert [each.status for each in receipts] == [ReceiveStatus.CANCELLED, ReceiveStatus.DUPLICATE]
         (lane,) = await stores[PROGRESS].progress("harbor", ["pier:1"])
-        assert (lane.watermark, lane.kept) == (17, 3)
+        assert (lane.watermark, lane.appended_position) == (17, 3)
         snapshot = await stores[SNAPSHOTS].load("ship-s1", "vessel")
         assert snapshot is not None
         assert snapshot.data == b'{"tons":1}'

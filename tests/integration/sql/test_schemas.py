@@ -60,7 +60,7 @@ def noted(stream: str) -> Append:
 
 async def settled(stores: Stores) -> int:
     fetched = await stores[OUTBOX].fetch(await take_partitions(stores), 1000)
-    return min(fetched.settled.values())
+    return min(fetched.high_water_marks.values())
 
 
 async def test_each_service_has_its_schema_and_its_mark(postgres_url: str) -> None:

@@ -21,7 +21,7 @@ from freehold.inbox.retry import HandedBack
 from freehold.inbox.store import INBOX
 from freehold.messages import decode_envelope
 from freehold.outbox.relay_runner import RelayRunner
-from freehold.outbox.watermark import Lanes
+from freehold.outbox.watermark import WatermarkStamper
 from freehold.policy import Retry
 from freehold.testing import ManualClock
 
@@ -102,7 +102,7 @@ class Turned:
             self.log,  # type: ignore[arg-type] # the relay publishes, and nothing else
             lambda: self.leases,
             clock=self.clock,
-            lanes=Lanes("teller", 1, self.clock),
+            lanes=WatermarkStamper("teller", 1, self.clock),
             refused=Retry(attempts=1),
         )
 
@@ -128,7 +128,7 @@ class Turned:
 
     async def kept(self) -> int:
         rows = await self.reader.stores[PROGRESS].progress("listener", [LANE])
-        return rows[0].kept if rows else 0
+        return rows[0].appended_position if rows else 0
 
     async def wait(self, token: ConsistencyToken, *projections: str) -> Freshness:
         return await self.reader.freshness.wait(token, projections=projections, limit_seconds=0.0)

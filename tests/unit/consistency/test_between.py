@@ -65,7 +65,7 @@ async def test_a_debt_stays_where_its_payment_fails() -> None:
         assert both.log.said()[2:] == [(None, 2)]
 
 
-async def test_what_the_broker_had_already_is_owed() -> None:
+async def test_what_the_broker_had_already_has_a_pending_watermark() -> None:
     """The confirmation was lost, and more is settled by now: the broker keeps what the message said at first."""
     async with turned(_ignore) as both:
         token = await both.tell("a", "b")
@@ -77,7 +77,7 @@ async def test_what_the_broker_had_already_is_owed() -> None:
         assert await both.wait(token) == Fresh()
 
 
-async def test_a_buried_row_is_owed_like_one_that_was_published() -> None:
+async def test_the_position_of_a_dead_lettered_row_is_a_pending_watermark() -> None:
     """Whoever waits for it goes on without it."""
     async with turned(_ignore) as both:
         both.log.outcomes = {"a": PublishFailed(MessageRejected("too large"))}

@@ -13,10 +13,10 @@ from freehold.errors import CodecError, MessageRejected
 from freehold.ids import stable_hash
 from freehold.messages import decode_envelope
 from freehold.messages.lanes import stamped
-from freehold.outbox.store import Fetched, StagedMessage
-from freehold.outbox.watermark import Lanes, Stamped
+from freehold.outbox.store import OutboxBatch, StagedMessage
+from freehold.outbox.watermark import StampedBatch, WatermarkStamper
 
-LANES = Lanes("orders", 4, SystemClock())
+LANES = WatermarkStamper("orders", 4, SystemClock())
 REFUSED = PublishFailed(MessageRejected("planned"))
 
 
@@ -24,16 +24,16 @@ def _rows(*places: tuple[int, str], partition: int = 1) -> list[StagedMessage]:
     return [StagedMessage(position, partition, outgoing(key, b'{"a":1}'), 0) for position, key in places]
 
 
-def _fetched(rows: Sequence[StagedMessage], settled: int, owed: int = 0, limit: int = 100) -> Fetched:
-    return Fetched.of(rows, limit, {1: settled}, {1: owed})
+def _fetched(rows: Sequence[StagedMessage], settled: int, owed: int = 0, limit: int = 100) -> OutboxBatch:
+    return OutboxBatch.of(rows, limit, {1: settled}, {1: owed})
 
 
-def _watermarks(made: Stamped) -> list[int | None]:
+def _watermarks(made: StampedBatch) -> list[int | None]:
     return [None if claim is None else claim.watermark for claim in made.claims]
 
 
-def _owed(made: Stamped, fetched: Fetched, *outcomes: PublishOutcome) -> dict[int, int]:
-    return made.owed(fetched, outcomes or [PublishConfirmed()] * len(made.messages))
+def _owed(made: StampedBatch, fetched: OutboxBatch, *outcomes: PublishOutcome) -> dict[int, int]:
+    return made.pending_watermarks(fetched, outcomes or [PublishConfirmed()] * len(made.messages))
 
 
 def test_a_single_event_says_all_that_there_is() -> None:
@@ -52,7 +52,7 @@ def test_behind_another_key_nothing_is_certain_of_it() -> None:
     assert _owed(made, fetched, PublishConfirmed(), REFUSED, PublishConfirmed(), REFUSED, PublishConfirmed()) == {1: 9}
 
 
-def test_what_was_not_stored_is_neither_claimed_nor_owed() -> None:
+def test_what_was_not_stored_is_neither_claimed_nor_pending() -> None:
     fetched = _fetched(_rows((5, "a")), settled=5)
     made = LANES.stamp(fetched)
     assert _owed(made, fetched, REFUSED) == {}
@@ -70,14 +70,14 @@ def test_what_the_broker_had_already_says_nothing_new() -> None:
     assert _owed(LANES.stamp(fetched), fetched, PublishConfirmed(duplicate=True)) == {1: 12}
 
 
-def test_nothing_is_said_beyond_what_is_settled_or_fetched() -> None:
+def test_no_watermark_is_beyond_the_high_water_mark_or_the_batch() -> None:
     made = LANES.stamp(_fetched(_rows((5, "a"), (8, "a")), settled=6))
     assert _watermarks(made) == [6, 6]
     made = LANES.stamp(_fetched(_rows((5, "a"), (8, "a")), settled=90, limit=2))
     assert _watermarks(made) == [7, 8]
 
 
-def test_what_is_owed_is_said_by_the_next_event_or_by_a_message_of_its_own() -> None:
+def test_a_pending_watermark_is_published_by_the_next_event_or_by_a_message_of_its_own() -> None:
     fetched = _fetched(_rows((12, "a")), settled=12, owed=9)
     assert _owed(LANES.stamp(fetched), fetched) == {1: 0}
     fetched = _fetched([], settled=12, owed=9)

@@ -30,8 +30,8 @@ from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.inbox.pattern import dispatcher_of, router_of
 from freehold.inbox.store import INBOX
 from freehold.outbox.relay_runner import RelayRunner
-from freehold.outbox.store import OUTBOX, Fetched
-from freehold.outbox.watermark import Lanes, Stamped
+from freehold.outbox.store import OUTBOX, OutboxBatch
+from freehold.outbox.watermark import StampedBatch, WatermarkStamper
 from freehold.policy import Retry
 from freehold.testing import ManualClock
 
@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
         self.handled: set[UUID] = set()
         self.written: list[tuple[ConsistencyToken, frozenset[UUID]]] = []
         self.positions: dict[int, int] = defaultdict(int)
-        self.frozen: tuple[dict[int, int], Fetched, Stamped] | None = None
+        self.frozen: tuple[dict[int, int], OutboxBatch, StampedBatch] | None = None
         self.number = 0
         self.do(self._open())
 
@@ -121,7 +121,7 @@ class Machine(RuleBasedStateMachine):
         self.reader = RunningService(reader, _settings("reader"), roles=(), clock=self.clock)
         await self.source.start()
         await self.reader.start()
-        self.lanes = Lanes("machine", OUTBOX_PARTITIONS, self.clock)
+        self.lanes = WatermarkStamper("machine", OUTBOX_PARTITIONS, self.clock)
         await self._take_over("first")
         dispatcher, reads = dispatcher_of(self.reader.context), router_of(self.reader.context)
         self.consumer = ConsumerRunner(dispatcher, reads, self.reader.broker, frozenset({"machine.events"}))
@@ -200,7 +200,7 @@ class Machine(RuleBasedStateMachine):
             stored = [
                 row for row, each in zip(fetched.rows, outcomes, strict=False) if isinstance(each, PublishConfirmed)
             ]
-            await self.source.stores[OUTBOX].remove(leases, stored, stamped.owed(fetched, outcomes))
+            await self.source.stores[OUTBOX].remove(leases, stored, stamped.pending_watermarks(fetched, outcomes))
             self.frozen = None
 
         self.do(work())
@@ -234,7 +234,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._mend_broker()
-        # Thirty writes of four, four a round, and what is postponed and deferred by then.
+        # Thirty writes of four, four a round, and what is rescheduled and deferred by then.
         for _ in range(30 + 15):
             self.clock.advance(1.0)
             self.do(self.relay._round())

@@ -121,7 +121,7 @@ async def test_a_refused_message_blocks_its_key_alone_and_ends_as_a_dead_letter(
         await relay.stop()
         (letter,) = await started.stores[DEAD_LETTERS].find(DeadLetterFilter())
         assert (letter.direction, letter.key) == (Direction.OUTBOUND, "bad")
-        assert relay.counters.buried == 1
+        assert relay.counters.dead_lettered == 1
 
 
 async def test_a_commit_wakes_the_relay_long_before_it_polls() -> None:

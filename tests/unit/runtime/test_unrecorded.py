@@ -114,11 +114,11 @@ async def test_a_deferred_message_whose_dead_letter_is_refused_lets_its_neighbou
         assert left.reason == "its failure could not be recorded: DatabaseError"
         add.on = False
 
-        async def buried() -> bool:
+        async def dead_lettered() -> bool:
             return [each.key for each in await letters.find(DeadLetterFilter())] == ["poison"]
 
         async with asyncio.timeout(30):
-            while not await buried():  # noqa: ASYNC110 - a test looks from outside
+            while not await dead_lettered():  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.02)
 
 
@@ -137,10 +137,10 @@ async def test_a_deferred_message_that_cannot_even_be_put_off_lets_its_neighbour
 
     async with running(service, broker) as started:
         inbox: Any = started.stores[INBOX]
-        postpone = _Refusing(inbox.postpone, lambda *args: args[0].key == "poison")
-        monkeypatch.setattr(inbox, "postpone", postpone)
+        reschedule = _Refusing(inbox.reschedule, lambda *args: args[0].key == "poison")
+        monkeypatch.setattr(inbox, "reschedule", reschedule)
         await put(broker, *(envelope_of(Happened(key, 1)) for key in ("poison", *_KEYS)))
-        await eventually(lambda: postpone.refused > 0 and all(tries.get(key) == 2 for key in _KEYS), 50.0)
+        await eventually(lambda: reschedule.refused > 0 and all(tries.get(key) == 2 for key in _KEYS), 50.0)
         assert (await started.readiness()).problems.keys() == {"deferred trial"}
         assert "deferred trial" in {name for name, each in (await started.health()).runners.items() if each.last_error}
 
@@ -218,18 +218,18 @@ async def test_a_row_whose_refusal_cannot_be_recorded_holds_up_its_key_alone(mon
     monkeypatch.setattr(broker, "publish", picky)
     async with running(service, broker, poll_seconds=0.05) as started:
         outbox: Any = started.stores[OUTBOX]
-        postpone = _Refusing(outbox.postpone, lambda *_: True)
-        monkeypatch.setattr(outbox, "postpone", postpone)
+        reschedule = _Refusing(outbox.reschedule, lambda *_: True)
+        monkeypatch.setattr(outbox, "reschedule", reschedule)
         for number in range(3):
             async with started.transaction() as tx:
                 for key in ("poison", *_KEYS):
                     tx.publish(Noted(key))
             heard = await read_topic(broker, "trial.events", (number + 1) * len(_KEYS))
             assert "poison" not in {each.key for each in heard}
-        await eventually(lambda: postpone.refused > 2)
+        await eventually(lambda: reschedule.refused > 2)
         assert started.loops.running["relay"][1].state is lifecycle.RunnerState.RUNNING
         assert (await started.readiness()).problems.keys() == {"relay trial"}
-        postpone.on = False
+        reschedule.on = False
         async with asyncio.timeout(30):
             while not (await started.readiness()).ready:  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import Table, memory_transaction
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.idempotency.store import IdempotencyStore, StoredAnswer
+from freehold.idempotency.store import IdempotencyStore, StoredResponse
 
 __all__ = ["MemoryIdempotencyStore"]
 
@@ -18,7 +18,7 @@ __all__ = ["MemoryIdempotencyStore"]
 @dataclass(frozen=True, slots=True)
 class _Claim:
     claimed_at: datetime
-    answer: StoredAnswer | None = None
+    answer: StoredResponse | None = None
 
 
 _CLAIMS: Final[Table[tuple[str, str], _Claim]] = Table("idempotency")
@@ -30,7 +30,7 @@ class MemoryIdempotencyStore(IdempotencyStore):
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+    async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
         """Reserve the key; a concurrent holder was waited for when the transaction began."""
         rows = memory_transaction(db_tx).rows(_CLAIMS)
         claimed = rows.get((scope, key))
@@ -44,7 +44,7 @@ class MemoryIdempotencyStore(IdempotencyStore):
             )
         return claimed.answer
 
-    async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredAnswer) -> None:
+    async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredResponse) -> None:
         """Keep the answer."""
         rows = memory_transaction(db_tx).rows(_CLAIMS)
         claimed = rows.get((scope, key))

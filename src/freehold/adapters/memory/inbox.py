@@ -58,7 +58,7 @@ class MemoryInboxStore(InboxStore):
             receipts.put((consumer, key), _ReceiptRow(Receipt(cancelled=cancelled), received_at=now))
         return verdict.receipts
 
-    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers with their receipts."""
         receipts = memory_transaction(db_tx).rows(_RECEIPTS)
         for key, answer in answers.items():
@@ -116,7 +116,7 @@ class MemoryInboxStore(InboxStore):
         rows = memory_transaction(db_tx).rows(DEFERRED)
         return _is_current(rows.get(message.position), message) and rows.remove(message.position)
 
-    async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
+    async def reschedule(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
         """Give a claimed message its next time."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(DEFERRED)

@@ -20,8 +20,8 @@ from freehold.leases.store import LeaseRecord
 from freehold.outbox.log import BrokerLog
 from freehold.outbox.store import (
     EVER_SECONDS,
-    Fetched,
     LossState,
+    OutboxBatch,
     OutboxStats,
     OutboxStore,
     StagedMessage,
@@ -50,7 +50,7 @@ OUTBOX: Final[Table[int, OutboxRow]] = Table("outbox")
 SENT: Final[Table[int, OutboxRow]] = Table("outbox_sent")
 LOGS: Final[Table[str, BrokerLog]] = Table("outbox_log")
 LOG_MARKS: Final[Table[str, str]] = Table("outbox_log_mark")
-_DEBTS: Final[Table[int, int]] = Table("outbox_owed")
+_WATERMARKS: Final[Table[int, int]] = Table("outbox_watermark")
 _DRAWN: Final = -1
 """In the place of a partition: the greatest position that was committed."""
 
@@ -70,43 +70,45 @@ class MemoryOutboxStore(OutboxStore):
         """Add messages to the transaction."""
         return stage_messages(self._database, memory_transaction(db_tx), messages)
 
-    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
+    async def fetch(
+        self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS
+    ) -> OutboxBatch:
         """The oldest rows of partitions leased, without the keys that are blocked."""
         now = self._database.now()
         # Views of what is committed: looked at together, after the last await.
         records = await self._database.read(LEASES)
         committed = await self._database.read(OUTBOX)
-        debts = await self._database.read(_DEBTS)
+        watermarks = await self._database.read(_WATERMARKS)
         loss = loss_state((await self._database.read(LOGS)).values())
         taken = taken_by_key(await self._database.read(SENT), loss, self._database.later(-recall_seconds))
         held = {partition for partition in leases if is_valid(records.get(lease_name(partition)), leases, partition)}
         rows = sorted(committed.values(), key=lambda row: row.staged.position)
         blocked = {row.staged.message.key for row in rows if is_blocked(row, now)}
         oldest = [row for row in rows if row.staged.partition in held and row.staged.message.key not in blocked][:limit]
-        settled = dict.fromkeys(held, debts.get(_DRAWN, 0))
+        high_water_marks = dict.fromkeys(held, watermarks.get(_DRAWN, 0))
         for row in reversed(rows):
             if row.staged.message.key in blocked and row.staged.partition in held:
-                settled[row.staged.partition] = row.staged.position - 1
+                high_water_marks[row.staged.partition] = row.staged.position - 1
         if loss.open:
-            settled = dict.fromkeys(held, 0)
-        owed = {partition: debts.get(partition, 0) for partition in held}
+            high_water_marks = dict.fromkeys(held, 0)
+        pending_watermarks = {partition: watermarks.get(partition, 0) for partition in held}
         ready = [row.staged for row in oldest if not waits(row, taken)]
-        return Fetched.of(ready, limit, settled, owed, loss)
+        return OutboxBatch.of(ready, limit, high_water_marks, pending_watermarks, loss)
 
     async def remove(
         self,
         leases: Mapping[int, int],
         messages: Collection[StagedMessage],
-        owed: Mapping[int, int] | None = None,
+        pending_watermarks: Mapping[int, int] | None = None,
         *,
         keep: LossState | None = None,
     ) -> int:
         """Delete rows under valid tokens, or move them."""
         async with self._database.begin() as db_tx:
-            debts = db_tx.rows(_DEBTS)
-            for partition, position in (owed or {}).items():
+            watermarks = db_tx.rows(_WATERMARKS)
+            for partition, position in (pending_watermarks or {}).items():
                 if holds(db_tx, leases, partition):
-                    debts.put(partition, position and max(position, debts.get(partition) or 0))
+                    watermarks.put(partition, position and max(position, watermarks.get(partition) or 0))
             held = [message.position for message in messages if holds(db_tx, leases, message.partition)]
             for position in held if keep else ():
                 row = db_tx.rows(OUTBOX).get(position)
@@ -117,7 +119,7 @@ class MemoryOutboxStore(OutboxStore):
                     )
             return sum(db_tx.rows(OUTBOX).remove(position) for position in held)
 
-    async def postpone(
+    async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
         """Block the row's key."""
@@ -136,8 +138,8 @@ class MemoryOutboxStore(OutboxStore):
         memory = memory_transaction(db_tx)
         if not holds(memory, leases, message.partition) or not memory.rows(OUTBOX).remove(message.position):
             return False
-        debts = memory.rows(_DEBTS)
-        debts.put(message.partition, max(message.position, debts.get(message.partition) or 0))
+        watermarks = memory.rows(_WATERMARKS)
+        watermarks.put(message.partition, max(message.position, watermarks.get(message.partition) or 0))
         return True
 
     async def unsent(self, limit: int) -> Sequence[UnsentMessage]:
@@ -178,13 +180,13 @@ def stage_messages(
         rows.put(position, OutboxRow(staged=staged, staged_at=database.now()))
         positions.append(position)
     if positions:
-        db_tx.rows(_DEBTS).put(_DRAWN, positions[-1])
+        db_tx.rows(_WATERMARKS).put(_DRAWN, positions[-1])
     return positions
 
 
 def has_staged(db_tx: MemoryTransaction) -> bool:
     """Whether a position was ever committed."""
-    return bool(db_tx.rows(_DEBTS).get(_DRAWN))
+    return bool(db_tx.rows(_WATERMARKS).get(_DRAWN))
 
 
 def loss_state(logs: Collection[BrokerLog]) -> LossState:

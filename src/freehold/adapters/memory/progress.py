@@ -19,7 +19,7 @@ __all__ = ["MemoryProgressStore"]
 @dataclass(frozen=True, slots=True)
 class _Row:
     watermark: int
-    kept: int
+    appended_position: int
     updated_at: datetime
 
 
@@ -33,16 +33,20 @@ class MemoryProgressStore(ProgressStore):
         self._database = database
 
     async def advance(
-        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0
+        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, appended_position: int = 0
     ) -> None:
         """Raise watermarks in the transaction."""
         rows = memory_transaction(db_tx).rows(_PROGRESS)
         for lane, watermark in watermarks.items():
             known = rows.get((consumer, lane))
             if known is None:
-                rows.put((consumer, lane), _Row(watermark, kept, self._database.now()))
-            elif known.watermark < watermark or known.kept < kept:
-                row = _Row(max(watermark, known.watermark), max(kept, known.kept), self._database.now())
+                rows.put((consumer, lane), _Row(watermark, appended_position, self._database.now()))
+            elif known.watermark < watermark or known.appended_position < appended_position:
+                row = _Row(
+                    max(watermark, known.watermark),
+                    max(appended_position, known.appended_position),
+                    self._database.now(),
+                )
                 rows.put((consumer, lane), row)
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
@@ -54,7 +58,7 @@ class MemoryProgressStore(ProgressStore):
             if row.message.consumer == consumer and row.lane is not None and row.lane_position is not None:
                 blocked[row.lane] = min(row.lane_position, blocked.get(row.lane, row.lane_position))
         return [
-            LaneProgress(lane, row.watermark, row.updated_at, blocked.get(lane), row.kept)
+            LaneProgress(lane, row.watermark, row.updated_at, blocked.get(lane), row.appended_position)
             for (whose, lane), row in sorted(rows.items())
             if whose == consumer and (lanes is None or lane in lanes)
         ]

@@ -87,7 +87,7 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
         rows = await sql_of(db_tx).fetch(_FINISH, (message.position, message.attempts))
         return bool(rows[0][0])
 
-    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers, all in one statement."""
         await sql_of(db_tx).execute(_ANSWER, (consumer, list(answers), list(answers.values())))
 

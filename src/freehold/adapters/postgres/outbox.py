@@ -5,7 +5,7 @@ first takes a transaction-level advisory lock for each key, in a fixed order, an
 the locks go with the commit, after it has become visible. Keys that share a hash wait for each other without need.
 
 Between the locks and the positions it takes a marker, a shared lock numbered by the sequence's last value: "somebody
-draws positions greater than this". What the relay fetches is settled below every marker (see migration 025).
+draws positions greater than this". What the relay fetches is high_water_marks below every marker (see migration 025).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
 from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
-from freehold.outbox.store import EVER_SECONDS, Fetched, StagedMessage
+from freehold.outbox.store import EVER_SECONDS, OutboxBatch, StagedMessage
 
 __all__ = ["STAGED_SQL", "PostgresOutboxStore"]
 
@@ -60,8 +60,8 @@ ORDER BY m.ordinal
 RETURNING position"""
         self._fetch = f"SELECT * FROM freehold_outbox_fetch($2::jsonb, {now}, $3::integer, {dialect.later_sql(now, 4)})"
         self._keep_sql = f"SELECT freehold_outbox_keep($2::jsonb, $3::bigint[], $4::jsonb, {now}, $5::bigint)"
-        self._postpone = (
-            f"SELECT freehold_outbox_postpone($2::jsonb, $3::bigint, {dialect.later_sql(now, 4)}, $5::text)"
+        self._reschedule = (
+            f"SELECT freehold_outbox_reschedule($2::jsonb, $3::bigint, {dialect.later_sql(now, 4)}, $5::text)"
         )
 
     def _oldest(self, number: int) -> str:
@@ -86,41 +86,51 @@ RETURNING position"""
         )
         return sorted(row[0] for row in await sql_of(db_tx).fetch(self._stage, parameters))
 
-    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
+    async def fetch(
+        self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS
+    ) -> OutboxBatch:
         """The oldest rows of the partitions leased, in one call of a function."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._fetch, (self._dialect.now(), self._leases(leases), limit, -recall_seconds))
         return self._fetched(rows, limit)
 
-    async def postpone(
+    async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
         """Block the row's key, in one statement."""
         parameters = (self._leases(leases), message.position, delay_seconds, reason[:REASON_CHARACTERS_MAX])
         async with self._database.direct() as sql:
-            return bool((await sql.fetch(self._postpone, (self._dialect.now(), *parameters)))[0][0])
+            return bool((await sql.fetch(self._reschedule, (self._dialect.now(), *parameters)))[0][0])
 
     async def _remove(self, sql: SqlConnection, leases: str, positions: Collection[int]) -> int:
         rows = await sql.fetch("SELECT freehold_outbox_remove($1::jsonb, $2::bigint[])", (leases, list(positions)))
         return int(rows[0][0])
 
-    async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
+    async def _confirm(self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int]) -> int:
         async with self._database.direct() as sql:
             rows = await sql.fetch(
                 "SELECT freehold_outbox_confirm($1::jsonb, $2::bigint[], $3::jsonb)",
-                (leases, list(positions), self._debts(owed)),
+                (leases, list(positions), self._positions_json(pending_watermarks)),
             )
         return int(rows[0][0])
 
-    async def _keep(self, leases: str, positions: Collection[int], owed: Mapping[int, int], losses: int) -> int:
+    async def _keep(
+        self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int], losses: int
+    ) -> int:
         async with self._database.direct() as sql:
-            parameters = (self._dialect.now(), leases, list(positions), self._debts(owed), losses)
+            parameters = (
+                self._dialect.now(),
+                leases,
+                list(positions),
+                self._positions_json(pending_watermarks),
+                losses,
+            )
             rows = await sql.fetch(self._keep_sql, parameters)
         return int(rows[0][0])
 
-    def _debts(self, owed: Mapping[int, int]) -> str:
+    def _positions_json(self, pending_watermarks: Mapping[int, int]) -> str:
         return self._dialect.relation_value(
-            [{"partition": partition, "position": position} for partition, position in owed.items()]
+            [{"partition": partition, "position": position} for partition, position in pending_watermarks.items()]
         )
 
     async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:

@@ -16,7 +16,7 @@ from freehold.adapters.sql.families.upsert import insert_absent
 from freehold.adapters.sql.store import SqlStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.idempotency.store import IdempotencyStore, StoredAnswer
+from freehold.idempotency.store import IdempotencyStore, StoredResponse
 
 __all__ = ["SqlIdempotencyStore"]
 
@@ -45,14 +45,14 @@ SELECT scope, key FROM freehold_idempotency WHERE claimed_at < {dialect.later_sq
 ORDER BY claimed_at LIMIT $3"""
         self._prune = prune_unlocked(dialect, "freehold_idempotency", "(scope, key)", old)
 
-    async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredAnswer | None:
+    async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
         """Reserve the key, or read the answer that is there."""
         sql = sql_of(db_tx)
         if await sql.execute(self._claim, (self._dialect.now(), scope, key, fingerprint)):
             return None
         return await self._read(sql, scope, key)
 
-    async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredAnswer) -> None:
+    async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredResponse) -> None:
         """Keep the answer."""
         headers = json.dumps(answer.headers) if answer.headers else None
         parameters = (
@@ -80,7 +80,7 @@ ORDER BY claimed_at LIMIT $3"""
             return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
 
     @staticmethod
-    async def _read(sql: SqlConnection, scope: str, key: str) -> StoredAnswer:
+    async def _read(sql: SqlConnection, scope: str, key: str) -> StoredResponse:
         rows = await sql.fetch(_READ, (scope, key))
         if not rows:
             raise ConcurrencyConflict("the answer was pruned while it was read", hint="send the request again")
@@ -91,4 +91,4 @@ ORDER BY claimed_at LIMIT $3"""
                 hint="complete a claim in the transaction that made it",
             )
         kept = tuple((name, value) for name, value in json.loads(headers)) if headers else ()
-        return StoredAnswer(fingerprint, status, content_type, bytes(body), token or "", kept)
+        return StoredResponse(fingerprint, status, content_type, bytes(body), token or "", kept)

@@ -50,7 +50,7 @@ class SqlInboxStore(SqlStore, InboxStore):
 INSERT INTO freehold_deferred
     (deferred_at, due_at, consumer, topic, key, receipt_key, document, attempts, reason, lane, lane_position)
 VALUES ({now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, $11)"""
-        self._postpone = f"""\
+        self._reschedule = f"""\
 UPDATE freehold_deferred SET due_at = {dialect.later_sql(now, 2)}, reason = $3 WHERE position = $4 AND attempts = $5"""
         self._give_back = f"""\
 UPDATE freehold_deferred SET due_at = {now}, attempts = attempts - 1 WHERE position = $2 AND attempts = $3"""
@@ -79,7 +79,7 @@ ORDER BY received_at LIMIT $3"""
         """As the port says."""
 
     @abstractmethod
-    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """As the port says."""
 
     async def defer(
@@ -120,12 +120,12 @@ ORDER BY received_at LIMIT $3"""
     async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
         """As the port says; wakes the next message of the key."""
 
-    async def postpone(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
+    async def reschedule(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
         """Give a claimed message its next time, if the claim still is the latest."""
         bounded = storable(reason, _REASON_CHARACTERS_MAX)
         parameters = (self._dialect.now(), delay_seconds, bounded, message.position, message.attempts)
         async with self._database.direct() as sql:
-            return await sql.execute(self._postpone, parameters) == 1
+            return await sql.execute(self._reschedule, parameters) == 1
 
     async def give_back(self, message: DeferredMessage) -> bool:
         """Undo a claim, if it still is the latest."""

@@ -17,8 +17,8 @@ from freehold.database import DatabaseTransaction
 from freehold.ids import stable_hash
 from freehold.outbox.store import (
     EVER_SECONDS,
-    Fetched,
     LossState,
+    OutboxBatch,
     OutboxStats,
     OutboxStore,
     StagedMessage,
@@ -60,11 +60,13 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """As the port says."""
 
     @abstractmethod
-    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
+    async def fetch(
+        self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS
+    ) -> OutboxBatch:
         """As the port says."""
 
     @abstractmethod
-    async def postpone(
+    async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
         """As the port says."""
@@ -74,31 +76,33 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """Delete rows of leased partitions, in one statement."""
 
     @abstractmethod
-    async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
+    async def _confirm(self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int]) -> int:
         """Delete rows of leased partitions and note what these owe, in one transaction."""
 
     @abstractmethod
-    async def _keep(self, leases: str, positions: Collection[int], owed: Mapping[int, int], losses: int) -> int:
-        """As `_settle`, and keep what is deleted among the messages that were sent, with a number of losses."""
+    async def _keep(
+        self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int], losses: int
+    ) -> int:
+        """As `_confirm`, and keep what is deleted among the messages that were sent, with a number of losses."""
 
     @abstractmethod
     async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
-        """Note what a partition owes; a greater debt stays."""
+        """Write the pending watermark of a partition; a higher one stays."""
 
     async def remove(
         self,
         leases: Mapping[int, int],
         messages: Collection[StagedMessage],
-        owed: Mapping[int, int] | None = None,
+        pending_watermarks: Mapping[int, int] | None = None,
         *,
         keep: LossState | None = None,
     ) -> int:
-        """Delete confirmed rows under valid tokens, in one statement where no debt changes."""
+        """Delete confirmed rows under valid tokens, in one statement where no pending watermark changes."""
         positions = [message.position for message in messages]
         if keep is not None and positions:
-            return await self._keep(self._leases(leases), positions, owed or {}, keep.number)
-        if owed:
-            return await self._settle(self._leases(leases), positions, owed)
+            return await self._keep(self._leases(leases), positions, pending_watermarks or {}, keep.number)
+        if pending_watermarks:
+            return await self._confirm(self._leases(leases), positions, pending_watermarks)
         if not positions:
             return 0
         async with self._database.direct() as sql:
@@ -133,19 +137,23 @@ SELECT (SELECT count(*) FROM freehold_outbox),
     def _leases(self, leases: Mapping[int, int]) -> str:
         return leases_value(self._dialect, leases)
 
-    def _fetched(self, found: Iterable[Row], limit: int) -> Fetched:
+    def _fetched(self, found: Iterable[Row], limit: int) -> OutboxBatch:
         """Tell the rows from what is said of their partitions: those have no id."""
         rows: list[StagedMessage] = []
-        settled: dict[int, int] = {}
-        owed: dict[int, int] = {}
+        high_water_marks: dict[int, int] = {}
+        pending_watermarks: dict[int, int] = {}
         loss = LossState()
         for row in found:
             if row[2] is None:
-                settled[row[1]], owed[row[1]], loss = row[0], row[7], LossState(row[8], bool(row[9]))
+                high_water_marks[row[1]], pending_watermarks[row[1]], loss = (
+                    row[0],
+                    row[7],
+                    LossState(row[8], bool(row[9])),
+                )
             else:
                 rows.append(self._staged(row[:7]))
         rows.sort(key=lambda row: row.position)
-        return Fetched.of(rows, limit, settled, owed, loss)
+        return OutboxBatch.of(rows, limit, high_water_marks, pending_watermarks, loss)
 
     def _staged(self, row: Row) -> StagedMessage:
         position, partition, message_id, topic, key, document, attempts = row

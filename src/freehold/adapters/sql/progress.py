@@ -45,7 +45,7 @@ FROM freehold_progress AS p WHERE p.consumer = $1"""
         self._some = f"{self._progress} AND p.lane {dialect.in_sql(2, 'text')} ORDER BY p.lane"
 
     async def advance(
-        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, kept: int = 0
+        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, appended_position: int = 0
     ) -> None:
         """Raise watermarks, in one statement."""
         if not watermarks:
@@ -53,7 +53,7 @@ FROM freehold_progress AS p WHERE p.consumer = $1"""
         given = self._dialect.relation_value(
             [{"lane": lane, "watermark": watermark} for lane, watermark in watermarks.items()]
         )
-        await sql_of(db_tx).execute(self._advance, (self._dialect.now(), consumer, given, kept))
+        await sql_of(db_tx).execute(self._advance, (self._dialect.now(), consumer, given, appended_position))
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
         """How far lanes have been read; one statement: a deferral is seen with the watermark that came after it."""
@@ -63,6 +63,6 @@ FROM freehold_progress AS p WHERE p.consumer = $1"""
             else:
                 rows = await sql.fetch(self._some, (consumer, self._dialect.list_value(lanes)))
         return [
-            LaneProgress(lane, watermark, self._dialect.read_time(updated_at), blocked, kept)
-            for lane, watermark, updated_at, blocked, kept in rows
+            LaneProgress(lane, watermark, self._dialect.read_time(updated_at), blocked, appended_position)
+            for lane, watermark, updated_at, blocked, appended_position in rows
         ]

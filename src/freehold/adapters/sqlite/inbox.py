@@ -87,7 +87,7 @@ FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
         await sql.execute(_WAKE, (message.consumer, message.topic, message.key, message.position))
         return True
 
-    async def answer(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
         """Keep answers with their receipts."""
         await sql_of(db_tx).execute_many(
             "UPDATE freehold_inbox SET answer = $3 WHERE consumer = $1 AND receipt_key = $2",

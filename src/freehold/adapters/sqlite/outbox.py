@@ -13,7 +13,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
 from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
-from freehold.outbox.store import EVER_SECONDS, Fetched, StagedMessage
+from freehold.outbox.store import EVER_SECONDS, OutboxBatch, StagedMessage
 
 __all__ = ["STAGED_SQL", "SqliteOutboxStore", "held_sql", "taken_sql"]
 
@@ -73,7 +73,7 @@ SELECT min(
 FROM held AS h CROSS JOIN loss AS l LEFT JOIN freehold_outbox_watermark AS w ON w.partition = h.partition)"""
         self._remove_sql = f"""
 DELETE FROM freehold_outbox WHERE position {dialect.in_sql(2, "bigint")} AND +partition IN ({held})"""
-        self._settle_sql = f"""
+        self._confirm_sql = f"""
 INSERT INTO freehold_outbox_watermark (partition, position)
 SELECT n.partition, n.position FROM {dialect.relation_sql(2, "partition integer, position bigint")} AS n
 WHERE n.partition IN ({held})
@@ -83,7 +83,7 @@ ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
 INSERT OR REPLACE INTO freehold_outbox_sent (position, partition, id, topic, key, document, sent_at, losses)
 SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, coalesce(o.sent_at, $3), $4 FROM freehold_outbox AS o
 WHERE o.position {dialect.in_sql(2, "bigint")} AND +o.partition IN ({held})"""
-        self._postpone = f"""
+        self._reschedule = f"""
 UPDATE freehold_outbox SET blocked_until = {dialect.later_sql("$2", 3)}, attempts = attempts + 1, reason = $4
 WHERE position = $5 AND +partition IN ({held})"""
 
@@ -108,42 +108,46 @@ WHERE position = $5 AND +partition IN ({held})"""
         last = int((await sql.fetch("SELECT last_insert_rowid()"))[0][0])
         return range(last - len(rows) + 1, last + 1)
 
-    async def fetch(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> Fetched:
+    async def fetch(
+        self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS
+    ) -> OutboxBatch:
         """The oldest rows of the partitions leased, and what was ever drawn: whoever drew it has ended."""
         async with self._database.direct() as sql:
             parameters = (self._leases(leases), self._dialect.now(), limit, -recall_seconds)
             rows = await sql.fetch(self._fetch, parameters)
         return self._fetched(rows, limit)
 
-    async def postpone(
+    async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
         """Block the row's key, in one statement."""
         rest = (self._dialect.now(), delay_seconds, reason[:REASON_CHARACTERS_MAX], message.position)
         async with self._database.direct() as sql:
-            return await sql.execute(self._postpone, (self._leases(leases), *rest)) == 1
+            return await sql.execute(self._reschedule, (self._leases(leases), *rest)) == 1
 
     async def _remove(self, sql: SqlConnection, leases: str, positions: Collection[int]) -> int:
         return await sql.execute(self._remove_sql, (leases, self._dialect.list_value(positions)))
 
-    async def _settle(self, leases: str, positions: Collection[int], owed: Mapping[int, int]) -> int:
+    async def _confirm(self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int]) -> int:
         async with self._database.begin() as db_tx:
             removed = await self._remove(db_tx.sql, leases, positions) if positions else 0
-            await db_tx.sql.execute(self._settle_sql, (leases, self._debts(owed)))
+            await db_tx.sql.execute(self._confirm_sql, (leases, self._positions_json(pending_watermarks)))
             return removed
 
-    async def _keep(self, leases: str, positions: Collection[int], owed: Mapping[int, int], losses: int) -> int:
+    async def _keep(
+        self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int], losses: int
+    ) -> int:
         async with self._database.begin() as db_tx:
             parameters = (leases, self._dialect.list_value(positions), self._dialect.now(), losses)
             await db_tx.sql.execute(self._keep_sql, parameters)
             removed = await self._remove(db_tx.sql, leases, positions)
-            if owed:
-                await db_tx.sql.execute(self._settle_sql, (leases, self._debts(owed)))
+            if pending_watermarks:
+                await db_tx.sql.execute(self._confirm_sql, (leases, self._positions_json(pending_watermarks)))
             return removed
 
-    def _debts(self, owed: Mapping[int, int]) -> str:
+    def _positions_json(self, pending_watermarks: Mapping[int, int]) -> str:
         return self._dialect.relation_value(
-            [{"partition": partition, "position": position} for partition, position in owed.items()]
+            [{"partition": partition, "position": position} for partition, position in pending_watermarks.items()]
         )
 
     async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:

@@ -44,10 +44,10 @@ OUTBOX: Final = (
         "A relay that lost its lease changes no row.",
         (Outbox.test_a_stale_token_changes_nothing, Outbox.test_leases_guard_their_own_partition_only),
     ),
-    Guarantee("A message that is rejected blocks only its key.", (Outbox.test_a_postponed_row_blocks_its_key_alone,)),
+    Guarantee("A message that is rejected blocks only its key.", (Outbox.test_a_rescheduled_row_blocks_its_key_alone,)),
     Guarantee(
         "A message that the broker will never accept becomes a dead letter.",
-        (Outbox.test_a_buried_row_becomes_a_dead_letter,),
+        (Outbox.test_a_rejected_row_becomes_a_dead_letter,),
     ),
 )
 
@@ -62,7 +62,8 @@ SENT: Final = (
         ),
     ),
     Guarantee(
-        "No high-water mark is reported while a loss is open.", (Logs.test_nothing_is_settled_while_a_loss_is_open,)
+        "No high-water mark is reported while a loss is open.",
+        (Logs.test_no_high_water_mark_rises_while_a_loss_is_open,),
     ),
     Guarantee(
         "A confirmed message moves from the outbox to the sent messages in one step, and only under a valid lease.",
@@ -76,7 +77,7 @@ SENT: Final = (
         "A resent message keeps its order and its position, and is published before messages that were staged later.",
         (
             Sent.test_sent_again_is_at_its_old_place,
-            Sent.test_what_is_settled_stays_true_while_messages_are_sent_again,
+            Sent.test_high_water_marks_stay_true_while_messages_are_sent_again,
         ),
     ),
     Guarantee(
@@ -96,15 +97,15 @@ PROGRESS: Final = (
     Guarantee(
         "No message appears at or below a reported high-water mark.",
         (
-            Outbox.test_nothing_appears_at_or_below_what_was_settled,
-            Outbox.test_an_open_transaction_holds_what_is_settled_below_its_positions,
+            Outbox.test_no_row_appears_at_or_below_a_high_water_mark,
+            Outbox.test_an_open_transaction_holds_the_high_water_mark_below_it,
             Outbox.test_a_blocked_key_holds_its_partition_below_it,
-            Outbox.test_what_is_fetched_comes_with_what_is_settled,
+            Outbox.test_a_batch_comes_with_high_water_marks,
         ),
     ),
     Guarantee(
         "A pending watermark is published by the next relay.",
-        (Outbox.test_what_is_owed_is_kept_until_it_is_paid,),
+        (Outbox.test_a_pending_watermark_is_kept_until_it_is_published,),
     ),
     Guarantee(
         "A consumer's progress only increases, and is committed with the effects.",

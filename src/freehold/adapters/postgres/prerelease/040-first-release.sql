@@ -30,6 +30,7 @@ UPDATE freehold_deferred SET receipt_key = 'invalid-envelope:' || substr(receipt
 WHERE receipt_key LIKE 'unreadable:%';
 -- Renamed, not made again: what was granted on them stays.
 ALTER FUNCTION freehold_outbox_settle(jsonb, bigint[], jsonb) RENAME TO freehold_outbox_confirm;
+ALTER FUNCTION freehold_outbox_postpone(jsonb, bigint, timestamptz, text) RENAME TO freehold_outbox_reschedule;
 ALTER FUNCTION freehold_saga_take(timestamptz, integer) RENAME TO freehold_saga_claim;
 ALTER FUNCTION freehold_schedule_take(timestamptz, integer) RENAME TO freehold_schedule_claim;
 DROP FUNCTION freehold_outbox_oldest(jsonb, timestamptz, integer);

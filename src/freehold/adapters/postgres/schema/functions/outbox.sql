@@ -17,7 +17,7 @@ LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custo
     )
     SELECT count(*) FROM removed
 $$;
-CREATE OR REPLACE FUNCTION freehold_outbox_postpone(leases jsonb, row_position bigint, until timestamptz, why text)
+CREATE OR REPLACE FUNCTION freehold_outbox_reschedule(leases jsonb, row_position bigint, until timestamptz, why text)
 RETURNS bigint
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
     WITH held AS MATERIALIZED (
@@ -25,13 +25,13 @@ LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custo
         FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
         JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
         ORDER BY l.name FOR SHARE OF l
-    ), postponed AS (
+    ), rescheduled AS (
         UPDATE freehold_outbox AS o
         SET blocked_until = until, attempts = o.attempts + 1, reason = why
         WHERE o.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) AND o.position = row_position
         RETURNING 1
     )
-    SELECT count(*) FROM postponed
+    SELECT count(*) FROM rescheduled
 $$;
 -- The low 32 bits of a position, as the second number of an advisory lock.
 CREATE OR REPLACE FUNCTION freehold_low_bits(value bigint) RETURNS integer
@@ -41,7 +41,7 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT (((value + 2147483648) & 4294967295) - 21474
 -- drew; 3. the losses of brokers' logs; 4. the rows. A position at or below 1 and 2 was drawn before 1, by a
 -- transaction that had ended before 2: its rows are among those of 4, or were removed, or rolled back. Rows, blocked
 -- keys and watermarks are of one statement. Where a statement does not have a snapshot of its own, or a loss is open,
--- no position is settled: what is on no broker any more must not be reported as published. While a loss is open, a row
+-- the high-water mark is 0: what is on no broker any more must not be reported as published. While a loss is open, a row
 -- is left out that waits for what the loss took of its key, as far as that was confirmed at `since` or later. Both
 -- tables are read in one snapshot: what somebody moves meanwhile is in one of them. Only the oldest rows are looked at,
 -- as freehold_outbox_recall does: what they wait for is moved back, and they go on. Without sequential scans the
