@@ -116,7 +116,7 @@ async def _leases(stores: Stores) -> dict[int, int]:
     await stores[LEASES].ensure(lease_name(partition) for partition in range(stores[OUTBOX].partitions))
     held = {}
     for seen in await stores[LEASES].list(LEASE_PREFIX):
-        lease = await stores[LEASES].take(seen, "bench")
+        lease = await stores[LEASES].acquire(seen, "bench")
         if lease is not None:
             held[int(lease.name.removeprefix(LEASE_PREFIX))] = lease.token
     return held

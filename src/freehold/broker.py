@@ -163,12 +163,12 @@ class GroupPlace:
 class GroupState:
     """How a group stands, seen from outside.
 
-    beats  members, each with a number that changes at every sign of life: several within `lease_seconds`.
+    heartbeats  members, each with a number that changes at every heartbeat: several within `lease_seconds`.
     gone   members and holders whose process has provably died; nothing is said of others.
     """
 
     places: Sequence[GroupPlace]
-    beats: Mapping[str, int]
+    heartbeats: Mapping[str, int]
     gone: frozenset[str] = frozenset()
 
 

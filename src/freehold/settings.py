@@ -60,7 +60,7 @@ class Settings:
     batch_limit               messages that one transaction handles.
     handler_timeout_seconds   for handlers that name no limit of their own.
     crash_attempts_max        how many attempts of a message may begin and never finish before it is given up.
-    lease_seconds             after how long without a beat a relay's work is taken over.
+    lease_seconds             after how long without a heartbeat a relay's work is taken over.
     dedup_window_seconds      how long receipts are kept; not below what can bring a message again.
     dead_letter_replay_window_seconds  how long after its failure a dead letter may be replayed.
     outbox_sent_retention_seconds  how long messages are kept after the broker confirmed them, to be sent again by

@@ -86,7 +86,7 @@ async def _changes_of_a_relay_without_its_lease(stores: Stores) -> list[str]:
     late = await take_partitions(stores)
     rows = (await stores[OUTBOX].fetch(late, 10)).rows
     for seen in await stores[LEASES].list(LEASE_PREFIX):
-        await stores[LEASES].take(seen, "another")
+        await stores[LEASES].acquire(seen, "another")
     found = []
     if (await stores[OUTBOX].fetch(late, 10)).rows:
         found.append("fetched")

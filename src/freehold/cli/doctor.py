@@ -228,7 +228,7 @@ async def _examine_log(broker: Broker, service: Service, settings: Settings) -> 
 
 
 async def _at_work(service: Service, settings: Settings) -> bool:
-    """Whether a relay of the service runs somewhere: a lease of it has a holder that beats."""
+    """Whether a relay of the service runs somewhere: a lease of it has a holder that sends heartbeats."""
     stores = stores_of(service, settings)
     try:
         await stores.database.open()
@@ -239,7 +239,7 @@ async def _at_work(service: Service, settings: Settings) -> bool:
             first = {each for each in first if each.owner not in gone}
         deadline = time.monotonic() + settings.lease_seconds
         while first and time.monotonic() < deadline:
-            await asyncio.sleep(_LOOK_SECONDS)  # a beat wakes nobody; a lease's time at most
+            await asyncio.sleep(_LOOK_SECONDS)  # a heartbeat wakes nobody; a lease's time at most
             if any(each.owner and each not in first for each in await leases.list(LEASE_PREFIX)):
                 return True
     except FreeholdError:

@@ -67,26 +67,26 @@ class BrokerProbeConformance:
         """Who holds what, how far it is, and that its members give signs of life."""
         async with opened(harness) as one, opened(harness) as two:
             before = await two.group_state("readers")
-            assert (list(before.places), before.beats) == ([], {})
+            assert (list(before.places), before.heartbeats) == ([], {})
             consumer = await subscribe(one)
             first = await two.group_state("readers")
             assert {place.topic for place in first.places} == {TOPIC}
             assert {place.partition for place in first.places} == set(range(two.partitions))
-            (member,) = first.beats
+            (member,) = first.heartbeats
             assert {place.holder for place in first.places} == {member}
             await publish(one, messages(_KEYS, 12))
             await collect(consumer, 12)
 
             async def beats_and_moves() -> bool:
                 now = await two.group_state("readers")
-                return now.beats[member] != first.beats[member] and sum(each.position for each in now.places) > sum(
-                    each.position for each in first.places
-                )
+                return now.heartbeats[member] != first.heartbeats[member] and sum(
+                    each.position for each in now.places
+                ) > sum(each.position for each in first.places)
 
             await eventually(beats_and_moves)
             await consumer.close()
             left = await two.group_state("readers")
-            assert (left.beats, {place.holder for place in left.places}) == ({}, {""})
+            assert (left.heartbeats, {place.holder for place in left.places}) == ({}, {""})
 
     async def test_a_member_that_stands_still_gives_no_signs(self, harness: BrokerHarness) -> None:
         """It keeps what it holds until somebody else takes it."""
@@ -96,5 +96,5 @@ class BrokerProbeConformance:
             first = await two.group_state("readers")
             await asyncio.sleep(harness.options.lease_seconds)  # that nothing comes in this time is what is tested
             later = await two.group_state("readers")
-            assert later.beats == first.beats
-            assert {place.holder for place in later.places} == set(first.beats)
+            assert later.heartbeats == first.heartbeats
+            assert {place.holder for place in later.places} == set(first.heartbeats)

@@ -231,14 +231,14 @@ class DeferredMessagesConformance:
         for _ in range(3):
             claimed = await claim_one(stores)
             assert claimed.attempts == 2
-            assert await stores[INBOX].give_back(claimed)
-            assert not await stores[INBOX].give_back(claimed)
+            assert await stores[INBOX].release(claimed)
+            assert not await stores[INBOX].release(claimed)
             assert not await finish(stores, claimed)
         slow = await claim_one(stores)
         harness.clock.advance(61)
         current = await claim_one(other)
         assert current.attempts == 3
-        assert not await stores[INBOX].give_back(slow)
+        assert not await stores[INBOX].release(slow)
         assert await finish(other, current)
 
     async def test_finishing_belongs_to_the_transaction(self, harness: StoresHarness) -> None:

@@ -18,7 +18,7 @@ async def _taken(leases: LeaseStore, owner: str, *names: str) -> dict[str, int]:
     tokens = {}
     for seen in await leases.list(""):
         if seen.name in names:
-            lease = await leases.take(seen, owner)
+            lease = await leases.acquire(seen, owner)
             assert lease is not None
             tokens[lease.name] = lease.token
     return tokens
@@ -53,22 +53,22 @@ class LeaseStoreConformance:
         for turn in range(3):
             (seen,) = await first.list("p/1")
             outcomes = await asyncio.gather(
-                *((first if each % 2 else other).take(seen, f"owner-{each}") for each in range(_CHALLENGERS))
+                *((first if each % 2 else other).acquire(seen, f"owner-{each}") for each in range(_CHALLENGERS))
             )
             (winner,) = [lease for lease in outcomes if lease is not None]
             assert winner.token == seen.token + 1 == turn + 1
             assert await first.list("p/1") == [winner]
 
-    async def test_a_beat_defends_a_lease(self, harness: StoresHarness) -> None:
-        """Whoever saw it before the beat cannot take it."""
+    async def test_a_heartbeat_defends_a_lease(self, harness: StoresHarness) -> None:
+        """Whoever saw it before the heartbeat cannot take it."""
         leases = harness.first[LEASES]
         tokens = await _taken(leases, "me", "p/1")
         (seen,) = await leases.list("p/1")
         assert await leases.renew("me", tokens) == {"p/1"}
-        assert await leases.take(seen, "other") is None
-        (beaten,) = await leases.list("p/1")
-        assert (beaten.owner, beaten.token) == ("me", seen.token)
-        assert beaten.beat != seen.beat
+        assert await leases.acquire(seen, "other") is None
+        (renewed,) = await leases.list("p/1")
+        assert (renewed.owner, renewed.token) == ("me", seen.token)
+        assert renewed.heartbeat != seen.heartbeat
 
     async def test_renew_tells_what_is_still_held(self, harness: StoresHarness) -> None:
         """What was taken over is left out and left alone; so are foreign tokens and unknown names."""
@@ -86,33 +86,33 @@ class LeaseStoreConformance:
         old = await _taken(leases, "me", "p/1")
         new = await _taken(leases, "me", "p/1")
         assert await leases.renew("me", old) == set()
-        await leases.give_back("me", old)
+        await leases.release("me", old)
         assert await leases.renew("me", new) == {"p/1"}
 
-    async def test_give_back_clears_the_owner(self, harness: StoresHarness) -> None:
+    async def test_release_clears_the_owner(self, harness: StoresHarness) -> None:
         """Others may take it at once, and the old token is stale from then on; what others hold stays theirs."""
         leases = harness.first[LEASES]
         mine = await _taken(leases, "me", "p/1", "p/2")
         theirs = await _taken(leases, "other", "p/2")
-        await leases.give_back("me", mine)
-        await leases.give_back("me", {})
+        await leases.release("me", mine)
+        await leases.release("me", {})
         one, two = await leases.list("p/")
         assert (one.owner, two.owner) == ("", "other")
         assert await leases.renew("me", mine) == set()
-        taken = await leases.take(one, "next")
+        taken = await leases.acquire(one, "next")
         assert taken is not None
         assert taken.token > mine["p/1"]
         assert await leases.renew("other", theirs) == {"p/2"}
 
-    async def test_forget_deletes(self, harness: StoresHarness) -> None:
+    async def test_delete_removes_leases(self, harness: StoresHarness) -> None:
         """Those named, whoever holds them."""
         leases = harness.first[LEASES]
         tokens = await _taken(leases, "me", "member/1", "member/2")
-        await leases.forget(["member/1", "member/9"])
-        await leases.forget([])
+        await leases.delete(["member/1", "member/9"])
+        await leases.delete([])
         assert [lease.name for lease in await leases.list("member/")] == ["member/2"]
         assert await leases.renew("me", tokens) == {"member/2"}
 
     async def test_what_is_gone_cannot_be_taken(self, harness: StoresHarness) -> None:
         """A compare-and-set on nothing fails."""
-        assert await harness.first[LEASES].take(LeaseRecord("p/1", "", 0, 0), "me") is None
+        assert await harness.first[LEASES].acquire(LeaseRecord("p/1", "", 0, 0), "me") is None

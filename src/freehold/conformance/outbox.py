@@ -35,7 +35,7 @@ async def take_partitions(stores: Stores, owner: str = "relay") -> dict[int, int
     await stores[LEASES].ensure(lease_name(partition) for partition in range(stores[OUTBOX].partitions))
     taken: dict[int, int] = {}
     for seen in await stores[LEASES].list(LEASE_PREFIX):
-        lease = await stores[LEASES].take(seen, owner)
+        lease = await stores[LEASES].acquire(seen, owner)
         assert lease is not None
         taken[int(lease.name.removeprefix(LEASE_PREFIX))] = lease.token
     return taken

@@ -16,10 +16,10 @@ class AssignedPartition:
     """A place that this member holds.
 
     busy     a batch of it is out, or being made.
-    leaving  it is to be given back once the batch is settled.
+    leaving  it is to be released once the batch is settled.
     unsure   a change was sent and not confirmed; the record must be read again before anything follows.
     tries    how often what follows the position was handed out, `tried_to` being the last number of it.
-    owed     the last of these tries was taken back, which is written when it is given back.
+    owed     the last of these tries was not counted, which is written when it is released.
     """
 
     record: PartitionState
@@ -72,7 +72,7 @@ class Assignment:
     def next_ready(self, log: GroupLog) -> AssignedPartition | None:
         """Return a hold that has something to hand out, another one each time."""
         for place, hold in self._by_place.items():
-            if hold.busy or hold.leaving or hold.unsure or not log.has_news(place, hold.record.position):
+            if hold.busy or hold.leaving or hold.unsure or not log.has_messages(place, hold.record.position):
                 continue
             del self._by_place[place]
             self._by_place[place] = hold

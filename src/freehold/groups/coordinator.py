@@ -10,19 +10,21 @@ from freehold.clock import Clock
 from freehold.errors import FreeholdError, Unavailable
 from freehold.groups.assignment import AssignedPartition, Assignment
 from freehold.groups.log import GroupLog, GroupView, PartitionState, TopicPartition
-from freehold.leases.balance import BalancePolicy, Decision, LivenessTracker, ObservedLease
+from freehold.leases.balance import BalancePolicy, LivenessTracker, ObservedLease, Rebalance
 from freehold.lifecycle import Runner
 from freehold.outages import BROKER
 
 __all__ = ["GroupCoordinator"]
 
-_FORGET_AFTER_LEASES = 10.0
+_REMOVE_AFTER_LEASES = 10.0
 _RETRY_SECONDS = 0.5
 _SILENT_LEASES = 0.4
 
 
 class GroupCoordinator(Runner):
-    """Beats every third of `lease_seconds`, finds out what was lost, takes and gives back; writes into `holds`."""
+    """Sends a heartbeat every third of `lease_seconds`, finds out what was lost, acquires and releases; writes into
+    `holds`.
+    """
 
     needs = BROKER
 
@@ -58,8 +60,8 @@ class GroupCoordinator(Runner):
 
     @property
     def notice(self) -> str:
-        """What happened to the log, and what keeps this member from its leases: a broker that does not take its beats,
-        or a member of whom nothing is heard, and when its partitions are taken over.
+        """What happened to the log, and what keeps this member from its leases: a broker that does not take its
+        heartbeats, or a member of whom nothing is heard, and when its partitions are taken over.
         """
         return "; ".join(filter(None, (self._log_notice, self._silence())))
 
@@ -90,9 +92,9 @@ class GroupCoordinator(Runner):
                 await self.wait(min(_RETRY_SECONDS, self._lease_seconds / 3))
 
     async def round(self) -> None:
-        """Beat, look, decide, act. Raises `Unavailable`."""
+        """Send a heartbeat, look, decide, act. Raises `Unavailable`."""
         begun = self.clock.monotonic()
-        await self._log.beat(self._member)
+        await self._log.heartbeat(self._member)
         known = self._holds.records
         departing = set(self._departing)
         view = await self._log.observe()
@@ -102,44 +104,44 @@ class GroupCoordinator(Runner):
         self._checked_at = begun
         # An owner that is not among the members for once may only have been missed: absence counts like silence.
         looks: dict[str, int | None] = {record.owner: None for record in view.records}
-        looks.update((name, member.beat) for name, member in view.members.items())
+        looks.update((name, member.heartbeat) for name, member in view.members.items())
         since = self._beats.observe(looks, now)
         heard = {name: -math.inf if name in view.gone else at for name, at in since.items()}
         decision = self._decide(view, heard, now)
         records = {record.place: record for record in view.records}
-        await self._release([hold for place in decision.give_back if (hold := self._holds.get(place)) is not None])
-        await self._take([records[place] for place in decision.take])
-        self._stay(decision.give_back)
-        await self._forget_dead({name: since[name] for name in view.members}, now)
+        await self._release([hold for place in decision.release if (hold := self._holds.get(place)) is not None])
+        await self._take([records[place] for place in decision.acquire])
+        self._stay(decision.release)
+        await self._remove_dead({name: since[name] for name in view.members}, now)
         self._on_change()
 
-    async def give_back(self, hold: AssignedPartition) -> None:
+    async def release_partition(self, hold: AssignedPartition) -> None:
         """Let others have a place, with the count of what was handed out of it. Raises `Unavailable`."""
         place = hold.record.place
         self._holds.drop(hold)
         self._departing.add(place)
         try:
-            await self._log.unfollow(place)
-            await self._log.save(hold.record, owner="", position=hold.record.position, attempts=hold.tries)
+            await self._log.stop_reading(place)
+            await self._log.compare_and_set(hold.record, owner="", position=hold.record.position, attempts=hold.tries)
         finally:
             self._departing.discard(place)
-        await self._log.announce()
+        await self._log.notify_members()
 
     async def lose(self, hold: AssignedPartition) -> None:
         """Note that another member has the place; nothing where that was noted, and the place may be held again."""
         if not self._holds.has(hold):
             return
         self._holds.drop(hold)
-        await self._log.unfollow(hold.record.place)
+        await self._log.stop_reading(hold.record.place)
         self.wake()
 
     async def freeze(self) -> None:
-        """Stop beating without giving anything back."""
+        """Stop sending heartbeats without releasing anything."""
         self._frozen = True
         await self.stop(drain_seconds=0.0)
 
     async def leave(self) -> None:
-        """Give everything back and leave the group; may be called again where it raised `Unavailable`."""
+        """Release everything and leave the group; may be called again where it raised `Unavailable`."""
         await self.stop(drain_seconds=1.0)
         for hold in self._holds:
             self._holds.drop(hold)
@@ -149,16 +151,16 @@ class GroupCoordinator(Runner):
         async with asyncio.TaskGroup() as saves:
             for hold in list(self._left):
                 saves.create_task(self._leave(hold, records))
-        await self._log.forget(self._member)
-        await self._log.announce()
+        await self._log.remove(self._member)
+        await self._log.notify_members()
 
     async def _leave(self, hold: AssignedPartition, records: Mapping[TopicPartition, PartitionState]) -> None:
-        """Give one place back. Of a change that was not confirmed, the record says whether it was made."""
+        """Release one place. Of a change that was not confirmed, the record says whether it was made."""
         record = records.get(hold.record.place, hold.record) if hold.unsure else hold.record
         if record.owner == self._member:
             attempts = hold.tries if record.position == hold.record.position else record.attempts
             hold.unsure = True
-            await self._log.save(record, owner="", position=record.position, attempts=attempts)
+            await self._log.compare_and_set(record, owner="", position=record.position, attempts=attempts)
         self._left.remove(hold)
 
     async def _reconcile(
@@ -170,7 +172,7 @@ class GroupCoordinator(Runner):
         for record in view.records:
             hold = self._holds.get(record.place)
             if hold is None:
-                # Taken, or kept, by a change whose confirmation was lost; not what is being given back just now.
+                # Taken, or kept, by a change whose confirmation was lost; not what is being released just now.
                 if record.owner == self._member and record.place not in known and record.place not in departing:
                     await self._hold(record)
             elif known.get(record.place) != hold.record or self._is_older(record, hold):
@@ -178,7 +180,7 @@ class GroupCoordinator(Runner):
             elif record.owner != self._member or record.origin != hold.record.origin:
                 await self.lose(hold)
             elif hold.unsure and not hold.busy:
-                await self._log.unfollow(record.place)
+                await self._log.stop_reading(record.place)
                 self._holds.drop(hold)
                 adopted = await self._hold(record)
                 adopted.tries = max(record.attempts, hold.tries if record.position == hold.record.position else 0)
@@ -196,27 +198,27 @@ class GroupCoordinator(Runner):
         """Whether what was read is older than what is held; of records of two origins that cannot be told."""
         return record.origin == hold.record.origin and record.token < hold.record.token
 
-    def _decide(self, view: GroupView, since: Mapping[str, float], now: float) -> Decision[TopicPartition]:
+    def _decide(self, view: GroupView, since: Mapping[str, float], now: float) -> Rebalance[TopicPartition]:
         """Share each topic between those who want it: members of different versions may want different ones."""
         moved = self._tokens.observe({record.place: record.token for record in view.records}, now)
         leases: dict[str, list[ObservedLease[TopicPartition]]] = {}
         others: dict[TopicPartition, float] = {}
         for record in view.records:
-            # A holder lives if it beats or its record moves.
+            # A holder lives if it sends heartbeats or its record moves.
             alive = -math.inf if record.owner in view.gone else max(since[record.owner], moved[record.place])
             if record.owner not in {"", self._member}:
                 others[record.place] = alive
             holding = ObservedLease(name=record.place, owner=self._holder(record), since=alive)
             leases.setdefault(record.place.topic, []).append(holding)
         self._others = others
-        take: list[TopicPartition] = []
-        give_back: list[TopicPartition] = []
+        acquire: list[TopicPartition] = []
+        release: list[TopicPartition] = []
         for topic, places in leases.items():
             members = {name: since[name] for name, member in view.members.items() if topic in member.topics}
             decision = self._policy.decide(places, members, self._member, now)
-            take.extend(decision.take)
-            give_back.extend(decision.give_back)
-        return Decision(take=tuple(take), give_back=tuple(give_back))
+            acquire.extend(decision.acquire)
+            release.extend(decision.release)
+        return Rebalance(acquire=tuple(acquire), release=tuple(release))
 
     def _holder(self, record: PartitionState) -> str:
         hold = self._holds.get(record.place)
@@ -228,15 +230,15 @@ class GroupCoordinator(Runner):
         await asyncio.gather(*(self._take_one(seen) for seen in wanted))
 
     async def _take_one(self, seen: PartitionState) -> None:
-        # A holder that did not give back may have handed out without having written it: presume once.
+        # A holder that did not release may have handed out without having written it: presume once.
         attempts = max(seen.attempts, 1) if seen.owner else seen.attempts
-        taken = await self._log.save(seen, owner=self._member, position=seen.position, attempts=attempts)
+        taken = await self._log.compare_and_set(seen, owner=self._member, position=seen.position, attempts=attempts)
         if taken is not None:
             await self._hold(taken)
 
     async def _hold(self, record: PartitionState) -> AssignedPartition:
         hold = self._holds.add(record)
-        await self._log.follow(record.place, record.position)
+        await self._log.start_reading(record.place, record.position)
         return hold
 
     async def _release(self, holds: Sequence[AssignedPartition]) -> None:
@@ -244,14 +246,14 @@ class GroupCoordinator(Runner):
             if hold.busy:
                 hold.leaving = True
             elif not hold.unsure and self._holds.has(hold):
-                await self.give_back(hold)
+                await self.release_partition(hold)
 
     def _stay(self, leaving: Sequence[TopicPartition]) -> None:
         """What was to leave and is needed here again, stays."""
         for hold in self._holds:
             hold.leaving = hold.leaving and hold.record.place in leaving
 
-    async def _forget_dead(self, since: Mapping[str, float], now: float) -> None:
+    async def _remove_dead(self, since: Mapping[str, float], now: float) -> None:
         for member, seen in since.items():
-            if member != self._member and now - seen >= _FORGET_AFTER_LEASES * self._lease_seconds:
-                await self._log.forget(member)
+            if member != self._member and now - seen >= _REMOVE_AFTER_LEASES * self._lease_seconds:
+                await self._log.remove(member)

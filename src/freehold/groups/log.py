@@ -1,8 +1,8 @@
 """The port of brokers that keep a log: what `GroupMember` needs of it. Pattern: imports the foundation only.
 
 A group's progress in a partition and the lease on it are one record, changed by compare-and-set on its token. So the
-position cannot move without the lease, and whoever is late changes nothing. Members prove that they live by one beat of
-their own, whatever number of partitions they hold.
+position cannot move without the lease, and whoever is late changes nothing. Members prove that they live by one
+heartbeat of their own, whatever number of partitions they hold.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member's last sign of life, a number that changes with each, and the topics it wants."""
+    """A member's last heartbeat, a number that changes with each, and the topics it wants."""
 
-    beat: int
+    heartbeat: int
     topics: frozenset[str]
 
 
@@ -77,14 +77,14 @@ class GroupLog(Protocol):
         """Call back, in the loop's thread, when there may be new messages, and when leases should be looked at."""
 
     async def join(self, member: str) -> None:
-        """Make the records that do not exist, and a first beat. Idempotent."""
+        """Make the records that do not exist, and a first heartbeat. Idempotent."""
 
-    async def beat(self, member: str) -> None:
-        """Give a sign of life; also for a member that was forgotten, and in a log that was made anew: what `join` makes
+    async def heartbeat(self, member: str) -> None:
+        """Give a heartbeat; also for a member that was removed, and in a log that was made anew: what `join` makes
         is made again there.
         """
 
-    async def forget(self, member: str) -> None:
+    async def remove(self, member: str) -> None:
         """Remove a member; its leases are free from then on."""
 
     async def observe(self) -> GroupView:
@@ -92,26 +92,28 @@ class GroupLog(Protocol):
         again, and positions of a log that is gone begin anew in the one that took its place.
         """
 
-    async def save(self, seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
-        """Change a record that still is as seen, and return it; None, and no change, where it is not."""
+    async def compare_and_set(
+        self, expected: PartitionState, *, owner: str, position: int, attempts: int
+    ) -> PartitionState | None:
+        """Change a record that still is as expected, and return it; None, and no change, where it is not."""
 
-    async def announce(self) -> None:
+    async def notify_members(self) -> None:
         """Have the other members look at the leases now. A hint: it may be lost, and never raises."""
 
-    async def follow(self, place: TopicPartition, after: int) -> None:
-        """Begin to watch a place that was taken."""
+    async def start_reading(self, place: TopicPartition, after: int) -> None:
+        """Start to read a place that was acquired."""
 
-    async def unfollow(self, place: TopicPartition) -> None:
-        """Stop watching a place. Never raises."""
+    async def stop_reading(self, place: TopicPartition) -> None:
+        """Stop reading a place. Never raises."""
 
-    def has_news(self, place: TopicPartition, after: int) -> bool:
+    def has_messages(self, place: TopicPartition, after: int) -> bool:
         """Whether `read` is likely to find something; as of the last `refresh` where the log does not push."""
 
     async def refresh(self) -> None:
         """Look for news."""
 
     async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
-        """Return the entries that follow, in order, `limit` at most; may be empty in spite of `has_news`."""
+        """Return the entries that follow, in order, `limit` at most; may be empty in spite of `has_messages`."""
 
     async def close(self) -> None:
         """Let go of everything held for this member. Never raises."""

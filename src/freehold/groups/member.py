@@ -81,7 +81,7 @@ class GroupMember:
         except BaseException:
             await self._log.close()
             raise
-        await self._log.announce()
+        await self._log.notify_members()
         await self._keeper.start()
 
     async def fetch(self, limit: int, wait_seconds: float) -> LogBatch | None:
@@ -114,20 +114,20 @@ class GroupMember:
             raise LeaseLost("the partition was taken over by another member", hint="its messages come again there")
         try:
             if not counted:
-                hold.tries -= 1  # by which it is written where it is given back
+                hold.tries -= 1  # by which it is written where it is released
                 hold.owed = True
             if acknowledged:
                 position = numbers[acknowledged - 1]
                 rest = hold.tries if acknowledged < len(numbers) else 0
                 await self._save(hold, position=position, attempts=0, tries=rest)
             if hold.leaving and self._holds.has(hold):
-                await self._keeper.give_back(hold)
+                await self._keeper.release_partition(hold)
         finally:
             hold.busy = False
             self._news.set()
 
     async def pause(self) -> None:
-        """Give no more signs of life, as a frozen process does: for tests and for showing a take-over."""
+        """Give no more heartbeats, as a frozen process does: for tests and for showing a take-over."""
         await self._keeper.freeze()
 
     async def close(self) -> None:
@@ -142,7 +142,7 @@ class GroupMember:
         await self._log.close()
 
     async def _leave(self) -> None:
-        """Give everything back. A count that is too high is not left behind while the broker may be back in time."""
+        """Release everything. A count that is too high is not left behind while the broker may be back in time."""
         owed = any(hold.owed for hold in self._holds)
         while True:
             try:
@@ -211,7 +211,7 @@ class GroupMember:
     async def _save(self, hold: AssignedPartition, *, position: int, attempts: int, tries: int) -> None:
         hold.unsure = True
         try:
-            saved = await self._log.save(hold.record, owner=self.id, position=position, attempts=attempts)
+            saved = await self._log.compare_and_set(hold.record, owner=self.id, position=position, attempts=attempts)
         except Unavailable:
             self._keeper.wake()
             raise

@@ -54,7 +54,7 @@ class DeferredRunner(Runner):
         """Try what is due until stopped."""
         inbox, consumer = self._dispatcher.inbox, self._dispatcher.consumer
         while not self.stopping:
-            await self._give_back()
+            await self._release()
             due = await inbox.claim_due(consumer, 1, self._visibility_timeout_seconds)
             for message in due:
                 await self._handle_claimed(message)
@@ -67,7 +67,7 @@ class DeferredRunner(Runner):
 
     async def release(self) -> None:
         """Let others take what was claimed and not handled."""
-        await self._give_back()
+        await self._release()
 
     async def _handle_claimed(self, message: DeferredMessage) -> None:
         """Handle one; an attempt that counts for none stays claimed, until it is given back."""
@@ -94,10 +94,10 @@ class DeferredRunner(Runner):
             self.no_trouble_at(place)
         self._claimed = None
 
-    async def _give_back(self) -> None:
+    async def _release(self) -> None:
         """What cannot be given back just now is kept in mind for later."""
         if self._claimed is not None:
-            await self._dispatcher.inbox.give_back(self._claimed)
+            await self._dispatcher.inbox.release(self._claimed)
             self._claimed = None
 
     async def _handle(self, message: DeferredMessage) -> None:

@@ -33,7 +33,9 @@ class Watched:
     @property
     def live(self) -> set[str]:
         """Members that gave a sign of life in between, or joined."""
-        return {name for name, beat in self.last.beats.items() if self.first.beats.get(name) != beat} - self.last.gone
+        return {
+            name for name, heartbeat in self.last.heartbeats.items() if self.first.heartbeats.get(name) != heartbeat
+        } - self.last.gone
 
     @property
     def silent(self) -> list[GroupPlace]:
@@ -71,7 +73,7 @@ class Watched:
     @property
     def settled(self) -> bool:
         """Whether more watching would tell nothing more: everybody gave a sign, and what is late moves."""
-        return not self.silent and self.first.beats.keys() - self.last.gone <= self.live and not self.standing
+        return not self.silent and self.first.heartbeats.keys() - self.last.gone <= self.live and not self.standing
 
     @property
     def standing(self) -> list[TopicLag]:
@@ -89,9 +91,9 @@ async def examine_consumers(
     lag, first = await broker.lag(service), await broker.group_state(service)
     begun = clock.monotonic()
     watched = Watched(lag, first, first, 0.0)
-    if first.beats or watched.silent:
+    if first.heartbeats or watched.silent:
         while not watched.settled and watched.seconds < _WATCHED_LEASES * lease_seconds:
-            await clock.sleep(_LOOK_SECONDS)  # a beat wakes nobody
+            await clock.sleep(_LOOK_SECONDS)  # a heartbeat wakes nobody
             watched = Watched(lag, first, await broker.group_state(service), clock.monotonic() - begun)
     return judge(service, watched, at_work=not watched.live and not watched.silent and await at_work())
 

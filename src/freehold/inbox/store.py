@@ -140,7 +140,7 @@ class InboxStore(Protocol):
     async def reschedule(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
         """Give a claimed message its next time. False: the claim is stale."""
 
-    async def give_back(self, message: DeferredMessage) -> bool:
+    async def release(self, message: DeferredMessage) -> bool:
         """Let others claim a message at once, and take back that an attempt of it was counted: none was made, or
         something else stood in its way. False: the claim is stale.
         """

@@ -1,7 +1,7 @@
 """Who should hold which lease: a pure decision that members make each for themselves. Imports the standard library.
 
 Every member sees the same leases and comes to the same quotas, so nobody leads. Time enters as `since`: when the
-deciding member, by its own monotonic clock, last saw a sign of life. Wrong decisions cost a take-over too many, never
+deciding member, by its own monotonic clock, last saw a heartbeat. Wrong decisions cost a take-over too many, never
 safety: that is the token's part.
 """
 
@@ -12,14 +12,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["BalancePolicy", "Decision", "LivenessTracker", "ObservedLease"]
+__all__ = ["BalancePolicy", "LivenessTracker", "ObservedLease", "Rebalance"]
 
 K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedLease(Generic[K]):
-    """A lease as observed: `owner` is empty where nobody holds it, `since` is the holder's last sign of life."""
+    """A lease as observed: `owner` is empty where nobody holds it, `since` is the holder's last heartbeat."""
 
     name: K
     owner: str
@@ -27,11 +27,11 @@ class ObservedLease(Generic[K]):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision(Generic[K]):
-    """What the deciding member should try to take, and what it should give back."""
+class Rebalance(Generic[K]):
+    """What the deciding member should try to acquire, and what it should release."""
 
-    take: tuple[K, ...]
-    give_back: tuple[K, ...]
+    acquire: tuple[K, ...]
+    release: tuple[K, ...]
 
 
 class LivenessTracker(Generic[K]):
@@ -55,19 +55,19 @@ class BalancePolicy:
     """Shares leases evenly between the live members: each gets the floor of the share, or one more.
 
     The extra ones stay with those who hold most already, so that a balanced state moves nothing. A holder without a
-    sign of life for `lease_seconds` counts as dead: its leases may be taken and it has no share.
+    sign of life for `lease_seconds` counts as dead: its leases may be acquired and it has no share.
     """
 
     lease_seconds: float
 
     def alive(self, since: float, now: float) -> bool:
-        """Whether a sign of life at `since` still counts."""
+        """Whether a heartbeat at `since` still counts."""
         return now - since < self.lease_seconds
 
     def decide(
         self, leases: Sequence[ObservedLease[K]], members: Mapping[str, float], owner: str, now: float
-    ) -> Decision[K]:
-        """Decide for `owner`. `members` maps each member known to its last sign of life; `owner` itself counts as
+    ) -> Rebalance[K]:
+        """Decide for `owner`. `members` maps each member known to its last heartbeat; `owner` itself counts as
         alive.
         """
         held = [lease for lease in leases if lease.owner and (lease.owner == owner or self.alive(lease.since, now))]
@@ -76,10 +76,10 @@ class BalancePolicy:
         quota = self._quotas(len(leases), live, Counter(lease.owner for lease in held))[owner]
         mine = [lease.name for lease in held if lease.owner == owner]
         if len(mine) > quota:
-            return Decision(take=(), give_back=tuple(mine[quota:]))
+            return Rebalance(acquire=(), release=tuple(mine[quota:]))
         taken = {lease.name for lease in held}
         free = [lease.name for lease in leases if lease.name not in taken]
-        return Decision(take=tuple(self._spread(free, owner, live)[: quota - len(mine)]), give_back=())
+        return Rebalance(acquire=tuple(self._spread(free, owner, live)[: quota - len(mine)]), release=())
 
     @staticmethod
     def _quotas(leases: int, live: Iterable[str], held: Mapping[str, int]) -> Mapping[str, int]:

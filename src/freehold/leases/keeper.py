@@ -14,17 +14,17 @@ from types import MappingProxyType
 
 from freehold.clock import Clock
 from freehold.ids import new_id
-from freehold.leases.balance import BalancePolicy, Decision, LivenessTracker, ObservedLease
+from freehold.leases.balance import BalancePolicy, LivenessTracker, ObservedLease, Rebalance
 from freehold.leases.store import LeaseRecord, LeaseStore, Vouch, Vouching
 from freehold.lifecycle import Runner
 
 __all__ = ["LeaseManager", "holder_name"]
 
 _log = logging.getLogger("freehold.leases")
-_FORGET_AFTER_LEASES = 10.0
+_DELETE_AFTER_LEASES = 10.0
 _VOUCH_AGAIN_LEASES = 5.0
 _SILENT_LEASES = 0.4
-"""A holder beats every third of a lease."""
+"""A holder sends a heartbeat every third of a lease."""
 
 
 def holder_name() -> str:
@@ -33,12 +33,12 @@ def holder_name() -> str:
 
 
 class LeaseManager(Runner):
-    """Joins, renews every third of `lease_seconds`, takes and gives back until the leases are shared evenly.
+    """Joins, renews every third of `lease_seconds`, acquires and releases until the leases are shared evenly.
 
     `tokens` maps each lease held now to its token; read it anew before each use. A lease leaves `tokens` at the latest
     when it could not be renewed for `lease_seconds`. `on_change` is called, in the loop's thread, whenever `tokens`
-    changes. `before_give_back` is awaited after names have left `tokens` and before others may take them: finish there
-    what is under way. Stopping gives everything back at once.
+    changes. `before_release` is awaited after names have left `tokens` and before others may take them: finish there
+    what is under way. Stopping releases everything at once.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LeaseManager(Runner):
         clock: Clock | None = None,
         *,
         on_change: Callable[[], None] = lambda: None,
-        before_give_back: Callable[[Collection[str]], Awaitable[None]] | None = None,
+        before_release: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(f"leases {prefix}", clock=clock)
         self.owner = owner
@@ -63,7 +63,7 @@ class LeaseManager(Runner):
         self._policy = BalancePolicy(lease_seconds)
         self._sightings: LivenessTracker[str] = LivenessTracker()
         self._on_change = on_change
-        self._before_give_back = before_give_back
+        self._before_release = before_release
         self._member_token: int | None = None
         self._vouching = store if isinstance(store, Vouching) else None
         self._vouch: Vouch | None = None
@@ -90,10 +90,10 @@ class LeaseManager(Runner):
             await self.wait(self._lease_seconds / 3)
 
     async def release(self) -> None:
-        """Give everything back, also where the last round failed."""
+        """Release everything, also where the last round failed."""
         try:
-            await self._give_back(tuple(self._tokens))
-            await self._store.forget([self._member])
+            await self._release_leases(tuple(self._tokens))
+            await self._store.delete([self._member])
         finally:
             vouch, self._vouch = self._vouch, None
             if vouch is not None:
@@ -128,7 +128,7 @@ class LeaseManager(Runner):
         await self._renew()
         records = {record.name: record for record in await self._store.list(self._prefix)}
         now = self.clock.monotonic()
-        looks = {name: (record.owner, record.token, record.beat) for name, record in records.items()}
+        looks = {name: (record.owner, record.token, record.heartbeat) for name, record in records.items()}
         since = self._sightings.observe(looks, now)
         if self._member_token is None:
             await self._join(records.get(self._member))
@@ -137,9 +137,9 @@ class LeaseManager(Runner):
         heard = {name: -math.inf if each.owner in gone else since[name] for name, each in records.items()}
         self._others = self._held_by_others(records, heard)
         decision = self._decide(records, heard, now)
-        await self._give_back(decision.give_back)
-        await self._take([records[name] for name in decision.take])
-        await self._forget_dead(records, since, now)
+        await self._release_leases(decision.release)
+        await self._take([records[name] for name in decision.acquire])
+        await self._delete_dead(records, since, now)
 
     async def _gone(self, records: Mapping[str, LeaseRecord]) -> set[str]:
         """Whose process has died, of those from whom nothing was heard since the last look."""
@@ -151,7 +151,7 @@ class LeaseManager(Runner):
             for name, each in records.items()
             if name in before
             and (before[name].owner, before[name].token) == (each.owner, each.token)
-            and before[name].beat != each.beat
+            and before[name].heartbeat != each.heartbeat
         }
         suspects = {each.owner for each in records.values()} - heard - {"", self.owner}
         return await self._vouching.gone(suspects) if suspects else set()
@@ -183,10 +183,10 @@ class LeaseManager(Runner):
         if seen is None:
             await self._store.ensure([*self._names, self._member])
             return
-        taken = await self._store.take(seen, self.owner)
+        taken = await self._store.acquire(seen, self.owner)
         self._member_token = taken.token if taken is not None else None
 
-    def _decide(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> Decision[str]:
+    def _decide(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> Rebalance[str]:
         leases = [
             ObservedLease(name=name, owner=self._holder(records[name]), since=since[name])
             for name in self._names
@@ -209,7 +209,7 @@ class LeaseManager(Runner):
         begun, tokens = self.clock.monotonic(), dict[str, int]()
         try:
             for seen in wanted:
-                taken = await self._store.take(seen, self.owner)
+                taken = await self._store.acquire(seen, self.owner)
                 if taken is not None:
                     tokens[taken.name] = taken.token
         finally:
@@ -217,20 +217,20 @@ class LeaseManager(Runner):
                 self._renewed_at = begun
             self._hold({**self._tokens, **tokens})
 
-    async def _give_back(self, names: Collection[str]) -> None:
+    async def _release_leases(self, names: Collection[str]) -> None:
         tokens = {name: self._tokens[name] for name in names if name in self._tokens}
         if not tokens:
             return
         self._hold({name: token for name, token in self._tokens.items() if name not in tokens})
-        if self._before_give_back is not None:
-            await self._before_give_back(tuple(tokens))
-        await self._store.give_back(self.owner, tokens)
+        if self._before_release is not None:
+            await self._before_release(tuple(tokens))
+        await self._store.release(self.owner, tokens)
 
-    async def _forget_dead(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> None:
-        limit = _FORGET_AFTER_LEASES * self._lease_seconds
+    async def _delete_dead(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> None:
+        limit = _DELETE_AFTER_LEASES * self._lease_seconds
         dead = [name for name in records if self._is_member(name) and now - since[name] >= limit]
         if dead:
-            await self._store.forget(dead)
+            await self._store.delete(dead)
 
     def _is_member(self, name: str) -> bool:
         return name.startswith(f"{self._prefix}member/")

@@ -1,9 +1,10 @@
 """The lease port: who may work on what, fenced by a token. Port: imports the foundation only.
 
-Leases carry no time. A holder proves that it lives by moving `beat`; a challenger takes a lease over when, by its own
-monotonic clock, it has seen (token, beat) unchanged for the lease's duration, with a compare-and-set on what it saw. So
-no clock of any machine can take a lease away from a live holder for long, or keep a dead one's. Every take-over
-increases `token`; whoever writes under a lease names its token in the same statement, and a stale token writes nothing.
+Leases carry no time. A holder proves that it lives by moving `heartbeat`; a challenger takes a lease over when, by its
+own monotonic clock, it has seen (token, heartbeat) unchanged for the lease's duration, with a compare-and-set on what
+it saw. So no clock of any machine can take a lease away from a live holder for long, or keep a dead one's. Every
+take-over increases `token`; whoever writes under a lease names its token in the same statement, and a stale token
+writes nothing.
 
 Where an engine can tell that a process has died, its store is `Vouching` too, and nobody waits for that time: `vouch`
 ties an owner to the life of its process, `gone` names those whose process has provably died. It says nothing of whoever
@@ -24,12 +25,12 @@ __all__ = ["LEASES", "LeaseRecord", "LeaseStore", "Vouch", "Vouching"]
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """A lease as it stands: `owner` is empty where it was given back."""
+    """A lease as it stands: `owner` is empty where it was released."""
 
     name: str
     owner: str
     token: int
-    beat: int
+    heartbeat: int
 
 
 class Vouch(Protocol):
@@ -39,7 +40,7 @@ class Vouch(Protocol):
         """Whether it still can be seen; where not, vouch anew before anything is done under a lease."""
 
     async def release(self) -> None:
-        """Say nothing of the owner any more: its leases were given back, or run out."""
+        """Say nothing of the owner any more: its leases were released, or run out."""
 
 
 class LeaseStore(Protocol):
@@ -51,16 +52,16 @@ class LeaseStore(Protocol):
     async def list(self, prefix: str) -> Sequence[LeaseRecord]:
         """All leases whose name begins with `prefix`, ordered by name."""
 
-    async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
-        """Become the owner if the lease still is as `seen`; the token goes up. None where somebody was faster."""
+    async def acquire(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+        """Become the owner if the lease still is as `seen`; the token goes up. None where another member was faster."""
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
-        """Move the beat of the leases held (name to token); returns the names still held."""
+        """Move the heartbeat of the leases held (name to token); returns the names still held."""
 
-    async def give_back(self, owner: str, tokens: Mapping[str, int]) -> None:
-        """Clear the owner of leases held, so that others take them at once."""
+    async def release(self, owner: str, tokens: Mapping[str, int]) -> None:
+        """Clear the owner of leases held, so that others acquire them at once."""
 
-    async def forget(self, names: Iterable[str]) -> None:
+    async def delete(self, names: Iterable[str]) -> None:
         """Delete leases (members that left)."""
 
 

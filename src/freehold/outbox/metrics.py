@@ -39,12 +39,12 @@ async def _relays(context: ServiceContext) -> Sequence[_Relay]:
 
 
 def _seen_relays(before: Sequence[LeaseRecord], after: Sequence[LeaseRecord]) -> Sequence[_Relay]:
-    seen = {each.name: (each.token, each.beat) for each in before}
+    seen = {each.name: (each.token, each.heartbeat) for each in before}
     members = [each for each in after if each.name.startswith(_MEMBERS) and each.owner]
     return [
         _Relay(
             name=member.owner,
-            alive=seen.get(member.name) != (member.token, member.beat),
+            alive=seen.get(member.name) != (member.token, member.heartbeat),
             partitions=sum(each.owner == member.owner and not each.name.startswith(_MEMBERS) for each in after),
         )
         for member in members

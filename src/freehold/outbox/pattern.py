@@ -66,7 +66,7 @@ def _relay(context: ServiceContext) -> Sequence[Runner]:
         settings.lease_seconds,
         context.clock,
         on_change=relay.wake,
-        before_give_back=relay.finish_round,
+        before_release=relay.finish_round,
     )
     return [keeper, relay]
 

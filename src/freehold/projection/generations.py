@@ -40,7 +40,6 @@ __all__ = [
     "building_generation",
     "cancel_rebuild",
     "drop",
-    "forget_leases",
     "lease_prefix",
     "switch",
 ]
@@ -355,7 +354,7 @@ def lease_prefix(projection: str, generation: int | None = None) -> str:
     return f"{_LEASE_PREFIX}{projection}/" if generation is None else f"{_LEASE_PREFIX}{projection}/{generation}/"
 
 
-async def forget_leases(leases: LeaseStore, checkpoints: CheckpointStore) -> int:
+async def delete_leases(leases: LeaseStore, checkpoints: CheckpointStore) -> int:
     """Delete the leases of generations that are dropped; returns how many.
 
     A process that stops gives up its own. What is left is of one that was killed, so whoever runs projections looks
@@ -365,5 +364,5 @@ async def forget_leases(leases: LeaseStore, checkpoints: CheckpointStore) -> int
     there = tuple(lease_prefix(each.projection, each.number) for each in await checkpoints.generations())
     gone = [name for name in names if not name.startswith(there)]
     if gone:
-        await leases.forget(gone)
+        await leases.delete(gone)
     return len(gone)

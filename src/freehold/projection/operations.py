@@ -18,7 +18,7 @@ from freehold.eventstore.store import EVENTS
 from freehold.leases.store import LEASES
 from freehold.projection.apply_modes import SuppressedInvoker
 from freehold.projection.declaration import Projection
-from freehold.projection.generations import RebuildSource, SwitchResult, begin, cancel_rebuild, forget_leases
+from freehold.projection.generations import RebuildSource, SwitchResult, begin, cancel_rebuild, delete_leases
 from freehold.projection.key_rebuild import rebuild_key, streams_of_key
 from freehold.projection.parked_stream import ParkedStreamRetrier, RetryResult
 from freehold.projection.pattern import PROJECTION, VIEW
@@ -106,7 +106,7 @@ class ProjectionOperations:
             await self.note(db_tx, "projection.drop", f"{name}/{number}", actor, reason)
 
         await attempt_drop(self.stores.database, self.history, self.declared(name), number, note=note)
-        await forget_leases(self.stores[LEASES], self.stores[CHECKPOINTS])
+        await delete_leases(self.stores[LEASES], self.stores[CHECKPOINTS])
 
     async def pause(self, name: str, *, actor: str, reason: str) -> bool:
         """Pause all generations of a projection. False where they were paused before. Raises `NotFound`."""

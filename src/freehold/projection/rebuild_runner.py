@@ -24,8 +24,8 @@ from freehold.projection.generations import (
     begin,
     building_generation,
     cancel_rebuild,
+    delete_leases,
     drop,
-    forget_leases,
     switch,
 )
 from freehold.projection.parking_policy import describe
@@ -84,7 +84,7 @@ class RebuildRunner(Runner):
     async def _look_after(self, projection: Projection) -> None:
         try:
             generations = await self._history.checkpoints.generations(projection.name)
-            await self._forget_leases(projection.name, [each.number for each in generations])
+            await self._delete_leases(projection.name, [each.number for each in generations])
             await self._bring_forward(projection, generations)
             for each in generations:
                 await self._drop_old(projection, each)
@@ -112,10 +112,10 @@ class RebuildRunner(Runner):
                 error.message,
             )
 
-    async def _forget_leases(self, name: str, numbers: list[int]) -> None:
+    async def _delete_leases(self, name: str, numbers: list[int]) -> None:
         """Look for leases to forget at the first round, and whenever a generation has come or gone."""
         if self._numbers.get(name) != numbers:
-            await forget_leases(self._leases, self._history.checkpoints)
+            await delete_leases(self._leases, self._history.checkpoints)
             self._numbers[name] = numbers
 
     async def _bring_forward(self, projection: Projection, generations: Sequence[Generation]) -> None:

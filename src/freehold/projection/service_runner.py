@@ -228,7 +228,7 @@ class ProjectionCoordinator(Runner):
             self._lease_seconds,
             self._context.clock,
             on_change=runner.wake,
-            before_give_back=runner.finish_round,
+            before_release=runner.finish_round,
         )
         self._work[generation.projection, generation.number] = _Work(runner, keeper, tuple(names))
         await keeper.start()
@@ -268,4 +268,4 @@ class ProjectionCoordinator(Runner):
         await work.runner.stop(_DRAIN_SECONDS)
         await work.keeper.stop(_DRAIN_SECONDS)
         if forget:
-            await self._stores.leases.forget(work.names)
+            await self._stores.leases.delete(work.names)

@@ -62,7 +62,7 @@ class Seeded:
             (seen,) = [
                 each for each in await stores[LEASES].list(lease_name(partition)) if each.name == lease_name(partition)
             ]
-            taken = await stores[LEASES].take(seen, "me")
+            taken = await stores[LEASES].acquire(seen, "me")
             assert taken is not None
             self.leases[partition] = taken.token
         async with stores.database.begin() as db_tx:
@@ -232,11 +232,11 @@ async def leases(seeded: Seeded) -> None:
     store, name = seeded.stores[LEASES], f"mine/{next(_fresh)}"
     await store.ensure([name])
     (seen,) = await store.list(name)
-    taken = await store.take(seen, "me")
+    taken = await store.acquire(seen, "me")
     assert taken is not None
     await store.renew("me", {name: taken.token})
-    await store.give_back("me", {name: taken.token})
-    await store.forget([name])
+    await store.release("me", {name: taken.token})
+    await store.delete([name])
     assert isinstance(store, Vouching)
     vouched = await store.vouch(name)
     assert name not in await store.gone([name, "nobody"])
@@ -276,7 +276,7 @@ async def inbox_defer_and_finish(seeded: Seeded) -> None:
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 0.0)
     assert await inbox.reschedule(claimed, -1.0, "again")
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
-    assert await inbox.give_back(claimed)
+    assert await inbox.release(claimed)
     (claimed,) = await inbox.claim_due(CONSUMER, 1, 60.0)
     async with seeded.stores.database.begin() as db_tx:
         assert await inbox.finish(db_tx, claimed)

@@ -156,7 +156,7 @@ def test_a_process_that_has_died_is_known_to_be_gone(tmp_path: Path) -> None:
         await broker.open()
         state = await broker.group_state("readers")
         await broker.close()
-        return set(state.beats), set(state.gone)
+        return set(state.heartbeats), set(state.gone)
 
     members, gone = asyncio.run(look())
     assert members == gone != set()

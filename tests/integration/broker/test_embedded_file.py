@@ -243,12 +243,12 @@ async def test_what_is_read_ahead_is_bounded_and_goes_with_its_place(reading: Lo
     assert reading.ahead.keys() == set(others)
     assert sum(reading.ahead.values()) == limit, "of all others together as many as were asked for"
     for place in others:
-        await reading.log.unfollow(place)
+        await reading.log.stop_reading(place)
         assert place not in reading.ahead
-        await reading.log.follow(place, 0)
+        await reading.log.start_reading(place, 0)
 
     async def lose() -> None:
-        await reading.log.unfollow(others[0])
+        await reading.log.stop_reading(others[0])
 
     reading.between = lose
     await reading.read(first, 0, limit)

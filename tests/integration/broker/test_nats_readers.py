@@ -89,7 +89,7 @@ async def test_two_members_that_read_one_place_by_turns_miss_nothing(
     one, other = await subscribe(broker), await subscribe(broker)
     follower: PartitionReader = vars(one)["_log"]._follower
     for place in PLACES:
-        await follower.follow(place, 0)
+        await follower.start_reading(place, 0)
     await publish(broker, messages([f"k{number}" for number in range(10)], 50))
     seen: list[str] = []
     async with asyncio.timeout(60.0):

@@ -53,7 +53,7 @@ async def _lease_all(stores: Stores) -> dict[int, int]:
     held: dict[int, int] = {}
     for record in await stores[LEASES].list(lease_name(0).rstrip("0")):
         if record.name in names:
-            taken = await stores[LEASES].take(record, "test")
+            taken = await stores[LEASES].acquire(record, "test")
             assert taken is not None
             held[names[record.name]] = taken.token
     return held

@@ -144,14 +144,14 @@ async def test_rows_of_the_dead_are_deleted_once_no_lease_names_them(postgres_ur
         async with _process("vouch", postgres_url, "other") as process:
             await stores[LEASES].ensure(["outbox/0"])
             (seen,) = await stores[LEASES].list("outbox/")
-            assert await stores[LEASES].take(seen, "other")
+            assert await stores[LEASES].acquire(seen, "other")
             process.kill()
             await process.wait()
         await _eventually(lambda: _is_gone(vouching, "other"))
         first = await vouching.vouch("first")
         assert [each.name for each in await stores[LEASES].list("alive/")] == ["alive/first", "alive/other"]
         (seen,) = await stores[LEASES].list("outbox/")
-        assert await stores[LEASES].take(seen, "first")
+        assert await stores[LEASES].acquire(seen, "first")
         second = await vouching.vouch("second")
         assert [each.name for each in await stores[LEASES].list("alive/")] == ["alive/first", "alive/second"]
         assert first is not None

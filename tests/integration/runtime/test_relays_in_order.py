@@ -89,7 +89,7 @@ async def relaying(stores: Stores, broker: ForgetfulBroker, name: str) -> AsyncI
         0.6,
         StillClock(),
         on_change=relay.wake,
-        before_give_back=relay.finish_round,
+        before_release=relay.finish_round,
     )
     await keeper.start()
     await relay.start()

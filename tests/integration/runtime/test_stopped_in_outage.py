@@ -117,7 +117,7 @@ def both_embedded(embedded: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
         nonlocal away
         away = to
 
-    for name in ("join", "beat", "forget", "observe", "save"):
+    for name in ("join", "heartbeat", "remove", "observe", "compare_and_set"):
         monkeypatch.setattr(EmbeddedLog, name, instead(getattr(EmbeddedLog, name)))
     embedded.cut, embedded.mend = lambda: switch(to=True), lambda: switch(to=False)
     return embedded
@@ -232,7 +232,7 @@ async def test_who_waits_for_its_database_has_left_its_group_and_owes_its_broker
         async with handled.at_work() as running:
             await _eventually(lambda turn=turn: len(handled.tries) > turn)  # type: ignore[misc] # as above
             async with asyncio.timeout(60):
-                while (await running.broker.group_state("source")).beats:  # noqa: ASYNC110 - a test looks from outside
+                while (await running.broker.group_state("source")).heartbeats:  # noqa: ASYNC110 - a test looks from outside
                     await asyncio.sleep(0.02)
             await _eventually(lambda at=running: "has not joined its group" in _consumer(at).notice)  # type: ignore[misc] # as above
             both.cut()

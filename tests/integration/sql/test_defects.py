@@ -146,7 +146,7 @@ async def test_what_held_data_is_not_made_again_empty(stores: Stores) -> None:
 async def test_leases_are_made_again_behind_every_token(stores: Stores) -> None:
     await stores[LEASES].ensure(["one"])
     (seen,) = await stores[LEASES].list("one")
-    taken = await stores[LEASES].take(seen, "first")
+    taken = await stores[LEASES].acquire(seen, "first")
     assert taken is not None
     await _run(stores, "DROP TABLE freehold_lease", "DROP TABLE freehold_snapshot")
     assert set(await stores.database.repair()) >= {f"table {name}" for name in _TABLES_THAT_HELD_NOTHING}

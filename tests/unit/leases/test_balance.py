@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freehold.leases.balance import BalancePolicy, Decision, LivenessTracker, ObservedLease
+from freehold.leases.balance import BalancePolicy, LivenessTracker, ObservedLease, Rebalance
 
 LEASE_SECONDS = 6.0
 STEP_SECONDS = 2.0
@@ -22,7 +22,7 @@ class _World:
     now: float = 1000.0
     owners: dict[int, str] = field(default_factory=dict)
     tokens: dict[int, int] = field(default_factory=dict)
-    beats: dict[str, int] = field(default_factory=dict)
+    heartbeats: dict[str, int] = field(default_factory=dict)
     live: dict[str, LivenessTracker[str]] = field(default_factory=dict)
     paused: dict[str, LivenessTracker[str]] = field(default_factory=dict)
     moves: int = 0
@@ -32,7 +32,7 @@ class _World:
 
     def leave(self, member: str) -> None:
         if self.live.pop(member, None) is not None:
-            self.beats.pop(member, None)
+            self.heartbeats.pop(member, None)
             self.owners = {lease: owner for lease, owner in self.owners.items() if owner != member}
 
     def pause(self, member: str) -> None:
@@ -46,23 +46,23 @@ class _World:
     def step(self) -> None:
         self.now += STEP_SECONDS
         for member in list(self.live):
-            self.beats[member] = self.beats.get(member, 0) + 1
+            self.heartbeats[member] = self.heartbeats.get(member, 0) + 1
             self._act(member)
 
     def _act(self, member: str) -> None:
-        since = self.live[member].observe({**dict.fromkeys(self.owners.values()), **self.beats}, self.now)
+        since = self.live[member].observe({**dict.fromkeys(self.owners.values()), **self.heartbeats}, self.now)
         leases = [
             ObservedLease(name=lease, owner=owner, since=since[owner] if owner else 0.0)
             for lease in range(self.leases)
             for owner in [self.owners.get(lease, "")]
         ]
         decision = BalancePolicy(LEASE_SECONDS).decide(
-            leases, {name: since[name] for name in self.beats}, member, self.now
+            leases, {name: since[name] for name in self.heartbeats}, member, self.now
         )
-        for lease in decision.give_back:
+        for lease in decision.release:
             assert self.owners.pop(lease) == member
-        self.owners.update(dict.fromkeys(decision.take, member))
-        self.moves += len(decision.take) + len(decision.give_back)
+        self.owners.update(dict.fromkeys(decision.acquire, member))
+        self.moves += len(decision.acquire) + len(decision.release)
 
     def settle(self) -> None:
         for _ in range(8):
@@ -95,25 +95,25 @@ def test_whatever_happens_it_ends_fair_and_then_rests(leases: int, sequence: lis
 def test_a_live_holder_is_left_alone_and_a_dead_one_is_not() -> None:
     leases = [ObservedLease(name=0, owner="quiet", since=0.0), ObservedLease(name=1, owner="lively", since=5.0)]
     policy = BalancePolicy(LEASE_SECONDS)
-    assert policy.decide(leases, {}, "me", 5.9) == Decision(take=(), give_back=())
-    assert policy.decide(leases, {}, "me", 6.0) == Decision(take=(0,), give_back=())
+    assert policy.decide(leases, {}, "me", 5.9) == Rebalance(acquire=(), release=())
+    assert policy.decide(leases, {}, "me", 6.0) == Rebalance(acquire=(0,), release=())
 
 
 def test_a_new_member_gets_what_is_given_back() -> None:
     leases = [ObservedLease(name=number, owner="old", since=0.0) for number in range(5)]
     policy = BalancePolicy(LEASE_SECONDS)
-    given = policy.decide(leases, {"new": 0.0}, "old", 0.0).give_back
+    given = policy.decide(leases, {"new": 0.0}, "old", 0.0).release
     assert given == (3, 4)
     after = [ObservedLease(name=lease.name, owner="" if lease.name in given else "old", since=0.0) for lease in leases]
-    assert set(policy.decide(after, {"new": 0.0, "old": 0.0}, "new", 0.0).take) == {3, 4}
-    assert policy.decide(after, {"new": 0.0, "old": 0.0}, "old", 0.0).take == ()
+    assert set(policy.decide(after, {"new": 0.0, "old": 0.0}, "new", 0.0).acquire) == {3, 4}
+    assert policy.decide(after, {"new": 0.0, "old": 0.0}, "old", 0.0).acquire == ()
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 8), (2, 4), (8, 1)])
 def test_members_that_begin_together_seldom_want_the_same(count: int, expected: int) -> None:
     leases = [ObservedLease(name=number, owner="", since=0.0) for number in range(8)]
     names = {f"m{number}": 0.0 for number in range(count)}
-    wanted = [BalancePolicy(LEASE_SECONDS).decide(leases, names, name, 0.0).take for name in names]
+    wanted = [BalancePolicy(LEASE_SECONDS).decide(leases, names, name, 0.0).acquire for name in names]
     assert max(map(len, wanted)) == expected
     assert sum(map(len, wanted)) == len({lease for each in wanted for lease in each}) == 8
 

@@ -30,16 +30,16 @@ async def test_a_partition_that_is_taken_again_while_a_batch_is_settled_is_read_
         batch = await member.fetch(10, LIMIT_SECONDS)
         assert batch is not None
         log, records = member._log, broker.group("g").records
-        save = log.save
+        save = log.compare_and_set
 
         async def late(seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
-            monkeypatch.setattr(log, "save", save)
+            monkeypatch.setattr(log, "compare_and_set", save)
             for holder in ("another", ""):
                 records[seen.place] = replace(records[seen.place], owner=holder, token=records[seen.place].token + 1)
                 await member._keeper.round()
             return await save(seen, owner=owner, position=position, attempts=attempts)
 
-        monkeypatch.setattr(log, "save", late)
+        monkeypatch.setattr(log, "compare_and_set", late)
         with pytest.raises(LeaseLost):
             await batch.settle(1)
         again = await member.fetch(10, LIMIT_SECONDS)

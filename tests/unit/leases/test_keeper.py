@@ -50,13 +50,13 @@ class _Store:
     async def ensure(self, names: Iterable[str]) -> None:
         self._check()
         for name in names:
-            self.records.setdefault(name, LeaseRecord(name=name, owner="", token=0, beat=0))
+            self.records.setdefault(name, LeaseRecord(name=name, owner="", token=0, heartbeat=0))
 
     async def list(self, prefix: str) -> Sequence[LeaseRecord]:
         self._check()
         return [self.records[name] for name in sorted(self.records) if name.startswith(prefix)]
 
-    async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+    async def acquire(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
         self._check()
         if self.records.get(seen.name) != seen:
             return None
@@ -71,16 +71,16 @@ class _Store:
             if (record := self.records.get(name)) is not None and (record.owner, record.token) == (owner, token)
         }
         for name in held:
-            self.records[name] = replace(self.records[name], beat=self.records[name].beat + 1)
+            self.records[name] = replace(self.records[name], heartbeat=self.records[name].heartbeat + 1)
         return held
 
-    async def give_back(self, owner: str, tokens: Mapping[str, int]) -> None:
+    async def release(self, owner: str, tokens: Mapping[str, int]) -> None:
         self._check()
         for name, token in tokens.items():
             if (self.records[name].owner, self.records[name].token) == (owner, token):
                 self.records[name] = replace(self.records[name], owner="")
 
-    async def forget(self, names: Iterable[str]) -> None:
+    async def delete(self, names: Iterable[str]) -> None:
         self._check()
         for name in names:
             self.records.pop(name, None)
@@ -158,7 +158,7 @@ async def test_before_a_lease_is_given_back_its_work_is_finished() -> None:
         6.0,
         clock,
         on_change=lambda: changes.append(len(one.tokens)),
-        before_give_back=finish,
+        before_release=finish,
     )
     two = _keeper(store, clock, "two")
     await one.start()
@@ -244,7 +244,7 @@ async def test_a_peer_takes_them_at_its_next_look_and_asks_for_the_silent_only()
     assert (len(one.tokens), len(two.tokens)) == (4, 4)
     store.asked.clear()
     await clock.move(1.0, steps=8)
-    assert store.asked == [], "who beats lives"
+    assert store.asked == [], "who sends heartbeats lives"
     await _killed(one, store)
     await clock.move(1.0, steps=3)
     assert sorted(two.tokens) == NAMES

@@ -69,7 +69,7 @@ async def _relay(started: RunningService, broker: ScriptedBroker) -> RelayRunner
     leases = started.stores[LEASES]
     names = [f"outbox/{n}" for n in range(started.stores[OUTBOX].partitions)]
     await leases.ensure(names)
-    taken = [await leases.take(record, "test") for record in await leases.list("outbox/")]
+    taken = [await leases.acquire(record, "test") for record in await leases.list("outbox/")]
     tokens = {n: each.token for n, each in enumerate(taken) if each is not None}
     await relay.start()
     return relay

@@ -31,10 +31,10 @@ def write_record(connection: sqlite3.Connection, prefix: str, name: str) -> None
 def read_group(
     connection: sqlite3.Connection, group: str, topic_start: int, gone: Callable[[Collection[str]], Collection[str]]
 ) -> GroupState:
-    """Read records and beats; names of topics begin at `topic_start`."""
+    """Read records and heartbeats; names of topics begin at `topic_start`."""
     places = [
         GroupPlace(topic[topic_start:], part, owner, position)
         for topic, part, owner, position in connection.execute(_PLACES_SQL, (group,))
     ]
-    beats = dict(connection.execute(_BEATS_SQL, (group,)).fetchall())
-    return GroupState(places, beats, frozenset(gone({*beats, *(place.holder for place in places)} - {""})))
+    heartbeats = dict(connection.execute(_BEATS_SQL, (group,)).fetchall())
+    return GroupState(places, heartbeats, frozenset(gone({*heartbeats, *(place.holder for place in places)} - {""})))

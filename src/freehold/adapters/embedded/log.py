@@ -107,10 +107,10 @@ class EmbeddedLog:
         self._on_messages, self._on_group = on_messages, on_group
 
     async def join(self, member: str) -> None:
-        """Make what is missing, beat, and listen."""
+        """Make what is missing, send a heartbeat, and listen."""
         await self._enter(member)
 
-    async def beat(self, member: str) -> None:
+    async def heartbeat(self, member: str) -> None:
         """Give a sign of life; in another file than before, enter that one. Records that are gone are made again."""
         await self._enter(member)
 
@@ -166,13 +166,13 @@ class EmbeddedLog:
         self._on_group()
         return True
 
-    async def forget(self, member: str) -> None:
+    async def remove(self, member: str) -> None:
         """Remove a member."""
         sql = "DELETE FROM member WHERE group_name = ? AND id = ?"
         await self._write.run(lambda connection: connection.execute(sql, (self._group, member)))
 
     async def observe(self) -> GroupView:
-        """Read records and beats."""
+        """Read records and heartbeats."""
 
         def work(connection: sqlite3.Connection) -> GroupView:
             origin = read_epoch(connection)
@@ -194,18 +194,20 @@ class EmbeddedLog:
 
         return await self._read.run(work)
 
-    async def save(self, seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
-        """Change a record that is still as seen."""
-        stored, part = self._stored[seen.place], seen.place.partition
-        values = (owner, position, attempts, self._group, stored, part, seen.token, seen.origin)
+    async def compare_and_set(
+        self, expected: PartitionState, *, owner: str, position: int, attempts: int
+    ) -> PartitionState | None:
+        """Change a record that is still as expected."""
+        stored, part = self._stored[expected.place], expected.place.partition
+        values = (owner, position, attempts, self._group, stored, part, expected.token, expected.origin)
         saved = await self._write.run(lambda connection: connection.execute(_SAVE_SQL, values).rowcount)
         if not saved:
             return None
-        if seen.place in self._positions:
-            self._positions[seen.place] = position
-        return replace(seen, owner=owner, token=seen.token + 1, position=position, attempts=attempts)
+        if expected.place in self._positions:
+            self._positions[expected.place] = position
+        return replace(expected, owner=owner, token=expected.token + 1, position=position, attempts=attempts)
 
-    async def announce(self) -> None:
+    async def notify_members(self) -> None:
         """Wake the other members of the group."""
 
         def work(connection: sqlite3.Connection) -> None:
@@ -214,20 +216,20 @@ class EmbeddedLog:
 
         await self._write.run(work)
 
-    async def follow(self, place: TopicPartition, after: int) -> None:
+    async def start_reading(self, place: TopicPartition, after: int) -> None:
         """Watch a place."""
         values = (self._stored[place], place.partition)
         head = await self._read.run(lambda connection: connection.execute(_HEAD_SQL, values).fetchone()[0])
         self._heads[place] = max(self._heads.get(place, 0), head or 0)
         self._positions[place] = after
 
-    async def unfollow(self, place: TopicPartition) -> None:
+    async def stop_reading(self, place: TopicPartition) -> None:
         """Stop watching a place."""
         self._heads.pop(place, None)
         self._positions.pop(place, None)
         self._ahead.pop(place, None)
 
-    def has_news(self, place: TopicPartition, after: int) -> bool:
+    def has_messages(self, place: TopicPartition, after: int) -> bool:
         """Whether something lies behind a position."""
         return self._heads.get(place, 0) > after
 

@@ -182,7 +182,7 @@ class MemoryBroker:
             GroupPlace(place.topic, place.partition, record.owner, record.position)
             for place, record in sorted(found.records.items())
         ]
-        return GroupState(places, {name: member.beat for name, member in found.members.items()})
+        return GroupState(places, {name: member.heartbeat for name, member in found.members.items()})
 
     async def run_checks(self) -> list[CheckResult]:
         """Say that nothing is durable."""
@@ -243,7 +243,7 @@ class _MemoryLog:
     async def join(self, member: str) -> None:
         self._broker.check()
         self._make_records(latest=self._subscription.start == "latest")
-        await self.beat(member)
+        await self.heartbeat(member)
 
     def _make_records(self, *, latest: bool = False) -> None:
         for place in self._broker.places(self._subscription.topics):
@@ -253,13 +253,13 @@ class _MemoryLog:
             )
             self._group.records.setdefault(place, record)
 
-    async def beat(self, member: str) -> None:
+    async def heartbeat(self, member: str) -> None:
         self._broker.check()
         before = self._group.members.get(member)
-        beat = before.beat + 1 if before is not None else 1
-        self._group.members[member] = Member(beat, self._subscription.topics)
+        heartbeat = before.heartbeat + 1 if before is not None else 1
+        self._group.members[member] = Member(heartbeat, self._subscription.topics)
 
-    async def forget(self, member: str) -> None:
+    async def remove(self, member: str) -> None:
         self._group.members.pop(member, None)
 
     async def observe(self) -> GroupView:
@@ -268,27 +268,29 @@ class _MemoryLog:
         places = self._broker.places(self._subscription.topics)
         return GroupView([self._group.records[place] for place in places], dict(self._group.members))
 
-    async def save(self, seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
+    async def compare_and_set(
+        self, expected: PartitionState, *, owner: str, position: int, attempts: int
+    ) -> PartitionState | None:
         self._broker.check()
-        record = self._group.records.get(seen.place)
-        if record is None or (record.token, record.origin) != (seen.token, seen.origin):
+        record = self._group.records.get(expected.place)
+        if record is None or (record.token, record.origin) != (expected.token, expected.origin):
             return None
-        saved = replace(seen, owner=owner, token=seen.token + 1, position=position, attempts=attempts)
-        self._group.records[seen.place] = saved
+        saved = replace(expected, owner=owner, token=expected.token + 1, position=position, attempts=attempts)
+        self._group.records[expected.place] = saved
         return saved
 
-    async def announce(self) -> None:
+    async def notify_members(self) -> None:
         for log in self._group.logs:
             if log is not self:
                 log.on_group()
 
-    async def follow(self, place: TopicPartition, after: int) -> None:
+    async def start_reading(self, place: TopicPartition, after: int) -> None:
         self._followed[place] = self._broker.log_id
 
-    async def unfollow(self, place: TopicPartition) -> None:
+    async def stop_reading(self, place: TopicPartition) -> None:
         self._followed.pop(place, None)
 
-    def has_news(self, place: TopicPartition, after: int) -> bool:
+    def has_messages(self, place: TopicPartition, after: int) -> bool:
         # A position of a log that was wiped would pass over what the next one has.
         known = self._followed.get(place) == self._broker.log_id
         return known and self._broker.line(place).last > after and bool(self._next(place, after, 1))

@@ -127,7 +127,7 @@ class MemoryInboxStore(InboxStore):
             rows.put(message.position, replace(row, message=later))
             return True
 
-    async def give_back(self, message: DeferredMessage) -> bool:
+    async def release(self, message: DeferredMessage) -> bool:
         """Undo a claim."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(DEFERRED)

@@ -27,34 +27,34 @@ class MemoryLeaseStore(LeaseStore):
             rows = db_tx.rows(LEASES)
             for name in names:
                 if rows.get(name) is None:
-                    rows.put(name, LeaseRecord(name=name, owner="", token=0, beat=0))
+                    rows.put(name, LeaseRecord(name=name, owner="", token=0, heartbeat=0))
 
     async def list(self, prefix: str) -> Sequence[LeaseRecord]:
         """Leases by the beginning of their names, ordered by name."""
         rows = await self._database.read(LEASES)
         return [rows[name] for name in sorted(rows) if name.startswith(prefix)]
 
-    async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+    async def acquire(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
         """Compare and set."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(LEASES)
             if rows.get(seen.name) != seen:
                 return None
-            taken = LeaseRecord(name=seen.name, owner=owner, token=seen.token + 1, beat=seen.beat)
+            taken = LeaseRecord(name=seen.name, owner=owner, token=seen.token + 1, heartbeat=seen.heartbeat)
             rows.put(seen.name, taken)
             return taken
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
-        """Move the beat of what is still held."""
+        """Move the heartbeat of what is still held."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(LEASES)
             held = {name: row for name in tokens if (row := rows.get(name)) is not None}
             kept = {name for name, row in held.items() if row.owner == owner and row.token == tokens[name]}
             for name in kept:
-                rows.put(name, replace(held[name], beat=held[name].beat + 1))
+                rows.put(name, replace(held[name], heartbeat=held[name].heartbeat + 1))
             return kept
 
-    async def give_back(self, owner: str, tokens: Mapping[str, int]) -> None:
+    async def release(self, owner: str, tokens: Mapping[str, int]) -> None:
         """Clear the owner of what is still held."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(LEASES)
@@ -63,7 +63,7 @@ class MemoryLeaseStore(LeaseStore):
                 if row is not None and row.owner == owner and row.token == token:
                     rows.put(name, replace(row, owner=""))
 
-    async def forget(self, names: Iterable[str]) -> None:
+    async def delete(self, names: Iterable[str]) -> None:
         """Delete leases."""
         async with self._database.begin() as db_tx:
             for name in names:

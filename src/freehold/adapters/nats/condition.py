@@ -91,17 +91,17 @@ async def examine_limits(connection: NatsConnection, info: Mapping[str, Any]) ->
 
 
 async def read_group(connection: NatsConnection, names: Names, group: str, timeout_seconds: float) -> GroupState:
-    """Read records and beats. Raises `Unavailable`."""
+    """Read records and heartbeats. Raises `Unavailable`."""
     places: list[GroupPlace] = []
-    beats: dict[str, int] = {}
+    heartbeats: dict[str, int] = {}
     for number, message in await snapshot(connection, names.bucket(group), f"{names.group(group)}.>", timeout_seconds):
         member, place = names.read_member(group, message.subject), names.read_place(group, message.subject)
         if member is not None:
-            beats[member] = number
+            heartbeats[member] = number
         elif place is not None:
             record = read_record(place, message, number)
             places.append(GroupPlace(place.topic, place.partition, record.owner, record.position))
-    return GroupState(sorted(places, key=lambda each: (each.topic, each.partition)), beats)
+    return GroupState(sorted(places, key=lambda each: (each.topic, each.partition)), heartbeats)
 
 
 def server_time(info: Mapping[str, Any]) -> datetime | None:

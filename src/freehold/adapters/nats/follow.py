@@ -115,7 +115,7 @@ class PartitionReader:
         self._listening = False
         self._connection.on_reconnected.remove(self._reconnected)
         for place in list(self._follows):
-            await self.unfollow(place)
+            await self.stop_reading(place)
 
     @property
     def rewound(self) -> frozenset[TopicPartition]:
@@ -129,7 +129,7 @@ class PartitionReader:
             return 0
         return next((at for entry, at in follow.entries if entry.number == number), 0)
 
-    async def follow(self, place: TopicPartition, after: int, stored_at: int = 0) -> None:
+    async def start_reading(self, place: TopicPartition, after: int, stored_at: int = 0) -> None:
         """Have what follows `after` sent, a message stored then. Where that fails just now, `mend` does it later."""
         if self.log is None:
             raise Unavailable("it is not known yet which log it is", hint="the group is looked at soon")
@@ -138,7 +138,7 @@ class PartitionReader:
         with contextlib.suppress(Unavailable):
             await self._begin(follow)
 
-    async def unfollow(self, place: TopicPartition) -> None:
+    async def stop_reading(self, place: TopicPartition) -> None:
         """Stop. The consumer is left to the server: another member may have made it anew already."""
         follow = self._follows.pop(place, None)
         if follow is not None:
@@ -165,7 +165,7 @@ class PartitionReader:
         if failure is not None:
             raise failure
 
-    def has_news(self, place: TopicPartition, after: int) -> bool:
+    def has_messages(self, place: TopicPartition, after: int) -> bool:
         """Whether something came that lies behind `after`."""
         follow = self._follows.get(place)
         if follow is None:

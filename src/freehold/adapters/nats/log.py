@@ -82,9 +82,9 @@ class NatsLog:
         self._on_messages, self._on_group = on_messages, on_group
 
     async def join(self, member: str) -> None:
-        """Make what is missing, beat, and listen."""
+        """Make what is missing, send a heartbeat, and listen."""
         await self._mended(self._make_all)
-        await self.beat(member)
+        await self.heartbeat(member)
         if not self._member:
             self._member = member
             self._follower.open(self._on_messages, self._on_group)
@@ -148,13 +148,13 @@ class NatsLog:
             await self._stream.sure()
             await self._make_bucket()
 
-    async def beat(self, member: str) -> None:
+    async def heartbeat(self, member: str) -> None:
         """Give a sign of life."""
         await self._sure()
-        beat = Publication(self._names.member(self._group, member), encode({"topics": self._topics}))
-        await self._mended(lambda: self._publisher.publish_one(beat, self._timeout_seconds))
+        heartbeat = Publication(self._names.member(self._group, member), encode({"topics": self._topics}))
+        await self._mended(lambda: self._publisher.publish_one(heartbeat, self._timeout_seconds))
 
-    async def forget(self, member: str) -> None:
+    async def remove(self, member: str) -> None:
         """Remove a member."""
         subject = self._names.member(self._group, member)
         try:
@@ -164,7 +164,7 @@ class NatsLog:
                 raise as_outage(error, "NATS does not forget a member") from error
 
     async def observe(self) -> GroupView:
-        """Read records and beats. Records of a log that is gone are begun anew first, and missing ones are made."""
+        """Read records and heartbeats. Records of a log that is gone begin anew first, and missing ones are made."""
         for _ in range(_LOOKS):
             view = await self._mended(self._look)
             if view is not None:
@@ -234,14 +234,16 @@ class NatsLog:
             len(stale),
         )
 
-    async def save(self, seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
-        """Change a record that is still as seen."""
+    async def compare_and_set(
+        self, expected: PartitionState, *, owner: str, position: int, attempts: int
+    ) -> PartitionState | None:
+        """Change a record that is still as expected."""
         await self._sure()
-        stored_at = self._when(seen.place, position)
+        stored_at = self._when(expected.place, position)
         change = Publication(
-            self._names.place(self._group, seen.place),
-            _encode(owner, position, attempts, seen.origin.partition(" ")[0], stored_at),
-            {_EXPECTED: str(seen.token)},
+            self._names.place(self._group, expected.place),
+            _encode(owner, position, attempts, expected.origin.partition(" ")[0], stored_at),
+            {_EXPECTED: str(expected.token)},
         )
         try:
             saved = await self._publisher.publish_one(change, self._timeout_seconds)
@@ -249,30 +251,30 @@ class NatsLog:
             if _is_conflict(error):
                 return None
             raise Unavailable("NATS did not take a group's record", hint=error.message) from error
-        self._stored_at[seen.place] = position, stored_at
-        return replace(seen, owner=owner, token=int(saved["seq"]), position=position, attempts=attempts)
+        self._stored_at[expected.place] = position, stored_at
+        return replace(expected, owner=owner, token=int(saved["seq"]), position=position, attempts=attempts)
 
     def _when(self, place: TopicPartition, position: int) -> int:
         """When the message at a position was stored: whoever reads on behind it sees then whether it is the same."""
         known, stored_at = self._stored_at.get(place, (0, 0))
         return stored_at if known == position and stored_at else self._follower.stored_at(place, position)
 
-    async def announce(self) -> None:
+    async def notify_members(self) -> None:
         """Wake the other members of the group."""
         with contextlib.suppress(Unavailable):
             await self._connection.publish(self._names.wake(self._group), self._member.encode())
 
-    async def follow(self, place: TopicPartition, after: int) -> None:
+    async def start_reading(self, place: TopicPartition, after: int) -> None:
         """Watch a place."""
-        await self._follower.follow(place, after, self._when(place, after))
+        await self._follower.start_reading(place, after, self._when(place, after))
 
-    async def unfollow(self, place: TopicPartition) -> None:
+    async def stop_reading(self, place: TopicPartition) -> None:
         """Stop watching a place."""
-        await self._follower.unfollow(place)
+        await self._follower.stop_reading(place)
 
-    def has_news(self, place: TopicPartition, after: int) -> bool:
+    def has_messages(self, place: TopicPartition, after: int) -> bool:
         """Whether something lies behind a position."""
-        return self._follower.has_news(place, after)
+        return self._follower.has_messages(place, after)
 
     async def refresh(self) -> None:
         """Mend what broke; news come by themselves. Raises `BrokerError` where only another connection helps."""

@@ -85,7 +85,7 @@ class Names:
         return f"{self.group(group)}.place.{self.dotted(place.topic)}.{place.partition}"
 
     def member(self, group: str, member: str) -> str:
-        """The subject of a member's beat."""
+        """The subject of a member's heartbeat."""
         return f"{self.group(group)}.member.{member}"
 
     def probe(self, name: str) -> str:
@@ -113,7 +113,7 @@ class Names:
         return TopicPartition(topic, int(partition))
 
     def read_member(self, group: str, subject: str) -> str | None:
-        """Return the member whose beat this is."""
+        """Return the member whose heartbeat this is."""
         start = f"{self.group(group)}.member."
         return subject.removeprefix(start) if subject.startswith(start) else None
 

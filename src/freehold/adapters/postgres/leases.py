@@ -43,7 +43,7 @@ AND pg_try_advisory_xact_lock_shared(g.key)"""
             return None
         lock = await self._locks.hold(owner)
         if lock is None:
-            await self.forget([_PREFIX + owner])
+            await self.delete([_PREFIX + owner])
             return None
         await self.ensure([_PREFIX + owner])
         await self._forget_others(owner)
@@ -84,6 +84,6 @@ class _Vouched:
         """Delete the row, then let go of the lock: the other way round the owner would look dead."""
         try:
             if self._lock.last:
-                await self._store.forget([_PREFIX + self._owner])
+                await self._store.delete([_PREFIX + self._owner])
         finally:
             await self._lock.release()

@@ -28,7 +28,8 @@ _LOCK_TIMED_OUT: Final = "55P03"
 _OVER_A_LIMIT: Final = "53400"
 _LIMIT: Final = "SELECT set_config('lock_timeout', $1, true)"
 _ROW: Final = (
-    "INSERT INTO freehold_lease (name) VALUES ('probe') ON CONFLICT (name) DO UPDATE SET beat = freehold_lease.beat + 1"
+    "INSERT INTO freehold_lease (name) VALUES ('probe')"
+    " ON CONFLICT (name) DO UPDATE SET heartbeat = freehold_lease.heartbeat + 1"
 )
 _SMALL: Final = "SELECT set_config('work_mem', '64kB', true)"
 _SPILL: Final = "SELECT count(*) FROM generate_series(1, 20000)"

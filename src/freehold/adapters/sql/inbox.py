@@ -52,7 +52,7 @@ INSERT INTO freehold_deferred
 VALUES ({now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, $11)"""
         self._reschedule = f"""\
 UPDATE freehold_deferred SET due_at = {dialect.later_sql(now, 2)}, reason = $3 WHERE position = $4 AND attempts = $5"""
-        self._give_back = f"""\
+        self._release = f"""\
 UPDATE freehold_deferred SET due_at = {now}, attempts = attempts - 1 WHERE position = $2 AND attempts = $3"""
         self._stats = f"""\
 SELECT coalesce(sum(k.pending), 0), count(*),
@@ -127,11 +127,11 @@ ORDER BY received_at LIMIT $3"""
         async with self._database.direct() as sql:
             return await sql.execute(self._reschedule, parameters) == 1
 
-    async def give_back(self, message: DeferredMessage) -> bool:
+    async def release(self, message: DeferredMessage) -> bool:
         """Undo a claim, if it still is the latest."""
         parameters = (self._dialect.now(), message.position, message.attempts)
         async with self._database.direct() as sql:
-            return await sql.execute(self._give_back, parameters) == 1
+            return await sql.execute(self._release, parameters) == 1
 
     async def next_due_seconds(self, consumer: str) -> float | None:
         """Seconds until the first message of some key is due."""

@@ -28,8 +28,8 @@ class SqlLeaseStore(SqlStore, LeaseStore):
 SELECT l.name FROM freehold_lease AS l
 JOIN {dialect.relation_sql(2, "name text, token bigint")} AS g ON g.name = l.name AND g.token = l.token
 WHERE l.owner = $1 ORDER BY l.name"""
-        self._renew = self._change_held("beat = beat + 1")
-        self._give_back = self._change_held("owner = '', beat = beat + 1")
+        self._renew = self._change_held("heartbeat = heartbeat + 1")
+        self._release_leases = self._change_held("owner = '', heartbeat = heartbeat + 1")
         self._ensure = insert_absent(f"""\
 INSERT INTO freehold_lease (name)
 SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER BY g.name""")
@@ -46,23 +46,23 @@ SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER 
         """Leases by prefix, ordered by name."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(
-                "SELECT name, owner, token, beat FROM freehold_lease WHERE name >= $1 AND name < $2 ORDER BY name",
+                "SELECT name, owner, token, heartbeat FROM freehold_lease WHERE name >= $1 AND name < $2 ORDER BY name",
                 (prefix, prefix + _LAST_CHARACTER),
             )
         return [LeaseRecord(*row) for row in rows]
 
-    async def take(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+    async def acquire(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
         """Compare and set."""
         async with self._database.direct() as sql:
             taken = await sql.execute(
-                "UPDATE freehold_lease SET owner = $1, token = token + 1, beat = beat + 1"
-                " WHERE name = $2 AND owner = $3 AND token = $4 AND beat = $5",
-                (owner, seen.name, seen.owner, seen.token, seen.beat),
+                "UPDATE freehold_lease SET owner = $1, token = token + 1, heartbeat = heartbeat + 1"
+                " WHERE name = $2 AND owner = $3 AND token = $4 AND heartbeat = $5",
+                (owner, seen.name, seen.owner, seen.token, seen.heartbeat),
             )
-        return LeaseRecord(seen.name, owner, seen.token + 1, seen.beat + 1) if taken else None
+        return LeaseRecord(seen.name, owner, seen.token + 1, seen.heartbeat + 1) if taken else None
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
-        """Move the beat of what is held: nearly always all of it, which the row count says."""
+        """Move the heartbeat of what is held: nearly always all of it, which the row count says."""
         if not tokens:
             return set()
         parameters = (owner, self._held(tokens))
@@ -72,13 +72,13 @@ SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER 
             # What was lost does not come back under its old token: what is held now was held before.
             return {row[0] for row in await sql.fetch(self._held_sql, parameters)}
 
-    async def give_back(self, owner: str, tokens: Mapping[str, int]) -> None:
+    async def release(self, owner: str, tokens: Mapping[str, int]) -> None:
         """Clear the owner of what is held."""
         if tokens:
             async with self._database.direct() as sql:
-                await sql.execute(self._give_back, (owner, self._held(tokens)))
+                await sql.execute(self._release_leases, (owner, self._held(tokens)))
 
-    async def forget(self, names: Iterable[str]) -> None:
+    async def delete(self, names: Iterable[str]) -> None:
         """Delete leases."""
         async with self._database.direct() as sql:
             await sql.execute(self._forget, (self._dialect.list_value(names),))

@@ -19,7 +19,8 @@ __all__ = ["locked_by_another", "named", "write_row"]
 
 _ROOM: Final = "INSERT INTO freehold_lease (name, owner) VALUES ('probe/room', hex(zeroblob(32768)))"
 _ROW: Final = (
-    "INSERT INTO freehold_lease (name) VALUES ('probe') ON CONFLICT (name) DO UPDATE SET beat = freehold_lease.beat + 1"
+    "INSERT INTO freehold_lease (name) VALUES ('probe')"
+    " ON CONFLICT (name) DO UPDATE SET heartbeat = freehold_lease.heartbeat + 1"
 )
 
 

@@ -71,12 +71,12 @@ TRANSACTIONS: Final = (
 
 LEASES: Final = (
     Guarantee("Of several challengers one gets the lease.", (Leases.test_one_challenger_wins,)),
-    Guarantee("A holder that sends heartbeats keeps its lease.", (Leases.test_a_beat_defends_a_lease,)),
+    Guarantee("A holder that sends heartbeats keeps its lease.", (Leases.test_a_heartbeat_defends_a_lease,)),
     Guarantee(
         "Each take-over invalidates older fencing tokens, also those of the same owner.",
         (Leases.test_an_old_token_of_the_same_owner_is_stale, Leases.test_renew_tells_what_is_still_held),
     ),
-    Guarantee("A released lease is free at once.", (Leases.test_give_back_clears_the_owner,)),
+    Guarantee("A released lease is free at once.", (Leases.test_release_clears_the_owner,)),
 )
 
 IDEMPOTENCY: Final = (

@@ -3,6 +3,7 @@
 ALTER TABLE freehold_outbox_owed RENAME TO freehold_outbox_watermark;
 ALTER INDEX freehold_outbox_owed_pkey RENAME TO freehold_outbox_watermark_pkey;
 ALTER TABLE freehold_inbox RENAME COLUMN barred TO cancelled;
+ALTER TABLE freehold_lease RENAME COLUMN beat TO heartbeat;
 ALTER TABLE freehold_checkpoint RENAME COLUMN begun TO started_position;
 ALTER TABLE freehold_checkpoint RENAME COLUMN alone TO isolated_position;
 ALTER TABLE freehold_checkpoint RENAME COLUMN attempts TO isolated_attempts;

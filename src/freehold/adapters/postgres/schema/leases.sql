@@ -1,7 +1,7 @@
--- One row a partition or a member, updated at every beat: room for updates within the page.
+-- One row a partition or a member, updated at every heartbeat: room for updates within the page.
 CREATE TABLE freehold_lease (
     name text COLLATE "C" PRIMARY KEY,
     owner text NOT NULL DEFAULT '',
     token bigint NOT NULL DEFAULT 0,
-    beat bigint NOT NULL DEFAULT 0
+    heartbeat bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);

@@ -2,6 +2,7 @@
 -- before becomes the record of a database that was made by the first release.
 ALTER TABLE freehold_outbox_owed RENAME TO freehold_outbox_watermark;
 ALTER TABLE freehold_inbox RENAME COLUMN barred TO cancelled;
+ALTER TABLE freehold_lease RENAME COLUMN beat TO heartbeat;
 ALTER TABLE freehold_checkpoint RENAME COLUMN begun TO started_position;
 ALTER TABLE freehold_checkpoint RENAME COLUMN alone TO isolated_position;
 ALTER TABLE freehold_checkpoint RENAME COLUMN attempts TO isolated_attempts;
