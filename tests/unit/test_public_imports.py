@@ -95,7 +95,7 @@ def test_what_is_not_public_yet_is_still_imported() -> None:
         ("import freehold.saga.store as store", ["freehold.saga.store"]),
         ("from freehold.saga import SAGAS, timeline", ["freehold.saga timeline"]),
         ("from freehold.cli import main", ["freehold.cli main"]),
-        ("import freehold\nfrom freehold.broker import Stored\nfrom freehold_shop.money import Money", []),
+        ("import freehold\nfrom freehold.broker import PublishConfirmed\nfrom freehold_shop.money import Money", []),
     ],
 )
 def test_an_import_that_is_not_public_is_seen(source: str, found: list[str]) -> None:
