@@ -3,8 +3,16 @@
 from freehold.messages.codec import decode_body, decode_envelope, encode_body, encode_envelope
 from freehold.messages.declaration import MessageKind, MessageType, Registry, command, event, message_type, registry
 from freehold.messages.envelope import Envelope
-from freehold.messages.upcast import Upcast, Upcaster
-from freehold.messages.upcasting import Upcasters, check_upcasters, decode_upcast, read_event, upcaster, upcasters
+from freehold.messages.upcast import (
+    Upcast,
+    Upcaster,
+    Upcasters,
+    check_upcasters,
+    decode_upcast,
+    read_event,
+    upcaster,
+    upcasters,
+)
 
 __all__ = [
     "Envelope",

@@ -13,7 +13,7 @@ from typing import Final
 
 from freehold.eventstore.store import EventFilter, EventStore, Page, RecordedEvent, bucket_of
 from freehold.lifecycle import contained
-from freehold.messages.upcasting import read_event
+from freehold.messages.upcast import read_event
 from freehold.projection.declaration import DecodedEvent, Projection, SinkEvent
 from freehold.projection.store import Checkpoint, GenerationState, Move
 from freehold.projection.tables import PlacedTables

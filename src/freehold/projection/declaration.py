@@ -15,7 +15,7 @@ from freehold.errors import DeclarationError
 from freehold.eventstore.store import BUCKETS
 from freehold.fields import is_whole
 from freehold.messages import MessageKind, MessageType, message_type
-from freehold.messages.upcasting import upcasters
+from freehold.messages.upcast import upcasters
 from freehold.policy import Retry
 from freehold.projection.interfaces import (
     BatchFunction,

@@ -16,7 +16,7 @@ from typing import Any, Final
 from freehold.database import DatabaseTransaction
 from freehold.errors import CodecError, ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
 from freehold.eventstore.store import EventFilter, EventStore, RecordedEvent, bucket_of, category_of
-from freehold.messages.upcasting import read_event
+from freehold.messages.upcast import read_event
 from freehold.projection.declaration import DecodedEvent, Projection, stored_types
 from freehold.projection.generations import RebuildSource
 from freehold.projection.read_model_store import DeclaredTable

@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.conformance.engines import OnPostgres, OnSqlite
 
 from freehold.conformance.leases import LeaseStoreConformance
-from freehold.conformance.vouching import VouchingConformance
+from freehold.conformance.vouch import VouchingConformance
 
 
 class TestLeaseStoreOnSqlite(OnSqlite, LeaseStoreConformance):
