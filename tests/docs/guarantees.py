@@ -159,7 +159,7 @@ def _suite(name: str, suite: type[Any], bound: Mapping[str, set[str]]) -> str:
         cells = [_cell(engine, own, tests, bound, place) for engine in engines]
         lines.append(f"| {guarantee.text} | {' | '.join(cells)} |")
         listing += [f'<span id="{place}"></span>{number}. {guarantee.text}\n', *_names(own), ""]
-    others = sorted(set(tests) - named, key=lambda test: tests[test].__code__.co_firstlineno)
+    others = sorted(set(tests) - named, key=lambda test: (tests[test].__code__.co_firstlineno, test))
     if others:
         listing += ["Also in the suite:\n", *_names(others), ""]
     summary = f'??? note "The tests, in `{suite.__module__}.{suite.__name__}`"\n'
