@@ -19,7 +19,7 @@ from freehold.inbox.handler import Handler, HandlerFunction, Handlers
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.migrations import Migration
 from freehold.policy import Retry
-from freehold.reconcile.dataset import Copy, Dataset, Datasets, Offer
+from freehold.reconcile.dataset import Dataset, Datasets, DatasetTable, Replica
 from freehold.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ class Service:
         return self._registry("view", dict)
 
     @property
-    def offered(self) -> dict[str, Offer]:
-        """The datasets that others may compare their copies with, by name."""
-        return self._datasets.offered
+    def published_datasets(self) -> dict[str, DatasetTable]:
+        """The datasets that others may compare their replicas with, by name."""
+        return self._datasets.published_datasets
 
     @property
-    def copied(self) -> dict[str, Copy]:
-        """Its copies of others' datasets, by name."""
-        return self._datasets.copied
+    def replicas(self) -> dict[str, Replica]:
+        """Its replicas of others' datasets, by name."""
+        return self._datasets.replicas
 
     @property
     def topics(self) -> frozenset[str]:
@@ -194,17 +194,19 @@ class Service:
         self.materialized_views[view.name] = view
         return view
 
-    def offers(self, dataset: Dataset, *, table: str, columns: Mapping[str, str] | None = None) -> Offer:
-        """Let others compare their copies of a dataset of this service's with the table it lies in.
+    def publishes_dataset(
+        self, dataset: Dataset, *, table: str, columns: Mapping[str, str] | None = None
+    ) -> DatasetTable:
+        """Let others compare their replicas of a dataset of this service's with the table it lies in.
 
         `columns` maps fields to columns that are called otherwise. Raises `DeclarationError`.
         """
         if dataset.service != self.name:
             raise DeclarationError(f"'{dataset.name}' belongs to '{dataset.service}', and this is '{self.name}'")
-        self.offered[dataset.name] = offer = Offer(dataset, table, columns or {})
-        return offer
+        self.published_datasets[dataset.name] = published = DatasetTable(dataset, table, columns or {})
+        return published
 
-    def copies(
+    def replicates(
         self,
         dataset: Dataset,
         *,
@@ -212,17 +214,19 @@ class Service:
         columns: Mapping[str, str] | None = None,
         every_seconds: float | None = None,
         repair: bool = False,
-    ) -> Copy:
-        """Say that a table of this service is a copy of another's dataset, which its handlers keep by events.
+    ) -> Replica:
+        """Say that a table of this service is a replica of another's dataset, which its handlers keep by events.
 
         It is compared with its source by command and, with `every_seconds`, on a schedule; `repair` lets the schedule
         mend what has drifted. Raises `DeclarationError`.
         """
         if dataset.service == self.name:
-            raise DeclarationError(f"'{dataset.name}' is this service's own", hint="it is the source: offers")
-        copy = Copy(dataset, table, columns or {}, every_seconds=every_seconds, repair=repair)
-        self.copied[dataset.name] = copy
-        return copy
+            raise DeclarationError(
+                f"'{dataset.name}' is this service's own", hint="it is the source: publishes_dataset"
+            )
+        replica = Replica(dataset, table, columns or {}, every_seconds=every_seconds, repair=repair)
+        self.replicas[dataset.name] = replica
+        return replica
 
     def _check(self, declared: MessageType, function: Callable[..., Any]) -> None:
         if not inspect.iscoroutinefunction(function):

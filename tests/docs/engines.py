@@ -57,7 +57,7 @@ _ROWS: Final = (
     _Row("inbox, retries, dead letters", (INBOX, DEAD_LETTERS)),
     _Row("scheduled messages that can be cancelled", (SCHEDULE,)),
     _Row("orchestrated sagas", (SAGAS,)),
-    _Row("choreography, copies by events", (INBOX,)),
+    _Row("choreography, replicas by events", (INBOX,)),
     _Row("event store, aggregates, snapshots, upcasting", (EVENTS, SNAPSHOTS)),
     _Row(
         "projections: rebuild beside the live one, parked streams, historical replay",
@@ -69,7 +69,7 @@ _ROWS: Final = (
         words={"SQLite": "emulated by tables"},
     ),
     _Row("consistency tokens: a read that includes an earlier write, over services", (PROGRESS,)),
-    _Row("copies compared with their source and repaired", (RECONCILIATIONS, DATASETS, LEASES)),
+    _Row("replicas compared with their source and repaired", (RECONCILIATIONS, DATASETS, LEASES)),
     _Row("HTTP with transactions and Idempotency-Key (FastAPI)", (IDEMPOTENCY,)),
     _Row("outbox and inbox in a transaction of your own driver", (OUTBOX, INBOX, SQL)),
     _Row("several processes, survives kill -9", words={"SQLite": "yes, one machine", "memory": "no"}),

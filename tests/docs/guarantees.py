@@ -66,7 +66,7 @@ _PORTS: Final = {
     "Historical replays": "replays",
     "Leases": "leases",
     "Idempotency keys": "idempotency",
-    "Comparisons of copies": "reconciliations",
+    "Comparisons of replicas": "reconciliations",
     "Statements in SQL": "sql",
     "Read models": "read_models",
     "Materialized views": "views",

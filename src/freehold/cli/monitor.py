@@ -1,7 +1,7 @@
-"""`freehold monitor`: how far consumers and copies are behind, in messages and in seconds. Face.
+"""`freehold monitor`: how far consumers and replicas are behind, in messages and in seconds. Face.
 
-A copy's way is its source's outbox, the broker, and what its own service has deferred; what the last comparison found
-stands beside it. Where two services are one row apart, the sum of these is what is missing.
+A replica's way is its source's outbox, the broker, and what its own service has deferred; what the last comparison
+found stands beside it. Where two services are one row apart, the sum of these is what is missing.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class _Copied:
     last: ReconciliationRecord | None
 
 
-@click.command("monitor", help="Show the lag of consumers and copies, in messages and in seconds.")
+@click.command("monitor", help="Show the lag of consumers and replicas, in messages and in seconds.")
 @service_option
 @click.option(
     "--max-seconds",
     "max_seconds",
     type=seconds(),
     metavar="SECONDS",
-    help="Exit code 1 where something is further behind, unsent or deferred for longer, or a copy was found wrong.",
+    help="Exit code 1 where something is further behind, unsent or deferred for longer, or a replica was found wrong.",
 )
 @json_option
 @asynchronous
@@ -78,17 +78,17 @@ async def command(project: Project, names: tuple[str, ...], max_seconds: float |
         lags = await broker_lags(opened, probes=max_seconds is not None)
         consumers = [each for access in opened.services for each in _consumers(access, lags.get(access.name))]
         outboxes = {access.name: stats for access, stats in await opened.each(lambda each: each.stores[OUTBOX].stats())}
-        looks = await opened.each(lambda access: _copies(access, consumers, outboxes))
-        copies = [each for _, found in looks for each in found]
+        looks = await opened.each(lambda access: _replicas(access, consumers, outboxes))
+        replicas = [each for _, found in looks for each in found]
         kept = [_kept(access.name, *found) for access, found in await opened.each(_look)]
         if max_seconds is not None:
             await opened.written()
-    late = _late(consumers, kept, copies, max_seconds)
+    late = _late(consumers, kept, replicas, max_seconds)
     if as_json:
-        found = {"consumers": consumers, "services": kept, "copies": copies}
+        found = {"consumers": consumers, "services": kept, "replicas": replicas}
         answer_json({**found, "late": late, "failed": opened.as_document()})
     else:
-        _print(consumers, kept, copies)
+        _print(consumers, kept, replicas)
         for each in late:
             note(f"{each} is behind, or wrong")
     return opened.code or (1 if late else 0)
@@ -122,15 +122,15 @@ def _kept(service: str, outbox: OutboxStats, deferred: DeferredStats) -> _Kept:
     )
 
 
-async def _copies(
+async def _replicas(
     access: ServiceAccess, consumers: Sequence[_Consumer], outboxes: Mapping[str, OutboxStats]
 ) -> list[_Copied]:
     found: list[_Copied] = []
     deferred = await access.stores[INBOX].stats()
-    for copy in access.service.copied.values():
-        topic = f"{copy.dataset.service}.events"
+    for replica in access.service.replicas.values():
+        topic = f"{replica.dataset.service}.events"
         consumer = next((each for each in consumers if each.service == access.name and each.topic == topic), None)
-        outbox = outboxes.get(copy.dataset.service)
+        outbox = outboxes.get(replica.dataset.service)
         ages = [
             consumer.oldest_seconds if consumer else None,
             outbox.oldest_seconds if outbox and outbox.pending else None,
@@ -139,20 +139,20 @@ async def _copies(
         known = [age for age in ages if age is not None]
         found.append(
             _Copied(
-                dataset=copy.dataset.name,
+                dataset=replica.dataset.name,
                 service=access.name,
                 unsent=outbox.pending if outbox else None,
                 unread=consumer.unread if consumer else None,
                 deferred=deferred.pending,
                 behind_seconds=max(known, default=0.0),
-                last=await access.stores[RECONCILIATIONS].last(copy.dataset.name),
+                last=await access.stores[RECONCILIATIONS].last(replica.dataset.name),
             )
         )
     return found
 
 
 def _late(
-    consumers: Sequence[_Consumer], kept: Sequence[_Kept], copies: Sequence[_Copied], max_seconds: float | None
+    consumers: Sequence[_Consumer], kept: Sequence[_Kept], replicas: Sequence[_Copied], max_seconds: float | None
 ) -> list[str]:
     if max_seconds is None:
         return []
@@ -162,14 +162,14 @@ def _late(
             late.append(f"{place.service} in what it publishes")
         if (place.oldest_deferred_seconds or 0.0) > max_seconds:
             late.append(f"{place.service} in what it has deferred")
-    for each in copies:
+    for each in replicas:
         wrong = each.last is not None and (each.last.drifted > each.last.repaired or bool(each.last.error))
         if wrong or (each.behind_seconds or 0.0) > max_seconds:
             late.append(f"{each.dataset} in {each.service}")
     return late
 
 
-def _print(consumers: Sequence[_Consumer], kept: Sequence[_Kept], copies: Sequence[_Copied]) -> None:
+def _print(consumers: Sequence[_Consumer], kept: Sequence[_Kept], replicas: Sequence[_Copied]) -> None:
     rows = [
         (each.service, each.topic, "?" if each.unread is None else each.unread, duration(each.oldest_seconds))
         for each in consumers
@@ -199,7 +199,7 @@ def _print(consumers: Sequence[_Consumer], kept: Sequence[_Kept], copies: Sequen
             "-" if each.last is None else each.last.error or each.last.drifted,
             "-" if each.last is None else each.last.repaired,
         )
-        for each in copies
+        for each in replicas
     ]
-    columns = ("copy of", "in", "unsent", "unread", "deferred", "behind", "compared", "drifted", "repaired")
-    table("Copies", columns, shown, empty="no service declares a copy")
+    columns = ("replica of", "in", "unsent", "unread", "deferred", "behind", "compared", "drifted", "repaired")
+    table("Replicas", columns, shown, empty="no service declares a replica")

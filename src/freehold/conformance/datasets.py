@@ -14,14 +14,16 @@ import pytest
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import DatabaseError, DeclarationError
 from freehold.ports import Stores
-from freehold.reconcile import Copy, Dataset, FieldKind
+from freehold.reconcile import Dataset, FieldKind, Replica
 from freehold.reconcile.dataset import FullRow
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.sql import SQL, sql_of
 
 __all__ = ["DatasetStoreConformance"]
 
-_COPY: Final = Copy(Dataset("suite.people", "person", ("name", "standing", "active")), "suite_person", {"person": "id"})
+_REPLICA: Final = Replica(
+    Dataset("suite.people", "person", ("name", "standing", "active")), "suite_person", {"person": "id"}
+)
 _MAKE: Final = (
     "CREATE TABLE suite_person (id VARCHAR(40) NOT NULL PRIMARY KEY, name VARCHAR(40), standing BIGINT, active BOOLEAN)"
 )
@@ -47,11 +49,11 @@ async def _filled(harness: StoresHarness, *rows: FullRow) -> Stores:
 
 async def _repaired(stores: Stores, wrong: Wrong) -> set[str]:
     async with stores.database.begin() as db_tx:
-        return set(await stores[DATASETS].repair(db_tx, _COPY, wrong))
+        return set(await stores[DATASETS].repair(db_tx, _REPLICA, wrong))
 
 
 async def _all(stores: Stores) -> dict[object, object]:
-    return {row[0]: row[1] for row in await stores[DATASETS].page(_COPY, "", None, 100)}
+    return {row[0]: row[1] for row in await stores[DATASETS].page(_REPLICA, "", None, 100)}
 
 
 class DatasetStoreConformance:
@@ -62,24 +64,24 @@ class DatasetStoreConformance:
         store = (await _filled(harness, *((key, None, 1, True) for key in _KEYS)))[DATASETS]
         ordered = sorted(_KEYS, key=str.encode)
         seen: list[object] = []
-        while page := await store.page(_COPY, str(seen[-1]) if seen else "", None, 4):
+        while page := await store.page(_REPLICA, str(seen[-1]) if seen else "", None, 4):
             assert len(page) <= 4
             seen += [row[0] for row in page]
         assert seen == ordered
-        between = await store.page(_COPY, ordered[2], ordered[7], 100)
+        between = await store.page(_REPLICA, ordered[2], ordered[7], 100)
         assert [row[0] for row in between] == ordered[3:8]
-        assert [row[0] for row in await store.page(_COPY, ordered[2], ordered[7], 2)] == ordered[3:5]
+        assert [row[0] for row in await store.page(_REPLICA, ordered[2], ordered[7], 2)] == ordered[3:5]
 
     async def test_rows_are_found_by_their_keys(self, harness: StoresHarness) -> None:
         """Those that exist, in the order of the keys, with all of their fields; letters are not taken for others."""
         store = (await _filled(harness, ("a", "x", 1, True), ("B", None, None, None), ("b", "y", 2, False)))[DATASETS]
-        assert await store.rows(_COPY, ["b", "none", "a", "A"]) == [("b", "y", 2, False), ("a", "x", 1, True)]
-        assert await store.rows(_COPY, ["B"]) == [("B", None, None, None)]
-        assert await store.rows(_COPY, []) == []
+        assert await store.rows(_REPLICA, ["b", "none", "a", "A"]) == [("b", "y", 2, False), ("a", "x", 1, True)]
+        assert await store.rows(_REPLICA, ["B"]) == [("B", None, None, None)]
+        assert await store.rows(_REPLICA, []) == []
 
     async def test_values_come_and_go_in_one_form(self, harness: StoresHarness) -> None:
         """Whatever the engine makes of them: what one engine gives, another one takes."""
-        copy = Copy(Dataset("suite.things", "thing", tuple(_KINDS), kinds=_KINDS), "suite_thing")
+        replica = Replica(Dataset("suite.things", "thing", tuple(_KINDS), kinds=_KINDS), "suite_thing")
         async with harness.first[SQL].direct() as sql:
             await sql.execute(
                 "CREATE TABLE suite_thing (thing VARCHAR(40) NOT NULL PRIMARY KEY, born DATE, price DECIMAL(20, 4),"
@@ -89,12 +91,12 @@ class DatasetStoreConformance:
         empty: FullRow = ("b", None, None, None, None)
         store = harness.first[DATASETS]
         async with harness.first.database.begin() as db_tx:
-            assert len(await store.repair(db_tx, copy, {"a": (row, None), "b": (empty, None)})) == 2
-        assert await store.page(copy, "", None, 10) == [row, empty]
+            assert len(await store.repair(db_tx, replica, {"a": (row, None), "b": (empty, None)})) == 2
+        assert await store.page(replica, "", None, 10) == [row, empty]
         async with harness.first.database.begin() as db_tx:
             changed = (*row[:2], "-3", *row[3:])
-            assert await store.repair(db_tx, copy, {"a": (changed, row)}) == ["a"]
-        assert await store.rows(copy, ["a"]) == [changed]
+            assert await store.repair(db_tx, replica, {"a": (changed, row)}) == ["a"]
+        assert await store.rows(replica, ["a"]) == [changed]
 
     async def test_each_kind_of_drift_is_repaired(self, harness: StoresHarness) -> None:
         """A row that differs, one too many, one that is missing; the others are left alone."""
@@ -107,7 +109,7 @@ class DatasetStoreConformance:
             "é": (("é", None, 7, True), None),
         }
         assert await _repaired(stores, wrong) == set(wrong)
-        assert await stores[DATASETS].page(_COPY, "", None, 10) == [
+        assert await stores[DATASETS].page(_REPLICA, "", None, 10) == [
             ("a", None, None, None),
             ("b", "z", 2, False),
             ("d", "y", 4, True),
@@ -132,7 +134,7 @@ class DatasetStoreConformance:
         stores = await _filled(harness, row)
         with pytest.raises(_TakeBack):
             async with stores.database.begin() as db_tx:
-                await stores[DATASETS].repair(db_tx, _COPY, {"a": (None, row), "b": (("b", "y", 2, True), None)})
+                await stores[DATASETS].repair(db_tx, _REPLICA, {"a": (None, row), "b": (("b", "y", 2, True), None)})
                 raise _TakeBack
         assert await _all(stores) == {"a": "x"}
 
@@ -146,7 +148,7 @@ class DatasetStoreConformance:
                 await sql_of(db_tx).execute(_RENAME, ("a", "newest"))
 
         async with stores.database.begin() as db_tx:
-            await stores[DATASETS].repair(db_tx, _COPY, {"a": (("a", "right", 1, True), row)})
+            await stores[DATASETS].repair(db_tx, _REPLICA, {"a": (("a", "right", 1, True), row)})
             renaming = asyncio.create_task(rename())
             assert await has_to_wait(renaming)
         async with asyncio.timeout(60):
@@ -172,9 +174,9 @@ class DatasetStoreConformance:
                 "CREATE TABLE suite_thing (thing VARCHAR(40) NOT NULL PRIMARY KEY, weight DOUBLE PRECISION)"
             )
             await sql.execute("INSERT INTO suite_thing (thing, weight) VALUES ($1, $2)", ("a", 61.25))
-        copy = Copy(Dataset("suite.things", "thing", ("weight",)), "suite_thing")
+        replica = Replica(Dataset("suite.things", "thing", ("weight",)), "suite_thing")
         with pytest.raises(DeclarationError, match=r"'weight' of dataset 'suite.things' holds a float") as caught:
-            await harness.first[DATASETS].page(copy, "", None, 10)
+            await harness.first[DATASETS].page(replica, "", None, 10)
         assert "61" not in str(caught.value)
 
     async def test_keys_that_are_no_texts_are_refused(self, harness: StoresHarness) -> None:
@@ -182,13 +184,13 @@ class DatasetStoreConformance:
         async with harness.first[SQL].direct() as sql:
             await sql.execute("CREATE TABLE suite_thing (thing BIGINT NOT NULL PRIMARY KEY, name VARCHAR(40))")
             await sql.execute("INSERT INTO suite_thing (thing, name) VALUES ($1, $2)", (1, "one"))
-        copy = Copy(Dataset("suite.things", "thing", ("name",)), "suite_thing")
+        replica = Replica(Dataset("suite.things", "thing", ("name",)), "suite_thing")
         with pytest.raises((DeclarationError, DatabaseError)):
-            await harness.first[DATASETS].page(copy, "", None, 10)
+            await harness.first[DATASETS].page(replica, "", None, 10)
 
     async def test_a_table_that_is_not_there_is_an_error(self, harness: StoresHarness) -> None:
         """And no empty dataset: everything would be taken for drift."""
         with pytest.raises(DatabaseError):
-            await harness.first[DATASETS].page(_COPY, "", None, 10)
+            await harness.first[DATASETS].page(_REPLICA, "", None, 10)
         with pytest.raises(DatabaseError):
-            await harness.first[DATASETS].rows(_COPY, ["a"])
+            await harness.first[DATASETS].rows(_REPLICA, ["a"])

@@ -31,7 +31,7 @@ class ReconciliationStoreConformance:
         assert list(await other.recent(1)) == results[2:]
 
     async def test_prune_leaves_each_dataset_its_newest(self, harness: StoresHarness) -> None:
-        """However old it is: it says when the copy was last known to be right."""
+        """However old it is: it says when the replica was last known to be right."""
         store = harness.first[RECONCILIATIONS]
         for dataset in ("a.a", "a.a", "b.b"):
             await store.add(record(harness, dataset))

@@ -1,4 +1,4 @@
-"""`freehold reconcile`: compare copies with their sources, and repair what has drifted. Face.
+"""`freehold reconcile`: compare replicas with their sources, and repair what has drifted. Face.
 
 The source is asked where the settings say that its API is (`[peers]`); where they do not, and the project knows the
 service and its database, it is read there: whoever may open all databases needs no API.
@@ -18,11 +18,11 @@ from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess
 from freehold.clock import SystemClock
 from freehold.errors import ConfigurationError, NotFound
-from freehold.reconcile.dataset import Copy
+from freehold.reconcile.dataset import Replica
 from freehold.reconcile.operations import LocalSource, make_reconciler, peer_source
 from freehold.reconcile.reconcile_runner import record_of
 from freehold.reconcile.reconciler import Reconciliation
-from freehold.reconcile.side import Source
+from freehold.reconcile.side import DatasetSource
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.settings import Settings
 from freehold.transaction import Transactions
@@ -34,13 +34,13 @@ _SHOWN_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A comparison of one service's copy."""
+    """A comparison of one service's replica."""
 
     service: str
     result: Reconciliation
 
 
-@click.command("reconcile", help="Compare copies with their sources, row by row where they differ; repair drift.")
+@click.command("reconcile", help="Compare replicas with their sources, row by row where they differ; repair drift.")
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 @service_option
 @click.option("--repair", is_flag=True, help="Write what the source says over rows that have drifted.")
@@ -50,19 +50,19 @@ class _Result:
 async def command(
     project: Project, datasets: tuple[str, ...], names: tuple[str, ...], *, repair: bool, reason: str, as_json: bool
 ) -> int:
-    """Exit code 0 where all copies agree in the end, 1 where one does not, 3 where a source cannot be reached."""
+    """Exit code 0 where all replicas agree in the end, 1 where one does not, 3 where a source cannot be reached."""
     if repair and not reason.strip():
         raise click.UsageError("--repair needs a --reason")
     results: list[_Result] = []
-    async with _opened(project, names) as (opened, copies):
-        wanted = [(access, copy) for access, copy in copies if not datasets or copy.dataset.name in datasets]
+    async with _opened(project, names) as (opened, replicas):
+        wanted = [(access, replica) for access, replica in replicas if not datasets or replica.dataset.name in datasets]
         if not wanted:
-            raise NotFound("no such copy is declared", hint=_known(copies))
-        with told_when_interrupted(lambda: f"{len(results)} of {len(wanted)} copies were compared"):
-            for access, copy in wanted:
-                sources = [each for each in opened.services if each.name == copy.dataset.service]
-                async with opened.sparing(access, *sources, what=f"{copy.dataset.name} in {access.name}"):
-                    result = await _compare(opened, access, copy, (actor(), reason.strip()) if repair else None)
+            raise NotFound("no such replica is declared", hint=_known(replicas))
+        with told_when_interrupted(lambda: f"{len(results)} of {len(wanted)} replicas were compared"):
+            for access, replica in wanted:
+                sources = [each for each in opened.services if each.name == replica.dataset.service]
+                async with opened.sparing(access, *sources, what=f"{replica.dataset.name} in {access.name}"):
+                    result = await _compare(opened, access, replica, (actor(), reason.strip()) if repair else None)
                     results.append(_Result(access.name, result))
     if as_json:
         answer_json({"results": results, "failed": opened.as_document()})
@@ -74,51 +74,62 @@ async def command(
 @asynccontextmanager
 async def _opened(
     project: Project, names: tuple[str, ...]
-) -> AsyncIterator[tuple[OpenedServices, list[tuple[ServiceAccess, Copy]]]]:
-    """The services with copies, and the sources that have no API to be asked at."""
+) -> AsyncIterator[tuple[OpenedServices, list[tuple[ServiceAccess, Replica]]]]:
+    """The services with replicas, and the sources that have no API to be asked at."""
     services = project.select(names, declared=True)
-    wanted = {each.name for each in services if each.copied}
-    sources = {copy.dataset.service for each in services for copy in each.copied.values()}
+    wanted = {each.name for each in services if each.replicas}
+    sources = {replica.dataset.service for each in services for replica in each.replicas.values()}
     near = {name for name in sources - Settings.load(services[0].name).peers.keys() if name in project.services}
     if not wanted:
-        raise ConfigurationError("no service declares a copy", hint="service.copies(dataset, table=…)")
+        raise ConfigurationError("no service declares a replica", hint="service.replicates(dataset, table=…)")
     async with project.open(sorted(wanted | near)) as opened:
-        copies = [
-            (access, copy)
+        replicas = [
+            (access, replica)
             for access in opened.services
             if access.name in wanted
-            for copy in access.service.copied.values()
+            for replica in access.service.replicas.values()
         ]
-        yield opened, copies
+        yield opened, replicas
 
 
 async def _compare(
-    opened: OpenedServices, access: ServiceAccess, copy: Copy, repair_for: tuple[str, str] | None
+    opened: OpenedServices, access: ServiceAccess, replica: Replica, repair_for: tuple[str, str] | None
 ) -> Reconciliation:
     clock = SystemClock()
-    source = _source(opened, access, copy)
-    reconciler = make_reconciler(access.name, access.stores, copy, source, clock, repair_for=repair_for)
+    source = _source(opened, access, replica)
+    reconciler = make_reconciler(access.name, access.stores, replica, source, clock, repair_for=repair_for)
     result = await reconciler.run()
     await access.stores[RECONCILIATIONS].add(record_of(result, clock))
     return result
 
 
-def _source(opened: OpenedServices, access: ServiceAccess, copy: Copy) -> Source:
-    owner = copy.dataset.service
+def _source(opened: OpenedServices, access: ServiceAccess, replica: Replica) -> DatasetSource:
+    owner = replica.dataset.service
     if owner not in access.settings.peers:
         for other in opened.services:
-            offer = other.service.offered.get(copy.dataset.name)
-            if other.name == owner and offer is not None:
-                return LocalSource(Transactions(other.context), offer)
-    return peer_source(copy, access.settings)
+            table = other.service.published_datasets.get(replica.dataset.name)
+            if other.name == owner and table is not None:
+                return LocalSource(Transactions(other.context), table)
+    return peer_source(replica, access.settings)
 
 
-def _known(copies: list[tuple[ServiceAccess, Copy]]) -> str:
-    return f"known: {', '.join(sorted({copy.dataset.name for _, copy in copies}))}"
+def _known(replicas: list[tuple[ServiceAccess, Replica]]) -> str:
+    return f"known: {', '.join(sorted({replica.dataset.name for _, replica in replicas}))}"
 
 
 def _print(results: list[_Result]) -> None:
-    columns = ("copy of", "in", "rows", "ranges", "differed", "in flight", "drifted", "repaired", "unsettled", "took")
+    columns = (
+        "replica of",
+        "in",
+        "rows",
+        "ranges",
+        "differed",
+        "in flight",
+        "drifted",
+        "repaired",
+        "inconclusive",
+        "took",
+    )
     rows = [
         (
             each.result.dataset,
@@ -129,19 +140,19 @@ def _print(results: list[_Result]) -> None:
             each.result.in_flight,
             len(each.result.drift),
             len(each.result.repaired),
-            len(each.result.unsettled),
+            len(each.result.inconclusive),
             duration(each.result.seconds),
         )
         for each in results
     ]
-    table("Copies", columns, rows, empty="none")
+    table("Replicas", columns, rows, empty="none")
     for each in results:
         if not each.result.complete:
-            why = "the copy's service has not come so far" if each.result.unsettled else "too many rows are wrong"
+            why = "the replica's service has not come so far" if each.result.inconclusive else "too many rows are wrong"
             note(f"{each.result.dataset} in {each.service} was not compared to the end: {why}")
     drift = [(each.service, each.result.dataset, one) for each in results for one in each.result.drift]
     if drift:
         shown = [(service, name, one.key, one.kind, ", ".join(one.fields)) for service, name, one in drift]
-        table("Drift", ("in", "copy of", "key", "is", "fields"), shown[:_SHOWN_MAX], empty="none")
+        table("Drift", ("in", "replica of", "key", "is", "fields"), shown[:_SHOWN_MAX], empty="none")
         if len(shown) > _SHOWN_MAX:
             note(f"and {len(shown) - _SHOWN_MAX} more; --json shows all")

@@ -1,8 +1,8 @@
-"""What is copied, where its source and its copies lie, what of it is compared. Pattern: imports errors only.
+"""What is copied, where its source and its replicas lie, what of it is compared. Pattern: imports errors only.
 
 A dataset is a contract between services, like an event: its name, the key, the fields. The source says which table
-holds it (`Offer`), each copy which table it was copied into (`Copy`). Names of tables and columns are checked here, at
-declaration; nothing else ever becomes part of a statement.
+holds it (`DatasetTable`), each replica which table it was copied into (`Replica`). Names of tables and columns are
+checked here, at declaration; nothing else ever becomes part of a statement.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from freehold.errors import DeclarationError
 from freehold.reconcile.field_value import PLAIN_TYPES, FieldKind, canonical
 
 __all__ = [
-    "Copy",
     "Dataset",
+    "DatasetTable",
     "FullRow",
-    "Offer",
     "RangeDigest",
+    "Replica",
     "RowDigest",
     "canonical_row",
     "digest_of",
@@ -40,7 +40,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A set of rows that one service owns and others copy: `Dataset("users.customers", "customer_id", ("name",))`.
+    """A set of rows that one service owns and others replicate: `Dataset("users.customers", "customer_id", ("name",))`.
 
     The key is text, and not empty. Fields hold texts, whole numbers, booleans or nothing; `kinds` says which hold
     something else: times, decimals and so on, which engines give back each in its own way.
@@ -71,7 +71,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class DatasetTable:
     """Where a dataset lies at its source. `columns` names columns that are called otherwise than their fields."""
 
     dataset: Dataset
@@ -96,8 +96,8 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy(Offer):
-    """Where a copy lies. `every_seconds` compares it on a schedule, None by command only; `repair` says whether the
+class Replica(DatasetTable):
+    """Where a replica lies. `every_seconds` compares it on a schedule, None by command only; `repair` says whether the
     schedule repairs what it finds, or only tells.
     """
 
@@ -158,8 +158,8 @@ def digest_of(rows: Iterable[RowDigest]) -> str:
 
 @dataclass(slots=True)
 class Datasets:
-    """What a service declares of datasets: its own that others compare copies with, and its copies of others'."""
+    """What a service declares of datasets: its own that others compare replicas with, and its replicas of others'."""
 
     service: str
-    offered: dict[str, Offer] = field(default_factory=dict)
-    copied: dict[str, Copy] = field(default_factory=dict)
+    published_datasets: dict[str, DatasetTable] = field(default_factory=dict)
+    replicas: dict[str, Replica] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Puts the comparison of a copy together: its table, its source behind the other service's API, the wait for what is
+"""Puts the comparison of a replica together: its table, its source behind the other service's API, the wait for what is
 under way. Pattern: imports the stores of audit and progress, the settings, the transaction and its package.
 """
 
@@ -14,12 +14,12 @@ from freehold.consistency.token import ConsistencyToken
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError
 from freehold.ports import Stores
-from freehold.reconcile.dataset import Copy, Offer
+from freehold.reconcile.dataset import DatasetTable, Replica
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.peer import HttpSource
 from freehold.reconcile.reconciler import Reconciler
-from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.side import Source, StoreSide, fence
+from freehold.reconcile.repair import ReplicaRepair
+from freehold.reconcile.side import DatasetSource, TableReader, publish_barrier
 from freehold.settings import Settings
 from freehold.transaction import Transactions
 
@@ -29,50 +29,59 @@ _SETTLE_SECONDS = 30.0
 _LOOK_SECONDS_MAX = 0.5
 
 
-class LocalSource(StoreSide):
-    """A dataset in a database that is open here. Its service's own relay sends the marks."""
+class LocalSource(TableReader):
+    """A dataset in a database that is open here. Its service's own relay sends the barriers."""
 
-    def __init__(self, transactions: Transactions, offer: Offer) -> None:
-        super().__init__(transactions.context.stores[DATASETS], offer)
+    def __init__(self, transactions: Transactions, table: DatasetTable) -> None:
+        super().__init__(transactions.context.stores[DATASETS], table)
         self._transactions = transactions
 
-    async def fence(self) -> ConsistencyToken:
-        """Publish a mark."""
-        return await fence(self._transactions)
+    async def publish_barrier(self) -> ConsistencyToken:
+        """Publish a barrier."""
+        return await publish_barrier(self._transactions)
 
 
 def make_reconciler(
-    service: str, stores: Stores, copy: Copy, source: Source, clock: Clock, *, repair_for: tuple[str, str] | None
+    service: str,
+    stores: Stores,
+    replica: Replica,
+    source: DatasetSource,
+    clock: Clock,
+    *,
+    repair_for: tuple[str, str] | None,
 ) -> Reconciler:
-    """Make what compares a copy of a service with its source; repairs it where somebody wants it, for a reason, both
-    of which are recorded. Raises `ConfigurationError` where the source's dataset has other fields than the copy's.
+    """Make what compares a replica of a service with its source; repairs it where somebody wants it, for a reason, both
+    of which are recorded. Raises `ConfigurationError` where the source's dataset has other fields than the replica's.
     """
-    if isinstance(source, StoreSide) and source.dataset != copy.dataset:
+    if isinstance(source, TableReader) and source.dataset != replica.dataset:
         raise ConfigurationError(
-            f"'{copy.dataset.name}' has other fields at its source", hint="declare both with the same Dataset"
+            f"'{replica.dataset.name}' has other fields at its source", hint="declare both with the same Dataset"
         )
 
     async def record(db_tx: DatabaseTransaction, keys: Sequence[str]) -> None:
         actor, reason = repair_for or ("", "")
-        action = f"reconcile: {len(keys)} rows repaired"
-        await stores[AUDIT].add(db_tx, AuditEntry(clock.now(), actor, action, copy.dataset.name, reason))
+        repaired = f"{reason} ({len(keys)} rows repaired)"
+        entry = AuditEntry(clock.now(), actor, "reconcile.repair", replica.dataset.name, repaired)
+        await stores[AUDIT].add(db_tx, entry)
 
     async def come_to(token: ConsistencyToken) -> bool:
         return await settled(service, stores, token, clock, _SETTLE_SECONDS)
 
     return Reconciler(
-        copy.dataset,
+        replica.dataset,
         source,
-        StoreSide(stores[DATASETS], copy),
+        TableReader(stores[DATASETS], replica),
         come_to,
         clock,
-        repair=CopyRepair(stores.database, stores[DATASETS], copy, record) if repair_for else None,
+        repair=ReplicaRepair(stores.database, stores[DATASETS], replica, record) if repair_for else None,
     )
 
 
-def peer_source(copy: Copy, settings: Settings) -> Source:
-    """The source of a copy behind its service's API. Raises `ConfigurationError` where nothing says where that is."""
-    owner = copy.dataset.service
+def peer_source(replica: Replica, settings: Settings) -> DatasetSource:
+    """The source of a replica behind its service's API. Raises `ConfigurationError` where nothing says where that
+    is.
+    """
+    owner = replica.dataset.service
     url = settings.peers.get(owner)
     if url is None:
         raise ConfigurationError(
@@ -81,7 +90,7 @@ def peer_source(copy: Copy, settings: Settings) -> Source:
     secret = next((each.strip() for each in settings.token_secret.split(",") if each.strip()), "")
     if not secret:
         raise ConfigurationError("comparing with another service needs a token_secret", hint="the same for all")
-    return HttpSource(copy.dataset, url, secret)
+    return HttpSource(replica.dataset, url, secret)
 
 
 async def settled(service: str, stores: Stores, token: ConsistencyToken, clock: Clock, limit_seconds: float) -> bool:

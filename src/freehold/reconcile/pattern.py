@@ -1,5 +1,5 @@
-"""Reconciliation as a pattern: the runner that compares copies on a schedule, and how long results are kept. Pattern: a
-declaration.
+"""Reconciliation as a pattern: the runner that compares replicas on a schedule, and how long results are kept. Pattern:
+a declaration.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from freehold.leases.keeper import LeaseManager, holder_name
 from freehold.leases.store import LEASES
 from freehold.lifecycle import Runner
 from freehold.pattern import Need, Pattern, Pruning, Role
-from freehold.reconcile.dataset import Copy, Datasets
+from freehold.reconcile.dataset import Datasets, Replica
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.operations import make_reconciler, peer_source
 from freehold.reconcile.probes import probe
@@ -25,22 +25,22 @@ __all__ = ["PATTERN"]
 
 
 def _runners(context: ServiceContext) -> Sequence[Runner]:
-    """What compares copies on a schedule, with the keeper of its leases; none where nothing is scheduled."""
-    copies = [each for each in context.of(PATTERN).copied.values() if each.every_seconds is not None]
-    if not copies:
+    """What compares replicas on a schedule, with the keeper of its leases; none where nothing is scheduled."""
+    replicas = [each for each in context.of(PATTERN).replicas.values() if each.every_seconds is not None]
+    if not replicas:
         return []
     stores, clock = context.stores, context.clock
 
-    async def compare(copy: Copy) -> Reconciliation:
-        repair_for = (f"{context.service} (schedule)", "scheduled comparison") if copy.repair else None
-        source = peer_source(copy, context.settings)
-        return await make_reconciler(context.service, stores, copy, source, clock, repair_for=repair_for).run()
+    async def compare(replica: Replica) -> Reconciliation:
+        repair_for = (f"{context.service} (schedule)", "scheduled comparison") if replica.repair else None
+        source = peer_source(replica, context.settings)
+        return await make_reconciler(context.service, stores, replica, source, clock, repair_for=repair_for).run()
 
-    runner = ReconcileRunner(context.service, copies, stores[RECONCILIATIONS], compare, lambda: keeper.tokens, clock)
+    runner = ReconcileRunner(context.service, replicas, stores[RECONCILIATIONS], compare, lambda: keeper.tokens, clock)
     keeper = LeaseManager(
         stores[LEASES],
         "reconcile/",
-        tuple(lease_of(each) for each in copies),
+        tuple(lease_of(each) for each in replicas),
         holder_name(),
         context.settings.lease_seconds,
         clock,
@@ -59,16 +59,16 @@ async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
 
 def _needs(declared: Datasets) -> Sequence[Need]:
     found = []
-    if declared.copied:
-        found.append(Need("reconcile", (RECONCILIATIONS, DATASETS, LEASES), sorted(declared.copied)))
-    if declared.offered:
-        found.append(Need("offered dataset", (DATASETS,), sorted(declared.offered)))
+    if declared.replicas:
+        found.append(Need("reconcile", (RECONCILIATIONS, DATASETS, LEASES), sorted(declared.replicas)))
+    if declared.published_datasets:
+        found.append(Need("published dataset", (DATASETS,), sorted(declared.published_datasets)))
     return found
 
 
 PATTERN: Final = Pattern[Datasets](
     "reconcile",
-    "compares copies of other services' data with their source",
+    "compares replicas of other services' data with their source",
     declares=Datasets,
     needs=_needs,
     roles=(Role("reconcile", _runners),),

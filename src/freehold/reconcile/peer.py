@@ -36,7 +36,8 @@ _BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rows of a dataset: a range of keys, or keys. `key`, `fields` and `kinds` are what the copy takes it to be.
+    """Which rows of a dataset: a range of keys, or keys. `key`, `fields` and `kinds` are what the replica takes it to
+    be.
 
     More than is answered at a time is refused, never cut off: rows left out would look like rows that are not there.
     """
@@ -55,7 +56,7 @@ def peer_proof(secret: str) -> str:
     return hmac.new(secret.encode(), b"freehold peer", hashlib.sha256).hexdigest()
 
 
-class _Fence(msgspec.Struct):
+class _Barrier(msgspec.Struct):
     token: str
 
 
@@ -90,9 +91,9 @@ class HttpSource:
         rows = await self._ask("rows", self._query(keys=tuple(keys)), list[list[Any]])
         return [tuple(row) for row in rows]
 
-    async def fence(self) -> ConsistencyToken:
-        """Have a mark published."""
-        answer = await self._ask("fence", self._query(), _Fence)
+    async def publish_barrier(self) -> ConsistencyToken:
+        """Have a barrier published."""
+        answer = await self._ask("barrier", self._query(), _Barrier)
         try:
             return ConsistencyToken.parse(answer.token)
         except CodecError as error:
@@ -140,7 +141,9 @@ class HttpSource:
                     f"'{self._dataset.service}' does not take this service for a peer", hint="one token_secret for all"
                 )
             case 404:
-                return ConfigurationError(f"'{name}' is not offered", hint=f"{self._dataset.service}.offers(…)")
+                return ConfigurationError(
+                    f"'{name}' is not published", hint=f"{self._dataset.service}.publishes_dataset(…)"
+                )
             case 409:
                 return ConfigurationError(
                     f"'{name}' has other fields at '{self._dataset.service}'", hint="release both with the same Dataset"

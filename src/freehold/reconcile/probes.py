@@ -1,4 +1,4 @@
-"""What `freehold doctor` finds of copies that are compared on a schedule. Pattern: imports ports and its package."""
+"""What `freehold doctor` finds of replicas that are compared on a schedule. Pattern: imports ports and its package."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from freehold.clock import duration
 from freehold.context import ServiceContext
 from freehold.database import CheckResult
 from freehold.pattern import is_role_running
-from freehold.reconcile.dataset import Copy, Datasets
+from freehold.reconcile.dataset import Datasets, Replica
 from freehold.reconcile.store import RECONCILIATIONS
 
 __all__ = ["probe"]
 
 
 async def probe(context: ServiceContext, declared: Datasets) -> Sequence[CheckResult]:
-    """Whether each copy was compared in time, and what was found. Raises `Unavailable`."""
-    copies = [each for each in declared.copied.values() if each.every_seconds is not None]
-    return [await _examine_copy(copy, context) for copy in copies]
+    """Whether each replica was compared in time, and what was found. Raises `Unavailable`."""
+    replicas = [each for each in declared.replicas.values() if each.every_seconds is not None]
+    return [await _examine_replica(replica, context) for replica in replicas]
 
 
-async def _examine_copy(copy: Copy, context: ServiceContext) -> CheckResult:
-    subject = f"copy of {copy.dataset.name}"
-    last = await context.stores[RECONCILIATIONS].last(copy.dataset.name)
-    if last is None or copy.every_seconds is None:
+async def _examine_replica(replica: Replica, context: ServiceContext) -> CheckResult:
+    subject = f"replica of {replica.dataset.name}"
+    last = await context.stores[RECONCILIATIONS].last(replica.dataset.name)
+    if last is None or replica.every_seconds is None:
         return CheckResult(subject, ok=True, detail="not compared yet")
     age_seconds = (context.clock.now() - last.finished_at).total_seconds()
-    again = f"freehold reconcile {copy.dataset.name} --service {context.service}"
+    again = f"freehold reconcile {replica.dataset.name} --service {context.service}"
     if last.error:
         return CheckResult(
             subject, False, f"the last comparison, {duration(age_seconds)} ago, failed: {last.error}", again
@@ -36,6 +36,6 @@ async def _examine_copy(copy: Copy, context: ServiceContext) -> CheckResult:
             f"{last.drifted - last.repaired} rows were found wrong {duration(age_seconds)} ago, and are not repaired"
         )
         return CheckResult(subject, ok=False, detail=detail, fix=f'{again} --repair --reason "…"')
-    detail = f"compared {duration(age_seconds)} ago, and due every {duration(copy.every_seconds)}"
-    ok = age_seconds <= copy.every_seconds + context.settings.overdue_alarm_seconds
+    detail = f"compared {duration(age_seconds)} ago, and due every {duration(replica.every_seconds)}"
+    ok = age_seconds <= replica.every_seconds + context.settings.overdue_alarm_seconds
     return CheckResult(subject, ok=ok, detail=detail, fix="" if ok else is_role_running("reconcile"))

@@ -1,6 +1,6 @@
-"""The loop that compares a service's copies on a schedule. Pattern: imports the foundation, leases and its package.
+"""The loop that compares a service's replicas on a schedule. Pattern: imports the foundation, leases and its package.
 
-Each copy has a lease, so that one instance of the service compares it at a time. A comparison that was cut short is
+Each replica has a lease, so that one instance of the service compares it at a time. A comparison that was cut short is
 begun anew: it keeps nothing between two pages but its place.
 """
 
@@ -14,7 +14,7 @@ from freehold.clock import Clock
 from freehold.errors import FreeholdError
 from freehold.failures import describe, name_of
 from freehold.lifecycle import Runner
-from freehold.reconcile.dataset import Copy
+from freehold.reconcile.dataset import Replica
 from freehold.reconcile.reconciler import Reconciliation
 from freehold.reconcile.store import ReconciliationRecord, ReconciliationStore
 
@@ -23,54 +23,54 @@ __all__ = ["ReconcileRunner", "lease_of", "record_of"]
 _log = logging.getLogger("freehold.reconcile")
 _LOOK_SECONDS = 5.0
 
-Compare = Callable[[Copy], Awaitable[Reconciliation]]
+Compare = Callable[[Replica], Awaitable[Reconciliation]]
 
 
-def lease_of(copy: Copy) -> str:
-    """The lease of a copy's schedule."""
-    return f"reconcile/{copy.dataset.name}"
+def lease_of(replica: Replica) -> str:
+    """The lease of a replica's schedule."""
+    return f"reconcile/{replica.dataset.name}"
 
 
 class ReconcileRunner(Runner):
-    """Compares each copy when its last comparison is `every_seconds` old, as the results in the database tell.
+    """Compares each replica when its last comparison is `every_seconds` old, as the results in the database tell.
 
-    A failure is kept as a result and tried again at the next turn; the other copies go on.
+    A failure is kept as a result and tried again at the next turn; the other replicas go on.
     """
 
     def __init__(
         self,
         service: str,
-        copies: Collection[Copy],
+        replicas: Collection[Replica],
         store: ReconciliationStore,
         compare: Compare,
         held: Callable[[], Mapping[str, int]],
         clock: Clock,
     ) -> None:
         super().__init__(f"reconcile {service}", clock=clock)
-        self._copies = tuple(each for each in copies if each.every_seconds is not None)
+        self._replicas = tuple(each for each in replicas if each.every_seconds is not None)
         self._store = store
         self._compare = compare
         self._held = held
 
     async def run(self) -> None:
-        """Look for copies that are due, until stopped."""
+        """Look for replicas that are due, until stopped."""
         while not self.stopping:
-            for copy in self._copies:
-                if lease_of(copy) in self._held() and await self._is_due(copy):
-                    await self._until_stopped(copy)
+            for replica in self._replicas:
+                if lease_of(replica) in self._held() and await self._is_due(replica):
+                    await self._until_stopped(replica)
             self.healthy()
             await self.wait(_LOOK_SECONDS)
 
-    async def _is_due(self, copy: Copy) -> bool:
-        last = await self._store.last(copy.dataset.name)
-        if last is None or copy.every_seconds is None:
+    async def _is_due(self, replica: Replica) -> bool:
+        last = await self._store.last(replica.dataset.name)
+        if last is None or replica.every_seconds is None:
             return True
-        return (self.clock.now() - last.finished_at).total_seconds() >= copy.every_seconds
+        return (self.clock.now() - last.finished_at).total_seconds() >= replica.every_seconds
 
-    async def _until_stopped(self, copy: Copy) -> None:
+    async def _until_stopped(self, replica: Replica) -> None:
         if self.stopping:
             return
-        comparing = asyncio.create_task(self._one(copy))
+        comparing = asyncio.create_task(self._one(replica))
         stopped = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait({comparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -81,27 +81,27 @@ class ReconcileRunner(Runner):
         if not comparing.cancelled():
             comparing.result()
 
-    async def _one(self, copy: Copy) -> None:
+    async def _one(self, replica: Replica) -> None:
         begun = self.clock.monotonic()
         try:
-            result = await self._compare(copy)
+            result = await self._compare(replica)
         except FreeholdError as error:
             seconds = self.clock.monotonic() - begun
-            every = copy.every_seconds or _LOOK_SECONDS
+            every = replica.every_seconds or _LOOK_SECONDS
             title = self.outages.titled(self.name)
             text = "%s: '%s' was not compared (%s); it is compared again in %g s"
-            _log.warning(text, title, copy.dataset.name, describe(error), every)
-            name = copy.dataset.name
+            _log.warning(text, title, replica.dataset.name, describe(error), every)
+            name = replica.dataset.name
             await self._store.add(ReconciliationRecord(name, self.clock.now(), seconds, 0, 0, 0, 0, name_of(error)))
             return
-        if result.drift or result.unsettled:
+        if result.drift or result.inconclusive:
             _log.warning(
-                "%s: %d rows of the copy of '%s' are wrong, %d were repaired, %d could not be told",
+                "%s: %d rows of the replica of '%s' are wrong, %d were repaired, %d could not be told",
                 self.outages.titled(self.name),
                 len(result.drift),
                 result.dataset,
                 len(result.repaired),
-                len(result.unsettled),
+                len(result.inconclusive),
             )
         await self._store.add(record_of(result, self.clock))
 
@@ -115,5 +115,5 @@ def record_of(result: Reconciliation, clock: Clock) -> ReconciliationRecord:
         compared=result.compared,
         drifted=len(result.drift),
         repaired=len(result.repaired),
-        unsettled=len(result.unsettled),
+        inconclusive=len(result.inconclusive),
     )

@@ -1,11 +1,11 @@
-"""Compares a copy with its source, and tells drift from what is only on its way. Pattern: imports the foundation, the
-consistency token and its own package.
+"""Compares a replica with its source, and tells drift from what is only on its way. Pattern: imports the foundation,
+the consistency token and its own package.
 
 Ranges of keys are compared by one digest each; where that differs, row by row. A row that differs is no drift yet: its
-event may be under way. So the source's rows are read, a fence is published behind them, and once the copy's service has
-come to the fence, the copy's rows and the source's again are read. Equal: it was under way. Unequal although the source
-has not changed: the events that led there were all handled, and the copy is wrong. The source has changed meanwhile:
-look again.
+event may be under way. So the source's rows are read, a barrier is published behind them, and once the replica's
+service has come to the barrier, the replica's rows and the source's again are read. Equal: it was under way. Unequal
+although the source has not changed: the events that led there were all handled, and the replica is wrong. The source
+has changed meanwhile: look again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from enum import StrEnum
 from freehold.clock import Clock
 from freehold.consistency.token import ConsistencyToken
 from freehold.reconcile.dataset import Dataset, RangeDigest
-from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.side import FullRow, Side, Source
+from freehold.reconcile.repair import ReplicaRepair
+from freehold.reconcile.side import DatasetReader, DatasetSource, FullRow
 
 __all__ = ["Drift", "DriftKind", "Reconciler", "Reconciliation"]
 
@@ -28,11 +28,11 @@ _CONFIRM_KEYS = 200
 _ROUNDS = 3
 
 Settled = Callable[[ConsistencyToken], Awaitable[bool]]
-"""Waits, within its own time limit, until the copy's service has seen a token; False where it has not."""
+"""Waits, within its own time limit, until the replica's service has seen a token; False where it has not."""
 
 
 class DriftKind(StrEnum):
-    """How a copy's row is wrong."""
+    """How a replica's row is wrong."""
 
     MISSING = "missing"
     EXTRA = "extra"
@@ -50,9 +50,9 @@ class Drift:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What a comparison found. `unsettled` are keys of which nothing can be said: the copy did not come to the fence
-    in time, or the rows kept changing. `in_flight` differed at first and were right in the end. Not `complete`: it
-    was ended early, and what lies behind was not looked at.
+    """What a comparison found. `inconclusive` are keys of which nothing can be said: the replica did not come to the
+    barrier in time, or the rows kept changing. `in_flight` differed at first and were right in the end. Not `complete`:
+    it was ended early, and what lies behind was not looked at.
     """
 
     dataset: str
@@ -62,33 +62,33 @@ class Reconciliation:
     in_flight: int = 0
     drift: list[Drift] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
-    unsettled: list[str] = field(default_factory=list)
+    inconclusive: list[str] = field(default_factory=list)
     complete: bool = True
     seconds: float = 0.0
 
     @property
     def agrees(self) -> bool:
-        """Whether the copy is the source now, as far as could be told."""
-        return self.complete and not self.unsettled and len(self.repaired) == len(self.drift)
+        """Whether the replica is the source now, as far as could be told."""
+        return self.complete and not self.inconclusive and len(self.repaired) == len(self.drift)
 
 
 class Reconciler:
-    """Compares one copy with its source. Reads in pages, holds nothing open, and may be cancelled at any time."""
+    """Compares one replica with its source. Reads in pages, holds nothing open, and may be cancelled at any time."""
 
     def __init__(
         self,
         dataset: Dataset,
-        source: Source,
-        copy: Side,
+        source: DatasetSource,
+        replica: DatasetReader,
         settled: Settled,
         clock: Clock,
         *,
-        repair: CopyRepair | None = None,
+        repair: ReplicaRepair | None = None,
         drift_max: int = 10_000,
     ) -> None:
         self._dataset = dataset
         self._source = source
-        self._copy = copy
+        self._replica = replica
         self._settled = settled
         self._clock = clock
         self._repair = repair
@@ -98,7 +98,8 @@ class Reconciler:
         """Compare everything; repair where a repair was given. Raises what the sides raise.
 
         Stops early when more than `drift_max` rows are wrong: that is no drift, it is another dataset, and no more than
-        so many are repaired. Stops also where the copy's service does not come to the fence: it would not to the next.
+        so many are repaired. Stops also where the replica's service does not come to the barrier: it would not to the
+        next.
         """
         begun = self._clock.monotonic()
         found = Reconciliation(self._dataset.name)
@@ -127,8 +128,8 @@ class Reconciler:
         await self._confirm(suspects, found)
 
     async def _agrees(self, right: RangeDigest) -> bool:
-        """Whether the copy has the same in this range; the limit is one more, so that a surplus shows."""
-        own = await self._copy.digest(right.after, right.through, right.count + 1)
+        """Whether the replica has the same in this range; the limit is one more, so that a surplus shows."""
+        own = await self._replica.digest(right.after, right.through, right.count + 1)
         return (own.count, own.digest) == (right.count, right.digest)
 
     async def _suspects(self, whole: RangeDigest) -> AsyncIterator[list[str]]:
@@ -148,7 +149,7 @@ class Reconciler:
     async def _differing(self, after: str, through: str | None) -> AsyncIterator[list[str]]:
         """Row by row, in pages that end where the shorter side's does: one may have far more rows than the other."""
         while True:
-            sides = [await side.keys(after, through, _RANGE_ROWS) for side in (self._source, self._copy)]
+            sides = [await side.keys(after, through, _RANGE_ROWS) for side in (self._source, self._replica)]
             ends = [rows[-1].key for rows in sides if len(rows) >= _RANGE_ROWS]
             end = min(ends, default=through)
             right, own = ({row.key: row.digest for row in rows if end is None or row.key <= end} for rows in sides)
@@ -162,17 +163,17 @@ class Reconciler:
             if not keys:
                 return
             before = _by_key(await self._source.rows(keys))
-            if not await self._settled(await self._source.fence()):
+            if not await self._settled(await self._source.publish_barrier()):
                 found.complete = False
                 break
-            own = _by_key(await self._copy.rows(keys))
+            own = _by_key(await self._replica.rows(keys))
             right = _by_key(await self._source.rows(keys))
             wrong = [key for key in keys if own.get(key) != right.get(key)]
             found.in_flight += len(keys) - len(wrong)
             sure = [key for key in wrong if before.get(key) == right.get(key)]
             await self._tell({key: (right.get(key), own.get(key)) for key in sure}, found)
             keys = [key for key in wrong if key not in set(sure)]
-        found.unsettled += keys
+        found.inconclusive += keys
 
     async def _tell(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]], found: Reconciliation) -> None:
         found.drift += [self._drift(key, right, own) for key, (right, own) in wrong.items()]

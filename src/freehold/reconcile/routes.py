@@ -1,4 +1,4 @@
-"""What a service lets its copies be compared with: digests and rows of the datasets it offers. Face: imports its
+"""What a service lets its replicas be compared with: digests and rows of the datasets it publishes. Face: imports its
 package, FastAPI and the runtime.
 
 For services of one system, not for the world: every request carries a proof that is derived from the shared
@@ -17,7 +17,7 @@ from freehold.http.problems import problem
 from freehold.messages.texts import unstorable_text
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.peer import PEER_HEADER, DatasetQuery, peer_proof
-from freehold.reconcile.side import StoreSide, fence
+from freehold.reconcile.side import TableReader, publish_barrier
 from freehold.runtime.running_service import RunningService
 
 __all__ = ["router"]
@@ -26,7 +26,7 @@ _queries = msgspec.json.Decoder(DatasetQuery)
 
 
 def router() -> APIRouter:
-    """The routes; they answer 404 where the service offers nothing of the name."""
+    """The routes; they answer 404 where the service publishes nothing of the name."""
     routes = APIRouter(prefix="/freehold/datasets", include_in_schema=False)
     routes.add_api_route("/{name}/{what}", _answer, methods=["POST"], response_model=None)
     return routes
@@ -36,14 +36,14 @@ async def _answer(name: str, what: str, request: Request) -> Response:
     running: RunningService = request.app.state.freehold
     if not _is_peer(running, request):
         return problem(403, "only services of this system may ask")
-    offer = running.service.offered.get(name)
-    if offer is None:
+    table = running.service.published_datasets.get(name)
+    if table is None:
         return problem(404, "no such dataset is offered here")
-    side = StoreSide(running.stores[DATASETS], offer)
+    side = TableReader(running.stores[DATASETS], table)
     query = _query(await request.body())
     if query is None:
         return problem(400, "not a query of a dataset")
-    if (query.key, query.fields, query.kinds) != (offer.dataset.key, offer.dataset.fields, offer.dataset.kinds):
+    if (query.key, query.fields, query.kinds) != (table.dataset.key, table.dataset.fields, table.dataset.kinds):
         return problem(409, "the dataset has other fields here")
     answer: Any
     match what:
@@ -53,8 +53,8 @@ async def _answer(name: str, what: str, request: Request) -> Response:
             answer = await side.keys(query.after, query.through, query.limit)
         case "rows":
             answer = await side.rows(query.keys)
-        case "fence":
-            answer = {"token": (await fence(running.transactions)).text}
+        case "barrier":
+            answer = {"token": (await publish_barrier(running.transactions)).text}
         case _:
             return problem(404)
     return Response(msgspec.json.encode(answer), media_type="application/json")

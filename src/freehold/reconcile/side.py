@@ -1,5 +1,5 @@
-"""The two sides of a comparison, how the rows of a service's own database are one, and the mark behind which they are
-compared again. Pattern: imports its package, the transaction.
+"""The two sides of a comparison, how the rows of a service's own database are one, and the barrier behind which they
+are compared again. Pattern: imports its package, the transaction.
 
 A range of keys means the same rows on both sides, and is digested in one way: which engine holds them makes no
 difference (`freehold.reconcile.dataset_store`).
@@ -16,14 +16,14 @@ from freehold.context import ServiceContext
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind
 from freehold.outbox.store import OUTBOX
-from freehold.reconcile.dataset import Dataset, FullRow, Offer, RangeDigest, RowDigest, digest_of, row_digest
+from freehold.reconcile.dataset import Dataset, DatasetTable, FullRow, RangeDigest, RowDigest, digest_of, row_digest
 from freehold.reconcile.dataset_store import DatasetStore
 from freehold.transaction import Transactions
 
-__all__ = ["FullRow", "Side", "Source", "StoreSide", "fence"]
+__all__ = ["DatasetReader", "DatasetSource", "FullRow", "TableReader", "publish_barrier"]
 
 
-class Side(Protocol):
+class DatasetReader(Protocol):
     """One place where a dataset lies."""
 
     async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
@@ -38,24 +38,26 @@ class Side(Protocol):
         """Rows by key, those that exist."""
 
 
-class Source(Side, Protocol):
+class DatasetSource(DatasetReader, Protocol):
     """The side that is right."""
 
-    async def fence(self) -> ConsistencyToken:
-        """Publish a mark behind everything that was committed before; who has come to it has seen all of that."""
+    async def publish_barrier(self) -> ConsistencyToken:
+        """Publish a barrier behind everything that was committed before; whoever has come to it has seen all of
+        that.
+        """
 
 
-class StoreSide:
+class TableReader:
     """A dataset in a service's own database. Raises what the store does."""
 
-    def __init__(self, store: DatasetStore, offer: Offer) -> None:
+    def __init__(self, store: DatasetStore, table: DatasetTable) -> None:
         self._store = store
-        self._offer = offer
+        self._table = table
 
     @property
     def dataset(self) -> Dataset:
         """What is compared."""
-        return self._offer.dataset
+        return self._table.dataset
 
     async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
         """Read the rows and digest them."""
@@ -65,26 +67,26 @@ class StoreSide:
 
     async def keys(self, after: str, through: str | None, limit: int) -> Sequence[RowDigest]:
         """Read the rows, each with its digest."""
-        rows = await self._store.page(self._offer, after, through, limit)
+        rows = await self._store.page(self._table, after, through, limit)
         return [RowDigest(str(row[0]), row_digest(row)) for row in rows]
 
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
         """Read the rows."""
-        return await self._store.rows(self._offer, keys)
+        return await self._store.rows(self._table, keys)
 
 
-async def fence(transactions: Transactions) -> ConsistencyToken:
-    """Publish a mark in each lane, in one transaction; returns where the marks stand.
+async def publish_barrier(transactions: Transactions) -> ConsistencyToken:
+    """Publish a barrier in each lane, in one transaction; returns the positions of the barriers.
 
     A consumer that has come to them has handled everything that was committed before the call, for a lane's watermark
-    never passes what is not yet there. Consumers know marks as progress only.
+    never passes what is not yet there. Consumers know barriers as progress only.
     """
     context = transactions.context
     partitions = range(context.stores[OUTBOX].partitions)
     async with transactions.begin() as tx:
         for partition in partitions:
-            tx.staging.stage(_mark(context, _key_of(partition, context.stores[OUTBOX].partitions)))
-    # What the caller has seen of other lanes stands in the token too, and is nothing that a copy has to come to.
+            tx.staging.stage(_barrier(context, _key_of(partition, context.stores[OUTBOX].partitions)))
+    # What the caller has seen of other lanes stands in the token too, and is nothing that a replica has to come to.
     lanes = {outbox_lane(context.service, partition) for partition in partitions}
     return ConsistencyToken({lane: position for lane, position in tx.token.positions.items() if lane in lanes})
 
@@ -98,10 +100,10 @@ def _key_of(partition: int, partitions: int) -> str:
     return f"lane-{number}"
 
 
-def _mark(context: ServiceContext, key: str) -> Envelope:
-    mark_id = new_id()
+def _barrier(context: ServiceContext, key: str) -> Envelope:
+    barrier_id = new_id()
     return Envelope(
-        id=mark_id,
+        id=barrier_id,
         type=f"{context.service}.watermark",
         version=1,
         kind=MessageKind.EVENT,
@@ -110,6 +112,6 @@ def _mark(context: ServiceContext, key: str) -> Envelope:
         key=key,
         time=context.clock.now(),
         hlc=context.hlc.tick(),
-        correlation_id=mark_id,
+        correlation_id=barrier_id,
         body=b"{}",
     )

@@ -14,7 +14,7 @@ __all__ = ["RECONCILIATIONS", "ReconciliationRecord", "ReconciliationStore"]
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationRecord:
-    """One comparison of a copy with its source, in numbers. `error` is the name of what ended it early, or empty."""
+    """One comparison of a replica with its source, in numbers. `error` is the name of what ended it early, or empty."""
 
     dataset: str
     finished_at: datetime
@@ -22,12 +22,12 @@ class ReconciliationRecord:
     compared: int
     drifted: int
     repaired: int
-    unsettled: int
+    inconclusive: int
     error: str = ""
 
 
 class ReconciliationStore(Protocol):
-    """Kept in the database of the service that has the copy."""
+    """Kept in the database of the service that has the replica."""
 
     async def add(self, record: ReconciliationRecord) -> None:
         """Keep a result, in a transaction of its own."""
@@ -44,7 +44,7 @@ class ReconciliationStore(Protocol):
 
 RECONCILIATIONS: Final[Port[ReconciliationStore]] = Port(
     "reconciliations",
-    "comparisons of copies",
+    "comparisons of replicas",
     ReconciliationStore,
     "freehold.conformance.reconciliations:ReconciliationStoreConformance",
 )

@@ -34,7 +34,7 @@ from freehold.reconcile.dataset import Dataset
 from freehold.reconcile.operations import LocalSource, make_reconciler, peer_source
 from freehold.reconcile.reconcile_runner import record_of
 from freehold.reconcile.reconciler import Reconciliation
-from freehold.reconcile.side import Source
+from freehold.reconcile.side import DatasetSource
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.broker_link import BrokerLink
@@ -218,33 +218,37 @@ class RunningService:
                 attempt += 1
                 await self.context.clock.sleep(decision.delay_seconds)
 
-    def source(self, dataset: Dataset) -> Source:
-        """A dataset that this service offers, to compare a copy with that lives in the same process.
+    def source(self, dataset: Dataset) -> DatasetSource:
+        """A dataset that this service publishes, to compare a replica with that lives in the same process.
 
-        Raises `DeclarationError` where it offers no such dataset.
+        Raises `DeclarationError` where it publishes no such dataset.
         """
-        offer = self.service.offered.get(dataset.name)
-        if offer is None:
-            raise DeclarationError(f"'{self.service.name}' does not offer '{dataset.name}'", hint="service.offers(…)")
-        return LocalSource(self.transactions, offer)
+        table = self.service.published_datasets.get(dataset.name)
+        if table is None:
+            raise DeclarationError(
+                f"'{self.service.name}' does not publish '{dataset.name}'", hint="service.publishes_dataset(…)"
+            )
+        return LocalSource(self.transactions, table)
 
     async def reconcile(
-        self, dataset: Dataset, *, source: Source | None = None, repair: str | None = None
+        self, dataset: Dataset, *, source: DatasetSource | None = None, repair: str | None = None
     ) -> Reconciliation:
-        """Compare this service's copy of a dataset with its source, and keep the result; a reason given for `repair`
+        """Compare this service's replica of a dataset with its source, and keep the result; a reason given for `repair`
         has what drifted repaired, and is recorded.
 
         The source is asked behind its service's API where none is given. Raises `DeclarationError`,
         `ConfigurationError`, `Unavailable`.
         """
-        copy = self.service.copied.get(dataset.name)
-        if copy is None:
-            raise DeclarationError(f"'{self.service.name}' has no copy of '{dataset.name}'", hint="service.copies(…)")
+        replica = self.service.replicas.get(dataset.name)
+        if replica is None:
+            raise DeclarationError(
+                f"'{self.service.name}' has no replica of '{dataset.name}'", hint="service.replicates(…)"
+            )
         reconciler = make_reconciler(
             self.service.name,
             self.stores,
-            copy,
-            source or peer_source(copy, self.settings),
+            replica,
+            source or peer_source(replica, self.settings),
             self.context.clock,
             repair_for=None if repair is None else (self.service.name, repair),
         )

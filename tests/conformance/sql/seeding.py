@@ -110,7 +110,7 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "freehold_reconciliation",
-        "dataset, finished_at, seconds, compared, drifted, repaired, unsettled, error",
+        "dataset, finished_at, seconds, compared, drifted, repaired, inconclusive, error",
         "'d' || {i} % 7, {ago:{i}}, 1.0, 1, 0, 0, 0, ''",
     ),
 )

@@ -8,8 +8,8 @@ BOOKS = Dataset("library.books", key="isbn", fields=("title",))
 TABLE = "CREATE TABLE {} (isbn TEXT PRIMARY KEY, title TEXT NOT NULL)"
 library = Service("library", migrations=[Migration("001", {"": [TABLE.format("book")]})])
 index = Service("index", migrations=[Migration("001", {"": [TABLE.format("entry")]})])
-library.offers(BOOKS, table="book")
-index.copies(BOOKS, table="entry", columns={})
+library.publishes_dataset(BOOKS, table="book")
+index.replicates(BOOKS, table="entry", columns={})
 
 
 @event("library.book-titled", key="isbn")

@@ -71,8 +71,8 @@ def write(*statements: str, publish: bool = False) -> None:
 def test_copies_are_watched_compared_and_repaired(typed: Typed) -> None:
     write("INSERT INTO book VALUES ('1', 'one'), ('2', 'two'), ('3', 'three')", publish=True)
     waiting = typed("monitor", "--json").document
-    (copy,) = waiting["copies"]
-    assert (copy["dataset"], copy["unsent"], copy["last"]) == ("library.books", 3, None)
+    (replica,) = waiting["replicas"]
+    assert (replica["dataset"], replica["unsent"], replica["last"]) == ("library.books", 3, None)
     with running():
         compared = typed("reconcile", "--json")
         assert compared.code == 0, compared.out
@@ -92,7 +92,7 @@ def test_copies_are_watched_compared_and_repaired(typed: Typed) -> None:
         assert typed("reconcile").code == 0
         assert typed("monitor", "--max-seconds", "3600").code == 0
     (entry,) = typed("audit", "--json").document["actions"]
-    assert (entry["subject"], entry["reason"]) == ("library.books", "by hand")
+    assert (entry["subject"], entry["reason"]) == ("library.books", "by hand (2 rows repaired)")
     assert typed("reconcile", "library.films").code == 1
 
 

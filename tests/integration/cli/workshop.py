@@ -28,8 +28,8 @@ BOOKS = Dataset("one.books", key="isbn", fields=("title",))
 TABLE = "CREATE TABLE {} (isbn TEXT PRIMARY KEY, title TEXT NOT NULL)"
 one = Service("one", migrations=[Migration("001", {"": [TABLE.format("book")]})])
 two = Service("two", migrations=[Migration("001", {"": [TABLE.format("entry")]})])
-one.offers(BOOKS, table="book")
-two.copies(BOOKS, table="entry", columns={})
+one.publishes_dataset(BOOKS, table="book")
+two.replicates(BOOKS, table="entry", columns={})
 
 @event("one.titled", key="isbn")
 class Titled:

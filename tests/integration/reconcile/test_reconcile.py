@@ -1,4 +1,4 @@
-"""Copies compared and repaired between two running services, on real engines, while events are on their way."""
+"""Replicas compared and repaired between two running services, on real engines, while events are on their way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from freehold.http.app import create_app
 from freehold.reconcile import Drift, DriftKind
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.peer import HttpSource
-from freehold.reconcile.side import Source, StoreSide
+from freehold.reconcile.side import DatasetSource, TableReader
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime import RunningService, Runtime
 
@@ -41,8 +41,8 @@ def declare() -> tuple[Service, Service, asyncio.Event]:
     table = "CREATE TABLE {} (person TEXT PRIMARY KEY, name TEXT, rank BIGINT NOT NULL)"
     crm = Service("crm", migrations=[Migration("001", {"": [table.format("person")]})])
     desk = Service("desk", migrations=[Migration("001", {"": [table.format("known")]})])
-    crm.offers(PEOPLE, table="person")
-    desk.copies(PEOPLE, table="known")
+    crm.publishes_dataset(PEOPLE, table="person")
+    desk.replicates(PEOPLE, table="known")
     open_gate = asyncio.Event()
     open_gate.set()
 
@@ -99,7 +99,7 @@ async def test_drift_is_found_told_and_repaired(both: tuple[Runtime, asyncio.Eve
     keys = [f"{letter}{number}" for number in range(40) for letter in ("a", "A", "é", "_", "\U0001f600")]
     await change(crm, {key: number for number, key in enumerate(keys)})
     first = await desk.reconcile(PEOPLE, source=crm.source(PEOPLE))
-    assert (first.compared, first.drift, first.unsettled) == (len(keys), [], [])
+    assert (first.compared, first.drift, first.inconclusive) == (len(keys), [], [])
     await by_hand(desk, "DELETE FROM known WHERE person = 'A3'")
     await by_hand(desk, "UPDATE known SET rank = -1, name = NULL WHERE person = 'é7'")
     await by_hand(desk, "INSERT INTO known VALUES ('zz', 'nobody', 0)")
@@ -118,7 +118,8 @@ async def test_drift_is_found_told_and_repaired(both: tuple[Runtime, asyncio.Eve
     assert set(mended.repaired) == {each.key for each in wrong}
     assert (await desk.reconcile(PEOPLE, source=crm.source(PEOPLE))).drift == []
     (entry,) = await desk.stores[AUDIT].find(PEOPLE.name, 10)
-    assert (entry.actor, entry.reason) == ("desk", "a test")
+    assert (entry.actor, entry.action) == ("desk", "reconcile.repair")
+    assert entry.reason == f"a test ({len(wrong)} rows repaired)"
     last = await desk.stores[RECONCILIATIONS].last(PEOPLE.name)
     assert last is not None
     assert (last.compared, last.drifted) == (len(keys) + 1, 0)
@@ -133,17 +134,17 @@ async def test_what_is_under_way_is_no_drift(both: tuple[Runtime, asyncio.Event]
     gate.clear()
     await change(crm, {f"p{number}": 2 for number in range(30)})
 
-    class Opening(StoreSide):
-        async def fence(self) -> object:
-            token = await source.fence()
+    class Opening(TableReader):
+        async def publish_barrier(self) -> object:
+            token = await source.publish_barrier()
             gate.set()
             return token
 
     source = crm.source(PEOPLE)
-    watched: Source = Opening(crm.stores[DATASETS], crm.service.offered[PEOPLE.name])  # type: ignore[assignment] # as Source
+    watched: DatasetSource = Opening(crm.stores[DATASETS], crm.service.published_datasets[PEOPLE.name])  # type: ignore[assignment] # as DatasetSource
     found = await desk.reconcile(PEOPLE, source=watched, repair="a test")
     assert found.in_flight == 30
-    assert (found.drift, found.repaired, found.unsettled) == ([], [], [])
+    assert (found.drift, found.repaired, found.inconclusive) == ([], [], [])
 
 
 async def test_a_repair_does_not_undo_what_came_meanwhile(both: tuple[Runtime, asyncio.Event]) -> None:
@@ -200,6 +201,6 @@ async def served(service: RunningService) -> AsyncIterator[str]:
 
 def test_only_the_owner_offers_and_only_others_copy() -> None:
     with pytest.raises(DeclarationError, match="belongs"):
-        Service("desk").offers(PEOPLE, table="person")
+        Service("desk").publishes_dataset(PEOPLE, table="person")
     with pytest.raises(DeclarationError, match="own"):
-        Service("crm").copies(PEOPLE, table="known")
+        Service("crm").replicates(PEOPLE, table="known")

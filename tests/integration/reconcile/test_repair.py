@@ -1,4 +1,6 @@
-"""A copy in a table is read and repaired on each engine: odd keys, nothing in a field, booleans, other collations."""
+"""A replica in a table is read and repaired on each engine: odd keys, nothing in a field, booleans, other
+collations.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ import sqlalchemy as sa
 from freehold.adapters.sql.engine.connection import sql_of
 from freehold.database import DatabaseTransaction
 from freehold.ports import Stores
-from freehold.reconcile import Copy, Dataset
+from freehold.reconcile import Dataset, Replica
 from freehold.reconcile.dataset_store import DATASETS
-from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.side import FullRow, StoreSide
+from freehold.reconcile.repair import ReplicaRepair
+from freehold.reconcile.side import FullRow, TableReader
 from freehold.runtime.adapters import open_stores
 
 PEOPLE = Dataset("crm.people", "person", ("name", "rank", "active"))
-COPY = Copy(PEOPLE, "known", {"person": "id"})
+REPLICA = Replica(PEOPLE, "known", {"person": "id"})
 KEYS = ["a", "A", "b", "_", "é", "\U0001f600", "a b", "a'b", "%", "\\", "\n", "~", "0", "10", "9"]
 
 
@@ -53,7 +55,7 @@ async def put(stores: Stores, *rows: FullRow) -> None:
 async def test_ranges_are_by_bytes(stores: Stores) -> None:
     """Whatever the column's own collation: page by page, each key once, in the order of every other engine."""
     await put(stores, *((key, None, 1, True) for key in KEYS))
-    side = StoreSide(stores[DATASETS], COPY)
+    side = TableReader(stores[DATASETS], REPLICA)
     seen: list[str] = []
     after: str | None = ""
     while after is not None:
@@ -68,9 +70,9 @@ async def test_ranges_are_by_bytes(stores: Stores) -> None:
 
 async def test_each_kind_of_drift_is_repaired(stores: Stores) -> None:
     await put(stores, ("a", "x", 1, True), ("A", "x", 1, True), ("b", None, None, None), ("c", None, 3, False))
-    side = StoreSide(stores[DATASETS], COPY)
+    side = TableReader(stores[DATASETS], REPLICA)
     own = {str(row[0]): row for row in await side.rows(["a", "A", "b", "c"])}
-    repair = CopyRepair(stores.database, stores[DATASETS], COPY, recorded)
+    repair = ReplicaRepair(stores.database, stores[DATASETS], REPLICA, recorded)
     written = await repair.repair(
         {
             "a": (("a", None, None, None), own["a"]),
@@ -90,8 +92,12 @@ async def test_each_kind_of_drift_is_repaired(stores: Stores) -> None:
 
 async def test_a_row_that_was_changed_meanwhile_stays(stores: Stores) -> None:
     await put(stores, ("a", "new", 1, True), ("b", None, 1, True), ("c", "came", 1, True))
-    repair = CopyRepair(stores.database, stores[DATASETS], COPY, recorded)
+    repair = ReplicaRepair(stores.database, stores[DATASETS], REPLICA, recorded)
     found = {"a": ("a", "old", 1, True), "b": ("b", "x", 1, True), "c": None}
     right: dict[str, FullRow | None] = {"a": ("a", "r", 1, True), "b": None, "c": ("c", "r", 1, True)}
     assert await repair.repair({key: (right[key], found[key]) for key in found}) == []
-    assert [row[1] for row in await StoreSide(stores[DATASETS], COPY).rows(["a", "b", "c"])] == ["new", None, "came"]
+    assert [row[1] for row in await TableReader(stores[DATASETS], REPLICA).rows(["a", "b", "c"])] == [
+        "new",
+        None,
+        "came",
+    ]

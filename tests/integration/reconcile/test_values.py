@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from freehold.database import DatabaseOptions, DatabaseTransaction
 from freehold.ports import Stores
-from freehold.reconcile import Copy, Dataset, FieldKind
+from freehold.reconcile import Dataset, FieldKind, Replica
 from freehold.reconcile.dataset import RangeDigest
 from freehold.reconcile.dataset_store import DATASETS
-from freehold.reconcile.repair import CopyRepair
-from freehold.reconcile.side import FullRow, StoreSide
+from freehold.reconcile.repair import ReplicaRepair
+from freehold.reconcile.side import FullRow, TableReader
 from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.servers
@@ -35,7 +35,7 @@ KINDS = {
 }
 FIELDS = ("name", "number", "active", *KINDS)
 THINGS = Dataset("store.things", "id", FIELDS, KINDS)
-COPY = Copy(THINGS, "thing")
+REPLICA = Replica(THINGS, "thing")
 TABLE = sa.Table(
     "thing",
     sa.MetaData(),
@@ -109,15 +109,15 @@ async def _recorded(_db_tx: DatabaseTransaction, _keys: Sequence[str]) -> None:
     return
 
 
-async def _repair(source: Stores, copy: Stores) -> None:
-    """Make the copy what the source is, whatever is in it."""
-    sides = [StoreSide(each[DATASETS], COPY) for each in (source, copy)]
+async def _repair(source: Stores, replica: Stores) -> None:
+    """Make the replica what the source is, whatever is in it."""
+    sides = [TableReader(each[DATASETS], REPLICA) for each in (source, replica)]
     keys = {row.key for side in sides for row in await side.keys("", None, 100)}
     right, own = [{str(row[0]): row for row in await side.rows(sorted(keys))} for side in sides]
     wrong: dict[str, tuple[FullRow | None, FullRow | None]] = {
         key: (right.get(key), own.get(key)) for key in sorted(keys) if right.get(key) != own.get(key)
     }
-    written = await CopyRepair(copy.database, copy[DATASETS], COPY, _recorded).repair(wrong)
+    written = await ReplicaRepair(replica.database, replica[DATASETS], REPLICA, _recorded).repair(wrong)
     assert set(written) == set(wrong)
 
 
@@ -137,15 +137,15 @@ def test_values_of_every_kind_are_equal_and_arrive(
 
 async def _there_and_back(engines: Sequence[Stores], first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
     sqlite, postgres = engines
-    for source, copy in ((sqlite, postgres), (postgres, sqlite)):
+    for source, replica in ((sqlite, postgres), (postgres, sqlite)):
         await _put(sqlite, first)
         await _put(postgres, first)
-        assert await _digest(source) == await _digest(copy)
+        assert await _digest(source) == await _digest(replica)
         await _put(source, second)
-        await _repair(source, copy)
-        assert await _digest(source) == await _digest(copy)
-        assert await _user_reads(copy) == await _user_reads(source)
+        await _repair(source, replica)
+        assert await _digest(source) == await _digest(replica)
+        assert await _user_reads(replica) == await _user_reads(source)
 
 
 async def _digest(stores: Stores) -> RangeDigest:
-    return await StoreSide(stores[DATASETS], COPY).digest("", None, 100)
+    return await TableReader(stores[DATASETS], REPLICA).digest("", None, 100)

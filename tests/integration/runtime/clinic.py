@@ -41,7 +41,7 @@ _TABLES = Migration(
 )
 clinic = Service("clinic", migrations=[_TABLES], retry=Retry(attempts=1))
 PATIENTS = Dataset("clinic.patients", key="name", fields=("visits",))
-clinic.offers(PATIENTS, table="patient")
+clinic.publishes_dataset(PATIENTS, table="patient")
 
 
 @command("clinic.admit", key="name")

@@ -30,7 +30,7 @@ TABLE = "CREATE TABLE person (person TEXT PRIMARY KEY, name TEXT, rank BIGINT, w
 @asynccontextmanager
 async def crm(folder: Path) -> AsyncIterator[tuple[RunningService, httpx.AsyncClient]]:
     service = Service("crm", migrations=[Migration("001", {"": [TABLE]})])
-    service.offers(PEOPLE, table="person")
+    service.publishes_dataset(PEOPLE, table="person")
     settings = settings_for("crm", database=f"sqlite:///{folder}/crm.db", token_secret=SECRET)
     async with RunningService(service, settings, broker=memory_broker(), roles=()) as running:
         async with running.transaction() as tx:
@@ -86,12 +86,12 @@ async def test_a_dataset_of_other_fields_is_not_compared(tmp_path: Path, mine: D
                 await HttpSource(mine, url, SECRET).digest("", None, 10)
             assert (await HttpSource(PEOPLE, url, SECRET).digest("", None, 10)).count == 5
         desk = Service("desk")
-        desk.copies(mine, table="person")
+        desk.replicates(mine, table="person")
         with pytest.raises(ConfigurationError, match="other fields"):
             make_reconciler(
                 "desk",
                 running.stores,
-                desk.copied["crm.people"],
+                desk.replicas["crm.people"],
                 running.source(PEOPLE),
                 running.context.clock,
                 repair_for=None,
@@ -101,7 +101,9 @@ async def test_a_dataset_of_other_fields_is_not_compared(tmp_path: Path, mine: D
 async def test_a_type_that_engines_give_back_differently_is_refused(tmp_path: Path) -> None:
     async with crm(tmp_path) as (running, _):
         heavy = Dataset("crm.people", "person", ("weight",))
-        running.service.offered["crm.people"] = type(running.service.offered["crm.people"])(heavy, "person")
+        running.service.published_datasets["crm.people"] = type(running.service.published_datasets["crm.people"])(
+            heavy, "person"
+        )
         with pytest.raises(DeclarationError, match=r"'weight'.*float"):
             await running.source(heavy).digest("", None, 10)
 
@@ -109,22 +111,22 @@ async def test_a_type_that_engines_give_back_differently_is_refused(tmp_path: Pa
 async def test_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
     async with crm(tmp_path) as (running, _):
         numbered = Dataset("crm.numbers", "number", ("name",))
-        offer = running.service.offers(numbered, table="numbered")
+        table = running.service.publishes_dataset(numbered, table="numbered")
         async with running.transaction() as tx:
             await tx.sql.execute("CREATE TABLE numbered (number INTEGER PRIMARY KEY, name TEXT)")
-        assert (await running.source(offer.dataset).digest("", None, 10)).count == 0
+        assert (await running.source(table.dataset).digest("", None, 10)).count == 0
         async with running.transaction() as tx:
             await tx.sql.execute("INSERT INTO numbered VALUES (1, 'one')")
         with pytest.raises(DeclarationError, match="no texts"):
-            await running.source(offer.dataset).digest("", None, 10)
+            await running.source(table.dataset).digest("", None, 10)
 
 
 async def test_a_fence_is_of_the_source_alone(tmp_path: Path) -> None:
-    """What the caller has seen of other services is nothing that the copy's service has to come to."""
+    """What the caller has seen of other services is nothing that the replica's service has to come to."""
     async with crm(tmp_path) as (running, _):
         seen = current_token.set(ConsistencyToken({"elsewhere/3": 9, "crm": 4}))
         try:
-            token = await running.source(PEOPLE).fence()
+            token = await running.source(PEOPLE).publish_barrier()
         finally:
             current_token.reset(seen)
         assert {lane.partition("/")[0] for lane in token.positions} == {"crm"}
@@ -139,7 +141,7 @@ async def test_a_redirect_is_not_followed() -> None:
         moved = f"HTTP/1.1 302 Found\r\nLocation: {other}/x\r\nContent-Length: 0\r\n\r\n".encode()
         async with answering([], moved) as url:
             with pytest.raises(Unavailable, match="302"):
-                await HttpSource(PEOPLE, url, SECRET).fence()
+                await HttpSource(PEOPLE, url, SECRET).publish_barrier()
     assert heads == []
 
 
@@ -156,7 +158,7 @@ async def test_a_redirect_is_not_followed() -> None:
 async def test_what_is_no_answer_is_told_as_such(answer: bytes) -> None:
     async with answering([], answer) as url:
         with pytest.raises(Unavailable):
-            await HttpSource(PEOPLE, url, SECRET).fence()
+            await HttpSource(PEOPLE, url, SECRET).publish_barrier()
 
 
 @asynccontextmanager

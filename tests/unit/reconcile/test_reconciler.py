@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from freehold.clock import SystemClock
 from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.errors import DeclarationError
-from freehold.reconcile import Copy, Dataset, Drift, DriftKind, Offer, Reconciler
+from freehold.reconcile import Dataset, DatasetTable, Drift, DriftKind, Reconciler, Replica
 from freehold.reconcile import reconciler as module
 from freehold.reconcile.dataset import RangeDigest, RowDigest, digest_of, row_digest
 from freehold.reconcile.side import FullRow
@@ -21,7 +21,7 @@ THINGS = Dataset("store.things", "thing", ("size", "colour"))
 Rows = dict[str, tuple[int, str | None]]
 
 
-class Side:
+class DatasetReader:
     def __init__(self, rows: Rows) -> None:
         self.data = rows
 
@@ -41,12 +41,12 @@ class Side:
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
         return [(key, *self.data[key]) for key in keys if key in self.data]
 
-    async def fence(self) -> ConsistencyToken:
+    async def publish_barrier(self) -> ConsistencyToken:
         return EMPTY_TOKEN
 
 
 class Mending:
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: DatasetReader) -> None:
         self.side = side
 
     async def repair(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]) -> Sequence[str]:
@@ -63,9 +63,12 @@ async def at_once(_: ConsistencyToken) -> bool:
 
 
 def compared(
-    source: Side, copy: Side, settled: Callable[[ConsistencyToken], Awaitable[bool]] = at_once, **more: Any
+    source: DatasetReader,
+    replica: DatasetReader,
+    settled: Callable[[ConsistencyToken], Awaitable[bool]] = at_once,
+    **more: Any,
 ) -> Reconciler:
-    return Reconciler(THINGS, source, copy, settled, SystemClock(), **more)
+    return Reconciler(THINGS, source, replica, settled, SystemClock(), **more)
 
 
 @pytest.fixture(autouse=True)
@@ -83,11 +86,11 @@ rows = st.dictionaries(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(source=rows, copy=rows)
-async def test_exactly_what_differs_is_drift_and_is_repaired(source: Rows, copy: Rows) -> None:
-    right, own = Side(dict(source)), Side(dict(copy))
+@given(source=rows, replica=rows)
+async def test_exactly_what_differs_is_drift_and_is_repaired(source: Rows, replica: Rows) -> None:
+    right, own = DatasetReader(dict(source)), DatasetReader(dict(replica))
     result = await compared(right, own, repair=Mending(own)).run()
-    expected = {key for key in source.keys() | copy.keys() if source.get(key) != copy.get(key)}
+    expected = {key for key in source.keys() | replica.keys() if source.get(key) != replica.get(key)}
     assert {each.key for each in result.drift} == expected == set(result.repaired)
     assert own.data == source == right.data
     assert result.agrees
@@ -95,8 +98,8 @@ async def test_exactly_what_differs_is_drift_and_is_repaired(source: Rows, copy:
 
 
 async def test_each_kind_of_drift_is_told_by_its_fields() -> None:
-    right = Side({"a": (1, "red"), "b": (1, "red"), "c": (1, "red")})
-    own = Side({"a": (1, "blue"), "c": (1, "red"), "d": (1, "red")})
+    right = DatasetReader({"a": (1, "red"), "b": (1, "red"), "c": (1, "red")})
+    own = DatasetReader({"a": (1, "blue"), "c": (1, "red"), "d": (1, "red")})
     result = await compared(right, own).run()
     assert result.drift == [
         Drift("a", DriftKind.DIFFERENT, ("colour",)),
@@ -107,7 +110,7 @@ async def test_each_kind_of_drift_is_told_by_its_fields() -> None:
 
 
 async def test_what_arrives_before_the_fence_is_in_flight() -> None:
-    right, own = Side({"a": (2, "red"), "b": (1, None)}), Side({"a": (1, "red")})
+    right, own = DatasetReader({"a": (2, "red"), "b": (1, None)}), DatasetReader({"a": (1, "red")})
 
     async def arriving(_: ConsistencyToken) -> bool:
         own.data.update(right.data)
@@ -120,7 +123,7 @@ async def test_what_arrives_before_the_fence_is_in_flight() -> None:
 
 
 async def test_a_row_that_keeps_changing_is_not_drift() -> None:
-    right, own = Side({"a": (0, "red")}), Side({"a": (9, "red")})
+    right, own = DatasetReader({"a": (0, "red")}), DatasetReader({"a": (9, "red")})
 
     async def changing(_: ConsistencyToken) -> bool:
         right.data["a"] = (right.data["a"][0] + 1, "red")
@@ -128,14 +131,14 @@ async def test_a_row_that_keeps_changing_is_not_drift() -> None:
 
     result = await compared(right, own, changing).run()
     assert result.drift == []
-    assert result.unsettled == ["a"]
+    assert result.inconclusive == ["a"]
     assert not result.agrees
 
 
 async def test_a_copy_with_far_more_rows_than_its_source_is_compared_to_the_end() -> None:
     """All of the surplus lies in one range of the source."""
     surplus = {f"{number:05}": (0, None) for number in range(2_000)}
-    right, own = Side({"01000": (0, None)}), Side({**surplus, "01000": (1, None)})
+    right, own = DatasetReader({"01000": (0, None)}), DatasetReader({**surplus, "01000": (1, None)})
     result = await compared(right, own, repair=Mending(own)).run()
     assert len(result.drift) == 2_000
     assert own.data == right.data
@@ -143,9 +146,9 @@ async def test_a_copy_with_far_more_rows_than_its_source_is_compared_to_the_end(
 
 
 async def test_no_more_than_drift_max_rows_are_repaired() -> None:
-    """A source that was emptied, or a wrong database, does not take the whole copy with it."""
-    own = Side({f"{number:05}": (0, None) for number in range(200)})
-    result = await compared(Side({}), own, drift_max=10, repair=Mending(own)).run()
+    """A source that was emptied, or a wrong database, does not take the whole replica with it."""
+    own = DatasetReader({f"{number:05}": (0, None) for number in range(200)})
+    result = await compared(DatasetReader({}), own, drift_max=10, repair=Mending(own)).run()
     assert len(result.repaired) <= 10 < len(result.drift) < 20
     assert len(own.data) == 200 - len(result.repaired)
     assert not result.complete
@@ -159,10 +162,10 @@ async def test_a_consumer_that_stands_still_is_waited_for_once() -> None:
         waits.append(token)
         return False
 
-    right = Side({f"{number:05}": (0, None) for number in range(200)})
-    result = await compared(right, Side({}), never).run()
+    right = DatasetReader({f"{number:05}": (0, None) for number in range(200)})
+    result = await compared(right, DatasetReader({}), never).run()
     assert len(waits) == 1
-    assert 0 < len(result.unsettled) <= 8
+    assert 0 < len(result.inconclusive) <= 8
     assert not result.complete
     assert not result.agrees
 
@@ -171,21 +174,21 @@ async def test_a_copy_that_does_not_come_to_the_fence_is_unsettled() -> None:
     async def never(_: ConsistencyToken) -> bool:
         return False
 
-    own = Side({})
-    result = await compared(Side({"a": (0, None)}), own, never, repair=Mending(own)).run()
-    assert (result.drift, result.repaired, result.unsettled) == ([], [], ["a"])
+    own = DatasetReader({})
+    result = await compared(DatasetReader({"a": (0, None)}), own, never, repair=Mending(own)).run()
+    assert (result.drift, result.repaired, result.inconclusive) == ([], [], ["a"])
     assert own.data == {}
 
 
 def test_a_boolean_has_the_digest_of_an_engine_without_any() -> None:
-    """SQLite gives back 0 and 1; a copy there of a source on PostgreSQL is not different for that."""
+    """SQLite gives back 0 and 1; a replica there of a source on PostgreSQL is not different for that."""
     assert row_digest(("a", True, False, None)) == row_digest(("a", 1, 0, None))
     assert row_digest(("a", 1)) != row_digest(("a", "1"))
 
 
 async def test_a_wholly_different_copy_is_not_compared_to_the_end() -> None:
-    right = Side({f"{number:05}": (0, None) for number in range(200)})
-    result = await compared(right, Side({}), drift_max=10).run()
+    right = DatasetReader({f"{number:05}": (0, None) for number in range(200)})
+    result = await compared(right, DatasetReader({}), drift_max=10).run()
     assert 10 < len(result.drift) < 30
 
 
@@ -195,9 +198,9 @@ async def test_a_wholly_different_copy_is_not_compared_to_the_end() -> None:
         lambda: Dataset("things", "a", ("b",)),
         lambda: Dataset("store.things", "a", ()),
         lambda: Dataset("store.things", "a", ("a",)),
-        lambda: Offer(THINGS, "things; DROP TABLE things"),
-        lambda: Offer(THINGS, "things", {"size": 'size" FROM secrets --'}),
-        lambda: Copy(THINGS, "things", {"weight": "weight"}),
+        lambda: DatasetTable(THINGS, "things; DROP TABLE things"),
+        lambda: DatasetTable(THINGS, "things", {"size": 'size" FROM secrets --'}),
+        lambda: Replica(THINGS, "things", {"weight": "weight"}),
     ],
 )
 def test_names_that_cannot_be_meant_are_refused(declare: Callable[[], object]) -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from freehold.conformance.harness import StoresHarness
 from freehold.errors import Unavailable
-from freehold.reconcile import Copy, Dataset, Reconciliation
+from freehold.reconcile import Dataset, Reconciliation, Replica
 from freehold.reconcile.reconcile_runner import ReconcileRunner, lease_of
 from freehold.reconcile.store import RECONCILIATIONS
 
-COPY = Copy(Dataset("crm.people", "person", ("name",)), "people", every_seconds=60)
+REPLICA = Replica(Dataset("crm.people", "person", ("name",)), "people", every_seconds=60)
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ async def until(holds: Callable[[], bool], advance: Callable[[float], None] = la
 async def test_a_copy_is_compared_when_its_time_has_come(harness: StoresHarness) -> None:
     store, times = harness.first[RECONCILIATIONS], list[float]()
 
-    async def compare(copy: Copy) -> Reconciliation:
+    async def compare(replica: Replica) -> Reconciliation:
         times.append(harness.clock.monotonic())
-        return Reconciliation(copy.dataset.name, compared=7)
+        return Reconciliation(replica.dataset.name, compared=7)
 
-    runner = ReconcileRunner("desk", [COPY], store, compare, lambda: {lease_of(COPY): 1}, harness.clock)
+    runner = ReconcileRunner("desk", [REPLICA], store, compare, lambda: {lease_of(REPLICA): 1}, harness.clock)
     await runner.start()
     await until(lambda: len(times) == 3, harness.clock.advance)
     await runner.stop()
@@ -51,14 +51,14 @@ async def test_a_copy_is_compared_when_its_time_has_come(harness: StoresHarness)
 async def test_a_failure_is_kept_and_tried_again_at_the_next_turn(harness: StoresHarness) -> None:
     calls: list[float] = []
 
-    async def compare(copy: Copy) -> Reconciliation:
+    async def compare(replica: Replica) -> Reconciliation:
         calls.append(harness.clock.monotonic())
         if len(calls) == 1:
             raise Unavailable("the source is away")
-        return Reconciliation(copy.dataset.name)
+        return Reconciliation(replica.dataset.name)
 
     store = harness.first[RECONCILIATIONS]
-    runner = ReconcileRunner("desk", [COPY], store, compare, lambda: {lease_of(COPY): 1}, harness.clock)
+    runner = ReconcileRunner("desk", [REPLICA], store, compare, lambda: {lease_of(REPLICA): 1}, harness.clock)
     await runner.start()
     await until(lambda: len(calls) == 2, harness.clock.advance)
     await runner.stop()
@@ -68,18 +68,18 @@ async def test_a_failure_is_kept_and_tried_again_at_the_next_turn(harness: Store
 
 async def test_who_does_not_hold_the_lease_compares_nothing(harness: StoresHarness) -> None:
     held: dict[str, int] = {}
-    calls: list[Copy] = []
+    calls: list[Replica] = []
 
-    async def compare(copy: Copy) -> Reconciliation:
-        calls.append(copy)
-        return Reconciliation(copy.dataset.name)
+    async def compare(replica: Replica) -> Reconciliation:
+        calls.append(replica)
+        return Reconciliation(replica.dataset.name)
 
     store = harness.first[RECONCILIATIONS]
-    runner = ReconcileRunner("desk", [COPY], store, compare, lambda: held, harness.clock)
+    runner = ReconcileRunner("desk", [REPLICA], store, compare, lambda: held, harness.clock)
     await runner.start()
     await until(lambda: harness.clock.monotonic() > 600, harness.clock.advance)
     assert calls == []
-    held[lease_of(COPY)] = 1
+    held[lease_of(REPLICA)] = 1
     await until(lambda: len(calls) == 1, harness.clock.advance)
     await runner.stop()
 
@@ -87,16 +87,16 @@ async def test_who_does_not_hold_the_lease_compares_nothing(harness: StoresHarne
 async def test_a_stop_ends_a_comparison(harness: StoresHarness) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def compare(copy: Copy) -> Reconciliation:
+    async def compare(replica: Replica) -> Reconciliation:
         begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
-        return Reconciliation(copy.dataset.name)
+        return Reconciliation(replica.dataset.name)
 
     store = harness.first[RECONCILIATIONS]
-    runner = ReconcileRunner("desk", [COPY], store, compare, lambda: {lease_of(COPY): 1}, harness.clock)
+    runner = ReconcileRunner("desk", [REPLICA], store, compare, lambda: {lease_of(REPLICA): 1}, harness.clock)
     await runner.start()
     await asyncio.wait_for(begun.wait(), 60)
     await asyncio.wait_for(runner.stop(5), 60)

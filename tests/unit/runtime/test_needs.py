@@ -95,9 +95,9 @@ def test_a_port_that_is_not_there_is_named_when_it_is_looked_up() -> None:
 def test_datasets_on_an_engine_without_tables_are_refused(declared: str) -> None:
     service = Service("trial")
     if declared == "copy":
-        service.copies(Dataset("crm.people", "person", ("name",)), table="person")
+        service.replicates(Dataset("crm.people", "person", ("name",)), table="person")
     else:
-        service.offers(Dataset("trial.people", "person", ("name",)), table="person")
+        service.publishes_dataset(Dataset("trial.people", "person", ("name",)), table="person")
     with pytest.raises(MissingPort, match=r"needs the port 'datasets' \(rows that are compared\)") as refused:
         RunningService(service, settings_for("trial", database="memory://needs"), broker=memory_broker())
     assert refused.value.hint.startswith("engines that have 'datasets': PostgreSQL, SQLite; needed by ")

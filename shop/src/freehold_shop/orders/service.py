@@ -39,8 +39,8 @@ __all__ = ["orders"]
 orders = Service("orders", migrations=MIGRATIONS, linger_seconds=0.02)
 orders.orchestrates(Checkout)
 orders.sends(RefundPayment, ReturnStock)
-orders.copies(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
-orders.copies(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)
+orders.replicates(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
+orders.replicates(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)
 orders.projects(order_rows)
 orders.projects(summaries)
 

@@ -17,7 +17,7 @@ from freehold_shop.upsert import insert_into
 __all__ = ["define_all", "reference", "seed"]
 
 reference = Service("reference", migrations=MIGRATIONS)
-reference.offers(COUNTRY_DATASET, table="country")
+reference.publishes_dataset(COUNTRY_DATASET, table="country")
 
 
 async def seed(running: RunningService) -> None:

@@ -42,7 +42,7 @@ shipping = Service(
     retry=Retry(attempts=70, delay_seconds=0.1, delay_seconds_max=15.0),
     linger_seconds=0.02,
 )
-shipping.copies(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
+shipping.replicates(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
 
 
 class AddressNotHereYet(Exception):

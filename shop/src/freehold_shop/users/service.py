@@ -15,8 +15,8 @@ from freehold_shop.users.tables import MIGRATIONS, country_copy
 __all__ = ["users"]
 
 users = Service("users", migrations=MIGRATIONS)
-users.offers(CUSTOMERS, table="customer")
-users.copies(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)
+users.publishes_dataset(CUSTOMERS, table="customer")
+users.replicates(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS)
 
 
 @users.handles(CountryDefined)

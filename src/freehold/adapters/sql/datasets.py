@@ -16,7 +16,7 @@ from freehold.adapters.sql.families.upsert import insert_absent
 from freehold.adapters.sql.store import SqlStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
-from freehold.reconcile.dataset import Copy, Dataset, FullRow, Offer, canonical_row
+from freehold.reconcile.dataset import Dataset, DatasetTable, FullRow, Replica, canonical_row
 from freehold.reconcile.dataset_store import DatasetStore
 from freehold.reconcile.field_value import FieldKind
 
@@ -41,10 +41,10 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
     def _given(self, kind: FieldKind, value: object) -> object:
         """A canonical value as the driver takes it."""
 
-    async def page(self, offer: Offer, after: str, through: str | None, limit: int) -> Sequence[FullRow]:
+    async def page(self, table: DatasetTable, after: str, through: str | None, limit: int) -> Sequence[FullRow]:
         """One statement."""
-        key = self._bytes(offer)
-        start = f"{_select(offer)} WHERE {key} > $1"
+        key = self._bytes(table)
+        start = f"{_select(table)} WHERE {key} > $1"
         async with self._database.direct() as sql:
             if through is None:
                 rows = await sql.fetch(f"{start} ORDER BY {key} LIMIT $2", (after, limit))
@@ -52,82 +52,89 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
                 between = f"{start} AND {key} <= $2 ORDER BY {key} LIMIT $3"
                 rows = await sql.fetch(between, (after, through, limit))
             if not rows and not after and through is None:
-                await self._check_empty(sql, offer)
-        return [canonical_row(offer.dataset, row) for row in rows]
+                await self._check_empty(sql, table)
+        return [canonical_row(table.dataset, row) for row in rows]
 
-    async def rows(self, offer: Offer, keys: Sequence[str]) -> Sequence[FullRow]:
+    async def rows(self, table: DatasetTable, keys: Sequence[str]) -> Sequence[FullRow]:
         """One by one: there are few of them."""
-        statement = f"{_select(offer)} WHERE {self._same_key(offer)}"
+        statement = f"{_select(table)} WHERE {self._same_key(table)}"
         found: list[FullRow] = []
         async with self._database.direct() as sql:
             for key in keys:
-                found += [canonical_row(offer.dataset, row) for row in await sql.fetch(statement, (key,))]
+                found += [canonical_row(table.dataset, row) for row in await sql.fetch(statement, (key,))]
         return found
 
     async def repair(
-        self, db_tx: DatabaseTransaction, copy: Copy, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]
+        self, db_tx: DatabaseTransaction, replica: Replica, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]
     ) -> Sequence[str]:
         """Each row is read again under its lock."""
         sql = sql_of(db_tx)
-        types = await self._types(sql, copy.table)
+        types = await self._types(sql, replica.table)
         written: list[str] = []
         for key, (right, found) in wrong.items():
-            if found is not None and not await self._is_still(sql, copy, key, found):
+            if found is not None and not await self._is_still(sql, replica, key, found):
                 continue
-            if await self._write(sql, copy, types, key, right, new=found is None):
+            if await self._write(sql, replica, types, key, right, new=found is None):
                 written.append(key)
         return written
 
-    async def _check_empty(self, sql: SqlConnection, offer: Offer) -> None:
+    async def _check_empty(self, sql: SqlConnection, table: DatasetTable) -> None:
         """Raise `DeclarationError` where no key was found although there are rows: on SQLite numbers come before any
         text, and would never be compared.
         """
-        if await sql.fetch(f"SELECT 1 FROM {offer.table} LIMIT 1") and not await sql.fetch(
-            f"SELECT 1 FROM {offer.table} WHERE {self._bytes(offer)} > $1 LIMIT 1", ("",)
+        if await sql.fetch(f"SELECT 1 FROM {table.table} LIMIT 1") and not await sql.fetch(
+            f"SELECT 1 FROM {table.table} WHERE {self._bytes(table)} > $1 LIMIT 1", ("",)
         ):
             raise DeclarationError(
-                f"the keys of dataset '{offer.dataset.name}' are no texts here, or empty",
+                f"the keys of dataset '{table.dataset.name}' are no texts here, or empty",
                 hint="name a column of text, that of a view for one: CAST(id AS text)",
             )
 
-    async def _is_still(self, sql: SqlConnection, copy: Copy, key: str, found: FullRow) -> bool:
-        statement = f"{_select(copy)} WHERE {self._same_key(copy)} {self._dialect.lock_rows}".rstrip()
-        return [canonical_row(copy.dataset, row) for row in await sql.fetch(statement, (key,))] == [found]
+    async def _is_still(self, sql: SqlConnection, replica: Replica, key: str, found: FullRow) -> bool:
+        statement = f"{_select(replica)} WHERE {self._same_key(replica)} {self._dialect.lock_rows}".rstrip()
+        return [canonical_row(replica.dataset, row) for row in await sql.fetch(statement, (key,))] == [found]
 
     async def _write(
-        self, sql: SqlConnection, copy: Copy, types: Mapping[str, str], key: str, right: FullRow | None, *, new: bool
+        self,
+        sql: SqlConnection,
+        replica: Replica,
+        types: Mapping[str, str],
+        key: str,
+        right: FullRow | None,
+        *,
+        new: bool,
     ) -> int:
         if right is None:
-            delete = f"DELETE FROM {copy.table} WHERE {self._same_key(copy)}"
+            delete = f"DELETE FROM {replica.table} WHERE {self._same_key(replica)}"
             return 0 if new else await sql.execute(delete, (key,))
-        columns = [copy.column(name) for name in _names(copy.dataset)]
+        columns = [replica.column(name) for name in _names(replica.dataset)]
         places = [self._place(number, types.get(name)) for number, name in enumerate(columns, 1)]
         if new:
-            insert = f"INSERT INTO {copy.table} ({', '.join(columns)}) VALUES ({', '.join(places)})"
+            insert = f"INSERT INTO {replica.table} ({', '.join(columns)}) VALUES ({', '.join(places)})"
             statement = insert_absent(insert)
         else:
             changes = ", ".join(f"{name} = {place}" for name, place in zip(columns[1:], places[1:], strict=True))
-            statement = f"UPDATE {copy.table} SET {changes} WHERE {self._same_key(copy)}"
-        kinds = map(copy.dataset.kind, _names(copy.dataset))
+            statement = f"UPDATE {replica.table} SET {changes} WHERE {self._same_key(replica)}"
+        kinds = map(replica.dataset.kind, _names(replica.dataset))
         given = [None if value is None else self._given(kind, value) for kind, value in zip(kinds, right, strict=True)]
         return await sql.execute(statement, given)
 
-    def _bytes(self, offer: Offer) -> str:
-        return f"{offer.column(offer.dataset.key)} {self.byte_order}"
+    def _bytes(self, table: DatasetTable) -> str:
+        return f"{table.column(table.dataset.key)} {self.byte_order}"
 
-    def _same_key(self, offer: Offer) -> str:
+    def _same_key(self, table: DatasetTable) -> str:
         """The condition on the one row of the key `$1`."""
-        return f"{offer.column(offer.dataset.key)} = $1 AND {self._bytes(offer)} = $1"
+        return f"{table.column(table.dataset.key)} = $1 AND {self._bytes(table)} = $1"
 
 
 def _names(dataset: Dataset) -> Sequence[str]:
     return (dataset.key, *dataset.fields)
 
 
-def _select(offer: Offer) -> str:
+def _select(table: DatasetTable) -> str:
     """What is read of a row; documents as they are written, for drivers would decode them."""
     columns = ", ".join(
-        f"CAST({offer.column(name)} AS text)" if offer.dataset.kind(name) is FieldKind.JSON else offer.column(name)
-        for name in _names(offer.dataset)
+        f"CAST({table.column(name)} AS text)" if table.dataset.kind(name) is FieldKind.JSON else table.column(name)
+        for name in _names(table.dataset)
     )
-    return f"SELECT {columns} FROM {offer.table}"
+    return f"SELECT {columns} FROM {table.table}"

@@ -11,7 +11,7 @@ from freehold.reconcile.store import ReconciliationRecord, ReconciliationStore
 
 __all__ = ["SqlReconciliationStore"]
 
-_COLUMNS = "dataset, finished_at, seconds, compared, drifted, repaired, unsettled, error"
+_COLUMNS = "dataset, finished_at, seconds, compared, drifted, repaired, inconclusive, error"
 
 
 class SqlReconciliationStore(SqlStore, ReconciliationStore):
@@ -29,7 +29,7 @@ class SqlReconciliationStore(SqlStore, ReconciliationStore):
                     record.compared,
                     record.drifted,
                     record.repaired,
-                    record.unsettled,
+                    record.inconclusive,
                     record.error,
                 ),
             )
@@ -61,7 +61,7 @@ ORDER BY old.finished_at LIMIT $3"""
             return await sql.execute(statement, (self._dialect.now(), -older_than_seconds, limit))
 
     def _record(self, row: Row) -> ReconciliationRecord:
-        dataset, finished_at, seconds, compared, drifted, repaired, unsettled, error = row
+        dataset, finished_at, seconds, compared, drifted, repaired, inconclusive, error = row
         return ReconciliationRecord(
             dataset=dataset,
             finished_at=self._dialect.read_time(finished_at),
@@ -69,6 +69,6 @@ ORDER BY old.finished_at LIMIT $3"""
             compared=compared,
             drifted=drifted,
             repaired=repaired,
-            unsettled=unsettled,
+            inconclusive=inconclusive,
             error=error,
         )

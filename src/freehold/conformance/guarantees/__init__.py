@@ -53,7 +53,7 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Historical replays": Replays,
     "Leases": Leases,
     "Idempotency keys": Idempotency,
-    "Comparisons of copies": Reconciliations,
+    "Comparisons of replicas": Reconciliations,
     "Statements in SQL": Sql,
     "Read models": ReadModels,
     "Materialized views": Views,

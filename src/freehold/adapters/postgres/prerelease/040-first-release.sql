@@ -86,6 +86,8 @@ SET detail = replace(replace(replace(detail, 'undo ', 'compensation '), ' empty'
 WHERE what = 'late';
 UPDATE freehold_parked SET error = 'ProcessCrashed' WHERE error = 'ProcessEnded';
 -- What retried a parked stream said that it resumed the projection, with a blank; what resumes one has a dot.
+ALTER TABLE freehold_reconciliation RENAME COLUMN unsettled TO inconclusive;
+UPDATE freehold_audit SET reason = reason || ' (' || substr(action, 12) || ')' WHERE action LIKE 'reconcile: %';
 UPDATE freehold_audit SET action = CASE action WHEN 'saga.abandon' THEN 'saga.terminate'
     WHEN 'projection resume' THEN 'projection.stream-retry' WHEN 'projection skip' THEN 'projection.stream-skip'
     WHEN 'projection.abandon' THEN 'projection.cancel-rebuild' ELSE 'reconcile.repair' END

@@ -7,7 +7,7 @@ CREATE TABLE freehold_reconciliation (
     compared bigint NOT NULL,
     drifted bigint NOT NULL,
     repaired bigint NOT NULL,
-    unsettled bigint NOT NULL,
+    inconclusive bigint NOT NULL,
     error text NOT NULL
 );
 CREATE INDEX freehold_reconciliation_dataset ON freehold_reconciliation (dataset, ordinal);

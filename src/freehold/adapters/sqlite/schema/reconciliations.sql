@@ -7,7 +7,7 @@ CREATE TABLE freehold_reconciliation (
     compared INTEGER NOT NULL,
     drifted INTEGER NOT NULL,
     repaired INTEGER NOT NULL,
-    unsettled INTEGER NOT NULL,
+    inconclusive INTEGER NOT NULL,
     error TEXT NOT NULL
 );
 CREATE INDEX freehold_reconciliation_dataset ON freehold_reconciliation (dataset, ordinal);
