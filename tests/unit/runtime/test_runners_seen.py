@@ -88,8 +88,8 @@ async def test_every_loop_that_ends_is_named_by_readiness_and_goes_on(
     async def happened(event: Happened, tx: Transaction) -> None:
         return
 
-    settings = settings_for(service.name, database=f"sqlite:///{tmp_path}/bank.db")
-    async with RunningService(service, settings, broker=memory_broker()) as running:
+    settings, broker = settings_for(service.name, database=f"sqlite:///{tmp_path}/bank.db"), memory_broker()
+    async with RunningService(service, settings, broker=broker) as running:
         wanted = 2 if spared else 0
         await eventually(
             lambda: (
@@ -104,6 +104,8 @@ async def test_every_loop_that_ends_is_named_by_readiness_and_goes_on(
         assert others == ({"projections bank"} if spared else set())
         assert not (await running.health()).ok
         gate.shut = False
+        # A consumer with nothing to do notes after five seconds that all is well.
+        await put(broker, envelope_of(Happened("a", 1)))
         await _until(running, lambda readiness: readiness.ready)
         assert (await running.health()).ok
         missing = {kind.__name__ for kind in kinds} - {type(runner).__name__ for runner in running.watched}
@@ -134,9 +136,9 @@ async def test_a_consumer_without_the_keeper_of_its_leases_is_named_and_comes_ba
             member._keeper.wake()
         await _until(running, lambda readiness: "consumer trial" in readiness.problems)
         gate.shut = False
-        await _until(running, lambda readiness: readiness.ready)
         await put(broker, envelope_of(Happened("b", 2)))
         await eventually(lambda: seen == ["a", "b"])
+        await _until(running, lambda readiness: readiness.ready)
 
 
 async def test_a_worker_that_is_cancelled_by_what_it_waits_for_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
