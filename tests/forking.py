@@ -25,8 +25,10 @@ _PRELOADED: Final = (
     "freehold.http.app",
     "freehold.testing.saga",
     "freehold.adapters.embedded.broker",
+    "freehold.adapters.postgres.database",
     "freehold.adapters.sqlite.database",
     "freehold.adapters.sqlite.saga",
+    "freehold_shop.cli.faults",
     "sqlalchemy.ext.asyncio",
     "pytest",
     __name__,
@@ -40,12 +42,31 @@ def context() -> ForkServerContext:
     return found
 
 
+class Stdin:
+    """The writing end of a pipe, for a few lines."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def write(self, data: bytes) -> None:
+        """Write it at once: it has room in the pipe."""
+        os.write(self._pipe.fileno(), data)
+
+    def close(self) -> None:
+        """Tell the process that nothing more comes."""
+        self._pipe.close()
+
+
 class ForkedProcess:
     """As `asyncio.subprocess.Process`, as far as tests need it."""
 
-    def __init__(self, process: ForkServerProcess, stdout: asyncio.StreamReader) -> None:
+    def __init__(
+        self, process: ForkServerProcess, stdout: asyncio.StreamReader, reading: asyncio.BaseTransport, stdin: Stdin
+    ) -> None:
         self._process = process
+        self._reading = reading
         self.stdout = stdout
+        self.stdin = stdin
 
     @property
     def returncode(self) -> int | None:
@@ -65,6 +86,14 @@ class ForkedProcess:
         assert self.returncode is not None
         return self.returncode
 
+    async def communicate(self, data: bytes = b"") -> bytes:
+        """Write the last that it is told; returns all that it says until its end."""
+        self.stdin.write(data)
+        self.stdin.close()
+        said = await self.stdout.read()
+        await self.wait()
+        return said
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, where it lives."""
         if self.returncode is None and self._process.pid is not None:
@@ -74,25 +103,37 @@ class ForkedProcess:
         """SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
+    async def end(self) -> None:
+        """Kill it where it lives, wait for its end, and close the pipes: a child of its own may have them open."""
+        self.kill()
+        await self.wait()
+        self._reading.close()
+        self.stdin.close()
+
 
 async def forked(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> ForkedProcess:
-    """`python -m module arguments`; what it prints is in `stdout`."""
+    """`python -m module arguments`; what it prints is in `stdout`, and it reads what is written to `stdin`."""
     reading, writing = os.pipe()
+    told, telling = os.pipe()
     whole = {**os.environ, **(environment or {})}
-    with Connection(writing, readable=False) as pipe:
-        process = context().Process(target=_run, args=(module, arguments, whole, pipe), daemon=True)
+    with Connection(writing, readable=False) as stdout_pipe, Connection(told, writable=False) as stdin_pipe:
+        process = context().Process(target=_run, args=(module, arguments, whole, stdin_pipe, stdout_pipe), daemon=True)
         process.start()
     stdout = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(reading, "rb")
     )
-    return ForkedProcess(process, stdout)
+    return ForkedProcess(process, stdout, transport, Stdin(Connection(telling, readable=False)))
 
 
-def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], stdout: Connection) -> None:
+def _run(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], stdin: Connection, stdout: Connection
+) -> None:
     """What the process does."""
-    os.dup2(stdout.fileno(), 1)
-    stdout.close()
+    for number, pipe in enumerate((stdin, stdout)):
+        os.dup2(pipe.fileno(), number)
+        pipe.close()
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process lives; multiprocessing has put another
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]
@@ -102,7 +143,7 @@ def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], 
 def ran(module: str, *arguments: str, directory: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
     """Run `python -B -m module arguments` to its end; returns how it ended, and what it printed on both streams."""
     files = [directory / f".{module}.{stream}" for stream in ("out", "err")]
-    process = context().Process(target=_run_apart, args=(module, arguments, directory, environment, files), daemon=True)
+    process = context().Process(target=_run_apart, args=(module, arguments, directory, {**environment}, files), daemon=True)
     process.start()
     process.join(_LIMIT_SECONDS)
     code = process.exitcode

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forking import ForkedProcess, forked
 from tests.integration.aggregate.bank import Bank, open_bank
 from tests.unit.aggregate.shapes import ACCOUNT, Account, Deposit, Open, Overdrawn, Withdraw
 
 from freehold.aggregate import Repository, SnapshotPolicy
 from freehold.policy import Retry
 
-_ROOT = Path(__file__).parents[3]
 _MANY = Retry(attempts=100, delay_seconds=0.002, delay_seconds_max=0.05)
 
 
@@ -53,14 +51,12 @@ async def test_processes_that_conflict_decide_on_fresh_state(
                 for writer in writers:
                     assert await _line(writer) == "ready"
                 for writer in writers:
-                    assert writer.stdin is not None
                     writer.stdin.write(b"go\n")
                 counts = [int(await _line(writer)) for writer in writers]
                 await asyncio.gather(*(writer.wait() for writer in writers))
         finally:
             for writer in writers:
-                if writer.returncode is None:
-                    writer.kill()
+                await writer.end()
         async with bank.transactions.begin() as tx:
             loaded = await repository.load(tx, "shared")
         assert sum(counts) == 60
@@ -68,12 +64,9 @@ async def test_processes_that_conflict_decide_on_fresh_state(
         assert (await repository.handle(bank.transactions, "shared", Deposit(1))).version == 63
 
 
-async def _start(url: str) -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.aggregate.writer", url, "20", stdin=PIPE, stdout=PIPE, cwd=_ROOT
-    )
+async def _start(url: str) -> ForkedProcess:
+    return await forked("tests.integration.aggregate.writer", url, "20")
 
 
-async def _line(process: Process) -> str:
-    assert process.stdout is not None
+async def _line(process: ForkedProcess) -> str:
     return (await process.stdout.readline()).decode().strip()

@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.forking import ForkedProcess, forked
 from tests.integration.eventstore.opened import opened
 
 from freehold.adapters.sql.engine.connection import sql_of
+from freehold.runtime.adapters import open_stores
 from freehold.conformance.events_order import add, data_of, new_event
 from freehold.database import DatabaseOptions
-from freehold.errors import ConcurrencyConflict, Unavailable
+from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.eventstore.store import EVENTS, Append
+from freehold.policy import Retry, RetryAfter
 from freehold.ports import Stores
 from freehold.sql import SQL
 
@@ -23,38 +26,31 @@ pytestmark = pytest.mark.servers
 
 _LIMIT_SECONDS = 1.0
 _ENOUGH_SECONDS = 60.0
-_TRY = """
-import asyncio, sys
-from freehold.runtime.adapters import open_stores
-from freehold.conformance.events_order import new_event
-from freehold.database import DatabaseOptions
-from freehold.errors import FreeholdError, Unavailable
-from freehold.eventstore.store import EVENTS, Append
-from freehold.policy import Retry, RetryAfter
 
-def say(word):
-    print(word, flush=True)
 
-async def told():
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+def _say(word: str) -> None:
+    print(word, flush=True)  # noqa: T201 - tells the test
 
-async def append(stores, held):
+
+async def _append(stores: Stores, *, held: bool) -> None:
     async with stores.database.begin() as db_tx:
         await stores[EVENTS].append(db_tx, [Append("order-1", [new_event(b"frozen")], 1)])
         if held:
-            say("held")
-            await told()
+            _say("held")
+            await asyncio.to_thread(sys.stdin.readline)
 
-async def main():
-    options = DatabaseOptions(pool_size=1, idle_transaction_timeout_seconds=float(sys.argv[2]))
-    stores = open_stores(sys.argv[1], options)
+
+async def _try(url: str, limit_seconds: float) -> None:
+    """What the process does that is frozen."""
+    options = DatabaseOptions(pool_size=1, idle_transaction_timeout_seconds=limit_seconds)
+    stores = open_stores(url, options)
     await stores.database.open()
     retry, attempt = Retry(attempts=5, delay_seconds=0.05, only=(Unavailable,)), 1
     while True:
         try:
-            await append(stores, held=attempt == 1)
+            await _append(stores, held=attempt == 1)
         except FreeholdError as error:
-            say(f"{type(error).__name__}: {error}")
+            _say(f"{type(error).__name__}: {error}")
             decision = retry.decide(attempt, error)
             if not isinstance(decision, RetryAfter):
                 raise
@@ -62,47 +58,36 @@ async def main():
             await asyncio.sleep(decision.delay_seconds)
         else:
             break
-    say(f"committed at attempt {attempt}")
+    _say(f"committed at attempt {attempt}")
     await stores.database.close()
-
-asyncio.run(main())
-"""
 
 
 class _Writer:
     """The process that appends, says `held`, and goes on when it is told to."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: ForkedProcess) -> None:
         self.process = process
 
     async def heard(self) -> str:
-        assert self.process.stdout is not None
         return (await asyncio.wait_for(self.process.stdout.readline(), _ENOUGH_SECONDS)).decode().strip()
 
-    async def wake(self) -> None:
+    def wake(self) -> None:
         """Tell it to go on, while it cannot hear, and let it hear."""
-        assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
-        await self.process.stdin.drain()
         self.process.send_signal(signal.SIGCONT)
 
 
 @asynccontextmanager
 async def _frozen(url: str, limit_seconds: float) -> AsyncIterator[_Writer]:
     """A process that was stopped while it held an append open."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _TRY, url, str(limit_seconds), stdin=pipe, stdout=pipe
-    )
+    process = await forked(__name__, url, str(limit_seconds))
     writer = _Writer(process)
     try:
         assert await writer.heard() == "held"
         process.send_signal(signal.SIGSTOP)
         yield writer
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await process.end()
 
 
 async def _seen(stores: Stores) -> Sequence[bytes]:
@@ -124,7 +109,7 @@ async def test_readers_wait_for_a_frozen_writer_no_longer_than_the_limit(postgre
             await add(stores, "order-2", new_event(b"beside"))
             await _until_seen(stores, [b"before", b"beside"])
             await add(stores, "order-3", new_event(b"after"))
-            await writer.wake()
+            writer.wake()
             assert (await writer.heard()).startswith("Unavailable: ")
             assert await writer.heard() == "committed at attempt 2"
         assert await _seen(stores) == [b"before", b"beside", b"after", b"frozen"]
@@ -139,7 +124,7 @@ async def test_without_a_limit_a_frozen_writer_holds_readers_up_until_it_goes_on
             with pytest.raises(ConcurrencyConflict):  # waits for the stream's lock, longer than the limit below
                 await stores[EVENTS].append_now([Append("order-1", [new_event(b"in the way")])])
             assert await _seen(stores) == [b"before"]
-            await writer.wake()
+            writer.wake()
             assert await writer.heard() == "committed at attempt 1"
         assert await _seen(stores) == [b"before", b"frozen", b"beside"]
 
@@ -167,3 +152,7 @@ async def _until_ended(stores: Stores, pid: int) -> None:
     async with asyncio.timeout(_ENOUGH_SECONDS), stores[SQL].direct() as sql:
         while await sql.fetch("SELECT 1 FROM pg_stat_activity WHERE pid = $1", (pid,)):  # noqa: ASYNC110 - from outside
             await asyncio.sleep(0.02)
+
+
+if __name__ == "__main__":
+    asyncio.run(_try(sys.argv[1], float(sys.argv[2])))

@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from tests.forking import ForkedProcess, forked
 from tests.integration.eventstore.opened import opened
 from tests.integration.eventstore.writers import WRITERS
 
@@ -68,23 +69,14 @@ class _Reader:
         return bool(page.events)
 
 
-async def _writers(url: str, stack: AsyncExitStack) -> list[asyncio.subprocess.Process]:
+async def _writers(url: str, stack: AsyncExitStack) -> list[ForkedProcess]:
     processes = []
     for seed in range(_PROCESSES):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.integration.eventstore.writers", url, str(SECONDS), str(seed),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        stack.callback(_kill, process)
-        assert process.stdout is not None
+        process = await forked("tests.integration.eventstore.writers", url, str(SECONDS), str(seed))
+        stack.push_async_callback(process.end)
         assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
         processes.append(process)
     return processes
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
 
 
 async def _run(url: str) -> None:
@@ -96,7 +88,7 @@ async def _run(url: str) -> None:
         answers = await asyncio.wait_for(asyncio.gather(*(each.communicate(b"\n") for each in processes)), SECONDS + 90)
         ended.set()
         await asyncio.wait_for(asyncio.gather(*tails), 90)
-        committed = {UUID(line) for output, _ in answers for line in output.decode().split()}
+        committed = {UUID(line) for output in answers for line in output.decode().split()}
         everything = await follow(stores)
     assert len(committed) > 5 * SECONDS
     assert {each.event.id for each in everything} == committed

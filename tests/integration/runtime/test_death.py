@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.forking import ForkedProcess, forked
 from tests.integration.runtime.living import lasting
 from tests.integration.runtime.workers import Counted, Numbered, worker
 
@@ -34,27 +34,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @asynccontextmanager
-async def _process(*arguments: str, ready: str = "ready") -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.integration.runtime.living",
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+async def _process(*arguments: str) -> AsyncIterator[ForkedProcess]:
+    process = await forked("tests.integration.runtime.living", *arguments)
     try:
-        assert process.stdout is not None
         async with asyncio.timeout(120):
-            while (line := (await process.stdout.readline()).decode().strip()) != ready:
-                assert line, "it ended"
+            assert await process.stdout.readline() == b"ready\n", "it ended"
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        process._transport.close()  # type: ignore[attr-defined] # a child that lives on has its pipes open
+        await process.end()
 
 
 @asynccontextmanager
@@ -92,7 +79,6 @@ async def test_a_killed_process_is_gone_and_a_frozen_one_is_not(database: str) -
 
 async def test_nothing_is_said_of_a_process_that_ended_by_itself(database: str) -> None:
     async with _stores(database) as (_, vouching), _process("vouch", database, "other") as process:
-        assert process.stdin is not None
         process.stdin.close()
         assert await process.wait() == 0
         assert await vouching.gone(["other"]) == set()
@@ -101,7 +87,7 @@ async def test_nothing_is_said_of_a_process_that_ended_by_itself(database: str) 
 async def test_a_child_that_lives_on_is_no_proof(tmp_path: Path) -> None:
     """It has its parent's file open: nothing is proved then."""
     url = f"sqlite:///{tmp_path}/worker.db"
-    async with _stores(url) as (_, vouching), _process("fork", url, "other", ready="ready") as process:
+    async with _stores(url) as (_, vouching), _process("fork", url, "other") as process:
         process.kill()
         await process.wait()
         assert await vouching.gone(["other"]) == set()

@@ -10,11 +10,13 @@ import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.forking import ForkedProcess, forked, ran
 from tests.integration.runtime.clinic import ADMITTED, APP, SEEN, clinic
 
 from freehold.conformance.broker_harness import eventually
@@ -129,17 +131,15 @@ async def test_services_that_start_at_once_make_everything_once(environment: dic
 
 
 async def _all_say(
-    processes: list[Process], word: str, *, before: Callable[[], Awaitable[object]] | None = None
+    processes: list[ForkedProcess], word: str, *, before: Callable[[], Awaitable[object]] | None = None
 ) -> None:
     """Hear a word of each process, and have them go on together; `before` is done while they still wait."""
     for process in processes:
-        assert process.stdout is not None
         line = (await process.stdout.readline()).decode()
         assert line.strip() == word, line + (await process.stdout.read()).decode()
     if before is not None:
         await before()
     for process in processes:
-        assert process.stdin is not None
         process.stdin.write(b"\n")
 
 
@@ -149,25 +149,23 @@ async def _look(environment: dict[str, str]) -> None:
 
 
 @asynccontextmanager
-async def _all(environment: dict[str, str], number: int) -> AsyncIterator[list[Process]]:
-    if number == 0:
-        yield []
-        return
-    async with _process(environment, APP, stdin=PIPE) as first, _all(environment, number - 1) as others:
-        yield [first, *others]
+async def _all(environment: dict[str, str], number: int) -> AsyncIterator[list[ForkedProcess]]:
+    processes = [await forked(APP, environment=environment) for _ in range(number)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            await process.end()
 
 
 async def test_upgrades_that_run_at_once_make_everything_once(environment: dict[str, str], tmp_path: Path) -> None:
-    arguments = ("-m", "freehold.cli.main", "--app", APP, "db", "upgrade")
+    places = [tmp_path / str(number) for number in range(3)]
+    for place in places:
+        place.mkdir()
+    upgrade = partial(ran, "freehold.cli.main", "--app", APP, "db", "upgrade", environment=environment)
     async with asyncio.timeout(_LIMIT_SECONDS):
-        runs = [
-            await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, stdout=PIPE, stderr=STDOUT, env=environment, cwd=tmp_path
-            )
-            for _ in range(3)
-        ]
-        outputs = [(await each.communicate())[0].decode() for each in runs]
-    assert [each.returncode for each in runs] == [0] * 3, outputs
-    assert all(any(label in output for output in outputs) for label in _MADE), outputs
+        runs = await asyncio.gather(*(asyncio.to_thread(upgrade, directory=place) for place in places))
+    assert [code for code, _, _ in runs] == [0] * 3, runs
+    assert all(any(label in out + err for _, out, err in runs) for label in _MADE), runs
     async with _stores(environment) as stores:
         assert await _is_made_once(stores)

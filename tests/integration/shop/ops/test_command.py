@@ -10,20 +10,25 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from tests.forking import ran
 from tests.integration.shop.ops.customers import get, until
 
 from freehold_shop.supervisor.client import Shop
 from freehold_shop.supervisor.state import process_lives, read_state
 
 pytestmark = pytest.mark.timeout(600)
-COMMAND = [sys.executable, "-m", "freehold_shop.cli.main"]
+MODULE = "freehold_shop.cli.main"
+COMMAND = [sys.executable, "-m", MODULE]
 
 
 def shop_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    with TemporaryDirectory() as place:
+        code, out, err = ran(MODULE, *arguments, directory=Path(place), environment=os.environ)
+    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 @contextmanager
