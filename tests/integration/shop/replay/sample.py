@@ -64,15 +64,16 @@ SAMPLE = Expected(
 )
 
 
-def write_sample(path: Path) -> Path:
-    """Write the sample."""
-    return _write(path, [*_sales(), *_RETURNS, *_DIRTY, *_LATER])
+def write_sample(path: Path, digit: str = "6") -> Path:
+    """Write the sample; `digit` is the first of each number of an order or a return, and makes others of them."""
+    rows = [*_sales(), *_RETURNS, *_DIRTY, *_LATER]
+    return _write(path, [row.replace("6", digit, 1) for row in rows])
 
 
-def write_many(path: Path, orders: int) -> Path:
+def write_many(path: Path, orders: int, first: int = 0) -> Path:
     """Write so many small orders of ten customers, every fifth of them with a return right behind."""
     rows: list[str] = []
-    for n in range(orders):
+    for n in range(first, first + orders):
         customer = 10 + n % 10
         rows.append(f"{700_000 + n},SKU{n % 9},THING,2,2010-12-01 08:00:00,2.00,{customer},France")
         if n % 5 == 4:

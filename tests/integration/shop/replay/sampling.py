@@ -14,12 +14,12 @@ from freehold_shop.supervisor.client import Shop
 __all__ = ["replay_sample"]
 
 
-async def replay_sample(shop: Shop, directory: Path, checkout: str) -> Outcome:
-    """Replay the sample on a running shop, with the payments of one customer declined."""
+async def replay_sample(shop: Shop, directory: Path, checkout: str, digit: str = "6") -> Outcome:
+    """Replay the sample on a running shop, with the payments of one customer declined; `digit` as `write_sample`."""
     async with ProvidersClient(shop.provider_url) as provider:
         await provider.put_rules(Rules(declines=DeclineRules(customer_refs=(DECLINED_CUSTOMER,))))
     wanted = Wanted(
-        files=[write_sample(directory / "sample.csv")],
+        files=[write_sample(directory / "sample.csv", digit)],
         state_directory=shop.state_directory,
         checkout=checkout,
         rejects=directory / "rejects.csv",
