@@ -10,7 +10,7 @@ WORKERS := 4
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
 ARGS :=
 
-.PHONY: help setup shop test test-growth heal heal-all servers lint bench docs requirements clean
+.PHONY: help setup shop test test-growth heal heal-all heal-upgrade servers lint bench docs requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ heal: .venv/.stamp-servers ## break the shop in every way it can be, on both pro
 
 heal-all: .venv/.stamp-servers ## the same with faults that last a minute, under more load
 	$(PYTHON) -m tests.heal --hold 60 --rate 10 $(ARGS)
+
+heal-upgrade: .venv/.stamp-servers ## kill a shop from before the first release in mid-flight, upgrade it, verify it
+	$(PYTHON) -m tests.heal.prerelease $(ARGS)
 
 servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are
 	@exec $(PYTHON) -m freehold_shop.servers .freehold/servers
