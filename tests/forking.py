@@ -143,7 +143,8 @@ def _run(
 def ran(module: str, *arguments: str, directory: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
     """Run `python -B -m module arguments` to its end; returns how it ended, and what it printed on both streams."""
     files = [directory / f".{module}.{stream}" for stream in ("out", "err")]
-    process = context().Process(target=_run_apart, args=(module, arguments, directory, {**environment}, files), daemon=True)
+    given = (module, arguments, directory, dict(environment), files)
+    process = context().Process(target=_run_apart, args=given, daemon=True)
     process.start()
     process.join(_LIMIT_SECONDS)
     code = process.exitcode

@@ -13,13 +13,13 @@ from tests.forking import ForkedProcess, forked
 from tests.integration.eventstore.opened import opened
 
 from freehold.adapters.sql.engine.connection import sql_of
-from freehold.runtime.adapters import open_stores
 from freehold.conformance.events_order import add, data_of, new_event
 from freehold.database import DatabaseOptions
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.eventstore.store import EVENTS, Append
 from freehold.policy import Retry, RetryAfter
 from freehold.ports import Stores
+from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
 
 pytestmark = pytest.mark.servers

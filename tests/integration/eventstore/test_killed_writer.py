@@ -10,9 +10,9 @@ import pytest
 from tests.forking import forked
 from tests.integration.eventstore.opened import opened
 
-from freehold.runtime.adapters import open_stores
 from freehold.conformance.events_order import add, data_of, follow, new_event
 from freehold.eventstore.store import EVENTS, Append
+from freehold.runtime.adapters import open_stores
 
 
 async def _hold(url: str) -> None:
