@@ -50,12 +50,11 @@ SECONDS: Final[Mapping[str, float]] = {
     "tests/integration/shop/ops/test_parts.py": 20,
     "tests/integration/shop/ops/test_running.py": 90,
     "tests/integration/shop/ops/test_servers_profile.py": 60,
-    "tests/integration/shop/replay/test_replay.py": 150,
+    "tests/integration/shop/replay/test_replay.py": 120,
     "tests/integration/shop/services/test_checkout.py": 30,
     "tests/integration/shop/services/test_fresh_reads.py": 40,
     "tests/integration/shop/verify/test_verify.py": 40,
     "tests/integration/sql/test_upgrade.py": 20,
-    "tests/unit/runtime/test_runners_seen.py": 20,
 }
 """About how long the files take that take long, on two busy cores."""
 
