@@ -58,7 +58,7 @@ def test_a_database_that_cannot_be_written(
         f'[services.till]\ndatabase = "{url}"\n[services.till.database_options]\nlock_timeout_seconds = 1.0\n'
     )
     monkeypatch.setenv("FREEHOLD_SETTINGS", str(file))
-    monkeypatch.setattr("freehold.cli.doctor.PROBE_SECONDS", 1.0)
+    monkeypatch.setattr("freehold.runtime.doctor._PROBE_SECONDS", 1.0)
     monkeypatch.setattr("freehold.cli.services.PROBE_SECONDS", 1.0)
     typed = typist(capsys)
     assert typed("db", "upgrade", "-s", "till").code == 0
