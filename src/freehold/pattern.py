@@ -18,6 +18,7 @@ from freehold.lifecycle import Runner
 from freehold.migrations import Migration
 from freehold.ports import Port, Provision, provide
 from freehold.settings import Settings
+from freehold.trace import Trace, Traced, TraceQuery, read_envelope, traced
 
 __all__ = [
     "Check",
@@ -39,8 +40,13 @@ __all__ = [
     "ServiceContext",
     "Settings",
     "Signal",
+    "Trace",
+    "TraceQuery",
+    "Traced",
     "is_role_running",
     "provide",
+    "read_envelope",
+    "traced",
 ]
 
 R = TypeVar("R")
@@ -212,6 +218,7 @@ class Pattern(Generic[R]):
     migrations    the pattern's own tables, applied together with the service's, in the order of all names.
     metrics       what `ps` and health tell of it; `columns` are how `ps` shows it, each metric alone where it has none.
     notices       what readiness tells besides.
+    traces        where `trace` finds what is asked for.
     describe      what `describe` shows of a registry; an empty mapping shows nothing.
     commands      name of a command, and where it is: `"tally": "tests.toy:group"`. Imported when it is called.
     routes        where the function is that makes the pattern's router for FastAPI: `"tests.toy:router"`. Imported
@@ -234,7 +241,8 @@ class Pattern(Generic[R]):
     metrics: Sequence[Metric] = ()
     columns: Sequence[Column] = ()
     notices: Sequence[Notice] = ()
-    probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[CheckResult]]]] = ()
+    probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[Finding]]]] = ()
+    traces: Sequence[Trace] = ()
     describe: Callable[[R], Mapping[str, Any]] = _describes_nothing
     commands: Mapping[str, str] = field(default_factory=dict)
     routes: str = ""

@@ -8,6 +8,7 @@ from typing import Final
 from freehold.context import ServiceContext
 from freehold.database import CheckResult
 from freehold.deadletters.store import DEAD_LETTERS
+from freehold.deadletters.trace import TRACES
 from freehold.pattern import Column, Metric, Pattern, Pruning
 
 __all__ = ["PATTERN"]
@@ -33,6 +34,7 @@ PATTERN: Final = Pattern[None](
     "deadletters",
     "keeps messages that were given up for an operator",
     declares=lambda _: None,
+    traces=TRACES,
     probes=(_probe,),
     metrics=(Metric("dead_letters", "messages that were given up", DEAD_LETTERS, _count),),
     columns=(Column("dead letters", "dead_letters", lambda metrics: metrics["dead_letters"]),),

@@ -20,7 +20,8 @@ from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.inbox.dispatcher import Dispatcher
 from freehold.inbox.handler import Handlers, ReplyRouter
 from freehold.inbox.probes import probe
-from freehold.inbox.store import DEFERRED, INBOX, DeferredStats, IncomingMessage
+from freehold.inbox.store import DEFERRED, INBOX, Arrival, DeferredStats
+from freehold.inbox.trace import TRACES
 from freehold.inbox.work import MessageRouter
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, MessageKind, encode_envelope
@@ -168,6 +169,7 @@ PATTERN: Final = Pattern[Handlers](
     "inbox",
     "handles each message once",
     declares=Handlers,
+    traces=TRACES,
     needs=_needs,
     wire=_wire,
     roles=(

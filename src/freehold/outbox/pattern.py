@@ -22,7 +22,8 @@ from freehold.outbox.probes import probe
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX, STAGED
-from freehold.outbox.watermark import WatermarkStamper, lanes_in_order
+from freehold.outbox.trace import TRACES
+from freehold.outbox.watermark import Lanes, lanes_in_order
 from freehold.pattern import Check, Need, Pattern, Phase, Pruning, Role
 
 __all__ = ["PATTERN"]
@@ -98,6 +99,7 @@ PATTERN: Final = Pattern[None](
     "outbox",
     "publishes what transactions staged",
     declares=lambda _: None,
+    traces=TRACES,
     needs=lambda _: (Need("outbox", (OUTBOX, SENT, BROKER_LOGS, LEASES)),),
     wire=_wire,
     roles=(Role("relay", _relay, wakes_on={STAGED: RelayRunner}, needs_broker=True, stops_last=True),),

@@ -16,6 +16,8 @@ from freehold.saga.definition import Saga
 from freehold.saga.engine import SagaEngine
 from freehold.saga.saga_runner import SagaRunner
 from freehold.saga.store import SAGAS, SagaStatus
+from freehold.saga.trace import find_instances
+from freehold.trace import Trace, Traced, TraceQuery
 from freehold.transaction import Transactions
 
 __all__ = ["PATTERN"]
@@ -57,6 +59,10 @@ async def _due_seconds(context: ServiceContext) -> float | None:
     return await context.stores[SAGAS].next_due_seconds()
 
 
+async def _trace(context: ServiceContext, query: TraceQuery) -> Sequence[Traced]:
+    return await find_instances(context, query, context.of(PATTERN))
+
+
 async def _count(context: ServiceContext) -> Mapping[str, int]:
     found: dict[str, int] = {}
     for (_, status), number in (await context.stores[SAGAS].count()).items():
@@ -78,6 +84,7 @@ PATTERN: Final = Pattern[Sagas](
     "carries a business transaction over several services, and compensates it",
     declares=lambda _: {},
     needs=_needs,
+    traces=(Trace(SAGAS, _trace),),
     wire=_wire,
     roles=(Role("sagas", _runners),),
     probes=(_probe,),

@@ -11,6 +11,7 @@ from freehold.outbox.store import STAGED
 from freehold.pattern import Due, Need, Pattern, Role
 from freehold.schedule.schedule_runner import ScheduleRunner
 from freehold.schedule.store import SCHEDULE, SCHEDULED
+from freehold.schedule.trace import TRACES
 
 __all__ = ["PATTERN"]
 
@@ -27,6 +28,7 @@ PATTERN: Final = Pattern[None](
     "schedule",
     "sends messages at their time",
     declares=lambda _: None,
+    traces=TRACES,
     needs=lambda _: (Need("schedule", (SCHEDULE,)),),
     due=(Due("scheduled messages", "schedule", SCHEDULE, _due_seconds),),
     roles=(Role("schedule", _runners, wakes_on={SCHEDULED: ScheduleRunner}),),

@@ -87,7 +87,7 @@ def test_an_unsent_message_is_found_by_id_key_and_cause(project: Project, typed:
     ran(_stage(project, sent))
     for which in (sent.id, sent.key, sent.correlation_id, str(sent.id).upper()):
         (found,) = _found(typed, which)
-        assert (found["service"], found["where"], found["type"]) == ("till", "unsent", sent.type)
+        assert (found["service"], found["where"], found["type"]) == ("till", "outbox", sent.type)
         assert (UUID(found["id"]), found["key"]) == (sent.id, sent.key)
         assert "a relay" in found["waits_for"]
     assert _found(typed, uuid4()) == []
@@ -156,9 +156,9 @@ def test_a_scheduled_a_dead_and_a_handled_message(project: Project, typed: Typed
 def test_a_saga_waits_for_a_reply_or_for_an_operator(project: Project, typed: Typed) -> None:
     ran(_start_saga(project, "going"))
     unsent, going = _found(typed, "going")
-    assert (unsent["where"], going["where"]) == ("unsent", "saga")
+    assert (unsent["where"], going["where"]) == ("outbox", "saga")
     assert "the reply of depot to step pick, attempt 1" in going["waits_for"]
-    assert {each["where"] for each in _found(typed, going["correlation_id"])} == {"unsent", "saga"}
+    assert {each["where"] for each in _found(typed, going["correlation_id"])} == {"outbox", "saga"}
     (by_id,) = [each for each in _found(typed, going["id"]) if each["where"] == "saga"]
     assert {**by_id, "waits_for": ""} == {**going, "waits_for": ""}
     ran(stuck_sagas(project, "stuck"))
@@ -174,7 +174,7 @@ def test_people_read_it_and_a_broken_service_is_named(
     ran(_stage(project, sent))
     shown = typed("trace", sent.id)
     assert shown.code == 0
-    assert "unsent" in shown.out
+    assert "outbox" in shown.out
     assert "a relay, which publishes it" in shown.out
     nothing = typed("trace", "absent")
     assert nothing.code == 1
@@ -186,6 +186,6 @@ def test_people_read_it_and_a_broken_service_is_named(
     monkeypatch.setenv("FREEHOLD_SETTINGS", str(tmp_path / "broken.toml"))
     answer = typed("trace", sent.id, "--json")
     assert answer.code == 3
-    assert [each["where"] for each in answer.document["found"]] == ["unsent"]
+    assert [each["where"] for each in answer.document["found"]] == ["outbox"]
     assert list(answer.document["failed"]) == ["depot"]
     assert "depot" in answer.err

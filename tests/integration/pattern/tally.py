@@ -17,7 +17,7 @@ from freehold.cli.project import Project
 from freehold.context import ServiceContext, Signal
 from freehold.database import CheckResult, DatabaseTransaction
 from freehold.lifecycle import Runner
-from freehold.pattern import Due, Metric, Need, Notice, Pattern, Pruning, Role
+from freehold.pattern import Due, Metric, Need, Notice, Pattern, Pruning, Role, Trace, Traced, TraceQuery, traced
 from freehold.ports import Port, provide
 from freehold.sql import SqlAccess, sql_of
 
@@ -140,7 +140,14 @@ async def _notice(context: ServiceContext) -> str:
     return f"{waiting} marks are not counted" if waiting else ""
 
 
-async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
+async def _trace(context: ServiceContext, query: TraceQuery) -> Sequence[Traced]:
+    number = (await context.stores[TALLIES].totals()).get(query.text)
+    if number is None:
+        return []
+    return [traced(context, "tally", None, query.text, None, waits_for=f"nothing: {number} are counted")]
+
+
+async def _probe(context: ServiceContext) -> Sequence[Finding]:
     waiting = await context.stores[TALLIES].open_count()
     return [
         CheckResult("tallies", ok=not waiting, detail=f"{waiting} marks are not counted", fix="run the role 'tally'")
@@ -182,6 +189,7 @@ TALLY: Final = Pattern[Tallies](
     metrics=(Metric("open marks", "marks that are not counted", TALLIES, _open_count),),
     notices=(Notice("tallies", TALLIES, _notice),),
     probes=(_probe,),
+    traces=(Trace(TALLIES, _trace),),
     describe=lambda declared: {"names": sorted(declared.names)},
     commands={"tally": "tests.integration.pattern.tally:command"},
     migrations=(

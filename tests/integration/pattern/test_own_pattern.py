@@ -131,6 +131,10 @@ def test_the_command_line_shows_it(url: str, typed: Typed) -> None:
     (described,) = typed("describe", "--json").document["services"]
     assert described["patterns"] == {"tally": {"summary": "counts marks", "names": ["coffee"]}}
     assert {"pattern": "tally", "ports": ["tallies"], "by": ["coffee"]} in described["needs"]
+    asyncio.run(_counted(url))
+    (traced,) = typed("trace", "coffee", "--json").document["found"]
+    assert (traced["service"], traced["where"], traced["key"]) == ("till", "tally", "coffee")
+    assert traced["waits_for"] == "nothing: 2 are counted"
     assert "uses tally: counts marks" in typed("describe").out
     assert "counts marks" in typed("--help").out
     assert "tallies" in typed("describe", "--ports").out
@@ -140,6 +144,15 @@ async def _marked(url: str) -> None:
     async with RunningService(till, _settings(url), roles=()) as running, running.transaction() as tx:
         mark(tx, "coffee")
         mark(tx, "coffee")
+
+
+async def _counted(url: str) -> None:
+    async with RunningService(till, _settings(url), roles=("tally",)) as running:
+
+        async def counted() -> bool:
+            return await running.stores[TALLIES].open_count() == 0
+
+        await _until(counted)
 
 
 def test_an_engine_without_its_port_is_refused() -> None:
