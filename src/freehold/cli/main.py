@@ -29,7 +29,7 @@ _HELP: Mapping[str, str] = {
     "trace": "Show where a message is, by its id, key or correlation id, and what it waits for.",
     "dlq": "List, show, edit, replay and drop dead letters.",
     "saga": "List and show sagas, and decide for those that wait for an operator.",
-    "monitor": "Show the lag of consumers and copies, in messages and in seconds.",
+    "monitor": "Show the lag of consumers and replicas, in messages and in seconds.",
     "reconcile": "Compare copies with their sources, and repair what has drifted.",
     "projection": "Show, rebuild and repair read models; replay history; refresh views.",
     "snapshots": "Show the snapshots of aggregates by kind, and discard those of a kind.",
@@ -41,6 +41,7 @@ _PATTERNS: Mapping[str, str] = {
     "outbox": "outbox",
     "dlq": "deadletters",
     "saga": "saga",
+    "monitor": "reconcile",
     "reconcile": "reconcile",
     "projection": "projection",
     "snapshots": "aggregate",
@@ -48,13 +49,16 @@ _PATTERNS: Mapping[str, str] = {
     "audit": "audit",
 }
 """The commands of the built-in patterns, and the package of each: `pattern.py` declares the same, and takes longer."""
+_SECOND: Mapping[str, str] = {"monitor": "monitor"}
+"""Commands that are not the one called `command` of their package."""
 
 
-def _place(name: str) -> str:
-    return f"freehold.{_PATTERNS[name]}.commands" if name in _PATTERNS else f"freehold.cli.{name}"
+def _lazy(name: str, text: str) -> Lazy:
+    module = f"freehold.{_PATTERNS[name]}.commands" if name in _PATTERNS else f"freehold.cli.{name}"
+    return Lazy(module, _SECOND.get(name, "command"), text)
 
 
-_COMMANDS: Mapping[str, Lazy] = {name: Lazy(_place(name), "command", text) for name, text in _HELP.items()}
+_COMMANDS: Mapping[str, Lazy] = {name: _lazy(name, text) for name, text in _HELP.items()}
 
 
 class _Commands(LazyGroup):

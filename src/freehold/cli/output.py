@@ -29,6 +29,7 @@ __all__ = [
     "duration",
     "line",
     "note",
+    "seconds_of",
     "table",
     "to_plain",
     "told_when_interrupted",
@@ -91,6 +92,11 @@ def table(
     console.print(_drawn(title, list(made.values()), len(values)))
     if hidden:
         note(f"left out for want of width: {', '.join(hidden)}")
+
+
+def seconds_of(seconds: float | None) -> str:
+    """A time span in a column whose title says that it is in seconds."""
+    return "-" if seconds is None else f"{seconds:.1f}"
 
 
 def ago(at: datetime | None) -> str:

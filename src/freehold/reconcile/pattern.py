@@ -73,7 +73,7 @@ PATTERN: Final = Pattern[Datasets](
     needs=_needs,
     roles=(Role("reconcile", _runners),),
     probes=(_probe,),
-    pruning=(Pruning("reconciliations", RECONCILIATIONS, _prune, lambda each: each.finished_retention_seconds),),
-    commands={"reconcile": "freehold.reconcile.commands:command"},
+    pruning=(Pruning("reconciliations", RECONCILIATIONS, _prune, lambda each: each.dead_letter_retention_seconds),),
+    commands={"reconcile": "freehold.reconcile.commands:command", "monitor": "freehold.reconcile.commands:monitor"},
     routes="freehold.reconcile.routes:router",
 )

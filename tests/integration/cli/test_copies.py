@@ -72,7 +72,7 @@ def test_copies_are_watched_compared_and_repaired(typed: Typed) -> None:
     write("INSERT INTO book VALUES ('1', 'one'), ('2', 'two'), ('3', 'three')", publish=True)
     waiting = typed("monitor", "--json").document
     (replica,) = waiting["replicas"]
-    assert (replica["dataset"], replica["unsent"], replica["last"]) == ("library.books", 3, None)
+    assert (replica["dataset"], replica["outbox"], replica["last"]) == ("library.books", 3, None)
     with running():
         compared = typed("reconcile", "--json")
         assert compared.code == 0, compared.out
@@ -84,13 +84,13 @@ def test_copies_are_watched_compared_and_repaired(typed: Typed) -> None:
         assert "different" in told.out
         assert "missing" in told.out
         assert "wrong" not in told.out, "what is in a field is nobody's business"
-        assert typed("monitor", "--max-seconds", "3600").code == 1
+        assert typed("monitor", "--max-lag-seconds", "3600").code == 1
         assert typed("reconcile", "--repair").code == 2, "a repair needs a reason"
         mended = typed("reconcile", "--repair", "--reason", "by hand", "--json")
         assert mended.code == 0, mended.out
         assert sorted(mended.document["results"][0]["result"]["repaired"]) == ["1", "2"]
         assert typed("reconcile").code == 0
-        assert typed("monitor", "--max-seconds", "3600").code == 0
+        assert typed("monitor", "--max-lag-seconds", "3600").code == 0
     (entry,) = typed("audit", "--json").document["actions"]
     assert (entry["subject"], entry["reason"]) == ("library.books", "by hand (2 rows repaired)")
     assert typed("reconcile", "library.films").code == 1

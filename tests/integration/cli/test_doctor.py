@@ -69,8 +69,8 @@ def test_a_database_that_cannot_be_written(
         answer = typed("doctor", "-s", "till", "--json")
         text = typed("doctor", "-s", "till").out
         watched = [
-            typed("outbox", "-s", "till", "--max-age", "3600", "--json"),
-            typed("monitor", "-s", "till", "--max-seconds", "3600", "--json"),
+            typed("outbox", "-s", "till", "--max-lag-seconds", "3600", "--json"),
+            typed("monitor", "-s", "till", "--max-lag-seconds", "3600", "--json"),
         ]
     told = [each for each in _findings(answer).values() if not each["ok"] and reason in each["detail"]]
     assert told, answer.document
@@ -82,7 +82,7 @@ def test_a_database_that_cannot_be_written(
     for each in watched:
         assert each.code == 3
         assert reason in each.out + each.err
-    assert typed("outbox", "-s", "till", "--max-age", "3600").code == 0
+    assert typed("outbox", "-s", "till", "--max-lag-seconds", "3600").code == 0
 
 
 def test_a_consumer_that_was_stopped(project: Project, typed: Typed, tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_consumer_that_was_stopped(project: Project, typed: Typed, tmp_path: P
             assert "partitions are held by a member that gave no sign of life for" in finding["detail"]
             assert "one message waits" in finding["detail"]
             assert answer.code == 1
-            assert typed("monitor", "-s", "depot", "--max-seconds", "3600").code == 0
-            late = typed("monitor", "-s", "depot", "--max-seconds", "0.5", "--json")
+            assert typed("monitor", "-s", "depot", "--max-lag-seconds", "3600").code == 0
+            late = typed("monitor", "-s", "depot", "--max-lag-seconds", "0.5", "--json")
             assert (late.code, late.document["late"]) == (1, ["depot in till.events"])
         finally:
             os.kill(process.pid, signal.SIGCONT)
@@ -109,21 +109,21 @@ def test_a_consumer_that_was_stopped(project: Project, typed: Typed, tmp_path: P
 
 def test_what_has_been_deferred_for_an_hour(project: Project, typed: Typed) -> None:
     asyncio.run(_defer(project))
-    assert typed("outbox", "-s", "till", "--max-age", "3600").code == 0
-    assert typed("monitor", "-s", "till", "--max-seconds", "3600").code == 0
+    assert typed("outbox", "-s", "till", "--max-lag-seconds", "3600").code == 0
+    assert typed("monitor", "-s", "till", "--max-lag-seconds", "3600").code == 0
     assert _findings(typed("doctor", "-s", "till", "--json"))["deferred"]["ok"]
     asyncio.run(_age(project))
     answer = typed("doctor", "-s", "till", "--json")
     finding = _findings(answer)["deferred"]
     assert (finding["ok"], answer.code) == (False, 1)
     assert finding["detail"] == "1 wait for another try, the oldest for 62 min: NotYet: the bank is closed"
-    late = typed("outbox", "-s", "till", "--max-age", "3600")
+    late = typed("outbox", "-s", "till", "--max-lag-seconds", "3600")
     assert (late.code, "deferred for" in late.err) == (1, True)
-    assert typed("outbox", "-s", "till", "--max-age", "7200").code == 0
-    behind = typed("monitor", "-s", "till", "--max-seconds", "3600", "--json")
+    assert typed("outbox", "-s", "till", "--max-lag-seconds", "7200").code == 0
+    behind = typed("monitor", "-s", "till", "--max-lag-seconds", "3600", "--json")
     assert (behind.code, behind.document["late"]) == (1, ["till in what it has deferred"])
     (kept,) = behind.document["services"]
-    assert (kept["deferred"], kept["unsent"], kept["oldest_unsent_seconds"]) == (1, 0, None)
+    assert (kept["deferred"], kept["outbox"], kept["outbox_oldest_seconds"]) == (1, 0, None)
 
 
 def test_what_is_due_for_long_and_not_done(project: Project, typed: Typed) -> None:
@@ -212,7 +212,7 @@ def _freeze(process: subprocess.Popen[str], files: Path) -> None:
 def _until_read(typed: Typed, name: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if all(each["unread"] == 0 for each in typed("monitor", "-s", name, "--json").document["consumers"]):
+        if all(each["lag"] == 0 for each in typed("monitor", "-s", name, "--json").document["consumers"]):
             return
     raise AssertionError("the group did not come")
 

@@ -176,7 +176,7 @@ def test_a_locked_broker_is_waited_for_once(
     workshop.setenv("FREEHOLD_BROKER", f"embedded:///{file}")
     typed("doctor")
     with _locked(f"sqlite:///{file}"):
-        for command in ("doctor", "monitor --max-seconds 60"):
+        for command in ("doctor", "monitor --max-lag-seconds 60"):
             most.clear()
             told = typed(*command.split())
             assert (told.code, (told.out + told.err).count("locked by another process")) == (3, 3), told

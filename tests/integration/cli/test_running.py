@@ -66,8 +66,8 @@ def test_a_replayed_letter_reaches_its_handler(project: Project, typed: Typed) -
     }
     assert typed("dlq", "replay", kept.id, "--reason", "mended").code == 0
     assert typed("saga", "retry", "a", "--reason", "mended").code == 0
-    assert typed("outbox", "--max-age", "0").code == 1
-    assert typed("outbox", "--max-age", "3600").code == 0
+    assert typed("outbox", "--max-lag-seconds", "0").code == 1
+    assert typed("outbox", "--max-lag-seconds", "3600").code == 0
     with _running(project):
         _until(lambda: typed("saga", "show", "a", "--json").document["status"] == "compensated")
         _until(lambda: _waiting(typed) == 0)

@@ -189,7 +189,7 @@ def test_a_service_mistyped_is_no_new_database(typed: Typed, monkeypatch: pytest
         ["saga", "terminate", "order", "--reason", "x"],
         ["saga", "skip", "order", "--reason", "x"],
         ["schedule", "cancel", LETTER, "--reason", "x"],
-        ["outbox", "--max-age", "-1"],
+        ["outbox", "--max-lag-seconds", "-1"],
         ["dlq", "list", "--limit", "0"],
         ["run", "--role", "nonsense"],
     ],

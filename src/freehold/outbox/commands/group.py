@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from freehold.cli.lazy import NamingGroup
 from freehold.cli.options import asynchronous, json_option, seconds, service_option
-from freehold.cli.output import answer_json, duration, note, table
+from freehold.cli.output import answer_json, duration, note, seconds_of, table
 from freehold.cli.project import Project
 from freehold.cli.services import ServiceAccess
 from freehold.inbox.store import INBOX, DeferredStats
@@ -22,7 +22,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """What waits in a service. `late`: its oldest unsent, or its oldest deferred message, is older than asked for."""
+    """What waits in a service. `late`: the oldest in its outbox, or the oldest deferred, is older than asked for."""
 
     service: str
     outbox: OutboxStats
@@ -39,11 +39,11 @@ class _Waiting:
 )
 @service_option
 @click.option(
-    "--max-age",
-    "max_age_seconds",
+    "--max-lag-seconds",
+    "max_lag_seconds",
     type=seconds(),
     metavar="SECONDS",
-    help="Exit code 1 where the oldest message that is unsent or deferred is older.",
+    help="Exit code 1 where the oldest message in the outbox, or the oldest deferred one, is older.",
 )
 @json_option
 @click.pass_context
@@ -60,27 +60,27 @@ def command(context: click.Context, /, **options: Any) -> int:
 
 
 @asynchronous
-async def _list(project: Project, names: tuple[str, ...], max_age_seconds: float | None, *, as_json: bool) -> int:
+async def _list(project: Project, names: tuple[str, ...], max_lag_seconds: float | None, *, as_json: bool) -> int:
     """Age of the oldest is the figure to watch: a number that grows means a relay that stands still. A database that
     takes no write shows none: so it is written to.
     """
     waiting: list[_Waiting] = []
     async with project.open(names) as opened:
         for access, (outbox, deferred) in await opened.each(_look):
-            late = max_age_seconds is not None and any(
-                each.pending and each.oldest_seconds > max_age_seconds for each in (outbox, deferred)
+            late = max_lag_seconds is not None and any(
+                each.pending and each.oldest_seconds > max_lag_seconds for each in (outbox, deferred)
             )
             waiting.append(_Waiting(access.name, outbox, deferred, late))
-        if max_age_seconds is not None:
+        if max_lag_seconds is not None:
             await opened.written()
     if as_json:
         answer_json({"services": waiting, "failed": opened.as_document()})
     else:
-        columns = ("service", "unsent", "oldest unsent", "blocked keys", "deferred", "oldest deferred")
+        columns = ("service", "outbox", "oldest (s)", "blocked keys", "deferred", "oldest deferred (s)")
         table("Outbox", columns, [_row(each) for each in waiting], empty="no service")
         for each in waiting:
-            for what, stats in (("unsent", each.outbox), ("deferred", each.deferred)) if each.late else ():
-                if stats.pending and stats.oldest_seconds > (max_age_seconds or 0.0):
+            for what, stats in (("in the outbox", each.outbox), ("deferred", each.deferred)) if each.late else ():
+                if stats.pending and stats.oldest_seconds > (max_lag_seconds or 0.0):
                     note(f"{each.service} has a message that is {what} for {duration(stats.oldest_seconds)}")
     return opened.code or (1 if any(each.late for each in waiting) else 0)
 
@@ -93,10 +93,10 @@ def _row(each: _Waiting) -> tuple[object, ...]:
     return (
         each.service,
         each.outbox.pending,
-        duration(each.outbox.oldest_seconds if each.outbox.pending else None),
+        seconds_of(each.outbox.oldest_seconds if each.outbox.pending else None),
         each.outbox.blocked_keys,
         each.deferred.pending,
-        duration(each.deferred.oldest_seconds if each.deferred.pending else None),
+        seconds_of(each.deferred.oldest_seconds if each.deferred.pending else None),
     )
 
 
