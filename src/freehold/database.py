@@ -7,18 +7,18 @@ URL's scheme finds them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from freehold.errors import ConfigurationError, FreeholdError
 from freehold.fields import bounded, check, seconds
 from freehold.life import Life
 
 __all__ = [
-    "CheckResult",
+    "CommitWatching",
     "Database",
     "DatabaseFeatures",
     "DatabaseOptions",
@@ -268,3 +268,13 @@ def check_owner(features: DatabaseFeatures, owner: str | None, service: str) -> 
             hint=f"{features.apart}; if '{owner}' is called '{service}' now: freehold db mark {service}"
             f" --instead-of {owner}",
         )
+
+
+@runtime_checkable
+class CommitWatching(Protocol):
+    """A database that can tell of the commits of a user's own transactions."""
+
+    def on_commit(self, native: object, call: Callable[[], None]) -> None:
+        """Have something called at each commit of a session or connection of the user's; nothing where its library
+        tells of none. One call for each of them is enough, however often this is asked for: the first stays.
+        """

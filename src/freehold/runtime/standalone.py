@@ -10,11 +10,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
-from weakref import WeakSet
 
 from freehold.clock import Clock
-from freehold.database import DatabaseOptions
-from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
+from freehold.database import CommitWatching, DatabaseOptions
+from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
 from freehold.messages.texts import check_name
 from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import STAGED
@@ -56,7 +55,6 @@ class Outbox:
             clock=clock,
             connects=relay,
         )
-        self._listening: WeakSet[Any] = WeakSet()
 
     @property
     def running(self) -> RunningService:
@@ -128,26 +126,13 @@ class Outbox:
         return done
 
     async def _write(self, tx: Transaction, session: object) -> None:
-        """Stage, and have the loops woken by the commit where SQLAlchemy tells of it.
-
-        One listener for the life of a session or connection: they may live as long as the process. A wake too many
-        does no harm.
+        """Stage, and have the loops woken by the commit where the user's library tells of it. A wake too many does no
+        harm.
         """
-        # Imported here: it takes long, and most programs that import the runtime never come to this.
-        from sqlalchemy import event as sqlalchemy_event
-        from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-
         await tx.write()
-        if isinstance(session, AsyncSession):
-            target: Any = session.sync_session
-            name = "after_commit"
-        elif isinstance(session, AsyncConnection) and session.sync_connection is not None:
-            target, name = session.sync_connection, "commit"
-        else:
-            return
-        if target not in self._listening:
-            self._listening.add(target)
-            sqlalchemy_event.listen(target, name, lambda _target: self._wake())
+        database = self._running.stores.database
+        if isinstance(database, CommitWatching):
+            database.on_commit(session, self._wake)
 
     def _wake(self) -> None:
         self._running.context.emit(STAGED)

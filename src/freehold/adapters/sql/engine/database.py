@@ -13,13 +13,16 @@ import re
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from freehold.adapters.sql.engine.connection import SqlConnection, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.adapters.sql.engine.enlistment import watch_commits
 from freehold.adapters.sql.engine.packaged import PackagedSchema
 from freehold.adapters.sql.engine.pool import ConnectionPool, Pooled, PooledConnection, uninterrupted
 from freehold.adapters.sql.engine.schema import Ledger
@@ -55,6 +58,7 @@ class EngineDatabase(ABC):
         self._partitions = options.partitions
         self._served = False
         self._committed_at = -math.inf
+        self._watched: WeakSet[Any] = WeakSet()
 
     @property
     @abstractmethod
@@ -64,6 +68,10 @@ class EngineDatabase(ABC):
     @abstractmethod
     def enlist(self, native: object) -> DatabaseTransaction:
         """As the port says."""
+
+    def on_commit(self, native: object, call: Callable[[], None]) -> None:
+        """As `freehold.database.CommitWatching` says."""
+        watch_commits(native, self._watched, call)
 
     @abstractmethod
     def translate_error(self, error: BaseException) -> FreeholdError | None:

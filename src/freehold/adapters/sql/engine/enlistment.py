@@ -11,8 +11,9 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakSet
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
 from freehold.adapters.sql.engine.connection import Row
@@ -20,7 +21,7 @@ from freehold.adapters.sql.handles.connection import TransactionHandle
 from freehold.adapters.sql.handles.foreign import EnlistedTransaction, enlisted_connection, enlisted_session
 from freehold.errors import ConfigurationError, FreeholdError
 
-__all__ = ["AlchemyConnection", "Diagnose", "enlist_alchemy", "question_marks"]
+__all__ = ["AlchemyConnection", "Diagnose", "enlist_alchemy", "question_marks", "watch_commits"]
 
 Diagnose = Callable[[BaseException], FreeholdError | None]
 
@@ -66,6 +67,23 @@ def enlist_alchemy(
 
         return enlisted_connection(connection, AlchemyConnection(itself, dialect, translate_error, in_transaction))
     return None
+
+
+def watch_commits(native: object, watched: WeakSet[Any], call: Callable[[], None]) -> None:
+    """Call something at each commit of a SQLAlchemy session or connection; others tell of none.
+
+    One listener for the life of a session or connection, remembered in `watched`: they may live as long as the process.
+    """
+    if isinstance(native, AsyncSession):
+        target: Any = native.sync_session
+        name = "after_commit"
+    elif isinstance(native, AsyncConnection) and native.sync_connection is not None:
+        target, name = native.sync_connection, "commit"
+    else:
+        return
+    if target not in watched:
+        watched.add(target)
+        event.listen(target, name, lambda _target: call())
 
 
 async def _begin_outside_savepoints(session: AsyncSession, in_transaction: Callable[[Any], bool]) -> None:
