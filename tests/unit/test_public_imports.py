@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).parents[2]
 SHOP: Final = ROOT / "shop" / "src" / "freehold_shop"
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 _BLOCK: Final = re.compile(r"^ *```python[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-_INTERNAL: Final = frozenset({"freehold.adapters", "freehold.cli"})
+_INTERNAL: Final = frozenset({"freehold.adapters"})
 # Public besides `freehold` and its packages.
 _MODULES: Final = {
     "freehold.alembic": "is named in the user's `env.py`",
@@ -33,12 +33,6 @@ _MODULES: Final = {
 }
 # One suite a port: pytest would collect all suites from a package that exported them.
 _SUITES: Final = "freehold.conformance."
-# Imports of the shop that are not public yet.
-_NOT_YET: Final = {
-    "freehold.cli.entry": "the shop's command line is built with Freehold's toolkit, whose names still move",
-    "freehold.cli.lazy": "the same toolkit",
-    "freehold.cli.options": "the same toolkit",
-}
 
 
 def _imported(source: str) -> Iterator[tuple[str, str]]:
@@ -78,12 +72,7 @@ def test_docs_import_public_names_only(page: Path) -> None:
 def test_the_shop_imports_public_names_only(package: str) -> None:
     files = [SHOP / package] if (SHOP / package).is_file() else sorted((SHOP / package).rglob("*.py"))
     found = [each for file in files for each in _not_public(file.read_text(encoding="utf-8"))]
-    assert [each for each in found if each.partition(" ")[0] not in _NOT_YET] == []
-
-
-def test_what_is_not_public_yet_is_still_imported() -> None:
-    found = [each for file in SHOP.rglob("*.py") for each in _not_public(file.read_text(encoding="utf-8"))]
-    assert set(_NOT_YET) == {each.partition(" ")[0] for each in found}
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from freehold.errors import (
     joined,
 )
 
-__all__ = ["FAILED", "INTERRUPTED", "UNREACHABLE", "USAGE", "code_of", "run"]
+__all__ = ["FAILED", "INTERRUPTED", "UNREACHABLE", "USAGE", "code_of", "run_command_line"]
 
 FAILED = 1
 USAGE = 2
@@ -35,7 +35,7 @@ _NOBODY_READS = 141
 _REPORT = "this should not happen: please report it with what stands above"
 
 
-def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
+def run_command_line(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run the command with its arguments, those of the process by default; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     _open_streams()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from freehold.cli.entry import run
+from freehold.cli.entry import run_command_line
 from freehold.cli.lazy import Lazy, LazyGroup
 from freehold.cli.project import Project
 from freehold.errors import FreeholdError
@@ -119,7 +119,7 @@ def cli(ctx: click.Context, apps: tuple[str, ...]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run(cli, "freehold", arguments))
+    sys.exit(run_command_line(cli, "freehold", arguments))
 
 
 if __name__ == "__main__":

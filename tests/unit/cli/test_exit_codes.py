@@ -15,7 +15,7 @@ import click
 import pytest
 from tests.unit.cli.typing_in import Answer
 
-from freehold.cli.entry import run
+from freehold.cli import run_command_line
 from freehold.cli.main import cli as freehold_cli
 from freehold.cli.options import FiniteRange
 from freehold_shop.cli.main import cli as shop_cli
@@ -85,7 +85,7 @@ def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
     def typed(*arguments: str, command: click.Command = freehold_cli) -> Answer:
         capsys.readouterr()
-        code = run(command, "typed", list(arguments))
+        code = run_command_line(command, "typed", list(arguments))
         out, err = capsys.readouterr()
         return Answer(code, out, err)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.runtime.trial import settings_for
 
 from freehold import ConfigurationError, RunningService, Runtime, Service
-from freehold.cli.entry import run
+from freehold.cli import run_command_line
 from freehold.errors import DatabaseError, FreeholdError, MissingDriver, Unavailable, joined
 
 NOBODY = "postgresql://nobody:secret@127.0.0.1:1/none"
@@ -70,11 +70,11 @@ def test_a_group_of_outages_is_one_line_and_exit_code_3(capsys: pytest.CaptureFi
     group = ExceptionGroup(
         "several", [Unavailable("orders: away"), ExceptionGroup("more", [Unavailable("stock: full")])]
     )
-    assert run(_failing(group), "trial", []) == 3
+    assert run_command_line(_failing(group), "trial", []) == 3
     assert capsys.readouterr().err == "error: orders: away; stock: full\n"
 
 
 def test_a_bug_beside_an_outage_is_told_as_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     group = ExceptionGroup("several", [Unavailable("orders: away"), KeyError("ada@example.org")])
-    assert run(_failing(group), "trial", []) == 1
+    assert run_command_line(_failing(group), "trial", []) == 1
     assert "this should not happen" in capsys.readouterr().err

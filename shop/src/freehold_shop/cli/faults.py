@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from freehold.cli.options import seconds as seconds_type
+from freehold.cli import seconds as seconds_type
 from freehold_shop.cli.output import at_state, console, json_option, print_json, state_option
 from freehold_shop.supervisor.client import FaultState, attach
 

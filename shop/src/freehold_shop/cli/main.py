@@ -1,6 +1,6 @@
 """The command `shop` and its subcommands. Each is imported when it is called; here only click is.
 
-Exit codes are those of `freehold.cli.entry`.
+Exit codes are those of `freehold`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from freehold.cli.entry import run
-from freehold.cli.lazy import Lazy, LazyGroup
+from freehold.cli import Lazy, LazyGroup, run_command_line
 
 __all__ = ["cli", "main"]
 
@@ -33,7 +32,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run(cli, "shop", arguments))
+    sys.exit(run_command_line(cli, "shop", arguments))
 
 
 if __name__ == "__main__":

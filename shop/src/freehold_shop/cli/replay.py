@@ -14,8 +14,7 @@ import click
 import msgspec
 
 from freehold import Unavailable
-from freehold.cli.entry import INTERRUPTED
-from freehold.cli.options import seconds
+from freehold.cli import INTERRUPTED, seconds
 from freehold_shop.cli.output import console
 from freehold_shop.replay import session
 from freehold_shop.replay.display import ProgressBar, print_outcome

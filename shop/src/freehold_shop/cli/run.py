@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from freehold.cli.options import FiniteRange
+from freehold.cli import FiniteRange
 from freehold_shop.cli.face import Figures, block, status_line
 from freehold_shop.cli.output import json_option, print_json, state_option
 from freehold_shop.cli.stream import OrderStream, StreamCounts

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.cli.options import seconds
+from freehold.cli import seconds
 from freehold_shop.cli.output import console
 from freehold_shop.replay.display import print_checks
 from freehold_shop.supervisor.client import attach
