@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from freehold.context import ServiceContext, Signal
-from freehold.database import CheckResult, Defect
+from freehold.database import Defect, Finding
+from freehold.description import Flow, Listing
 from freehold.lifecycle import Runner
 from freehold.migrations import Migration
 from freehold.ports import Port, Provision, provide
@@ -25,6 +26,9 @@ __all__ = [
     "CheckResult",
     "Column",
     "Due",
+    "Finding",
+    "Flow",
+    "Listing",
     "Metric",
     "Migration",
     "Need",
@@ -196,6 +200,11 @@ def _wires_nothing(_: ServiceContext) -> None:
     """Nothing is made."""
 
 
+def _no_flows(_: str, __: object) -> Sequence[Flow]:
+    """No message goes anywhere."""
+    return ()
+
+
 def _describes_nothing(_: object) -> Mapping[str, Any]:
     """Nothing is shown."""
     return {}
@@ -219,7 +228,9 @@ class Pattern(Generic[R]):
     metrics       what `ps` and health tell of it; `columns` are how `ps` shows it, each metric alone where it has none.
     notices       what readiness tells besides.
     traces        where `trace` finds what is asked for.
-    describe      what `describe` shows of a registry; an empty mapping shows nothing.
+    describe      what `describe` shows of a registry as a document; an empty mapping shows nothing.
+    lines         the same as text, made of that document; without, one line for each of its keys.
+    flows         the messages that go between services because of a service and its registry: the data-flow map.
     commands      name of a command, and where it is: `"tally": "tests.toy:group"`. Imported when it is called.
     routes        where the function is that makes the pattern's router for FastAPI: `"tests.toy:router"`. Imported
                   when an application is made.
@@ -244,6 +255,8 @@ class Pattern(Generic[R]):
     probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[Finding]]]] = ()
     traces: Sequence[Trace] = ()
     describe: Callable[[R], Mapping[str, Any]] = _describes_nothing
+    lines: Callable[[Mapping[str, Any]], Sequence[str | Listing]] | None = None
+    flows: Callable[[str, R], Sequence[Flow]] = _no_flows
     commands: Mapping[str, str] = field(default_factory=dict)
     routes: str = ""
     provisions: Mapping[str, Sequence[Provision[Any]]] = field(default_factory=dict)

@@ -1,4 +1,9 @@
-"""`freehold describe`: what a project declares, as text, JSON or Mermaid. Face; opens no connection."""
+"""`freehold describe`: what a project declares, as text, JSON or Mermaid. Face: walks over what patterns declare, and
+opens no connection.
+
+In the data-flow map, ids of nodes have a prefix and all labels are quoted: a service may be called `end`, which is a
+word of Mermaid's.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,15 @@ from typing import Any
 
 import click
 
-from freehold.cli.flow import flowchart
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line, table
 from freehold.cli.project import Project
-from freehold.messages import MessageKind, MessageType, registry
+from freehold.description import Listing, describe_message
+from freehold.messages import MessageKind, registry
+from freehold.pattern import Pattern
 from freehold.runtime.adapters import database_engines
 from freehold.runtime.needs import needs_of
-from freehold.saga.steps import StepDirection
+from freehold.runtime.patterns import PATTERNS, patterns_of
 from freehold.service import Service
 
 __all__ = ["command"]
@@ -33,7 +39,7 @@ async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool,
         _show_ports(services, as_json=as_json)
         return 0
     if as_mermaid:
-        chart = flowchart(services)
+        chart = _flowchart(services)
         if as_json:
             answer_json({"mermaid": chart})
         else:
@@ -43,8 +49,8 @@ async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool,
     if as_json:
         answer_json({"services": described})
         return 0
-    for each in described:
-        _print(each)
+    for service, each in zip(services, described, strict=True):
+        _print(service, each)
     return 0
 
 
@@ -84,28 +90,14 @@ def _show_ports(services: Sequence[Service], *, as_json: bool) -> None:
 
 
 def _describe(service: Service) -> dict[str, Any]:
-    handled = sorted(service.handlers.values(), key=lambda each: (each.message.name, each.message.version))
     owned = sorted((each for each in registry if each.service == service.name), key=lambda each: each.name)
-    return {
+    described = {
         "name": service.name,
-        "publishes": [_message(each) for each in owned if each.kind is MessageKind.EVENT],
-        "accepts": [
-            {**_message(each), "handled": each in service.handlers}
-            for each in owned
-            if each.kind is MessageKind.COMMAND
-        ],
-        "subscriptions": _subscriptions(service),
-        "handlers": [
-            {
-                **_message(each.message),
-                "topic": each.message.topic,
-                "function": each.name,
-                "attempts": each.retry.attempts,
-                "timeout_seconds": each.timeout_seconds,
-            }
-            for each in handled
-        ],
-        "sagas": [_saga(saga) for _, saga in sorted(service.sagas.items())],
+        "publishes": [describe_message(each) for each in owned if each.kind is MessageKind.EVENT],
+    }
+    for pattern in PATTERNS:
+        described |= pattern.describe(service.of(pattern))
+    return described | {
         "migrations": [each.name for each in service.migrations],
         "needs": [
             {"pattern": need.title, "ports": [port.name for port in need.ports], "by": list(need.by)}
@@ -118,75 +110,59 @@ def _describe(service: Service) -> dict[str, Any]:
     }
 
 
-def _subscriptions(service: Service) -> list[dict[str, Any]]:
-    """What is read of each topic; `types` is empty for answers to the service's sagas."""
-    types: dict[str, list[str]] = {topic: [] for topic in sorted(service.topics)}
-    for message in service.handlers:
-        types[message.topic].append(f"{message.name} {message.version}")
-    return [
-        {"topic": topic, "group": service.name, "types": sorted(names), "answers": topic == f"{service.name}.replies"}
-        for topic, names in types.items()
-    ]
-
-
-def _message(declared: MessageType) -> dict[str, Any]:
-    return {
-        "type": declared.name,
-        "version": declared.version,
-        "kind": declared.kind,
-        "key": declared.key,
-        "class": f"{declared.cls.__module__}.{declared.cls.__qualname__}",
-    }
-
-
-def _saga(saga: Any) -> dict[str, Any]:
-    definition = saga.definition()
-    steps = [
-        {
-            "name": step.name,
-            "kind": step.kind,
-            "action": getattr(step.action, "__name__", ""),
-            "compensation": getattr(step.compensation, "__name__", None),
-            "after": list(step.predecessors),
-            "pivot": step.pivot,
-            "optional": step.optional,
-            "timeout_seconds": step.timeout_seconds,
-            "attempts": step.policy(StepDirection.ACTION).attempts,
-        }
-        for step in definition.steps
-    ]
-    return {"name": definition.name, "version": definition.version, "key": definition.key, "steps": steps}
-
-
-def _print(described: Mapping[str, Any]) -> None:
+def _print(service: Service, described: Mapping[str, Any]) -> None:
     line(described["name"], style="bold")
-    for subscription in described["subscriptions"]:
-        answers = " for the answers to its sagas" if subscription["answers"] else ""
-        line(f"  reads {subscription['topic']}{answers}")
-    for title in ("publishes", "accepts"):
-        for each in described[title]:
-            key = f", in order by {each['key']}" if each["key"] else ""
-            unhandled = "" if each.get("handled", True) else "; no handler is declared"
-            line(f"  {title} {each['type']} {each['version']}{key}{unhandled}")
-    rows = [
-        (f"    {each['type']}", each["version"], each["attempts"], each["function"]) for each in described["handlers"]
-    ]
-    if rows:
-        table("  handles", ("    type", "version", "attempts", "function"), rows, empty="none", least=("function",))
-    for saga in described["sagas"]:
-        line(f"  orchestrates {saga['name']} version {saga['version']}")
-        for step in saga["steps"]:
-            line(f"    {_step(step)}")
-    for name, declared in described["patterns"].items():
-        line(f"  uses {name}: {declared['summary']}")
-        for what, value in declared.items():
+    for each in described["publishes"]:
+        key = f", in order by {each['key']}" if each["key"] else ""
+        line(f"  publishes {each['type']} {each['version']}{key}")
+    for pattern in PATTERNS:
+        _print_lines(pattern, described, indent="  ")
+    for pattern in service.patterns:
+        line(f"  uses {pattern.name}: {pattern.summary}")
+        own = described["patterns"][pattern.name]
+        _print_lines(pattern, own, indent="    ")
+        for what, value in own.items() if pattern.lines is None else ():
             if what != "summary":
                 line(f"    {what}: {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}")
     line()
 
 
-def _step(step: Mapping[str, Any]) -> str:
-    after = f" after {', '.join(step['after'])}" if step["after"] else ""
-    compensation = f", compensated by {step['compensation']}" if step["compensation"] else ""
-    marks = [mark for mark in ("pivot", "optional") if step[mark]]
-    return f"{step['name']}: {step['action']}{after}{compensation}" + (f" ({', '.join(marks)})" if marks else "")
+def _print_lines(pattern: Pattern[Any], described: Mapping[str, Any], indent: str) -> None:
+    for each in pattern.lines(described) if pattern.lines is not None else ():
+        if isinstance(each, Listing):
+            _print_listing(each, indent)
+        else:
+            line(f"{indent}{each}")
+
+
+def _print_listing(listing: Listing, indent: str) -> None:
+    columns = (f"{indent}{listing.columns[0]}", *listing.columns[1:])
+    rows = [(f"{indent}{first}", *rest) for first, *rest in listing.rows]
+    table(f"{indent}{listing.title}", columns, rows, empty="none", least=(listing.folded,))
+
+
+def _flowchart(services: Sequence[Service]) -> str:
+    """The flowchart: solid lines are events, dotted ones commands."""
+    edges: set[tuple[str, str, str, str]] = set()
+    for service in services:
+        for pattern in patterns_of(service):
+            for flow in pattern.flows(service.name, service.of(pattern)):
+                arrow = "-->" if flow.message.kind is MessageKind.EVENT else "-.->"
+                edges.add((flow.sender, arrow, flow.message.name, flow.receiver))
+    names = {service.name for service in services}
+    names |= {name for sender, _, _, receiver in edges for name in (sender, receiver)}
+    lines = ["flowchart LR"]
+    lines += [f'    {_node(name)}["{name}"]' for name in sorted(names)]
+    lines += [
+        f'    {_node(sender)} {arrow}|"{_short(label)}"| {_node(receiver)}'
+        for sender, arrow, label, receiver in sorted(edges)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _short(name: str) -> str:
+    return name.partition(".")[2].replace('"', "#quot;")
+
+
+def _node(name: str) -> str:
+    return "s_" + name.replace("-", "_")

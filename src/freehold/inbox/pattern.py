@@ -17,6 +17,7 @@ from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, Direction
 from freehold.errors import ConfigurationError
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.deferred_runner import DeferredRunner
+from freehold.inbox.description import describe, flows, lines
 from freehold.inbox.dispatcher import Dispatcher
 from freehold.inbox.handler import Handlers, ReplyRouter
 from freehold.inbox.probes import probe
@@ -170,6 +171,9 @@ PATTERN: Final = Pattern[Handlers](
     "handles each message once",
     declares=Handlers,
     traces=TRACES,
+    describe=describe,
+    lines=lines,
+    flows=flows,
     needs=_needs,
     wire=_wire,
     roles=(

@@ -13,6 +13,7 @@ from freehold.inbox.handler import ReplyRouter
 from freehold.lifecycle import Runner
 from freehold.pattern import Column, Due, Metric, Need, Pattern, Pruning, Role
 from freehold.saga.definition import Saga
+from freehold.saga.description import describe, flows, lines
 from freehold.saga.engine import SagaEngine
 from freehold.saga.saga_runner import SagaRunner
 from freehold.saga.store import SAGAS, SagaStatus
@@ -85,6 +86,9 @@ PATTERN: Final = Pattern[Sagas](
     declares=lambda _: {},
     needs=_needs,
     traces=(Trace(SAGAS, _trace),),
+    describe=describe,
+    lines=lines,
+    flows=flows,
     wire=_wire,
     roles=(Role("sagas", _runners),),
     probes=(_probe,),
