@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from freehold.context import ServiceContext, Signal
-from freehold.database import Defect, Finding
+from freehold.database import CheckResult, Defect
 from freehold.description import Flow, Listing
 from freehold.lifecycle import Runner
 from freehold.migrations import Migration
@@ -26,7 +26,6 @@ __all__ = [
     "CheckResult",
     "Column",
     "Due",
-    "Finding",
     "Flow",
     "Listing",
     "Metric",
@@ -252,7 +251,7 @@ class Pattern(Generic[R]):
     metrics: Sequence[Metric] = ()
     columns: Sequence[Column] = ()
     notices: Sequence[Notice] = ()
-    probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[Finding]]]] = ()
+    probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[CheckResult]]]] = ()
     traces: Sequence[Trace] = ()
     describe: Callable[[R], Mapping[str, Any]] = _describes_nothing
     lines: Callable[[Mapping[str, Any]], Sequence[str | Listing]] | None = None

@@ -1,4 +1,4 @@
-"""`freehold doctor`: everything a guarantee needs, checked, with the remedy. Face."""
+"""`freehold doctor`: everything a guarantee needs, checked, with the fix. Face."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNREACHABLE = 3
 @json_option
 @asynchronous
 async def command(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Exit code 0 all well, 1 something to remedy, 3 something cannot be reached."""
+    """Exit code 0 all well, 1 something to fix, 3 something cannot be reached."""
     reports = await examine_services(project.select(names), project.services)
     unwell = [finding for report in reports for finding in report.findings if not finding.ok]
     if as_json:

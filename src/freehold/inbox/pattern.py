@@ -21,7 +21,7 @@ from freehold.inbox.description import describe, flows, lines
 from freehold.inbox.dispatcher import Dispatcher
 from freehold.inbox.handler import Handlers, ReplyRouter
 from freehold.inbox.probes import probe
-from freehold.inbox.store import DEFERRED, INBOX, Arrival, DeferredStats
+from freehold.inbox.store import DEFERRED, INBOX, DeferredStats, IncomingMessage
 from freehold.inbox.trace import TRACES
 from freehold.inbox.work import MessageRouter
 from freehold.lifecycle import Runner

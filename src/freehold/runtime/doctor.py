@@ -1,4 +1,4 @@
-"""Everything that a guarantee needs, checked, with the remedy: what `freehold doctor` shows. Runtime: walks over what
+"""Everything that a guarantee needs, checked, with the fix: what `freehold doctor` shows. Runtime: walks over what
 the patterns declare.
 
 A thing that cannot be examined, a setting that is wrong among them, is a finding as well: the other things are examined
@@ -17,7 +17,7 @@ from functools import partial
 from freehold.broker import Broker, BrokerOptions
 from freehold.clock import SystemClock, duration
 from freehold.consistency.signer import TokenSigner
-from freehold.database import Defect, Finding, check_owner
+from freehold.database import CheckResult, Defect, check_owner
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 from freehold.inbox.former_database import examine_former
 from freehold.inbox.group_state import examine_consumers
@@ -46,7 +46,7 @@ class Report:
     """What was found about one thing. `reached` is false where it did not answer."""
 
     place: str
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CheckResult] = field(default_factory=list)
     reached: bool = True
 
 
@@ -86,7 +86,7 @@ def _examine_names(known: Collection[str]) -> list[Report]:
     """Names in the environment and the settings file that nothing reads, where there are some."""
     unread = unread_names(known)
     findings = [
-        Finding(each.name, ok=False, detail="nothing reads it", remedy=f"is {each.nearest} meant?" if each.nearest
+        CheckResult(each.name, ok=False, detail="nothing reads it", fix=f"is {each.nearest} meant?" if each.nearest
                 else "unset it, or see the reference of settings for the name that is meant")
         for each in unread
     ]  # fmt: skip
@@ -101,11 +101,11 @@ async def _examine_database(service: Service, settings: Settings) -> Report:
             report.findings.append(_place(settings))
             await stores.database.open()
             check_owner(stores.database.features, await stores.database.owner(), service.name)
-            report.findings += await stores.database.examine()
+            report.findings += await stores.database.run_checks()
             pending = await stores.database.pending()
             detail = f"{len(pending)} are missing, the first is {pending[0]}" if pending else "all are applied"
-            remedy = f"freehold db upgrade --service {service.name}" if pending else ""
-            report.findings.append(Finding("migrations", ok=not pending, detail=detail, remedy=remedy))
+            fix = f"freehold db upgrade --service {service.name}" if pending else ""
+            report.findings.append(CheckResult("migrations", ok=not pending, detail=detail, fix=fix))
             if not pending:
                 write = stores.database.probe
                 report.findings.append(await _probe(report, "write probe", "a row was written and committed", write))
@@ -122,31 +122,31 @@ async def _examine_database(service: Service, settings: Settings) -> Report:
     return report
 
 
-def _place(settings: Settings) -> Finding:
+def _place(settings: Settings) -> CheckResult:
     """Which database it is; to run on the local file that is used without any setting is no defect."""
     default = is_default(settings)
     detail = shown_url(settings.database) + (", the default: no setting names one" if default else "")
     named = f"FREEHOLD_{settings.service.upper().replace('-', '_')}_DATABASE"
-    return Finding("database", ok=True, detail=detail, remedy=f"name another one with {named}" if default else "")
+    return CheckResult("database", ok=True, detail=detail, fix=f"name another one with {named}" if default else "")
 
 
-def _schema(name: str, found: list[Defect]) -> Finding:
+def _schema(name: str, found: list[Defect]) -> CheckResult:
     """What is there, compared with what the migrations made."""
     if not found:
-        return Finding("schema", ok=True, detail="as the migrations made it")
+        return CheckResult("schema", ok=True, detail="as the migrations made it")
     more = f", and {len(found) - 1} more: freehold db status --service {name}" if len(found) > 1 else ""
     first = next((each for each in found if not each.lossless), found[0])
-    return Finding("schema", ok=False, detail=f"{first.subject} {first.problem}{more}", remedy=first.remedy)
+    return CheckResult("schema", ok=False, detail=f"{first.subject} {first.problem}{more}", fix=first.fix)
 
 
-def _preparation(name: str, missing: list[str]) -> Finding:
+def _preparation(name: str, missing: list[str]) -> CheckResult:
     """What run time would have to make: a role that may make no tables cannot."""
     detail = f"not made yet: {', '.join(missing)}" if missing else "all that run time needs is made"
-    remedy = f"freehold db upgrade --service {name}" if missing else ""
-    return Finding("preparation", ok=not missing, detail=detail, remedy=remedy)
+    fix = f"freehold db upgrade --service {name}" if missing else ""
+    return CheckResult("preparation", ok=not missing, detail=detail, fix=fix)
 
 
-async def _probe(report: Report, subject: str, detail: str, write: Callable[[float], Awaitable[None]]) -> Finding:
+async def _probe(report: Report, subject: str, detail: str, write: Callable[[float], Awaitable[None]]) -> CheckResult:
     """A write that shows whether work gets on. What keeps it is a finding, and everything else is looked at as well."""
     begun = time.monotonic()
     try:
@@ -154,10 +154,10 @@ async def _probe(report: Report, subject: str, detail: str, write: Callable[[flo
     except FreeholdError as error:
         report.reached = report.reached and not isinstance(error, Unavailable)
         return _bad(subject, error)
-    return Finding(subject, ok=True, detail=f"{detail} in {(time.monotonic() - begun) * 1000:.0f} ms")
+    return CheckResult(subject, ok=True, detail=f"{detail} in {(time.monotonic() - begun) * 1000:.0f} ms")
 
 
-async def _probe_broker(report: Report, broker: Broker, service: str) -> Finding:
+async def _probe_broker(report: Report, broker: Broker, service: str) -> CheckResult:
     return await _probe(report, f"write probe of {service}", "a record was taken", partial(broker.probe, service))
 
 
@@ -170,8 +170,8 @@ async def _examine_broker(services: list[tuple[Service, Settings]]) -> Report:
         broker = open_broker(settings.broker, settings.broker_options)
         try:
             await broker.open()
-            report.findings.append(Finding("broker", ok=True, detail=broker.features.technology))
-            report.findings += await broker.examine()
+            report.findings.append(CheckResult("broker", ok=True, detail=broker.features.technology))
+            report.findings += await broker.run_checks()
             report.findings += await asyncio.gather(*(_probe_broker(report, broker, each.service) for each in users))
             report.findings += await asyncio.gather(*(_examine_log(broker, *each) for each in services))
             consumers = (_examine_consumers(broker, *each) for each in services if each[0].topics)
@@ -186,20 +186,20 @@ async def _examine_broker(services: list[tuple[Service, Settings]]) -> Report:
                 kept = duration(min(each.dedup_window_seconds for each in users))
                 again = duration(broker.features.redelivery_horizon_seconds)
                 detail = f"receipts are kept for {kept}, messages come again for {again}"
-                report.findings.append(Finding("dedup window", ok=True, detail=detail))
+                report.findings.append(CheckResult("dedup window", ok=True, detail=detail))
         finally:
             await broker.close()
     return report
 
 
-async def _examine_consumers(broker: Broker, service: Service, settings: Settings) -> Finding:
+async def _examine_consumers(broker: Broker, service: Service, settings: Settings) -> CheckResult:
     """What the service's consumers wait for."""
     seconds = settings.broker_options.lease_seconds
     clock = SystemClock()
     return await examine_consumers(broker, service.name, seconds, clock, partial(_at_work, service, settings))
 
 
-async def _examine_log(broker: Broker, service: Service, settings: Settings) -> Finding:
+async def _examine_log(broker: Broker, service: Service, settings: Settings) -> CheckResult:
     """Whether the log has come as far as the service has seen it; a database that does not say is told of elsewhere."""
     stores = stores_of(service, settings)
     try:
@@ -211,7 +211,7 @@ async def _examine_log(broker: Broker, service: Service, settings: Settings) -> 
         detail = "not known: the database does not say"
     finally:
         await stores.database.close()
-    return Finding(f"log of {service.name}", ok=True, detail=detail)
+    return CheckResult(f"log of {service.name}", ok=True, detail=detail)
 
 
 async def _at_work(service: Service, settings: Settings) -> bool:
@@ -236,7 +236,7 @@ async def _at_work(service: Service, settings: Settings) -> bool:
     return False
 
 
-def _tokens(settings: Settings) -> Finding:
+def _tokens(settings: Settings) -> CheckResult:
     """Whether the service gives and takes consistency tokens over HTTP; to do without is no defect."""
     subject = f"consistency tokens of {settings.service}"
     try:
@@ -244,8 +244,8 @@ def _tokens(settings: Settings) -> Finding:
     except ConfigurationError as error:
         return _bad(subject, error)
     detail = "signed" if signer else "not given or taken over HTTP: there is no token_secret"
-    return Finding(subject, ok=True, detail=detail)
+    return CheckResult(subject, ok=True, detail=detail)
 
 
-def _bad(subject: str, error: FreeholdError) -> Finding:
-    return Finding(subject, ok=False, detail=error.message, remedy=error.hint)
+def _bad(subject: str, error: FreeholdError) -> CheckResult:
+    return CheckResult(subject, ok=False, detail=error.message, fix=error.hint)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from freehold.clock import Clock
 from freehold.database import CommitWatching, DatabaseOptions
-from freehold.inbox.store import INBOX, Arrival, ReceiveStatus
+from freehold.inbox.store import INBOX, IncomingMessage, ReceiveStatus
 from freehold.messages.texts import check_name
 from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import STAGED

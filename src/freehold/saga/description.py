@@ -24,7 +24,7 @@ def lines(described: Mapping[str, Any]) -> Sequence[str]:
     """The same as text."""
     found: list[str] = []
     for saga in described["sagas"]:
-        found.append(f"directs {saga['name']} version {saga['version']}")
+        found.append(f"orchestrates {saga['name']} version {saga['version']}")
         found += [f"  {_step(step)}" for step in saga["steps"]]
     return found
 

@@ -147,7 +147,7 @@ async def _trace(context: ServiceContext, query: TraceQuery) -> Sequence[Traced]
     return [traced(context, "tally", None, query.text, None, waits_for=f"nothing: {number} are counted")]
 
 
-async def _probe(context: ServiceContext) -> Sequence[Finding]:
+async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     waiting = await context.stores[TALLIES].open_count()
     return [
         CheckResult("tallies", ok=not waiting, detail=f"{waiting} marks are not counted", fix="run the role 'tally'")
