@@ -116,13 +116,16 @@ class Role:
 @dataclass(frozen=True, slots=True)
 class Pruning:
     """Rows that end. `prune` deletes at most `limit` of those that ended more than `older_than_seconds` ago and returns
-    how many it deleted; engines without the port have none.
+    how many it deleted; engines without the port have none. `oldest_seconds` says how old the oldest row is, where that
+    is to be told as `title`: of tables that grow with each message.
     """
 
     name: str
     port: Port[Any]
     prune: Callable[[ServiceContext, float, int], Awaitable[int]]
     keep_seconds: Callable[[Settings], float]
+    title: str = ""
+    oldest_seconds: Callable[[ServiceContext], Awaitable[float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,10 @@ async def _prune(context: ServiceContext, older_than_seconds: float, limit: int)
     return await context.stores[INBOX].prune(context.service, older_than_seconds, limit)
 
 
+async def _oldest_receipt(context: ServiceContext) -> float:
+    return await context.stores[INBOX].oldest_receipt_seconds(context.service)
+
+
 async def _due_seconds(context: ServiceContext) -> float | None:
     return await context.stores[INBOX].next_due_seconds(context.service)
 
@@ -187,5 +191,7 @@ PATTERN: Final = Pattern[Handlers](
     columns=(Column("deferred", "deferred", lambda metrics: metrics["deferred"].pending),),
     notices=(Notice("deferred", INBOX, _notice),),
     due=(Due("deferred messages", "deferred", INBOX, _due_seconds),),
-    pruning=(Pruning("inbox", INBOX, _prune, lambda settings: settings.dedup_window_seconds),),
+    pruning=(
+        Pruning("inbox", INBOX, _prune, lambda settings: settings.dedup_window_seconds, "receipts", _oldest_receipt),
+    ),
 )

@@ -95,6 +95,11 @@ async def _prune_sent(context: ServiceContext, older_than_seconds: float, limit:
     return await context.stores[SENT].prune(older_than_seconds, limit)
 
 
+async def _oldest_sent(context: ServiceContext) -> float:
+    kept = await context.stores[SENT].kept()
+    return 0.0 if kept.oldest_at is None else (kept.now - kept.oldest_at).total_seconds()
+
+
 PATTERN: Final = Pattern[None](
     "outbox",
     "publishes what transactions staged",
@@ -108,6 +113,15 @@ PATTERN: Final = Pattern[None](
     columns=COLUMNS,
     notices=NOTICES,
     checks=(Check(Phase.CONNECTED, _check_lanes),),
-    pruning=(Pruning("outbox-sent", SENT, _prune_sent, lambda settings: settings.outbox_sent_retention_seconds),),
+    pruning=(
+        Pruning(
+            "outbox-sent",
+            SENT,
+            _prune_sent,
+            lambda settings: settings.outbox_sent_retention_seconds,
+            "sent messages",
+            _oldest_sent,
+        ),
+    ),
     commands={"outbox": "freehold.outbox.commands:command"},
 )

@@ -13,8 +13,6 @@ from typing import Any
 from freehold.clock import duration
 from freehold.context import ServiceContext
 from freehold.database import CheckResult
-from freehold.inbox.store import INBOX
-from freehold.outbox.sent import SENT
 from freehold.pattern import Due, Pattern, is_role_running
 from freehold.runtime.roles import PRUNE
 
@@ -33,7 +31,7 @@ async def examine_patterns(context: ServiceContext, patterns: Sequence[Pattern[A
     """For `doctor`: what the patterns find, what is overdue, what should have been pruned. Raises `Unavailable`."""
     probes = [probe for pattern in patterns for probe in pattern.probes]
     found = [finding for probe in probes for finding in await probe(context)]
-    return [*found, *await _examine_due(context, patterns), await _examine_pruning(context)]
+    return [*found, *await _examine_due(context, patterns), await _examine_pruning(context, patterns)]
 
 
 def _due(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[Due]:
@@ -53,15 +51,14 @@ async def _examine_due(context: ServiceContext, patterns: Sequence[Pattern[Any]]
     return found
 
 
-async def _examine_pruning(context: ServiceContext) -> CheckResult:
-    """What one runner deletes is seen from the two tables that grow with each message."""
-    stores, settings = context.stores, context.settings
-    kept = await stores[SENT].kept()
-    sent_seconds = 0.0 if kept.oldest_at is None else (kept.now - kept.oldest_at).total_seconds()
-    receipt_seconds = await stores[INBOX].oldest_receipt_seconds(settings.service) if INBOX in stores else 0.0
+async def _examine_pruning(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> CheckResult:
+    """What one runner deletes is seen from the tables that grow with each message."""
+    settings = context.settings
     behind = {
-        "receipts": receipt_seconds - settings.dedup_window_seconds,
-        "sent messages": sent_seconds - settings.outbox_sent_retention_seconds,
+        each.title: await each.oldest_seconds(context) - each.keep_seconds(settings)
+        for pattern in patterns
+        for each in pattern.pruning
+        if each.oldest_seconds is not None and each.port in context.stores
     }
     allowed_seconds = settings.prune_interval_seconds + settings.overdue_alarm_seconds
     late = {what: seconds for what, seconds in behind.items() if seconds > allowed_seconds}

@@ -9,21 +9,31 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from freehold.broker import Broker
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, Unavailable
 from freehold.lifecycle import Runner
 from freehold.outages import BROKER
-from freehold.outbox.log_watch import LogWatch
 from freehold.policy import TROUBLE
 
-__all__ = ["BrokerLink"]
+__all__ = ["BrokerLink", "BrokerWatch"]
 
 _log = logging.getLogger("freehold.runtime")
 _REFUSED_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 5.0
+
+
+class BrokerWatch(Protocol):
+    """Notices a broker that has lost its messages."""
+
+    @property
+    def notice(self) -> str:
+        """What was lost; empty for nothing."""
+
+    async def look(self) -> None:
+        """Ask the broker. Raises `Unavailable`."""
 
 
 class BrokerLink(Runner):
@@ -44,7 +54,7 @@ class BrokerLink(Runner):
         check: Callable[[], Awaitable[None]],
         connected: Callable[[], Awaitable[None]],
         clock: Clock,
-        watch: LogWatch | None = None,
+        watch: BrokerWatch | None = None,
     ) -> None:
         super().__init__(f"broker of {service}", clock=clock)
         self.up = False
