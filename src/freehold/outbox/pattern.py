@@ -23,7 +23,7 @@ from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX, STAGED
 from freehold.outbox.trace import TRACES
-from freehold.outbox.watermark import Lanes, lanes_in_order
+from freehold.outbox.watermark import WatermarkStamper, lanes_in_order
 from freehold.pattern import Check, Need, Pattern, Phase, Pruning, Role
 
 __all__ = ["PATTERN"]
