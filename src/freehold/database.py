@@ -18,6 +18,7 @@ from freehold.fields import bounded, check, seconds
 from freehold.life import Life
 
 __all__ = [
+    "CheckResult",
     "CommitWatching",
     "Database",
     "DatabaseFeatures",
