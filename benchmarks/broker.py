@@ -2,7 +2,7 @@
 processor time for each, and how long a message takes from one process to a waiting one.
 
 By hand is, for the embedded broker, an INSERT of the batch and a SELECT of the next one with sqlite3, as durable; for
-NATS, the driver's own `publish`, 200 confirmations under way, and a pull consumer that acknowledges each message.
+NATS, the driver's own `publish`, 200 confirmations in progress, and a pull consumer that acknowledges each message.
 Neither keeps the order of keys over several consumers, nor leaves a message to another when its holder dies.
 """
 

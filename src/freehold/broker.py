@@ -12,12 +12,12 @@ retention.
 always in
   the same partition, one member holds a partition at a time, and its messages come in order. When a member dies or
   pauses, another takes over from the last acknowledged message; the late one's acknowledgements have no effect.
-- **fetch** hands out a batch of one partition and none of that partition again until the batch is settled, so batches
+- **fetch** delivers a batch of one partition and none of that partition again until the batch is settled, so batches
 of
   different partitions may be worked on side by side. Acknowledging moves the group's position past a prefix of the
   batch.
-- `Delivery.attempt` counts how often the message was handed out, as far as the broker knows; it is counted before
-  handing out, so that a message that kills its consumer is recognised. A consumer that was kept from handling it by
+- `Delivery.attempt` counts how often the message was delivered, as far as the broker knows; it is counted before
+  delivering, so that a message that crashes its consumer is recognised. A consumer that was kept from handling it by
   something else takes the count back when it settles.
 """
 
@@ -130,7 +130,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message handed out. `position` names its place for people and logs."""
+    """A message delivered. `position` names its place for people and logs."""
 
     document: bytes = field(repr=False)
     attempt: int
@@ -205,7 +205,7 @@ class Batch(Protocol):
     async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
         """Acknowledge the first `acknowledged` deliveries and give the partition back; the rest comes again.
 
-        Not `counted`: that the rest was handed out counts for no attempt, for what stood in the way was not the rest.
+        Not `counted`: that the rest was delivered counts for no attempt, for what stood in the way was not the rest.
         Raises `LeaseLost` when another member took the partition over (nothing is acknowledged then), `Unavailable`
         when the broker cannot be reached (the batch comes again). Exactly one call for each batch.
         """
@@ -288,7 +288,7 @@ class Broker(Protocol):
 
     async def log_identity(self) -> str:
         """Name the log that positions belong to: the same string for as long as the log lives, for all processes, and
-        another one once it was lost and made anew. A log that was restored from a copy may keep its name.
+        another one once it was lost and made again. A log that was restored from a copy may keep its name.
 
         Raises `Unavailable`, also while there is no log.
         """

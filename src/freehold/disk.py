@@ -19,7 +19,7 @@ __all__ = ["FULL_BYTES", "LOW_BYTES", "Room", "check_place", "examine_place", "r
 FULL_BYTES: Final = 1024 * 1024
 """Less than this is full: the next transaction of some size fails."""
 LOW_BYTES: Final = 256 * 1024 * 1024
-"""Less than this wants a person, or a twentieth of the disk where that is less."""
+"""Less than this needs an operator, or a twentieth of the disk where that is less."""
 _LOW_PART: Final = 20
 
 

@@ -82,7 +82,7 @@ class CrashLimit:
     @classmethod
     def of(cls, retry: Retry) -> Self:
         """As many as a policy has attempts, between 3 and 10: processes are ended for many reasons, so that fewer say
-        nothing of what was under way, and each costs a process.
+        nothing of what was in progress, and each costs a process.
         """
         return cls(min(max(retry.attempts, 3), 10))
 
@@ -98,7 +98,7 @@ class CrashLimit:
 
 
 class FailureLog:
-    """Which failures of a person's code are told in the log with their traceback: the first of a kind (a class, raised
+    """Which failures of the user's code are told in the log with their traceback: the first of a kind (a class, raised
     at a place), and one each ten minutes; those that repeat it are told in a line. No value is shown.
 
     tracebacks  whether any is (`log_tracebacks` of the settings).

@@ -208,7 +208,7 @@ class Runner(ABC):
         self._wake.set()
 
     def healthy(self) -> None:
-        """Note that a round went well: the restart backoff begins anew, and no outage keeps this loop waiting."""
+        """Note that a round went well: the restart backoff begins again, and no outage keeps this loop waiting."""
         self._failures = 0
         self._failing_since = None
         for wait in self._waits.values():

@@ -1,4 +1,4 @@
-"""Where in a person's own code an error came from: file and line, never a value. Foundation: standard library only."""
+"""Where in the user's own code an error came from: file and line, never a value. Foundation: standard library only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def origin(error: BaseException, code: object = None) -> str:
 
 def describe(error: BaseException) -> str:
     """Return what may be kept of an error: Freehold's own text, of others the class alone, for a text may hold content;
-    and where in a person's own code it was raised.
+    and where in the user's own code it was raised.
     """
     own, last = _frames(error)
     if isinstance(error, FreeholdError):
@@ -50,7 +50,7 @@ def describe(error: BaseException) -> str:
 def stack(error: BaseException) -> str:
     """Return how an error came about, causes first: of each its frames with file, line, function and source line, and
     its class. What an error says is told of Freehold's own alone, for other texts may hold content. Frames of libraries
-    are passed over where a person's own code is among them, but for the last; members of a group come after it. All of
+    are passed over where the user's own code is among them, but for the last; members of a group come after it. All of
     it is bounded.
     """
     told = "\nand because of that\n".join(_told(each, 0) for each in reversed(chain(error)))
@@ -82,7 +82,7 @@ def _frame(frame: traceback.FrameSummary) -> str:
 
 
 def _frames(error: BaseException) -> tuple[traceback.FrameSummary | None, traceback.FrameSummary | None]:
-    """The last frame of a person's own code, and the last one at all."""
+    """The last frame of the user's own code, and the last one at all."""
     last = None
     for each in chain(error):
         frames = traceback.extract_tb(each.__traceback__)

@@ -100,7 +100,7 @@ class Need:
 class Role:
     """Runners that are started, stopped and paused together: `freehold run --role relay`.
 
-    runners       makes them anew at each start of the role; none where there is nothing to do for them.
+    runners       makes them again at each start of the role; none where there is nothing to do for them.
     wakes_on      signals, and the class of the runners that each of them wakes.
     needs_broker  it is started once the broker is connected.
     stops_last    it publishes what the others stage while they are stopped.

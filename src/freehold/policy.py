@@ -45,7 +45,7 @@ class RetryAfter:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Do not try again; `reason` is for a person."""
+    """Do not try again; `reason` is for an operator."""
 
     reason: str
 

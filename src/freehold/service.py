@@ -183,7 +183,9 @@ class Service:
             if known is projection or (known.name != projection.name and not shared):
                 continue
             what = f"table '{min(shared)}'" if shared else f"projection '{known.name}'"
-            raise DeclarationError(f"{what} is declared twice", hint="one projection keeps a table; name it anew")
+            raise DeclarationError(
+                f"{what} is declared twice", hint="one projection keeps a table; give it a name of its own"
+            )
         self.projections[projection.name] = projection
         return projection
 

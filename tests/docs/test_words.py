@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tokenize
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,13 @@ _MEANT: Final = (
     "that handed out the driver's object",
     "a person who writes into it by hand",
 )
+# What docstrings, comments and messages of the code use no more. The rest of the table is for pages.
+_NOT_IN_CODE: Final = re.compile(
+    r"(?<![-\w])anew\b|\bh(?:old|olds|eld) up\b|\bhand(?:s|ed)? out\b|\bbur(?:y|ies|ied)\b|\bin doubt\b|\bunder way\b"
+    r"|\ba person\b|\bkills? (?:us|its consumer)\b",
+    re.IGNORECASE,
+)
+_SOURCES: Final = (ROOT / "src" / "freehold", ROOT / "shop" / "src")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -60,4 +68,20 @@ def test_a_page_uses_the_words_of_the_glossary(path: Path) -> None:
         for word, instead in _INSTEAD.items()
         for match in re.finditer(rf"[^.\n|]*\b(?:{word})\b[^.\n|]*", prose, re.IGNORECASE)
     }
+    assert found == set()
+
+
+def test_the_texts_of_the_code_use_the_words_of_the_glossary() -> None:
+    found = set()
+    for path in sorted(path for source in _SOURCES for path in source.rglob("*.py")):
+        with path.open(encoding="utf-8") as file:
+            texts = [
+                token
+                for token in tokenize.generate_tokens(file.readline)
+                if token.type in {tokenize.STRING, tokenize.COMMENT}
+            ]
+        place = path.relative_to(ROOT)
+        found |= {
+            f"{place}:{text.start[0]}: {match[0]!r}" for text in texts for match in _NOT_IN_CODE.finditer(text.string)
+        }
     assert found == set()

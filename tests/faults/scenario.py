@@ -123,13 +123,13 @@ async def _died(
 
 
 async def _quiet(source: RunningService, running: RunningService) -> list[str]:
-    """Wait until nothing is under way."""
+    """Wait until nothing is in progress."""
     try:
         async with asyncio.timeout(_QUIET_SECONDS):
             while await _under_way(source, running):  # noqa: ASYNC110 - a test looks from outside
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        return ["messages are still under way"]
+        return ["messages are still in progress"]
     return []
 
 

@@ -1,9 +1,9 @@
 """`python -m tests.heal.prerelease`: a shop from before the first release is killed in mid-flight and upgraded.
 
-For each profile: the shop of commit de50f3c runs with its own environment, a replay is under way, and all its processes
-are killed. `shop replay` of this checkout then starts on the same state, which upgrades the databases, does the replay
-again, and verifies. Ends with 0 where every check holds. A clone without that commit is left out, and says so.
-Imports the maker of order files.
+For each profile: the shop of commit de50f3c runs with its own environment, a replay is in progress, and all its
+processes are killed. `shop replay` of this checkout then starts on the same state, which upgrades the databases, does
+the replay again, and verifies. Ends with 0 where every check holds. A clone without that commit is left out, and says
+so. Imports the maker of order files.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _started(running: subprocess.Popen[str]) -> str:
 
 
 def _in_mid_flight(gateway: str, replaying: subprocess.Popen[bytes], after: int) -> Mapping[str, int]:
-    """Wait until so many orders have ended, while others are under way; returns how many are in each status."""
+    """Wait until so many orders have ended, while others are in progress; returns how many are in each status."""
     while replaying.poll() is None:
         orders = _orders(gateway)
         under_way = sum(orders.get(status, 0) for status in _UNDER_WAY)

@@ -1,4 +1,4 @@
-"""One scenario of a running shop under load: it begins, holds, ends, and all that it held up must come to an end.
+"""One scenario of a running shop under load: it begins, holds, ends, and all that it blocked must come to an end.
 
 May import the shop's client, its customers and order stream, and its verification.
 """
@@ -139,7 +139,7 @@ def _has_said(trial: Trial, sign: str) -> bool:
 
 
 async def begin(shop: Shop, fault: str, plan: TrialPlan) -> None:
-    """Begin a fault, as a person would: again, where it says that it cannot begin just now."""
+    """Begin a fault, as an operator would: again, where it says that it cannot begin just now."""
     await _insist(lambda: shop.break_(fault), plan, f"{fault} could not be begun")
 
 

@@ -84,7 +84,7 @@ class _OnSqlite:
         connection = sqlite3.connect(self._file)
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         connection.close()
-        assert not busy, "somebody reads while nothing should be under way"
+        assert not busy, "somebody reads while nothing should be in progress"
         self._statements = 0
 
     def end(self) -> Mapping[str, int]:

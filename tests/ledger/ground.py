@@ -182,7 +182,7 @@ class Ground:
         return self._projection
 
     def begin_flow(self, prefix: str) -> None:
-        """Have names begin anew: which partitions they fall into must not depend on other flows."""
+        """Have names begin again: which partitions they fall into must not depend on other flows."""
         self._prefix, self._names = prefix, 0
 
     def name(self) -> str:
@@ -235,7 +235,7 @@ class Ground:
         return moved
 
     async def fetched(self) -> Batch:
-        """The next batch that the broker hands out; all that was staged is published before."""
+        """The next batch that the broker delivers; all that was staged is published before."""
         await self.publish_all()
         assert self._member is not None
         batch = await self._member.fetch(64, _FETCH_SECONDS_MAX)
@@ -247,7 +247,7 @@ class Ground:
         await self.consumer._take_all([batch])
 
     async def drained(self) -> None:
-        """Have everything handled that is under way, but for sagas' calls and what waits for its time."""
+        """Have everything handled that is in progress, but for sagas' calls and what waits for its time."""
         while True:
             await self.publish_all()
             lags = await self.running.broker.lag(self.running.service.name)

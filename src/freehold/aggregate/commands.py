@@ -1,6 +1,6 @@
 """`freehold snapshots`: states that aggregates are loaded from. Face.
 
-They are a cache. Nobody but a person knows that a kind is not declared any more: the repositories of a service are
+They are a cache. Nobody but an operator knows that a kind is not declared any more: the repositories of a service are
 objects in its code, some of them maybe in a program that is not this one.
 """
 

@@ -158,7 +158,7 @@ class PendingSnapshots:
         return found.version if found is not None else 0
 
     async def write(self, tx: Transaction) -> None:
-        """Write everything, and forget it: the next `write` of the same transaction begins anew."""
+        """Write everything, and forget it: the next `write` of the same transaction begins again."""
         for key in sorted(self.unfit | self.kept.keys()):
             if key in self.unfit:
                 await self.store.discard(*key, db_tx=tx.db_tx)

@@ -15,7 +15,7 @@ __all__ = ["AUDIT", "AuditEntry", "AuditStore"]
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """An action of a person: `actor` is the operating system's user, `subject` an id, `reason` what they gave."""
+    """An action of an operator: `actor` is the operating system's user, `subject` an id, `reason` what they gave."""
 
     at: datetime
     actor: str

@@ -62,7 +62,7 @@ async def status(project: Project, names: tuple[str, ...], *, as_json: bool) -> 
 @json_option
 @asynchronous
 async def mark(project: Project, service: str, former: str, reason: str, *, as_json: bool) -> int:
-    """Mark a database anew. Receipts and places in topics stay under the old name."""
+    """Mark a database again. Receipts and places in topics stay under the old name."""
     async with project.open([service], owned=False) as opened:
         stores = opened.services[0].stores
         async with stores.database.begin() as db_tx:

@@ -49,7 +49,7 @@ class SharedContext:
         return found
 
     def loader(self, owner: Hashable, make: Callable[[SharedContext], Loader[Any, Any]]) -> Loader[Any, Any]:
-        """The owner's loader; one that was not used for long is made anew, which only divides a batch."""
+        """The owner's loader; one that was not used for long is made again, which only divides a batch."""
         found = self._loaders.get(owner)
         if found is None:
             found = self._loaders[owner] = make(self)

@@ -1,8 +1,8 @@
 """A cache of reference data: what seldom changes and is asked for all the time. Imports the foundation and `flight`.
 
-An entry is fresh for its time to live. For a while after that it is given out as it is, and fetched anew behind the
+An entry is fresh for its time to live. For a while after that it is given out as it is, and fetched again behind the
 answer. Later it is fetched before the answer, and where that fails it is given out once more for a bounded time,
-marked as such. One fetch is under way for a key, however many wait.
+marked as such. One fetch is in progress for a key, however many wait.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CachePolicy:
     """How long and how much.
 
     ttl_seconds            an entry is fresh
-    revalidate_seconds     after that, it is given out while it is fetched anew
+    revalidate_seconds     after that, it is given out while it is fetched again
     error_seconds          after the time to live, it is given out where it cannot be fetched
     negative_ttl_seconds   "there is no such thing" is believed
     retry_seconds          after a failed fetch, an entry that may be given out is not fetched again
@@ -123,7 +123,7 @@ class ReferenceCache(Generic[K, V]):
             raise
 
     def invalidate(self, key: K) -> None:
-        """Forget a key. A fetch that is under way answers those who wait for it, and is not kept."""
+        """Forget a key. A fetch that is in progress answers those who wait for it, and is not kept."""
         self._known.pop(key, None)
         self._absent.pop(key, None)
         self._flights.pop(key, None)
@@ -132,7 +132,7 @@ class ReferenceCache(Generic[K, V]):
         return len(self._known) + len(self._absent)
 
     async def close(self) -> None:
-        """End what is under way; who waits for it gets `Unavailable`."""
+        """End what is in progress; who waits for it gets `Unavailable`."""
         flights, self._flights = list(self._flights.values()), {}
         for flight in flights:
             await flight.close()

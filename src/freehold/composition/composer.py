@@ -109,8 +109,8 @@ class Composer:
     ) -> Composed[G]:
         """Compose an answer; `headers` (names in lower case) go along with every call.
 
-        The time is the composition's, or the `budget` given where that is less. No call is under way any more when this
-        returns, raises or is cancelled.
+        The time is the composition's, or the `budget` given where that is less. No call is in progress any more when
+        this returns, raises or is cancelled.
 
         Raises `CompositionFailed` where a required part is missing, `NotFound` where a part does not exist that must.
         Both end the other parts at once.

@@ -25,7 +25,7 @@ class SingleFlight(Generic[T]):
 
     @property
     def joinable(self) -> bool:
-        """Whether somebody who comes now gets the result: it is under way, or done, and not given up."""
+        """Whether somebody who comes now gets the result: it is in progress, or done, and not given up."""
         return not self._given_up
 
     async def join(self) -> T:

@@ -61,7 +61,7 @@ class Loader(Generic[K, V]):
             try:
                 await asyncio.gather(*(flight.join() for flight in flights))
             except Unavailable:
-                # Whoever waited for a batch has left it in the very turn in which these keys came to it: begin anew.
+                # Whoever waited for a batch has left it in the very turn in which these keys came to it: begin again.
                 if all(flight.joinable for flight in flights):
                     raise
             else:

@@ -109,7 +109,7 @@ class BrokerConformance(
             assert list(await broker.publish([], 5.0)) == []
 
     async def test_groups_are_independent(self, harness: BrokerHarness) -> None:
-        """Each sees everything; one that does not acknowledge holds up nobody."""
+        """Each sees everything; one that does not acknowledge blocks nobody."""
         async with opened(harness) as broker:
             stuck, lively = await subscribe(broker, "stuck"), await subscribe(broker, "lively")
             await publish(broker, messages(["key"], 10))
@@ -169,7 +169,7 @@ class BrokerConformance(
     async def test_what_was_kept_from_being_handled_counts_for_no_attempt(
         self, harness: BrokerHarness, acknowledged: int
     ) -> None:
-        """However often it is given back so, by this member and by those after it."""
+        """However often it is released so, by this member and by those after it."""
         async with opened(harness) as broker:
             await publish(broker, messages(["key"], 3))
             consumer = await subscribe(broker)

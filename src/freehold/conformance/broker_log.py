@@ -134,7 +134,7 @@ class BrokerLogConformance:
                 assert await _come(consumer, 3) == [f"new:{number}" for number in range(3)]
 
     async def test_a_batch_of_a_wiped_log_acknowledges_nothing_of_the_next(self, harness: BrokerHarness) -> None:
-        """It was handed out before and is settled after, when the next log has as many messages again."""
+        """It was delivered before and is settled after, when the next log has as many messages again."""
         wipes = wiped(harness)
         async with opened(harness) as broker:
             consumer = await subscribe(broker)

@@ -111,7 +111,7 @@ class BrokerMembersConformance:
             assert (await collect(second, rest + 1))[-1] == "key:3"
 
     async def test_a_live_member_keeps_its_batch_for_longer_than_the_lease(self, harness: BrokerHarness) -> None:
-        """Slow work is no reason to take it away. A machine that stands still for a lease is: then it is tried anew."""
+        """Slow work is no reason to take it away. A machine that is frozen for a lease is: then it is tried again."""
         seconds, kept = harness.options.lease_seconds, False
         async with opened(harness) as one, opened(harness) as two:
             for turn in range(10):
@@ -122,7 +122,7 @@ class BrokerMembersConformance:
             assert kept
 
     async def test_closing_gives_the_partitions_back_at_once(self, harness: BrokerHarness) -> None:
-        """Others do not wait for the lease: it is a minute here. What was handed out and not settled comes again."""
+        """Others do not wait for the lease: it is a minute here. What was delivered and not settled comes again."""
         options = replace(harness.options, lease_seconds=60.0)
         async with opened(harness, options) as one, opened(harness, options) as two:
             first = await subscribe(one)

@@ -172,7 +172,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert [each.state for each in await stores[CHECKPOINTS].generations("summary")] == [RETIRED, LIVE]
 
     async def test_a_late_batch_waits_for_the_switch(self, harness: StoresHarness) -> None:
-        """It was under way when the checkpoints were locked; it goes by what the switch has left."""
+        """It was in progress when the checkpoints were locked; it goes by what the switch has left."""
         stores, other = harness.first, await harness.instance()
         await made(stores)
         seen = await seen_at(stores)

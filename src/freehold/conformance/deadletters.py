@@ -72,7 +72,7 @@ class DeadLetterStoreConformance:
                 await harness.first[DEAD_LETTERS].get(db_tx, new_id())
 
     async def test_whatever_an_error_is_called_and_says_is_kept(self, harness: StoresHarness) -> None:
-        """Readable, and cut off at a bound: a failure that cannot be recorded would hold up others."""
+        """Readable, and cut off at a bound: a failure that cannot be recorded would block others."""
         odd = "a\x00b\ud800c\x1b[0m" + "x" * 100_000
         await add(harness.first, replace(letter(harness), reason=odd, error_type=odd, detail=odd))
         (kept,) = await harness.first[DEAD_LETTERS].find(DeadLetterFilter())
@@ -182,7 +182,7 @@ class DeadLetterStoreConformance:
         assert await harness.first[DEAD_LETTERS].count() == {"invalid-body": 1, "rejected-by-broker": 2}
 
     async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:
-        """The age counts from the end; a dead letter waits for a person, however old."""
+        """The age counts from the end; a dead letter waits for an operator, however old."""
         stores = harness.first
         letters = [replace(letter(harness), failed_at=harness.clock.now() - timedelta(days=90)) for _ in range(5)]
         await add(stores, *letters)

@@ -142,7 +142,7 @@ class DeferredMessagesConformance:
         assert [one.receipt_key for one in await claim(stores)] == ["2"]
 
     async def test_a_message_waits_until_it_is_due(self, harness: StoresHarness) -> None:
-        """By the database's time; the first of a key that is not due holds up the due ones behind it."""
+        """By the database's time; the first of a key that is not due blocks the due ones behind it."""
         stores = harness.first
         assert await stores[INBOX].next_due_seconds(_CONSUMER) is None
         await defer(stores, message("1"), delay_seconds=30)
@@ -195,7 +195,7 @@ class DeferredMessagesConformance:
                 group.create_task(finish(stores, claimed))
             for look in looks:
                 for taken in look.result():
-                    assert await other[INBOX].reschedule(taken, 0.0, "given back")
+                    assert await other[INBOX].reschedule(taken, 0.0, "released")
         assert await claim(stores) == []
         assert await stores[INBOX].next_due_seconds(_CONSUMER) is None
 
@@ -225,7 +225,7 @@ class DeferredMessagesConformance:
         assert not await other[INBOX].reschedule(current, 5, "Late")
 
     async def test_a_claim_that_is_given_back_counts_for_no_attempt(self, harness: StoresHarness) -> None:
-        """It can be claimed at once; only the latest claim can be given back, and once."""
+        """It can be claimed at once; only the latest claim can be released, and once."""
         stores, other = harness.first, await harness.instance()
         await defer(stores, message("1"))
         for _ in range(3):

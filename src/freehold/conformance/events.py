@@ -161,7 +161,7 @@ class EventStoreConformance(EventOrderConformance):
         assert (await stores[OUTBOX].stats()).pending == 1
 
     async def test_a_cancelled_append_leaves_nothing(self, harness: StoresHarness) -> None:
-        """Cancelled inside the block: rolled back, its streams are free and its readers held up no longer."""
+        """Cancelled inside the block: rolled back, its streams are free and its readers blocked no longer."""
         stores = harness.first
         appended = asyncio.Event()
 

@@ -201,7 +201,7 @@ class EventOrderConformance:
         assert [each.position for each in await follow(stores)] == [*before, *after]
 
     async def test_what_is_not_committed_is_not_passed_over(self, harness: StoresHarness) -> None:
-        """A slow append holds up itself and what was appended after it began, and nothing is skipped once it ends."""
+        """A slow append blocks itself and what was appended after it began, and nothing is skipped once it ends."""
         if not harness.features.concurrent_writers:
             pytest.skip("feature: concurrent_writers")
         stores, other = harness.first, await harness.instance()

@@ -80,7 +80,7 @@ class BrokerLogStoreConformance:
         assert (await stores[BROKER_LOGS].note("here", "fourth")).is_news
 
     async def test_an_older_copy_of_the_same_log_is_a_loss(self, harness: StoresHarness) -> None:
-        """It bears the same name; how far it had come is forgotten, and kept anew."""
+        """It bears the same name; how far it had come is forgotten, and kept again."""
         stores, other = harness.first, await harness.instance()
         await _stage(stores)
         assert await stores[BROKER_LOGS].mark("here") == ""

@@ -198,7 +198,7 @@ class OutboxStoreConformance:
         assert await stores[DEAD_LETTERS].find(DeadLetterFilter()) == []
 
     async def test_leases_guard_their_own_partition_only(self, harness: StoresHarness) -> None:
-        """Rows of a partition that is not leased are neither handed out nor removed."""
+        """Rows of a partition that is not leased are neither delivered nor removed."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, *(outgoing(f"key-{number}") for number in range(40)))

@@ -268,7 +268,7 @@ class SagaStoreConformance:
         }
 
     async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:
-        """With its journal; what runs or waits for a person stays, however old."""
+        """With its journal; what runs or waits for an operator stays, however old."""
         stores = harness.first
         ends = [SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.TERMINATED]
         kept = [SagaStatus.RUNNING, SagaStatus.COMPENSATING, SagaStatus.NEEDS_ATTENTION]

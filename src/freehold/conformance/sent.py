@@ -243,7 +243,7 @@ class SentStoreConformance:
         assert _documents(await _rows(stores, leases)) == [b"2"]
 
     async def test_a_key_that_is_blocked_is_recalled_when_its_time_has_come(self, harness: StoresHarness) -> None:
-        """And holds up the recall of no other."""
+        """And blocks the recall of no other."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _lose(stores, "first")

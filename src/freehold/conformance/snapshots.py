@@ -137,7 +137,7 @@ class SnapshotStoreConformance:
         assert await load(stores) == _FIRST
 
     async def test_kinds_are_counted(self, harness: StoresHarness) -> None:
-        """Their number, their size, and when one was saved last: that is what a person goes by who discards a kind."""
+        """Their number, their size, and when one was saved last: an operator who discards a kind goes by that."""
         stores, newer = harness.first, replace(_FIRST, stream="order-2", data=b"12345")
         assert await stores[SNAPSHOTS].kinds() == []
         await save(stores, _FIRST, replace(_FIRST, kind="order-totals", data=b""))

@@ -50,7 +50,7 @@ class VouchingConformance:
         await vouch.release()
 
     async def test_nothing_is_said_after_a_release(self, harness: StoresHarness) -> None:
-        """It gave back what it held; a second release does nothing."""
+        """It released what it held; a second release does nothing."""
         mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
         vouch = await _vouched(mine, "me")
         await vouch.release()

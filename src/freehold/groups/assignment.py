@@ -18,7 +18,7 @@ class AssignedPartition:
     busy     a batch of it is out, or being made.
     leaving  it is to be released once the batch is settled.
     unsure   a change was sent and not confirmed; the record must be read again before anything follows.
-    tries    how often what follows the position was handed out, `tried_to` being the last number of it.
+    tries    how often what follows the position was delivered, `tried_to` being the last number of it.
     owed     the last of these tries was not counted, which is written when it is released.
     """
 
@@ -32,7 +32,7 @@ class AssignedPartition:
 
     @property
     def span(self) -> float:
-        """The last number that may be handed out: what is tried again comes without others, so that the count fits."""
+        """The last number that may be delivered: what is tried again comes without others, so that the count fits."""
         return self.tried_to if self.tries else math.inf
 
 
@@ -70,7 +70,7 @@ class Assignment:
             del self._by_place[hold.record.place]
 
     def next_ready(self, log: GroupLog) -> AssignedPartition | None:
-        """Return a hold that has something to hand out, another one each time."""
+        """Return a hold that has something to deliver, another one each time."""
         for place, hold in self._by_place.items():
             if hold.busy or hold.leaving or hold.unsure or not log.has_messages(place, hold.record.position):
                 continue

@@ -69,7 +69,7 @@ class GroupCoordinator(Runner):
         now = self.clock.monotonic()
         if not self.fresh and isinstance(self.last_error, FreeholdError):
             seconds = now - self._checked_at
-            return f"leases were not looked at for {seconds:.0f} s, nothing is handed out: {self.last_error.message}"
+            return f"leases were not looked at for {seconds:.0f} s, nothing is delivered: {self.last_error.message}"
         longest = _SILENT_LEASES * self._lease_seconds
         others = {place: now - since for place, since in self._others.items() if self._holds.get(place) is None}
         silent = {place: seconds for place, seconds in others.items() if longest <= seconds < math.inf}
@@ -116,7 +116,7 @@ class GroupCoordinator(Runner):
         self._on_change()
 
     async def release_partition(self, hold: AssignedPartition) -> None:
-        """Let others have a place, with the count of what was handed out of it. Raises `Unavailable`."""
+        """Let others have a place, with the count of what was delivered of it. Raises `Unavailable`."""
         place = hold.record.place
         self._holds.drop(hold)
         self._departing.add(place)
@@ -230,7 +230,7 @@ class GroupCoordinator(Runner):
         await asyncio.gather(*(self._take_one(seen) for seen in wanted))
 
     async def _take_one(self, seen: PartitionState) -> None:
-        # A holder that did not release may have handed out without having written it: presume once.
+        # A holder that did not release may have delivered without having written it: presume once.
         attempts = max(seen.attempts, 1) if seen.owner else seen.attempts
         taken = await self._log.compare_and_set(seen, owner=self._member, position=seen.position, attempts=attempts)
         if taken is not None:

@@ -27,7 +27,7 @@ class PartitionState:
 
     token     rises with every change; a change names the token it saw.
     position  number of the last acknowledged entry, 0 before the first.
-    attempts  how often what follows the position was handed out; 0 where nobody had reason to count.
+    attempts  how often what follows the position was delivered; 0 where nobody had reason to count.
     origin    which log the position is one of, and which store of records the token: a record of another origin is
               another one, whatever its numbers. Empty where the adapter has one of each for good.
     """
@@ -80,7 +80,7 @@ class GroupLog(Protocol):
         """Make the records that do not exist, and a first heartbeat. Idempotent."""
 
     async def heartbeat(self, member: str) -> None:
-        """Give a heartbeat; also for a member that was removed, and in a log that was made anew: what `join` makes
+        """Give a heartbeat; also for a member that was removed, and in a log that was made again: what `join` makes
         is made again there.
         """
 
@@ -89,7 +89,7 @@ class GroupLog(Protocol):
 
     async def observe(self) -> GroupView:
         """Read how the group stands: the records of all places that this member wants. Those that were lost are made
-        again, and positions of a log that is gone begin anew in the one that took its place.
+        again, and positions of a log that is gone begin again in the one that took its place.
         """
 
     async def compare_and_set(

@@ -1,7 +1,7 @@
 """A member of a consumer group over a log: `freehold.broker.Consumer`, once for all brokers that keep a log.
 
 Pattern: imports the foundation, the broker port and its own package. The rules are those of the broker port; here is
-how the attempts are counted without a write for each batch: a first handing out is not written. When a holder died, one
+how the attempts are counted without a write for each batch: a first delivering is not written. When a holder died, one
 is presumed; from then on, until the position moves, each is written before it happens.
 """
 
@@ -53,7 +53,7 @@ class LogBatch:
 
 
 class GroupMember:
-    """Holds a fair share of the group's places and hands out what follows their positions."""
+    """Holds a fair share of the group's places and delivers what follows their positions."""
 
     def __init__(self, log: GroupLog, lease_seconds: float, clock: Clock) -> None:
         self.id = str(new_id())
@@ -90,7 +90,7 @@ class GroupMember:
         while not self._closed:
             self._check_keeper()
             self._news.clear()
-            # A process that was frozen must look at the leases before it hands out anything.
+            # A process that was frozen must look at the leases before it delivers anything.
             hold = self._holds.next_ready(self._log) if self._keeper.fresh else None
             if hold is not None:
                 batch = await self._hand_out(hold, limit)
@@ -109,7 +109,7 @@ class GroupMember:
     async def settle(
         self, hold: AssignedPartition, numbers: Sequence[int], acknowledged: int, *, counted: bool = True
     ) -> None:
-        """Move the position past a prefix of a batch and let the place be handed out again."""
+        """Move the position past a prefix of a batch and let the place be delivered again."""
         if not self._holds.has(hold):
             raise LeaseLost("the partition was taken over by another member", hint="its messages come again there")
         try:
@@ -156,7 +156,7 @@ class GroupMember:
             await asyncio.sleep(_LEAVE_SECONDS)  # a broker that is back wakes nobody here
 
     def _check_keeper(self) -> None:
-        """Without its keeper a member has nothing to hand out, for good, and looks like one that has nothing to do."""
+        """Without its keeper a member has nothing to deliver, for good, and looks like one that has nothing to do."""
         if self._keeper.state in {RunnerState.FAILING, RunnerState.ENDED}:
             raise BrokerError(
                 "the leases of the group's member cannot be kept", hint="subscribe again"

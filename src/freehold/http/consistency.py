@@ -36,7 +36,7 @@ def fresh(
             raise ConfigurationError("no service runs behind this application", hint="install(app)")
         if context.in_transaction:
             raise ConfigurationError(
-                "a read waits for its token inside a transaction, which may hold up what it waits for",
+                "a read waits for its token inside a transaction, which may block what it waits for",
                 hint="name the dependency on fresh(...) before the transaction; it is for requests that read",
             )
         if not context.token:

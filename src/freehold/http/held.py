@@ -38,7 +38,7 @@ _NOT_KEPT: Final = frozenset(
         b"transfer-encoding",
         b"upgrade",
         b"alt-svc",
-        # They belong to one message: whoever sends the answer again makes them anew.
+        # They belong to one message: whoever sends the answer again makes them again.
         b"age",
         b"content-length",
         b"date",

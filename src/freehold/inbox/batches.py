@@ -15,12 +15,12 @@ def place_of(batch: Batch) -> str:
 
 
 def came_before(batch: Batch) -> bool:
-    """Whether something of a batch was handed out before: it is handled by itself."""
+    """Whether something of a batch was delivered before: it is handled by itself."""
     return any(each.attempt > 1 for each in batch.deliveries)
 
 
 def last_attempt(batches: Sequence[Batch]) -> int:
-    """How often something of batches was handed out at most."""
+    """How often something of batches was delivered at most."""
     return max((each.attempt for batch in batches for each in batch.deliveries), default=0)
 
 

@@ -2,7 +2,7 @@
 package.
 
 A batch is handled in one transaction and acknowledged after its commit; where it pays, batches of several partitions
-share one. Where that fails, the messages are handled one by one. A message that was handed out before is never batched:
+share one. Where that fails, the messages are handled one by one. A message that was delivered before is never batched:
 if it crashes its consumer again, it is known which one it was.
 """
 
@@ -34,7 +34,7 @@ _PATIENCE_SECONDS = 1.0
 _BUSY_PART = 0.25
 """A fetch that waits less than this part of the linger says that more will come soon."""
 _ATTEMPTS_SIDE_BY_SIDE = 2
-"""What is handed out more often is handled while nothing else is handed out: or a message that ends the process would
+"""What is delivered more often is handled while nothing else is delivered: or a message that ends the process would
 have the counts of others rise with its own, until they were taken for it."""
 
 
@@ -260,7 +260,7 @@ class ConsumerRunner(Runner):
         return self._side_by_side and self._handling < self._workers - 1
 
     async def _take(self, batches: Sequence[Batch]) -> None:
-        """Handle batches and settle them, as far as each came. What could not even be put off holds up its partition,
+        """Handle batches and settle them, as far as each came. What could not even be put off blocks its partition,
         and no other.
         """
         done = [0] * len(batches)
@@ -342,10 +342,10 @@ class ConsumerRunner(Runner):
         done[:] = [len(batch.deliveries) for batch in batches]
 
     async def _isolated(self, work: HandlerCall, *, suspicious: bool) -> bool:
-        """Handle a message that was handed out before; returns whether the next may be the one that kills.
+        """Handle a message that was delivered before; returns whether the next may be the one that kills.
 
         The messages before the one that kills have receipts from an earlier round, and it has none: the first without
-        one is it, and the others of the batch are innocent, however often they were handed out with it.
+        one is it, and the others of the batch are innocent, however often they were delivered with it.
         """
         if suspicious and self._crashes.reached(work.attempt - 1):
             return not await self._attempts.dead_letter_crashed(work, self._crashes)

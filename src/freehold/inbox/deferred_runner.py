@@ -47,7 +47,7 @@ class DeferredRunner(Runner):
 
     @property
     def owes(self) -> str:
-        """The claim that is to be given back."""
+        """The claim that is to be released."""
         return f"the count of deferred message {self._claimed.position}" if self._claimed is not None else ""
 
     async def run(self) -> None:
@@ -70,7 +70,7 @@ class DeferredRunner(Runner):
         await self._release()
 
     async def _handle_claimed(self, message: DeferredMessage) -> None:
-        """Handle one; an attempt that counts for none stays claimed, until it is given back."""
+        """Handle one; an attempt that counts for none stays claimed, until it is released."""
         place = f"deferred message {message.position}"
         self._claimed = message
         try:
@@ -95,7 +95,7 @@ class DeferredRunner(Runner):
         self._claimed = None
 
     async def _release(self) -> None:
-        """What cannot be given back just now is kept in mind for later."""
+        """What cannot be released just now is kept in mind for later."""
         if self._claimed is not None:
             await self._dispatcher.inbox.release(self._claimed)
             self._claimed = None

@@ -1,4 +1,4 @@
-"""Notices that a service's database was made anew though the service has worked before: its group on the broker has
+"""Notices that a service's database was made again though the service has worked before: its group on the broker has
 read messages of which the new one knows nothing. Runtime: imports the ports.
 
 Where the file of a database was deleted while nothing ran, or another database is named, a start makes an empty one.
@@ -56,7 +56,7 @@ async def look_for_former(settings: Settings, stores: Stores, broker: Broker, cl
 
 
 async def examine_former(service: str, stores: Stores) -> CheckResult:
-    """For `doctor`: whether the database was made anew, and nobody has said since that this is known."""
+    """For `doctor`: whether the database was made again, and nobody has said since that this is known."""
     for entry in await stores[AUDIT].find(service, _ENTRIES_MAX):
         if entry.action == _ACKNOWLEDGED:
             break

@@ -121,7 +121,7 @@ def judge(service: str, watched: Watched, *, at_work: bool) -> CheckResult:
             subject,
             ok=False,
             detail=f"nothing of {topics} was acknowledged for {watched.seconds:.0f} s; {waiting}",
-            fix="a message is held up, or a handler takes long: see /readyz and the log of the service",
+            fix="a message is blocked, or a handler takes long: see /readyz and the log of the service",
         )
     members = "one member reads" if len(watched.live) == 1 else f"{len(watched.live)} members read"
     return CheckResult(subject, ok=True, detail=f"{members}; {waiting}")

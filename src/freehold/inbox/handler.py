@@ -40,7 +40,7 @@ class ReplyHandler(Protocol):
 
     async def on_reply(self, envelope: Envelope, tx: Transaction, *, cautious: bool = False) -> None:
         """Take a reply, in the transaction of its receipt. A late or repeated one is no error. `cautious`: run no code
-        of a person's here, for it may be what ended the process.
+        of the user's here, for it may be what ended the process.
         """
 
     async def keep_reply(self, envelope: Envelope, tx: Transaction, error: BaseException) -> None:

@@ -39,7 +39,7 @@ _PROBE_SECONDS = 2.0
 
 
 class HandedBack(Exception):
-    """What is held is given back unhandled, and counts for no attempt: the database was away."""
+    """What is held is released unhandled, and counts for no attempt: the database was away."""
 
 
 class RunnerStopping(HandedBack):

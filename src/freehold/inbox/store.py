@@ -7,7 +7,7 @@ until this one has ended, and a rolled-back attempt leaves none. All attempts of
 action (`Envelope.compensates`) claims the action's receipt, so that the action is never carried out afterwards.
 
 A message that failed is deferred: kept here, with its attempt counted, while the broker's position moves on. Later
-messages of its (consumer, topic, key) queue up behind it, so that one failing key holds up itself alone and order is
+messages of its (consumer, topic, key) queue up behind it, so that one failing key blocks itself alone and order is
 kept.
 """
 

@@ -45,7 +45,7 @@ class DecodeFailure:
 
 @dataclass(frozen=True, slots=True)
 class HandlerCall:
-    """A message with what is to be done. `attempt` is the broker's count of handing it out.
+    """A message with what is to be done. `attempt` is the broker's count of delivering it.
 
     keep  keeps it where handling it fails, so that it is neither deferred nor given up: a reply tells an outcome.
     """

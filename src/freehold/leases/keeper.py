@@ -35,10 +35,10 @@ def holder_name() -> str:
 class LeaseManager(Runner):
     """Joins, renews every third of `lease_seconds`, acquires and releases until the leases are shared evenly.
 
-    `tokens` maps each lease held now to its token; read it anew before each use. A lease leaves `tokens` at the latest
+    `tokens` maps each lease held now to its token; read it again before each use. A lease leaves `tokens` at the latest
     when it could not be renewed for `lease_seconds`. `on_change` is called, in the loop's thread, whenever `tokens`
     changes. `before_release` is awaited after names have left `tokens` and before others may take them: finish there
-    what is under way. Stopping releases everything at once.
+    what is in progress. Stopping releases everything at once.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class LeaseManager(Runner):
         return "; ".join(told)
 
     async def _vouched(self) -> None:
-        """Have this process's death seen by others; what was lost of that is made anew before anything else is done."""
+        """Have this process's death seen by others; what was lost of that is made again before all else."""
         if self._vouching is None or (self._vouch is not None and await self._vouch.stands()):
             return
         now = self.clock.monotonic()

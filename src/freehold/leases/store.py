@@ -37,7 +37,7 @@ class Vouch(Protocol):
     """That an owner's process lives, for as long as it does."""
 
     async def stands(self) -> bool:
-        """Whether it still can be seen; where not, vouch anew before anything is done under a lease."""
+        """Whether it still can be seen; where not, vouch again before anything is done under a lease."""
 
     async def release(self) -> None:
         """Say nothing of the owner any more: its leases were released, or run out."""

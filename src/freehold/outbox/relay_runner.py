@@ -58,7 +58,7 @@ class RelayRunner(Runner):
     sent again.
 
     `known_log` says which log the broker is taken to have: nothing is published into another one, and it is looked at
-    anew before the round that follows an outage. While a loss of the log is open, what it took of a key is published
+    again before the round that follows an outage. While a loss of the log is open, what it took of a key is published
     again before anything newer of that key, as far as it was confirmed first within `recall_seconds`.
     """
 
@@ -118,7 +118,7 @@ class RelayRunner(Runner):
                 await self.rest(self._linger_seconds * min(3.0, 1.0 + in_a_row // _ROUNDS_IN_A_ROW))
 
     async def finish_round(self, partitions: Collection[str] = ()) -> None:
-        """Return when no round is under way: for whoever gives leases back."""
+        """Return when no round is in progress: for whoever gives leases back."""
         async with self._round_lock:
             return
 

@@ -113,7 +113,7 @@ class UnsentMessage:
     """A row of the outbox for people.
 
     age_seconds      since it was staged.
-    blocked_seconds  how long its key is still held up by it; 0 where it is not.
+    blocked_seconds  how long its key is still blocked by it; 0 where it is not.
     reason           why the broker refused it the last time; empty where it did not.
     """
 

@@ -36,7 +36,7 @@ class InlineProjections:
     async def begin(self, stores: Stores) -> None:
         """Make their tables, and take up their work; before anything is appended here.
 
-        Raises `ConfigurationError` for one of another version than its tables: it cannot be built anew beside appends
+        Raises `ConfigurationError` for one of another version than its tables: it cannot be built again beside appends
         that write to it.
         """
         self._appliers = []

@@ -205,7 +205,7 @@ class BatchProcessor:
         self.progress.events += len(events)
 
     def _tried(self, batch: Batch) -> bool:
-        """Whether an event was: not where its stream is parked already, to park it anew would lose what it waits at."""
+        """Whether an event was: not where its stream is parked already: parked again, it would lose its place."""
         return self.handling and any(event.stream not in self._at.parked for event in batch.events)
 
     def _known(self, error: BaseException) -> BaseException:
@@ -254,7 +254,7 @@ class BatchProcessor:
 class CheckpointCache:
     """As it was seen last; whatever is written is compared with it, so being late here does no harm.
 
-    seen    checkpoints by partition, those that are held here; empty where all has to be looked at anew.
+    seen    checkpoints by partition, those that are held here; empty where all has to be looked at again.
     parked  streams of these partitions that are parked, by name.
     """
 
@@ -269,7 +269,7 @@ class CheckpointCache:
         self._clock = clock
 
     async def load(self, held: Collection[int]) -> None:
-        """Look at everything anew; the checkpoints first, whose revisions tell of what changes after."""
+        """Look at everything again; the checkpoints first, whose revisions tell of what changes after."""
         name, number = self.generation.projection, self.generation.number
         found = await self._store.checkpoints(name, number)
         self.retired = not found or found[0].state is GenerationState.RETIRED

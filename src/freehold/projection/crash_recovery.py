@@ -21,7 +21,7 @@ seen is what was recorded before. So:
    policy.
 6. In a process one event at a time is handled in isolation, so that a crash has one suspect.
 
-An interruption by itself parks nothing. A healthy event would have to be under way in isolation each time that the
+An interruption by itself parks nothing. A healthy event would have to be in progress in isolation each time that the
 process is killed, so many times in a row; each event that is passed in between restarts the count.
 """
 

@@ -64,7 +64,7 @@ class Projection:
     inline       run in the transaction of the append: never behind, and a failing handler takes the append back.
     start        "earliest", or "now": what was appended before the first start is left out.
     batch_limit  events that one transaction applies.
-    retry        when a parked stream is tried again; after its last attempt it waits for a person.
+    retry        when a parked stream is tried again; after its last attempt it waits for an operator.
     parked_max   how many parked streams a generation may have; with more it pauses itself, for it is the code then.
     sink         where the read model is kept, if not in tables; `events` names what it gets then.
     key_columns  for each table, by name, the column that says which stream a row belongs to: what a rebuild of a single
@@ -72,7 +72,7 @@ class Projection:
                  rows of the categories it does not name. `key_of` makes the column's value of the stream's name; what
                  follows the first '-' without it.
     key_streams  where streams of several things belong together, such as a customer's and those of their orders: which
-                 others are made anew with one. It must find all of them in the events, for rows may be missing.
+                 others are made again with one. It must find all of them in the events, for rows may be missing.
     """
 
     name: str

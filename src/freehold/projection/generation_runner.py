@@ -36,7 +36,7 @@ _RETRIES_A_ROUND: Final = 10
 class GenerationRunner(Runner):
     """Works on the partitions of a generation that are held here, until it is stopped or the generation is retired.
 
-    held   names the partitions whose lease this process holds, read anew before each round.
+    held   names the partitions whose lease this process holds, read again before each round.
     head   how far the event store is settled, as far as is known here: nothing is read where all have come there.
     live   the number of the generation that is live, which a building one does not pass; None where there is none.
     moved  is told after each batch: the building generation waits for the live one, whoever waits for a token too.
@@ -107,7 +107,7 @@ class GenerationRunner(Runner):
 
     @property
     def notice(self) -> str:
-        """That it was paused: by a person, or by itself where too many streams are parked."""
+        """That it was paused: by an operator, or by itself where too many streams are parked."""
         return "paused" if self._at.paused else ""
 
     @property
@@ -132,7 +132,7 @@ class GenerationRunner(Runner):
                 await self.wait(self._poll_seconds if due_seconds is None else min(self._poll_seconds, due_seconds))
 
     async def finish_round(self, names: Collection[str] = ()) -> None:
-        """Return when no round is under way: for whoever gives leases back."""
+        """Return when no round is in progress: for whoever gives leases back."""
         async with self._round_lock:
             return
 

@@ -3,7 +3,7 @@ and the leases on their partitions. Pattern: imports the ports, the leases and i
 
 Each of these is a part of the caller's transaction. The switch is one transaction that
 
-1. locks every checkpoint of the projection, so that nothing of it moves and no effect is under way;
+1. locks every checkpoint of the projection, so that nothing of it moves and no effect is in progress;
 2. carries the building generation over the last events, up to where the live one stands, without their side effects:
    the live generation has had them, and so under constant writing the switch need not wait for a quiet moment;
 3. retires the live generation, whose runners find themselves overtaken, and makes the other live;

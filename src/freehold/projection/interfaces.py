@@ -80,7 +80,7 @@ BatchFunction = Callable[[Sequence[DecodedEvent], ProjectionContext], Awaitable[
 
 
 class KeyLookup(Protocol):
-    """What the streams of a single key are found with: reads outside of any transaction, which hold up nobody."""
+    """What the streams of a single key are found with: reads outside of any transaction, which block nobody."""
 
     @property
     def sql(self) -> SqlConnection:
@@ -93,7 +93,7 @@ class KeyLookup(Protocol):
 
 
 KeyStreams = Callable[[str, KeyLookup], Awaitable[Collection[str]]]
-"""Names the other streams whose rows are made anew together with those of a stream."""
+"""Names the other streams whose rows are made again together with those of a stream."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ async def streams_of_key(history: RebuildSource, projection: Projection, stream:
 
 
 async def rebuild_key(db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, *streams: str) -> int:
-    """Make the live rows of streams anew; returns how many events they are made of. Parked ones are released.
+    """Make the live rows of streams again; returns how many events they are made of. Parked ones are released.
 
     The events are applied in order of position, as they were the first time. Side effects do not happen again. Raises
     `DeclarationError` where a table has no key column, `NotFound` for a stream that the projection does not follow,

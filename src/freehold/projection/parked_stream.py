@@ -73,7 +73,7 @@ class ParkedStreamRetrier:
     the audit.
 
     An event that takes longer than `event_timeout_seconds`, or a statement of it longer than the database's limit,
-    keeps its stream parked: a retry must not hold up all others.
+    keeps its stream parked: a retry must not block all others.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class ParkedStreamRetrier:
         return RetryResult(applied, again)
 
     async def _step_by_step(self, parked: ParkedStream, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
-        """Event by event: the row always names the one that is under way."""
+        """Event by event: the row always names the one that is in progress."""
         by_hand, applied = entry is not None, 0
         at: ParkedStream | None
         if skip:

@@ -32,8 +32,8 @@ def parked_by(projection: Projection, event: RecordedEvent, error: BaseException
 
 
 def retry_seconds(projection: Projection, error: BaseException, attempts: int) -> float | None:
-    """When to try again what has failed so many times; None where it waits for a person. What costs a process each time
-    does.
+    """When to try again what has failed so many times; None where it waits for an operator. What costs a process each
+    time does.
     """
     if isinstance(error, ProcessCrashed):
         return None

@@ -43,8 +43,9 @@ TransactionHook = Callable[[DatabaseTransaction], Awaitable[None]]
 class RebuildRunner(Runner):
     """Brings each projection to the version that is declared here, and drops retired generations after a while.
 
-    A generation of a higher version than the live one is begun by itself and switched to by itself. One that a person
-    began in the same version waits for their `switch`. `on_change` is called after either, to wake who fills and reads.
+    A generation of a higher version than the live one is begun by itself and switched to by itself. One that an
+    operator began in the same version waits for their `switch`. `on_change` is called after either, to wake who fills
+    and reads.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class RebuildRunner(Runner):
             _log.warning("%s: '%s': %s; again later", self.name, projection.name, describe(error))
 
     def _tell_denied(self, name: str, error: PermissionDenied) -> None:
-        """Once for each projection: it is tried at each round, and takes a person."""
+        """Once for each projection: it is tried at each round, and takes an operator."""
         self.last_error = error
         if self._denied.get(name) != error.message:
             self._denied[name] = error.message
@@ -141,7 +142,7 @@ class RebuildRunner(Runner):
             self._on_change()
 
     async def _is_held_up(self, projection: Projection, building: Generation) -> bool:
-        """Whether streams are parked in what is built: then it waits for a person, who is told once, and again when
+        """Whether streams are parked in what is built: then it waits for an operator, who is told once, and again when
         there are more or fewer.
         """
         parked = (await self._history.checkpoints.count_parked()).get((projection.name, building.number), 0)

@@ -77,7 +77,7 @@ class ReplayOperations:
         return replay
 
     async def cancel(self, number: int, *, actor: str, reason: str) -> Replay:
-        """Stop it after the batch under way. Raises `ConcurrencyConflict` for one that has ended."""
+        """Stop it after the batch in progress. Raises `ConcurrencyConflict` for one that has ended."""
         async with self._stores.database.begin() as db_tx:
             replay = await self._stores[REPLAYS].end(db_tx, number, ReplayState.CANCELLED)
             await self._note(db_tx, "cancel", replay, actor, reason)

@@ -3,7 +3,7 @@ foundation only.
 
 Where events would be too fine a grain (totals over everything, ranks, percentiles), a read model is a query over the
 service's own tables. PostgreSQL keeps the result and renews it beside its readers (`REFRESH … CONCURRENTLY`). On SQLite
-the same declaration is an **emulation**: a table that is built anew and swapped in one transaction, which holds the
+the same declaration is an **emulation**: a table that is built again and swapped in one transaction, which holds the
 only write lock for as long as the query takes.
 """
 
@@ -70,11 +70,11 @@ class MaterializedView:
 
     @property
     def digest(self) -> str:
-        """What changes when the view has to be built anew rather than refreshed."""
+        """What changes when the view has to be built again rather than refreshed."""
         return hashlib.sha256("\x00".join([self.definition, *self.key]).encode()).hexdigest()[:32]
 
     def due_seconds(self, state: ViewState | None) -> float | None:
-        """The time until its next refresh, 0 where it is due, None where nobody but a person asks for one.
+        """The time until its next refresh, 0 where it is due, None where nobody but an operator asks for one.
 
         A view that was never built, or is declared in other words than it was built from, is due. After a failure the
         next attempt comes sooner than usual, later with each one that fails.

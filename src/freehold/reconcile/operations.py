@@ -1,5 +1,5 @@
 """Puts the comparison of a replica together: its table, its source behind the other service's API, the wait for what is
-under way. Pattern: imports the stores of audit and progress, the settings, the transaction and its package.
+in progress. Pattern: imports the stores of audit and progress, the settings, the transaction and its package.
 """
 
 from __future__ import annotations

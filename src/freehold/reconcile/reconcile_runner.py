@@ -1,7 +1,7 @@
 """The loop that compares a service's replicas on a schedule. Pattern: imports the foundation, leases and its package.
 
 Each replica has a lease, so that one instance of the service compares it at a time. A comparison that was cut short is
-begun anew: it keeps nothing between two pages but its place.
+begun again: it keeps nothing between two pages but its place.
 """
 
 from __future__ import annotations

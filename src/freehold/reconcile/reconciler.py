@@ -2,8 +2,8 @@
 the consistency token and its own package.
 
 Ranges of keys are compared by one digest each; where that differs, row by row. A row that differs is no drift yet: its
-event may be under way. So the source's rows are read, a barrier is published behind them, and once the replica's
-service has come to the barrier, the replica's rows and the source's again are read. Equal: it was under way. Unequal
+event may be in progress. So the source's rows are read, a barrier is published behind them, and once the replica's
+service has come to the barrier, the replica's rows and the source's again are read. Equal: it was in progress. Unequal
 although the source has not changed: the events that led there were all handled, and the replica is wrong. The source
 has changed meanwhile: look again.
 """

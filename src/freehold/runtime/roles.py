@@ -92,7 +92,7 @@ class ServiceRunners:
         return [*found, *(child for runner in found for child in runner.children)]
 
     def make(self, role: str) -> list[Runner]:
-        """The runners of a role, anew, not started."""
+        """New runners of a role, not started."""
         if role == PRUNE:
             return [PruneRunner(self._context, [each for pattern in self._patterns for each in pattern.pruning])]
         return [runner for each in self._roles[role] for runner in each.runners(self._context)]

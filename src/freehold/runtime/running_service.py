@@ -272,7 +272,7 @@ class RunningService:
 
     async def readiness(self, timeout_seconds: float = 2.0) -> Readiness:
         """Say whether requests may come: the database takes a write within the time limit, the broker does (or
-        `ready_without_broker` says that what is published may wait), every loop gets on, and no stop is under way. A
+        `ready_without_broker` says that what is published may wait), every loop gets on, and no stop is in progress. A
         write that went well is trusted for five seconds; in between, database and broker are asked to answer.
         """
         return await look_at_readiness(self, timeout_seconds)

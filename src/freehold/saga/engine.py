@@ -135,7 +135,7 @@ class SagaEngine:
 
     async def on_reply(self, envelope: Envelope, tx: Transaction, *, cautious: bool = False) -> None:
         """Take a reply in the consumer's transaction, and begin what follows. `cautious`: only put it on record, and
-        leave what follows to `SagaRunner`; for a reply that was handed out before and may have ended its process.
+        leave what follows to `SagaRunner`; for a reply that was delivered before and may have ended its process.
 
         A reply to an instance that is gone (pruned), and a late or duplicate one, change nothing. Raises `UnknownSaga`,
         `CodecError` for a reply that cannot be read, and what the code of the definition raises: see `keep_reply`.

@@ -75,7 +75,7 @@ class StepProgress:
 
     attempt          of the present half (action or compensation), counted from 1 and never down; guards what ends an
                      attempt.
-    policy_attempts  attempts since the policy began anew; an operator's retry resets it.
+    policy_attempts  attempts since the policy began again; an operator's retry resets it.
     round_start      first attempt of the present round; replies to older ones are void.
     action_round     rounds of the action: a new one, with a new idempotency key, begins where an operator repeats what
                      was definitely rejected; the same for compensation_round.

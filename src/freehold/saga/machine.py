@@ -353,7 +353,7 @@ class _TransitionHandler(TransitionState):
             self.repeat(name)
 
     def _retry(self, name: str) -> None:
-        """Begin the policy anew; where the request was definitely refused, with a new round and its new key."""
+        """Begin the policy again; where the request was definitely refused, with a new round and its new key."""
         progress = self.steps[name]
         self.set(name, policy_attempts=0)
         if progress.rejected:

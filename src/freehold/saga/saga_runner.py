@@ -46,7 +46,7 @@ class SagaRunner(Runner):
     """Takes due timers and makes calls. Safe in any number of instances.
 
     poll_seconds          longest idle time: timers set by other processes are seen this late at most.
-    batch                 instances claimed in one transaction; `calls_max` limits the calls under way.
+    batch                 instances claimed in one transaction; `calls_max` limits the calls in progress.
     hook_timeout_seconds  what the hooks of one transaction may take.
     """
 
@@ -83,7 +83,7 @@ class SagaRunner(Runner):
         await self._save_failures()
 
     async def run(self) -> None:
-        """Take what is due until stopped; then wait for the calls under way. Cancelled, they are cancelled too."""
+        """Take what is due until stopped; then wait for the calls in progress. Cancelled, they are cancelled too."""
         try:
             while not self.stopping:
                 await self._save_failures()
@@ -101,7 +101,7 @@ class SagaRunner(Runner):
             raise
 
     async def finish_calls(self) -> None:
-        """Wait until the calls under way, and what follows from them, have been recorded."""
+        """Wait until the calls in progress, and what follows from them, have been recorded."""
         while self._calls:
             await asyncio.wait(self._calls)
 
@@ -123,7 +123,7 @@ class SagaRunner(Runner):
                         isolated += [taken.id] if found is None else []
                         calls.extend(found or ())
                     taken = None
-        except Exception as error:  # noqa: BLE001 - one bad instance must not hold up the others
+        except Exception as error:  # noqa: BLE001 - one bad instance must not block the others
             if not isinstance(error, Unavailable):
                 text = "%s: a batch of due sagas failed (%s); they are taken one by one"
                 _log.info(text, self._context.service, describe(error))
@@ -307,7 +307,7 @@ async def carry_out(pending: PendingCall) -> CallEnded:
                 reply = await function(pending.state, context)
     except Rejected as refusal:
         return ended(Outcome.REJECTED, code=refusal.code)
-    except Exception as error:  # noqa: BLE001 - whatever it raises, the effect is in doubt and the policy decides
+    except Exception as error:  # noqa: BLE001 - whatever it raises, its outcome is unknown and the policy decides
         _log.info("call %s of saga %s failed (%s)", effect.step, pending.saga_id, type(error).__name__)
         return ended(Outcome.FAILED, error=error)
     if reply is None or effect.direction is StepDirection.COMPENSATION:

@@ -32,7 +32,7 @@ def problem(record: SagaRecord) -> str:
     except CodecError as error:
         return error.message
     if failing is not None:
-        failed = f"failed {failing.failures} times" if failing.failures else "held up by an outage"
+        failed = f"failed {failing.failures} times" if failing.failures else "blocked by an outage"
         again = f", tried again in {record.due_seconds:.0f} s" if record.due_seconds is not None else ""
         return f"{failing} ({failed}{again})"
     waiting = [name for name, progress in steps.items() if progress.wait_reason is WaitReason.OPERATOR]

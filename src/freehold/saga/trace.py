@@ -51,7 +51,7 @@ def _saga_one(
 
 
 def _of_saga(record: SagaRecord, declared: Mapping[tuple[str, int], type[Saga[Any]]]) -> str:
-    """What an instance waits for: what keeps it from going on, or the steps that are under way."""
+    """What an instance waits for: what keeps it from going on, or the steps that are in progress."""
     wrong = problem(record)
     if wrong:
         return wrong

@@ -3,7 +3,7 @@
 The writer's schema is compared with the reader's, part by part: a difference is a place where a value that the writer
 may write is one that the reader refuses. A field with a default is read where it is missing; unknown fields are passed
 over unless the reader forbids them. A missing field that means another value to the reader is a difference as well,
-though nothing is refused. In doubt (a pattern that changed) a difference is reported.
+though nothing is refused. When unsure (a pattern that changed) a difference is reported.
 """
 
 from __future__ import annotations

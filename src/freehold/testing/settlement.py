@@ -28,7 +28,7 @@ _DEFERRED_SHOWN: Final = 3
 
 
 class NotSettled(OperationTimeout):
-    """Something was still under way at the time limit; the text says what, service by service."""
+    """Something was still in progress at the time limit; the text says what, service by service."""
 
 
 async def settled(
@@ -39,7 +39,7 @@ async def settled(
     """Wait until running services, or those of a `Runtime`, have nothing left to do.
 
     That is: nothing in an outbox, nothing unread or deferred, no scheduled message due, no saga running, no projection
-    behind. Messages that are scheduled for later, dead letters and sagas that wait for a person are no work of a
+    behind. Messages that are scheduled for later, dead letters and sagas that wait for an operator are no work of a
     service's. With `clock`, the one that the services were given, time passes as long as something waits for it.
     Raises `NotSettled` after `timeout_seconds` of real time.
     """
@@ -63,7 +63,7 @@ async def settled(
 
 
 async def unsettled(*services: RunningService | Iterable[RunningService]) -> list[str]:
-    """What is still under way, a line for each kind of thing, named after its service. Empty: nothing.
+    """What is still in progress, a line for each kind of thing, named after its service. Empty: nothing.
 
     What moves on while it is looked for may be missed: `settled` looks several times.
     """

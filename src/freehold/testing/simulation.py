@@ -56,7 +56,7 @@ class Fault(StrEnum):
     REFUSED = "refused"
     """A business refusal (of this key: it stays refused)."""
     REQUEST_LOST = "unheard"
-    """The request is under way until the end: no attempt of this half arrives before the instance has ended."""
+    """The request is in progress until the end: no attempt of this half arrives before the instance has ended."""
     REPLY_LOST = "unanswered"
     """It takes effect, and no answer to this half arrives before the instance has ended."""
     SLOW = "slow"
@@ -134,7 +134,7 @@ class SagaRun:
         return self._instance
 
     def run(self) -> SagaStatus:
-        """Live until the end, then let everything arrive that is still under way, and check what is left."""
+        """Live until the end, then let everything arrive that is still in progress, and check what is left."""
         self._take(Started())
         while not self._instance.ended:
             self._go_on()
@@ -161,7 +161,7 @@ class SagaRun:
             self._ready += self._after_timer
             self._after_timer = []
         elif any(progress.wait_reason is WaitReason.OPERATOR for progress in self._instance.steps.values()):
-            self._fates.clear()  # what was down is repaired before a person repeats it
+            self._fates.clear()  # what was down is repaired before an operator repeats it
             self._take(OperatorDecided(OperatorAction.RETRY))
         else:
             raise SagaViolation(

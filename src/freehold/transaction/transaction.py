@@ -172,7 +172,7 @@ class Transaction:
 
     def keep(self, stream: str) -> None:
         """Append the event being handled to a stream of this service, as it came: a copy of others' history, which
-        read models can be built from anew. Raises `DeclarationError` where no event is being handled.
+        read models can be built from again. Raises `DeclarationError` where no event is being handled.
         """
         self.db_tx.life.check()
         if self.cause is None or self.cause.kind is not MessageKind.EVENT:

@@ -41,7 +41,8 @@ class Transactions:
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:
         """Join the user's own transaction; call `write` before they commit, and `staging.notify` after, if it is known.
-        It is for this one: after a rollback what was collected is of no use, and the next transaction is joined anew.
+        It is for this one: after a rollback what was collected is of no use, and the next transaction is joined by
+        itself.
         """
         return _seen_by_caller(self.within(self.context.database.enlist(native), cause))
 

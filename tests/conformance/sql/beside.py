@@ -25,14 +25,14 @@ ALLOWED: Final = {
     "outbox_stats": "counts what waits: for people and metrics, on no message's way",
     "inbox_stats": "counts what waits, along one index",
     "inbox_prune": "once an interval it looks for messages that nobody woke, among those that wait",
-    "dead_letters_count": "counts what waits for a person, along one index",
+    "dead_letters_count": "counts what waits for an operator, along one index",
     "saga_count": "counts instances by status, along one index",
-    "snapshots_kinds": "adds up sizes for a person",
+    "snapshots_kinds": "adds up sizes for an operator",
 }
 """Queries that may read more where there is more, and why."""
 ALLOWED_ON_POSTGRES: Final = ALLOWED | {
-    "outbox_unsent": "for a person who traces a message: the oldest of all partitions, which no index has in one order",
-    "dead_letters_find_any_status_of_a_type": "for a person; with fresh statistics it hopes to find one soon by time",
+    "outbox_unsent": "for an operator who traces a message: the oldest of all, which no index has in one order",
+    "dead_letters_find_any_status_of_a_type": "for an operator; fresh statistics promise one soon by time",
     "dead_letters_find_next_page": "without statistics it sorts what is left, two rows a microsecond",
     "dead_letters_find_next_page_of_a_type": "the same",
     "saga_find_definition": "the same",

@@ -48,7 +48,7 @@ class Recorder:
     known: set[int] = field(default_factory=set)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self.seconds = 0.0
         self.steps, self.read, self.statements = {}, {}, {}
 

@@ -143,7 +143,7 @@ def test_a_url_that_cannot_be_meant_is_refused(url: str) -> None:
 async def test_other_places_are_read_ahead_and_what_was_not_acknowledged_comes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One hop reads for all; what was read ahead is never handed out from where the place does not stand any more."""
+    """One hop reads for all; what was read ahead is never delivered from where the place does not stand any more."""
     reads: list[object] = []
     run = ReadThread.run
 
@@ -230,7 +230,7 @@ async def test_what_was_read_ahead_is_for_who_stands_there(reading: Log) -> None
     assert await reading.read(first, stored[first][2], 4) == stored[first][3:7]
     before = reading.hops
     assert await reading.read(second, stored[second][1], 1) == stored[second][2:3]
-    assert reading.hops == before, "what is read ahead begins behind what was handed out"
+    assert reading.hops == before, "what is read ahead begins behind what was delivered"
     assert await reading.read(third, stored[third][3], 4) == stored[third][4:8]
     assert await reading.read(second, 0, 2) == stored[second][:2], "nothing was acknowledged, so it comes again"
     assert await reading.read(third, stored[third][7], 2) == stored[third][8:10]

@@ -145,7 +145,7 @@ async def test_a_file_that_is_gone_is_made_anew_and_all_go_on(
     await _come(worker, await _confirm(broker, 100, 40))
     assert await broker.log_identity() != log
     (finding,) = [each for each in await broker.run_checks() if each.subject == "broker log"]
-    assert "began anew" in finding.detail
+    assert "began again" in finding.detail
     assert "freehold outbox resend" in finding.fix
     said = [record.getMessage() for record in caplog.records if "goes on in another file" in record.getMessage()]
     assert len(said) == 1, "once for a process and a file"
@@ -305,11 +305,11 @@ async def test_a_batch_of_a_file_that_is_gone_moves_no_position(path: Path, brok
         await batch.settle(len(batch.deliveries))
     assert set(await collect(consumer, 5)) == set(after)
     assert isinstance(consumer, Noticing)
-    assert "began anew" in consumer.notice
+    assert "began again" in consumer.notice
 
 
 async def test_a_position_of_one_log_reads_nothing_of_another(path: Path, broker: EmbeddedBroker) -> None:
-    """Without the keeper, which is slower than the reads: what is behind the old position is not handed out."""
+    """Without the keeper, which is slower than the reads: what is behind the old position is not delivered."""
     consumer = await broker.subscribe(Subscription("readers", frozenset({TOPIC})))
     await publish(broker, messages(["k0"], 5))
     assert len(await collect(consumer, 5)) == 5

@@ -1,4 +1,4 @@
-"""The stream of messages is deleted and made anew, or loses its end, while the groups' positions stay."""
+"""The stream of messages is deleted and made again, or loses its end, while the groups' positions stay."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_group_that_comes_back_to_a_new_stream_skips_nothing(
     assert lag.pending == 10
     with caplog.at_level(logging.WARNING, "freehold.nats"):
         assert await collect(await subscribe(after), 10) == [f"new:{n}" for n in range(10)]
-    assert "made anew" in caplog.text
+    assert "made again" in caplog.text
     findings = {finding.subject: finding for finding in await after.run_checks()}
     assert findings["broker log"].ok
     await after.close()

@@ -40,7 +40,7 @@ HEAL_SECONDS = 60.0
 
 @pytest.fixture(autouse=True)
 def no_read_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found within the limit was noticed, and not met when a read was asked for anew."""
+    """What is found within the limit was noticed, and not met when a read was asked for again."""
     monkeypatch.setattr(follow, "_EXPIRES_SECONDS", 10 * HEAL_SECONDS)
 
 

@@ -199,7 +199,7 @@ def _ok(typed: Typed, name: str) -> bool:
 
 
 def _freeze(process: subprocess.Popen[str], files: Path) -> None:
-    """Stop it, but not in the middle of a write: it would hold up whoever publishes."""
+    """Stop it, but not in the middle of a write: it would block whoever publishes."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         os.kill(process.pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""`freehold saga` and `schedule` on real databases: a person decides for sagas that wait for one."""
+"""`freehold saga` and `schedule` on real databases: an operator decides for sagas that wait for one."""
 
 from __future__ import annotations
 

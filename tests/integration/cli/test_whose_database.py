@@ -1,4 +1,4 @@
-"""The command line on a database that belongs to another service: refused by name, until it is marked anew."""
+"""The command line on a database that belongs to another service: refused by name, until it is marked again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work for a person in a project: stuck sagas, dead letters, scheduled messages."""
+"""Work for an operator in a project: stuck sagas, dead letters, scheduled messages."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ async def test_a_savepoint_that_is_rolled_back_takes_its_own_marker_alone(stores
 
 
 async def test_a_statement_that_fails_behind_the_marker_leaves_none(stores: Stores, connection: Any) -> None:
-    """The insert is refused, the savepoint rolled back: nothing is held up."""
+    """The insert is refused, the savepoint rolled back: nothing is blocked."""
     await connection.execute("ALTER TABLE freehold_outbox ADD CONSTRAINT planned CHECK (topic <> 'never')")
     async with connection.transaction():
         with pytest.raises(DatabaseError):
@@ -120,7 +120,7 @@ async def test_a_prepared_transaction_is_waited_for(stores: Stores, connection: 
 
 @pytest.mark.parametrize("start", [2**31 - 2, 2**32 - 2, 2**33 + 2**31 - 2])
 async def test_markers_are_right_beyond_32_bits(stores: Stores, connection: Any, start: int) -> None:
-    """A marker carries 32 bits of its floor: around the place where they begin anew nothing is skipped or held up."""
+    """A marker carries 32 bits of its floor: around the place where they begin again nothing is skipped or blocked."""
     await connection.execute("SELECT setval('freehold_outbox_position_seq', $1)", start)
     async with connection.transaction():
         position = await _stage(stores, connection)

@@ -116,7 +116,7 @@ async def test_readers_wait_for_a_frozen_writer_no_longer_than_the_limit(postgre
 
 
 async def test_without_a_limit_a_frozen_writer_holds_readers_up_until_it_goes_on(postgres_url: str) -> None:
-    """What the limit is for; and that the reader is held up by the writer, and by nothing else."""
+    """What the limit is for; and that the reader is blocked by the writer, and by nothing else."""
     async with opened(postgres_url, DatabaseOptions(lock_timeout_seconds=1.0)) as stores:
         await add(stores, "order-1", new_event(b"before"))
         async with _frozen(postgres_url, 0.0) as writer:

@@ -235,7 +235,7 @@ async def test_whoever_writes_without_the_lock_takes_no_event_of_ours(stores: St
 
 
 async def test_markers_are_right_beyond_32_bits(stores: Stores, postgres_url: str) -> None:
-    """A marker carries 32 bits of its floor: around the place where they begin anew nothing is skipped or held up."""
+    """A marker carries 32 bits of its floor: around the place where they begin again nothing is skipped or blocked."""
     async with connected(postgres_url) as operator:
         for start in (2**31 - 2, 2**32 - 2, 2**33 + 2**31 - 2):
             await operator.fetchval("SELECT setval('freehold_event_position_seq', $1)", start)

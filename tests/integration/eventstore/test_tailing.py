@@ -145,11 +145,11 @@ async def test_tailing_on_postgres(postgres_url: str) -> None:
 
 @pytest.mark.servers
 async def test_tailing_on_postgres_beside_idle_transactions(postgres_url: str) -> None:
-    """The same, and nobody is held up by transactions that do not append, here and elsewhere in the cluster."""
+    """The same, and nobody is blocked by transactions that do not append, here and elsewhere in the cluster."""
     async with _idle_transactions(postgres_url):
         await _run(postgres_url)
 
 
 async def test_tailing_on_sqlite(tmp_path: Path) -> None:
-    """The same on SQLite, where slow writers hold up each other."""
+    """The same on SQLite, where slow writers block each other."""
     await _run(f"sqlite:///{tmp_path}/tail.db")

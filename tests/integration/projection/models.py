@@ -52,7 +52,7 @@ class ReadModel:
 def read_model(
     *, batch: bool = False, poison: AbstractSet[int] = frozenset(), doom: Doom | None = None, **options: Any
 ) -> ReadModel:
-    """Declare it anew. Deposits of an amount in `poison` fail for as long as it stands there."""
+    """Declare it again. Deposits of an amount in `poison` fail for as long as it stands there."""
     metadata = sa.MetaData()
     accounts = sa.Table(
         "account",

@@ -222,7 +222,7 @@ async def _is_stopping(runner: GenerationRunner) -> bool:
 
 
 async def test_a_stop_does_not_count(url: str) -> None:
-    """However often a process is stopped while an event is under way by itself."""
+    """However often a process is stopped while an event is in progress by itself."""
     under_way = asyncio.Event()
     held = [True]
 

@@ -175,7 +175,7 @@ async def _make_due(running: RunningService) -> None:
 
 
 async def test_people_take_it_up_event_by_event(url: str, tmp_path: Path) -> None:
-    """The command ends as well, and says where: `skip` goes on behind the one that was under way."""
+    """The command ends as well, and says where: `skip` goes on behind the one that was in progress."""
     settings = _settings(tmp_path, url)
 
     async def typed(*words: str, end: str = "") -> int:

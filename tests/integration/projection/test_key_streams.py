@@ -1,4 +1,4 @@
-"""Several streams that make the rows of one key, made anew together: on both engines."""
+"""Several streams that make the rows of one key, made again together: on both engines."""
 
 from __future__ import annotations
 

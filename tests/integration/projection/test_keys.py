@@ -1,4 +1,4 @@
-"""What a read model holds of a single stream, made anew: on both engines, with writers at work."""
+"""What a read model holds of a single stream, made again: on both engines, with writers at work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A poison event parks its stream alone: retried, waiting for a person, taken up again without a gap."""
+"""A poison event parks its stream alone: retried, waiting for an operator, taken up again without a gap."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_after_the_last_attempt_it_waits_for_a_person(url: str) -> None:
 
 
 async def test_skip_goes_on_behind_the_poison(url: str) -> None:
-    """Also to the next one, where it is parked anew."""
+    """Also to the next one, where it is parked again."""
     model = read_model(poison={2, 4}, retry=_ONCE)
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", 1, 2, 3, 4, 5)
@@ -206,7 +206,7 @@ async def test_what_says_nothing_of_the_event_parks_nothing(url: str, error: Exc
 
 
 async def test_too_many_parked_streams_pause_it(url: str) -> None:
-    """It is the code then; nothing moves until a person has looked at it."""
+    """It is the code then; nothing moves until an operator has looked at it."""
     model = read_model(poison={1}, retry=_ONCE, parked_max=3)
     async with RunningService(model.service, settings_for(url)) as running:
         for number in range(10):
@@ -278,7 +278,7 @@ async def test_a_statement_that_is_slow_again_holds_nobody_up(url: str) -> None:
 
 
 async def test_an_error_beside_a_parked_stream_does_not_move_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was not tried: parked anew at a later event, it would never come back to what it waits at."""
+    """It was not tried: parked again at a later event, it would never come back to what it waits at."""
     poison = {2}
     model = read_model(poison=poison, retry=_ONCE)
     async with RunningService(model.service, settings_for(url)) as running:

@@ -235,7 +235,7 @@ class Late:
 async def test_what_is_built_and_held_up_by_parked_streams_is_told_once(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A new version waits for a person then, who sees it in the log, and in how it stands; afterwards it goes on."""
+    """A new version waits for an operator then, who sees it in the log, and in how it stands; afterwards it goes on."""
     first = read_model()
     async with RunningService(first.service, settings_for(url)) as running:
         await append(running, "a", 1, 2, 3)

@@ -145,7 +145,7 @@ async def test_a_keys_order_is_that_of_commits_whatever_the_clock_says(harness: 
 
 
 async def test_relays_that_come_and_go_publish_each_message_once(harness: StoresHarness) -> None:
-    """Work handed over while it is under way is done twice (hard case 10): a relay ends its round before it gives."""
+    """Work handed over while it is in progress is done twice (hard case 10): a relay ends its round before it gives."""
     broker = ForgetfulBroker()
     other = await harness.instance()
     async with relaying(harness.first, broker, "one") as first:

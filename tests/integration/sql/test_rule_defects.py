@@ -297,6 +297,6 @@ async def test_on_sqlite_a_table_without_its_rules(tmp_path: Path) -> None:
     }
     assert {each.lossless for each in found} == {False}
     assert {each.fix for each in found if "sale" in each.subject} == {
-        "restore sale from a backup, or make the table anew as the migrations say"
+        "restore sale from a backup, or make the table again as the migrations say"
     }
     await stores.database.close()

@@ -104,7 +104,7 @@ async def test_an_open_transaction_of_one_holds_up_nobody_of_the_other(postgres_
         assert await settled(shop) == 3
         async with opened(f"{postgres_url}?schema=shop"), opened(f"{postgres_url}?schema=third"):
             pass
-        # A reader of the same schema is held up: what was looked at is what holds readers up.
+        # A reader of the same schema is blocked: what was looked at is what holds readers up.
         assert await bank[EVENTS].high_water_mark() == 0
         assert await settled(bank) < 1
 

@@ -166,7 +166,7 @@ async def test_a_session_of_our_own_transaction_may_be_joined(tmp_path: Path) ->
 
 
 async def test_a_session_may_serve_many_transactions(tmp_path: Path) -> None:
-    """What has joined one does not hold up the next."""
+    """What has joined one does not block the next."""
     url = f"sqlite:///{tmp_path}/trial.db"
     async with Outbox("trial", url, "memory://", relay=False) as outbox:
         engine = create_async_engine(url.replace("sqlite", "sqlite+aiosqlite"))

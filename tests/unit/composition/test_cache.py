@@ -1,4 +1,4 @@
-"""Reference data: fresh, then stale while it is fetched anew, then a stand-in for what does not answer; all bounded."""
+"""Reference data: fresh, then stale while it is fetched again, then a substitute for what does not answer; bounded."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Turned:
         await self.relay()._round()
 
     async def consume(self) -> None:
-        """Hand out what is new as one batch; a stop may end it."""
+        """Deliver what is new as one batch; a stop may end it."""
         documents = self.log.documents[self.read :]
         deliveries = [Delivery(each, 1, f"0/{self.read + number}") for number, each in enumerate(documents)]
         done = [0]

@@ -1,4 +1,4 @@
-"""A failure of a person's code in the log: where it came from, once, and never what it says."""
+"""A failure of the user's code in the log: where it came from, once, and never what it says."""
 
 from __future__ import annotations
 

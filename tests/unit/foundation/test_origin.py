@@ -1,4 +1,4 @@
-"""What is told of an error: its class and the line of a person's own code; nothing that it says."""
+"""What is told of an error: its class and the line of the user's own code; nothing that it says."""
 
 from __future__ import annotations
 

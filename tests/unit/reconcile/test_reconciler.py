@@ -1,4 +1,4 @@
-"""Comparing two sides in memory: whatever differs is found, whatever is under way is not taken for drift."""
+"""Comparing two sides in memory: whatever differs is found, whatever is in progress is not taken for drift."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ async def test_a_handler_that_kills_its_process_is_given_up() -> None:
 
 
 async def test_a_message_that_kills_takes_no_healthy_one_with_it(tmp_path: Path) -> None:
-    """Its partition comes first each time, and others are handed out while it is handled: their counts must not rise
+    """Its partition comes first each time, and others are delivered while it is handled: their counts must not rise
     with its own.
     """
     service, broker, seen, deaths = Service("trial"), memory_broker(), set[str](), list[str]()

@@ -50,7 +50,7 @@ def batch(partition: int, *numbers: int, attempt: int = 1) -> Batched:
 
 @dataclass
 class Scripted:
-    """A broker whose one consumer hands out what it is given, each in one fetch. `asked` are the fetches' limits."""
+    """A broker whose one consumer delivers what it is given, each in one fetch. `asked` are the fetches' limits."""
 
     ready: list[Batched | Exception] = field(default_factory=list)
     asked: list[tuple[int, bool]] = field(default_factory=list)

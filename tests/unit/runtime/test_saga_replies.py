@@ -137,7 +137,7 @@ async def test_a_batch_of_replies_with_a_bad_one_loses_none() -> None:
 
 
 async def test_a_hook_that_ends_the_process_costs_no_reply() -> None:
-    """The reply is handed out again: it is put on record first, and the code runs behind that."""
+    """The reply is delivered again: it is put on record first, and the code runs behind that."""
     trial, broker, url = Trial(), memory_broker(), f"memory://{new_id().hex}"
     service = trial.service()
     async with running(service, broker, database=url) as started:

@@ -57,7 +57,7 @@ class OrderStream:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Fill the shop with sample goods, then place orders; cancelled, those under way are given up."""
+        """Fill the shop with sample goods, then place orders; cancelled, those in progress are given up."""
         timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
         async with aiohttp.ClientSession(self._url, timeout=timeout) as session:
             await self._insist(session, "/intake", intake(f"sample-{new_id()}"))

@@ -1,6 +1,6 @@
 """What of the services the gateway publishes: each route with its parameters, their bounds, and the service behind it.
 
-A request is passed on to the path that is made anew from its checked parameters, and with declared parameters of the
+A request is passed on to the path that is made again from its checked parameters, and with declared parameters of the
 query only; so nothing else of a service can be reached. Imports FastAPI and the shop's problems.
 """
 

@@ -1,6 +1,6 @@
 """The overview: keeps what the other services tell of customers and orders, and makes a read model of it.
 
-Each event is kept as it came, in a stream of the order or customer it is about: the read model can be built anew from
+Each event is kept as it came, in a stream of the order or customer it is about: the read model can be built again from
 them without asking anybody. Imports Freehold, its own modules and the contracts of others.
 """
 

@@ -1,7 +1,7 @@
 """The order of things for one customer: a return comes after what the file has before it, and before what follows.
 
-A return must find what was bought earlier in the file, all of it and nothing else, however many orders are under way at
-once. Only customers with something open are remembered. Imports the standard library only.
+A return must find what was bought earlier in the file, all of it and nothing else, however many orders are in progress
+at once. Only customers with something open are remembered. Imports the standard library only.
 """
 
 from __future__ import annotations

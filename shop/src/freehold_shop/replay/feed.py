@@ -71,7 +71,7 @@ class OrderFeed:
     async def chunks(self) -> AsyncIterator[list[Order]]:
         """The orders in the order of the files; the next chunk is read while this one is worked on.
 
-        Raises `RetailInputError` where a file fails later on; the orders that were read before it were handed out.
+        Raises `RetailInputError` where a file fails later on; the orders that were read before it were delivered.
         """
         ahead = asyncio.ensure_future(asyncio.to_thread(self._read))
         try:

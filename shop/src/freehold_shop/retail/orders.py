@@ -151,7 +151,7 @@ class _Group:
         self._lines.append(line)
 
     def finish(self) -> Sale | ReturnOrder:
-        """The order as it is handed out."""
+        """The order as it is delivered."""
         first = self._first
         lines = tuple(line.finish() for line in self._lines)
         if first.is_return:

@@ -69,7 +69,7 @@ def _make_database(admin: psycopg.Connection[tuple[object, ...]], name: str) -> 
     identifier = sql.Identifier(name)
     if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
-    # Short statements, each of one right plan: planning them anew costs more than running them.
+    # Short statements, each of one right plan: planning them again costs more than running them.
     admin.execute(sql.SQL("ALTER DATABASE {} SET plan_cache_mode = force_generic_plan").format(identifier))
     admin.execute(sql.SQL("ALTER DATABASE {} SET jit = off").format(identifier))
 

@@ -37,7 +37,7 @@ FaultState = control.FaultState
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A shop that runs. What can change (`state`, `pids`) is read anew at each call; the rest stays as it was started.
+    """A shop that runs. What can change (`state`, `pids`) is read again at each call; the rest stays as it was started.
 
     `databases` are URLs by service, each with the service's own credentials: it may read and write that database, and
     no other. They, and `broker_url`, hold secrets.

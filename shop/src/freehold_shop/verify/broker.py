@@ -62,7 +62,7 @@ async def _load_nats(scratch: Scratch, url: str, prefix: str) -> None:
     try:
         await _read_stream(scratch, client.jetstream(), prefix)
     except (TimeoutError, nats.errors.Error) as error:
-        raise Unavailable("NATS did not hand out its messages", hint="is JetStream working?") from error
+        raise Unavailable("NATS did not deliver its messages", hint="is JetStream working?") from error
     finally:
         await client.close()
 

@@ -18,7 +18,7 @@ __all__ = ["Quietness", "oldest_unread_seconds", "wait_until_quiet"]
 _POLL_SECONDS = 0.25
 _QUIET_POLLS = 2
 
-# Each gives one number. What waits for a person moves no more, and does not keep the shop from being quiet.
+# Each gives one number. What waits for an operator moves no more, and does not keep the shop from being quiet.
 _BACKLOG: Mapping[str, str] = {
     "outbox messages": "SELECT count(*) FROM freehold_outbox",
     "deferred messages": "SELECT count(*) FROM freehold_deferred",

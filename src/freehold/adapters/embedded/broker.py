@@ -287,6 +287,6 @@ def _log_finding(reason: str, made_at: float) -> CheckResult:
     return CheckResult(
         "broker log",
         ok=True,
-        detail=f"began anew {when}: {reason}",
+        detail=f"began again {when}: {reason}",
         fix=f"send again what it had confirmed and lost: freehold outbox resend --since {when}, or earlier",
     )

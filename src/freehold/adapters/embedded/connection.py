@@ -161,7 +161,7 @@ def rebind(connection: sqlite3.Connection, inode: int) -> None:
 
 
 def read_past(connection: sqlite3.Connection) -> tuple[str, float]:
-    """Why the log in this file began anew, and when, as a Unix time; an empty text where it did not."""
+    """Why the log in this file began again, and when, as a Unix time; an empty text where it did not."""
     found = dict(
         connection.execute("SELECT name, value FROM setting WHERE prefix = '' AND name IN ('reason', 'made_at')")
     )

@@ -164,7 +164,7 @@ class BrokerFile:
                 each.abandoned and now is not None and each.marks.database == now.database for each in _open_files
             )
         if kept:
-            raise Unavailable("the broker's file came back, and is about to be opened anew", hint="try again")
+            raise Unavailable("the broker's file came back, and is about to be opened again", hint="try again")
 
     def _clear(self, former: OpenFile | None) -> str:
         """Bring the path into a state in which it can be opened; returns what had happened to it."""

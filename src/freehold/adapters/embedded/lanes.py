@@ -129,7 +129,7 @@ class WorkerThread:
         return self._open
 
     def _reset(self) -> None:
-        """Begin anew with a fresh connection: it also ends whatever transaction was open."""
+        """Begin again with a fresh connection: it also ends whatever transaction was open."""
         if self._open is not None:
             self._open.close()
             self._open = None

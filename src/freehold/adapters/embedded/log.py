@@ -53,7 +53,7 @@ class PendingWakeups:
         self._names.setdefault(what, set()).update(names)
 
     def take(self) -> Mapping[bytes, set[str]]:
-        """Return what was noted and begin anew."""
+        """Return what was noted and begin again."""
         noted, self._names = self._names, {}
         return noted
 
@@ -309,7 +309,7 @@ def _notice(connection: sqlite3.Connection) -> str:
     """What happened to the log in the last minutes."""
     reason, made_at = read_past(connection)
     passed = time.time() - made_at
-    return f"the broker's log began anew {passed:.0f} s ago: {reason}" if reason and passed < _NOTICED_SECONDS else ""
+    return f"the broker's log began again {passed:.0f} s ago: {reason}" if reason and passed < _NOTICED_SECONDS else ""
 
 
 def owners_of(connection: sqlite3.Connection, touched: Iterable[tuple[str, int]]) -> set[str]:

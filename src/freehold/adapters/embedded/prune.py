@@ -55,7 +55,7 @@ class Pruner:
         connection.execute("COMMIT")
 
     def _remove_passed(self, connection: sqlite3.Connection, surplus: int) -> None:
-        """Go through the surplus in steps: what some group still needs must not hold up what lies behind it."""
+        """Go through the surplus in steps: what some group still needs must not block what lies behind it."""
         (reached,) = connection.execute(
             "SELECT max(seq) FROM (SELECT seq FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?)",
             (self._cursor, surplus, _ROWS_MAX),

@@ -210,7 +210,7 @@ class MemoryCheckpointStore(CheckpointStore):
     async def pause(
         self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
     ) -> bool:
-        """Keep it, and revise the checkpoints, so that no batch under way commits."""
+        """Keep it, and revise the checkpoints, so that no batch in progress commits."""
         rows = memory_transaction(db_tx).rows(_PAUSES)
         if rows.get((projection, generation)) is not None:
             return False
@@ -271,5 +271,5 @@ def _revised(db_tx: MemoryTransaction, seen: Checkpoint) -> Checkpoint:
 def _overtaken(seen: Checkpoint) -> ConcurrencyConflict:
     return ConcurrencyConflict(
         f"a checkpoint of projection '{seen.projection}', generation {seen.generation}, is not as it was seen",
-        hint="another instance has taken over, or a person has changed something: read it again",
+        hint="another instance has taken over, or an operator has changed something: read it again",
     )

@@ -208,7 +208,7 @@ class MemoryDatabase(Database):
             self._data.writer.release()
 
     async def _round_trip(self) -> None:
-        """Give others a turn, as waiting for a server does: a loop that polls must not hold up the whole process."""
+        """Give others a turn, as waiting for a server does: a loop that polls must not block the whole process."""
         self._check_open()
         await asyncio.sleep(0)
 

@@ -67,7 +67,7 @@ class MemorySagaStore(SagaStore):
         row = rows.get(record.id)
         if row is None or row.record.version != record.version:
             raise ConcurrencyConflict(
-                f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide anew"
+                f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide again"
             )
         kept = replace(
             row.record,

@@ -20,7 +20,7 @@ __all__ = ["make_consumer", "take"]
 
 
 async def make_consumer(connection: NatsConnection, stream: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Make a consumer anew, in place of one of the same name. Raises `ApiError`, `Unavailable`.
+    """Make a consumer again, in place of one of the same name. Raises `ApiError`, `Unavailable`.
 
     What an earlier one was asked for ends with it: whoever asked hears that it is gone.
     """

@@ -81,5 +81,5 @@ def _history(info: dict[str, Any], strangers: int | None) -> CheckResult:
         "broker log",
         ok=not strangers,
         detail=f"made {info['created']}{lost}; {counted}",
-        fix="the stream was made anew: each group reads from the earliest message as soon as it runs",
+        fix="the stream was made again: each group reads from the earliest message as soon as it runs",
     )

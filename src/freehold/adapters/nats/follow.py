@@ -1,9 +1,9 @@
 """Reading places of the log: one pull consumer a place, without acknowledgements. Adapter: imports its package.
 
-The server sends what was asked for as it comes, so nothing is asked for each message, and no more is under way than was
-asked for. What is lost on the way shows as a gap in the consumer's numbers, and the place is followed anew.
+The server sends what was asked for as it comes, so nothing is asked for each message, and no more is in progress than
+was asked for. What is lost on the way shows as a gap in the consumer's numbers, and the place is followed again.
 
-The consumer of a place has the same name for every member of a group: whoever begins to read the place makes it anew
+The consumer of a place has the same name for every member of a group: whoever begins to read the place makes it again
 and so ends what a member before was sent. Each reading listens on a subject of its own, so that nothing of an earlier
 one is taken for its own. A consumer that is no longer read is forgotten by the server.
 
@@ -139,13 +139,13 @@ class PartitionReader:
             await self._begin(follow)
 
     async def stop_reading(self, place: TopicPartition) -> None:
-        """Stop. The consumer is left to the server: another member may have made it anew already."""
+        """Stop. The consumer is left to the server: another member may have made it again already."""
         follow = self._follows.pop(place, None)
         if follow is not None:
             await self._end(follow)
 
     async def mend(self) -> None:
-        """Follow anew what broke; one that cannot be followed holds up no other. Raises `StreamGone`, `Unavailable`."""
+        """Follow again what broke; one that cannot be followed blocks no other. Raises `StreamGone`, `Unavailable`."""
         self._connection.check()
         now = self._clock.monotonic()
         failure: Unavailable | None = None
@@ -203,7 +203,7 @@ class PartitionReader:
         name = self._names.reader(self._group, follow.place)
         start, stored_at = follow.last
         checked = start > 0 and stored_at > 0
-        # Or the consumer of whoever reads the log that took its place would be made anew, with another filter.
+        # Or the consumer of whoever reads the log that took its place would be made again, with another filter.
         self._check(follow, await self._stream.look(), start)
         config = {
             "name": name,

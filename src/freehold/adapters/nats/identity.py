@@ -1,8 +1,8 @@
 """Which log it is that positions belong to. Adapter: imports the driver and its package.
 
-A position is a number of one stream. Where the stream was deleted and made anew, or lost its end with the server's
+A position is a number of one stream. Where the stream was deleted and made again, or lost its end with the server's
 disk, the same numbers are given again, and whoever kept a position would silently pass over messages that he has never
-seen. So each record tells when its stream was made; one that does not fit begins anew, and receipts absorb what comes
+seen. So each record tells when its stream was made; one that does not fit begins again, and receipts absorb what comes
 twice.
 """
 
@@ -53,7 +53,7 @@ class LogIdentity:
 
 
 async def count_strangers(connection: NatsConnection, names: Names, timeout_seconds: float) -> int | None:
-    """How many records hold positions of another log; those of groups that run here are begun anew by themselves.
+    """How many records hold positions of another log; those of groups that run here are begun again by themselves.
 
     None where the server does not name the groups to these credentials. Raises `Unavailable`.
     """

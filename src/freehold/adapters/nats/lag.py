@@ -89,7 +89,7 @@ async def _count(connection: NatsConnection, names: Names, name: str, subject: s
 async def _oldest(
     connection: NatsConnection, names: Names, group: str, place: TopicPartition, clock: Clock
 ) -> float | None:
-    """How old the first is that it hands out. None where another process made the consumer anew meanwhile."""
+    """How old the first is that it delivers. None where another process made the consumer again meanwhile."""
     try:
         found = await take(connection, names.log, names.counter(group, place), 1, _NEXT_SECONDS)
     except Unavailable:

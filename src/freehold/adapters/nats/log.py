@@ -164,7 +164,7 @@ class NatsLog:
                 raise as_outage(error, "NATS does not forget a member") from error
 
     async def observe(self) -> GroupView:
-        """Read records and heartbeats. Records of a log that is gone begin anew first, and missing ones are made."""
+        """Read records and heartbeats. Records of a log that is gone begin again first, and missing ones are made."""
         for _ in range(_LOOKS):
             view = await self._mended(self._look)
             if view is not None:
@@ -228,7 +228,7 @@ class NatsLog:
             if isinstance(result, FreeholdError) and not _is_conflict(result):
                 raise Unavailable("NATS did not take a group's record", hint=result.message) from result
         _log.warning(
-            "group %s: the stream %s was made anew or rewound: %d partitions are read again from the earliest message",
+            "group %s: the stream %s was made again or rewound: %d partitions are read again from the earliest message",
             self._group,
             self._names.log,
             len(stale),

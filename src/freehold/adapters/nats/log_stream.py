@@ -115,7 +115,7 @@ class LogStream:
         await asyncio.shield(self._mending)
 
     async def close(self) -> None:
-        """End what is under way. Never raises."""
+        """End what is in progress. Never raises."""
         if self._mending is not None:
             self._mending.cancel()
             await asyncio.wait({self._mending})

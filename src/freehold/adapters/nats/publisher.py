@@ -1,4 +1,4 @@
-"""Publishing to JetStream with many confirmations under way. Adapter: imports its package.
+"""Publishing to JetStream with many confirmations in progress. Adapter: imports its package.
 
 One subscription takes all confirmations; each call waits once for all of its own.
 """

@@ -111,7 +111,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "53300": "end connections, or raise max_connections, or the role's CONNECTION LIMIT",
     "55000": "ALTER DATABASE with ALLOW_CONNECTIONS true",
 }
-"""What a person has to do about an outage; all others pass by themselves, or are told by their reason."""
+"""What an operator has to do about an outage; all others pass by themselves, or are told by their reason."""
 
 
 def translate_error(error: BaseException) -> FreeholdError | None:

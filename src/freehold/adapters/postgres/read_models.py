@@ -35,7 +35,7 @@ FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = {_RELATION} AND a.gr
 
 
 class PostgresReadModelStore(SqlReadModelStore):
-    """A view is replaced where it keeps its columns; where it does not, it is made anew, and rights on it are granted
+    """A view is replaced where it keeps its columns; where it does not, it is made again, and rights on it are granted
     again.
     """
 

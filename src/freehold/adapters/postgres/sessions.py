@@ -2,7 +2,7 @@
 
 The server lets go of a session's advisory locks when it ends: at once after the process was killed, for its socket is
 closed. A process that is frozen keeps its session. A session that was lost although the process lives proves the wrong
-thing for a moment, until it is made anew; tokens keep that safe. Not behind a proxy that pools transactions: sessions
+thing for a moment, until it is made again; tokens keep that safe. Not behind a proxy that pools transactions: sessions
 are shared out there, and nothing is proved.
 """
 

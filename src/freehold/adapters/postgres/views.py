@@ -64,7 +64,8 @@ class PostgresViewStore(SqlViewStore):
 
     @staticmethod
     async def _can_be_refreshed(sql: SqlConnection, name: str) -> bool:
-        """Whether it is there, filled, and with its unique index: a person, or a restore, may have left it otherwise.
+        """Whether it is there, filled, and with its unique index: an operator, or a restore, may have left it
+        otherwise.
 
         A refresh beside the readers of one that is not would fail, again and again.
         """

@@ -228,7 +228,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
     async def pause(
         self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
     ) -> bool:
-        """Write it down, and revise the checkpoints, so that no batch under way commits."""
+        """Write it down, and revise the checkpoints, so that no batch in progress commits."""
         await self.lock(db_tx, projection, generation or None)
         text = storable(reason, _REASON_CHARACTERS_MAX)
         parameters = (self._dialect.now(), projection, generation, text, storable(actor, _REASON_CHARACTERS_MAX))
@@ -347,5 +347,5 @@ def _relation_row(move: Move) -> dict[str, str | int | None]:
 def _overtaken(seen: Checkpoint) -> ConcurrencyConflict:
     return ConcurrencyConflict(
         f"a checkpoint of projection '{seen.projection}', generation {seen.generation}, is not as it was seen",
-        hint="another instance has taken over, or a person has changed something: read it again",
+        hint="another instance has taken over, or an operator has changed something: read it again",
     )

@@ -172,7 +172,7 @@ ORDER BY received_at LIMIT $3"""
         async with self._database.direct() as sql:
             deleted = await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit, consumer))
             if deleted < limit:
-                # What a person deleted by hand, or a process of an earlier release, woke nobody.
+                # What an operator deleted by hand, or a process of an earlier release, woke nobody.
                 await sql.execute(self._wake, (consumer,))
         return deleted
 

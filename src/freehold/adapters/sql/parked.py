@@ -19,7 +19,7 @@ _COLUMNS: Final = (
     " started_attempts, parked_at"
 )
 _KNOWN: Final = ("position", "version", "event_id", "type", "error", "detail", "attempts", "started_attempts", "due_at")
-"""What is told anew of a stream that is parked already."""
+"""What is told again of a stream that is parked already."""
 
 
 class SqlParkedStreams(SqlStore):

@@ -215,5 +215,5 @@ FROM {source}"""
 def conflict(record: SagaRecord) -> ConcurrencyConflict:
     """Somebody else saved the instance first."""
     return ConcurrencyConflict(
-        f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide anew"
+        f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide again"
     )

@@ -43,7 +43,7 @@ VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
         await sql_of(db_tx).execute(self._add, (self._dialect.now(), delay_seconds, *parameters))
 
     async def cancel(self, db_tx: DatabaseTransaction, message_id: UUID) -> bool:
-        """Delete; waits for a move that is under way, and then says False."""
+        """Delete; waits for a move that is in progress, and then says False."""
         count = await sql_of(db_tx).execute(
             "DELETE FROM freehold_schedule WHERE id = $1", (self._dialect.uuid(message_id),)
         )

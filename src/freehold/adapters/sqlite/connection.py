@@ -195,7 +195,7 @@ class PooledAiosqlite(AiosqliteConnection):
 
     def allow(self, seconds: float) -> None:
         """Give the rest of this transaction another time limit. What runs longer than others runs in the connection's
-        own thread: it would hold up the event loop otherwise.
+        own thread: it would block the event loop otherwise.
         """
         self._seconds = seconds
         self._inline.inline = False

@@ -2,9 +2,9 @@
 
 A file that was deleted, replaced or moved stays open: what is committed into it is lost without an error. So a
 connection compares its files with the path when it is taken from the pool and after each commit. While the file is away
-nothing works, and no new one is made; once it is put back, itself or a copy, connections are opened anew. A `-wal` that
-was left by a file that is gone is removed first, since SQLite would take it for one of the copy. Where only the `-wal`
-or the `-shm` was deleted, whoever has it open closes it; the last one writes what it holds into the database.
+nothing works, and no new one is made; once it is put back, itself or a copy, connections are opened again. A `-wal`
+that was left by a file that is gone is removed first, since SQLite would take it for one of the copy. Where only the
+`-wal` or the `-shm` was deleted, whoever has it open closes it; the last one writes what it holds into the database.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class DatabaseFile:
         """Work with these files from now on."""
         if self.is_another(files):
             _log.warning(
-                "%s: the file was replaced while it was open; connections are opened anew", self._paths.database
+                "%s: the file was replaced while it was open; connections are opened again", self._paths.database
             )
         self._known, self._overwritten = files.marks, False
 

@@ -14,7 +14,7 @@ __all__ = ["SqliteViewStore"]
 
 
 class SqliteViewStore(SqlViewStore):
-    """A table that is built anew at each refresh and swapped at its end, in one transaction.
+    """A table that is built again at each refresh and swapped at its end, in one transaction.
 
     Readers have the old rows until the commit (WAL), but nobody else writes for as long as the query takes.
     """

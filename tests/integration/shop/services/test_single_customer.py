@@ -1,4 +1,4 @@
-"""One customer's read model made anew from what the overview has kept, while more of it comes; on both engines."""
+"""One customer's read model made again from what the overview has kept, while more of it comes; on both engines."""
 
 from __future__ import annotations
 

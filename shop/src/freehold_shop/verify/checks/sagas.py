@@ -21,7 +21,7 @@ def one_saga_an_order(scratch: Scratch) -> Check:
 
 
 def sagas_have_ended(scratch: Scratch) -> Check:
-    """A saga whose order has ended is in a terminal state, and none waits for a person."""
+    """A saga whose order has ended is in a terminal state, and none waits for an operator."""
     return scratch.check(
         "sagas-ended",
         "every saga is in one terminal state" + scratch.in_flight_words(),

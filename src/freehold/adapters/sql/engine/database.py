@@ -251,7 +251,7 @@ class EngineDatabase(ABC):
         return nullcontext()
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
-        """What `direct` hands out for a connection."""
+        """What `direct` gives out for a connection."""
         return sql
 
     async def _read_partitions(self) -> None:

@@ -110,7 +110,7 @@ def _say_begin(connection: Connection, in_transaction: Callable[[Any], bool]) ->
 
 
 class AlchemyConnection:
-    """Statements through a SQLAlchemy connection, which a session hands out when it is first needed."""
+    """Statements through a SQLAlchemy connection, which a session gives out when it is first needed."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class _ForeignLife(Life):
     def ended(self) -> TransactionEnded:
         """The owner's commit or rollback is not told apart."""
         return TransactionEnded(
-            "the enlisted transaction was ended by its owner", hint="enlist the next transaction anew"
+            "the enlisted transaction was ended by its owner", hint="enlist the next transaction again"
         )
 
 

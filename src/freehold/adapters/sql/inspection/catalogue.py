@@ -92,7 +92,7 @@ class Table:
 @dataclass(slots=True)
 class Part:
     """What is no table. `definitions` are texts that can be compared, several for a function with several signatures;
-    empty where they cannot be. `again` makes it anew where it is another; `key` are the columns of a unique index,
+    empty where they cannot be. `again` makes it again where it is another; `key` are the columns of a unique index,
     `condition` which rows it is of. `fault` says why what is there does not work, and `mend` what makes it work.
     """
 

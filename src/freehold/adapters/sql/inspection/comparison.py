@@ -16,7 +16,7 @@ from freehold.database import Defect
 __all__ = ["Deviation", "compare", "with_tokens_after"]
 
 _DISPENSABLE: Final = frozenset({"freehold_lease", "freehold_snapshot"})
-"""Tables of Freehold's that may be made again empty: who relays is found out anew, snapshots are made of events."""
+"""Tables of Freehold's that may be made again empty: who relays is found out again, snapshots are made of events."""
 _NO_TOKEN_YET: Final = re.compile(r"(?<=\btoken )(\w+) NOT NULL DEFAULT 0\b", re.IGNORECASE)
 _TOKEN: Final = ("freehold_lease", "token")
 """It begins elsewhere once the table was made again."""
@@ -49,7 +49,7 @@ def compare(expected: Catalogue, found: Catalogue, *, alters: bool) -> list[Devi
     for name, table in expected.tables.items():
         there = found.tables.get(name)
         if there is None and (Kind.VIEW, name) in found.parts:
-            continue  # a person has put a view in its place
+            continue  # an operator has put a view in its place
         if there is None:
             deviations.append(_lost_table(name, table))
         else:
@@ -104,7 +104,7 @@ class _Comparison:
             yield self._altered(f"table {self._name}", problem, "SET LOGGED", told=_SETS, vital=False)
         if self._table.options != self._there.options:
             problem = f"was made with '{self._there.options}' instead of '{self._table.options}'"
-            fix = f"{self._again}, or make the table anew as the migrations say"
+            fix = f"{self._again}, or make the table again as the migrations say"
             yield _deviation(f"table {self._name}", problem, self._table.step, fix=fix, vital=False)
 
     def _altered(
@@ -115,7 +115,7 @@ class _Comparison:
             statements = [f"ALTER TABLE {quoted(self._name)} {each}" for each in changes]
             return _deviation(subject, problem, self._table.step, fix=told, statements=statements,
                               violations=violations, vital=vital)  # fmt: skip
-        fix = f"{self._again}, or make the table anew as the migrations say"
+        fix = f"{self._again}, or make the table again as the migrations say"
         return _deviation(subject, problem, self._table.step, fix=fix, vital=vital)
 
     def _column(self, column: str, wanted: Column, has: Column | None) -> Iterator[Deviation]:
@@ -129,7 +129,7 @@ class _Comparison:
         if None not in {wanted.type, has.type} and wanted.type != has.type:
             problem = f"has the type {has.type or 'of none'} instead of {wanted.type}"
             change = f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {wanted.type}"
-            fix = change if self._alters else f"{self._again}, or make it anew with that type"
+            fix = change if self._alters else f"{self._again}, or make it again with that type"
             yield _deviation(subject, problem, step, fix=fix, vital=False)
         elif None not in {wanted.collation, has.collation} and wanted.collation != has.collation:
             problem = f"has the collation {has.collation or 'default'} instead of {wanted.collation or 'default'}"
@@ -172,7 +172,7 @@ class _Comparison:
             subject = f"{word} ({', '.join(columns)}) of {name}"
             clause = f"{'PRIMARY KEY' if primary else 'UNIQUE'} ({', '.join(quoted(each) for each in columns)})"
             if primary and there.key:
-                fix = f"the primary key is ({', '.join(there.key)}): make it anew by hand, with {clause}"
+                fix = f"the primary key is ({', '.join(there.key)}): make it again by hand, with {clause}"
                 yield _deviation(subject, "is missing", self._table.step, fix=fix)
                 continue
             count = of_key(name, columns, primary=primary)

@@ -1,7 +1,7 @@
 """Texts of SQL expressions that can be compared: as a migration wrote them, and as the server gives them back. Imports
 its sibling `tokens`.
 
-PostgreSQL keeps expressions parsed, and writes them anew with casts, brackets and operators of its own. For plain ones
+PostgreSQL keeps expressions parsed, and writes them again with casts, brackets and operators of its own. For plain ones
 (columns, literals, comparisons) both come to the same text here; for others nothing is known for sure.
 """
 
