@@ -113,7 +113,7 @@ def test_a_question_is_asked_on_a_terminal(project: Project, typed: Typed) -> No
         out, err = process.communicate(timeout=90)
         os.close(ours)
         os.close(theirs)
-        assert (process.returncode, out, "for good?" in err) == (code, "", True), err
+        assert (process.returncode, out, "They cannot be replayed afterwards." in err) == (code, "", True), err
         assert len(typed("dlq", "list", "--json").document["dead_letters"]) == code
 
 
