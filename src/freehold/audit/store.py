@@ -25,7 +25,15 @@ class AuditEntry:
 
 
 class AuditStore(Protocol):
-    """Where actions are recorded: the database they changed, in the same transaction."""
+    """The store of operators' actions, in the database that they changed.
+
+    An implementation keeps:
+
+    1. An entry belongs to the transaction of its action, which is passed in. An action that was rolled back has none.
+    2. An entry stays as it was written, and every instance finds it; no call of this port changes or deletes one.
+    3. The newest entry comes first, and of one moment the one that was written last.
+    4. An answer is bounded by `limit`. With a subject it has the entries of this subject alone.
+    """
 
     async def add(self, db_tx: DatabaseTransaction, entry: AuditEntry) -> None:
         """Record an action."""

@@ -1,10 +1,9 @@
 """The dead-letter port: messages that could not be handled or sent, with all that is needed to understand and replay
 them.
 
-Pattern: imports the foundation and the ports. The original document is never changed: an edit is kept beside it. A
-replay makes a new message, linked to the original by causation id, for the one consumer that failed (inbound: among its
-deferred messages, due at once; outbound: in the outbox). A dead letter can be replayed once; if the replay fails, it is
-a dead letter of its own.
+Pattern: imports the foundation and the ports. A replay makes a new message, linked to the original by causation id, for
+the one consumer that failed (inbound: among its deferred messages, due at once; outbound: in the outbox). If the replay
+fails, it is a dead letter of its own.
 """
 
 from __future__ import annotations
@@ -82,7 +81,22 @@ class DeadLetterFilter:
 
 
 class DeadLetterStore(Protocol):
-    """Where dead letters are kept: the service's own database."""
+    """The store of messages that were given up, in the service's own database.
+
+    An implementation keeps:
+
+    1. A dead letter is added in the transaction that ends the message's way: both happen, or neither.
+    2. The original document is never changed, readable or not. An edit is kept beside it, and the last one counts.
+    3. Whatever an error is called and says is kept, readable: characters that cannot be stored are replaced, and the
+       text is cut off at a bound. A failure that cannot be recorded would block others.
+    4. `get` locks the dead letter until the transaction ends. A second operator waits, and sees what became of it.
+    5. A dead letter ends once, by replay or by discard; from then on `edit` and `mark` raise `ConcurrencyConflict`. An
+       unknown id is `NotFound`.
+    6. `find` goes from the newest to the oldest, and by id within one moment. Pages follow one another without gaps,
+       and without what came since the first page.
+    7. Only what has ended is pruned, its age counts from the end, and a call deletes a bounded number. The others stay
+       until an operator decides, however old, and only they are counted.
+    """
 
     async def add(self, db_tx: DatabaseTransaction, letter: DeadLetter) -> None:
         """Keep a dead letter, in the transaction that ends the message's way."""
@@ -101,7 +115,7 @@ class DeadLetterStore(Protocol):
     async def mark(
         self, db_tx: DatabaseTransaction, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None
     ) -> None:
-        """End a letter. Raises `NotFound`, `ConcurrencyConflict` where it has already ended."""
+        """End a dead letter. Raises `NotFound`, `ConcurrencyConflict` where it has already ended."""
 
     async def count(self) -> dict[str, int]:
         """Dead letters by reason."""

@@ -1,8 +1,18 @@
 """The port of brokers that keep a log: what `GroupMember` needs of it. Pattern: imports the foundation only.
 
-A group's progress in a partition and the lease on it are one record, changed by compare-and-set on its token. So the
-position cannot move without the lease, and whoever is late changes nothing. Members prove that they live by one
-heartbeat of their own, whatever number of partitions they hold.
+A group's progress in a partition and the lease on it are one record, changed by compare-and-set on its token. Members
+prove that they live by one heartbeat of their own, whatever number of partitions they hold. A member that was frozen:
+
+    t1  M holds a partition at position 4, token 12; it delivers entries 5 to 9, and its process is frozen
+    t2  N has seen neither a heartbeat of M nor a change of the record, and takes the partition over: token 13
+    t3  N counts an attempt (token 14), delivers 5 to 9, and moves the position to 9 (token 15)
+    t4  M continues and settles its batch against token 12: the record has another one, and nothing is changed
+
+The messages were delivered twice, and the inbox discards the second time. If M had settled before t2, the position
+would have moved once, and nothing would have been delivered twice.
+
+Positions and tokens are numbers of one log and one store of records; they are used again if these were lost. So a
+record names its origin, and a batch of a log that is gone acknowledges nothing in the next one.
 """
 
 from __future__ import annotations
@@ -71,7 +81,24 @@ class GroupView:
 
 
 class GroupLog(Protocol):
-    """One group's access to the log, for one member. Everything may raise `Unavailable`, in bounded time."""
+    """The access of one member of a group to the log and to the group's records.
+
+    An implementation keeps:
+
+    1. `compare_and_set` changes a record only if it still is as expected; a record of another origin is another one,
+       whatever its numbers. Of several callers one succeeds, and the token rises with every change.
+    2. Owner, position and attempts are in the same record, so the position cannot move without the lease. A member that
+       is late changes nothing.
+    3. `join` and `heartbeat` may be repeated; each heartbeat changes the member's number, and brings a member back that
+       was removed. In a log that was made again they make again what is missing.
+    4. `observe` makes records again that were lost. A position of a log that is gone begins again where the log in its
+       place begins, so that nothing of this one is passed over.
+    5. `gone` names only members and owners whose process has provably died.
+    6. `read` returns entries of one log, in the order of their numbers, `limit` at most. `has_messages`, the callbacks
+       and `notify_members` are hints: they may be wrong or be lost, and only time is lost by it.
+    7. Each call ends in bounded time, and may raise `Unavailable`; the change of a record may then have been made.
+       `notify_members`, `stop_reading` and `close` never raise.
+    """
 
     def listen(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
         """Call back, in the loop's thread, when there may be new messages, and when leases should be looked at."""

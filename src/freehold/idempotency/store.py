@@ -31,7 +31,23 @@ class StoredResponse:
 
 
 class IdempotencyStore(Protocol):
-    """Where answers are kept by key: the service's own database, in the transaction that has the effect."""
+    """The store of answers to requests, by idempotency key, in the service's own database.
+
+    An implementation keeps:
+
+    1. Claim and answer belong to the transaction that has the effect, which is passed in. A request that fails leaves
+       no claim, and may be sent again.
+    2. Of several requests with one key at the same time one has its effect. The others wait for the end of its
+       transaction, within the lock time limit: after the commit they get the answer, after a rollback one of them
+       claims the key.
+    3. A key is one of its scope: the same text in another scope is another key.
+    4. An answer comes as it was kept, with the fingerprint of the first request, and with repeated headers in their
+       order.
+    5. A key that was claimed and never answered is a `ConcurrencyConflict`: its effect may exist, and there is nothing
+       to answer. Completing a key that was not claimed is `NotFound`.
+    6. Asking whether a key was used claims nothing.
+    7. Pruning goes by age, in bounded portions; a younger answer stays.
+    """
 
     async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
         """Reserve the key in this transaction: None where it is new. A concurrent holder is waited for (lock time

@@ -1,14 +1,21 @@
 """The inbox port: receipts of handled messages, and messages deferred to a later try. Pattern: imports foundation and
 ports.
 
-A receipt is written in the handler's own transaction, before the handler runs: its key blocks a concurrent attempt
-until this one has ended, and a rolled-back attempt leaves none. All attempts of one request share a key
-(`Envelope.receipt_key`); the answer is kept with the receipt and given again. A compensation that comes before its
-action (`Envelope.compensates`) claims the action's receipt, so that the action is never carried out afterwards.
+All attempts of one request share a receipt key (`Envelope.receipt_key`). A compensation names the key of its action
+(`Envelope.compensates`), because it may come first:
 
-A message that failed is deferred: kept here, with its attempt counted, while the broker's position moves on. Later
-messages of its (consumer, topic, key) queue up behind it, so that one failing key blocks itself alone and order is
-kept.
+    t1  a saga requests an action, gets no reply, and sends the compensation
+    t2  the compensation arrives: there is nothing to undo, and it claims the receipt of the action
+    t3  the action arrives: its receipt is there, so it is cancelled and never carried out
+
+If the action is being handled at t2, the compensation waits for the end of that transaction: after the commit there is
+something to undo, after a rollback it continues as at t2.
+
+A message that failed is deferred: kept here, while the broker's position moves on. A try may be slower than expected:
+
+    t1  A claims a deferred message, which counts attempt 2, and its handler takes longer than the visibility timeout
+    t2  B claims the message, which counts attempt 3
+    t3  A finishes the message of attempt 2: the claim is stale, and its transaction is rolled back
 """
 
 from __future__ import annotations
@@ -100,7 +107,27 @@ class DeferredStats:
 
 
 class InboxStore(Protocol):
-    """Where receipts and deferred messages are kept: the service's own database."""
+    """The store of receipts and of deferred messages, in the service's own database.
+
+    An implementation keeps:
+
+    1. Receipts, answers, deferring and `finish` belong to the transaction that is passed in, the handler's own. An
+       attempt that is rolled back leaves no receipt, and a deferred message as it was.
+    2. A receipt key is handled as `NEW` once by each consumer. Its receipt is written before the handler runs, so a
+       concurrent attempt waits: after the commit it is a `DUPLICATE` with the answer, after a rollback it is `NEW`.
+    3. Calls with the same keys in any order do not lock each other out. If transactions that receive in several calls
+       wait in a circle, one continues and another gets a `ConcurrencyConflict`.
+    4. A compensation whose action was not handled has `NO_EFFECT`, and the action is `CANCELLED` from then on, however
+       often it comes. Within one call their order decides.
+    5. A deferred message blocks the later ones of its (consumer, topic, key), also within the transaction that deferred
+       it, and no others. A `BLOCKED` arrival writes nothing: no receipt, and no cancellation of an action.
+    6. A claim commits the counted attempt before any handling. It returns the first of a key only, when it is due by
+       the database's time, to one instance; none that waits behind it is passed over for good.
+    7. `attempts` fences a try. `finish`, `reschedule` and `release` return False and change nothing if the claim is not
+       the latest, was finished or was released.
+    8. Pruning deletes a bounded number of one consumer's receipts, older than its window. A redelivery within the
+       window stays a duplicate.
+    """
 
     async def receive(
         self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]

@@ -1,15 +1,15 @@
 """The lease port: who may work on what, fenced by a token. Port: imports the foundation only.
 
 Leases carry no time. A holder proves that it lives by moving `heartbeat`; a challenger takes a lease over when, by its
-own monotonic clock, it has seen (token, heartbeat) unchanged for the lease's duration, with a compare-and-set on what
-it saw. So no clock of any machine can take a lease away from a live holder for long, or keep a dead one's. Every
-take-over increases `token`; whoever writes under a lease names its token in the same statement, and a stale token
-writes nothing.
+own monotonic clock, it has seen (token, heartbeat) unchanged for the lease's duration. So no clock of any machine can
+take a lease away from a live holder for long, or keep a dead one's. A holder that was frozen does no harm either:
 
-Where an engine can tell that a process has died, its store is `Vouching` too, and nobody waits for that time: `vouch`
-ties an owner to the life of its process, `gone` names those whose process has provably died. It says nothing of whoever
-is not vouched for, and nothing of a process that is frozen. Should it be wrong, tokens keep it safe: then a lease was
-taken over too soon.
+    t1  P holds the lease with token 4, and its process is frozen
+    t2  Q has seen token and heartbeat unchanged for the lease's duration, and acquires the lease: token 5
+    t3  P continues with the write that it had begun, and names token 4: nothing is written
+    t4  P renews its leases, and this one is not among those still held
+
+Where an engine can tell that a process has died, its store is `Vouching` too, and nobody waits for that time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LeaseRecord:
 
 
 class Vouch(Protocol):
-    """That an owner's process lives, for as long as it does."""
+    """The proof that an owner's process lives, for as long as it does."""
 
     async def stands(self) -> bool:
         """Whether it still can be seen; where not, vouch again before anything is done under a lease."""
@@ -44,7 +44,22 @@ class Vouch(Protocol):
 
 
 class LeaseStore(Protocol):
-    """Where leases are kept: the service's own database. Each call is a transaction of its own, in one statement."""
+    """The store of leases, in the service's own database.
+
+    An implementation keeps:
+
+    1. Each call is a transaction of its own, in one statement. No record and no condition contains a time.
+    2. `acquire` is a compare-and-set on what the challenger saw: of several one succeeds, none after a heartbeat, and
+       none if the lease does not exist any more.
+    3. Every take-over increases the token, also one by the same owner; until the lease is deleted, no former token is
+       valid again. After a release nothing is renewed or released under the token.
+    4. `renew` and `release` change only leases with this owner and this token; what others hold stays theirs.
+    5. A lease lies in the database whose rows it guards, so that a write can name its token in the same statement. A
+       stale token writes nothing.
+    6. `ensure` leaves what exists as it is, also when several callers do it at once. `delete` deletes what is named,
+       whatever owner it has.
+    7. A prefix is no pattern: `%`, `_` and upper case mean themselves.
+    """
 
     async def ensure(self, names: Iterable[str]) -> None:
         """Make the leases that do not exist, without owner."""
@@ -72,7 +87,18 @@ LEASES: Final[Port[LeaseStore]] = Port(
 
 @runtime_checkable
 class Vouching(Protocol):
-    """What a lease store does beside, where its engine can tell that a process has died."""
+    """The part of a lease store that can tell, by its engine, that a process has died.
+
+    An implementation keeps:
+
+    1. `gone` names an owner only if it was vouched for and its process has provably died. It says nothing of strangers,
+       of those that were released, and of a process that is frozen.
+    2. The proof decides when a lease is taken over, never what may be written. Should it be wrong, a lease was taken
+       over too soon, and tokens keep that safe.
+    3. An owner is vouched for until the last of its vouches is released; a second release of one does nothing.
+    4. An owner whose process lives is vouched for by that process alone: another one gets None.
+    5. Many owners can be vouched for side by side, by several processes, and asked for together.
+    """
 
     async def vouch(self, owner: str) -> Vouch | None:
         """Tie an owner to the life of this process, before it takes its first lease. None where that cannot be done

@@ -1,9 +1,13 @@
 """The port that remembers which log of a broker a service has worked with. Pattern: imports the foundation, the ports.
 
 A broker whose log is another one than before has lost what it confirmed. That is written down when it is noticed, and
-stays until what is kept was sent again, or somebody gives it up. Until then no high-water mark rises (see
-`freehold.outbox.store`): a watermark over messages that are on no broker would be wrong. It is pending, and is
-published afterwards.
+stays until what is kept was sent again, or an operator gives it up. A broker may lose its log twice meanwhile:
+
+    t1  a resend reads the open loss: log `second`, one loss
+    t2  the broker loses its messages once more, and a relay notes log `third`: two losses
+    t3  the resend has moved everything and ends the loss that it read: nothing is changed, the second loss stays open
+
+For this reason a loss is ended with what was read of it, the identity and the number.
 """
 
 from __future__ import annotations
@@ -36,7 +40,15 @@ class BrokerLog:
 
 
 class KnownLog(Protocol):
-    """What a relay asks which log the broker has."""
+    """The relay's knowledge of the log that the broker has.
+
+    An implementation keeps:
+
+    1. `identity` names a log only after the service's database knows of it, and of the loss that brought it.
+    2. Looks of several callers follow one another. A caller that asked the broker before a loss cannot write the former
+       log down after it.
+    3. With a broker that is not durable nothing is asked and nothing is written.
+    """
 
     @property
     def durable(self) -> bool:
@@ -53,7 +65,21 @@ class KnownLog(Protocol):
 
 
 class BrokerLogStore(Protocol):
-    """Where it is remembered: the service's own database. A row a broker."""
+    """The store of what a service knows of its brokers' logs, in the service's own database: one row for each broker.
+
+    An implementation keeps:
+
+    1. Another log, or an older copy of the known one, is a loss if the service has ever staged a message. If it has
+       not, the log is remembered, and no more.
+    2. Of several callers that notice a loss at the same time, one is told that it is news, and it is counted once. All
+       see the same time.
+    3. A loss is open until it is ended. One that comes meanwhile raises the number, and the time of the first stays.
+    4. A mark is kept for the log that is noted, and for no other. With another log, or an older copy, it is forgotten.
+    5. `end_loss` belongs to the transaction that is passed in; after a rollback the loss is open. It ends the loss only
+       if identity and number are those that the caller read, and only once.
+    6. While a loss is open, no high-water mark of the outbox rises: a watermark over messages that are on no broker
+       would be wrong. It is pending, and is published afterwards.
+    """
 
     async def note(self, place: str, identity: str, *, lacks: str | None = None) -> BrokerLog:
         """Remember the log of a broker. Where it is another one, or an older copy of itself, and the service has ever

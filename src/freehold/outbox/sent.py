@@ -1,13 +1,15 @@
 """The port of messages that were confirmed and are kept for a while. Pattern: imports the foundation and the ports.
 
-A broker can lose what it confirmed. A row that leaves the outbox with `keep` is here from then on, moved by the very
-statement that removes it: it is in the outbox or here, never in both and never in none. `send_again` moves it back, at
-its old position, and so before what was staged later; the relay publishes it as it publishes everything.
+A broker can lose what it confirmed. A row that leaves the outbox with `keep` is here from then on, and `send_again`
+moves it back; the relay publishes it as it publishes everything. The relay calls `recall` while a loss is open, so that
+what is newer waits for no operator. Without it, two messages of one order could end like this:
 
-Whoever works a relay calls `recall` while a loss is open, so that what is newer waits for no person.
+    t1  `held` is confirmed, and the broker loses its log; `captured` still waits in the outbox
+    t2  `captured` is published into the new log, and a consumer handles it
+    t3  a resend brings both: `held` is handled now, `captured` is discarded by its receipt
+    t4  the consumer stays at `held` for ever
 
-`sent_at` is when a message was confirmed for the first time. It stays when the message is sent again: receipts of those
-who handled it may be as old as that, and are pruned by that age.
+So while the loss is open, a fetch leaves `captured` out until `recall` has moved `held` back and it was published.
 """
 
 from __future__ import annotations
@@ -43,7 +45,26 @@ class SentAgain:
 
 
 class SentStore(Protocol):
-    """Where confirmed messages are kept: the service's own database."""
+    """The store of messages that the broker confirmed and may have to be sent once more, in the service's own database.
+
+    An implementation keeps:
+
+    1. A message is in the outbox or here, never in both and never in none: the statement or the transaction that
+       deletes it in one place inserts it in the other.
+    2. `send_again` belongs to the transaction that is passed in. After a rollback, or when the process is killed, the
+       messages are where they were.
+    3. A message that is moved back has its old position, and so comes before what was staged later, in the old order of
+       its key. Positions that are drawn afterwards are higher, and high-water marks stay true.
+    4. The time that counts is that of the first confirmation, for `since`, `recall_seconds` and pruning. It stays when
+       the message is sent again: receipts of the consumers that handled it may be as old, and are pruned by that age.
+    5. A kept message has the number of losses that `fetch` read with it. A row that was fetched before a loss was
+       written down counts as lost with it, wherever it was published.
+    6. `recall` moves only what the oldest rows wait for, in partitions whose lease is valid. A key that is blocked in
+       the outbox is left out until its time has come, and keeps no other key from its turn.
+    7. Relays and resends may work at the same time: each message is moved once, and what is fetched of a key goes
+       upwards from the oldest that was lost.
+    8. Each call moves or deletes a bounded number; `prune` begins with the oldest.
+    """
 
     async def kept(self) -> Kept:
         """How far back messages are kept. One round trip."""

@@ -1,20 +1,25 @@
 """The outbox port. Pattern: imports the foundation and the ports.
 
-Invariants: a message is staged in the business transaction and becomes visible with its commit. Rows of one key lie in
-one partition, `stable_hash(key) % partitions`, in the order of commit: the adapter makes sure that for equal keys the
-position is drawn and committed one transaction after the other (a key's transactions wait for each other from staging
-to commit; staging happens right before commit, keys are locked in a fixed order). A row leaves only through `remove`,
-with the lease token of its partition, after the broker confirmed it, or as a dead letter.
+What a store has to prevent, told with two transactions of one key:
 
-The order of a key holds across a **loss** of the broker's log as well. A row that was published is kept with the number
-of losses that had been written down when it was fetched. While a loss is open, a row waits for every kept one of its
-key with a lower position and a lower number: that one may be gone, and is published again first (see
-`freehold.outbox.sent`).
+    t1  A stages a message of the key and draws position 17; it is still open
+    t2  B stages the next message of the key, draws position 18 and commits
+    t3  the relay finds 18 alone, publishes it, and calls 18 the high-water mark
+    t4  A commits: 17 is published after 18, below a watermark that was announced already
 
-A batch comes with the **high-water mark** of each partition: at or below this position every row that ever was has
-left, or is among the rows given, and no row will appear any more. It rests on the positions that transactions in
-progress may still commit (PostgreSQL: a marker that staging takes before it draws; the others have one writer at a
-time). A **pending watermark** is a published position that no message on the broker has announced yet.
+So B waits at t2 until A has ended, if their keys are equal. If they are not, B commits, and at t3 the high-water mark
+stays below 17: it rests on the positions that transactions in progress may still commit (PostgreSQL: a marker that
+staging takes before it draws; the others have one writer at a time).
+
+And with a relay that lost its lease:
+
+    t1  relay P fetches row 17 under token 4, and its process is frozen
+    t2  relay Q takes the lease over with token 5, and fetches 17
+    t3  P continues and publishes 17; under token 4 it can neither remove nor reschedule it, nor make it a dead letter
+    t4  Q publishes 17 as well, and removes it under token 5
+
+The message is on the broker twice, and the consumer's inbox discards the second. What becomes of the row is decided by
+Q alone. Watermarks that P published at t3 are old and true; those that it left pending are refused with its deletes.
 """
 
 from __future__ import annotations
@@ -133,7 +138,29 @@ class OutboxStats:
 
 
 class OutboxStore(Protocol):
-    """Where messages wait for the relay: the service's own database."""
+    """The store of outgoing messages that wait for the relay, in the service's own database.
+
+    An implementation keeps:
+
+    1. Staging and `take` belong to the transaction that is passed in: rows appear, or leave, with its commit. A
+       rollback or a cancellation leaves everything as it was.
+    2. Rows of one key lie in one partition, `stable_hash(key) % partitions`, with positions in the order of commit:
+       transactions that stage for equal keys wait for each other from staging to commit. Keys are locked in a fixed
+       order, so that no deadlock arises; transactions of other keys do not wait if the engine has several writers.
+    3. A token guards its own partition, in the statement that reads or writes. Under a stale token, or without a lease,
+       nothing of a partition is fetched, and nothing of it is changed.
+    4. A row leaves once: through `remove`, after the broker confirmed it, or through `take`, as a dead letter. A second
+       call for the same row deletes nothing.
+    5. A rescheduled row blocks its key, later rows included, and no other key. When its time has come, the rows come
+       in their old order, with the attempt counted.
+    6. The high-water mark of a partition is true for good: at or below it every row that ever was has left, or is among
+       the rows given, and no new row will appear. Open transactions, blocked keys and the limit keep it lower, a
+       rollback does not, and while a loss is open it is 0.
+    7. A pending watermark is a published position that no message on the broker has announced yet. It changes in the
+       transaction that removes the rows, under the same token, and stays until 0 is written in its place.
+    8. The order of a key holds across a loss of the broker's log. While a loss is open, a row waits for every kept one
+       of its key with a lower position and a lower number of losses (see `freehold.outbox.sent`).
+    """
 
     @property
     def partitions(self) -> int:

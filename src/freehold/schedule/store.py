@@ -1,8 +1,13 @@
 """The scheduler port: messages to be sent later, durable and cancellable. Pattern: imports the foundation and the
 ports.
 
-A scheduled message moves to the outbox in one transaction when it is due, by any instance, once (`send_due`). Time is
-the database's own where it has one (PostgreSQL), so that instances with differing clocks agree.
+Any instance moves what is due to the outbox (`send_due`), one at a time. If two of them moved side by side:
+
+    t1  A takes the first message of a key, and has not staged it yet
+    t2  B takes the second message of the key, stages it and commits
+    t3  A stages the first message and commits: it is published after the second
+
+So B finds nothing at t2.
 """
 
 from __future__ import annotations
@@ -31,7 +36,21 @@ class ScheduledMessage:
 
 
 class ScheduleStore(Protocol):
-    """Where scheduled messages wait: the service's own database."""
+    """The store of messages that wait for their due time, in the service's own database.
+
+    An implementation keeps:
+
+    1. Scheduling and cancelling belong to the transaction that is passed in. After a rollback a new message is not
+       scheduled, and a cancelled one still is.
+    2. A message leaves the schedule in the transaction that stages it: not before it is due, unchanged, and once,
+       whatever number of instances look.
+    3. Messages are taken by the time they are due, and of one time in the order in which they were scheduled; `limit`
+       bounds a call.
+    4. One transaction at a time takes what is due; meanwhile others get nothing. So the order of a key holds in the
+       outbox.
+    5. A message is either cancelled or moved. `cancel` is true once, and false for what was moved or never was.
+    6. Time is the database's own if it has one (PostgreSQL), so that instances with differing clocks agree.
+    """
 
     async def add(self, db_tx: DatabaseTransaction, message: OutgoingMessage, name: str, delay_seconds: float) -> None:
         """Schedule in the business transaction; the message's id is the handle to cancel it by."""
