@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +19,6 @@ from uuid import UUID
 
 from freehold.clock import Clock
 from freehold.context import ServiceContext
-from freehold.database import CheckResult
 from freehold.errors import CodecError, ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.failures import CrashLimit
 from freehold.ids import new_id
@@ -28,7 +26,7 @@ from freehold.inbox.reply import HEADER_SAGA
 from freehold.messages import Envelope
 from freehold.messages.values import check_id
 from freehold.saga.definition import Saga, SagaDefinition, not_orchestrated
-from freehold.saga.document import NewerFormat, check_state, read_hook_failure, read_instance, write_record
+from freehold.saga.document import NewerFormat, check_state, read_instance, write_record
 from freehold.saga.effects import TransitionResult, carry_out, read_reply
 from freehold.saga.exchange import (
     CallEnded,
@@ -46,14 +44,13 @@ from freehold.saga.instance import Instance
 from freehold.saga.machine import advance, begin, hold_up, mark_started
 from freehold.saga.machine import record as record_input
 from freehold.saga.session import Session
-from freehold.saga.store import JournalEntry, SagaFilter, SagaRecord, SagaStatus, SagaStore
+from freehold.saga.store import JournalEntry, SagaRecord, SagaStatus, SagaStore
 from freehold.saga.transition import Transition
 from freehold.transaction import Transaction
 
 __all__ = ["PendingCall", "SagaEngine", "UnknownSaga"]
 
 _log = logging.getLogger("freehold.saga")
-_ATTENTION = "freehold saga list --status needs-attention"
 _CRASHES: Final = CrashLimit()
 """Tries of hooks of which nothing was heard again, after which an operator is asked for."""
 _UNKNOWN_RECHECK_SECONDS = 30.0
@@ -277,28 +274,6 @@ class SagaEngine:
         """End it as it stands: nothing more is sent, nothing is compensated."""
         await self.decide(tx, saga_id, OperatorDecided(OperatorAction.TERMINATE, None, reason))
 
-    async def findings(self) -> Sequence[CheckResult]:
-        """For `doctor`: instances in flight whose definition is not declared here, and instances that wait for an
-        operator.
-        """
-        found: list[CheckResult] = []
-        unknown: dict[tuple[str, int], int] = {}
-        for status in (SagaStatus.RUNNING, SagaStatus.COMPENSATING, SagaStatus.NEEDS_ATTENTION):
-            records = await self.store.find(SagaFilter(status=status, limit=1000))
-            for record in records:
-                key = (record.definition, record.definition_version)
-                if key not in self._definitions:
-                    unknown[key] = unknown.get(key, 0) + 1
-            if status is SagaStatus.NEEDS_ATTENTION and records:
-                detail = f"{len(records)} instances wait for an operator{_most_frequent(records)}"
-                found.append(CheckResult("sagas", ok=False, detail=detail, fix=_ATTENTION))
-        for (name, version), number in unknown.items():
-            detail = f"{number} instances in flight of '{name}' version {version}, which is not declared here"
-            found.append(
-                CheckResult("sagas", ok=False, detail=detail, fix="declare that version until they have ended")
-            )
-        return found or [CheckResult("sagas", ok=True, detail="every instance in flight has its definition")]
-
     async def _apply(self, tx: Transaction, record: SagaRecord, arrived: Input) -> None:
         definition = self._definition(record.definition, record.definition_version)
         await self._turn(tx, record, definition, read_instance(record, definition), arrived)
@@ -370,15 +345,6 @@ class SagaEngine:
                 hint="keep service.orchestrates(...) of a version until its instances have ended",
             )
         return found
-
-
-def _most_frequent(records: Sequence[SagaRecord]) -> str:
-    """What most of the instances whose code fails have in common."""
-    failures: Counter[str] = Counter()
-    for record in records:
-        with contextlib.suppress(CodecError):
-            failures.update(str(failing) for failing in [read_hook_failure(record)] if failing is not None)
-    return "".join(f"; {number} of them: {failure}" for failure, number in failures.most_common(1))
 
 
 def _tell(service: str, held: Transition) -> None:

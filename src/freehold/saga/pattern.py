@@ -15,6 +15,7 @@ from freehold.pattern import Column, Due, Metric, Need, Pattern, Pruning, Role
 from freehold.saga.definition import Saga
 from freehold.saga.description import describe, flows, lines
 from freehold.saga.engine import SagaEngine
+from freehold.saga.probes import probe
 from freehold.saga.saga_runner import SagaRunner
 from freehold.saga.store import SAGAS, SagaStatus
 from freehold.saga.trace import find_instances
@@ -49,7 +50,7 @@ async def _prune(context: ServiceContext, older_than_seconds: float, limit: int)
 
 async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     declared = context.of(PATTERN)
-    return await SagaEngine(declared, context.stores[SAGAS], context).findings() if declared else []
+    return await probe(context, declared) if declared else []
 
 
 def _is_used(context: ServiceContext) -> bool:

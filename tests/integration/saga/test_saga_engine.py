@@ -14,6 +14,7 @@ from tests.unit.saga.shapes import ORDER, Capture, Checkout, Hold, Order, Parall
 from freehold.errors import CodecError
 from freehold.saga import DecisionRefused, Saga, SagaEngine, UnknownSaga, local, step
 from freehold.saga.instance import request_key
+from freehold.saga.probes import probe
 from freehold.saga.steps import StepDirection
 from freehold.saga.store import SAGAS, SagaStatus
 from freehold.transaction import Transaction
@@ -252,7 +253,7 @@ async def test_an_instance_of_an_unknown_version_is_left_alone(at: Bench) -> Non
     after = await at.record(saga_id)
     assert (after.document, after.status) == (before.document, before.status)
     assert after.due_seconds == pytest.approx(30)
-    findings = await at.engine.findings()
+    findings = await probe(at.transactions.context, by_name(Parallel))
     assert [finding.ok for finding in findings] == [False]
     assert "orders.checkout" in findings[0].detail
     at.engine = known
