@@ -159,8 +159,8 @@ def test_a_locked_broker_is_waited_for_once(
     typed: Typed, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By all three services at the same time, and not by one after the other."""
-    for module in ("doctor", "lags"):
-        monkeypatch.setattr(f"freehold.cli.{module}.PROBE_SECONDS", 2.0)
+    for name in ("freehold.cli.services.PROBE_SECONDS", "freehold.runtime.doctor._PROBE_SECONDS"):
+        monkeypatch.setattr(name, 2.0)
     probe, waiting, most = EmbeddedBroker.probe, set[str](), list[int]()
 
     async def counted(self: EmbeddedBroker, name: str, timeout_seconds: float) -> None:
