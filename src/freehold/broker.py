@@ -1,24 +1,15 @@
 """The broker port: a partitioned, durable log of messages with consumer groups. Port: imports the foundation only.
 
-Semantics, for every adapter (the conformance suite proves them):
+`Broker` stores messages and tells how the log stands, a `Consumer` is a member of a group, and a `Batch` is what a
+member works on. A member may be frozen and not know that it was replaced:
 
-  - **publish** stores each message or says why not. Within one call, messages of one (topic, key) are stored in the
-    order given; where one of them is not stored, none after it of that key is. `PublishConfirmed` means the broker has
-    confirmed it as durably as the adapter's `Features` say. A message may be stored twice when a confirmation was lost
-    (at least once).
-- **topics** need no declaration by the publisher, and keep messages for groups that have not come yet, within
-retention.
-- A **group** sees every message of its topics at least once. Its members share the partitions; a (topic, key) is
-always in
-  the same partition, one member holds a partition at a time, and its messages come in order. When a member dies or
-  pauses, another takes over from the last acknowledged message; the late one's acknowledgements have no effect.
-- **fetch** delivers a batch of one partition and none of that partition again until the batch is settled, so batches
-of
-  different partitions may be worked on side by side. Acknowledging moves the group's position past a prefix of the
-  batch.
-- `Delivery.attempt` counts how often the message was delivered, as far as the broker knows; it is counted before
-  delivering, so that a message that crashes its consumer is recognised. A consumer that was kept from handling it by
-  something else takes the count back when it settles.
+    t1  member A holds a partition and fetches messages 5 to 9
+    t2  A is frozen for longer than its lease; B takes the partition over, behind the last acknowledged message, 4
+    t3  B fetches 5 to 9 as well, handles them, and acknowledges 5 and 6
+    t4  A continues with its batch, and acknowledges 5 to 9
+
+At t4 A gets `LeaseLost` and the position does not move: it is written by compare-and-set on the lease's token, and A
+has the old one. That messages came twice is what "at least once" means; the inbox discards them.
 """
 
 from __future__ import annotations
@@ -188,7 +179,20 @@ class BrokerRights:
 
 
 class Batch(Protocol):
-    """Deliveries of one partition, in order."""
+    """The deliveries of one partition that a member works on.
+
+    An implementation keeps:
+
+    1. There is at least one delivery, all of one partition, in the order of the log.
+    2. Nothing of the partition is delivered again to the group until the batch is settled, or until another member took
+       the partition over. A live member keeps its batch for longer than the lease if its work is slow.
+    3. Settling moves the group's position past a prefix of the batch; the rest comes again, in order, with its attempts
+       counted, unless the caller takes the count back (`counted=False`).
+    4. A settlement that comes after a take-over acknowledges nothing and raises `LeaseLost`. If nobody has taken over
+       yet, it counts as usual.
+    5. A batch of a log that was lost acknowledges nothing of the log that follows.
+    6. A batch is settled once and within its length; anything else is an error of the caller, and is not carried out.
+    """
 
     @property
     def topic(self) -> str:
@@ -203,7 +207,7 @@ class Batch(Protocol):
         """At least one."""
 
     async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
-        """Acknowledge the first `acknowledged` deliveries and give the partition back; the rest comes again.
+        """Acknowledge the first `acknowledged` deliveries and release the partition for the next batch.
 
         Not `counted`: that the rest was delivered counts for no attempt, for what stood in the way was not the rest.
         Raises `LeaseLost` when another member took the partition over (nothing is acknowledged then), `Unavailable`
@@ -212,7 +216,21 @@ class Batch(Protocol):
 
 
 class Consumer(Protocol):
-    """A member of a group. Used by many tasks at once."""
+    """A member of a group, used by many tasks at once.
+
+    An implementation keeps:
+
+    1. The members share the partitions of their topics, and a partition has one holder at a time. A new member gets its
+       share at once, after batches in progress were settled.
+    2. A batch is of one partition, and batches of different partitions may be worked on side by side.
+    3. When a member dies, is frozen for longer than its lease, or leaves, another one takes over from the last
+       acknowledged message. After `close` it does so without waiting for the lease.
+    4. `Delivery.attempt` counts how often a message was delivered, as far as the broker knows. It is counted before
+       delivering, also across members, so that a message that crashes its process is recognised.
+    5. A fetch waits as long as it was told, and is woken at once by a new message, also one of another process.
+    6. Members of one group may want different topics: what one has stopped to subscribe to is left to the others.
+    7. After an outage it continues by itself; a fetch raises `Unavailable` meanwhile.
+    """
 
     async def fetch(self, limit: int, wait_seconds: float) -> Batch | None:
         """Return the next batch of at most `limit` messages, or None when none came in time. Raises `Unavailable`."""
@@ -239,7 +257,26 @@ class Provisioning(Protocol):
 
 
 class Broker(Protocol):
-    """A messaging system. Safe to share between tasks; opened once per process and event loop."""
+    """A messaging system: a durable log, opened once per process and event loop, safe to share between tasks.
+
+    An implementation keeps:
+
+    1. `publish` stores each message or says why not. `PublishConfirmed` means that the message is as durable as the
+       features say; it may be stored twice when a confirmation was lost (at least once).
+    2. Messages of one topic and key are stored in the order given, within one call and over several. Where one is not
+       stored, none after it of that key in the call is; other keys are not concerned.
+    3. A topic and key are always in the same partition, and the number of partitions is fixed at first use.
+    4. Topics need no declaration by the publisher, and keep messages for groups that have not come yet, within the
+       retention. Another `prefix` is another system.
+    5. A group sees every message of its topics at least once, from where it says it begins when it is new, and from its
+       own position after that. Groups do not block each other.
+    6. Publishers hear of an outage in bounded time (`Unavailable`). Afterwards publishers and consumers continue by
+       themselves, and what was confirmed before and during the outage is there, in order.
+    7. A log that was lost has another identity. What is meant for the old one is not confirmed (`LogReplaced`), no
+       position of the old one passes over messages of the new one, and groups begin at its beginning.
+    8. `probe`, `lag` and `group_state` look from outside: no consumer sees a probe's record, which takes the same place
+       each time, and no group is joined.
+    """
 
     @property
     def features(self) -> BrokerFeatures:

@@ -137,6 +137,17 @@ def examine_clock(subject: str, theirs: datetime | None, asked_at: datetime, ans
 class DatabaseTransaction(Protocol):
     """A transaction in progress on the service's database.
 
+    An implementation keeps:
+
+    1. What is written with it, by Freehold's stores and by the user through `native`, is one transaction of the engine:
+       its statements see each other, others see them after the commit, and nobody after a rollback.
+    2. One that is not `owned` is never committed or rolled back by Freehold.
+    3. Two tasks in a transaction that Freehold began take turns: one statement runs at a time.
+    4. What belongs to it is refused after its end (`TransactionEnded`), and reaches no other transaction that may be
+       open by then.
+    5. Who ends it in another way than by its block gets `TransactionMisused`. The end of the block then rolls back and
+       raises as well, also where the error was caught inside.
+
     `native` is what the user writes with: a SQLAlchemy `AsyncConnection` by default, or the user's own session or
     connection where it was enlisted. `owned` is false for an enlisted one: Freehold never commits or rolls it back.
     """
@@ -157,7 +168,24 @@ class DatabaseTransaction(Protocol):
 
 
 class Database(Protocol):
-    """One service's database: opened once, shared by everything in the process that serves this service."""
+    """One service's database: opened once, shared by everything in the process that serves this service.
+
+    An implementation keeps:
+
+    1. The block of `begin` is one transaction: it commits when the block ends, and rolls back when the block raises or
+       is cancelled. An exception that is not the engine's comes through as it is.
+    2. No connection is lost, at whatever point a cancellation comes; after an error the connection is as good as new.
+    3. Every wait has a limit, that for a connection or a lock too; a transaction that cannot begin raises `Unavailable`
+       in time. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is unknown.
+    4. Errors of the engine become `Unavailable` (try later), `ConcurrencyConflict` (try again) or `DatabaseError` (it
+       will not mend), in texts that hold no values. Errors of others are left as they are.
+    5. `upgrade` and `repair` are safe from several processes at once; a second `upgrade` has nothing to do. Of several
+       services that come at once one owns the database; the others get `ConfigurationError` before anything is applied.
+    6. `open`, `close`, `ping` and `probe` may be repeated, and what is closed may be opened again. A probe writes the
+       same row each time, which nobody takes for work.
+    7. `enlist` takes only what can carry a transaction, and otherwise says what can (`ConfigurationError`).
+    8. Every finding of `run_checks` that is not ok says what to do.
+    """
 
     @property
     def features(self) -> DatabaseFeatures:
@@ -167,7 +195,7 @@ class Database(Protocol):
         """Connect, check that the version is served. Raises `Unavailable`, `ConfigurationError`. Idempotent."""
 
     async def close(self) -> None:
-        """Give back every connection. Idempotent."""
+        """Release every connection. Idempotent."""
 
     async def ping(self, timeout_seconds: float) -> None:
         """Return when the database answers a query. Raises `Unavailable`, within the time limit."""
@@ -181,15 +209,10 @@ class Database(Protocol):
         """
 
     def begin(self) -> AbstractAsyncContextManager[DatabaseTransaction]:
-        """Open a transaction: commits when the block ends, rolls back when it raises or is cancelled.
+        """Open a transaction for the length of a block, whose end commits it.
 
         Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
-        `translate_error` makes of it. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is not
-        known.
-
-        Whatever belongs to it raises `TransactionEnded` once the block has begun to end. Ending it in another way
-        raises `TransactionMisused`, and then the block's end rolls back and raises as well, also where that was caught.
-        Two tasks in one transaction take turns: one statement runs at a time.
+        `translate_error` makes of it. What belongs to the transaction counts as ended once the block has begun to end.
         """
 
     def enlist(self, native: object) -> DatabaseTransaction:

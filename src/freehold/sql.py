@@ -21,9 +21,18 @@ Row = Sequence[Any]
 
 
 class SqlConnection(Protocol):
-    """A connection of an SQL database in a transaction, whichever driver it belongs to; begins and ends nothing.
+    """A connection of an SQL database, whichever driver it belongs to.
 
-    Runs statements in the order of the calls, each one round trip. Placeholders are numbered (`$1`) on every engine.
+    An implementation keeps:
+
+    1. It begins and ends no transaction. In a database transaction its statements are part of that one; on a
+       connection of `SqlAccess.direct` each statement commits by itself.
+    2. Statements run in the order of the calls, each in one round trip.
+    3. Placeholders are numbered (`$1`) on every engine. One may be used twice, and its value may be None.
+    4. In a database transaction the rows of `execute_many` are written all or none: a row that is refused takes those
+       before it along.
+    5. Errors are those that `Database.translate_error` makes, without values; the connection is as good as new after.
+    6. It is refused once its block or its transaction has ended, and reaches no other transaction.
     """
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
@@ -45,13 +54,22 @@ class SqlTransaction(DatabaseTransaction, Protocol):
 
 
 class SqlAccess(Protocol):
-    """Statements on a service's own database."""
+    """The access to a service's own database by statements in SQL.
+
+    An implementation keeps:
+
+    1. Each statement of `direct` commits by itself: others see it while the block is still open, and a later error
+       takes nothing back.
+    2. Inside a database transaction the same statements belong to that transaction (`sql_of`), and end with it.
+    3. The wait for a connection is bounded: `Unavailable` after that.
+    4. A connection that is kept beyond its block is refused, and reaches no other transaction.
+    """
 
     def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
         """A connection on which each statement commits by itself: for reads, and for writes that are one statement.
 
         Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
-        `Database.translate_error` makes of it. It is refused once the block has ended.
+        `Database.translate_error` makes of it.
         """
 
 

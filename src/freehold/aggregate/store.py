@@ -43,7 +43,21 @@ class SnapshotKind:
 
 
 class SnapshotStore(Protocol):
-    """Where snapshots are kept: the service's own database, the newest of each stream and kind."""
+    """The store of a service's snapshots, in its own database: the newest of each stream and kind.
+
+    An implementation keeps:
+
+    1. There is one snapshot for each stream and kind, in one row, however often it is saved. Its data comes back byte
+       for byte; the store sets no limit to its size.
+    2. An older snapshot never replaces a newer one, so a slow writer does not set the readers of a stream back. The
+       exception is a snapshot of another shape (`schema_version`, fingerprint): it is of no use and is replaced.
+    3. Of two transactions that save one snapshot the second waits for the first and does not fail; the newer snapshot
+       remains.
+    4. What is saved or discarded with a `db_tx` is part of that transaction: seen in it at once, by others after the
+       commit, and by nobody after a rollback. Without one it is a transaction of its own.
+    5. Discarding a kind is bounded by `limit`, passes over a snapshot that is being saved, and leaves the other kinds
+       alone.
+    """
 
     async def save(self, db_tx: DatabaseTransaction, snapshot: Snapshot) -> None:
         """Keep a snapshot in place of an older one of the same stream and kind; an older one changes nothing, unless

@@ -1,15 +1,17 @@
 """The event store port. Pattern: imports the foundation and the database port.
 
-Invariants, for every adapter (the conformance suite proves them):
+A **stream** is the history of one thing, named `category-id`. Every event has a **global position** as well. Where
+several transactions write at once, positions are drawn in one order and committed in another. A reader of all events
+that continues from the last position it saw would skip a slow append:
 
-- A **stream** is the history of one thing, named `category-id`; its events have versions 1, 2, 3 … without a gap.
-- Every event has a **global position**, greater than that of every event of its stream before it, and greater than that
-  of every event that was committed before its own append began. Positions may have gaps; they are never used twice.
-- **read_all skips nothing.** A page ends before the first position that a transaction in progress may still fill, so
-  whoever goes on from `Page.through` has seen every event up to it. It never waits for transactions that do not append,
-  and never decides by time. `Page.through` is the position of an event that was committed, never a number that was only
-  drawn: a crash may take those back.
-- An append is part of the caller's transaction, or is one of its own in a single round trip (`append_now`).
+    t1  A appends to one stream: draws position 17, and stays open
+    t2  B appends to another stream: draws position 18, and commits
+    t3  a reader that has come to 16 asks for what follows: 18 can be seen, 17 cannot
+    t4  A commits 17; a reader that had continued from 18 would never see it
+
+So the page of t3 is empty and ends at 16, and the next page, after t4, has both. What A may still draw is known from
+its transaction, not from a time that has passed: a rolled-back append leaves a gap for ever, a slow one for a while,
+and no clock tells them apart.
 """
 
 from __future__ import annotations
@@ -151,7 +153,7 @@ EVERYTHING: Final = EventFilter()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events in order of position, and the position end_position which nothing is missing: go on from there.
+    """Events in order of position, and `end_position`, through which nothing is missing: the next page begins there.
 
     `end_position` is at least the last event's position; it is the reader's own `after` where nothing new is settled.
     """
@@ -168,12 +170,32 @@ def checked_limit(limit: int) -> int:
 
 
 class EventStore(Protocol):
-    """Where events are kept: the service's own database."""
+    """The store of a service's events, in its own database.
+
+    An implementation keeps:
+
+    1. The versions of a stream are 1, 2, 3 … without a gap. Of many writers that expect the same version one commits;
+       each of the others gets `ConcurrencyConflict`, and nothing of the streams that it named is written.
+    2. An append belongs to the transaction that is passed in, or is a transaction of its own in one round trip
+       (`append_now`). A rollback or a cancellation leaves no event and releases the streams.
+    3. Until the commit an event is seen by reads in its own transaction, and by no others.
+    4. Writers of one stream take turns; transactions that name the same streams in different orders do not deadlock.
+       Where the engine has several writers, writers of other streams do not wait.
+    5. The global position of an event is greater than that of every event of its stream before it, and greater than
+       that of every event that was committed before its append began. No two events have the same position; there may
+       be gaps.
+    6. `read_all` skips nothing: a page ends before the first position that a transaction in progress may still fill.
+       It never waits for transactions that do not append, and never decides by time.
+    7. `Page.end_position` is the position of a committed event, never a number that was only drawn, for a crash may
+       take those back; where nothing new is settled it is where the reader began.
+    8. A page holds `limit` events at most, in order of position, and of those exactly what the filter wants. A stream
+       lies as a whole in one partition of the filter.
+    """
 
     async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """Add events to streams, all of them or none, in one round trip; a stream is named once.
 
-        Writers of one stream take turns, from here to the commit; streams are locked in a fixed order. Raises
+        The streams stay locked from here to the commit; they are locked in a fixed order. Raises
         `ConcurrencyConflict` that names the stream, what was expected and what was found; the transaction is then of no
         further use.
         """
@@ -204,7 +226,7 @@ class EventStore(Protocol):
         """The version of a stream, 0 where it has no event."""
 
     async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
-        """The events after a position that are wanted, `limit` at most. Never skips (see the module).
+        """The events after a position that are wanted, `limit` at most.
 
         Raises `ValueError` for a limit below 1.
         """

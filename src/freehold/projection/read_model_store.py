@@ -69,11 +69,23 @@ class TableSet:
 
 
 class ReadModelStore(Protocol):
-    """Keeps the tables of read models in a service's own database.
+    """The store of read models' tables, and of the views that readers use, in a service's own database.
 
-    What `create`, `drop`, `show` and `hide` do is a part of the database transaction: a rollback takes it back. On an
-    engine that commits each DDL statement by itself (`DatabaseFeatures.transactional_ddl`) it takes effect at once, and
-    the store tells by itself what a call that was cut short has left. Each may be called again, on every engine.
+    An implementation keeps:
+
+    1. What `create`, `drop`, `show` and `hide` do is a part of the transaction that is passed in: a rollback undoes all
+       of it. On an engine that commits each DDL statement by itself (`DatabaseFeatures.transactional_ddl` is false) it
+       takes effect at once, and the store tells by itself what a call that was cut short has left.
+    2. Each of these calls may be repeated, on every engine: what is done already is no error.
+    3. Tables of several places stand beside each other, with the columns, constraints and indexes that were declared.
+       Columns may come and go from place to place.
+    4. The plain name reads the place that is shown, for every instance. Readers see the old place until the commit.
+    5. Physical names that are too long are shortened; different names stay different. Reserved words are quoted.
+    6. A table that nobody knows of is not taken, and one in the way of a view is left alone. Both raise
+       `ConfigurationError`.
+    7. Tables are dropped by the names that were noted when they were made, whatever is declared by now. A view that
+       reads one of them goes along; a view on another place stays.
+    8. `drop` and `show` wait for readers for a short time at most, and then raise `ConcurrencyConflict`.
     """
 
     def physical(self, table: T, place: TableSet) -> T:

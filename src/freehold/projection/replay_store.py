@@ -1,12 +1,8 @@
 """The replay port: jobs that read a span of history again, and what failed in them. Pattern: imports the foundation
 and the database port.
 
-Invariants, for every adapter (the conformance suite proves them):
-
-- A replay's position moves by **compare and set**, in the transaction of what it stands for: of two processes that work
-  on one replay, one finds itself overtaken and writes nothing.
-- Its number is never given twice: tables are named after it.
-- An error is kept in the transaction that moves past its event, once an event.
+A replay moves as a checkpoint does, and for the same reason: two processes may be at work on it (see
+`freehold.projection.store`).
 """
 
 from __future__ import annotations
@@ -102,7 +98,23 @@ class ReplayError:
 
 
 class ReplayStore(Protocol):
-    """Where replays are kept: the service's own database."""
+    """The store of a service's historical replays and their errors, in its own database.
+
+    An implementation keeps:
+
+    1. The number of a replay is never used twice, also after the newest was deleted: tables are named after it.
+    2. The position moves by compare and set, in the transaction of what it stands for. Of two processes that work on
+       one replay the later gets `ConcurrencyConflict` and writes nothing, errors neither.
+    3. An advance holds the replay until the commit, and a rollback undoes it together with its effects.
+    4. An error is kept in the transaction that moves past its event, once an event. Errors are read page by page, in
+       order of position.
+    5. What is begun is recorded of the replay as it was seen, before it is done; an advance alone makes it void.
+    6. A replay that has ended does not move and does not end twice (`ConcurrencyConflict`). A cancelled one can be
+       restarted where it stands, one that is done cannot.
+    7. One that runs is neither deleted nor pruned, and errors go together with their replay. Pruning is bounded by
+       `limit` rows, and leaves each replay that has tables of its own.
+    8. To get, end or restart a replay that does not exist raises `NotFound`; to delete one returns None.
+    """
 
     async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
         """Begin a replay; returns it with its number. It has no tables yet."""

@@ -1,21 +1,25 @@
 """The checkpoint port: how far projections have come, in which generation. Pattern: imports the foundation and the
 database port.
 
-Invariants, for every adapter (the conformance suite proves them):
+A projection's read model is built in **generations**, each with tables of its own. A generation has one **checkpoint**
+a partition: everything through `position` has been applied, passed over for a parked stream, or does not concern it. A
+building generation never passes the live one (the runner sees to it), so that no side effect falls between them: caught
+up means equal positions.
 
-- A projection's read model is built in **generations**, each with tables of its own; at most one is live.
-- A generation has one **checkpoint** a partition: everything through `position` has been applied, passed over for a
-  parked stream, or does not concern it. The checkpoint moves in the transaction of what it stands for.
-- A checkpoint moves by **compare and set** on `Checkpoint` as it was seen: position, state and `revision`. The revision
-  moves whenever something else changes that its runner goes by: a stream parked or released, a pause, the switch. So a
-  runner that was overtaken, or has not heard of it yet, writes nothing.
-- `advance` comes **first** in a transaction: it holds the checkpoint until the commit, so that whoever else believes to
-  be at work there waits, and finds itself overtaken before it has touched the read model.
-- What is **begun** is written down before it is done, so that whoever finds the checkpoint where somebody had set out
-  from it knows that this one did not come back (`freehold.projection.crash_recovery` says what follows from that). It
-  is void as soon as the position moves: nothing has to be cleared, and an advance does not touch it.
-- A building generation never passes the live one (the runner sees to it), so that no side effect falls between them:
-  caught up means equal positions.
+`advance` comes **first** in a transaction. The instances of a projection share its partitions by leases, and a holder
+may have lost its lease without knowing it, so that there are two at one checkpoint:
+
+    t1  runner A reads events 101 to 150, and is frozen
+    t2  runner B takes the lease over, reads 101 to 150, advances, writes their rows, commits
+    t3  A continues with its batch
+
+    checkpoint last:   A inserts the row of 101 and gets a unique violation: it takes 101 for poison and parks its
+                       stream, although nothing is wrong with it
+    checkpoint first:  A's `advance` raises `ConcurrencyConflict` before A has touched the read model; where B had not
+                       committed yet, A waits for that
+
+What is **begun** is written down before it is done. A process that finds the checkpoint at the position from which
+another one had started knows that this one did not come back (`freehold.projection.crash_recovery` says what follows).
 """
 
 from __future__ import annotations
@@ -173,7 +177,26 @@ class Pause:
 
 
 class CheckpointStore(Protocol):
-    """Where the progress of projections is kept: beside the read model, in the service's own database."""
+    """The store of the progress of projections, beside the read model in the service's own database.
+
+    An implementation keeps:
+
+    1. A checkpoint moves in the transaction of what it stands for, by compare and set on its position, state and
+       `revision` as they were seen. A runner that was overtaken gets `ConcurrencyConflict` and writes nothing.
+    2. The revision moves with everything else that a runner goes by: a stream parked or released, a pause, the switch.
+       So a runner that has not heard of it yet is refused in the same way, and nobody has to notify it.
+    3. An advance holds its checkpoints until the commit, also where it moves none; who comes second waits and is then
+       overtaken. Several move all together or not at all, and none ever moves back.
+    4. Locked checkpoints stand still until the transaction ends. They are locked in a fixed order, so that two callers
+       do not deadlock; a batch that had to wait is judged by what the other transaction has left.
+    5. At most one generation of a projection is live, and of many instances that make the same number one does. The
+       others get `ConcurrencyConflict`, as does a transition from another state than the one seen.
+    6. What is begun is void as soon as the position moves, with nothing to clear: an advance does not touch it. A begin
+       overtakes nobody, and is refused to a runner that was overtaken.
+    7. Once a pause has committed, no batch of the generations that it is meant for commits. The first reason stays.
+    8. Everything rolls back with the transaction that was passed in. `forget` deletes all that belongs to one
+       generation and nothing of another, and never a live one.
+    """
 
     async def generations(
         self, projection: str | None = None, *, db_tx: DatabaseTransaction | None = None

@@ -110,15 +110,31 @@ class ViewState:
 
 
 class ViewStore(Protocol):
-    """Where views are kept: the service's own database."""
+    """The store of a service's materialized views and how they stand, in its own database.
+
+    An implementation keeps:
+
+    1. Readers see the old rows until all of the new ones are there, and wait for nothing. A view changes by a refresh
+       only, and every instance reads the same rows and the same state.
+    2. A view that was declared otherwise is built again in the place of the old one, with other columns where they
+       differ.
+    3. A refresh that fails leaves the old rows. Its error is kept in the state, without values, until one succeeds; it
+       is kept also where the view was never built.
+    4. Of several that refresh one view at once at least one succeeds. Each of the others succeeds or gets
+       `ConcurrencyConflict`, which is no failure of the view.
+    5. A name that belongs to something else raises `ConfigurationError`; nothing of it is lost, neither by a refresh
+       nor by a drop.
+    6. A refresh is bounded by `timeout_seconds` (`OperationTimeout`); the limits of business transactions do not hold
+       for it.
+    7. A drop deletes the view and its state. The state of every view that was ever attempted and not dropped is listed.
+    """
 
     async def refresh(self, view: MaterializedView) -> ViewState:
         """Have the view hold what its query gives now; build it where it is missing or was declared otherwise.
 
-        Readers see the old rows until all of the new ones are there, and wait for nothing. What goes wrong is kept
-        in the view's state, and raised: `ConcurrencyConflict` where somebody else is refreshing it (which is not kept),
-        `OperationTimeout` after `timeout_seconds`, `ConfigurationError` where the name belongs to something else,
-        `DatabaseError` where the database refuses the query or two rows have one key.
+        What goes wrong is kept in the view's state, and raised: `ConcurrencyConflict` where somebody else is refreshing
+        it (which is not kept), `OperationTimeout` after `timeout_seconds`, `ConfigurationError` where the name belongs
+        to something else, `DatabaseError` where the database refuses the query or two rows have one key.
         """
 
     async def states(self) -> Sequence[ViewState]:

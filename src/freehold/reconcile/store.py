@@ -27,7 +27,16 @@ class ReconciliationRecord:
 
 
 class ReconciliationStore(Protocol):
-    """Kept in the database of the service that has the replica."""
+    """The store of what comparisons found, in the database of the service that has the replica.
+
+    An implementation keeps:
+
+    1. Each result is added in a transaction of its own.
+    2. Results come back as they were given, to every instance, the newest first. A comparison that failed counts as a
+       result.
+    3. Pruning is bounded by `limit`, and leaves each dataset its newest result, however old that is: it says when the
+       replica was last known to be right.
+    """
 
     async def add(self, record: ReconciliationRecord) -> None:
         """Keep a result, in a transaction of its own."""
@@ -39,7 +48,7 @@ class ReconciliationStore(Protocol):
         """The newest results of all, newest first."""
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete old results, but for the newest of each dataset; returns how many."""
+        """Delete results that are older than this; returns how many."""
 
 
 RECONCILIATIONS: Final[Port[ReconciliationStore]] = Port(

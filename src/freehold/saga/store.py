@@ -1,9 +1,14 @@
 """The saga port: instances of orchestrated sagas and their journal. Pattern: imports the foundation and the ports.
 
-One row an instance, written with a version predicate: of two that advance it at once, one wins and the other must give
-up what it was about to do. The row carries the time at which the instance wants attention next (`due`): timers are
-durable, cost no write of their own, and are cancelled by the next save. The journal is append-only and is what
-operators see.
+An instance is one row. The row also carries the time at which the instance wants attention next (`due_seconds`), so
+that its timers are durable and cost no write of their own. The journal is what operators see. Were a timer a scheduled
+message instead, it would race with the reply that it waits for:
+
+    t1  a step begins: its command is sent, and a message is scheduled for t3, the step's time limit
+    t2  the reply comes, and the instance moves to its next step
+    t3  the scheduled message comes all the same, and has to be recognised as one of a step that is over
+
+In the row, the save at t2 replaces the timer of t1 by that of the next step, or by none; nothing comes at t3.
 """
 
 from __future__ import annotations
@@ -99,7 +104,28 @@ class SagaFilter:
 
 
 class SagaStore(Protocol):
-    """Where sagas are kept: the database of the service that orchestrates them."""
+    """The store of sagas' instances and their journals, in the database of the service that orchestrates them.
+
+    An implementation keeps:
+
+    1. An instance is created once for each id. A second creation, also at the same time, changes neither the instance
+       nor its journal.
+    2. State, timer and journal entries are written together, in the transaction that is passed in; a save is one round
+       trip. A rollback leaves none of them.
+    3. A save succeeds only on the version that was loaded. Of many that save one version at the same time one wins;
+       each of the others gets `ConcurrencyConflict` and writes nothing, no journal entry either. Of a transaction with
+       one old version among many nothing may remain.
+    4. What was loaded or claimed stays locked until the transaction ends: who loads it meanwhile waits, and sees what
+       was saved. Several are locked in the order of their ids by `load_many`, so that two callers do not deadlock.
+    5. Timers come due by the database's time, and those that have been due for the longest are claimed first. The next
+       save moves or cancels the timer.
+    6. A due instance is claimed by one caller only; a claim is bounded by its `limit`. Others pass over what is locked,
+       or, on an engine with one writer, wait until it was saved.
+    7. The journal is append-only and keeps its order, within one save and from save to save. A detail longer than
+       `JOURNAL_DETAIL_CHARACTERS_MAX` is cut off.
+    8. Only instances in a terminal status are pruned, with their journals, `limit` at most. One that runs or needs
+       attention stays, however old it is.
+    """
 
     async def create(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
         """Store a new instance (version 1). False: an instance of this id exists, nothing was written."""
