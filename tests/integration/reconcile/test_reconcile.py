@@ -179,7 +179,7 @@ async def test_a_source_behind_its_api(tmp_path: Path, postgres_url: str) -> Non
             with pytest.raises(ConfigurationError, match="peer"):
                 await runtime["desk"].reconcile(PEOPLE, source=HttpSource(PEOPLE, url, "wrong"))
             other = Dataset("crm.others", "person", ("name",))
-            with pytest.raises(ConfigurationError, match="not offered"):
+            with pytest.raises(ConfigurationError, match="is not published"):
                 await HttpSource(other, url, SECRET).digest("", None, 10)
 
 
