@@ -164,7 +164,7 @@ async def test_a_parked_stream_that_ends_the_process_when_it_is_due_waits_for_a_
         assert await _ends(url, BANK_END="exit") == ATTEMPTS
         parked = await _the_parked(running)
         assert (parked.error, parked.version, parked.attempts) == ("ProcessCrashed", 2, 1 + ATTEMPTS)
-        assert f"each of {ATTEMPTS} times" in parked.detail
+        assert f"retried from here {ATTEMPTS} times and never finished" in parked.detail
         assert parked.due_seconds is None
         assert [row[:3] for row in await rows(running, model.accounts)] == [("a", 1, 1), ("b", 1, 1)]
 

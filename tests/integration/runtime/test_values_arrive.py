@@ -82,7 +82,9 @@ async def test_what_is_published_is_refused_or_arrives_as_it_was(
             while len(arrived) < len(published):
                 batch = await consumer.fetch(100, 1.0)
                 if batch is not None:
-                    arrived |= {each.id: each for each in (decode_envelope(d.document) for d in batch.deliveries)}
+                    envelopes = [decode_envelope(each.document) for each in batch.deliveries]
+                    # A slow relay also publishes a watermark by itself.
+                    arrived |= {each.id: each for each in envelopes if each.type == "arriving.thing"}
                     await batch.settle(len(batch.deliveries))
         await consumer.close()
     assert len(published) == 24

@@ -181,6 +181,10 @@ class NatsConnection:
     async def _disconnected(self) -> None:
         broken, self._broken = self._broken, asyncio.Event()
         broken.set()
+        # The client would send what it had not written yet after it has reconnected, perhaps to an older copy of the
+        # stream. Whoever published it has been told that it was not confirmed, and publishes it again.
+        self._client._pending.clear()  # noqa: SLF001 - the client has no public way
+        self._client._pending_data_size = 0  # noqa: SLF001 - the same
         for callback in self.on_broken:
             callback()
 

@@ -279,8 +279,8 @@ async def test_messages_that_wait_are_seen(shop: FinishedShop) -> None:
 
 def _unhear(shop: FinishedShop) -> tuple[str, str]:
     """Have the overview hear no more of the last e-mail of an order; returns the order and the message."""
-    last = """FROM freehold_event AS e WHERE type = 'notifications.notification-sent' AND version = (
-        SELECT max(version) FROM freehold_event AS other WHERE other.stream = e.stream) ORDER BY position LIMIT 1"""
+    last = """FROM freehold_event AS e WHERE type = 'notifications.notification-sent' ORDER BY version = (
+        SELECT max(version) FROM freehold_event AS other WHERE other.stream = e.stream) DESC, position LIMIT 1"""
     message_id = shop.value("overview", f"SELECT id {last}")
     order_id = shop.value("overview", f"SELECT substr(stream, 7) {last}")
     shop.damage("overview", f"DELETE FROM customer_notification__g1 WHERE order_id = '{order_id}'")
@@ -306,7 +306,8 @@ async def test_what_is_sent_again_has_not_settled_before_it_is_read_and_what_is_
     assert [check for check in verified.verification.checks if not check.ok] == []
     lost, _ = _unhear(shop)
     assert lost != order_id
-    failing = [check for check in (await shop.verify()).checks if not check.ok]
+    # Where no other stream ended with its e-mail, the one taken out leaves a gap.
+    failing = [check for check in (await shop.verify()).checks if not check.ok and check.name != "streams-whole"]
     # The order itself may have ended less than half a minute ago.
     assert {check.name for check in failing} | {"overview-agrees"} == unheard
     assert all(check.detail.startswith("1 where not") for check in failing)
