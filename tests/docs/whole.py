@@ -44,7 +44,7 @@ WHOLE: Final[dict[str, Proof]] = {
     ),
     "A kill between staging and commit publishes nothing; after the commit the message is published.": Proof(
         ("tests/integration/sql/test_kill.py::test_kill",),
-        ("freehold.transaction.transaction", "freehold.transaction.staging"),
+        ("freehold.transaction.transaction", "freehold.transaction.staging_area"),
     ),
     "A poison message blocks only its key, and can be edited and replayed.": Proof(
         (f"{_RUNTIME}test_a_poison_message_parks_its_key_alone_and_can_be_replayed",),

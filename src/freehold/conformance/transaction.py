@@ -17,7 +17,7 @@ from freehold.context import ServiceContext
 from freehold.errors import TransactionEnded, TransactionMisused
 from freehold.messages import event
 from freehold.outbox.store import OUTBOX
-from freehold.transaction import EnvelopeFactory, Staging, Transaction, Transactions
+from freehold.transaction import EnvelopeFactory, StagingArea, Transaction, Transactions
 
 __all__ = ["TransactionConformance", "context_of"]
 
@@ -122,7 +122,7 @@ class TransactionConformance:
         context, stores = context_of(harness), harness.first
         with pytest.raises(TransactionMisused, match="after the transaction's last write"):
             async with stores.database.begin() as db_tx:
-                tx = Transaction(Staging(context, db_tx))
+                tx = Transaction(StagingArea(context, db_tx))
                 tx.publish(_Happened("written"))
                 await tx.write()
                 tx.publish(_Happened("left"))

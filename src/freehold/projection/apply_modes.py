@@ -17,7 +17,7 @@ from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import BESIDE_INLINE, ReplayInvoker, begin_first
 from freehold.projection.tables import PlacedTables
-from freehold.transaction import Staging, Transaction, Transactions
+from freehold.transaction import StagingArea, Transaction, Transactions
 
 __all__ = ["InlineProjections", "SuppressedInvoker"]
 
@@ -52,7 +52,7 @@ class InlineProjections:
             applier = HandlerInvoker(projection, self._service, generation.number, tables)
             self._appliers.append((applier, projection.types, projection.categories))
 
-    async def __call__(self, staging: Staging, events: Sequence[RecordedEvent]) -> None:
+    async def __call__(self, staging: StagingArea, events: Sequence[RecordedEvent]) -> None:
         """Apply what was appended. Raises what a handler does; the transaction is to be rolled back then."""
         if len(self._appliers) != len(self._projections):
             raise ConfigurationError(

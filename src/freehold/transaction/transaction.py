@@ -18,7 +18,7 @@ from freehold.messages import Envelope, MessageKind, message_type
 from freehold.messages.values import check_delay, check_id, check_moment
 from freehold.sql import SqlConnection, sql_of
 from freehold.transaction.envelopes import kept_event
-from freehold.transaction.staging import Staging
+from freehold.transaction.staging_area import StagingArea
 
 __all__ = ["Transaction"]
 
@@ -39,7 +39,7 @@ class Transaction:
 
     __slots__ = ("staging",)
 
-    def __init__(self, staging: Staging) -> None:
+    def __init__(self, staging: StagingArea) -> None:
         self.staging = staging
 
     @property

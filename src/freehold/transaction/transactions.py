@@ -11,7 +11,7 @@ from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
 from freehold.messages import Envelope
 from freehold.transaction.ambient import current_token
-from freehold.transaction.staging import AfterAppend, Staging
+from freehold.transaction.staging_area import AfterAppend, StagingArea
 from freehold.transaction.transaction import Transaction
 
 __all__ = ["Transactions"]
@@ -52,7 +52,7 @@ class Transactions:
         """A transaction in a database transaction that the caller has begun; the caller also calls `write` and
         `staging.notify`."""
         return Transaction(
-            Staging(self.context, db_tx, cause, correlation_id=correlation_id, after_append=self.after_append)
+            StagingArea(self.context, db_tx, cause, correlation_id=correlation_id, after_append=self.after_append)
         )
 
 

@@ -14,7 +14,7 @@ from freehold import ConcurrencyConflict, RunningService, Service, Transaction, 
 from freehold.consistency.token import ConsistencyToken
 from freehold.errors import CodecError, DeclarationError
 from freehold.eventstore.store import EVENTS, RecordedEvent
-from freehold.transaction import Staging, Transactions, current_token, token_witness
+from freehold.transaction import StagingArea, Transactions, current_token, token_witness
 
 
 @event("trial.done")
@@ -65,7 +65,7 @@ async def test_a_transaction_of_the_users_own_carries_what_the_caller_has_seen(t
 async def test_what_would_be_appended_too_late_is_refused_and_never_lost() -> None:
     """`after_append` comes when the events are written: more of them would be left behind by the commit."""
 
-    async def again(staging: Staging, events: Sequence[RecordedEvent]) -> None:
+    async def again(staging: StagingArea, events: Sequence[RecordedEvent]) -> None:
         Transaction(staging).append("thing-b", Done("b"))
 
     async with RunningService(Service("trial"), settings_for("trial"), broker=memory_broker(), roles=()) as running:

@@ -6,6 +6,6 @@ A list never shows payloads; `show` does, because that is what it is for. Every 
 from freehold.deadletters.commands.actions import discard, replay
 from freehold.deadletters.commands.editor import edit
 from freehold.deadletters.commands.group import command
-from freehold.deadletters.commands.listing import list_, show
+from freehold.deadletters.commands.queries import list_, show
 
 __all__ = ["command", "discard", "edit", "list_", "replay", "show"]

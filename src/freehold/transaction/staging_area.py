@@ -34,7 +34,7 @@ from freehold.transaction.ambient import token_witness
 from freehold.transaction.envelopes import EnvelopeFactory, outgoing
 from freehold.transaction.pending_writes import Companion, PendingWrites
 
-__all__ = ["AfterAppend", "Staging"]
+__all__ = ["AfterAppend", "StagingArea"]
 
 C = TypeVar("C")
 _WRITES_MAX: Final = 10
@@ -44,11 +44,11 @@ _WRITES_MAX: Final = 10
 class AfterAppend(Protocol):
     """What is done with events in the transaction that appends them, once their positions are known."""
 
-    async def __call__(self, staging: Staging, events: Sequence[RecordedEvent]) -> None:
+    async def __call__(self, staging: StagingArea, events: Sequence[RecordedEvent]) -> None:
         """Write what follows from the events at once: inline projections. Raising takes the append back."""
 
 
-class Staging:
+class StagingArea:
     """What one transaction stages, for the patterns: `tx.staging`. Everything is written with the commit, or nothing.
 
     It is seen from the handling of one message, `cause`; a batch has one for each of its messages, over the same
@@ -80,9 +80,9 @@ class Staging:
         if pending is None:
             db_tx.life.watch(self.pending)
 
-    def for_message(self, cause: Envelope) -> Staging:
+    def for_message(self, cause: Envelope) -> StagingArea:
         """The same transaction, seen from the handling of another message."""
-        return Staging(self.context, self.db_tx, cause, after_append=self._after_append, pending=self.pending)
+        return StagingArea(self.context, self.db_tx, cause, after_append=self._after_append, pending=self.pending)
 
     @property
     def token(self) -> ConsistencyToken:
