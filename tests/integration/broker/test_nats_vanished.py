@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 from collections.abc import AsyncIterator, Sequence
@@ -149,6 +150,28 @@ async def test_an_older_copy_of_the_stream_is_found_out_before_anything_is_store
         assert await broker.log_identity() == identity
         assert (await broker.log_mark()).startswith("3 ")
         assert await broker.publish(messages(["key"], 4, first=3), 5.0, log=identity) == [PublishConfirmed()] * 4
+
+
+async def test_what_was_not_written_when_the_connection_broke_is_not_sent_after_it(
+    nats_url: str, options: BrokerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come to a server that lost what was before it. The relay looks at the log, and publishes it again."""
+    async with _opened(nats_url, options) as broker:
+        await publish(broker, messages(["key"], 3))
+        assert broker._connection is not None
+        transport = broker._connection._client._transport
+        assert transport is not None
+
+        def broken(_: object) -> None:
+            monkeypatch.undo()
+            raise BrokenPipeError
+
+        monkeypatch.setattr(transport, "writelines", broken)  # the moment in which a connection breaks
+        with contextlib.suppress(Unavailable):
+            outcomes = await broker.publish(messages(["late"], 1), 5.0)
+            assert [type(outcome) for outcome in outcomes] == [PublishFailed]
+        await _published(broker, messages(["key"], 1, first=3))
+        assert (await broker.log_mark()).startswith("4 ")
 
 
 async def _come(consumer: GroupMember, count: int) -> list[str]:

@@ -183,8 +183,8 @@ class NatsConnection:
         broken.set()
         # The client would send what it had not written yet after it has reconnected, perhaps to an older copy of the
         # stream. Whoever published it has been told that it was not confirmed, and publishes it again.
-        self._client._pending.clear()  # noqa: SLF001 - the client has no public way
-        self._client._pending_data_size = 0  # noqa: SLF001 - the same
+        self._client._pending.clear()  # noqa: SLF001 - the client cannot be asked to drop it
+        self._client._pending_data_size = 0  # noqa: SLF001 - the client counts its bytes apart
         for callback in self.on_broken:
             callback()
 
