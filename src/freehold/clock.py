@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-__all__ = ["Clock", "HybridLogicalClock", "SystemClock", "duration", "stamp_time"]
+__all__ = ["Clock", "HybridLogicalClock", "SystemClock", "duration", "look_until", "stamp_time"]
 
+T = TypeVar("T")
 _COUNTER_BITS = 16
+_LOOK_SECONDS = 0.2
 
 
 class Clock(Protocol):
@@ -82,6 +85,19 @@ class HybridLogicalClock:
 
     def _physical_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
+
+
+async def look_until(
+    settled: Callable[[T], bool], first: T, look: Callable[[], Awaitable[T]], *, seconds: float, clock: Clock
+) -> T:
+    """Look again until what is seen is settled, or `seconds` are over; returns what was seen last. For what other
+    processes do, and wake nobody by.
+    """
+    seen, deadline = first, clock.monotonic() + seconds
+    while not settled(seen) and clock.monotonic() < deadline:
+        await clock.sleep(_LOOK_SECONDS)
+        seen = await look()
+    return seen
 
 
 def stamp_time(stamp: int) -> datetime:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from freehold.broker import Broker, GroupPlace, GroupState, TopicLag
-from freehold.clock import Clock
+from freehold.clock import Clock, look_until
 from freehold.database import CheckResult
 from freehold.outbox.probes import LATE_SECONDS
 
 __all__ = ["Watched", "examine_consumers", "judge"]
 
 _WATCHED_LEASES: Final = 1.2
-_LOOK_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +90,13 @@ async def examine_consumers(
     lag, first = await broker.lag(service), await broker.group_state(service)
     begun = clock.monotonic()
     watched = Watched(lag, first, first, 0.0)
+
+    async def look() -> Watched:
+        return Watched(lag, first, await broker.group_state(service), clock.monotonic() - begun)
+
     if first.heartbeats or watched.silent:
-        while not watched.settled and watched.seconds < _WATCHED_LEASES * lease_seconds:
-            await clock.sleep(_LOOK_SECONDS)  # a heartbeat wakes nobody
-            watched = Watched(lag, first, await broker.group_state(service), clock.monotonic() - begun)
+        seconds = _WATCHED_LEASES * lease_seconds
+        watched = await look_until(lambda seen: seen.settled, watched, look, seconds=seconds, clock=clock)
     return judge(service, watched, at_work=not watched.live and not watched.silent and await at_work())
 
 

@@ -21,14 +21,12 @@ from freehold.outbox.metrics import COLUMNS, METRICS, NOTICES
 from freehold.outbox.probes import probe
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.sent import SENT
-from freehold.outbox.store import OUTBOX, STAGED
+from freehold.outbox.store import LEASE_PREFIX, OUTBOX, STAGED
 from freehold.outbox.trace import TRACES
 from freehold.outbox.watermark import WatermarkStamper, lanes_in_order
 from freehold.pattern import Check, Need, Pattern, Phase, Pruning, Role
 
 __all__ = ["PATTERN"]
-
-_PREFIX: Final = "outbox/"
 
 
 def _wire(context: ServiceContext) -> None:
@@ -46,7 +44,7 @@ async def _replay(context: ServiceContext, db_tx: DatabaseTransaction, _: DeadLe
 def _relay(context: ServiceContext) -> Sequence[Runner]:
     """The relay with the keeper of its leases."""
     settings, stores = context.settings, context.stores
-    names = {f"{_PREFIX}{partition}": partition for partition in range(stores[OUTBOX].partitions)}
+    names = {f"{LEASE_PREFIX}{partition}": partition for partition in range(stores[OUTBOX].partitions)}
     relay = RelayRunner(
         context.service,
         stores,
@@ -61,7 +59,7 @@ def _relay(context: ServiceContext) -> Sequence[Runner]:
     )
     keeper = LeaseManager(
         stores[LEASES],
-        _PREFIX,
+        LEASE_PREFIX,
         tuple(names),
         holder_name(),
         settings.lease_seconds,

@@ -22,9 +22,8 @@ from freehold.errors import ConfigurationError, FreeholdError, Unavailable
 from freehold.inbox.former_database import examine_former
 from freehold.inbox.group_state import examine_consumers
 from freehold.inbox.pattern import check_windows
-from freehold.leases.store import LEASES, Vouching
 from freehold.outbox.log_watch import examine_how_far, examine_logs
-from freehold.outbox.store import LEASE_PREFIX
+from freehold.outbox.relays import is_relay_at_work
 from freehold.redaction import shown_url
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.backlog import examine_patterns
@@ -37,7 +36,6 @@ from freehold.variables import unread_names
 
 __all__ = ["Report", "examine_services"]
 
-_LOOK_SECONDS = 0.2
 _PROBE_SECONDS = 5.0
 
 
@@ -219,21 +217,11 @@ async def _at_work(service: Service, settings: Settings) -> bool:
     stores = stores_of(service, settings)
     try:
         await stores.database.open()
-        leases = stores[LEASES]
-        first = {each for each in await leases.list(LEASE_PREFIX) if each.owner}
-        if isinstance(leases, Vouching):
-            gone = await leases.gone({each.owner for each in first})
-            first = {each for each in first if each.owner not in gone}
-        deadline = time.monotonic() + settings.lease_seconds
-        while first and time.monotonic() < deadline:
-            await asyncio.sleep(_LOOK_SECONDS)  # a beat wakes nobody; a lease's time at most
-            if any(each.owner and each not in first for each in await leases.list(LEASE_PREFIX)):
-                return True
+        return await is_relay_at_work(service_context(service, stores, settings))
     except FreeholdError:
         return False  # that is told with the database
     finally:
         await stores.database.close()
-    return False
 
 
 def _tokens(settings: Settings) -> CheckResult:
