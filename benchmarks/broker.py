@@ -49,7 +49,7 @@ async def _measure(url: str, seconds: float, *, apart: bool = True) -> dict[str,
         batch = await consumer.fetch(_BATCH, 0.2)
         if batch is None:
             return 0
-        await batch.settle(len(batch.deliveries))
+        await batch.ack(len(batch.deliveries))
         return len(batch.deliveries)
 
     result = {"publish": await _rate(publish, seconds), "consume": await _rate(consume, seconds)}
@@ -182,7 +182,7 @@ async def _wait(url: str) -> None:
         assert batch is not None
         now = time.monotonic_ns()
         delays.extend((now - int(delivery.document)) / 1e6 for delivery in batch.deliveries)
-        await batch.settle(len(batch.deliveries))
+        await batch.ack(len(batch.deliveries))
     delays.sort()
     found = {f"p{share}": round(delays[len(delays) * share // 100], 2) for share in (50, 99)}
     print(json.dumps(found), flush=True)

@@ -184,14 +184,14 @@ class Batch(Protocol):
     An implementation keeps:
 
     1. There is at least one delivery, all of one partition, in the order of the log.
-    2. Nothing of the partition is delivered again to the group until the batch is settled, or until another member took
+    2. Nothing of the partition is delivered again to the group until the batch is acked, or until another member took
        the partition over. A live member keeps its batch for longer than the lease if its work is slow.
-    3. Settling moves the group's position past a prefix of the batch; the rest comes again, in order, with its attempts
+    3. An ack moves the group's position past a prefix of the batch; the rest comes again, in order, with its attempts
        counted, unless the caller takes the count back (`counted=False`).
-    4. A settlement that comes after a take-over acknowledges nothing and raises `LeaseLost`. If nobody has taken over
+    4. An ack that comes after a take-over acknowledges nothing and raises `LeaseLost`. If nobody has taken over
        yet, it counts as usual.
     5. A batch of a log that was lost acknowledges nothing of the log that follows.
-    6. A batch is settled once and within its length; anything else is an error of the caller, and is not carried out.
+    6. A batch is acked once and within its length; anything else is an error of the caller, and is not carried out.
     """
 
     @property
@@ -206,8 +206,8 @@ class Batch(Protocol):
     def deliveries(self) -> Sequence[Delivery]:
         """At least one."""
 
-    async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
-        """Acknowledge the first `acknowledged` deliveries and release the partition for the next batch.
+    async def ack(self, count: int, *, counted: bool = True) -> None:
+        """Acknowledge the first `count` deliveries and release the partition for the next batch.
 
         Not `counted`: that the rest was delivered counts for no attempt, for what stood in the way was not the rest.
         Raises `LeaseLost` when another member took the partition over (nothing is acknowledged then), `Unavailable`
@@ -221,7 +221,7 @@ class Consumer(Protocol):
     An implementation keeps:
 
     1. The members share the partitions of their topics, and a partition has one holder at a time. A new member gets its
-       share at once, after batches in progress were settled.
+       share at once, after batches in progress were acked.
     2. A batch is of one partition, and batches of different partitions may be worked on side by side.
     3. When a member dies, is frozen for longer than its lease, or leaves, another one takes over from the last
        acknowledged message. After `close` it does so without waiting for the lease.

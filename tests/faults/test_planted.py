@@ -40,7 +40,7 @@ async def test_acknowledging_before_the_commit_is_found(tmp_path: Path, monkeypa
     async def take(self: ConsumerRunner, batches: Sequence[Batch]) -> None:
         for batch in batches:
             with contextlib.suppress(LeaseLost):
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
         await self._handle(batches, [0] * len(batches))
 
     monkeypatch.setattr(ConsumerRunner, "_take", take)

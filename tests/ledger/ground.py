@@ -243,7 +243,7 @@ class Ground:
         return batch
 
     async def take(self, batch: Batch) -> None:
-        """Handle a batch as the consumer does, and settle it."""
+        """Handle a batch as the consumer does, and ack it."""
         await self.consumer._take_all([batch])
 
     async def drained(self) -> None:

@@ -68,7 +68,7 @@ class BrokerConformance(
                 for document in read(batch):
                     places.setdefault(document.rpartition(":")[0], set()).add(batch.partition)
                 seen += len(batch.deliveries)
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
             assert [len(found) for found in places.values()] == [1] * len(_KEYS)
             assert len(set.union(*places.values())) > 1
 
@@ -115,7 +115,7 @@ class BrokerConformance(
             await publish(broker, messages(["key"], 10))
             held = await fetch(stuck, limit=1)
             assert len(await collect(lively, 10)) == 10
-            await held.settle(0)
+            await held.ack(0)
             assert len(await collect(stuck, 10)) == 10
 
     async def test_a_later_group_begins_where_it_says(self, harness: BrokerHarness) -> None:
@@ -142,7 +142,7 @@ class BrokerConformance(
             assert await collect(again, 2) == ["key:2", "key:3"]
 
     @pytest.mark.parametrize("acknowledged", [0, 1, 3])
-    async def test_settling_a_prefix_lets_the_rest_come_again_in_order(
+    async def test_acking_a_prefix_lets_the_rest_come_again_in_order(
         self, harness: BrokerHarness, acknowledged: int
     ) -> None:
         """And what comes again is counted."""
@@ -151,16 +151,16 @@ class BrokerConformance(
             consumer = await subscribe(broker)
             batch = await fetch(consumer)
             while read(batch)[-1] != "key:3":
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
                 batch = await fetch(consumer)
             kept = min(acknowledged, len(batch.deliveries))
             rest = read(batch)[kept:]
-            await batch.settle(kept)
+            await batch.ack(kept)
             if rest:
                 again = await fetch(consumer)
                 assert read(again) == rest
                 assert {delivery.attempt for delivery in again.deliveries} == {2}
-                await again.settle(0)
+                await again.ack(0)
                 assert {delivery.attempt for delivery in (await fetch(consumer)).deliveries} == {3}
             else:
                 assert await consumer.fetch(10, 0.2) is None
@@ -177,24 +177,24 @@ class BrokerConformance(
                 for _ in range(3):
                     batch = await fetch(consumer)
                     assert {delivery.attempt for delivery in batch.deliveries} == {1}
-                    await batch.settle(acknowledged if turn == 0 else 0, counted=False)
+                    await batch.ack(acknowledged if turn == 0 else 0, counted=False)
                     acknowledged = 0
                 await consumer.close()
                 consumer = await subscribe(broker)
             batch = await fetch(consumer)
-            await batch.settle(0)
+            await batch.ack(0)
             assert {delivery.attempt for delivery in (await fetch(consumer)).deliveries} == {2}
 
-    async def test_a_batch_is_settled_once_and_within_its_length(self, harness: BrokerHarness) -> None:
+    async def test_a_batch_is_acked_once_and_within_its_length(self, harness: BrokerHarness) -> None:
         """A mistake of the caller is told, not carried out."""
         async with opened(harness) as broker:
             await publish(broker, messages(["key"], 1))
             batch = await fetch(await subscribe(broker))
             with pytest.raises(BrokerError):
-                await batch.settle(2)
-            await batch.settle(1)
+                await batch.ack(2)
+            await batch.ack(1)
             with pytest.raises(BrokerError):
-                await batch.settle(1)
+                await batch.ack(1)
 
     async def test_a_partition_is_handed_out_once_and_others_beside_it(self, harness: BrokerHarness) -> None:
         """Batches of different partitions are worked on side by side."""
@@ -206,7 +206,7 @@ class BrokerConformance(
                 out.append(batch)
             places = [batch.partition for batch in out]
             assert len(places) == len(set(places)) > 1
-            await out[0].settle(1)
+            await out[0].ack(1)
             assert (await fetch(consumer, limit=1)).partition == places[0]
 
     async def test_fetch_waits_as_long_as_told_and_wakes_at_once(self, harness: BrokerHarness) -> None:
@@ -232,7 +232,7 @@ class BrokerConformance(
                 await publish(two, messages(["key"], 1, first=number))
                 batch = await waiting
                 delays.append(time.monotonic() - begun)
-                await batch.settle(1)
+                await batch.ack(1)
             assert min(delays) < 0.1
 
     async def test_retention_is_bounded(self, harness: BrokerHarness) -> None:
@@ -251,7 +251,7 @@ class BrokerConformance(
                 seen: list[str] = []
                 while (batch := await consumer.fetch(100, 0.05 if seen else 2.0)) is not None:
                     seen.extend(read(batch))
-                    await batch.settle(len(batch.deliveries))
+                    await batch.ack(len(batch.deliveries))
                 await consumer.close()
                 return bool(seen) and not numbers(seen, "key")
 

@@ -56,7 +56,7 @@ class BrokerFaultsConformance:
         async with opened(harness) as broker:
             await publish(broker, messages(["key"], 1))
             consumer = await subscribe(broker)
-            await (await fetch(consumer)).settle(0, counted=False)
+            await (await fetch(consumer)).ack(0, counted=False)
             async with _outage(harness):
                 leaving = asyncio.create_task(consumer.close())
                 await asyncio.wait({leaving}, timeout=0.2)
@@ -111,9 +111,9 @@ class BrokerFaultsConformance:
             survivor = await fetch(await subscribe(broker), wait_seconds=30.0)
             attempts.append(survivor.deliveries[0].attempt)
             assert attempts == [1, 2, 3, 4]
-            await survivor.settle(1)
+            await survivor.ack(1)
 
-    async def test_a_frozen_process_is_replaced_and_its_late_settle_is_refused(self, harness: BrokerHarness) -> None:
+    async def test_a_frozen_process_is_replaced_and_its_late_ack_is_refused(self, harness: BrokerHarness) -> None:
         """SIGSTOP for longer than the lease, then SIGCONT."""
         needs(harness, "several_processes")
         async with opened(harness) as broker:
@@ -125,9 +125,9 @@ class BrokerFaultsConformance:
                 held = await fetch(consumer, limit=2, wait_seconds=30.0)
                 assert read(held)[0] == "key:0"
                 worker.signal(signal.SIGCONT)
-                worker.say("settle")
+                worker.say("ack")
                 assert await worker.line() == "lost"
-                first = await _settled(held)
+                first = await _acked(held)
             assert await collect(consumer, 3 - first) == [f"key:{number}" for number in range(first, 3)]
 
 
@@ -149,10 +149,10 @@ async def _frozen(worker: Worker, broker: Broker) -> bool:
     return written
 
 
-async def _settled(batch: Batch) -> int:
-    """Settle one; not where this process was paused for a lease itself, and the other one, awake again, went on."""
+async def _acked(batch: Batch) -> int:
+    """Ack one; not where this process was paused for a lease itself, and the other one, awake again, went on."""
     try:
-        await batch.settle(1)
+        await batch.ack(1)
     except LeaseLost:
         return 0
     return 1

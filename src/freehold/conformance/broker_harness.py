@@ -156,7 +156,7 @@ async def collect(consumer: Consumer, count: int, limit: int = 100) -> list[str]
         batch = await fetch(consumer, limit, max(0.0, deadline - time.monotonic()))
         seen.extend(read(batch))
         try:
-            await batch.settle(len(batch.deliveries))
+            await batch.ack(len(batch.deliveries))
         except LeaseLost:
             continue
     return first_times(seen)
@@ -169,7 +169,7 @@ async def members_until(consumer: Consumer, seen: list[str], enough: Callable[[]
             batch = await consumer.fetch(limit, 0.2)
             if batch is not None:
                 seen.extend(read(batch))
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
         except LeaseLost:
             continue
         except Unavailable:

@@ -48,7 +48,7 @@ class BrokerMembersConformance:
                 for index, member in enumerate((first, second)):
                     while (batch := await member.fetch(100, 0.1)) is not None:
                         seen[index].add(batch.partition)
-                        await batch.settle(len(batch.deliveries))
+                        await batch.ack(len(batch.deliveries))
                 return bool(seen[0]) and bool(seen[1]) and not seen[0] & seen[1]
 
             await eventually(both_work)
@@ -78,7 +78,7 @@ class BrokerMembersConformance:
             assert found == sorted(found)
         assert len(set(seen)) == count
 
-    async def test_a_paused_member_is_replaced_and_its_late_settle_has_no_effect(self, harness: BrokerHarness) -> None:
+    async def test_a_paused_member_is_replaced_and_its_late_ack_has_no_effect(self, harness: BrokerHarness) -> None:
         """The successor begins at the last acknowledged message, and the zombie cannot move the position."""
         async with opened(harness) as one, opened(harness) as two:
             first = await subscribe(one)
@@ -91,20 +91,18 @@ class BrokerMembersConformance:
             assert read(again) == ["key:0", "key:1"]
             assert [delivery.attempt for delivery in again.deliveries] == [2, 2]
             with pytest.raises(LeaseLost):
-                await late.settle(len(late.deliveries))
-            await again.settle(1)
+                await late.ack(len(late.deliveries))
+            await again.ack(1)
             assert await collect(second, 4) == ["key:1", "key:2", "key:3", "key:4"]
 
-    async def test_a_zombie_that_settles_before_anybody_noticed_still_loses_nothing(
-        self, harness: BrokerHarness
-    ) -> None:
+    async def test_a_zombie_that_acks_before_anybody_noticed_still_loses_nothing(self, harness: BrokerHarness) -> None:
         """A member that wakes up before it was replaced simply goes on: the position is moved once."""
         async with opened(harness) as broker:
             first = await subscribe(broker)
             await publish(broker, messages(["key"], 3))
             batch = await fetch(first)
             await harness.pause(first)
-            await batch.settle(len(batch.deliveries))
+            await batch.ack(len(batch.deliveries))
             rest = 3 - len(batch.deliveries)
             second = await subscribe(broker)
             await publish(broker, messages(["key"], 1, first=3))
@@ -122,7 +120,7 @@ class BrokerMembersConformance:
             assert kept
 
     async def test_closing_gives_the_partitions_back_at_once(self, harness: BrokerHarness) -> None:
-        """Others do not wait for the lease: it is a minute here. What was delivered and not settled comes again."""
+        """Others do not wait for the lease: it is a minute here. What was delivered and not acked comes again."""
         options = replace(harness.options, lease_seconds=60.0)
         async with opened(harness, options) as one, opened(harness, options) as two:
             first = await subscribe(one)
@@ -133,10 +131,10 @@ class BrokerMembersConformance:
             await first.close()
             assert len(await collect(second, 24)) == 24
             with pytest.raises(LeaseLost):
-                await held.settle(1)
+                await held.ack(1)
 
     async def test_a_new_member_gets_its_share_at_once(self, harness: BrokerHarness) -> None:
-        """Joining does not wait for a lease to run out either; a batch that is out is settled first."""
+        """Joining does not wait for a lease to run out either; a batch that is out is acked first."""
         options = replace(harness.options, lease_seconds=60.0)
         async with opened(harness, options) as one, opened(harness, options) as two:
             first = await subscribe(one)
@@ -146,7 +144,7 @@ class BrokerMembersConformance:
                 out.append(batch)
             second = await subscribe(two)
             for batch in out:
-                await batch.settle(0)
+                await batch.ack(0)
             assert (await fetch(second, wait_seconds=30.0)).deliveries
 
     async def test_what_stops_being_subscribed_to_is_left_to_others(self, harness: BrokerHarness) -> None:
@@ -169,7 +167,7 @@ async def _keeps(one: Broker, two: Broker, topic: str, seconds: float) -> bool:
     second = await subscribe(two, topic=topic)
     try:
         taken = await second.fetch(10, seconds)
-        await slow.settle(1)
+        await slow.ack(1)
         return taken is None and await second.fetch(10, 0.3) is None
     except LeaseLost:
         return False

@@ -91,11 +91,11 @@ async def _consume(broker: Broker, count: int) -> None:
     await _tell(f"fetched {batch.deliveries[0].attempt}")
     await _poll()
     try:
-        await batch.settle(len(batch.deliveries))
+        await batch.ack(len(batch.deliveries))
     except LeaseLost:
         await _tell("lost")
     else:
-        await _tell("settled")
+        await _tell("acked")
     await _poll()
 
 

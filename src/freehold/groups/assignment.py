@@ -16,7 +16,7 @@ class AssignedPartition:
     """A place that this member holds.
 
     busy     a batch of it is out, or being made.
-    leaving  it is to be released once the batch is settled.
+    leaving  it is to be released once the batch is acked.
     unsure   a change was sent and not confirmed; the record must be read again before anything follows.
     tries    how often what follows the position was delivered, `tried_to` being the last number of it.
     owed     the last of these tries was not counted, which is written when it is released.

@@ -167,7 +167,7 @@ class GroupCoordinator(Runner):
         self, view: GroupView, known: Mapping[TopicPartition, PartitionState], departing: Collection[TopicPartition]
     ) -> None:
         """Compare with what is held. A hold whose record changed while the view was read is newer than the view; one of
-        another log is none any more, and what is out of it can not be settled.
+        another log is none any more, and what is out of it cannot be acked.
         """
         for record in view.records:
             hold = self._holds.get(record.place)

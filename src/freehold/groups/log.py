@@ -6,9 +6,9 @@ prove that they live by one heartbeat of their own, whatever number of partition
     t1  M holds a partition at position 4, token 12; it delivers entries 5 to 9, and its process is frozen
     t2  N has seen neither a heartbeat of M nor a change of the record, and takes the partition over: token 13
     t3  N counts an attempt (token 14), delivers 5 to 9, and moves the position to 9 (token 15)
-    t4  M continues and settles its batch against token 12: the record has another one, and nothing is changed
+    t4  M continues and acks its batch against token 12: the record has another one, and nothing is changed
 
-The messages were delivered twice, and the inbox discards the second time. If M had settled before t2, the position
+The messages were delivered twice, and the inbox discards the second time. If M had acked before t2, the position
 would have moved once, and nothing would have been delivered twice.
 
 Positions and tokens are numbers of one log and one store of records; they are used again if these were lost. So a

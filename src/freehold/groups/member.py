@@ -31,7 +31,7 @@ _LEAVE_SECONDS = 0.2
 
 @dataclass(slots=True)
 class LogBatch:
-    """Deliveries of one place; settled once."""
+    """Deliveries of one place; acked once."""
 
     topic: str
     partition: int
@@ -39,17 +39,17 @@ class LogBatch:
     _numbers: Sequence[int] = field(repr=False)
     _hold: AssignedPartition = field(repr=False)
     _member: GroupMember = field(repr=False)
-    _settled: bool = False
+    _acked: bool = False
 
-    async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
+    async def ack(self, count: int, *, counted: bool = True) -> None:
         """Acknowledge a prefix; see `freehold.broker.Batch`."""
-        if self._settled or not 0 <= acknowledged <= len(self._numbers):
+        if self._acked or not 0 <= count <= len(self._numbers):
             raise BrokerError(
-                f"a batch of {len(self._numbers)} settled with {acknowledged}",
-                hint="settle each batch once, with 0 to its length",
+                f"a batch of {len(self._numbers)} acked with {count}",
+                hint="ack each batch once, with 0 to its length",
             )
-        self._settled = True
-        await self._member.settle(self._hold, self._numbers, acknowledged, counted=counted)
+        self._acked = True
+        await self._member.ack(self._hold, self._numbers, count, counted=counted)
 
 
 class GroupMember:
@@ -106,9 +106,7 @@ class GroupMember:
                 await self._idle(min(remaining, _POLL_SECONDS))
         raise BrokerError("the consumer is closed", hint="subscribe again")
 
-    async def settle(
-        self, hold: AssignedPartition, numbers: Sequence[int], acknowledged: int, *, counted: bool = True
-    ) -> None:
+    async def ack(self, hold: AssignedPartition, numbers: Sequence[int], count: int, *, counted: bool = True) -> None:
         """Move the position past a prefix of a batch and let the place be delivered again."""
         if not self._holds.has(hold):
             raise LeaseLost("the partition was taken over by another member", hint="its messages come again there")
@@ -116,9 +114,9 @@ class GroupMember:
             if not counted:
                 hold.tries -= 1  # by which it is written where it is released
                 hold.owed = True
-            if acknowledged:
-                position = numbers[acknowledged - 1]
-                rest = hold.tries if acknowledged < len(numbers) else 0
+            if count:
+                position = numbers[count - 1]
+                rest = hold.tries if count < len(numbers) else 0
                 await self._save(hold, position=position, attempts=0, tries=rest)
             if hold.leaving and self._holds.has(hold):
                 await self._keeper.release_partition(hold)

@@ -78,7 +78,7 @@ class ConsumerRunner(Runner):
         self._attempts = FailureHandler(dispatcher, self._stop, self._database_wait, patience_seconds=_PATIENCE_SECONDS)
         self._wait: Wait | None = None
         self._consumer: Consumer | None = None
-        self._settling = asyncio.TaskGroup()
+        self._acking = asyncio.TaskGroup()
         self._gate = asyncio.Lock()
         self._fetch_at = 0.0
         self._handling = 0
@@ -119,7 +119,7 @@ class ConsumerRunner(Runner):
         consumer = self._consumer = await self._broker.subscribe(self._subscription)
         try:
             async with asyncio.TaskGroup() as workers:
-                self._settling = workers
+                self._acking = workers
                 for number in range(self._workers):
                     workers.create_task(self._worker(consumer), name=f"{self.name} {number}")
         finally:
@@ -221,7 +221,7 @@ class ConsumerRunner(Runner):
                 fetching.cancel()
                 await asyncio.wait({fetching})
                 if fetching.cancelled():
-                    await self._settle_all(batches, [0] * len(batches), counted=False)
+                    await self._ack_all(batches, [0] * len(batches), counted=False)
                 elif not self._leaving():
                     fetching.exception()  # looked at: whoever cancelled this worker is told of something else
         if fetching.cancelled() and self._leaving():
@@ -260,7 +260,7 @@ class ConsumerRunner(Runner):
         return self._side_by_side and self._handling < self._workers - 1
 
     async def _take(self, batches: Sequence[Batch]) -> None:
-        """Handle batches and settle them, as far as each came. What could not even be put off blocks its partition,
+        """Handle batches and ack them, as far as each came. What could not even be put off blocks its partition,
         and no other.
         """
         done = [0] * len(batches)
@@ -271,20 +271,20 @@ class ConsumerRunner(Runner):
             why = "the database is away" if isinstance(reason, DatabaseAway) else "stopped while the database was away"
             name = self.outages.titled(self.name)
             _log.info("%s: %s; %d messages are released; the attempt is not counted", name, why, left)
-            await self._settle_all(batches, done, counted=False)
+            await self._ack_all(batches, done, counted=False)
         except Exception as error:  # noqa: BLE001 - the other partitions go on
             for batch, count in zip(batches, done, strict=True):
-                self._settling.create_task(self._hold_up(batch, count, error))
+                self._acking.create_task(self._hold_up(batch, count, error))
         except BaseException:
             # A handler that does not end before the stop does may hang for good. What else ends it says nothing of it.
             counted = self.stopping and await self._attempts.database_problem() is None
-            await self._settle_all(batches, done, counted=counted)
+            await self._ack_all(batches, done, counted=counted)
             raise
         else:
             for batch in batches:
                 self.no_trouble_at(place_of(batch))
                 self._held_up.pop(place_of(batch), None)
-            await self._settle_all(batches, done)
+            await self._ack_all(batches, done)
 
     async def _hold_up(self, batch: Batch, done: int, error: Exception) -> None:
         """Have what was not handled come again a little later; a stop has it come at once, to somebody else."""
@@ -304,15 +304,15 @@ class ConsumerRunner(Runner):
             finally:
                 stopper.cancel()
                 sleeper.cancel()
-        await self._settle(batch, done, counted=not isinstance(error, Unavailable))
+        await self._ack(batch, done, counted=not isinstance(error, Unavailable))
 
-    async def _settle_all(self, batches: Sequence[Batch], done: Sequence[int], *, counted: bool = True) -> None:
-        settled = (self._settle(batch, count, counted=counted) for batch, count in zip(batches, done, strict=True))
-        await asyncio.gather(*settled)
+    async def _ack_all(self, batches: Sequence[Batch], done: Sequence[int], *, counted: bool = True) -> None:
+        acks = (self._ack(batch, count, counted=counted) for batch, count in zip(batches, done, strict=True))
+        await asyncio.gather(*acks)
 
-    async def _settle(self, batch: Batch, done: int, *, counted: bool) -> None:
+    async def _ack(self, batch: Batch, done: int, *, counted: bool) -> None:
         try:
-            await (batch.settle(done) if counted else batch.settle(done, counted=False))
+            await (batch.ack(done) if counted else batch.ack(done, counted=False))
         except (LeaseLost, Unavailable) as error:
             # Whoever has the partition now is handed the same messages; the receipts tell that they were handled.
             name = self.outages.titled(self.name)

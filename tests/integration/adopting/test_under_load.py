@@ -108,7 +108,7 @@ async def _published(page: ModuleType, count: int) -> Counter[str]:
             if batch is not None:
                 envelopes = [decode_envelope(each.document) for each in batch.deliveries]
                 seen.update(each.key for each in envelopes if each.type == "billing.invoice-issued")
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
             return batch is None and len(seen) >= count
 
         await eventually(all_came, 60.0)

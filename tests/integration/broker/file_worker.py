@@ -42,7 +42,7 @@ async def work(url: str, output: Path) -> None:
                 if batch is not None:
                     # Handled before it is acknowledged, as everybody does.
                     handed.write("".join(f"{document}\n" for document in read(batch)))
-                    await batch.settle(len(batch.deliveries))
+                    await batch.ack(len(batch.deliveries))
             except (LeaseLost, Unavailable):
                 await asyncio.sleep(0.02)
 

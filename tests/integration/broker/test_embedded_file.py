@@ -163,7 +163,7 @@ async def test_other_places_are_read_ahead_and_what_was_not_acknowledged_comes_a
         numbers = [int(each.document.rpartition(b":")[2]) for each in batch.deliveries]
         done = len(numbers) if batch.partition in seen else len(numbers) // 2
         seen.setdefault(batch.partition, []).extend(numbers[:done])
-        await batch.settle(done)
+        await batch.ack(done)
     await broker.close()
     assert sorted(number for numbers in seen.values() for number in numbers) == list(range(160))
     assert all(numbers == sorted(numbers) for numbers in seen.values())

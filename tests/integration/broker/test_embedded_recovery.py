@@ -302,7 +302,7 @@ async def test_a_batch_of_a_file_that_is_gone_moves_no_position(path: Path, brok
     path.unlink()
     after = await _confirm(broker, 100, 5)
     with pytest.raises(LeaseLost):
-        await batch.settle(len(batch.deliveries))
+        await batch.ack(len(batch.deliveries))
     assert set(await collect(consumer, 5)) == set(after)
     assert isinstance(consumer, Noticing)
     assert "began again" in consumer.notice

@@ -81,7 +81,7 @@ async def test_a_member_at_work_follows_a_new_stream_from_its_beginning(
             batch = await consumer.fetch(7, 0.5)
             if batch is not None:
                 seen.extend(delivery.document.decode() for delivery in batch.deliveries)
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
         except (Unavailable, LeaseLost):
             return False
         return len(set(seen)) == 40

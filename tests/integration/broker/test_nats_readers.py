@@ -97,7 +97,7 @@ async def test_two_members_that_read_one_place_by_turns_miss_nothing(
             for member in (one, other):
                 if (batch := await member.fetch(10, 0.1)) is not None:
                     seen += [each.document.decode() for each in batch.deliveries]
-                    await batch.settle(len(batch.deliveries))
+                    await batch.ack(len(batch.deliveries))
     assert all(list(dict.fromkeys(numbers(seen, f"k{n}"))) == list(range(n, 50, 10)) for n in range(10))
 
 
@@ -127,7 +127,7 @@ async def test_a_place_is_asked_for_on_when_the_time_is_over_while_all_that_came
         assert batch is not None
         assert len(batch.deliveries) == 100
         await _over(reading)
-    await batch.settle(100)
+    await batch.ack(100)
     await publish(broker, messages(["a"], 1, first=100))
     async with asyncio.timeout(60.0):
         assert numbers(await collect(consumer, 1), "a") == [100]

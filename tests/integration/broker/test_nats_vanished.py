@@ -379,7 +379,7 @@ async def test_a_server_that_comes_back_after_long_as_another_one_is_filled(
         disposable_nats.start()
         await _published(broker, messages(["new"], 30))
         with pytest.raises((LeaseLost, Unavailable)):
-            await old.settle(len(old.deliveries))
+            await old.ack(len(old.deliveries))
         assert await _come(consumer, 30) == [f"new:{number}" for number in range(30)]
 
 

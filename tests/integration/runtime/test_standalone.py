@@ -43,7 +43,7 @@ async def test_what_is_published_in_a_users_session_shares_its_fate(tmp_path: Pa
                 batch = await consumer.fetch(10, 1.0)
                 if batch is not None:
                     keys += [decode_envelope(each.document).key for each in batch.deliveries]
-                    await batch.settle(len(batch.deliveries))
+                    await batch.ack(len(batch.deliveries))
             # The relay removes what the broker has confirmed, after the readers have it.
             while (await outbox.running.stores[OUTBOX].stats()).pending:  # noqa: ASYNC110 - looks from outside
                 await asyncio.sleep(0.02)
@@ -145,7 +145,7 @@ async def test_both_share_the_fate_of_a_transaction_on_postgresql(
                 batch = await consumer.fetch(10, 1.0)
                 if batch is not None:
                     keys += [decode_envelope(each.document).key for each in batch.deliveries]
-                    await batch.settle(len(batch.deliveries))
+                    await batch.ack(len(batch.deliveries))
         assert keys == ["kept", "kept"]
         assert await outbox.running.stores[SCHEDULE].find(None, 10) == []
 
@@ -171,7 +171,7 @@ async def test_an_outbox_alone_sends_again_what_it_has_kept(tmp_path: Path) -> N
                 batch = await consumer.fetch(10, 1.0)
                 if batch is not None:
                     keys |= {decode_envelope(each.document).key for each in batch.deliveries}
-                    await batch.settle(len(batch.deliveries))
+                    await batch.ack(len(batch.deliveries))
     await engine.dispose()
 
 

@@ -85,7 +85,7 @@ async def test_what_is_published_is_refused_or_arrives_as_it_was(
                     envelopes = [decode_envelope(each.document) for each in batch.deliveries]
                     # A slow relay also publishes a watermark by itself.
                     arrived |= {each.id: each for each in envelopes if each.type == "arriving.thing"}
-                    await batch.settle(len(batch.deliveries))
+                    await batch.ack(len(batch.deliveries))
         await consumer.close()
     assert len(published) == 24
     for message_id, thing in published.items():

@@ -142,7 +142,7 @@ async def test_two_outboxes_of_one_database_publish_to_their_own_brokers(postgre
                     batch = await consumer.fetch(10, 1.0)
                     if batch is not None:
                         keys += [decode_envelope(each.document).key for each in batch.deliveries]
-                        await batch.settle(len(batch.deliveries))
+                        await batch.ack(len(batch.deliveries))
             assert keys == [name] * 10
 
 

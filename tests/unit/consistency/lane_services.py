@@ -72,7 +72,7 @@ class HandedOut:
     partition: int
     deliveries: Sequence[Delivery]
 
-    async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
+    async def ack(self, count: int, *, counted: bool = True) -> None:
         raise AssertionError
 
 

@@ -17,7 +17,7 @@ from freehold.ids import new_id
 LIMIT_SECONDS = 60.0
 
 
-async def test_a_partition_that_is_taken_again_while_a_batch_is_settled_is_read_on(
+async def test_a_partition_that_is_taken_again_while_a_batch_is_acked_is_read_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The keeper is quicker than the answer that the lease was lost: what it follows since then stays followed."""
@@ -41,7 +41,7 @@ async def test_a_partition_that_is_taken_again_while_a_batch_is_settled_is_read_
 
         monkeypatch.setattr(log, "compare_and_set", late)
         with pytest.raises(LeaseLost):
-            await batch.settle(1)
+            await batch.ack(1)
         again = await member.fetch(10, LIMIT_SECONDS)
         assert again is not None, "nobody follows the partition"
         assert [each.document for each in again.deliveries] == [b"1"]

@@ -28,12 +28,12 @@ class Batched:
     partition: int
     deliveries: Sequence[Delivery]
     topic: str = "elsewhere.events"
-    settled: int | None = None
+    acked: int | None = None
     lost: bool = False
 
-    async def settle(self, acknowledged: int, *, counted: bool = True) -> None:
-        assert self.settled is None
-        self.settled = acknowledged
+    async def ack(self, count: int, *, counted: bool = True) -> None:
+        assert self.acked is None
+        self.acked = count
         if self.lost:
             raise LeaseLost("planned")
 
@@ -155,18 +155,18 @@ async def consuming(
             await runner.stop()
 
 
-async def test_what_several_partitions_have_ready_shares_a_transaction_and_each_is_settled() -> None:
+async def test_what_several_partitions_have_ready_shares_a_transaction_and_each_is_acked() -> None:
     batches = [batch(0, 1, 2), batch(1, 3), batch(2, 4)]
     async with consuming(*batches) as trial:
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
     assert trial.transactions == [[1, 2, 3, 4]]
-    assert [each.settled for each in batches] == [2, 1, 1]
+    assert [each.acked for each in batches] == [2, 1, 1]
 
 
 async def test_together_they_hold_no_more_than_a_transaction_may() -> None:
     batches = [batch(0, 1, 2, 3), batch(1, 4, 5), batch(2, 6)]
     async with consuming(*batches, limit=5) as trial:
-        await eventually(lambda: batches[-1].settled is not None)
+        await eventually(lambda: batches[-1].acked is not None)
     assert trial.transactions == [[1, 2, 3, 4, 5], [6]]
     assert trial.broker.asked[:3] == [(5, True), (2, False), (5, True)]
 
@@ -174,14 +174,14 @@ async def test_together_they_hold_no_more_than_a_transaction_may() -> None:
 async def test_what_came_before_is_handled_by_itself() -> None:
     batches = [batch(0, 1), batch(1, 2, 3, attempt=2), batch(2, 4)]
     async with consuming(*batches) as trial:
-        await eventually(lambda: batches[-1].settled is not None)
+        await eventually(lambda: batches[-1].acked is not None)
     assert trial.transactions == [[1], [2], [3], [4]]
 
 
 async def test_where_transactions_go_side_by_side_a_free_worker_takes_its_own() -> None:
     batches = [batch(0, 1), batch(1, 2)]
     async with consuming(*batches, side_by_side=True, workers=2) as trial:
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
     assert trial.transactions == [[1], [2]]
 
 
@@ -193,54 +193,54 @@ async def test_where_no_other_worker_is_free_what_is_ready_goes_together_there_t
         trial.broker.bring(*during)
         await eventually(lambda: during[0] not in trial.broker.ready)
         trial.released.set()
-        await eventually(lambda: first.settled is not None and during[-1].settled is not None)
+        await eventually(lambda: first.acked is not None and during[-1].acked is not None)
         after = [batch(1, 4), batch(2, 5)]
         trial.broker.bring(*after)
-        await eventually(lambda: all(each.settled is not None for each in after))
+        await eventually(lambda: all(each.acked is not None for each in after))
     assert trial.transactions == [[1], [2, 3], [4], [5]]
 
 
 async def test_a_service_that_lingers_shares_transactions_whoever_is_free() -> None:
     batches = [batch(0, 1), batch(1, 2)]
     async with consuming(*batches, side_by_side=True, workers=2, linger_seconds=0.5) as trial:
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
     assert trial.transactions == [[1, 2]]
 
 
 async def test_workers_do_not_scatter_what_could_go_together() -> None:
     batches = [batch(number, number) for number in range(1, 7)]
     async with consuming(*batches, workers=4) as trial:
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
     assert trial.transactions == [[1, 2, 3, 4, 5, 6]]
 
 
-async def test_nothing_is_settled_before_the_commit_of_all() -> None:
+async def test_nothing_is_acked_before_the_commit_of_all() -> None:
     batches = [batch(0, 1), batch(1, 2)]
     async with consuming(*batches, held=[2]) as trial:
         await eventually(lambda: trial.transactions == [[1, 2]])
-        assert [each.settled for each in batches] == [None, None]
+        assert [each.acked for each in batches] == [None, None]
         await trial.runner.stop(0.0)
-        assert [each.settled for each in batches] == [0, 0]
+        assert [each.acked for each in batches] == [0, 0]
         assert await trial.watermarks() == {}
 
 
-async def test_a_partition_lost_meanwhile_keeps_no_other_from_being_settled() -> None:
+async def test_a_partition_lost_meanwhile_keeps_no_other_from_being_acked() -> None:
     batches = [batch(0, 1), batch(1, 2), batch(2, 3)]
     batches[1].lost = True
     async with consuming(*batches) as trial:
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
         last = batch(0, 4)
         trial.broker.bring(last)
-        await eventually(lambda: last.settled is not None)
+        await eventually(lambda: last.acked is not None)
     assert trial.transactions == [[1, 2, 3], [4]]
-    assert [each.settled for each in batches] == [1, 1, 1]
+    assert [each.acked for each in batches] == [1, 1, 1]
     assert trial.runner.last_error is None
 
 
 async def test_where_one_fails_the_others_are_handled_all_the_same() -> None:
     batches = [batch(0, 1, 2), batch(1, 3, 4), batch(2, 5)]
     async with consuming(*batches, failing=[3]) as trial:
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
         (letter,) = await trial.running.stores[DEAD_LETTERS].find(DeadLetterFilter())
         assert await trial.watermarks() == {lane_name("elsewhere", 0): 2, lane_name("elsewhere", 1): 4} | {
             lane_name("elsewhere", 2): 5
@@ -248,13 +248,13 @@ async def test_where_one_fails_the_others_are_handled_all_the_same() -> None:
     assert (letter.key, letter.reason) == ("k1", "attempts-exhausted")
     assert trial.transactions[0] == [1, 2, 3]
     assert [numbers for numbers in trial.transactions[1:] if numbers != [3]] == [[1], [2], [4], [5]]
-    assert [each.settled for each in batches] == [2, 2, 1]
+    assert [each.acked for each in batches] == [2, 2, 1]
 
 
 async def test_what_all_of_them_say_of_their_lanes_is_noted() -> None:
     batches = [batch(0, 1, 2), batch(1, 3)]
     async with consuming(*batches) as trial:
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
         assert await trial.watermarks() == {lane_name("elsewhere", 0): 2, lane_name("elsewhere", 1): 3}
 
 
@@ -273,10 +273,10 @@ async def test_what_was_rolled_back_in_the_end_is_said_again(monkeypatch: pytest
 
         monkeypatch.setattr(database, "begin", rolled_back_once)
         trial.broker.bring(*batches)
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
         assert await trial.watermarks() == {lane_name("elsewhere", 0): 1, lane_name("elsewhere", 1): 2}
     assert trial.transactions == [[1, 2], [1], [2]]
-    assert [each.settled for each in batches] == [1, 1]
+    assert [each.acked for each in batches] == [1, 1]
 
 
 @pytest.mark.parametrize("attempt", [2, 3])
@@ -293,31 +293,31 @@ async def test_while_the_one_that_may_kill_is_handled_nothing_else_is_handed_out
                 await asyncio.sleep(0)
             assert trial.broker.ready == [other]
         trial.released.set()
-        await eventually(lambda: other.settled is not None)
-    assert doubtful.settled == 1
+        await eventually(lambda: other.acked is not None)
+    assert doubtful.acked == 1
 
 
 async def test_a_broker_that_goes_away_in_between_leaves_what_was_fetched() -> None:
     batches = [batch(0, 1), batch(1, 2)]
     async with consuming(batches[0], Unavailable("planned"), batches[1]) as trial:
-        await eventually(lambda: all(each.settled is not None for each in batches))
+        await eventually(lambda: all(each.acked is not None for each in batches))
     assert trial.transactions == [[1], [2]]
 
 
 async def test_after_a_batch_that_was_not_full_a_consumer_lingers_once() -> None:
     first, second, third = batch(0, 1), batch(0, 2), batch(1, 3)
     async with consuming(first, linger_seconds=0.5) as trial:
-        await eventually(lambda: first.settled is not None)
+        await eventually(lambda: first.acked is not None)
         trial.broker.bring(second, third)
         await eventually(lambda: bool(trial.clock._sleepers))  # it lingers
-        assert second.settled is None
+        assert second.acked is None
         trial.clock.advance(0.5)
-        await eventually(lambda: third.settled is not None)
+        await eventually(lambda: third.acked is not None)
         assert trial.transactions == [[1], [2, 3]]
         trial.clock.advance(5.0)
         last = batch(0, 4)
         trial.broker.bring(last)
-        await eventually(lambda: last.settled is not None)
+        await eventually(lambda: last.acked is not None)
 
 
 async def test_a_message_that_had_to_be_waited_for_is_followed_at_once() -> None:
@@ -333,26 +333,26 @@ async def test_a_message_that_had_to_be_waited_for_is_followed_at_once() -> None
 async def test_a_full_batch_is_followed_at_once() -> None:
     batches = [batch(0, 1, 2), batch(0, 3, 4)]
     async with consuming(*batches, linger_seconds=3600.0, limit=2):
-        await eventually(lambda: batches[-1].settled is not None)
+        await eventually(lambda: batches[-1].acked is not None)
 
 
 async def test_a_stop_ends_the_linger_and_takes_nothing_more() -> None:
     first, second = batch(0, 1), batch(0, 2)
     async with consuming(first, linger_seconds=3600.0) as trial:
-        await eventually(lambda: first.settled is not None)
+        await eventually(lambda: first.acked is not None)
         trial.broker.bring(second)
         await trial.runner.stop(30.0)
-    assert second.settled is None
+    assert second.acked is None
     assert trial.transactions == [[1]]
 
 
 async def test_who_waits_may_end_the_linger() -> None:
     first, second = batch(0, 1), batch(0, 2)
     async with consuming(first, linger_seconds=3600.0) as trial:
-        await eventually(lambda: first.settled is not None)
+        await eventually(lambda: first.acked is not None)
         trial.broker.bring(second)
         trial.runner.wake()
-        await eventually(lambda: second.settled is not None)
+        await eventually(lambda: second.acked is not None)
 
 
 @pytest.mark.parametrize("seconds", [-0.1, 60.0])

@@ -97,7 +97,7 @@ async def read_topic(broker: MemoryBroker, topic: str, wanted: int, seconds: flo
             batch = await consumer.fetch(100, 0.5)
             if batch is not None:
                 found += [decode_envelope(each.document) for each in batch.deliveries]
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
     await consumer.close()
     return found
 

@@ -222,7 +222,7 @@ BROKER: Final = (
         (
             Broker.test_messages_of_a_key_come_in_the_order_published,
             Broker.test_order_of_a_key_holds_while_members_join_and_leave,
-            Broker.test_settling_a_prefix_lets_the_rest_come_again_in_order,
+            Broker.test_acking_a_prefix_lets_the_rest_come_again_in_order,
         ),
     ),
     Guarantee(
@@ -240,9 +240,9 @@ BROKER: Final = (
         "A partition has one holder; a frozen one is replaced, and its late acks are rejected.",
         (
             Broker.test_a_partition_is_handed_out_once_and_others_beside_it,
-            Broker.test_a_paused_member_is_replaced_and_its_late_settle_has_no_effect,
-            Broker.test_a_frozen_process_is_replaced_and_its_late_settle_is_refused,
-            Broker.test_a_zombie_that_settles_before_anybody_noticed_still_loses_nothing,
+            Broker.test_a_paused_member_is_replaced_and_its_late_ack_has_no_effect,
+            Broker.test_a_frozen_process_is_replaced_and_its_late_ack_is_refused,
+            Broker.test_a_zombie_that_acks_before_anybody_noticed_still_loses_nothing,
         ),
     ),
     Guarantee(

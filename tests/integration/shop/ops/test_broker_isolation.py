@@ -367,7 +367,7 @@ async def _came(brokers: Mapping[str, Broker], reader: str, sent: set[bytes]) ->
             batch = await consumer.fetch(100, 1.0)
             if batch is not None:
                 sent -= {delivery.document for delivery in batch.deliveries}
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
     assert {lag.topic for lag in await brokers[reader].lag(reader)} == RIGHTS[reader].reads
     await consumer.close()
 

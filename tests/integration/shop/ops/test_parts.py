@@ -264,7 +264,7 @@ async def read_all(broker: Broker, topic: str) -> list[bytes]:
             batch = await consumer.fetch(100, 60.0)
             assert batch is not None
             found += [delivery.document for delivery in batch.deliveries]
-            await batch.settle(len(batch.deliveries))
+            await batch.ack(len(batch.deliveries))
     finally:
         await consumer.close()
     return found

@@ -48,7 +48,7 @@ async def _read_one_partition(settings: Settings, stores: Stores, wanted: int) -
                 async with stores.database.begin() as db_tx:
                     for delivery in batch.deliveries:
                         await stores[DEAD_LETTERS].add(db_tx, _letter(delivery.document))
-                await batch.settle(len(batch.deliveries))
+                await batch.ack(len(batch.deliveries))
     finally:
         await broker.close()
 
