@@ -121,11 +121,13 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message delivered. `position` names its place for people and logs."""
+    """A message delivered. `delivery_count` says how often, this time included; `location` names its place in the log,
+    for people and logs.
+    """
 
     document: bytes = field(repr=False)
-    attempt: int
-    position: str
+    delivery_count: int
+    location: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ class Batch(Protocol):
     1. There is at least one delivery, all of one partition, in the order of the log.
     2. Nothing of the partition is delivered again to the group until the batch is acked, or until another member took
        the partition over. A live member keeps its batch for longer than the lease if its work is slow.
-    3. An ack moves the group's position past a prefix of the batch; the rest comes again, in order, with its attempts
+    3. An ack moves the group's position past a prefix of the batch; the rest comes again, in order, with its deliveries
        counted, unless the caller takes the count back (`counted=False`).
     4. An ack that comes after a take-over acknowledges nothing and raises `LeaseLost`. If nobody has taken over
        yet, it counts as usual.
@@ -225,8 +227,8 @@ class Consumer(Protocol):
     2. A batch is of one partition, and batches of different partitions may be worked on side by side.
     3. When a member dies, is frozen for longer than its lease, or leaves, another one takes over from the last
        acknowledged message. After `close` it does so without waiting for the lease.
-    4. `Delivery.attempt` counts how often a message was delivered, as far as the broker knows. It is counted before
-       delivering, also across members, so that a message that crashes its process is recognised.
+    4. `Delivery.delivery_count` says how often a message was delivered, as far as the broker knows. It is counted
+       before delivering, also across members, so that a message that crashes its process is recognised.
     5. A fetch waits as long as it was told, and is woken at once by a new message, also one of another process.
     6. Members of one group may want different topics: what one has stopped to subscribe to is left to the others.
     7. After an outage it continues by itself; a fetch raises `Unavailable` meanwhile.

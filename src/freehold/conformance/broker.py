@@ -159,9 +159,9 @@ class BrokerConformance(
             if rest:
                 again = await fetch(consumer)
                 assert read(again) == rest
-                assert {delivery.attempt for delivery in again.deliveries} == {2}
+                assert {delivery.delivery_count for delivery in again.deliveries} == {2}
                 await again.ack(0)
-                assert {delivery.attempt for delivery in (await fetch(consumer)).deliveries} == {3}
+                assert {delivery.delivery_count for delivery in (await fetch(consumer)).deliveries} == {3}
             else:
                 assert await consumer.fetch(10, 0.2) is None
 
@@ -176,14 +176,14 @@ class BrokerConformance(
             for turn in range(3):
                 for _ in range(3):
                     batch = await fetch(consumer)
-                    assert {delivery.attempt for delivery in batch.deliveries} == {1}
+                    assert {delivery.delivery_count for delivery in batch.deliveries} == {1}
                     await batch.ack(acknowledged if turn == 0 else 0, counted=False)
                     acknowledged = 0
                 await consumer.close()
                 consumer = await subscribe(broker)
             batch = await fetch(consumer)
             await batch.ack(0)
-            assert {delivery.attempt for delivery in (await fetch(consumer)).deliveries} == {2}
+            assert {delivery.delivery_count for delivery in (await fetch(consumer)).deliveries} == {2}
 
     async def test_a_batch_is_acked_once_and_within_its_length(self, harness: BrokerHarness) -> None:
         """A mistake of the caller is told, not carried out."""

@@ -63,7 +63,7 @@ class BrokerFaultsConformance:
                 assert not leaving.done()
             await leaving
             again = await fetch(await subscribe(broker), wait_seconds=30.0)
-            assert [delivery.attempt for delivery in again.deliveries] == [1]
+            assert [delivery.delivery_count for delivery in again.deliveries] == [1]
 
     async def test_what_was_confirmed_before_and_during_an_outage_is_kept_in_order(
         self, harness: BrokerHarness
@@ -109,7 +109,7 @@ class BrokerFaultsConformance:
                     attempts.append(int((await worker.line()).removeprefix("fetched ")))
                     worker.signal(signal.SIGKILL)
             survivor = await fetch(await subscribe(broker), wait_seconds=30.0)
-            attempts.append(survivor.deliveries[0].attempt)
+            attempts.append(survivor.deliveries[0].delivery_count)
             assert attempts == [1, 2, 3, 4]
             await survivor.ack(1)
 

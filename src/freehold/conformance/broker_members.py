@@ -84,12 +84,12 @@ class BrokerMembersConformance:
             first = await subscribe(one)
             await publish(one, messages(["key"], 5))
             late = await fetch(first)
-            assert [delivery.attempt for delivery in late.deliveries] == [1] * len(late.deliveries)
+            assert [delivery.delivery_count for delivery in late.deliveries] == [1] * len(late.deliveries)
             await harness.pause(first)
             second = await subscribe(two)
             again = await fetch(second, limit=2)
             assert read(again) == ["key:0", "key:1"]
-            assert [delivery.attempt for delivery in again.deliveries] == [2, 2]
+            assert [delivery.delivery_count for delivery in again.deliveries] == [2, 2]
             with pytest.raises(LeaseLost):
                 await late.ack(len(late.deliveries))
             await again.ack(1)

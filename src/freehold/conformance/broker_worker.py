@@ -88,7 +88,7 @@ async def _work(url: str, options: BrokerOptions, role: str, count: int) -> None
 async def _consume(broker: Broker, count: int) -> None:
     consumer = await subscribe(broker)
     batch = await fetch(consumer, count)
-    await _tell(f"fetched {batch.deliveries[0].attempt}")
+    await _tell(f"fetched {batch.deliveries[0].delivery_count}")
     await _poll()
     try:
         await batch.ack(len(batch.deliveries))

@@ -189,8 +189,8 @@ class GroupMember:
             deliveries=[
                 Delivery(
                     document=entry.document,
-                    attempt=hold.tries,
-                    position=f"{place.topic}/{place.partition}/{entry.number}",
+                    delivery_count=hold.tries,
+                    location=f"{place.topic}/{place.partition}/{entry.number}",
                 )
                 for entry in entries
             ],

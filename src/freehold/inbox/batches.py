@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from freehold.broker import Batch
 
-__all__ = ["came_before", "groups_of", "last_attempt", "place_of"]
+__all__ = ["came_before", "delivery_count_max", "groups_of", "place_of"]
 
 
 def place_of(batch: Batch) -> str:
@@ -16,12 +16,12 @@ def place_of(batch: Batch) -> str:
 
 def came_before(batch: Batch) -> bool:
     """Whether something of a batch was delivered before: it is handled by itself."""
-    return any(each.attempt > 1 for each in batch.deliveries)
+    return any(each.delivery_count > 1 for each in batch.deliveries)
 
 
-def last_attempt(batches: Sequence[Batch]) -> int:
+def delivery_count_max(batches: Sequence[Batch]) -> int:
     """How often something of batches was delivered at most."""
-    return max((each.attempt for batch in batches for each in batch.deliveries), default=0)
+    return max((each.delivery_count for batch in batches for each in batch.deliveries), default=0)
 
 
 def groups_of(batches: Sequence[Batch]) -> Sequence[Sequence[Batch]]:

@@ -18,7 +18,7 @@ from typing import Any
 from freehold.broker import Batch, Broker, Consumer, Noticing, Subscription
 from freehold.errors import FreeholdError, LeaseLost, Unavailable
 from freehold.failures import CrashLimit
-from freehold.inbox.batches import came_before, groups_of, last_attempt, place_of
+from freehold.inbox.batches import came_before, delivery_count_max, groups_of, place_of
 from freehold.inbox.dispatcher import Counters, Dispatcher, HandlerFailed
 from freehold.inbox.retry import DatabaseAway, FailureHandler, HandedBack
 from freehold.inbox.work import HandlerCall, MessageRouter
@@ -147,7 +147,7 @@ class ConsumerRunner(Runner):
                         outages += 1
                         self.waits_for(BROKER, error, again_seconds=OUTAGE.delay_seconds_max)
                         batches = None
-                    doubtful = last_attempt(batches or ()) >= self._doubtful_from
+                    doubtful = delivery_count_max(batches or ()) >= self._doubtful_from
                     if batches and doubtful:
                         await self._take_all(batches)
                 if batches is None:
@@ -327,11 +327,11 @@ class ConsumerRunner(Runner):
         for number, batch in enumerate(batches):
             works = [
                 self._reader.read(
-                    each.document, topic=batch.topic, position=each.position, attempt=each.attempt, heard=heard
+                    each.document, topic=batch.topic, location=each.location, attempt=each.delivery_count, heard=heard
                 )
                 for each in batch.deliveries
             ]
-            again = next((n for n, each in enumerate(batch.deliveries) if each.attempt <= 1), len(works))
+            again = next((n for n, each in enumerate(batch.deliveries) if each.delivery_count <= 1), len(works))
             suspicious = True
             for work in works[:again]:
                 if work is not None:

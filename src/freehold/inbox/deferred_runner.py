@@ -104,7 +104,7 @@ class DeferredRunner(Runner):
         work = self._reader.read(
             message.document,
             topic=message.topic,
-            position=f"deferred/{message.position}",
+            location=f"deferred/{message.position}",
             deferred_position=message.position,
         )
         try:

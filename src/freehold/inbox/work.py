@@ -94,7 +94,7 @@ class MessageRouter:
         document: bytes,
         *,
         topic: str,
-        position: str,
+        location: str,
         attempt: int = 1,
         deferred_position: int | None = None,
         heard: dict[str, int] | None = None,
@@ -106,7 +106,7 @@ class MessageRouter:
         try:
             envelope = decode_envelope(document)
         except CodecError as error:
-            return self._invalid_envelope(document, topic, position, error, attempt, deferred_position)
+            return self._invalid_envelope(document, topic, location, error, attempt, deferred_position)
         lane, watermark = envelope.lane, envelope.watermark
         if heard is not None and lane is not None and watermark is not None and watermark > heard.get(lane, 0):
             heard[lane] = watermark
@@ -213,13 +213,13 @@ class MessageRouter:
         self,
         document: bytes,
         topic: str,
-        position: str,
+        location: str,
         error: CodecError,
         attempt: int,
         deferred_position: int | None,
     ) -> HandlerCall:
         """A document without an id is known by its place and its digest, so that a redelivery is recognised."""
-        name = str(derive_id(topic, position, hashlib.sha256(document).hexdigest()))
+        name = str(derive_id(topic, location, hashlib.sha256(document).hexdigest()))
         return HandlerCall(
             arrival=IncomingMessage(
                 receipt_key=f"invalid-envelope:{name}", topic=topic, key=name, deferred_position=deferred_position

@@ -209,7 +209,7 @@ async def test_a_service_does_not_start_where_an_upcaster_leads_nowhere(monkeypa
 def test_reading_never_raises_however_deeply_a_document_is_nested() -> None:
     reader = MessageRouter(_listening()[0].handlers.values())
     nest = b"[" * 100_000 + b"]" * 100_000
-    unreadable = reader.read(b'{"data":' + nest + b"}", topic="pins.events", position="1")
+    unreadable = reader.read(b'{"data":' + nest + b"}", topic="pins.events", location="1")
     assert unreadable is not None
     assert unreadable.defect is not None
     assert unreadable.defect.reason == "invalid-envelope"

@@ -249,7 +249,7 @@ async def test_poison_is_unreadable_to_the_service_that_gets_it() -> None:
     assert count == len(documents) >= len(inventory.handlers) + 2
     reader = MessageRouter(inventory.handlers.values())
     for number, document in enumerate(documents):
-        work = reader.read(document, topic="t", position=str(number))
+        work = reader.read(document, topic="t", location=str(number))
         assert work is not None
         assert work.defect is not None
         assert isinstance(work.defect.error, CodecError)
