@@ -229,10 +229,12 @@ class GroupCoordinator(Runner):
     async def _take(self, wanted: Sequence[PartitionState]) -> None:
         await asyncio.gather(*(self._take_one(seen) for seen in wanted))
 
-    async def _take_one(self, seen: PartitionState) -> None:
+    async def _take_one(self, expected: PartitionState) -> None:
         # A holder that did not release may have delivered without having written it: presume once.
-        attempts = max(seen.attempts, 1) if seen.owner else seen.attempts
-        taken = await self._log.compare_and_set(seen, owner=self._member, position=seen.position, attempts=attempts)
+        attempts = max(expected.attempts, 1) if expected.owner else expected.attempts
+        taken = await self._log.compare_and_set(
+            expected, owner=self._member, position=expected.position, attempts=attempts
+        )
         if taken is not None:
             await self._hold(taken)
 

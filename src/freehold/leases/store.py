@@ -67,8 +67,10 @@ class LeaseStore(Protocol):
     async def list(self, prefix: str) -> Sequence[LeaseRecord]:
         """All leases whose name begins with `prefix`, ordered by name."""
 
-    async def acquire(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
-        """Become the owner if the lease still is as `seen`; the token goes up. None where another member was faster."""
+    async def acquire(self, expected: LeaseRecord, owner: str) -> LeaseRecord | None:
+        """Become the owner if the lease still is as `expected`; the token goes up. None where another member was
+        faster.
+        """
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
         """Move the heartbeat of the leases held (name to token); returns the names still held."""

@@ -32,12 +32,14 @@ async def test_a_partition_that_is_taken_again_while_a_batch_is_acked_is_read_on
         log, records = member._log, broker.group("g").records
         save = log.compare_and_set
 
-        async def late(seen: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
+        async def late(expected: PartitionState, *, owner: str, position: int, attempts: int) -> PartitionState | None:
             monkeypatch.setattr(log, "compare_and_set", save)
             for holder in ("another", ""):
-                records[seen.place] = replace(records[seen.place], owner=holder, token=records[seen.place].token + 1)
+                records[expected.place] = replace(
+                    records[expected.place], owner=holder, token=records[expected.place].token + 1
+                )
                 await member._keeper.round()
-            return await save(seen, owner=owner, position=position, attempts=attempts)
+            return await save(expected, owner=owner, position=position, attempts=attempts)
 
         monkeypatch.setattr(log, "compare_and_set", late)
         with pytest.raises(LeaseLost):

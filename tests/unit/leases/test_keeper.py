@@ -56,12 +56,12 @@ class _Store:
         self._check()
         return [self.records[name] for name in sorted(self.records) if name.startswith(prefix)]
 
-    async def acquire(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+    async def acquire(self, expected: LeaseRecord, owner: str) -> LeaseRecord | None:
         self._check()
-        if self.records.get(seen.name) != seen:
+        if self.records.get(expected.name) != expected:
             return None
-        self.records[seen.name] = replace(seen, owner=owner, token=seen.token + 1)
-        return self.records[seen.name]
+        self.records[expected.name] = replace(expected, owner=owner, token=expected.token + 1)
+        return self.records[expected.name]
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
         self._check()

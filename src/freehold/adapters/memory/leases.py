@@ -34,14 +34,14 @@ class MemoryLeaseStore(LeaseStore):
         rows = await self._database.read(LEASES)
         return [rows[name] for name in sorted(rows) if name.startswith(prefix)]
 
-    async def acquire(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+    async def acquire(self, expected: LeaseRecord, owner: str) -> LeaseRecord | None:
         """Compare and set."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(LEASES)
-            if rows.get(seen.name) != seen:
+            if rows.get(expected.name) != expected:
                 return None
-            taken = LeaseRecord(name=seen.name, owner=owner, token=seen.token + 1, heartbeat=seen.heartbeat)
-            rows.put(seen.name, taken)
+            taken = LeaseRecord(name=expected.name, owner=owner, token=expected.token + 1, heartbeat=expected.heartbeat)
+            rows.put(expected.name, taken)
             return taken
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:

@@ -51,15 +51,15 @@ SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER 
             )
         return [LeaseRecord(*row) for row in rows]
 
-    async def acquire(self, seen: LeaseRecord, owner: str) -> LeaseRecord | None:
+    async def acquire(self, expected: LeaseRecord, owner: str) -> LeaseRecord | None:
         """Compare and set."""
         async with self._database.direct() as sql:
             taken = await sql.execute(
                 "UPDATE freehold_lease SET owner = $1, token = token + 1, heartbeat = heartbeat + 1"
                 " WHERE name = $2 AND owner = $3 AND token = $4 AND heartbeat = $5",
-                (owner, seen.name, seen.owner, seen.token, seen.heartbeat),
+                (owner, expected.name, expected.owner, expected.token, expected.heartbeat),
             )
-        return LeaseRecord(seen.name, owner, seen.token + 1, seen.heartbeat + 1) if taken else None
+        return LeaseRecord(expected.name, owner, expected.token + 1, expected.heartbeat + 1) if taken else None
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
         """Move the heartbeat of what is held: nearly always all of it, which the row count says."""
