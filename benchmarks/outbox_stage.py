@@ -21,6 +21,7 @@ from freehold.leases.store import LEASES
 from freehold.outbox.store import LEASE_PREFIX, OUTBOX, lease_name
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_stores
+from freehold.sql import sql_of
 
 CONCURRENCY = 10
 TURNS = 3
@@ -68,7 +69,7 @@ def stage_once(stores: Stores, messages: int = 1, key: str | None = None) -> Cal
 async def _empty_rate(stores: Stores, seconds: float) -> float:
     async def once() -> None:
         async with stores.database.begin() as db_tx:
-            await db_tx.sql.fetch("SELECT 1")  # type: ignore[attr-defined]  # an SQL database transaction has it
+            await sql_of(db_tx).fetch("SELECT 1")
 
     return await rate(once, seconds)
 

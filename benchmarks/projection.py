@@ -32,6 +32,7 @@ from freehold.ids import new_id
 from freehold.messages import encode_body
 from freehold.projection.declaration import DecodedEvent, Projection, ProjectionContext
 from freehold.projection.store import CHECKPOINTS
+from freehold.sql import sql_of
 
 __all__ = ["figures"]
 
@@ -143,9 +144,9 @@ async def _by_hand(running: RunningService, dialect: str, name: str) -> float:
         page = await running.stores[EVENTS].read_all(after, limit=BATCH, event_filter=wanted)
         sums = _summed([decode(each.event.data) for each in page.events])
         async with running.stores.database.begin() as db_tx:
-            sql: Any = db_tx
-            await sql.sql.execute(_adds(name, dialect), _parameters(sums, dialect))
-            await sql.sql.execute(f"UPDATE {name}_position SET position = $1", (page.end_position,))
+            sql = sql_of(db_tx)
+            await sql.execute(_adds(name, dialect), _parameters(sums, dialect))
+            await sql.execute(f"UPDATE {name}_position SET position = $1", (page.end_position,))
         after, count = page.end_position, count + len(page.events)
     return count / (time.monotonic() - begun)
 

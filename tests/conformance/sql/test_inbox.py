@@ -6,6 +6,7 @@ from freehold.conformance.deferred import claim, defer, message
 from freehold.conformance.harness import StoresHarness
 from freehold.conformance.inbox import InboxStoreConformance
 from freehold.inbox.store import INBOX
+from freehold.sql import sql_of
 
 
 class _OnSql(InboxStoreConformance):
@@ -16,7 +17,7 @@ class _OnSql(InboxStoreConformance):
         assert await claim(stores) == []
         async with stores.database.begin() as db_tx:
             statement = "DELETE FROM freehold_deferred WHERE receipt_key = $1"
-            await db_tx.sql.execute(statement, ("m0",))  # type: ignore[attr-defined] # the port does not tell of its `sql`
+            await sql_of(db_tx).execute(statement, ("m0",))
         await stores[INBOX].prune("orders", 60.0, 10)
         assert [each.receipt_key for each in await claim(stores)] == ["m1"]
 

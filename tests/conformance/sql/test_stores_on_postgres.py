@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlTransaction
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
@@ -25,6 +24,7 @@ from freehold.life import Life
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS, JournalEntry, SagaFilter, SagaRecord, SagaStatus
+from freehold.sql import Row, SqlConnection, sql_of
 
 pytestmark = pytest.mark.servers
 NEW, DUPLICATE, CANCELLED, NO_EFFECT, BLOCKED = ReceiveStatus
@@ -44,7 +44,7 @@ async def stores(postgres_url: str) -> AsyncIterator[Stores]:
 class Counted:
     """A database transaction that keeps the statements that were sent."""
 
-    db_tx: SqlTransaction
+    db_tx: DatabaseTransaction
     statements: list[str]
 
     @property
@@ -65,21 +65,21 @@ class Counted:
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
         self.statements.append(sql)
-        return await self.db_tx.sql.execute(sql, parameters)
+        return await sql_of(self.db_tx).execute(sql, parameters)
 
     async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
         self.statements.append(sql)
-        return await self.db_tx.sql.fetch(sql, parameters)
+        return await sql_of(self.db_tx).fetch(sql, parameters)
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         self.statements.append(sql)
-        await self.db_tx.sql.execute_many(sql, rows)
+        await sql_of(self.db_tx).execute_many(sql, rows)
 
 
 @asynccontextmanager
 async def counted(stores: Stores) -> AsyncIterator[Counted]:
     async with stores.database.begin() as db_tx:
-        yield Counted(db_tx, [])  # type: ignore[arg-type] # the port does not tell that it is an SqlTransaction
+        yield Counted(db_tx, [])
 
 
 def arrivals(*numbers: int) -> list[IncomingMessage]:
@@ -284,7 +284,7 @@ _LARGE = {"freehold_inbox", "freehold_dead_letter", "freehold_saga", "freehold_s
 
 async def _type_of_connection(stores: Stores) -> type:
     async with stores.database.begin() as db_tx:
-        return type(db_tx.sql)  # type: ignore[attr-defined] # the port does not tell that it is an SqlTransaction
+        return type(sql_of(db_tx))
 
 
 async def _every_call(stores: Stores) -> None:

@@ -13,6 +13,7 @@ from freehold.consistency.watcher import Fresh, Stalled
 from freehold.leases.store import LEASES
 from freehold.projection.declaration import ProjectionContext
 from freehold.projection.store import CHECKPOINTS
+from freehold.sql import sql_of
 
 
 class HaltedClock(SystemClock):
@@ -66,7 +67,7 @@ async def test_a_parked_stream_is_seen_among_any_number_of_others(url: str) -> N
         await until(lambda: caught_up(running, model))
         (parked,) = await running.stores[CHECKPOINTS].parked("accounts")
         async with running.stores.database.begin() as db_tx:
-            await db_tx.sql.execute(  # type: ignore[attr-defined]  # both engines have it
+            await sql_of(db_tx).execute(
                 "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)"
                 " INSERT INTO freehold_parked (projection, generation, partition, stream, position, version, event_id,"
                 " type, error, detail, attempts, started_attempts, parked_at)"

@@ -16,7 +16,7 @@ from freehold.ports import Stores
 from freehold.projection.view_runner import ViewRunner
 from freehold.projection.view_store import VIEWS, MaterializedView
 from freehold.runtime.adapters import open_stores
-from freehold.sql import SQL
+from freehold.sql import SQL, sql_of
 from freehold.testing import ManualClock
 
 SALES = MaterializedView("sales_by_day", "SELECT day, sum(cents) AS cents FROM sale GROUP BY day;", key=("day",))
@@ -99,7 +99,7 @@ class Cases:
         for _ in range(3):
             with pytest.raises(OperationTimeout):
                 async with stores.database.begin() as db_tx:
-                    await db_tx.sql.fetch(f"WITH slow AS ({ENDLESS}) SELECT * FROM slow")  # type: ignore[attr-defined] # both engines have it
+                    await sql_of(db_tx).fetch(f"WITH slow AS ({ENDLESS}) SELECT * FROM slow")
 
     async def test_dropped_means_gone(self, stores: Stores) -> None:
         await stores[VIEWS].refresh(SALES)
@@ -253,7 +253,7 @@ ENDLESS = SLOW.replace("1500000", "150000000")
 
 async def write(stores: Stores, statement: str) -> None:
     async with stores.database.begin() as db_tx:
-        await db_tx.sql.execute(statement)  # type: ignore[attr-defined]  # both engines have it
+        await sql_of(db_tx).execute(statement)
 
 
 async def read(stores: Stores, statement: str) -> list[tuple[object, ...]]:

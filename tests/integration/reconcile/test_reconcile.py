@@ -13,12 +13,13 @@ import uvicorn
 
 from freehold import Dataset, Migration, Service, Settings, Transaction, event
 from freehold.audit.store import AUDIT
+from freehold.consistency import ConsistencyToken
 from freehold.errors import ConfigurationError, DeclarationError
 from freehold.http.app import create_app
 from freehold.reconcile import Drift, DriftKind
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.peer import HttpSource
-from freehold.reconcile.side import DatasetSource, TableReader
+from freehold.reconcile.side import TableReader
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime import RunningService, Runtime
 
@@ -135,13 +136,13 @@ async def test_what_is_under_way_is_no_drift(both: tuple[Runtime, asyncio.Event]
     await change(crm, {f"p{number}": 2 for number in range(30)})
 
     class Opening(TableReader):
-        async def publish_barrier(self) -> object:
+        async def publish_barrier(self) -> ConsistencyToken:
             token = await source.publish_barrier()
             gate.set()
             return token
 
     source = crm.source(PEOPLE)
-    watched: DatasetSource = Opening(crm.stores[DATASETS], crm.service.published_datasets[PEOPLE.name])  # type: ignore[assignment] # as DatasetSource
+    watched = Opening(crm.stores[DATASETS], crm.service.published_datasets[PEOPLE.name])
     found = await desk.reconcile(PEOPLE, source=watched, repair="a test")
     assert found.in_flight == 30
     assert (found.drift, found.repaired, found.inconclusive) == ([], [], [])

@@ -15,6 +15,7 @@ from freehold.errors import DatabaseError
 from freehold.migrations import Migration
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_stores
+from freehold.sql import sql_of
 
 pytestmark = pytest.mark.empty_database
 _DIALECTS = {"sqlite": "sqlite", "postgres": "postgresql"}
@@ -149,6 +150,6 @@ async def _emptied(url: str) -> None:
     stores = open_stores(url)
     await stores.database.open()
     async with stores.database.begin() as db_tx:
-        await db_tx.sql.execute("DROP SCHEMA public CASCADE")  # type: ignore[attr-defined]  # an SQL engine's
-        await db_tx.sql.execute("CREATE SCHEMA public")  # type: ignore[attr-defined]  # as above
+        await sql_of(db_tx).execute("DROP SCHEMA public CASCADE")
+        await sql_of(db_tx).execute("CREATE SCHEMA public")
     await stores.database.close()
