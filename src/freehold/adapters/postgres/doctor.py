@@ -47,9 +47,9 @@ async def run_checks(sql: SqlConnection) -> list[CheckResult]:
                     "" if number >= 130_000 else "upgrade to 13+"),
         CheckResult("primary", not standby, "a standby: nothing can be written" if standby else "accepts writes",
                 "connect to the primary" if standby else ""),
-        _on("synchronous_commit", synchronous != "off", synchronous, "a commit that was confirmed may be lost"),
-        _on("fsync", fsync == "on", fsync, "a crash of the machine may damage the database"),
-        _on("full_page_writes", full_pages == "on", full_pages, "a crash of the machine may damage the database"),
+        _on("synchronous_commit", synchronous, "a commit that was confirmed may be lost", ok=synchronous != "off"),
+        _on("fsync", fsync, "a crash of the machine may damage the database", ok=fsync == "on"),
+        _on("full_page_writes", full_pages, "a crash of the machine may damage the database", ok=full_pages == "on"),
         _isolation(name, public=public),
         CheckResult("role", ok=True, detail="a superuser" if superuser else "not a superuser",
                 fix=f"give the service a role of its own instead of '{role}'" if superuser else ""),
@@ -63,7 +63,7 @@ async def run_checks(sql: SqlConnection) -> list[CheckResult]:
     ]  # fmt: skip
 
 
-def _on(setting: str, ok: bool, value: str, danger: str) -> CheckResult:  # noqa: FBT001 - the judgement on a setting
+def _on(setting: str, value: str, danger: str, *, ok: bool) -> CheckResult:
     return CheckResult(setting, ok, value if ok else f"{value}: {danger}", "" if ok else f"set {setting} = on")
 
 
