@@ -5,7 +5,8 @@ first takes a transaction-level advisory lock for each key, in a fixed order, an
 the locks go with the commit, after it has become visible. Keys that share a hash wait for each other without need.
 
 Between the locks and the positions it takes a marker, a shared lock numbered by the sequence's last value: "somebody
-draws positions greater than this". What the relay fetches is high_water_marks below every marker (see migration 025).
+draws positions greater than this". The high-water mark that the relay reads with the rows is below every marker (see
+`schema/functions/outbox.sql`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ __all__ = ["STAGED_SQL", "PostgresOutboxStore"]
 
 _LOCK_SPACE = "freehold.outbox/"
 _MARKER = 1179143000
-"""The class of the markers, as in migration 025; `schema` gives each schema one of its own."""
+"""The class of the markers, as in `schema/functions/outbox.sql`; `schema` gives each schema one of its own."""
 STAGED_SQL: Final = "(SELECT s.is_called FROM freehold_outbox_position_seq AS s)"
 """A condition: whether a position was ever drawn."""
-_OWE = """\
+_RAISE_PENDING = """\
 INSERT INTO freehold_outbox_watermark (partition, position) VALUES ($1, $2)
 ON CONFLICT (partition) DO UPDATE SET position = greatest(freehold_outbox_watermark.position, excluded.position)"""
 
@@ -128,10 +129,5 @@ RETURNING position"""
             rows = await sql.fetch(self._keep_sql, parameters)
         return int(rows[0][0])
 
-    def _positions_json(self, pending_watermarks: Mapping[int, int]) -> str:
-        return self._dialect.relation_value(
-            [{"partition": partition, "position": position} for partition, position in pending_watermarks.items()]
-        )
-
-    async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
-        await sql.execute(_OWE, (partition, position))
+    async def _raise_pending(self, sql: SqlConnection, partition: int, position: int) -> None:
+        await sql.execute(_RAISE_PENDING, (partition, position))

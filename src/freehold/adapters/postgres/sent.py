@@ -20,7 +20,7 @@ __all__ = ["PostgresSentStore"]
 
 
 class PostgresSentStore(SqlSentStore):
-    """Each call is one statement (see migration 033)."""
+    """Each call is one statement (see `schema/functions/sent.sql`)."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -40,7 +40,7 @@ FROM freehold_outbox_send_again($2::timestamptz, $3::bigint, $4::bigint, $5::int
         return SentAgain(moved, through if last is None else last, seen < limit)
 
     async def recall(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> int:
-        """One statement (see migration 039)."""
+        """One statement, which calls a function."""
         parameters = (self._dialect.now(), leases_value(self._dialect, leases), -recall_seconds, limit)
         async with self._database.direct() as sql:
             return int((await sql.fetch(self._recall, parameters))[0][0])

@@ -77,7 +77,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
 
     @abstractmethod
     async def _confirm(self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int]) -> int:
-        """Delete rows of leased partitions and note what these owe, in one transaction."""
+        """Delete rows of leased partitions and write their pending watermarks, in one transaction."""
 
     @abstractmethod
     async def _keep(
@@ -86,7 +86,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """As `_confirm`, and keep what is deleted among the messages that were sent, with a number of losses."""
 
     @abstractmethod
-    async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
+    async def _raise_pending(self, sql: SqlConnection, partition: int, position: int) -> None:
         """Write the pending watermark of a partition; a higher one stays."""
 
     async def remove(
@@ -113,7 +113,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         sql = sql_of(db_tx)
         if await self._remove(sql, self._leases(leases), [message.position]) == 0:
             return False
-        await self._owe(sql, message.partition, message.position)
+        await self._raise_pending(sql, message.partition, message.position)
         return True
 
     async def unsent(self, limit: int) -> Sequence[UnsentMessage]:
@@ -137,6 +137,11 @@ SELECT (SELECT count(*) FROM freehold_outbox),
     def _leases(self, leases: Mapping[int, int]) -> str:
         return leases_value(self._dialect, leases)
 
+    def _positions_json(self, pending_watermarks: Mapping[int, int]) -> str:
+        return self._dialect.relation_value(
+            [{"partition": partition, "position": position} for partition, position in pending_watermarks.items()]
+        )
+
     def _fetched(self, found: Iterable[Row], limit: int) -> OutboxBatch:
         """Tell the rows from what is said of their partitions: those have no id."""
         rows: list[StagedMessage] = []
@@ -145,11 +150,8 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         loss = LossState()
         for row in found:
             if row[2] is None:
-                high_water_marks[row[1]], pending_watermarks[row[1]], loss = (
-                    row[0],
-                    row[7],
-                    LossState(row[8], bool(row[9])),
-                )
+                high_water_marks[row[1]], pending_watermarks[row[1]] = row[0], row[7]
+                loss = LossState(row[8], bool(row[9]))
             else:
                 rows.append(self._staged(row[:7]))
         rows.sort(key=lambda row: row.position)

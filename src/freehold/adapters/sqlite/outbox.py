@@ -19,7 +19,7 @@ __all__ = ["STAGED_SQL", "SqliteOutboxStore", "held_sql", "taken_sql"]
 
 STAGED_SQL: Final = "EXISTS (SELECT 1 FROM sqlite_sequence AS q WHERE q.name = 'freehold_outbox' AND q.seq > 0)"
 """A condition: whether a position was ever drawn."""
-_OWE = """\
+_RAISE_PENDING = """\
 INSERT INTO freehold_outbox_watermark (partition, position) VALUES ($1, $2)
 ON CONFLICT (partition) DO UPDATE SET position = max(freehold_outbox_watermark.position, excluded.position)"""
 
@@ -145,10 +145,5 @@ WHERE position = $5 AND +partition IN ({held})"""
                 await db_tx.sql.execute(self._confirm_sql, (leases, self._positions_json(pending_watermarks)))
             return removed
 
-    def _positions_json(self, pending_watermarks: Mapping[int, int]) -> str:
-        return self._dialect.relation_value(
-            [{"partition": partition, "position": position} for partition, position in pending_watermarks.items()]
-        )
-
-    async def _owe(self, sql: SqlConnection, partition: int, position: int) -> None:
-        await sql.execute(_OWE, (partition, position))
+    async def _raise_pending(self, sql: SqlConnection, partition: int, position: int) -> None:
+        await sql.execute(_RAISE_PENDING, (partition, position))
