@@ -157,7 +157,7 @@ class GroupState:
     """How a group stands, seen from outside.
 
     heartbeats  members, each with a number that changes at every heartbeat: several within `lease_seconds`.
-    gone   members and holders whose process has provably died; nothing is said of others.
+    gone        members and holders whose process has provably died; nothing is said of others.
     """
 
     places: Sequence[GroupPlace]

@@ -21,7 +21,7 @@ Each fault of `shop faults` begins in a shop under load, orders of both checkout
 is wrong, and ends.
 Then every service must become ready, an order of each checkout must be confirmed, everything that waits must come to an
 end, `shop verify` must hold, no process may have ended but for those that the fault kills, and no message may be a dead
-dead letter but for those that [the fault's description](../shop.md) promises.
+letter but for those that [the fault's description](../shop.md) promises.
 One shop for each profile, both at the same time, goes through all faults, one after the other, and then through these:
 
 - `two-at-once`: pairs of faults of one database or of the broker, ended in either order.

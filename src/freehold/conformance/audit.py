@@ -16,7 +16,7 @@ class _GivenUp(Exception):
 
 def entry(harness: StoresHarness, subject: str, reason: str = "customer called; 'quoted'") -> AuditEntry:
     """An entry of now."""
-    return AuditEntry(at=harness.clock.now(), actor="ada", action="dlq.replay", subject=subject, reason=reason)
+    return AuditEntry(at=harness.clock.now(), actor="ada", action="dead-letter.replay", subject=subject, reason=reason)
 
 
 class AuditStoreConformance:

@@ -79,9 +79,8 @@ class BrokerProbeConformance:
 
             async def beats_and_moves() -> bool:
                 now = await two.group_state("readers")
-                return now.heartbeats[member] != first.heartbeats[member] and sum(
-                    each.position for each in now.places
-                ) > sum(each.position for each in first.places)
+                moved = sum(each.position for each in now.places) > sum(each.position for each in first.places)
+                return moved and now.heartbeats[member] != first.heartbeats[member]
 
             await eventually(beats_and_moves)
             await consumer.close()

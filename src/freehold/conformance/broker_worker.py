@@ -79,7 +79,7 @@ async def _work(url: str, options: BrokerOptions, role: str, count: int) -> None
     if role == "publish":
         await publish(broker, messages(["key"], count))
         await _tell(f"published {count}")
-        await _poll()
+        await _told()
     else:
         await _consume(broker, count)
     await broker.close()
@@ -89,21 +89,21 @@ async def _consume(broker: Broker, count: int) -> None:
     consumer = await subscribe(broker)
     batch = await fetch(consumer, count)
     await _tell(f"fetched {batch.deliveries[0].delivery_count}")
-    await _poll()
+    await _told()
     try:
         await batch.ack(len(batch.deliveries))
     except LeaseLost:
         await _tell("lost")
     else:
         await _tell("acked")
-    await _poll()
+    await _told()
 
 
 async def _tell(line: str) -> None:
     await asyncio.to_thread(lambda: (sys.stdout.write(f"{line}\n"), sys.stdout.flush()))
 
 
-async def _poll() -> None:
+async def _told() -> None:
     await asyncio.to_thread(sys.stdin.readline)
 
 

@@ -104,7 +104,7 @@ class BrokerLogStoreConformance:
         assert (await stores[BROKER_LOGS].note("here", "first")).lost_at is None
 
     async def test_no_high_water_mark_rises_while_a_loss_is_open(self, harness: StoresHarness) -> None:
-        """The rows come all the same; once it is ended, what is settled is what it was."""
+        """The rows come all the same; once it is ended, the high-water mark is what it was."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores)

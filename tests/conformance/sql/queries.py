@@ -212,7 +212,7 @@ async def outbox_reschedule(seeded: Seeded) -> None:
 
 
 @query
-async def outbox_bury(seeded: Seeded) -> None:
+async def outbox_dead_letter(seeded: Seeded) -> None:
     fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 1)
     assert await dead_letter(seeded.stores, seeded.leases, fetched.rows[0], "refused", datetime.now(UTC))
 

@@ -57,7 +57,7 @@ class Recorder:
         if isinstance(driver, asyncpg.Connection):
             if id(driver) not in self.known:
                 self.known.add(id(driver))
-                driver.add_log_listener(self._poll)
+                driver.add_log_listener(self._take_plan)
             return
         self.steps.setdefault(sql, 0)
 
@@ -67,7 +67,7 @@ class Recorder:
 
         driver._conn.set_progress_handler(step, _STEPS)
 
-    def _poll(self, _connection: object, message: Any) -> None:
+    def _take_plan(self, _connection: object, message: Any) -> None:
         text = str(message.message)
         if " plan:\n" not in text:
             return

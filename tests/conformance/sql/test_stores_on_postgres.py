@@ -159,7 +159,7 @@ async def write_everything(stores: Stores, db_tx: DatabaseTransaction) -> SagaRe
     assert (await stores[SAGAS].load(db_tx, record.id)).version == 2
     assert await stores[IDEMPOTENCY].claim(db_tx, "orders", "k", "f") is None
     await stores[IDEMPOTENCY].complete(db_tx, "orders", "k", StoredResponse("f", 200, "text/plain", b"\x00"))
-    await stores[AUDIT].add(db_tx, AuditEntry(datetime.now(UTC), "ada", "dlq discard", "1", "because"))
+    await stores[AUDIT].add(db_tx, AuditEntry(datetime.now(UTC), "ada", "dead-letter.discard", "1", "because"))
     return record
 
 

@@ -106,10 +106,10 @@ class Watch:
         for child in due:
             child.start(self.site.wishes)
             if child.socket is not None:
-                self._selector.register(child.socket, selectors.EVENT_READ, lambda child=child: self._poll(child))
+                self._selector.register(child.socket, selectors.EVENT_READ, lambda child=child: self._listen(child))
         return bool(due)
 
-    def _poll(self, child: Child) -> None:
+    def _listen(self, child: Child) -> None:
         before = child.state
         if child.listen():
             self.changed()
