@@ -55,6 +55,7 @@ SECONDS: Final[Mapping[str, float]] = {
     "tests/integration/shop/services/test_fresh_reads.py": 40,
     "tests/integration/shop/verify/test_verify.py": 40,
     "tests/integration/sql/test_upgrade.py": 20,
+    "tests/unit/runtime/test_runners_seen.py": 20,
 }
 """About how long the files take that take long, on two busy cores."""
 

@@ -96,9 +96,8 @@ def _imported(packages: set[str]) -> set[tuple[str, str]]:
     edges = set[tuple[str, str]]()
     for module in graph.modules:
         importer = _package(module)
-        if (
-            importer in packages and ".commands" not in module and not module.endswith(".routes")
-        ):  # faces, which look at all
+        is_face = ".commands" in module or module.endswith(".routes")  # faces look at all
+        if importer in packages and not is_face:
             edges |= {(importer, _package(each)) for each in graph.find_modules_directly_imported_by(module)}
     return {(importer, imported) for importer, imported in edges if imported in packages and imported != importer}
 

@@ -136,9 +136,9 @@ async def test_a_consumer_without_the_keeper_of_its_leases_is_named_and_comes_ba
             member._keeper.wake()
         await _until(running, lambda readiness: "consumer trial" in readiness.problems)
         gate.shut = False
+        await _until(running, lambda readiness: readiness.ready)
         await put(broker, envelope_of(Happened("b", 2)))
         await eventually(lambda: seen == ["a", "b"])
-        await _until(running, lambda readiness: readiness.ready)
 
 
 async def test_a_worker_that_is_cancelled_by_what_it_waits_for_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,4 +253,4 @@ def test_the_diagram_shows_the_pivot_and_both_ways() -> None:
         "hold --> compensate_hold: attempts exhausted",
     ):
         assert edge in lines
-    assert not [line for line in lines if line.startswith(("confirm --> compensation", "notify --> compensation"))]
+    assert not [line for line in lines if line.startswith(("confirm --> compensate", "notify --> compensate"))]

@@ -26,7 +26,7 @@ from freehold_shop.supervisor.client import Shop, running_shop
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 300.0
-MANY = 60
+MANY = 120
 # Of the orders of each checkout, which go through the same shop one behind the other.
 _DIGITS = {"saga": "6", "choreographed": "5"}
 
@@ -80,7 +80,7 @@ class _Killer:
 
 
 async def test_kill_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    kills = {5: "orders", 15: "inventory", 25: "payments", 33: "shipping", 40: "gateway", 50: "all"}
+    kills = {10: "orders", 30: "inventory", 50: "payments", 65: "shipping", 80: "gateway", 100: "all"}
     async with running_shop(state_directory=tmp_path / "shop", ready_seconds=START_SECONDS) as shop:
         for number, checkout in enumerate(_DIGITS):
             file = write_many(tmp_path / f"{checkout}.csv", MANY, first=number * MANY)
