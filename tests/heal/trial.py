@@ -89,7 +89,7 @@ class Trial:
 class Scenario:
     """What goes wrong. `happens` returns once all of it has been ended; it is called while orders come.
 
-    promises_letters  whether dead letters may come of it, as docs/shop.md says; healing drops them.
+    promises_letters  whether dead letters may come of it, as docs/shop.md says; healing discards them.
     kills             the service whose processes it kills. None of another may end.
     """
 

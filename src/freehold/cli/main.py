@@ -27,7 +27,7 @@ _HELP: Mapping[str, str] = {
     "broker": "Give each service an account of its own on NATS.",
     "outbox": "Show what waits to be published; send again what a broker has lost.",
     "trace": "Show where a message is, by its id, key or correlation id, and what it waits for.",
-    "dlq": "List, show, edit, replay and drop dead letters.",
+    "dlq": "List, show, edit, replay and discard dead letters.",
     "saga": "List and show sagas, and decide for those that wait for an operator.",
     "monitor": "Show the lag of consumers and replicas, in messages and in seconds.",
     "reconcile": "Compare copies with their sources, and repair what has drifted.",

@@ -109,7 +109,7 @@ def _poison() -> Fault:
     """The last of those that last: to take it back, broker and databases must be there again."""
     return Fault(
         "poison-message",
-        "Messages that nobody can read go to every topic: they become dead letters, which healing drops.",
+        "Messages that nobody can read go to every topic: they become dead letters, which healing discards.",
         begin=lambda site: site.poison(),
         end=lambda site: site.draw_poison_out(),
         outlives_the_shop=True,

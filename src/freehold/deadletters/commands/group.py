@@ -19,7 +19,7 @@ from freehold.errors import NotFound, Unavailable
 __all__ = ["command", "filters", "open_owner", "owner"]
 
 
-@click.group("dlq", cls=NamingGroup, help="List, show, edit, replay and drop dead letters.")
+@click.group("dlq", cls=NamingGroup, help="List, show, edit, replay and discard dead letters.")
 def command() -> None:
     """Hold the subcommands."""
 

@@ -166,7 +166,7 @@ async def test_poison_becomes_dead_letters_and_holds_up_nobody(healed: Shop) -> 
     assert [state.name for state in await healed.heal("poison-message")] == ["poison-message"]
     left = "SELECT count(*) FROM freehold_dead_letter WHERE status = 'dead'"
     services = [name for name in healed.databases if rows(healed, name, left)[0][0]]
-    assert services == [], "healing drops what the fault planted"
+    assert services == [], "healing discards what the fault planted"
 
 
 async def test_a_fault_ends_by_itself(healed: Shop) -> None:
