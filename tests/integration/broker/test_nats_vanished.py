@@ -104,6 +104,28 @@ async def _refusal(broker: NatsBroker, outgoing: Sequence[OutgoingMessage], log:
     return errors[0]
 
 
+async def _refused_by(broker: NatsBroker, log: str) -> LogReplaced:
+    """What a message is refused with, as soon as the broker is connected again."""
+    told: list[LogReplaced] = []
+
+    async def refused() -> bool:
+        try:
+            told.append(await _refusal(broker, messages(["late"], 1), log))
+        except (Unavailable, AssertionError):
+            return False  # it is not connected again
+        return True
+
+    await eventually(refused, HEAL_SECONDS)
+    return told[0]
+
+
+def _put_older_copy_back(server: RunningServer, copy: Path) -> None:
+    server.kill()
+    shutil.rmtree(server.directory / "jetstream")
+    shutil.copytree(copy, server.directory / "jetstream")
+    server.start()
+
+
 async def test_a_stream_that_others_made_anew_is_found_out_by_its_numbers(
     nats_url: str, options: BrokerOptions, names: Names, connection: NatsConnection
 ) -> None:
@@ -132,24 +154,50 @@ async def test_an_older_copy_of_the_stream_is_found_out_before_anything_is_store
         shutil.copytree(store, tmp_path / "copy")
         disposable_nats.start()
         await _published(broker, messages(["key"], 4, first=3))
-        disposable_nats.kill()
-        shutil.rmtree(store)
-        shutil.copytree(tmp_path / "copy", store)
-        disposable_nats.start()
-        told: list[LogReplaced] = []
-
-        async def refused() -> bool:
-            try:
-                told.append(await _refusal(broker, messages(["late"], 1), identity))
-            except (Unavailable, AssertionError):
-                return False  # it is not connected again
-            return True
-
-        await eventually(refused, HEAL_SECONDS)
-        assert told[0].went_back
+        _put_older_copy_back(disposable_nats, tmp_path / "copy")
+        assert (await _refused_by(broker, identity)).went_back
         assert await broker.log_identity() == identity
         assert (await broker.log_mark()).startswith("3 ")
         assert await broker.publish(messages(["key"], 4, first=3), 5.0, log=identity) == [PublishConfirmed()] * 4
+
+
+async def test_an_older_copy_is_found_out_while_the_client_is_still_reconnecting(
+    disposable_nats: RunningServer, options: BrokerOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client takes messages one round trip before it tells that it is connected: they are refused."""
+    async with _opened(disposable_nats.url, options) as broker:
+        identity = await broker.log_identity()
+        await publish(broker, messages(["key"], 3))
+        disposable_nats.kill()
+        shutil.copytree(disposable_nats.directory / "jetstream", tmp_path / "copy")
+        disposable_nats.start()
+        await _published(broker, messages(["key"], 4, first=3))
+        assert broker._connection is not None
+        client = broker._connection._client
+        flush, flushing, may_flush = client.flush, asyncio.Event(), asyncio.Event()
+
+        async def flush_later() -> None:
+            flushing.set()
+            await may_flush.wait()
+            await flush()
+
+        monkeypatch.setattr(client, "flush", flush_later)
+        _put_older_copy_back(disposable_nats, tmp_path / "copy")
+        await asyncio.wait_for(flushing.wait(), HEAL_SECONDS)
+        late = messages(["late"], 1)
+        # The first looks at the log for itself; the second comes while it looks.
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(broker.publish(messages(["any"], 1), 5.0))
+            while not _is_looking(broker):  # noqa: ASYNC110 - what is waited for lasts one round trip only
+                await asyncio.sleep(0)
+            assert (await _refusal(broker, late, identity)).went_back
+        assert (await broker.log_mark()).startswith("4 ")
+        may_flush.set()
+
+
+def _is_looking(broker: NatsBroker) -> bool:
+    assert broker._stream is not None
+    return broker._stream._is_mending and not broker._stream._in_doubt
 
 
 async def test_what_was_not_written_when_the_connection_broke_is_not_sent_after_it(

@@ -89,7 +89,8 @@ class NatsLog:
             self._member = member
             self._follower.open(self._on_messages, self._on_group)
             self._wakes = await self._connection.subscribe(self._names.wake(self._group), self._woken)
-            self._connection.on_reconnected.append(self._doubt)
+            # Not `on_reconnected`: the client takes records before it tells of that.
+            self._connection.on_broken.append(self._doubt)
 
     async def _mended(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call, and once more where a stream had vanished and was made again."""
@@ -102,12 +103,15 @@ class NatsLog:
 
     async def _make_bucket(self) -> None:
         """Make the stream of the group's records where it is missing. Raises `Unavailable`."""
+        self._in_doubt, known = False, False  # a break while we ask sets it again
         try:
             bucket, _ = await ensure_stream(self._connection, self._names.bucket_config(self._group))
+            known = True
         except ApiError as error:
             raise as_outage(error, "NATS does not make the stream of a group's records") from error
+        finally:
+            self._in_doubt = self._in_doubt or not known
         before, self._bucket_made_at = self._bucket_made_at, str(bucket["created"])
-        self._in_doubt = False
         if before not in {"", self._bucket_made_at}:
             name = self._names.bucket(self._group)
             _log.warning("group %s: NATS has lost the records %s of %s: made again", self._group, name, before)
@@ -140,9 +144,9 @@ class NatsLog:
         return identity.last if self._latest and not self._known else 0
 
     async def _sure(self) -> None:
-        """After a reconnection, have another look at the records before one is stored: servers before 2.10 do not say
-        through the import of an account that nobody takes it. The log is made first: where there is room for one stream
-        only, messages are kept in it. Raises `Unavailable`.
+        """After a connection broke, have another look at the records before one is stored: servers before 2.10 do not
+        say through the import of an account that nobody takes it. The log is made first: where there is room for one
+        stream only, messages are kept in it. Raises `Unavailable`.
         """
         if self._in_doubt:
             await self._stream.sure()
@@ -290,7 +294,7 @@ class NatsLog:
         """Stop listening."""
         await self._follower.close()
         if self._wakes is not None:
-            self._connection.on_reconnected.remove(self._doubt)
+            self._connection.on_broken.remove(self._doubt)
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(self._timeout_seconds):
                     await self._wakes.unsubscribe()

@@ -66,14 +66,16 @@ class LogStream:
             await self._make()
         except ApiError as error:
             raise ConfigurationError("JetStream does not make the stream", hint=error.message) from error
-        self._connection.on_reconnected.append(self._doubt)
+        # From the break on, and not from the reconnection: the client takes messages before it tells of that.
+        self._connection.on_broken.append(self._doubt)
 
     async def sure(self) -> None:
-        """After a reconnection, have another look before anything is stored: the server may be another one.
+        """After a connection broke, have another look before anything is stored: the server may be another one. Who
+        comes while somebody looks waits for what is found.
 
         Raises `Unavailable`.
         """
-        if self._in_doubt:
+        if self._in_doubt or self._is_mending:
             await self.mend()
 
     def check(self, log: str) -> None:
@@ -108,11 +110,15 @@ class LogStream:
 
     async def mend(self) -> None:
         """Make again what has vanished: once for all who call meanwhile. Raises `Unavailable`, in bounded time."""
-        if self._mending is None or self._mending.done():
+        if (mending := self._mending) is None or mending.done():
             if self._failure is not None and self._clock.monotonic() - self._failure[0] < _FAILED_SECONDS:
                 raise Unavailable(self._failure[1].message, hint=self._failure[1].hint)
-            self._mending = asyncio.create_task(self._mend(), name="mending the stream of NATS")
-        await asyncio.shield(self._mending)
+            mending = self._mending = asyncio.create_task(self._mend(), name="mending the stream of NATS")
+        await asyncio.shield(mending)
+
+    @property
+    def _is_mending(self) -> bool:
+        return self._mending is not None and not self._mending.done()
 
     async def close(self) -> None:
         """End what is in progress. Never raises."""
