@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import asyncmy
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,7 +26,14 @@ from tests.names import COLLECTED, name_of
 from tests.order import spread
 
 from freehold.runtime.adapters import open_stores
-from freehold_shop.servers import RunningServer, ServerUnavailable, start_nats, start_pgbouncer, start_postgres
+from freehold_shop.servers import (
+    RunningServer,
+    ServerUnavailable,
+    start_mariadb,
+    start_nats,
+    start_pgbouncer,
+    start_postgres,
+)
 
 _LEFT_OUT = "left out: "
 _MEMORY = Path("/dev/shm")
@@ -70,6 +79,12 @@ def postgres_server(servers_directory: Path) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="session")
+def mariadb_server(servers_directory: Path) -> Iterator[RunningServer]:
+    """The session's MariaDB. Do not stop or kill it: that is what `disposable_mariadb` is for."""
+    yield from _running(start_mariadb, servers_directory / "mariadb")
+
+
+@pytest.fixture(scope="session")
 def nats_server(servers_directory: Path) -> Iterator[RunningServer]:
     """The session's NATS with JetStream. Do not stop or kill it: that is what `disposable_nats` is for."""
     yield from _running(start_nats, servers_directory / "nats")
@@ -79,6 +94,12 @@ def nats_server(servers_directory: Path) -> Iterator[RunningServer]:
 def disposable_postgres(servers_directory: Path) -> Iterator[RunningServer]:
     """A PostgreSQL of the test's own, which it may kill, pause and start again."""
     yield from _running(start_postgres, servers_directory / f"postgres-{uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def disposable_mariadb(servers_directory: Path) -> Iterator[RunningServer]:
+    """A MariaDB of the test's own, which it may kill, pause and start again."""
+    yield from _running(start_mariadb, servers_directory / f"mariadb-{uuid4().hex[:8]}")
 
 
 @pytest.fixture
@@ -126,6 +147,16 @@ def postgres_url(request: pytest.FixtureRequest, postgres_place: tuple[str, Call
         connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), options))
     yield _database_url(server_url, name)
     drop(name)
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: RunningServer) -> Iterator[str]:
+    """The URL of a fresh, empty MariaDB database, as superuser; it is dropped after the test."""
+    name = f"test_{uuid4().hex[:12]}"
+    with ThreadPoolExecutor(1, "mariadb") as apart:  # a fixture that asks for this may run in a loop itself
+        apart.submit(asyncio.run, _on_mariadb(mariadb_server.url, f"CREATE DATABASE {name}")).result()
+        yield _database_url(mariadb_server.url, name)
+        apart.submit(asyncio.run, _on_mariadb(mariadb_server.url, f"DROP DATABASE {name}")).result()
 
 
 @pytest.fixture(scope="session")
@@ -198,6 +229,15 @@ async def _upgrade(url: str) -> None:
         await database.upgrade()
     finally:
         await database.close()
+
+
+async def _on_mariadb(server_url: str, statement: str) -> None:
+    at = urlsplit(server_url)
+    async with (
+        asyncmy.connect(host=at.hostname, port=at.port, user=at.username, password=at.password) as connection,
+        connection.cursor() as cursor,
+    ):
+        await cursor.execute(statement)
 
 
 def _drop_database(server_url: str, name: str) -> None:

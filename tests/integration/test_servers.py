@@ -7,7 +7,9 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import asyncmy
 import nats
 import psutil
 import psycopg
@@ -70,6 +72,43 @@ def test_committed_rows_survive_a_killed_postgres(disposable_postgres: RunningSe
         assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
 
 
+async def _ask_mariadb(url: str, *statements: str) -> list[tuple[object, ...]]:
+    """The rows of the last statement; each commits by itself."""
+    at = urlsplit(url)
+    async with (
+        asyncmy.connect(
+            host=at.hostname, port=at.port, user=at.username, password=at.password, db=at.path[1:], autocommit=True
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        for statement in statements:
+            await cursor.execute(statement)
+        return [tuple(row) for row in await cursor.fetchall()]
+
+
+async def test_mariadb_is_set_up_for_what_the_guarantees_need(mariadb_url: str) -> None:
+    asked = "innodb_flush_log_at_trx_commit, @@innodb_doublewrite, @@bind_address, @@global.time_zone"
+    assert await _ask_mariadb(mariadb_url, f"SELECT @@{asked}") == [(1, 1, "127.0.0.1", "+00:00")]
+
+
+async def test_mariadb_lets_nobody_in_without_the_password(mariadb_server: RunningServer) -> None:
+    port = mariadb_server.port
+    for user in ("freehold:wrong", "freehold:", "root:", "nobody:"):
+        with pytest.raises(asyncmy.errors.OperationalError, match="Access denied"):
+            await _ask_mariadb(f"mariadb://{user}@127.0.0.1:{port}/mysql", "SELECT 1")
+
+
+async def test_committed_rows_survive_a_killed_mariadb(disposable_mariadb: RunningServer) -> None:
+    url, first_pid = disposable_mariadb.url, disposable_mariadb.pid
+    await _ask_mariadb(url, "CREATE TABLE kept AS SELECT 1 AS one")
+    disposable_mariadb.kill()
+    with pytest.raises(asyncmy.errors.OperationalError):
+        await _ask_mariadb(url, "SELECT 1")
+    disposable_mariadb.start()
+    assert (disposable_mariadb.url, disposable_mariadb.pid != first_pid) == (url, True)
+    assert await _ask_mariadb(url, "SELECT one FROM kept") == [(1,)]
+
+
 async def test_acknowledged_messages_survive_a_killed_nats(disposable_nats: RunningServer) -> None:
     client = await nats.connect(disposable_nats.url)
     await client.jetstream().add_stream(name="kept", subjects=["kept"])
@@ -115,11 +154,15 @@ def test_a_stop_is_clean_and_can_be_repeated(disposable_postgres: RunningServer)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-def test_a_server_dies_with_the_process_that_started_it(nats_server: RunningServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["start_nats", "start_mariadb"])
+def test_a_server_dies_with_the_process_that_started_it(
+    request: pytest.FixtureRequest, tmp_path: Path, start: str
+) -> None:
+    request.getfixturevalue(f"{start.removeprefix('start_')}_server")  # left out where there is none
     program = textwrap.dedent(f"""
         from pathlib import Path
-        from freehold_shop.servers import start_nats
-        print(start_nats(Path({str(tmp_path)!r})).pid, flush=True)
+        from freehold_shop.servers import {start}
+        print({start}(Path({str(tmp_path)!r})).pid, flush=True)
         input()
     """)
     with subprocess.Popen(

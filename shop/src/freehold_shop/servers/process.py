@@ -47,7 +47,8 @@ class Launch:
     """How one kind of server is started, found ready, and asked to stop.
 
     `command` is built for the port it gets. `ready` is asked again and again with the process id and the port.
-    `stop_signals` are sent in turn, each with its patience in seconds; SIGKILL follows the last.
+    `stop_signals` are sent in turn, each with its patience in seconds; SIGKILL follows the last. The kernel sends
+    `orphan_signal` when the thread that started it ends.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Launch:
     command: Callable[[int], Sequence[str]]
     ready: Callable[[int, int], bool]
     stop_signals: Sequence[tuple[signal.Signals, float]]
+    orphan_signal: signal.Signals = signal.SIGINT
     user: int | None = None
     group: int | None = None
 
@@ -155,7 +157,7 @@ class RunningServer:
     def _try_start(self, port: int, lock: int, deadline: float) -> bool:
         with (self._launch.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_die_with_parent(), *self._launch.command(port)],
+                [*_die_with_parent(self._launch.orphan_signal), *self._launch.command(port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -206,14 +208,14 @@ def _directory_lock(directory: Path, deadline: float) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _die_with_parent() -> Sequence[str]:
-    """Return the command prefix under which the kernel sends SIGINT to the server when our thread ends.
+def _die_with_parent(number: signal.Signals) -> Sequence[str]:
+    """Return the command prefix under which the kernel sends this signal to the server when our thread ends.
 
     `setpriv` sets it after the change of user, which would clear it, and without running Python between fork and exec.
     """
     if sys.platform != "linux":
         return ()
-    prefix = ("setpriv", "--pdeathsig", "INT")
+    prefix = ("setpriv", "--pdeathsig", number.name.removeprefix("SIG"))
     try:
         probe = subprocess.run([*prefix, "true"], check=False, capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
