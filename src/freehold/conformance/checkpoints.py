@@ -163,8 +163,8 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         old, new = await seen_at(stores, 0, 1), await seen_at(stores, 0, 2)
         async with stores.database.begin() as db_tx:
             await stores[CHECKPOINTS].lock(db_tx, "summary")
-            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, seen=LIVE, to=RETIRED)
-            await stores[CHECKPOINTS].transition(db_tx, "summary", 2, seen=BUILDING, to=LIVE)
+            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, expected=LIVE, to=RETIRED)
+            await stores[CHECKPOINTS].transition(db_tx, "summary", 2, expected=BUILDING, to=LIVE)
         await refused(stores, Move(old, 9))
         await refused(stores, Move(new, 9))
         await refused(stores, Move(await seen_at(stores, 0, 1), 9))
@@ -180,7 +180,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
             await stores[CHECKPOINTS].lock(db_tx, "summary")
             late = asyncio.create_task(advanced(other, Move(seen, 9)))
             assert await has_to_wait(late)
-            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, seen=LIVE, to=RETIRED)
+            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, expected=LIVE, to=RETIRED)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
 
     async def test_one_generation_is_live(self, harness: StoresHarness) -> None:
@@ -191,7 +191,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         for number, seen, to in ((2, BUILDING, LIVE), (2, LIVE, RETIRED), (3, BUILDING, RETIRED)):
             try:
                 async with stores.database.begin() as db_tx:
-                    await stores[CHECKPOINTS].transition(db_tx, "summary", number, seen=seen, to=to)
+                    await stores[CHECKPOINTS].transition(db_tx, "summary", number, expected=seen, to=to)
             except ConcurrencyConflict:
                 continue
             raise AssertionError("it went through")
@@ -239,7 +239,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         parked = await parked_at(stores, moved, key_of())
         await not_started(stores, moved)
         async with stores.database.begin() as db_tx:
-            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, seen=LIVE, to=RETIRED)
+            await stores[CHECKPOINTS].transition(db_tx, "summary", 1, expected=LIVE, to=RETIRED)
         await not_started(stores, parked)
         await not_started(stores, await seen_at(stores))
         assert (await seen_at(stores)).started_position == -1
@@ -289,7 +289,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert (await seen_at(stores, name="axb")).position == 0
         try:
             async with stores.database.begin() as db_tx:
-                await stores[CHECKPOINTS].transition(db_tx, "a%", 1, seen=LIVE, to=RETIRED)
+                await stores[CHECKPOINTS].transition(db_tx, "a%", 1, expected=LIVE, to=RETIRED)
         except FreeholdError:
             assert {each.state for each in await stores[CHECKPOINTS].generations()} == {LIVE}
         else:

@@ -192,9 +192,11 @@ async def switch(
         if each.position < target:
             await _carry_on(db_tx, history, projection, each, target, passed_over)
     lost = await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, db_tx=db_tx)
-    await store.transition(db_tx, projection.name, live.number, seen=GenerationState.LIVE, to=GenerationState.RETIRED)
     await store.transition(
-        db_tx, projection.name, building.number, seen=GenerationState.BUILDING, to=GenerationState.LIVE
+        db_tx, projection.name, live.number, expected=GenerationState.LIVE, to=GenerationState.RETIRED
+    )
+    await store.transition(
+        db_tx, projection.name, building.number, expected=GenerationState.BUILDING, to=GenerationState.LIVE
     )
     await history.tables(projection).show(db_tx, building.number)
     return SwitchResult(live, building, len(parked), len(lost))
@@ -209,7 +211,7 @@ async def cancel_rebuild(db_tx: DatabaseTransaction, store: CheckpointStore, nam
     building = building_generation(await store.generations(name, db_tx=db_tx))
     if building is None:
         raise NotFound(f"no generation of projection '{name}' is being built", hint="freehold projection list")
-    await store.transition(db_tx, name, building.number, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
+    await store.transition(db_tx, name, building.number, expected=GenerationState.BUILDING, to=GenerationState.RETIRED)
     return building
 
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 from freehold.clock import Clock, SystemClock
 from freehold.database import DatabaseTransaction
-from freehold.errors import NotFound, Unavailable
+from freehold.errors import Unavailable
 from freehold.policy import Retry, RetryAfter
 from freehold.projection.operations import ProjectionOperations
 from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.replay import Into, Replayer, TimeRange
-from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
+from freehold.projection.replay_store import REPLAYS, Replay, ReplayState, unknown_replay
 
 __all__ = ["ReplayOperations"]
 
@@ -88,7 +88,7 @@ class ReplayOperations:
         async with self._stores.database.begin() as db_tx:
             replay = await self._stores[REPLAYS].delete(db_tx, number)
             if replay is None:
-                raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
+                raise unknown_replay(number)
             if replay.tables:
                 await self._stores[READ_MODELS].drop(db_tx, replay.tables)
             await self._note(db_tx, "drop", replay, actor, reason)

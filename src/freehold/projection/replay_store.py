@@ -15,9 +15,19 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from freehold.database import DatabaseTransaction
+from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.ports import Port
 
-__all__ = ["REPLAYS", "NewReplay", "Replay", "ReplayError", "ReplayState", "ReplayStore"]
+__all__ = [
+    "REPLAYS",
+    "NewReplay",
+    "Replay",
+    "ReplayError",
+    "ReplayState",
+    "ReplayStore",
+    "replay_conflict",
+    "unknown_replay",
+]
 
 
 class ReplayState(StrEnum):
@@ -125,7 +135,7 @@ class ReplayStore(Protocol):
     async def advance(
         self,
         db_tx: DatabaseTransaction,
-        seen: Replay,
+        expected: Replay,
         position: int,
         *,
         applied: int,
@@ -136,7 +146,7 @@ class ReplayStore(Protocol):
         """
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
+        self, db_tx: DatabaseTransaction, expected: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Replay:
         """Record, before it is done, that a process starts from here, or starts the event at `isolated_position` in
         isolation, for the time that `isolated_attempts` counts; void once the position moves. Raises
@@ -176,3 +186,16 @@ class ReplayStore(Protocol):
 REPLAYS: Final[Port[ReplayStore]] = Port(
     "replays", "historical replays", ReplayStore, "freehold.conformance.replays:ReplayStoreConformance"
 )
+
+
+def replay_conflict(expected: Replay) -> ConcurrencyConflict:
+    """The error for a replay that has moved or ended since it was read."""
+    return ConcurrencyConflict(
+        f"replay {expected.number} is not at {expected.position} any more",
+        hint="another process works on it, or has ended it",
+    )
+
+
+def unknown_replay(number: int) -> NotFound:
+    """The error for a replay that does not exist."""
+    return NotFound(f"there is no replay {number}", hint="freehold projection replay list")

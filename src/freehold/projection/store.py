@@ -32,6 +32,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from freehold.database import DatabaseTransaction
+from freehold.errors import ConcurrencyConflict
 from freehold.ports import Port
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ParkedStream",
     "ParkedStreamUpdate",
     "Pause",
+    "checkpoint_conflict",
 ]
 
 ALL_GENERATIONS = 0
@@ -114,7 +116,7 @@ class Checkpoint:
 class Move:
     """A checkpoint as it was seen and where it is to go; the counts are added."""
 
-    seen: Checkpoint
+    expected: Checkpoint
     position: int
     handled: int = 0
     failed: int = 0
@@ -222,7 +224,13 @@ class CheckpointStore(Protocol):
         """
 
     async def transition(
-        self, db_tx: DatabaseTransaction, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+        self,
+        db_tx: DatabaseTransaction,
+        projection: str,
+        number: int,
+        *,
+        expected: GenerationState,
+        to: GenerationState,
     ) -> None:
         """Move a generation to another state, its checkpoints with it. For a switch: `lock` both, compare, retire the
         one that is live, then make the other live.
@@ -255,7 +263,12 @@ class CheckpointStore(Protocol):
         """
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, isolated_position: int = 0, isolated_attempts: int = 0
+        self,
+        db_tx: DatabaseTransaction,
+        expected: Checkpoint,
+        *,
+        isolated_position: int = 0,
+        isolated_attempts: int = 0,
     ) -> Checkpoint:
         """Record that a runner starts from here, or starts the event at `isolated_position` in isolation, for the time
         that `isolated_attempts` counts; returns the checkpoint, which is otherwise as it was: nobody is overtaken by
@@ -264,12 +277,12 @@ class CheckpointStore(Protocol):
         To be committed before that is done. Raises `ConcurrencyConflict` like `advance`.
         """
 
-    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, expected: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
         """Park a stream, or put another attempt or event in the place of what is known of it; returns the checkpoint
         with its next revision. Raises `ConcurrencyConflict` like `advance`.
         """
 
-    async def release(self, db_tx: DatabaseTransaction, seen: Checkpoint, stream: str) -> Checkpoint:
+    async def release(self, db_tx: DatabaseTransaction, expected: Checkpoint, stream: str) -> Checkpoint:
         """Take a stream out of the parked ones, where it is among them; returns the checkpoint with its next revision.
 
         Whoever releases has applied in this transaction what was passed over, through the position of the checkpoint.
@@ -315,3 +328,11 @@ CHECKPOINTS: Final[Port[CheckpointStore]] = Port(
     CheckpointStore,
     "freehold.conformance.checkpoints:CheckpointStoreConformance",
 )
+
+
+def checkpoint_conflict(expected: Checkpoint) -> ConcurrencyConflict:
+    """The error for a checkpoint that has changed since it was read."""
+    return ConcurrencyConflict(
+        f"a checkpoint of '{expected.projection}', generation {expected.generation}, has changed since it was read",
+        hint="another instance has taken over, or an operator has changed something: read it again",
+    )

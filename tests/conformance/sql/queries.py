@@ -562,7 +562,7 @@ async def generations(seeded: Seeded) -> None:
     await store.generations(name)
     async with database.begin() as db_tx:
         await store.resume(db_tx, name, 1)
-        await store.transition(db_tx, name, 1, seen=GenerationState.BUILDING, to=GenerationState.RETIRED)
+        await store.transition(db_tx, name, 1, expected=GenerationState.BUILDING, to=GenerationState.RETIRED)
         await store.forget(db_tx, name, 1)
 
 

@@ -36,7 +36,7 @@ def test_halves_reach_where_the_whole_does() -> None:
     assert second.through == whole.through
     for partition, position in first.through.items():
         assert position == max(event.position for event in first.events if whole.partition_of(event) == partition)
-    moved = {move.seen.partition: move for move in first.moves(seen)}
+    moved = {move.expected.partition: move for move in first.moves(seen)}
     rest = second.moves({p: replace(seen[p], position=moved[p].position if p in moved else 0) for p in seen})
     assert sum(move.handled for move in [*moved.values(), *rest]) == len(events)
 

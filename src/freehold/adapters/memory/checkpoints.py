@@ -22,6 +22,7 @@ from freehold.projection.store import (
     ParkedStream,
     ParkedStreamUpdate,
     Pause,
+    checkpoint_conflict,
 )
 
 __all__ = ["MemoryCheckpointStore"]
@@ -81,15 +82,21 @@ class MemoryCheckpointStore(CheckpointStore):
         return made
 
     async def transition(
-        self, db_tx: DatabaseTransaction, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+        self,
+        db_tx: DatabaseTransaction,
+        projection: str,
+        number: int,
+        *,
+        expected: GenerationState,
+        to: GenerationState,
     ) -> None:
         """Move the generation and its checkpoints."""
         rows = memory_transaction(db_tx).rows(_GENERATIONS)
         found = rows.get((projection, number))
         taken = to is GenerationState.LIVE and _has_live(memory_transaction(db_tx), projection)
-        if found is None or found.state is not seen or taken:
+        if found is None or found.state is not expected or taken:
             raise ConcurrencyConflict(
-                f"generation {number} of projection '{projection}' is not {seen.value}, or cannot become {to.value}",
+                f"generation {number} of '{projection}' is not {expected.value}, or cannot become {to.value}",
                 hint="look at its generations again; one of them is live",
             )
         rows.put((projection, number), replace(found, state=to, changed_at=self._database.now()))
@@ -128,37 +135,44 @@ class MemoryCheckpointStore(CheckpointStore):
         return [self._advance(memory_transaction(db_tx), move) for move in moves]
 
     def _advance(self, db_tx: MemoryTransaction, move: Move) -> Checkpoint:
-        found = _as_seen(db_tx, move.seen)
+        found = _checked(db_tx, move.expected)
         if move.position < found.position:
-            raise _overtaken(move.seen)
+            raise checkpoint_conflict(move.expected)
         handled, failed = found.handled + move.handled, found.failed + move.failed
         moved = replace(found, position=move.position, handled=handled, failed=failed, updated_at=self._database.now())
         db_tx.rows(_CHECKPOINTS).put((moved.projection, moved.generation, moved.partition), moved)
         return moved
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, isolated_position: int = 0, isolated_attempts: int = 0
+        self,
+        db_tx: DatabaseTransaction,
+        expected: Checkpoint,
+        *,
+        isolated_position: int = 0,
+        isolated_attempts: int = 0,
     ) -> Checkpoint:
-        """Keep it with the checkpoint, as it was seen."""
-        found = _as_seen(memory_transaction(db_tx), seen)
+        """Write the marks into the checkpoint, if it still is as expected."""
+        found = _checked(memory_transaction(db_tx), expected)
         started = replace(
             found,
             started_position=found.position,
             isolated_position=isolated_position,
             isolated_attempts=isolated_attempts,
         )
-        memory_transaction(db_tx).rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), started)
+        memory_transaction(db_tx).rows(_CHECKPOINTS).put(
+            (expected.projection, expected.generation, expected.partition), started
+        )
         return started
 
-    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, expected: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
         """Revise the checkpoint, keep the stream."""
-        revised = _revised(memory_transaction(db_tx), seen)
-        rows, place = memory_transaction(db_tx).rows(_PARKED), (seen.projection, seen.generation, parked.stream)
+        revised = _revised(memory_transaction(db_tx), expected)
+        rows, place = memory_transaction(db_tx).rows(_PARKED), (expected.projection, expected.generation, parked.stream)
         known = rows.get(place)
         key = ParkedStream(
-            projection=seen.projection,
-            generation=seen.generation,
-            partition=seen.partition,
+            projection=expected.projection,
+            generation=expected.generation,
+            partition=expected.partition,
             stream=parked.stream,
             position=parked.position,
             version=parked.version,
@@ -175,10 +189,10 @@ class MemoryCheckpointStore(CheckpointStore):
         rows.put(place, _Parked(key, due_at))
         return revised
 
-    async def release(self, db_tx: DatabaseTransaction, seen: Checkpoint, stream: str) -> Checkpoint:
+    async def release(self, db_tx: DatabaseTransaction, expected: Checkpoint, stream: str) -> Checkpoint:
         """Revise the checkpoint, forget the stream."""
-        revised = _revised(memory_transaction(db_tx), seen)
-        memory_transaction(db_tx).rows(_PARKED).remove((seen.projection, seen.generation, stream))
+        revised = _revised(memory_transaction(db_tx), expected)
+        memory_transaction(db_tx).rows(_PARKED).remove((expected.projection, expected.generation, stream))
         return revised
 
     async def parked(
@@ -252,24 +266,17 @@ def _revise_all(db_tx: MemoryTransaction, projection: str, generation: int, to: 
             rows.put(key, replace(each, state=to or each.state, revision=each.revision + 1))
 
 
-def _as_seen(db_tx: MemoryTransaction, seen: Checkpoint) -> Checkpoint:
-    found = db_tx.rows(_CHECKPOINTS).get((seen.projection, seen.generation, seen.partition))
+def _checked(db_tx: MemoryTransaction, expected: Checkpoint) -> Checkpoint:
+    found = db_tx.rows(_CHECKPOINTS).get((expected.projection, expected.generation, expected.partition))
     if found is None or found.state is GenerationState.RETIRED:
-        raise _overtaken(seen)
-    if (found.position, found.state, found.revision) != (seen.position, seen.state, seen.revision):
-        raise _overtaken(seen)
+        raise checkpoint_conflict(expected)
+    if (found.position, found.state, found.revision) != (expected.position, expected.state, expected.revision):
+        raise checkpoint_conflict(expected)
     return found
 
 
-def _revised(db_tx: MemoryTransaction, seen: Checkpoint) -> Checkpoint:
-    found = _as_seen(db_tx, seen)
+def _revised(db_tx: MemoryTransaction, expected: Checkpoint) -> Checkpoint:
+    found = _checked(db_tx, expected)
     revised = replace(found, revision=found.revision + 1)
-    db_tx.rows(_CHECKPOINTS).put((seen.projection, seen.generation, seen.partition), revised)
+    db_tx.rows(_CHECKPOINTS).put((expected.projection, expected.generation, expected.partition), revised)
     return revised
-
-
-def _overtaken(seen: Checkpoint) -> ConcurrencyConflict:
-    return ConcurrencyConflict(
-        f"a checkpoint of projection '{seen.projection}', generation {seen.generation}, is not as it was seen",
-        hint="another instance has taken over, or an operator has changed something: read it again",
-    )

@@ -9,8 +9,16 @@ from typing import Final
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import Table, memory_transaction
 from freehold.database import DatabaseTransaction
-from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
+from freehold.errors import ConcurrencyConflict
+from freehold.projection.replay_store import (
+    NewReplay,
+    Replay,
+    ReplayError,
+    ReplayState,
+    ReplayStore,
+    replay_conflict,
+    unknown_replay,
+)
 
 __all__ = ["MemoryReplayStore"]
 
@@ -53,25 +61,25 @@ class MemoryReplayStore(ReplayStore):
     async def advance(
         self,
         db_tx: DatabaseTransaction,
-        seen: Replay,
+        expected: Replay,
         position: int,
         *,
         applied: int,
         failed: Sequence[ReplayError] = (),
     ) -> Replay:
         """Compare and set, then the errors."""
-        now = _as_seen(db_tx, seen)
+        now = _checked(db_tx, expected)
         for each in failed:
-            memory_transaction(db_tx).rows(_ERRORS).put((seen.number, each.position), each)
+            memory_transaction(db_tx).rows(_ERRORS).put((expected.number, each.position), each)
         return self._put(
             db_tx, replace(now, position=position, applied=now.applied + applied, failed=now.failed + len(failed))
         )
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
+        self, db_tx: DatabaseTransaction, expected: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Replay:
-        """Keep it with the replay, as it was seen."""
-        now = _as_seen(db_tx, seen)
+        """Write the marks into the replay, if it still is as expected."""
+        now = _checked(db_tx, expected)
         return self._put(
             db_tx,
             replace(
@@ -97,7 +105,7 @@ class MemoryReplayStore(ReplayStore):
         """Look one up."""
         found = (await self._database.read(_REPLAYS)).get(number)
         if found is None:
-            raise _unknown(number)
+            raise unknown_replay(number)
         return found
 
     async def find(self, projection: str | None = None, *, limit: int = 100) -> Sequence[Replay]:
@@ -134,10 +142,10 @@ class MemoryReplayStore(ReplayStore):
             left = {key[0] for key, _ in errors.items()}
             return deleted + sum(rows.remove(number) for number in sorted(old - left)[: limit - deleted])
 
-    def _to_state(self, db_tx: DatabaseTransaction, number: int, seen: ReplayState, to: ReplayState) -> Replay:
+    def _to_state(self, db_tx: DatabaseTransaction, number: int, expected: ReplayState, to: ReplayState) -> Replay:
         found = _found(db_tx, number)
-        if found.state is not seen:
-            raise ConcurrencyConflict(f"replay {number} is {found.state.value}, not {seen.value}")
+        if found.state is not expected:
+            raise ConcurrencyConflict(f"replay {number} is {found.state.value}, not {expected.value}")
         return self._put(db_tx, replace(found, state=to))
 
     def _put(self, db_tx: DatabaseTransaction, replay: Replay) -> Replay:
@@ -154,22 +162,15 @@ def _where(replay: Replay) -> tuple[int, int, int]:
     return (replay.position, replay.applied, replay.failed)
 
 
-def _as_seen(db_tx: DatabaseTransaction, seen: Replay) -> Replay:
-    now = memory_transaction(db_tx).rows(_REPLAYS).get(seen.number)
-    if now is None or now.state is not ReplayState.RUNNING or _where(now) != _where(seen):
-        raise ConcurrencyConflict(
-            f"replay {seen.number} is not at {seen.position} any more",
-            hint="somebody else works on it, or ended it",
-        )
+def _checked(db_tx: DatabaseTransaction, expected: Replay) -> Replay:
+    now = memory_transaction(db_tx).rows(_REPLAYS).get(expected.number)
+    if now is None or now.state is not ReplayState.RUNNING or _where(now) != _where(expected):
+        raise replay_conflict(expected)
     return now
 
 
 def _found(db_tx: DatabaseTransaction, number: int) -> Replay:
     found = memory_transaction(db_tx).rows(_REPLAYS).get(number)
     if found is None:
-        raise _unknown(number)
+        raise unknown_replay(number)
     return found
-
-
-def _unknown(number: int) -> NotFound:
-    return NotFound(f"there is no replay {number}", hint="freehold projection replay list")

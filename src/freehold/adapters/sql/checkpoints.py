@@ -31,6 +31,7 @@ from freehold.projection.store import (
     ParkedStream,
     ParkedStreamUpdate,
     Pause,
+    checkpoint_conflict,
 )
 
 __all__ = ["SqlCheckpointStore"]
@@ -117,17 +118,23 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         return self._generation(made[0])
 
     async def transition(
-        self, db_tx: DatabaseTransaction, projection: str, number: int, *, seen: GenerationState, to: GenerationState
+        self,
+        db_tx: DatabaseTransaction,
+        projection: str,
+        number: int,
+        *,
+        expected: GenerationState,
+        to: GenerationState,
     ) -> None:
         """Move the generation and its checkpoints."""
         await self.lock(db_tx, projection, number)
         sql = sql_of(db_tx)
         lock = f"SELECT 1 FROM freehold_projection WHERE projection = $1 ORDER BY generation {self._dialect.lock_rows}"
         await sql.fetch(lock, (projection,))
-        parameters = (self._dialect.now(), projection, number, seen.value, to.value)
+        parameters = (self._dialect.now(), projection, number, expected.value, to.value)
         if await sql.execute(self._transition, parameters) != 1:
             raise ConcurrencyConflict(
-                f"generation {number} of projection '{projection}' is not {seen.value}, or cannot become {to.value}",
+                f"generation {number} of '{projection}' is not {expected.value}, or cannot become {to.value}",
                 hint="look at its generations again; one of them is live",
             )
         await sql.execute(
@@ -168,38 +175,44 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         rows = await sql_of(db_tx).fetch(self._advance, (self._dialect.now(), given))
         moved = {(each.projection, each.generation, each.partition): each for each in map(self._checkpoint, rows)}
         if len(moved) != len(moves):
-            raise _overtaken(moves[0].seen)
-        return [moved[move.seen.projection, move.seen.generation, move.seen.partition] for move in moves]
+            raise checkpoint_conflict(moves[0].expected)
+        return [moved[move.expected.projection, move.expected.generation, move.expected.partition] for move in moves]
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Checkpoint, *, isolated_position: int = 0, isolated_attempts: int = 0
+        self,
+        db_tx: DatabaseTransaction,
+        expected: Checkpoint,
+        *,
+        isolated_position: int = 0,
+        isolated_attempts: int = 0,
     ) -> Checkpoint:
-        """Write it into the row, as it was seen."""
-        await self._as_seen(
+        """Write the marks into the row, if it still is as expected."""
+        await self._compare_and_set(
             db_tx,
             "started_position = position, isolated_position = $7, isolated_attempts = $8",
-            seen,
+            expected,
             isolated_position,
             isolated_attempts,
         )
         return replace(
-            seen,
-            started_position=seen.position,
+            expected,
+            started_position=expected.position,
             isolated_position=isolated_position,
             isolated_attempts=isolated_attempts,
         )
 
-    async def park(self, db_tx: DatabaseTransaction, seen: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
+    async def park(self, db_tx: DatabaseTransaction, expected: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
         """Revise the checkpoint, then write the row."""
-        revised = await self._revised(db_tx, seen)
-        await self._parked.put(sql_of(db_tx), seen, parked)
+        revised = await self._revised(db_tx, expected)
+        await self._parked.put(sql_of(db_tx), expected, parked)
         return revised
 
-    async def release(self, db_tx: DatabaseTransaction, seen: Checkpoint, stream: str) -> Checkpoint:
+    async def release(self, db_tx: DatabaseTransaction, expected: Checkpoint, stream: str) -> Checkpoint:
         """Revise the checkpoint, then delete the row."""
-        revised = await self._revised(db_tx, seen)
+        revised = await self._revised(db_tx, expected)
         await sql_of(db_tx).execute(
-            f"DELETE FROM freehold_parked WHERE {_PLACE} AND stream = $3", (seen.projection, seen.generation, stream)
+            f"DELETE FROM freehold_parked WHERE {_PLACE} AND stream = $3",
+            (expected.projection, expected.generation, stream),
         )
         return revised
 
@@ -261,15 +274,19 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         )
         return [self._read_pause(row) for row in await self._fetch(None, sql, parameters)]
 
-    async def _as_seen(self, db_tx: DatabaseTransaction, changes: str, seen: Checkpoint, *more: int) -> None:
-        place = (seen.projection, seen.generation, seen.partition)
+    async def _compare_and_set(
+        self, db_tx: DatabaseTransaction, changes: str, expected: Checkpoint, *more: int
+    ) -> None:
+        place = (expected.projection, expected.generation, expected.partition)
         sql = f"UPDATE freehold_checkpoint SET {changes} WHERE {_AS_SEEN}"
-        if not await sql_of(db_tx).execute(sql, (*place, seen.position, seen.state.value, seen.revision, *more)):
-            raise _overtaken(seen)
+        if not await sql_of(db_tx).execute(
+            sql, (*place, expected.position, expected.state.value, expected.revision, *more)
+        ):
+            raise checkpoint_conflict(expected)
 
-    async def _revised(self, db_tx: DatabaseTransaction, seen: Checkpoint) -> Checkpoint:
-        await self._as_seen(db_tx, "revision = revision + 1", seen)
-        return replace(seen, revision=seen.revision + 1)
+    async def _revised(self, db_tx: DatabaseTransaction, expected: Checkpoint) -> Checkpoint:
+        await self._compare_and_set(db_tx, "revision = revision + 1", expected)
+        return replace(expected, revision=expected.revision + 1)
 
     def _read_pause(self, row: Row) -> Pause:
         projection, generation, reason, actor, paused_at = row
@@ -330,22 +347,15 @@ ORDER BY c.projection, c.generation, c.partition"""
 
 
 def _relation_row(move: Move) -> dict[str, str | int | None]:
-    seen = move.seen
+    expected = move.expected
     return {
-        "projection": seen.projection,
-        "generation": seen.generation,
-        "partition": seen.partition,
-        "position": seen.position,
-        "state": seen.state.value,
-        "revision": seen.revision,
+        "projection": expected.projection,
+        "generation": expected.generation,
+        "partition": expected.partition,
+        "position": expected.position,
+        "state": expected.state.value,
+        "revision": expected.revision,
         "target": move.position,
         "handled": move.handled,
         "failed": move.failed,
     }
-
-
-def _overtaken(seen: Checkpoint) -> ConcurrencyConflict:
-    return ConcurrencyConflict(
-        f"a checkpoint of projection '{seen.projection}', generation {seen.generation}, is not as it was seen",
-        hint="another instance has taken over, or an operator has changed something: read it again",
-    )

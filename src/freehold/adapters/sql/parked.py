@@ -38,9 +38,16 @@ class SqlParkedStreams(SqlStore):
         )
         self._select = f"SELECT {_COLUMNS}, {dialect.seconds_sql('due_at', now)} FROM freehold_parked"
 
-    async def put(self, sql: SqlConnection, seen: Checkpoint, parked: ParkedStreamUpdate) -> None:
+    async def put(self, sql: SqlConnection, checkpoint: Checkpoint, parked: ParkedStreamUpdate) -> None:
         """Insert the row of a stream, or say of it what is known now."""
-        place = (seen.projection, seen.generation, seen.partition, parked.stream, parked.position, parked.version)
+        place = (
+            checkpoint.projection,
+            checkpoint.generation,
+            checkpoint.partition,
+            parked.stream,
+            parked.position,
+            parked.version,
+        )
         detail = storable(parked.detail, _DETAIL_CHARACTERS_MAX)
         what = (
             parked.type,

@@ -11,8 +11,16 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import DatabaseTransaction
-from freehold.errors import ConcurrencyConflict, NotFound
-from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
+from freehold.errors import ConcurrencyConflict
+from freehold.projection.replay_store import (
+    NewReplay,
+    Replay,
+    ReplayError,
+    ReplayState,
+    ReplayStore,
+    replay_conflict,
+    unknown_replay,
+)
 
 __all__ = ["SqlReplayStore"]
 
@@ -84,7 +92,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
     async def advance(
         self,
         db_tx: DatabaseTransaction,
-        seen: Replay,
+        expected: Replay,
         position: int,
         *,
         applied: int,
@@ -93,24 +101,24 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         """Compare and set, then the errors."""
         sql = sql_of(db_tx)
         counts = (position, applied, len(failed))
-        compared = (seen.number, seen.position, seen.applied, seen.failed)
+        compared = (expected.number, expected.position, expected.applied, expected.failed)
         rows = await sql.fetch(self._advance, (self._dialect.now(), *counts, *compared))
         if not rows:
-            raise _overtaken(seen)
+            raise replay_conflict(expected)
         if failed:
-            await sql.execute_many(self._error, [self._error_row(seen.number, each) for each in failed])
+            await sql.execute_many(self._error, [self._error_row(expected.number, each) for each in failed])
         return self._replay(rows[0])
 
     async def begin(
-        self, db_tx: DatabaseTransaction, seen: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
+        self, db_tx: DatabaseTransaction, expected: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Replay:
-        """Write it into the row, as it was seen."""
-        compared = (seen.number, seen.position, seen.applied, seen.failed)
+        """Write the marks into the row, if it still is as expected."""
+        compared = (expected.number, expected.position, expected.applied, expected.failed)
         rows = await sql_of(db_tx).fetch(
             self._begin, (self._dialect.now(), isolated_position, isolated_attempts, *compared)
         )
         if not rows:
-            raise _overtaken(seen)
+            raise replay_conflict(expected)
         return self._replay(rows[0])
 
     async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
@@ -176,14 +184,14 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
                 deleted += await sql.execute(self._prune, (*given, limit - deleted))
         return deleted
 
-    async def _to_state(self, sql: SqlConnection, number: int, seen: ReplayState, to: ReplayState) -> Replay:
-        rows = await sql.fetch(self._move_state, (self._dialect.now(), to.value, number, seen.value))
+    async def _to_state(self, sql: SqlConnection, number: int, expected: ReplayState, to: ReplayState) -> Replay:
+        rows = await sql.fetch(self._move_state, (self._dialect.now(), to.value, number, expected.value))
         if rows:
             return self._replay(rows[0])
         found = await sql.fetch("SELECT state FROM freehold_replay WHERE number = $1", (number,))
         if not found:
-            raise _unknown(number)
-        raise ConcurrencyConflict(f"replay {number} is {found[0][0]}, not {seen.value}")
+            raise unknown_replay(number)
+        raise ConcurrencyConflict(f"replay {number} is {found[0][0]}, not {expected.value}")
 
     def _error_row(self, number: int, failed: ReplayError) -> tuple[object, ...]:
         return (
@@ -199,7 +207,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 
     def _one(self, rows: Sequence[Row], number: int) -> Replay:
         if not rows:
-            raise _unknown(number)
+            raise unknown_replay(number)
         return self._replay(rows[0])
 
     def _replay(self, row: Row) -> Replay:
@@ -225,13 +233,3 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
             isolated_position=isolated_position,
             isolated_attempts=isolated_attempts,
         )
-
-
-def _unknown(number: int) -> NotFound:
-    return NotFound(f"there is no replay {number}", hint="freehold projection replay list")
-
-
-def _overtaken(seen: Replay) -> ConcurrencyConflict:
-    return ConcurrencyConflict(
-        f"replay {seen.number} is not at {seen.position} any more", hint="somebody else works on it, or ended it"
-    )

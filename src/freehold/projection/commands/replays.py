@@ -33,7 +33,7 @@ from freehold.projection.commands.progress import made_progress
 from freehold.projection.operations import ProjectionOperations
 from freehold.projection.replay import TimeRange
 from freehold.projection.replay_operations import ReplayOperations
-from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
+from freehold.projection.replay_store import REPLAYS, Replay, ReplayState, unknown_replay
 from freehold.projection.status import COUNT_MAX
 
 __all__ = ["replay"]
@@ -247,7 +247,7 @@ async def _owner(opened: OpenedServices, number: int) -> ServiceAccess:
     if not found and opened.failed:
         raise Unavailable(f"there is no replay {number}; {', '.join(opened.failed)} could not be asked")
     if not found:
-        raise NotFound(f"there is no replay {number}", hint="freehold projection replay list")
+        raise unknown_replay(number)
     if len(found) > 1:
         names = ", ".join(each.name for each in found)
         raise ConfigurationError(f"{names}: each has a replay {number}", hint="say which with --service")
