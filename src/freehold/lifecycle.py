@@ -161,9 +161,9 @@ class Runner(ABC):
         return ""
 
     @property
-    def owes(self) -> str:
-        """What this loop still has to write down for a correct count, for people: a stop waits for that as long as it
-        may, where what is written to is away. Empty for nothing.
+    def pending_correction(self) -> str:
+        """The count that this loop must still correct, described for people; empty for none. While the database is
+        away, a stop waits within its limit until it is corrected.
         """
         return ""
 
@@ -296,15 +296,16 @@ class Runner(ABC):
             return True
 
     async def _let_go(self) -> None:
-        """Give back what is held; what is not given back runs out by itself, so it is waited for where it is owed."""
+        """Release what is held. What is not released runs out by itself; a count that must be corrected does not."""
         name = self.outages.titled(self.name)
         try:
             # In real time: a clock of a test does not move at a stop.
             while not await self._released(name):  # noqa: ASYNC110 - nothing tells that what was away is back
                 await asyncio.sleep(_RELEASE_SECONDS)  # the stop ends it after `drain_seconds`
         except asyncio.CancelledError:
-            if self.owes:
-                _log.warning("%s: stopped; %s was not taken back in time: an attempt too many", name, self.owes)
+            if self.pending_correction:
+                text = "%s: stopped before %s was corrected: one attempt too many is counted"
+                _log.warning(text, name, self.pending_correction)
             raise
 
     async def _released(self, name: str) -> bool:
@@ -312,7 +313,7 @@ class Runner(ABC):
             await self.release()
         except Exception as error:  # noqa: BLE001 - what is not given back runs out by itself
             away = isinstance(error, Unavailable)
-            if away and self.owes:
+            if away and self.pending_correction:
                 self.waits_for(self.needs, error, again_seconds=_RELEASE_SECONDS)
                 return False
             level = logging.INFO if away else logging.WARNING

@@ -46,9 +46,11 @@ class DeferredRunner(Runner):
         self._claimed: DeferredMessage | None = None
 
     @property
-    def owes(self) -> str:
+    def pending_correction(self) -> str:
         """The claim that is to be released."""
-        return f"the count of deferred message {self._claimed.position}" if self._claimed is not None else ""
+        return (
+            f"the count of attempts of deferred message {self._claimed.position}" if self._claimed is not None else ""
+        )
 
     async def run(self) -> None:
         """Try what is due until stopped."""

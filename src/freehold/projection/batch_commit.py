@@ -36,7 +36,7 @@ from freehold.transaction import Transactions
 __all__ = ["BatchProcessor", "CheckpointCache", "Progress"]
 
 _log = logging.getLogger("freehold.projection")
-_TAKE_BACK_SECONDS: Final = 2.0
+_UNCOUNT_SECONDS: Final = 2.0
 _PARKED_READ_MAX: Final = 100_000
 """All of them: a parked stream that is not known would be gone on with. `parked_max` keeps them few."""
 
@@ -81,21 +81,21 @@ class BatchProcessor:
         self._recovery = recovery
         self._batch_timeout_seconds = batch_timeout_seconds
         self._crashes = CrashLimit.of(projection.retry)
-        self._owed: dict[int, tuple[int, int]] = {}
-        self._untaken: dict[int, tuple[Checkpoint, int, int]] = {}
+        self._counted: dict[int, tuple[int, int]] = {}
+        self._to_uncount: dict[int, tuple[Checkpoint, int, int]] = {}
 
     @property
-    def owes(self) -> str:
-        """Attempts that are to be taken back, and could not be yet."""
-        return f"an attempt of {len(self._untaken)} events" if self._untaken else ""
+    def pending_correction(self) -> str:
+        """The attempts that prove nothing and are counted still, because the database was away."""
+        return f"the count of attempts of {len(self._to_uncount)} events" if self._to_uncount else ""
 
-    async def take_back(self) -> None:
-        """Take back attempts that proved nothing. Raises `Unavailable`."""
-        for partition, (seen, position, attempts) in list(self._untaken.items()):
+    async def uncount(self) -> None:
+        """Uncount attempts that prove nothing. Raises `Unavailable`."""
+        for partition, (seen, position, attempts) in list(self._to_uncount.items()):
             with suppress(ConcurrencyConflict):  # somebody else has gone on from there
                 async with self._context.database.begin() as db_tx:
                     await self._store.begin(db_tx, seen, isolated_position=position, isolated_attempts=attempts)
-            self._untaken.pop(partition, None)
+            self._to_uncount.pop(partition, None)
 
     async def apply(self, batch: Batch) -> None:
         """Apply a batch, or its parts where it fails; in the end everything is applied or parked."""
@@ -132,8 +132,8 @@ class BatchProcessor:
                 error = self._crashes.error(attempts, "this event was handled in isolation", CRASH_REMEDY)
                 await self._park(batch, error, attempts)
                 return
-            self._owed[seen.partition] = event.position, attempts + 1
-            self._untaken.pop(seen.partition, None)
+            self._counted[seen.partition] = event.position, attempts + 1
+            self._to_uncount.pop(seen.partition, None)
             await self._begin(seen, event, attempts + 1)
             try:
                 await self._commit(batch)
@@ -152,16 +152,16 @@ class BatchProcessor:
         back.
         """
         found = seen.attempts_at(event.position)
-        return found - 1 if self._owed.get(seen.partition) == (event.position, found) else found
+        return found - 1 if self._counted.get(seen.partition) == (event.position, found) else found
 
     async def _judge(self, batch: Batch, error: BaseException, attempts_before: int) -> None:
         """Say what an attempt counts for that ended by an error: all but what says nothing of the event."""
         known = self._known(error)
         counts = self._tried(batch) and isinstance(known, (OperationTimeout, ConcurrencyConflict))
         if not isinstance(known, Exception) or not self._tried(batch) or (is_transient(known) and not counts):
-            await self._take_back(batch, attempts_before)
+            await self._uncount(batch, attempts_before)
             raise error
-        self._owed.pop(batch.partition_of(batch.events[0]), None)
+        self._counted.pop(batch.partition_of(batch.events[0]), None)
         if counts and not self._crashes.reached(attempts_before + 1):
             raise error
         await self._park(batch, known)
@@ -176,15 +176,15 @@ class BatchProcessor:
             )
             _log.warning(text, self._title, event.position, attempts, self._crashes.crashes_max)
 
-    async def _take_back(self, batch: Batch, attempts: int) -> None:
+    async def _uncount(self, batch: Batch, attempts: int) -> None:
         """As far as that can be done: until it is, this process knows that nothing was proved, others would not."""
         (event,) = batch.events
         partition = batch.partition_of(event)
-        self._untaken[partition] = self._at.seen[partition], event.position, attempts
+        self._to_uncount[partition] = self._at.seen[partition], event.position, attempts
         with suppress(FreeholdError, TimeoutError):
-            async with asyncio.timeout(_TAKE_BACK_SECONDS):
+            async with asyncio.timeout(_UNCOUNT_SECONDS):
                 await self._begin(self._at.seen[partition], event, attempts)
-                del self._owed[partition], self._untaken[partition]
+                del self._counted[partition], self._to_uncount[partition]
 
     async def _commit(self, batch: Batch) -> None:
         parked, self.handling = self._at.parked, False

@@ -111,14 +111,14 @@ class GenerationRunner(Runner):
         return "paused" if self._at.paused else ""
 
     @property
-    def owes(self) -> str:
-        """Attempts that an outage has ended, and that are to be taken back."""
-        return " and ".join(filter(None, (self._applying.owes, self._parking.owes)))
+    def pending_correction(self) -> str:
+        """The attempts that an outage ended, and that are counted still."""
+        return " and ".join(filter(None, (self._applying.pending_correction, self._parking.pending_correction)))
 
     async def release(self) -> None:
-        """Take back what proved nothing."""
-        await self._applying.take_back()
-        await self._parking.take_back()
+        """Uncount attempts that prove nothing."""
+        await self._applying.uncount()
+        await self._parking.uncount()
 
     async def run(self) -> None:
         """Apply events until stopped or retired."""

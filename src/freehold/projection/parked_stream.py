@@ -94,7 +94,7 @@ class ParkedStreamRetrier:
         self._audit = audit
         self._types = projection.types
         self._event_timeout_seconds = event_timeout_seconds
-        self._owed: dict[tuple[int, str], tuple[ParkedStream, ParkedStream]] = {}
+        self._to_uncount: dict[tuple[int, str], tuple[ParkedStream, ParkedStream]] = {}
 
     async def retry(self, parked: ParkedStream) -> RetryResult:
         """Retry a stream because it is due. Raises `ConcurrencyConflict` where it is not parked any more as it was
@@ -117,16 +117,16 @@ class ParkedStreamRetrier:
         return await self._by_hand("projection.stream-skip", generation, stream, actor=actor, reason=reason, skip=True)
 
     @property
-    def owes(self) -> str:
-        """Attempts that are to be taken back, and could not be yet."""
-        return f"an attempt of {len(self._owed)} parked streams" if self._owed else ""
+    def pending_correction(self) -> str:
+        """The attempts that prove nothing and are counted still, because the database was away."""
+        return f"the count of attempts of {len(self._to_uncount)} parked streams" if self._to_uncount else ""
 
-    async def take_back(self) -> None:
-        """Take back attempts that proved nothing. Raises `Unavailable`."""
-        for place, (noted, _) in list(self._owed.items()):
+    async def uncount(self) -> None:
+        """Uncount attempts that prove nothing. Raises `Unavailable`."""
+        for place, (noted, _) in list(self._to_uncount.items()):
             with suppress(ConcurrencyConflict):  # somebody else has retried it since
                 await self._settled(noted)
-            self._owed.pop(place, None)
+            self._to_uncount.pop(place, None)
 
     async def _retry(self, parked: ParkedStream, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
         """Apply it from the event on that it waits at, or from behind that one. `entry` is what an operator did; None
@@ -165,11 +165,11 @@ class ParkedStreamRetrier:
     async def _settled(self, parked: ParkedStream) -> ParkedStream:
         """The stream, with an attempt of this process taken back that proved nothing, where that is not done yet."""
         place = parked.generation, parked.stream
-        noted, before = self._owed.get(place, (parked, parked))
+        noted, before = self._to_uncount.get(place, (parked, parked))
         if _state(noted) == _state(parked) != _state(before):
             await self._write(noted, before, before.due_seconds)
             parked = before
-        self._owed.pop(place, None)
+        self._to_uncount.pop(place, None)
         return parked
 
     async def _give_up(self, parked: ParkedStream) -> RetryResult:
@@ -199,7 +199,7 @@ class ParkedStreamRetrier:
         """Remove what was recorded, now or before it is retried here: the process is there, nothing was
         proved.
         """
-        self._owed[noted.generation, noted.stream] = noted, parked
+        self._to_uncount[noted.generation, noted.stream] = noted, parked
         with suppress(FreeholdError, TimeoutError):
             async with asyncio.timeout(_RESTORE_SECONDS):
                 await self._settled(noted)

@@ -44,7 +44,7 @@ __all__ = ["Replayer", "StreamParked", "TimeRange"]
 _log = logging.getLogger("freehold.projection")
 _CONFLICTS_MAX: Final = 10
 _CRASHES: Final = CrashLimit()
-_TAKE_BACK_SECONDS: Final = 2.0
+_UNCOUNT_SECONDS: Final = 2.0
 _BATCH_SECONDS_MAX: Final = 60.0
 """What takes longer is divided; an event that does by itself is an error."""
 _PARKED_READ_MAX: Final = 100_000
@@ -173,7 +173,7 @@ class Replayer:
             except (Exception, asyncio.CancelledError):
                 # It ended otherwise, and nothing was proved; where that cannot be written down, it counts.
                 with suppress(FreeholdError, TimeoutError):
-                    async with asyncio.timeout(_TAKE_BACK_SECONDS):
+                    async with asyncio.timeout(_UNCOUNT_SECONDS):
                         await self._begin(replay, event.position, before)
                 raise
         self._doubted_events -= 1

@@ -74,9 +74,9 @@ class SagaRunner(Runner):
         engine.on_due = self.wake
 
     @property
-    def owes(self) -> str:
+    def pending_correction(self) -> str:
         """Failures of hooks that are to be put down as outages."""
-        return f"the failure of {len(self._unsaved)} sagas' hooks" if self._unsaved else ""
+        return f"the record of failed hooks of {len(self._unsaved)} sagas" if self._unsaved else ""
 
     async def release(self) -> None:
         """Put down what an outage has kept from it."""

@@ -200,7 +200,7 @@ async def test_an_outage_that_lasts_until_a_stop_does_not_count(url: str, monkey
         for _ in range(_ATTEMPTS + 1):
             runner = await unleased(running, model, await stores[EVENTS].high_water_mark())
             await runner.start()
-            await until(partial(_owes, runner))
+            await until(partial(_has_correction, runner))
             stopping = asyncio.create_task(runner.stop(30.0))
             await until(partial(_is_stopping, runner))
             away[0] = False
@@ -213,8 +213,8 @@ async def test_an_outage_that_lasts_until_a_stop_does_not_count(url: str, monkey
             await until(lambda: caught_up(working, model))
 
 
-async def _owes(runner: GenerationRunner) -> bool:
-    return bool(runner.owes)
+async def _has_correction(runner: GenerationRunner) -> bool:
+    return bool(runner.pending_correction)
 
 
 async def _is_stopping(runner: GenerationRunner) -> bool:

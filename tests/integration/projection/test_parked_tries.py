@@ -148,8 +148,8 @@ async def test_an_outage_that_lasts_is_no_end(url: str, monkeypatch: pytest.Monk
         assert seen.started_attempts <= 1
         monkeypatch.undo()
         if seen.started_attempts:
-            assert parking.owes
-            await parking.take_back()
-            assert ((await _the_parked(running)).started_attempts, parking.owes) == (0, "")
+            assert parking.pending_correction
+            await parking.uncount()
+            assert ((await _the_parked(running)).started_attempts, parking.pending_correction) == (0, "")
         trying.error = None
         assert (await parking.retry(await _the_parked(running))).released

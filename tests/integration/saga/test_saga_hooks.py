@@ -283,7 +283,7 @@ async def test_a_stop_waits_until_an_outage_in_a_hook_can_be_put_down(
     monkeypatch.setattr(at.engine, "on_failure", failing)
     await runner.start()
     async with asyncio.timeout(60):
-        while not runner.owes:  # noqa: ASYNC110 - a test looks from outside
+        while not runner.pending_correction:  # noqa: ASYNC110 - a test looks from outside
             await asyncio.sleep(0.01)
     stopping = asyncio.create_task(runner.stop(30.0))
     async with asyncio.timeout(60):
@@ -292,7 +292,7 @@ async def test_a_stop_waits_until_an_outage_in_a_hook_can_be_put_down(
     away.clear()
     await stopping
     instance, failure = read_instance(await at.record(saga_id), Charging.definition()), await at.hook_failure(saga_id)
-    assert (runner.owes, instance.started_attempts) == ("", 0)
+    assert (runner.pending_correction, instance.started_attempts) == ("", 0)
     assert failure is not None
     assert (failure.failures, failure.outages) == (0, 1)
 

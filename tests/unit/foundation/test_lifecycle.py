@@ -83,8 +83,8 @@ async def test_a_stop_ends_a_rest_and_a_wake_the_wait_behind_it() -> None:
     assert (runner.state, runner.rounds) == (RunnerState.STOPPED, 2)
 
 
-class Owing(Counting):
-    """Holds a count that it gives back, once what keeps it is there."""
+class Miscounting(Counting):
+    """Has a count to correct, and corrects it once the database is there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Owing(Counting):
         self.releases = 0
 
     @property
-    def owes(self) -> str:
+    def pending_correction(self) -> str:
         return "a count" if self.releases == 0 or not self.away.is_set() else ""
 
     async def release(self) -> None:
@@ -101,21 +101,21 @@ class Owing(Counting):
             raise Unavailable("the database is away")
 
 
-async def test_a_stop_waits_for_what_is_owed_and_tells_what_was_not_given_back(
+async def test_a_stop_waits_until_a_count_is_corrected_and_logs_one_that_was_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "freehold")
-    patient, impatient = Owing(), Owing()
+    patient, impatient = Miscounting(), Miscounting()
     for each in (patient, impatient):
         await each.start()
     stopping = asyncio.create_task(patient.stop(60.0))
     await _until(lambda: patient.releases >= 1)
     patient.away.set()
     await stopping
-    assert patient.owes == ""
+    assert patient.pending_correction == ""
     await impatient.stop(0.3)
     told = [record.getMessage() for record in caplog.records]
-    assert "counting: stopped; a count was not taken back in time: an attempt too many" in told
+    assert "counting: stopped before a count was corrected: one attempt too many is counted" in told
     assert "counting: the database is back after" in " ".join(told)
 
 
