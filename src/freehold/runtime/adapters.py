@@ -7,7 +7,8 @@ This is the only place that loads adapters. Each entry point in the group `freeh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -148,10 +149,15 @@ def _adapters(scheme: str) -> Iterator[object]:
 
     An adapter of another name whose driver is missing is none of this call's business.
     """
-    entries = sorted(entry_points(group=_GROUP), key=lambda entry: (entry.name != scheme, entry.name))
-    for entry in entries:
+    for entry in sorted(_installed(), key=lambda entry: (entry.name != scheme, entry.name)):
         try:
             yield entry.load()
         except ImportError as error:
             if entry.name == scheme:
                 raise MissingDriver(error.name or entry.name, extra=_EXTRAS.get(entry.name, "all")) from error
+
+
+@cache
+def _installed() -> EntryPoints:
+    """The adapters that are installed. Read once: it is a search through the metadata of every installed package."""
+    return entry_points(group=_GROUP)

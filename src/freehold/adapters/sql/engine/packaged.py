@@ -16,6 +16,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from itertools import chain
@@ -74,8 +75,9 @@ class PackagedSchema:
         )
 
 
+@cache
 def packaged_schema(package: str, dialect: str) -> PackagedSchema:
-    """Read the files of an engine's package."""
+    """Read the files of an engine's package, once in a process."""
     root = files(package)
     tables = _texts(root / "schema")
     functions = _texts(root / "schema" / "functions")
