@@ -81,7 +81,7 @@ class DeadLetterActions:
         """One dead letter, as it is just now; nothing is locked. Raises `NotFound`."""
         for letter in await self._stores[DEAD_LETTERS].find(DeadLetterFilter(status=None, id=letter_id)):
             return letter
-        raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
+        raise NotFound(f"there is no dead letter {letter_id}", hint="freehold dlq list shows the existing ones")
 
     async def edit(self, letter_id: UUID, body: bytes, *, actor: str, reason: str) -> None:
         """Have another body replayed; the original stays as it is.

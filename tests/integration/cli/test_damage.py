@@ -96,7 +96,7 @@ def test_a_constraint_that_rows_are_against_is_told_with_their_number(typed: Typ
         told = typed("db", command)
         assert told.code == 1
         assert "ledger: primary key (name) of freehold_lease is missing (made by " in told.out
-        assert "2 rows are against it: correct them (SELECT " in told.out
+        assert "2 rows violate it: correct them (SELECT " in told.out
 
 
 def test_a_read_model_that_is_gone_is_rebuilt(typed: Typed, url: str) -> None:

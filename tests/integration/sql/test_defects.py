@@ -277,7 +277,7 @@ async def test_an_index_that_cannot_be_made_again_says_why(tmp_path: Path) -> No
         "DROP INDEX sale_n",
         "INSERT INTO sale (id, n) VALUES ('a', 1), ('b', 1)",
     )
-    with pytest.raises(DatabaseError, match=r"index sale_paid could not be made again: .*UNIQUE"):
+    with pytest.raises(DatabaseError, match=r"index sale_paid could not be repaired: .*UNIQUE"):
         await stores.database.repair()
     assert set(await _defects(stores)) == {"index sale_paid"}
     await stores.database.close()
@@ -286,7 +286,7 @@ async def test_an_index_that_cannot_be_made_again_says_why(tmp_path: Path) -> No
 async def test_an_index_of_the_same_name_on_other_columns(stores: Stores) -> None:
     await _run(stores, "DROP INDEX sale_n", "CREATE INDEX sale_n ON sale (note)")
     (other,) = (await _defects(stores)).values()
-    assert (other.subject, other.problem) == ("index sale_n", "is not as it was made")
+    assert (other.subject, other.problem) == ("index sale_n", "differs from its migration")
     assert await stores.database.repair() == ["index sale_n"]
     assert await stores.database.defects() == []
 
@@ -300,6 +300,6 @@ async def test_a_function_with_another_body(stores: Stores) -> None:
         "CREATE OR REPLACE FUNCTION freehold_schedule_next_due() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'",
     )
     (other,) = (await _defects(stores)).values()
-    assert re.match("function freehold_schedule_next_due is not as it was made", str(other))
+    assert re.match("function freehold_schedule_next_due differs from its migration", str(other))
     assert await stores.database.repair() == ["function freehold_schedule_next_due"]
     assert await stores.database.defects() == []

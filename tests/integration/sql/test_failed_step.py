@@ -71,7 +71,7 @@ async def test_it_names_migration_statement_and_reason(
     assert isinstance(error, DatabaseError)
     assert error.message.startswith(start)
     assert reason in error.message.removeprefix(start)
-    assert re.search(r"; nothing of it stays; the \d+ applied before it stay$", error.message)
+    assert re.search(r"; it was rolled back; the \d+ applied before it stay$", error.message)
     assert "freehold db upgrade" in error.hint
 
 

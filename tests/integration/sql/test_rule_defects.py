@@ -138,7 +138,10 @@ async def test_in_a_schema_of_its_own_too(postgres_url: str) -> None:
     assert await stores.database.defects() == []
     await _run(stores, "ALTER TABLE sale DROP CONSTRAINT sale_customer_fkey", "CREATE OR REPLACE VIEW counted AS"
                " SELECT customer, count(*) AS sales, sum(pence) AS pence FROM sale GROUP BY customer")  # fmt: skip
-    assert await _told(stores) == {"foreign key (customer) of sale is missing", "view counted is not as it was made"}
+    assert await _told(stores) == {
+        "foreign key (customer) of sale is missing",
+        "view counted differs from its migration",
+    }
     assert len(await stores.database.repair()) == 2
     assert await stores.database.defects() == []
     await stores.database.close()
@@ -156,11 +159,11 @@ async def test_each_is_found_and_made_again(on_postgresql: Stores) -> None:
             "check paid_pence BETWEEN 0 AND pence + 100 of sale is missing"
         ),
         "ALTER TABLE sale DROP CONSTRAINT sale_pence_check, ADD CONSTRAINT sale_pence_check CHECK (pence > -11)": (
-            "check pence > -10 AND pence <> 7 of sale is not as it was made: CHECK ((pence > '-11'::integer))"
+            "check pence > -10 AND pence <> 7 of sale differs from its migration: CHECK ((pence > '-11'::integer))"
         ),
         "ALTER TABLE sale DROP CONSTRAINT sale_customer_fkey,"
         " ADD FOREIGN KEY (customer) REFERENCES customer (id) NOT VALID": (
-            "foreign key (customer) of sale is not as it was made:"
+            "foreign key (customer) of sale differs from its migration:"
             " FOREIGN KEY (customer) REFERENCES customer(id) NOT VALID"
         ),
         "ALTER TABLE sale ALTER COLUMN state SET DEFAULT 'paid'": (
@@ -173,10 +176,12 @@ async def test_each_is_found_and_made_again(on_postgresql: Stores) -> None:
         "ALTER TABLE sized SET UNLOGGED": "table sized is unlogged: its rows are lost when the server crashes",
         "ALTER TABLE sale DISABLE TRIGGER touch": "trigger touch on sale is disabled",
         "DROP TRIGGER touch ON customer": "trigger touch on customer is missing",
-        "ALTER FUNCTION touch() SECURITY DEFINER": "function touch is not as it was made",
+        "ALTER FUNCTION touch() SECURITY DEFINER": "function touch differs from its migration",
         "CREATE OR REPLACE VIEW counted AS SELECT customer, count(*) AS sales, sum(paid_pence) AS pence FROM sale"
-        " GROUP BY customer": "view counted is not as it was made",
-        "DROP VIEW large_sale; CREATE VIEW large_sale AS SELECT id FROM sale": "view large_sale is not as it was made",
+        " GROUP BY customer": "view counted differs from its migration",
+        "DROP VIEW large_sale; CREATE VIEW large_sale AS SELECT id FROM sale": (
+            "view large_sale differs from its migration"
+        ),
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sale_once'::regclass": (
             "index sale_once is invalid: it was not built to its end"
         ),
@@ -212,7 +217,7 @@ async def test_a_trigger_on_other_events(on_postgresql: Stores) -> None:
         "DROP TRIGGER touch ON sale",
         "CREATE TRIGGER touch BEFORE INSERT ON sale FOR EACH ROW EXECUTE FUNCTION touch()",
     )
-    assert await _told(on_postgresql) == {"trigger touch on sale is not as it was made"}
+    assert await _told(on_postgresql) == {"trigger touch on sale differs from its migration"}
     assert await on_postgresql.database.repair() == ["trigger touch on sale"]
     assert await on_postgresql.database.defects() == []
 
@@ -234,15 +239,15 @@ async def test_a_constraint_that_rows_are_against_names_their_number(on_postgres
     assert await stores.database.repair() == ["column sale.large"]  # its default
     found = {each.subject: each for each in await stores.database.defects()}
     against = {
-        "primary key (id) of sale": "2 rows are",
-        "check state IN ('open', 'paid', 'gone') of sale": "1 row is",
-        "foreign key (customer) of sale": "3 rows are",
-        "column sale.large": "1 row is",
-        "index sale_once": "2 rows are",
+        "primary key (id) of sale": "2 rows violate",
+        "check state IN ('open', 'paid', 'gone') of sale": "1 row violates",
+        "foreign key (customer) of sale": "3 rows violate",
+        "column sale.large": "1 row violates",
+        "index sale_once": "2 rows violate",
     }
     assert set(found) == set(against)
     for subject, rows in against.items():
-        assert found[subject].fix.startswith(f"{rows} against it: correct them (SELECT ")
+        assert found[subject].fix.startswith(f"{rows} it: correct them (SELECT ")
         assert found[subject].fix.endswith("then run freehold db upgrade")
         assert not found[subject].lossless
     assert await stores.database.repair() == []
@@ -289,7 +294,7 @@ async def test_on_sqlite_a_table_without_its_rules(tmp_path: Path) -> None:
     found = await stores.database.defects()
     assert {f"{each.subject} {each.problem}" for each in found} == {
         "check state IN ('open', 'paid', 'gone') of sale is missing",
-        'foreign key (customer) of sale is not as it was made: FOREIGN KEY ("customer") REFERENCES customer (id)',
+        'foreign key (customer) of sale differs from its migration: FOREIGN KEY ("customer") REFERENCES customer (id)',
         "column sale.pence has the default 1 instead of -1",
         "table strict_one was made with '' instead of 'strict'",
         "column strict_one.word has the collation default instead of nocase",
@@ -297,6 +302,6 @@ async def test_on_sqlite_a_table_without_its_rules(tmp_path: Path) -> None:
     }
     assert {each.lossless for each in found} == {False}
     assert {each.fix for each in found if "sale" in each.subject} == {
-        "restore sale from a backup, or make the table again as the migrations say"
+        "restore sale from a backup, or create the table again as in the migrations"
     }
     await stores.database.close()

@@ -137,7 +137,8 @@ class MemoryDatabase(Database):
         """Change the owner."""
         if self._data.owner != instead_of:
             raise ConfigurationError(
-                f"the database is not marked as that of '{instead_of}'", hint="see whose it is with freehold doctor"
+                f"the database is not recorded as owned by '{instead_of}'",
+                hint="freehold doctor shows which service owns it",
             )
         self._data.owner = service
 
@@ -163,7 +164,7 @@ class MemoryDatabase(Database):
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
         """There are no roles."""
-        raise ConfigurationError("a database in memory knows no roles", hint="it belongs to this process alone")
+        raise ConfigurationError("a database in memory has no roles", hint="it belongs to this process alone")
 
     async def run_checks(self) -> list[CheckResult]:
         """Say that nothing here outlives the process."""

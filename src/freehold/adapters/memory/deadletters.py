@@ -94,7 +94,7 @@ def _fits(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
 def _kept(db_tx: MemoryTransaction, letter_id: UUID) -> _Kept:
     kept = db_tx.rows(_LETTERS).get(letter_id)
     if kept is None:
-        raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
+        raise NotFound(f"there is no dead letter {letter_id}", hint="freehold dlq list shows the existing ones")
     return kept
 
 

@@ -1,1 +1,1 @@
-"""The base that the SQL engines share: what they write through, and stores whose statements differ by dialect only."""
+"""What the SQL engines share: connections and transactions, and stores whose statements differ by dialect only."""

@@ -16,7 +16,7 @@ _CHARACTERS_MAX: Final = 4_000
 
 
 class SqlAuditStore(SqlStore, AuditStore):
-    """Entries in the order of writing."""
+    """Stores audit entries in the order of writing."""
 
     async def add(self, db_tx: DatabaseTransaction, entry: AuditEntry) -> None:
         """Record an action."""

@@ -1,8 +1,8 @@
-"""Checkpoints and generations of read models on an SQL database. Imports the SQL base and the port; part of it is
-`parked`.
+"""Checkpoints and generations of read models on an SQL database. Imports the SQL base and the port; `parked` has the
+rows of parked streams.
 
-Statements that touch several checkpoints lock them in order first, so that two of them cannot deadlock. A checkpoint is
-always locked before the generation that it belongs to.
+Statements that change several checkpoints lock them in order first, so that two of them cannot deadlock. A checkpoint
+is always locked before its generation.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _AS_SEEN: Final = (
 
 
 class SqlCheckpointStore(SqlStore, CheckpointStore):
-    """Generations, checkpoints, parked streams and pauses in a table each."""
+    """Stores generations, checkpoints, parked streams and pauses, in one table each."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -79,7 +79,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
     async def generations(
         self, projection: str | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Generation]:
-        """Generations by name and number."""
+        """Generations, ordered by projection and number."""
         where, parameters = ("", ()) if projection is None else ("WHERE projection = $1", (projection,))
         sql = f"SELECT {_GENERATION} FROM freehold_projection {where} ORDER BY projection, generation"
         return [self._generation(row) for row in await self._fetch(db_tx, sql, parameters)]
@@ -97,7 +97,9 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         reason: str = "",
         tables: Sequence[str] = (),
     ) -> Generation:
-        """Insert a generation and its checkpoints; one that is there, by number or as the live one, is a conflict."""
+        """Insert a generation and its checkpoints. Raises `ConcurrencyConflict` where the number exists, or another
+        generation is live.
+        """
         text = storable(reason, _REASON_CHARACTERS_MAX)
         now = self._dialect.now()
         names = msgspec.json.encode(list(tables)).decode()
@@ -105,8 +107,8 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         sql = sql_of(db_tx)
         if not await sql.execute(self._create, values):
             raise ConcurrencyConflict(
-                f"projection '{projection}' has generation {number}, or another one that is live, already",
-                hint="look at its generations again",
+                f"projection '{projection}' already has generation {number}, or another one that is live",
+                hint="read its generations again",
             )
         place: dict[str, str | int | None] = {"projection": projection, "generation": number}
         rows = [
@@ -126,7 +128,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         expected: GenerationState,
         to: GenerationState,
     ) -> None:
-        """Move the generation and its checkpoints."""
+        """Set the state of the generation and of its checkpoints. Raises `ConcurrencyConflict`."""
         await self.lock(db_tx, projection, number)
         sql = sql_of(db_tx)
         lock = f"SELECT 1 FROM freehold_projection WHERE projection = $1 ORDER BY generation {self._dialect.lock_rows}"
@@ -135,7 +137,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         if await sql.execute(self._transition, parameters) != 1:
             raise ConcurrencyConflict(
                 f"generation {number} of '{projection}' is not {expected.value}, or cannot become {to.value}",
-                hint="look at its generations again; one of them is live",
+                hint="read its generations again; only one of them can be live",
             )
         await sql.execute(
             f"UPDATE freehold_checkpoint SET state = $3, revision = revision + 1 WHERE {_PLACE}",
@@ -143,7 +145,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         )
 
     async def forget(self, db_tx: DatabaseTransaction, projection: str, number: int) -> None:
-        """Delete from every table."""
+        """Delete the generation from all tables. Raises `ConcurrencyConflict` for the live one."""
         await self.lock(db_tx, projection, number)
         sql = sql_of(db_tx)
         lock = f"SELECT state FROM freehold_projection WHERE {_PLACE} {self._dialect.lock_rows}"
@@ -158,17 +160,17 @@ WHERE projection = $2 AND generation = $3 AND state = $4
     async def checkpoints(
         self, projection: str | None = None, generation: int | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Checkpoint]:
-        """Checkpoints as they stand."""
+        """Checkpoints, not locked."""
         return await self._select(db_tx, projection, generation, None, "")
 
     async def lock(
         self, db_tx: DatabaseTransaction, projection: str, generation: int | None = None, partition: int | None = None
     ) -> Sequence[Checkpoint]:
-        """The same, locked in order."""
+        """Checkpoints, locked in order until the transaction ends."""
         return await self._select(db_tx, projection, generation, partition, self._dialect.lock_rows)
 
     async def advance(self, db_tx: DatabaseTransaction, moves: Sequence[Move]) -> Sequence[Checkpoint]:
-        """Compare and set."""
+        """Advance checkpoints by compare-and-set, in one statement. Raises `ConcurrencyConflict` where one differs."""
         if not moves:
             return []
         given = self._dialect.relation_value([_relation_row(move) for move in moves])
@@ -186,7 +188,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         isolated_position: int = 0,
         isolated_attempts: int = 0,
     ) -> Checkpoint:
-        """Write the marks into the row, if it still is as expected."""
+        """Write the crash marker into the row, by compare-and-set."""
         await self._compare_and_set(
             db_tx,
             "started_position = position, isolated_position = $7, isolated_attempts = $8",
@@ -202,13 +204,13 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         )
 
     async def park(self, db_tx: DatabaseTransaction, expected: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
-        """Revise the checkpoint, then write the row."""
+        """Increase the checkpoint's revision, then write the row of the stream."""
         revised = await self._revised(db_tx, expected)
         await self._parked.put(sql_of(db_tx), expected, parked)
         return revised
 
     async def release(self, db_tx: DatabaseTransaction, expected: Checkpoint, stream: str) -> Checkpoint:
-        """Revise the checkpoint, then delete the row."""
+        """Increase the checkpoint's revision, then delete the row of the stream."""
         revised = await self._revised(db_tx, expected)
         await sql_of(db_tx).execute(
             f"DELETE FROM freehold_parked WHERE {_PLACE} AND stream = $3",
@@ -226,13 +228,13 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         limit: int = 1000,
         db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[ParkedStream]:
-        """Parked streams by projection, generation and position."""
+        """Parked streams, ordered by projection, generation and position."""
         wanted = {"projection": projection, "generation": generation, "partition": partition, "stream": stream}
         sql, parameters = self._parked.select(wanted, limit)
         return [self._parked.read(row) for row in await self._fetch(db_tx, sql, parameters)]
 
     async def count_parked(self) -> Mapping[tuple[str, int], int]:
-        """How many streams are parked."""
+        """The number of parked streams by projection and generation."""
         rows = await self._fetch(
             None, "SELECT projection, generation, count(*) FROM freehold_parked GROUP BY projection, generation", ()
         )
@@ -241,7 +243,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
     async def pause(
         self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
     ) -> bool:
-        """Write it down, and revise the checkpoints, so that no batch in progress commits."""
+        """Record the pause, and increase the revision of the checkpoints, so that no batch in progress commits."""
         await self.lock(db_tx, projection, generation or None)
         text = storable(reason, _REASON_CHARACTERS_MAX)
         parameters = (self._dialect.now(), projection, generation, text, storable(actor, _REASON_CHARACTERS_MAX))
@@ -257,7 +259,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
     async def resume(
         self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS
     ) -> Pause | None:
-        """Delete it."""
+        """Delete the pause; returns it."""
         rows = await sql_of(db_tx).fetch(
             f"DELETE FROM freehold_projection_pause WHERE {_PLACE}"
             " RETURNING projection, generation, reason, actor, paused_at",
@@ -266,7 +268,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         return self._read_pause(rows[0]) if rows else None
 
     async def pauses(self, projection: str | None = None) -> Sequence[Pause]:
-        """What stands still."""
+        """The recorded pauses."""
         where, parameters = ("", ()) if projection is None else ("WHERE projection = $1", (projection,))
         sql = (
             "SELECT projection, generation, reason, actor, paused_at FROM freehold_projection_pause"
@@ -340,7 +342,7 @@ WHERE {same.replace("c.", "freehold_checkpoint.")} AND freehold_checkpoint.posit
     held = f"""\
 SELECT c.projection, c.generation, c.partition FROM freehold_checkpoint AS c JOIN {given} AS g ON {same}
 ORDER BY c.projection, c.generation, c.partition"""
-    # The time is the engine's, and the counters are sums: only the row tells them.
+    # The engine sets the time and adds up the counters: they are read back from the row.
     returning = ", ".join(f"freehold_checkpoint.{column}" for column in _CHECKPOINT.split(", "))
     key = "(g.projection, g.generation, g.partition)"
     return change_in_order(dialect, change, key, held, of="c", returning=returning)

@@ -1,8 +1,8 @@
 """Datasets in the tables of an SQL database. Base of the SQL engines: imports its siblings and the port.
 
-Names of tables and columns are checked where a dataset is declared; nothing else of a user's becomes part of a
-statement. The engine's package says how texts are compared by their bytes, how a document is read as it is written, and
-how a canonical value becomes one of a column's.
+Names of tables and columns are checked where a dataset is declared; no other text of a user becomes part of a
+statement. The engine's package says how texts are compared by their bytes, and how a canonical value becomes a value of
+a column.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ __all__ = ["SqlDatasetStore"]
 
 
 class SqlDatasetStore(SqlStore, DatasetStore, ABC):
-    """Rows are read by the key column's own index, and compared byte by byte."""
+    """Reads rows in the byte order of their keys, and repairs replicas."""
 
     byte_order: ClassVar[str]
-    """What follows a text column in a statement to have it compared by its bytes."""
+    """The clause behind a text column that makes the engine compare it by its bytes."""
 
     @abstractmethod
     async def _types(self, sql: SqlConnection, table: str) -> Mapping[str, str]:
-        """Names of a table's columns, and their types where `_place` needs them."""
+        """The types of a table's columns by name, for `_place`; empty where it needs none."""
 
     @abstractmethod
     def _place(self, number: int, type: str | None) -> str:
-        """The placeholder of a value that was made by `_given`, for a column of a type."""
+        """The placeholder for a value that `_given` returned, for a column of this type."""
 
     @abstractmethod
     def _given(self, kind: FieldKind, value: object) -> object:
         """A canonical value as the driver takes it."""
 
     async def page(self, table: DatasetTable, after: str, through: str | None, limit: int) -> Sequence[FullRow]:
-        """One statement."""
+        """Read a page of rows by key, in one statement."""
         key = self._bytes(table)
         start = f"{_select(table)} WHERE {key} > $1"
         async with self._database.direct() as sql:
@@ -56,7 +56,7 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
         return [canonical_row(table.dataset, row) for row in rows]
 
     async def rows(self, table: DatasetTable, keys: Sequence[str]) -> Sequence[FullRow]:
-        """One by one: there are few of them."""
+        """Read the rows of some keys, one statement for each: there are few of them."""
         statement = f"{_select(table)} WHERE {self._same_key(table)}"
         found: list[FullRow] = []
         async with self._database.direct() as sql:
@@ -67,7 +67,7 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
     async def repair(
         self, db_tx: DatabaseTransaction, replica: Replica, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]
     ) -> Sequence[str]:
-        """Each row is read again under its lock."""
+        """Correct the rows that are still wrong: each is read again under its lock. Returns the changed keys."""
         sql = sql_of(db_tx)
         types = await self._types(sql, replica.table)
         written: list[str] = []
@@ -79,15 +79,15 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
         return written
 
     async def _check_empty(self, sql: SqlConnection, table: DatasetTable) -> None:
-        """Raise `DeclarationError` where no key was found although there are rows: on SQLite numbers come before any
-        text, and would never be compared.
+        """Raise `DeclarationError` where no key was found although there are rows: SQLite sorts numbers before all
+        texts, so they would never be compared.
         """
         if await sql.fetch(f"SELECT 1 FROM {table.table} LIMIT 1") and not await sql.fetch(
             f"SELECT 1 FROM {table.table} WHERE {self._bytes(table)} > $1 LIMIT 1", ("",)
         ):
             raise DeclarationError(
-                f"the keys of dataset '{table.dataset.name}' are no texts here, or empty",
-                hint="name a column of text, that of a view for one: CAST(id AS text)",
+                f"the keys of dataset '{table.dataset.name}' are not texts in this database, or are empty",
+                hint="name a text column, for example of a view: CAST(id AS text)",
             )
 
     async def _is_still(self, sql: SqlConnection, replica: Replica, key: str, found: FullRow) -> bool:
@@ -123,7 +123,7 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
         return f"{table.column(table.dataset.key)} {self.byte_order}"
 
     def _same_key(self, table: DatasetTable) -> str:
-        """The condition on the one row of the key `$1`."""
+        """The condition for the row with the key `$1`: by the column's index, and equal byte by byte."""
         return f"{table.column(table.dataset.key)} = $1 AND {self._bytes(table)} = $1"
 
 
@@ -132,7 +132,7 @@ def _names(dataset: Dataset) -> Sequence[str]:
 
 
 def _select(table: DatasetTable) -> str:
-    """What is read of a row; documents as they are written, for drivers would decode them."""
+    """The SELECT of a dataset's fields. JSON columns are cast to text, because a driver would decode them."""
     columns = ", ".join(
         f"CAST({table.column(name)} AS text)" if table.dataset.kind(name) is FieldKind.JSON else table.column(name)
         for name in _names(table.dataset)

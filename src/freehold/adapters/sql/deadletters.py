@@ -28,7 +28,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)""
 
 
 class SqlDeadLetterStore(SqlStore, DeadLetterStore):
-    """Dead letters by id."""
+    """Stores dead letters by id."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -41,7 +41,7 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
         self._prune = prune_unlocked(dialect, "freehold_dead_letter", "id", old)
 
     async def add(self, db_tx: DatabaseTransaction, letter: DeadLetter) -> None:
-        """Keep a letter."""
+        """Insert a dead letter."""
         dialect = self._dialect
         place = (letter.direction.value, letter.consumer, letter.topic, letter.key, dialect.uuid(letter.message_id))
         reason, error = (storable(each, _NAME_CHARACTERS_MAX) for each in (letter.reason, letter.error_type))
@@ -71,14 +71,14 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
         return [self._letter(row) for row in rows]
 
     async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
-        """One dead letter, locked."""
+        """One dead letter, locked until the transaction ends. Raises `NotFound`."""
         rows = await sql_of(db_tx).fetch(self._get, (self._dialect.uuid(letter_id),))
         if not rows:
-            raise NotFound(f"there is no dead letter {letter_id}", hint="list them to see which exist")
+            raise NotFound(f"there is no dead letter {letter_id}", hint="freehold dlq list shows the existing ones")
         return self._letter(rows[0])
 
     async def edit(self, db_tx: DatabaseTransaction, letter_id: UUID, document: bytes) -> None:
-        """Keep another document."""
+        """Store an edited document. Raises `NotFound`, or `ConcurrencyConflict` after a replay or discard."""
         changed = await sql_of(db_tx).execute(
             "UPDATE freehold_dead_letter SET edited = $2 WHERE id = $1 AND status = 'dead'",
             (self._dialect.uuid(letter_id), document),
@@ -89,14 +89,14 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
     async def mark(
         self, db_tx: DatabaseTransaction, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None
     ) -> None:
-        """End a letter."""
+        """Set the final status of a dead letter. Raises `NotFound`, or `ConcurrencyConflict` where it has one."""
         dialect = self._dialect
         parameters = (dialect.now(), status.value, dialect.uuid(replayed_as), dialect.uuid(letter_id))
         if not await sql_of(db_tx).execute(self._mark, parameters):
             await self._refuse(db_tx, letter_id)
 
     async def count(self) -> dict[str, int]:
-        """Dead letters by reason."""
+        """The number of dead letters by reason."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(
                 "SELECT reason, count(*) FROM freehold_dead_letter WHERE status = 'dead' GROUP BY reason"
@@ -104,15 +104,15 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
         return {str(reason): int(number) for reason, number in rows}
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete dead letters that ended long ago."""
+        """Delete dead letters that were replayed or discarded so many seconds ago; returns their number."""
         async with self._database.direct() as sql:
             return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
 
     async def _refuse(self, db_tx: DatabaseTransaction, letter_id: UUID) -> None:
         letter = await self.get(db_tx, letter_id)
         raise ConcurrencyConflict(
-            f"dead letter {letter_id} was {letter.status.value} already",
-            hint="a dead letter is replayed or discarded once",
+            f"dead letter {letter_id} was already {letter.status.value}",
+            hint="a dead letter can be replayed or discarded only once",
         )
 
     def _letter(self, row: Row) -> DeadLetter:

@@ -1,6 +1,6 @@
 """The event store on an SQL database. Base of the SQL engines: imports its siblings and the ports.
 
-How events are appended and found differs between the engines (see each one's `events`); what rows hold is here.
+The engines append and select events in different ways (see each one's `events`); reading of rows is here.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _headers = msgspec.json.Decoder(dict[str, str])
 
 
 def columns(recorded_seconds: str) -> str:
-    """What `_recorded` reads, in this order.
+    """The columns that `_recorded` reads, in this order.
 
-    Times come as seconds since 1970, floats, which hold microseconds well beyond this century: to have drivers make
-    times of them costs a third of what fetching a row does.
+    Times are read as seconds since 1970: a float holds microseconds far beyond this century. The drivers' conversion of
+    a time would cost a third of fetching a row.
     """
     return (
         f"position, stream, version, {recorded_seconds}, id, type, schema_version, data, correlation_id, hlc,"
@@ -48,7 +48,7 @@ def columns(recorded_seconds: str) -> str:
 
 
 class SqlEventStore(SqlStore, EventStore):
-    """Events in one table, by position."""
+    """Stores events in one table, by position."""
 
     @abstractmethod
     async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
@@ -100,7 +100,7 @@ class SqlEventStore(SqlStore, EventStore):
         """As the port says."""
 
     def _recorded(self, rows: Sequence[Row]) -> list[RecordedEvent]:
-        """Column by column: what is done for each row by itself costs several times what reading it does."""
+        """Convert rows column by column: work for each single row would cost several times as much as fetching it."""
         if not rows:
             return []
         positions, streams, versions, times, ids, types, schemas, datas, correlations, hlcs, causations, *rest = zip(
@@ -137,5 +137,5 @@ def _read_headers(raw: bytes | None) -> Mapping[str, str]:
 
 
 def encode_headers(headers: Mapping[str, str]) -> bytes | None:
-    """Headers as they are stored; None for none."""
+    """Headers in their stored form; None where there are none."""
     return msgspec.json.encode(dict(headers)) if headers else None

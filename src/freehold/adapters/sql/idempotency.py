@@ -1,7 +1,7 @@
-"""Answers by Idempotency-Key on an SQL database. Base of the SQL engines: imports its siblings and the port.
+"""Responses by idempotency key on an SQL database. Base of the SQL engines: imports its siblings and the port.
 
-The claim is a row, written before the effect: a second request with the key waits at the unique index until the first
-one's transaction has ended, and then finds its answer, or, after a rollback, claims the key itself.
+The claim is a row that is written before the effect. A second request with the same key waits at the unique index until
+the first one's transaction has ended. Then it reads the response, or, after a rollback, claims the key itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WHERE scope = $1 AND key = $2"""
 
 
 class SqlIdempotencyStore(SqlStore, IdempotencyStore):
-    """Claims and answers by scope and key."""
+    """Stores claims and responses by scope and key."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -46,14 +46,14 @@ ORDER BY claimed_at LIMIT $3"""
         self._prune = prune_unlocked(dialect, "freehold_idempotency", "(scope, key)", old)
 
     async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
-        """Reserve the key, or read the answer that is there."""
+        """Claim the key, or read the stored response. Raises `ConcurrencyConflict` for a claim without a response."""
         sql = sql_of(db_tx)
         if await sql.execute(self._claim, (self._dialect.now(), scope, key, fingerprint)):
             return None
         return await self._read(sql, scope, key)
 
     async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredResponse) -> None:
-        """Keep the answer."""
+        """Store the response. Raises `NotFound` where the key was not claimed."""
         headers = json.dumps(answer.headers) if answer.headers else None
         parameters = (
             scope,
@@ -69,7 +69,7 @@ ORDER BY claimed_at LIMIT $3"""
             raise NotFound("this idempotency key was not claimed", hint="claim it first, in the same transaction")
 
     async def used(self, db_tx: DatabaseTransaction, scope: str, key: str | None = None) -> bool:
-        """Look in the index of the primary key."""
+        """Whether the key, or any key of the scope, was claimed; by the index of the primary key."""
         if key is None:
             return bool(await sql_of(db_tx).fetch(_ANY_USED, (scope,)))
         return bool(await sql_of(db_tx).fetch(_USED, (scope, key)))
@@ -83,11 +83,11 @@ ORDER BY claimed_at LIMIT $3"""
     async def _read(sql: SqlConnection, scope: str, key: str) -> StoredResponse:
         rows = await sql.fetch(_READ, (scope, key))
         if not rows:
-            raise ConcurrencyConflict("the answer was pruned while it was read", hint="send the request again")
+            raise ConcurrencyConflict("the response was pruned while it was read", hint="send the request again")
         fingerprint, status, content_type, body, token, headers = rows[0]
         if status is None:
             raise ConcurrencyConflict(
-                "this idempotency key was claimed and never answered",
+                "this idempotency key was claimed without a response",
                 hint="complete a claim in the transaction that made it",
             )
         kept = tuple((name, value) for name, value in json.loads(headers)) if headers else ()

@@ -1,7 +1,7 @@
 """Receipts and deferred messages on an SQL database. Base of the SQL engines: imports its siblings and the inbox port.
 
-How receipts are written differs between the engines (see each one's `inbox`); the rest is here. A receipt blocks others
-by the unique index: whoever writes the same key waits until this transaction has ended.
+The engines write receipts in different ways (see each one's `inbox`); the rest is here. By the unique index a receipt
+blocks others: a transaction that writes the same key waits until this one has ended.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REASON_CHARACTERS_MAX: Final = 500
 DEFERRED_COLUMNS: Final = "position, consumer, topic, key, receipt_key, document, attempts, due_at, reason"
 CLAIMED_COLUMNS: Final = f"{DEFERRED_COLUMNS}, waiting"
 _LOOKS: Final = (2, 64)
-"""How many rows a claim looks at for each that it is to find, at first, and where there was none among these."""
+"""How many rows a claim reads for each message it may return: at first, and when it found none among those."""
 IS_HEAD: Final = (
     "NOT EXISTS (SELECT 1 FROM freehold_deferred AS e WHERE e.consumer = d.consumer AND e.topic = d.topic"
     " AND e.key = d.key AND e.position < d.position)"
@@ -32,14 +32,15 @@ IS_HEAD: Final = (
 
 
 class SqlInboxStore(SqlStore, InboxStore):
-    """Receipts by consumer and key, deferred messages by position.
+    """Stores receipts by consumer and key, deferred messages by position.
 
-    A claim passes over what is due and not the first of its key, once: that is marked as waiting, and `finish` of the
-    first wakes the next. Otherwise each claim would go through all that stands behind one failing message.
+    A claim that reads a due message which is not the first of its key marks it as waiting, and later claims do not read
+    it. `finish` of the first message removes the mark of the next. Without the mark each claim would read all messages
+    behind one that keeps failing.
     """
 
     _claim: str
-    """Parameters: time, visibility in seconds, consumer, how many, how many to look at. Returns `CLAIMED_COLUMNS`."""
+    """Parameters: time, visibility timeout in seconds, consumer, limit, rows to read. Returns `CLAIMED_COLUMNS`."""
     _next_due: str
     """Parameters: time, consumer."""
 
@@ -58,7 +59,7 @@ UPDATE freehold_deferred SET due_at = {now}, attempts = attempts - 1 WHERE posit
 SELECT coalesce(sum(k.pending), 0), count(*),
     (SELECT {dialect.seconds_sql(now, "d.deferred_at")} FROM freehold_deferred AS d ORDER BY d.position LIMIT 1)
 FROM (SELECT count(*) AS pending FROM freehold_deferred GROUP BY consumer, topic, key) AS k"""
-        # In order of position, whatever the planner thinks of the consumer: most services have one.
+        # `consumer || ''` keeps the planner from an index on the consumer, and so from sorting: most services have one.
         self._deferred = {
             every: f"SELECT {DEFERRED_COLUMNS} FROM freehold_deferred {where} ORDER BY position LIMIT $1"
             for every, where in ((True, ""), (False, "WHERE consumer || '' = $2"))
@@ -93,7 +94,7 @@ ORDER BY received_at LIMIT $3"""
         delay_seconds: float,
         reason: str,
     ) -> None:
-        """Queue a message; positions are drawn in the order of the calls."""
+        """Insert a deferred message; its position is higher than those of earlier calls."""
         message = (consumer, arrival.topic, arrival.key, arrival.receipt_key, document, attempts)
         rest = (storable(reason, _REASON_CHARACTERS_MAX), arrival.lane, arrival.lane_position)
         await sql_of(db_tx).execute(self._defer, (self._dialect.now(), delay_seconds, *message, *rest))
@@ -101,10 +102,10 @@ ORDER BY received_at LIMIT $3"""
     async def claim_due(
         self, consumer: str, limit: int, visibility_timeout_seconds: float
     ) -> Sequence[DeferredMessage]:
-        """Count an attempt of each message that is due and first of its key; statements that commit by themselves.
+        """Claim due messages that are the first of their key, and count an attempt of each.
 
-        Nearly always one. Where nothing of what it saw was the first of its key, that is waiting from now on, and the
-        next statement looks further.
+        Nearly always one statement; each commits by itself. Where none of the rows it read was the first of its key,
+        these are marked as waiting, and the next statement reads further ones.
         """
         look = _LOOKS[0] * limit
         while True:
@@ -118,23 +119,23 @@ ORDER BY received_at LIMIT $3"""
 
     @abstractmethod
     async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
-        """As the port says; wakes the next message of the key."""
+        """As the port says; removes the waiting mark of the key's next message."""
 
     async def reschedule(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
-        """Give a claimed message its next time, if the claim still is the latest."""
+        """Set the next due time of a claimed message; False where the claim is not the latest."""
         bounded = storable(reason, _REASON_CHARACTERS_MAX)
         parameters = (self._dialect.now(), delay_seconds, bounded, message.position, message.attempts)
         async with self._database.direct() as sql:
             return await sql.execute(self._reschedule, parameters) == 1
 
     async def release(self, message: DeferredMessage) -> bool:
-        """Undo a claim, if it still is the latest."""
+        """Undo a claim and its attempt; False where the claim is not the latest."""
         parameters = (self._dialect.now(), message.position, message.attempts)
         async with self._database.direct() as sql:
             return await sql.execute(self._release, parameters) == 1
 
     async def next_due_seconds(self, consumer: str) -> float | None:
-        """Seconds until the first message of some key is due."""
+        """Seconds until the first message of a key is due; None where nothing is deferred."""
         async with self._database.direct() as sql:
             ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(), consumer))
         return None if seconds is None else float(seconds)
@@ -147,7 +148,7 @@ ORDER BY received_at LIMIT $3"""
         return [self._message(row) for row in rows]
 
     async def received_at(self, consumer: str, receipt_key: str) -> datetime | None:
-        """When the receipt was written."""
+        """The time when the receipt was written; None where there is none."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(
                 "SELECT received_at FROM freehold_inbox WHERE consumer = $1 AND receipt_key = $2",
@@ -156,23 +157,23 @@ ORDER BY received_at LIMIT $3"""
         return self._dialect.read_time(rows[0][0]) if rows else None
 
     async def oldest_receipt_seconds(self, consumer: str) -> float:
-        """One look along the index that pruning goes along."""
+        """The age of the oldest receipt; one look-up in the index that pruning uses."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._oldest_receipt, (self._dialect.now(), consumer))
         return max(0.0, float(rows[0][0])) if rows else 0.0
 
     async def stats(self) -> DeferredStats:
-        """How much is deferred."""
+        """The number of deferred messages and of their keys, and the age of the oldest."""
         async with self._database.direct() as sql:
             ((pending, keys, oldest),) = await sql.fetch(self._stats, (self._dialect.now(),))
         return DeferredStats(pending=int(pending), keys=keys, oldest_seconds=max(0.0, float(oldest or 0.0)))
 
     async def prune(self, consumer: str, older_than_seconds: float, limit: int) -> int:
-        """Delete old receipts of a consumer, oldest first; those that others delete just now are passed over."""
+        """Delete old receipts of a consumer, oldest first; skips those that other instances are deleting."""
         async with self._database.direct() as sql:
             deleted = await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit, consumer))
             if deleted < limit:
-                # What an operator deleted by hand, or a process of an earlier release, woke nobody.
+                # Where an operator or a process of an earlier release deleted a message, the next one is still marked.
                 await sql.execute(self._wake, (consumer,))
         return deleted
 

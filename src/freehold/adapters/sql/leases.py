@@ -1,6 +1,6 @@
-"""Leases on an SQL database, each call one statement. Base of the SQL engines: imports its siblings and the lease port.
+"""Leases on an SQL database, one statement a call. Base of the SQL engines: imports its siblings and the lease port.
 
-Statements that touch several rows lock them in order of name first, so that two of them cannot deadlock.
+Statements that change several rows lock them in order of name first, so that two of them cannot deadlock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LAST_CHARACTER = "\U0010ffff"
 
 
 class SqlLeaseStore(SqlStore, LeaseStore):
-    """Leases by name."""
+    """Stores leases by name."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -36,7 +36,7 @@ SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER 
         self._forget = f"DELETE FROM freehold_lease WHERE name {dialect.in_sql(1, 'text')}"
 
     async def ensure(self, names: Iterable[str]) -> None:
-        """Make the leases that do not exist."""
+        """Insert the leases that do not exist."""
         async with self._database.direct() as sql:
             await sql.execute(
                 self._ensure, (self._dialect.relation_value([{"name": name} for name in dict.fromkeys(names)]),)
@@ -52,7 +52,7 @@ SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER 
         return [LeaseRecord(*row) for row in rows]
 
     async def acquire(self, expected: LeaseRecord, owner: str) -> LeaseRecord | None:
-        """Compare and set."""
+        """Acquire a lease by compare-and-set; None where it is not as expected."""
         async with self._database.direct() as sql:
             taken = await sql.execute(
                 "UPDATE freehold_lease SET owner = $1, token = token + 1, heartbeat = heartbeat + 1"
@@ -62,18 +62,20 @@ SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER 
         return LeaseRecord(expected.name, owner, expected.token + 1, expected.heartbeat + 1) if taken else None
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
-        """Move the heartbeat of what is held: nearly always all of it, which the row count says."""
+        """Increase the heartbeats of the held leases; returns their names. Nearly always all are still held, and the
+        row count shows it.
+        """
         if not tokens:
             return set()
         parameters = (owner, self._held(tokens))
         async with self._database.direct() as sql:
             if await sql.execute(self._renew, parameters) == len(tokens):
                 return set(tokens)
-            # What was lost does not come back under its old token: what is held now was held before.
+            # A lost lease never gets its old token again: a lease that is held now was held before, too.
             return {row[0] for row in await sql.fetch(self._held_sql, parameters)}
 
     async def release(self, owner: str, tokens: Mapping[str, int]) -> None:
-        """Clear the owner of what is held."""
+        """Clear the owner of the held leases."""
         if tokens:
             async with self._database.direct() as sql:
                 await sql.execute(self._release_leases, (owner, self._held(tokens)))

@@ -1,4 +1,4 @@
-"""The logs of brokers that a service has worked with, on an SQL database. Imports its siblings and the ports."""
+"""The brokers' logs that a service has used, on an SQL database. Imports its siblings and the ports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WHERE place = $1 AND identity = $2 AND losses = $3 AND lost_at IS NOT NULL"""
 
 
 class SqlBrokerLogStore(SqlStore, BrokerLogStore):
-    """Rows by place. `staged_sql` is a condition: whether a position of the outbox was ever drawn."""
+    """Stores one row for each place of a log. `staged_sql` is the condition that the outbox has ever had a row."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect, *, staged_sql: str) -> None:
         super().__init__(database, dialect)
@@ -37,7 +37,7 @@ WHERE l.identity <> excluded.identity OR l.mark = $4
 RETURNING place, identity, lost_at, losses"""
 
     async def note(self, place: str, identity: str, *, lacks: str | None = None) -> BrokerLog:
-        """Look first: it is nearly always the same."""
+        """Read the row first, because it is nearly always unchanged; otherwise note the new log."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(_READ, (place,))
             if not rows or rows[0][1] != identity or lacks is not None:
@@ -49,23 +49,23 @@ RETURNING place, identity, lost_at, losses"""
         return self._log(rows[0])
 
     async def mark(self, place: str) -> str:
-        """By the primary key."""
+        """The stored mark of a place; empty where there is none."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(_MARK, (place,))
         return str(rows[0][0]) if rows else ""
 
     async def keep_mark(self, place: str, identity: str, mark: str) -> None:
-        """By the primary key."""
+        """Store a mark; nothing where the place has another identity."""
         async with self._database.direct() as sql:
             await sql.execute(_KEEP_MARK, (place, identity, mark))
 
     async def lost(self) -> Sequence[BrokerLog]:
-        """Along an index of those alone."""
+        """The logs with an open loss, by an index of only those rows."""
         async with self._database.direct() as sql:
             return [self._log(row) for row in await sql.fetch(_LOST)]
 
     async def end_loss(self, db_tx: DatabaseTransaction, log: BrokerLog) -> bool:
-        """In one statement."""
+        """End a loss; False where it has ended or another one was found. One statement."""
         return await sql_of(db_tx).execute(_END_LOSS, (log.place, log.identity, log.losses)) == 1
 
     def _log(self, row: Row, *, is_news: bool = False) -> BrokerLog:

@@ -1,6 +1,6 @@
 """The outbox on an SQL database. Base of the SQL engines: imports its siblings and the ports.
 
-How rows are staged, found and removed differs between the engines (see each one's `outbox`); the rest is here.
+The engines stage, fetch and delete rows in different ways (see each one's `outbox`); the rest is here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REASON_CHARACTERS_MAX: Final = 500
 
 
 class SqlOutboxStore(SqlStore, OutboxStore):
-    """Rows by partition and position."""
+    """Stores staged messages by partition and position."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -48,12 +48,14 @@ SELECT (SELECT count(*) FROM freehold_outbox),
 
     @property
     def partitions(self) -> int:
-        """How many partitions the rows are divided into."""
+        """The number of partitions."""
         return self._database.partitions
 
     @abstractmethod
     def _oldest(self, number: int) -> str:
-        """A subquery: when the oldest row was staged, along the primary key; `$number` is how many partitions are."""
+        """A subquery for the time when the oldest row was staged, by the primary key; `$number` is the number of
+        partitions.
+        """
 
     @abstractmethod
     async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
@@ -83,11 +85,11 @@ SELECT (SELECT count(*) FROM freehold_outbox),
     async def _keep(
         self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int], losses: int
     ) -> int:
-        """As `_confirm`, and keep what is deleted among the messages that were sent, with a number of losses."""
+        """As `_confirm`; the deleted rows are kept as sent messages, with the number of losses."""
 
     @abstractmethod
     async def _raise_pending(self, sql: SqlConnection, partition: int, position: int) -> None:
-        """Write the pending watermark of a partition; a higher one stays."""
+        """Raise the pending watermark of a partition; a higher one stays."""
 
     async def remove(
         self,
@@ -109,7 +111,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
             return await self._remove(sql, self._leases(leases), positions)
 
     async def take(self, db_tx: DatabaseTransaction, leases: Mapping[int, int], message: StagedMessage) -> bool:
-        """Two statements."""
+        """Delete one row under its token and raise the pending watermark; False where the lease was lost."""
         sql = sql_of(db_tx)
         if await self._remove(sql, self._leases(leases), [message.position]) == 0:
             return False
@@ -117,7 +119,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         return True
 
     async def unsent(self, limit: int) -> Sequence[UnsentMessage]:
-        """Rows in order of position."""
+        """The rows in order of position."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._unsent, (self._dialect.now(), limit))
         return [
@@ -126,7 +128,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         ]
 
     async def stats(self) -> OutboxStats:
-        """How much waits, and for how long."""
+        """The number of rows, of blocked keys, and the age of the oldest row in seconds."""
         async with self._database.direct() as sql:
             ((pending, blocked, oldest),) = await sql.fetch(self._stats, (self._dialect.now(), self.partitions))
         return OutboxStats(pending, blocked, max(0.0, float(oldest or 0.0)))
@@ -143,7 +145,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         )
 
     def _fetched(self, found: Iterable[Row], limit: int) -> OutboxBatch:
-        """Tell the rows from what is said of their partitions: those have no id."""
+        """Separate the messages from the rows about partitions, which have no id."""
         rows: list[StagedMessage] = []
         high_water_marks: dict[int, int] = {}
         pending_watermarks: dict[int, int] = {}
@@ -164,7 +166,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
 
 
 def leases_value(dialect: Dialect, leases: Mapping[int, int]) -> str:
-    """Leases on partitions as the value of a relation: partition, token, name."""
+    """Leases on partitions as the parameter of a relation: partition, token, name."""
     rows: list[Mapping[str, str | int | None]] = [
         {"partition": partition, "token": token, "name": lease_name(partition)} for partition, token in leases.items()
     ]

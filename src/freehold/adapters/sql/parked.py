@@ -1,4 +1,4 @@
-"""Rows of parked streams on an SQL database; part of the checkpoint store. Imports its siblings and the port."""
+"""The rows of parked streams on an SQL database; part of the checkpoint store. Imports its siblings and the port."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _COLUMNS: Final = (
     " started_attempts, parked_at"
 )
 _KNOWN: Final = ("position", "version", "event_id", "type", "error", "detail", "attempts", "started_attempts", "due_at")
-"""What is told again of a stream that is parked already."""
+"""The columns that change when the stream is parked already."""
 
 
 class SqlParkedStreams(SqlStore):
-    """One row a stream; `parked_at` is since when it stands."""
+    """Stores one row for each parked stream; `parked_at` is the time when it was parked first."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -39,7 +39,7 @@ class SqlParkedStreams(SqlStore):
         self._select = f"SELECT {_COLUMNS}, {dialect.seconds_sql('due_at', now)} FROM freehold_parked"
 
     async def put(self, sql: SqlConnection, checkpoint: Checkpoint, parked: ParkedStreamUpdate) -> None:
-        """Insert the row of a stream, or say of it what is known now."""
+        """Insert the row of a stream, or update it."""
         place = (
             checkpoint.projection,
             checkpoint.generation,
@@ -60,7 +60,7 @@ class SqlParkedStreams(SqlStore):
         await sql.execute(self._put, (self._dialect.now(), parked.retry_seconds, *place, event_id, *what))
 
     def select(self, wanted: Mapping[str, str | int | None], limit: int) -> tuple[str, Sequence[object]]:
-        """A statement and its parameters for the rows with these columns; None wants any."""
+        """A statement and its parameters for the rows with these values; None means any value."""
         given = {column: value for column, value in wanted.items() if value is not None}
         conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=3)]
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -68,7 +68,7 @@ class SqlParkedStreams(SqlStore):
         return statement, (self._dialect.now(), limit, *given.values())
 
     def read(self, row: Row) -> ParkedStream:
-        """A row of `select`."""
+        """Read a row of `select`."""
         projection, generation, partition, stream, position, version, event_id, *what, parked_at, due_seconds = row
         type_, error, detail, attempts, started_attempts = what
         return ParkedStream(

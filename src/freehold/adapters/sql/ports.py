@@ -1,4 +1,4 @@
-"""The ports whose statements are the same on each SQL engine. Imports its siblings and the keys of the ports."""
+"""The provisions of ports whose stores are the same on all SQL engines. Imports its siblings and the ports' keys."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class SpeaksSql(SqlDatabase, Protocol):
 
     @property
     def dialect(self) -> Dialect:
-        """How this engine writes what SQL engines write in different ways."""
+        """The expressions that SQL engines write in different ways."""
 
 
 def on_sql(port: Port[T], store: Callable[[SqlDatabase, Dialect], T]) -> Provision[SpeaksSql]:
-    """Provide a port by a store that is made of a database and its dialect."""
+    """The provision of a port by a store that is made with a database and its dialect."""
 
     def make(database: SpeaksSql) -> T:
         return store(database, database.dialect)

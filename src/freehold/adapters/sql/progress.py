@@ -1,4 +1,4 @@
-"""Progress on an SQL database. Base of the SQL engines: imports its siblings and the ports."""
+"""The progress of consumers by lane on an SQL database. Base of the SQL engines: imports its siblings and the ports."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["SqlProgressStore"]
 
 
 class SqlProgressStore(SqlStore, ProgressStore):
-    """Watermarks by consumer and lane; what is deferred stands in the inbox's table."""
+    """Stores watermarks by consumer and lane. Blocked positions come from the inbox's table of deferred messages."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        # In order of lane: two that advance the same lanes wait for each other, and never in a circle.
+        # In order of lane: two transactions that advance the same lanes may wait for each other, but cannot deadlock.
         given = f"""\
 INSERT INTO freehold_progress (consumer, lane, watermark, appended_position, updated_at)
 SELECT {dialect.typed(2, "text")}, g.lane, g.watermark, {dialect.typed(4, "bigint")}, {dialect.now_sql(1)}
@@ -56,7 +56,7 @@ FROM freehold_progress AS p WHERE p.consumer = $1"""
         await sql_of(db_tx).execute(self._advance, (self._dialect.now(), consumer, given, appended_position))
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
-        """How far lanes have been read; one statement: a deferral is seen with the watermark that came after it."""
+        """The progress of lanes, in one statement: a watermark and the deferrals before it come from one snapshot."""
         async with self._database.direct() as sql:
             if lanes is None:
                 rows = await sql.fetch(f"{self._progress} ORDER BY p.lane", (consumer,))

@@ -1,7 +1,7 @@
 """Tables of read models on an SQL database, declared as SQLAlchemy's `Table`. Base of the SQL engines: imports its
 siblings, the port and SQLAlchemy, which writes the DDL.
 
-The engine's package says what bears a name in its catalogue, and what of a view outlives its replacement.
+The engine's package looks up names in the engine's catalogue, and replaces views.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["IDENTIFIER_BYTES_MAX", "SqlReadModelStore", "fitting", "quoted"]
 
 T = TypeVar("T", bound=DeclaredTable)
 IDENTIFIER_BYTES_MAX: Final = 63
-"""PostgreSQL cuts longer names off without a word."""
+"""PostgreSQL cuts longer names off without an error."""
 _DELETED_AT_ONCE: Final = 500
 _READERS: Final[dict[type[Any], Callable[[str], Any]]] = {
     str: str,
@@ -42,7 +42,7 @@ _READERS: Final[dict[type[Any], Callable[[str], Any]]] = {
 
 
 def fitting(name: str, suffix: str) -> str:
-    """`name` with a suffix, shortened where it would be too long; different names stay different."""
+    """`name` with a suffix. A name that would be too long is shortened, with a hash that keeps names different."""
     whole = name + suffix
     if len(whole.encode()) <= IDENTIFIER_BYTES_MAX:
         return whole
@@ -52,13 +52,13 @@ def fitting(name: str, suffix: str) -> str:
 
 
 def quoted(table: sa.Table) -> str:
-    """A table's name for the text of a statement; quoted always, since each engine has reserved words of its own."""
+    """A table's name for a statement, always quoted: each engine has reserved words of its own."""
     parts = [table.name] if table.schema is None else [table.schema, table.name]
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
 
 class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
-    """DDL in the caller's transaction."""
+    """Creates, shows and drops the tables of read models by DDL in the caller's transaction."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -66,42 +66,46 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
 
     @abstractmethod
     async def _kind(self, sql: SqlConnection, table: sa.Table) -> str | None:
-        """What bears a table's name where it is made: table, view, materialised view …; None where nothing does."""
+        """The kind of object that has the table's name in the schema where the table would be created: table, view,
+        materialised view …; None where there is none.
+        """
 
     @abstractmethod
     async def _is_visible(self, sql: SqlConnection, table: sa.Table) -> bool:
-        """Whether a statement that names the table finds one, wherever."""
+        """Whether a statement that names the table finds one, in any schema of the search path."""
 
     @abstractmethod
     async def _reads(self, sql: SqlConnection, view: sa.Table, table: sa.Table) -> bool:
-        """Whether a name is a view of ours on a table."""
+        """Whether `view` is a view that Freehold made, and reads `table`."""
 
     @abstractmethod
     async def _hurry(self, sql: SqlConnection) -> None:
-        """Wait only shortly for readers from here on: whoever waits to replace a view or to drop a table keeps those
-        waiting who come later.
+        """Set a short lock timeout for the rest of the transaction.
+
+        A statement that waits to replace a view or to drop a table blocks all readers that come after it.
         """
 
     @abstractmethod
     async def _replace(self, sql: SqlConnection, view: sa.Table, table: sa.Table, body: str) -> None:
-        """Have a view read another table: `body` is what follows CREATE, or CREATE OR REPLACE."""
+        """Make a view read another table; `body` is the statement behind CREATE or CREATE OR REPLACE."""
 
     def physical(self, table: T, place: TableSet) -> T:
-        """A copy under its physical name."""
+        """A copy of the table with its physical name."""
         return cast("T", self._physical(table, place))
 
     def sql_name(self, table: DeclaredTable, place: TableSet) -> str:
-        """Quoted."""
+        """The physical name, quoted."""
         return quoted(self._physical(table, place))
 
     def key_value(self, table: DeclaredTable, column: str, text: str) -> object:
-        """By the Python type of the column's."""
+        """The value of a key column, read from a text by the column's Python type."""
         declared = _declared(table).c[column]
         try:
             read = _READERS[declared.type.python_type]
         except (KeyError, NotImplementedError) as error:
             raise DeclarationError(
-                f"column '{column}' of table '{table.name}' has a type that no stream's name is read as",
+                f"a value of column '{column}' of table '{table.name}' cannot be read from the name of a stream:"
+                " its type is not supported",
                 hint="Projection(..., key_of=lambda stream: ...)",
             ) from error
         try:
@@ -110,20 +114,20 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             raise ValueError(column) from error
 
     async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
-        """One by one."""
+        """Create the physical tables. Raises `ConfigurationError` where a name is in use."""
         sql, native = sql_of(db_tx), _native(db_tx)
         for table in tables:
             made = self._physical(table, place)
             if await self._kind(sql, made) is not None:
                 raise ConfigurationError(
-                    f"a table '{made.fullname}' exists already, and no generation of it is known",
-                    hint="look what it holds, then drop or rename it",
+                    f"a table '{made.fullname}' exists already, but belongs to no known generation",
+                    hint="check what is in it, then drop or rename it",
                 )
-            # What SQLAlchemy would find first may lie further down the search path, and be another service's.
+            # SQLAlchemy's own check would also find a table of another service later in the search path.
             await native.run_sync(made.create, checkfirst=not await self._is_visible(sql, made))
 
     async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: TableSet | None = None) -> None:
-        """Where they would be made, and no others of their names further down a search path."""
+        """Drop the tables in the schema where they are created; not tables of these names later in the search path."""
         sql, native = sql_of(db_tx), _native(db_tx)
         if place is not None:
             await self._hurry(sql)
@@ -137,7 +141,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
                 await native.execute(DropTable(made, if_exists=True))
 
     async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
-        """One by one."""
+        """Make the views with the declared names read the physical tables."""
         sql, native = sql_of(db_tx), _native(db_tx)
         await self._hurry(sql)
         for table in tables:
@@ -150,7 +154,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
                 await sql.execute(f"CREATE {body}")
 
     async def hide(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable]) -> None:
-        """One by one."""
+        """Drop the views with the declared names."""
         sql = sql_of(db_tx)
         for view in map(_declared, tables):
             if await self._is_view(sql, view):
@@ -159,7 +163,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
     async def delete_rows(
         self, db_tx: DatabaseTransaction, table: DeclaredTable, place: TableSet, column: str, values: Sequence[object]
     ) -> int:
-        """Some hundred values in a statement."""
+        """Delete the rows with these values in a column, some hundred values a statement; returns their number."""
         made = self._physical(table, place)
         count = 0
         for start in range(0, len(values), _DELETED_AT_ONCE):
@@ -168,11 +172,11 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
         return count
 
     async def _is_view(self, sql: SqlConnection, table: sa.Table) -> bool:
-        """Whether there is a view of a table's name. Raises `ConfigurationError` where the name is something else's."""
+        """Whether a view has the table's name. Raises `ConfigurationError` where another kind of object has it."""
         kind = await self._kind(sql, table)
         if kind not in {None, "view"}:
             raise ConfigurationError(
-                f"'{table.fullname}' is a {kind} of the database, and the projection's view cannot take its name",
+                f"'{table.fullname}' is a {kind} in the database, so the projection's view cannot have this name",
                 hint="rename it in a migration (ALTER TABLE ... RENAME TO ...), or give the projection another name",
             )
         return kind is not None
@@ -186,7 +190,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
 
 
 def _copy(table: sa.Table, place: TableSet) -> sa.Table:
-    """Copy a table under its physical name; names of indexes and constraints are unique in a database as well."""
+    """Copy a table with its physical name. Indexes and constraints get the suffix too: their names must be unique."""
     made = table.to_metadata(sa.MetaData(), name=fitting(table.name, place.suffix))
     for index in made.indexes:
         if index.name in {each.name for each in table.indexes}:
@@ -198,7 +202,7 @@ def _copy(table: sa.Table, place: TableSet) -> sa.Table:
 
 
 def _called(name: str) -> sa.Table:
-    """A table by a name that was noted. Not to be dropped by `Table.drop`: that takes types of columns along."""
+    """A table with a recorded name. Do not use `Table.drop` on it: that would also drop the types of columns."""
     schema, _, plain = name.rpartition(".")
     return sa.Table(plain, sa.MetaData(), schema=schema or None)
 
@@ -214,7 +218,7 @@ def _declared(table: DeclaredTable) -> sa.Table:
 def _native(db_tx: DatabaseTransaction) -> AsyncConnection:
     if not isinstance(db_tx.native, AsyncConnection):
         raise ConfigurationError(
-            f"a projection's tables cannot be made through a {type(db_tx.native).__name__}",
-            hint="make them in a transaction of Freehold's own",
+            f"a projection's tables cannot be created through a {type(db_tx.native).__name__}",
+            hint="create them in a transaction that Freehold began",
         )
     return db_tx.native

@@ -1,4 +1,4 @@
-"""Results of comparisons on an SQL database. Base of the SQL engines: imports its siblings and the port."""
+"""Results of reconciliations on an SQL database. Base of the SQL engines: imports its siblings and the port."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _COLUMNS = "dataset, finished_at, seconds, compared, drifted, repaired, inconclu
 
 
 class SqlReconciliationStore(SqlStore, ReconciliationStore):
-    """Rows in the order of writing."""
+    """Stores results in the order of writing."""
 
     async def add(self, record: ReconciliationRecord) -> None:
-        """Keep a result."""
+        """Insert a result."""
         async with self._database.direct() as sql:
             await sql.execute(
                 f"INSERT INTO freehold_reconciliation ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -35,20 +35,20 @@ class SqlReconciliationStore(SqlStore, ReconciliationStore):
             )
 
     async def last(self, dataset: str) -> ReconciliationRecord | None:
-        """The newest of a dataset."""
+        """The newest result of a dataset."""
         statement = f"SELECT {_COLUMNS} FROM freehold_reconciliation WHERE dataset = $1 ORDER BY ordinal DESC LIMIT 1"
         async with self._database.direct() as sql:
             rows = await sql.fetch(statement, (dataset,))
         return self._record(rows[0]) if rows else None
 
     async def recent(self, limit: int) -> Sequence[ReconciliationRecord]:
-        """The newest of all."""
+        """The newest results of all datasets."""
         statement = f"SELECT {_COLUMNS} FROM freehold_reconciliation ORDER BY ordinal DESC LIMIT $1"
         async with self._database.direct() as sql:
             return [self._record(row) for row in await sql.fetch(statement, (limit,))]
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete old ones; a dataset keeps its newest."""
+        """Delete old results; the newest of each dataset stays."""
         before = self._dialect.later_sql(self._dialect.now_sql(1), 2)
         chosen = f"""\
 SELECT old.ordinal FROM freehold_reconciliation AS old

@@ -32,7 +32,7 @@ isolated_position, isolated_attempts"""
 
 
 class SqlReplayStore(SqlStore, ReplayStore):
-    """A row for each replay, a row for each event that failed."""
+    """Stores a row for each replay, and one for each failed event."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -59,14 +59,14 @@ WHERE {old} AND e.replay = r.number ORDER BY r.updated_at LIMIT $3"""
 SELECT r.number FROM freehold_replay AS r
 WHERE {old} AND NOT EXISTS (SELECT 1 FROM freehold_replay_error AS e WHERE e.replay = r.number)
 ORDER BY r.updated_at LIMIT $3"""
-        # The condition twice: one that somebody has made run again meanwhile is not deleted.
+        # The condition stands twice, so that a replay that was restarted meanwhile is not deleted.
         self._prune = prune("freehold_replay AS r", "r.number", without, where=old)
         self._error = """
 INSERT INTO freehold_replay_error (replay, position, stream, version, event_id, type, error, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 
     async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
-        """Insert."""
+        """Insert a replay."""
         rows = await sql_of(db_tx).fetch(
             self._insert,
             (
@@ -84,7 +84,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         return self._replay(rows[0])
 
     async def set_tables(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
-        """Write the names down."""
+        """Record the names of the replay's own tables. Raises `NotFound`."""
         names = msgspec.json.encode(list(tables)).decode()
         rows = await sql_of(db_tx).fetch(self._own, (self._dialect.now(), names, number))
         return self._one(rows, number)
@@ -98,7 +98,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         applied: int,
         failed: Sequence[ReplayError] = (),
     ) -> Replay:
-        """Compare and set, then the errors."""
+        """Advance by compare-and-set, then insert the errors. Raises `ConcurrencyConflict`."""
         sql = sql_of(db_tx)
         counts = (position, applied, len(failed))
         compared = (expected.number, expected.position, expected.applied, expected.failed)
@@ -112,7 +112,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
     async def begin(
         self, db_tx: DatabaseTransaction, expected: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Replay:
-        """Write the marks into the row, if it still is as expected."""
+        """Write the crash marker into the row, by compare-and-set. Raises `ConcurrencyConflict`."""
         compared = (expected.number, expected.position, expected.applied, expected.failed)
         rows = await sql_of(db_tx).fetch(
             self._begin, (self._dialect.now(), isolated_position, isolated_attempts, *compared)
@@ -122,11 +122,11 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         return self._replay(rows[0])
 
     async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
-        """Move the state on."""
+        """End a running replay in this state. Raises `NotFound`, `ConcurrencyConflict`."""
         return await self._to_state(sql_of(db_tx), number, ReplayState.RUNNING, state)
 
     async def restart(self, db_tx: DatabaseTransaction, number: int) -> Replay:
-        """Move the state back."""
+        """Set a cancelled replay to running again. Raises `NotFound`, `ConcurrencyConflict`."""
         sql = sql_of(db_tx)
         found = self._one(
             await sql.fetch(f"SELECT {_COLUMNS} FROM freehold_replay WHERE number = $1", (number,)), number
@@ -136,13 +136,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         return await self._to_state(sql, number, ReplayState.CANCELLED, ReplayState.RUNNING)
 
     async def get(self, number: int) -> Replay:
-        """Look one up."""
+        """One replay. Raises `NotFound`."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(f"SELECT {_COLUMNS} FROM freehold_replay WHERE number = $1", (number,))
         return self._one(rows, number)
 
     async def find(self, projection: str | None = None, *, limit: int = 100) -> Sequence[Replay]:
-        """Newest first."""
+        """Replays, newest first."""
         where, parameters = ("", (limit,)) if projection is None else ("WHERE projection = $2", (limit, projection))
         async with self._database.direct() as sql:
             rows = await sql.fetch(
@@ -151,7 +151,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         return [self._replay(row) for row in rows]
 
     async def errors(self, number: int, *, after: int = 0, limit: int = 100) -> Sequence[ReplayError]:
-        """In order of position."""
+        """Failed events in order of position."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(
                 "SELECT position, stream, version, event_id, type, error, detail FROM freehold_replay_error"
@@ -164,7 +164,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         ]
 
     async def delete(self, db_tx: DatabaseTransaction, number: int) -> Replay | None:
-        """Delete both, unless it runs."""
+        """Delete a replay and its errors. Raises `ConcurrencyConflict` while it is running."""
         sql = sql_of(db_tx)
         rows = await sql.fetch(f"DELETE FROM freehold_replay WHERE number = $1 RETURNING {_COLUMNS}", (number,))
         if not rows:
@@ -176,7 +176,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         return replay
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Errors first, then those that have none left."""
+        """Delete old errors first, then replays without errors; returns the number of rows."""
         async with self._database.direct() as sql:
             given = (self._dialect.now(), -older_than_seconds)
             deleted = await sql.execute(self._prune_errors, (*given, limit))

@@ -1,6 +1,6 @@
 """Sagas and their journal on an SQL database. Base of the SQL engines: imports its siblings and the saga port.
 
-How a row and its journal are written at once differs between the engines (see each one's `saga`); the rest is here.
+The engines write a row and its journal entries in different ways (see each one's `saga`); the rest is here.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = ["ENTRY_COLUMNS", "SqlSagaStore", "conflict"]
 ENTRY_COLUMNS: Final = "place integer, at timestamptz, step text, what text, attempt integer, detail text"
 """The columns of journal entries, as a relation of the dialect."""
 _ENDED: Final = "'completed', 'compensated', 'terminated'"
-"""The terminal statuses, in the words of the index of ended instances: SQLite knows it by its words only."""
+"""The terminal statuses, written as in the partial index of ended instances: SQLite uses it only for the same text."""
 _FAILURE_CHARACTERS_MAX: Final = 2000
 
 
 class SqlSagaStore(SqlStore, SagaStore):
-    """Instances by id, guarded by their version."""
+    """Stores instances by id, guarded by their version."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -56,7 +56,7 @@ SELECT id FROM freehold_saga WHERE status IN ({_ENDED}) AND updated_at < {dialec
 ORDER BY updated_at LIMIT $3 {dialect.lock_free_rows}"""
 
     def _select_from(self, source: str) -> str:
-        """The columns that `_record` reads, from the table or what has its shape; `$1` is the time."""
+        """A SELECT of the columns that `_record` reads, from the table or a relation like it; `$1` is the time."""
         return f"""\
 SELECT id, definition, definition_version, key, correlation_id, status, version, document, failure,
        {self._dialect.seconds_sql("due_at", self._dialect.now_sql(1))}, created_at, updated_at
@@ -66,10 +66,10 @@ FROM {source}"""
     async def _write(
         self, sql: SqlConnection, statement: str, parameters: Sequence[object], saga_id: object, entries: str
     ) -> bool:
-        """Run `statement`, and if it wrote its row append `entries` (a relation) to the journal. False: it did not."""
+        """Run `statement`; if it wrote its row, append `entries` (a relation) to the journal. Returns if it did."""
 
     async def create(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
-        """Store a new instance; a concurrent creation of the same one is waited for."""
+        """Insert a new instance; False where it exists. Waits for a concurrent creation of the same one."""
         identity = (record.definition, record.definition_version, record.key, self._dialect.uuid(record.correlation_id))
         return await self._write(
             sql_of(db_tx),
@@ -80,7 +80,7 @@ FROM {source}"""
         )
 
     async def load(self, db_tx: DatabaseTransaction, saga_id: UUID) -> SagaRecord:
-        """An instance, locked."""
+        """An instance, locked until the transaction ends. Raises `NotFound`."""
         statement = f"{self._select} WHERE id = $2 {self._dialect.lock_rows}"
         rows = await sql_of(db_tx).fetch(statement, (self._dialect.now(), self._dialect.uuid(saga_id)))
         if not rows:
@@ -88,14 +88,14 @@ FROM {source}"""
         return self._record(rows[0])
 
     async def save(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
-        """Store the next state."""
+        """Store the next state. Raises `ConcurrencyConflict` where the version differs."""
         parameters = (*self._state(record), record.version)
         saga_id = self._dialect.uuid(record.id)
         if not await self._write(sql_of(db_tx), self._save, parameters, saga_id, self._relation(entries)):
             raise conflict(record)
 
     async def load_many(self, db_tx: DatabaseTransaction, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
-        """Instances that exist, locked in the order of their ids."""
+        """The existing instances, locked in the order of their ids."""
         dialect = self._dialect
         statement = f"{self._select} WHERE id {dialect.in_sql(2, 'uuid')} ORDER BY id {dialect.lock_rows}"
         rows = await sql_of(db_tx).fetch(statement, (dialect.now(), dialect.list_value(saga_ids)))
@@ -105,16 +105,16 @@ FROM {source}"""
     async def save_many(
         self, db_tx: DatabaseTransaction, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
     ) -> None:
-        """One after the other; PostgreSQL, where each is a round trip, has its own way."""
+        """Save one after the other. PostgreSQL, where each is a round trip, overrides this."""
         for record, entries in changes:
             await self.save(db_tx, record, entries)
 
     async def claim_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[SagaRecord]:
-        """Instances that are due and nobody else's just now."""
+        """Due instances that no other transaction has locked."""
         return [self._record(row) for row in await sql_of(db_tx).fetch(self._due, (self._dialect.now(), limit))]
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until an instance is due."""
+        """Seconds until the first instance is due; None where none waits."""
         async with self._database.direct() as sql:
             ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(),))
         return None if seconds is None else float(seconds)
@@ -132,14 +132,14 @@ FROM {source}"""
         conditions = [f"{column} = ${number}" for number, column in enumerate(given, start=3)]
         statuses = [each.value for each in SagaStatus if wanted.status in {each, None}]
         if few:
-            # Of one key or cause there are few: no other index than its own serves.
+            # A key or cause has few instances: `status || ''` keeps the planner from the index on the status.
             conditions += [f"status || '' = '{wanted.status.value}'"] if wanted.status is not None else []
             statuses = []
         elif not given and wanted.status is None:
             statuses = []
         statement = newest(self._select, "created_at DESC, id DESC", "$2", conditions, statuses)
         if few:
-            # All of them, then in order: an index by time would be gone through to its end for the few of a key.
+            # Select all of them, then sort: by the index on the time the engine would read all instances for these few.
             found = f"{self._select} WHERE {' AND '.join(conditions)}"
             statement = (
                 f"SELECT * FROM (WITH found AS MATERIALIZED ({found}) SELECT * FROM found) AS s"
@@ -150,7 +150,7 @@ FROM {source}"""
         return [self._record(row) for row in rows]
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
-        """What happened to an instance."""
+        """The journal of an instance, in order."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(
                 "SELECT at, step, what, attempt, detail FROM freehold_saga_journal WHERE saga_id = $1 ORDER BY ordinal",
@@ -159,13 +159,13 @@ FROM {source}"""
         return [JournalEntry(self._dialect.read_time(at), *rest) for at, *rest in rows]
 
     async def count(self) -> dict[tuple[str, SagaStatus], int]:
-        """Instances by definition and status."""
+        """The number of instances by definition and status."""
         async with self._database.direct() as sql:
             rows = await sql.fetch("SELECT definition, status, count(*) FROM freehold_saga GROUP BY definition, status")
         return {(definition, SagaStatus(status)): number for definition, status, number in rows}
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete instances that ended long ago, with their journals, in one transaction."""
+        """Delete instances that ended so many seconds ago, with their journals, in one transaction."""
         ids = self._dialect.in_sql(1, "uuid")
         async with self._database.begin() as db_tx:
             rows = await db_tx.sql.fetch(self._old, (self._dialect.now(), -older_than_seconds, limit))
@@ -213,7 +213,7 @@ FROM {source}"""
 
 
 def conflict(record: SagaRecord) -> ConcurrencyConflict:
-    """Somebody else saved the instance first."""
+    """The error for an instance that another process saved first."""
     return ConcurrencyConflict(
-        f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide again"
+        f"saga {record.id} is no longer at version {record.version}", hint="load it again and decide again"
     )

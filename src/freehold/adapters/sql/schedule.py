@@ -1,7 +1,7 @@
 """Scheduled messages on an SQL database. Base of the SQL engines: imports its siblings and the ports.
 
-One instance moves at a time (`try_lock`), and those that come meanwhile move nothing: of two that moved side
-by side, the one with the later message of a key could commit first.
+One process at a time moves due messages to the outbox (`try_lock`); others move nothing meanwhile. If two moved at the
+same time, the one with the later message of a key could commit first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOVER: Final = "freehold.schedule"
 
 
 class SqlScheduleStore(SqlStore, ScheduleStore):
-    """Messages by the time they are due."""
+    """Stores messages by their due time."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -38,19 +38,19 @@ VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
         self._next_due = f"SELECT {dialect.seconds_sql('min(due_at)', now)} FROM freehold_schedule"
 
     async def add(self, db_tx: DatabaseTransaction, message: OutgoingMessage, name: str, delay_seconds: float) -> None:
-        """Insert."""
+        """Insert a message."""
         parameters = (self._dialect.uuid(message.id), name, message.topic, message.key, message.document)
         await sql_of(db_tx).execute(self._add, (self._dialect.now(), delay_seconds, *parameters))
 
     async def cancel(self, db_tx: DatabaseTransaction, message_id: UUID) -> bool:
-        """Delete; waits for a move that is in progress, and then says False."""
+        """Delete a message; False where it was moved. Waits for a move in progress."""
         count = await sql_of(db_tx).execute(
             "DELETE FROM freehold_schedule WHERE id = $1", (self._dialect.uuid(message_id),)
         )
         return count == 1
 
     async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[OutgoingMessage]:
-        """Under a lock that ends with the transaction."""
+        """Delete and return due messages, in order; none where another transaction holds the lock of the mover."""
         sql = sql_of(db_tx)
         if not await try_lock(sql, self._dialect, _MOVER):
             return ()
@@ -58,7 +58,7 @@ VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
         return [self._outgoing(row[2:]) for row in sorted(rows, key=lambda row: (row[0], row[1]))]
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until the next is due."""
+        """Seconds until the next message is due; None where there is none."""
         async with self._database.direct() as sql:
             ((seconds,),) = await sql.fetch(self._next_due, (self._dialect.now(),))
         return None if seconds is None else float(seconds)

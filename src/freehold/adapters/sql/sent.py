@@ -1,6 +1,6 @@
-"""Messages that were confirmed and are kept for a while, on an SQL database. Imports its siblings and the ports.
+"""Confirmed messages that are kept for a resend, on an SQL database. Imports its siblings and the ports.
 
-How they are moved back and pruned differs between the engines (see each one's `sent`); the rest is here.
+The engines move them back and prune them in different ways (see each one's `sent`); the rest is here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["SqlSentStore"]
 
 
 class SqlSentStore(SqlStore, SentStore):
-    """Rows by position, and by the time they were confirmed."""
+    """Stores sent messages by position and by the time of their confirmation."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -23,7 +23,7 @@ SELECT {dialect.now_sql(1)}, (SELECT s.sent_at FROM freehold_outbox_sent AS s OR
     (SELECT s.position FROM freehold_outbox_sent AS s ORDER BY s.position DESC LIMIT 1)"""
 
     async def kept(self) -> Kept:
-        """How far back messages are kept: two looks along indexes."""
+        """The span of the kept messages, by two look-ups in indexes."""
         async with self._database.direct() as sql:
             ((now, oldest, last),) = await sql.fetch(self._kept, (self._dialect.now(),))
         return Kept(self._dialect.read_time(now), None if oldest is None else self._dialect.read_time(oldest), last)

@@ -1,6 +1,4 @@
-"""Snapshots on an SQL database: one row for a stream and kind. Base of the SQL engines: imports its siblings and the
-port.
-"""
+"""Snapshots on an SQL database. Base of the SQL engines: imports its siblings and the port."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _DISCARD: Final = "DELETE FROM freehold_snapshot WHERE kind = $1 AND stream = $2
 
 
 class SqlSnapshotStore(SqlStore, SnapshotStore):
-    """The newest of each stream and kind."""
+    """Stores the newest snapshot of each stream and kind, one row each."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -42,7 +40,7 @@ class SqlSnapshotStore(SqlStore, SnapshotStore):
         self._discard_all = prune_unlocked(dialect, "freehold_snapshot", "stream", unwanted, where="kind = $1")
 
     async def save(self, db_tx: DatabaseTransaction, snapshot: Snapshot) -> None:
-        """Keep a snapshot in place of an older one."""
+        """Insert a snapshot, or replace an older one."""
         await sql_of(db_tx).execute(
             self._save,
             (
@@ -57,28 +55,28 @@ class SqlSnapshotStore(SqlStore, SnapshotStore):
         )
 
     async def load(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> Snapshot | None:
-        """The snapshot of a stream."""
+        """The snapshot of a stream; None where there is none."""
         if db_tx is not None:
             return await self._read(sql_of(db_tx), stream, kind)
         async with self._database.direct() as sql:
             return await self._read(sql, stream, kind)
 
     async def discard(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> bool:
-        """Throw a snapshot away."""
+        """Delete the snapshot of a stream; returns whether there was one."""
         if db_tx is not None:
             return bool(await sql_of(db_tx).execute(_DISCARD, (kind, stream)))
         async with self._database.direct() as sql:
             return bool(await sql.execute(_DISCARD, (kind, stream)))
 
     async def discard_all(self, kind: str, limit: int, *, db_tx: DatabaseTransaction | None = None) -> int:
-        """Throw snapshots of a kind away."""
+        """Delete snapshots of a kind, up to the limit; returns their number."""
         if db_tx is not None:
             return await sql_of(db_tx).execute(self._discard_all, (kind, limit))
         async with self._database.direct() as sql:
             return await sql.execute(self._discard_all, (kind, limit))
 
     async def kinds(self) -> Sequence[SnapshotKind]:
-        """What there is, by kind."""
+        """The number, size and newest time of the snapshots, by kind."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(_KINDS, ())
         return [

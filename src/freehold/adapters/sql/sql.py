@@ -1,4 +1,4 @@
-"""Statements of a user's own on an SQL database. Base of the SQL engines: imports its siblings and the port."""
+"""The port for a user's own SQL statements. Base of the SQL engines: imports its siblings and the port."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["SqlStatements"]
 
 
 class SqlStatements(SqlStore, SqlAccess):
-    """The database's own connections."""
+    """Gives user code the direct connections of the database."""
 
     def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
-        """What the stores use as well."""
+        """The same direct connection that the stores use."""
         return self._database.direct()

@@ -1,4 +1,4 @@
-"""What every store on an SQL database stands on. Imports the engine's `connection` and `dialect`."""
+"""The base class of the stores on an SQL database. Imports the engine's `connection` and `dialect`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class SqlStore:
-    """The database and its dialect. Statements are built once, when the store is made."""
+    """A store with its database and dialect. Subclasses build their statements once, when they are made."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         self._database = database
@@ -23,17 +23,16 @@ class SqlStore:
 
 
 def storable(text: str, characters_max: int) -> str:
-    """A text for people, cut off at a bound, without what is no UTF-8 and the one character that PostgreSQL does not
-    store.
-    """
+    """A text that can be stored: cut off at a bound; surrogates (no UTF-8) and NUL (refused by PostgreSQL) replaced."""
     bounded = text[:characters_max]
     return bounded if bounded.isprintable() else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", bounded)
 
 
 def newest(selected: str, order: str, limit: str, conditions: Sequence[str], statuses: Collection[str] = ()) -> str:
-    """A statement for the first rows of `selected` in an order that ends an index which begins with the status.
+    """A statement for the first rows of `selected` in an order for which there is an index of (status, order).
 
-    Of several statuses each is read along the index by itself: a list of them would have all rows sorted.
+    Several statuses are joined by UNION ALL, so that each is read along the index. With `status IN (…)` the engine
+    would sort all rows.
     """
     tail = f"ORDER BY {order} LIMIT {limit}"
     if not statuses:

@@ -1,7 +1,6 @@
 """Materialised views on an SQL database. Base of the SQL engines: imports its siblings and the view port.
 
-The engine's package says how a view is built, refreshed and dropped; what is known of it is written in the transaction
-that does so.
+The engine's package builds, refreshes and drops views. The row with a view's state is written in the same transaction.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ _ERROR_CHARACTERS_MAX = 500
 
 
 class SqlViewStore(SqlStore, ViewStore, ABC):
-    """What is known of views in a table, the views beside it."""
+    """Builds, refreshes and drops materialised views, and stores their state in a table."""
 
     emulated: ClassVar[bool]
-    """Whether the engine knows no materialised views of its own."""
+    """Whether the engine has no materialised views of its own."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -54,40 +53,40 @@ FROM freehold_view"""
 
     @abstractmethod
     async def _allow(self, sql: SqlConnection, seconds: float) -> None:
-        """Give this transaction another time limit than business transactions have."""
+        """Set the time limit of this transaction, which differs from that of business transactions."""
 
     @abstractmethod
     async def _build(self, sql: SqlConnection, view: MaterializedView, *, known: bool) -> None:
-        """Build the view, in the place of the one that is `known`. Raises `ConfigurationError` for a name in use."""
+        """Build the view; `known`: it replaces an existing one. Raises `ConfigurationError` for a name in use."""
 
     @abstractmethod
     async def _renew(self, sql: SqlConnection, view: MaterializedView) -> None:
-        """Refresh a view that was built from the same definition."""
+        """Refresh a view whose definition has not changed."""
 
     @abstractmethod
     async def _drop(self, sql: SqlConnection, name: str) -> None:
         """Drop a view that was built."""
 
     async def refresh(self, view: MaterializedView) -> ViewState:
-        """One transaction with what is known of the view; a failure is written in another."""
+        """Build or refresh the view and write its state in one transaction; a failure is written in another one."""
         try:
             return await self._refresh(view)
         except ConcurrencyConflict:
             raise
         except FreeholdError as error:
-            # Where the database cannot be reached, nothing can be kept in it either.
+            # Where the database cannot be reached, the failure cannot be stored either.
             with contextlib.suppress(FreeholdError):
                 await self._keep_failure(view, error)
             raise
 
     async def states(self) -> Sequence[ViewState]:
-        """All, by name."""
+        """The states of all views, by name."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(f"{self._select} ORDER BY name", (self._dialect.now(),))
         return [self._state(row) for row in rows]
 
     async def drop(self, name: str) -> bool:
-        """The view and its row, in one transaction."""
+        """Drop the view and its row in one transaction; returns whether there was one."""
         async with self._database.begin() as db_tx:
             await self._take_turn(db_tx.sql, name)
             rows = await db_tx.sql.fetch("DELETE FROM freehold_view WHERE name = $1 RETURNING digest", (name,))
@@ -99,14 +98,14 @@ FROM freehold_view"""
         async with self._database.begin() as db_tx:
             await self._take_turn(db_tx.sql, view.name)
             await self._allow(db_tx.sql, view.timeout_seconds)
-            begun = time.monotonic()
+            started = time.monotonic()
             rows = await db_tx.sql.fetch("SELECT digest FROM freehold_view WHERE name = $1", (view.name,))
             digest = rows[0][0] if rows else ""
             if digest == view.digest:
                 await self._renew(db_tx.sql, view)
             else:
                 await self._build(db_tx.sql, view, known=bool(digest))
-            seconds = time.monotonic() - begun
+            seconds = time.monotonic() - started
             await db_tx.sql.execute(self._refreshed, (self._dialect.now(), view.name, view.digest, seconds))
             return await self._read(db_tx.sql, view.name)
 
@@ -118,13 +117,13 @@ FROM freehold_view"""
     async def _take_turn(self, sql: SqlConnection, name: str) -> None:
         if not await try_lock(sql, self._dialect, f"freehold.view/{name}"):
             raise ConcurrencyConflict(
-                f"materialised view '{name}' is being refreshed by somebody else", hint="try again when that has ended"
+                f"materialised view '{name}' is being refreshed by another process", hint="try again when it has ended"
             )
 
     async def _read(self, sql: SqlConnection, name: str) -> ViewState:
         rows = await sql.fetch(f"{self._select} WHERE name = $2", (self._dialect.now(), name))
         if not rows:
-            raise NotFound(f"nothing is known of materialised view '{name}'")
+            raise NotFound(f"there is no materialised view '{name}'")
         return self._state(rows[0])
 
     def _state(self, row: Row) -> ViewState:

@@ -1,9 +1,8 @@
-"""What the SQL stores write through: a connection in a transaction, whichever driver it belongs to.
+"""The connection that the SQL stores write through, the same for every driver.
 
-Imports the database port and the errors. Statements use numbered placeholders (`$1`); every implementation takes them
-as they are or rewrites them once (SQLite's `?1`). Implementations: SQLAlchemy's and aiosqlite's, asyncpg's, psycopg's.
-They begin and end nothing, and raise what the database's `translate_error` makes of an error. A store is made as
-`SqlXStore(database, dialect)`.
+Imports the database port and the errors. Statements use numbered placeholders (`$1`). An implementation (SQLAlchemy,
+aiosqlite, asyncpg, psycopg) passes them on or rewrites them (SQLite: `?1`), begins and ends no transaction, and raises
+what the database's `translate_error` returns for an error. A store is made as `SqlXStore(database, dialect)`.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ class SqlDatabase(Database, Protocol):
 
     @property
     def partitions(self) -> int:
-        """How many partitions the outbox has: what the database says once it is open, the options before."""
+        """The number of partitions of the outbox: from the options, and from the database once it is open."""
 
     def begin(self) -> AbstractAsyncContextManager[SqlTransaction]:
-        """As `Database.begin`, with the SQL side of it."""
+        """Open a transaction as `Database.begin` does; it has `sql` as well."""
 
     def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
-        """A connection on which each statement commits by itself: relays, claims, statistics. Errors are diagnosed.
+        """A connection on which each statement commits by itself: relays, claims, statistics. Errors are translated.
 
-        A claim that must outlive what comes after it is a single statement here, or a `begin` of its own.
+        A claim that must stay when later work fails is one statement here, or a transaction of its own.
         """
 
 

@@ -1,7 +1,7 @@
 """The `Database` port on a SQLAlchemy engine: pool, database transaction, direct statements, migrations.
 
 Imports SQLAlchemy, the database port, the SQL base's `handles` and `inspection`, and its siblings. An engine's package
-adds how it connects, what a driver connection is, how foreign transactions are joined, and what its errors mean.
+adds how it connects, wraps a driver connection, enlists in a user's transaction, and translates errors.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class EngineDatabase(ABC):
 
     @abstractmethod
     def _create_engine(self) -> AsyncEngine:
-        """Make the engine without connecting; autocommit, bounded pool."""
+        """Make the engine, in autocommit mode and with a bounded pool. Does not connect."""
 
     @abstractmethod
     def _pooled(self, driver: object) -> PooledConnection:
@@ -99,7 +99,7 @@ class EngineDatabase(ABC):
 
     @abstractmethod
     async def _check_server(self, sql: SqlConnection) -> None:
-        """Look at the server once, when opening. Raises `ConfigurationError` where it cannot be served."""
+        """Check the server when the database is opened. Raises `ConfigurationError` where Freehold cannot use it."""
 
     @abstractmethod
     async def lock_migrations(self, sql: SqlConnection) -> None:
@@ -107,27 +107,27 @@ class EngineDatabase(ABC):
 
     @abstractmethod
     async def make_place(self, sql: SqlConnection) -> None:
-        """Make what the tables lie in, where that is missing: a schema."""
+        """Create the schema for the tables where it is missing; nothing on an engine without schemas."""
 
     @abstractmethod
     async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The functions of these names beside the record's tables, as DROP FUNCTION takes them."""
+        """The signatures of these functions in the schema of the tables, by name, as DROP FUNCTION takes them."""
 
     @abstractmethod
     def reason_of(self, error: BaseException) -> str:
-        """The engine's own words for why it refused a statement of a migration; empty where they may quote a row."""
+        """The engine's message for a failed statement of a migration; empty where it may quote values of a row."""
 
     @abstractmethod
     def expected(self, steps: Sequence[tuple[str, Sequence[str]]]) -> Catalogue:
-        """What these steps, as labels with their statements, make of an empty database."""
+        """The catalogue that these steps (label and statements) make in an empty database."""
 
     @abstractmethod
     async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
-        """What there is of it."""
+        """The part of `expected` that is in the database."""
 
     @abstractmethod
     async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
-        """Add to `found` what a look into the engine's catalogue does not tell."""
+        """Add to `found` what the engine's catalogue does not show."""
 
     @abstractmethod
     async def relations(self, names: Sequence[str]) -> dict[str, str]:
@@ -135,11 +135,11 @@ class EngineDatabase(ABC):
 
     @property
     def partitions(self) -> int:
-        """How many partitions the outbox has."""
+        """The number of partitions of the outbox."""
         return self._partitions
 
     async def open(self) -> None:
-        """Connect, check the version, read how many partitions there are."""
+        """Connect, check the server, and read the number of partitions."""
         if self._engine is not None:
             return
         self._engine = self._create_engine()
@@ -154,7 +154,7 @@ class EngineDatabase(ABC):
             raise
 
     async def close(self) -> None:
-        """Give back every connection."""
+        """Close every connection."""
         engine, self._engine = self._engine, None
         pool, self._pool = self._pool, None
         if pool is not None:
@@ -163,7 +163,7 @@ class EngineDatabase(ABC):
             await engine.dispose()
 
     async def ping(self, timeout_seconds: float) -> None:
-        """Ask for one row."""
+        """Run `SELECT 1`. Raises `OperationTimeout` after `timeout_seconds`."""
         try:
             async with asyncio.timeout(timeout_seconds), self.direct() as sql:
                 await sql.fetch("SELECT 1")
@@ -172,7 +172,7 @@ class EngineDatabase(ABC):
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[OwnedTransaction]:
-        """Open a transaction: what `Database.begin` says."""
+        """Open a transaction, as `Database.begin` says."""
         async with self._writing():
             db_tx = OwnedTransaction(await self._begin())
             try:
@@ -180,7 +180,7 @@ class EngineDatabase(ABC):
                 db_tx.life.seal()
             except BaseException as error:
                 self._mistrust(db_tx.pooled, error)
-                await uninterrupted(self._take_back(db_tx))
+                await uninterrupted(self._end_rolled_back(db_tx))
                 known = self.translate_error(error)
                 if known is None or known is error:
                     raise
@@ -207,39 +207,39 @@ class EngineDatabase(ABC):
                 await uninterrupted(self._give(pooled))
 
     async def upgrade(self, service: str | None = None) -> list[str]:
-        """Apply what is missing, Freehold's own and the service's after it."""
+        """Apply the missing migrations: Freehold's, then the service's."""
         applied = await self._ledger.upgrade(self.options.partitions, service)
         await self._read_partitions()
         return applied
 
     async def owner(self) -> str | None:
-        """What `freehold_meta` says."""
+        """The owner that `freehold_meta` records."""
         return await self._ledger.owner()
 
     async def mark(self, db_tx: DatabaseTransaction, service: str, *, instead_of: str) -> None:
-        """Change what `freehold_meta` says."""
+        """Change the owner that `freehold_meta` records."""
         await self._ledger.mark(sql_of(db_tx), service, instead_of)
 
     async def pending(self) -> list[str]:
-        """Names of what `upgrade` would apply."""
+        """The names of the migrations that `upgrade` would apply."""
         return await self._ledger.pending()
 
     def script(self, service: str, port: str | None = None) -> str:
-        """What `upgrade` does in an empty database, as SQL."""
+        """The SQL that `upgrade` runs in an empty database."""
         if port is not None:
             return port_script(self._packaged, port)
         return self._ledger.script(self.options.partitions, service, self._place())
 
     def _place(self) -> Sequence[str]:
-        """Statements that make room for the tables of a script."""
+        """Statements that create the schema for the tables of a script."""
         return ()
 
     async def defects(self, *, closer: bool = True) -> list[Defect]:
-        """What is not as the applied migrations made it."""
+        """The differences between the database and what the applied migrations made."""
         return await self._inspection.defects(closer=closer)
 
     async def repair(self) -> list[str]:
-        """Make good what nothing is lost by."""
+        """Repair the defects whose repair loses no data."""
         return await self._inspection.repair()
 
     def _diagnose_connecting(self, error: BaseException) -> FreeholdError | None:
@@ -247,11 +247,11 @@ class EngineDatabase(ABC):
         return self.translate_error(error)
 
     def _writing(self) -> AbstractAsyncContextManager[None]:
-        """What a transaction waits for before it takes a connection; engines with one writer queue here."""
+        """A lock that a transaction acquires before its connection: the queue of an engine with one writer."""
         return nullcontext()
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
-        """What `direct` gives out for a connection."""
+        """The connection that `direct` yields for a pooled one."""
         return sql
 
     async def _read_partitions(self) -> None:
@@ -259,7 +259,7 @@ class EngineDatabase(ABC):
         self._partitions = self.options.partitions if stored is None else stored
 
     async def _check_out(self) -> Pooled:
-        """Take a connection; those that died are replaced."""
+        """Acquire a connection; broken ones are replaced."""
         if self._pool is None:
             raise ConfigurationError("the database is not open", hint="await database.open() first")
         return await self._pool.acquire()
@@ -287,13 +287,14 @@ class EngineDatabase(ABC):
             if known is None:
                 raise
             if self._served and isinstance(known, ConfigurationError):
-                # It was right when the database was opened: a password that is being rotated, a database restored.
-                known = Unavailable(f"the database lets nobody connect: {known.message}", hint=known.hint)
+                # The settings were right when the database was opened: a password is being rotated, or a database
+                # restored.
+                known = Unavailable(f"the database refuses connections: {known.message}", hint=known.hint)
             raise known from error
         return Pooled(holder, self._pooled(driver), time.monotonic())
 
     async def _begin(self) -> Pooled:
-        """Begin on a connection that lives: BEGIN has no effect, so it may be tried again on another."""
+        """Begin a transaction. Where the connection is lost, try the next one: BEGIN itself has no effect."""
         for _ in range(self.options.pool_size + 1):
             pooled = await self._check_out()
             try:
@@ -309,13 +310,13 @@ class EngineDatabase(ABC):
         raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
 
     def _mistrust(self, pooled: Pooled, error: BaseException) -> None:
-        """Use a connection no more on which the engine told of an outage.
+        """Mark a connection as spent where the engine reported an outage on it.
 
-        One that was opened while the disk or the server was read-only stays so when that is over, and one to a server
-        that became a standby as well; a new one is not.
+        A connection that was opened while the disk or the server was read-only stays read-only afterwards, and so does
+        one to a server that became a standby. A new connection does not.
         """
-        told = (each for each in chain(error) if not isinstance(each, FreeholdError))
-        if any(isinstance(self.translate_error(each), Unavailable) for each in told):
+        reported = (each for each in chain(error) if not isinstance(each, FreeholdError))
+        if any(isinstance(self.translate_error(each), Unavailable) for each in reported):
             pooled.spent = True
 
     async def _commit(self, db_tx: OwnedTransaction) -> None:
@@ -333,7 +334,7 @@ class EngineDatabase(ABC):
             db_tx.life.end(how)
             await self._give(db_tx.pooled)
 
-    async def _take_back(self, db_tx: OwnedTransaction) -> None:
+    async def _end_rolled_back(self, db_tx: OwnedTransaction) -> None:
         db_tx.life.end(LifeState.ROLLED_BACK)
         if db_tx.guard.busy:
             await db_tx.guard.settle(self._settle_seconds)
@@ -347,12 +348,12 @@ class EngineDatabase(ABC):
 
     @property
     def _settle_seconds(self) -> float:
-        """How long a statement that another task has begun may still run."""
+        """How long a statement that another task has started may still run."""
         return self.options.statement_timeout_seconds + _GRACE_SECONDS
 
 
 async def checked_out(engine: AsyncEngine) -> tuple[AsyncConnection, object]:
-    """A connection of an engine's, with its driver's; closed again where that cannot be had, or nobody waits for it."""
+    """Check a connection out of an engine; returns it and its driver connection. Closes it on error or cancellation."""
     holder = await engine.connect()
     try:
         return holder, (await holder.get_raw_connection()).driver_connection
@@ -362,11 +363,11 @@ async def checked_out(engine: AsyncEngine) -> tuple[AsyncConnection, object]:
 
 
 def _why(error: OSError) -> str:
-    """What the system says of a connection that failed, in words."""
+    """The reason why a connection failed, as a text without addresses."""
     if isinstance(error, socket.gaierror):
         return "its host name is not known"
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    found = re.search(r"\[Errno (\d+)\]", str(error))  # asyncio puts several addresses' errors into one text
+    found = re.search(r"\[Errno (\d+)\]", str(error))  # asyncio joins the errors of several addresses into one text
     number = error.errno or (int(found.group(1)) if found else 0)
     return os.strerror(number).lower() if number else type(error).__name__

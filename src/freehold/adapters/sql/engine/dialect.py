@@ -1,7 +1,7 @@
-"""What differs between the SQL engines in the stores' statements: how values are bound, and a few expressions.
+"""The parts of the stores' statements that differ between SQL engines: how values are bound, and some expressions.
 
-Imports the foundation. A store is written once, with `$1` placeholders, and asks its dialect for what the engines write
-differently. Expressions are built from placeholder numbers and allow-listed names only, never from values.
+Imports the foundation. A store is written once, with `$1` placeholders, and takes from its dialect what the engines
+write differently. Expressions are built from placeholder numbers and allow-listed names only, never from values.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ["Dialect"]
 
 
 class Dialect(ABC):
-    """One engine's way. A `clock` that is given replaces the engine's own time.
+    """The expressions and conversions of one engine. A `clock`, where given, replaces the engine's own time.
 
-    Column types are UUID, text, integers, bytes, and times. Bind the first and the last through `uuid` and `time`, read
-    them through `read_uuid` and `read_time`; the others travel as they are.
+    Column types are UUID, text, integers, bytes, and times. UUIDs and times are bound through `uuid` and `time` and
+    read through `read_uuid` and `read_time`; values of the other types are passed unchanged.
     """
 
     name: ClassVar[str]
@@ -32,26 +32,28 @@ class Dialect(ABC):
     lock_rows: ClassVar[str]
     """Suffix of a SELECT that locks its rows until the transaction ends: `FOR UPDATE`, or nothing."""
     lock_free_rows: ClassVar[str]
-    """The same, passing over rows that others have locked."""
+    """The same, but rows that others have locked are skipped."""
     table_exists_sql: str
-    """A statement that says whether the table named by `$1` exists."""
+    """A statement that returns whether the table named by `$1` exists."""
     alters_columns: ClassVar[bool]
-    """Whether ALTER TABLE changes a column that is there, and adds a constraint."""
+    """Whether ALTER TABLE can change an existing column and add a constraint."""
     alone_sql: ClassVar[str]
-    """A statement that says whether this transaction is the only one that holds the lock numbered `$1`; never waits."""
+    """A statement that tries to take the lock numbered `$1` for this transaction, and returns whether it has it. Never
+    waits.
+    """
 
     schema: str = ""
-    """The schema that Freehold's tables have to themselves; empty for none."""
+    """The schema that only Freehold's tables are in; empty for none."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock
 
     def lock_number(self, name: str) -> int:
-        """The number of a lock that the engine keeps by numbers: the same for all who work on the same tables."""
+        """The number of a named lock, for engines whose locks have numbers; it depends on the name and the schema."""
         return stable_hash(f"{self.schema}/{name}" if self.schema else name)
 
     present_sql: ClassVar[str]
-    """The time now, without a parameter: for a script that people run."""
+    """The current time as an expression without a parameter, for a script that a person runs."""
 
     @abstractmethod
     def uuid(self, value: UUID | None) -> object:
@@ -59,10 +61,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def read_uuid(self, raw: Any) -> UUID:
-        """The UUID as the driver gave it."""
+        """The UUID from what the driver returned."""
 
     def read_uuids(self, raws: Sequence[Any]) -> Sequence[UUID]:
-        """A column of them at once."""
+        """The UUIDs of a whole column."""
         return [self.read_uuid(raw) for raw in raws]
 
     @abstractmethod
@@ -71,15 +73,17 @@ class Dialect(ABC):
 
     @abstractmethod
     def read_time(self, raw: Any) -> datetime:
-        """The time as the driver gave it, aware, in UTC."""
+        """The time, aware and in UTC, from what the driver returned."""
 
     @abstractmethod
     def now(self) -> object:
-        """The parameter that `now_sql` reads: None leaves the time to the engine."""
+        """The parameter that `now_sql` reads; None stands for the engine's time."""
 
     @abstractmethod
     def now_sql(self, number: int) -> str:
-        """The time now; `$number` is bound to `now()`. Constant within a statement, moves on within a transaction."""
+        """The current time; bind `$number` to `now()`. Constant within a statement; later statements of the same
+        transaction get a later time.
+        """
 
     @abstractmethod
     def later_sql(self, time: str, number: int) -> str:
@@ -95,7 +99,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def in_sql(self, number: int, type: str) -> str:
-        """The right side of `column …`: one of the values in `$number`, of SQL type `type` (as PostgreSQL names it)."""
+        """The condition that follows a column: its value is in the list `$number`, of `type` (PostgreSQL's name)."""
 
     @abstractmethod
     def relation_sql(self, number: int, columns: str) -> str:
@@ -110,4 +114,4 @@ class Dialect(ABC):
 
     @abstractmethod
     def typed(self, number: int, type: str) -> str:
-        """`$number`, with its type where the engine cannot see it from the context (PostgreSQL's name of the type)."""
+        """`$number`, with a type where the engine cannot derive it from the context; `type` is PostgreSQL's name."""

@@ -1,8 +1,8 @@
-"""Joining a transaction that a user opened with SQLAlchemy. Imports SQLAlchemy, the errors, the SQL base's `handles`,
-and its sibling `connection`.
+"""Enlistment in a transaction that a user opened with SQLAlchemy. Imports SQLAlchemy, the errors, the SQL base's
+`handles`, and its sibling `connection`.
 
-Statements go through `exec_driver_sql`, so that SQLAlchemy begins its transaction as it would for the user's own, and
-knows that it has one. Nothing here commits or rolls back.
+Statements go through `exec_driver_sql`, so that SQLAlchemy begins its transaction as it does for the user's own
+statements, and knows that one is open. Nothing here commits or rolls back.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _PLACEHOLDER = re.compile(r"\$(\d+)")
 
 @lru_cache(maxsize=512)
 def question_marks(sql: str) -> str:
-    """`$1` as SQLite wants it."""
+    """The statement with SQLite's placeholders: `?1` for `$1`."""
     return _PLACEHOLDER.sub(r"?\1", sql)
 
 
 @lru_cache(maxsize=512)
 def _percents(sql: str) -> str:
-    """`$1` as psycopg wants it."""
+    """The statement with psycopg's placeholders: `%(p1)s` for `$1`."""
     return _PLACEHOLDER.sub(r"%(p\1)s", sql.replace("%", "%%"))
 
 
 def enlist_alchemy(
     native: object, dialect: str, translate_error: Diagnose, in_transaction: Callable[[Any], bool]
 ) -> EnlistedTransaction | None:
-    """Join a SQLAlchemy session or connection; None where `native` is neither."""
+    """Enlist in the transaction of a SQLAlchemy session or connection; None where `native` is neither."""
     if isinstance(native, async_scoped_session):
         native = native()
     if isinstance(native, AsyncSession):
@@ -70,9 +70,10 @@ def enlist_alchemy(
 
 
 def watch_commits(native: object, watched: WeakSet[Any], call: Callable[[], None]) -> None:
-    """Call something at each commit of a SQLAlchemy session or connection; others tell of none.
+    """Call `call` at each commit of a SQLAlchemy session or connection; other objects report no commits.
 
-    One listener for the life of a session or connection, remembered in `watched`: they may live as long as the process.
+    Each session or connection gets one listener, whatever the number of calls: it may live as long as the process.
+    `watched` remembers those that have one.
     """
     if isinstance(native, AsyncSession):
         target: Any = native.sync_session
@@ -87,8 +88,10 @@ def watch_commits(native: object, watched: WeakSet[Any], call: Callable[[], None
 
 
 async def _begin_outside_savepoints(session: AsyncSession, in_transaction: Callable[[Any], bool]) -> None:
-    """sqlite3 in its own mode says BEGIN before the first INSERT only. After a savepoint it does not say it at all, and
-    the savepoint's release would commit. Where a savepoint is asked for and not made yet, BEGIN comes first.
+    """On SQLite, begin the transaction before a savepoint that the session wants and has not made yet.
+
+    In its own transaction mode sqlite3 executes BEGIN only before the first INSERT, UPDATE or DELETE, and not at all
+    after a SAVEPOINT. The release of that savepoint would then commit.
     """
     sync = session.sync_session
     root = sync.get_transaction()
@@ -98,7 +101,7 @@ async def _begin_outside_savepoints(session: AsyncSession, in_transaction: Calla
 
 
 async def _begin_explicitly(connection: AsyncConnection, in_transaction: Callable[[Any], bool]) -> None:
-    """The same, on a connection."""
+    """On SQLite, begin the transaction of a connection."""
     if connection.dialect.name == "sqlite":
         await connection.run_sync(_say_begin, in_transaction)
 
@@ -110,7 +113,7 @@ def _say_begin(connection: Connection, in_transaction: Callable[[Any], bool]) ->
 
 
 class AlchemyConnection:
-    """Statements through a SQLAlchemy connection, which a session gives out when it is first needed."""
+    """Runs statements on a SQLAlchemy connection. `source` returns it; a session acquires it at the first statement."""
 
     def __init__(
         self,
@@ -126,7 +129,7 @@ class AlchemyConnection:
         self._checked = False
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; returns the number of rows it touched."""
+        """Run a statement; returns the number of rows that it changed."""
         result = await self._run(sql, parameters)
         return int(result.rowcount)
 
@@ -168,17 +171,20 @@ def _rewritten(driver: str, sql: str, rows: Sequence[Sequence[object]]) -> tuple
             return question_marks(sql), [tuple(row) for row in rows]
         case _:
             raise ConfigurationError(
-                f"a SQLAlchemy connection over the driver '{driver}' cannot be joined",
-                hint="asyncpg, psycopg or aiosqlite",
+                f"Freehold cannot enlist in a SQLAlchemy connection over the driver '{driver}'",
+                hint="use asyncpg, psycopg or aiosqlite",
             )
 
 
 def _refuse_autocommit(connection: AsyncConnection, dialect: str, in_transaction: Callable[[Any], bool]) -> None:
-    """A connection that commits each statement by itself would send the message also when the user rolls back."""
+    """Raise `ConfigurationError` for a connection to another engine, or one in autocommit mode.
+
+    In autocommit mode a staged message would be sent although the user rolls back.
+    """
     if connection.dialect.name != dialect:
         raise ConfigurationError(
-            f"a connection to {connection.dialect.name} was given where the service's database is {dialect}",
-            hint="messages are staged in the database that holds the service's data",
+            f"the connection is to {connection.dialect.name}, and the service's database is {dialect}",
+            hint="enlist a connection to the service's own database: messages are staged there",
         )
     sync = connection.sync_connection
     if sync is None:
@@ -187,5 +193,5 @@ def _refuse_autocommit(connection: AsyncConnection, dialect: str, in_transaction
     autocommit = adapted.isolation_level is None if dialect == "sqlite" else adapted.autocommit
     if autocommit and not in_transaction(adapted.driver_connection):
         raise ConfigurationError(
-            "the SQLAlchemy connection is in AUTOCOMMIT mode", hint="use it without, within `async with engine.begin()`"
+            "the SQLAlchemy connection is in AUTOCOMMIT mode", hint="open one with `async with engine.begin()`"
         )

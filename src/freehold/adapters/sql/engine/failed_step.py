@@ -1,7 +1,7 @@
-"""What is said of a migration that an engine refused: its name, the statement, the reason, what is left, how to go on.
+"""The error for a migration that failed: its name, the statement, the reason, what is left of it, what to do next.
 
-Imports the foundation. The text of a migration is source, and may be told; values that it writes are cut off, and of
-the engine's own words only those are told that cannot quote a row.
+Imports the foundation. A migration's text is source code and may be shown, but without the values that it writes. The
+engine's message is shown only where it cannot quote values of a row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _VALUES_BEGIN: Final = re.compile(r"[('$]|\s(?:SET|VALUES|WHERE|AS|USING|DEFAULT
 
 
 def first_words(statement: str) -> str:
-    """What a statement does to what: `CREATE INDEX thing_n ON thing`, `INSERT INTO thing`; nothing that it writes."""
+    """The beginning of a statement, without values: `CREATE INDEX thing_n ON thing`, `INSERT INTO thing`."""
     text = " ".join(_COMMENTS.sub(" ", statement).split())
     begins = _VALUES_BEGIN.search(text)
     words = (text[: begins.start()] if begins else text).strip() or text.partition(" ")[0]
@@ -31,25 +31,25 @@ def first_words(statement: str) -> str:
 def failed_step(
     label: str, statements: Sequence[str], number: int, error: FreeholdError, *, reason: str, before: int
 ) -> FreeholdError:
-    """The error of a step in which statement `number` (from 1; 0 for its own commit) failed. It is an outage where the
-    engine's error is one.
+    """The error for a step whose statement `number` (from 1; 0 for its COMMIT) failed; `Unavailable` where `error` is.
 
-    reason  what the engine says, where it may be told. before: how many steps of this upgrade were applied before it.
+    reason  the engine's message, where it may be shown; else empty.
+    before  the number of steps that this upgrade applied before it.
     """
     unknown = not number and isinstance(error, Unavailable)
     words = f"statement {number} of {len(statements)}, {first_words(statements[number - 1])}" if number else "COMMIT"
-    told = f"{error.message}: {reason}" if reason else error.message
-    left = "whether it is applied is not known" if unknown else "nothing of it stays"
+    cause = f"{error.message}: {reason}" if reason else error.message
+    left = "whether it is applied is not known" if unknown else "it was rolled back"
     kept = f"; the {before} applied before it stay" if before else ""
-    again = "run freehold db upgrade again: it goes on with this migration"
-    message = f"the migration {label} failed at {words}: {told}; {left}{kept}"
+    again = "run freehold db upgrade again: it continues with this migration"
+    message = f"the migration {label} failed at {words}: {cause}; {left}{kept}"
     match error:
         case Unavailable():
             return type(error)(message, hint=f"{f'{error.hint}; ' if error.hint else ''}{again}")
         case ConcurrencyConflict():
             return ConcurrencyConflict(message, hint=f"end what holds the lock, and {again}")
         case DatabaseError():
-            hint = error.hint or "mend the migration, or what stands in its way"
+            hint = error.hint or "correct the migration, or what makes it fail"
             return type(error)(message, hint=f"{hint}; then {again}")
         case _:
             return DatabaseError(message, hint=f"{f'{error.hint}; ' if error.hint else ''}then {again}")

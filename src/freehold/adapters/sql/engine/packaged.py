@@ -1,13 +1,13 @@
-"""The SQL that an engine's package holds of Freehold's own schema, read from its files. Imports the foundation.
+"""Freehold's own schema on one engine, read from the SQL files of the engine's package. Imports the foundation.
 
     schema/<port>.sql             the tables of the first release, plain SQL
-    schema/functions/<port>.sql   each function once, as it is now
-    schema/changes/<number>.sql   what later releases change of the tables
-    schema/database.sql           the record of all this
-    prerelease/<number>.sql       from a database of before the first release to these tables
+    schema/functions/<port>.sql   each function once, in its present form
+    schema/changes/<number>.sql   changes that later releases make to the tables
+    schema/database.sql           the tables that record what was applied
+    prerelease/<number>.sql       the steps from a database of before the first release to these tables
 
-A statement ends with `;` at the end of a line, outside of `$$`. A function begins with `CREATE OR REPLACE FUNCTION`;
-what follows up to the next one (a REVOKE) belongs to it.
+A statement ends with `;` at the end of a line, outside of `$$`. A function begins with `CREATE OR REPLACE FUNCTION`.
+Statements between it and the next one (a REVOKE) belong to it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from freehold.migrations import Migration
 __all__ = ["RECORD", "PackagedSchema", "SqlFunction", "packaged_schema"]
 
 RECORD: Final = "database"
-"""The file of the record."""
+"""The file of the tables that record what was applied."""
 _FUNCTION: Final = re.compile(r"\s*CREATE OR REPLACE FUNCTION (freehold_\w+)")
 
 
 @dataclass(frozen=True, slots=True)
 class SqlFunction:
-    """A function, with the statements that make it or replace it."""
+    """A function with the statements that create or replace it."""
 
     name: str
     statements: Sequence[str]
 
     @property
     def digest(self) -> str:
-        """What is recorded, to notice another version."""
+        """The digest that is recorded; another one means another version of the function."""
         return hashlib.sha256("\x00".join(self.statements).encode()).hexdigest()
 
 
@@ -48,12 +48,12 @@ class SqlFunction:
 class PackagedSchema:
     """Freehold's own schema on one engine.
 
-    record      statements that make the tables of the record where they are missing.
+    record      statements that create the tables of the record where they are missing.
     tables      the tables of the first release, a step for each port.
-    changes     steps of later releases.
-    functions   by port.
-    prerelease  steps of before the first release; the last one makes of their tables those of `tables`.
-    table_texts, function_texts  the files as they are written, by port; that of the record is the first.
+    changes     the steps of later releases.
+    functions   the functions by port.
+    prerelease  the steps of before the first release; the last one changes their tables into those of `tables`.
+    table_texts, function_texts  the texts of the files by port; the record's file comes first.
     """
 
     record: Sequence[str]
@@ -65,7 +65,7 @@ class PackagedSchema:
     function_texts: Mapping[str, str]
 
     def statements(self, dialect: str) -> Iterable[str]:
-        """All of them."""
+        """All statements."""
         steps = chain(self.tables, self.changes, self.prerelease)
         functions = chain.from_iterable(self.functions.values())
         return chain(
@@ -93,7 +93,7 @@ def packaged_schema(package: str, dialect: str) -> PackagedSchema:
 
 
 def _texts(folder: Traversable) -> dict[str, str]:
-    """The `.sql` files of a folder by name, in its order; none where there is no folder."""
+    """The texts of the `.sql` files of a folder by name, in order of name; empty where there is no folder."""
     found = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")] if folder.is_dir() else []
     return {
         entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8")
@@ -117,12 +117,12 @@ def _functions(text: str) -> list[SqlFunction]:
 
 def _statements(text: str) -> list[str]:
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--")]
-    statements, begun = [], ""
+    statements, statement = [], ""
     for part in ("\n".join(lines) + "\n").split(";\n"):
-        begun += part
-        if begun.count("$$") % 2:
-            begun += ";\n"
+        statement += part
+        if statement.count("$$") % 2:
+            statement += ";\n"
         else:
-            statements.append(begun.strip())
-            begun = ""
+            statements.append(statement.strip())
+            statement = ""
     return [statement for statement in statements if statement]

@@ -1,8 +1,8 @@
-"""Connections kept ready between transactions: bounded, the latest used first. Imports SQLAlchemy, the errors, and its
-sibling `connection`.
+"""A bounded pool that keeps connections open between transactions and reuses the last one first. Imports SQLAlchemy,
+the errors, and its sibling `connection`.
 
-SQLAlchemy's pool makes and recycles connections. Checking one out and in for every transaction costs as much as a
-statement, so those in use stay checked out here, and go back to SQLAlchemy only when they are old or no longer clean.
+SQLAlchemy's pool creates and recycles connections. To check one out and in for every transaction costs as much as a
+statement. So connections stay checked out here, and return to SQLAlchemy only when they are old or not clean.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["RESERVED", "ConnectionPool", "Pooled", "PooledConnection", "reserved
 
 _KEPT_SECONDS_MAX: Final = 600.0
 RESERVED: Final = 1
-"""Connections above the size of the pool: an engine has to let so many more be made."""
+"""The number of connections above the pool's size; the SQLAlchemy engine must allow them as well."""
 
 _reserved: ContextVar[bool] = ContextVar("freehold.reserved_connection", default=False)
 
@@ -32,42 +32,45 @@ T = TypeVar("T")
 
 
 class PooledConnection(SqlConnection, Protocol):
-    """A driver connection with explicit transactions. All raise diagnosed errors."""
+    """A driver connection with explicit transactions. Its methods raise translated errors."""
 
     @property
     def broken(self) -> bool:
-        """True where it must not be used again: closed, or in an unknown state."""
+        """True where it must not be used again: it is closed, or its state is unknown."""
 
     @property
     def driver(self) -> Any:
         """The driver's own connection."""
 
     def is_in_transaction(self) -> bool:
-        """Whether the transaction is still there, as far as is known without asking."""
+        """Whether a transaction is open, as far as the driver knows; no round trip."""
 
     async def begin(self) -> None:
         """Begin a transaction. Raises `Unavailable`."""
 
     async def commit(self) -> None:
-        """Commit. Raises `Unavailable` where the answer is lost, `DatabaseError` where nothing was committed, and
-        `TransactionMisused` where the transaction that was begun is not there any more.
+        """Commit. Raises `Unavailable` where the response is lost, `DatabaseError` where nothing was committed, and
+        `TransactionMisused` where the transaction that was begun is no longer open.
         """
 
     async def rollback(self) -> None:
-        """Roll back; never raises: where it cannot be done the connection is `broken`, and the engine rolls back."""
+        """Roll back; never raises. Where it fails the connection becomes `broken`, and the engine rolls back."""
 
     async def abort(self) -> None:
-        """Cut the connection off without asking the other side."""
+        """Close the connection at once, without a message to the server."""
 
     async def remember(self) -> None:
-        """Note which transaction this is: the commit sees whether it is still the same."""
+        """Note the identity of the open transaction, so that the commit can check that it is still the same."""
 
 
 @dataclass(slots=True)
 class Pooled:
-    """A connection that is kept between transactions. `holder` keeps it checked out of SQLAlchemy's pool; `since` is
-    when it was connected, by the monotonic clock; one that is `spent` is not used again. `reserved` says that it was
-    acquired for a look at the database's health.
+    """A connection that is kept between transactions.
+
+    holder    keeps it checked out of SQLAlchemy's pool.
+    since     the time when it was connected, by the monotonic clock.
+    spent     it must not be used again.
+    reserved  it was acquired for a health check.
     """
 
     holder: AsyncConnection
@@ -77,7 +80,7 @@ class Pooled:
     reserved: bool = False
 
     async def give_back(self) -> None:
-        """Return the connection to the pool, or drop it where it is broken."""
+        """Return the connection to SQLAlchemy's pool; a broken or spent one is closed."""
         try:
             if self.sql.broken or self.spent:
                 try:
@@ -90,7 +93,7 @@ class Pooled:
 
 @contextmanager
 def reserved_connection() -> Iterator[None]:
-    """Acquire the reserved connection in here, whatever acquires one: for a look at the database's health."""
+    """Within the block, acquire the reserved connection instead of a usual one: for a health check."""
     before = _reserved.set(True)
     try:
         yield
@@ -99,10 +102,10 @@ def reserved_connection() -> Iterator[None]:
 
 
 class ConnectionPool:
-    """Connections that nobody uses just now, and how many are in use. `connect` makes one more.
+    """The idle connections, and the number of those in use. `connect` opens a new one.
 
-    One place more than `size` is reserved for looks at the database's health: when every connection waits for the lock
-    of somebody else, that look says so, and does not wait in the same queue.
+    One connection beyond `size` is reserved for health checks. When every other connection waits for a lock, a health
+    check can still report it, because it does not wait in the same queue.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Pooled]], size: int, timeout_seconds: float) -> None:
@@ -113,7 +116,7 @@ class ConnectionPool:
         self._idle: list[Pooled] = []
 
     async def acquire(self) -> Pooled:
-        """Return a connection that seems alive. Raises `Unavailable` when none becomes free in time."""
+        """Return a connection that is not known to be broken. Raises `Unavailable` when none becomes free in time."""
         reserved = _reserved.get()
         places = self._places[reserved]
         await self._take_place(places)
@@ -139,9 +142,9 @@ class ConnectionPool:
         raise Unavailable("every connection of the pool was lost", hint="the server may be restarting; try again")
 
     def release_nowait(self, pooled: Pooled) -> bool:
-        """Take a connection back of which nothing is left open; false where `release` has to see to it.
+        """Put a clean connection back among the idle ones; False where it is not clean and `release` must be called.
 
-        Nobody can be cancelled in here, which spares the task that seeing it through would take.
+        It does not wait, so it cannot be cancelled and needs no task of its own (`uninterrupted`).
         """
         if not _is_clean(pooled):
             return False
@@ -150,7 +153,7 @@ class ConnectionPool:
         return True
 
     async def release(self, pooled: Pooled) -> None:
-        """Take a connection back."""
+        """Put a connection back; one that is not clean is closed."""
         try:
             if _is_clean(pooled):
                 self._idle.append(pooled)
@@ -160,7 +163,7 @@ class ConnectionPool:
             self._places[pooled.reserved].release()
 
     async def close(self) -> None:
-        """Give the idle ones back to SQLAlchemy."""
+        """Return the idle connections to SQLAlchemy."""
         idle, self._idle = self._idle, []
         for pooled in idle:
             await pooled.give_back()
@@ -185,9 +188,9 @@ def _is_clean(pooled: Pooled) -> bool:
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Do the work to its end although this task is cancelled meanwhile, then raise the cancellation.
+    """Run `work` to its end even when this task is cancelled meanwhile; then raise the cancellation.
 
-    The work must have time limits of its own. For COMMIT and for giving connections back.
+    For COMMIT and for the release of connections. `work` must have time limits of its own.
     """
     task = asyncio.ensure_future(work)
     cancellation: asyncio.CancelledError | None = None
@@ -198,6 +201,6 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
             cancellation = error
     if cancellation is not None:
         if not task.cancelled():
-            task.exception()  # looked at, so that asyncio does not report it as forgotten
+            task.exception()  # asyncio would log an exception that nobody has read
         raise cancellation
     return task.result()

@@ -1,20 +1,20 @@
-"""Applying migrations: a ledger in the database, exclusive against other processes. Imports the database port, the
+"""Applies migrations and records them in the database; one process at a time. Imports the database port, the
 foundation, and its siblings.
 
-Freehold's own steps come first, then the service's. Each is applied in a transaction of its own together with its row
-in `freehold_migration`, under a lock that the transaction holds to its end: of two processes one applies, the other
-finds the row. A step that was applied and has changed since is refused.
+Steps: Freehold's come first, then the service's. Each is applied in a transaction of its own, together with its row in
+`freehold_migration`, under a lock that the transaction holds until its end. Of two processes one applies the step, and
+the other finds the row. A step that was changed after it had been applied is refused.
 
-Functions are applied by their digests (`freehold_object`): one whose digest differs is replaced, one that this release
-does not know any more is dropped. Where a newer release has applied its functions, an older one that is still running,
-or starts once more during a rolling upgrade, leaves them alone: `freehold_meta` says which release that was.
+Functions: `freehold_object` records their digests. A function with another digest is replaced; one that this release
+does not have is dropped. `freehold_meta` records the release that applied functions last. During a rolling upgrade a
+process of an older release may still run or start: it does not touch the functions of a newer release.
 
-A database from before the first release has other steps on record. Those that it lacks are applied, then one more,
-which renames what is stored, and replaces the record by that of a database that the first release has made.
+A database of before the first release records other steps. The missing ones of these are applied, then one more. It
+renames what is stored, and replaces the record by the one of a database that the first release has made.
 
-`freehold_meta` says what the database was made with, and whose it is. A name is written there once, in the transaction
-that makes the tables or in one like it, under the same lock: of two services that come at once the second finds the
-first, before a step of it is applied.
+Facts: `freehold_meta` records the number of partitions, the schema, and the service that owns the database. A fact is
+written once, under the same lock, before the first step is applied. When two services start on one database at the
+same time, the second finds the first one's name before any of its own steps is applied.
 """
 
 from __future__ import annotations
@@ -45,25 +45,27 @@ _AMONG_THE_FIRST = ("freehold_outbox", "freehold_inbox", "freehold_event")
 
 
 class MigratedDatabase(SqlDatabase, Protocol):
-    """A database that can keep other processes from migrating."""
+    """A database that migrations can be applied to."""
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Wait for the lock on migrations, and hold it until the transaction ends."""
 
     async def make_place(self, sql: SqlConnection) -> None:
-        """Make what the tables lie in, where that is missing: a schema."""
+        """Create the schema for the tables where it is missing; nothing on an engine without schemas."""
 
     def reason_of(self, error: BaseException) -> str:
-        """The engine's own words for why it refused a statement of a migration; empty where they may quote a row."""
+        """The engine's message for a failed statement of a migration; empty where it may quote values of a row."""
 
     async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The functions of these names beside the record's tables, as DROP FUNCTION takes them."""
+        """The signatures of these functions in the schema of the tables, by name, as DROP FUNCTION takes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """`functions` are the digests of those that it makes, empty for those that it drops; `becomes` is what replaces all
-    that is recorded of Freehold's own steps.
+    """One step of an upgrade.
+
+    functions  the digests of the functions that it makes, by name; an empty one for a function that it drops.
+    becomes    the steps that are recorded instead of all of Freehold's own, once this one is applied.
     """
 
     owner: str
@@ -80,8 +82,8 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What is recorded: digests of steps by owner and name, digests of functions by name, and the release that applied
-    functions last.
+    """The record of a database: digests of steps by owner and name, digests of functions by name, and the release that
+    applied functions last.
     """
 
     steps: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class _Record:
 
 
 class Ledger:
-    """What was applied to a database, and what is missing."""
+    """The migrations of a database: which were applied, which are missing; applies them."""
 
     meta: Final = _META
 
@@ -108,13 +110,13 @@ class Ledger:
         self._service = self._planned(_SERVICE, service)
 
     async def pending(self) -> list[str]:
-        """Labels (`owner/name`) of the steps that are missing."""
+        """The labels (`owner/name`) of the missing steps."""
         async with self._database.direct() as sql:
             record = await self._record(sql)
         return [step.label for step in self._missing(record)]
 
     async def applied(self, sql: SqlConnection) -> list[tuple[str, Sequence[str]]]:
-        """The steps that were applied, as labels with their statements, in order."""
+        """The applied steps in order, as labels with their statements."""
         record = await self._record(sql)
         steps = [step for step in self._steps(record) if (step.owner, step.name) in record.steps]
         made = [
@@ -127,7 +129,7 @@ class Ledger:
         return [*own, *made, *((step.label, step.statements) for step in steps if step.owner != _OWN)]
 
     def script(self, partitions: int, service: str, place: Sequence[str]) -> str:
-        """What an upgrade of an empty database does, as SQL; `place` makes room for the tables."""
+        """The SQL that an upgrade runs in an empty database; `place` creates the schema for the tables."""
         steps = [
             (step.owner, step.name, step.digest, step.statements)
             for step in (*self._tables, *self._changes, *self._service)
@@ -138,26 +140,27 @@ class Ledger:
         return whole_script(self._packaged, steps, facts, self._dialect.present_sql, place)
 
     async def partitions(self) -> int | None:
-        """How many partitions were written down, None before the first upgrade."""
+        """The recorded number of partitions; None before the first upgrade."""
         stored = (await self._facts()).get(_PARTITIONS)
         return None if stored is None else int(stored)
 
     async def owner(self) -> str | None:
-        """The service that was written down."""
+        """The recorded service that owns the database."""
         return (await self._facts()).get(_OWNER)
 
     async def mark(self, sql: SqlConnection, service: str, instead_of: str) -> None:
-        """Write down another service."""
+        """Record another service as the owner. Raises `ConfigurationError` where it is not `instead_of`."""
         changed = await sql.execute(
             "UPDATE freehold_meta SET value = $1 WHERE name = $2 AND value = $3", (service, _OWNER, instead_of)
         )
         if changed != 1:
             raise ConfigurationError(
-                f"the database is not marked as that of '{instead_of}'", hint="see whose it is with freehold doctor"
+                f"the database is not recorded as owned by '{instead_of}'",
+                hint="freehold doctor shows which service owns it",
             )
 
     async def upgrade(self, partitions: int, service: str | None = None) -> list[str]:
-        """Apply what is missing; returns the labels of what this call applied."""
+        """Apply the missing steps; returns the labels of those that this call applied."""
         facts = await self._facts()
         if not facts:
             await self._check_facts()
@@ -178,7 +181,10 @@ class Ledger:
         return applied
 
     async def _apply(self, step: _Step, before: int) -> bool:
-        """Raises what the engine raises, in words that name step and statement; `before` were applied before it."""
+        """Apply a step; False where another process has applied it. `before` steps were applied before it.
+
+        Raises the engine's error with a message that names the step and the statement (`failed_step`).
+        """
         number = 0
         try:
             async with self._database.begin() as db_tx:
@@ -201,7 +207,7 @@ class Ledger:
         return True
 
     async def _drop_others(self, sql: SqlConnection, step: _Step, before: Mapping[str, Sequence[str]]) -> None:
-        """Drop what was to be dropped, and what a function with other parameters has taken the place of."""
+        """Drop the functions that the step drops, and old signatures of those that now have other parameters."""
         now = await self._database.signatures(sql, list(before)) if before else {}
         for name, signatures in before.items():
             if not step.functions[name] or set(now[name]) - set(signatures):
@@ -227,7 +233,7 @@ class Ledger:
             )
 
     async def _prepare(self, sql: SqlConnection) -> None:
-        """Make the ledger's own tables where they are missing: a role that may make none is asked for none then."""
+        """Create the tables of the record where they are missing. Where they exist, no right to create is needed."""
         ledger, meta = await self._exists(sql, _LEDGER), await self._exists(sql, _META)
         if ledger and not meta:
             raise lost_meta()
@@ -238,9 +244,9 @@ class Ledger:
             await sql.execute(statement)
 
     async def _write_down(self, sql: SqlConnection, partitions: int, service: str | None) -> None:
-        """What was written down before stays. Raises `ConfigurationError` where that is another service.
+        """Record the facts that are missing; recorded ones stay. Raises `ConfigurationError` for another service's.
 
-        Nobody else writes meanwhile: the lock on migrations is held.
+        The lock on migrations is held, so no other process writes meanwhile.
         """
         written = await self._read_facts(sql)
         for name, value in self._new_facts(partitions, service).items():
@@ -254,7 +260,7 @@ class Ledger:
         return {name: value for name, value in facts.items() if value}
 
     async def _facts(self) -> Mapping[str, str]:
-        """What is written down; nothing before the first upgrade."""
+        """The recorded facts; empty before the first upgrade."""
         async with self._database.direct() as sql:
             return await self._read_facts(sql) if await self._exists(sql, "freehold_meta") else {}
 
@@ -267,10 +273,11 @@ class Ledger:
         facts = {str(row[0]): str(row[1]) for row in await sql.fetch("SELECT name, value FROM freehold_meta")}
         made = facts.get(_SCHEMA, "")
         if _PARTITIONS in facts and made != self._dialect.schema:
-            # Locks are numbered by the schema: with other numbers on the same tables nobody would wait for anybody.
+            # Lock numbers depend on the schema: with two numberings on the same tables the locks would exclude nobody.
             raise ConfigurationError(
-                f"Freehold's tables here were made {f'in the schema {made!r}' if made else 'without a schema'}, and the"
-                f" URL says {f'schema={self._dialect.schema}' if self._dialect.schema else 'no schema'}",
+                f"Freehold's tables in this database were made"
+                f" {f'in the schema {made!r}' if made else 'without a schema'}, and the URL"
+                f" has {f'schema={self._dialect.schema}' if self._dialect.schema else 'no schema'}",
                 hint=f"add ?schema={made} to the database URL" if made else "leave ?schema= out of the database URL",
             )
         return facts
@@ -290,12 +297,12 @@ class Ledger:
         return _Record(steps, functions, release[0][0] if release else "")
 
     async def _check_new(self, sql: SqlConnection) -> None:
-        """Refuse a database that has lost its record: what would be applied again is there already."""
+        """Raise `DatabaseError` for a database that has lost its record: its steps would be applied a second time."""
         for table in (_META, *_AMONG_THE_FIRST):
-            # Another process may have made all of them since: the record comes in the same transaction as the first.
+            # Look for the record again: another process may have created it since, in one transaction with the table.
             if await self._exists(sql, table) and not await self._exists(sql, _LEDGER):
                 raise DatabaseError(
-                    f"table {_LEDGER} is missing, and {table} is there: which migrations were applied is not known",
+                    f"table {_LEDGER} is missing, and {table} exists: which migrations were applied is not known",
                     hint=f"restore {_LEDGER} from a backup, then run freehold db upgrade",
                 )
 
@@ -303,7 +310,7 @@ class Ledger:
         return bool((await sql.fetch(self._dialect.table_exists_sql, (table,)))[0][0])
 
     def _steps(self, record: _Record) -> list[_Step]:
-        """Those that lead to the newest tables from where the database is."""
+        """All steps from the beginning to the newest tables, by the way that this database has taken."""
         before = any((step.owner, step.name) in record.steps for step in self._prerelease)
         own = self._prerelease if before else self._tables
         return [*own, *self._changes, *self._service]
@@ -317,13 +324,13 @@ class Ledger:
             elif digest != step.digest:
                 raise ConfigurationError(
                     f"the migration {step.label} was changed after it had been applied",
-                    hint="restore it as it was, and put the change into a new migration",
+                    hint="restore its text, and put the change into a new migration",
                 )
         own = [step for step in missing if step.owner == _OWN]
         return [*own, *self._functions(record), *(step for step in missing if step.owner != _OWN)]
 
     def _functions(self, record: _Record) -> Iterator[_Step]:
-        """Steps that bring the functions to this release, where no newer one has brought them further."""
+        """The steps that bring the functions to this release; none where a newer release has applied its own."""
         if _order(record.release) > _order(__version__):
             return
         dropped = dict.fromkeys(sorted(record.functions), "")
@@ -358,13 +365,13 @@ class Ledger:
 
 
 def lost_meta() -> DatabaseError:
-    """The error of a database whose facts are lost: with another number of partitions, rows would wait for ever."""
+    """The error for a database that lost its facts. With a wrong number of partitions some rows would never be sent."""
     return DatabaseError(
-        f"table {_META} is missing: how many partitions the outbox has, and whose the database is, is not known",
+        f"table {_META} is missing: the number of partitions of the outbox and the owner of the database are not known",
         hint=f"restore {_META} from a backup",
     )
 
 
 def _order(release: str) -> tuple[int, ...]:
-    """Releases in their order: `0.10.0` is behind `0.9.1`."""
+    """The sort key of a release: `0.9.1` comes before `0.10.0`."""
     return tuple(int(number) for number in re.findall(r"\d+", release)[:3])

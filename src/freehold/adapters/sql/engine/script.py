@@ -1,4 +1,4 @@
-"""Freehold's schema as one SQL script, for people who deploy it themselves. Imports the errors and its siblings."""
+"""Freehold's schema as one SQL script, for users who apply it themselves. Imports the errors and its siblings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Step = tuple[str, str, str, Sequence[str]]
 
 
 def port_script(packaged: PackagedSchema, port: str) -> str:
-    """The tables of a port, then its functions. Raises `NotFound`."""
+    """The tables of a port, then its functions. Raises `NotFound` for an unknown port."""
     if port not in packaged.table_texts or port == RECORD:
         known = sorted(packaged.table_texts.keys() - {RECORD})
         raise NotFound(f"there is no port '{port}' with tables", hint=", ".join(known))
@@ -27,7 +27,10 @@ def whole_script(
 ) -> str:
     """All that an upgrade does in an empty database, and what it records, in one transaction.
 
-    steps  Freehold's own, then the service's. now: an expression for the time. place: what makes room for the tables.
+    steps  Freehold's own, then the service's.
+    facts  the rows of `freehold_meta`.
+    now    an expression for the current time.
+    place  statements that create the schema for the tables.
     """
     own = {step.name for step in packaged.tables}
     parts = [f"-- Freehold {__version__}: what `freehold db upgrade` does in an empty database.\nBEGIN;\n"]

@@ -1,9 +1,9 @@
 """A transaction that Freehold begins and ends, on a connection of its pool. Imports SQLAlchemy, the foundation, the SQL
 base's `handles`, and its sibling `pool`.
 
-SQLAlchemy's pool keeps the connections, so that the user's `AsyncConnection` and Freehold's statements share one driver
-connection and one transaction. The transaction is ours: SQLAlchemy is in autocommit mode and begins and ends nothing.
-What a transaction works with is made for it, and refuses after its end: see `handles`.
+The user's `AsyncConnection` and Freehold's statements share one driver connection and one transaction. Freehold begins
+and ends it: SQLAlchemy is in autocommit mode. The objects that user code gets are made for one transaction, and raise
+after its end (see `handles`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ listen()
 
 
 class OwnedTransaction:
-    """A database transaction that Freehold ends. What it gives out belongs to it alone, and refuses after its end."""
+    """A database transaction that Freehold ends. The objects that it returns belong to it alone, and raise after it."""
 
     __slots__ = ("_native", "_sessions", "guard", "life", "pooled", "sql")
 
@@ -42,7 +42,7 @@ class OwnedTransaction:
 
     @property
     def native(self) -> AsyncConnection:
-        """SQLAlchemy's connection, made when it is first asked for. Raises `TransactionEnded`."""
+        """SQLAlchemy's connection, made at the first access. Raises `TransactionEnded`."""
         self.life.check()
         if self._native is None:
             self._native = lend(self)
@@ -50,25 +50,25 @@ class OwnedTransaction:
 
     @property
     def holder(self) -> AsyncConnection:
-        """What keeps the connection checked out of SQLAlchemy's pool."""
+        """The object that keeps the connection checked out of SQLAlchemy's pool."""
         return self.pooled.holder
 
     @property
     def driver(self) -> Any:
-        """The driver's connection as users are given it. Raises `TransactionEnded`."""
+        """The driver's connection in a guarding wrapper. Raises `TransactionEnded`."""
         self.life.check()
         self.pooled.spent = self.guard.watched = True
         return DriverProxy(self.pooled.sql.driver, self.guard, self.sql)
 
     def join(self, session: Session) -> None:
-        """Have a session flushed before the commit."""
+        """Flush this session before the commit."""
         if self._sessions is None:
             self._sessions = JoinedSessions()
             self.life.add_writer(self._sessions)
         self._sessions.join(session)
 
     async def hand_out(self) -> None:
-        """Note which transaction this is, before a driver object is in the hands of the user."""
+        """Note the identity of the transaction before user code gets a driver object, which could end it."""
         if not self.pooled.spent:
             self.pooled.spent = self.guard.watched = True
             await self.pooled.sql.remember()

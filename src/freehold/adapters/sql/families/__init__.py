@@ -1,6 +1,6 @@
 """Statements that engines write in different ways: claim, prune, upsert, key lock.
 
-A store says what it wants; a family writes it as the engine of the dialect takes it. An engine that knows none of the
-forms here gets one more in these modules, and no store changes. They import the engine's `connection` and `dialect`,
+A store passes the parts of a statement, and a family writes it for the engine of the dialect. An engine that has none
+of these forms gets a new one here, and no store changes. The modules import the engine's `connection` and `dialect`,
 and each other.
 """

@@ -1,7 +1,4 @@
-"""Statements that delete some rows of many. Imports its sibling `claim`.
-
-The number of rows is the row count of the statement.
-"""
+"""Statements that delete a limited number of rows; their row count says how many. Imports its sibling `claim`."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ __all__ = ["prune", "prune_unlocked"]
 
 
 def prune(table: str, key: str, chosen: str, *, where: str = "") -> str:
-    """Delete the rows of `table` whose `key` is among those that `chosen` selects, in its order and up to its limit.
+    """A DELETE of the rows of `table` whose `key` `chosen` selects, up to its limit.
 
-    where  a condition on these rows besides.
+    where  one more condition on the deleted rows.
     """
     return change_chosen(_delete(table, where), key, chosen)
 
 
 def prune_unlocked(dialect: Dialect, table: str, key: str, chosen: str, *, where: str = "") -> str:
-    """The same, passing over rows that others have locked, so that several instances prune side by side."""
+    """The same, without rows that others have locked, so that several instances can prune at the same time."""
     return change_unlocked(dialect, _delete(table, where), key, chosen)
 
 

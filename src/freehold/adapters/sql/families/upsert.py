@@ -1,6 +1,6 @@
-"""Statements that insert a row, or leave or change the one that is there. Imports the standard library only.
+"""Statements that insert a row, and otherwise keep or change the existing one. Imports the standard library only.
 
-They wait for whoever inserts the same key, until that transaction has ended.
+Where another transaction has inserted the same key and is still open, they wait until it has ended.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ _ROW: Final = re.compile(r"\b(new|old)\.(?=\w)")
 
 
 def insert_absent(insert: str) -> str:
-    """`insert`, an INSERT through its VALUES or SELECT, of rows whose keys are not there; the row count says how many.
+    """An INSERT of the rows whose keys do not exist yet; its row count says how many.
 
-    A SELECT has a condition, `WHERE true` at least: the engines could not tell it from a join otherwise.
+    insert  the INSERT with its VALUES or SELECT. A SELECT needs a condition, at least `WHERE true`: without one SQLite
+            reads the ON of `ON CONFLICT` as that of a join.
     """
     return f"{insert}\nON CONFLICT DO NOTHING"
 
 
 def insert_or_update(table: str, insert: str, key: str, changes: Mapping[str, str], *, where: str = "") -> str:
-    """`insert`, and where the `key` (its columns) is there, `changes` of that row, where it fulfils a condition.
+    """An INSERT that changes the existing row instead, where there is one with the same key.
 
-    changes  column to expression. In these, and in `where`, `new.column` is what was to be inserted, `old.column` what
-             is there.
+    key      the key's columns.
+    changes  an expression for each column that changes. In these and in `where`, `new.column` is the value of the row
+             to insert, `old.column` that of the existing row.
+    where    a condition on the existing row; where it is false the row stays as it is.
     """
     assignments = ", ".join(f"{column} = {_named(table, changed)}" for column, changed in changes.items())
     condition = f"\nWHERE {_named(table, where)}" if where else ""

@@ -1,5 +1,5 @@
-"""What a user's code holds of a transaction, and what it may not do with it: end it, or use it after its end.
+"""The objects of a transaction that user code gets. They refuse to end the transaction, and to work after its end.
 
-Its modules import SQLAlchemy, the database port, the foundation and each other; no driver, and nothing else of the SQL
+The modules import SQLAlchemy, the database port, the foundation and each other; no driver, and nothing else of the SQL
 base.
 """

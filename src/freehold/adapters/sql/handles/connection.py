@@ -1,14 +1,15 @@
-"""SQLAlchemy's connection as one transaction is given it. Imports SQLAlchemy, and its siblings `control`, `guard` and
+"""SQLAlchemy's connection, made for one transaction. Imports SQLAlchemy, and its siblings `control`, `guard` and
 `lent`.
 
-The driver's connection is kept for many transactions, so nothing that SQLAlchemy or its user holds may outlive one of
-them. Three objects are made for each transaction that asks for its connection:
+The driver's connection is used for many transactions, so no object that SQLAlchemy or user code holds may work after
+its transaction. Three objects are made for each transaction whose connection is requested:
 
-    LentConnection  stands where SQLAlchemy expects a connection of its pool. Nothing that ends a transaction or gives
-                    a connection back passes through it (`lent`).
-    TransactionConnection  SQLAlchemy's `Connection` on it: each statement asks the guard; savepoints are noted; commit,
-                    rollback and close are refused. A session that joins is given a transaction that refuses them too.
-    TransactionHandle      the `AsyncConnection` around that.
+    LentConnection         is, for SQLAlchemy, the connection of its pool. It refuses everything that ends a transaction
+                           or returns a connection (`lent`).
+    TransactionConnection  SQLAlchemy's `Connection` on it. Each statement passes the guard; savepoints are noted;
+                           commit, rollback and close are refused. A session that joins gets a transaction that refuses
+                           them too.
+    TransactionHandle      the `AsyncConnection` on that.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ __all__ = ["TransactionConnection", "TransactionHandle", "lend"]
 def lend(db_tx: Lender) -> TransactionHandle:
     """Make SQLAlchemy's connection for a database transaction."""
     holder = db_tx.holder
-    if holder.sync_connection is None:  # pragma: no cover - what is kept is started
-        msg = "the kept connection is not started"
+    if holder.sync_connection is None:  # pragma: no cover - a pooled connection is started
+        msg = "the pooled connection is not started"
         raise RuntimeError(msg)
     lent = LentConnection(db_tx, holder.sync_connection)
     return TransactionHandle(holder.engine, TransactionConnection(db_tx, lent))
 
 
 class _JoinedTransaction(RootTransaction):
-    """What SQLAlchemy takes for the transaction of a `TransactionConnection`: it is ours, and ends with its block."""
+    """SQLAlchemy's transaction object of a `TransactionConnection`. Only the end of Freehold's block ends it."""
 
     __slots__ = ()
 
@@ -64,8 +65,10 @@ class _JoinedTransaction(RootTransaction):
         self._transaction_connection.refuse("commit() of a session or connection was called")
 
     def rollback(self) -> None:
-        """Refused, and what was asked for happens at the block's end. A session's flush that fails calls this while its
-        error is on its way: that is what the caller has to see.
+        """Refused: dooms the transaction, which rolls back at the block's end.
+
+        A session whose flush fails calls this while the flush's error propagates. Then it raises nothing, so that the
+        caller sees that error.
         """
         life = self._transaction_connection.guard.life
         failure = sys.exc_info()[1]
@@ -75,14 +78,14 @@ class _JoinedTransaction(RootTransaction):
             self._transaction_connection.refuse("rollback() of a session or connection was called")
         elif life.is_open:
             error = TransactionMisused(
-                f"a session rolled back after {type(failure).__name__}, and takes the whole transaction along",
-                hint="use begin_nested() around what may fail",
+                f"a session rolled back after {type(failure).__name__}, which rolls back the whole transaction",
+                hint="use begin_nested() around statements that may fail",
             )
             error.__cause__ = failure
             life.doom(error)
 
     def close(self) -> None:
-        """Nothing: a session that is closed leaves the transaction open, as with any transaction that it has joined."""
+        """Do nothing: a closed session leaves a transaction open that it has joined."""
 
     def _rollback_can_be_called(self) -> bool:
         return False
@@ -104,17 +107,17 @@ class TransactionConnection(Connection):
         return self._db_tx
 
     def join(self, session: Session) -> None:
-        """Have a session flushed before the commit. Raises `TransactionEnded`."""
+        """Flush this session before the commit. Raises `TransactionEnded`."""
         self.guard.life.check()
         self._db_tx.join(session)
 
     def refuse(self, what: str) -> NoReturn:
-        """Doom the transaction, and raise. Raises `TransactionEnded` after its end."""
+        """Doom the transaction and raise `TransactionMisused`; after its end, `TransactionEnded`."""
         self.guard.life.refuse(what, ENDS_ITSELF)
 
     @property
     def connection(self) -> PoolProxiedConnection:
-        """What SQLAlchemy takes for its pool's connection."""
+        """The connection below, for SQLAlchemy one of its pool. Raises `TransactionEnded`."""
         self.guard.life.check()
         return super().connection
 
@@ -124,7 +127,9 @@ class TransactionConnection(Connection):
         return not self.guard.life.is_open or super().closed
 
     def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
-        """As SQLAlchemy's, in this transaction's turn. Raises `TransactionEnded`, `TransactionMisused`."""
+        """As SQLAlchemy's; waits for other statements of the transaction. Raises `TransactionEnded`,
+        `TransactionMisused`.
+        """
         found = _controls_of(statement)
         return self._in_turn(
             found,
@@ -134,7 +139,9 @@ class TransactionConnection(Connection):
         )
 
     def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
-        """As SQLAlchemy's, in this transaction's turn. Raises `TransactionEnded`, `TransactionMisused`."""
+        """As SQLAlchemy's; waits for other statements of the transaction. Raises `TransactionEnded`,
+        `TransactionMisused`.
+        """
         run = super().exec_driver_sql
         return self._in_turn(controls(statement), lambda: run(statement, parameters, execution_options))
 
@@ -157,17 +164,19 @@ class TransactionConnection(Connection):
         return result
 
     def begin(self) -> RootTransaction:
-        """The transaction that there is; it refuses to be ended."""
+        """The open transaction; it refuses commit and rollback. Raises `TransactionEnded`."""
         self.guard.life.check()
         return cast("RootTransaction", self._transaction)
 
     def in_transaction(self) -> bool:
-        """Whether the transaction is open; not to a session that joins: it would not end one that it found."""
+        """Whether the transaction is open. False to a session that joins (`joining`)."""
         return self.guard.life.is_open and not self._joining
 
     @contextmanager
     def joining(self) -> Iterator[None]:
-        """Have a session ask for a transaction: it is given the one that there is, which refuses to be ended."""
+        """Within the block, a session that joins does not see the open transaction, and begins one: it gets this one,
+        which refuses its commit. Of a transaction that it sees, a session would ignore its own commit in silence.
+        """
         self._joining = True
         try:
             yield
@@ -183,12 +192,12 @@ class TransactionConnection(Connection):
         self.refuse("commit() of the connection was called")
 
     def rollback(self) -> None:
-        """Refused; nothing where the transaction was rolled back already."""
+        """Refused; does nothing where the transaction was rolled back already."""
         if self.guard.life.state is not LifeState.ROLLED_BACK:
             self.refuse("rollback() of the connection was called")
 
     def close(self) -> None:
-        """Refused before the end; nothing after it."""
+        """Refused before the end; does nothing after it."""
         if self.guard.life.is_open:
             self.refuse("close() of the connection was called")
 
@@ -197,27 +206,27 @@ class TransactionConnection(Connection):
         self.refuse("detach() of the connection was called")
 
     def invalidate(self, exception: BaseException | None = None) -> None:
-        """Refused to users; SQLAlchemy gives the error that made the connection unusable."""
+        """Refused to users. SQLAlchemy calls it with the error that made the connection unusable."""
         if exception is None:
             self.refuse("invalidate() of the connection was called")
         if self.guard.life.is_open:
             super().invalidate(exception)
 
     def execution_options(self, **opt: Any) -> Connection:
-        """As SQLAlchemy's; the isolation level is not to be changed within a transaction."""
+        """As SQLAlchemy's; refused for options that change the isolation level."""
         for name in ("isolation_level", "postgresql_readonly", "postgresql_deferrable"):
             if name in opt:
                 self.refuse(f"execution_options({name}=...) was called")
         return super().execution_options(**opt)
 
     def _begin_impl(self, transaction: RootTransaction) -> None:
-        """Nothing: Freehold has said BEGIN."""
+        """Do nothing: Freehold has executed BEGIN."""
 
     def _commit_impl(self) -> None:
-        """Nothing: Freehold says COMMIT."""
+        """Do nothing: Freehold executes COMMIT."""
 
     def _rollback_impl(self) -> None:
-        """Nothing: Freehold says ROLLBACK."""
+        """Do nothing: Freehold executes ROLLBACK."""
 
 
 class TransactionHandle(AsyncConnection):
@@ -235,7 +244,7 @@ class TransactionHandle(AsyncConnection):
         return cast("TransactionConnection", self.sync_connection)
 
     def begin(self) -> AsyncTransaction:
-        """Refused: its end would be a commit."""
+        """Refused: the end of that transaction would commit."""
         self._own.refuse("begin() of the connection was called")
 
     def in_transaction(self) -> bool:
@@ -243,8 +252,10 @@ class TransactionHandle(AsyncConnection):
         return self._own.guard.life.is_open
 
     async def get_raw_connection(self) -> PoolProxiedConnection:
-        """The connection below SQLAlchemy. What a driver object does is looked at when the transaction commits, and the
-        connection is closed after it, so that nothing that was taken from the driver works on in another one.
+        """The connection below SQLAlchemy. Raises `TransactionEnded`.
+
+        From here on user code can reach the driver. So the commit checks that the transaction is still the same, and
+        the connection is closed afterwards: no driver object works in a later transaction.
         """
         self._own.guard.life.check()
         await self._own.db_tx.hand_out()

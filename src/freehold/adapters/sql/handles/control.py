@@ -1,7 +1,8 @@
-"""Statements that begin or end transactions and savepoints, found in their text. Imports the standard library only.
+"""Finds, in the text of a call, the statements that begin or end transactions and savepoints. Imports the standard
+library only.
 
-The text of one call may hold several statements, comments, quoted strings with semicolons, and bodies of triggers and
-functions, whose BEGIN and END are no transaction's.
+The text may contain several statements, comments, quoted strings with semicolons, and bodies of triggers and functions,
+whose BEGIN and END do not belong to a transaction.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _BODIES: Final = frozenset({"TRIGGER", "FUNCTION", "PROCEDURE"})
 
 
 class Verb(StrEnum):
-    """What a statement does to transactions."""
+    """The effect of a statement on transactions."""
 
     ENDS = "ends"
     SAVEPOINT = "savepoint"
@@ -45,7 +46,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One such statement: its first words for people, and the savepoint that it names."""
+    """A statement that affects transactions: its first words, for messages, and the savepoint that it names."""
 
     verb: Verb
     words: str
@@ -53,7 +54,7 @@ class Control:
 
 
 def controls(sql: str) -> tuple[Control, ...]:
-    """What the statements in a text do to transactions, in order; most do nothing."""
+    """The statements in a text that affect transactions, in order; most texts have none."""
     return _cached(sql) if len(sql) <= _CACHED_CHARACTERS_MAX else _found(sql)
 
 
@@ -69,13 +70,13 @@ def _found(sql: str) -> tuple[Control, ...]:
 
 
 def _statements(sql: str) -> list[list[str]]:
-    """The words that each statement begins with: names in quotes keep them, everything else is upper case."""
+    """The words of each statement. Quoted names keep their quotes, all other words are in upper case."""
     statements: list[list[str]] = []
     words: list[str] = []
     depth, place, length = 0, 0, len(sql)
     while place < length:
         match = _TOKEN.match(sql, place)
-        if match is None:  # pragma: no cover - the last alternative takes anything
+        if match is None:  # pragma: no cover - the last alternative matches anything
             break
         place = match.end()
         kind, text = match.lastgroup, match.group()
@@ -102,8 +103,9 @@ def _has_body(words: list[str]) -> bool:
 
 
 def _after_comment(sql: str, place: int) -> int:
-    """Comments lie in each other on PostgreSQL. On SQLite they do not, and end earlier than is thought here only where
-    one is written for the purpose.
+    """The position after a comment. Comments nest, as on PostgreSQL; SQLite's do not nest.
+
+    So a comment with `/*` inside ends earlier on SQLite than here: only a text made to deceive the guard contains one.
     """
     depth = 1
     for match in re.compile(r"/\*|\*/").finditer(sql, place):
@@ -132,11 +134,11 @@ def _control(words: list[str]) -> Control | None:
 
 
 def _name(words: list[str]) -> str:
-    """The savepoint's name, in lower case but in quotes; after the word SAVEPOINT, which may be left out."""
+    """The savepoint's name in `words`, which may begin with the word SAVEPOINT."""
     rest = words[1:] if words[:1] == ["SAVEPOINT"] else words
     return savepoint_name(rest[0]) if rest else ""
 
 
 def savepoint_name(text: str) -> str:
-    """A savepoint's name as it is compared."""
+    """A savepoint's name in the form that is compared: a quoted one without quotes, another one in lower case."""
     return text[1:-1] if text[:1] in {'"', "`", "["} else text.lower()

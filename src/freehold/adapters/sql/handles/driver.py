@@ -1,8 +1,8 @@
-"""A driver's connection in the hands of a user, inside one transaction. Imports the database port, and its siblings
-`control` and `guard`.
+"""A wrapper around the driver's connection for user code in one transaction. Imports the database port, and its
+siblings `control` and `guard`.
 
-It refuses after the transaction's end, does not end it, and notes savepoints. What it gives out (cursors, prepared
-statements) is the driver's own: the connection is closed after such a transaction.
+It raises after the transaction's end, refuses to end the transaction, and notes savepoints. The objects that its
+methods return (cursors, prepared statements) are the driver's own: the connection is closed after such a transaction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _numbers = count(1)
 
 
 class DriverProxy:
-    """Has the attributes of the driver's connection."""
+    """The driver's connection behind the guard: it has the same attributes."""
 
     def __init__(self, driver: Any, guard: Guard, sql: SqlConnection) -> None:
         self._driver = driver
@@ -36,14 +36,14 @@ class DriverProxy:
 
     @property
     def guard(self) -> Guard:
-        """What stands before the statements of the transaction."""
+        """The guard of the transaction's statements."""
         return self._guard
 
     def __getattr__(self, name: str) -> Any:
         self._guard.life.check()
         found = getattr(self._driver, name)
         if name in _REFUSED:
-            self._guard.life.refuse(f"{name} of the driver's connection was asked for", ENDS_ITSELF)
+            self._guard.life.refuse(f"{name} of the driver's connection was used", ENDS_ITSELF)
         if not callable(found) or name.startswith("_"):
             return found
 
@@ -71,9 +71,9 @@ class DriverProxy:
         return _Savepoint(self._sql)
 
     async def _noting(self, result: Awaitable[Any], found: Sequence[Control]) -> Any:
-        answer = await result
+        awaited = await result
         self._guard.after(found)
-        return answer
+        return awaited
 
 
 class _Savepoint:
@@ -84,15 +84,15 @@ class _Savepoint:
         self._name = f"freehold_{next(_numbers)}"
 
     async def start(self) -> None:
-        """Make it."""
+        """Create the savepoint."""
         await self._sql.execute(f"SAVEPOINT {self._name}")
 
     async def commit(self) -> None:
-        """Keep what was done since."""
+        """Release the savepoint; the work since then stays."""
         await self._sql.execute(f"RELEASE SAVEPOINT {self._name}")
 
     async def rollback(self) -> None:
-        """Take back what was done since."""
+        """Roll back to the savepoint."""
         await self._sql.execute(f"ROLLBACK TO SAVEPOINT {self._name}")
         await self._sql.execute(f"RELEASE SAVEPOINT {self._name}")
 

@@ -1,9 +1,8 @@
-"""Transactions that the user ends: how long they live, as far as that can be seen. Imports SQLAlchemy, the database
-port and the foundation.
+"""Enlisted transactions: the user ends them. Imports SQLAlchemy, the database port and the foundation.
 
-Freehold is told nothing of their end. It looks, before anything is collected, whether the transaction is still the one
-that was joined. A session or connection of SQLAlchemy also tells before it commits: what was collected and not written
-makes that commit fail, instead of being lost in silence.
+Freehold does not control their end. Before it collects a message it checks that the transaction is still the one that
+was enlisted. SQLAlchemy's sessions and connections also report a commit before it happens: where collected messages
+are not written yet, that commit fails, so that they are not lost in silence.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = ["EnlistedTransaction", "enlisted_connection", "enlisted_session", "fo
 
 
 class _ForeignLife(Life):
-    """The life of a transaction that the user ends, as far as it can be seen."""
+    """The life of a transaction that the user ends. `seen_open` says whether it is still open."""
 
     __slots__ = ("_seen_open",)
 
@@ -34,13 +33,13 @@ class _ForeignLife(Life):
         self._seen_open = seen_open
 
     def check(self) -> None:
-        """Raise `TransactionEnded` where its owner has ended it."""
+        """Raise `TransactionEnded` where the user has ended it."""
         if self.state is LifeState.OPEN and not self._seen_open():
             self.end(LifeState.BY_OWNER)
         super().check()
 
     def ended(self) -> TransactionEnded:
-        """The owner's commit or rollback is not told apart."""
+        """The error after the end; a commit and a rollback by the user look the same here."""
         return TransactionEnded(
             "the enlisted transaction was ended by its owner", hint="enlist the next transaction again"
         )
@@ -57,12 +56,15 @@ class EnlistedTransaction:
 
 
 def foreign(native: Any, sql: SqlConnection, seen_open: Callable[[], bool]) -> EnlistedTransaction:
-    """Join a transaction; `seen_open` says whether it is still the one that was joined."""
+    """Enlist in a transaction; `seen_open` says whether it is still the one that was enlisted."""
     return EnlistedTransaction(native, sql, _ForeignLife(seen_open))
 
 
 def once_in_transaction(in_transaction: Callable[[], bool]) -> Callable[[], bool]:
-    """Whether a driver's connection is still in the transaction that it was seen in; before that it may begin one."""
+    """A function that returns False once a driver's connection has left the transaction that it was first seen in.
+
+    It returns True before: a connection without a transaction may begin one.
+    """
     seen = False
 
     def is_open() -> bool:
@@ -75,7 +77,7 @@ def once_in_transaction(in_transaction: Callable[[], bool]) -> Callable[[], bool
 
 
 def enlisted_session(session: AsyncSession, sql: SqlConnection) -> EnlistedTransaction:
-    """Join a session: its transaction is the root that it has now, or begins next."""
+    """Enlist in a session's root transaction: the present one, or else the next one that it begins."""
     sync = session.sync_session
     db_tx = foreign(session, sql, _still(sync.get_transaction))
     _listen_to_sessions()
@@ -84,9 +86,9 @@ def enlisted_session(session: AsyncSession, sql: SqlConnection) -> EnlistedTrans
 
 
 def enlisted_connection(connection: AsyncConnection, sql: SqlConnection) -> EnlistedTransaction:
-    """Join a connection, likewise."""
+    """Enlist in a connection's transaction: the present one, or else the next one that it begins."""
     sync = connection.sync_connection
-    if sync is None:  # pragma: no cover - looked at before
+    if sync is None:  # pragma: no cover - the caller has checked it
         return foreign(connection, sql, lambda: False)
     db_tx = foreign(connection, sql, _still(sync.get_transaction))
     if sync not in _lives:
@@ -110,11 +112,11 @@ def _still(current: Callable[[], object | None]) -> Callable[[], bool]:
 
 
 _lives: WeakKeyDictionary[Any, list[Life]] = WeakKeyDictionary()
-"""What has joined a session or connection in its present transaction; emptied by its end."""
+"""The enlisted lives of each session or connection in its present transaction; emptied at its end."""
 
 
 def _listen_to_sessions() -> None:
-    """Once for the process: to listen to each session costs more than the question whether it was joined."""
+    """Register the listeners, once for all sessions of the process: one listener for each session would cost more."""
     if event.contains(Session, "before_commit", _before_session_commits):
         return
     event.listen(Session, "before_commit", _before_session_commits)

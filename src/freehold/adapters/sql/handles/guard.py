@@ -1,8 +1,8 @@
-"""What stands before every statement of a database transaction: its life, its turn, and what it may not do. Imports the
+"""The guard of a transaction's statements: checks that it is open, runs one at a time, refuses its end. Imports the
 foundation, the database port, and its sibling `control`.
 
-One statement runs at a time, in the order in which they were asked for: two tasks in one transaction wait for each
-other. The task that has the turn may take it again, since a statement of SQLAlchemy's may run others inside it.
+Statements run one at a time, in the order of the calls: two tasks in one transaction wait for each other. The task
+whose statement runs may start another one inside it, because SQLAlchemy does so.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from freehold.sql import Row, SqlConnection
 
 __all__ = ["ENDS_ITSELF", "Guard", "GuardedSql", "ended_inside"]
 
-ENDS_ITSELF: Final = "the block's end commits, an exception rolls back; use a savepoint to take a part back"
+ENDS_ITSELF: Final = "the block's end commits, an exception rolls back; use a savepoint to roll back a part"
 
 
 def ended_inside() -> TransactionMisused:
-    """The error for a commit that does not find the transaction that was begun."""
+    """The error for a commit when the transaction that was begun is no longer open."""
     return TransactionMisused(
-        "the transaction was ended inside its block, past everything that refuses that; part of it may be committed",
-        hint="leave commit and rollback to the block's end, through a driver's own connection as well",
+        "the transaction was ended inside its block, where Freehold could not refuse it; part of it may be committed",
+        hint="leave commit and rollback to the block's end, also on the driver's connection",
     )
 
 
 class Guard:
-    """Stands before the statements of one database transaction. `alive` says whether the engine's transaction still is;
-    it is asked before each statement where the guard is `watched`, since a driver object is in the hands of the user.
+    """The guard of one database transaction.
+
+    alive    says whether the engine's transaction is still open.
+    watched  user code has a driver object, which can end the transaction: `alive` is called before each statement.
     """
 
     __slots__ = ("_alive", "_depth", "_loop", "_owner", "_waiting", "life", "watched")
@@ -52,7 +54,9 @@ class Guard:
         return self._owner is not None
 
     def before(self, sql: str) -> Sequence[Control]:
-        """Look at a statement; returns what it does to savepoints. Raises `TransactionEnded`, `TransactionMisused`."""
+        """Check a statement before it runs; returns its savepoint commands. Raises `TransactionEnded`,
+        `TransactionMisused`.
+        """
         self.check()
         found = controls(sql)
         if found:
@@ -60,8 +64,8 @@ class Guard:
         return found
 
     def check(self) -> None:
-        """Raise `TransactionEnded` after the end, `TransactionMisused` where a driver object ended it: what came now
-        would commit by itself.
+        """Raise `TransactionEnded` after the end, and `TransactionMisused` where a driver object ended the transaction:
+        the next statement would commit by itself.
         """
         if self.life.state is not LifeState.OPEN:
             raise self.life.ended()
@@ -72,13 +76,13 @@ class Guard:
             raise error
 
     def refuse_ends(self, found: Sequence[Control]) -> None:
-        """Refuse what would end the transaction, or begin another."""
+        """Refuse statements that end the transaction or begin another one. Raises `TransactionMisused`."""
         for each in found:
             if each.verb is Verb.ENDS:
                 self.life.refuse(f"{each.words} was tried", ENDS_ITSELF)
 
     def after(self, found: Sequence[Control]) -> None:
-        """Note what a statement did to savepoints."""
+        """Note the savepoints that a statement made, released or rolled back to."""
         for each in found:
             match each.verb:
                 case Verb.SAVEPOINT:
@@ -91,20 +95,23 @@ class Guard:
                     pass
 
     def failed(self) -> None:
-        """After a statement that failed: SQLite ends the whole transaction at some errors, and what came after would
-        commit by itself.
+        """Check the transaction after a failed statement. Some errors of SQLite roll back the whole transaction, and
+        the next statement would commit by itself.
         """
         if self._alive is not None and self.life.is_open and not self._alive():
             self.life.doom(
                 TransactionMisused(
-                    "the engine ended the transaction at a statement that failed",
-                    hint="let the error of the statement leave the block",
+                    "the engine rolled back the transaction when a statement failed",
+                    hint="do not catch the statement's error inside the block",
                 )
             )
             self.life.end(LifeState.ROLLED_BACK)
 
     def take(self) -> bool:
-        """Take the turn where nobody has it; false: `wait` for it. Raises `TransactionMisused` for a stranger."""
+        """Take the turn where no other task has it; False: call `wait`.
+
+        Raises `TransactionMisused` in another thread or event loop than that of the transaction.
+        """
         try:
             task = asyncio.current_task()
         except RuntimeError:
@@ -118,7 +125,10 @@ class Guard:
         return False
 
     async def wait(self) -> None:
-        """Wait for the turn, which ends with what runs now: statements have time limits."""
+        """Wait for the turn. The wait is bounded, because the statements before have time limits.
+
+        Raises `TransactionEnded` where the transaction ends meanwhile.
+        """
         task = asyncio.current_task()
         if task is None:  # pragma: no cover - a coroutine always runs in one
             self._refuse_stranger()
@@ -138,7 +148,7 @@ class Guard:
             raise self.life.ended()
 
     def leave(self) -> None:
-        """Give the turn to whoever waits longest."""
+        """Pass the turn to the task that has waited longest."""
         self._depth -= 1
         if self._depth:
             return
@@ -151,7 +161,7 @@ class Guard:
                 return
 
     async def settle(self, seconds: float) -> None:
-        """Before the end: wait for a statement of another task that still runs, at most so long."""
+        """Before the end, wait at most `seconds` for a statement of another task that is still running."""
         if self._owner is None:
             return
         future: asyncio.Future[None] = self._loop.create_future()
@@ -173,9 +183,9 @@ class Guard:
 
 
 class GuardedSql:
-    """The statements of one block, on a connection that is lent to it. Refuses after the block's end."""
+    """A connection for the statements of one block. Raises after the block's end."""
 
-    # The turn is written out in each method: shared, it would cost each statement one coroutine more.
+    # The same lines stand in each method: a shared method would cost one more coroutine for each statement.
     __slots__ = ("_guard", "_inner")
 
     def __init__(self, guard: Guard, inner: SqlConnection) -> None:
@@ -183,7 +193,7 @@ class GuardedSql:
         self._inner = inner
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; returns the number of rows it touched."""
+        """Run a statement; returns the number of rows that it changed."""
         guard = self._guard
         found = guard.before(sql)
         if not guard.take():
@@ -233,7 +243,7 @@ class GuardedSql:
             guard.after(found)
 
     def allow(self, seconds: float) -> None:
-        """Give the rest of this transaction another time limit, where the engine has one to change."""
+        """Set another time limit for the rest of this transaction, on an engine that has such a limit."""
         allow = getattr(self._inner, "allow", None)
         if allow is not None:
             allow(seconds)

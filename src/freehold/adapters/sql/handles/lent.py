@@ -1,7 +1,7 @@
-"""The connection of SQLAlchemy's pool as one transaction is given it. Imports SQLAlchemy, the database port, and its
-sibling `guard`.
+"""A connection of SQLAlchemy's pool, lent to one transaction. Imports SQLAlchemy, the database port, and its sibling
+`guard`.
 
-Nothing that ends a transaction or gives a connection back passes through it; `connection` makes SQLAlchemy's
+It refuses everything that ends a transaction or returns a connection to the pool. `connection` makes SQLAlchemy's
 `Connection` on it.
 """
 
@@ -28,29 +28,29 @@ class Lender(Protocol):
 
     @property
     def guard(self) -> Guard:
-        """What stands before its statements."""
+        """The guard of its statements."""
 
     @property
     def sql(self) -> SqlConnection:
-        """Its statements."""
+        """The connection for its statements."""
 
     @property
     def holder(self) -> AsyncConnection:
-        """What keeps the connection checked out of SQLAlchemy's pool."""
+        """The object that keeps the connection checked out of SQLAlchemy's pool."""
 
     async def hand_out(self) -> None:
-        """Get ready for a driver object in the hands of the user."""
+        """Prepare the transaction before user code gets a driver object."""
 
     @property
     def driver(self) -> Any:
-        """The driver's connection as users are given it."""
+        """The driver's connection in a guarding wrapper."""
 
     def join(self, session: Session) -> None:
-        """Have a session flushed before the commit."""
+        """Flush this session before the commit."""
 
 
 class LentConnection(PoolProxiedConnection):
-    """A pooled connection that only its owner ends and gives back."""
+    """A pooled connection that user code cannot close or return to the pool."""
 
     def __init__(self, db_tx: Lender, holder: Connection) -> None:
         self._db_tx = db_tx
@@ -62,8 +62,8 @@ class LentConnection(PoolProxiedConnection):
         return getattr(self._fairy, name)
 
     @property
-    def driver_connection(self) -> Any:  # type: ignore[override] # nobody sets it
-        """The driver's connection, in a wrapper that refuses after the transaction's end."""
+    def driver_connection(self) -> Any:  # type: ignore[override] # SQLAlchemy only reads this attribute
+        """The driver's connection, in a wrapper that raises after the transaction's end."""
         if in_greenlet():
             await_only(self._db_tx.hand_out())
         return self._db_tx.driver
@@ -75,21 +75,21 @@ class LentConnection(PoolProxiedConnection):
 
     @property
     def is_detached(self) -> bool:
-        """Never: it stays its owner's."""
+        """Always False: it stays in the pool."""
         return False
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        """A cursor of the driver's; one that fetches later asks before it does."""
+        """A cursor of the driver; one on the server side checks the guard at each fetch."""
         self._db_tx.guard.life.check()
         made = self._fairy.cursor(*args, **kwargs)
         return LentCursor(made, self._db_tx.guard) if kwargs.get("server_side") else made
 
     def run_async(self, work: Callable[[Any], Any]) -> Any:
-        """Call something with the driver's connection, as SQLAlchemy's adapters do."""
+        """Call `work` with the driver's connection and await its result, as SQLAlchemy's adapters do."""
         return await_only(work(self.driver_connection))
 
     def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:  # noqa: FBT001, FBT002 - SQLAlchemy's
-        """Close a connection that failed; called by SQLAlchemy."""
+        """Close a failed connection, as SQLAlchemy does with its error; refused without one."""
         if e is None:
             self._refuse("invalidate()")
         self._holder.invalidate(e)
@@ -107,7 +107,7 @@ class LentConnection(PoolProxiedConnection):
         self._refuse("detach()")
 
     def close(self) -> None:
-        """Refused before the end; nothing after it."""
+        """Refused before the end; does nothing after it."""
         if self._db_tx.guard.life.is_open:
             self._refuse("close()")
 
@@ -116,7 +116,7 @@ class LentConnection(PoolProxiedConnection):
 
 
 class LentCursor:
-    """A cursor that fetches from the server as it is read: a stream. It has nothing more to give after the end."""
+    """A server-side cursor: it fetches rows while they are read. It raises after the transaction's end."""
 
     def __init__(self, inner: Any, guard: Guard) -> None:
         self._inner = inner
@@ -138,7 +138,7 @@ class LentCursor:
         return self._within(lambda: self._inner.fetchmany(size))
 
     def fetchall(self) -> Any:
-        """The rest."""
+        """The remaining rows."""
         return self._within(self._inner.fetchall)
 
     def __iter__(self) -> Iterator[Any]:
@@ -146,7 +146,7 @@ class LentCursor:
             yield row
 
     def close(self) -> None:
-        """Close it; the transaction's end has done so already."""
+        """Close the cursor; after the transaction's end it is closed already."""
         if self._guard.life.is_open:
             self._within(self._inner.close)
 

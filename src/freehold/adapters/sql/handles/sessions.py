@@ -1,13 +1,17 @@
-"""ORM sessions that work on a database transaction's connection. Imports SQLAlchemy, and its sibling `connection`.
+"""ORM sessions on the connection of a database transaction. Imports SQLAlchemy, and its sibling `connection`.
 
-A session says nothing to its connection until it flushes, and makes a savepoint only when the first statement comes
-inside `begin_nested()`. Both are too late for a transaction that somebody else commits, and that messages are collected
-in. So Freehold listens to the beginning of every session's transaction in the process, and looks at those alone whose
-bind is a connection of a database transaction: what is pending in them is flushed before the commit, and their
-savepoints are made at once. They join its transaction at once too, in a way in which a commit of theirs is refused:
-joining one that it finds, a session would take no notice of its own commit. A session that is to work in a savepoint of
-its own, by its `join_transaction_mode` or because the connection has one open, does so as SQLAlchemy says, and may
-commit that.
+A session writes nothing until it flushes, and makes the savepoint of `begin_nested()` only at the first statement
+inside. Both are too late in a transaction that Freehold commits and in which messages are collected. So Freehold
+listens to the beginning of each session transaction in the process. For a session that is bound to the connection of a
+database transaction:
+
+1. Its pending changes are flushed before the commit.
+2. Its savepoints are made at once.
+3. It joins the database transaction at once, and its own commit is refused. A session that joins a transaction in
+   SQLAlchemy's usual way would ignore its own commit in silence.
+
+A session that works in a savepoint of its own (by its `join_transaction_mode`, or because the connection has an open
+savepoint) does so as SQLAlchemy documents, and may commit that savepoint.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ __all__ = ["JoinedSessions", "listen"]
 
 
 class JoinedSessions:
-    """The sessions of one database transaction. Held until its end: one that nobody else holds may have something
-    pending.
+    """The sessions of one database transaction, referenced until its end: a session that user code no longer references
+    may have pending changes.
     """
 
     def __init__(self) -> None:
@@ -33,30 +37,30 @@ class JoinedSessions:
 
     @property
     def left(self) -> bool:
-        """Whether something is not flushed."""
+        """Whether there are changes that are not flushed."""
         return any(session.new or session.deleted or session.dirty for session in self._sessions.values())
 
     def join(self, session: Session) -> None:
-        """Flush this one too."""
+        """Add a session."""
         self._sessions[id(session)] = session
 
     async def write(self) -> None:
-        """Flush what is pending."""
+        """Flush the pending changes."""
         for session in tuple(self._sessions.values()):
             if session.new or session.deleted or session.dirty:
                 await greenlet_spawn(session.flush)
 
     def remember(self) -> Callable[[], None]:
-        """Nothing: a session has savepoints of its own."""
+        """Return a function that does nothing: a session restores its own state after a rollback to a savepoint."""
         return _nothing
 
 
 def _nothing() -> None:
-    """What a session does not need."""
+    """Do nothing."""
 
 
 def listen() -> None:
-    """Begin to listen; once for the process."""
+    """Register the listener, once for the process."""
     if not event.contains(Session, "after_transaction_create", _began):
         event.listen(Session, "after_transaction_create", _began)
 

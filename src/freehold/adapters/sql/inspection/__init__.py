@@ -1,5 +1,5 @@
-"""Compares a database with what its migrations made, and makes good what can be.
+"""Compares a database with what its migrations made, and repairs what can be repaired.
 
-Its modules import the database port, the foundation and each other; neither SQLAlchemy nor anything else of the SQL
-base. What they need of the database, and of the record of applied steps, `inspector` says as protocols.
+The modules import the database port, the foundation and each other; neither SQLAlchemy nor anything else of the SQL
+base. The protocols in `inspector` say what they need of the database and of the record of applied steps.
 """

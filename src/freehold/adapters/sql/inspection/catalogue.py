@@ -1,8 +1,8 @@
-"""What is in a database, as far as it is compared with what migrations make. Imports the standard library only.
+"""The objects of a database that are compared with what migrations make. Imports the standard library only.
 
-Each engine says what its migrations make (SQLite by running them in memory, PostgreSQL by reading their text) and what
-is there. Whatever is not known for sure is None or empty, and is not compared; what is there and was made by no
-migration is nobody's concern.
+Each engine computes the catalogue that its migrations make (SQLite runs them in memory, PostgreSQL reads their text)
+and reads the one of the database. A value that is not known for sure is None or empty, and is not compared. Objects
+that no migration made are ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Catalogue", "Column", "Constraint", "Kind", "Part", "Rule", "Table",
 
 
 class Kind(StrEnum):
-    """What is made beside tables, by the word that makes it."""
+    """The kinds of objects other than tables, by their word in CREATE."""
 
     INDEX = "index"
     FUNCTION = "function"
@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
 
 class Rule(StrEnum):
-    """What a table demands of its rows, by the words that declare it."""
+    """The kinds of constraints, by the words that declare them."""
 
     PRIMARY_KEY = "primary key"
     UNIQUE = "unique"
@@ -38,10 +38,10 @@ class Rule(StrEnum):
 class Constraint:
     """A constraint of a table.
 
-    columns      those it names, in order for a key.
-    definition   text that can be compared; empty where it cannot be.
-    text         the words that add it to a table.
-    condition    what a row must fulfil: of a CHECK only.
+    columns      the columns that it names; in order for a key.
+    definition   a text that can be compared; empty where there is none.
+    text         the clause that adds it to a table.
+    condition    the condition of a CHECK.
     refers_to    the table and the columns that a foreign key refers to; no columns: those of its primary key.
     name         empty where the engine chooses it.
     validated    whether all rows are known to satisfy it.
@@ -59,8 +59,12 @@ class Constraint:
 
 @dataclass(slots=True)
 class Column:
-    """A column; `text` is how a migration wrote it, `default` includes what generates a value, `default_text` can be
-    compared, `default_sql` is as it was written.
+    """A column.
+
+    default       whether it has a default or is generated.
+    default_text  the default as a text that can be compared.
+    default_sql   the default as it was written.
+    text          the column's definition as a migration wrote it.
     """
 
     type: str | None = None
@@ -75,8 +79,14 @@ class Column:
 
 @dataclass(slots=True)
 class Table:
-    """A table. `key` are the columns of its primary key, `uniques` those of each unique constraint, `constraints` its
-    CHECKs and foreign keys; `lasting` whether its rows outlive a crash; `options` what stands behind its columns.
+    """A table.
+
+    key          the columns of its primary key.
+    uniques      the columns of each unique constraint.
+    constraints  its CHECKs and foreign keys.
+    lasting      whether its rows survive a crash of the server.
+    options      the text behind its columns.
+    step         the migration that made it; `statements` of it make the table.
     """
 
     columns: dict[str, Column] = field(default_factory=dict)
@@ -91,9 +101,13 @@ class Table:
 
 @dataclass(slots=True)
 class Part:
-    """What is no table. `definitions` are texts that can be compared, several for a function with several signatures;
-    empty where they cannot be. `again` makes it again where it is another; `key` are the columns of a unique index,
-    `condition` which rows it is of. `fault` says why what is there does not work, and `mend` what makes it work.
+    """An object that is not a table.
+
+    definitions  texts that can be compared, several for a function with several signatures; empty where there is none.
+    statements   make it; `again` replaces one with another definition (empty: DROP, then `statements`).
+    key          the columns of a unique index.
+    condition    the WHERE of a partial index.
+    fault        why the existing object does not work; `mend` are the statements that repair it.
     """
 
     kind: Kind
@@ -111,8 +125,8 @@ class Part:
 
 @dataclass(slots=True)
 class Catalogue:
-    """Tables by name, all else by kind and name. The names of an engine's default place come without a schema; that of
-    a trigger comes with its table, by which triggers of one name differ.
+    """Tables by name, other objects by kind and name. Names in the engine's default schema have no schema. The name of
+    a trigger includes its table, because two tables may have triggers of the same name.
     """
 
     tables: dict[str, Table] = field(default_factory=dict)
@@ -120,5 +134,5 @@ class Catalogue:
 
 
 def quoted(name: str) -> str:
-    """A name, with its schema where it has one, as it stands in a statement whatever letters it has."""
+    """A name in quotes, for a statement; with its schema where it has one."""
     return ".".join('"{}"'.format(part.replace('"', '""')) for part in name.split("."))

@@ -40,8 +40,8 @@ _SIZED: Final = {"varchar": "character varying", "character varying": "character
 
 @dataclass(slots=True)
 class Item:
-    """What stands between two commas of a CREATE TABLE: a column by its name, constraints, or a column with its own.
-    `words` are those of each constraint, for whoever looks for columns in them; `default` those of the default.
+    """One item between the commas of a CREATE TABLE: a column with its constraints, or constraints alone. `default` are
+    the tokens of the column's default.
     """
 
     name: str = ""
@@ -51,7 +51,7 @@ class Item:
 
 
 def item_of(item: list[Token], statement: str) -> Item:
-    """Read it. Raises `NotUnderstood`."""
+    """Parse an item. Raises `NotUnderstood`."""
     if item and item[0].kind is TokenKind.WORD and item[0].text in _CONSTRAINTS:
         return Item(constraints=[constraint_of(item, statement)])
     tokens = Tokens(item)
@@ -60,7 +60,7 @@ def item_of(item: list[Token], statement: str) -> Item:
 
 
 def add_item(table: Table, found: Item) -> None:
-    """Add to a table what was read."""
+    """Add a parsed item to a table."""
     if found.column is not None:
         table.columns[found.name] = found.column
     for constraint in found.constraints:
@@ -75,7 +75,7 @@ def add_item(table: Table, found: Item) -> None:
 
 
 def constraint_of(item: list[Token], statement: str) -> Constraint:
-    """A constraint of a table, as it was written or as the server gives it back. Raises `NotUnderstood`."""
+    """Parse a table's constraint, from a migration or from the server. Raises `NotUnderstood`."""
     tokens = Tokens(item)
     name = tokens.name()[1] if tokens.take("constraint") else ""
     found = Constraint(Rule.OTHER, name=name, text=statement[item[0].begin : item[-1].end])
@@ -113,7 +113,7 @@ def _read_check(found: Constraint, tokens: Tokens, statement: str) -> None:
 
 
 def _read_reference(found: Constraint, tokens: Tokens) -> None:
-    """What comes after REFERENCES."""
+    """Parse the part after REFERENCES."""
     found.rule = Rule.FOREIGN_KEY
     schema, table = tokens.name()
     columns = _names(tokens) if tokens.sees("(") else ()
@@ -138,7 +138,7 @@ def _read_reference(found: Constraint, tokens: Tokens) -> None:
 
 
 class _Clauses:
-    """What stands behind the name of a column."""
+    """Parses the clauses behind the name of a column."""
 
     def __init__(self, found: Item, statement: str) -> None:
         self._found = found
@@ -148,7 +148,7 @@ class _Clauses:
         self._name = ""
 
     def read(self, tokens: Tokens, item: list[Token]) -> Item:
-        """Raises `NotUnderstood`."""
+        """Parse the type and all clauses. Raises `NotUnderstood`."""
         column = self._column
         serial = self._read_type(tokens)
         column.required = column.default = serial
@@ -206,7 +206,7 @@ class _Clauses:
         self._add(key)
 
     def _read_default(self, tokens: Tokens) -> None:
-        """Up to the next clause. `DEFAULT NULL` is kept by no engine."""
+        """Parse a default up to the next clause. `DEFAULT NULL` counts as unknown: no engine stores it."""
         words = self._found.default = [tokens.next()]
         depth = int(words[0].text == "(")
         while tokens and (depth or not (tokens.rest[0].kind is TokenKind.WORD and
@@ -228,7 +228,7 @@ class _Clauses:
             tokens.group()
 
     def _read_type(self, tokens: Tokens) -> bool:
-        """The type as the server calls it, None where it is not known; whether it counts by itself."""
+        """Parse the type into the server's name for it (None where it is not known); True for a serial type."""
         words, size, array = [], "", ""
         while tokens and not (tokens.rest[0].kind is TokenKind.WORD and tokens.rest[0].text in _BEGINS_A_CLAUSE):
             if tokens.sees("("):

@@ -1,5 +1,5 @@
-"""How what is in a database differs from what its migrations made, with what makes it good. Imports the database port,
-and its siblings `catalogue` and `violations`.
+"""Compares two catalogues; returns the differences with the statements that repair them. Imports the database port, and
+its siblings `catalogue` and `violations`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from freehold.database import Defect
 __all__ = ["Deviation", "compare", "with_tokens_after"]
 
 _DISPENSABLE: Final = frozenset({"freehold_lease", "freehold_snapshot"})
-"""Tables of Freehold's that may be made again empty: who relays is found out again, snapshots are made of events."""
+"""Tables of Freehold that may be created again empty: leases are acquired again, snapshots computed from events."""
 _NO_TOKEN_YET: Final = re.compile(r"(?<=\btoken )(\w+) NOT NULL DEFAULT 0\b", re.IGNORECASE)
 _TOKEN: Final = ("freehold_lease", "token")
-"""It begins elsewhere once the table was made again."""
+"""Its default is not compared: it is another one in a table that was made again (`with_tokens_after`)."""
 _SERVICE: Final = "service/"
 _WORD: Final = re.compile(r"\w+")
 _SETS: Final = "freehold db upgrade sets it again"
@@ -27,8 +27,11 @@ _SETS: Final = "freehold db upgrade sets it again"
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """A defect, and the statements that make it good where nothing is lost by that. `violations` is a query for the
-    number of rows on account of which they would fail. `closer` says that it took more than a look into the catalogue.
+    """A defect with its repair.
+
+    statements  repair it; empty where a repair could lose data.
+    violations  a query for the number of rows that would make the statements fail.
+    closer      it was found by `look_closer`, not in the engine's catalogue.
     """
 
     defect: Defect
@@ -37,19 +40,19 @@ class Deviation:
     closer: bool = False
 
     def violated(self, rows: int) -> Deviation:
-        """The same, where so many rows are against it."""
-        told = "1 row is" if rows == 1 else f"{rows} rows are"
-        fix = f"{told} against it: correct them ({self.violations}), then run freehold db upgrade"
+        """The same defect without a repair, because so many rows violate the constraint."""
+        violating = "1 row violates" if rows == 1 else f"{rows} rows violate"
+        fix = f"{violating} it: correct them ({self.violations}), then run freehold db upgrade"
         return replace(self, defect=replace(self.defect, fix=fix, lossless=False), statements=())
 
 
 def compare(expected: Catalogue, found: Catalogue, *, alters: bool) -> list[Deviation]:
-    """How what is there differs from what should be, tables first. `alters`: the engine can change a table."""
+    """The differences between the two catalogues, tables first. `alters`: ALTER TABLE can change a column."""
     deviations: list[Deviation] = []
     for name, table in expected.tables.items():
         there = found.tables.get(name)
         if there is None and (Kind.VIEW, name) in found.parts:
-            continue  # an operator has put a view in its place
+            continue  # an operator has replaced the table by a view
         if there is None:
             deviations.append(_lost_table(name, table))
         else:
@@ -64,8 +67,10 @@ def compare(expected: Catalogue, found: Catalogue, *, alters: bool) -> list[Devi
 
 
 def with_tokens_after(statement: str, seconds: int) -> str:
-    """The statement that makes the table of leases, with tokens that begin behind all that were ever given out: a
-    relay that was frozen with an old one must not take it for valid. A lease is taken less than once a second.
+    """The statement that creates the table of leases, with tokens that start above all earlier ones.
+
+    A relay that was frozen may still have a token of the lost table, and no new lease may have the same one. The first
+    token is the time in seconds: a lease is acquired less than once a second, so no earlier token was as high.
     """
     return _NO_TOKEN_YET.sub(rf"\g<1> NOT NULL DEFAULT {seconds}", statement)
 
@@ -74,16 +79,16 @@ def _lost_table(name: str, table: Table) -> Deviation:
     if name in _DISPENSABLE:
         return _deviation(f"table {name}", "is missing", table.step, statements=table.statements)
     fix = (
-        f"what it held is lost: restore {name} from a backup, then run freehold db upgrade, which does not make it"
-        " again empty"
+        f"its rows are lost: restore {name} from a backup, then run freehold db upgrade, which does not create the"
+        " table empty"
     )
     if table.step.startswith(_SERVICE):
-        fix += f"; where it was dropped on purpose, say so in a migration: DROP TABLE IF EXISTS {name}"
+        fix += f"; if it was dropped on purpose, drop it in a migration: DROP TABLE IF EXISTS {name}"
     return _deviation(f"table {name}", "is missing", table.step, fix=fix)
 
 
 class _Comparison:
-    """A table, and what is there of it."""
+    """The comparison of one table with the existing one (`there`)."""
 
     def __init__(self, name: str, table: Table, there: Table, expected: Catalogue, *, alters: bool) -> None:
         self._name = name
@@ -94,7 +99,7 @@ class _Comparison:
         self._again = f"restore {name} from a backup"
 
     def deviations(self) -> Iterator[Deviation]:
-        """Columns first, for the rest needs them."""
+        """The differences; columns first, because keys and constraints need them."""
         for column, wanted in self._table.columns.items():
             yield from self._column(column, wanted, self._there.columns.get(column))
         yield from self._keys()
@@ -104,18 +109,18 @@ class _Comparison:
             yield self._altered(f"table {self._name}", problem, "SET LOGGED", told=_SETS, vital=False)
         if self._table.options != self._there.options:
             problem = f"was made with '{self._there.options}' instead of '{self._table.options}'"
-            fix = f"{self._again}, or make the table again as the migrations say"
+            fix = f"{self._again}, or create the table again as in the migrations"
             yield _deviation(f"table {self._name}", problem, self._table.step, fix=fix, vital=False)
 
     def _altered(
         self, subject: str, problem: str, *changes: str, told: str = "", violations: str = "", vital: bool = True
     ) -> Deviation:
-        """A defect that a change of the table mends, where the engine can."""
+        """A defect that ALTER TABLE repairs, on an engine that can."""
         if self._alters:
             statements = [f"ALTER TABLE {quoted(self._name)} {each}" for each in changes]
             return _deviation(subject, problem, self._table.step, fix=told, statements=statements,
                               violations=violations, vital=vital)  # fmt: skip
-        fix = f"{self._again}, or make the table again as the migrations say"
+        fix = f"{self._again}, or create the table again as in the migrations"
         return _deviation(subject, problem, self._table.step, fix=fix, vital=vital)
 
     def _column(self, column: str, wanted: Column, has: Column | None) -> Iterator[Deviation]:
@@ -123,13 +128,13 @@ class _Comparison:
         subject = f"column {name}.{column}"
         alter = f"ALTER COLUMN {quoted(column)}"
         if has is None:
-            fix = f"what it held is lost: {self._again}, or add it by hand: ALTER TABLE {name} ADD COLUMN"
+            fix = f"its values are lost: {self._again}, or add it by hand: ALTER TABLE {name} ADD COLUMN"
             yield _deviation(subject, "is missing", step, fix=f"{fix} {wanted.text}")
             return
         if None not in {wanted.type, has.type} and wanted.type != has.type:
             problem = f"has the type {has.type or 'of none'} instead of {wanted.type}"
             change = f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {wanted.type}"
-            fix = change if self._alters else f"{self._again}, or make it again with that type"
+            fix = change if self._alters else f"{self._again}, or create it again with that type"
             yield _deviation(subject, problem, step, fix=fix, vital=False)
         elif None not in {wanted.collation, has.collation} and wanted.collation != has.collation:
             problem = f"has the collation {has.collation or 'default'} instead of {wanted.collation or 'default'}"
@@ -157,7 +162,7 @@ class _Comparison:
         lacks = [word for word in ("default", "identity") if getattr(wanted, word) and getattr(has, word) is False]
         for word in lacks:
             if word == "identity" or not wanted.default_sql:
-                fix = f"{self._again}, or give it back by hand, as in: {wanted.text}"
+                fix = f"{self._again}, or restore it by hand, as in: {wanted.text}"
                 yield _deviation(subject, f"has no {word} any more", self._table.step, fix=fix)
 
     def _keys(self) -> Iterator[Deviation]:
@@ -172,15 +177,15 @@ class _Comparison:
             subject = f"{word} ({', '.join(columns)}) of {name}"
             clause = f"{'PRIMARY KEY' if primary else 'UNIQUE'} ({', '.join(quoted(each) for each in columns)})"
             if primary and there.key:
-                fix = f"the primary key is ({', '.join(there.key)}): make it again by hand, with {clause}"
+                fix = f"the primary key is ({', '.join(there.key)}): replace it by hand, with {clause}"
                 yield _deviation(subject, "is missing", self._table.step, fix=fix)
                 continue
             count = of_key(name, columns, primary=primary)
             yield self._altered(subject, "is missing", f"ADD {clause}", violations=count)
 
     def _constraints(self) -> Iterator[Deviation]:
-        """Each is looked for by what it says, then by its name or what it is on: what cannot be compared is taken for
-        the same.
+        """Constraints are matched by definition, then by name or columns. One without a comparable definition counts as
+        unchanged.
         """
         left = list(self._there.constraints)
         wanting: list[Constraint] = []
@@ -204,19 +209,19 @@ class _Comparison:
                 yield from self._unvalidated(wanted, like)
                 continue
             changes = (f"DROP CONSTRAINT {quoted(like.name)}", f"ADD {wanted.text}")
-            problem = f"is not as it was made: {like.text}"
+            problem = f"differs from its migration: {like.text}"
             yield self._altered(subject, problem, *changes, violations=self._against(wanted))
 
     def _unvalidated(self, wanted: Constraint, has: Constraint) -> Iterator[Deviation]:
         if wanted.validated and not has.validated:
             subject = f"{wanted.rule} {wanted.condition or _columns_of(wanted)} of {self._name}"
             change = f"VALIDATE CONSTRAINT {quoted(has.name)}"
-            told = "freehold db upgrade looks at all rows"
-            problem = "was never checked against the rows that were there"
-            yield self._altered(subject, problem, change, told=told, violations=self._against(wanted), vital=False)
+            fix = "freehold db upgrade checks all rows"
+            problem = "was never checked against the rows that existed before it"
+            yield self._altered(subject, problem, change, told=fix, violations=self._against(wanted), vital=False)
 
     def _stands_for(self, wanted: Constraint, has: Constraint) -> bool:
-        """Whether it is the same one, with other words: by its name, or by the name that the engine gave it."""
+        """Whether `has` is the same constraint with another definition: by its name, or the name the engine chooses."""
         if has.rule is not wanted.rule:
             return False
         if wanted.name:
@@ -251,7 +256,7 @@ def _part(part: Part, there: Part | None, *, waits_for: Sequence[str]) -> Deviat
         return _deviation(subject, "is missing", part.step, fix=fix, vital=vital)
     if there is None:
         if part.kind is Kind.SEQUENCE:
-            fix = f"what it counted is lost: make {part.name} again by hand, starting above what was given out"
+            fix = f"its value is lost: create {part.name} by hand, with a start above the values already used"
             return _deviation(subject, "is missing", part.step, fix=fix)
         return _deviation(
             subject, "is missing", part.step, statements=part.statements, violations=violations, vital=vital
@@ -264,7 +269,7 @@ def _part(part: Part, there: Part | None, *, waits_for: Sequence[str]) -> Deviat
             subject, there.fault, part.step, fix=told, statements=mend, violations=violations, vital=vital
         )
     if part.definitions and there.definitions and not part.definitions <= there.definitions:
-        problem = "is not as it was made"
+        problem = "differs from its migration"
         deviation = _deviation(subject, problem, part.step, statements=again, violations=violations, vital=vital)
         return replace(deviation, closer=part.kind is Kind.VIEW)
     return None

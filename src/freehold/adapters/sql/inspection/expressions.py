@@ -1,8 +1,7 @@
-"""Texts of SQL expressions that can be compared: as a migration wrote them, and as the server gives them back. Imports
-its sibling `tokens`.
+"""Canonical texts of SQL expressions, to compare a migration's with the server's. Imports its sibling `tokens`.
 
-PostgreSQL keeps expressions parsed, and writes them again with casts, brackets and operators of its own. For plain ones
-(columns, literals, comparisons) both come to the same text here; for others nothing is known for sure.
+PostgreSQL stores expressions parsed, and prints them with casts, brackets and operators of its own. For plain
+expressions (columns, literals, comparisons) both forms have the same canonical text; others are not compared.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _LONG_TYPES: Final = {"character": ("varying",), "bit": ("varying",), "double": 
 
 
 def canonical(tokens: Sequence[Token]) -> str:
-    """The same text for what was written and what PostgreSQL makes of it, where it is plain."""
+    """The canonical text; the same for a plain expression and for PostgreSQL's form of it."""
     words = [word for word in _merged(_uncast(tokens)) if word not in {"(", ")", "[", "]"}]
     text = f" {' '.join(words)} "
     text = text.replace(" = any array ", " in ").replace(" <> all array ", " not in ")
@@ -35,7 +34,7 @@ def canonical(tokens: Sequence[Token]) -> str:
 
 
 def is_plain_condition(tokens: Sequence[Token], types: Mapping[str, str | None]) -> bool:
-    """Whether a CHECK on columns of these types comes to a text that can be compared."""
+    """Whether the canonical text of a CHECK can be compared; `types` are those of the table's columns."""
     texts = [token.text for token in tokens]
     for token, behind in zip(tokens, [*texts[1:], ""], strict=True):
         if token.kind is TokenKind.STRING:
@@ -54,7 +53,7 @@ def is_plain_condition(tokens: Sequence[Token], types: Mapping[str, str | None])
 
 
 def is_plain_default(tokens: Sequence[Token], of_type: str | None) -> bool:
-    """Whether a default of a column of this type comes to a text that can be compared."""
+    """Whether the canonical text of a default can be compared; `of_type` is the column's type."""
     if any(token.text == "::" for token in tokens):
         return False
     text = " ".join(token.text for token in tokens)
@@ -70,7 +69,10 @@ def _is_plain_type(name: str | None) -> bool:
 
 
 def _lists_are_literal(tokens: Sequence[Token], types: Mapping[str, str | None]) -> bool:
-    """A list with a column in it becomes comparisons, as rows do; one of a single value becomes one."""
+    """Whether each IN has two or more literals, and no other commas occur.
+
+    PostgreSQL rewrites a list that contains a column, a list of one value, and a row as comparisons.
+    """
     commas = sum(token.text == "," for token in tokens)
     for number, token in enumerate(tokens):
         if token.text != "in" or token.kind is not TokenKind.WORD:
@@ -84,7 +86,7 @@ def _lists_are_literal(tokens: Sequence[Token], types: Mapping[str, str | None])
 
 
 def _spans_are_simple(texts: Sequence[str]) -> bool:
-    """BETWEEN stands between single words."""
+    """Whether all operands of BETWEEN are single words."""
     for number, text in enumerate(texts):
         before = texts[max(0, number - 2) : number]
         if text == "between" and (texts[number + 2 : number + 3] != ["and"] or {")", "+", "-", "*"} & set(before)):
@@ -110,7 +112,7 @@ def _uncast(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _merged(tokens: Sequence[Token]) -> list[str]:
-    """Words, with signs that belong together as one, and numbers without the quotes that a cast gave them."""
+    """The words; signs that belong together are joined, and quotes around numbers, which a cast adds, removed."""
     words: list[str] = []
     for token in tokens:
         text = token.text

@@ -1,8 +1,8 @@
-"""Comparing a database with what its migrations made of it, and making good what can be. Imports the database port, the
-foundation, and its siblings `catalogue` and `comparison`.
+"""Compares a database with what its migrations made, and repairs it. Imports the database port, the foundation, and its
+siblings `catalogue` and `comparison`.
 
-The comparison reads only, so that it is open to a role that may make nothing. Each repair is a transaction of its own,
-under the lock on migrations; it looks again once it has the lock.
+The comparison only reads, so a role without the right to create objects may run it. Each repair is a transaction of its
+own, under the lock on migrations. It compares again once it has the lock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Unit(Protocol):
 
 
 class InspectedDatabase(Protocol):
-    """A database that says what is in it."""
+    """A database that can be inspected."""
 
     def begin(self) -> AbstractAsyncContextManager[_Unit]:
         """Open a transaction."""
@@ -43,35 +43,35 @@ class InspectedDatabase(Protocol):
         """Wait for the lock on migrations, and hold it until the transaction ends."""
 
     def reason_of(self, error: BaseException) -> str:
-        """The engine's own words for why it refused a statement of a migration; empty where they may quote a row."""
+        """The engine's message for a failed statement of a migration; empty where it may quote values of a row."""
 
     def expected(self, steps: Sequence[tuple[str, Sequence[str]]]) -> Catalogue:
-        """What these steps, as labels with their statements, make of an empty database."""
+        """The catalogue that these steps (label and statements) make in an empty database."""
 
     async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
-        """What there is of it."""
+        """The part of `expected` that is in the database."""
 
     async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
-        """Add to `found` what a look into the engine's catalogue does not tell. Not for a transaction: what the engine
-        refuses in it is passed over.
+        """Add to `found` what the engine's catalogue does not show. Not inside a transaction: it runs statements that
+        may fail, and ignores their errors.
         """
 
 
 class AppliedSteps(Protocol):
-    """The record of what was applied."""
+    """The record of the applied steps."""
 
     @property
     def meta(self) -> str:
-        """The table that is made with the record, by no step."""
+        """The table of facts; it is created with the record, not by a step."""
 
     async def applied(self, sql: SqlConnection) -> list[tuple[str, Sequence[str]]]:
-        """The steps that were applied, as labels with their statements, in order."""
+        """The applied steps in order, as labels with their statements."""
 
 
 class Inspection:
-    """What of a database is not as the applied steps made it.
+    """Finds and repairs the differences between a database and what its applied steps made.
 
-    alters_columns  whether ALTER TABLE changes a column that is there, and adds a constraint.
+    alters_columns  whether ALTER TABLE can change an existing column and add a constraint.
     """
 
     def __init__(
@@ -83,12 +83,15 @@ class Inspection:
         self._alters_columns = alters_columns
 
     async def defects(self, *, closer: bool) -> list[Defect]:
-        """In the order in which they are to be mended. `closer` asks for views and for rows too."""
+        """The defects, in the order of their repair. `closer` checks views, and rows that violate constraints, too."""
         async with self._database.direct() as sql:
             return [each.defect for each in await self._deviations(sql, closer=closer)]
 
     async def repair(self) -> list[str]:
-        """Make good what nothing is lost by. Raises, once all were tried, the error of the first that could not be."""
+        """Repair the defects whose repair loses no data; returns their subjects.
+
+        All are tried. Raises the error of the first repair that failed, at the end; `Unavailable` at once.
+        """
         mended: list[str] = []
         failed: dict[str, FreeholdError] = {}
         async with self._database.direct() as sql:
@@ -101,15 +104,17 @@ class Inspection:
                 raise
             except FreeholdError as error:
                 reason = self._database.reason_of(error)
-                told = f"{error.message}: {reason}" if reason else error.message
-                failed[subject] = DatabaseError(f"{subject} could not be made again: {told}", hint=error.hint)
+                cause = f"{error.message}: {reason}" if reason else error.message
+                failed[subject] = DatabaseError(f"{subject} could not be repaired: {cause}", hint=error.hint)
                 failed[subject].__cause__ = error
         if failed:
             raise next(iter(failed.values()))
         return mended
 
     async def _mend(self, subject: str, seen: Sequence[Deviation]) -> bool:
-        """False where another process was first. What took a closer look is mended in any case: twice is no harm."""
+        """Repair a subject; False where another process has done it. A defect that `look_closer` found is repaired in
+        any case: a second repair is harmless.
+        """
         async with self._database.begin() as db_tx:
             await self._database.lock_migrations(db_tx.sql)
             again = await self._deviations(db_tx.sql, closer=False)
@@ -140,7 +145,9 @@ class Inspection:
 
 
 async def _counted(sql: SqlConnection, deviation: Deviation) -> Deviation:
-    """A constraint that rows are against is not made again. Where they cannot be counted, making it will tell."""
+    """The deviation, without its repair where rows violate the constraint. If they cannot be counted, the repair is
+    tried, and fails where there are any.
+    """
     if not (deviation.statements and deviation.violations):
         return deviation
     try:

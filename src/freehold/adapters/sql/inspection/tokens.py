@@ -1,4 +1,4 @@
-"""The words of an SQL statement of PostgreSQL, one after another. Imports the standard library only."""
+"""Splits an SQL statement of PostgreSQL into tokens. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOKEN: Final = re.compile(
 
 
 class TokenKind(StrEnum):
-    """What a token is: a word of SQL or a name, a name in quotes, a string, a body between dollars, a sign."""
+    """The kinds of tokens: a keyword or name, a quoted name, a string, a dollar-quoted body, a sign."""
 
     WORD = "word"
     QUOTED = "quoted"
@@ -34,7 +34,7 @@ class TokenKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token; words are in lower case, names in quotes and bodies come without what is around them."""
+    """A token. Words are in lower case; quoted names and bodies have no quotes."""
 
     kind: TokenKind
     text: str
@@ -43,11 +43,11 @@ class Token:
 
 
 class NotUnderstood(Exception):
-    """A statement is written in a way that is not read here."""
+    """A statement has a form that this parser does not know."""
 
 
 def scan(sql: str) -> list[Token]:
-    """The tokens of a statement, without blanks and comments."""
+    """The tokens of a statement, without white space and comments."""
     tokens = []
     for match in _TOKEN.finditer(sql):
         kind = str(match.lastgroup)
@@ -67,7 +67,7 @@ def scan(sql: str) -> list[Token]:
 
 
 class Tokens:
-    """A walk along tokens. What is asked for and not there raises `NotUnderstood`."""
+    """A reader of tokens. Raises `NotUnderstood` where a required token is missing."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.rest = list(tokens)
@@ -76,13 +76,13 @@ class Tokens:
         return bool(self.rest)
 
     def next(self) -> Token:
-        """The next one."""
+        """Remove and return the next token."""
         if not self.rest:
             raise NotUnderstood
         return self.rest.pop(0)
 
     def sees(self, *words: str) -> bool:
-        """Whether these words, or signs, come next."""
+        """Whether these words or signs come next."""
         plain = (TokenKind.WORD, TokenKind.SIGN)
         ahead = self.rest[: len(words)]
         return len(ahead) == len(words) and all(
@@ -90,21 +90,21 @@ class Tokens:
         )
 
     def take(self, *words: str) -> bool:
-        """Pass these words over where they come next."""
+        """Remove these words where they come next; returns whether they did."""
         if not self.sees(*words):
             return False
         del self.rest[: len(words)]
         return True
 
     def name(self) -> tuple[str, str]:
-        """A name, with its schema where it has one."""
+        """Remove and return a name: its schema (or an empty text) and itself."""
         schema, name = "", self._identifier()
         if self.take("."):
             schema, name = name, self._identifier()
         return schema, name
 
     def group(self) -> list[Token]:
-        """What stands between the brackets that come next."""
+        """Remove the brackets that come next, and return the tokens between them."""
         if not self.take("("):
             raise NotUnderstood
         inside: list[Token] = []
@@ -125,7 +125,7 @@ class Tokens:
 
 
 def split(tokens: list[Token]) -> list[list[Token]]:
-    """Parts between commas that stand in no brackets."""
+    """The parts between commas, except commas inside brackets."""
     parts: list[list[Token]] = [[]]
     depth = 0
     for token in tokens:

@@ -1,6 +1,4 @@
-"""Queries for the number of rows that are against a constraint that is to be made again. Imports its sibling
-`catalogue`.
-"""
+"""Queries for the number of rows that violate a missing constraint. Imports its sibling `catalogue`."""
 
 from __future__ import annotations
 
@@ -12,17 +10,17 @@ __all__ = ["of_check", "of_foreign_key", "of_key", "of_not_null"]
 
 
 def of_not_null(table: str, column: str) -> str:
-    """Rows without a value."""
+    """Rows where the column is NULL."""
     return f"SELECT count(*) FROM {quoted(table)} WHERE {quoted(column)} IS NULL"
 
 
 def of_check(table: str, condition: str) -> str:
-    """Rows that do not fulfil the condition; NULL fulfils it."""
+    """Rows for which the condition is false; NULL is not false."""
     return f"SELECT count(*) FROM {quoted(table)} WHERE NOT ({condition})"
 
 
 def of_key(table: str, columns: Sequence[str], *, primary: bool = False, where: str = "") -> str:
-    """Rows that share their values with others; of a primary key, those without a value too."""
+    """Rows whose key occurs more than once; for a primary key, also those with NULL in a column."""
     names = ", ".join(quoted(each) for each in columns)
     whole = " AND ".join(f"{quoted(each)} IS NOT NULL" for each in columns)
     some = f" AND ({where})" if where else ""
@@ -36,7 +34,7 @@ def of_key(table: str, columns: Sequence[str], *, primary: bool = False, where: 
 
 
 def of_foreign_key(table: str, columns: Sequence[str], other: str, referred: Sequence[str]) -> str:
-    """Rows that refer to none; empty where it is not known what to."""
+    """Rows that refer to a row that does not exist; empty where the referred columns are not known."""
     if len(columns) != len(referred):
         return ""
     whole = " AND ".join(f"own.{quoted(each)} IS NOT NULL" for each in columns)
