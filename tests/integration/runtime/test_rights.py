@@ -360,7 +360,7 @@ async def test_the_function_refreshes_no_view_of_anybody_else(prepared: Place) -
 async def test_engines_without_roles_say_so(url: str, tmp_path: Path) -> None:
     stores = open_stores(url.format(tmp_path))
     await stores.database.open()
-    with pytest.raises(ConfigurationError, match="knows no roles"):
+    with pytest.raises(ConfigurationError, match="has no roles"):
         await stores.database.grants("somebody")
     await stores.database.close()
 

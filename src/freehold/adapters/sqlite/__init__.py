@@ -1,6 +1,6 @@
-"""SQLite: one file a service, the embedded default.
+"""SQLite: one file for each service; the default, without a server.
 
-Nothing is imported before a database is asked for: the drivers take a while, and other services may use other engines.
+Drivers are imported only when a database is made: the import takes time, and other services may use other engines.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SqliteAdapter:
     database_schemes: Sequence[str] = ("sqlite",)
 
     def provisions(self) -> Sequence[Provision[Any]]:
-        """The ports that the engine has; no driver is needed to know them."""
+        """The ports that the engine has; imports no driver."""
         from freehold.adapters.sqlite.ports import PORTS
 
         return PORTS

@@ -1,7 +1,8 @@
-"""What migrations make of a SQLite file, found by running them in memory, and what is there. Imports the SQL base.
+"""The catalogue of a SQLite file, and the one that migrations make, found by running them in memory. Imports the SQL
+base.
 
-Nothing but the memory of this process is touched: a step that attaches a file, or takes too long without rows, ends
-the rehearsal. What that step and those after it speak of is not known then, and not compared.
+The run uses only the memory of this process: a step that attaches a file or takes too long ends it. Objects that this
+step or a later one mentions are not known then, and not compared.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _STEPS_BETWEEN_LOOKS: Final = 100_000
 
 @lru_cache(maxsize=64)
 def expected(steps: Steps) -> Catalogue:
-    """What steps, as labels with statements, make of an empty file."""
+    """The catalogue that these steps (label and statements) make in an empty file."""
     catalogue = Catalogue()
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
@@ -53,7 +54,7 @@ def expected(steps: Steps) -> Catalogue:
                 _forget(catalogue, steps[number:])
                 break
             objects, columns, uniques = (connection.execute(sql).fetchall() for sql in (_OBJECTS, _COLUMNS, _UNIQUES))
-            # A unique index that has a statement of its own is compared as an index.
+            # A unique index with a CREATE statement of its own is compared as an index.
             now = _read(objects, columns, [row for row in uniques if row[2] == "u"])
             _sign(now, catalogue, label)
             catalogue = now
@@ -63,7 +64,7 @@ def expected(steps: Steps) -> Catalogue:
 
 
 async def found(fetch: Fetch) -> Catalogue:
-    """What is in a file."""
+    """The catalogue of a file."""
     return _with_rules(_read(await fetch(_OBJECTS), await fetch(_COLUMNS), await fetch(_UNIQUES)))
 
 
@@ -114,7 +115,7 @@ def _with_rules(catalogue: Catalogue) -> Catalogue:
 
 
 def _add_rules(table: Table) -> None:
-    """What only the text of a table says. A table that is written in an unusual way keeps none."""
+    """Add the constraints that only the text of a table has; none for a text that the parser does not know."""
     (sql,) = table.statements
     tokens = Tokens(scan(sql))
     try:
@@ -139,7 +140,7 @@ def _add_rules_of(table: Table, item: Item) -> None:
 
 
 def _sign(now: Catalogue, before: Catalogue, label: str) -> None:
-    """Note who made what was not there before."""
+    """Note the step that made each object which did not exist before."""
     for name, table in now.tables.items():
         table.step = before.tables[name].step if name in before.tables else label
     for place, part in now.parts.items():
@@ -157,6 +158,6 @@ def _forget(catalogue: Catalogue, steps: Steps) -> None:
 
 
 def _plain(sql: str) -> str:
-    """A definition without what makes no difference: blanks, and words that it was written with."""
+    """A definition without differences that have no effect: white space, `IF NOT EXISTS`."""
     text = re.sub(r"\bIF NOT EXISTS\b", "", sql, flags=re.IGNORECASE)
     return " ".join(re.sub(r"([(),=<>])", r" \1 ", text).split())

@@ -1,8 +1,8 @@
 """Statements on SQLite through aiosqlite. Imports the SQL base, the driver.
 
-Each is one hop to the connection's thread, but those of our own transactions: they run where the caller is, between a
-BEGIN and a COMMIT that hop (see `SyncConnection`). A statement that runs too long is interrupted. One that was
-cancelled ends in its thread before the next begins, so a rollback that follows is never overtaken.
+A statement is one call in the connection's thread. Statements of Freehold's own transactions run in the caller's thread
+instead; only their BEGIN and COMMIT use the connection's thread (see `SyncConnection`). A statement that runs too long
+is interrupted. A cancelled statement ends in its thread before the next one begins, so a rollback never runs before it.
 """
 
 from __future__ import annotations
@@ -35,20 +35,19 @@ T = TypeVar("T")
 
 
 class SyncConnection(aiosqlite.Connection):
-    """A connection that runs statements where the caller is, while it holds the write lock.
+    """A connection that runs statements in the caller's thread while it holds the write lock.
 
-    aiosqlite carries each call to a thread of its own and back: two switches a call, four calls for one statement of
-    SQLAlchemy's, and with a busy event loop each switch waits for the interpreter's lock, while the database's only
-    write lock is held. Inside a transaction there is nothing to wait for but SQLite itself, so its statements run at
-    once, in the event loop's thread; what waits (taking the write lock, the commit's fsync) goes to the thread as
-    before.
+    aiosqlite runs each call in a thread of its own: two thread switches a call, and four calls for one statement of
+    SQLAlchemy. In a busy process each switch waits for the interpreter's lock, while the database's only write lock is
+    held. Inside a transaction a statement waits for nothing but SQLite itself, so it runs at once, in the event loop's
+    thread. Calls that wait (for the write lock, for the commit's fsync) still run in the connection's thread.
 
-    A statement that runs too long is interrupted by SQLite's progress handler, which also works where no other thread
-    could. `sqlite3` objects may change threads, as long as one call has ended before the next begins: `_execute` goes
-    through the thread's queue while anything is in it.
+    SQLite's progress handler interrupts a statement that runs too long; it needs no other thread. `sqlite3` objects may
+    be used from several threads if one call has ended before the next begins: while a call is in the thread's queue,
+    `_execute` puts the next one there, too.
 
-    inline  whether calls run at once; only whoever holds the write lock through it may set it.
-    files   those that it works with.
+    inline  whether calls run at once; only the task that holds the write lock through it may set it.
+    files   the files that it has open.
     """
 
     def __init__(self, connector: Callable[[], sqlite3.Connection], statement_timeout_seconds: float) -> None:
@@ -61,7 +60,7 @@ class SyncConnection(aiosqlite.Connection):
         self._deadline: float | None = None
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Every call of aiosqlite comes through here."""
+        """Run a call; aiosqlite sends every call through this method."""
         if not self.inline or self._sent != self._ended or self._connection is None:
             return await self._in_thread(fn, *args, **kwargs)
         self._deadline = time.monotonic() + self._seconds
@@ -71,9 +70,12 @@ class SyncConnection(aiosqlite.Connection):
             self._deadline = None
 
     async def _in_thread(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Only the loop's thread counts what is sent, only the connection's what has ended: no lock is needed."""
+        """Run a call in the connection's thread.
+
+        `_sent` is changed only in the loop's thread, `_ended` only in the connection's: no lock is needed.
+        """
         if not self._running or self._connection is None:
-            raise ValueError("Connection closed")  # in aiosqlite's own words, which are diagnosed
+            raise ValueError("Connection closed")  # aiosqlite's own text, which `translate_error` knows
 
         def run() -> Any:
             try:
@@ -86,11 +88,11 @@ class SyncConnection(aiosqlite.Connection):
         return await execute(run)
 
     def watch(self) -> None:
-        """Have SQLite look at the time every so many steps of its machine."""
+        """Make SQLite check the time limit of a statement every `_STEPS_BETWEEN_LOOKS` steps of its virtual machine."""
         self._conn.set_progress_handler(self._overdue, _STEPS_BETWEEN_LOOKS)
 
     def watch_no_statements(self) -> None:
-        """Have SQLite tell no more of statements."""
+        """Stop SQLite's reports of statements."""
         self._conn.set_trace_callback(None)
 
     def _overdue(self) -> bool:
@@ -100,9 +102,7 @@ class SyncConnection(aiosqlite.Connection):
 async def connect(
     file: str, *, create: bool, lock_timeout_seconds: float, statement_timeout_seconds: float
 ) -> SyncConnection:
-    """Open a connection in autocommit, whose transactions are begun and ended in SQL. `create` makes a file that is
-    missing.
-    """
+    """Open a connection in autocommit mode; transactions begin and end by SQL. `create` makes a missing file."""
     uri = f"file:{quote(file)}?mode={'rwc' if create else 'rw'}"
 
     def open_file() -> sqlite3.Connection:
@@ -116,7 +116,7 @@ async def connect(
         )
 
     connection = SyncConnection(open_file, statement_timeout_seconds)
-    # A process that ends must not wait for connections that nobody closed.
+    # At its end a process must not wait for connections that were not closed.
     connection._thread.daemon = True  # noqa: SLF001 - SQLAlchemy does the same to connections that it makes
     await connection
     connection.watch()
@@ -131,7 +131,7 @@ class AiosqliteConnection:
         self._seconds = options.statement_timeout_seconds
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; returns the number of rows it touched."""
+        """Run a statement; returns the number of rows that it changed."""
         cursor = await self._run(self._driver.execute(question_marks(sql), parameters))
         return max(0, cursor.rowcount)
 
@@ -140,7 +140,7 @@ class AiosqliteConnection:
         return list(await self._run(self._driver.execute_fetchall(question_marks(sql), parameters)))
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run a statement for each row of parameters, in one hop."""
+        """Run a statement for each row of parameters, in one call of the driver."""
         await self._run(self._driver.executemany(question_marks(sql), rows))
 
     async def _run(self, work: Awaitable[T]) -> T:
@@ -157,8 +157,10 @@ class AiosqliteConnection:
 
 
 class JoinedAiosqlite(AiosqliteConnection):
-    """A user's connection, in their transaction. sqlite3 in its own mode says BEGIN before the first INSERT, UPDATE or
-    DELETE only, and not at all after a savepoint, whose release would commit: so it is said here.
+    """A user's connection, in the user's transaction. It executes BEGIN where the connection is in none.
+
+    In its own transaction mode sqlite3 executes BEGIN only before the first INSERT, UPDATE or DELETE, and not at all
+    after a SAVEPOINT. The release of that savepoint would then commit.
     """
 
     async def _run(self, work: Awaitable[T]) -> T:
@@ -168,7 +170,7 @@ class JoinedAiosqlite(AiosqliteConnection):
 
 
 class PooledAiosqlite(AiosqliteConnection):
-    """A connection of our own pool."""
+    """A connection of Freehold's pool."""
 
     def __init__(self, driver: SyncConnection, options: DatabaseOptions) -> None:
         super().__init__(driver, options)
@@ -181,27 +183,27 @@ class PooledAiosqlite(AiosqliteConnection):
 
     @property
     def broken(self) -> bool:
-        """Closed, or left in a transaction."""
+        """Whether it is closed, or a transaction was left open."""
         return self._suspect or self._in_transaction(closed=True)
 
     @property
     def driver(self) -> aiosqlite.Connection:
-        """Aiosqlite's connection."""
+        """The connection of aiosqlite."""
         return self._driver
 
     def is_in_transaction(self) -> bool:
-        """Whether the transaction is still there."""
+        """Whether a transaction is open; true for a closed connection."""
         return self._in_transaction(closed=True)
 
     def allow(self, seconds: float) -> None:
-        """Give the rest of this transaction another time limit. What runs longer than others runs in the connection's
-        own thread: it would block the event loop otherwise.
+        """Set another time limit for the rest of this transaction. Its statements run in the connection's thread from
+        now on: a long one would block the event loop.
         """
         self._seconds = seconds
         self._inline.inline = False
 
     async def begin(self) -> None:
-        """Take the write lock at once: a transaction that reads first could not take it later without a conflict."""
+        """Begin with the write lock. A transaction that reads first may get a conflict when it acquires it later."""
         self._seconds = self._usual_seconds
         try:
             await self.execute("BEGIN IMMEDIATE")
@@ -210,12 +212,12 @@ class PooledAiosqlite(AiosqliteConnection):
             if not _is_locked(error):
                 raise
             raise Unavailable(
-                f"the database is locked by another process, for longer than {self._lock_seconds:g} s",
+                f"the database is locked by another process for longer than {self._lock_seconds:g} s",
                 hint="keep transactions short; raise lock_timeout_seconds",
             ) from error
 
     async def commit(self) -> None:
-        """COMMIT, and see that there is something to commit: the transaction that was begun."""
+        """Commit; raises `TransactionMisused` where the transaction that was begun is no longer open."""
         self._inline.inline = False
         traced = self._stop_tracing()
         if not self._in_transaction() or any(each.verb is Verb.ENDS for sql in traced for each in controls(sql)):
@@ -224,11 +226,11 @@ class PooledAiosqlite(AiosqliteConnection):
         self.check_kept()
 
     def check(self) -> None:
-        """Before it is used: raises `Unavailable` where the file at the path is another one by now."""
+        """Before a use: raise `Unavailable` where the file at the path is now another one."""
         self._look(ConnectionFiles.check)
 
     def check_kept(self) -> None:
-        """After a commit: raises `Unavailable` where it went into a file that is not at the path any more."""
+        """After a commit: raise `Unavailable` where it went into a file that is no longer at the path."""
         self._look(ConnectionFiles.check_kept)
 
     def _look(self, check: Callable[[ConnectionFiles], None]) -> None:
@@ -239,14 +241,14 @@ class PooledAiosqlite(AiosqliteConnection):
             check(files)
         except OSError as error:
             self._suspect = True
-            raise Unavailable("the database's file cannot be looked at", hint="is the disk failing?") from error
+            raise Unavailable("the database's file cannot be inspected", hint="is the disk failing?") from error
         except Unavailable:
             self._suspect = True
             self._torn = files.torn
             raise
 
     async def remember(self) -> None:
-        """Have SQLite tell of every statement from now on, whoever sends it."""
+        """Record every statement from now on, so that `commit` finds one that ended the transaction."""
         self._traced = []
         await self._driver.set_trace_callback(self._traced.append)
 
@@ -258,7 +260,7 @@ class PooledAiosqlite(AiosqliteConnection):
         return traced
 
     async def rollback(self) -> None:
-        """ROLLBACK, after whatever still runs in the connection's thread."""
+        """Roll back, after the calls that are still in the connection's thread."""
         self._inline.inline = False
         self._stop_tracing()
         try:
@@ -267,10 +269,10 @@ class PooledAiosqlite(AiosqliteConnection):
             self._suspect = True
 
     async def abort(self) -> None:
-        """Interrupt what runs; the pool closes the connection, which rolls back.
+        """Interrupt the running statement. The pool then closes the connection, which rolls back.
 
-        After an interruption SQLite, closing, writes nothing of the `-wal` into the database. It must where only the
-        `-wal` was deleted, and must not where the database was emptied.
+        After an interruption SQLite does not checkpoint the `-wal` into the database when it closes. Where only the
+        `-wal` was deleted it must checkpoint (so nothing is interrupted); where the database was emptied it must not.
         """
         if self._torn:
             return
@@ -291,11 +293,10 @@ def _is_locked(error: FreeholdError) -> bool:
 
 
 class QueuedWrites:
-    """Direct statements, each on a connection that is borrowed for it alone.
+    """Runs direct statements, each on a connection of the pool that it borrows.
 
-    One that writes waits for the process's own writers in order, before they compete for SQLite's lock, and takes its
-    connection when it is its turn: writers that waited with all connections in hand would leave none to the
-    transaction that they wait for.
+    A writing statement first waits in the queue of this process's writers, and borrows a connection only when it is its
+    turn. Waiting writers that hold all connections would leave none for the transaction that they wait for.
     """
 
     def __init__(
@@ -307,14 +308,14 @@ class QueuedWrites:
         self._writing = writing
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement that writes; returns the number of rows it touched."""
+        """Run a statement that writes; returns the number of rows that it changed."""
         async with self._writing(), self._borrow() as pooled:
             count = await pooled.execute(sql, parameters)
             pooled.check_kept()
             return count
 
     async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
-        """Run a statement; one that begins with SELECT reads, and waits for nobody."""
+        """Run a statement; returns its rows. One that begins with SELECT only reads, and does not wait for writers."""
         if sql.lstrip().startswith("SELECT"):
             async with self._borrow() as pooled:
                 return await pooled.fetch(sql, parameters)

@@ -1,8 +1,8 @@
 """The `Database` port on SQLite: aiosqlite behind SQLAlchemy's pool. Imports the base of the SQL adapters.
 
-WAL, so that readers and the writer do not wait for each other; `synchronous=FULL`, so that a commit survives loss of
-power (`?synchronous=normal` in the URL gives that up for speed; a killed process loses nothing either way). Writers of
-one process queue in order of arrival before they compete for SQLite's lock, whose waiting is not fair.
+It uses WAL, so that readers and the writer do not wait for each other, and `synchronous=FULL`, so that a commit
+survives a loss of power. `?synchronous=normal` in the URL is faster and gives up the latter; a killed process loses
+nothing either way. Writers of one process queue in order before they compete for SQLite's lock, which is not fair.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ FEATURES: Final = DatabaseFeatures(
     durable=True,
     concurrent_writers=False,
     several_processes=True,
-    apart="SQLite knows no schemas: give each service a file of its own",
+    apart="SQLite has no schemas: give each service a file of its own",
     proves_death=os.name == "posix",
 )
 _VERSION_MIN: Final = (3, 35, 0)
@@ -92,31 +92,31 @@ class SqliteDatabase(EngineDatabase):
 
     @property
     def file(self) -> Path:
-        """Where the database is."""
+        """The path of the database's file."""
         return Path(self._url.database or "").resolve()
 
     @property
     def features(self) -> DatabaseFeatures:
-        """What SQLite guarantees."""
+        """The features of SQLite."""
         return FEATURES
 
     def enlist(self, native: object) -> DatabaseTransaction:
-        """Join a transaction of SQLAlchemy or aiosqlite."""
+        """Enlist in a transaction of SQLAlchemy or aiosqlite. Raises `ConfigurationError` for anything else."""
         joined = enlist_alchemy(native, "sqlite", translate_error, _in_transaction)
         if joined is not None:
             return joined
         if isinstance(native, aiosqlite.Connection):
             if native.isolation_level is None and not native.in_transaction:
                 raise ConfigurationError(
-                    "the aiosqlite connection is in autocommit mode and in no transaction", hint="execute BEGIN first"
+                    "the aiosqlite connection is in autocommit mode, without a transaction", hint="execute BEGIN first"
                 )
             connection = native
             return foreign(
                 native, JoinedAiosqlite(native, self.options), once_in_transaction(lambda: connection.in_transaction)
             )
         raise ConfigurationError(
-            f"a {type(native).__name__} cannot be joined",
-            hint="an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of aiosqlite",
+            f"Freehold cannot enlist in a {type(native).__name__}",
+            hint="pass an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of aiosqlite",
         )
 
     def translate_error(self, error: BaseException) -> FreeholdError | None:
@@ -124,17 +124,17 @@ class SqliteDatabase(EngineDatabase):
         return translate_error(error)
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
-        """There are no roles."""
-        raise ConfigurationError("SQLite knows no roles", hint="whoever may write the file may do everything")
+        """Raise `ConfigurationError`: SQLite has no roles."""
+        raise ConfigurationError("SQLite has no roles", hint="a process that may write the file may do everything")
 
     async def run_checks(self) -> list[CheckResult]:
-        """Look at SQLite's version and settings, and at the disk."""
+        """Check SQLite's version and settings, and the disk."""
         async with self.direct() as sql:
             return [*await run_checks(sql), examine_place("disk", self.file)]
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[SqlConnection]:
-        """Statements that commit by themselves. Each takes a connection when it runs, see `QueuedWrites`."""
+        """A connection on which each statement commits by itself; each borrows one of the pool (`QueuedWrites`)."""
         guard = Guard(Life("the direct connection"))
         try:
             yield GuardedSql(guard, QueuedWrites(self._borrow, self._writing))
@@ -156,7 +156,10 @@ class SqliteDatabase(EngineDatabase):
                 await uninterrupted(self._give(pooled))
 
     async def probe(self, timeout_seconds: float) -> None:
-        """Write a row and commit it. Transactions of this process that go on being committed show the same."""
+        """Write a row and commit it. Raises `Unavailable`.
+
+        Where another transaction of this process keeps the write lock, a recent commit shows the same and is enough.
+        """
         deadline = time.monotonic() + timeout_seconds
         waits = True
         try:
@@ -186,7 +189,7 @@ class SqliteDatabase(EngineDatabase):
             await uninterrupted(self._give(pooled))
 
     async def open(self) -> None:
-        """Make the file where there is none, and turn to WAL."""
+        """Open the file, or create it, and switch it to WAL."""
         self._check_directory()
         self._writer = self._writer or asyncio.Lock()
         if self._engine is None:
@@ -202,38 +205,38 @@ class SqliteDatabase(EngineDatabase):
     def _check_directory(self) -> None:
         directory = Path(self._url.database or "").absolute().parent
         if ".freehold" in directory.parts:
-            # Freehold's own place, where settings name no URL; somebody else's directory may be a mistyped one.
+            # The default place, where the settings name no URL. Another missing directory may be a typing error.
             directory.mkdir(parents=True, exist_ok=True)
         if not directory.is_dir():
-            raise ConfigurationError(f"the directory '{directory}' does not exist", hint="make it, or change the URL")
+            raise ConfigurationError(f"the directory '{directory}' does not exist", hint="create it, or change the URL")
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
-        """Nothing to do: the transaction is the only one that writes."""
+        """Do nothing: the transaction holds the only write lock."""
 
     async def make_place(self, sql: SqlConnection) -> None:
-        """Nothing to do: there are no schemas."""
+        """Do nothing: there are no schemas."""
 
     async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """There are no functions."""
+        """None: there are no functions."""
         return {}
 
     def reason_of(self, error: BaseException) -> str:
-        """What the engine says of a statement of a migration."""
+        """The engine's message for a failed statement of a migration; empty where it may quote values."""
         return reason_of(error)
 
     def expected(self, steps: Sequence[tuple[str, Sequence[str]]]) -> Catalogue:
-        """Found by running them in memory."""
+        """The catalogue that these steps make, found by running them in memory."""
         return expected(tuple((label, tuple(statements)) for label, statements in steps))
 
     async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
-        """What the file says."""
+        """The catalogue of the file."""
         return await found(sql.fetch)
 
     async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
-        """The file keeps the text of everything."""
+        """Do nothing: the file contains the texts of all objects."""
 
     async def relations(self, names: Sequence[str]) -> dict[str, str]:
-        """What the file says; a schema before a name means nothing."""
+        """The kinds of the existing tables and views by name; a schema before a name is ignored."""
         async with self.direct() as sql:
             rows = await sql.fetch("SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view')")
         kinds = {str(name): str(kind) for name, kind in rows}
@@ -274,7 +277,7 @@ class SqliteDatabase(EngineDatabase):
         return connection
 
     async def _prove(self, connection: SyncConnection) -> None:
-        """See that a file that came to the place of another is the database of the same service."""
+        """Raise `Unavailable` where a file that replaced another one is not the database of the same service."""
         try:
             rows = await connection.execute_fetchall("SELECT value FROM freehold_meta WHERE name = 'service'")
         except sqlite3.OperationalError as error:
@@ -286,13 +289,13 @@ class SqliteDatabase(EngineDatabase):
             raise _stranger()
 
     async def upgrade(self, service: str | None = None) -> list[str]:
-        """Apply what is missing, and remember whose database it is."""
+        """Apply the missing migrations, and remember the owner of the database."""
         applied = await super().upgrade(service)
         self._owner = await self.owner()
         return applied
 
     async def _check_out(self) -> Pooled:
-        """Take a connection whose files are still those at the path; those of files that are gone are closed."""
+        """Acquire a connection whose files are still those at the path; others are closed."""
         for _ in range(self.options.pool_size + 1):
             pooled = await super()._check_out()
             try:
@@ -301,7 +304,7 @@ class SqliteDatabase(EngineDatabase):
                 await uninterrupted(self._give(pooled))
             else:
                 return pooled
-        raise Unavailable("the database's file is changed again and again", hint="see what replaces it")
+        raise Unavailable("the database's file is replaced again and again", hint="find the process that replaces it")
 
     def _set_up(self, connection: Any, _record: object) -> None:
         cursor = connection.cursor()
@@ -327,7 +330,7 @@ class SqliteDatabase(EngineDatabase):
                 raise locked_by_another(self.file, seconds) from error
             raise Unavailable(
                 f"another transaction of this process held the write lock longer than {seconds} s",
-                hint="keep transactions short, and begin none within another",
+                hint="keep transactions short, and do not begin one inside another",
             ) from error
         try:
             yield
@@ -349,7 +352,7 @@ class SqliteDatabase(EngineDatabase):
         tables = {row[0] for row in await sql.fetch("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if tables >= _TABLES_OF_A_BROKER and "freehold_meta" not in tables:
             raise ConfigurationError(
-                "the file is that of an embedded broker", hint="give the service's database a file of its own"
+                "the file belongs to an embedded broker", hint="give the service's database a file of its own"
             )
         mode = (await sql.fetch("PRAGMA journal_mode = WAL"))[0][0]
         if mode != "wal":
@@ -366,23 +369,21 @@ def _parse(text: str) -> tuple[URL, str]:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise ConfigurationError("the SQLite URL names no file", hint="sqlite:///orders.db, or memory:// for tests")
     if "schema" in url.query:
-        raise ConfigurationError(
-            "SQLite knows no schemas", hint="give each service a file of its own, without ?schema="
-        )
+        raise ConfigurationError("SQLite has no schemas", hint="give each service a file of its own, without ?schema=")
     if unknown := sorted(set(url.query) - {"synchronous"}):
         raise ConfigurationError(
-            f"the SQLite URL has parameters that are not known: {', '.join(unknown)}", hint="known is synchronous"
+            f"the SQLite URL has unknown parameters: {', '.join(unknown)}", hint="the only one is synchronous"
         )
     synchronous = str(url.query.get("synchronous", "full")).lower()
     if synchronous not in _SYNCHRONOUS:
-        raise ConfigurationError("synchronous in the SQLite URL is not known", hint="full, extra or normal")
+        raise ConfigurationError("synchronous in the SQLite URL is unknown", hint="write full, extra or normal")
     return url.set(drivername="sqlite+aiosqlite", query={}), synchronous
 
 
 def _stranger() -> Unavailable:
     return Unavailable(
         "the database is away: its file was replaced by one that is not this service's database",
-        hint="move the service's own file, or a backup of it, to its place",
+        hint="move the service's own file, or a backup of it, back to that path",
     )
 
 

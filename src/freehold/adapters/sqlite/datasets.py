@@ -1,4 +1,4 @@
-"""Datasets on SQLite, where any value goes into any column. Imports the base of the SQL adapters."""
+"""Datasets on SQLite, where a column takes values of any type. Imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["SqliteDatasetStore"]
 
 
 class SqliteDatasetStore(SqlDatasetStore):
-    """Values are written as SQLAlchemy and SQLite's own functions write them."""
+    """Writes values in the same form as SQLAlchemy and SQLite's own functions."""
 
     byte_order: ClassVar[str] = "COLLATE BINARY"
 

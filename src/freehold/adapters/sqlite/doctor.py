@@ -1,6 +1,6 @@
-"""What `freehold doctor` looks at in a SQLite file. Imports the SQL base and the database port.
+"""The checks of `freehold doctor` on a SQLite file. Imports the SQL base and the database port.
 
-A finding that is `ok` and has a fix is advice; one that is not `ok` breaks a guarantee.
+A result that is `ok` and has a fix is advice; one that is not `ok` breaks a guarantee.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SYNCHRONOUS: Final = {0: "off", 1: "normal", 2: "full", 3: "extra"}
 
 
 async def run_checks(sql: SqlConnection) -> list[CheckResult]:
-    """Ask SQLite, and judge."""
+    """Check SQLite's version, its settings, and the integrity of the file."""
     version = str((await sql.fetch("SELECT sqlite_version()"))[0][0])
     journal = str((await sql.fetch("PRAGMA journal_mode"))[0][0])
     synchronous = _SYNCHRONOUS.get(int((await sql.fetch("PRAGMA synchronous"))[0][0]), "unknown")
@@ -32,7 +32,7 @@ async def run_checks(sql: SqlConnection) -> list[CheckResult]:
 
 
 def _version(text: str) -> CheckResult:
-    """Advice, not a failure: the bug needs two connections that write and checkpoint at the very same time."""
+    """Check for the WAL-reset bug. Advice, not a failure: the bug needs a write and a checkpoint at the same moment."""
     version = tuple(int(part) for part in text.split("."))
     fixed = version >= _WAL_RESET_FIXED[0] or any(
         version[:2] == patched[:2] and version >= patched for patched in _WAL_RESET_FIXED

@@ -1,9 +1,9 @@
-"""The event store on SQLite: one writer at a time, so positions are drawn in the order of commit. Imports the SQL base.
+"""The event store on SQLite. With one writer at a time, positions are in the order of commit. Imports the SQL base.
 
-What is committed is settled: nobody can still fill a position below the greatest one.
+So the highest committed position is the high-water mark: no event can appear below it later.
 
-Of what a filter wants, each type, or each category, is read along its index, and the rows are put in order of position;
-what else is wanted is looked at row by row. `+column` keeps the planner from any other index.
+For a filter by types (or categories) each type is read along its index, and the rows are sorted by position. All other
+conditions of a filter are checked row by row. `+column` keeps the planner from using another index.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = ["SqliteEventStore"]
 _COLUMNS: Final = columns("recorded_at / 1000000.0")
 _VERSION_MAX: Final = 2**63 - 1
 _WINDOW_MIN: Final = 20_000
-"""How many positions a call looks at, at least, where rows have to be looked at one by one."""
+"""The least number of positions that a call covers when it must check rows one by one."""
 _TERMS_MAX: Final = 100
-"""A compound SELECT has 500 terms at most, and beyond some of them one walk along the positions is cheaper."""
+"""A compound SELECT may have 500 terms; with more than some of them one scan along the positions is cheaper."""
 _NONE: Final[frozenset[str]] = frozenset()
 _BODIES: Final = (
     "SELECT version, type, schema_version, data FROM freehold_event"
@@ -53,7 +53,7 @@ _INSERT = (
 
 
 class SqliteEventStore(SqlEventStore):
-    """Events by position."""
+    """Stores events by position."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -62,7 +62,7 @@ class SqliteEventStore(SqlEventStore):
         self._backwards = f"{stream} ORDER BY version DESC LIMIT $4"
 
     async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
-        """Look and insert; nobody else writes in between."""
+        """Check the versions and insert the events; no other transaction can write in between."""
         if not appends:
             return ()
         check_appends(appends)
@@ -82,7 +82,7 @@ class SqliteEventStore(SqlEventStore):
         ]
 
     async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
-        """The same in a transaction of its own."""
+        """Append in a transaction of its own."""
         async with self._database.begin() as db_tx:
             return await self.append(db_tx, appends)
 
@@ -120,22 +120,22 @@ class SqliteEventStore(SqlEventStore):
         backwards: bool = False,
         db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
-        """By the index of streams."""
+        """Read events of a stream, by the index of streams."""
         parameters = (stream, after, _VERSION_MAX if before is None else before, checked_limit(limit))
         return self._recorded(await self._fetch(self._backwards if backwards else self._forwards, parameters, db_tx))
 
     async def read_bodies(
         self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
-        """Rows as they come."""
+        """Read the bodies of a stream's events; the rows need no conversion."""
         return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), db_tx))
 
     async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
-        """The last entry of the stream in the index."""
+        """The stream's version: its last entry in the index."""
         return int((await self._fetch(_VERSION, (stream,), db_tx))[0][0])
 
     async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
-        """Along the index of the filter, up to what was committed when it began."""
+        """Read along the index of the filter, up to the last position that was committed when the call began."""
         checked_limit(limit)
         async with self._database.direct() as sql:
             settled = await _last(sql, None)
@@ -159,12 +159,12 @@ class SqliteEventStore(SqlEventStore):
     async def count(
         self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
     ) -> int:
-        """Along the index of the filter."""
+        """The number of matching events, along the index of the filter."""
         async with self._database.direct() as sql:
             return len(await self._select(sql, "position", after, through, limit, event_filter))
 
     async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
-        """Along the index of the filter."""
+        """The time of the first matching event behind a position, along the index of the filter."""
         async with self._database.direct() as sql:
             rows = await self._select(sql, "position, recorded_at", after, _VERSION_MAX, 1, event_filter)
         return self._dialect.read_time(rows[0][1]) if rows else None
@@ -172,7 +172,7 @@ class SqliteEventStore(SqlEventStore):
     async def _ceiling(
         self, sql: SqlConnection, after: int, settled: int, limit: int, event_filter: EventFilter
     ) -> int:
-        """How far a call looks, where rows have to be looked at one by one."""
+        """The last position that a call covers; less than `settled` where rows must be checked one by one."""
         along = _by_index(event_filter)
         if along == event_filter:
             return settled
@@ -183,10 +183,10 @@ class SqliteEventStore(SqlEventStore):
     async def _rows_to(
         self, sql: SqlConnection, after: int, ceiling: int, limit: int, event_filter: EventFilter
     ) -> Sequence[Row]:
-        """Rows in order.
+        """The matching rows in order of position.
 
-        Several types are looked for row by row in the next few positions first: where they are most of what happens,
-        that is all of the page. Their indexes give a page of each of them, to be sorted.
+        For several types the next few positions are first checked row by row: where most events match, that fills the
+        page. The indexes would give a whole page of each type, which must be sorted.
         """
         near, rows = after, list[Row]()
         if _several(event_filter):
@@ -197,7 +197,7 @@ class SqliteEventStore(SqlEventStore):
         return rows
 
     async def _leap(self, sql: SqlConnection, after: int, settled: int, event_filter: EventFilter) -> int:
-        """The position before the next event of a span of time."""
+        """The position before the next event of the filter's time span."""
         low, high = self._dialect.time(event_filter.recorded_from), self._dialect.time(event_filter.recorded_to)
         rows = await sql.fetch(
             "SELECT min(+position) FROM freehold_event INDEXED BY freehold_event_time"
@@ -219,7 +219,7 @@ class SqliteEventStore(SqlEventStore):
 
 
 async def _last(sql: SqlConnection, ceiling: int | None) -> int:
-    """The position of the last event at or below one; 0 where there is none."""
+    """The position of the last event at or below `ceiling`; 0 where there is none."""
     rows = await sql.fetch(
         "SELECT coalesce(max(position), 0) FROM freehold_event WHERE position <= $1",
         (_VERSION_MAX if ceiling is None else ceiling,),
@@ -228,7 +228,7 @@ async def _last(sql: SqlConnection, ceiling: int | None) -> int:
 
 
 def _by_index(event_filter: EventFilter) -> EventFilter:
-    """What of a filter an index answers; equal to the filter where that is all of it."""
+    """The part of a filter that an index serves; equal to the filter where that is the whole filter."""
     if 0 < len(event_filter.types) <= _TERMS_MAX:
         return EventFilter(types=event_filter.types)
     if 0 < len(event_filter.categories) <= _TERMS_MAX:
@@ -243,7 +243,7 @@ def _several(event_filter: EventFilter) -> bool:
 
 
 def _by_time(event_filter: EventFilter) -> bool:
-    """Whether a span of time is wanted."""
+    """Whether the filter has a time span."""
     return event_filter.recorded_from is not None or event_filter.recorded_to is not None
 
 
@@ -257,7 +257,7 @@ def _selection(
     *,
     walk: bool = False,
 ) -> tuple[str, list[object]]:
-    """The statement and its parameters. A `walk` looks at row after row, whatever is wanted."""
+    """The statement and its parameters. `walk`: check row after row, without the index of the filter."""
     indexed = EventFilter() if walk else _by_index(event_filter)
     parameters: list[object] = [after, through, limit]
     rest = replace(

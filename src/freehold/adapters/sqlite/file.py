@@ -1,10 +1,13 @@
-"""A service's database file as the file system has it. Imports the SQL base and the driver.
+"""Detects that a service's database file was deleted, replaced or moved. Imports the SQL base and the driver.
 
-A file that was deleted, replaced or moved stays open: what is committed into it is lost without an error. So a
-connection compares its files with the path when it is taken from the pool and after each commit. While the file is away
-nothing works, and no new one is made; once it is put back, itself or a copy, connections are opened again. A `-wal`
-that was left by a file that is gone is removed first, since SQLite would take it for one of the copy. Where only the
-`-wal` or the `-shm` was deleted, whoever has it open closes it; the last one writes what it holds into the database.
+SQLite keeps such a file open, and commits into it are lost without an error. So a connection compares its files with
+those at the path: when it is acquired from the pool, and after each commit.
+
+1. While there is no file at the path, every use fails, and no new file is created.
+2. Once a file is there again (the same one or a copy), connections are opened again. A `-wal` that the lost file left
+   behind is removed first: SQLite would apply it to the copy.
+3. Where only the `-wal` or the `-shm` was deleted, all connections are closed. SQLite writes the content of the `-wal`
+   into the database when the last one closes.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from freehold.errors import Unavailable
 __all__ = ["ConnectionFiles", "DatabaseFile"]
 
 _log = logging.getLogger("freehold.sqlite")
-_RESTORE: Final = "put the file back, or move a backup to its place: nothing is written until then"
+_RESTORE: Final = "put the file back, or a backup in its place: nothing is written until then"
 
 
 class DatabaseFile:
-    """The file of one database, for all connections of one pool."""
+    """The file of one database; shared by the connections of one pool."""
 
     def __init__(self, path: Path, limit_seconds: float) -> None:
         self._paths = Paths.of(path)
@@ -34,11 +37,11 @@ class DatabaseFile:
 
     @property
     def known(self) -> bool:
-        """Whether it was open before: it must be there, then."""
+        """Whether the file was open before; it is not created again then."""
         return self._known is not None
 
     def put_in_order(self) -> None:
-        """See before connecting that the file is there, and free of what one that is gone has left. May wait.
+        """Before a connection: check that the file exists, and remove the `-wal` of a lost file. May block.
 
         Raises `Unavailable`, `OSError`, `sqlite3.Error`.
         """
@@ -59,18 +62,18 @@ class DatabaseFile:
             raise _away(reason)
 
     def opened(self) -> ConnectionFiles:
-        """What a connection that was just made works with. Raises `Unavailable` where the file is gone again."""
+        """The files of a connection that was just opened. Raises `Unavailable` where the file was deleted meanwhile."""
         now = Marks.of(self._paths)
         if now is None:
             raise _away("its file was deleted while it was opened")
         return ConnectionFiles(self, OpenFiles(self._paths, replace(now, size=min(now.size, 1), wal=None, shm=None)))
 
     def is_another(self, files: ConnectionFiles) -> bool:
-        """Whether this is another file than the one that was open before: it must prove to be the same database."""
+        """Whether this is another file than the one that was open before; the caller then checks the owner."""
         return self._known is not None and (self._known.database != files.marks.database or self._overwritten)
 
     def taken(self, files: ConnectionFiles) -> None:
-        """Work with these files from now on."""
+        """Record these files as the current ones."""
         if self.is_another(files):
             _log.warning(
                 "%s: the file was replaced while it was open; connections are opened again", self._paths.database
@@ -89,17 +92,17 @@ class ConnectionFiles:
 
     @property
     def marks(self) -> Marks:
-        """Which files they are; the `-wal` and the `-shm` once the connection has used them."""
+        """The identities of the files; of the `-wal` and the `-shm` once the connection has used them."""
         return self._files.marks
 
     @property
     def torn(self) -> bool:
-        """Whether the database itself is still there, and only its `-wal` or `-shm` is not. Raises `OSError`."""
+        """Whether the database is still there, so that only its `-wal` or `-shm` is missing. Raises `OSError`."""
         now = Marks.of(self._files.paths)
         return now is not None and now.size > 0 and now.database == self.marks.database
 
     def change(self) -> str:
-        """What happened to them since; empty for nothing. Raises `OSError`."""
+        """What has happened to the files since, for messages; empty for nothing. Raises `OSError`."""
         files = self._files
         if files.marks.wal is None:
             now = Marks.of(files.paths)
@@ -109,13 +112,13 @@ class ConnectionFiles:
         return files.change()
 
     def check(self) -> None:
-        """Raises `Unavailable` where the files are others than they were."""
+        """Raise `Unavailable` where the files have changed. Raises `OSError`."""
         reason = self.change()
         if reason:
             raise _away(reason)
 
     def check_kept(self) -> None:
-        """After a commit: raises `Unavailable` where it went into a file that is not there any more."""
+        """After a commit: raise `Unavailable` where it went into a file that is no longer there. Raises `OSError`."""
         reason = self.change()
         if reason:
             raise Unavailable(f"the database did not keep what was committed: {reason}", hint=_RESTORE)

@@ -1,6 +1,6 @@
-"""Receipts on SQLite: read, judged and written by the one writer. Adapter: imports the base of the SQL adapters.
+"""The inbox on SQLite. Adapter: imports the base of the SQL adapters.
 
-The transaction holds the write lock from its beginning, so nothing changes between reading and writing.
+A transaction holds the write lock from its beginning, so nothing changes between its reads and its writes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ UPDATE freehold_deferred SET waiting = 0 WHERE position = (
 
 
 class SqliteInboxStore(SqlInboxStore):
-    """Receipts in two statements: one reads, one writes."""
+    """Receives messages by two statements: one reads receipts, one writes them."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        # A subquery for each key: in a join, deferred messages would come first, all of them.
+        # A subquery for each key: for a join the planner would read all deferred messages first.
         self._read = f"""\
 SELECT a.topic, a.key, (
     SELECT min(d.position) FROM freehold_deferred AS d WHERE d.consumer = $1 AND d.topic = a.topic AND d.key = a.key
@@ -62,7 +62,7 @@ FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
     async def receive(
         self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
-        """Write the receipts that are missing."""
+        """Decide about each message, and write the missing receipts."""
         sql = sql_of(db_tx)
         keys: list[Mapping[str, str | int | None]] = [
             {"topic": topic, "key": key} for topic, key in {(arrival.topic, arrival.key) for arrival in arrivals}
@@ -80,7 +80,9 @@ FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
         return verdict.receipts
 
     async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
-        """Delete it, then wake the next: nobody else writes in between."""
+        """Delete the message, then remove the waiting mark of the key's next one. No other transaction writes between
+        these statements.
+        """
         sql = sql_of(db_tx)
         if not await sql.execute(_DELETE, (message.position, message.attempts)):
             return False
@@ -88,7 +90,7 @@ FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
         return True
 
     async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
-        """Keep answers with their receipts."""
+        """Store the replies in their receipts."""
         await sql_of(db_tx).execute_many(
             "UPDATE freehold_inbox SET answer = $3 WHERE consumer = $1 AND receipt_key = $2",
             [(consumer, key, answer) for key, answer in answers.items()],

@@ -1,4 +1,4 @@
-"""Leases on SQLite: a process proves that it lives by a locked file beside the database. Imports the SQL base."""
+"""Leases on SQLite. A living process has a locked file beside the database. Imports the SQL base."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["SqliteLeaseStore"]
 
 
 class SqliteLeaseStore(SqlLeaseStore):
-    """Leases by name, owners by file."""
+    """Stores leases by name, and has one locked file for each owner."""
 
     def __init__(self, database: SqliteDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         self._files = PresenceFiles(database.file)
 
     async def vouch(self, owner: str) -> Presence | None:
-        """Hold the owner's file."""
+        """Lock the owner's file until the result is closed."""
         return await asyncio.to_thread(self._files.hold, owner)
 
     async def gone(self, owners: Collection[str]) -> set[str]:
-        """Those whose file nobody holds."""
+        """The owners whose file no process has locked."""
         return await asyncio.to_thread(self._files.gone, owners) if owners else set()

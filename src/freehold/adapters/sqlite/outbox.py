@@ -1,6 +1,6 @@
-"""The outbox on SQLite: one writer at a time, so positions are drawn in the order of commit. Imports the SQL base.
+"""The outbox on SQLite. With one writer at a time, positions are in the order of commit. Imports the SQL base.
 
-Rows are read in order of position, which is the order in the file; `+partition` keeps the planner from anything else.
+Rows are read in order of position, which is their order in the file; `+partition` keeps the planner from any other.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from freehold.outbox.store import EVER_SECONDS, OutboxBatch, StagedMessage
 __all__ = ["STAGED_SQL", "SqliteOutboxStore", "held_sql", "taken_sql"]
 
 STAGED_SQL: Final = "EXISTS (SELECT 1 FROM sqlite_sequence AS q WHERE q.name = 'freehold_outbox' AND q.seq > 0)"
-"""A condition: whether a position was ever drawn."""
+"""The condition that the outbox has ever had a row."""
 _RAISE_PENDING = """\
 INSERT INTO freehold_outbox_watermark (partition, position) VALUES ($1, $2)
 ON CONFLICT (partition) DO UPDATE SET position = max(freehold_outbox_watermark.position, excluded.position)"""
 
 
 def held_sql(dialect: Dialect) -> str:
-    """A query: the partitions of the leases in `$1` whose tokens are valid."""
+    """A query for the partitions of the leases in `$1` whose tokens are valid."""
     return (
         f"SELECT g.partition FROM {dialect.relation_sql(1, 'partition integer, token bigint, name text')} AS g"
         " JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token"
@@ -33,7 +33,7 @@ def held_sql(dialect: Dialect) -> str:
 
 
 def taken_sql(row: str, written: str, since: str) -> str:
-    """A query: what an open loss has taken before a row of the outbox, of its key."""
+    """A query for sent messages of a row's key that precede it, and that the broker may have lost in an open loss."""
     return (
         f"SELECT s.position FROM freehold_outbox_sent AS s WHERE s.key = {row}.key AND s.losses < {written}"
         f" AND s.position < {row}.position AND +s.sent_at >= {since}"
@@ -41,12 +41,12 @@ def taken_sql(row: str, written: str, since: str) -> str:
 
 
 class SqliteOutboxStore(SqlOutboxStore):
-    """Rows by position."""
+    """Stores staged messages by position."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         held = held_sql(dialect)
-        # It begins with SELECT, so that it waits for no writer.
+        # The statement begins with SELECT, so that it does not wait for writers (`QueuedWrites`).
         self._fetch = f"""
 SELECT * FROM (WITH held AS MATERIALIZED ({held}), blocked AS MATERIALIZED (
     SELECT DISTINCT b.partition, b.key FROM freehold_outbox AS b WHERE b.blocked_until > $2
@@ -91,7 +91,7 @@ WHERE position = $5 AND +partition IN ({held})"""
         return f"(SELECT staged_at FROM freehold_outbox WHERE ${number} > 0 ORDER BY position LIMIT 1)"
 
     async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
-        """Insert; the only writer draws positions one after the other."""
+        """Insert the messages; returns their positions. These are consecutive: no other transaction can write."""
         now = self._dialect.now()
         rows = [
             (self._partition(each.key), self._dialect.uuid(each.id), each.topic, each.key, each.document, now)
@@ -111,7 +111,7 @@ WHERE position = $5 AND +partition IN ({held})"""
     async def fetch(
         self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS
     ) -> OutboxBatch:
-        """The oldest rows of the partitions leased, and what was ever drawn: whoever drew it has ended."""
+        """The oldest rows of the leased partitions, and their high-water marks: every drawn position is committed."""
         async with self._database.direct() as sql:
             parameters = (self._leases(leases), self._dialect.now(), limit, -recall_seconds)
             rows = await sql.fetch(self._fetch, parameters)
@@ -120,7 +120,7 @@ WHERE position = $5 AND +partition IN ({held})"""
     async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
-        """Block the row's key, in one statement."""
+        """Block the row's key for some time, in one statement; False where the lease was lost."""
         rest = (self._dialect.now(), delay_seconds, reason[:REASON_CHARACTERS_MAX], message.position)
         async with self._database.direct() as sql:
             return await sql.execute(self._reschedule, (self._leases(leases), *rest)) == 1

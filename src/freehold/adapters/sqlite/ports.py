@@ -1,4 +1,4 @@
-"""The ports that SQLite has. Adapter: imports its stores, the SQL base and the keys of the ports; no driver."""
+"""The ports that SQLite has. Adapter: imports its stores, the SQL base and the ports' keys; no driver."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _logs(database: SpeaksSql) -> SqlBrokerLogStore:
 
 
 def _leases(database: SqliteDatabase) -> LeaseStore:
-    # Imported here: the proof that a process lives needs the driver.
+    # Imported here, because it needs the driver.
     from freehold.adapters.sqlite.leases import SqliteLeaseStore
 
     return SqliteLeaseStore(database, database.dialect)
 
 
 def _read_models(database: SqliteDatabase) -> ReadModelStore:
-    # Imported here: the tables are SQLAlchemy's.
+    # Imported here, because it imports SQLAlchemy.
     from freehold.adapters.sqlite.read_models import SqliteReadModelStore
 
     return SqliteReadModelStore(database, database.dialect)

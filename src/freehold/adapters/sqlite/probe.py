@@ -1,7 +1,7 @@
-"""Whether a SQLite file can be written just now. Imports the SQL base and the ports.
+"""Checks that a SQLite file can be written now. Imports the SQL base and the ports.
 
-The row goes through a connection of the pool, which hears what a transaction would. What is found full, read-only or
-locked is named by its reason also where SQLite's own code tells of a consequence only.
+It writes a row through a connection of the pool, which gets the same errors as a transaction. A full disk, a read-only
+file or a lock is named as the reason, also where SQLite's result code shows only a consequence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ROW: Final = (
 
 
 async def write_row(sql: PooledConnection, file: Path, seconds: float, usual_seconds: float) -> None:
-    """Have pages given out, write the row, and commit, waiting this long for others. Raises what keeps it, named."""
+    """Allocate pages, write the row, and commit; waits at most `seconds` for a lock. Raises what `named` returns."""
     try:
         check_place(file)
         await sql.execute(f"PRAGMA busy_timeout = {max(1, round(seconds * 1000))}")
@@ -45,16 +45,16 @@ async def write_row(sql: PooledConnection, file: Path, seconds: float, usual_sec
 
 
 def locked_by_another(file: Path, seconds: float | None = None) -> Unavailable:
-    """What is said of a file whose lock somebody else holds, for longer than so many seconds."""
+    """The error for a file that another process has locked, for longer than `seconds`."""
     return Unavailable(
         f"the database's file is locked by another process{told_writer(file)}"
         + (f" for longer than {seconds:.1f} s" if seconds else ""),
-        hint="end what holds it, or what is frozen while it writes: fuser names the processes that have it open",
+        hint="end the process that holds it, which may be frozen: fuser lists the processes that have the file open",
     )
 
 
 def named(error: FreeholdError, file: Path, seconds: float | None = None) -> FreeholdError:
-    """The error by its reason: `SQLITE_CANTOPEN` of a file that is read-only, or on a disk that is full."""
+    """The error with its reason: `SQLITE_CANTOPEN` may come from a read-only file or a full disk."""
     code = getattr(error.__cause__, "sqlite_errorname", "") if isinstance(error.__cause__, sqlite3.Error) else ""
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return locked_by_another(file, seconds)

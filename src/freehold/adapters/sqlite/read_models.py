@@ -11,7 +11,7 @@ __all__ = ["SqliteReadModelStore"]
 
 
 class SqliteReadModelStore(SqlReadModelStore):
-    """Views are dropped and made again; SQLite knows no rights, and readers wait for nobody."""
+    """Replaces a view by DROP and CREATE. SQLite has no rights that this would lose, and readers do not wait."""
 
     async def _kind(self, sql: SqlConnection, table: sa.Table) -> str | None:
         rows = await sql.fetch("SELECT type FROM sqlite_schema WHERE name = $1", (str(table.name),))

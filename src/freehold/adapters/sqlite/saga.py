@@ -1,4 +1,4 @@
-"""Sagas on SQLite: the row, then its journal. Adapter: imports the base of the SQL adapters."""
+"""Sagas on SQLite. Adapter: imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["SqliteSagaStore"]
 
 
 class SqliteSagaStore(SqlSagaStore):
-    """SQLite changes one table in a statement, so there are two of them."""
+    """Writes the row, then its journal: a statement of SQLite changes only one table."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
-        # Without statistics the index of all statuses looks as good, and is read whole.
+        # Without statistics the planner may choose the index on all statuses, and read all of it.
         self._old = self._old.replace("FROM freehold_saga ", "FROM freehold_saga INDEXED BY freehold_saga_ended ")
 
     async def _write(

@@ -1,4 +1,4 @@
-"""Messages that were confirmed and are kept for a while, on SQLite. Imports the SQL base."""
+"""Confirmed messages that are kept for a resend, on SQLite. Imports the SQL base."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SqliteSentStore"]
 
 
 class SqliteSentStore(SqlSentStore):
-    """The only writer moves rows; `+sent_at` keeps the planner on the order of positions."""
+    """Moves sent messages back to the outbox. `+sent_at` makes the planner read in order of position."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -26,7 +26,7 @@ class SqliteSentStore(SqlSentStore):
         self._wanted = """
 SELECT s.position FROM freehold_outbox_sent AS s WHERE s.position > $1 AND s.position <= $2 AND +s.sent_at >= $3
 ORDER BY s.position LIMIT $4"""
-        # `+position`: along the index of keys, and not through all that is kept.
+        # `+position` makes the planner use the index on keys, instead of reading all kept messages.
         self._waited_for = f"""
 SELECT DISTINCT s.position FROM (
     SELECT sum(g.losses) AS written, max(g.lost_at IS NOT NULL) AS lost FROM freehold_outbox_log AS g
@@ -54,7 +54,7 @@ DELETE FROM freehold_outbox_sent WHERE position IN (
     async def send_again(
         self, db_tx: DatabaseTransaction, since: datetime, after: int, through: int, limit: int
     ) -> SentAgain:
-        """Three statements of the only writer."""
+        """Move a page of sent messages back to the outbox, by three statements of one transaction."""
         sql = sql_of(db_tx)
         rows = await sql.fetch(self._wanted, (after, through, self._dialect.time(since), limit))
         positions = [int(row[0]) for row in rows]
@@ -62,7 +62,10 @@ DELETE FROM freehold_outbox_sent WHERE position IN (
         return SentAgain(len(positions), positions[-1] if positions else through, len(positions) < limit)
 
     async def recall(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> int:
-        """Look first, and then once more as the only writer."""
+        """Move lost messages that precede waiting rows back to the outbox; returns their number.
+
+        The query runs first without the write lock, and again with it.
+        """
         parameters = (leases_value(self._dialect, leases), self._dialect.now(), limit, -recall_seconds)
         async with self._database.direct() as sql:
             found = await sql.fetch(self._waited_for, parameters)
@@ -80,6 +83,6 @@ DELETE FROM freehold_outbox_sent WHERE position IN (
             await sql.execute(self._take, (given,))
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Along the index of times."""
+        """Delete old sent messages, along the index on their times; returns their number."""
         async with self._database.direct() as sql:
             return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))

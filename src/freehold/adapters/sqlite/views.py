@@ -1,4 +1,4 @@
-"""Materialised views on SQLite, which has none: an emulation by tables. Imports the base of the SQL adapters."""
+"""Materialised views on SQLite, emulated by tables. Imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["SqliteViewStore"]
 
 
 class SqliteViewStore(SqlViewStore):
-    """A table that is built again at each refresh and swapped at its end, in one transaction.
+    """Builds a new table at each refresh and replaces the old one, in one transaction.
 
-    Readers have the old rows until the commit (WAL), but nobody else writes for as long as the query takes.
+    Readers see the old rows until the commit (WAL), but no other transaction can write while the query runs.
     """
 
     emulated: ClassVar[bool] = True
@@ -29,7 +29,7 @@ class SqliteViewStore(SqlViewStore):
         rows = await sql.fetch("SELECT type FROM sqlite_schema WHERE name = $1", (view.name,))
         if rows and (rows[0][0] != "table" or not known):
             raise ConfigurationError(
-                f"'{view.name}' exists already, and is no materialised view of Freehold's",
+                f"'{view.name}' exists already, and is not a materialised view of Freehold",
                 hint="rename it in a migration, or give the view another name",
             )
         await self._renew(sql, view)
