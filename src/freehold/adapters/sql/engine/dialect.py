@@ -53,7 +53,7 @@ class Dialect(ABC):
         return stable_hash(f"{self.schema}/{name}" if self.schema else name)
 
     present_sql: ClassVar[str]
-    """The current time as an expression without a parameter, for a script that a person runs."""
+    """The current time as an expression without a parameter, for a script that a user runs."""
 
     @abstractmethod
     def uuid(self, value: UUID | None) -> object:
