@@ -1,7 +1,7 @@
 """Orchestrated sagas: declared steps with compensations, run as a persisted state machine.
 
-`definition.py` and `steps.py` are what a service writes; `machine.py` holds the protocol and the reasons for it;
-`engine.py` and `runner.py` carry it out; `store.py` is the port.
+A service uses `definition.py` and `steps.py`. `machine.py` holds the protocol and its reasons, `engine.py` and
+`saga_runner.py` carry it out, and `store.py` is the port.
 """
 
 from freehold.saga.definition import Saga, SagaDefinition

@@ -1,4 +1,4 @@
-"""Sagas as services declare them: a class whose attributes are steps, checked when the class is made.
+"""The declaration of a saga: a class whose attributes are steps, checked when the class is made.
 
 Pattern: imports the foundation and the transaction.
 
@@ -10,8 +10,8 @@ Pattern: imports the foundation and the transaction.
         notify = step(SendConfirmation, optional=True, after=confirm)
         on_compensated = cancel_order
 
-An instance keeps the name and version it began with. To change the steps, declare a new class with the next version
-and keep the old one (`service.orchestrates(CheckoutV1)`) until its instances have ended.
+An instance keeps the name and version with which it was started. To change the steps, declare a new class with the next
+version, and keep the old class (`service.orchestrates(CheckoutV1)`) until its instances have ended.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _NAME = re.compile(r"(?=.{1,200}\Z)[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+")
 
 @dataclass(frozen=True)
 class SagaDefinition:
-    """A checked declaration. `steps` are in an order in which each stands after its predecessors.
+    """A checked declaration. In `steps` each step comes after its predecessors.
 
-    key               field of the state: what operators find the instance by, and the partition key of its commands
-                      where a command names none of its own.
-    deadline_seconds  after which the whole saga is given up and compensated, unless its pivot has begun. It does not
-                      go on while a hook fails.
-    hook_retry        how often code of the definition that raises is tried before an operator is asked for.
+    key               a field of the state. Operators find the instance by it, and it is the partition key of a command
+                      that has no key of its own.
+    deadline_seconds  time after which the saga is compensated, unless its pivot has started. Time in which a hook fails
+                      is not counted.
+    hook_retry        how code of the definition that raises is retried, before the instance needs attention.
     """
 
     name: str
@@ -67,12 +67,12 @@ class SagaDefinition:
 
     @cached_property
     def pivot(self) -> StepDefinition | None:
-        """The step after which there is no way back."""
+        """The step after which the saga can only go forward; None where there is none."""
         return next((step for step in self.steps if step.pivot), None)
 
 
 def not_orchestrated(definition: SagaDefinition, service: str) -> DeclarationError:
-    """The error of a service in which a saga cannot be started."""
+    """The error for a saga that a service does not orchestrate."""
     return DeclarationError(
         f"'{service}' does not orchestrate saga '{definition.name}' version {definition.version}",
         hint="declare it with service.orchestrates(...), and start it in a transaction of the running service",
@@ -80,13 +80,13 @@ def not_orchestrated(definition: SagaDefinition, service: str) -> DeclarationErr
 
 
 class Saga(Generic[S]):
-    """Base of declared sagas; `S` is the state, a frozen dataclass. Never instantiated: the class is the declaration.
+    """Base class of sagas. `S` is the state, a frozen dataclass. The class is the declaration; it has no instances.
 
-    `await Checkout.start(tx, state)` begins an instance.
+    `await Checkout.start(tx, state)` starts an instance of the saga.
 
-    `on_completed` and `on_compensated` run in the transaction in which the instance ends. Where they, or other code of
-    the definition, raise, they are retried by `hook_retry`, and then an operator is asked for; no step fails for it,
-    and nothing is repeated or compensated.
+    `on_completed` and `on_compensated` run in the transaction in which the instance ends. If they, or other code of the
+    definition, raise, they are retried by `hook_retry`; then the instance needs attention. Such an exception fails no
+    step, and nothing is repeated or compensated because of it.
     """
 
     on_completed: ClassVar[LocalFunction | None] = None
@@ -111,7 +111,7 @@ class Saga(Generic[S]):
                 hint='write name="orders.checkout", version=1: lower case, the service first',
             )
         if deadline_seconds is not None and not 0 < deadline_seconds < math.inf:
-            raise DeclarationError(f"saga '{name}' needs a deadline_seconds that is more than 0")
+            raise DeclarationError(f"saga '{name}' needs a deadline_seconds of more than 0")
         state_type = _state_type(cls)
         check_state(name, state_type, key)
         steps = check_graph(name, _named_steps(cls))
@@ -130,20 +130,21 @@ class Saga(Generic[S]):
 
     @classmethod
     def definition(cls) -> SagaDefinition:
-        """What was declared."""
+        """Return the checked declaration."""
         if cls._definition is None:
             raise DeclarationError("Saga itself declares nothing", hint="derive a class from Saga[YourState]")
         return cls._definition
 
     @classmethod
     async def start(cls, tx: Transaction, state: S, *, saga_id: UUID | None = None) -> UUID:
-        """Begin an instance with the commit of `tx`; returns its id. The same `saga_id` begins it once.
+        """Start an instance with the commit of `tx`; returns its id. A second start with the same `saga_id` changes
+        nothing.
 
         Raises `DeclarationError` where the service of `tx` does not orchestrate this saga, and in a transaction that an
-        `Outbox` has joined; `InvalidValue` for a state that its class would not read again, and for an id or a key that
-        is none; `TransactionEnded`.
+        `Outbox` has joined; `InvalidValue` for a state that does not fit its class, or an invalid id or key;
+        `TransactionEnded`.
         """
-        # Imported here: the engine imports the declarations that it carries out.
+        # Imported here: the engine imports this module.
         from freehold.saga.engine import SagaEngine
 
         tx.db_tx.life.check()
@@ -167,7 +168,9 @@ def _named_steps(cls: type[Any]) -> list[StepDefinition]:
     names: dict[int, str] = {}
     for name, value in declared.items():
         if name in vars(Saga):
-            raise DeclarationError(f"step '{name}' of {cls.__qualname__} has a name of Saga's own", hint="rename it")
+            raise DeclarationError(
+                f"step '{name}' of {cls.__qualname__} has the name of an attribute of Saga", hint="rename it"
+            )
         if id(value) in names:
             raise DeclarationError(f"steps '{names[id(value)]}' and '{name}' of {cls.__qualname__} are one object")
         names[id(value)] = name

@@ -1,4 +1,4 @@
-"""What `describe` shows of sagas. Pattern: imports its package."""
+"""The sagas of a service as `freehold describe` shows them. Pattern: imports its package."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Sagas = Mapping[tuple[str, int], type[Saga[Any]]]
 
 
 def describe(declared: Sagas) -> Mapping[str, Any]:
-    """Each saga with its steps."""
+    """Return each saga with its steps."""
     return {"sagas": [_saga(saga) for _, saga in sorted(declared.items())]}
 
 
 def lines(described: Mapping[str, Any]) -> Sequence[str]:
-    """The same as text."""
+    """Return the description as lines of text."""
     found: list[str] = []
     for saga in described["sagas"]:
         found.append(f"orchestrates {saga['name']} version {saga['version']}")
@@ -30,7 +30,7 @@ def lines(described: Mapping[str, Any]) -> Sequence[str]:
 
 
 def flows(service: str, declared: Sagas) -> Sequence[Flow]:
-    """Commands, compensations among them, go to the service that owns them."""
+    """Return one flow for each command of a step, compensations included: to the service that owns the command."""
     commands = [
         message_type(each)
         for saga in declared.values()

@@ -1,4 +1,4 @@
-"""A saga's definition as a Mermaid state diagram: the way forward, the pivot, and the way back. Pattern: plain data."""
+"""A saga's definition as a Mermaid state diagram: actions, the pivot, and compensations. Pattern: plain data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ __all__ = ["mermaid"]
 
 
 def mermaid(definition: SagaDefinition) -> str:
-    """Return the state diagram. Compensation states bear the step's name after `compensate_`; optional steps fail
-    alone.
+    """Return the state diagram. A compensation is the state `compensate_<step>`. The failure of an optional step leads
+    nowhere.
     """
     lines = ["stateDiagram-v2", "    direction TB"]
     lines += [f'    state "{_label(step)}" as {step.name}' for step in definition.steps]
@@ -44,7 +44,7 @@ def _forward(definition: SagaDefinition) -> list[str]:
 
 
 def _failures(definition: SagaDefinition) -> list[str]:
-    """From each step that can start compensation to what is compensated first."""
+    """Edges from each step whose failure starts compensation to what is compensated first."""
     edges = []
     for step in definition.steps:
         if step.optional or not step.before_pivot:
@@ -66,7 +66,7 @@ def _back(definition: SagaDefinition) -> list[str]:
 
 
 def _next_back(definition: SagaDefinition, step: StepDefinition) -> list[str]:
-    """The compensations that come next: those of the nearest steps before it that have one."""
+    """The next compensations: those of the nearest predecessors that have one."""
     found: list[str] = []
     waiting = list(step.predecessors)
     seen: set[str] = set()

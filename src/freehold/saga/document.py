@@ -1,7 +1,7 @@
-"""Instances as bytes: the `document` of a saga's row, JSON, versioned. Pattern: imports the codec and plain data.
+"""The `document` of a saga's row: an instance as versioned JSON. Pattern: imports the codec and plain data.
 
 What the row has in columns of its own (definition, key, failure) is not repeated. Fields that hold their default are
-left out. A document of a format that this release does not know is refused, never guessed at.
+left out. A document whose format this release does not know is refused.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 DOCUMENT_FORMAT: Final = 3
-"""Goes up when the layout changes; readers of the next format read this one too. The upgrade to the first release
-writes documents of the formats before as this one."""
+"""Increased when the layout changes. A release reads its own format and the one before. The upgrade to the first
+release rewrites documents of earlier formats in this one."""
 _ATTENTION_FROM: Final = 8
-"""Failed saves from which a release before the first asked for an operator."""
+"""Number of failed saves after which releases before the first one set `needs-attention`."""
 
 
 class NewerFormat(CodecError):
-    """A later release wrote the document; a process that runs it is needed."""
+    """A later release wrote the document: only a process that runs that release can read it."""
 
 
 class _Step(msgspec.Struct, omit_defaults=True):
@@ -61,9 +61,9 @@ class _Document(msgspec.Struct, omit_defaults=True):
     deadline: datetime | None = None
     due: datetime | None = None
     save_failures: int = 0
-    unsettled: bool = False
+    pending_continuation: bool = msgspec.field(name="unsettled", default=False)
     unmerged: tuple[Unmerged, ...] = ()
-    untold: bool = False
+    unmerged_failure: bool = msgspec.field(name="untold", default=False)
     started_attempts: int = 0
     hookless: bool = False
     hook_failure: HookFailure | None = None
@@ -72,14 +72,14 @@ class _Document(msgspec.Struct, omit_defaults=True):
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 _decoder = msgspec.json.Decoder(_Document)
 _FIELDS: Final = _Step.__struct_fields__
-_KEPT: Final = ("unsettled", "unmerged", "untold", "started_attempts", "hookless", "hook_failure")
+_KEPT: Final = ("pending_continuation", "unmerged", "unmerged_failure", "started_attempts", "hookless", "hook_failure")
 
 
 def write_record(instance: Instance, version: int, now: datetime, state_type: type[Any] | None = None) -> SagaRecord:
     """Return the row of an instance. `version` is the one it was loaded with, 1 for a new one.
 
-    Raises `InvalidValue` for a state that is no `state_type` (None: whatever class it is), or that holds what its
-    annotations do not say: it could not be read again.
+    Raises `InvalidValue` for a state that is not a `state_type` (None: any class), or that does not fit its own
+    annotations: it could not be read again.
     """
     of = f"{instance.definition} {instance.id}"
     _check_class(instance.state, state_type, of)
@@ -113,9 +113,10 @@ def write_record(instance: Instance, version: int, now: datetime, state_type: ty
 
 
 def check_state(definition: SagaDefinition, state: object) -> None:
-    """Raise `InvalidValue` for a state that no instance can begin with: it does not fit its class, or its key is none.
+    """Raise `InvalidValue` where a new instance cannot have this state: it does not fit its class, or has no valid key.
 
-    What was begun goes on with whatever can be read again, also a text that came with a reply.
+    Only new instances are checked so strictly. A running one may hold any state that can be read again, for example a
+    text that came with a reply.
     """
     _check_class(state, definition.state_type, definition.name)
     check_name(definition.key, str(getattr(state, definition.key)), of=definition.name)
@@ -139,7 +140,9 @@ def _encode_state(state: object, of: str) -> bytes:
 
 
 def _read_again(state: object) -> bytes | None:
-    """The state as it is stored, where it comes back equal; an instance is not stopped for what is merely unusual."""
+    """Encode a state that failed the check, if decoding it gives an equal state: such an instance need not stop. None
+    otherwise.
+    """
     try:
         encoded = encoder.encode(state)
         same: bool = decoder_of(type(state)).decode(encoded) == state
@@ -153,7 +156,7 @@ def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:
     document = _read(record)
     if document.steps.keys() != definition.by_name.keys():
         raise CodecError(
-            f"saga {record.id} was begun with other steps than '{definition.name}' version {definition.version} has",
+            f"saga {record.id} was started with other steps than '{definition.name}' version {definition.version} has",
             hint="give the changed saga the next version, and keep the old class until its instances have ended",
         )
     try:
@@ -175,9 +178,9 @@ def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:
         failure=record.failure,
         deadline=document.deadline,
         due=document.due,
-        unsettled=document.unsettled,
+        pending_continuation=document.pending_continuation,
         unmerged=document.unmerged,
-        untold=document.untold,
+        unmerged_failure=document.unmerged_failure,
         started_attempts=document.started_attempts,
         hookless=document.hookless,
         hook_failure=_hook_failure(document),
@@ -185,17 +188,17 @@ def read_instance(record: SagaRecord, definition: SagaDefinition) -> Instance:
 
 
 def read_progress(record: SagaRecord) -> dict[str, StepProgress]:
-    """Return the steps of a row without knowing its definition: for operators."""
+    """Return the progress of each step of a row. Needs no definition, so that operators can see it anywhere."""
     return _progress(_read(record))
 
 
 def read_hook_failure(record: SagaRecord) -> HookFailure | None:
-    """Return which hook of a row fails, without knowing its definition: for operators."""
+    """Return the failing hook of a row, None where none fails. Needs no definition, as `read_progress`."""
     return _hook_failure(_read(record))
 
 
 def _hook_failure(document: _Document) -> HookFailure | None:
-    """Releases before the first counted failed saves alone: they happened at the timer that was due."""
+    """The failing hook. Releases before the first one only counted failed saves, which happened when `due` was."""
     if document.hook_failure is not None or not document.save_failures or document.due is None:
         return document.hook_failure
     return HookFailure(

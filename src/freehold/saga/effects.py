@@ -1,7 +1,7 @@
-"""Carrying out what the saga machine asks for within a transaction, and reading what is answered. Pattern.
+"""The effects of the saga machine inside a transaction, and the decoder of replies. Pattern.
 
-Imports the inbox' words for answers and the transaction. Commands are staged, local functions and hooks run; calls are
-left over for after the commit.
+Imports the inbox' reply headers and the transaction. Commands are staged, local functions and hooks run; calls are
+returned, to be made after the commit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from freehold.saga.exchange import Effect, LocalEnded, Outcome, Replied, RunCall
 from freehold.saga.hooks import Hook, HookAt, calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance
-from freehold.saga.mapping import make_command
+from freehold.saga.message_mapper import make_command
 from freehold.saga.steps import StepDirection
 from freehold.saga.store import JournalEntry, SagaStatus
 from freehold.transaction import EnvelopeFactory, Transaction
@@ -37,9 +37,9 @@ _UNKNOWN: Final = HookAt("", Hook.STATE)
 
 @dataclass(frozen=True, slots=True)
 class TransitionResult:
-    """An instance after an input, with what is to be written of it, and the calls that are left to be made.
+    """An instance after an input, the journal entries to write, and the calls to make after the commit.
 
-    made_by  the code that made the present state, as far as it is known: to be named where that cannot be stored.
+    made_by  the hook that made the present state, where it is known: the error names it if the state cannot be stored.
     """
 
     instance: Instance
@@ -53,35 +53,35 @@ async def carry_out(
     tx: Transaction,
     context: ServiceContext,
     definition: SagaDefinition,
-    turned: TransitionResult,
+    result: TransitionResult,
     effects: Sequence[Effect],
 ) -> TransitionResult:
-    """Stage commands and run local functions, whose outcome may bring more effects."""
+    """Stage commands, and run local functions and hooks; the outcome of a local function may add effects."""
     queue = list(effects)
     while queue:
         effect = queue.pop(0)
         match effect:
             case SendCommand():
-                _send(tx, context, definition, turned.instance, effect)
+                _send(tx, context, definition, result.instance, effect)
             case RunCall():
-                turned.calls.append(effect)
+                result.calls.append(effect)
             case RunLocal():
                 at = _local_at(definition, effect)
-                ended = await _run_local(tx, at, turned.instance, effect)
-                step = advance(definition, turned.instance, ended, turned.now)
-                turned = TransitionResult(step.instance, turned.now, [*turned.entries, *step.entries], turned.calls, at)
+                ended = await _run_local(tx, at, result.instance, effect)
+                step = advance(definition, result.instance, ended, result.now)
+                result = TransitionResult(step.instance, result.now, [*result.entries, *step.entries], result.calls, at)
                 queue.extend(step.effects)
             case RunHook():
                 at = _hook_at(definition, effect)
-                state = await _run_hook(tx, at, turned.instance)
-                turned = dataclasses.replace(
-                    turned, instance=dataclasses.replace(turned.instance, state=state), made_by=at
+                state = await _run_hook(tx, at, result.instance)
+                result = dataclasses.replace(
+                    result, instance=dataclasses.replace(result.instance, state=state), made_by=at
                 )
-    return turned
+    return result
 
 
 def read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
-    """The instance that a reply is for, and what it says. Raises `CodecError`."""
+    """Decode a reply: the id of its instance, and the input for the machine. Raises `CodecError`."""
     headers = envelope.headers
     try:
         outcome = Outcome(outcome_of(headers))
@@ -102,7 +102,7 @@ def read_reply(envelope: Envelope) -> tuple[UUID, Replied]:
 
 
 def _direction(word: str) -> StepDirection:
-    """A command that a release before the first has sent says `undo`, and so does the reply to it."""
+    """Read a direction. Commands of releases before the first one have `undo`, and so have the replies to them."""
     return StepDirection.COMPENSATION if word == "undo" else StepDirection(word)
 
 

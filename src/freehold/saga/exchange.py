@@ -1,6 +1,6 @@
-"""What the saga machine is told, and what it asks for. Pattern: plain data, no I/O.
+"""Inputs and effects of the saga machine. Pattern: plain data, no I/O.
 
-Inputs are replies, timers and operators' decisions; effects are carried out by the engine and the runner.
+Inputs are replies, timers and operators' decisions. The engine and the runner carry the effects out.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ __all__ = [
 
 
 class Outcome(StrEnum):
-    """How a request ended; all but `failed` travel in `freehold-outcome`."""
+    """The outcome of a request. All but `failed` travel in the header `freehold-outcome`."""
 
     DONE = "done"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     NO_EFFECT = "no-effect"
     FAILED = "failed"
-    """A call raised: whether it took effect is not known."""
+    """A call raised an exception: it is not known whether it took effect."""
 
 
 class OperatorAction(StrEnum):
-    """What an operator can decide."""
+    """A decision that an operator can make."""
 
     RETRY = "retry"
     COMPENSATE = "compensate"
@@ -57,7 +57,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """A reply to a command. Any reply but one of the awaited round is a journalled no-op."""
+    """A reply to a command. One that is not of the awaited round is written into the journal and changes nothing."""
 
     step: str
     direction: StepDirection
@@ -69,9 +69,9 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A call returned or raised. `error` is what it raised, and decides with the policy whether it is tried again.
+    """A call returned or raised an exception. The retry policy decides by `error`, the exception, whether to retry.
 
-    Where the outcome is `done`, `error` is why what was returned cannot be stored.
+    With the outcome `done`, `error` says why the result of the call cannot be stored.
     """
 
     step: str
@@ -95,12 +95,12 @@ class LocalEnded:
 
 @dataclass(frozen=True, slots=True)
 class TimerDue:
-    """The stored `due` has passed by the database's clock."""
+    """The time `due` of the instance has passed by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorDecided:
-    """An operator decides; `step` narrows it to one."""
+    """A decision of an operator; `step` limits it to one step."""
 
     action: OperatorAction
     step: str | None = None
@@ -123,7 +123,7 @@ class SendCommand:
 
 @dataclass(frozen=True, slots=True)
 class RunCall:
-    """Carry out the call after the transaction that saves the instance; report it with `CallEnded`."""
+    """Make the call after the transaction that saves the instance; report its outcome with `CallEnded`."""
 
     step: str
     direction: StepDirection
@@ -134,7 +134,7 @@ class RunCall:
 
 @dataclass(frozen=True, slots=True)
 class RunLocal:
-    """Run the local function in the transaction that saves the instance; report it with `LocalEnded` at once."""
+    """Run the local function in the transaction that saves the instance; report its outcome with `LocalEnded`."""
 
     step: str
     direction: StepDirection
@@ -142,7 +142,7 @@ class RunLocal:
 
 @dataclass(frozen=True, slots=True)
 class RunHook:
-    """Run the hook of this terminal status in the transaction that saves the instance."""
+    """Run `on_completed` or `on_compensated`, by the terminal status, in the transaction that saves the instance."""
 
     status: SagaStatus
 

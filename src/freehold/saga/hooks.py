@@ -1,8 +1,8 @@
-"""The code of the service that a saga runs, and what is kept of its failures. Pattern: imports the foundation.
+"""Hooks of a saga and the record of their failures. Pattern: imports the foundation.
 
-A *hook* is a function that the definition names and the engine calls: local functions, `make`, `merge`, `on_completed`
-and their kin. What it raises, but for `Rejected` from a local function, says nothing of the process: it is a bug, or an
-outage of what it uses. `machine.py` tells what follows.
+A *hook* is a function of the service that the definition names and the engine calls: a local function, `make`, `merge`,
+`on_completed` and so on. An exception from a hook is no outcome of a step: it is a bug, or an outage of something that
+the hook uses. The one exception is `Rejected` from a local function. `machine.py` says what follows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 RETRY_HOOK: Final = Retry(attempts=8, delay_seconds=0.5, delay_seconds_max=60.0)
-"""How often a hook that fails is tried before an operator is asked for: for about a minute."""
+"""Retries of a failing hook, about a minute in all, before the instance needs attention."""
 _MARK: Final = "__freehold_hook__"
 
 
@@ -41,33 +41,33 @@ class HookTimeout(FreeholdError):
 
 
 class ReplyLost(FreeholdError):
-    """A call has taken effect, and what it returned cannot be stored."""
+    """A call took effect, and its result cannot be stored."""
 
 
 class Hook(StrEnum):
-    """Which code of the definition was at work; the values are the names of its parameters."""
+    """Which function of the definition was called. The values are the names of its parameters."""
 
     ACTION = "action"
     """A local function."""
     COMPENSATION = "compensation"
     MAKE = "make"
-    """The command of a step is made of the state."""
+    """Makes the command of a step from the state."""
     MAKE_COMPENSATION = "make_compensation"
     MERGE = "merge"
-    """A reply is put into the state."""
+    """Merges a reply into the state."""
     REPLY = "reply"
-    """What a call returned cannot be stored."""
+    """The result of a call could not be stored."""
     STATE = "state"
-    """The state cannot be made or stored."""
+    """The state could not be made or stored."""
     ON_COMPLETED = "on_completed"
     ON_COMPENSATED = "on_compensated"
     COMMIT = "commit"
-    """What was written is refused when the transaction ends."""
+    """The database refused the hook's writes at the end of the transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class HookAt:
-    """Which hook, and the code of it that is at work; `step` is empty for hooks of the whole saga."""
+    """A hook and its function (`code`). `step` is empty for hooks of the whole saga."""
 
     step: str
     hook: Hook
@@ -76,12 +76,12 @@ class HookAt:
 
 @dataclass(frozen=True, slots=True)
 class HookFailure:
-    """A hook of an instance fails. The instance's time stands still at `since`.
+    """A hook of an instance fails. The time limits of the instance are suspended from `since` on.
 
-    error     the class of what it raised; `place` is the file and line in the service's own code.
-    failures  how often, outages not counted; `outages` counts those since the last bug.
-    wait_until  when it is retried; None: not before an operator says so.
-    attention the policy is exhausted: an operator is asked for.
+    error       name of the exception's class; `place` is the file and line in the service's own code.
+    failures    number of failures, outages not counted; `outages` counts outages since the last bug.
+    wait_until  when the hook is retried; None: only by an operator.
+    attention   the policy is exhausted: the instance needs attention.
     """
 
     step: str
@@ -95,14 +95,14 @@ class HookFailure:
     attention: bool = False
 
     def __str__(self) -> str:
-        """For operators: `on_completed: ValueError at orders/checkout.py:31`."""
+        """Text for operators: `on_completed: ValueError at orders/checkout.py:31`."""
         what = f"{self.hook.value} of {self.step}" if self.step else self.hook.value
         return f"{what}: {self.error}" + (f" at {self.place}" if self.place else "")
 
 
 @contextlib.contextmanager
 def calling(step: str, hook: Hook, code: object = None) -> Iterator[None]:
-    """Mark what comes out of a hook with its place. The error itself goes on unchanged."""
+    """Mark an exception that leaves the block with the hook that raised it, and raise it unchanged."""
     try:
         yield
     except BaseException as error:
@@ -112,13 +112,13 @@ def calling(step: str, hook: Hook, code: object = None) -> Iterator[None]:
 
 
 def hook_at(error: BaseException) -> HookAt:
-    """Which hook an error came out of, along its causes; the end of the transaction where it came out of none."""
+    """The hook that raised an error or one of its causes; `Hook.COMMIT` where none is marked."""
     found = (getattr(each, _MARK, None) for each in chain(error))
     return next((at for at in found if isinstance(at, HookAt)), HookAt("", Hook.COMMIT))
 
 
 def described(error: BaseException) -> tuple[str, str]:
-    """The class of what the hook raised, and its place."""
+    """The class name of the exception that the hook raised, and its file and line."""
     raised = next((each for each in chain(error) if hasattr(each, _MARK)), error)
     shown = error if isinstance(raised, asyncio.CancelledError) else raised
     return type(shown).__name__, origin(raised, hook_at(raised).code)

@@ -1,4 +1,4 @@
-"""What the saga machine works on: the instance, and where each of its steps is. Pattern: plain data, no I/O.
+"""The instance of a saga and the progress of its steps, as the saga machine sees them. Pattern: plain data, no I/O.
 
 Everything is frozen: `machine.advance` returns a new instance.
 """
@@ -30,57 +30,57 @@ __all__ = [
 
 
 _KEY_WORDS: Final = {StepDirection.ACTION: "action", StepDirection.COMPENSATION: "undo"}
-"""What a key is derived of never changes: a compensation that was requested by an earlier release is repeated by its
-key."""
+"""Keys are derived from these words, which therefore never change: a compensation that an earlier release requested is
+repeated under the same key."""
 
 
 class DecisionRefused(FreeholdError):
-    """An operator's decision does not fit where the instance is; nothing was changed."""
+    """An operator's decision is not possible in the present state of the instance; nothing was changed."""
 
 
 class Phase(StrEnum):
-    """Where a step is."""
+    """The state of a step."""
 
     PENDING = "pending"
-    """Not started; nothing of it has left."""
+    """Not started: no request was sent."""
     RUNNING = "running"
-    """Its intention is on record; it may have happened."""
+    """The intention is stored; the action may have taken effect."""
     DONE = "done"
     REJECTED = "rejected"
-    """It has not happened and never will."""
+    """The action did not take effect and never will."""
     UNKNOWN = "unknown"
-    """Attempts exhausted without a reply: it may have happened, so it is compensated like one that did."""
+    """Outcome unknown: attempts are exhausted without a reply. The step is compensated as if it had taken effect."""
     COMPENSATING = "compensating"
     COMPENSATED = "compensated"
     SKIPPED = "skipped"
-    """An operator took care of it."""
+    """An operator did it by hand."""
 
 
 class WaitReason(StrEnum):
-    """What a step that is running or being compensated waits for."""
+    """What a step in phase `running` or `compensating` waits for."""
 
     NOTHING = ""
     REPLY = "reply"
     BACKOFF = "backoff"
     RUNNER = "runner"
-    """A runner that carries the call out."""
+    """A runner that makes the call."""
     LOCAL = "local"
-    """The engine, within the same transaction; never stored."""
+    """The engine, which runs the local function in the same transaction; never stored."""
     OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """How far a step is.
+    """The progress of one step.
 
-    attempt          of the present half (action or compensation), counted from 1 and never down; guards what ends an
-                     attempt.
-    policy_attempts  attempts since the policy began again; an operator's retry resets it.
-    round_start      first attempt of the present round; replies to older ones are void.
-    action_round     rounds of the action: a new one, with a new idempotency key, begins where an operator repeats what
-                     was definitely rejected; the same for compensation_round.
-    wait_until       when the awaited reply is overdue, or the backoff ends.
-    rejected         an operator is waited for because of a definite rejection.
+    attempt          number of the latest attempt of the present half (action or compensation), from 1, never decreased.
+                     An outcome names its attempt, so that an outdated one is recognised.
+    policy_attempts  attempts counted by the retry policy; an operator's retry resets it.
+    round_start      first attempt of the present round; replies to earlier attempts are void.
+    action_round     number of the action's round. A new round, with a new idempotency key, begins when an operator
+                     repeats a request that was definitely rejected. `compensation_round` likewise.
+    wait_until       when the awaited reply is overdue, or when the backoff ends.
+    rejected         the step waits for an operator because it was definitely rejected.
     """
 
     phase: Phase = Phase.PENDING
@@ -105,7 +105,7 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True)
 class Unmerged:
-    """A reply that is on record and not in the state yet. `body` None: it was lost, see `ReplyLost`."""
+    """A stored reply that is not merged into the state yet. `body` None: it was lost, see `ReplyLost`."""
 
     step: str
     body: bytes | None = field(repr=False)
@@ -113,14 +113,15 @@ class Unmerged:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A saga in progress. `machine_status` is its status as far as the machine is concerned, never `needs-attention`:
-    `status` adds that where a step or a failing hook waits for an operator.
+    """One instance of a saga. `machine_status` is never `needs-attention`: `status` adds that where a step or a failing
+    hook waits for an operator.
 
-    unsettled         an outcome is on record, and what follows from it has not started; `unmerged` are its replies.
-    untold            the state has not been told yet why the saga compensates.
-    started_attempts  how often what follows was started and never finished.
-    hookless          an operator said that it ends without its last hook.
-    hook_failure      a hook fails: nothing but replies and decisions is taken until it is retried.
+    pending_continuation  an outcome is stored, and what follows from it has not started.
+    unmerged              stored replies that are not merged into the state yet.
+    unmerged_failure      the reason for the compensation is not in the state yet.
+    started_attempts      how often the continuation was started and never finished.
+    hookless              an operator decided that the instance ends without its last hook.
+    hook_failure          the failing hook. Until it is retried, the instance takes replies and decisions only.
     """
 
     id: UUID
@@ -134,16 +135,16 @@ class Instance:
     failure: str | None = None
     deadline: datetime | None = None
     due: datetime | None = None
-    unsettled: bool = False
+    pending_continuation: bool = False
     unmerged: tuple[Unmerged, ...] = ()
-    untold: bool = False
+    unmerged_failure: bool = False
     started_attempts: int = 0
     hookless: bool = False
     hook_failure: HookFailure | None = None
 
     @property
     def isolated(self) -> bool:
-        """Whether its hooks may be what crashed a process: they are run alone, and counted before."""
+        """Whether its hooks may have crashed a process. Then they run alone, and each attempt is counted first."""
         return self.started_attempts > 0 or self.hook_failure is not None
 
     @property
@@ -161,7 +162,7 @@ class Instance:
 
 
 def request_key(saga_id: UUID, step: str, direction: StepDirection, round_number: int) -> str:
-    """The idempotency key of all attempts of one round of half a step."""
+    """The idempotency key that all attempts of one round share, of an action or of a compensation."""
     half = _KEY_WORDS[direction]
     if round_number == 0:
         return str(derive_id(saga_id, step, half))

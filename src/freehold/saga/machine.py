@@ -1,43 +1,46 @@
 """The saga machine: `(instance, input) → (instance, effects)`, without any I/O. Pattern: imports plain data only.
 
-The protocol, and why nothing is lost, doubled or left half done
-----------------------------------------------------------------
-1. *Intention before effect.* A step is `running` in the stored instance before its command leaves (same transaction,
-   through the outbox) or its call begins (a transaction before). Who dies after that leaves a row whose `due` brings
-   somebody else.
-2. *One key a request.* All attempts of half a step carry the same idempotency key, derived from instance, step and
-   direction. The receiver acts once and replies to each attempt. So a reply to an older attempt counts as well: it
-   tells of the one effect there is. Only where an operator repeats what was definitely rejected does a new round with a
-   new key begin, and replies of older rounds are void.
-3. *Not knowing is a state.* A timeout or a failed call says nothing about the effect. While there are attempts left the
-   request is repeated. Once they are exhausted the step is `unknown`, and is compensated like one that happened. Its
-   compensation names the key of the action (`compensates`): if the action never arrived, it is cancelled for ever, and
+The protocol, and why no effect is lost, doubled or left without its compensation
+---------------------------------------------------------------------------------
+1. *Intention before effect.* The stored instance says that a step is `running` before its command is sent (in the same
+   transaction, through the outbox) or its call is made (one transaction earlier). If the process crashes after that,
+   the row's `due` brings the instance to another process.
+2. *One key for each request.* All attempts of an action, or of a compensation, carry the same idempotency key, derived
+   from instance, step and direction. The receiver acts once and replies to each attempt. So a reply to an earlier
+   attempt counts as well: it reports the same single effect. Only when an operator repeats a definitely rejected
+   request does a new round with a new key begin; replies of earlier rounds are void.
+3. *Unknown is a state.* A timeout or a failed call says nothing about the effect. While attempts are left, the request
+   is repeated. When they are exhausted, the step is `unknown`, and is compensated as if it had taken effect. The
+   compensation names the key of the action (`compensates`): if the action never arrived, it is cancelled for good, and
    the reply to the compensation is `no-effect`.
-4. *The way back.* When a required step before the pivot is rejected or its attempts are exhausted, the instance
-   compensates. Requests on their way become `unknown` at once (a command's compensation is safe at any time, since it
-   cancels the action); a running call is waited for. A step is compensated only when none of its descendants may still
-   have an effect: reverse order of the graph, in parallel where the graph is. Compensations have a policy of their own;
-   when it is exhausted, or a compensation is rejected, the step waits for an operator.
-5. *No way back.* From the pivot on nothing is compensated: steps are repeated by their policy, then they wait for an
-   operator. A pivot whose outcome is not known is repeated too. A reply that comes while an operator is waited for
-   still moves the instance on.
-6. *Optional steps* fail alone: exhausted or rejected, they count as passed. If the saga goes back later, they are
-   compensated like others.
-7. *Late, duplicate and void replies* are journalled and change nothing. The one terminal status is never left.
-8. *Time* is data: `wait_until` of each step, `due` of the instance as the earliest of them. The store wakes the
-   instance by its own clock, and `now` is told on the instance's time line (`due` less what the store says is left of
-   it), so that clocks of processes are never compared. Timers are cancelled by the next save. A timer that fires early
-   or twice finds nothing overdue and changes nothing.
-9. *Outcome before code.* What an input says is on record before any code of the definition runs with it (`record`, then
-   `settle`): merging a reply, making a command, local functions, the last hook. A reply may do both in one transaction,
-   since the broker hands it out again; the outcome of a call is committed by itself, since nobody else knows it.
-10. *A bug is no outcome.* What a hook raises rolls its transaction back and says nothing of the process. `hold_up` puts
-   it down and the outcome stays: no request is repeated for it, no step fails, nothing is compensated. The hook is
-   retried by the definition's policy (`hook_retry`), then an operator is asked for, and it is retried ever less often,
-   so that deploying the mended code is enough. An outage in a hook does not count. Until it succeeds the instance's
-   time stands still: neither a step's time limit nor the saga's deadline passes because of it. Answers are put on
-   record meanwhile, and taken up in order. Hooks that may have ended a process (`Instance.isolated`) are tried alone,
-   and counted before; those of which nothing is heard again and again wait for an operator.
+4. *Compensation.* When a required step before the pivot is rejected, or its attempts are exhausted, the instance
+   compensates. Requests in transit become `unknown` at once: a command can be compensated at any time, since its
+   compensation cancels the action. A running call is waited for. A step is compensated only when none of its
+   descendants can still have an effect: in the reverse order of the graph, and in parallel where the graph allows it.
+   Compensations have their own policy; when it is exhausted, or a compensation is rejected, the step waits for an
+   operator.
+5. *After the pivot.* From the pivot on nothing is compensated: steps are repeated by their policy, then they wait for
+   an operator. So is a pivot whose outcome is unknown. A reply that comes while the step waits for an operator still
+   advances the instance.
+6. *Optional steps.* If an optional step is rejected, or its attempts are exhausted, the saga continues as if it had
+   succeeded. If the saga compensates later, the step is compensated like the others.
+7. *Late, duplicate and void replies* are written into the journal and change nothing. A terminal status never changes.
+8. *Time is data.* Each step has its `wait_until`, and the instance's `due` is the earliest of them. The store compares
+   `due` with its own clock and says how much of it is left. `now` is computed as `due` minus that, so that the clocks
+   of processes are never compared. Timers are cancelled by the next save. A timer that fires early or twice finds
+   nothing overdue and changes nothing.
+9. *Outcome before code.* The outcome in an input is stored before any code of the definition runs with it: before a
+   reply is merged, a command made, a local function or the last hook run (`record`, then `start_next`). For a reply,
+   both may happen in one transaction, since the broker delivers it again after a rollback. The outcome of a call is
+   committed in its own transaction, since no other process knows it.
+10. *A bug is not an outcome.* An exception of a hook rolls its transaction back; it is not an outcome of the step.
+    `record_failure` stores it beside the outcome: no request is repeated for it, no step fails, nothing is compensated.
+    The hook is retried by the definition's policy (`hook_retry`). Then the instance needs attention, and the hook is
+    retried less and less often, so that deploying a fix is enough. An outage during a hook is not counted as a failure.
+    Until the hook succeeds, the instance's time limits are suspended: neither a step nor the saga's deadline times out.
+    Replies that arrive meanwhile are stored, and merged in order later. Hooks that may have crashed a process
+    (`Instance.isolated`) run alone, and each attempt is counted first; after several attempts that never finished, the
+    instance needs attention.
 """
 
 from __future__ import annotations
@@ -63,16 +66,16 @@ from freehold.saga.exchange import (
 )
 from freehold.saga.hooks import Hook, HookFailure
 from freehold.saga.instance import DecisionRefused, Instance, Phase, StepProgress, Unmerged, WaitReason
-from freehold.saga.mapping import EMPTY_REPLIES
+from freehold.saga.message_mapper import EMPTY_REPLIES
 from freehold.saga.steps import StepDefinition, StepDirection
 from freehold.saga.store import SagaStatus
 from freehold.saga.transition import Transition, TransitionState
 
-__all__ = ["advance", "begin", "hold_up", "mark_started", "record"]
+__all__ = ["advance", "begin", "mark_started", "record", "record_failure"]
 
 
 def begin(definition: SagaDefinition, state: Any, saga_id: UUID, correlation_id: UUID, now: datetime) -> Instance:
-    """Return a new instance, nothing begun yet: give it `Started`."""
+    """Return a new instance in which no step has started; its first input is `Started`."""
     seconds = definition.deadline_seconds
     return Instance(
         id=saga_id,
@@ -88,68 +91,70 @@ def begin(definition: SagaDefinition, state: Any, saga_id: UUID, correlation_id:
 
 
 def advance(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Transition:
-    """Take one input and begin what follows. While a hook fails, an answer is only put on record.
+    """Apply one input and start what follows. While a hook fails, a reply is only recorded.
 
-    Raises `DecisionRefused` for a decision that does not fit, and what the code of the definition raises (see
-    `hooks.hook_at`), `CodecError` for a reply that does not fit the state among it; nothing has changed then.
+    Raises `DecisionRefused` for a decision that is not possible, and any exception of the definition's code (see
+    `hooks.hook_at`), for example `CodecError` for a reply that does not fit the state. Nothing has changed then.
     """
     if instance.hook_failure is not None and isinstance(arrived, Replied | CallEnded):
         return record(definition, instance, arrived, now)
     handler = _TransitionHandler(definition, instance, now)
     handler.take(arrived)
-    handler.settle()
+    handler.start_next()
     return handler.result()
 
 
 def record(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Transition:
-    """Put an input on record without running any code of the definition; a timer then begins what follows, at once.
-
-    Nothing is left to begin where nothing follows but waiting. Raises `DecisionRefused`.
+    """Record an input without running any code of the definition. The timer is due at once then, and starts what
+    follows; it is not where the input starts no request, function or hook. Raises `DecisionRefused`.
     """
     failing = instance.hook_failure
-    stands = failing is not None and not isinstance(arrived, OperatorDecided)
-    handler = _TransitionHandler(definition, instance, failing.since if failing is not None and stands else now)
+    suspended = failing is not None and not isinstance(arrived, OperatorDecided)
+    handler = _TransitionHandler(definition, instance, failing.since if failing is not None and suspended else now)
     handler.take(arrived)
-    if failing is None and not (handler.unmerged or handler.untold):
+    if failing is None and not (handler.unmerged or handler.unmerged_failure):
         whole = advance(definition, instance, arrived, now)
         if not whole.effects:
             return whole
-    handler.unsettled = not handler.ended
+    handler.pending_continuation = not handler.ended
     handler.started_attempts = max(handler.started_attempts, 1 if failing is None else 0)
     return handler.result()
 
 
 def mark_started(instance: Instance, now: datetime, visible_seconds: float) -> Instance:
-    """Count a try of hooks that may end the process before it begins; without an end it comes due again later."""
+    """Count an attempt of hooks that may crash the process, before it begins. The instance is due again after
+    `visible_seconds`, in case the attempt never finishes.
+    """
     until = now + timedelta(seconds=visible_seconds)
     return replace(instance, started_attempts=instance.started_attempts + 1, due=until)
 
 
-def hold_up(
+def record_failure(
     definition: SagaDefinition, instance: Instance, error: BaseException, now: datetime, *, outage: bool = False
 ) -> Transition:
-    """Put down that a hook failed; the instance stays as it was, until it is tried again or an operator decides.
+    """Record that a hook failed. The instance does not advance until the hook is retried or an operator decides.
 
-    `outage`: it failed for something that is away, or was changed by somebody else; that counts as nobody's bug.
+    `outage`: the hook failed because something it needs is unavailable, or because of a conflict. That is not counted
+    as a failure.
     """
     state = TransitionState(definition, instance, now)
     if not state.ended:
-        state.hold_up(error, outage=outage)
+        state.record_failure(error, outage=outage)
     return state.result()
 
 
 class _TransitionHandler(TransitionState):
-    """What one input means."""
+    """Applies one input to the state of its transition."""
 
     def take(self, arrived: Input) -> None:
-        """Apply the input to the step it is about; no code of the definition is run."""
+        """Apply the input to its step; no code of the definition runs."""
         if isinstance(arrived, TimerDue | OperatorDecided):
             self.resume(noted=isinstance(arrived, TimerDue))
         match arrived:
             case Started():
                 self.note("", "started")
             case Replied() | CallEnded():
-                self._take_answer(arrived)
+                self._take_reply(arrived)
             case LocalEnded():
                 self._take_local(arrived)
             case TimerDue():
@@ -159,74 +164,74 @@ class _TransitionHandler(TransitionState):
             case _:
                 assert_never(arrived)
 
-    # -- answers
+    # -- replies and outcomes
 
-    def _take_answer(self, answer: Replied | CallEnded) -> None:
-        progress = self.steps.get(answer.step)
-        if progress is None or not self._is_awaited(progress, answer):
-            self.note(answer.step, "late", answer.attempt, f"{answer.direction.value} {answer.outcome.value}")
+    def _take_reply(self, reply: Replied | CallEnded) -> None:
+        progress = self.steps.get(reply.step)
+        if progress is None or not self._is_awaited(progress, reply):
+            self.note(reply.step, "late", reply.attempt, f"{reply.direction.value} {reply.outcome.value}")
             return
-        step = self.definition.by_name[answer.step]
-        match answer.outcome:
+        step = self.definition.by_name[reply.step]
+        match reply.outcome:
             case Outcome.FAILED:
-                error = answer.error if isinstance(answer, CallEnded) else None
+                error = reply.error if isinstance(reply, CallEnded) else None
                 self._attempt_failed(step, type(error).__name__ if error else "failed", error)
-            case Outcome.REJECTED if answer.direction is StepDirection.COMPENSATION:
-                self._call_operator(step, answer.code or "rejected", rejected=True)
-            case Outcome.REJECTED | Outcome.CANCELLED if answer.direction is StepDirection.ACTION:
-                self._rejected(step, answer.code or answer.outcome.value)
-            case _ if answer.direction is StepDirection.COMPENSATION:
-                self.set(
-                    step.name, phase=Phase.COMPENSATED, wait_reason=WaitReason.NOTHING, wait_until=None, rejected=False
-                )
-                self.note(
-                    step.name,
-                    "compensated",
-                    answer.attempt,
-                    "" if answer.outcome is Outcome.DONE else answer.outcome.value,
-                )
+            case Outcome.REJECTED if reply.direction is StepDirection.COMPENSATION:
+                self._call_operator(step, reply.code or "rejected", rejected=True)
+            case Outcome.REJECTED | Outcome.CANCELLED if reply.direction is StepDirection.ACTION:
+                self._rejected(step, reply.code or reply.outcome.value)
+            case _ if reply.direction is StepDirection.COMPENSATION:
+                self._compensated(step, reply.attempt, "" if reply.outcome is Outcome.DONE else reply.outcome.value)
             case _:
-                lost = isinstance(answer, CallEnded) and answer.error is not None
-                if lost or answer.body not in EMPTY_REPLIES:
-                    self.unmerged += (Unmerged(step.name, None if lost else answer.body),)
-                self._done(step, answer.attempt)
+                lost = isinstance(reply, CallEnded) and reply.error is not None
+                if lost or reply.body not in EMPTY_REPLIES:
+                    self.unmerged += (Unmerged(step.name, None if lost else reply.body),)
+                self._done(step, reply.attempt)
 
-    def _is_awaited(self, progress: StepProgress, answer: Replied | CallEnded) -> bool:
-        """Whether it tells something new. An older attempt's answer does, unless it is a failure or of an old round."""
-        if self.instance.ended or answer.attempt < progress.round_start or answer.attempt > progress.attempt:
+    def _is_awaited(self, progress: StepProgress, reply: Replied | CallEnded) -> bool:
+        """Whether a reply is new information. That of an earlier attempt of the round is, unless it is a failure."""
+        if self.instance.ended or reply.attempt < progress.round_start or reply.attempt > progress.attempt:
             return False
-        if answer.outcome is Outcome.FAILED:
-            current = answer.attempt == progress.attempt and progress.wait_reason is WaitReason.REPLY
-            return current and answer.direction is progress.direction
-        if answer.direction is StepDirection.COMPENSATION:
+        if reply.outcome is Outcome.FAILED:
+            current = reply.attempt == progress.attempt and progress.wait_reason is WaitReason.REPLY
+            return current and reply.direction is progress.direction
+        if reply.direction is StepDirection.COMPENSATION:
             return progress.phase is Phase.COMPENSATING
         return progress.phase in {Phase.RUNNING, Phase.UNKNOWN}
 
     def _take_local(self, ended: LocalEnded) -> None:
         step = self.definition.by_name[ended.step]
+        attempt = self.steps[step.name].attempt
         if ended.code is not None and ended.direction is StepDirection.ACTION:
             self._rejected(step, ended.code)
         elif ended.code is not None:
             self._call_operator(step, ended.code, rejected=True)
-        elif ended.direction is StepDirection.ACTION:
-            self.state = ended.state
-            self._done(step, self.steps[step.name].attempt)
         else:
             self.state = ended.state
-            self.set(step.name, phase=Phase.COMPENSATED, wait_reason=WaitReason.NOTHING, wait_until=None)
-            self.note(step.name, "compensated", self.steps[step.name].attempt)
+            if ended.direction is StepDirection.ACTION:
+                self._done(step, attempt)
+            else:
+                self._compensated(step, attempt)
+
+    def _finish(self, step: StepDefinition, phase: Phase) -> None:
+        """Set a phase in which the step waits for nothing."""
+        self.set(step.name, phase=phase, wait_reason=WaitReason.NOTHING, wait_until=None, rejected=False)
 
     def _done(self, step: StepDefinition, attempt: int) -> None:
-        self.set(step.name, phase=Phase.DONE, wait_reason=WaitReason.NOTHING, wait_until=None, rejected=False)
+        self._finish(step, Phase.DONE)
         self.note(step.name, "done", attempt)
 
+    def _compensated(self, step: StepDefinition, attempt: int, detail: str = "") -> None:
+        self._finish(step, Phase.COMPENSATED)
+        self.note(step.name, "compensated", attempt, detail)
+
     def _rejected(self, step: StepDefinition, code: str) -> None:
-        """The action has not happened and will not: never repeated by itself, and nothing to compensate."""
+        """The action took no effect and never will: it is not retried, and there is nothing to compensate."""
         progress = self.steps[step.name]
         if not (step.optional or step.before_pivot):
             self._call_operator(step, code, rejected=True)
             return
-        self.set(step.name, phase=Phase.REJECTED, wait_reason=WaitReason.NOTHING, wait_until=None)
+        self._finish(step, Phase.REJECTED)
         self.note(step.name, "rejected", progress.attempt, code)
         if not step.optional:
             self.start_compensation(code)
@@ -243,22 +248,18 @@ class _TransitionHandler(TransitionState):
         )
         self.note(step.name, "failed", progress.attempt, f"{reason} at {place}" if place else reason)
         if direction is StepDirection.ACTION and self.machine_status is SagaStatus.COMPENSATING:
-            self.set(step.name, phase=Phase.UNKNOWN, wait_reason=WaitReason.NOTHING, wait_until=None)
+            self._finish(step, Phase.UNKNOWN)
             return
         decision = step.policy(direction).decide(progress.policy_attempts, error)
         if isinstance(decision, RetryAfter):
             self.set(step.name, wait_reason=WaitReason.BACKOFF, wait_until=self.later(decision.delay_seconds))
-        elif direction is StepDirection.COMPENSATION:
-            self._call_operator(step, decision.reason)
-        elif step.optional:
-            self.set(step.name, phase=Phase.UNKNOWN, wait_reason=WaitReason.NOTHING, wait_until=None)
+        elif direction is StepDirection.ACTION and (step.optional or (step.before_pivot and not step.pivot)):
+            self._finish(step, Phase.UNKNOWN)
             self.note(step.name, "attempts-exhausted", progress.attempt, decision.reason)
-        elif step.pivot or not step.before_pivot:
-            self._call_operator(step, decision.reason)
+            if not step.optional:
+                self.start_compensation(f"{step.name}-{reason}")
         else:
-            self.set(step.name, phase=Phase.UNKNOWN, wait_reason=WaitReason.NOTHING, wait_until=None)
-            self.note(step.name, "attempts-exhausted", progress.attempt, decision.reason)
-            self.start_compensation(f"{step.name}-{reason}")
+            self._call_operator(step, decision.reason)
 
     def _call_operator(self, step: StepDefinition, reason: str, *, rejected: bool = False) -> None:
         self.set(step.name, wait_reason=WaitReason.OPERATOR, wait_until=None, rejected=rejected)
@@ -267,7 +268,7 @@ class _TransitionHandler(TransitionState):
     # -- timers
 
     def _take_timer(self) -> None:
-        if not self.instance.isolated:  # else `due` may be later than what is due
+        if not self.instance.isolated:  # else `due` may be later than the times of the steps
             self.now = max(self.now, self.instance.due or self.now)
         if self._deadline_passed():
             self.start_compensation("deadline-passed")
@@ -303,24 +304,24 @@ class _TransitionHandler(TransitionState):
             case OperatorAction.SKIP:
                 for name in self._chosen(decided.step, {WaitReason.OPERATOR}):
                     self._skip(name)
-                if self.held is not None and decided.step in {None, self.held.step}:
-                    self._skip_hook(self.held)
+                if self.former_failure is not None and decided.step in {None, self.former_failure.step}:
+                    self._skip_hook(self.former_failure)
             case OperatorAction.COMPENSATE:
                 self._compensate()
             case OperatorAction.TERMINATE:
                 self.machine_status = SagaStatus.TERMINATED
                 self.failure = self.failure or "terminated"
-                self.unmerged, self.untold, self.unsettled = (), False, False
+                self.unmerged, self.unmerged_failure, self.pending_continuation = (), False, False
                 self.note("", SagaStatus.TERMINATED.value)
             case _:
                 assert_never(decided.action)
 
     def _chosen(self, step: str | None, reasons: set[WaitReason]) -> list[str]:
-        """Steps that the decision is about; none where it is about the hook that fails."""
+        """Names of the steps that the decision is about; empty where it is about the failing hook only."""
         found = [
             name for name, progress in self.steps.items() if progress.wait_reason in reasons and step in {None, name}
         ]
-        if not found and (self.held is None or step not in {None, self.held.step}):
+        if not found and (self.former_failure is None or step not in {None, self.former_failure.step}):
             which = "no step" if step is None else f"not step '{step}'"
             raise DecisionRefused(
                 f"saga {self.instance.id}: {which} waits for an operator", hint="see its timeline: freehold saga show"
@@ -328,24 +329,24 @@ class _TransitionHandler(TransitionState):
         return found
 
     def _skip(self, name: str) -> None:
-        self.set(name, phase=Phase.SKIPPED, wait_reason=WaitReason.NOTHING, wait_until=None, rejected=False)
+        self._finish(self.definition.by_name[name], Phase.SKIPPED)
 
-    def _skip_hook(self, held: HookFailure) -> None:
-        """Go on without the hook that fails; where it is a step's own doing, without that."""
-        match held.hook:
+    def _skip_hook(self, failing: HookFailure) -> None:
+        """Continue without the failing hook: without the reply that it merges, the last hook, or its whole step."""
+        match failing.hook:
             case Hook.MERGE | Hook.REPLY:
-                self.unmerged = tuple(each for each in self.unmerged if each.step != held.step)
+                self.unmerged = tuple(each for each in self.unmerged if each.step != failing.step)
             case Hook.ON_COMPLETED | Hook.ON_COMPENSATED:
                 self.hookless = True
-            case _ if held.step:
-                self._skip(held.step)
+            case _ if failing.step:
+                self._skip(failing.step)
             case _:
                 raise DecisionRefused(
                     f"saga {self.instance.id}: it is not known which step fails", hint="retry, compensate or terminate"
                 )
 
     def _retry_lost(self, step: str | None) -> None:
-        """Repeat the calls whose replies could not be stored, by the same key: nobody else can tell these replies."""
+        """Repeat the calls whose results could not be stored, with the same key: only the receiver has the results."""
         lost = [each.step for each in self.unmerged if each.body is None and step in {None, each.step}]
         self.unmerged = tuple(each for each in self.unmerged if each.step not in lost)
         for name in lost:
@@ -353,7 +354,7 @@ class _TransitionHandler(TransitionState):
             self.repeat(name)
 
     def _retry(self, name: str) -> None:
-        """Begin the policy again; where the request was definitely refused, with a new round and its new key."""
+        """Reset the retry policy. If the request was definitely rejected, a new round with a new key begins."""
         progress = self.steps[name]
         self.set(name, policy_attempts=0)
         if progress.rejected:
@@ -374,9 +375,9 @@ class _TransitionHandler(TransitionState):
         pivot = self.definition.pivot
         if pivot is not None and self.steps[pivot.name].phase is not Phase.PENDING:
             raise DecisionRefused(
-                f"saga {self.instance.id} has begun its pivot '{pivot.name}': there is no way back",
-                hint="retry, or skip what was settled by hand, or terminate",
+                f"saga {self.instance.id} has started its pivot '{pivot.name}' and can no longer be compensated",
+                hint="retry, skip a step that was done by hand, or terminate",
             )
-        if self.held is not None and self.held.hook in {Hook.MERGE, Hook.REPLY}:
-            self._skip_hook(self.held)
+        if self.former_failure is not None and self.former_failure.hook in {Hook.MERGE, Hook.REPLY}:
+            self._skip_hook(self.former_failure)
         self.start_compensation("decided")

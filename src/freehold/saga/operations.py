@@ -1,5 +1,5 @@
-"""What operators decide for instances of sagas: retry, skip a step, compensate, terminate. Pattern: imports the ports,
-the store of the audit, the transaction and its package.
+"""Operators' decisions on sagas: retry, skip a step, compensate, terminate. Pattern: imports the ports, the audit's
+store, the transaction and its package.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["SagaOperations"]
 
 
 class SagaOperations:
-    """Actions on the sagas of one service: of a running one, or of one whose database is open."""
+    """Actions on the sagas of one service. The service runs, or only its database is open."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context: Final = context
@@ -32,10 +32,11 @@ class SagaOperations:
         self._engine = engine
 
     async def decide(self, saga_id: UUID, decided: OperatorDecided, *, actor: str) -> bool:
-        """Take a decision in one transaction with its audit row, and begin what follows from it. False where code of
-        the saga failed there: the decision is kept, and the service tries again what follows.
+        """Apply a decision, and start what follows from it, in one transaction with the audit row. False where a hook
+        of the saga failed in it: the decision is stored then, and the service retries the rest.
 
-        Raises `NotFound`, `ConcurrencyConflict` where the decision does not fit the instance, `Unavailable`.
+        Raises `NotFound`, `DecisionRefused` where the decision is not possible for the instance, `ConcurrencyConflict`,
+        `Unavailable`.
         """
         now = self._context.clock.now()
         entry = AuditEntry(now, actor, f"saga.{decided.action.value}", str(saga_id), decided.reason)
@@ -54,6 +55,6 @@ class SagaOperations:
         return True
 
     async def load(self, saga_id: UUID) -> SagaRecord:
-        """One instance, as it is now. Raises `NotFound`."""
+        """Return one instance. Raises `NotFound`."""
         async with self._context.database.begin() as db_tx:
             return await self._context.stores[SAGAS].load(db_tx, saga_id)

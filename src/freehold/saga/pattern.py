@@ -1,6 +1,4 @@
-"""Sagas as a pattern: the engine, the runner of timers and calls, and how long ended instances are kept. Pattern: a
-declaration.
-"""
+"""The saga pattern: its engine, the runner of timers and calls, and pruning. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -72,7 +70,7 @@ async def _count(context: ServiceContext) -> Mapping[str, int]:
     return found
 
 
-def _show_going(metrics: Mapping[str, Any]) -> int:
+def _show_in_flight(metrics: Mapping[str, Any]) -> int:
     found = metrics["sagas"]
     return int(found.get(SagaStatus.RUNNING, 0) + found.get(SagaStatus.COMPENSATING, 0))
 
@@ -83,7 +81,7 @@ def _needs(declared: Mapping[tuple[str, int], object]) -> Sequence[Need]:
 
 PATTERN: Final = Pattern[Sagas](
     "saga",
-    "carries a business transaction over several services, and compensates it",
+    "runs a business transaction over several services, and compensates it if it fails",
     declares=lambda _: {},
     needs=_needs,
     traces=(Trace(SAGAS, _trace),),
@@ -95,7 +93,7 @@ PATTERN: Final = Pattern[Sagas](
     probes=(_probe,),
     metrics=(Metric("sagas", "instances by status", SAGAS, _count),),
     columns=(
-        Column("sagas", "sagas", _show_going),
+        Column("sagas", "sagas", _show_in_flight),
         Column("needs attention", "sagas", lambda metrics: metrics["sagas"].get(SagaStatus.NEEDS_ATTENTION, 0)),
     ),
     due=(Due("timers of sagas", "sagas", SAGAS, _due_seconds, _is_used),),

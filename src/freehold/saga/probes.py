@@ -1,4 +1,4 @@
-"""What `freehold doctor` finds of sagas. Pattern: imports the ports and its package."""
+"""The checks of `freehold doctor` on sagas. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WAITING: Final = "freehold saga list --status needs-attention"
 
 
 async def probe(context: ServiceContext, declared: Collection[tuple[str, int]]) -> Sequence[CheckResult]:
-    """Whether every instance in flight has its definition among `declared`, and whether one waits for an operator.
+    """Check that the definition of every instance in flight is in `declared`, and that none waits for an operator.
     Raises `Unavailable`.
     """
     found: list[CheckResult] = []
@@ -43,7 +43,7 @@ def _definition_of(record: SagaRecord) -> tuple[str, int]:
 
 
 def _most_frequent(records: Sequence[SagaRecord]) -> str:
-    """What most of the instances whose code fails have in common."""
+    """The most frequent hook failure, with its number; empty where no hook fails."""
     failures: Counter[str] = Counter()
     for record in records:
         with contextlib.suppress(CodecError):

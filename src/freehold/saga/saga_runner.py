@@ -1,11 +1,16 @@
-"""The loop that takes the timers of sagas and makes their calls. Pattern: imports the engine and the lifecycle.
+"""The runner of sagas' timers and calls. Pattern: imports the engine and the lifecycle.
 
-A round claims instances that are due and saves them in one transaction, which makes the calls' intention durable; then
-it makes the calls, outside of any transaction, each within its step's time limit. Each outcome is put on record in a
-transaction of its own, before any code of the definition runs with it; what follows is begun in the next one. Both are
-guarded by the attempt and the row's version: who comes too late changes nothing. Whoever dies in between leaves a row
-whose `due` brings it to another instance: after the time limit before the outcome is on record, at once after it. What
-fails is put down in the instance, and is nobody else's hindrance. Any number of runners share the work.
+One round:
+
+1. Claim the instances that are due, apply their timers and save them, in one transaction. The intention of each call is
+   durable then.
+2. Make the calls, outside of any transaction, each within the time limit of its step.
+3. Record the outcome of a call in its own transaction, before any code of the definition runs with it.
+4. Start what follows in the next transaction.
+
+Steps 3 and 4 check the attempt and the row's version, so a late runner changes nothing. If a process crashes in
+between, the row's `due` brings the instance to another runner: before step 3 after the call's time limit, after step 3
+at once. A failure is recorded in its instance and does not block others. Any number of runners share the work.
 """
 
 from __future__ import annotations
@@ -38,16 +43,16 @@ __all__ = ["SagaRunner"]
 _log = logging.getLogger("freehold.saga")
 _RECORD: Final = Retry(attempts=6, delay_seconds=0.05, delay_seconds_max=1.0)
 _TAKEN_BY_OTHERS_SECONDS: Final = 0.05
-"""Idle time when what is due is locked by another instance just now."""
+"""Idle time while all due instances are locked by other runners."""
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 
 
 class SagaRunner(Runner):
-    """Takes due timers and makes calls. Safe in any number of instances.
+    """Applies due timers and makes calls. Any number of runners may work at the same time.
 
-    poll_seconds          longest idle time: timers set by other processes are seen this late at most.
+    poll_seconds          longest idle time, and so the longest delay of timers that other processes set.
     batch                 instances claimed in one transaction; `calls_max` limits the calls in progress.
-    hook_timeout_seconds  what the hooks of one transaction may take.
+    hook_timeout_seconds  time limit of all hooks of one transaction.
     """
 
     def __init__(
@@ -75,15 +80,15 @@ class SagaRunner(Runner):
 
     @property
     def pending_correction(self) -> str:
-        """Failures of hooks that are to be put down as outages."""
+        """The failures of hooks that could not be recorded yet."""
         return f"the record of failed hooks of {len(self._unsaved)} sagas" if self._unsaved else ""
 
     async def release(self) -> None:
-        """Put down what an outage has kept from it."""
+        """Record the failures that could not be recorded during an outage."""
         await self._save_failures()
 
     async def run(self) -> None:
-        """Take what is due until stopped; then wait for the calls in progress. Cancelled, they are cancelled too."""
+        """Process due instances until stopped; then wait for the calls in progress. Cancellation cancels them too."""
         try:
             while not self.stopping:
                 await self._save_failures()
@@ -101,12 +106,12 @@ class SagaRunner(Runner):
             raise
 
     async def finish_calls(self) -> None:
-        """Wait until the calls in progress, and what follows from them, have been recorded."""
+        """Wait until the outcomes of the calls in progress, and what follows from them, are recorded."""
         while self._calls:
             await asyncio.wait(self._calls)
 
     async def take_due(self) -> int:
-        """One round; returns how many instances were due. Calls go on in tasks of their own."""
+        """Do one round; returns how many instances were due. Calls run in their own tasks."""
         room = min(self._batch, self._calls_max - len(self._calls))
         if room <= 0:
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
@@ -125,19 +130,19 @@ class SagaRunner(Runner):
                     taken = None
         except Exception as error:  # noqa: BLE001 - one bad instance must not block the others
             if not isinstance(error, Unavailable):
-                text = "%s: a batch of due sagas failed (%s); they are taken one by one"
+                text = "%s: a batch of due sagas failed (%s); its instances are processed one by one"
                 _log.info(text, self._context.service, describe(error))
             if taken is None:
-                return await self._take_singly()
-            await self._put_off(taken.id, error, taken.version)
-            return 1 + await self._take_singly()
+                return await self._take_one_by_one()
+            await self._record_failure(taken.id, error, taken.version)
+            return 1 + await self._take_one_by_one()
         self._begin(calls)
         for saga_id in isolated:
-            await self._try_alone(saga_id)
+            await self._try_isolated(saga_id)
         return len(records)
 
-    async def _take_singly(self) -> int:
-        """Take due instances in a transaction each, so that a failing one is put off alone."""
+    async def _take_one_by_one(self) -> int:
+        """Process due instances in one transaction each, so that only a failing one is rescheduled."""
         taken = 0
         for _ in range(self._batch):
             claimed: SagaRecord | None = None
@@ -151,17 +156,17 @@ class SagaRunner(Runner):
                     break
                 self._begin(calls or ())
                 if calls is None:
-                    await self._try_alone(claimed.id)
+                    await self._try_isolated(claimed.id)
             except Exception as error:
                 if claimed is None:
                     raise
-                await self._put_off(claimed.id, error, claimed.version)
+                await self._record_failure(claimed.id, error, claimed.version)
             taken += 1
         return taken
 
     @asynccontextmanager
     async def _limited(self) -> AsyncIterator[None]:
-        """Bound the time that hooks take. Raises `HookTimeout`."""
+        """Limit the time of the hooks in the block. Raises `HookTimeout`."""
         scope = asyncio.timeout(self._hook_timeout_seconds)
         try:
             async with scope:
@@ -169,25 +174,25 @@ class SagaRunner(Runner):
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            raise HookTimeout(f"it took more than {self._hook_timeout_seconds:g} s") from error
+            raise HookTimeout(f"the hooks took more than {self._hook_timeout_seconds:g} s") from error
 
     async def _save_failures(self) -> None:
-        """Put down what could not be put down while the database was away: hooks that an outage ended have not ended
-        this process, and must not be counted as if they had.
+        """Record the failures that could not be recorded while the database was unavailable. Otherwise hooks that an
+        outage ended would count as hooks that crashed the process.
         """
         for saga_id, (error, version) in list(self._unsaved.items()):
             with contextlib.suppress(NotFound):
-                await self._put_off(saga_id, error, version)
+                await self._record_failure(saga_id, error, version)
             del self._unsaved[saga_id]
 
-    async def _put_off(self, saga_id: UUID, error: Exception, version: int) -> None:
-        """Put a failure down in its instance; where not even that can be stored, leave the instance alone for a while.
+    async def _record_failure(self, saga_id: UUID, error: Exception, version: int) -> None:
+        """Record a failure in its instance; if that fails too, reschedule the instance without a record.
 
-        Raises `Unavailable`; it is put down later then.
+        Raises `Unavailable`: the failure is recorded later then.
         """
         trace = self._context.failures.traceback(self._context.database.translate_error(error) or error)
         if trace:
-            text = "%s: saga %s: code of its definition failed (%s); its hook_retry says when it is tried again%s"
+            text = "%s: saga %s: code of its definition failed (%s); it is retried by hook_retry%s"
             _log.warning(text, self._context.service, saga_id, describe(error), trace)
         try:
             async with self._transactions.begin() as tx:
@@ -195,12 +200,12 @@ class SagaRunner(Runner):
         except Unavailable:
             self._unsaved[saga_id] = error, version
             raise
-        except Exception as failure:  # noqa: BLE001 - it is one instance's
+        except Exception as failure:  # noqa: BLE001 - one instance must not stop the others
             self.last_error = failure
-            text = "%s: the failure of saga %s was not put down (%s); it is left alone for a while"
+            text = "%s: the failure of saga %s could not be recorded (%s); it is processed again later"
             _log.warning(text, self._context.service, saga_id, describe(failure))
             async with self._transactions.begin() as tx:
-                await self._engine.leave(tx, await self._engine.store.load(tx.db_tx, saga_id))
+                await self._engine.reschedule(tx, await self._engine.store.load(tx.db_tx, saga_id))
 
     def _begin(self, calls: Sequence[PendingCall]) -> None:
         for pending in calls:
@@ -209,25 +214,27 @@ class SagaRunner(Runner):
             task.add_done_callback(self._calls.discard)
 
     async def _call(self, pending: PendingCall) -> None:
-        """Make a call, put its outcome on record, go on. What fails is logged and kept, and the row's timer follows."""
+        """Make a call, record its outcome and continue the instance. After a failure here the row's timer retries."""
         try:
-            ended = await carry_out(pending)
+            ended = await make_call(pending)
             if ended.error is not None and (trace := self._context.failures.traceback(ended.error)):
                 step = pending.effect.step
-                text = "%s: call %s of saga %s failed (%s); its step's retry says what follows%s"
+                text = "%s: call %s of saga %s failed (%s); the retry policy of the step decides what follows%s"
                 _log.warning(text, self._context.service, step, pending.saga_id, describe(ended.error), trace)
             if await self._record(pending, ended):
-                await self._go_on(pending.saga_id)
-        except Exception as error:  # noqa: BLE001 - a task of its own: nobody else would see it
+                await self._continue(pending.saga_id)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: the error would be lost
             self.last_error = error
             trace = self._context.failures.traceback(error)
-            text = "%s: how call %s of saga %s ended was not recorded (%s); it is made again after its time limit%s"
+            text = "%s: the outcome of call %s of saga %s was not recorded (%s); retry after its time limit%s"
             _log.error(text, self._context.service, pending.effect.step, pending.saga_id, describe(error), trace)
         finally:
             self.wake()
 
     async def _record(self, pending: PendingCall, ended: CallEnded) -> bool:
-        """Put the outcome on record. Nobody else knows it, so an outage is waited out, but for a stop."""
+        """Record the outcome. No other process knows it, so this waits for the end of an outage, or for a stop. False
+        where the instance does not exist any more.
+        """
         attempt = 0
         while True:
             attempt += 1
@@ -245,8 +252,8 @@ class SagaRunner(Runner):
             else:
                 return True
 
-    async def _try_alone(self, saga_id: UUID) -> None:
-        """Try hooks that may end the process, while no other hooks are: the count tells which instance it was."""
+    async def _try_isolated(self, saga_id: UUID) -> None:
+        """Run hooks that may crash the process while no others run: the count then shows which instance crashed it."""
         version = 0
         try:
             async with self._transactions.begin() as tx:
@@ -256,26 +263,26 @@ class SagaRunner(Runner):
         except NotFound:
             return
         except ProcessCrashed as error:
-            await self._put_off(saga_id, error, version)
+            await self._record_failure(saga_id, error, version)
         else:
             if mine:
-                await self._go_on(saga_id)
+                await self._continue(saga_id)
 
-    async def _go_on(self, saga_id: UUID) -> None:
-        """Begin what follows from an outcome that is on record; if that fails, the outcome stays."""
+    async def _continue(self, saga_id: UUID) -> None:
+        """Start what follows from a recorded outcome; if that fails, the outcome stays recorded."""
         version = 0
         try:
             async with self._transactions.begin() as tx:
                 record = await self._engine.store.load(tx.db_tx, saga_id)
                 version = record.version
                 async with self._limited():
-                    calls = await self._engine.go_on(tx, record)
+                    calls = await self._engine.continue_instance(tx, record)
         except NotFound:
             return
         except Exception as error:
             if not version:
                 raise
-            await self._put_off(saga_id, error, version)
+            await self._record_failure(saga_id, error, version)
         else:
             self._begin(calls)
 
@@ -284,8 +291,8 @@ class SagaRunner(Runner):
         return self._poll_seconds if due_seconds is None else min(self._poll_seconds, max(0.0, due_seconds))
 
 
-async def carry_out(pending: PendingCall) -> CallEnded:
-    """Await the function of a call within its time limit and say how it ended. Never raises but for cancellation."""
+async def make_call(pending: PendingCall) -> CallEnded:
+    """Call the function of a step within its time limit, and return the outcome. Raises on cancellation only."""
     effect = pending.effect
     step = pending.definition.by_name[effect.step]
     context = CallContext(
@@ -307,7 +314,7 @@ async def carry_out(pending: PendingCall) -> CallEnded:
                 reply = await function(pending.state, context)
     except Rejected as refusal:
         return ended(Outcome.REJECTED, code=refusal.code)
-    except Exception as error:  # noqa: BLE001 - whatever it raises, its outcome is unknown and the policy decides
+    except Exception as error:  # noqa: BLE001 - after any error the outcome is unknown, and the policy decides
         _log.info("call %s of saga %s failed (%s)", effect.step, pending.saga_id, type(error).__name__)
         return ended(Outcome.FAILED, error=error)
     if reply is None or effect.direction is StepDirection.COMPENSATION:
@@ -315,5 +322,5 @@ async def carry_out(pending: PendingCall) -> CallEnded:
     try:
         with calling(effect.step, Hook.REPLY, function):
             return ended(Outcome.DONE, _encoder.encode(reply))
-    except Exception as error:  # noqa: BLE001 - it has taken effect all the same
+    except Exception as error:  # noqa: BLE001 - the call has taken effect nevertheless
         return ended(Outcome.DONE, error=error)

@@ -1,7 +1,7 @@
-"""The instances that one transaction works on: loaded together, saved together. Pattern: imports its own port.
+"""The instances that one transaction has loaded and changed. Pattern: imports its own port.
 
-A batch of replies is handled in one transaction. Each instance in it is read once and written once, however many
-replies it had, and all of them in one statement each way.
+A batch of replies is handled in one transaction. Each instance is read once and written once, whatever its number of
+replies. One statement reads all instances of the batch, and one writes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Session"]
 
 
 class Session:
-    """Records as this transaction sees them. Gone with a rollback, as what it wrote is."""
+    """The records of one transaction. A rollback discards them."""
 
     def __init__(self, store: SagaStore, db_tx: DatabaseTransaction) -> None:
         self._store = store
@@ -26,7 +26,7 @@ class Session:
         self._journal: dict[UUID, list[JournalEntry]] = {}
 
     async def prefetch(self, saga_ids: Collection[UUID]) -> None:
-        """Load and lock those that are not here yet; one that does not exist is passed over."""
+        """Load and lock the instances that are not loaded yet; ids that do not exist are ignored."""
         missing = set(saga_ids) - set(self._records)
         if missing:
             self._records.update(await self._store.load_many(self._db_tx, missing))
@@ -38,16 +38,16 @@ class Session:
         return self._records[saga_id]
 
     def put(self, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
-        """Have this state and these entries written by the next `save`. `record.version` stays what was loaded."""
+        """Set the state and the journal entries that the next `save` writes. `record.version` is the loaded version."""
         self._records[record.id] = record
         self._journal.setdefault(record.id, []).extend(entries)
 
     def has_changes(self) -> bool:
-        """Whether something is not written."""
+        """Whether there is something to write."""
         return bool(self._journal)
 
     def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now, for a savepoint."""
+        """Return a function that restores the present state, for a savepoint."""
         records, journal = dict(self._records), {key: list(entries) for key, entries in self._journal.items()}
 
         def restore() -> None:
@@ -57,7 +57,7 @@ class Session:
         return restore
 
     async def save(self) -> None:
-        """Write what has changed. Raises `ConcurrencyConflict`."""
+        """Write the changed instances and their journal entries. Raises `ConcurrencyConflict`."""
         if not self._journal:
             return
         changes = [(self._records[saga_id], entries) for saga_id, entries in sorted(self._journal.items())]

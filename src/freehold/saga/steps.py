@@ -1,7 +1,7 @@
-"""Declaring the steps of a saga: commands with replies, plain async calls, and functions of the service's own database.
+"""The declarations of a saga's steps: commands with replies, async calls, and functions on the service's own database.
 
-Pattern: imports the foundation and the transaction. What `step`, `call` and `local` return is given its name by the
-class body it stands in; `definition.py` puts the steps together and checks them.
+Pattern: imports the foundation and the transaction. A step gets the name of the class attribute to which it is
+assigned; `definition.py` collects the steps and checks them.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ __all__ = [
 ]
 
 RETRY_FORWARD: Final = Retry(attempts=3, delay_seconds=0.5, delay_seconds_max=10.0)
-"""For an action while there is a way back: give up soon, somebody waits for the answer."""
+"""For actions that can be compensated: give up soon, since a caller waits for the result."""
 RETRY_BACK: Final = Retry(attempts=12, delay_seconds=1.0, delay_seconds_max=60.0)
-"""For compensations, and for actions from the pivot on: giving up means work for an operator."""
+"""For compensations, and for actions from the pivot on: when they are given up, an operator has to decide."""
 
 
 class StepDirection(StrEnum):
-    """Which half of a step: what it does, or what reverses it. The values travel in `freehold-direction`."""
+    """The action of a step or its compensation. The values travel in the header `freehold-direction`."""
 
     ACTION = "action"
     COMPENSATION = "compensation"
 
 
 class StepKind(StrEnum):
-    """How a step is carried out."""
+    """The kind of a step: a command to a service, a call outside of transactions, or a local function."""
 
     COMMAND = "command"
     CALL = "call"
@@ -56,10 +56,10 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a call is told besides the state.
+    """The second argument of a call, beside the state.
 
-    idempotency_key  the same for all attempts of this half of the step; hand it to the other side.
-    action_key       in a compensation: the key its action went by, so that the other side can find or cancel it.
+    idempotency_key  the same for all attempts of this action or compensation; pass it to the other side.
+    action_key       in a compensation: the idempotency key of its action, so that the other side can find or cancel it.
     attempt          from 1, for logs.
     """
 
@@ -72,10 +72,10 @@ class CallContext:
 
 
 CallFunction = Callable[[Any, CallContext], Awaitable[Any]]
-"""`(state, context)`: returns the reply (a dataclass, a mapping or None); raises `Rejected` for a business refusal, any
-other exception where it is not known whether it took effect."""
+"""`(state, context)`: returns the reply (a dataclass, a mapping or None). Raises `Rejected` for a business refusal, and
+any other exception where it is not known whether it took effect."""
 LocalFunction = Callable[[Any, Transaction], Awaitable[Any]]
-"""`(state, tx)`: returns the next state, or None to leave it as it is; raises `Rejected` before it has written
+"""`(state, tx)`: returns the next state, or None to keep the present one. Raises `Rejected` only before it has written
 anything."""
 Merge = Callable[[Any, Any], Any]
 """`(state, reply)`: returns the next state."""
@@ -83,9 +83,10 @@ Merge = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepDefinition:
-    """A step as declared; `name`, `before_pivot` and `descendants` are filled in by the definition it belongs to.
+    """A declared step. The definition sets `name`, `predecessors`, `before_pivot` and `descendants`.
 
-    before_pivot  true while a failure of it leads back: every step, where the saga has no pivot, and the pivot itself.
+    before_pivot  whether the saga compensates when the step fails: true for every step of a saga without a pivot, for
+                  each step before the pivot, and for the pivot itself.
     descendants   names of all steps that come after it, directly or not.
     """
 
@@ -109,13 +110,13 @@ class StepDefinition:
     descendants: frozenset[str] = field(default_factory=frozenset)
 
     def policy(self, direction: StepDirection) -> Retry:
-        """How often this half is tried."""
+        """The retry policy of the action or the compensation."""
         if direction is StepDirection.COMPENSATION:
             return self.compensation_retry
         if self.retry is not None:
             return self.retry
-        leads_back = self.optional or (self.before_pivot and not self.pivot)
-        return RETRY_FORWARD if leads_back else RETRY_BACK
+        may_fail = self.optional or (self.before_pivot and not self.pivot)
+        return RETRY_FORWARD if may_fail else RETRY_BACK
 
 
 After = str | StepDefinition | tuple[str | StepDefinition, ...]
@@ -139,17 +140,19 @@ def step(
 ) -> StepDefinition:
     """Declare a step that sends a command and waits for its reply.
 
-    command, compensation  command classes; built from the state's fields of the same names, or by `make` and
+    command, compensation  command classes; made from the state's fields of the same names, or by `make` and
                            `make_compensation`.
-    after                  the step or steps that must have ended well; none: it begins with the saga. Steps whose
-                           predecessors are through run in parallel.
-    timeout_seconds        after which an attempt counts as failed; the next one has the same idempotency key.
-    pivot                  no way back once it is done; while its outcome is not known it is repeated, never
-                           compensated.
+    after                  the step or steps that must have succeeded before; none: the step starts with the saga. Steps
+                           whose predecessors have succeeded run in parallel.
+    timeout_seconds        an attempt without a reply counts as failed after this time; the next attempt has the same
+                           idempotency key.
+    pivot                  once it is done, nothing is compensated any more. While its outcome is unknown it is
+                           repeated, never compensated.
     optional               its failure does not fail the saga.
-    no_compensation        says that nothing is to be reversed.
-    reply, merge           fields of the reply that the state has too are put into it; or `merge(state, reply)`, `reply`
-                           being read as that class (a mapping without one).
+    no_compensation        says that the step needs no compensation.
+    reply, merge           by default the fields of the reply are merged into the state's fields of the same names. With
+                           `merge`, `merge(state, reply)` returns the next state; the reply is decoded as the class
+                           `reply`, or as a mapping without one.
     """
     return StepDefinition(
         kind=StepKind.COMMAND,
@@ -183,10 +186,10 @@ def call(
     reply: type[Any] | None = None,
     merge: Merge | None = None,
 ) -> StepDefinition:
-    """Declare a step that awaits a function (HTTP), outside of any transaction, with an idempotency key.
+    """Declare a step that awaits a function (an HTTP call), outside of any transaction, with an idempotency key.
 
-    It is cancelled after `timeout_seconds`. The other side must take the key seriously: a call may be repeated, and an
-    compensation may come for an action of which nothing was heard (`CallContext.action_key`).
+    It is cancelled after `timeout_seconds`. The other side must honour the key: a call may be repeated, and a
+    compensation may come for an action that never arrived there (`CallContext.action_key`).
     """
     return StepDefinition(
         kind=StepKind.CALL,
@@ -213,10 +216,10 @@ def local(
     optional: bool = False,
     no_compensation: bool = False,
 ) -> StepDefinition:
-    """Declare a step on the service's own database, in the transaction that saves the instance: it happens with it.
+    """Declare a step on the service's own database. The function runs in the transaction that saves the instance.
 
-    An exception other than `Rejected` is a bug and no refusal: it rolls the transaction back, which is tried again by
-    the saga's `hook_retry`, and then waits for an operator.
+    An exception other than `Rejected` is a bug: the transaction is rolled back and retried by the saga's `hook_retry`,
+    and then the instance needs attention.
     """
     return StepDefinition(
         kind=StepKind.LOCAL,

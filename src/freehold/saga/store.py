@@ -1,14 +1,14 @@
 """The saga port: instances of orchestrated sagas and their journal. Pattern: imports the foundation and the ports.
 
-An instance is one row. The row also carries the time at which the instance wants attention next (`due_seconds`), so
-that its timers are durable and cost no write of their own. The journal is what operators see. Were a timer a scheduled
-message instead, it would race with the reply that it waits for:
+An instance is one row. The row also contains the time at which the instance is due next (`due_seconds`), so timers are
+durable and need no write of their own. The journal is for operators. If a timer were a scheduled message instead, it
+would race with the reply that it waits for:
 
     t1  a step begins: its command is sent, and a message is scheduled for t3, the step's time limit
     t2  the reply comes, and the instance moves to its next step
-    t3  the scheduled message comes all the same, and has to be recognised as one of a step that is over
+    t3  the scheduled message comes nevertheless, and has to be recognised as one of a step that has ended
 
-In the row, the save at t2 replaces the timer of t1 by that of the next step, or by none; nothing comes at t3.
+With the timer in the row, the save at t2 replaces it by the timer of the next step, or by none; nothing comes at t3.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ JOURNAL_DETAIL_CHARACTERS_MAX: Final = 500
 
 
 class SagaStatus(StrEnum):
-    """Where an instance is. The last three are terminal; `needs-attention` waits for an operator."""
+    """The status of an instance. The last three are terminal; with `needs-attention` it waits for an operator."""
 
     RUNNING = "running"
     COMPENSATING = "compensating"
@@ -50,20 +50,19 @@ class SagaStatus(StrEnum):
 
 
 TERMINAL_STATUSES: Final = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.TERMINATED})
-"""Those that an instance never leaves; it is pruned some time after."""
+"""A status that never changes; the instance is pruned after its retention."""
 
 
 @dataclass(frozen=True, slots=True)
 class SagaRecord:
     """An instance as it is stored.
 
-    definition, definition_version  which class it runs by; kept until its end, whatever is deployed since.
-    key            partition key of its commands and replies, and what operators look it up by (an order id).
-    status         see `SagaStatus`; `failure` is the reason for which it is compensating, if any.
+    definition, definition_version  the definition with which it was started; unchanged until its end.
+    key            partition key of its commands and replies; operators find the instance by it (an order id).
+    status         see `SagaStatus`; `failure` is the reason of the compensation, if any.
     document       steps and user state, JSON as bytes; only the engine reads it.
-    version        goes up by one with each save.
-    due_seconds    from now by the database's clock, when it wants attention though nothing arrives; None: it waits for
-                   a message.
+    version        increased by one with each save.
+    due_seconds    seconds from now, by the database's clock, until its timer is due; None: it waits for a message.
     """
 
     id: UUID
@@ -82,7 +81,7 @@ class SagaRecord:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One thing that happened to an instance: `what` is a word, `detail` free text without personal data."""
+    """An entry of the journal: `what` is a fixed word, `detail` free text without personal data."""
 
     at: datetime
     step: str
@@ -93,7 +92,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class SagaFilter:
-    """Which instances; None stands for any."""
+    """A filter for instances; None matches any."""
 
     definition: str | None = None
     status: SagaStatus | None = None
@@ -112,15 +111,15 @@ class SagaStore(Protocol):
        nor its journal.
     2. State, timer and journal entries are written together, in the transaction that is passed in; a save is one round
        trip. A rollback leaves none of them.
-    3. A save succeeds only on the version that was loaded. Of many that save one version at the same time one wins;
-       each of the others gets `ConcurrencyConflict` and writes nothing, no journal entry either. Of a transaction with
-       one old version among many nothing may remain.
-    4. What was loaded or claimed stays locked until the transaction ends: who loads it meanwhile waits, and sees what
-       was saved. Several are locked in the order of their ids by `load_many`, so that two callers do not deadlock.
+    3. A save succeeds only on the version that was loaded. Of several concurrent saves of one version one succeeds;
+       each of the others gets `ConcurrencyConflict` and writes nothing, no journal entry either. If one of the versions
+       in a transaction is old, nothing of the transaction may remain.
+    4. What was loaded or claimed stays locked until the transaction ends: a concurrent load waits, and returns what was
+       saved. `load_many` locks in the order of ids, so that two callers do not deadlock.
     5. Timers come due by the database's time, and those that have been due for the longest are claimed first. The next
        save moves or cancels the timer.
-    6. A due instance is claimed by one caller only; a claim is bounded by its `limit`. Others pass over what is locked,
-       or, on an engine with one writer, wait until it was saved.
+    6. A due instance is claimed by one caller only; a claim is bounded by its `limit`. Other callers skip locked
+       instances, or, on an engine with one writer, wait until they were saved.
     7. The journal is append-only and keeps its order, within one save and from save to save. A detail longer than
        `JOURNAL_DETAIL_CHARACTERS_MAX` is cut off.
     8. Only instances in a terminal status are pruned, with their journals, `limit` at most. One that runs or needs
@@ -140,9 +139,9 @@ class SagaStore(Protocol):
         """
 
     async def save(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
-        """Store the next state: `record.version` is the version it was loaded with; stored as that plus one.
+        """Store the next state. `record.version` is the loaded version; it is stored increased by one.
 
-        Raises `ConcurrencyConflict` where somebody else saved first. One round trip, the journal included.
+        Raises `ConcurrencyConflict` where another caller saved first. One round trip, the journal included.
         """
 
     async def save_many(
@@ -150,26 +149,26 @@ class SagaStore(Protocol):
     ) -> None:
         """`save` for several instances, each at most once, in one round trip where the engine can.
 
-        Raises `ConcurrencyConflict` where somebody else saved one of them first; the transaction must not commit then.
+        Raises `ConcurrencyConflict` where another caller saved one of them first; the transaction must not commit then.
         """
 
     async def claim_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[SagaRecord]:
-        """Return instances that are due, locked until the transaction ends; those locked by others are passed over."""
+        """Return instances that are due, locked until the transaction ends; those locked by others are skipped."""
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until an instance is due (below zero: one has been due for so long), None when none has a timer."""
+        """Return the seconds until the next timer (negative: overdue for that long), None where there is no timer."""
 
     async def find(self, wanted: SagaFilter) -> Sequence[SagaRecord]:
-        """Instances, newest first."""
+        """Return instances, newest first."""
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
-        """What happened to an instance, oldest first."""
+        """Return the journal of an instance, oldest entry first."""
 
     async def count(self) -> dict[tuple[str, SagaStatus], int]:
-        """Instances by definition and status."""
+        """Return the number of instances by definition and status."""
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete terminal instances and their journals that ended before this; returns how many."""
+        """Delete terminal instances that ended longer ago, `limit` at most, with their journals; returns how many."""
 
 
 SAGAS: Final[Port[SagaStore]] = Port(

@@ -1,4 +1,4 @@
-"""An instance as operators see it: its problem, its journal as text lines, or as a Mermaid sequence diagram.
+"""The view of an instance for operators: its problem, and its journal as text lines or as a Mermaid sequence diagram.
 
 Pattern: plain data. It needs no definition, so that any process with the database can show it.
 """
@@ -16,14 +16,14 @@ from freehold.saga.store import TERMINAL_STATUSES, JournalEntry, SagaRecord, Sag
 
 __all__ = ["problem", "sequence", "timeline"]
 
-_ASKS: Final = frozenset({"requested", "compensation-requested"})
+_REQUESTS: Final = frozenset({"requested", "compensation-requested"})
 _UNSAFE: Final = re.compile(r"[^\w .,:'/-]")
 
 
 def problem(record: SagaRecord) -> str:
-    """Return what keeps an instance from going on, in one line; empty where nothing does.
+    """Return in one line what blocks an instance; empty where nothing does.
 
-    Of a failing hook it tells step, hook, class, file and line, how often it failed and when it is tried again.
+    For a failing hook: step, hook, class of the error, file and line, number of failures, and the time until its retry.
     """
     if record.status in TERMINAL_STATUSES:
         return ""
@@ -33,16 +33,16 @@ def problem(record: SagaRecord) -> str:
         return error.message
     if failing is not None:
         failed = f"failed {failing.failures} times" if failing.failures else "blocked by an outage"
-        again = f", tried again in {record.due_seconds:.0f} s" if record.due_seconds is not None else ""
+        again = f", retry in {record.due_seconds:.0f} s" if record.due_seconds is not None else ""
         return f"{failing} ({failed}{again})"
     waiting = [name for name, progress in steps.items() if progress.wait_reason is WaitReason.OPERATOR]
     if waiting:
-        return f"an operator decides about {', '.join(waiting)}"
-    return "its last entry tells" if record.status is SagaStatus.NEEDS_ATTENTION else ""
+        return f"an operator must decide about {', '.join(waiting)}"
+    return "see the last journal entry" if record.status is SagaStatus.NEEDS_ATTENTION else ""
 
 
 def timeline(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
-    """Return a heading and a line for each entry, with seconds since the first."""
+    """Return a heading and one line for each entry, with the seconds since the first entry."""
     failure = f" because of '{record.failure}'" if record.failure else ""
     lines = [
         f"{record.definition} version {record.definition_version}, {record.key}: {record.status.value}{failure}",
@@ -61,14 +61,14 @@ def timeline(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
 
 
 def sequence(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
-    """Return a Mermaid sequence diagram: what the saga asked of each step, and what came back."""
+    """Return a Mermaid sequence diagram of the requests to each step and of their outcomes."""
     lines = ["sequenceDiagram", f"    participant saga as {_safe(record.definition)} {_safe(record.key)}"]
     for entry in entries:
         attempt = f", attempt {entry.attempt}" if entry.attempt else ""
         text = _safe(f"{entry.what}{attempt}, {entry.detail}".removesuffix(", "))
         if not entry.step:
             lines.append(f"    Note over saga: {text}")
-        elif entry.what in _ASKS:
+        elif entry.what in _REQUESTS:
             lines.append(f"    saga->>{_safe(entry.step)}: {text}")
         else:
             lines.append(f"    {_safe(entry.step)}-->>saga: {text}")
@@ -76,5 +76,5 @@ def sequence(record: SagaRecord, entries: Sequence[JournalEntry]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Details are free text: nothing of them may be read as Mermaid."""
+    """Remove every character that Mermaid could interpret: details are free text."""
     return _UNSAFE.sub(" ", text).replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Where instances of sagas are, for `freehold trace`. Pattern: imports the ports and its package."""
+"""Instances of sagas, for `freehold trace`. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["find_instances"]
 async def find_instances(
     context: ServiceContext, query: TraceQuery, declared: Mapping[tuple[str, int], type[Saga[Any]]]
 ) -> Sequence[Traced]:
-    """The instances of an id, a correlation id or a key. `declared` tells their steps."""
-    wanted, find = query, context.stores[SAGAS].find
-    found = list(await find(SagaFilter(key=wanted.text)))
-    if wanted.id is not None:
-        found += await find(SagaFilter(id=wanted.id))
-        found += await find(SagaFilter(correlation_id=wanted.id))
+    """Return the instances with the query's id, correlation id or key. `declared` has their definitions."""
+    find = context.stores[SAGAS].find
+    found = list(await find(SagaFilter(key=query.text)))
+    if query.id is not None:
+        found += await find(SagaFilter(id=query.id))
+        found += await find(SagaFilter(correlation_id=query.id))
     return [_saga_one(context, record, declared) for record in {record.id: record for record in found}.values()]
 
 
@@ -51,32 +51,32 @@ def _saga_one(
 
 
 def _of_saga(record: SagaRecord, declared: Mapping[tuple[str, int], type[Saga[Any]]]) -> str:
-    """What an instance waits for: what keeps it from going on, or the steps that are in progress."""
-    wrong = problem(record)
-    if wrong:
-        return wrong
+    """What an instance waits for: its problem, or the steps that are in progress."""
+    found = problem(record)
+    if found:
+        return found
     saga = declared.get((record.definition, record.definition_version))
     steps = saga.definition().by_name if saga is not None else {}
-    told: list[str] = []
+    waits: list[str] = []
     for name, progress in read_progress(record).items():
         overdue = f", overdue {until(progress.wait_until)}" if progress.wait_until is not None else ""
         match progress.wait_reason:
             case WaitReason.REPLY:
                 action = steps[name].action if name in steps else None
                 whom = f"the reply of {_owner(action)}" if action is not None else "a reply"
-                told.append(f"{whom} to step {name}, attempt {progress.attempt}{overdue}")
+                waits.append(f"{whom} to step {name}, attempt {progress.attempt}{overdue}")
             case WaitReason.BACKOFF:
                 at = f" {until(progress.wait_until)}" if progress.wait_until is not None else ""
-                told.append(f"the next attempt of step {name}{at}")
+                waits.append(f"the next attempt of step {name}{at}")
             case WaitReason.RUNNER:
-                told.append(f"the call of step {name}, attempt {progress.attempt}{overdue}")
+                waits.append(f"the call of step {name}, attempt {progress.attempt}{overdue}")
             case _:
                 continue
-    if told:
-        return "; ".join(told)
+    if waits:
+        return "; ".join(waits)
     return f"its timer, in {duration(record.due_seconds)}" if record.due_seconds is not None else "its runner"
 
 
 def _owner(command: object) -> str:
-    """The service that a command is for: its type begins with it."""
+    """The service that receives a command: its name is the first part of the command's type."""
     return message_type(command).name.partition(".")[0]

@@ -1,6 +1,6 @@
-"""What is checked when a saga is declared: its graph of steps, the way back, the state, what commands are made of.
+"""The checks of a saga's declaration: the graph of steps, compensations, the state, and the fields of commands.
 
-Pattern: imports the foundation. Every refusal says what to write instead.
+Pattern: imports the foundation. Every error says what to write instead.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ __all__ = ["check_graph", "check_state", "check_steps"]
 
 
 def check_state(saga: str, state_type: type[Any], key: str) -> None:
-    """The state is a frozen dataclass that the codec can carry, and has the key."""
+    """Check that the state is a frozen dataclass that can be encoded, and that the key is one of its fields."""
     if not dataclasses.is_dataclass(state_type) or not state_type.__dataclass_params__.frozen:  # type: ignore[attr-defined] # every dataclass has it
         raise DeclarationError(
-            f"saga '{saga}': the state {state_type.__qualname__} is no frozen dataclass",
+            f"saga '{saga}': the state {state_type.__qualname__} is not a frozen dataclass",
             hint="@dataclass(frozen=True, slots=True)",
         )
     if key not in {field.name for field in dataclasses.fields(state_type)}:
-        raise DeclarationError(f"saga '{saga}': key '{key}' is no field of {state_type.__qualname__}")
+        raise DeclarationError(f"saga '{saga}': key '{key}' is not a field of {state_type.__qualname__}")
     try:
-        msgspec.json.schema(state_type)  # refuses what the decoder would take as an opaque type
+        msgspec.json.schema(state_type)  # stricter than the decoder, which accepts unknown types
     except NameError:
-        return  # a class declared inside a function; the codec resolves it on use or says so
+        return  # a class inside a function; the codec resolves its annotations when it is used
     except TypeError as error:
         raise DeclarationError(f"saga '{saga}': the state has a field that cannot be stored: {error}") from error
 
 
 def check_graph(saga: str, steps: Sequence[StepDefinition]) -> tuple[StepDefinition, ...]:
-    """Order the steps and tell each its place. Refuses unknown predecessors, cycles, more than one pivot, and steps
-    that are neither before nor after the pivot.
+    """Return the steps in order, each with its descendants. Raises `DeclarationError` for unknown predecessors, cycles,
+    more than one pivot, and steps that are neither before nor after the pivot.
     """
     if not steps:
         raise DeclarationError(
@@ -51,7 +51,7 @@ def check_graph(saga: str, steps: Sequence[StepDefinition]) -> tuple[StepDefinit
         for predecessor in step.predecessors:
             if predecessor not in by_name:
                 raise DeclarationError(
-                    f"saga '{saga}': step '{step.name}' comes after '{predecessor}', which is no step of it",
+                    f"saga '{saga}': step '{step.name}' comes after '{predecessor}', which is not one of its steps",
                     hint=f"steps: {', '.join(by_name)}",
                 )
     try:
@@ -63,7 +63,7 @@ def check_graph(saga: str, steps: Sequence[StepDefinition]) -> tuple[StepDefinit
     if len(pivots) > 1:
         raise DeclarationError(
             f"saga '{saga}' has more than one pivot: {', '.join(step.name for step in pivots)}",
-            hint="the first point without a way back is the pivot; what follows it is repeated until it succeeds",
+            hint="the pivot is the first step that is not compensated; what follows it is repeated until it succeeds",
         )
     after_pivot = descendants[pivots[0].name] if pivots else frozenset[str]()
     if pivots:
@@ -75,7 +75,7 @@ def check_graph(saga: str, steps: Sequence[StepDefinition]) -> tuple[StepDefinit
 
 
 def check_steps(saga: str, state_type: type[Any], steps: Sequence[StepDefinition]) -> None:
-    """Every step has its way back where it needs one, and can be made from the state."""
+    """Check that each step has a compensation where it needs one, and that its commands can be made from the state."""
     hints = _hints(state_type)
     for step in steps:
         where = f"saga '{saga}', step '{step.name}'"
@@ -107,9 +107,10 @@ def _check_beside_pivot(
         beside = step.name not in descendants[pivot.name] and pivot.name not in descendants[step.name]
         if beside and step is not pivot and not step.optional:
             raise DeclarationError(
-                f"saga '{saga}': step '{step.name}' may run beside the pivot '{pivot.name}', so that nobody can say"
-                " whether its failure leads back",
-                hint=f"put it before (after= of '{pivot.name}') or behind it (after={pivot.name}), or make it optional",
+                f"saga '{saga}': step '{step.name}' may run in parallel with the pivot '{pivot.name}', so its failure"
+                " may come when the saga can no longer be compensated",
+                hint=f"put it before the pivot (after= of '{pivot.name}') or after it (after={pivot.name}),"
+                " or make it optional",
             )
 
 
@@ -118,7 +119,7 @@ def _check_compensation(where: str, step: StepDefinition, steps: Sequence[StepDe
         raise DeclarationError(f"{where}: has both a compensation and no_compensation=True")
     if step.compensation is not None and (step.pivot or not step.before_pivot):
         raise DeclarationError(
-            f"{where}: its compensation would never be used, as there is no way back from the pivot on",
+            f"{where}: its compensation would never run, since nothing is compensated from the pivot on",
             hint="remove compensation=",
         )
     if step.compensation is not None or step.no_compensation or step.pivot or not step.before_pivot:
@@ -128,8 +129,8 @@ def _check_compensation(where: str, step: StepDefinition, steps: Sequence[StepDe
     )
     if step.kind is not StepKind.LOCAL or may_fail_later:
         raise DeclarationError(
-            f"{where}: has no compensation, and the saga may have to go back over it",
-            hint="compensation=..., or pivot=True for the point of no return, or no_compensation=True",
+            f"{where}: has no compensation, and the saga may have to compensate it",
+            hint="compensation=..., or pivot=True if the saga cannot be compensated after it, or no_compensation=True",
         )
 
 
@@ -176,9 +177,9 @@ def _check_command(
             and not _takes_none(wanted.get(field.name, Any))
         ):
             raise DeclarationError(
-                f"{where}: {cls.__name__}.{field.name} may still be None when the compensation goes out, as an action"
+                f"{where}: {cls.__name__}.{field.name} may still be None when the compensation is sent, since an action"
                 " whose reply never came is compensated as well",
-                hint=f"let {cls.__name__} find its target by what is known before, or {option}=...",
+                hint=f"let {cls.__name__} find its target by fields that are known before, or {option}=...",
             )
 
 

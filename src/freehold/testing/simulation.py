@@ -33,8 +33,8 @@ from freehold.saga.exchange import (
     TimerDue,
 )
 from freehold.saga.instance import Instance, WaitReason
-from freehold.saga.machine import advance, begin, hold_up, record
-from freehold.saga.mapping import make_command
+from freehold.saga.machine import advance, begin, record, record_failure
+from freehold.saga.message_mapper import make_command
 from freehold.saga.steps import StepDirection
 from freehold.saga.store import JournalEntry, SagaStatus
 from freehold.saga.transition import Transition
@@ -227,7 +227,7 @@ class SagaRun:
         """
         if isinstance(arrived, CallEnded):
             self._keep(record(self._definition, self._instance, arrived, self._now))
-            if not self._instance.unsettled or self._instance.hook_failure is not None:
+            if not self._instance.pending_continuation or self._instance.hook_failure is not None:
                 return
             self._try(TimerDue(), None)
         else:
@@ -248,7 +248,7 @@ class SagaRun:
                 return
             if kept is not None:
                 self._keep(record(self._definition, self._instance, kept, self._now))
-            self._keep(hold_up(self._definition, self._instance, error, self._now))
+            self._keep(record_failure(self._definition, self._instance, error, self._now))
             return
         self._reload()
         for request in requests:

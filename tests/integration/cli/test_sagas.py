@@ -73,7 +73,7 @@ def test_a_failing_hook_is_shown_with_its_place_and_run_again(
     line = inspect.getsourcelines(till.book)[1] + 2
     wrong = f"action of book: ZeroDivisionError at tests/integration/cli/till.py:{line}"
     shown = typed("saga", "show", "a").out
-    assert f"problem: {wrong} (failed 2 times, tried again in " in shown
+    assert f"problem: {wrong} (failed 2 times, retry in " in shown
     listed = typed("saga", "list", "--status", "needs-attention", "--json").document["sagas"]
     assert [each["problem"].partition(" (")[0] for each in listed] == [wrong, wrong]
     failure = listed[0]["hook_failure"]

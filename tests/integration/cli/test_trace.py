@@ -163,7 +163,7 @@ def test_a_saga_waits_for_a_reply_or_for_an_operator(project: Project, typed: Ty
     assert {**by_id, "waits_for": ""} == {**going, "waits_for": ""}
     ran(stuck_sagas(project, "stuck"))
     (stuck,) = _found(typed, "stuck")
-    assert "an operator decides about pick" in stuck["waits_for"]
+    assert "an operator must decide about pick" in stuck["waits_for"]
     assert "needs-attention" in stuck["type"]
 
 

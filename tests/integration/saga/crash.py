@@ -108,8 +108,8 @@ def _kill_around(name: str, before: str, after: str) -> None:
 
 
 async def main(url: str) -> None:
-    _kill_around("_go_on", "recorded", "settled")
-    _kill_around("_put_off", "", "failed")
+    _kill_around("_continue", "recorded", "settled")
+    _kill_around("_record_failure", "", "failed")
     settings = Settings.load("orders", environ={}, database=url, broker="memory://")
     async with RunningService(orders, settings, roles=("sagas",)) as running:
         if point:

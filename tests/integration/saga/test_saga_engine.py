@@ -329,7 +329,7 @@ async def test_a_person_turns_a_running_saga_round_before_its_pivot_only(at: Ben
     for _ in range(3):
         await at.answer(at.outbox.staged[-1])
     assert at.outbox.staged[-1].type == "payments.capture"
-    with pytest.raises(DecisionRefused, match="no way back"):
+    with pytest.raises(DecisionRefused, match="can no longer be compensated"):
         async with at.transactions.begin() as tx:
             await at.engine.compensate(tx, other)
 

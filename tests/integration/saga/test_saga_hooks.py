@@ -190,13 +190,13 @@ async def test_the_outcome_of_a_call_is_on_record_before_any_code_runs_with_it(
 ) -> None:
     seen: list[list[str]] = []
     saga_id = await at.start(Charging, ORDER)
-    real = SagaRunner._go_on
+    real = SagaRunner._continue
 
     async def first_look(self: SagaRunner, which: Any) -> None:
         seen.append(await at.words(saga_id))
         await real(self, which)
 
-    monkeypatch.setattr(SagaRunner, "_go_on", first_look)
+    monkeypatch.setattr(SagaRunner, "_continue", first_look)
     await at.rounds()
     assert seen[0][-1] == "charge:done"
     assert shop.ran["merge"] == 1
@@ -207,7 +207,7 @@ async def test_a_process_that_dies_behind_the_record_loses_nothing(at: Bench, mo
     """Only the first of the two commits happens; another process goes on from there, at once."""
     saga_id = await at.start(Charging, ORDER)
     dead = at.runner()
-    monkeypatch.setattr(dead, "_go_on", _never)  # it dies there
+    monkeypatch.setattr(dead, "_continue", _never)  # it dies there
     await dead.take_due()
     await dead.finish_calls()
     assert shop.ran.get("merge") is None
@@ -261,7 +261,7 @@ async def test_an_outage_in_a_hook_counts_for_nothing(at: Bench) -> None:
     assert record.status is SagaStatus.RUNNING
     assert failure is not None
     assert (failure.failures, failure.attention, failure.error) == (0, False, "Unavailable")
-    assert (await at.words(saga_id)).count("confirm:hook-put-off") == 1
+    assert (await at.words(saga_id)).count("confirm:hook-rescheduled") == 1
     shop.wrong.clear()
     await at.pass_seconds(60)
     assert at.sent("notifications.send")
@@ -656,8 +656,8 @@ async def test_an_instance_that_does_not_fit_its_definition_needs_attention_unti
     record, journal = await at.record(saga_id), await at.stores[SAGAS].journal(saga_id)
     assert record.status is SagaStatus.NEEDS_ATTENTION
     assert [entry.what for entry in journal].count("needs-attention") == 1
-    assert "begun with other steps" in journal[-1].detail
-    assert "problem: its last entry tells" in timeline(record, journal)
+    assert "started with other steps" in journal[-1].detail
+    assert "problem: see the last journal entry" in timeline(record, journal)
     at.engine._definitions["orders.commanding", 1] = definition
     at.clock.advance(31)
     await at.rounds()
@@ -669,7 +669,7 @@ async def test_hooks_that_end_the_process_are_counted_before_and_wait_for_an_ope
 ) -> None:
     saga_id = await at.start(Charging, ORDER)
     with monkeypatch.context() as dying:
-        dying.setattr(SagaRunner, "_go_on", _never)  # the process is gone there, each time
+        dying.setattr(SagaRunner, "_continue", _never)  # the process is gone there, each time
         for _ in range(10):
             await at.rounds()
             at.clock.advance(61)
@@ -689,16 +689,16 @@ async def test_hooks_that_end_the_process_are_counted_before_and_wait_for_an_ope
 async def test_a_hook_that_may_end_the_process_is_tried_alone(at: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [await at.start(Charging, replace(ORDER, order_id=f"order-{number}")) for number in range(3)]
     tried: list[Any] = []
-    real = SagaRunner._go_on
+    real = SagaRunner._continue
 
     async def dies_at_the_second(self: SagaRunner, saga_id: Any) -> None:
         tried.append(saga_id)
         if saga_id != ids[1]:
             await real(self, saga_id)
 
-    monkeypatch.setattr(SagaRunner, "_go_on", _never)
+    monkeypatch.setattr(SagaRunner, "_continue", _never)
     await _first_round(at)
-    monkeypatch.setattr(SagaRunner, "_go_on", dies_at_the_second)
+    monkeypatch.setattr(SagaRunner, "_continue", dies_at_the_second)
     for _ in range(6):
         await at.rounds()
         at.clock.advance(61)

@@ -22,7 +22,7 @@ from freehold.testing.participants import Participants, SagaViolation
 from freehold.testing.saga import explore
 from freehold.testing.simulation import Fault, SagaRun
 
-_settle_compensations = transitions.TransitionState._settle_compensations
+_start_compensations = transitions.TransitionState._start_compensations
 ENDS = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
 
 
@@ -94,14 +94,14 @@ def _forgets_doubt(state: Any) -> None:
     for name, progress in state.steps.items():
         if progress.phase is Phase.UNKNOWN:
             state.set(name, phase=Phase.REJECTED)
-    _settle_compensations(state)
+    _start_compensations(state)
 
 
 def _ignores_order(state: Any) -> None:
     for step in state.definition.steps:
         if step.compensation is not None and state.steps[step.name].phase in {Phase.DONE, Phase.UNKNOWN}:
             state._begin(step, StepDirection.COMPENSATION)
-    if all(state._settled(step.name) for step in state.definition.steps):
+    if all(state._has_no_effect(step.name) for step in state.definition.steps):
         state._end(SagaStatus.COMPENSATED)
 
 
@@ -117,11 +117,11 @@ def _fresh_key(*parts: object) -> str:
 def _fails_the_step(state: transitions.TransitionState, error: BaseException, *, outage: bool) -> None:
     """A planted fault: a bug is taken for a failure of the process."""
     state.start_compensation("bug")
-    state.unsettled = True
+    state.pending_continuation = True
 
 
 def _lets_time_pass(state: transitions.TransitionState, *, noted: bool) -> None:
-    state.failing = None
+    state.hook_failure = None
 
 
 def _loses_the_outcome(definition: object, instance: Instance, arrived: object, now: object) -> transitions.Transition:
@@ -131,7 +131,7 @@ def _loses_the_outcome(definition: object, instance: Instance, arrived: object, 
 @pytest.mark.parametrize(
     ("target", "name", "fault"),
     [
-        (transitions.TransitionState, "hold_up", _fails_the_step),
+        (transitions.TransitionState, "record_failure", _fails_the_step),
         (transitions.TransitionState, "resume", _lets_time_pass),
         (simulation, "record", _loses_the_outcome),
     ],
@@ -147,8 +147,8 @@ def test_the_exploration_finds_planted_faults_around_bugs(
 @pytest.mark.parametrize(
     ("target", "name", "fault"),
     [
-        (transitions.TransitionState, "_settle_compensations", _forgets_doubt),
-        (transitions.TransitionState, "_settle_compensations", _ignores_order),
+        (transitions.TransitionState, "_start_compensations", _forgets_doubt),
+        (transitions.TransitionState, "_start_compensations", _ignores_order),
         (_TransitionHandler, "_call_operator", _pivot_is_no_pivot),
         (transitions, "request_key", _fresh_key),
         (_TransitionHandler, "_is_awaited", lambda *_: True),

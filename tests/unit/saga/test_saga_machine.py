@@ -262,6 +262,13 @@ def test_an_instance_survives_its_document() -> None:
     assert ORDER.order_id not in repr(replace(record, key=""))
 
 
+def test_the_stored_names_of_a_document_stay() -> None:
+    instance = replace(Life(Checkout).instance, pending_continuation=True, unmerged_failure=True)
+    record = write_record(instance, 1, NOW)
+    assert b'"unsettled":true,"untold":true' in record.document
+    assert read_instance(record, Checkout.definition()) == instance
+
+
 @pytest.mark.parametrize(
     ("document", "says"),
     [(b"{", "cannot be read"), (b'{"format":9,"machine_status":"running","state":{},"steps":{}}', "format 9")],
@@ -274,7 +281,7 @@ def test_a_document_that_is_not_understood_is_refused(document: bytes, says: str
 
 def test_a_definition_that_changed_without_a_new_version_is_refused() -> None:
     record = write_record(Life(Checkout).instance, 1, NOW)
-    with pytest.raises(CodecError, match=r"begun with other steps.*next version"):
+    with pytest.raises(CodecError, match=r"started with other steps.*next version"):
         read_instance(record, Parallel.definition())
 
 

@@ -1,6 +1,6 @@
-"""`freehold saga retry`, `skip`, `compensate` and `terminate`: what an operator decides. Face.
+"""`freehold saga retry`, `skip`, `compensate` and `terminate`: decisions of an operator. Face.
 
-A decision goes through the engine in one transaction with its audit row, so the definition must be declared here.
+The engine applies a decision in one transaction with its audit row, so the definition must be declared here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from freehold.saga.timeline import problem
 __all__ = ["compensate", "retry", "skip", "terminate"]
 
 
-@command.command(help="Retry what waits for an operator, or for its backoff.")
+@command.command(help="Retry the steps that wait for an operator or for their backoff, and a failing hook.")
 @click.argument("which")
 @service_option
 @click.option("--step", metavar="NAME", help="Only this step.")
@@ -29,17 +29,17 @@ __all__ = ["compensate", "retry", "skip", "terminate"]
 async def retry(
     project: Project, which: str, names: tuple[str, ...], step: str | None, reason: str, *, as_json: bool
 ) -> int:
-    """Decide to try again."""
+    """Decide to retry."""
     return await _decide(project, names, which, OperatorAction.RETRY, reason, step=step, as_json=as_json)
 
 
 @command.command(help="Treat a step that waits for an operator as done by hand, and continue. Asks, or takes --yes.")
 @click.argument("which")
 @service_option
-@click.option("--step", metavar="NAME", help="Which; needed where several wait.")
+@click.option("--step", metavar="NAME", help="Only this step; without it, every step that waits.")
 @reason_option
 @json_option
-@confirm_option(lambda its: f"Take {its['step'] or 'the step'} of {its['which']} as settled, without asking for it?")
+@confirm_option(lambda given: f"Treat {given['step'] or 'the step'} of {given['which']} as done by hand?")
 @asynchronous
 async def skip(
     project: Project, which: str, names: tuple[str, ...], step: str | None, reason: str, *, as_json: bool
@@ -87,17 +87,18 @@ async def _decide(
     async with open_owner(project, names, which) as (access, record):
         if not access.service.sagas:
             raise ConfigurationError(
-                f"the sagas of '{access.name}' are not declared here", hint="name the module that does with --app"
+                f"the sagas of '{access.name}' are not declared here",
+                hint="name the module that declares them with --app",
             )
         operations = SagaOperations(access.context)
-        went_on = await operations.decide(record.id, OperatorDecided(action, step, reason), actor=actor())
+        continued = await operations.decide(record.id, OperatorDecided(action, step, reason), actor=actor())
         now = await operations.load(record.id)
-    wrong = problem(now)
+    found = problem(now)
     if as_json:
-        taken = {"service": access.name, "id": record.id, "action": action, "status": now.status}
-        answer_json({**taken, "problem": wrong or None})
+        decision = {"service": access.name, "id": record.id, "action": action, "status": now.status}
+        answer_json({**decision, "problem": found or None})
     else:
-        note(f"{record.definition} {record.key}: {action.value}; it is {now.status.value} now")
-        if not went_on:
-            note(f"the decision is kept, and what follows from it failed: {wrong}")
-    return 0 if went_on else 1
+        note(f"{record.definition} {record.key}: {action.value}; its status is {now.status.value} now")
+        if not continued:
+            note(f"the decision is stored, but what follows from it failed: {found}")
+    return 0 if continued else 1

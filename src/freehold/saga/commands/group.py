@@ -1,4 +1,4 @@
-"""What the commands on sagas share: their group, and finding an instance by its id or its key. Face."""
+"""The group `freehold saga`, and the look-up of an instance by id or key that its commands share. Face."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["command", "open_owner"]
 _AMBIGUOUS_SHOWN = 5
 
 
-@click.group("saga", cls=NamingGroup, help="List and show sagas, and decide for those that wait for an operator.")
+@click.group("saga", cls=NamingGroup, help="List and show sagas, and decide about those that wait for an operator.")
 def command() -> None:
     """Hold the subcommands."""
 
@@ -28,7 +28,7 @@ def command() -> None:
 async def open_owner(
     project: Project, names: tuple[str, ...], which: str
 ) -> AsyncIterator[tuple[ServiceAccess, SagaRecord]]:
-    """Open the services, and give the instance with the one that orchestrates it."""
+    """Open the services, and yield the instance with the service that orchestrates it."""
     async with project.open(names) as opened:
         access, record = await _find(opened, which)
         async with named(access):
@@ -36,8 +36,8 @@ async def open_owner(
 
 
 async def _find(opened: OpenedServices, which: str) -> tuple[ServiceAccess, SagaRecord]:
-    """The one instance of that id or key. Raises `NotFound`; `Unavailable` where a service that was not asked may have
-    it.
+    """Return the one instance with this id or key. Raises `NotFound`, and `Unavailable` where it was not found and a
+    service could not be asked.
     """
     found: list[tuple[ServiceAccess, SagaRecord]] = []
     for access, records in await opened.each(lambda access: _lookup(access, which)):

@@ -44,7 +44,7 @@ async def list_(
     async with project.open(names) as opened:
         for access, records in await opened.each(lambda access: access.stores[SAGAS].find(wanted)):
             found += [(access, record) for record in records]
-    found = sorted(found, key=_begun_at, reverse=True)[:limit]
+    found = sorted(found, key=_created_at, reverse=True)[:limit]
     if as_json:
         answer_json({"sagas": [_document(*each) for each in found], "failed": opened.as_document()})
     else:
@@ -79,8 +79,8 @@ async def show(project: Project, which: str, names: tuple[str, ...], *, as_merma
     async with open_owner(project, names, which) as (access, record):
         entries = await access.stores[SAGAS].journal(record.id)
     if as_json:
-        story = {"mermaid": sequence(record, entries)} if as_mermaid else {}
-        answer_json({**_document(access, record), "journal": list(entries), **story})
+        drawn = {"mermaid": sequence(record, entries)} if as_mermaid else {}
+        answer_json({**_document(access, record), "journal": list(entries), **drawn})
     elif as_mermaid:
         click.echo(sequence(record, entries), nl=False)
     else:
@@ -111,7 +111,7 @@ async def diagram(project: Project, definition: str, *, as_json: bool) -> int:
     return 0
 
 
-def _begun_at(found: tuple[ServiceAccess, SagaRecord]) -> datetime:
+def _created_at(found: tuple[ServiceAccess, SagaRecord]) -> datetime:
     return found[1].created_at or datetime.max.replace(tzinfo=UTC)
 
 

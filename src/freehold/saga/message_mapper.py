@@ -1,4 +1,6 @@
-"""Between a saga's state and its messages: commands made from it, replies merged into it. Pattern: codec only."""
+"""The mapping between a saga's state and its messages: commands are made from the state, replies are merged into it.
+Pattern: imports the codec only.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ EMPTY_REPLIES: Final = frozenset({b"", b"{}", b"null"})
 
 
 def make_command(step: StepDefinition, direction: StepDirection, state: Any) -> Any:
-    """Return the command of half a step: `make(state)`, or its class filled with the state's fields of the same
-    names.
+    """Return the command of an action or a compensation: `make(state)`, or the command's class with its fields taken
+    from the fields of the same names in the state.
     """
     compensation = direction is StepDirection.COMPENSATION
     make = step.make_compensation if compensation else step.make
@@ -30,8 +32,8 @@ def make_command(step: StepDefinition, direction: StepDirection, state: Any) -> 
 
 
 def merge_reply(step: StepDefinition, state: Any, body: bytes) -> Any:
-    """Return the state with the reply in it. Raises `CodecError` where the reply does not fit; its text holds no
-    values.
+    """Return the state with the reply merged into it. Raises `CodecError`, whose text contains no values, where the
+    reply does not fit.
     """
     if body in EMPTY_REPLIES:
         return state
@@ -56,7 +58,7 @@ def _fields(cls: Any) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def _types(cls: Any) -> dict[str, Any]:
-    """Types of the fields; Any for a class declared inside a function, whose names cannot be resolved."""
+    """Types of the fields; Any for a class inside a function whose annotations cannot be resolved."""
     try:
         hints = get_type_hints(cls)
     except NameError:
