@@ -43,7 +43,7 @@ async def test_acknowledging_before_the_commit_is_found(tmp_path: Path, monkeypa
                 await batch.ack(len(batch.deliveries))
         await self._handle(batches, [0] * len(batches))
 
-    monkeypatch.setattr(ConsumerRunner, "_take", take)
+    monkeypatch.setattr(ConsumerRunner, "_process", take)
     assert any(breach.endswith("lost") for breach in await breaches(tmp_path))
 
 

@@ -244,7 +244,7 @@ class Ground:
 
     async def take(self, batch: Batch) -> None:
         """Handle a batch as the consumer does, and ack it."""
-        await self.consumer._take_all([batch])
+        await self.consumer._process_all([batch])
 
     async def drained(self) -> None:
         """Have everything handled that is in progress, but for sagas' calls and what waits for its time."""

@@ -1,3 +1,1 @@
-"""Idempotent inbox: receipts in the handler's transaction, deferral of what failed, and the consumer that drives
-handlers.
-"""
+"""Idempotent inbox: receipts in the handler's transaction, deferred messages, and the runners that call handlers."""

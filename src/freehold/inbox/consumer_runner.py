@@ -1,9 +1,9 @@
-"""The loop that brings messages from the broker to the handlers. Pattern: imports the foundation, the ports, its
+"""The runner that reads messages from the broker and handles them. Pattern: imports the foundation, the ports and its
 package.
 
-A batch is handled in one transaction and acknowledged after its commit; where it pays, batches of several partitions
-share one. Where that fails, the messages are handled one by one. A message that was delivered before is never batched:
-if it crashes its consumer again, it is known which one it was.
+A batch is handled in one transaction and acked after the commit; batches of several partitions may share a transaction.
+If the transaction fails, the messages are handled one by one. A message that was delivered before is never handled
+together with others: if it crashes its consumer again, it is known which message it was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from freehold.errors import FreeholdError, LeaseLost, Unavailable
 from freehold.failures import CrashLimit
 from freehold.inbox.batches import came_before, delivery_count_max, groups_of, place_of
 from freehold.inbox.dispatcher import Counters, Dispatcher, HandlerFailed
-from freehold.inbox.retry import DatabaseAway, FailureHandler, HandedBack
+from freehold.inbox.retry import DatabaseAway, FailureHandler, MessagesReleased
 from freehold.inbox.work import HandlerCall, MessageRouter
 from freehold.lifecycle import Runner, contained
 from freehold.outages import BROKER, Wait
@@ -30,23 +30,26 @@ __all__ = ["ConsumerRunner"]
 
 _log = logging.getLogger("freehold.inbox")
 _PATIENCE_SECONDS = 1.0
-"""For how long messages are held while the database is away: a restart of it may take as long."""
+"""How long messages are held while the database is unavailable: long enough for a restart of it."""
 _BUSY_PART = 0.25
-"""A fetch that waits less than this part of the linger says that more will come soon."""
-_ATTEMPTS_SIDE_BY_SIDE = 2
-"""What is delivered more often is handled while nothing else is delivered: or a message that ends the process would
-have the counts of others rise with its own, until they were taken for it."""
+"""After a fetch that waited less than this part of the linger, more messages are expected soon."""
+_DELIVERIES_IN_PARALLEL = 2
+"""Messages that were delivered more often are handled while no others are fetched. Otherwise a message that crashes the
+process would raise the delivery counts of others with its own, until they were dead-lettered in its place."""
 
 
 class ConsumerRunner(Runner):
-    """Reads the topics of a service as one member of its group, with several batches of different partitions at once.
+    """Reads the topics of a service as one member of its group, with several workers on different partitions.
 
-    `batch_limit` bounds what one transaction handles. What several partitions have ready goes together in one, unless
-    another worker is free to take it and the database lets them write side by side. With `linger_seconds` it always
-    does, and where messages come faster than that, it passes between two fetches that do not fill `batch_limit`, so
-    that one transaction handles more; a message that comes after an idle time never waits, and a stop or `wake` ends
-    the wait. A message that is delivered
-    more than `crash_attempts_max` times and never finished probably crashes its consumer, and becomes a dead letter.
+    batch_limit         messages in one transaction, at most.
+    linger_seconds      under load, the time between two fetches that do not fill `batch_limit`, so that one transaction
+                        handles more. A message that comes after an idle time never waits; a stop or `wake` ends the
+                        wait.
+    crash_attempts_max  a message that was delivered more often, and never finished, probably crashes its consumer: it
+                        becomes a dead letter.
+
+    Messages that several partitions have ready are handled in one transaction, unless another worker is free and the
+    database has concurrent writers. With `linger_seconds` they always are.
     """
 
     needs = BROKER
@@ -54,7 +57,7 @@ class ConsumerRunner(Runner):
     def __init__(
         self,
         dispatcher: Dispatcher,
-        reader: MessageRouter,
+        router: MessageRouter,
         broker: Broker,
         topics: frozenset[str],
         *,
@@ -66,47 +69,49 @@ class ConsumerRunner(Runner):
     ) -> None:
         super().__init__(f"consumer {dispatcher.consumer}", clock=dispatcher.context.clock)
         self._dispatcher = dispatcher
-        self._reader = reader
+        self._router = router
         self._broker = broker
         self._subscription = Subscription(group=dispatcher.consumer, topics=topics)
         self._workers = workers
         self._batch_limit = batch_limit
         self._crashes = CrashLimit(crash_attempts_max)
-        self._doubtful_from = max(1, min(_ATTEMPTS_SIDE_BY_SIDE, crash_attempts_max - 1)) + 1
+        self._suspect_from = max(1, min(_DELIVERIES_IN_PARALLEL, crash_attempts_max - 1)) + 1
         self._fetch_wait_seconds = fetch_wait_seconds
         self._linger_seconds = linger_seconds
-        self._attempts = FailureHandler(dispatcher, self._stop, self._database_wait, patience_seconds=_PATIENCE_SECONDS)
+        self._failure_handler = FailureHandler(
+            dispatcher, self._stop, self._database_wait, patience_seconds=_PATIENCE_SECONDS
+        )
         self._wait: Wait | None = None
         self._consumer: Consumer | None = None
         self._acking = asyncio.TaskGroup()
         self._gate = asyncio.Lock()
         self._fetch_at = 0.0
         self._handling = 0
-        self._held_up: dict[str, int] = {}
-        self._side_by_side = dispatcher.context.database.features.concurrent_writers and not linger_seconds
+        self._redeliveries: dict[str, int] = {}
+        self._in_parallel = dispatcher.context.database.features.concurrent_writers and not linger_seconds
 
     @property
     def counters(self) -> Counters:
-        """What was done since the start."""
+        """The counts since the start."""
         return self._dispatcher.counters
 
     @property
     def notice(self) -> str:
-        """What keeps messages from this member: it could not join its group, or what its member says."""
+        """Why this member gets no messages: it could not join its group, or the notice of its broker's consumer."""
         consumer: object = self._consumer
         if consumer is None and isinstance(self.last_error, Unavailable):
             return f"has not joined its group: {self.last_error.message}"
         return consumer.notice if isinstance(consumer, Noticing) else ""
 
     def _leaving(self) -> bool:
-        """Whether nothing more is to be fetched by this member."""
-        return self.stopping or self._attempts.away.is_set()
+        """Whether this member must fetch nothing more."""
+        return self.stopping or self._failure_handler.away.is_set()
 
     async def run(self) -> None:
-        """Be a member of the group until stopped, while the database is there: who cannot handle holds no partitions.
+        """Be a member of the group until stopped, but only while the database is available.
 
-        So others take them over who can, and a process that ends while its database is away holds nothing that the
-        broker would have to be told of.
+        During an outage this process holds no partitions, so members with a database take them over. If it ends during
+        the outage, it holds no messages whose release would have to reach the broker.
         """
         try:
             while await self._database_there():
@@ -115,7 +120,7 @@ class ConsumerRunner(Runner):
             self._database_wait().given_up()
 
     async def _be_member(self) -> None:
-        """Until a stop, or an outage of the database that lasts."""
+        """Be a member until a stop, or until the database is unavailable for longer than messages are held."""
         consumer = self._consumer = await self._broker.subscribe(self._subscription)
         try:
             async with asyncio.TaskGroup() as workers:
@@ -128,7 +133,7 @@ class ConsumerRunner(Runner):
                 await consumer.close()
 
     async def _worker(self, consumer: Consumer) -> None:
-        """Work until stopped; whatever ends it earlier is an error, or the others would go on without it, unseen."""
+        """Work until stopped. An earlier end is an error: the other workers would silently continue without it."""
         with contained("a worker"):
             await self._work(consumer)
 
@@ -147,21 +152,21 @@ class ConsumerRunner(Runner):
                         outages += 1
                         self.waits_for(BROKER, error, again_seconds=OUTAGE.delay_seconds_max)
                         batches = None
-                    doubtful = delivery_count_max(batches or ()) >= self._doubtful_from
-                    if batches and doubtful:
-                        await self._take_all(batches)
+                    suspect = delivery_count_max(batches or ()) >= self._suspect_from
+                    if batches and suspect:
+                        await self._process_all(batches)
                 if batches is None:
                     await self._pause(outages)
                     continue
                 outages = 0
-                if not doubtful:
-                    await self._take_all(batches)
+                if not suspect:
+                    await self._process_all(batches)
                 self.healthy()
         finally:
             stopped.cancel()
 
     async def _until_leaving(self) -> None:
-        events = [asyncio.ensure_future(each.wait()) for each in (self._stop, self._attempts.away)]
+        events = [asyncio.ensure_future(each.wait()) for each in (self._stop, self._failure_handler.away)]
         try:
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -169,13 +174,13 @@ class ConsumerRunner(Runner):
                 each.cancel()
 
     async def _database_there(self) -> bool:
-        """Wait until the database takes what is written; false where a stop came first."""
+        """Wait until the database accepts writes. False: a stop came first."""
         wait = self._database_wait()
         try:
             for outages in itertools.count(1):
                 if self.stopping:
                     break
-                problem = await self._attempts.database_problem()
+                problem = await self._failure_handler.database_problem()
                 if problem is None:
                     wait.over()
                     return True
@@ -183,35 +188,35 @@ class ConsumerRunner(Runner):
                 wait.failed(problem, again_seconds=OUTAGE.delay_seconds_max)
                 await self._pause(outages)
         finally:
-            self._attempts.away.clear()
+            self._failure_handler.away.clear()
         return False
 
     def _database_wait(self) -> Wait:
-        """The wait of all workers together, which none of them ends for the others by being well."""
+        """The one wait for the database that all workers share: a healthy worker does not end it for the others."""
         if self._wait is None:
             self._wait = self.outages.wait_of(self.name)
         return self._wait
 
     async def _until_reachable(self, stopped: asyncio.Task[Any]) -> None:
-        """What is fetched while the database is away could not be handled, and would only be counted."""
-        if self._attempts.reachable.is_set():
+        """Wait while the database is unavailable: messages fetched then could not be handled, but would be counted."""
+        if self._failure_handler.reachable.is_set():
             return
-        reachable = asyncio.create_task(self._attempts.reachable.wait())
+        reachable = asyncio.create_task(self._failure_handler.reachable.wait())
         try:
             await asyncio.wait([reachable, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             reachable.cancel()
 
-    async def _take_all(self, batches: Sequence[Batch]) -> None:
+    async def _process_all(self, batches: Sequence[Batch]) -> None:
         self._handling += 1
         try:
             for group in groups_of(batches):
-                await self._take(group)
+                await self._process(group)
         finally:
             self._handling -= 1
 
     async def _fetch(self, consumer: Consumer, stopped: asyncio.Task[Any]) -> Sequence[Batch]:
-        """Fetch, but for a stop: a fetch is given up then, and what it took counts for no attempt."""
+        """Fetch batches. A stop cancels the fetch, and releases what it fetched without counting the attempt."""
         batches: list[Batch] = []
         fetching = asyncio.create_task(self._gather(consumer, batches))
         try:
@@ -223,14 +228,14 @@ class ConsumerRunner(Runner):
                 if fetching.cancelled():
                     await self._ack_all(batches, [0] * len(batches), counted=False)
                 elif not self._leaving():
-                    fetching.exception()  # looked at: whoever cancelled this worker is told of something else
+                    fetching.exception()  # retrieved, so that asyncio does not report it; this worker was cancelled
         if fetching.cancelled() and self._leaving():
             return ()
         fetching.result()
         return batches
 
     async def _gather(self, consumer: Consumer, batches: list[Batch]) -> None:
-        """Fetch a batch, and what goes along with it; one worker at a time, or the ready ones would be scattered."""
+        """Fetch a batch, and others that share its transaction. One worker at a time, so that they stay together."""
         pause_seconds = self._fetch_at - self.clock.monotonic()
         if pause_seconds > 0:
             await self.wait(pause_seconds)
@@ -247,7 +252,7 @@ class ConsumerRunner(Runner):
             try:
                 more = await consumer.fetch(room, 0.0)
             except FreeholdError:
-                break  # what was fetched is handled, and the next fetch raises it again
+                break  # the fetched batches are handled; the next fetch raises the error again
             if more is None:
                 break
             batches.append(more)
@@ -256,42 +261,45 @@ class ConsumerRunner(Runner):
             self._fetch_at = self.clock.monotonic() + self._linger_seconds
 
     def _others_are_free(self) -> bool:
-        """Whether another worker may take what is ready, and handle it while this one handles what it has."""
-        return self._side_by_side and self._handling < self._workers - 1
+        """Whether another worker is free to fetch and handle further batches in parallel."""
+        return self._in_parallel and self._handling < self._workers - 1
 
-    async def _take(self, batches: Sequence[Batch]) -> None:
-        """Handle batches and ack them, as far as each came. What could not even be put off blocks its partition,
-        and no other.
+    async def _process(self, batches: Sequence[Batch]) -> None:
+        """Handle batches, and ack each as far as it was handled. A message that could not even be deferred blocks its
+        own partition only.
         """
         done = [0] * len(batches)
         try:
             await self._handle(batches, done)
-        except HandedBack as reason:
+        except MessagesReleased as reason:
             left = sum(len(batch.deliveries) for batch in batches) - sum(done)
-            why = "the database is away" if isinstance(reason, DatabaseAway) else "stopped while the database was away"
+            state = "the database is away" if isinstance(reason, DatabaseAway) else "stopped during an outage"
             name = self.outages.titled(self.name)
-            _log.info("%s: %s; %d messages are released; the attempt is not counted", name, why, left)
+            _log.info("%s: %s; %d messages are released; the attempt is not counted", name, state, left)
             await self._ack_all(batches, done, counted=False)
-        except Exception as error:  # noqa: BLE001 - the other partitions go on
+        except Exception as error:  # noqa: BLE001 - one partition must not stop the others
             for batch, count in zip(batches, done, strict=True):
-                self._acking.create_task(self._hold_up(batch, count, error))
+                self._acking.create_task(self._redeliver_later(batch, count, error))
         except BaseException:
-            # A handler that does not end before the stop does may hang for good. What else ends it says nothing of it.
-            counted = self.stopping and await self._attempts.database_problem() is None
+            # A handler that does not end within the drain time may hang for good: its attempt is counted. No other end
+            # is the message's fault.
+            counted = self.stopping and await self._failure_handler.database_problem() is None
             await self._ack_all(batches, done, counted=counted)
             raise
         else:
             for batch in batches:
                 self.no_trouble_at(place_of(batch))
-                self._held_up.pop(place_of(batch), None)
+                self._redeliveries.pop(place_of(batch), None)
             await self._ack_all(batches, done)
 
-    async def _hold_up(self, batch: Batch, done: int, error: Exception) -> None:
-        """Have what was not handled come again a little later; a stop has it come at once, to somebody else."""
+    async def _redeliver_later(self, batch: Batch, done: int, error: Exception) -> None:
+        """Let the unhandled messages of a batch be delivered again after a delay; after a stop at once, to another
+        member.
+        """
         if done < len(batch.deliveries):
             self.trouble_at(place_of(batch), error)
             name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
-            times = self._held_up[place_of(batch)] = self._held_up.get(place_of(batch), 0) + 1
+            times = self._redeliveries[place_of(batch)] = self._redeliveries.get(place_of(batch), 0) + 1
             seconds = TROUBLE.after(times)
             title, trace = self.outages.titled(self.name), self._dispatcher.context.failures.traceback(error)
             text = "%s: the result of messages of %s cannot be recorded (%s); retry in %.1f s"
@@ -314,70 +322,76 @@ class ConsumerRunner(Runner):
         try:
             await (batch.ack(done) if counted else batch.ack(done, counted=False))
         except (LeaseLost, Unavailable) as error:
-            # Whoever has the partition now is handed the same messages; the receipts tell that they were handled.
+            # The present holder of the partition gets the same messages; the receipts show that they were handled.
             name = self.outages.titled(self.name)
             _log.info(
                 "%s: %s partition %d will be delivered again (%s)", name, batch.topic, batch.partition, error.message
             )
 
     async def _handle(self, batches: Sequence[Batch], done: list[int]) -> None:
-        """Note in `done` how many deliveries of each batch, from the first on, have come to an end."""
-        heard: dict[str, int] = {}
+        """Handle batches. `done` is set to the number of finished deliveries of each, counted from its first."""
+        watermarks: dict[str, int] = {}
         together: list[HandlerCall] = []
         for number, batch in enumerate(batches):
             works = [
-                self._reader.read(
-                    each.document, topic=batch.topic, location=each.location, attempt=each.delivery_count, heard=heard
+                self._router.route(
+                    each.document,
+                    topic=batch.topic,
+                    location=each.location,
+                    delivery_count=each.delivery_count,
+                    watermarks=watermarks,
                 )
                 for each in batch.deliveries
             ]
             again = next((n for n, each in enumerate(batch.deliveries) if each.delivery_count <= 1), len(works))
-            suspicious = True
+            suspect = True
             for work in works[:again]:
                 if work is not None:
-                    suspicious = await self._isolated(work, suspicious=suspicious)
+                    suspect = await self._isolated(work, suspect=suspect)
                 done[number] += 1
             together.extend(work for work in works[again:] if work is not None)
-        await self._together(together, heard)
+        await self._together(together, watermarks)
         done[:] = [len(batch.deliveries) for batch in batches]
 
-    async def _isolated(self, work: HandlerCall, *, suspicious: bool) -> bool:
-        """Handle a message that was delivered before; returns whether the next may be the one that kills.
+    async def _isolated(self, work: HandlerCall, *, suspect: bool) -> bool:
+        """Handle a message that was delivered before; returns whether the next may be the one that crashes the process.
 
-        The messages before the one that kills have receipts from an earlier round, and it has none: the first without
-        one is it, and the others of the batch are innocent, however often they were delivered with it.
+        The messages before the crashing one have receipts from an earlier delivery, and it has none. So the first
+        message without a receipt is the crashing one, and the others of the batch were only delivered with it.
         """
-        if suspicious and self._crashes.reached(work.attempt - 1):
-            return not await self._attempts.dead_letter_crashed(work, self._crashes)
-        await self._attempts.alone(work)
-        return suspicious
+        if suspect and self._crashes.reached(work.delivery_count - 1):
+            return not await self._failure_handler.dead_letter_crashed(work, self._crashes)
+        await self._failure_handler.handle_one(work)
+        return suspect
 
-    async def _together(self, works: Sequence[HandlerCall], heard: Mapping[str, int]) -> None:
-        """Handle what is left of a batch; with it, everything that the batch said of its lanes is reached."""
+    async def _together(self, works: Sequence[HandlerCall], watermarks: Mapping[str, int]) -> None:
+        """Handle the rest of the batches in one transaction. All watermarks of the batches are reached with it."""
         if not works:
-            await self._attempts.hold(lambda: self._dispatcher.advance(heard))
+            await self._failure_handler.run_through_outages(lambda: self._dispatcher.advance(watermarks))
             return
         try:
-            await self._attempts.hold(lambda: self._dispatcher.handle(works, heard=heard))
-        except HandedBack:
+            await self._failure_handler.run_through_outages(
+                lambda: self._dispatcher.handle(works, watermarks=watermarks)
+            )
+        except MessagesReleased:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is found out one by one
+        except Exception as error:  # noqa: BLE001 - handling the messages one by one shows which one fails
             failure = error
         else:
             return
-        # Outside of `except`: what is raised from here on must not count as raised from this.
+        # Outside of `except`: an exception from here on must not have this one as its context.
         await self._one_by_one(works, failure)
-        await self._attempts.hold(lambda: self._dispatcher.advance(heard))
+        await self._failure_handler.run_through_outages(lambda: self._dispatcher.advance(watermarks))
 
     async def _one_by_one(self, works: Sequence[HandlerCall], error: Exception) -> None:
         if len(works) == 1:
-            await self._attempts.alone(works[0], error=self._attempts.cause(error))
+            await self._failure_handler.handle_one(works[0], error=self._failure_handler.cause(error))
             return
         name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
         title = self.outages.titled(self.name)
         _log.info("%s: %d messages failed together (%s); they are handled one by one", title, len(works), name)
         for work in works:
-            await self._attempts.alone(work)
+            await self._failure_handler.handle_one(work)
 
     async def _pause(self, outages: int) -> None:
         await self.wait(OUTAGE.after(outages))

@@ -1,4 +1,4 @@
-"""The loop that tries deferred messages again when they are due. Pattern: imports the foundation and its package."""
+"""The runner that retries deferred messages when they are due. Pattern: imports the foundation and its package."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _log = logging.getLogger("freehold.inbox")
 
 
 class DeferredRunner(Runner):
-    """Claims what is due, one message after the other, and handles each in a transaction of its own.
+    """Claims due messages one at a time, and handles each in its own transaction.
 
-    The attempt is counted, and committed, right before it begins: a message that kills the process is recognised by
-    attempts that began and never finished, `crash_attempts_max` beyond what its policy allows, and no other message
-    is counted with it. An attempt that was not made, or that an outage of the database ended, is taken back as soon as
-    the database is there; a stop waits for it as long as it may.
+    The attempt is counted, and committed, right before it begins. So a message that crashes the process is recognised:
+    by attempts that never finished, `crash_attempts_max` more than its policy allows. No other message is counted with
+    it. An attempt that was not made, or that an outage of the database ended, is not counted: the claim is released as
+    soon as the database is available. A stop waits for that within its limit.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        reader: MessageRouter,
+        router: MessageRouter,
         *,
         visibility_timeout_seconds: float = 60.0,
         poll_seconds: float = 5.0,
@@ -38,22 +38,22 @@ class DeferredRunner(Runner):
     ) -> None:
         super().__init__(f"deferred {dispatcher.consumer}", clock=dispatcher.context.clock)
         self._dispatcher = dispatcher
-        self._reader = reader
+        self._router = router
         self._visibility_timeout_seconds = visibility_timeout_seconds
         self._poll_seconds = poll_seconds
         self._crash_attempts_max = crash_attempts_max
-        self._attempts = FailureHandler(dispatcher, self._stop, lambda: self.wait_of(DATABASE))
+        self._failure_handler = FailureHandler(dispatcher, self._stop, lambda: self.wait_of(DATABASE))
         self._claimed: DeferredMessage | None = None
 
     @property
     def pending_correction(self) -> str:
-        """The claim that is to be released."""
+        """The claim that could not be released yet."""
         return (
             f"the count of attempts of deferred message {self._claimed.position}" if self._claimed is not None else ""
         )
 
     async def run(self) -> None:
-        """Try what is due until stopped."""
+        """Retry due messages until stopped."""
         inbox, consumer = self._dispatcher.inbox, self._dispatcher.consumer
         while not self.stopping:
             await self._release()
@@ -68,11 +68,11 @@ class DeferredRunner(Runner):
                 )
 
     async def release(self) -> None:
-        """Let others take what was claimed and not handled."""
+        """Release a message that was claimed and not handled."""
         await self._release()
 
     async def _handle_claimed(self, message: DeferredMessage) -> None:
-        """Handle one; an attempt that counts for none stays claimed, until it is released."""
+        """Handle a message. If its attempt must not be counted, the claim is kept until it can be released."""
         place = f"deferred message {message.position}"
         self._claimed = message
         try:
@@ -80,12 +80,12 @@ class DeferredRunner(Runner):
         except RunnerStopping:
             return
         except asyncio.CancelledError:
-            # A handler that does not end before the stop does may hang for good: its attempt counts.
-            if self.stopping and await self._attempts.database_problem() is None:
+            # A handler that does not end within the drain time may hang for good: its attempt is counted.
+            if self.stopping and await self._failure_handler.database_problem() is None:
                 self._claimed = None
                 await self._dispatcher.inbox.reschedule(message, 0.0, message.reason)
             raise
-        except Exception as error:  # noqa: BLE001 - it is this message's alone
+        except Exception as error:  # noqa: BLE001 - one message must not stop the others
             self.trouble_at(place, error)
             name = self.outages.titled(self.name)
             text = "%s: %s was neither handled nor rescheduled (%s); retry in %g s"
@@ -97,13 +97,13 @@ class DeferredRunner(Runner):
         self._claimed = None
 
     async def _release(self) -> None:
-        """What cannot be released just now is kept in mind for later."""
+        """Release the claim; if that fails, it stays to be released later."""
         if self._claimed is not None:
             await self._dispatcher.inbox.release(self._claimed)
             self._claimed = None
 
     async def _handle(self, message: DeferredMessage) -> None:
-        work = self._reader.read(
+        work = self._router.route(
             message.document,
             topic=message.topic,
             location=f"deferred/{message.position}",
@@ -111,15 +111,15 @@ class DeferredRunner(Runner):
         )
         try:
             if work is None:
-                await self._attempts.hold(lambda: self._drop(message))
+                await self._failure_handler.run_through_outages(lambda: self._drop(message))
             elif (crashes := CrashLimit(work.retry.attempts + self._crash_attempts_max)).reached(message.attempts - 1):
-                await self._attempts.dead_letter_crashed_deferred(work, message, crashes)
+                await self._failure_handler.dead_letter_crashed_deferred(work, message, crashes)
             else:
-                await self._attempts.alone(work, claimed=message)
+                await self._failure_handler.handle_one(work, claimed=message)
         except StaleClaim:
             return
 
     async def _drop(self, message: DeferredMessage) -> None:
-        """A message that this service no longer has a handler for is of no interest any more."""
+        """Delete a message for which this service has no handler any more."""
         async with self._dispatcher.context.database.begin() as db_tx:
             await self._dispatcher.inbox.finish(db_tx, message)

@@ -1,4 +1,4 @@
-"""What `describe` shows of handlers. Pattern: imports its package and the messages."""
+"""The handlers of a service as `freehold describe` shows them. Pattern: imports its package and the messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["describe", "flows", "lines"]
 
 
 def describe(declared: Handlers) -> Mapping[str, Any]:
-    """The commands that the service accepts, the topics that it reads, and its handlers."""
+    """Return the commands that the service accepts, the topics that it reads, and its handlers."""
     handled = sorted(declared.handlers.values(), key=lambda each: (each.message.name, each.message.version))
     owned = sorted((each for each in registry if each.service == declared.service), key=lambda each: each.name)
     return {
@@ -37,10 +37,10 @@ def describe(declared: Handlers) -> Mapping[str, Any]:
 
 
 def lines(described: Mapping[str, Any]) -> Sequence[str | Listing]:
-    """The same as text."""
+    """Return the description as lines of text and a table."""
     found: list[str | Listing] = []
     for subscription in described["subscriptions"]:
-        answers = " for the answers to its sagas" if subscription["answers"] else ""
+        answers = " for the replies to its sagas" if subscription["answers"] else ""
         found.append(f"reads {subscription['topic']}{answers}")
     for each in described["accepts"]:
         key = f", in order by {each['key']}" if each["key"] else ""
@@ -55,13 +55,13 @@ def lines(described: Mapping[str, Any]) -> Sequence[str | Listing]:
 
 
 def flows(service: str, declared: Handlers) -> Sequence[Flow]:
-    """Events come from the service that owns them."""
+    """Return one flow for each handled event: from the service that owns it."""
     events = (each for each in declared.handlers if each.kind is MessageKind.EVENT)
     return [Flow(each, each.service, service) for each in events]
 
 
 def _subscriptions(declared: Handlers) -> Sequence[Mapping[str, Any]]:
-    """What is read of each topic; `types` is empty for answers to the service's sagas."""
+    """The topics that are read, with the types that are handled; replies to the service's sagas have no types."""
     service = declared.service
     types: dict[str, list[str]] = {topic: [] for topic in sorted(declared.topics)}
     for message in declared.handlers:

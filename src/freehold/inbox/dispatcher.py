@@ -1,7 +1,7 @@
-"""One transaction: receipts, handlers, answers, staged messages, commit. Pattern: imports the foundation, the ports,
-the transaction and the dead letters.
+"""The dispatcher: handles messages in one transaction with receipts, replies and staged messages. Pattern: imports the
+foundation, the ports, the transaction and the dead letters.
 
-The dispatcher decides nothing about failures: it raises, the transaction is rolled back, and `attempts` decides.
+The dispatcher raises on a failure, and the transaction is rolled back. `retry.py` decides what follows.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from freehold.lifecycle import contained
 from freehold.messages import MessageKind, encode_envelope
 from freehold.transaction import Transaction, Transactions, current_trace_parent
 
-__all__ = ["NO_ANSWER", "Counters", "Dispatcher", "Effect", "HandlerFailed", "HandlerTimeout", "StaleClaim"]
+__all__ = ["NO_REPLY", "Counters", "Dispatcher", "Effect", "HandlerFailed", "HandlerTimeout", "StaleClaim"]
 
 _log = logging.getLogger("freehold.inbox")
 
 Effect = Callable[[Transaction, HandlerCall], Awaitable[object]]
-"""What is done for a fresh message, and what its answer is."""
+"""Handles a new message in a transaction, and returns the result for its reply."""
 
 
 class HandlerTimeout(FreeholdError):
@@ -39,7 +39,7 @@ class HandlerTimeout(FreeholdError):
 
 
 class HandlerFailed(Exception):
-    """Tells an error of the user's handler from one of the machinery around it."""
+    """An error of the service's handler, as opposed to one of the code around it."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(type(error).__name__)
@@ -47,12 +47,12 @@ class HandlerFailed(Exception):
 
 
 class StaleClaim(FreeholdError):
-    """Another instance took the deferred message over; what was done for it is rolled back."""
+    """Another process has claimed the deferred message; this transaction is rolled back."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What a consumer has done since it started; read by health checks and metrics."""
+    """Counts of a consumer since it started; read by health checks and metrics."""
 
     handled: int = 0
     duplicates: int = 0
@@ -63,7 +63,7 @@ class Counters:
 
 
 class Dispatcher:
-    """Handles messages in one transaction with their receipts: the effect of each happens once."""
+    """Handles messages in one transaction with their receipts, so that the effect of each happens once."""
 
     def __init__(
         self,
@@ -97,13 +97,13 @@ class Dispatcher:
         *,
         claimed: DeferredMessage | None = None,
         instead: Effect | None = None,
-        heard: Mapping[str, int] | None = None,
+        watermarks: Mapping[str, int] | None = None,
     ) -> Sequence[ReceiveResult]:
-        """Commit the effects of messages, in order, or none of them; returns what the inbox said of each.
+        """Commit the effects of all messages, in order, or of none; returns the result of the duplicate check for each.
 
-        `heard` are the watermarks that are reached with these messages; they go along in the transaction. `claimed` is
-        the deferred message that the one work comes from; `instead` takes the place of the handler.
-        Raises `HandlerFailed`, `StaleClaim`, and what the database raises.
+        `watermarks` are those that are reached with these messages; they are written in the same transaction. `claimed`
+        is the deferred message that is handled. `instead` is called in place of the handler.
+        Raises `HandlerFailed`, `StaleClaim`, and errors of the database.
         """
         for work in works:
             if work.envelope is not None:
@@ -112,103 +112,105 @@ class Dispatcher:
             tx = self._transactions.within(db_tx)
             receipts = await self.inbox.receive(db_tx, self.consumer, [work.arrival for work in works])
             await self._prepare(tx, works, receipts)
-            answers: dict[str, bytes] = {}
+            replies: dict[str, bytes] = {}
             for work, receipt in zip(works, receipts, strict=True):
-                await self._one(tx, work, receipt, answers, instead)
+                await self._one(tx, work, receipt, replies, instead)
             if claimed is not None and not await self.inbox.finish(db_tx, claimed):
-                raise StaleClaim("the deferred message was taken over")
-            if answers:
-                await self.inbox.save_replies(db_tx, self.consumer, answers)
-            # Progress last: where the events stand is known once they are written. And streams and keys are locked
-            # before the rows of lanes by everybody, so that no two transactions wait for each other in a circle.
+                raise StaleClaim("another process has claimed the deferred message")
+            if replies:
+                await self.inbox.save_replies(db_tx, self.consumer, replies)
+            # Progress last: the positions of the events are known once they are written. And every transaction locks
+            # streams and keys before the rows of lanes, so that no two of them wait for each other.
             await tx.write()
-            news = await self._advance(db_tx, heard or {}, works, tx.staging.appended_position)
+            raised = await self._advance(db_tx, watermarks or {}, works, tx.staging.appended_position)
         tx.staging.notify()
-        self._count(works, receipts)
-        self._note(news, unblocked=claimed is not None)
+        self._count(receipts)
+        self._note(raised, unblocked=claimed is not None)
         return receipts
 
-    async def advance(self, heard: Mapping[str, int]) -> None:
-        """Note what was reached, in a transaction of its own: after messages that nobody here handles, or that were
-        handled one by one. Nothing where nothing is new.
+    async def advance(self, watermarks: Mapping[str, int]) -> None:
+        """Write watermarks in their own transaction: after messages that this service does not handle, or that were
+        handled one by one. Writes nothing where none is higher than before.
         """
-        if self._news(heard):
+        if self._raised(watermarks):
             async with self.context.database.begin() as db_tx:
-                news = await self._advance(db_tx, heard)
-            self._note(news)
+                raised = await self._advance(db_tx, watermarks)
+            self._note(raised)
 
     async def _advance(
         self,
         db_tx: DatabaseTransaction,
-        heard: Mapping[str, int],
+        watermarks: Mapping[str, int],
         works: Sequence[HandlerCall] = (),
         appended_position: int = 0,
     ) -> Mapping[str, int]:
-        """`appended_position` is what the works appended: it belongs to each of their lanes, also where nothing else is
-        new.
+        """Write the watermarks that are higher than before, and return them. `appended_position` is the position of the
+        last event that the works appended; it is written to each of their lanes, also where no watermark is higher.
         """
-        news = self._news(heard)
-        if self._progress is None or not (news or appended_position):
-            return news
+        raised = self._raised(watermarks)
+        if self._progress is None or not (raised or appended_position):
+            return raised
         lanes = {work.arrival.lane: 0 for work in works if appended_position and work.arrival.lane is not None}
-        if news or lanes:
-            await self._progress.advance(db_tx, self.consumer, lanes | dict(news), appended_position=appended_position)
-        return news
+        if raised or lanes:
+            position = appended_position
+            await self._progress.advance(db_tx, self.consumer, lanes | dict(raised), appended_position=position)
+        return raised
 
-    def _news(self, heard: Mapping[str, int]) -> Mapping[str, int]:
+    def _raised(self, watermarks: Mapping[str, int]) -> Mapping[str, int]:
         if self._progress is None:
             return {}
-        return {lane: watermark for lane, watermark in heard.items() if watermark > self._reached.get(lane, 0)}
+        return {lane: watermark for lane, watermark in watermarks.items() if watermark > self._reached.get(lane, 0)}
 
-    def _note(self, news: Mapping[str, int], *, unblocked: bool = False) -> None:
-        """After the commit: what need not be written again, and who may have waited for it."""
-        for lane, watermark in news.items():
+    def _note(self, raised: Mapping[str, int], *, unblocked: bool = False) -> None:
+        """Remember the committed watermarks, and wake reads that may wait for them."""
+        for lane, watermark in raised.items():
             self._reached[lane] = max(watermark, self._reached.get(lane, 0))
-        if news or unblocked:
+        if raised or unblocked:
             self._on_progress()
 
     async def _prepare(self, tx: Transaction, works: Sequence[HandlerCall], receipts: Sequence[ReceiveResult]) -> None:
-        """Tell the taker of replies which are to come, where there are several."""
-        fresh = [
+        """Let the reply handler load what several replies need in one round trip."""
+        if self._replies is None:
+            return
+        replies = [
             work.envelope
             for work, receipt in zip(works, receipts, strict=True)
             if receipt.status is ReceiveStatus.NEW
             and work.envelope is not None
             and work.envelope.kind is MessageKind.REPLY
         ]
-        if self._replies is not None and len(fresh) > 1:
-            await self._replies.prepare(fresh, tx)
+        if len(replies) > 1:
+            await self._replies.prepare(replies, tx)
 
     async def _one(
         self,
         tx: Transaction,
         work: HandlerCall,
         receipt: ReceiveResult,
-        answers: dict[str, bytes],
+        replies: dict[str, bytes],
         instead: Effect | None,
     ) -> None:
-        envelope = work.envelope
-        wants_answer = envelope is not None and envelope.reply_to is not None
+        request = work.envelope if work.envelope is not None and work.envelope.reply_to is not None else None
         match receipt.status:
             case ReceiveStatus.NEW:
                 result = await self._effect(tx, work, instead)
-                if envelope is None or not wants_answer or work.defect is not None or result is NO_ANSWER:
+                if request is None or work.decode_failure is not None or result is NO_REPLY:
                     return
                 try:
-                    reply = reply_to_result(self.context, envelope, result)
+                    reply = reply_to_result(self.context, request, result)
                 except Exception as error:
                     raise HandlerFailed(error) from error
                 tx.staging.stage(reply)
-                answers[work.arrival.receipt_key] = encode_envelope(reply)
+                replies[work.arrival.receipt_key] = encode_envelope(reply)
             case ReceiveStatus.DUPLICATE:
-                if envelope is not None and wants_answer and receipt.answer is not None:
-                    tx.staging.stage(repeat_reply(self.context, envelope, receipt.answer))
+                if request is not None and receipt.answer is not None:
+                    tx.staging.stage(repeat_reply(self.context, request, receipt.answer))
             case ReceiveStatus.CANCELLED | ReceiveStatus.NO_EFFECT:
-                if envelope is not None and wants_answer:
+                if request is not None:
                     outcome = OUTCOME_CANCELLED if receipt.status is ReceiveStatus.CANCELLED else OUTCOME_NO_EFFECT
-                    reply = make_reply(self.context, envelope, outcome)
+                    reply = make_reply(self.context, request, outcome)
                     tx.staging.stage(reply)
-                    answers[work.arrival.receipt_key] = encode_envelope(reply)
+                    replies[work.arrival.receipt_key] = encode_envelope(reply)
             case ReceiveStatus.BLOCKED:
                 if work.arrival.deferred_position is not None:
                     raise StaleClaim("an earlier message of its key is deferred")
@@ -225,8 +227,8 @@ class Dispatcher:
     async def _effect(self, tx: Transaction, work: HandlerCall, instead: Effect | None) -> object:
         if instead is not None:
             return await instead(Transaction(tx.staging.for_message(work.envelope)) if work.envelope else tx, work)
-        if work.defect is not None:
-            error = work.defect.error
+        if work.decode_failure is not None:
+            error = work.decode_failure.error
             _log.warning(
                 "%s: message %s cannot be decoded (%s); it becomes a dead letter%s",
                 self.consumer,
@@ -234,10 +236,10 @@ class Dispatcher:
                 describe(error),
                 self.context.failures.traceback(error),
             )
-            await self.dead_letter(tx, work, reason=work.defect.reason, error=error, attempts=0)
-            return NO_ANSWER
+            await self.dead_letter(tx, work, reason=work.decode_failure.reason, error=error, attempts=0)
+            return NO_REPLY
         if work.call is None or work.envelope is None:
-            return NO_ANSWER
+            return NO_REPLY
         limit_seconds = work.timeout_seconds or self._handler_timeout_seconds
         trace = current_trace_parent.set(work.envelope.trace_parent)
         scope = asyncio.timeout(limit_seconds)
@@ -259,7 +261,7 @@ class Dispatcher:
     async def dead_letter(
         self, tx: Transaction, work: HandlerCall, *, reason: str, error: BaseException, attempts: int
     ) -> None:
-        """Keep a dead letter, in the transaction that ends the message's way."""
+        """Store a dead letter, in the transaction that removes the message."""
         envelope = work.envelope
         letter = DeadLetter(
             id=new_id(),
@@ -280,7 +282,7 @@ class Dispatcher:
         await self._dead_letters.add(tx.db_tx, letter)
         self.counters.dead += 1
 
-    def _count(self, works: Sequence[HandlerCall], receipts: Sequence[ReceiveResult]) -> None:
+    def _count(self, receipts: Sequence[ReceiveResult]) -> None:
         for receipt in receipts:
             match receipt.status:
                 case ReceiveStatus.NEW:
@@ -293,5 +295,5 @@ class Dispatcher:
             self.on_deferred()
 
 
-NO_ANSWER: Final = object()
-"""Returned by an effect that answers nothing, whatever the request asks for."""
+NO_REPLY: Final = object()
+"""Returned by an effect that sends no reply, also where the request asks for one."""

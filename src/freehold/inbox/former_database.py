@@ -1,8 +1,8 @@
-"""Notices that a service's database was made again though the service has worked before: its group on the broker has
-read messages of which the new one knows nothing. Runtime: imports the ports.
+"""The check for a database that is new although its service has worked before: the service's group on the broker has
+read messages of which the database knows nothing. Runtime: imports the ports.
 
-Where the file of a database was deleted while nothing ran, or another database is named, a start makes an empty one.
-That is told in the log, and recorded, so that `doctor` says it until somebody has dealt with it.
+If the file of a database was deleted while nothing ran, or the settings name another database, a start makes an empty
+one. This is logged and recorded, so that `doctor` reports it until an operator acknowledges it.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _ENTRIES_MAX: Final = 100
 
 
 def is_new(applied: Collection[str]) -> bool:
-    """Whether an upgrade that applied these steps has found an empty database."""
+    """Whether the database was empty before an upgrade that applied these steps."""
     return _FIRST_STEP in applied
 
 
 async def look_for_former(settings: Settings, stores: Stores, broker: Broker, clock: Clock) -> None:
-    """For a database that was just made, before a consumer of this process has begun: see whether the service's group
-    has read messages before. Raises `Unavailable`.
+    """Warn if the service's group on the broker has read messages before. Called for a new database, before a consumer
+    of this process starts. Raises `Unavailable`.
     """
     if not broker.features.durable or await stores[INBOX].oldest_receipt_seconds(settings.service) > 0:
         return
     if not any(each.position for each in (await broker.group_state(settings.service)).places):
         return
     where = shown_url(settings.database)
-    reason = f"made a new, empty database at {where}; its group on the broker had read messages before"
+    reason = f"created a new, empty database at {where}, but its group on the broker has read messages before"
     _log.warning(
-        "%s: %s: was the former database deleted, or is another one meant? restore it, or acknowledge: %s",
+        "%s: %s: was the former database deleted, or do the settings name another one? Restore it, or acknowledge: %s",
         settings.service,
         reason,
         _acknowledge(settings.service),
@@ -56,13 +56,13 @@ async def look_for_former(settings: Settings, stores: Stores, broker: Broker, cl
 
 
 async def examine_former(service: str, stores: Stores) -> CheckResult:
-    """For `doctor`: whether the database was made again, and nobody has said since that this is known."""
+    """Check for `doctor` that the database replaces no former one, unless an operator has acknowledged it."""
     for entry in await stores[AUDIT].find(service, _ENTRIES_MAX):
         if entry.action == _ACKNOWLEDGED:
             break
         if entry.action == _MADE_ANEW:
             detail = f"{entry.reason}, at {entry.at:%Y-%m-%d %H:%M:%SZ}"
-            fix = f"restore the former one, or acknowledge: {_acknowledge(service)}"
+            fix = f"restore the former database, or acknowledge: {_acknowledge(service)}"
             return CheckResult("former database", ok=False, detail=detail, fix=fix)
     return CheckResult("former database", ok=True, detail="none is missing")
 

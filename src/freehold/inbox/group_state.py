@@ -1,7 +1,7 @@
-"""What the consumers of a service wait for, seen from outside of their processes. Runtime: imports the ports.
+"""The check of `freehold doctor` on a service's consumer group. Runtime: imports the ports.
 
-A process that is frozen cannot say so, and one that has ended says nothing. What shows it is the group on the broker: a
-member that lives gives signs of life, and a group that gets on moves its positions.
+A frozen or ended process cannot report itself. The group on the broker shows it: a live member sends heartbeats, and
+the positions of a working group move.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WATCHED_LEASES: Final = 1.2
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A group at two times, and what waited for it at the first."""
+    """The state of a group at two times, and its lag at the first."""
 
     lag: Sequence[TopicLag]
     first: GroupState
@@ -31,14 +31,14 @@ class Watched:
 
     @property
     def live(self) -> set[str]:
-        """Members that gave a sign of life in between, or joined."""
+        """Members that sent a heartbeat in between, or joined."""
         return {
             name for name, heartbeat in self.last.heartbeats.items() if self.first.heartbeats.get(name) != heartbeat
         } - self.last.gone
 
     @property
     def silent(self) -> list[GroupPlace]:
-        """What somebody has held all the time without a sign of life, and whose process is not known to have died."""
+        """Partitions whose holder stayed the same and sent no heartbeat, and is not known to have ended."""
         before = {(each.topic, each.partition): each.holder for each in self.first.places}
         quiet = {"", *self.live, *self.last.gone}
         return [
@@ -49,34 +49,34 @@ class Watched:
 
     @property
     def pending(self) -> int:
-        """How many messages waited."""
+        """The number of messages that waited."""
         return sum(each.pending for each in self.lag)
 
     @property
     def oldest_seconds(self) -> float | None:
-        """For how long the oldest of them has waited; None where the broker cannot tell."""
+        """How long the oldest of them has waited; None where the broker does not know."""
         ages = [each.oldest_seconds for each in self.lag if each.pending]
         return None if None in ages else max((age for age in ages if age is not None), default=0.0)
 
     @property
     def late(self) -> bool:
-        """Whether something waits for longer than it should."""
+        """Whether a message has waited for more than `LATE_SECONDS`, or for an unknown time."""
         return self.pending > 0 and (self.oldest_seconds is None or self.oldest_seconds > LATE_SECONDS)
 
     @property
     def moved(self) -> Mapping[str, bool]:
-        """By topic, whether a position of it changed."""
+        """By topic, whether one of its positions changed."""
         before, after = _positions(self.first), _positions(self.last)
         return {topic: before.get(topic) != found for topic, found in after.items()}
 
     @property
-    def settled(self) -> bool:
-        """Whether more watching would tell nothing more: everybody gave a sign, and what is late moves."""
-        return not self.silent and self.first.heartbeats.keys() - self.last.gone <= self.live and not self.standing
+    def complete(self) -> bool:
+        """Whether watching longer adds nothing: all members sent heartbeats, and topics with late messages move."""
+        return not self.silent and self.first.heartbeats.keys() - self.last.gone <= self.live and not self.stalled
 
     @property
-    def standing(self) -> list[TopicLag]:
-        """Topics with messages that are late, of which no position moved."""
+    def stalled(self) -> list[TopicLag]:
+        """Topics with late messages of which no position moved."""
         late = [each for each in self.lag if each.pending and (each.oldest_seconds or 0.0) > LATE_SECONDS]
         return [each for each in late if not self.moved.get(each.topic, False)]
 
@@ -84,41 +84,41 @@ class Watched:
 async def examine_consumers(
     broker: Broker, service: str, lease_seconds: float, clock: Clock, at_work: Callable[[], Awaitable[bool]]
 ) -> CheckResult:
-    """Watch a service's group, for a little longer than a lease at most. `at_work` says whether another loop of the
-    service runs somewhere. Raises `Unavailable`.
+    """Watch a service's group, for at most a little more than a lease. `at_work` says whether the service's relay runs
+    somewhere. Raises `Unavailable`.
     """
     lag, first = await broker.lag(service), await broker.group_state(service)
-    begun = clock.monotonic()
+    started = clock.monotonic()
     watched = Watched(lag, first, first, 0.0)
 
     async def look() -> Watched:
-        return Watched(lag, first, await broker.group_state(service), clock.monotonic() - begun)
+        return Watched(lag, first, await broker.group_state(service), clock.monotonic() - started)
 
     if first.heartbeats or watched.silent:
         seconds = _WATCHED_LEASES * lease_seconds
-        watched = await look_until(lambda seen: seen.settled, watched, look, seconds=seconds, clock=clock)
+        watched = await look_until(lambda seen: seen.complete, watched, look, seconds=seconds, clock=clock)
     return judge(service, watched, at_work=not watched.live and not watched.silent and await at_work())
 
 
 def judge(service: str, watched: Watched, *, at_work: bool) -> CheckResult:
-    """What is said of a group."""
+    """Return the result for a watched group."""
     subject, waiting = f"consumers of {service}", _waiting(watched)
     if watched.silent:
         held = f"{_partitions(len(watched.silent))} held by a member"
         return CheckResult(
             subject,
             ok=False,
-            detail=f"{held} that gave no sign of life for {watched.seconds:.0f} s; {waiting}",
-            fix="its process was stopped (SIGSTOP), or its machine is frozen: end it, and others take over",
+            detail=f"{held} that sent no heartbeat for {watched.seconds:.0f} s; {waiting}",
+            fix="its process is stopped (SIGSTOP), or its machine is frozen: end the process, and others take over",
         )
     if not watched.live:
-        return _nobody(subject, watched, waiting, at_work=at_work)
+        return _without_members(subject, watched, waiting, at_work=at_work)
     free = [each for each in watched.last.places if each.holder in {"", *watched.last.gone}]
     if free and watched.late:
-        detail = f"{_partitions(len(free))} held by nobody; {waiting}"
-        return CheckResult(subject, ok=False, detail=detail, fix="see what the log says of the group's members")
-    if watched.standing:
-        topics = ", ".join(each.topic for each in watched.standing)
+        detail = f"{_partitions(len(free))} held by no member; {waiting}"
+        return CheckResult(subject, ok=False, detail=detail, fix="see the log of the group's members")
+    if watched.stalled:
+        topics = ", ".join(each.topic for each in watched.stalled)
         return CheckResult(
             subject,
             ok=False,
@@ -129,16 +129,16 @@ def judge(service: str, watched: Watched, *, at_work: bool) -> CheckResult:
     return CheckResult(subject, ok=True, detail=f"{members}; {waiting}")
 
 
-def _nobody(subject: str, watched: Watched, waiting: str, *, at_work: bool) -> CheckResult:
-    """To have no member is no defect of a system that is not running, and for which nothing waits."""
+def _without_members(subject: str, watched: Watched, waiting: str, *, at_work: bool) -> CheckResult:
+    """The result for a group without members. That is fine while the service does not run and nothing is late."""
     if at_work:
         return CheckResult(
             subject,
             ok=False,
-            detail=f"no member of the group is there, though the service's relay is at work; {waiting}",
+            detail=f"the group has no member, although the service's relay runs; {waiting}",
             fix="does a process run the role 'consumer'? see /readyz and the log of the service",
         )
-    detail = f"no member of the group is there; {waiting}"
+    detail = f"the group has no member; {waiting}"
     return CheckResult(
         subject, ok=not watched.late, detail=detail, fix="is freehold run running?" if watched.late else ""
     )

@@ -1,5 +1,5 @@
-"""A declared handler: the function, the message it takes, how its failures are treated. Pattern: imports the foundation
-and the transaction.
+"""Declared handlers: the function, its message, and its retry policy. Pattern: imports the foundation and the
+transaction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HandlerFunction = Callable[[Any, Transaction], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function that handles one type of message. `timeout_seconds` None stands for the service's setting."""
+    """A function that handles one type of message. `timeout_seconds` None means the service's setting."""
 
     message: MessageType
     function: HandlerFunction
@@ -28,40 +28,40 @@ class Handler:
 
     @property
     def name(self) -> str:
-        """Where it is, for people: module and function."""
+        """Module and name of the function, for logs and listings."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
 
 class ReplyHandler(Protocol):
-    """Who takes the replies to this service's requests: the saga engine."""
+    """Handles the replies to this service's requests; the saga engine implements it."""
 
     async def prepare(self, replies: Sequence[Envelope], tx: Transaction) -> None:
-        """Get ready for `on_reply` with each of these, in this transaction: load together what they need."""
+        """Load what `on_reply` needs for these replies. Called once in their transaction, before `on_reply`."""
 
     async def on_reply(self, envelope: Envelope, tx: Transaction, *, cautious: bool = False) -> None:
-        """Take a reply, in the transaction of its receipt. A late or repeated one is no error. `cautious`: run no code
-        of the user's here, for it may be what ended the process.
+        """Handle a reply, in the transaction of its receipt. A late or repeated reply is not an error. `cautious`: run
+        no code of the service here, since it may have crashed the process.
         """
 
     async def keep_reply(self, envelope: Envelope, tx: Transaction, error: BaseException) -> None:
-        """Keep a reply that could not be taken because of `error`, in the transaction of its receipt.
+        """Store a reply that could not be handled because of `error`, in the transaction of its receipt.
 
-        Raises where it cannot be kept either: it is treated like any other message then.
+        If this raises, the reply is deferred or dead-lettered like any other message.
         """
 
 
 @dataclass(slots=True)
 class ReplyRouter:
-    """Where the inbox finds who takes replies; nobody does in a service that orchestrates no saga."""
+    """Holds the handler of replies; None in a service that orchestrates no saga."""
 
     handler: ReplyHandler | None = None
 
 
 @dataclass(slots=True)
 class Handlers:
-    """What a service declares of the messages that it handles and sends.
+    """The declarations of a service about messages that it handles and sends.
 
-    `reads` are topics beside those of the handlers. `linger_seconds` is as in `Service`.
+    `reads` are topics in addition to those of the handlers. `linger_seconds` is as in `Service`.
     """
 
     service: str
@@ -72,5 +72,5 @@ class Handlers:
 
     @property
     def topics(self) -> frozenset[str]:
-        """Every topic that the service has to read."""
+        """All topics that the service reads."""
         return frozenset({each.message.topic for each in self.handlers.values()} | self.reads)

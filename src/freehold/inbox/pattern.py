@@ -1,6 +1,4 @@
-"""The inbox as a pattern: consumers, the runner of deferred messages, receipts and how long they are kept. Pattern: a
-declaration.
-"""
+"""The inbox pattern: consumers, the runner of deferred messages, pruning of receipts. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ _VISIBILITY_MARGIN_SECONDS: Final = 30.0
 
 
 def check_windows(settings: Settings, features: BrokerFeatures) -> None:
-    """Receipts must outlive everything that can bring a message again. Raises `ConfigurationError`."""
+    """Check that receipts are kept for as long as a message can be delivered again. Raises `ConfigurationError`."""
     window = settings.dedup_window_seconds
     horizons = {
         f"the redelivery horizon of {features.technology}": features.redelivery_horizon_seconds,
@@ -47,13 +45,13 @@ def check_windows(settings: Settings, features: BrokerFeatures) -> None:
         if window < horizon:
             raise ConfigurationError(
                 f"service '{settings.service}': dedup_window_seconds is {window:g}, and {name} is {horizon:g}:"
-                " a message could come again after its receipt was pruned",
+                " a message could be delivered again after its receipt was pruned",
                 hint=f"set dedup_window_seconds to {horizon:g} or more",
             )
 
 
 def dispatcher_of(context: ServiceContext) -> Dispatcher:
-    """What handles the messages of a service."""
+    """Make the dispatcher of a service."""
     return Dispatcher(
         context.resource(Transactions),
         context.stores[INBOX],
@@ -68,7 +66,7 @@ def dispatcher_of(context: ServiceContext) -> Dispatcher:
 
 
 def router_of(context: ServiceContext) -> MessageRouter:
-    """What finds the handlers of a service's messages."""
+    """Make the message router of a service."""
     return MessageRouter(context.of(PATTERN).handlers.values(), context.resource(ReplyRouter).handler)
 
 
@@ -80,7 +78,7 @@ def _wire(context: ServiceContext) -> None:
 
 
 async def _replay(context: ServiceContext, db_tx: DatabaseTransaction, letter: DeadLetter, envelope: Envelope) -> None:
-    """Have a message that was given up handled again, by the one consumer that failed."""
+    """Defer a dead letter's message for its consumer, due at once, so that it is handled again."""
     arrival = IncomingMessage(
         receipt_key=envelope.receipt_key, topic=envelope.topic, key=envelope.key, compensates=envelope.compensates
     )
@@ -96,7 +94,7 @@ async def _replay(context: ServiceContext, db_tx: DatabaseTransaction, letter: D
 
 
 def _followed(declared: Handlers) -> frozenset[str]:
-    """The services whose events are handled."""
+    """The services whose events this one handles."""
     return frozenset(each.service for each in declared.handlers if each.kind is MessageKind.EVENT)
 
 
@@ -156,7 +154,7 @@ async def _read_deferred(context: ServiceContext) -> DeferredStats:
 
 
 async def _notice(context: ServiceContext) -> str:
-    """What consumers have deferred for longer than is to be expected."""
+    """A notice where messages have been deferred for longer than `deferred_alarm_seconds`."""
     found = await context.stores[INBOX].stats()
     if not found.pending or found.oldest_seconds <= context.settings.deferred_alarm_seconds:
         return ""
@@ -187,7 +185,7 @@ PATTERN: Final = Pattern[Handlers](
     checks=(Check(Phase.OPENED, _check_windows), Check(Phase.CONNECTED, _check_windows)),
     probes=(probe,),
     reads=lambda declared: declared.topics,
-    metrics=(Metric("deferred", "messages that wait for another attempt", INBOX, _read_deferred),),
+    metrics=(Metric("deferred", "messages that wait for a retry", INBOX, _read_deferred),),
     columns=(Column("deferred", "deferred", lambda metrics: metrics["deferred"].pending),),
     notices=(Notice("deferred", INBOX, _notice),),
     due=(Due("deferred messages", "deferred", INBOX, _due_seconds),),

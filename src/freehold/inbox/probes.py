@@ -1,4 +1,4 @@
-"""What `freehold doctor` finds of deferred messages. Pattern: imports the ports and its package."""
+"""The check of `freehold doctor` on deferred messages. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["probe"]
 
 
 async def probe(context: ServiceContext) -> Sequence[CheckResult]:
-    """What consumers have deferred: to be expected for a while, and with a reason. Raises `Unavailable`."""
+    """Check that no message has been deferred for longer than `deferred_alarm_seconds`. Raises `Unavailable`."""
     inbox = context.stores[INBOX]
     found = await inbox.stats()
     if not found.pending:
@@ -21,6 +21,6 @@ async def probe(context: ServiceContext) -> Sequence[CheckResult]:
     late = found.oldest_seconds > context.settings.deferred_alarm_seconds
     oldest = next(iter(await inbox.deferred(None, 1)), None)
     reason = f": {oldest.reason}" if oldest is not None and oldest.reason else ""
-    detail = f"{found.pending} wait for another try, the oldest for {duration(found.oldest_seconds)}{reason}"
-    fix = "mend what the reason names; each is retried by itself" if late else ""
+    detail = f"{found.pending} wait for a retry, the oldest for {duration(found.oldest_seconds)}{reason}"
+    fix = "fix what the reason names; each message is retried automatically" if late else ""
     return [CheckResult("deferred", ok=not late, detail=detail, fix=fix)]

@@ -1,8 +1,8 @@
-"""What the inbox says of arrivals, as a pure decision that all its stores share. Pattern: imports its own port.
+"""The duplicate check of the inbox, as pure functions that all stores share. Pattern: imports its own port.
 
-A store finds out, in one transaction, which arrivals are not blocked by a deferred message, and which receipts exist
-already; the decision gives the words and the receipts to write. Arrivals are taken in their order, so that an action
-and its compensation may come in one call, either way round.
+A store reads, in one transaction, which arrivals are not blocked by a deferred message, and which receipts exist.
+`decide` then returns the result for each arrival and the receipts to write. It processes arrivals in their order, so an
+action and its compensation may come in one call, in either order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Receipt", "ReceiveDecision", "decide", "receipt_keys", "unblocked_in
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A receipt as it is kept: `cancelled` where a compensation wrote it in place of its action."""
+    """A stored receipt. `cancelled`: a compensation wrote it in place of its action. `answer` is the stored reply."""
 
     cancelled: bool
     answer: bytes | None = None
@@ -25,14 +25,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveDecision:
-    """The word on each arrival, in order, and the receipts to write, by key: whether cancelled."""
+    """The result for each arrival, in order, and the receipts to write: by key, whether the action is cancelled."""
 
     receipts: tuple[ReceiveResult, ...]
     written: Mapping[str, bool]
 
 
 def receipt_keys(arrivals: Sequence[IncomingMessage]) -> Iterator[str]:
-    """Every receipt that the arrivals ask for: their own, and those of the actions that they compensate."""
+    """All receipt keys that the arrivals need: their own, and those of the actions that they compensate."""
     for arrival in arrivals:
         yield arrival.receipt_key
         if arrival.compensates is not None:
@@ -42,38 +42,39 @@ def receipt_keys(arrivals: Sequence[IncomingMessage]) -> Iterator[str]:
 def unblocked_indexes(
     arrivals: Sequence[IncomingMessage], first_deferred: Callable[[str, str], int | None]
 ) -> frozenset[int]:
-    """Places of the arrivals that no deferred message blocks; `first_deferred(topic, key)` is the earliest's position.
+    """Indexes of the arrivals that no deferred message blocks. `first_deferred(topic, key)` returns the position of the
+    earliest deferred message of a key.
 
-    What comes from the deferred messages is blocked by an earlier one only, and a blocked arrival blocks all that
-    follow it of its key.
+    An arrival that comes from the deferred messages is blocked by an earlier one only. A blocked arrival blocks all
+    later ones of its key.
     """
     blocked: set[tuple[str, str]] = set()
-    places: set[int] = set()
-    for place, arrival in enumerate(arrivals):
+    unblocked: set[int] = set()
+    for index, arrival in enumerate(arrivals):
         key = (arrival.topic, arrival.key)
         first = first_deferred(*key)
         own = arrival.deferred_position
         if key not in blocked and (first is None or (own is not None and own <= first)):
-            places.add(place)
+            unblocked.add(index)
         else:
             blocked.add(key)
-    return frozenset(places)
+    return frozenset(unblocked)
 
 
 def decide(
-    arrivals: Sequence[IncomingMessage], places: frozenset[int], stored: Mapping[str, Receipt]
+    arrivals: Sequence[IncomingMessage], unblocked: frozenset[int], stored: Mapping[str, Receipt]
 ) -> ReceiveDecision:
-    """Say what each arrival is. `places` are those not blocked; `stored` the receipts that were there before."""
+    """Decide on each arrival. `unblocked` are indexes of arrivals; `stored` are the receipts that exist."""
     written: dict[str, bool] = {}
     receipts: list[ReceiveResult] = []
-    for place, arrival in enumerate(arrivals):
-        if place not in places:
+    for index, arrival in enumerate(arrivals):
+        if index not in unblocked:
             receipts.append(ReceiveResult(ReceiveStatus.BLOCKED))
             continue
         own = _find(arrival.receipt_key, stored, written)
         if own is None:
             written[arrival.receipt_key] = False
-        receipts.append(_word(own, cancelling=_cancel(arrival, stored, written)))
+        receipts.append(_result(own, cancelling=_cancel(arrival, stored, written)))
     return ReceiveDecision(receipts=tuple(receipts), written=written)
 
 
@@ -85,7 +86,7 @@ def _find(key: str, stored: Mapping[str, Receipt], written: Mapping[str, bool]) 
 
 
 def _cancel(arrival: IncomingMessage, stored: Mapping[str, Receipt], written: dict[str, bool]) -> bool:
-    """Cancel the action unless it was handled; returns whether it is cancelled: then there is nothing to compensate."""
+    """Cancel the action unless it was handled. True: it is cancelled, so there is nothing to compensate."""
     if arrival.compensates is None:
         return False
     action = _find(arrival.compensates, stored, written)
@@ -95,7 +96,7 @@ def _cancel(arrival: IncomingMessage, stored: Mapping[str, Receipt], written: di
     return True
 
 
-def _word(own: Receipt | None, *, cancelling: bool) -> ReceiveResult:
+def _result(own: Receipt | None, *, cancelling: bool) -> ReceiveResult:
     match own:
         case None:
             return ReceiveResult(ReceiveStatus.NO_EFFECT if cancelling else ReceiveStatus.NEW)

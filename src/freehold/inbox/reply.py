@@ -1,8 +1,8 @@
-"""What a handler replies to a request: the refusal, the headers in which an outcome travels, the reply's envelope, and
-the same reply again. Pattern: imports the foundation and its context.
+"""Replies to requests: the headers that carry an outcome, `Rejected`, and the envelope of a reply, also of a repeated
+one. Pattern: imports the foundation and its context.
 
-A reply is an envelope of kind REPLY on the request's `reply_to`. Its document is kept with the receipt; a duplicate of
-the request gets the same reply in a message of its own, since the first one may have been lost on its way.
+A reply is an envelope of kind REPLY on the request's `reply_to` topic. Its document is stored with the receipt. A
+duplicate of the request gets the same reply in a new message, since the first one may have been lost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 HEADER_PREFIX: Final = "freehold-"
-"""Headers of a request that begin with this come back with its reply."""
+"""Headers of a request with this prefix are copied to its reply."""
 HEADER_SAGA: Final = "freehold-saga"
 HEADER_STEP: Final = "freehold-step"
 HEADER_ATTEMPT: Final = "freehold-attempt"
@@ -49,13 +49,13 @@ HEADER_OUTCOME: Final = "freehold-outcome"
 OUTCOME_DONE: Final = "done"
 """The handler's effect is committed."""
 OUTCOME_REJECTED: Final = "rejected"
-"""The handler refused for a business reason; the body tells `code` and `detail`."""
+"""The handler refused for a business reason; the body has `code` and `detail`."""
 OUTCOME_CANCELLED: Final = "cancelled"
 """The compensation of this request came first; nothing was done, and nothing will be."""
 OUTCOME_NO_EFFECT: Final = "no-effect"
 """A compensation found that its action was never handled: it changed nothing, and cancelled the action for good."""
 _FORMER: Final = {"barred": OUTCOME_CANCELLED, "empty": OUTCOME_NO_EFFECT}
-"""Outcomes as they were called before the first release; replies of then may still be on their way."""
+"""Outcomes in the words of before the first release: replies from then may still be in transit."""
 
 REPLY_TYPE: Final = "freehold.reply"
 """The type of a reply whose handler returned no declared message."""
@@ -63,17 +63,17 @@ REPLY_VERSION: Final = 1
 
 
 def outcome_of(headers: Mapping[str, str]) -> str:
-    """The outcome that a reply tells. Raises `KeyError` where it tells none."""
+    """Return the outcome in the headers of a reply. Raises `KeyError` where there is none."""
     outcome = headers[HEADER_OUTCOME]
     return _FORMER.get(outcome, outcome)
 
 
 class Rejected(FreeholdError):
-    """A refusal for a business reason (out of stock, card declined): an answer, not a failure, and never retried.
+    """A refusal for a business reason (out of stock, card declined). It is a reply, not a failure, and never retried.
 
-    Returned by a handler, its effects are kept and the refusal is answered. Raised, they are rolled back, and the
-    receipt and the answer are committed on their own. `code` is a stable word for programs, `detail` is for people;
-    both travel in the reply, so neither holds personal data.
+    A handler that returns it keeps its effects, and the refusal is the reply. If a handler raises it, the effects are
+    rolled back, and the receipt and the reply are committed without them. `code` is a stable word for programs, and
+    `detail` is for people; both travel in the reply, so neither may contain personal data.
     """
 
     __slots__ = ("_code", "_detail")
@@ -98,18 +98,18 @@ class Rejected(FreeholdError):
         return isinstance(other, Rejected) and (self.code, self.detail) == (other.code, other.detail)
 
     def __hash__(self) -> int:
-        """As equality."""
+        """Equal refusals have equal hashes."""
         return hash((self._code, self._detail))
 
     def __reduce__(self) -> tuple[type[Rejected], tuple[str, str]]:
-        """Copy and pickle by the two texts."""
+        """Copy and pickle by code and detail."""
         return (Rejected, (self._code, self._detail))
 
 
 def reply_to_result(context: ServiceContext, request: Envelope, result: object) -> Envelope:
-    """Answer a request with what its handler returned: a message, a plain dataclass, None, or `Rejected`.
+    """Make the reply to a request from the result of its handler: a message, a plain dataclass, None, or `Rejected`.
 
-    Raises `DeclarationError` for anything else, `InvalidValue` for a value that cannot travel.
+    Raises `DeclarationError` for anything else, and `InvalidValue` for a value that cannot be encoded.
     """
     if isinstance(result, Rejected):
         body = encode_body({"code": result.code, "detail": result.detail})
@@ -134,9 +134,9 @@ def make_reply(
     name: str = REPLY_TYPE,
     version: int = REPLY_VERSION,
 ) -> Envelope:
-    """Make the envelope of an answer. The request must name where answers go."""
+    """Make the envelope of a reply. Raises `DeclarationError` for a request without `reply_to`."""
     if request.reply_to is None:
-        raise DeclarationError(f"'{request.type}' asks for no answer", hint="check reply_to first")
+        raise DeclarationError(f"'{request.type}' asks for no reply", hint="check reply_to first")
     return Envelope(
         id=new_id(),
         type=name,
@@ -150,13 +150,13 @@ def make_reply(
         correlation_id=request.correlation_id,
         causation_id=request.id,
         trace_parent=request.trace_parent,
-        headers={**_place(request), HEADER_OUTCOME: outcome},
+        headers={**_copied_headers(request), HEADER_OUTCOME: outcome},
         body=body,
     )
 
 
 def repeat_reply(context: ServiceContext, request: Envelope, document: bytes) -> Envelope:
-    """Make the stored answer again, as an answer to this attempt of the request."""
+    """Make a new envelope of the stored reply, for this attempt of the request."""
     stored = decode_envelope(document)
     return replace(
         stored,
@@ -166,11 +166,14 @@ def repeat_reply(context: ServiceContext, request: Envelope, document: bytes) ->
         hlc=context.hlc.tick(),
         causation_id=request.id,
         trace_parent=request.trace_parent,
-        headers={**_place(request), HEADER_OUTCOME: outcome_of({HEADER_OUTCOME: OUTCOME_DONE, **stored.headers})},
+        headers={
+            **_copied_headers(request),
+            HEADER_OUTCOME: outcome_of({HEADER_OUTCOME: OUTCOME_DONE, **stored.headers}),
+        },
     )
 
 
-def _place(request: Envelope) -> Mapping[str, str]:
+def _copied_headers(request: Envelope) -> Mapping[str, str]:
     return {name: value for name, value in request.headers.items() if name.startswith(HEADER_PREFIX)}
 
 

@@ -1,9 +1,11 @@
-"""What follows when a message could not be handled: again at once, later, or never. Pattern: imports the foundation,
-the ports, and its own package.
+"""The failure handler: what follows when a message could not be handled. Pattern: imports the foundation, the ports and
+its package.
 
-The database's absence is nobody's failure: it counts for no message, and what is in hand waits for a moment, or as long
-as it lasts. A conflict is tried again at
-once. A refusal is answered. Everything else is the retry policy's: deferral, or a dead letter.
+- An outage of the database counts as no attempt of a message: the message waits until the database is available, or it
+  is released.
+- After a conflict the message is handled again at once.
+- A refusal (`Rejected`) is the reply.
+- After any other failure the retry policy decides: the message is deferred, or it becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TypeVar
 
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.failures import CrashLimit, describe, name_of
-from freehold.inbox.dispatcher import NO_ANSWER, Dispatcher, HandlerFailed, StaleClaim
+from freehold.inbox.dispatcher import NO_REPLY, Dispatcher, HandlerFailed, StaleClaim
 from freehold.inbox.reply import Rejected
 from freehold.inbox.store import DeferredMessage, ReceiveStatus
 from freehold.inbox.work import HandlerCall, dead_arrival
@@ -26,7 +28,7 @@ from freehold.outages import Wait
 from freehold.policy import OUTAGE, Backoff, GiveUp, RetryAfter
 from freehold.transaction import Transaction
 
-__all__ = ["DatabaseAway", "FailureHandler", "HandedBack", "RunnerStopping"]
+__all__ = ["DatabaseAway", "FailureHandler", "MessagesReleased", "RunnerStopping"]
 
 T = TypeVar("T")
 _log = logging.getLogger("freehold.inbox")
@@ -38,24 +40,24 @@ _DRIVER_OUTAGES_MAX = 2
 _PROBE_SECONDS = 2.0
 
 
-class HandedBack(Exception):
-    """What is held is released unhandled, and counts for no attempt: the database was away."""
+class MessagesReleased(Exception):
+    """Messages are released unhandled, without counting the attempt: the database was unavailable."""
 
 
-class RunnerStopping(HandedBack):
-    """The loop was asked to stop while it waited for the database."""
+class RunnerStopping(MessagesReleased):
+    """The runner was asked to stop while it waited for the database."""
 
 
-class DatabaseAway(HandedBack):
-    """The database has been away for longer than messages are held for it."""
+class DatabaseAway(MessagesReleased):
+    """The database was unavailable for longer than messages are held for it."""
 
 
 class FailureHandler:
-    """Tries of single messages, with everything that may follow. `stop` ends its waits; `waits` gives the wait for the
-    database, which whoever owns it gives up at a stop.
+    """Handles single messages, and decides what follows when that fails. `stop` ends its waits; `waits` returns the
+    `Wait` for the database, which its owner ends at a stop.
 
-    `patience_seconds` is for how long messages are held while the database is away, before `DatabaseAway` is raised;
-    None: until it is back.
+    patience_seconds  how long messages are held while the database is unavailable, before `DatabaseAway` is raised.
+                      None: until the database is back.
     """
 
     def __init__(
@@ -71,14 +73,16 @@ class FailureHandler:
         self._waits = waits
         self._patience_seconds = patience_seconds
         self.reachable = asyncio.Event()
-        """Set while nothing waits for the database."""
+        """Set while no message waits for the database."""
         self.reachable.set()
         self.away = asyncio.Event()
-        """Set once `DatabaseAway` was raised; whoever waits until the database is back clears it, and ends the wait."""
+        """Set when `DatabaseAway` is raised. The consumer clears it when the database is back."""
         self._waiting = 0
 
-    async def hold(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Do something as often as needed until the database answers. Raises what else goes wrong, and `HandedBack`."""
+    async def run_through_outages(self, action: Callable[[], Awaitable[T]]) -> T:
+        """Run an action, and again after each outage of the database, until it returns. Raises any other error, and
+        `MessagesReleased` where the wait ended first.
+        """
         outages = unexplained = 0
         since, back = self._dispatcher.context.clock.monotonic(), True
         try:
@@ -114,8 +118,8 @@ class FailureHandler:
             raise DatabaseAway
 
     def _unexplained_max(self, error: Exception, cause: Exception) -> int:
-        """How often an outage is believed of a database that takes writes: it may have just come back. But a handler
-        that calls others raises `Unavailable` for them, and a statement may be too slow for ever.
+        """How many outages are retried though the database accepts writes: it may have just come back. But a handler
+        may raise `Unavailable` for another service, and a statement may be too slow every time.
         """
         if not isinstance(error, HandlerFailed):
             return _UNEXPLAINED_OUTAGES_MAX
@@ -124,13 +128,13 @@ class FailureHandler:
         return _DRIVER_OUTAGES_MAX if by_driver else 0
 
     async def database_problem(self) -> Unavailable | None:
-        """What keeps the database from taking what is written just now and passes by itself; None for nothing."""
+        """The outage that keeps the database from accepting writes at present; None where there is none."""
         try:
             await self._dispatcher.context.database.probe(_PROBE_SECONDS)
         except Unavailable as error:
             return error
         except FreeholdError:
-            return None  # no outage: whoever works tells of it
+            return None  # not an outage: the next write raises it
         return None
 
     def _begin_waiting(self, cause: Exception, *, first: bool) -> None:
@@ -147,10 +151,12 @@ class FailureHandler:
         if back:
             self._waits().over()
 
-    async def alone(
+    async def handle_one(
         self, work: HandlerCall, *, claimed: DeferredMessage | None = None, error: Exception | None = None
     ) -> None:
-        """Handle one message in a transaction of its own, to whatever end. `error`: it has just failed with this."""
+        """Handle one message in its own transaction, and do what follows from a failure. `error`: the message has just
+        failed with it, and is not tried again first.
+        """
         number = claimed.attempts if claimed is not None else 1
         failure = error or await self._try(work, claimed)
         conflicts = 0
@@ -162,18 +168,18 @@ class FailureHandler:
             return
         try:
             await self._settle_failure(work, claimed, number, failure)
-        except (HandedBack, StaleClaim):
+        except (MessagesReleased, StaleClaim):
             raise
-        except Exception as unrecorded:  # noqa: BLE001 - whatever it is, it is this message's alone
+        except Exception as unrecorded:  # noqa: BLE001 - one message must not stop the others
             await self._unrecorded(work, claimed, number, unrecorded)
 
     async def dead_letter_crashed(self, work: HandlerCall, crashes: CrashLimit) -> bool:
-        """Give a message up that probably crashes its consumer; False where it had been handled already."""
-        error = crashes.error(work.attempt - 1, "this message was delivered")
+        """Dead-letter a message that probably crashes its consumer. False: it had been handled already."""
+        error = crashes.error(work.delivery_count - 1, "this message was delivered")
         kept = await self._kept(work, None, error)
         if kept is not None:
             return kept is ReceiveStatus.NEW
-        status = await self._dead_letter(work, None, "consumer-crashed", error, work.attempt - 1)
+        status = await self._dead_letter(work, None, "consumer-crashed", error, work.delivery_count - 1)
         return status is ReceiveStatus.NEW
 
     async def dead_letter_crashed_deferred(
@@ -185,7 +191,7 @@ class FailureHandler:
             await self._dead_letter(work, claimed, "consumer-crashed", error, claimed.attempts - 1)
 
     def cause(self, error: Exception) -> Exception:
-        """What the policy decides on: the handler's own error, in Freehold's words where it is the database's."""
+        """The error that the policy decides on: the handler's own, translated where it comes from the database."""
         if not isinstance(error, HandlerFailed):
             return error
         known = self._dispatcher.context.database.translate_error(error.error)
@@ -196,8 +202,8 @@ class FailureHandler:
 
     async def _try(self, work: HandlerCall, claimed: DeferredMessage | None) -> Exception | None:
         try:
-            await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed))
-        except (HandedBack, StaleClaim):
+            await self.run_through_outages(lambda: self._dispatcher.handle([work], claimed=claimed))
+        except (MessagesReleased, StaleClaim):
             raise
         except Exception as error:  # noqa: BLE001 - the policy decides on any error
             return self.cause(error)
@@ -215,7 +221,7 @@ class FailureHandler:
             async def refuse(_tx: Transaction, _work: HandlerCall) -> object:
                 return refusal
 
-            await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed, instead=refuse))
+            await self.run_through_outages(lambda: self._dispatcher.handle([work], claimed=claimed, instead=refuse))
             counters.rejected += 1
             return
         name = counters.last_error = name_of(error)
@@ -239,20 +245,22 @@ class FailureHandler:
                 await self._dead_letter(work, claimed, reason, error, number)
 
     async def _kept(self, work: HandlerCall, claimed: DeferredMessage | None, error: Exception) -> ReceiveStatus | None:
-        """Have a message kept whose outcome must not be lost with the failure; None where that is not to be had."""
-        keeping = work.keep
-        if keeping is None:
+        """Store a message with an outcome that must not be lost. None where it has none, or could not be stored."""
+        store = work.keep
+        if store is None:
             return None
 
         async def keep(tx: Transaction, _work: HandlerCall) -> object:
-            await keeping(tx, error)
-            return NO_ANSWER
+            await store(tx, error)
+            return NO_REPLY
 
         try:
-            receipts = await self.hold(lambda: self._dispatcher.handle([work], claimed=claimed, instead=keep))
-        except (HandedBack, StaleClaim):
+            receipts = await self.run_through_outages(
+                lambda: self._dispatcher.handle([work], claimed=claimed, instead=keep)
+            )
+        except (MessagesReleased, StaleClaim):
             raise
-        except Exception as failure:  # noqa: BLE001 - it is deferred or given up then, like any other message
+        except Exception as failure:  # noqa: BLE001 - the reply is then treated like any other message
             text = "%s: a reply was not saved (%s); it is retried or dead-lettered like any other message"
             _log.info(text, self._dispatcher.consumer, describe(failure))
             return None
@@ -261,9 +269,7 @@ class FailureHandler:
     async def _unrecorded(
         self, work: HandlerCall, claimed: DeferredMessage | None, number: int, error: Exception
     ) -> None:
-        """What became of a message could not be written down: it is tried later, and its key alone waits. Raises where
-        not even that can be written.
-        """
+        """Defer a message whose failure could not be recorded; only its key is blocked. Raises where that fails too."""
         name = self._dispatcher.counters.last_error = name_of(self.cause(error))
         _log.error(
             "%s: the failure of message %s could not be recorded (%s); its key is blocked until the retry",
@@ -281,10 +287,12 @@ class FailureHandler:
     ) -> None:
         if claimed is not None:
             message = claimed
-            if not await self.hold(lambda: self._dispatcher.inbox.reschedule(message, delay_seconds, reason)):
-                raise StaleClaim("the deferred message was taken over")
+            if not await self.run_through_outages(
+                lambda: self._dispatcher.inbox.reschedule(message, delay_seconds, reason)
+            ):
+                raise StaleClaim("another process has claimed the deferred message")
             return
-        await self.hold(lambda: self._defer(work, number, delay_seconds, reason))
+        await self.run_through_outages(lambda: self._defer(work, number, delay_seconds, reason))
         self._dispatcher.on_deferred()
 
     async def _defer(self, work: HandlerCall, number: int, delay_seconds: float, reason: str) -> None:
@@ -304,10 +312,12 @@ class FailureHandler:
     ) -> ReceiveStatus:
         async def dead_letter(tx: Transaction, work: HandlerCall) -> object:
             await self._dispatcher.dead_letter(tx, work, reason=reason, error=error, attempts=attempts)
-            return NO_ANSWER
+            return NO_REPLY
 
         given_up = replace(work, arrival=dead_arrival(work.arrival, work.envelope))
-        receipts = await self.hold(lambda: self._dispatcher.handle([given_up], claimed=claimed, instead=dead_letter))
+        receipts = await self.run_through_outages(
+            lambda: self._dispatcher.handle([given_up], claimed=claimed, instead=dead_letter)
+        )
         return receipts[0].status
 
     def _blames_database(self, error: Exception) -> bool:
@@ -316,7 +326,7 @@ class FailureHandler:
         )
 
     async def _pause(self, seconds: float) -> None:
-        """Wait on the service's clock; a stop ends the wait and the try."""
+        """Wait on the service's clock. Raises `RunnerStopping` at a stop."""
         if self._stop.is_set():
             raise RunnerStopping
         sleeper = asyncio.ensure_future(self._dispatcher.context.clock.sleep(seconds))

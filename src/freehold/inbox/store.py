@@ -1,17 +1,17 @@
-"""The inbox port: receipts of handled messages, and messages deferred to a later try. Pattern: imports foundation and
-ports.
+"""The inbox port: receipts of handled messages, and deferred messages. Pattern: imports the foundation and the ports.
 
 All attempts of one request share a receipt key (`Envelope.receipt_key`). A compensation names the key of its action
-(`Envelope.compensates`), because it may come first:
+(`Envelope.compensates`), because it may arrive first:
 
     t1  a saga requests an action, gets no reply, and sends the compensation
-    t2  the compensation arrives: there is nothing to undo, and it claims the receipt of the action
-    t3  the action arrives: its receipt is there, so it is cancelled and never carried out
+    t2  the compensation arrives: there is nothing to compensate, and it writes the receipt of the action
+    t3  the action arrives: its receipt exists, so it is cancelled and never carried out
 
 If the action is being handled at t2, the compensation waits for the end of that transaction: after the commit there is
-something to undo, after a rollback it continues as at t2.
+something to compensate, after a rollback it continues as at t2.
 
-A message that failed is deferred: kept here, while the broker's position moves on. A try may be slower than expected:
+A message that failed is deferred: it is kept here, and the broker's position advances. An attempt may be slower than
+expected:
 
     t1  A claims a deferred message, which counts attempt 2, and its handler takes longer than the visibility timeout
     t2  B claims the message, which counts attempt 3
@@ -43,26 +43,26 @@ __all__ = [
 
 
 class ReceiveStatus(StrEnum):
-    """What the inbox says of an arrival."""
+    """The result of the duplicate check for an arrival."""
 
     NEW = "new"
-    """Not handled yet; the receipt is now in this transaction: handle it."""
+    """Not handled yet. Its receipt is now written in this transaction: handle it."""
     DUPLICATE = "duplicate"
-    """Handled before; `ReceiveResult.answer` holds what was answered."""
+    """Handled before; `ReceiveResult.answer` is the stored reply."""
     CANCELLED = "cancelled"
-    """Its compensation came first; do not handle it, reply that it is cancelled."""
+    """Its compensation came first: do not handle it, and reply that it is cancelled."""
     NO_EFFECT = "no-effect"
-    """A compensation whose action was never handled: it has nothing to do, and the action is cancelled for good."""
+    """A compensation whose action was never handled: there is nothing to do, and the action is cancelled for good."""
     BLOCKED = "blocked"
     """An earlier message of its key is deferred: defer it behind that one. No receipt was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingMessage:
-    """What the inbox needs to know of a message. `deferred_position` is set when it comes from the deferred ones.
+    """A received message, as the duplicate check needs it. `deferred_position` is set for a deferred message.
 
-    `lane` and `lane_position` say where it stands in what its service publishes: who waits for that must know that it
-    is deferred.
+    `lane` and `lane_position` are its position in what its service publishes: a read that waits for this position must
+    also wait for the deferred message.
     """
 
     receipt_key: str
@@ -76,7 +76,7 @@ class IncomingMessage:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveResult:
-    """The inbox's word on an arrival."""
+    """The result for one arrival. `answer` is the stored reply, if any."""
 
     status: ReceiveStatus
     answer: bytes | None = None
@@ -84,7 +84,7 @@ class ReceiveResult:
 
 @dataclass(frozen=True, slots=True)
 class DeferredMessage:
-    """A message kept for a later try. `attempts` counts tries begun; it guards every write that ends a try."""
+    """A message kept for a later attempt. `attempts` counts started attempts, and guards each write that ends one."""
 
     position: int
     consumer: str
@@ -99,7 +99,7 @@ class DeferredMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeferredStats:
-    """How much is deferred, and for how long."""
+    """The number of deferred messages and of their keys, and the age of the oldest."""
 
     pending: int
     keys: int
@@ -121,10 +121,10 @@ class InboxStore(Protocol):
        often it comes. Within one call their order decides.
     5. A deferred message blocks the later ones of its (consumer, topic, key), also within the transaction that deferred
        it, and no others. A `BLOCKED` arrival writes nothing: no receipt, and no cancellation of an action.
-    6. A claim commits the counted attempt before any handling. It returns the first of a key only, when it is due by
-       the database's time, to one instance; none that waits behind it is passed over for good.
-    7. `attempts` fences a try. `finish`, `reschedule` and `release` return False and change nothing if the claim is not
-       the latest, was finished or was released.
+    6. A claim commits the counted attempt before any handling. It returns the first message of a key only, when it is
+       due by the database's time, to one caller. Each message behind it is returned in its turn.
+    7. `attempts` fences an attempt. `finish`, `reschedule` and `release` return False and change nothing if the claim
+       is not the latest, was finished or was released.
     8. Pruning deletes a bounded number of one consumer's receipts, older than its window. A redelivery within the
        window stays a duplicate.
     """
@@ -132,14 +132,15 @@ class InboxStore(Protocol):
     async def receive(
         self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
-        """Write receipts in the transaction and say of each arrival, in order, what it is. One or two round trips.
+        """Write receipts in the transaction, and return the result for each arrival, in order. One or two round trips.
 
-        A key twice in one call: the second is a duplicate. An arrival whose (topic, key) has a deferred message (for
-        one that comes from there: an earlier one) is `BLOCKED`, and so is every later one of its key in the call.
+        If a receipt key comes twice in one call, the second is a duplicate. An arrival whose (topic, key) has a
+        deferred message is `BLOCKED`, and so are all later ones of its key in the call. A deferred message itself is
+        blocked by an earlier one only.
         """
 
     async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
-        """Keep what was answered, by receipt key, in the same transaction."""
+        """Store replies with their receipts, by receipt key, in the same transaction."""
 
     async def defer(
         self,
@@ -152,46 +153,44 @@ class InboxStore(Protocol):
         delay_seconds: float,
         reason: str,
     ) -> None:
-        """Queue a message behind all deferred ones of its key."""
+        """Store a message behind all deferred ones of its key."""
 
     async def claim_due(
         self, consumer: str, limit: int, visibility_timeout_seconds: float
     ) -> Sequence[DeferredMessage]:
-        """Begin a try of deferred messages that are due and first of their key: counts the attempt, and hides the key
-        from other instances for `visibility_timeout_seconds`, in a transaction of its own, before any handling.
+        """Claim deferred messages that are due and first of their key: count the attempt, and hide the key from other
+        callers for `visibility_timeout_seconds`. This happens in its own transaction, before any handling.
         """
 
     async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
-        """Delete a claimed message in the handler's transaction. False: the claim is stale, roll back."""
+        """Delete a claimed message in the handler's transaction. False: the claim is stale; the caller rolls back."""
 
     async def reschedule(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
-        """Give a claimed message its next time. False: the claim is stale."""
+        """Set the next due time of a claimed message. False: the claim is stale."""
 
     async def release(self, message: DeferredMessage) -> bool:
-        """Let others claim a message at once, and take back that an attempt of it was counted: none was made, or
-        something else stood in its way. False: the claim is stale.
-        """
+        """Release a claim: the message is due at once, and the attempt is not counted. False: the claim is stale."""
 
     async def next_due_seconds(self, consumer: str) -> float | None:
-        """Seconds until a deferred message is due (below zero: one has been due for so long), None when nothing is
+        """Return the seconds until a deferred message is due (negative: overdue for that long), None where nothing is
         deferred.
         """
 
     async def deferred(self, consumer: str | None, limit: int) -> Sequence[DeferredMessage]:
-        """Deferred messages, oldest first; for people."""
+        """Return deferred messages, oldest first, for operators. `consumer` None: of all consumers."""
 
     async def received_at(self, consumer: str, receipt_key: str) -> datetime | None:
-        """When a consumer handled a message of this receipt key; None where there is no receipt, or not any more."""
+        """Return when a consumer handled the message of this receipt key; None where there is no receipt (any more)."""
 
     async def oldest_receipt_seconds(self, consumer: str) -> float:
-        """How old the oldest receipt of a consumer is, by the database's time; 0 where there is none."""
+        """Return the age of a consumer's oldest receipt, by the database's time; 0 where there is none."""
 
     async def stats(self) -> DeferredStats:
-        """How much is deferred."""
+        """Return how much is deferred."""
 
     async def prune(self, consumer: str, older_than_seconds: float, limit: int) -> int:
-        """Delete receipts of a consumer that are older than its window, `limit` at most; returns how many. Those of
-        other consumers stay: several may share a database, each with a window of its own.
+        """Delete receipts of a consumer that are older than its window, `limit` at most; returns how many. Receipts of
+        other consumers stay: several may share a database, each with its own window.
         """
 
 

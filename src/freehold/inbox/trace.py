@@ -1,6 +1,4 @@
-"""Where messages are that consumers have handled or deferred, for `freehold trace`. Pattern: imports the ports and its
-package.
-"""
+"""Handled and deferred messages, for `freehold trace`. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ def _deferred_one(
 
 
 async def _handled(context: ServiceContext, query: TraceQuery) -> Sequence[Traced]:
-    """What a receipt tells: all attempts of one request share it."""
+    """The time in the receipt. All attempts of one request share a receipt."""
     service = context.service
     at = await context.stores[INBOX].received_at(service, query.text)
     if at is None:

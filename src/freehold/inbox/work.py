@@ -1,8 +1,8 @@
-"""From a delivered document to work for the dispatcher. Pattern: imports the foundation and its own package.
+"""The router of received documents, which finds the handler for each. Pattern: imports the foundation and its package.
 
-Reading never raises: a document that is no envelope, a version that nobody declared, a body that does not fit its class
-become work with a `DecodeFailure`, which ends as a dead letter with a readable reason. A version that is not handled,
-but from which upcasters lead to what is, is handled as what they make of it.
+`MessageRouter.route` never raises. A document that is not an envelope, an undeclared version, and a body that does not
+fit its class become calls with a `DecodeFailure`; these end as dead letters with a readable reason. A version without a
+handler is handled if upcasters lead from it to a version that has one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from freehold.errors import CodecError, UnknownMessage
 from freehold.ids import derive_id
@@ -32,12 +33,13 @@ from freehold.transaction import Transaction
 __all__ = ["DecodeFailure", "HandlerCall", "MessageRouter", "dead_arrival"]
 
 _Call = tuple[Handler, object]
-_REPLY_RETRY = Retry(attempts=10)
+_RETRY: Final = Retry(attempts=10)
+"""For calls without a handler of the service: replies, and messages that became none."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeFailure:
-    """Why a message cannot be handled by anybody here: `reason` as in `DeadLetter`."""
+    """The reason why no handler here can take a message; `reason` as in `DeadLetter`."""
 
     reason: str
     error: CodecError
@@ -45,27 +47,34 @@ class DecodeFailure:
 
 @dataclass(frozen=True, slots=True)
 class HandlerCall:
-    """A message with what is to be done. `attempt` is the broker's count of delivering it.
+    """A message and what to do with it. `delivery_count` is the broker's: how often it delivered the message.
 
-    keep  keeps it where handling it fails, so that it is neither deferred nor given up: a reply tells an outcome.
+    call            handles the message in a transaction. None: nothing is done, or there is a `decode_failure`.
+    decode_failure  the message cannot be handled: it becomes a dead letter.
+    keep            stores the message if handling it fails, in place of deferring or dead-lettering it. Replies have
+                    it, since the outcome in them must not be lost.
     """
 
     arrival: IncomingMessage
     document: bytes = field(repr=False)
     envelope: Envelope | None
-    call: Callable[[Transaction], Awaitable[Any]] | None
-    retry: Retry
+    call: Callable[[Transaction], Awaitable[Any]] | None = None
+    retry: Retry = _RETRY
     timeout_seconds: float | None = None
-    defect: DecodeFailure | None = None
-    attempt: int = 1
+    decode_failure: DecodeFailure | None = None
+    delivery_count: int = 1
     keep: Callable[[Transaction, Exception], Awaitable[None]] | None = None
 
 
-def dead_arrival(arrival: IncomingMessage, envelope: Envelope | None) -> IncomingMessage:
-    """Under which receipt a message is given up.
+_Make = Callable[..., HandlerCall]
+"""Makes a call of the message that is routed; it takes the other fields."""
 
-    Not under the idempotency key of a request: its effect did not happen, so a compensation must still find it missing
-    and cancel it, and a replay must still be able to carry it out.
+
+def dead_arrival(arrival: IncomingMessage, envelope: Envelope | None) -> IncomingMessage:
+    """Return the arrival with the receipt key under which the message is dead-lettered.
+
+    That is not the idempotency key of a request. The effect of the request did not happen, so a compensation must still
+    find no receipt and cancel the action, and a replay must still be able to carry it out.
     """
     if envelope is None or envelope.idempotency_key is None:
         return arrival
@@ -80,7 +89,7 @@ def dead_arrival(arrival: IncomingMessage, envelope: Envelope | None) -> Incomin
 
 
 class MessageRouter:
-    """Finds for each document the handler of a service, or says that it is not for this service."""
+    """Finds the handler of a service for each document, or says that the message is not for this service."""
 
     def __init__(self, handlers: Iterable[Handler], replies: ReplyHandler | None = None) -> None:
         self._handlers: Mapping[tuple[str, int], Handler] = {
@@ -89,101 +98,84 @@ class MessageRouter:
         self._names = {name for name, _ in self._handlers}
         self._replies = replies
 
-    def read(
+    def route(
         self,
         document: bytes,
         *,
         topic: str,
         location: str,
-        attempt: int = 1,
+        delivery_count: int = 1,
         deferred_position: int | None = None,
-        heard: dict[str, int] | None = None,
+        watermarks: dict[str, int] | None = None,
     ) -> HandlerCall | None:
-        """Return what is to be done with a document; None where it is of no interest to this service.
+        """Return the call for a document; None where this service does not handle the message.
 
-        What the message says of its lane, whoever it is for, raises the watermarks in `heard`.
+        The watermark of the message raises that of its lane in `watermarks`, also where the message is not handled.
         """
         try:
             envelope = decode_envelope(document)
         except CodecError as error:
-            return self._invalid_envelope(document, topic, location, error, attempt, deferred_position)
-        lane, watermark = envelope.lane, envelope.watermark
-        if heard is not None and lane is not None and watermark is not None and watermark > heard.get(lane, 0):
-            heard[lane] = watermark
-        arrival = IncomingMessage(
-            receipt_key=envelope.receipt_key,
-            topic=envelope.topic,
-            key=envelope.key,
-            compensates=envelope.compensates,
-            deferred_position=deferred_position,
-            lane=lane,
-            lane_position=envelope.position,
-        )
+            arrival = _undecoded(document, topic, location, deferred_position)
+            failure = DecodeFailure("invalid-envelope", error)
+            return HandlerCall(arrival, document, None, decode_failure=failure, delivery_count=delivery_count)
+        if watermarks is not None:
+            _raise_watermark(watermarks, envelope)
+        arrival = _arrival(envelope, deferred_position)
+        make = partial(HandlerCall, document=document, envelope=envelope, delivery_count=delivery_count)
         if envelope.kind is MessageKind.REPLY:
-            return self._reply(document, envelope, arrival, attempt)
+            return self._reply(arrival, envelope, delivery_count, make)
         handler = self._handlers.get((envelope.type, envelope.version))
-        if handler is None and self._of_no_interest(envelope):
+        if handler is None and self._is_ignored(envelope):
             return None
         try:
             calls = self._calls(envelope, handler)
         except CodecError as error:
-            reason = "unknown-type" if isinstance(error, UnknownMessage) else "invalid-body"
-            return HandlerCall(
-                arrival=dead_arrival(arrival, envelope),
-                document=document,
-                envelope=envelope,
-                call=None,
-                retry=_REPLY_RETRY,
-                defect=DecodeFailure(reason, error),
-                attempt=attempt,
-            )
+            failure = DecodeFailure("unknown-type" if isinstance(error, UnknownMessage) else "invalid-body", error)
+            return make(dead_arrival(arrival, envelope), decode_failure=failure)
         if len(calls) != 1:
-            return _several(arrival, document, envelope, calls, attempt)
+            return _several(arrival, calls, make)
         known, message = calls[0]
-        return HandlerCall(
-            arrival=arrival,
-            document=document,
-            envelope=envelope,
+        return make(
+            arrival,
             call=lambda tx: known.function(message, tx),
             retry=known.retry,
             timeout_seconds=known.timeout_seconds,
-            attempt=attempt,
         )
 
     def _calls(self, envelope: Envelope, handler: Handler | None) -> Sequence[_Call]:
-        """Which handlers are to be called with what, in order."""
+        """The handlers to call and their messages, in order. Raises `CodecError`, `UnknownMessage`."""
         if handler is not None:
             return ((handler, decode_body(envelope.body, handler.message)),)
-        if self._upcast_here(envelope):
+        if self._is_upcast_here(envelope):
             unfolded = upcasters.unfold(envelope.type, envelope.version, envelope.body, self._handlers)
-            return [call for place, body in unfolded if (call := self._call_upcast(place, body)) is not None]
+            return [call for version, body in unfolded if (call := self._call_upcast(version, body)) is not None]
         raise self._unhandled(envelope.type, envelope.version)
 
-    def _call_upcast(self, place: tuple[str, int], body: dict[str, Any]) -> _Call | None:
-        """The call for one result; None for a message that this service never asked for."""
-        handler = self._handlers.get(place)
+    def _call_upcast(self, version: tuple[str, int], body: dict[str, Any]) -> _Call | None:
+        """The call for one result of upcasters; None for a message of a name that this service does not handle."""
+        handler = self._handlers.get(version)
         if handler is not None:
             return handler, decode_upcast(body, handler.message)
-        if place[0] in self._names:
-            raise self._unhandled(*place)
+        if version[0] in self._names:
+            raise self._unhandled(*version)
         return None
 
-    def _of_no_interest(self, envelope: Envelope) -> bool:
+    def _is_ignored(self, envelope: Envelope) -> bool:
         if envelope.kind is not MessageKind.EVENT:
             return False
         if envelope.version == WATERMARK_VERSION:
             return True
-        return envelope.type not in self._names and not self._upcast_here(envelope)
+        return envelope.type not in self._names and not self._is_upcast_here(envelope)
 
-    def _upcast_here(self, envelope: Envelope) -> bool:
-        """Whether upcasters lead from it to a handler, or say that a message known here means nothing any more."""
+    def _is_upcast_here(self, envelope: Envelope) -> bool:
+        """Whether upcasters lead from the message to a handler, or turn a message of a handled name into nothing."""
         if upcasters.find(envelope.type, envelope.version) is None:
             return False
         ends = upcasters.ends(envelope.type, envelope.version, self._handlers)
         return any(end in self._handlers for end in ends) or (not ends and envelope.type in self._names)
 
     def _unhandled(self, name: str, version: int) -> UnknownMessage:
-        """Why nobody here can take it."""
+        """The error for a version that no handler here takes."""
         try:
             registry.find(name, version)
         except UnknownMessage as error:
@@ -195,51 +187,51 @@ class MessageRouter:
             hint="declare a handler for it, or an upcaster from it",
         )
 
-    def _reply(self, document: bytes, envelope: Envelope, arrival: IncomingMessage, attempt: int) -> HandlerCall | None:
+    def _reply(
+        self, arrival: IncomingMessage, envelope: Envelope, delivery_count: int, make: _Make
+    ) -> HandlerCall | None:
         replies = self._replies
         if replies is None:
             return None
-        return HandlerCall(
-            arrival=arrival,
-            document=document,
-            envelope=envelope,
-            call=lambda tx: replies.on_reply(envelope, tx, cautious=attempt > 1),
-            retry=_REPLY_RETRY,
-            attempt=attempt,
+        return make(
+            arrival,
+            call=lambda tx: replies.on_reply(envelope, tx, cautious=delivery_count > 1),
             keep=lambda tx, error: replies.keep_reply(envelope, tx, error),
         )
 
-    def _invalid_envelope(
-        self,
-        document: bytes,
-        topic: str,
-        location: str,
-        error: CodecError,
-        attempt: int,
-        deferred_position: int | None,
-    ) -> HandlerCall:
-        """A document without an id is known by its place and its digest, so that a redelivery is recognised."""
-        name = str(derive_id(topic, location, hashlib.sha256(document).hexdigest()))
-        return HandlerCall(
-            arrival=IncomingMessage(
-                receipt_key=f"invalid-envelope:{name}", topic=topic, key=name, deferred_position=deferred_position
-            ),
-            document=document,
-            envelope=None,
-            call=None,
-            retry=_REPLY_RETRY,
-            defect=DecodeFailure("invalid-envelope", error),
-            attempt=attempt,
-        )
+
+def _raise_watermark(watermarks: dict[str, int], envelope: Envelope) -> None:
+    lane, watermark = envelope.lane, envelope.watermark
+    if lane is not None and watermark is not None and watermark > watermarks.get(lane, 0):
+        watermarks[lane] = watermark
 
 
-def _several(
-    arrival: IncomingMessage, document: bytes, envelope: Envelope, calls: Sequence[_Call], attempt: int
-) -> HandlerCall:
-    """Work for a message that became several, or none: all in order in its one transaction, with its one receipt.
+def _arrival(envelope: Envelope, deferred_position: int | None) -> IncomingMessage:
+    return IncomingMessage(
+        receipt_key=envelope.receipt_key,
+        topic=envelope.topic,
+        key=envelope.key,
+        compensates=envelope.compensates,
+        deferred_position=deferred_position,
+        lane=envelope.lane,
+        lane_position=envelope.position,
+    )
 
-    They fail together, so the first one's retry policy holds. Where each handler has a time limit of its own, the sum
-    bounds the whole; otherwise the service's does. A request that became several is answered without a result.
+
+def _undecoded(document: bytes, topic: str, location: str, deferred_position: int | None) -> IncomingMessage:
+    """The arrival of a document without an id. Its key is made of location and digest: a redelivery has the same."""
+    name = str(derive_id(topic, location, hashlib.sha256(document).hexdigest()))
+    return IncomingMessage(
+        receipt_key=f"invalid-envelope:{name}", topic=topic, key=name, deferred_position=deferred_position
+    )
+
+
+def _several(arrival: IncomingMessage, calls: Sequence[_Call], make: _Make) -> HandlerCall:
+    """The call for a message that upcasters turned into several, or none: all in order, in one transaction, with one
+    receipt.
+
+    They fail together, so the retry policy of the first handler applies. If each handler has its own time limit, the
+    limit is their sum, otherwise that of the service. The reply to a request that became several has no result.
     """
 
     async def call(tx: Transaction) -> None:
@@ -247,12 +239,9 @@ def _several(
             await handler.function(message, tx)
 
     limits = [handler.timeout_seconds for handler, _ in calls if handler.timeout_seconds is not None]
-    return HandlerCall(
-        arrival=arrival,
-        document=document,
-        envelope=envelope,
+    return make(
+        arrival,
         call=call,
-        retry=calls[0][0].retry if calls else _REPLY_RETRY,
+        retry=calls[0][0].retry if calls else _RETRY,
         timeout_seconds=sum(limits) if calls and len(limits) == len(calls) else None,
-        attempt=attempt,
     )

@@ -96,7 +96,7 @@ def test_a_consumer_that_was_stopped(project: Project, typed: Typed, tmp_path: P
             answer = typed("doctor", "-s", "depot", "--json")
             finding = _findings(answer)["consumers of depot"]
             assert not finding["ok"]
-            assert "partitions are held by a member that gave no sign of life for" in finding["detail"]
+            assert "partitions are held by a member that sent no heartbeat for" in finding["detail"]
             assert "one message waits" in finding["detail"]
             assert answer.code == 1
             assert typed("monitor", "-s", "depot", "--max-lag-seconds", "3600").code == 0
@@ -116,7 +116,7 @@ def test_what_has_been_deferred_for_an_hour(project: Project, typed: Typed) -> N
     answer = typed("doctor", "-s", "till", "--json")
     finding = _findings(answer)["deferred"]
     assert (finding["ok"], answer.code) == (False, 1)
-    assert finding["detail"] == "1 wait for another try, the oldest for 62 min: NotYet: the bank is closed"
+    assert finding["detail"] == "1 wait for a retry, the oldest for 62 min: NotYet: the bank is closed"
     late = typed("outbox", "-s", "till", "--max-lag-seconds", "3600")
     assert (late.code, "deferred for" in late.err) == (1, True)
     assert typed("outbox", "-s", "till", "--max-lag-seconds", "7200").code == 0
@@ -154,15 +154,15 @@ def test_a_database_that_was_made_anew(project: Project, typed: Typed, caplog: p
     asyncio.run(_publish(project))
     asyncio.run(_handle(project))
     assert _findings(typed("doctor", "-s", "depot", "--json"))["former database"]["ok"]
-    assert "made a new, empty database" not in caplog.text
+    assert "created a new, empty database" not in caplog.text
     _drop_depot(project)
     with caplog.at_level(logging.WARNING, "freehold.runtime"):
         asyncio.run(_publish(project))
         asyncio.run(_handle(project))
-    assert "depot: made a new, empty database at" in caplog.text
+    assert "depot: created a new, empty database at" in caplog.text
     finding = _findings(typed("doctor", "-s", "depot", "--json"))["former database"]
     assert not finding["ok"]
-    assert "its group on the broker had read messages before" in finding["detail"]
+    assert "its group on the broker has read messages before" in finding["detail"]
     assert "freehold db mark depot --instead-of depot" in finding["fix"]
     assert typed("db", "mark", "depot", "--instead-of", "depot", "--reason", "it is known").code == 0
     assert _findings(typed("doctor", "-s", "depot", "--json"))["former database"]["ok"]
@@ -177,7 +177,7 @@ def test_messages_that_nobody_reads(tmp_path: Path, typed: Typed, project: Proje
     asyncio.run(_publish(project))
     fresh = _findings(typed("doctor", "-s", "depot", "--json"))["consumers of depot"]
     assert fresh["ok"]
-    assert fresh["detail"].startswith("no member of the group is there; one message waits")
+    assert fresh["detail"].startswith("the group has no member; one message waits")
     with closing(sqlite3.connect(tmp_path / "broker.db")) as broker:
         broker.execute("UPDATE message SET stored_at = stored_at - 100")
         broker.commit()

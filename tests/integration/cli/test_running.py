@@ -143,5 +143,5 @@ def test_what_is_declared_is_described(project: Project, typed: Typed) -> None:
     for edge in ('s_till -->|"sale-closed"| s_depot', 's_till -.->|"pay"| s_depot', 's_till -.->|"put-back"| s_depot'):
         assert f"    {edge}\n" in chart
     text = typed("describe", "-s", "till").out
-    assert "reads till.replies for the answers to its sagas" in text
+    assert "reads till.replies for the replies to its sagas" in text
     assert "orchestrates till.selling version 1" in text

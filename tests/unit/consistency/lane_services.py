@@ -17,7 +17,7 @@ from freehold.database import DatabaseOptions
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.inbox.pattern import dispatcher_of, router_of
-from freehold.inbox.retry import HandedBack
+from freehold.inbox.retry import MessagesReleased
 from freehold.inbox.store import INBOX
 from freehold.messages import decode_envelope
 from freehold.outbox.relay_runner import RelayRunner
@@ -114,7 +114,7 @@ class Turned:
         documents = self.log.documents[self.read :]
         deliveries = [Delivery(each, 1, f"0/{self.read + number}") for number, each in enumerate(documents)]
         done = [0]
-        with contextlib.suppress(HandedBack):
+        with contextlib.suppress(MessagesReleased):
             await self.consumer._handle([HandedOut("teller.events", 0, deliveries)], done)
         self.read += done[0]
 

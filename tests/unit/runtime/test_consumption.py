@@ -41,18 +41,18 @@ NOBODY = GroupState([], {})
             "nothing of a.events",
         ),
         (_lag(3, 5.0), (_places("m"), {"m": 1}), (_places("m"), {"m": 2}), False, True, "3 messages wait"),
-        (_lag(3), (_places("x"), {"m": 1}), (_places("", 6), {"m": 2}), False, False, "held by nobody"),
-        (_lag(0), (_places(""), {}), (_places(""), {}), False, True, "no member of the group is there; nothing waits"),
+        (_lag(3), (_places("x"), {"m": 1}), (_places("", 6), {"m": 2}), False, False, "held by no member"),
+        (_lag(0), (_places(""), {}), (_places(""), {}), False, True, "the group has no member; nothing waits"),
         (
             _lag(3),
             (_places(""), {}),
             (_places(""), {}),
             False,
             False,
-            "there; 3 messages wait",
+            "no member; 3 messages wait",
         ),
         (_lag(3, None), (_places(""), {}), (_places(""), {}), False, False, "3 messages wait"),
-        (_lag(0), (_places(""), {}), (_places(""), {}), True, False, "though the service's relay is at work"),
+        (_lag(0), (_places(""), {}), (_places(""), {}), True, False, "although the service's relay runs"),
         (_lag(0), (_places("m"), {"m": 1}), (_places("n"), {"m": 1, "n": 7}), False, True, "one member reads"),
     ],
 )
@@ -73,4 +73,4 @@ def test_a_holder_whose_process_has_died_is_nobody() -> None:
     state = GroupState(_places("m"), {"m": 1}, frozenset({"m"}))
     finding = judge("orders", Watched(_lag(0), state, state, 7.0), at_work=False)
     assert finding.ok
-    assert "no member of the group is there" in finding.detail
+    assert "the group has no member" in finding.detail

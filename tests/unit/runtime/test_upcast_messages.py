@@ -209,10 +209,10 @@ async def test_a_service_does_not_start_where_an_upcaster_leads_nowhere(monkeypa
 def test_reading_never_raises_however_deeply_a_document_is_nested() -> None:
     reader = MessageRouter(_listening()[0].handlers.values())
     nest = b"[" * 100_000 + b"]" * 100_000
-    unreadable = reader.read(b'{"data":' + nest + b"}", topic="pins.events", location="1")
+    unreadable = reader.route(b'{"data":' + nest + b"}", topic="pins.events", location="1")
     assert unreadable is not None
-    assert unreadable.defect is not None
-    assert unreadable.defect.reason == "invalid-envelope"
+    assert unreadable.decode_failure is not None
+    assert unreadable.decode_failure.reason == "invalid-envelope"
 
 
 async def test_what_nobody_asked_for_leaves_nothing() -> None:

@@ -249,10 +249,10 @@ async def test_poison_is_unreadable_to_the_service_that_gets_it() -> None:
     assert count == len(documents) >= len(inventory.handlers) + 2
     reader = MessageRouter(inventory.handlers.values())
     for number, document in enumerate(documents):
-        work = reader.read(document, topic="t", location=str(number))
+        work = reader.route(document, topic="t", location=str(number))
         assert work is not None
-        assert work.defect is not None
-        assert isinstance(work.defect.error, CodecError)
+        assert work.decode_failure is not None
+        assert isinstance(work.decode_failure.error, CodecError)
 
 
 async def read_all(broker: Broker, topic: str) -> list[bytes]:
