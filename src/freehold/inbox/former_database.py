@@ -20,7 +20,7 @@ from freehold.ports import Stores
 from freehold.redaction import shown_url
 from freehold.settings import Settings
 
-__all__ = ["examine_former", "is_new", "look_for_former"]
+__all__ = ["check_former_database", "is_new", "warn_of_former_database"]
 
 _log = logging.getLogger("freehold.runtime")
 _FIRST_STEP: Final = "freehold/outbox"
@@ -34,7 +34,7 @@ def is_new(applied: Collection[str]) -> bool:
     return _FIRST_STEP in applied
 
 
-async def look_for_former(settings: Settings, stores: Stores, broker: Broker, clock: Clock) -> None:
+async def warn_of_former_database(settings: Settings, stores: Stores, broker: Broker, clock: Clock) -> None:
     """Warn if the service's group on the broker has read messages before. Called for a new database, before a consumer
     of this process starts. Raises `Unavailable`.
     """
@@ -55,7 +55,7 @@ async def look_for_former(settings: Settings, stores: Stores, broker: Broker, cl
         await stores[AUDIT].add(db_tx, entry)
 
 
-async def examine_former(service: str, stores: Stores) -> CheckResult:
+async def check_former_database(service: str, stores: Stores) -> CheckResult:
     """Check for `doctor` that the database replaces no former one, unless an operator has acknowledged it."""
     for entry in await stores[AUDIT].find(service, _ENTRIES_MAX):
         if entry.action == _ACKNOWLEDGED:

@@ -15,7 +15,7 @@ from freehold.clock import Clock, look_until
 from freehold.database import CheckResult
 from freehold.outbox.probes import LATE_SECONDS
 
-__all__ = ["Watched", "examine_consumers", "judge"]
+__all__ = ["Watched", "check_consumers", "judge"]
 
 _WATCHED_LEASES: Final = 1.2
 
@@ -81,7 +81,7 @@ class Watched:
         return [each for each in late if not self.moved.get(each.topic, False)]
 
 
-async def examine_consumers(
+async def check_consumers(
     broker: Broker, service: str, lease_seconds: float, clock: Clock, at_work: Callable[[], Awaitable[bool]]
 ) -> CheckResult:
     """Watch a service's group, for at most a little more than a lease. `at_work` says whether the service's relay runs

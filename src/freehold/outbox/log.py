@@ -1,13 +1,15 @@
-"""The port that remembers which log of a broker a service has worked with. Pattern: imports the foundation, the ports.
+"""The port of known broker logs: which log of a broker a service has worked with. Pattern: imports the foundation and
+the ports.
 
-A broker whose log is another one than before has lost what it confirmed. That is written down when it is noticed, and
-stays until what is kept was sent again, or an operator gives it up. A broker may lose its log twice meanwhile:
+A broker that has another log than before has lost messages that it confirmed. Such a loss is recorded when it is
+noticed. It is open until the kept messages were sent again, or an operator gives them up. A broker may lose its log
+again meanwhile:
 
     t1  a resend reads the open loss: log `second`, one loss
     t2  the broker loses its messages once more, and a relay notes log `third`: two losses
-    t3  the resend has moved everything and ends the loss that it read: nothing is changed, the second loss stays open
+    t3  the resend has moved everything, and ends the loss that it read: nothing changes, and the second loss stays open
 
-For this reason a loss is ended with what was read of it, the identity and the number.
+For this reason the caller passes what it read, the identity and the number of losses, to end a loss.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ __all__ = ["BROKER_LOGS", "BrokerLog", "BrokerLogStore", "KnownLog"]
 
 @dataclass(frozen=True, slots=True)
 class BrokerLog:
-    """What is known of a broker. `place` names it, `identity` its log, as `Broker.log_identity` says it.
+    """The known log of a broker. `place` identifies the broker, `identity` its log, as `Broker.log_identity` does.
 
-    lost_at  when another log was found in the place of one that may have held messages; None: nothing is to be done.
-    losses   how many were written down of this broker.
-    is_news  whether this very call found a loss, also where one is open already.
+    lost_at  when another log was found in place of one that may have contained messages; None: no loss is open.
+    losses   number of losses recorded for this broker.
+    is_news  whether this call found a loss, also where one was open already.
     """
 
     place: str
@@ -40,41 +42,41 @@ class BrokerLog:
 
 
 class KnownLog(Protocol):
-    """The relay's knowledge of the log that the broker has.
+    """The log that the relay takes the broker to have.
 
     An implementation keeps:
 
-    1. `identity` names a log only after the service's database knows of it, and of the loss that brought it.
-    2. Looks of several callers follow one another. A caller that asked the broker before a loss cannot write the former
-       log down after it.
+    1. `identity` returns a log only after it, and the loss that it means, are recorded in the service's database.
+    2. Concurrent calls of `look` run one after the other. So a caller that asked the broker before a loss cannot record
+       the former log after it.
     3. With a broker that is not durable nothing is asked and nothing is written.
     """
 
     @property
     def durable(self) -> bool:
-        """Whether the broker's log outlives its process: otherwise there is nothing to know."""
+        """Whether the broker's log outlives its process."""
 
     @property
     def identity(self) -> str:
-        """The log that the service's database knows as well; empty before the first look."""
+        """The recorded log; empty before the first `look`."""
 
     async def look(self, *, went_back: bool = False) -> None:
-        """Ask the broker, and write a loss down. `went_back`: a publisher has found out that it is another log, or an
-        older copy. Raises `Unavailable`.
+        """Ask the broker for its log, and record a loss. `went_back`: a publisher found another log, or an older copy.
+        Raises `Unavailable`.
         """
 
 
 class BrokerLogStore(Protocol):
-    """The store of what a service knows of its brokers' logs, in the service's own database: one row for each broker.
+    """The store of the known logs of brokers, in the service's own database: one row for each broker.
 
     An implementation keeps:
 
-    1. Another log, or an older copy of the known one, is a loss if the service has ever staged a message. If it has
-       not, the log is remembered, and no more.
-    2. Of several callers that notice a loss at the same time, one is told that it is news, and it is counted once. All
+    1. Another log, or an older copy of the known one, is a loss if the service has ever staged a message. Otherwise the
+       log is only recorded.
+    2. If several callers notice a loss at the same time, it is counted once, and `is_news` is true for one of them. All
        see the same time.
-    3. A loss is open until it is ended. One that comes meanwhile raises the number, and the time of the first stays.
-    4. A mark is kept for the log that is noted, and for no other. With another log, or an older copy, it is forgotten.
+    3. A loss is open until it is ended. Another loss meanwhile increases the number; the time of the first one stays.
+    4. A mark is stored for the recorded log only. It is deleted with another log, or an older copy.
     5. `end_loss` belongs to the transaction that is passed in; after a rollback the loss is open. It ends the loss only
        if identity and number are those that the caller read, and only once.
     6. While a loss is open, no high-water mark of the outbox rises: a watermark over messages that are on no broker
@@ -82,24 +84,24 @@ class BrokerLogStore(Protocol):
     """
 
     async def note(self, place: str, identity: str, *, lacks: str | None = None) -> BrokerLog:
-        """Remember the log of a broker. Where it is another one, or an older copy of itself, and the service has ever
-        staged a message, the loss is written down and counted; the time of one that is open stays. Of several who
-        notice it, one is told that it is news. What was kept of how far the log had come is forgotten then.
+        """Record the log of a broker. If it is another one, or an older copy, and the service has ever staged a
+        message, this is a loss: it is recorded and counted, and the stored mark is deleted. The time of an open loss
+        stays. If several callers notice a loss, `is_news` is true for one of them.
 
-        `lacks` says that it is an older copy: the mark that was kept when that was found out (see `mark`).
+        `lacks` says that the log is an older copy: the stored mark that the log does not contain (see `mark`).
         """
 
     async def mark(self, place: str) -> str:
-        """How far the log of a broker had come when that was kept last; empty where it never was."""
+        """Return the last stored mark, which says how far the log of a broker had come; empty where there is none."""
 
     async def keep_mark(self, place: str, identity: str, mark: str) -> None:
-        """Keep how far the log of this identity has come; nothing where another one is noted."""
+        """Store the mark of the log with this identity; does nothing where another log is recorded."""
 
     async def lost(self) -> Sequence[BrokerLog]:
-        """Losses that are open. One round trip."""
+        """Return the open losses. One round trip."""
 
     async def end_loss(self, db_tx: DatabaseTransaction, log: BrokerLog) -> bool:
-        """End an open loss. False where the log was lost once more, or the loss was ended: nothing is changed."""
+        """End an open loss. False: there was another loss, or the loss was ended already, and nothing was changed."""
 
 
 BROKER_LOGS: Final[Port[BrokerLogStore]] = Port(

@@ -1,7 +1,7 @@
-"""Notices that the broker's log is another one, or an older copy, so that what it had confirmed is gone. Runtime.
+"""The watch over the broker's log, which notices another log, or an older copy: confirmed messages are lost. Runtime.
 
-It is written down in the service's database, told once in the log, and shown by readiness and `doctor` until what is
-kept was sent again. What was lost cannot be told: the broker that knew who had read what is the one that has lost it.
+A loss is recorded in the service's database and logged once. Readiness and `doctor` show it until the kept messages
+were sent again. Which messages consumers had not read is unknown, because the broker has lost the positions as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from freehold.outbox.sent import SENT, Kept
 from freehold.ports import Stores
 from freehold.settings import Settings
 
-__all__ = ["LogWatch", "examine_how_far", "examine_logs", "note_how_far", "place_of"]
+__all__ = ["LogWatch", "check_log_mark", "check_logs", "compare_log_mark", "place_of"]
 
 _log = logging.getLogger("freehold.runtime")
 _PLACE_CHARACTERS: Final = 16
@@ -28,18 +28,18 @@ _COMMAND: Final = 'freehold outbox resend --reason "…"'
 
 
 def place_of(settings: Settings) -> str:
-    """What names the broker of a service in its database: the same whoever logs in, and nothing to read."""
+    """The key of a service's broker in its database: a digest of the URL, without user and password."""
     parts = urlsplit(settings.broker)
     host = parts.netloc.rpartition("@")[2]
     text = f"{parts.scheme}://{host}{parts.path}#{settings.broker_options.prefix}"
     return hashlib.sha256(text.encode()).hexdigest()[:_PLACE_CHARACTERS]
 
 
-async def note_how_far(broker: Broker, store: BrokerLogStore, place: str, identity: str) -> BrokerLog | None:
-    """See that a log has come as far as was kept of it, and keep how far it is now. Returns the loss where it has not:
-    the log is an older copy of itself. Raises `Unavailable`.
+async def compare_log_mark(broker: Broker, store: BrokerLogStore, place: str, identity: str) -> BrokerLog | None:
+    """Check that a log contains its stored mark, and store the present mark. Returns the loss if the log does not: then
+    it is an older copy. Raises `Unavailable`.
     """
-    # Read before the broker is asked: what others keep meanwhile is later than its answer may be.
+    # Read before the broker is asked: a mark that others store meanwhile may be later than the broker's answer.
     known = await store.mark(place)
     older = bool(known) and not await broker.log_holds(known)
     noted = await store.note(place, identity, lacks=known) if older else None
@@ -50,7 +50,7 @@ async def note_how_far(broker: Broker, store: BrokerLogStore, place: str, identi
 
 
 class LogWatch:
-    """Compares the broker's log with the one that the service has worked with, whenever it is asked to look."""
+    """Compares the broker's log with the one that the service has worked with, at each call of `look`."""
 
     def __init__(self, settings: Settings, broker: Broker, store: BrokerLogStore) -> None:
         self._service = settings.service
@@ -63,23 +63,22 @@ class LogWatch:
 
     @property
     def durable(self) -> bool:
-        """Whether there is anything to watch: a broker that is not durable loses its messages with its process."""
+        """Whether the log outlives the broker's process; otherwise nothing is watched."""
         return self._broker.features.durable
 
     @property
     def identity(self) -> str:
-        """The log that is known, of which the database knows as well; empty before the first look."""
+        """The recorded log; empty before the first `look`."""
         return self._identity
 
     async def look(self, *, went_back: bool = False) -> None:
-        """Two questions to the broker and one to the database; more where there is something new, or a loss is open.
-        `went_back` says that a publisher has met a log that lacks what it had confirmed: another one, or an older copy.
-
-        Raises `Unavailable`.
+        """Compare the logs, and record and log a loss. `went_back` says that a publisher found a log without messages
+        that it had confirmed: another log, or an older copy. Two requests to the broker and one to the database; more
+        after a change, or while a loss is open. Raises `Unavailable`.
         """
         if not self.durable:
             return
-        # One after the other: who asked before a loss would write the former log down after it.
+        # One at a time: a caller that asked the broker before a loss would otherwise record the former log after it.
         async with self._looking:
             await self._look(went_back=went_back)
 
@@ -90,7 +89,7 @@ class LogWatch:
             lacks = await self._store.mark(self._place)
             older: BrokerLog | None = await self._store.note(self._place, identity, lacks=lacks)
         else:
-            older = await note_how_far(self._broker, self._store, self._place, identity)
+            older = await compare_log_mark(self._broker, self._store, self._place, identity)
         noted = older or noted
         if noted is None:
             return
@@ -98,21 +97,21 @@ class LogWatch:
         self._identity = identity
         if noted.is_news:
             _log.error(
-                "%s: the broker has lost its messages and %s; what it had confirmed and nobody had handled is gone;"
-                " send again what is kept, in all services: %s",
+                "%s: the broker has lost its messages and %s; confirmed messages that were not handled are lost; send"
+                " again what is kept, in all services: %s",
                 self._service,
-                "goes on in an older copy of its log" if older else "has begun another log",
+                "continues with an older copy of its log" if older else "has started another log",
                 _COMMAND,
             )
 
     @property
     def notice(self) -> str:
-        """What people should know of it; empty for nothing."""
-        return _told(self._lost)
+        """The open loss, for readiness; empty where there is none."""
+        return _describe(self._lost)
 
 
-async def examine_logs(stores: Stores, settings: Settings) -> CheckResult:
-    """For `doctor`: whether a broker has lost what this service published, and nobody has dealt with it yet."""
+async def check_logs(stores: Stores, settings: Settings) -> CheckResult:
+    """Check for `doctor` that no loss of what this service published is open."""
     lost = await stores[BROKER_LOGS].lost()
     if not lost:
         return CheckResult("broker's log", ok=True, detail="no loss of confirmed messages is open")
@@ -120,28 +119,28 @@ async def examine_logs(stores: Stores, settings: Settings) -> CheckResult:
     return CheckResult(
         "broker's log",
         ok=False,
-        detail=f"{_told(lost)}; {_not_kept(kept, settings.outbox_sent_retention_seconds)}",
+        detail=f"{_describe(lost)}; {_not_kept(kept, settings.outbox_sent_retention_seconds)}",
         fix=_COMMAND,
     )
 
 
-async def examine_how_far(broker: Broker, stores: Stores, settings: Settings) -> CheckResult:
-    """For `doctor`: whether the broker's log has come as far as this service has seen it, also where no process of the
+async def check_log_mark(broker: Broker, stores: Stores, settings: Settings) -> CheckResult:
+    """Check for `doctor` that the broker's log contains the mark that this service stored, also where no process of the
     service has looked yet. Writes nothing. Raises `Unavailable`.
     """
     subject = f"log of {settings.service}"
     mark = await stores[BROKER_LOGS].mark(place_of(settings))
     if not mark or await broker.log_holds(mark):
-        return CheckResult(subject, ok=True, detail="has come as far as the service has seen it")
+        return CheckResult(subject, ok=True, detail="contains everything that the service has seen in it")
     return CheckResult(
         subject,
         ok=False,
-        detail="the broker's log was further: it is an older copy, or another one; what it confirmed since is gone",
+        detail="the broker's log is an older copy, or another one; what the broker confirmed since is lost",
         fix=_COMMAND,
     )
 
 
-def _told(lost: Sequence[BrokerLog]) -> str:
+def _describe(lost: Sequence[BrokerLog]) -> str:
     times = [log.lost_at for log in lost if log.lost_at is not None]
     if not times:
         return ""
@@ -149,8 +148,8 @@ def _told(lost: Sequence[BrokerLog]) -> str:
 
 
 def _not_kept(kept: Kept, retention_seconds: float) -> str:
-    """What cannot be restored, by time: nobody knows how much of it had not been handled."""
+    """The time before which messages cannot be restored. How many of them were not handled is unknown."""
     if kept.oldest_at is None:
-        why = "nothing was confirmed lately" if retention_seconds else "outbox_sent_retention_seconds is 0"
-        return f"no confirmed message is kept ({why})"
+        cause = "none was confirmed lately" if retention_seconds else "outbox_sent_retention_seconds is 0"
+        return f"no confirmed message is kept ({cause})"
     return f"messages confirmed before {kept.oldest_at:%Y-%m-%d %H:%M:%SZ} are not kept and cannot be restored"

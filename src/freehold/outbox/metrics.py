@@ -1,4 +1,4 @@
-"""What operators see of the outbox: who relays, and what waits. Pattern: imports the ports and its package."""
+"""The outbox' metrics for operators: its relays and waiting messages. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def _stats(context: ServiceContext) -> object:
 
 
 async def _kept(context: ServiceContext) -> str:
-    """How much waits for the broker."""
+    """A notice about the messages that wait for the broker."""
     pending = (await context.stores[OUTBOX].stats()).pending
     return f"the outbox keeps {pending} message{'s' if pending != 1 else ''}" if pending else ""
 
@@ -40,7 +40,7 @@ def _show_oldest(metrics: Mapping[str, Any]) -> str:
 
 
 METRICS: Final = (
-    Metric("relays", "who publishes, and how many partitions each holds", LEASES, watch_relays, watches=True),
+    Metric("relays", "relays, and how many partitions each holds", LEASES, watch_relays, watches=True),
     Metric("partitions", "partitions of the outbox", OUTBOX, _partitions),
     Metric("outbox", "messages that wait to be published", OUTBOX, _stats),
 )

@@ -1,8 +1,8 @@
-"""Sending again what a broker confirmed and then lost. Pattern: imports the context, the audit, its package.
+"""The resend of messages that a broker confirmed and then lost. Pattern: imports the context, the audit, its package.
 
-Confirmed messages that are still kept go back into the outbox, at their old positions, in bounded transactions; a relay
-of the service, wherever it runs, publishes them. What had been handled comes a second time, and receipts absorb it: a
-resend may be repeated, interrupted, and run side by side with another.
+Confirmed messages that are still kept are moved back into the outbox, at their old positions, in bounded transactions.
+A relay of the service, wherever it runs, publishes them. Messages that were handled before are delivered again, and
+consumers discard them by their receipts. So a resend may be repeated, interrupted, and run in parallel with another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from freehold.audit.store import AUDIT, AuditEntry
 from freehold.context import ServiceContext
 from freehold.errors import ConfigurationError, FreeholdError
 from freehold.outbox.log import BROKER_LOGS, BrokerLog
-from freehold.outbox.log_watch import note_how_far, place_of
+from freehold.outbox.log_watch import compare_log_mark, place_of
 from freehold.outbox.sent import SENT, Kept
 from freehold.outbox.store import OUTBOX
 from freehold.outbox.watermark import WatermarkStamper
@@ -31,13 +31,13 @@ _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """What a resend did in one service.
+    """The result of a resend in one service.
 
-    sent_again    messages that were put back into the outbox.
-    since         when the oldest of them can have been confirmed.
-    not_kept_before  what was confirmed before this time is not kept: whatever of it the broker has lost and nobody had
-                  handled cannot be restored from here.
-    losses_ended, losses_open  how many losses of the broker, as they were noticed, this has dealt with, and has not.
+    sent_again         number of messages that were put back into the outbox.
+    since              earliest time at which one of them can have been confirmed.
+    not_kept_before    messages confirmed before this time are not kept. Those that the broker lost before they were
+                       handled cannot be restored.
+    losses_ended       number of the broker's losses that the resend ended; `losses_open`: of those still open.
     retention_seconds  `outbox_sent_retention_seconds` of the service; 0: nothing is kept.
     """
 
@@ -52,9 +52,7 @@ class Resent:
 
 @dataclass(frozen=True, slots=True)
 class ResendPlan:
-    """What a resend would send: of what is kept, all that was confirmed at `since` or later; and the losses of brokers
-    that are open. `complete`: everything that is kept.
-    """
+    """A planned resend: of the kept messages, all that were confirmed at `since` or later; and the open losses."""
 
     lost: Sequence[BrokerLog]
     kept: Kept
@@ -67,7 +65,7 @@ class ResendPlan:
 
 
 class Resend:
-    """Sends again what one service published: a running one, or one whose database is open."""
+    """Sends again what one service published. The service runs, or only its database is open."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
@@ -76,15 +74,16 @@ class Resend:
         self._clock = context.clock
 
     async def plan(self, since: datetime | None = None) -> ResendPlan:
-        """See what would be sent: what was confirmed at `since` or later, everything that is kept by default.
+        """Plan a resend of what was confirmed at `since` or later; by default of everything that is kept.
 
-        The broker is asked which log it has: no loop may have noticed the loss yet. One that is away is not waited for.
+        The broker is asked which log it has, since no runner may have noticed the loss yet. An unavailable broker is
+        not waited for.
 
-        Raises `ConfigurationError` for a time before `dedup_window_seconds`: receipts of that age may be gone, and what
-        was handled would be handled a second time.
+        Raises `ConfigurationError` for a time before `dedup_window_seconds`: receipts of that age may be pruned, and
+        messages would be handled a second time.
         """
         await self._note_log()
-        # Before what is kept: what a loss that is seen here has taken was confirmed before.
+        # Read before the kept messages: these then contain everything that was confirmed before the loss.
         lost = await self._stores[BROKER_LOGS].lost()
         kept = await self._stores[SENT].kept()
         window_seconds = self._settings.dedup_window_seconds
@@ -92,7 +91,7 @@ class Resend:
         if since is not None and since < earliest:
             raise ConfigurationError(
                 f"service '{self._settings.service}': {since:%Y-%m-%dT%H:%M:%SZ} is before its dedup_window_seconds"
-                f" ({window_seconds:g}): receipts may be gone, and messages would be handled a second time",
+                f" ({window_seconds:g}): receipts may be pruned, and messages would be handled a second time",
                 hint=f"the earliest time is {earliest:%Y-%m-%dT%H:%M:%SZ}; without --since all that is safe is sent",
             )
         return ResendPlan(lost, kept, earliest if since is None else since)
@@ -106,17 +105,18 @@ class Resend:
         acknowledge: bool = False,
         moved: Callable[[int], None] = lambda _: None,
     ) -> Resent:
-        """Put back what was planned; `moved` is told of each step. The first step writes the audit row.
+        """Put the planned messages back into the outbox. The first step writes the audit row. `moved` is called after
+        each step with its number of messages.
 
-        Losses that are open end with it where it was all that is kept, and where messages are kept at all.
-        `acknowledge` ends them in any case: what is missing is given up.
+        The open losses are ended if the plan is complete and the service keeps messages at all. `acknowledge` ends them
+        in any case: the missing messages are given up.
 
-        Raises `Unavailable`: what was not put back then is put back by the next resend.
+        Raises `Unavailable`: the next resend puts back the rest.
         """
         service, at = self._settings.service, self._clock.now()
         entry = AuditEntry(at=at, actor=actor, action="outbox.resend", subject=service, reason=reason)
         through, after, count, done = plan.kept.last_position or 0, 0, 0, False
-        # No further than what was kept at the beginning: the relay keeps again what it publishes meanwhile.
+        # Not beyond the last message that was kept at the beginning: the relay keeps what it publishes meanwhile.
         while not done:
             async with self._stores.database.begin() as db_tx:
                 step = await self._stores[SENT].send_again(db_tx, plan.since, after, through, _STEP)
@@ -144,13 +144,13 @@ class Resend:
                     return
                 place, identity = place_of(self._settings), await broker.log_identity()
                 await self._stores[BROKER_LOGS].note(place, identity)
-                await note_how_far(broker, self._stores[BROKER_LOGS], place, identity)
+                await compare_log_mark(broker, self._stores[BROKER_LOGS], place, identity)
         except FreeholdError as error:
-            text = "%s: the broker was not asked which log it has: %s; the service asks when it reaches the broker"
+            text = "%s: the broker could not be asked which log it has: %s; the service asks when it reaches the broker"
             _log.warning(text, self._settings.service, error)
 
     async def _end(self, lost: Sequence[BrokerLog]) -> int:
-        """End losses, and have each lane say how far it is: messages that said so were lost as well."""
+        """End losses, and stage a message with a watermark for each lane: earlier watermarks may be lost as well."""
         service, outbox = self._settings.service, self._stores[OUTBOX]
         async with self._stores.database.begin() as db_tx:
             ended = sum([await self._stores[BROKER_LOGS].end_loss(db_tx, log) for log in lost])

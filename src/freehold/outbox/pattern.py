@@ -1,4 +1,4 @@
-"""The outbox as a pattern: the relay, what it needs, and the pruning of what it keeps. Pattern: a declaration."""
+"""The outbox pattern: the relay with its leases, and the pruning of sent messages. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def _wire(context: ServiceContext) -> None:
 
 
 async def _replay(context: ServiceContext, db_tx: DatabaseTransaction, _: DeadLetter, envelope: Envelope) -> None:
-    """Have a message that the broker refused published again."""
+    """Stage a dead letter's message again, so that the relay publishes it."""
     document = encode_envelope(envelope)
     await context.stores[OUTBOX].stage(db_tx, [OutgoingMessage(envelope.id, envelope.topic, envelope.key, document)])
 
 
 def _relay(context: ServiceContext) -> Sequence[Runner]:
-    """The relay with the keeper of its leases."""
+    """The relay and the manager of its leases."""
     settings, stores = context.settings, context.stores
     names = {f"{LEASE_PREFIX}{partition}": partition for partition in range(stores[OUTBOX].partitions)}
     relay = RelayRunner(
@@ -71,7 +71,7 @@ def _relay(context: ServiceContext) -> Sequence[Runner]:
 
 
 def _lanes(context: ServiceContext) -> WatermarkStamper | None:
-    """What the relay says of lanes; nothing where a lane's messages do not come in order."""
+    """The stamper of lanes and watermarks; None where the messages of a lane do not arrive in order."""
     partitions = context.stores[OUTBOX].partitions
     if not lanes_in_order(partitions, context.broker.partitions) or not WatermarkStamper.can_name(context.service):
         return None
@@ -79,13 +79,13 @@ def _lanes(context: ServiceContext) -> WatermarkStamper | None:
 
 
 async def _check_lanes(context: ServiceContext) -> None:
-    """Where tokens are given out, what they name must come in order. Raises `ConfigurationError`."""
+    """Check that lanes arrive in order where the service issues consistency tokens. Raises `ConfigurationError`."""
     outbox_partitions, broker_partitions = context.stores[OUTBOX].partitions, context.broker.partitions
     if context.settings.token_secret and not lanes_in_order(outbox_partitions, broker_partitions):
         raise ConfigurationError(
-            f"service '{context.service}': its outbox has {outbox_partitions} partitions, no multiple of the"
-            f" broker's {broker_partitions}: consistency tokens could not be waited for",
-            hint="use a database or a broker whose partitions fit, or take token_secret away",
+            f"service '{context.service}': its outbox has {outbox_partitions} partitions, which is no multiple of the"
+            f" broker's {broker_partitions}: reads could not wait for consistency tokens",
+            hint="use a database or a broker whose partitions fit, or remove token_secret",
         )
 
 

@@ -1,4 +1,4 @@
-"""What `freehold doctor` finds of the outbox. Pattern: imports the ports and its package."""
+"""The check of `freehold doctor` on the outbox. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from freehold.outbox.store import OUTBOX
 __all__ = ["LATE_SECONDS", "probe"]
 
 LATE_SECONDS: Final = 60.0
-"""For how long a message may wait to be published, or to be read, before that is a finding."""
+"""How long a message may wait to be published, or to be read, before `doctor` reports it."""
 
 
 async def probe(context: ServiceContext) -> Sequence[CheckResult]:
-    """Whether what is staged goes out. Raises `Unavailable`."""
+    """Check that staged messages are published in time. Raises `Unavailable`."""
     outbox = await context.stores[OUTBOX].stats()
     if not outbox.pending:
         return [CheckResult("outbox", ok=True, detail="empty")]

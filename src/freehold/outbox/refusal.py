@@ -1,6 +1,5 @@
-"""What becomes of a message that the broker will never take: a dead letter in the place of its row.
-
-Pattern: imports the foundation, the ports, the store of dead letters and its own package.
+"""The dead letter of a message that the broker rejects for good. Pattern: imports the foundation, the ports, the store
+of dead letters and its own package.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ _REASON_CHARACTERS_MAX: Final = 500
 async def dead_letter(
     stores: Stores, leases: Mapping[int, int], message: StagedMessage, reason: str, failed_at: datetime
 ) -> bool:
-    """Move a row to the dead letters, in one transaction; its position is a pending watermark then. False: the lease's
-    token is stale, or the row is gone.
+    """Move a row from the outbox to the dead letters, in one transaction. Its position becomes a pending watermark.
+    False: the lease's token is stale, or the row does not exist any more.
     """
     async with stores.database.begin() as db_tx:
         if not await stores[OUTBOX].take(db_tx, leases, message):

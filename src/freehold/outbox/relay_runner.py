@@ -1,11 +1,12 @@
-"""The loop that moves staged messages to the broker. Pattern: imports the foundation, the ports, its own package.
+"""The runner that publishes staged messages. Pattern: imports the foundation, the ports, its own package.
 
-Order: each round fetches the oldest rows of the partitions whose leases are held, publishes them in one call (which
-keeps the order of each key), and removes what the broker confirmed, naming the lease tokens. A relay that lost a lease
-removes nothing; what it published comes twice, in order, and receipts absorb it. One round ends before the next begins.
+Each round fetches the oldest rows of the partitions whose leases are held, publishes them in one call, which keeps the
+order of each key, and removes the rows that the broker confirmed, under the lease tokens. A relay that lost a lease
+removes nothing: what it published is published again, in order, and consumers discard it by their receipts. Rounds do
+not overlap.
 
-With `lanes` each event is stamped with its place and a watermark (see `freehold.outbox.watermark`). The relay itself
-remembers nothing of it: what is still to be said is kept with the rows, so that a successor says it.
+With `lanes`, each event is stamped with its position and a watermark (see `freehold.outbox.watermark`). Pending
+watermarks are stored with the rows, so that the next relay publishes them after a take-over.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _REFUSED = Retry(attempts=3, delay_seconds=0.5, delay_seconds_max=5.0)
 
 @dataclass(slots=True)
 class RelayCounters:
-    """What a relay has done since it started; read by health checks and metrics."""
+    """Counts of a relay since it started; read by health checks and metrics."""
 
     published: int = 0
     refused: int = 0
@@ -49,17 +50,18 @@ class RelayCounters:
 
 
 class RelayRunner(Runner):
-    """Publishes the outbox of one service. Any number of instances share the work by leases.
+    """Publishes the outbox of one service. Any number of relays share the work by leases.
 
-    `held` returns the leases held just now, partition to token. `wake` after a commit that staged something makes it
-    immediate; `poll_seconds` is for what other processes staged. A round that did not fill `limit` is followed by
-    `linger_seconds`, so that busy services move many messages with each pair of writes, and by up to three times as
-    much where round follows round; the first one never waits. With `keeps_sent` what was confirmed is kept, and can be
-    sent again.
-
-    `known_log` says which log the broker is taken to have: nothing is published into another one, and it is looked at
-    again before the round that follows an outage. While a loss of the log is open, what it took of a key is published
-    again before anything newer of that key, as far as it was confirmed first within `recall_seconds`.
+    held            returns the leases held at present, partition to token.
+    poll_seconds    longest delay of messages that other processes staged; after a commit in this process, `wake` starts
+                    a round at once.
+    linger_seconds  pause after a round that did not fill `limit`, and up to three times as long after several rounds in
+                    a row, so that busy services move many messages in each round. The first round never waits.
+    keeps_sent      confirmed messages are kept, so that they can be sent again.
+    known_log       the log that the broker is taken to have. Nothing is published into another one. It is compared
+                    again before the first round after an outage.
+    recall_seconds  while a loss of the log is open, lost messages of a key are published again before newer ones of
+                    that key, if they were first confirmed within this time.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class RelayRunner(Runner):
         self._round_lock = asyncio.Lock()
 
     async def run(self) -> None:
-        """Move messages until stopped."""
+        """Publish messages until stopped."""
         in_a_row = 0
         while not self.stopping:
             async with self._round_lock:
@@ -118,19 +120,19 @@ class RelayRunner(Runner):
                 await self.rest(self._linger_seconds * min(3.0, 1.0 + in_a_row // _ROUNDS_IN_A_ROW))
 
     async def finish_round(self, partitions: Collection[str] = ()) -> None:
-        """Return when no round is in progress: for whoever gives leases back."""
+        """Return when no round is in progress. Called before leases are released."""
         async with self._round_lock:
             return
 
     def _idle_seconds(self) -> float:
-        """Look again sooner while a pending watermark is above the high-water mark: a transaction is in progress."""
+        """The pause of an idle relay; shorter while a pending watermark waits for a transaction in progress to end."""
         if not self._pending_rounds:
             return self._poll_seconds
         return min(self._poll_seconds, _PENDING.after(self._pending_rounds))
 
     async def _round(self) -> int:
         unknown = await self._look_at_log()
-        # Read before the rows are: a loss that is written down in between is not among what comes with them.
+        # Read before the rows: a loss that is recorded in between is not in their `loss`.
         log = self._known_log.identity if self._known_log else ""
         leases = self._held()
         fetched = await self._fetch(leases) if leases else OutboxBatch()
@@ -152,15 +154,16 @@ class RelayRunner(Runner):
         return 0 if refused is None or not (stored or refused) else len(fetched.rows)
 
     async def _look_at_log(self) -> Unavailable | None:
-        """At first, and before any high-water mark is published after an outage: the broker may have come back without
-        what it had confirmed. Returns why it is not known which log it has.
+        """Compare the broker's log, in the first round and in each round after an outage, before a watermark is
+        published: the broker may have come back without confirmed messages. Returns the error where its log is not
+        known.
         """
         if self._known_log is None or (self._known_log.identity and not self._tries_in_outage):
             return None
         try:
             await self._known_log.look(went_back=self._log_went_back)
         except Unavailable as error:
-            # Where another log is known, the broker compares it with its own.
+            # If a log is known, the broker compares it with its own in `publish`.
             return None if self._known_log.identity else error
         self._log_went_back = False
         return None
@@ -169,7 +172,7 @@ class RelayRunner(Runner):
         fetched = await self._outbox.fetch(leases, self._limit, recall_seconds=self._recall_seconds)
         if not fetched.loss.open:
             return fetched
-        # What waits for these is published in this round; the rest is fetched, or waits, in the next.
+        # The recalled messages are published in this round, and what waits for them in one of the next.
         recalled = await self._stores[SENT].recall(leases, self._limit, recall_seconds=self._recall_seconds)
         if not recalled:
             return fetched
@@ -183,7 +186,7 @@ class RelayRunner(Runner):
         pending_watermarks: Mapping[int, int],
     ) -> int:
         rows = fetched.rows
-        # Behind the rows' outcomes there are those of watermarks, which are no rows.
+        # After the outcomes of the rows come those of messages that carry a watermark only.
         stored = [row for row, outcome in zip(rows, outcomes, strict=False) if isinstance(outcome, PublishConfirmed)]
         if not stored and not pending_watermarks:
             return 0
@@ -198,9 +201,9 @@ class RelayRunner(Runner):
     async def _treat_failures(
         self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]
     ) -> int | None:
-        """Reschedule or dead-letter what was refused; returns of how many that was written down, None in an outage.
+        """Reschedule or dead-letter rejected messages; returns for how many that was recorded, None in an outage.
 
-        Only the first failure of a key tells anything: the broker stores nothing of a key after one that failed.
+        Only the first failure of a key counts: after it, the broker stores no more messages of that key.
         """
         failed: set[tuple[str, str]] = set()
         outage: Unavailable | None = None
@@ -221,8 +224,8 @@ class RelayRunner(Runner):
         return treated
 
     async def _refuse(self, leases: Mapping[int, int], row: StagedMessage, error: MessageRejected) -> bool:
-        """The broker does not want this one: its key alone waits, and after some attempts goes on without it. False
-        where that could not be written down: it comes again, and others go on meanwhile.
+        """Treat a rejected message: its key is blocked, and after some attempts the message becomes a dead letter.
+        False where that could not be recorded: the message is published again, and other keys continue.
         """
         place = f"message {row.message.id}"
         self.counters.refused += 1
@@ -239,7 +242,7 @@ class RelayRunner(Runner):
             _log.info("%s: lease lost for a rejected row", self.outages.titled(self.name))
         except Unavailable:
             raise
-        except Exception as unrecorded:  # noqa: BLE001 - it is this row's alone
+        except Exception as unrecorded:  # noqa: BLE001 - one row must not stop the others
             self.trouble_at(place, unrecorded)
             name = type(unrecorded).__name__
             text = "%s: the rejection of %s could not be recorded (%s); its key is blocked until the retry"

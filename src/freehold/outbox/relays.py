@@ -1,6 +1,6 @@
-"""The relays of a service, seen from outside of their processes. Pattern: imports the ports and its package.
+"""The relays of a service, observed from another process. Pattern: imports the ports and its package.
 
-Leases carry no time: that a relay lives is seen by its heartbeat moving, which its member lease shows.
+Leases contain no time. A relay is alive if the heartbeat of its member lease changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _METRIC_LEASES: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """A relay by its name, which is host, process id and a number; `alive` where its heartbeat moved."""
+    """A relay. Its name consists of host, process id and a number; it is `alive` if its heartbeat changed."""
 
     name: str
     alive: bool
@@ -31,19 +31,19 @@ class Relay:
 
 
 async def watch_relays(context: ServiceContext) -> Sequence[Relay]:
-    """The relays, once each has given a sign of life, or after half a lease. Raises `Unavailable`."""
+    """Return the relays, as soon as each has sent a heartbeat, or after half a lease. Raises `Unavailable`."""
     return await _watch(context, _METRIC_LEASES, all)
 
 
 async def is_relay_at_work(context: ServiceContext) -> bool:
-    """Whether a relay of the service runs somewhere: one gives a sign of life within a lease. Raises `Unavailable`."""
+    """Whether a relay of the service runs anywhere: one sends a heartbeat within a lease. Raises `Unavailable`."""
     return any(relay.alive for relay in await _watch(context, 1.0, any))
 
 
 async def _watch(
     context: ServiceContext, leases_max: float, enough: Callable[[Iterable[bool]], bool]
 ) -> Sequence[Relay]:
-    """Watch until `enough` of those relays have given a sign of life whose process is not known to have died."""
+    """Watch until `enough` relays have sent a heartbeat. Relays whose process is known to have ended are left out."""
     leases = context.stores[LEASES]
     first = await leases.list(LEASE_PREFIX)
     owners = {each.owner for each in first if each.owner}

@@ -1,25 +1,25 @@
 """The outbox port. Pattern: imports the foundation and the ports.
 
-What a store has to prevent, told with two transactions of one key:
+A store has to prevent this race of two transactions of one key:
 
     t1  A stages a message of the key and draws position 17; it is still open
     t2  B stages the next message of the key, draws position 18 and commits
-    t3  the relay finds 18 alone, publishes it, and calls 18 the high-water mark
+    t3  the relay finds only 18, publishes it, and takes 18 as the high-water mark
     t4  A commits: 17 is published after 18, below a watermark that was announced already
 
-So B waits at t2 until A has ended, if their keys are equal. If they are not, B commits, and at t3 the high-water mark
-stays below 17: it rests on the positions that transactions in progress may still commit (PostgreSQL: a marker that
-staging takes before it draws; the others have one writer at a time).
+So, if their keys are equal, B waits at t2 until A has ended. If they are not, B commits, and at t3 the high-water mark
+stays below 17: it is computed from the positions that open transactions may still commit (on PostgreSQL from a marker
+that staging takes before it draws; the other engines have one writer at a time).
 
-And with a relay that lost its lease:
+And this race with a relay that lost its lease:
 
     t1  relay P fetches row 17 under token 4, and its process is frozen
     t2  relay Q takes the lease over with token 5, and fetches 17
     t3  P continues and publishes 17; under token 4 it can neither remove nor reschedule it, nor make it a dead letter
     t4  Q publishes 17 as well, and removes it under token 5
 
-The message is on the broker twice, and the consumer's inbox discards the second. What becomes of the row is decided by
-Q alone. Watermarks that P published at t3 are old and true; those that it left pending are refused with its deletes.
+The message is on the broker twice, and the consumer's inbox discards the second. Only Q changes the row. Watermarks
+that P published at t3 are old, but true; its pending watermarks are refused together with its deletes.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ __all__ = [
 ]
 
 LEASE_PREFIX = "outbox/"
-"""What the names of the leases on outbox partitions begin with."""
+"""Prefix of the names of leases on outbox partitions."""
 EVER_SECONDS: Final = 100 * 365.25 * 86400.0
-"""Longer than anything is kept."""
+"""A time longer than any retention."""
 
 
 def lease_name(partition: int) -> str:
-    """The lease whose token guards what is done to the rows of a partition."""
+    """The name of the lease whose token guards the rows of a partition."""
     return f"{LEASE_PREFIX}{partition}"
 
 
@@ -70,9 +70,7 @@ class StagedMessage:
 
 @dataclass(frozen=True, slots=True)
 class LossState:
-    """How often brokers have lost the log of this service, as far as it was written down, and whether a loss is open
-    (see `freehold.outbox.log`).
-    """
+    """The number of recorded losses of this service's brokers, and whether one is open (see `freehold.outbox.log`)."""
 
     number: int = 0
     open: bool = False
@@ -83,11 +81,10 @@ class OutboxBatch:
     """Rows in order of position, with the marks of each partition whose lease is valid.
 
     high_water_marks    by partition: at or below this position every row has been published, dead-lettered or rolled
-                        back, or is among `rows`; no row will appear there. It stays true, whoever holds the lease
-                        later.
+                        back, or is among `rows`; no row will appear there. It stays true after a take-over.
     pending_watermarks  by partition, where there is one: everything up to this position was published, and no message
                         has announced it yet.
-    loss                the state of the broker's log; what is published of these rows is kept with its number.
+    loss                the losses of the broker's log; published rows are kept with this number of losses.
     """
 
     rows: Sequence[StagedMessage] = ()
@@ -104,7 +101,7 @@ class OutboxBatch:
         pending_watermarks: Mapping[int, int],
         loss: LossState | None = None,
     ) -> Self:
-        """Where the limit cut rows off, nothing is said beyond the last one given."""
+        """Return a batch. If the limit cut rows off, no high-water mark is above the last returned row."""
         marks = high_water_marks
         if len(rows) >= limit:
             last = rows[-1].position
@@ -115,11 +112,11 @@ class OutboxBatch:
 
 @dataclass(frozen=True, slots=True)
 class UnsentMessage:
-    """A row of the outbox for people.
+    """A row of the outbox, for operators.
 
-    age_seconds      since it was staged.
-    blocked_seconds  how long its key is still blocked by it; 0 where it is not.
-    reason           why the broker refused it the last time; empty where it did not.
+    age_seconds      time since it was staged.
+    blocked_seconds  time for which it still blocks its key; 0 where it does not.
+    reason           the broker's last reason for rejecting it; empty where there is none.
     """
 
     staged: StagedMessage
@@ -130,7 +127,7 @@ class UnsentMessage:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """How much waits. `oldest_seconds` is 0 when nothing does; it is the figure to alarm on."""
+    """The number of waiting messages. `oldest_seconds` is 0 where there are none; it is the figure for an alarm."""
 
     pending: int
     blocked_keys: int
@@ -144,17 +141,17 @@ class OutboxStore(Protocol):
 
     1. Staging and `take` belong to the transaction that is passed in: rows appear, or leave, with its commit. A
        rollback or a cancellation leaves everything as it was.
-    2. Rows of one key lie in one partition, `stable_hash(key) % partitions`, with positions in the order of commit:
+    2. Rows of one key are in one partition, `stable_hash(key) % partitions`, with positions in the order of commit:
        transactions that stage for equal keys wait for each other from staging to commit. Keys are locked in a fixed
        order, so that no deadlock arises; transactions of other keys do not wait if the engine has several writers.
     3. A token guards its own partition, in the statement that reads or writes. Under a stale token, or without a lease,
-       nothing of a partition is fetched, and nothing of it is changed.
-    4. A row leaves once: through `remove`, after the broker confirmed it, or through `take`, as a dead letter. A second
-       call for the same row deletes nothing.
-    5. A rescheduled row blocks its key, later rows included, and no other key. When its time has come, the rows come
-       in their old order, with the attempt counted.
-    6. The high-water mark of a partition is true for good: at or below it every row that ever was has left, or is among
-       the rows given, and no new row will appear. Open transactions, blocked keys and the limit keep it lower, a
+       no row of a partition is fetched or changed.
+    4. A row is deleted once: by `remove`, after the broker confirmed it, or by `take`, as a dead letter. A second call
+       for the same row deletes nothing.
+    5. A rescheduled row blocks its key, later rows included, and no other key. When it is due, the rows are fetched in
+       their old order, with the attempt counted.
+    6. The high-water mark of a partition stays true: at or below it every row has been deleted, or is among the
+       returned rows, and no new row will appear. Open transactions, blocked keys and the limit keep it lower, a
        rollback does not, and while a loss is open it is 0.
     7. A pending watermark is a published position that no message on the broker has announced yet. It changes in the
        transaction that removes the rows, under the same token, and stays until 0 is written in its place.
@@ -164,7 +161,7 @@ class OutboxStore(Protocol):
 
     @property
     def partitions(self) -> int:
-        """How many partitions the rows are divided into; fixed when the table was made."""
+        """The number of partitions of the rows; fixed when the table was made."""
 
     async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         """Add messages in this order to the business transaction; returns their positions. One round trip for any
@@ -177,9 +174,9 @@ class OutboxStore(Protocol):
         """Return the oldest rows of the partitions leased (partition to token), in order of position, `limit` at most,
         with the high-water marks and pending watermarks. One round trip, one view of the tables. `limit` is 1 or more.
 
-        Keys that are blocked by a rescheduled row are left out whole until its time has come; the high-water mark stays
-        below them. While a loss is open, those of the oldest rows are left out that wait for what it took of their key,
-        as far as that was confirmed first within `recall_seconds`: there may be none left although others wait.
+        Keys that are blocked by a rescheduled row are left out until the row is due; the high-water mark stays below
+        them. While a loss is open, the rows are left out that wait for lost messages of their key which were first
+        confirmed within `recall_seconds`. The oldest rows may all be left out then, although later rows exist.
         """
 
     async def remove(
@@ -192,8 +189,7 @@ class OutboxStore(Protocol):
     ) -> int:
         """Delete confirmed rows, and write the pending watermarks of their partitions (0: none), in one transaction.
 
-        With `keep` the rows are moved to the messages that can be sent again (see `freehold.outbox.sent`): it is the
-        state that came with them.
+        With `keep`, the `loss` of their batch, the rows are moved to the sent messages (see `freehold.outbox.sent`).
 
         Rows and pending watermarks of a partition whose token is stale stay; returns how many rows were deleted.
         """
@@ -201,18 +197,18 @@ class OutboxStore(Protocol):
     async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
-        """Block the row's key for `delay_seconds`, count the attempt. False where the token is stale."""
+        """Block the row's key for `delay_seconds`, and count the attempt. False: the token is stale."""
 
     async def take(self, db_tx: DatabaseTransaction, leases: Mapping[int, int], message: StagedMessage) -> bool:
-        """Delete a row that the broker will never take, in the transaction of whoever keeps it elsewhere; its position
-        is a pending watermark then. False: the token is stale, or the row is gone.
+        """Delete a row that the broker rejects for good, in the transaction that stores it as a dead letter. Its
+        position becomes a pending watermark. False: the token is stale, or the row does not exist any more.
         """
 
     async def unsent(self, limit: int) -> Sequence[UnsentMessage]:
-        """Rows of all partitions, oldest first; for people."""
+        """Return rows of all partitions, oldest first, for operators."""
 
     async def stats(self) -> OutboxStats:
-        """How much waits, and for how long."""
+        """Return how many messages wait, and for how long."""
 
 
 OUTBOX: Final[Port[OutboxStore]] = Port(

@@ -1,4 +1,4 @@
-"""Where messages are that wait to be published, for `freehold trace`. Pattern: imports the ports and its package."""
+"""Messages that wait to be published, for `freehold trace`. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""What a relay says of its lanes: places and watermarks, as pure functions. Pattern: imports the foundation, the ports.
+"""The positions and watermarks with which a relay stamps messages, as pure functions. Pattern: imports the foundation
+and the ports.
 
 The **watermark** of a published message is a fact about the log: every event of its lane with a position at or below it
-is on the broker before this message, or is it itself, or was dead-lettered. Of the rows of one call only those are
-known to be stored before a later one that have its key: a broker stores nothing of a key behind a failure, and goes on
-with others. So a watermark ends below the first row of another key in the same call, and what it could not say is a
-pending watermark, until the next message of the lane, or one that carries nothing else, announces it.
+is on the broker before this message, or is this message, or was dead-lettered. Within one publish call this is known
+only for rows of the same key: after a failure a broker stores nothing more of that key, but continues with others. So
+a watermark stays below the first row of another key in the same call. The rest is a pending watermark, until the next
+message of the lane announces it, or a message that carries nothing else.
 
-It needs no fence. A high-water mark stays true, whoever holds the lease when the message is stored at last;
-a relay that lost its lease publishes old truths.
+Watermarks need no fencing token. A high-water mark stays true, whichever relay holds the lease when the message is
+stored; a relay that lost its lease publishes watermarks that are old, but true.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ __all__ = ["StampedBatch", "WatermarkClaim", "WatermarkStamper", "lanes_in_order
 
 @dataclass(frozen=True, slots=True)
 class WatermarkClaim:
-    """What a message announces: everything of this partition up to `watermark` is on the broker. `position` is 0 where
-    it is no row."""
+    """The claim of a message: all rows of this partition up to `watermark` are on the broker. `position` is the row's,
+    or 0 for a message that is no row.
+    """
 
     partition: int
     watermark: int
@@ -38,14 +40,14 @@ class WatermarkClaim:
 
 @dataclass(frozen=True, slots=True)
 class StampedBatch:
-    """What to publish: the rows' messages, in their order, then those that carry a watermark alone."""
+    """The messages to publish: those of the rows, in their order, then those that carry a watermark only."""
 
     messages: Sequence[OutgoingMessage]
     claims: Sequence[WatermarkClaim | None]
 
     def pending_watermarks(self, fetched: OutboxBatch, outcomes: Sequence[PublishOutcome]) -> dict[int, int]:
-        """The pending watermarks after this, where they have changed. A duplicate is on the broker with the watermark
-        that it had the first time; nobody has heard the one that it has now.
+        """Return the pending watermarks that changed with these outcomes, by partition. A duplicate is on the broker
+        with its first watermark, so it does not announce its present one.
         """
         reached, claimed = dict(fetched.pending_watermarks), dict[int, int]()
         for claim, outcome in zip(self.claims, outcomes, strict=True):
@@ -59,13 +61,15 @@ class StampedBatch:
             for partition, position in reached.items()
         }
         return {
-            partition: owes for partition, owes in left.items() if owes != fetched.pending_watermarks.get(partition, 0)
+            partition: position
+            for partition, position in left.items()
+            if position != fetched.pending_watermarks.get(partition, 0)
         }
 
 
 class WatermarkStamper:
-    """Stamps the messages of one service with their lanes and watermarks. Only its events are stamped: what goes to one
-    service alone is nobody's to wait for.
+    """Stamps the events of one service with their lanes, positions and watermarks. Commands and replies have none,
+    since no read waits for them.
     """
 
     def __init__(self, service: str, partitions: int, clock: Clock) -> None:
@@ -77,11 +81,11 @@ class WatermarkStamper:
 
     @staticmethod
     def can_name(service: str) -> bool:
-        """Whether the service's name can be that of a lane."""
+        """Whether the service's name is valid in the name of a lane."""
         return LANE.fullmatch(lane_name(service, 0)) is not None
 
     def stamp(self, fetched: OutboxBatch) -> StampedBatch:
-        """Stamp each event with its place, and announce pending watermarks in lanes that have nothing to publish."""
+        """Stamp each event, and add a message for each pending watermark of a lane without events to publish."""
         events: dict[int, list[StagedMessage]] = defaultdict(list)
         for row in fetched.rows:
             if row.message.topic == self._topic:
@@ -91,16 +95,16 @@ class WatermarkStamper:
             for claim in _claims(rows, _limit(fetched, partition, rows[-1].position)):
                 claims[claim.position] = claim
         messages = [self._stamped(row, claims.get(row.position)) for row in fetched.rows]
-        told: list[WatermarkClaim | None] = [claims.get(row.position) for row in fetched.rows]
+        stamps: list[WatermarkClaim | None] = [claims.get(row.position) for row in fetched.rows]
         for partition, position in fetched.pending_watermarks.items():
             if partition not in events and fetched.high_water_marks.get(partition, 0) >= position:
                 messages.append(self._watermark(partition, position))
-                told.append(WatermarkClaim(partition, position))
-        return StampedBatch(messages, told)
+                stamps.append(WatermarkClaim(partition, position))
+        return StampedBatch(messages, stamps)
 
     def barriers(self) -> list[OutgoingMessage]:
-        """A message of each lane that carries a watermark and nothing else, to be staged like any other: its position
-        is above all that was committed before, and so is what the relay says with it.
+        """Return a message for each lane that carries a watermark only. It is staged like any other message, so its
+        position and its watermark are above everything that was committed before.
         """
         return [self._watermark(partition, 0) for partition in range(self._partitions)]
 
@@ -112,7 +116,7 @@ class WatermarkStamper:
         return replace(row.message, document=document)
 
     def _watermark(self, partition: int, position: int) -> OutgoingMessage:
-        """A message that nobody handles, in the lane: whoever follows it takes its watermark and passes it over."""
+        """A message of the lane that no handler gets: consumers take its watermark and ignore it otherwise."""
         message_id = new_id()
         envelope = Envelope(
             id=message_id,
@@ -132,7 +136,7 @@ class WatermarkStamper:
         return OutgoingMessage(message_id, self._topic, envelope.key, encode_envelope(envelope))
 
     def _key(self, partition: int) -> str:
-        """A key that falls into the partition."""
+        """A key whose hash belongs to the partition."""
         number = 0
         while partition not in self._keys:
             key = f"watermark/{number}"
@@ -142,14 +146,14 @@ class WatermarkStamper:
 
 
 def _limit(fetched: OutboxBatch, partition: int, last: int) -> int:
-    """How far may be claimed: the high-water mark, and no further than what exists. A position that was only drawn may
-    be drawn again after a crash.
+    """The highest possible watermark: the high-water mark, but not above the last row that exists. A position that was
+    drawn and never committed may be drawn again after a crash.
     """
     return min(fetched.high_water_marks.get(partition, 0), max(last, fetched.pending_watermarks.get(partition, 0)))
 
 
 def _claims(rows: Sequence[StagedMessage], limit: int) -> Sequence[WatermarkClaim]:
-    """Of each row of one lane, in order: what is certain to be stored when it is."""
+    """The claim of each row of one lane, in order: the rows that are certain to be stored when this row is."""
     first = rows[0]
     other = next((row.position for row in rows if row.message.key != first.message.key), None)
     claims = []
@@ -166,5 +170,5 @@ def _claims(rows: Sequence[StagedMessage], limit: int) -> Sequence[WatermarkClai
 
 
 def lanes_in_order(outbox_partitions: int, broker_partitions: int) -> bool:
-    """Whether all of an outbox partition comes to one partition of the broker: both take the same hash of the key."""
+    """Whether all messages of an outbox partition go to one partition of the broker: both use the same hash of keys."""
     return outbox_partitions % broker_partitions == 0

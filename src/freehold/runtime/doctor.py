@@ -19,10 +19,10 @@ from freehold.clock import SystemClock, duration
 from freehold.consistency.signer import TokenSigner
 from freehold.database import CheckResult, Defect, check_owner
 from freehold.errors import ConfigurationError, FreeholdError, Unavailable
-from freehold.inbox.former_database import examine_former
-from freehold.inbox.group_state import examine_consumers
+from freehold.inbox.former_database import check_former_database
+from freehold.inbox.group_state import check_consumers
 from freehold.inbox.pattern import check_windows
-from freehold.outbox.log_watch import examine_how_far, examine_logs
+from freehold.outbox.log_watch import check_log_mark, check_logs
 from freehold.outbox.relays import is_relay_at_work
 from freehold.redaction import shown_url
 from freehold.runtime.adapters import open_broker
@@ -113,8 +113,8 @@ async def _examine_database(service: Service, settings: Settings) -> Report:
             if not pending and not any(each.vital for each in wrong):
                 report.findings.append(_preparation(service.name, await unprepared(context, patterns)))
                 report.findings += await examine_patterns(context, patterns)
-                report.findings.append(await examine_logs(stores, settings))
-                report.findings.append(await examine_former(service.name, stores))
+                report.findings.append(await check_logs(stores, settings))
+                report.findings.append(await check_former_database(service.name, stores))
         finally:
             await stores.database.close()
     return report
@@ -194,7 +194,7 @@ async def _examine_consumers(broker: Broker, service: Service, settings: Setting
     """What the service's consumers wait for."""
     seconds = settings.broker_options.lease_seconds
     clock = SystemClock()
-    return await examine_consumers(broker, service.name, seconds, clock, partial(_at_work, service, settings))
+    return await check_consumers(broker, service.name, seconds, clock, partial(_at_work, service, settings))
 
 
 async def _examine_log(broker: Broker, service: Service, settings: Settings) -> CheckResult:
@@ -203,7 +203,7 @@ async def _examine_log(broker: Broker, service: Service, settings: Settings) -> 
     try:
         await stores.database.open()
         if not await stores.database.pending():
-            return await examine_how_far(broker, stores, settings)
+            return await check_log_mark(broker, stores, settings)
         detail = "not known: migrations are missing"
     except FreeholdError:
         detail = "not known: the database does not say"

@@ -22,7 +22,7 @@ from freehold.context import ServiceContext
 from freehold.database import check_owner
 from freehold.errors import ConcurrencyConflict, ConfigurationError, DeclarationError, FreeholdError, Unavailable
 from freehold.failures import FailureLog
-from freehold.inbox.former_database import is_new, look_for_former
+from freehold.inbox.former_database import is_new, warn_of_former_database
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, check_upcasters
 from freehold.outages import on_behalf_of
@@ -303,7 +303,7 @@ class RunningService:
         """Start what has waited for the broker."""
         if self._is_new and topics_of(self.context, self.patterns):
             with contextlib.suppress(Unavailable):
-                await look_for_former(self.settings, self.stores, self.broker, self.context.clock)
+                await warn_of_former_database(self.settings, self.stores, self.broker, self.context.clock)
         self._is_new = False
         while self._waiting and not self.draining:
             role = self._waiting[0]

@@ -64,7 +64,7 @@ def test_what_is_kept_is_put_back_once_and_told(project: Project, typed: Typed) 
     assert sent == {"till": 3, "depot": 0}
     assert _waiting(project) == [1, 2, 3]
     again = typed("outbox", "resend", "--reason", "once more", "--service", "till")
-    assert (again.code, "keeps nothing" in again.err) == (0, True)
+    assert (again.code, "keeps no confirmed messages" in again.err) == (0, True)
     assert _waiting(project) == [1, 2, 3]
     trail = typed("audit", "--subject", "till", "--json").document["actions"]
     assert [(each["action"], each["reason"]) for each in trail] == [

@@ -16,7 +16,7 @@ import pytest
 from freehold import RunningService, Saga, Service, Settings, Transaction, command, event, step
 from freehold.broker import BrokerOptions
 from freehold.consistency import ConsistencyToken, Fresh, Stale
-from freehold.outbox.log_watch import examine_logs
+from freehold.outbox.log_watch import check_logs
 from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import OUTBOX
 from freehold.saga.store import SAGAS, SagaFilter
@@ -183,7 +183,7 @@ async def test_what_was_confirmed_and_not_handled_is_sent_again(bench: Bench, ca
     assert len([each for each in told if each.startswith("store: ")]) == 1
     assert "freehold outbox resend" in told[0]
     await _eventually(lambda: _ready(bench.store))
-    finding = await examine_logs(bench.store.stores, bench.store.settings)
+    finding = await check_logs(bench.store.stores, bench.store.settings)
     assert (finding.ok, "freehold outbox resend" in finding.fix) == (False, True)
 
     # What is published now is handled, behind what was lost of its key, and says nothing of what is missing elsewhere.
@@ -202,7 +202,7 @@ async def test_what_was_confirmed_and_not_handled_is_sent_again(bench: Bench, ca
         of_key = [number for each, number in bench.effects if each == key]
         assert of_key == sorted(of_key)
     await _eventually(lambda: _not(_noticed(bench.store)))
-    assert (await examine_logs(bench.store.stores, bench.store.settings)).ok
+    assert (await check_logs(bench.store.stores, bench.store.settings)).ok
 
 
 async def test_the_order_of_a_key_holds_although_its_newer_message_waited_in_the_outbox(bench: Bench) -> None:
@@ -278,7 +278,7 @@ async def test_what_is_not_kept_is_told_and_given_up_by_a_person(
         await bench.relayed()
         bench.wipe()
         await _eventually(lambda: _noticed(bench.store))
-        detail = (await examine_logs(bench.store.stores, bench.store.settings)).detail
+        detail = (await check_logs(bench.store.stores, bench.store.settings)).detail
         assert "no confirmed message is kept (outbox_sent_retention_seconds is 0)" in detail
         assert (await bench.resend())[0].losses_open == 1
         await bench.vault.resume("consumer")

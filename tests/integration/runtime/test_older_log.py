@@ -18,7 +18,7 @@ from freehold import RunningService, Service, Settings, Transaction, event
 from freehold.broker import BrokerOptions
 from freehold.database import CheckResult
 from freehold.outbox.log import BROKER_LOGS
-from freehold.outbox.log_watch import examine_how_far, examine_logs, place_of
+from freehold.outbox.log_watch import check_log_mark, check_logs, place_of
 from freehold.outbox.operations import Resend
 from freehold.outbox.store import OUTBOX
 from freehold.runtime.adapters import open_broker, open_stores
@@ -100,7 +100,7 @@ async def test_what_an_older_copy_lacks_is_noticed_and_sent_again(
         await _until(lambda: _are(kiosk.effects, [0, 1, 2]))
     kiosk.copy()
     async with kiosk.running() as running:
-        assert (await examine_logs(running.stores, running.settings)).ok
+        assert (await check_logs(running.stores, running.settings)).ok
         await running.pause("consumer")
         before = await _mark(running)  # as far as the log has come: the service has looked when it connected
         await _sell(running, 3, 4, 5)
@@ -112,8 +112,8 @@ async def test_what_an_older_copy_lacks_is_noticed_and_sent_again(
     with caplog.at_level(logging.ERROR, "freehold.runtime"):
         async with kiosk.running() as running:
             await _until(lambda: _noticed(running))
-            assert len([each for each in caplog.messages if "goes on in an older copy of its log" in each]) == 1
-            finding = await examine_logs(running.stores, running.settings)
+            assert len([each for each in caplog.messages if "continues with an older copy of its log" in each]) == 1
+            finding = await check_logs(running.stores, running.settings)
             assert (finding.ok, "freehold outbox resend" in finding.fix) == (False, True)
             resend = Resend(running.context)
             done = await resend.run(await resend.plan(), actor="ada", reason="test")
@@ -143,7 +143,7 @@ async def _examined(settings: Settings) -> CheckResult:
     await stores.database.open()
     await broker.open()
     try:
-        return await examine_how_far(broker, stores, settings)
+        return await check_log_mark(broker, stores, settings)
     finally:
         await broker.close()
         await stores.database.close()

@@ -1,4 +1,4 @@
-"""`freehold outbox`: what waits to be published, and sending again what a broker has lost. Face."""
+"""`freehold outbox`: messages that wait to be published, and `resend` for what a broker has lost. Face."""
 
 from freehold.outbox.commands.group import command
 

@@ -1,4 +1,4 @@
-"""`freehold outbox`: what waits to be published, and what is deferred by consumers; `resend` is beside. Face."""
+"""`freehold outbox`: the messages that wait to be published, and those that consumers have deferred. Face."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """What waits in a service. `late`: the oldest in its outbox, or the oldest deferred, is older than asked for."""
+    """The waiting messages of a service. `late`: the oldest in the outbox, or the oldest deferred, is too old."""
 
     service: str
     outbox: OutboxStats
@@ -35,7 +35,7 @@ class _Waiting:
     cls=NamingGroup,
     invoke_without_command=True,
     subcommand_metavar="[COMMAND]",
-    help="Show what waits to be published, and what consumers try again later.",
+    help="Show messages that wait to be published, and those that consumers have deferred.",
 )
 @service_option
 @click.option(
@@ -48,21 +48,21 @@ class _Waiting:
 @json_option
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> int:
-    """List, where no subcommand is named."""
+    """List the waiting messages where no subcommand is named."""
     if context.invoked_subcommand is None:
         return _list(**options)
     for name in options:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            # An option of the listing would change nothing of what the subcommand does.
+            # An option of the listing would have no effect on the subcommand.
             place = f"{context.command_path} {context.invoked_subcommand}"
-            raise click.UsageError(f"options go behind the subcommand: {place} …")
+            raise click.UsageError(f"put options after the subcommand: {place} …")
     return 0
 
 
 @asynchronous
 async def _list(project: Project, names: tuple[str, ...], max_lag_seconds: float | None, *, as_json: bool) -> int:
-    """Age of the oldest is the figure to watch: a number that grows means a relay that stands still. A database that
-    takes no write shows none: so it is written to.
+    """The age of the oldest message is the figure to watch: if it grows, the relay is stuck. A database that refuses
+    writes may show no waiting message, so with a limit this command also writes to it.
     """
     waiting: list[_Waiting] = []
     async with project.open(names) as opened:
@@ -79,9 +79,9 @@ async def _list(project: Project, names: tuple[str, ...], max_lag_seconds: float
         columns = ("service", "outbox", "oldest (s)", "blocked keys", "deferred", "oldest deferred (s)")
         table("Outbox", columns, [_row(each) for each in waiting], empty="no service")
         for each in waiting:
-            for what, stats in (("in the outbox", each.outbox), ("deferred", each.deferred)) if each.late else ():
+            for state, stats in (("in the outbox", each.outbox), ("deferred", each.deferred)) if each.late else ():
                 if stats.pending and stats.oldest_seconds > (max_lag_seconds or 0.0):
-                    note(f"{each.service} has a message that is {what} for {duration(stats.oldest_seconds)}")
+                    note(f"{each.service}: a message has been {state} for {duration(stats.oldest_seconds)}")
     return opened.code or (1 if any(each.late for each in waiting) else 0)
 
 

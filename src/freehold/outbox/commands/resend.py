@@ -21,12 +21,16 @@ __all__ = ["command"]
 
 @click.command(
     "resend",
-    help="Send again what the broker confirmed and then lost; receipts absorb what was handled. Without --since it is"
-    " all that is kept (outbox_sent_retention_seconds).",
+    help="Send again what the broker confirmed and then lost. Consumers discard what they have handled by its receipts."
+    " Without --since, everything that is kept (outbox_sent_retention_seconds).",
 )
-@click.option("--since", type=SINCE, metavar="TIME", help="What was confirmed since: 90s, 30m, 2h, 3d or a timestamp.")
 @click.option(
-    "--acknowledge", is_flag=True, help="End the finding of doctor also where not all is kept: the rest is given up."
+    "--since", type=SINCE, metavar="TIME", help="Only what was confirmed since: 90s, 30m, 2h, 3d or a timestamp."
+)
+@click.option(
+    "--acknowledge",
+    is_flag=True,
+    help="End doctor's finding also where not all messages are kept: the others are given up.",
 )
 @service_option
 @reason_option
@@ -41,7 +45,7 @@ async def command(
     reason: str,
     as_json: bool,
 ) -> int:
-    """Service by service; one that fails does not keep the others. Exit code 1 where a loss stays open."""
+    """Resend service by service; a failing service does not stop the others. Exit code 1 where a loss stays open."""
     done: list[Resent] = []
     moved = 0
     async with project.open(names) as opened:
@@ -56,7 +60,7 @@ async def command(
                 moved += count
                 progress.advance(task, count)
 
-            # None is touched before the time asked for was found to be safe in all.
+            # `since` is checked in all services before anything is moved in one.
             for access, resend, plan in await _planned(opened, since):
                 async with opened.sparing(access):
                     done.append(
@@ -88,17 +92,17 @@ def _tell(done: list[Resent]) -> None:
     table("Sent again", ("service", "messages", "confirmed since", "not kept before"), rows, empty="no service")
     for each in done:
         if not each.retention_seconds:
-            note(f"{each.service} keeps nothing of what was confirmed (outbox_sent_retention_seconds is 0)")
+            note(f"{each.service} keeps no confirmed messages (outbox_sent_retention_seconds is 0)")
         else:
-            note(f"{each.service} keeps what was confirmed for {duration(each.retention_seconds)}")
+            note(f"{each.service} keeps confirmed messages for {duration(each.retention_seconds)}")
     for each in done:
         if each.losses_open:
-            note(f"{each.service}: the loss stays open; --acknowledge ends it, and gives up what is not kept")
+            note(f"{each.service}: the loss is still open; --acknowledge ends it, and gives up what is not kept")
     if not done:
         return
     note(
-        "what was confirmed before the time in the last column, and was not handled when the broker lost it, cannot be"
-        " restored; how much that is, is not known here"
+        "messages that were confirmed before the time in the last column, and not handled when the broker lost them,"
+        " cannot be restored; their number is unknown"
     )
 
 
