@@ -1,1 +1,1 @@
-"""Audit: who did what by command, and why."""
+"""The audit trail of operators' actions."""

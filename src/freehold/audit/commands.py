@@ -1,4 +1,4 @@
-"""`freehold audit`: who did what by command, and why. Face."""
+"""`freehold audit`: the list of operators' actions. Face."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["command"]
 _COLUMNS = ("service", "at", "actor", "action", "subject", "reason")
 
 
-@click.command("audit", help="Show who did what by command, and why; the newest first.")
+@click.command("audit", help="List the actions of operators, with actor and reason; the newest first.")
 @service_option
-@click.option("--subject", metavar="ID", help="Only what was done to this.")
+@click.option("--subject", metavar="ID", help="Only actions on this subject.")
 @limit_option(50)
 @json_option
 @asynchronous
@@ -33,5 +33,5 @@ async def command(project: Project, names: tuple[str, ...], subject: str | None,
         actions = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         answer_json({"actions": actions, "failed": opened.as_document()})
     else:
-        table("Actions", _COLUMNS, rows, empty="nobody did anything", least=("service", "actor", "at"))
+        table("Actions", _COLUMNS, rows, empty="none", least=("service", "actor", "at"))
     return opened.code

@@ -1,4 +1,4 @@
-"""Audit as a pattern: its command. Pattern: a declaration."""
+"""The audit pattern: its command. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["PATTERN"]
 
 PATTERN: Final = Pattern[None](
     "audit",
-    "records who did what by command, and why",
+    "records the actions of operators",
     declares=lambda _: None,
     commands={"audit": "freehold.audit.commands:command"},
 )

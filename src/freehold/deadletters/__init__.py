@@ -1,4 +1,4 @@
-"""Dead letters: what could not be handled or sent, kept to be understood, edited, replayed or discarded."""
+"""Dead letters: messages that could not be handled or sent, kept until an operator replays or discards them."""
 
 from freehold.deadletters.store import (
     DEAD_LETTERS,

@@ -1,11 +1,10 @@
-"""What operators do with dead letters: look, edit, replay, discard. Pattern: imports the context, the audit, its
-package.
+"""Operators' actions on dead letters: find, edit, replay, discard. Pattern: imports context, audit and its package.
 
 Every action is one transaction with its audit row. A replay is a new message, caused by the original, for the one
 consumer that failed (inbound) or for the broker (outbound). A request keeps its idempotency key: if it was handled
 after all, or its compensation came meanwhile, the replay has no effect.
 
-The pattern that gave a message up says how it is sent again: it is a layer above, and registers a route.
+Inbox and outbox, which this module must not import, register how a message is sent again: see `ReplayRoutes`.
 """
 
 from __future__ import annotations
@@ -42,28 +41,28 @@ from freehold.messages.values import encode_checked
 __all__ = ["DeadLetterActions", "ReplayRoute", "ReplayRoutes"]
 
 ReplayRoute = Callable[[ServiceContext, DatabaseTransaction, DeadLetter, Envelope], Awaitable[None]]
-"""Sends a dead letter's envelope again, in a transaction of the service's."""
+"""Sends the envelope of a dead letter again, in a transaction of its service."""
 
 
 class ReplayRoutes:
-    """How a message is sent again, by the direction in which it failed. Patterns register theirs when wired."""
+    """The functions that send a dead letter again, by direction. Patterns register them when they are wired."""
 
     def __init__(self) -> None:
         self._routes: dict[Direction, ReplayRoute] = {}
 
     def add(self, direction: Direction, route: ReplayRoute) -> None:
-        """Have messages of a direction sent again by a function."""
+        """Register the function for a direction."""
         self._routes[direction] = route
 
     def of(self, direction: Direction) -> ReplayRoute:
-        """The route of a direction."""
+        """Return the function for a direction."""
         return self._routes[direction]
 
 
 class DeadLetterActions:
-    """Actions on the dead letters of one service: of a running one, or of one whose database is open.
+    """Actions on the dead letters of one service. The service runs, or only its database is open.
 
-    `actor` is who acts, `reason` what they say about it.
+    `actor` and `reason` are written to the audit row.
     """
 
     def __init__(self, context: ServiceContext) -> None:
@@ -74,20 +73,20 @@ class DeadLetterActions:
         self._replay_window_seconds = context.settings.dead_letter_replay_window_seconds
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
-        """Dead letters, newest first."""
+        """Return dead letters, newest first."""
         return await self._stores[DEAD_LETTERS].find(wanted)
 
     async def get(self, letter_id: UUID) -> DeadLetter:
-        """One dead letter, as it is just now; nothing is locked. Raises `NotFound`."""
+        """Return one dead letter without locking it. Raises `NotFound`."""
         for letter in await self._stores[DEAD_LETTERS].find(DeadLetterFilter(status=None, id=letter_id)):
             return letter
         raise NotFound(f"there is no dead letter {letter_id}", hint="freehold dlq list shows the existing ones")
 
     async def edit(self, letter_id: UUID, body: bytes, *, actor: str, reason: str) -> None:
-        """Have another body replayed; the original stays as it is.
+        """Set the body for the replay; the original stays as it is.
 
-        Raises `NotFound`, `ConcurrencyConflict` (it has ended), `CodecError` where the body does not fit its type, and
-        where the envelope itself is unreadable: such a dead letter can only be discarded.
+        Raises `NotFound`, `ConcurrencyConflict` where the dead letter has ended, and `CodecError` where the body does
+        not fit its type or the envelope is unreadable: such a dead letter can only be discarded.
         """
         async with self._stores.database.begin() as db_tx:
             letter = await self._stores[DEAD_LETTERS].get(db_tx, letter_id)
@@ -99,9 +98,9 @@ class DeadLetterActions:
     async def replay(self, letter_id: UUID, *, actor: str, reason: str, ignore_replay_window: bool = False) -> UUID:
         """Replay a dead letter: send it, or its edited form, as a new message; returns the id of that message.
 
-        Raises `NotFound`, `ConcurrencyConflict` if the dead letter was replayed or discarded, or is older than
-        `dead_letter_replay_window_seconds`: receipts that would prevent a second effect may be gone by then.
-        `ignore_replay_window` accepts that.
+        Raises `NotFound`, and `ConcurrencyConflict` if the dead letter was replayed or discarded, or is older than
+        `dead_letter_replay_window_seconds`: receipts that would prevent a second effect may be pruned by then.
+        `ignore_replay_window` replays it nevertheless.
         """
         async with self._stores.database.begin() as db_tx:
             return await self._replay(
@@ -113,8 +112,8 @@ class DeadLetterActions:
     ) -> Mapping[UUID, UUID | FreeholdError]:
         """Replay dead letters in one transaction; returns the new message's id for each, or why it was refused.
 
-        One that is refused does not keep the others. Give some hundreds at a time: on SQLite nobody else writes
-        meanwhile. Raises `Unavailable` where the database does not answer; then none of these was replayed.
+        A refused one does not stop the others. Pass a few hundred at a time: on SQLite this blocks other writers.
+        Raises `Unavailable` where the database does not answer; then none was replayed.
         """
 
         async def replay(db_tx: DatabaseTransaction, letter_id: UUID) -> UUID:
@@ -143,7 +142,9 @@ class DeadLetterActions:
     async def _each(
         self, letter_ids: Sequence[UUID], act: Callable[[DatabaseTransaction, UUID], Awaitable[UUID]]
     ) -> Mapping[UUID, UUID | FreeholdError]:
-        """Act on all in one transaction. What the database refuses may have ended that: then on each in its own."""
+        """Act on all in one transaction. If the database refuses one, the transaction may be void: then act on each in
+        its own.
+        """
         outcomes: dict[UUID, UUID | FreeholdError] = {}
         try:
             async with self._stores.database.begin() as db_tx:
@@ -165,7 +166,7 @@ class DeadLetterActions:
     async def _replay(
         self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str, ignore_replay_window: bool
     ) -> UUID:
-        """Everything that refuses it comes before the first write: the transaction may be others' as well."""
+        """Replay one. All checks come before the first write, since other replays may share the transaction."""
         letter = await self._stores[DEAD_LETTERS].get(db_tx, letter_id)
         _check_dead(letter)
         self._check_age(letter, ignore_replay_window=ignore_replay_window)
@@ -207,14 +208,14 @@ def _envelope(letter: DeadLetter) -> Envelope:
         return decode_envelope(letter.edited or letter.document)
     except CodecError as error:
         raise CodecError(
-            f"dead letter {letter.id} holds no readable envelope: {error.message}",
-            hint="it can only be discarded; have the sender send it again",
+            f"dead letter {letter.id} has no readable envelope: {error.message}",
+            hint="it can only be discarded; ask the sender to send the message again",
         ) from None
 
 
 def _check_body(envelope: Envelope) -> None:
-    """A version that is only upcast is upcast here as well. Of a type that is not declared here (the command line
-    without the services' modules) JSON is all there is to know.
+    """Check that a body fits its type; a version that has only an upcaster is upcast first. A type that is not declared
+    in this process is not checked: the command line may run without the services' modules.
     """
     try:
         declared = registry.find(envelope.type, envelope.version)

@@ -1,4 +1,4 @@
-"""Dead letters as a pattern: how long ended ones are kept. Pattern: a declaration."""
+"""The dead-letter pattern: its check, its metric, and the pruning of ended dead letters. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     if not dead:
         return [CheckResult("dead letters", ok=True, detail="none")]
     fix = f"freehold dlq list --service {context.service}"
-    return [CheckResult("dead letters", ok=False, detail=f"{dead} need an operator", fix=fix)]
+    return [CheckResult("dead letters", ok=False, detail=f"{dead} wait for an operator", fix=fix)]
 
 
 PATTERN: Final = Pattern[None](

@@ -1,9 +1,8 @@
-"""The dead-letter port: messages that could not be handled or sent, with all that is needed to understand and replay
-them.
+"""The dead-letter port: messages that could not be handled or sent, with everything needed to understand and replay
+them. Pattern: imports the foundation and the ports.
 
-Pattern: imports the foundation and the ports. A replay makes a new message, linked to the original by causation id, for
-the one consumer that failed (inbound: among its deferred messages, due at once; outbound: in the outbox). If the replay
-fails, it is a dead letter of its own.
+A replay makes a new message, with the original as its cause. An inbound one is deferred for the one consumer that
+failed, due at once; an outbound one is staged in the outbox. If the replay fails, it becomes a new dead letter.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ __all__ = ["DEAD_LETTERS", "DeadLetter", "DeadLetterFilter", "DeadLetterStatus",
 
 
 class Direction(StrEnum):
-    """Which way the message was going."""
+    """Whether a consumer could not handle the message (`inbound`), or the relay could not publish it (`outbound`)."""
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
 
 
 class DeadLetterStatus(StrEnum):
-    """What became of it."""
+    """The status of a dead letter. The last two are terminal."""
 
     DEAD = "dead"
     REPLAYED = "replayed"
@@ -40,10 +39,10 @@ class DeadLetterStatus(StrEnum):
 class DeadLetter:
     """A message that was given up.
 
-    reason      a word to group by: `invalid-envelope`, `unknown-type`, `invalid-body`, `attempts-exhausted`,
-                `non-retryable`, `consumer-crashed`, `rejected-by-broker`.
-    error_type  the exception's class name; `detail` is its text, free of content.
-    document    the envelope as it arrived, maybe unreadable; `edited` replaces it at the next replay.
+    reason      a fixed word: `invalid-envelope`, `unknown-type`, `invalid-body`, `attempts-exhausted`, `non-retryable`,
+                `consumer-crashed` or `rejected-by-broker`.
+    error_type  the exception's class name; `detail` is its text, without content of the message.
+    document    the envelope as it arrived, which may be unreadable; a replay sends `edited` in its place, if set.
     """
 
     id: UUID
@@ -66,9 +65,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters; None stands for any. `limit` bounds every answer.
+    """A filter for dead letters; None matches any. `limit` bounds the result.
 
-    after  the time and id of the last dead letter of the page before: what follows it, which is older.
+    after  time and id of the last dead letter of the page before; older ones follow.
     """
 
     status: DeadLetterStatus | None = DeadLetterStatus.DEAD
@@ -85,31 +84,31 @@ class DeadLetterStore(Protocol):
 
     An implementation keeps:
 
-    1. A dead letter is added in the transaction that ends the message's way: both happen, or neither.
-    2. The original document is never changed, readable or not. An edit is kept beside it, and the last one counts.
-    3. Whatever an error is called and says is kept, readable: characters that cannot be stored are replaced, and the
-       text is cut off at a bound. A failure that cannot be recorded would block others.
-    4. `get` locks the dead letter until the transaction ends. A second operator waits, and sees what became of it.
+    1. A dead letter is added in the transaction that removes the message: both happen, or neither.
+    2. The original document is never changed, readable or not. An edited one is stored beside it; the last one counts.
+    3. Any name and text of an error can be stored: characters that cannot be stored are replaced, and the text is cut
+       off at a bound. Otherwise a failure that cannot be recorded would block other messages.
+    4. `get` locks the dead letter until the transaction ends. A second operator waits, and then sees the new status.
     5. A dead letter ends once, by replay or by discard; from then on `edit` and `mark` raise `ConcurrencyConflict`. An
        unknown id is `NotFound`.
-    6. `find` goes from the newest to the oldest, and by id within one moment. Pages follow one another without gaps,
-       and without what came since the first page.
-    7. Only what has ended is pruned, its age counts from the end, and a call deletes a bounded number. The others stay
-       until an operator decides, however old, and only they are counted.
+    6. `find` returns the newest first, and orders equal times by id. Pages follow one another without gaps, and contain
+       no dead letter that is newer than the first page.
+    7. Only ended dead letters are pruned, by the age of their end, and a call deletes a bounded number. The others stay
+       until an operator decides, however old they are, and `count` counts only them.
     """
 
     async def add(self, db_tx: DatabaseTransaction, letter: DeadLetter) -> None:
-        """Keep a dead letter, in the transaction that ends the message's way."""
+        """Store a dead letter, in the transaction that removes the message."""
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
-        """Dead letters, newest first."""
+        """Return dead letters, newest first."""
 
     async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
-        """One dead letter, locked until the transaction ends. Raises `NotFound`."""
+        """Return one dead letter, locked until the transaction ends. Raises `NotFound`."""
 
     async def edit(self, db_tx: DatabaseTransaction, letter_id: UUID, document: bytes) -> None:
-        """Keep another document to be replayed; the original stays. Raises `NotFound`, `ConcurrencyConflict` (not
-        dead).
+        """Store another document for the replay; the original stays. Raises `NotFound`, `ConcurrencyConflict` where the
+        dead letter has ended.
         """
 
     async def mark(
@@ -118,10 +117,10 @@ class DeadLetterStore(Protocol):
         """End a dead letter. Raises `NotFound`, `ConcurrencyConflict` where it has already ended."""
 
     async def count(self) -> dict[str, int]:
-        """Dead letters by reason."""
+        """Return the number of dead letters that have not ended, by reason."""
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete replayed and discarded dead letters older than this; dead ones stay until somebody decides."""
+        """Delete dead letters that were replayed or discarded longer ago, `limit` at most; returns how many."""
 
 
 DEAD_LETTERS: Final[Port[DeadLetterStore]] = Port(

@@ -1,4 +1,4 @@
-"""Where messages are that were given up, for `freehold trace`. Pattern: imports the ports and its package."""
+"""Dead letters, for `freehold trace`. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Stored responses by Idempotency-Key: a request that comes again gets the answer of the first."""
+"""Stored responses by idempotency key: a repeated request gets the response of the first one."""

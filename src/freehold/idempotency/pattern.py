@@ -1,4 +1,4 @@
-"""Idempotency keys as a pattern: how long stored responses are kept. Pattern: a declaration."""
+"""The idempotency pattern: the pruning of stored responses. Pattern: a declaration."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Scheduled messages: durable, cancellable, moved to the outbox when due."""
+"""Scheduled messages: durable, cancellable, and moved to the outbox when they are due."""

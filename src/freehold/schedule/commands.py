@@ -1,4 +1,4 @@
-"""`freehold schedule`: messages that are to be sent later. Face."""
+"""`freehold schedule`: list and cancel scheduled messages. Face."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command() -> None:
 @json_option
 @asynchronous
 async def list_(project: Project, names: tuple[str, ...], name: str | None, limit: int, *, as_json: bool) -> int:
-    """Say what is due when."""
+    """List scheduled messages."""
     rows: list[tuple[str, UUID, str, str, datetime]] = []
     async with project.open(names) as opened:
         for access, found in await opened.each(lambda access: access.stores[SCHEDULE].find(name, limit)):
@@ -56,17 +56,17 @@ async def list_(project: Project, names: tuple[str, ...], name: str | None, limi
     return opened.code
 
 
-@command.command(help="Take a scheduled message back; exit code 1 where it is on its way. Asks, or takes --yes.")
+@command.command(help="Cancel a scheduled message; exit code 1 where it was moved already. Asks, or takes --yes.")
 @click.argument("message_id", type=click.UUID)
 @service_option
 @reason_option
 @json_option
-@confirm_option(lambda given: f"Take {given['message_id']} back for good?")
+@confirm_option(lambda given: f"Cancel message {given['message_id']} for good?")
 @asynchronous
 async def cancel(project: Project, message_id: UUID, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Cancel, with an audit row in the same transaction."""
 
-    async def take_back(access: ServiceAccess) -> bool:
+    async def cancel_in(access: ServiceAccess) -> bool:
         async with access.stores.database.begin() as db_tx:
             if not await access.stores[SCHEDULE].cancel(db_tx, message_id):
                 return False
@@ -75,7 +75,7 @@ async def cancel(project: Project, message_id: UUID, names: tuple[str, ...], rea
         return True
 
     async with project.open(names) as opened:
-        cancelled = next((access.name for access, done in await opened.each(take_back) if done), None)
+        cancelled = next((access.name for access, done in await opened.each(cancel_in) if done), None)
     if cancelled is None and opened.failed:
         raise Unavailable(f"no message {message_id} is scheduled; {', '.join(opened.failed)} could not be asked")
     if as_json:
@@ -83,5 +83,5 @@ async def cancel(project: Project, message_id: UUID, names: tuple[str, ...], rea
     elif cancelled:
         note(f"{cancelled}: cancelled")
     else:
-        note("not there (any more): it is on its way, or was never scheduled")
+        note("not scheduled: it was moved to the outbox already, or was never scheduled")
     return 0 if cancelled else 1

@@ -1,4 +1,4 @@
-"""The schedule as a pattern: the runner that sends what is due. Pattern: a declaration."""
+"""The schedule pattern: the runner that sends due messages. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def _due_seconds(context: ServiceContext) -> float | None:
 
 PATTERN: Final = Pattern[None](
     "schedule",
-    "sends messages at their time",
+    "sends messages at their due time",
     declares=lambda _: None,
     traces=TRACES,
     needs=lambda _: (Need("schedule", (SCHEDULE,)),),

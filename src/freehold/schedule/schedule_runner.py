@@ -1,4 +1,4 @@
-"""The loop that sends scheduled messages when they are due.
+"""The runner that sends scheduled messages when they are due.
 
 Pattern: imports the foundation, the store of the outbox and its own package.
 """
@@ -20,8 +20,8 @@ _NEXT_SECONDS_MIN = 0.005
 
 
 async def send_due(stores: Stores, limit: int) -> int:
-    """Move due messages to the outbox in one transaction, oldest first, `limit` at most; returns how many. 0 as well
-    where another instance is about it.
+    """Move due messages to the outbox in one transaction, oldest first, `limit` at most; returns how many. 0 also while
+    another process moves some.
     """
     async with stores.database.begin() as db_tx:
         due = await stores[SCHEDULE].take_due(db_tx, limit)
@@ -31,9 +31,11 @@ async def send_due(stores: Stores, limit: int) -> int:
 
 
 class ScheduleRunner(Runner):
-    """Moves due messages to the outbox and tells the relay. Any number of instances: a message moves once.
+    """Moves due messages to the outbox, and then calls `on_moved`, which wakes the relay. Any number of runners may
+    work at the same time: a message is moved once.
 
-    `wake` after a commit that scheduled something; `poll_seconds` is for what other processes scheduled.
+    `poll_seconds` is the longest delay of messages that other processes scheduled; after a commit in this process,
+    `wake` ends the wait.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class ScheduleRunner(Runner):
         self._poll_seconds = poll_seconds
 
     async def run(self) -> None:
-        """Move what is due until stopped."""
+        """Move due messages until stopped."""
         while not self.stopping:
             moved = await send_due(self._stores, _MOVE_LIMIT)
             self.healthy()

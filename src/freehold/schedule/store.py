@@ -1,7 +1,6 @@
-"""The scheduler port: messages to be sent later, durable and cancellable. Pattern: imports the foundation and the
-ports.
+"""The schedule port: messages to be sent later, durable and cancellable. Pattern: imports the foundation and the ports.
 
-Any instance moves what is due to the outbox (`send_due`), one at a time. If two of them moved side by side:
+Any process moves due messages to the outbox (`send_due`), one process at a time. If two of them did so in parallel:
 
     t1  A takes the first message of a key, and has not staged it yet
     t2  B takes the second message of the key, stages it and commits
@@ -28,7 +27,7 @@ __all__ = ["SCHEDULE", "SCHEDULED", "ScheduleStore", "ScheduledMessage"]
 
 @dataclass(frozen=True, slots=True)
 class ScheduledMessage:
-    """A message with the time it is due. `name` groups and finds it, e.g. the message type."""
+    """A message with its due time. `name` groups messages in listings; it is the message type."""
 
     message: OutgoingMessage
     name: str
@@ -42,33 +41,34 @@ class ScheduleStore(Protocol):
 
     1. Scheduling and cancelling belong to the transaction that is passed in. After a rollback a new message is not
        scheduled, and a cancelled one still is.
-    2. A message leaves the schedule in the transaction that stages it: not before it is due, unchanged, and once,
-       whatever number of instances look.
-    3. Messages are taken by the time they are due, and of one time in the order in which they were scheduled; `limit`
-       bounds a call.
-    4. One transaction at a time takes what is due; meanwhile others get nothing. So the order of a key holds in the
+    2. A message leaves the schedule in the transaction that stages it: not before it is due, unchanged, and once, with
+       any number of concurrent callers.
+    3. Messages are taken in the order of their due times, and at equal times in the order in which they were scheduled;
+       `limit` bounds a call.
+    4. One transaction at a time takes due messages; meanwhile others get nothing. So the order of a key holds in the
        outbox.
-    5. A message is either cancelled or moved. `cancel` is true once, and false for what was moved or never was.
-    6. Time is the database's own if it has one (PostgreSQL), so that instances with differing clocks agree.
+    5. A message is either cancelled or moved. `cancel` is true once, and false for a message that was moved or never
+       existed.
+    6. Time is the database's own if it has a clock (PostgreSQL), so that processes with different clocks agree.
     """
 
     async def add(self, db_tx: DatabaseTransaction, message: OutgoingMessage, name: str, delay_seconds: float) -> None:
-        """Schedule in the business transaction; the message's id is the handle to cancel it by."""
+        """Schedule a message in the business transaction; `cancel` takes the message's id."""
 
     async def cancel(self, db_tx: DatabaseTransaction, message_id: UUID) -> bool:
-        """Take it back in the business transaction. False: it is on its way, or was never there."""
+        """Cancel a message in the business transaction. False: it was moved already, or never existed."""
 
     async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[OutgoingMessage]:
-        """Take messages that are due out of the schedule, oldest first, in the transaction of whoever stages them.
-        Nothing where another transaction has taken some and has not ended: of two that stage side by side, the one with
-        the later message of a key could commit first.
+        """Delete due messages from the schedule and return them, oldest first, in the transaction that stages them.
+        Nothing is returned while another transaction that took some is open: of two in parallel, the one with the later
+        message of a key could commit first.
         """
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until the next is due (below zero: one has been due for so long), None when none waits."""
+        """Return the seconds until the next message is due (negative: overdue for that long), None for no message."""
 
     async def find(self, name: str | None, limit: int) -> Sequence[ScheduledMessage]:
-        """Scheduled messages, next first; for people."""
+        """Return scheduled messages, the next one first, for operators. `name` None: of all names."""
 
 
 SCHEDULE: Final[Port[ScheduleStore]] = Port(
@@ -76,4 +76,4 @@ SCHEDULE: Final[Port[ScheduleStore]] = Port(
 )
 
 SCHEDULED: Final = Signal("scheduled")
-"""A commit put messages into the schedule."""
+"""A commit added messages to the schedule."""

@@ -1,4 +1,4 @@
-"""Where scheduled messages are, for `freehold trace`. Pattern: imports the ports and its package."""
+"""Scheduled messages, for `freehold trace`. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _scheduled_one(context: ServiceContext, row: ScheduledMessage, envelope: Env
         topic=message.topic,
         type_=row.name,
         due=row.due_at,
-        waits_for=f"its time, {until(row.due_at)}",
+        waits_for=f"its due time, {until(row.due_at)}",
     )
 
 

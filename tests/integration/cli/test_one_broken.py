@@ -88,7 +88,7 @@ def test_a_table_that_letters_are_replayed_into_is_missing(typed: Typed, worksho
         told = typed("dlq", "replay", *chosen, "--reason", "test")
         assert told.code == 1
         assert "two: table freehold_deferred is missing" in told.err
-        assert "what could not be reached is as it was" in told.err
+        assert "services that could not be reached were not changed" in told.err
     shown = typed("dlq", "show", letter)
     assert (shown.code, shown.err) == (0, "")
 

@@ -137,7 +137,7 @@ def test_a_scheduled_a_dead_and_a_handled_message(project: Project, typed: Typed
     ran(schedule())
     (scheduled,) = _found(typed, message_id[0])
     assert (scheduled["service"], scheduled["where"]) == ("till", "scheduled")
-    assert "its time, in 60 min" in scheduled["waits_for"]
+    assert "its due time, in 60 min" in scheduled["waits_for"]
     gone = letter()
     ran(keep(project, gone))
     for which in (gone.message_id, gone.id, gone.key):

@@ -1,6 +1,6 @@
-"""`freehold dlq`: dead letters, to be understood, edited, replayed or discarded. Face.
+"""`freehold dlq`: list, show, edit, replay and discard dead letters. Face.
 
-A list never shows payloads; `show` does, because that is what it is for. Every action is recorded with its reason.
+`list` never shows payloads; `show` does. Every action is recorded with its reason.
 """
 
 from freehold.deadletters.commands.actions import discard, replay

@@ -1,4 +1,4 @@
-"""`freehold dlq replay` and `discard`: on dead letters named, or on all that match, in batches. Face."""
+"""`freehold dlq replay` and `discard`: dead letters by id, or all that match, in batches. Face."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Act = Callable[[DeadLetterActions, Sequence[UUID]], Coroutine[Any, Any, Mapping[
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """The dead letters meant: by id, or with `every`, all that match the filter, at most `limit`."""
+    """The chosen dead letters: by id, or with `every` all that match the filter, `limit` at most."""
 
     letter_ids: tuple[UUID, ...]
     every: bool
@@ -40,40 +40,40 @@ class _Choice:
 
     @property
     def described(self) -> str:
-        """For the question whether it is meant."""
+        """The choice in words, for the confirmation."""
         return "all dead letters that match" if self.every else f"{len(self.letter_ids)} dead letters"
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of the letters."""
+    """The results for the dead letters."""
 
     done: list[dict[str, object]] = field(default_factory=list)
     refused: list[dict[str, object]] = field(default_factory=list)
 
     def words(self, word: str) -> str:
-        """How many letters."""
+        """The counts in words: `3 replayed, 1 refused`."""
         return f"{len(self.done)} {word}, {len(self.refused)} refused"
 
 
 @dataclass(slots=True)
-class _Left:
-    """How many dead letters may still be acted on; None for all."""
+class _Remaining:
+    """How many dead letters the limit still allows; None: no limit."""
 
     letters: int | None
 
     def at_most(self, batch: int) -> int:
-        """So many of a batch."""
+        """The size of the next batch."""
         return batch if self.letters is None else min(batch, self.letters)
 
     def take(self, letters: int) -> None:
-        """Have so many fewer left."""
+        """Count a batch."""
         if self.letters is not None:
             self.letters -= letters
 
 
 def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Ids or `--all` with filters, given to the command as one `choice`."""
+    """Add the options for ids or `--all` with filters, and pass them to the command as one `choice`."""
 
     @wraps(function)
     def choose(
@@ -89,7 +89,7 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
         wanted = DeadLetterFilter(consumer=consumer, type=type_, reason=error_reason)
         return function(choice=_Choice(letter_ids, every, wanted, limit), **rest)
 
-    limits = click.option("--limit", type=COUNT, help="With --all: no more than so many.")
+    limits = click.option("--limit", type=COUNT, help="With --all: at most this number.")
     everything = click.option("--all", "every", is_flag=True, help="All dead letters that match the filters.")
     argument = click.argument("letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
     return argument(everything(filters(limits(choose))))
@@ -100,7 +100,7 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--ignore-replay-window",
     is_flag=True,
-    help="Also dead letters older than the replay window; their effect must not exist.",
+    help="Also replay dead letters older than the replay window. Make sure that their effect does not exist.",
 )
 @service_option
 @reason_option
@@ -109,7 +109,7 @@ def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
 async def replay(
     project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, ignore_replay_window: bool, as_json: bool
 ) -> int:
-    """Replay them batch by batch, each in a transaction; one that is refused does not keep the others."""
+    """Replay them batch by batch, each in one transaction; a refused one does not stop the others."""
 
     async def act(actions: DeadLetterActions, letter_ids: Sequence[UUID]) -> Mapping[UUID, UUID | FreeholdError]:
         return await actions.replay_many(
@@ -127,7 +127,7 @@ async def replay(
 @confirm_option(lambda given: f"Discard {given['choice'].described}? They cannot be replayed afterwards.")
 @asynchronous
 async def discard(project: Project, *, choice: _Choice, names: tuple[str, ...], reason: str, as_json: bool) -> int:
-    """Discard them batch by batch, each in a transaction."""
+    """Discard them batch by batch, each in one transaction."""
 
     async def act(actions: DeadLetterActions, letter_ids: Sequence[UUID]) -> Mapping[UUID, UUID | FreeholdError]:
         return await actions.discard_many(letter_ids, actor=actor(), reason=reason)
@@ -138,20 +138,20 @@ async def discard(project: Project, *, choice: _Choice, names: tuple[str, ...], 
 async def _act_on(
     project: Project, names: tuple[str, ...], choice: _Choice, act: Act, *, word: str, as_json: bool
 ) -> int:
-    """Act on every dead letter, in the service that holds it; a service that fails does not keep the others. Exit code
-    1 where a dead letter was refused.
+    """Act on every chosen dead letter, in its service; a failing service does not stop the others. Exit code 1 where a
+    dead letter was refused.
     """
     if bool(choice.letter_ids) == choice.every:
-        raise click.UsageError("name dead letters by id, or say --all")
+        raise click.UsageError("name dead letters by id, or use --all")
     outcome = _Outcome()
     async with project.open(names) as opened:
-        held = None if choice.every else await _held(opened, choice.letter_ids)
-        left = _Left(choice.limit)
-        told = told_when_interrupted(lambda: f"{outcome.words(word)}; the rest is as it was")
-        with told, _progress(shown=choice.every) as progress:
+        named = None if choice.every else await _by_service(opened, choice.letter_ids)
+        remaining = _Remaining(choice.limit)
+        summary = told_when_interrupted(lambda: f"{outcome.words(word)}; the rest was not changed")
+        with summary, _progress(shown=choice.every) as progress:
             task = progress.add_task(word, total=None)
             for access in opened.services:
-                batches = _matching(access, choice.wanted, left) if held is None else _sliced(held[access.name])
+                batches = _matching(access, choice.wanted, remaining) if named is None else _sliced(named[access.name])
                 async with opened.sparing(access):
                     async for letter_ids in batches:
                         await _act_on_batch(access, letter_ids, act, outcome)
@@ -165,17 +165,17 @@ async def _act_on(
 
 
 async def _act_on_batch(access: ServiceAccess, letter_ids: Sequence[UUID], act: Act, outcome: _Outcome) -> None:
-    """Raises what is wrong with the database, and not with a letter: it would be said of each that follows."""
-    outcomes = await act(DeadLetterActions(access.context), letter_ids)
-    for letter_id, became in outcomes.items():
+    """Act on a batch. Raises an error that concerns the database and not one dead letter: all others would have it."""
+    results = await act(DeadLetterActions(access.context), letter_ids)
+    for letter_id, result in results.items():
         place: dict[str, object] = {"service": access.name, "id": letter_id}
-        if isinstance(became, FreeholdError):
-            outcome.refused.append({**place, "error": str(became)})
+        if isinstance(result, FreeholdError):
+            outcome.refused.append({**place, "error": str(result)})
         else:
-            outcome.done.append({**place, "new_id": became} if became != letter_id else place)
-    broken = next((each for each in outcomes.values() if isinstance(each, DatabaseError)), None)
-    if broken is not None and (told := await explained(broken, access)) is not broken:
-        raise told
+            outcome.done.append({**place, "new_id": result} if result != letter_id else place)
+    broken = next((each for each in results.values() if isinstance(each, DatabaseError)), None)
+    if broken is not None and (cause := await explained(broken, access)) is not broken:
+        raise cause
 
 
 def _progress(*, shown: bool) -> Progress:
@@ -184,19 +184,19 @@ def _progress(*, shown: bool) -> Progress:
 
 
 def _tell(outcome: _Outcome, word: str, *, whole: bool) -> None:
-    note(outcome.words(word) + ("" if whole else "; what could not be reached is as it was"))
+    note(outcome.words(word) + ("" if whole else "; services that could not be reached were not changed"))
     for refused in outcome.refused[:_REFUSALS_SHOWN]:
         note(f"  {refused['id']}: {refused['error']}")
     if len(outcome.refused) > _REFUSALS_SHOWN:
         note(f"  and {len(outcome.refused) - _REFUSALS_SHOWN} more; --json lists them all")
 
 
-async def _held(opened: OpenedServices, letter_ids: Sequence[UUID]) -> Mapping[str, Sequence[UUID]]:
-    """The dead letters named, each once, by the service that holds them: all are found before one is touched."""
-    held: dict[str, list[UUID]] = {access.name: [] for access in opened.services}
+async def _by_service(opened: OpenedServices, letter_ids: Sequence[UUID]) -> Mapping[str, Sequence[UUID]]:
+    """The named dead letters, each once, by their service. All are looked up before one is changed."""
+    found: dict[str, list[UUID]] = {access.name: [] for access in opened.services}
     for access, letter in [await owner(opened, letter_id) for letter_id in dict.fromkeys(letter_ids)]:
-        held[access.name].append(letter.id)
-    return held
+        found[access.name].append(letter.id)
+    return found
 
 
 async def _sliced(letter_ids: Sequence[UUID]) -> AsyncIterator[Sequence[UUID]]:
@@ -204,14 +204,16 @@ async def _sliced(letter_ids: Sequence[UUID]) -> AsyncIterator[Sequence[UUID]]:
         yield letter_ids[begin : begin + _BATCH]
 
 
-async def _matching(access: ServiceAccess, wanted: DeadLetterFilter, left: _Left) -> AsyncIterator[Sequence[UUID]]:
-    """The dead letters of a service that match, each once."""
-    while (limit := left.at_most(_BATCH)) > 0:
+async def _matching(
+    access: ServiceAccess, wanted: DeadLetterFilter, remaining: _Remaining
+) -> AsyncIterator[Sequence[UUID]]:
+    """The matching dead letters of a service, each once, in batches."""
+    while (limit := remaining.at_most(_BATCH)) > 0:
         wanted = replace(wanted, limit=limit)
         batch = await access.stores[DEAD_LETTERS].find(wanted)
         if not batch:
             return
-        # From the newest backwards: what dies again meanwhile is newer, and is not met a second time.
+        # From the newest to the oldest: a message that is dead-lettered again meanwhile is newer, and is not read.
         wanted = replace(wanted, after=(batch[-1].failed_at, batch[-1].id))
         yield [letter.id for letter in batch]
-        left.take(len(batch))
+        remaining.take(len(batch))

@@ -1,4 +1,4 @@
-"""`freehold dlq edit`: another body for a dead letter, checked before it is kept. Face."""
+"""`freehold dlq edit`: another body for a dead letter, checked before it is stored. Face."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from freehold.messages import decode_envelope
 __all__ = ["edit"]
 
 
-@command.command(help="Have another body replayed: --body FILE or -, or without it in $EDITOR. The original stays.")
+@command.command(help="Edit the body that is replayed: from --body FILE or -, or in $EDITOR. The original stays.")
 @click.argument("letter_id", metavar="ID", type=click.UUID)
 @click.option("--body", type=click.File("rb"), help="JSON; - is standard input.")
 @service_option
@@ -31,7 +31,7 @@ __all__ = ["edit"]
 async def edit(
     project: Project, letter_id: UUID, body: IO[bytes] | None, names: tuple[str, ...], reason: str, *, as_json: bool
 ) -> int:
-    """Edit the body; it is checked against its type where that is declared here."""
+    """Edit the body. It is checked against its type, if that is declared here."""
     async with open_owner(project, names, letter_id) as (access, letter):
         actions = DeadLetterActions(access.context)
         raw = body.read() if body is not None else _in_editor(letter)
@@ -59,7 +59,7 @@ def _in_editor(letter: DeadLetter) -> bytes | None:
         body = decode_envelope(letter.edited or letter.document).body
     except CodecError as error:
         raise CodecError(
-            f"dead letter {letter.id} holds no readable envelope", hint="it can only be discarded"
+            f"dead letter {letter.id} has no readable envelope", hint="it can only be discarded"
         ) from error
     try:
         shown = msgspec.json.format(body, indent=2).decode()

@@ -1,4 +1,4 @@
-"""What the commands on dead letters share: their group, the filters, finding the service that holds a letter. Face."""
+"""The group `freehold dlq`, and what its commands share: filters, and the look-up of a dead letter. Face."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command() -> None:
 
 
 def filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that choose dead letters by what they are."""
+    """Add the options that select dead letters by type, reason and consumer."""
     options = (
         click.option("--type", "type_", metavar="NAME", help="Only messages of this type."),
         click.option(
@@ -39,15 +39,17 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def owner(opened: OpenedServices, letter_id: UUID) -> tuple[ServiceAccess, DeadLetter]:
-    """The service that holds a letter. Raises `NotFound`; `Unavailable` where a service that could not be asked may."""
+    """Return a dead letter with its service. Raises `NotFound`, and `Unavailable` where it was not found and a service
+    could not be asked.
+    """
 
-    async def held(access: ServiceAccess) -> DeadLetter | None:
+    async def find(access: ServiceAccess) -> DeadLetter | None:
         try:
             return await DeadLetterActions(access.context).get(letter_id)
         except NotFound:
             return None
 
-    for access, letter in await opened.each(held):
+    for access, letter in await opened.each(find):
         if letter is not None:
             return access, letter
     where = ", ".join(access.name for access in opened.services if access.name not in opened.failed)
@@ -61,7 +63,7 @@ async def owner(opened: OpenedServices, letter_id: UUID) -> tuple[ServiceAccess,
 async def open_owner(
     project: Project, names: tuple[str, ...], letter_id: UUID
 ) -> AsyncIterator[tuple[ServiceAccess, DeadLetter]]:
-    """Open the services, and give the dead letter with the one that holds it."""
+    """Open the services, and yield the dead letter with its service."""
     async with project.open(names) as opened:
         access, letter = await owner(opened, letter_id)
         async with named(access):

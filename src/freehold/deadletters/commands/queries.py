@@ -46,7 +46,7 @@ async def list_(
     limit: int,
     as_json: bool,
 ) -> int:
-    """List what was given up."""
+    """List dead letters."""
     chosen = None if status == "any" else DeadLetterStatus(status)
     wanted = DeadLetterFilter(status=chosen, consumer=consumer, type=type_, reason=error_reason, limit=limit)
     found: list[tuple[str, DeadLetter]] = []
@@ -73,13 +73,13 @@ def _print(found: list[tuple[str, DeadLetter]], *, with_status: bool) -> None:
     table("Dead letters", columns if with_status else columns[:-1], rows, empty="none", least=least)
 
 
-@command.command(help="Everything about one dead letter, its payload included.")
+@command.command(help="Show one dead letter with its payload.")
 @click.argument("letter_id", metavar="ID", type=click.UUID)
 @service_option
 @json_option
 @asynchronous
 async def show(project: Project, letter_id: UUID, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Show a dead letter with its document, and with the edited one where there is one."""
+    """Show a dead letter with its document, and with its edited document, if any."""
     async with open_owner(project, names, letter_id) as (access, letter):
         if as_json:
             answer_json(_document(access, letter))
