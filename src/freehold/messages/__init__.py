@@ -1,4 +1,4 @@
-"""Messages: declaring events and commands, upcasting old versions, the CloudEvents envelope, and its JSON codec."""
+"""Messages: declared events and commands, upcasters of old versions, the CloudEvents envelope, and the JSON codec."""
 
 from freehold.messages.codec import decode_body, decode_envelope, encode_body, encode_envelope
 from freehold.messages.declaration import MessageKind, MessageType, Registry, command, event, message_type, registry

@@ -1,11 +1,11 @@
-"""Checkers of values, compiled once for a declared class. Imports the standard library and the codec's library only.
+"""Checkers of values, compiled once for each declared class. Imports the standard library and msgspec only.
 
-A dataclass takes whatever it is given. A checker walks a value along the annotations of its class and raises `Misfit`
-for the first field that the codec would refuse, change or lose on the way: another type, a number that is not finite
-or does not fit 64 bits, a time without a zone. What it has no rule for it lets pass, and says so (`Checker.read_back`):
-the encoded value is then decoded once, by the codec's own rules.
+A dataclass does not check its fields. A checker compares a value with the annotations of its class, and raises `Misfit`
+for the first field that the codec would refuse, change or lose: another type, a number that is not finite or does not
+fit 64 bits, a time without a time zone. If there are rules that only the codec knows, `Checker.read_back` is set: then
+the encoded value is decoded once.
 
-Characters of texts are not looked at here: `texts` finds in the encoded body whether there is anything to look for.
+Characters of texts are not checked here: `values` searches the encoded body for them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 
 from freehold.messages import checks
 from freehold.messages.checks import LEAVES, Check
-from freehold.messages.fastcheck import quick_look
+from freehold.messages.fastcheck import fast_check
 
 __all__ = ["Checker", "checker_of"]
 
@@ -39,8 +39,8 @@ _SIMPLE: Final[Mapping[Any, Check]] = {
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """What checks values of one class. `read_back`: decode what was encoded, for there are rules that only the codec
-    knows. `fits` sees quickly that nearly every value is good.
+    """The checker of one class. `fits` is a fast check: if it returns True, `check` need not be called. `read_back`:
+    the encoded value must also be decoded, because there are rules that only the codec knows.
     """
 
     check: Check
@@ -55,7 +55,7 @@ def checker_of(cls: type[Any]) -> Checker:
         compiler = _Compiler()
         check = compiler.compile(cls)
         bounded = checks.no_deeper(check) if compiler.recursive else check
-        fits = quick_look(cls, compiler.hints, compiler.compile) if compiler.plain(cls) else _not_seen
+        fits = fast_check(cls, compiler.hints, compiler.compile) if compiler.plain(cls) else _unknown
         found = _checkers[cls] = Checker(bounded, compiler.read_back and not compiler.unresolved, fits)
     return found
 
@@ -64,7 +64,7 @@ _checkers: dict[type[Any], Checker] = {}
 
 
 class _Compiler:
-    """Makes the checks of one class and of all that it holds."""
+    """Makes the checks of one class and of the classes of its fields."""
 
     def __init__(self) -> None:
         self.read_back = False
@@ -85,7 +85,7 @@ class _Compiler:
             return _GENERIC[origin](self, arguments)
         if origin is None:
             return self._class(hint)
-        self.read_back = True  # a generic class of the user's: its parameters are the codec's business
+        self.read_back = True  # a generic class of the application: only the codec checks its parameters
         return self._class(origin)
 
     def _class(self, hint: Any) -> Check:
@@ -113,7 +113,7 @@ class _Compiler:
         return checks.mapping(self.compile(arguments[0]), self.compile(arguments[1]))
 
     def annotated(self, arguments: tuple[Any, ...]) -> Check:
-        """Bounds in annotations are the codec's; whether a time has a zone is said there too."""
+        """Return the check of an `Annotated` type. The codec checks the bounds in it; `tz=False` is checked here."""
         metas = [each for each in arguments[1:] if isinstance(each, msgspec.Meta)]
         self.read_back = self.read_back or bool(metas)
         if arguments[0] is datetime and any(each.tz is False for each in metas):
@@ -136,7 +136,7 @@ class _Compiler:
         if cls in self._open:
             self.recursive = True
             later = self._open[cls]
-            return lambda value: later[0](value)  # noqa: PLW0108 - it is made by then, and not yet here
+            return lambda value: later[0](value)  # noqa: PLW0108 - `later[0]` does not exist yet
         self._open[cls] = made = []
         hints = self.hints(cls)
         fields = [(name, self.compile(hints.get(name, Any))) for name in names]
@@ -145,11 +145,11 @@ class _Compiler:
         return made[0]
 
     def plain(self, cls: type[Any]) -> bool:
-        """Whether it is a dataclass that does not hold itself."""
+        """Whether it is a dataclass that does not contain itself."""
         return dataclasses.is_dataclass(cls) and not self.recursive
 
     def hints(self, cls: type[Any]) -> dict[str, Any]:
-        """The annotations; of a class whose names cannot be resolved (declared in a function), none."""
+        """Return the annotations; none for a class inside a function whose annotations cannot be resolved."""
         try:
             return get_type_hints(cls, include_extras=True)
         except NameError:
@@ -157,12 +157,12 @@ class _Compiler:
             return {}
 
 
-def _not_seen(_value: Any) -> bool:
+def _unknown(_value: Any) -> bool:
     return False
 
 
 def _let_pass(_value: Any) -> None:
-    """The codec will tell."""
+    """Accept any value: the codec checks it, see `Checker.read_back`."""
 
 
 _Generic = Callable[[_Compiler, tuple[Any, ...]], Check]

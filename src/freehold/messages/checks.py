@@ -1,7 +1,7 @@
-"""What is checked of a value: its type, and for numbers and times the range. Imports the standard library and msgspec.
+"""The checks of single values: the type, and the range of numbers and times. Imports the standard library and msgspec.
 
-A check returns for a value that fits and raises `Misfit` for one that does not. Which checks a class needs is for
-`checkers` to say.
+A check returns for a value that fits, and raises `Misfit` for one that does not. `checkers` selects the checks of a
+class.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ __all__ = [
 ]
 
 DEPTH_MAX: Final = 100
-"""How deep a value may be nested where its class does not say: the reader's stack has to bear it too."""
+"""Maximum depth of a value whose class does not limit it: readers decode it recursively."""
 
 _TOO_DEEP: Final = f"must not be nested deeper than {DEPTH_MAX}"
 
 DECIMAL_DIGITS_MAX: Final = 1000
-"""Bound of a decimal's digits, before and behind the point."""
+"""Maximum number of digits of a decimal, before and after the point."""
 
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
-"""Whole numbers beyond these fit no column of the databases."""
+"""The range of integers that databases can store."""
 
 _FLOAT_INT_MAX: Final = 2**53
-# Such a time has a date in every time zone, so that whoever converts it can.
+# Times in this range have a date in every time zone, so that readers can convert them.
 _TIME_MIN: Final = datetime(1, 1, 2, tzinfo=UTC)
 _MINUTE: Final = timedelta(minutes=1)
 _TIME_MAX: Final = datetime(9999, 12, 30, tzinfo=UTC)
@@ -66,12 +66,12 @@ Check = Callable[[Any], None]
 
 
 def path_of(places: Iterable[str]) -> str:
-    """The path of a field, from the places in it: names, and elements in brackets."""
+    """Return the path of a field from its parts: names, and indexes in brackets."""
     return "".join(place if place.startswith("[") else f".{place}" for place in places).lstrip(".")
 
 
 class Misfit(Exception):
-    """A value does not fit. `reason` names types, never values; the path grows from the inside out."""
+    """A value does not fit. `reason` names types, never values. The path is built from the inside out."""
 
     def __init__(self, reason: str, *, of_type: bool = False) -> None:
         super().__init__(reason)
@@ -80,7 +80,7 @@ class Misfit(Exception):
         self._path: list[str] = []
 
     def within(self, place: str) -> Misfit:
-        """Say where in the surrounding value it is: `name` or `[2]`."""
+        """Add the place in the surrounding value: `name` or `[2]`."""
         self._path.append(place)
         return self
 
@@ -91,7 +91,7 @@ class Misfit(Exception):
 
 
 def record(cls: type[Any], fields: Sequence[tuple[str, Check]]) -> Check:
-    """An object of exactly this class, with these fields: another class would come back as this one."""
+    """Check an object of exactly this class and its fields. A subclass would be decoded as this class."""
 
     def check(value: Any) -> None:
         if type(value) is not cls:
@@ -112,7 +112,7 @@ def _wrong(wanted: str, value: object) -> Misfit:
 
 
 def nothing(value: Any) -> None:
-    """None and nothing else."""
+    """Check that a value is None."""
     if value is not None:
         raise _wrong("None", value)
 
@@ -145,7 +145,7 @@ def _number(value: Any) -> None:
 
 
 def _decimal(value: Any) -> None:
-    if type(value) is int:  # the codec reads whole numbers as decimals too
+    if type(value) is int:  # the codec decodes integers as decimals too
         _integer(value)
         return
     if not isinstance(value, Decimal):
@@ -163,14 +163,14 @@ def _time_with_zone(value: Any) -> None:
     if offset is None:
         raise Misfit("must have a time zone")
     if offset % _MINUTE:
-        # RFC 3339 writes no seconds of an offset: local mean times, which zones had before they were agreed on.
+        # RFC 3339 has no seconds in an offset, which local mean times of the past have.
         raise Misfit("must have an offset of whole minutes from UTC")
     if not _TIME_MIN <= value <= _TIME_MAX:
-        raise Misfit("must be a time that every time zone has a date for")
+        raise Misfit("must be a time that has a date in every time zone")
 
 
 def local_time(value: Any) -> None:
-    """A time without a zone, where that is declared."""
+    """Check a time without a time zone, where that is declared."""
     if not isinstance(value, datetime):
         raise _wrong("datetime", value)
     if value.utcoffset() is not None:
@@ -183,7 +183,7 @@ def _date(value: Any) -> None:
 
 
 def instance(*classes: type[Any]) -> Check:
-    """An instance of one of the classes, named by the first."""
+    """Check an instance of one of the classes; the error names the first."""
     wanted = classes[0].__name__
 
     def check(value: Any) -> None:
@@ -211,11 +211,11 @@ LEAVES: Final[Mapping[type[Any], Check]] = {
 
 
 def enum(cls: type[Enum]) -> Check:
-    """A member of an enumeration."""
+    """Check a member of an enumeration."""
     plain = {each.value for each in cls} if issubclass(cls, (str, int)) else frozenset()
 
     def check(value: Any) -> None:
-        # A text that equals a member of a StrEnum comes back as that member.
+        # A text that equals a member of a StrEnum is decoded as that member.
         if not isinstance(value, cls) and not (type(value) in {str, int} and value in plain):
             raise _wrong(cls.__name__, value)
 
@@ -223,7 +223,7 @@ def enum(cls: type[Enum]) -> Check:
 
 
 def literal(values: tuple[Any, ...]) -> Check:
-    """One of these values."""
+    """Check that a value is one of these."""
     allowed = {(type(each), each) for each in values}
 
     def check(value: Any) -> None:
@@ -234,7 +234,7 @@ def literal(values: tuple[Any, ...]) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """None, or what the check takes."""
+    """Check None, or a value that fits the check."""
 
     def check_optional(value: Any) -> None:
         if value is not None:
@@ -244,7 +244,7 @@ def optional(check: Check) -> Check:
 
 
 def any_of(checks: Sequence[Check], *, may_be_none: bool) -> Check:
-    """What one of the checks takes."""
+    """Check a value that fits one of the checks."""
 
     def check(value: Any) -> None:
         if may_be_none and value is None:
@@ -257,14 +257,14 @@ def any_of(checks: Sequence[Check], *, may_be_none: bool) -> Check:
                 reasons.append(misfit)
             else:
                 return
-        # One that looked into the value knows best what is wrong with it.
+        # The error from inside the value is the most precise one.
         raise max(reasons, key=lambda misfit: bool(misfit.field) or not misfit.of_type)
 
     return check
 
 
 def elements(classes: tuple[type[Any], ...], check: Check) -> Check:
-    """A collection of one of the classes, each element as `check` wants it."""
+    """Check a collection of one of the classes, and each element with `check`."""
     wanted = classes[0].__name__
 
     def check_elements(value: Any) -> None:
@@ -282,7 +282,7 @@ def elements(classes: tuple[type[Any], ...], check: Check) -> Check:
 
 
 def fixed(checks: Sequence[Check]) -> Check:
-    """A tuple with one element for each check."""
+    """Check a tuple with one element for each check."""
 
     def check(value: Any) -> None:
         if not isinstance(value, tuple):
@@ -299,7 +299,7 @@ def fixed(checks: Sequence[Check]) -> Check:
 
 
 def mapping(check_key: Check, check_value: Check) -> Check:
-    """A dict with such keys and values."""
+    """Check a dict, its keys and its values."""
 
     def check(value: Any) -> None:
         if not isinstance(value, dict):
@@ -312,13 +312,13 @@ def mapping(check_key: Check, check_value: Check) -> Check:
             try:
                 check_value(each)
             except Misfit as misfit:
-                raise misfit.within("[…]") from None  # a key is a value too
+                raise misfit.within("[…]") from None  # a key may be personal data
 
     return check
 
 
 def typed_dict(hints: Mapping[str, Check]) -> Check:
-    """A dict with these fields, as far as it has them."""
+    """Check a dict, and those of these fields that it has."""
 
     def check(value: Any) -> None:
         if not isinstance(value, dict):
@@ -334,7 +334,7 @@ def typed_dict(hints: Mapping[str, Check]) -> Check:
 
 
 def anything(value: Any, depth: int = 0) -> None:
-    """A value of which nothing is declared: what it holds is checked by what it is."""
+    """Check a value without a declared type, by its own type."""
     if depth > DEPTH_MAX:
         raise Misfit(_TOO_DEEP)
     check = LEAVES.get(type(value))
@@ -349,7 +349,9 @@ def anything(value: Any, depth: int = 0) -> None:
 
 
 def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value is made of, each with its place: a field's name, `[2]`, or `[…]` in a dict, for keys are values."""
+    """Yield the parts of a value with their places: a field's name, `[2]`, or `[…]` in a dict, whose keys may be
+    personal data.
+    """
     if isinstance(value, dict):
         for key, each in value.items():
             yield "[…]", key
@@ -363,7 +365,7 @@ def parts_of(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def bare(cls: type[Any]) -> Check:
-    """A collection of this class, whatever is in it."""
+    """Check a collection of this class with elements of any type."""
 
     def check(value: Any) -> None:
         if not isinstance(value, cls):
@@ -374,7 +376,7 @@ def bare(cls: type[Any]) -> Check:
 
 
 def no_deeper(check: Check) -> Check:
-    """Check a value of a class that holds itself, and how deep it goes."""
+    """Check a value of a class that contains itself, and its depth."""
 
     def check_depth(value: Any) -> None:
         pending = [(value, 0)]

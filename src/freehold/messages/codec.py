@@ -1,8 +1,8 @@
-"""JSON codec of bodies and envelopes (msgspec). Imports the foundation only.
+"""The JSON codec of bodies and envelopes (msgspec). Imports the foundation only.
 
-An envelope travels as one JSON document in CloudEvents' structured mode, its body embedded unparsed: writing and
-reading the envelope never looks into the body. A body that does not fit its class is a `CodecError` that names the path
-and the expected type, never the content.
+An envelope is sent as one JSON document in CloudEvents' structured mode. Its body is embedded as raw JSON: encoding and
+decoding an envelope does not parse the body. A body that does not fit its class is a `CodecError`, which names the path
+and the expected type, and never contains values.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 BODY_BYTES_MAX: Final = 512 * 1024
-"""Bodies above this belong in a store of their own, with the message carrying the place."""
+"""Maximum size of a body. Store a larger payload elsewhere, and send a reference to it."""
 
 ATTRIBUTE_BYTES_MAX: Final = 512
-"""Bound of each text attribute, in UTF-8: databases index by them, and an index entry has a limit."""
+"""Maximum size of each text attribute, in UTF-8: databases index them, and an index entry has a limit."""
 
 TOKEN_CHARACTERS_MAX: Final = 16 * 1024
-"""Bound of a consistency token's text: some hundred lanes."""
+"""Maximum length of a consistency token's text: enough for some hundred lanes."""
 
 _TOKEN = re.compile(r"[a-z][a-z0-9-]*(?:/[0-9]+)?=[0-9]{1,18}(?:;[a-z][a-z0-9-]*(?:/[0-9]+)?=[0-9]{1,18}){0,511}")
 UNENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
@@ -57,7 +57,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class _Wire(msgspec.Struct, omit_defaults=True):
-    """CloudEvents attributes, in their names on the wire."""
+    """The CloudEvents attributes, by their names in the document."""
 
     id: UUID
     source: str
@@ -86,7 +86,7 @@ class _Wire(msgspec.Struct, omit_defaults=True):
 
 
 class _Received(_Wire):
-    """What is read: `compensates` was called `bars` before the first release, and is never written so."""
+    """The attributes that are read. `compensates` was called `bars` before the first release, and is not written so."""
 
     bars: str | None = None
 
@@ -95,7 +95,7 @@ _wire_decoder = msgspec.json.Decoder(_Received)
 
 
 def encode_body(message: object) -> bytes:
-    """Return the message as JSON. Raises `CodecError` for a value that cannot travel or a body too large."""
+    """Return the message as JSON. Raises `CodecError` for a value that cannot be encoded or is too large."""
     try:
         body = encoder.encode(message)
     except UNENCODABLE as error:
@@ -109,7 +109,9 @@ def encode_body(message: object) -> bytes:
 
 
 def decode_body(body: bytes, declared: MessageType) -> Any:
-    """Return the message of its class. Raises `CodecError` that names the place; unknown fields are passed over."""
+    """Return the message as an instance of its class; unknown fields are ignored. Raises `CodecError`, which names the
+    path.
+    """
     try:
         return decoder_of(declared.cls).decode(body)
     except UNREADABLE as error:
@@ -160,12 +162,14 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 
 def decode_envelope(document: bytes) -> Envelope:
-    """Read a CloudEvents document. Raises `CodecError` where it is none, or an attribute is missing or unstorable."""
+    """Decode a CloudEvents document. Raises `CodecError` where it is not one, or an attribute is missing or cannot be
+    stored.
+    """
     try:
         wire = _wire_decoder.decode(document)
         kind, hlc = MessageKind(wire.kind), _stamp(wire.hlc)
         if not 0 <= wire.schemaversion <= VERSION_MAX:
-            raise ValueError("schemaversion is beyond its bounds")
+            raise ValueError("schemaversion is out of range")
         position, watermark = _number(wire.sequence), _number(wire.watermark)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CodecError(f"not an envelope: {_without_content(error)}") from None
@@ -194,40 +198,40 @@ def decode_envelope(document: bytes) -> Envelope:
         body=bytes(wire.data),
     )
     _check_attributes(envelope)
-    _check_place(envelope)
+    _check_lane_and_token(envelope)
     return envelope
 
 
 def _stamp(text: str) -> int:
-    """A hybrid-logical-clock stamp, which databases keep in 64 bits."""
+    """Decode a hybrid-logical-clock stamp, which databases store in 64 bits."""
     if _STAMP.fullmatch(text) is None or int(text) >= 2**63:
-        raise ValueError("hlc is a number within 64 bits")
+        raise ValueError("hlc must be a number within 64 bits")
     return int(text)
 
 
 def _number(text: str | None) -> int | None:
-    """A position in plain digits; `int` would take more than that."""
+    """Decode a position of ASCII digits; `int` alone would accept other texts."""
     if text is None:
         return None
     if POSITION.fullmatch(text) is None:
-        raise ValueError("sequence and watermark are numbers of at most 18 digits")
+        raise ValueError("sequence and watermark must be numbers of at most 18 digits")
     return int(text)
 
 
-def _check_place(envelope: Envelope) -> None:
-    """Refuse what a handler's transaction could not make sense of: it would fail there, again and again."""
+def _check_lane_and_token(envelope: Envelope) -> None:
+    """Refuse attributes with which every attempt of the handler's transaction would fail."""
     if envelope.lane is not None and LANE.fullmatch(envelope.lane) is None:
-        raise CodecError("the envelope's attribute 'lane' is no lane", hint="service/partition")
+        raise CodecError("the envelope's attribute 'lane' is not the name of a lane", hint="service/partition")
     if envelope.lane is None and (envelope.position is not None or envelope.watermark is not None):
-        raise CodecError("the envelope has a place, and no lane that it is in")
+        raise CodecError("the envelope has a position or a watermark, but no lane")
     token = envelope.token
     if token and (len(token) > TOKEN_CHARACTERS_MAX or _TOKEN.fullmatch(token) is None):
-        raise CodecError("the envelope's attribute 'consistencytoken' cannot be read", hint="pass it on as it came")
+        raise CodecError("the envelope's attribute 'consistencytoken' cannot be read", hint="pass it on unchanged")
 
 
 def _check_attributes(envelope: Envelope) -> None:
-    """Refuse texts that some database or broker cannot keep: what arrives so must end as a dead letter at once, for
-    no try of storing it would ever succeed.
+    """Refuse texts that some database or broker cannot store. A received message with such a text must become a dead
+    letter at once, because it could never be stored.
     """
     if _plainly_storable(envelope):
         return
@@ -250,7 +254,7 @@ def _check_attributes(envelope: Envelope) -> None:
 
 
 def _plainly_storable(envelope: Envelope) -> bool:
-    """Look at all attributes at once: nearly every envelope is short, plain text, and needs no look at each."""
+    """Check all attributes at once. Nearly every envelope has short ASCII texts, which need no separate checks."""
     texts = (
         envelope.type,
         envelope.source,
@@ -270,19 +274,19 @@ def _plainly_storable(envelope: Envelope) -> bool:
 
 def _check_text(name: str, text: str, bytes_max: int) -> None:
     if _CONTROL.search(text):
-        raise CodecError(f"the envelope's attribute '{name}' holds a control character", hint="send printable text")
+        raise CodecError(f"the envelope's attribute '{name}' has a control character", hint="send printable text")
     if len(text) > bytes_max or len(text.encode()) > bytes_max:
         raise CodecError(f"the envelope's attribute '{name}' is longer than {bytes_max} bytes", hint="send a digest")
 
 
 def misfit_of(error: Exception) -> tuple[str, str]:
-    """The path of the field that a decoder did not like, and what it wanted; no content."""
+    """Return the path of the field that a decoder refused, and the reason, without values."""
     wanted, _, path = str(error).rpartition(" - at `")
     return path.rstrip("`").removeprefix("$").lstrip("."), f"does not fit: {_QUOTED.sub('…', wanted or str(error))}"
 
 
 def _without_content(error: Exception) -> str:
-    """The error's text with quoted content removed: a value may be personal data, a JSON path is not."""
+    """Return the error's text without quoted values, which may be personal data; a JSON path is not."""
     text = str(error)
     path = text.rpartition(" - at `")
     if path[1]:

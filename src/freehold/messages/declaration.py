@@ -1,8 +1,8 @@
-"""Declaring events and commands: a stable name and version on a frozen, typed class.
+"""The declaration of events and commands: a stable name and version on a frozen, typed class.
 
 Imports the standard library, msgspec and the foundation. `@event` and `@command` make the class a frozen, slotted
-dataclass, check every field's type against the codec at once, and enter it in the registry of the process. The name's
-first part is the service that owns the message: `orders.order-placed` is published by `orders`, and
+dataclass, check at once that the codec knows each field's type, and add it to the registry of the process. The first
+part of the name is the service that owns the message: `orders.order-placed` is published by `orders`, and
 `inventory.reserve-stock` is handled by `inventory`.
 """
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 VERSION_MAX: Final = 2**31 - 1
-"""The highest version of a message: databases keep it in 32 bits."""
+"""The highest version of a message: databases store it in 32 bits."""
 
 NAME_LENGTH_MAX: Final = 200
 """The longest name of a message."""
@@ -43,7 +43,7 @@ _ATTRIBUTE = "__freehold_message__"
 
 
 class MessageKind(StrEnum):
-    """What a message is: a fact, or a request to one service, or the answer to a request."""
+    """The kind of a message: an event is a fact, a command a request to one service, a reply answers a request."""
 
     EVENT = "event"
     COMMAND = "command"
@@ -52,7 +52,7 @@ class MessageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageType:
-    """What is known of a declared message class. `key` names the field whose value is the partition key."""
+    """The declaration of a message class. `key` names the field whose value is the partition key."""
 
     name: str
     version: int
@@ -67,12 +67,12 @@ class MessageType:
 
     @property
     def topic(self) -> str:
-        """Where it travels: `orders.events`, `inventory.commands`."""
+        """The topic of the message: `orders.events`, `inventory.commands`."""
         return f"{self.service}.{'events' if self.kind is MessageKind.EVENT else 'commands'}"
 
     def partition_key(self, message: object) -> str | None:
-        """The value of the key field as text, or None where the message asks for no order: no key field, or None in
-        it.
+        """Return the value of the key field as text; None where there is no key field or its value is None, so that no
+        order is kept.
         """
         value = None if self.key is None else getattr(message, self.key)
         return None if value is None else str(value)
@@ -84,10 +84,10 @@ class Registry:
     def __init__(self) -> None:
         self._types: dict[tuple[str, int], MessageType] = {}
         self.changes = 0
-        """How often a type was entered: whoever keeps what it found here looks again when this has moved."""
+        """Number of calls of `add`. A cache of look-ups is valid as long as this number stays the same."""
 
     def add(self, declared: MessageType) -> None:
-        """Enter a type. Raises `DeclarationError` where name and version belong to another class."""
+        """Add a type. Raises `DeclarationError` where name and version belong to another class."""
         known = self._types.get((declared.name, declared.version))
         if known is not None and _path(known.cls) != _path(declared.cls):
             raise DeclarationError(
@@ -99,12 +99,12 @@ class Registry:
         self.changes += 1
 
     def find(self, name: str, version: int) -> MessageType:
-        """Return the type. Raises `UnknownMessage` with the versions that are known."""
+        """Return the type. Raises `UnknownMessage`, which lists the known versions."""
         try:
             return self._types[name, version]
         except KeyError:
             versions = sorted(v for n, v in self._types if n == name)
-            known = f"known versions: {', '.join(map(str, versions))}" if versions else "no version of it is known here"
+            known = f"known versions: {', '.join(map(str, versions))}" if versions else "no version is known here"
             raise UnknownMessage(
                 f"message type '{name}' version {version} is not declared in this process ({known})",
                 hint="import the module that declares it, or add an upcaster",
@@ -120,20 +120,18 @@ registry = Registry()
 
 @dataclass_transform(frozen_default=True, kw_only_default=False)
 def event(name: str, *, version: int = 1, key: str | None = None) -> Callable[[type[T]], type[T]]:
-    """Declare a fact. `key` names the field whose equal values keep their order on the way."""
+    """Declare an event, a fact. `key` names the field of the partition key: messages of equal keys keep their order."""
     return _declare(name, version, key, MessageKind.EVENT)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=False)
 def command(name: str, *, version: int = 1, key: str | None = None) -> Callable[[type[T]], type[T]]:
-    """Declare a request to the service that the name begins with."""
+    """Declare a command, a request to the service whose name is the first part of `name`. `key` is as in `event`."""
     return _declare(name, version, key, MessageKind.COMMAND)
 
 
 def message_type(message: object) -> MessageType:
-    """Return what was declared for a message class or an instance of one. Raises `DeclarationError` for another
-    class.
-    """
+    """Return the declaration of a message class or of an instance. Raises `DeclarationError` for any other class."""
     cls = message if isinstance(message, type) else type(message)
     declared = cls.__dict__.get(_ATTRIBUTE)
     if not isinstance(declared, MessageType):
@@ -149,9 +147,9 @@ def _declare(name: str, version: int, key: str | None, kind: MessageKind) -> Cal
             f"'{name}' is not a message name", hint="write 'service.what-happened': lower case, parts joined by dots"
         )
     if len(name) > NAME_LENGTH_MAX:
-        raise DeclarationError(f"'{name[:20]}…': a message name has {NAME_LENGTH_MAX} characters at most")
+        raise DeclarationError(f"'{name[:20]}…': a message name must have at most {NAME_LENGTH_MAX} characters")
     if type(version) is not int or not 1 <= version <= VERSION_MAX:
-        raise DeclarationError(f"'{name}': version must be 1 or more, not {version}", hint="a whole number of 31 bits")
+        raise DeclarationError(f"'{name}': version must be 1 or more, not {version}", hint="an integer of 31 bits")
 
     def decorate(cls: type[T]) -> type[T]:
         made: type[T] = cls if dataclasses.is_dataclass(cls) else dataclass(frozen=True, slots=True)(cls)
@@ -171,13 +169,11 @@ def _check_codec(cls: type[Any]) -> None:
     if not cls.__dataclass_params__.frozen:
         raise DeclarationError(f"{_path(cls)} must be frozen", hint="use a plain class, or @dataclass(frozen=True)")
     try:
-        decoder = msgspec.json.Decoder(cls)
-    except (TypeError, NameError) as error:
-        # A class declared inside a function cannot resolve its neighbours' names; the codec will try again on use.
-        if isinstance(error, NameError):
-            return
-        raise DeclarationError(f"{_path(cls)} has a field that cannot travel: {error}") from error
-    del decoder
+        msgspec.json.Decoder(cls)
+    except NameError:
+        return  # a class inside a function, whose annotations cannot be resolved yet; the codec tries again on use
+    except TypeError as error:
+        raise DeclarationError(f"{_path(cls)} has a field that cannot be encoded: {error}") from error
 
 
 def _path(cls: type[Any]) -> str:

@@ -22,29 +22,30 @@ _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A message on its way.
+    """A message with its metadata.
 
-    id              unique for ever, also over processes; the inbox's key unless `idempotency_key` is given.
-    type, version   the declared name and version; `kind` tells event, command or reply.
+    id              unique over all processes; the inbox' receipt key unless `idempotency_key` is given.
+    type, version   the declared name and version; `kind` is event, command or reply.
     source          the service that sent it.
-    topic           where it travels, `<service>.events|commands|replies`.
-    key             partition key: messages of one topic and key keep their order. Never empty (the id where none is
-                    given).
-    time            wall-clock time of the sending transaction, UTC; for people, never for decisions.
+    topic           the topic on the broker, `<service>.events|commands|replies`.
+    key             partition key: messages of one topic and key keep their order. Never empty: without a key it is the
+                    id.
+    time            wall-clock time of the sending transaction, UTC. It is for people, and never used for decisions.
     hlc             hybrid-logical-clock stamp of the sending commit.
-    correlation_id  the same for everything that follows from one cause; `causation_id` is the message that led to this
-                    one.
-    reply_to        topic that the answer goes to; a reply carries the request's `correlation_id` and, in `headers`, its
-                    place.
-    idempotency_key all attempts of one request share it; the receiver's effect and answer happen once per key.
-    compensates     for a compensation: the idempotency key of the action that it reverses. An action that was not
-                    handled yet is cancelled.
-    token           consistency token of the sending transaction, in its text form; what its own messages reached is in
+    correlation_id  the same for all messages that follow from one cause; `causation_id` is the id of the message that
+                    caused this one.
+    reply_to        topic of the reply. A reply has the request's `correlation_id`, and in `headers` the request's saga
+                    and step.
+    idempotency_key all attempts of one request share it; the receiver's effect and reply happen once for each key.
+    compensates     in a compensation: the idempotency key of its action. An action that was not handled yet is
+                    cancelled.
+    token           text of the sending transaction's consistency token. The positions of its own messages are in their
                     `lane` and `position`.
-    lane, position, watermark  stamped by the relay: where the message stands in its service's outbox, and the position
-                    through which everything of the lane is on the broker before it or is it itself.
-    headers         further text attributes, lower-case names; carried, never interpreted by adapters.
-    body            encoded message, JSON as bytes.
+    lane, position  stamped by the relay: the message's position in its service's outbox.
+    watermark       stamped by the relay: every event of the lane with a position at or below it is on the broker before
+                    this message, or is this message.
+    headers         further text attributes, with names in lower case; adapters never interpret them.
+    body            the encoded message, JSON as bytes.
     """
 
     id: UUID
@@ -72,5 +73,5 @@ class Envelope:
 
     @property
     def receipt_key(self) -> str:
-        """What the inbox knows it by: all attempts of a request share one receipt."""
+        """The key of its receipt in the inbox: all attempts of a request share one."""
         return self.idempotency_key or str(self.id)

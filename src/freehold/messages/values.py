@@ -1,7 +1,7 @@
-"""Values that a service gives out: checked before they are written, so that nobody is sent what cannot be read.
+"""The checks of values that a service sends or stores, so that every reader can decode them.
 
-Imports the codec, the checkers and the foundation. Everything here raises `InvalidValue`, which names the field and
-what is wrong with it, never what is there. What comes in from outside is read by `decode_body` as ever.
+Imports the codec, the checkers and the foundation. Everything here raises `InvalidValue`, which names the field and the
+reason, and never contains the value. Received values are not checked here: `decode_body` decodes them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ DELAY_SECONDS_MAX: Final = 100 * 366 * 86_400.0
 """The longest delay of a scheduled message: a hundred years."""
 
 
-_NO_NUL: Final = "must hold no NUL and no half of a surrogate pair"
+_NO_NUL: Final = "must not contain NUL or a UTF-16 surrogate"
 _NUL: Final = b"\\u0000"
 
 
 def encode_checked(value: object, *, of: str) -> bytes:
-    """Return a declared message, an answer or a state as JSON that its class will read, and every engine can keep.
+    """Return a declared message, a reply or a state as JSON that its class can decode and every engine can store.
 
-    Each field holds what its annotation says; numbers are finite, whole ones fit 64 bits; times have a zone; texts hold
-    no NUL and no half of a surrogate pair; the whole is not nested too deep and not too large. `of` says in the error
-    whose fields they are. Raises `InvalidValue`.
+    Each field must fit its annotation. Numbers must be finite, integers must fit 64 bits, times must have a time zone,
+    texts must not contain NUL or UTF-16 surrogates, and the value must not be too large or nested too deeply. `of`
+    names the owner of the fields in the error. Raises `InvalidValue`.
     """
     checker = checker_of(type(value))
     try:
@@ -55,14 +55,14 @@ def encode_checked(value: object, *, of: str) -> bytes:
 
 
 def check_id(field: str, value: object) -> UUID:
-    """Return an id, if it is one. Raises `InvalidValue`."""
+    """Return the value if it is a UUID. Raises `InvalidValue`."""
     if not isinstance(value, UUID):
         raise InvalidValue(field, f"must be UUID, and is {type(value).__name__}")
     return value
 
 
 def check_delay(field: str, seconds: object) -> None:
-    """Raise `InvalidValue` for what is no delay: below 0, beyond `DELAY_SECONDS_MAX`, not a number."""
+    """Check that a delay is a number from 0 to `DELAY_SECONDS_MAX`. Raises `InvalidValue`."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise InvalidValue(field, f"must be a number of seconds, and is {type(seconds).__name__}")
     if not 0 <= seconds <= DELAY_SECONDS_MAX:
@@ -70,7 +70,7 @@ def check_delay(field: str, seconds: object) -> None:
 
 
 def check_moment(field: str, moment: object) -> None:
-    """Raise `InvalidValue` for what is no time with a zone."""
+    """Check that a value is a time with a time zone. Raises `InvalidValue`."""
     try:
         LEAVES[datetime](moment)
     except Misfit as misfit:
@@ -89,12 +89,12 @@ def _unencodable(value: object, of: str) -> InvalidValue:
     if place is not None:
         return InvalidValue(place or "value", _NO_NUL, of=_unfit(value, of))
     return InvalidValue(
-        "value", "must be what JSON can hold", of=_unfit(value, of), hint="plain dataclasses, collections and numbers"
+        "value", "must be encodable as JSON", of=_unfit(value, of), hint="use dataclasses, collections and numbers"
     )
 
 
 def _read_back(value: object, body: bytes, of: str) -> None:
-    """Have the codec's own rules hold: bounds in annotations, types that the checkers do not know."""
+    """Apply the codec's own rules: bounds in annotations, and types that the checkers do not know."""
     try:
         decoder_of(type(value)).decode(body)
     except UNREADABLE as error:

@@ -220,7 +220,7 @@ def test_declarations_are_checked_when_they_are_made() -> None:
         class NoKey:
             name: str
 
-    with pytest.raises(DeclarationError, match="cannot travel"):
+    with pytest.raises(DeclarationError, match="cannot be encoded"):
 
         @command("codec.no-type")
         class NoType:

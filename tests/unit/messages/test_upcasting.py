@@ -134,7 +134,7 @@ def test_a_renamed_message_is_the_only_thing_that_it_may_become() -> None:
 def test_what_nothing_is_known_of_names_the_versions_that_are() -> None:
     with pytest.raises(UnknownMessage, match=r"'upcasting\.placed' version 9 .*known versions: 3.*upcaster"):
         read_event("upcasting.placed", 9, b"{}")
-    with pytest.raises(UnknownMessage, match="no version of it"):
+    with pytest.raises(UnknownMessage, match="no version is known"):
         read_event("upcasting.nonsense", 1, b"{}")
 
 
@@ -143,9 +143,9 @@ def test_what_nothing_is_known_of_names_the_versions_that_are() -> None:
     [
         (_json(order=SECRET, pounds=1), r"'upcasting\.placed' version 3 does not fit Placed: .*\$\.id"),
         (_json(order=SECRET), r"'upcasting\.placed' version 1 \(.*\.in_pence\) failed with KeyError in line \d+"),
-        (json.dumps([SECRET]).encode(), "no JSON object"),
-        (SECRET.encode(), "no JSON, or"),
-        (b'{"a": "\xff"}', "no JSON, or"),
+        (json.dumps([SECRET]).encode(), "not a JSON object"),
+        (SECRET.encode(), "not JSON, or"),
+        (b'{"a": "\xff"}', "not JSON, or"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_line_number_is_that_of_the_upcaster() -> None:
         ("text", (("a.b", 2),), "returned str"),
         ([{}], (("a.b", 2),), "a list of dict"),
         ([Upcast("a.c", 1, {})], (("a.b", 2),), r"made 'a\.c' version 1, which it did not declare .*into"),
-        ({"x": object()}, (("upcasting.line-added", 1),), "what JSON cannot"),
+        ({"x": object()}, (("upcasting.line-added", 1),), "cannot be encoded as JSON"),
     ],
 )
 def test_a_result_that_was_not_declared_is_refused(
