@@ -1,8 +1,7 @@
-"""The transaction that services work in: the database's, and what is appended, published, sent and scheduled with it.
+"""The transaction of a service: a database transaction with the events and messages that commit with it.
 
-`transaction` is what handlers hold, `staging_area` what patterns do in it, `pending_writes` what it has not written
-yet, `envelopes` how messages are made, `transactions` how they are opened, and `ambient` what goes on around it in the
-same task.
+`transaction` is what handlers use, `staging_area` what patterns use, and `pending_writes` what is not written yet.
+`envelopes` makes messages, `transactions` opens transactions, and `ambient` has the context variables of a task.
 """
 
 from freehold.transaction.ambient import current_token, current_trace_parent, token_witness

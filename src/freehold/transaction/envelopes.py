@@ -1,6 +1,4 @@
-"""How a service puts its messages into envelopes and its events into records. Imports the foundation, the records of
-the event store, and what goes on around the transaction.
-"""
+"""The factory of a service's envelopes and new events. Imports the foundation, event store records and `ambient`."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ def outgoing(envelope: Envelope) -> OutgoingMessage:
 
 
 def kept_event(received: Envelope) -> NewEvent:
-    """An event of another service as an event to append: as it came, with its id."""
+    """Return a received event of another service as a new event to append, unchanged and with its id."""
     return NewEvent(
         id=received.id,
         type=received.type,
@@ -49,7 +47,7 @@ def kept_event(received: Envelope) -> NewEvent:
 
 
 def _partition_key(declared: MessageType, message: object, key: str | None) -> str | None:
-    """The key given, else the value of the key field; None where neither asks for an order."""
+    """The given key, else the value of the key field; None where there is neither, and no order is kept."""
     if key is not None:
         return check_name("key", key, of=declared.name)
     of_field = declared.partition_key(message)
@@ -58,7 +56,7 @@ def _partition_key(declared: MessageType, message: object, key: str | None) -> s
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeFactory:
-    """Makes envelopes and new events of one service: ids, times, causes, and the checks of what is sent."""
+    """Makes the envelopes and new events of one service: sets ids, times and causes, and checks the values."""
 
     context: ServiceContext
 
@@ -104,9 +102,9 @@ class EnvelopeFactory:
         subject_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> NewEvent:
-        """Make an event of this service's own ready to be appended. Raises `DeclarationError`, `InvalidValue`.
+        """Make a new event of this service to be appended. Raises `DeclarationError`, `InvalidValue`.
 
-        A stream that holds an event which does not fit its class could never be folded again.
+        An event that does not fit its class is refused, since its stream could not be folded any more.
         """
         declared = message_type(event)
         self.check_event(declared)
@@ -126,11 +124,11 @@ class EnvelopeFactory:
         )
 
     def check_event(self, declared: MessageType) -> None:
-        """Raise `DeclarationError` for what is no event, or an event of another service."""
+        """Raise `DeclarationError` for a command, and for an event of another service."""
         if declared.kind is not MessageKind.EVENT:
             raise DeclarationError(f"'{declared.name}' is a {declared.kind.value}", hint="use send for commands")
         if declared.service != self.context.service:
             raise DeclarationError(
                 f"'{declared.name}' belongs to '{declared.service}', and this is '{self.context.service}'",
-                hint="publish an event of this service's own",
+                hint="publish an event of this service",
             )

@@ -1,4 +1,4 @@
-"""What a transaction has collected and not written yet. Imports the foundation, the ports and its package."""
+"""The pending writes of a transaction: collected, not written yet. Imports the foundation, the ports, its package."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Companion", "PendingWrites", "Remembers"]
 
 @runtime_checkable
 class Remembers(Protocol):
-    """A companion's object that a savepoint can take back to what it was."""
+    """A companion's object whose state a savepoint can restore."""
 
     def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now."""
+        """Return a function that restores the present state."""
 
 
 @dataclass(slots=True)
 class Companion:
-    """What a pattern has collected for this transaction, and how it is written."""
+    """The pending writes of one pattern in this transaction: an object of the pattern, and the function to write it."""
 
     value: Any
     writer: Callable[[Any], Awaitable[None]]
@@ -34,16 +34,16 @@ class Companion:
 
     @property
     def left(self) -> bool:
-        """Whether something is not written: what the pattern says, or else whether it was never written."""
+        """Whether something is not written: by the pattern's function, or without one, whether it was never written."""
         return self.is_left(self.value) if self.is_left is not None else not self.written
 
     async def write(self) -> None:
-        """Write it."""
+        """Write the pattern's object."""
         self.written = True
         await self.writer(self.value)
 
     def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now, where the pattern's object can be brought back."""
+        """Return a function that restores the present state, as far as the pattern's object can be restored."""
         written, restore = self.written, self.value.remember() if isinstance(self.value, Remembers) else None
 
         def restored() -> None:
@@ -56,10 +56,10 @@ class Companion:
 
 @dataclass(slots=True)
 class PendingWrites:
-    """Everything that one transaction has collected, over all messages that are handled in it, and what it has written.
+    """The pending writes of one transaction, over all messages that are handled in it, and what it has written.
 
-    reached    where its own events stand, as far as they are written.
-    appended   whether events were written; `sent` and `delayed` say it of messages without and with a due time.
+    reached    the positions of its own events, as far as they are written.
+    appended   whether events were written; `sent` and `delayed`: whether messages without and with a due time were.
     """
 
     appends: PendingAppends = field(default_factory=PendingAppends)
@@ -74,7 +74,7 @@ class PendingWrites:
 
     @property
     def left(self) -> bool:
-        """Whether something was collected that is not written."""
+        """Whether something is not written."""
         return bool(
             self.messages
             or self.appends
@@ -83,8 +83,8 @@ class PendingWrites:
         )
 
     def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now, for a savepoint: also what was collected before it and written
-        inside it, which the savepoint takes out of the database again.
+        """Return a function that restores the present state, for a savepoint. What was collected before the savepoint
+        and written inside it becomes pending again, since the savepoint's rollback deletes it from the database.
         """
         appends, messages, scheduled = self.appends.remember(), tuple(self.messages), tuple(self.scheduled)
         reached, wakes = self.reached, frozenset(self.after_commit)
@@ -102,7 +102,7 @@ class PendingWrites:
         return restore
 
     def unschedule(self, message_id: UUID) -> bool:
-        """Drop a message with a due time; False where there is none with this id."""
+        """Remove a pending message with a due time; False where there is none with this id."""
         before = len(self.scheduled)
         self.scheduled[:] = [entry for entry in self.scheduled if entry[0].id != message_id]
         return len(self.scheduled) != before

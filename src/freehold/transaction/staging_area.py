@@ -1,8 +1,8 @@
-"""What patterns do in a transaction: they stage messages and writes for its commit, and have them written. Imports the
+"""The staging area of a transaction, in which patterns stage messages and writes for its commit. Imports the
 foundation, the ports and its package.
 
-One round trip of each kind right before the commit, events first: that keeps the time short during which the
-transactions of a stream or key wait for each other.
+Everything is written right before the commit, with one round trip for each kind, events first. This keeps the time
+short in which transactions of the same stream or key wait for each other.
 """
 
 from __future__ import annotations
@@ -38,22 +38,21 @@ __all__ = ["AfterAppend", "StagingArea"]
 
 C = TypeVar("C")
 _WRITES_MAX: Final = 10
-"""How often a write is repeated for what was staged meanwhile; what is left after that makes the commit refuse."""
+"""How often a write is repeated for what was staged meanwhile. If something is left then, the commit is refused."""
 
 
 class AfterAppend(Protocol):
-    """What is done with events in the transaction that appends them, once their positions are known."""
+    """Called with events in the transaction that appends them, once their positions are known."""
 
     async def __call__(self, staging: StagingArea, events: Sequence[RecordedEvent]) -> None:
-        """Write what follows from the events at once: inline projections. Raising takes the append back."""
+        """Write what follows from the events: inline projections. An exception rolls the append back."""
 
 
 class StagingArea:
-    """What one transaction stages, for the patterns: `tx.staging`. Everything is written with the commit, or nothing.
+    """The staging area of one transaction, for patterns: `tx.staging`. All is written with the commit, or nothing.
 
-    It is seen from the handling of one message, `cause`; a batch has one for each of its messages, over the same
-    `pending` writes. What is staged here raises `TransactionEnded` after the transaction's end, and while it is being
-    committed.
+    It belongs to the handling of one message, `cause`. A batch has one staging area for each of its messages, with the
+    same `pending` writes. Staging raises `TransactionEnded` after the transaction's end, and during its commit.
     """
 
     __slots__ = ("_after_append", "_seen", "cause", "context", "correlation_id", "db_tx", "envelopes", "pending")
@@ -75,22 +74,22 @@ class StagingArea:
         self.correlation_id = cause.correlation_id if cause is not None else correlation_id
         self.pending = PendingWrites() if pending is None else pending
         self._after_append = after_append
-        # Found out when it is asked for: most handlers publish nothing.
+        # Computed at the first use: most handlers publish nothing.
         self._seen: ConsistencyToken | None = None
         if pending is None:
             db_tx.life.watch(self.pending)
 
     def for_message(self, cause: Envelope) -> StagingArea:
-        """The same transaction, seen from the handling of another message."""
+        """Return a staging area of the same transaction for the handling of another message."""
         return StagingArea(self.context, self.db_tx, cause, after_append=self._after_append, pending=self.pending)
 
     @property
     def token(self) -> ConsistencyToken:
-        """What this transaction has seen and, once they are written, where its own events stand."""
+        """The positions that this transaction has seen and, once they are written, those of its own events."""
         return self._has_seen().merged(self.pending.reached)
 
     def observe(self, token: ConsistencyToken) -> None:
-        """Note what the caller has seen: it goes along with everything that is published from here on."""
+        """Add what the caller has seen. It is sent with everything that is published from here on."""
         self.db_tx.life.check()
         self._seen = self._has_seen().merged(token)
 
@@ -107,7 +106,7 @@ class StagingArea:
         subject: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Envelope:
-        """Make an envelope caused by this transaction's message. Raises `DeclarationError`, `InvalidValue`."""
+        """Make an envelope with this transaction's message as its cause. Raises `DeclarationError`, `InvalidValue`."""
         return self.envelopes.envelope(
             message,
             cause=self.cause,
@@ -119,15 +118,17 @@ class StagingArea:
         )
 
     def stage(self, envelope: Envelope) -> None:
-        """Stage a finished envelope: it is sent as it is."""
+        """Stage an envelope, which is sent unchanged."""
         self._collect(self.pending.messages, outgoing(envelope))
 
     def schedule(self, envelope: Envelope, delay_seconds: float) -> None:
-        """Stage a finished envelope that is to be sent `delay_seconds` after the commit."""
+        """Stage an envelope, which is sent unchanged `delay_seconds` after the commit."""
         self._collect(self.pending.scheduled, (outgoing(envelope), envelope.type, delay_seconds))
 
     def _collect(self, into: list[C], what: C) -> None:
-        """Looked at before and after: what another thread collects while the commit begins is refused, or written."""
+        """Add to a collection. The transaction's end is checked before and after, because another thread may start the
+        commit meanwhile: the addition is then either written or refused.
+        """
         self.db_tx.life.check()
         into.append(what)
         if not self.db_tx.life.is_open:
@@ -136,24 +137,26 @@ class StagingArea:
             raise self.db_tx.life.ended()
 
     async def cancel(self, message_id: UUID) -> bool:
-        """Take a scheduled message back, staged or written. False when it is on its way already."""
+        """Cancel a scheduled message, staged or written. False: it was moved to the outbox, or never existed."""
         self.db_tx.life.check()
         return self.pending.unschedule(message_id) or await self.context.stores[SCHEDULE].cancel(self.db_tx, message_id)
 
     def append(self, stream: str, events: Sequence[NewEvent], expected: ExpectedVersion) -> None:
-        """Stage events for a stream. Raises `ConcurrencyConflict` where earlier ones rule out what is expected."""
+        """Stage events for a stream. Raises `ConcurrencyConflict` where the expected version contradicts events staged
+        before.
+        """
         self.db_tx.life.check()
         self.pending.appends.add(stream, events, expected)
         self.db_tx.life.check()
 
     def pending_events(self, stream: str) -> Sequence[NewEvent]:
-        """Events of a stream that this transaction has staged and not written yet: what a read has to add."""
+        """Events of a stream that this transaction has staged and not written yet. A read of the stream adds them."""
         self.db_tx.life.check()
         return self.pending.appends.of(stream)
 
     @property
     def appended_position(self) -> int:
-        """The position of the last event written in this transaction, 0 where none was."""
+        """The position of the last event written in this transaction; 0 where there is none."""
         return self.pending.reached.positions.get(self.context.service, 0)
 
     def companion(
@@ -165,11 +168,11 @@ class StagingArea:
         left: Callable[[C], bool] | None = None,
         lasting: bool = False,
     ) -> C:
-        """Return what belongs to this transaction under `key`, made at the first call: a pattern's own collection.
+        """Return a pattern's own object for this transaction, by `key`; `make` makes it at the first call.
 
-        `write` is called with it whenever the transaction is written, before its events; `left` says whether it holds
-        something that is not written. An object with a method `remember` (see `Remembers`) follows savepoints; one that
-        was made inside a savepoint is forgotten with it, unless it is `lasting`.
+        `write` is called with it at each write of the transaction, before the events. `left` says whether the object
+        has something that is not written. An object with a method `remember` (see `Remembers`) is restored by a
+        savepoint's rollback. One that was made inside the savepoint is discarded then, unless it is `lasting`.
         """
         self.db_tx.life.check()
         if key not in self.pending.companions:
@@ -178,21 +181,21 @@ class StagingArea:
         return found
 
     def after_commit(self, wake: Callable[[], None]) -> None:
-        """Have `wake` called by `notify`, once however often it is asked for. A hint, never the only way: a crash, or
-        an enlisted transaction whose owner calls no `notify`, leaves it out.
+        """Let `notify` call `wake` after the commit, once even if it is added several times. This is only a hint: it is
+        not called after a crash, nor in an enlisted transaction whose owner does not call `notify`.
         """
         self.db_tx.life.check()
         self.pending.after_commit.add(wake)
 
     async def write(self) -> None:
-        """Write what was staged so far. Called before the commit; repeat calls write only what is new.
+        """Write what is staged. Called before the commit; a further call writes only what is new.
 
-        What other tasks of the transaction stage meanwhile is written as well. Raises `TransactionEnded`,
-        `ConcurrencyConflict` for an expected version.
+        What other tasks of the transaction stage meanwhile is written as well. Raises `TransactionEnded`, and
+        `ConcurrencyConflict` where a stream does not have the expected version.
         """
         self.db_tx.life.check()
         await self._write_once()
-        self.db_tx.life.check()  # an enlisted transaction has begun by now: from here on its end can be seen
+        self.db_tx.life.check()  # an enlisted transaction has begun by now, so its end can be noticed from here on
         for _ in range(_WRITES_MAX):
             if not (self.pending.left or any(writer.left for writer in self.db_tx.life.writers)):
                 return
@@ -208,25 +211,25 @@ class StagingArea:
         await self._write_messages()
 
     async def _write_events(self) -> None:
-        """Append the events, and have what follows from them written as well."""
+        """Append the events, and write what follows from them."""
         pending = self.pending
         appends = pending.appends.take()
         appended = await self.context.stores[EVENTS].append(self.db_tx, appends)
         pending.appended = True
-        head = max(position for each in appended for position in each.positions)
-        pending.reached = pending.reached.reached(self.context.service, head)
+        last = max(position for each in appended for position in each.positions)
+        pending.reached = pending.reached.reached(self.context.service, last)
         if self._after_append is None:
             return
         await self._after_append(self, _recorded(appends, appended, self.context.clock.now()))
         late = pending.appends.take()
         if late:
             raise DeclarationError(
-                f"an append to '{late[0].stream}' came while the transaction's events were written",
-                hint="append where it is decided, not in what follows from the events",
+                f"events were appended to '{late[0].stream}' while the transaction's events were being written",
+                hint="append events in the handler, not in an inline projection",
             )
 
     async def _write_messages(self) -> None:
-        """Write the messages, and those that have a due time."""
+        """Write the messages, without and with a due time."""
         pending = self.pending
         if pending.messages:
             messages, pending.messages[:] = tuple(pending.messages), []
@@ -240,7 +243,7 @@ class StagingArea:
             pending.delayed = True
 
     def _lanes(self, messages: Sequence[OutgoingMessage], positions: Sequence[int]) -> ConsistencyToken:
-        """Where this service's events stand; what goes to one service alone is nobody's to wait for."""
+        """The positions of this service's events. Commands and replies have none, since no read waits for them."""
         topic = f"{self.context.service}.events"
         partitions = self.context.stores[OUTBOX].partitions
         lanes: dict[str, int] = {}
@@ -251,8 +254,8 @@ class StagingArea:
         return ConsistencyToken(lanes) if lanes else EMPTY_TOKEN
 
     def notify(self) -> None:
-        """Wake relay, scheduler and whoever asked `after_commit`, and tell the `token_witness`; to be called once the
-        commit has happened.
+        """Emit the signals that wake runners, and call the functions of `after_commit` and the `token_witness`. Must be
+        called after the commit.
         """
         if self.pending.appended:
             self.context.emit(APPENDED)
@@ -268,7 +271,7 @@ class StagingArea:
 
 
 def _recorded(appends: Sequence[Append], appended: Sequence[AppendResult], now: datetime) -> Sequence[RecordedEvent]:
-    """Events that were written as they would be read, in the order of their positions."""
+    """The written events as a read would return them, in the order of their positions."""
     found = [
         RecordedEvent(position, batch.stream, where.version - len(batch.events) + number, now, event)
         for batch, where in zip(appends, appended, strict=True)
@@ -278,7 +281,7 @@ def _recorded(appends: Sequence[Append], appended: Sequence[AppendResult], now: 
 
 
 def _seen_by(cause: Envelope | None) -> ConsistencyToken:
-    """What a message's handler has seen: what its sender had, and the message itself."""
+    """The positions that a message's handler has seen: those of its sender, and that of the message itself."""
     if cause is None:
         return EMPTY_TOKEN
     seen = ConsistencyToken.parse(cause.token) if cause.token else EMPTY_TOKEN

@@ -1,7 +1,4 @@
-"""The transaction as handlers hold it. Imports the foundation, the ports and its package.
-
-What was staged is gone with a rollback, like everything else.
-"""
+"""The transaction that handlers use. Imports the foundation, the ports and its package."""
 
 from __future__ import annotations
 
@@ -26,15 +23,15 @@ __all__ = ["Transaction"]
 class Transaction:
     """A transaction on the service's database. Publish, send and schedule take effect with its commit, or not at all.
 
-    `connection` is what the database's engine gives the user to write with; `freehold.sqlalchemy` gives it with its
-    type, and sessions. `cause` is the message being handled; messages sent here inherit its correlation id and name it
-    as their cause. Where there is no cause, `correlation_id` is that of what goes on, an HTTP request for one.
-    `staging` is for patterns, which stage more than messages and events.
+    `connection` is the engine's own connection, for the service's tables; `freehold.sqlalchemy` returns it typed, and
+    makes sessions. `cause` is the message being handled; messages sent here get its correlation id, and it is their
+    cause. Without a cause, `correlation_id` is that of the present work, for example of an HTTP request. `staging` is
+    for patterns, which stage more than messages and events.
 
-    It lives as long as its block. After that, and while it is being committed, everything here raises
-    `TransactionEnded`; `token` can still be read. Tasks that share a transaction may publish at the same time, and
-    their statements take turns; they have to end before the block does. What was staged inside a savepoint that is
-    rolled back is not sent.
+    A transaction ends with its block. After that, and during its commit, everything here raises `TransactionEnded`;
+    only `token` can still be read. Tasks that share a transaction may publish at the same time, and their statements
+    run one after the other; they must end before the block does. What was staged inside a savepoint is not sent if the
+    savepoint is rolled back.
     """
 
     __slots__ = ("staging",)
@@ -44,7 +41,7 @@ class Transaction:
 
     @property
     def db_tx(self) -> DatabaseTransaction:
-        """The transaction of the database."""
+        """The database transaction."""
         return self.staging.db_tx
 
     @property
@@ -54,18 +51,18 @@ class Transaction:
 
     @property
     def correlation_id(self) -> UUID | None:
-        """What the messages sent here belong to."""
+        """The correlation id of messages sent here; None where each message begins its own."""
         return self.staging.correlation_id
 
     @property
     def connection(self) -> Any:
-        """What the service writes its own tables with. Raises `TransactionEnded`."""
+        """The engine's connection, for the service's own tables. Raises `TransactionEnded`."""
         self.db_tx.life.check()
         return self.db_tx.native
 
     @property
     def sql(self) -> SqlConnection:
-        """The same transaction without SQLAlchemy's layers, for hot paths: statements with `$1` placeholders.
+        """The same transaction without SQLAlchemy, for hot paths: statements with `$1` placeholders.
 
         Raises `DeclarationError` on a database that does not speak SQL, `TransactionEnded`.
         """
@@ -80,9 +77,9 @@ class Transaction:
         subject: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
-        """Stage a fact of this service for everybody who subscribes; returns the message id.
+        """Stage an event of this service for all its subscribers; returns the message id.
 
-        Raises `DeclarationError` for a class that is no event or is owned by another service.
+        Raises `DeclarationError` for a class that is not an event or belongs to another service, and `InvalidValue`.
         """
         self.staging.envelopes.check_event(message_type(event))
         envelope = self.staging.envelope(event, key=key, subject=subject, headers=headers)
@@ -97,7 +94,9 @@ class Transaction:
         subject: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
-        """Stage a request to the one service that owns the command; returns the message id."""
+        """Stage a command to the service that owns it; returns the message id. Raises `DeclarationError`,
+        `InvalidValue`.
+        """
         declared = message_type(command)
         if declared.kind is not MessageKind.COMMAND:
             raise DeclarationError(f"'{declared.name}' is an {declared.kind.value}", hint="use publish for events")
@@ -119,18 +118,18 @@ class Transaction:
         at: datetime | None = None,
         key: str | None = None,
     ) -> UUID:
-        """Have a message sent `delay_seconds` after the commit, or `at` a time with a zone; returns the id that
-        `cancel` takes. Durable. A time that has passed means at once.
+        """Stage a message to be sent `delay_seconds` after the commit, or `at` a time with a time zone; returns the id
+        for `cancel`. Durable. With a time that has passed, the message is sent at once.
 
-        Raises `InvalidValue` for a delay below 0, above `DELAY_SECONDS_MAX`, or that is no number, for what is no time
-        with a zone, and where not exactly one of the two is given.
+        Raises `InvalidValue` for a delay that is not a number from 0 to `DELAY_SECONDS_MAX`, for a time without a time
+        zone, and unless exactly one of the two is given.
         """
         if at is None:
             check_delay("delay_seconds", delay_seconds)
             delay = delay_seconds or 0.0
         else:
             if delay_seconds is not None:
-                raise InvalidValue("at", "must not be given beside delay_seconds")
+                raise InvalidValue("at", "must not be given together with delay_seconds")
             check_moment("at", at)
             delay = max(0.0, (at - self.staging.context.clock.now()).total_seconds())
             check_delay("at", delay)
@@ -139,7 +138,7 @@ class Transaction:
         return envelope.id
 
     async def cancel(self, message_id: UUID) -> bool:
-        """Take a scheduled message back. False when it is on its way already."""
+        """Cancel a scheduled message. False: it was moved to the outbox, or never existed."""
         check_id("message_id", message_id)
         return await self.staging.cancel(message_id)
 
@@ -151,11 +150,12 @@ class Transaction:
         subject_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Add events of this service's own to a stream (`category-id`) with the commit. They are kept, not published.
+        """Stage events of this service for a stream (`category-id`). The commit stores them; they are not published.
 
-        `expected` is checked when the events are written (`write`), which then raises `ConcurrencyConflict`. Events of
-        several calls for one stream go together; what a later call expects counts those of the earlier ones. Raises
-        `DeclarationError`, `CodecError`, `ConcurrencyConflict` where two calls contradict each other.
+        `expected` is checked when the events are written (see `write`), which then raises `ConcurrencyConflict`. Events
+        of several calls for one stream are appended together; the expected version of a later call includes the events
+        of earlier ones. Raises `DeclarationError`, `InvalidValue`, and `ConcurrencyConflict` where two calls contradict
+        each other.
         """
         self.db_tx.life.check()
         made = [
@@ -171,8 +171,8 @@ class Transaction:
         self.staging.append(stream, made, expected)
 
     def keep(self, stream: str) -> None:
-        """Append the event being handled to a stream of this service, as it came: a copy of others' history, which
-        read models can be built from again. Raises `DeclarationError` where no event is being handled.
+        """Append the event being handled, unchanged, to a stream of this service: so read models of other services'
+        events can be rebuilt. Raises `DeclarationError` where no event is being handled.
         """
         self.db_tx.life.check()
         if self.cause is None or self.cause.kind is not MessageKind.EVENT:
@@ -181,17 +181,16 @@ class Transaction:
 
     @property
     def token(self) -> ConsistencyToken:
-        """What this transaction has seen and, once they are written, where its own events stand.
-
-        Give it to whoever may read next, after the commit; a rolled-back transaction's is worth nothing.
+        """The consistency token: positions that this transaction has seen and, once they are written, those of its own
+        events. Pass it on after the commit, to reads that must see this transaction. After a rollback it has no use.
         """
         return self.staging.token
 
     async def write(self) -> None:
-        """Write now what was staged so far; the block's end does it otherwise. For what comes of it in here: rows of
-        inline projections can be read after it, and a stream that somebody else appended to is told at once.
+        """Write what is staged now, and not at the end of the block. Afterwards the rows of inline projections can be
+        read, and an unexpected version of a stream is known.
 
-        A transaction of your own that was joined is written by nothing else. Raises `ConcurrencyConflict`,
+        In a transaction of your own that was joined, only this call writes. Raises `ConcurrencyConflict`,
         `TransactionEnded`.
         """
         await self.staging.write()

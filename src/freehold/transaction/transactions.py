@@ -1,4 +1,4 @@
-"""How a running service opens transactions. Imports the foundation, the ports and its package."""
+"""The factory of a running service's transactions. Imports the foundation, the ports and its package."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ __all__ = ["Transactions"]
 
 @dataclass(slots=True)
 class Transactions:
-    """Opens the transactions of a service, and joins those of its user. One for each running service.
+    """Opens the transactions of a service, and joins those of the application. One for each running service.
 
-    `after_append` is called with what a transaction appends, in it; it is given before the first one is opened.
+    `after_append` is called in each transaction with the events that it appends. It must be set before the first
+    transaction is opened.
     """
 
     context: ServiceContext
@@ -31,7 +32,7 @@ class Transactions:
     async def begin(
         self, cause: Envelope | None = None, *, correlation_id: UUID | None = None
     ) -> AsyncIterator[Transaction]:
-        """Open a transaction of our own: commits at the end with everything staged, rolls back on any exception."""
+        """Open a transaction: it commits at the end with everything staged, and is rolled back after an exception."""
         async with self.context.database.begin() as db_tx:
             transaction = _seen_by_caller(self.within(db_tx, cause, correlation_id=correlation_id))
             yield transaction
@@ -40,17 +41,15 @@ class Transactions:
         transaction.staging.notify()
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:
-        """Join the user's own transaction; call `write` before they commit, and `staging.notify` after, if it is known.
-        It is for this one: after a rollback what was collected is of no use, and the next transaction is joined by
-        itself.
+        """Join the application's own transaction. The caller calls `write` before the commit, and `staging.notify`
+        after it, if possible. The result is for this one transaction: after a rollback, what was staged is void.
         """
         return _seen_by_caller(self.within(self.context.database.enlist(native), cause))
 
     def within(
         self, db_tx: DatabaseTransaction, cause: Envelope | None = None, *, correlation_id: UUID | None = None
     ) -> Transaction:
-        """A transaction in a database transaction that the caller has begun; the caller also calls `write` and
-        `staging.notify`."""
+        """Return a transaction on an open database transaction. The caller also calls `write` and `staging.notify`."""
         return Transaction(
             StagingArea(self.context, db_tx, cause, correlation_id=correlation_id, after_append=self.after_append)
         )

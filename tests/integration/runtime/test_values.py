@@ -162,7 +162,7 @@ async def test_a_delay_beside_a_time_is_refused(running: RunningService) -> None
     none: dict[str, Any] = {}
     both: dict[str, Any] = {"delay_seconds": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}
     async with running.transaction() as tx:
-        with pytest.raises(InvalidValue, match="at must not be given beside delay_seconds"):
+        with pytest.raises(InvalidValue, match="at must not be given together with delay_seconds"):
             tx.schedule(Count("k"), **both)
         with pytest.raises(InvalidValue, match="delay_seconds"):
             tx.schedule(Count("k"), **none)
